@@ -1,0 +1,159 @@
+"""A cell: one trained model under one protocol, named by a digest of its fully resolved configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from benchbench.contract import Kind
+from benchbench.threat import Threat
+from benchbench.training.recipe import Recipe
+
+ID_LENGTH = 16  # hexadecimal digits: 64 bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """A plugin component with every option resolved.
+
+    Attributes:
+        kind: what it is.
+        name: registered name, for instance ``trades`` or ``timm:resnet50``.
+        options: every option with its value, defaults and presets filled in.
+        distribution: the distribution that provides it.
+        version: version of that distribution.
+    """
+
+    kind: Kind
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpec:
+    """Everything that determines a trained model.
+
+    Attributes:
+        dataset_digest: SHA-256 of the loaded data.
+        n_train: training examples used; a fixed subset when fewer than there are.
+        trained_on: ``"train"``, or ``"train+test"`` for the proof of concept, which sees the test set.
+    """
+
+    dataset: Component
+    dataset_digest: str
+    n_train: int
+    architecture: Component
+    defense: Component
+    threat: Threat
+    recipe: Recipe
+    seed: int = 0
+    trained_on: Literal["train", "train+test"] = "train"
+
+    @property
+    def model_id(self) -> str:
+        """Digest of this configuration: models are shared by all cells that train alike."""
+        return digest(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSpec:
+    """Everything that determines the measures of a trained model.
+
+    Attributes:
+        attack: the attack of the protocol.
+        metrics: what is measured.
+        n_test: test examples evaluated.
+        n_train_evaluated: training examples evaluated, for training accuracies and gaps.
+        checkpoint_selection: ``"last"``, the protocol's.
+    """
+
+    attack: Component
+    metrics: tuple[Component, ...]
+    n_test: int
+    n_train_evaluated: int
+    checkpoint_selection: Literal["last"] = "last"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One row of a leaderboard to be.
+
+    Attributes:
+        suite: name of the suite.
+        profile: ``"paper"``, ``"quick"`` or another profile of the suite.
+        protocol: name and version of the protocol.
+        experiment: the suite's experiment that the cell belongs to.
+    """
+
+    suite: str
+    profile: str
+    protocol: str
+    experiment: str
+    training: TrainingSpec
+    evaluation: EvaluationSpec
+
+    @property
+    def cell_id(self) -> str:
+        """Digest of the whole configuration but the experiment's name, which is a label."""
+        configuration = canonical(self)
+        del configuration["experiment"]
+        return digest(configuration)
+
+    def identity(self) -> dict[str, Any]:
+        """The identity columns of the leaderboard, with their values."""
+        training, evaluation = self.training, self.evaluation
+        return {
+            "suite": self.suite,
+            "profile": self.profile,
+            "protocol": self.protocol,
+            "experiment": self.experiment,
+            "cell_id": self.cell_id,
+            "model_id": training.model_id,
+            "source": "measured",
+            "dataset": training.dataset.name,
+            "dataset_digest": training.dataset_digest,
+            "architecture": training.architecture.name,
+            "architecture_options": to_json(training.architecture.options),
+            "augmentation": training.recipe.augmentation.label,
+            "dropout": float(training.architecture.options.get("dropout") or 0.0),
+            "defense": training.defense.name,
+            "defense_options": to_json(training.defense.options),
+            "norm": training.threat.norm,
+            "epsilon": training.threat.epsilon,
+            "attack": evaluation.attack.name,
+            "attack_options": to_json(evaluation.attack.options),
+            "seed": training.seed,
+            "checkpoint_selection": evaluation.checkpoint_selection,
+            "trained_on": training.trained_on,
+            "n_train": training.n_train,
+            "n_train_evaluated": evaluation.n_train_evaluated,
+            "n_test": evaluation.n_test,
+            "epochs": training.recipe.epochs,
+        }
+
+
+def canonical(value: Any) -> Any:
+    """Plain JSON values for a configuration: dataclasses and mappings become dictionaries, tuples lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): canonical(value[key]) for key in sorted(value)}
+    if isinstance(value, (list, tuple)):
+        return [canonical(item) for item in value]
+    return value
+
+
+def to_json(value: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces."""
+    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=True)
+
+
+def digest(value: Any) -> str:
+    """Hexadecimal digest of a configuration's canonical JSON."""
+    return hashlib.sha256(to_json(value).encode()).hexdigest()[:ID_LENGTH]

@@ -1,0 +1,121 @@
+"""Every random draw, keyed by (seed, purpose, example): batch size, sharding and interruptions change nothing.
+
+`derive_seed` hashes keys into a seed. `KeyedGenerator` is a counter-based generator: each number is a hash of (key, draw,
+row, element), so that example 4711 gets the same start in a batch of 1 or of 1,000, on a CPU or on a GPU, first or last.
+The mixing function is SplitMix64's finaliser (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # importing benchbench must not import torch
+    import torch
+    from torch import Tensor
+
+_GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
+_MIX_1 = -0x40A7B892E31B1A47  # 0xBF58476D1CE4E5B9
+_MIX_2 = -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
+_TWO_PI = 2.0 * math.pi
+
+
+def derive_seed(*keys: int | str) -> int:
+    """Hash keys into a seed in [0, 2**63).
+
+    Args:
+        keys: the seed of the run and what the draws are for, for instance ``derive_seed(0, "order", epoch)``.
+
+    Returns:
+        The same number for the same keys on every machine; different keys give independent seeds.
+    """
+    text = "\x1f".join(f"{type(key).__name__}:{key}" for key in keys)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+class KeyedGenerator:
+    """Random numbers for a batch, one independent stream per row (example).
+
+    Successive draws from one generator differ; two generators made alike draw alike. Rows are the identities of the
+    examples (their index in the data set), never their place in the batch.
+
+    Args:
+        seed: key of the stream, usually from `derive_seed`.
+        rows: int64 tensor (N,) with the identity of each example of the batch, on the device of the draws.
+    """
+
+    def __init__(self, seed: int, rows: Tensor) -> None:
+        self._seed = seed
+        self._rows = rows
+        self._draws = 0
+
+    def __len__(self) -> int:
+        return int(self._rows.shape[0])
+
+    def child(self, *purpose: int | str) -> KeyedGenerator:
+        """An independent generator for the same rows, for instance ``generator.child("restart", 3)``."""
+        return KeyedGenerator(derive_seed(self._seed, *purpose), self._rows)
+
+    def take(self, selection: Tensor) -> KeyedGenerator:
+        """The generator of some of the rows.
+
+        Args:
+            selection: boolean mask or int64 positions into the batch.
+        """
+        taken = KeyedGenerator(self._seed, self._rows[selection])
+        taken._draws = self._draws
+        return taken
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Draw from U[low, high), float32, of shape (N, *shape)."""
+        unit = self._bits(*shape).bitwise_and_(0xFFFFFF).float().mul_(2.0**-24)
+        return unit.mul_(high - low).add_(low)
+
+    def uniform_like(self, images: Tensor, *, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Draw from U[low, high) in the shape and dtype of `images` (N, ...)."""
+        return self.uniform(*images.shape[1:], low=low, high=high).to(images)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Draw from N(0, 1), float32, of shape (N, *shape), by Box and Muller's transform."""
+        import torch
+
+        bits = self._bits(*shape)
+        dtype = torch.float32 if bits.device.type == "mps" else torch.float64  # MPS has no float64
+        radius = bits.bitwise_and(0xFFFFFF).add_(1).to(dtype).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
+        angle = (bits >> 32).bitwise_and_(0xFFFFFF).to(dtype).mul_(_TWO_PI * 2.0**-24)
+        return radius.mul_(angle.cos_()).float()
+
+    def normal_like(self, images: Tensor) -> Tensor:
+        """Draw from N(0, 1) in the shape and dtype of `images` (N, ...)."""
+        return self.normal(*images.shape[1:]).to(images)
+
+    def integers(self, high: int) -> Tensor:
+        """Draw one integer per row from {0, ..., high - 1}, int64 of shape (N,)."""
+        return self._bits().bitwise_and_((1 << 48) - 1).remainder_(high)
+
+    def torch_generator(self, device: torch.device | str = "cpu") -> torch.Generator:
+        """A torch generator for code that needs one; it depends on all rows, so its draws depend on the batch."""
+        import torch
+
+        key = derive_seed(self._seed, self._draws, *(int(row) for row in self._rows[:1]))
+        self._draws += 1
+        return torch.Generator(device=device).manual_seed(key)
+
+    def _bits(self, *shape: int) -> Tensor:
+        """64 mixed bits per element, int64 of shape (N, *shape)."""
+        import torch
+
+        key = derive_seed(self._seed, self._draws)
+        self._draws += 1
+        rows = _mix(self._rows * _GOLDEN + key)
+        elements = torch.arange(math.prod(shape), device=rows.device, dtype=torch.int64)
+        mixed = _mix(rows[:, None] + (elements * _GOLDEN)[None, :])
+        return mixed.reshape(len(self), *shape)
+
+
+def _mix(state: Tensor) -> Tensor:
+    """SplitMix64's finaliser on int64 (two's complement); the shifts are made logical by masks."""
+    state = (state ^ ((state >> 30) & 0x3FFFFFFFF)) * _MIX_1
+    state = (state ^ ((state >> 27) & 0x1FFFFFFFFF)) * _MIX_2
+    return state ^ ((state >> 31) & 0x1FFFFFFFF)

@@ -1,0 +1,1 @@
+"""The training room: recipes, the loop, checkpoints, augmentation on the device."""

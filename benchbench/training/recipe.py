@@ -1,0 +1,84 @@
+"""How a model is trained, apart from its loss: optimiser, schedule, batch size, augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from benchbench.errors import OptionError
+
+Optimizer = Literal["sgd", "adam"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What is done to training images on the device, drawn anew for each example and epoch.
+
+    Attributes:
+        padding: zero pixels added on each side before a random crop back to `crop`; 0 for no padding.
+        crop: side of the random crop in pixels; 0 keeps the size of the input.
+        flip: whether each image is mirrored left to right with probability one half.
+    """
+
+    padding: int = 0
+    crop: int = 0
+    flip: bool = False
+
+    @property
+    def label(self) -> str:
+        """The value of the leaderboard's ``augmentation`` column: ``none``, ``crop4+flip``, ..."""
+        parts = []
+        if self.padding or self.crop:
+            parts.append(f"crop{self.crop or self.padding}")
+        if self.flip:
+            parts.append("flip")
+        return "+".join(parts) or "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The training schedule. The batch loss is the sum over the batch, so learning rates are per summed loss.
+
+    Attributes:
+        optimizer: ``"sgd"`` or ``"adam"``.
+        learning_rate: initial step size, above 0.
+        momentum: of SGD, in [0, 1).
+        weight_decay: L2 penalty, at least 0.
+        batch_size: examples per step, at least 1.
+        epochs: passes over the training set, at least 1.
+        decay_epochs: epochs (counted from 1) after which the learning rate is multiplied by `decay_factor`.
+        decay_factor: in (0, 1].
+        augmentation: what is done to the training images.
+
+    Raises:
+        OptionError: for a value out of range.
+    """
+
+    optimizer: Optimizer = "sgd"
+    learning_rate: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int = 64
+    epochs: int
+    decay_epochs: tuple[int, ...] = ()
+    decay_factor: float = 0.1
+    augmentation: Augmentation = Augmentation()
+
+    def __post_init__(self) -> None:
+        checks = {
+            "optimizer must be 'sgd' or 'adam'": self.optimizer in ("sgd", "adam"),
+            "learning_rate must be above 0": self.learning_rate > 0,
+            "momentum must be in [0, 1)": 0 <= self.momentum < 1,
+            "weight_decay must be at least 0": self.weight_decay >= 0,
+            "batch_size must be at least 1": self.batch_size >= 1,
+            "epochs must be at least 1": self.epochs >= 1,
+            "decay_epochs must increase": all(a < b for a, b in zip(self.decay_epochs, self.decay_epochs[1:])),
+            "decay_factor must be in (0, 1]": 0 < self.decay_factor <= 1,
+        }
+        broken = [message for message, holds in checks.items() if not holds]
+        if broken:
+            raise OptionError("; ".join(broken))
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """The learning rate during an epoch, counted from 0 (multi-step decay)."""
+        return self.learning_rate * self.decay_factor ** sum(epoch >= after for after in self.decay_epochs)
