@@ -1,0 +1,7 @@
+"""Built-in datasets."""
+
+from __future__ import annotations
+
+from benchbench.contract import Offer
+
+OFFERS: tuple[Offer, ...] = ()

@@ -1,0 +1,7 @@
+"""Built-in metrics."""
+
+from __future__ import annotations
+
+from benchbench.contract import Offer
+
+OFFERS: tuple[Offer, ...] = ()
