@@ -1,0 +1,83 @@
+"""The inner maximisation: projected steepest ascent, one loop for defenses and attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from benchbench.contract import Norm, Threat
+
+SPARSE_FRACTION = 0.01  # of the coordinates, moved by one L1 step
+
+
+@torch.enable_grad()
+def ascend(
+    objective: Callable[[Tensor], Tensor],
+    start: Tensor,
+    images: Tensor,
+    *,
+    threat: Threat,
+    steps: int,
+    step_size: float,
+) -> Tensor:
+    """Ascend an objective inside the ball around the images, projecting after every step.
+
+    Projected gradient ascent as in Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", 2018,
+    section 2.1. The gradient is taken for the candidates alone; freeze the model's parameters
+    (`benchbench.contract.frozen`) so that no activation is kept for them. Nothing here waits for the device.
+
+    Args:
+        objective: maps candidates (N, ...) to a scalar, a SUM over the examples. Its argument is one buffer that every
+            step overwrites: clone what is to be kept.
+        start: float (N, ...), where to begin; used as it is, not projected, and not changed.
+        images: float (N, ...), the centres of the balls, inside the box.
+        threat: ball and box.
+        steps: number of steps, at least 0.
+        step_size: length of a step in the threat's norm.
+
+    Returns:
+        The last iterate, float (N, ...), without gradient, in a buffer of its own; inside ball and box if `steps` > 0.
+    """
+    candidates = start.detach().clone()
+    project = _projection(threat, images)
+    for _ in range(steps):
+        (gradient,) = torch.autograd.grad(objective(candidates.requires_grad_(True)), candidates)
+        candidates.requires_grad_(False)
+        project(candidates.add_(steepest(gradient, threat.norm), alpha=step_size))
+    return candidates
+
+
+def steepest(gradient: Tensor, norm: Norm) -> Tensor:
+    """The direction of a step: of length 1 in the norm, 0 where an example's gradient is 0.
+
+    Args:
+        gradient: float (N, ...).
+        norm: ``"linf"``: the sign; ``"l2"``: the normalised gradient; ``"l1"``: the signs of the largest hundredth of
+            the coordinates, in equal parts (Tramer & Boneh, "Adversarial Training and Robustness for Multiple
+            Perturbations", 2019, section 4), for a single coordinate makes no headway once it reaches the box.
+
+    Returns:
+        float (N, ...).
+    """
+    if norm == "linf":
+        return gradient.sign()
+    flat = gradient.flatten(1)
+    if norm == "l2":
+        # A confident model's gradients are so small that their squares would vanish: scale by the largest first.
+        scaled = flat / flat.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
+        return (scaled / scaled.norm(dim=1, keepdim=True).clamp(min=1.0)).view_as(gradient)
+    count = max(1, round(SPARSE_FRACTION * flat.shape[1]))
+    largest = flat.abs().topk(count, dim=1).indices
+    signs = torch.zeros_like(flat).scatter_(1, largest, flat.gather(1, largest).sign())
+    return (signs / signs.abs().sum(dim=1, keepdim=True).clamp(min=1.0)).view_as(gradient)
+
+
+def _projection(threat: Threat, images: Tensor) -> Callable[[Tensor], Tensor]:
+    """Projection of a buffer in place; for L-inf, ball and box are one pair of bounds, computed once."""
+    if threat.norm != "linf":
+        return lambda candidates: candidates.copy_(threat.project(candidates, images))
+    lowest = (images - threat.epsilon).clamp_(min=threat.lower)
+    highest = (images + threat.epsilon).clamp_(max=threat.upper)
+    return lambda candidates: torch.clamp(candidates, lowest, highest, out=candidates)
