@@ -131,26 +131,32 @@ class Hooks:
     @hookspec
     def benchbench_datasets(self) -> Iterable[Offer]:
         """Offer datasets."""
+        return ()
 
     @hookspec
     def benchbench_architectures(self) -> Iterable[Offer]:
         """Offer architectures."""
+        return ()
 
     @hookspec
     def benchbench_defenses(self) -> Iterable[Offer]:
         """Offer defenses: training methods."""
+        return ()
 
     @hookspec
     def benchbench_attacks(self) -> Iterable[Offer]:
         """Offer attacks."""
+        return ()
 
     @hookspec
     def benchbench_metrics(self) -> Iterable[Offer]:
         """Offer metrics."""
+        return ()
 
     @hookspec
     def benchbench_suites(self) -> Iterable[Offer]:
         """Offer suites: the factory returns the path of a TOML file."""
+        return ()
 
 
 # Data -------------------------------------------------------------------------------------------------------------
@@ -344,9 +350,7 @@ class Evidence(Protocol):
         """bool (N,): correct without perturbation and under the protocol's attack."""
         ...
 
-    def batches(
-        self, split: Literal["train", "test"], purpose: str
-    ) -> Iterable[tuple[Tensor, Tensor, KeyedGenerator]]:
+    def batches(self, split: Literal["train", "test"], purpose: str) -> Iterable[tuple[Tensor, Tensor, KeyedGenerator]]:
         """Batches of (float32 images on the device, int64 labels, generator keyed by seed, purpose and example)."""
         ...
 

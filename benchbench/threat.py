@@ -61,19 +61,22 @@ class Threat:
             inside = images + _project_l2(candidates - images, self.epsilon)
         else:
             inside = images + _project_l1(candidates - images, self.epsilon)
-        return inside.clamp(self.lower, self.upper)
+        clipped: Tensor = inside.clamp(self.lower, self.upper)
+        return clipped
 
     def distance(self, candidates: Tensor, images: Tensor) -> Tensor:
         """The size of each perturbation in this threat's norm, float (N,)."""
         delta = (candidates - images).flatten(1)
         order = {"linf": math.inf, "l2": 2.0, "l1": 1.0}[self.norm]
-        return delta.norm(p=order, dim=1)
+        size: Tensor = delta.norm(p=order, dim=1)
+        return size
 
 
 def _project_l2(delta: Tensor, epsilon: float) -> Tensor:
     flat = delta.flatten(1)
-    size = flat.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    return (flat * (epsilon / size).clamp(max=1.0)).view_as(delta)
+    size: Tensor = flat.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    shrunk: Tensor = flat * (epsilon / size).clamp(max=1.0)
+    return shrunk.view_as(delta)
 
 
 def _project_l1(delta: Tensor, epsilon: float) -> Tensor:

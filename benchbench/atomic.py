@@ -1,0 +1,74 @@
+"""Write files so that a reader, a crash or a full disk never sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchbench.errors import StorageError
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file beside its destination, flush it to the disk and rename it into place.
+
+    Args:
+        path: destination; its folder is created.
+        write: writes the content to the temporary path that it is given.
+
+    Raises:
+        StorageError: no space, no permission, a read-only folder; the old file is left as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            _flush(temporary)
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        _flush(path.parent)
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """`write_atomically` for content at hand."""
+    write_atomically(path, lambda temporary: _write_bytes(temporary, content))
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn operating-system errors into a `StorageError` that names the path and what to do."""
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: ("no space left on the disk", "free some space, or choose another folder"),
+            errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another folder"),
+            errno.EACCES: ("permission denied", "choose a folder that you may write"),
+            errno.EPERM: ("permission denied", "choose a folder that you may write"),
+            errno.EROFS: ("the file system is read-only", "choose a folder that you may write"),
+            errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another folder"),
+            errno.EISDIR: ("it is a folder, not a file", "choose another path"),
+            errno.ENOENT: ("no such file or folder", "check the path"),
+        }
+        reason, hint = reasons.get(error.errno or 0, (error.strerror or str(error), ""))
+        raise StorageError(f"{path}: {reason}", hint=hint) from error
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _flush(path: Path) -> None:
+    """fsync a file or a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,156 @@
+"""Checkpoints: everything that training needs to go on, in one safetensors file, written atomically.
+
+The file holds the model's state under ``model.``, the optimiser's under ``optimizer.``, and, in its metadata, the position,
+the history and a digest of the content. Random draws are keyed by epoch and example, so there is no generator state to keep.
+Nothing in it is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from benchbench.atomic import write_atomically
+from benchbench.errors import StorageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One line of the training history.
+
+    Attributes:
+        epoch: counted from 1.
+        loss: mean over the examples of the training loss.
+        accuracy: fraction of training examples classified correctly on the way; None where the defense gives no logits.
+    """
+
+    epoch: int
+    learning_rate: float
+    loss: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """How far training has come.
+
+    Attributes:
+        epoch: epochs finished.
+        step: steps finished within the current epoch.
+        loss_sum: summed loss over the current epoch so far.
+        correct: examples classified correctly over the current epoch so far; -inf where the defense gives no logits.
+        history: the finished epochs.
+        seconds: time spent training so far, over all sittings.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: float = 0.0
+    history: tuple[EpochRecord, ...] = ()
+    seconds: float = 0.0
+
+
+class Checkpoint:
+    """A checkpoint file that belongs to one model configuration.
+
+    Args:
+        path: the file.
+        model_id: digest of the training configuration; a file of another one is refused.
+    """
+
+    def __init__(self, path: Path, model_id: str) -> None:
+        self.path = path
+        self.model_id = model_id
+
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
+        """Write the state atomically.
+
+        Raises:
+            StorageError: it cannot be written; the previous checkpoint is left as it was.
+        """
+        tensors = {f"model.{name}": _stored(value) for name, value in model.state_dict().items()}
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {
+                f"optimizer.{index}.{name}": _stored(value) for name, value in state.items() if value is not None
+            }
+        metadata = {
+            "model_id": self.model_id,
+            "position": json.dumps(dataclasses.asdict(position)),
+            "digest": _digest(tensors),
+        }
+        write_atomically(self.path, lambda temporary: save_file(tensors, temporary, metadata))
+
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Position | None:
+        """Restore the state in place.
+
+        Returns:
+            The position, or None when there is no checkpoint. A damaged one is set aside as ``*.corrupt`` and counts as none.
+
+        Raises:
+            StorageError: the file belongs to another configuration.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            tensors, metadata = _read(self.path)
+            position = _position(json.loads(metadata["position"]))
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+            self.path.replace(self.path.with_name(self.path.name + ".corrupt"))
+            return None
+        if metadata.get("model_id") != self.model_id:
+            raise StorageError(
+                f"{self.path} holds model {metadata.get('model_id')!r}, expected {self.model_id!r}",
+                hint="move the file away, or use another --runs folder",
+            )
+        model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+        _load_optimizer(optimizer, tensors)
+        return position
+
+
+def _stored(value: Any) -> Tensor:
+    tensor = value if isinstance(value, Tensor) else torch.tensor(value)
+    return tensor.detach().to("cpu", memory_format=torch.contiguous_format).clone()
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes."""
+    state = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        state.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return state.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read and verify a file; raises ValueError when its digest does not match."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    if metadata.get("digest") != _digest(tensors):
+        raise ValueError(f"{path}: the content does not match its digest")
+    return tensors, metadata
+
+
+def _position(values: dict[str, Any]) -> Position:
+    history = tuple(EpochRecord(**record) for record in values.pop("history"))
+    return Position(**values, history=history)
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
