@@ -1,0 +1,91 @@
+"""Where things are: the data root, the cache of runs, the leaderboards; and which device computes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchbench.contract import DataSource
+from benchbench.errors import UsageError, suggest
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """The folders of a run.
+
+    Attributes:
+        data: data root in torchvision's layout (``--data``, ``BENCHBENCH_DATA``, else ``data`` below the home).
+        home: cache for what can be computed again (``BENCHBENCH_HOME``, else ``~/.cache/benchbench``).
+        runs: checkpoints and cell records (``--runs``, else ``runs`` below the home).
+        leaderboards: Parquet leaderboards (``--leaderboards``, else ``./leaderboards``).
+    """
+
+    data: Path
+    home: Path
+    runs: Path
+    leaderboards: Path
+
+    def source(self, *, download: bool = False) -> DataSource:
+        """What datasets may read."""
+        return DataSource(root=self.data, cache=self.home / "datasets", download=download)
+
+
+def find_folders(
+    *,
+    data: Path | None = None,
+    runs: Path | None = None,
+    leaderboards: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Folders:
+    """Resolve the folders from options, environment and defaults.
+
+    Raises:
+        UsageError: a data root that was asked for does not exist.
+    """
+    home = Path(environment.get("BENCHBENCH_HOME") or Path.home() / ".cache" / "benchbench").expanduser()
+    asked = data or (Path(environment["BENCHBENCH_DATA"]) if environment.get("BENCHBENCH_DATA") else None)
+    if asked is not None and not asked.expanduser().is_dir():
+        origin = "--data" if data else "BENCHBENCH_DATA"
+        raise UsageError(
+            f"the data root {asked} ({origin}) is not a folder",
+            hint="give the folder that holds MNIST/, or leave it out",
+        )
+    return Folders(
+        data=(asked or home / "data").expanduser().resolve(),
+        home=home,
+        runs=(runs or home / "runs").expanduser(),
+        leaderboards=(leaderboards or Path("leaderboards")).expanduser(),
+    )
+
+
+def find_device(name: str | None = None) -> torch.device:
+    """The device that computes: the one asked for, else CUDA where there is one, else the CPU.
+
+    Raises:
+        UsageError: an unknown device, or one that this machine or this build of torch does not have.
+    """
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = name.partition(":")[0]
+    if kind not in DEVICES:
+        raise UsageError(f"unknown device {name!r}", hint=suggest(kind, DEVICES))
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "no CUDA device is available to torch here", hint="use --device cpu, or install a CUDA build of torch"
+        )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("no MPS device is available to torch here", hint="use --device cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {name!r}", hint="for instance cpu, cuda, cuda:1 or mps") from error
