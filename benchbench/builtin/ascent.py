@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchbench.contract import Norm, Threat
+from benchbench.contract import KeyedGenerator, Norm, Threat
 
 SPARSE_FRACTION = 0.01  # of the coordinates, moved by one L1 step
 
@@ -21,6 +21,7 @@ def ascend(
     threat: Threat,
     steps: int,
     step_size: float,
+    step_norm: Norm | None = None,
 ) -> Tensor:
     """Ascend an objective inside the ball around the images, projecting after every step.
 
@@ -35,17 +36,21 @@ def ascend(
         images: float (N, ...), the centres of the balls, inside the box.
         threat: ball and box.
         steps: number of steps, at least 0.
-        step_size: length of a step in the threat's norm.
+        step_size: length of a step in `step_norm`.
+        step_norm: norm whose steepest direction is taken; None for the threat's own.
 
     Returns:
         The last iterate, float (N, ...), without gradient, in a buffer of its own; inside ball and box if `steps` > 0.
+        With epsilon 0 the images themselves: no step is taken.
     """
+    if threat.epsilon == 0:
+        return images.detach().clone()
     candidates = start.detach().clone()
     project = _projection(threat, images)
     for _ in range(steps):
         (gradient,) = torch.autograd.grad(objective(candidates.requires_grad_(True)), candidates)
         candidates.requires_grad_(False)
-        project(candidates.add_(steepest(gradient, threat.norm), alpha=step_size))
+        project(candidates.add_(steepest(gradient, step_norm or threat.norm), alpha=step_size))
     return candidates
 
 
@@ -72,6 +77,32 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     largest = flat.abs().topk(count, dim=1).indices
     signs = torch.zeros_like(flat).scatter_(1, largest, flat.gather(1, largest).sign())
     return (signs / signs.abs().sum(dim=1, keepdim=True).clamp(min=1.0)).view_as(gradient)
+
+
+def uniform_start(images: Tensor, *, threat: Threat, generator: KeyedGenerator) -> Tensor:
+    """Draw one point uniformly from the ball around each image, then clip it to the box.
+
+    Args:
+        images: float (N, ...), the centres.
+        threat: ball and box.
+        generator: of the same N examples.
+
+    Returns:
+        float (N, ...), inside ball and box.
+    """
+    if threat.norm == "linf":
+        noise = generator.uniform_like(images, low=-threat.epsilon, high=threat.epsilon)
+        return threat.project(noise.add_(images), images)
+    if threat.norm == "l2":  # a uniform direction, and a radius whose d-th power is uniform
+        direction = steepest(generator.normal_like(images), "l2")
+        radius = generator.uniform(*[1] * (images.dim() - 1)).to(images) ** (1 / images[0].numel())
+        return threat.project(images + threat.epsilon * radius * direction, images)
+    # Exponential magnitudes divided by their sum and one more are uniform in the simplex: Devroye, 1986, theorem V.2.2.
+    magnitude = -torch.log1p(-generator.uniform_like(images))
+    rest = -torch.log1p(-generator.uniform(*[1] * (images.dim() - 1)).to(images))
+    share = magnitude / (magnitude.flatten(1).sum(1).view_as(rest) + rest)
+    sign = generator.uniform_like(images, low=-1.0).sign()
+    return threat.project(images + threat.epsilon * share * sign, images)
 
 
 def _projection(threat: Threat, images: Tensor) -> Callable[[Tensor], Tensor]:
