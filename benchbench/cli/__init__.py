@@ -1,1 +1,90 @@
-"""The command line."""
+"""The command line: a thin layer over the Python API, and the only place that prints.
+
+Commands load when they are called, so that ``--help`` imports neither torch nor plugins.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from benchbench import __version__
+from benchbench.errors import BenchbenchError, suggest
+
+INTERRUPTED = 130
+
+# name -> (module below benchbench.cli, one line for --help)
+COMMANDS = {
+    "run": ("run", "Train, attack and measure the cells of a suite; then print its table."),
+    "plan": ("plan", "What would run, what is cached, what is skipped and why."),
+    "check": ("check", "Validate a suite file: all problems at once."),
+    "list": ("list", "List datasets, architectures, defenses, attacks, metrics or suites."),
+    "show": ("show", "Show one component: options, capabilities, citation."),
+    "table": ("table", "Print a leaderboard as a table."),
+    "data": ("data", "List, fetch or verify datasets."),
+    "plugins": ("plugins", "List and examine plugins."),
+    "doctor": ("doctor", "Examine this installation."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command, or None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"benchbench.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments name; an unknown one is answered with the nearest."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"unknown command {args[0]!r}; {suggest(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="benchbench")
+def cli() -> None:
+    """Benchmark adversarial robustness: suites of datasets, architectures, defenses and attacks, with leaderboards
+    whose every number can be traced, re-run and checked."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 some cells failed, 2 usage or suite error, 130 interrupted."""
+    sys.exit(invoke(arguments))
+
+
+def invoke(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; errors that a user can mend become one message."""
+    try:
+        status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BenchbenchError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_status
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output is gone; say nothing more
+        return 0
+    return status if isinstance(status, int) else 0

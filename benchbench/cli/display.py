@@ -1,0 +1,172 @@
+"""Progress on standard error: live bars on a terminal, plain lines elsewhere, nothing when asked to be quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from benchbench.events import (
+    CellFailed,
+    CellFinished,
+    CellStarted,
+    EvaluationProgress,
+    Event,
+    Listener,
+    Note,
+    RunFinished,
+    RunStarted,
+    TrainingProgress,
+    TrainingStarted,
+    ignore,
+)
+
+PLAIN_SECONDS = 15.0  # between two progress lines when there is no terminal
+
+
+@contextmanager
+def progress_display(*, quiet: bool) -> Iterator[Listener]:
+    """The listener that suits standard error."""
+    if quiet:
+        yield ignore
+    elif sys.stderr.isatty():
+        with _LiveDisplay() as display:
+            yield display.show
+    else:
+        yield _PlainDisplay(lambda line: print(line, file=sys.stderr, flush=True)).show
+
+
+def describe(event: Event) -> str | None:
+    """One line for an event, or None for those that only move a bar."""
+    match event:
+        case RunStarted():
+            return _describe_start(event)
+        case CellStarted():
+            left = f", about {format_seconds(event.seconds_left)} left" if event.seconds_left is not None else ""
+            return f"[{event.number}/{event.total}] {event.label}{left}"
+        case CellFinished():
+            values = ", ".join(f"{name} {value:.4g}" for name, value in event.values.items())
+            return f"  done in {format_seconds(event.seconds)}: {values}"
+        case CellFailed():
+            return f"  FAILED {event.label}: {event.error}"
+        case Note():
+            return event.message
+        case RunFinished():
+            return (
+                f"{event.finished} cells computed, {event.cached} already done, {event.skipped} skipped, "
+                f"{event.failed} failed in {format_seconds(event.seconds)}"
+            )
+    return None
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration for people: 8.2 s, 3 min 20 s, 2 h 05 min.
+
+    >>> format_seconds(200)
+    '3 min 20 s'
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def _describe_start(event: RunStarted) -> str:
+    reason = f" ({event.profile_reason})" if event.profile_reason else ""
+    cells = f"{event.ready} cells to compute, {event.done} done, {event.skipped} skipped"
+    duration = f", about {format_seconds(event.estimated_seconds)}" if event.estimated_seconds else ""
+    return f"suite {event.suite}, profile {event.profile}{reason}, on {event.device}: {cells}{duration}"
+
+
+class _PlainDisplay:
+    """Lines, for logs and pipes."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._last = time.monotonic()
+
+    def show(self, event: Event) -> None:
+        line = describe(event)
+        if line is None and time.monotonic() - self._last > PLAIN_SECONDS:
+            line = _describe_progress(event)
+        if line is not None:
+            self._last = time.monotonic()
+            self._write(line)
+
+
+def _describe_progress(event: Event) -> str | None:
+    if isinstance(event, TrainingProgress):
+        accuracy = "" if event.accuracy is None else f", accuracy {event.accuracy:.3f}"
+        return f"  epoch {event.epoch + 1}/{event.epochs}, step {event.step}/{event.steps}, loss {event.loss:.4f}{accuracy}"
+    if isinstance(event, EvaluationProgress):
+        return f"  {event.purpose}: {event.done}/{event.total}"
+    return None
+
+
+class _LiveDisplay:
+    """Two bars: cells, and what the current cell does."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}"),
+            TimeElapsedColumn(),
+        )
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._cells: TaskID | None = None
+        self._current: TaskID | None = None
+
+    def __enter__(self) -> _LiveDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, event: Event) -> None:
+        line = describe(event)
+        if line is not None:
+            self._progress.console.print(line, highlight=False, markup=False)
+        match event:
+            case RunStarted():
+                self._cells = self._progress.add_task("cells", total=event.ready, detail="")
+                self._current = self._progress.add_task("", total=1, detail="", visible=False)
+            case CellStarted():
+                left = "" if event.seconds_left is None else f"{format_seconds(event.seconds_left)} left"
+                self._update_cells(completed=event.number - 1, detail=left)
+            case CellFinished() | CellFailed():
+                self._advance_cells()
+            case TrainingStarted() | TrainingProgress():
+                self._show_training(event)
+            case EvaluationProgress():
+                self._show_current(event.purpose, event.done, event.total, "")
+
+    def _update_cells(self, *, completed: int, detail: str) -> None:
+        if self._cells is not None:
+            self._progress.update(self._cells, completed=completed, detail=detail)
+
+    def _advance_cells(self) -> None:
+        if self._cells is not None:
+            self._progress.advance(self._cells)
+
+    def _show_training(self, event: TrainingStarted | TrainingProgress) -> None:
+        done, detail = event.epoch * event.steps, ""
+        if isinstance(event, TrainingProgress):
+            accuracy = "" if event.accuracy is None else f" accuracy {event.accuracy:.3f}"
+            done, detail = done + event.step, f"epoch {event.epoch + 1}/{event.epochs} loss {event.loss:.3f}{accuracy}"
+        self._show_current("training", done, event.epochs * event.steps, detail)
+
+    def _show_current(self, description: str, done: int, total: int, detail: str) -> None:
+        if self._current is not None:
+            self._progress.update(
+                self._current, description=description, completed=done, total=total, detail=detail, visible=True
+            )
