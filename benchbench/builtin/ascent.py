@@ -72,7 +72,7 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     if norm == "l2":
         # A confident model's gradients are so small that their squares would vanish: scale by the largest first.
         scaled = flat / flat.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
-        return (scaled / scaled.norm(dim=1, keepdim=True).clamp(min=1.0)).view_as(gradient)
+        return (scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True).clamp(min=1.0)).view_as(gradient)
     count = max(1, round(SPARSE_FRACTION * flat.shape[1]))
     largest = flat.abs().topk(count, dim=1).indices
     signs = torch.zeros_like(flat).scatter_(1, largest, flat.gather(1, largest).sign())
