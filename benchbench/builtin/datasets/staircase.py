@@ -1,0 +1,73 @@
+"""The staircase of Raghunathan et al. (2020): a regression task on which adversarial training overfits small samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from benchbench.contract import DatasetSplits, DataSource, Examples, OptionError
+
+STAIRS = 10
+FREQUENT_STAIRS = 5
+FREQUENT_WEIGHT = 0.2
+RARE_WEIGHT = 0.01
+LABEL_NOISE = 0.1
+MOVED_PROBABILITY = 0.005
+RADIUS = 1 / 3
+
+
+class Staircase:
+    """Stairs k = 0, ..., 9 at height k: y = k + 0.1 N(0, 1), seen at x = k and now and then at x = k - 1/3 or k + 1/3.
+
+    The first five stairs weigh 0.2 each and the others 0.01 (normalised). Train and test come from one stream of NumPy's
+    legacy generator, as published: seed 1 with 40 / 10,000 examples is Table 1 of the paper's arXiv version, with
+    30,000 / 15,000 it is Table 8.
+
+    Args:
+        n_train: training examples, at least 1.
+        n_test: test examples, at least 1.
+        seed: of the legacy generator, in [0, 2**32).
+
+    Raises:
+        OptionError: for a size or a seed out of range.
+    """
+
+    def __init__(self, *, n_train: int = 40, n_test: int = 10_000, seed: int = 1) -> None:
+        if n_train < 1 or n_test < 1:
+            raise OptionError(f"n_train and n_test must be at least 1, got {n_train} and {n_test}")
+        if not 0 <= seed < 2**32:
+            raise OptionError(f"seed must be in [0, 2**32), got {seed}")
+        self.n_train = n_train
+        self.n_test = n_test
+        self.seed = seed
+
+    def load(self, source: DataSource) -> DatasetSplits:
+        """Draw both splits; nothing is read.
+
+        Returns:
+            float32 inputs (N, 1) and float32 targets (N,), without a box.
+        """
+        draws = np.random.RandomState(self.seed)
+        return DatasetSplits(
+            train=_draw(draws, self.n_train),
+            test=_draw(draws, self.n_test),
+            classes=(),
+            lower=-np.inf,
+            upper=np.inf,
+            task="regression",
+        )
+
+
+def _draw(draws: np.random.RandomState, n: int) -> Examples:
+    """Draw one split; the order of the draws (stair, label noise, side, whether moved) is part of the protocol."""
+    rare_stairs = STAIRS - FREQUENT_STAIRS
+    weights = np.array([FREQUENT_WEIGHT] * FREQUENT_STAIRS + [RARE_WEIGHT] * rare_stairs)
+    stairs = draws.choice(STAIRS, size=n, p=weights / weights.sum()).astype(np.float64)
+    targets = stairs + LABEL_NOISE * draws.randn(n)
+    side = np.where(draws.rand(n) < 0.5, 1.0, -1.0)
+    moved = draws.rand(n) < MOVED_PROBABILITY
+    positions = np.where(moved, stairs + side * RADIUS, stairs)
+    return Examples(
+        inputs=torch.from_numpy(positions.astype(np.float32)[:, None]),
+        labels=torch.from_numpy(targets.astype(np.float32)),
+    )
