@@ -1,0 +1,120 @@
+"""CIFAR-10 (Krizhevsky, 2009) in its Python version, through torchvision."""
+
+from __future__ import annotations
+
+import tarfile
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+from benchbench.builtin.datasets.raw_files import downloading, file_md5, missing_files, require_checksum
+from benchbench.builtin.torchvision_import import import_torchvision
+from benchbench.contract import CorruptDataError, DatasetSplits, DataSource, Examples
+
+_FOLDER = "cifar-10-batches-py"
+_ARCHIVE = "cifar-10-python.tar.gz"
+
+
+class Cifar10:
+    """50,000 training and 10,000 test photographs of ten kinds, uint8 (N, 3, 32, 32).
+
+    Either the folder ``cifar-10-batches-py`` or the archive ``cifar-10-python.tar.gz`` lies in the data root,
+    torchvision's layout. An archive alone is unpacked into the cache, because the data root may be read-only. The
+    batches are pickles, which can run code: each is unpickled only after its MD5 equals the published one.
+    """
+
+    def load(self, source: DataSource) -> DatasetSplits:
+        """Read both splits and verify each file.
+
+        Raises:
+            MissingDataError: neither folder nor archive is there, or the folder lacks a file.
+            CorruptDataError: a file's MD5 differs from the published one.
+        """
+        if source.download and not _is_there(source):
+            with downloading("cifar-10", source):
+                import_torchvision().datasets.CIFAR10(source.root, download=True)
+        self.locate(source)
+        reader = import_torchvision().datasets.CIFAR10
+        if (source.root / _FOLDER).is_dir():
+            root = source.root
+        else:
+            root = _unpack(source, reader)
+        _verify_batches(root / _FOLDER, source, reader)
+        train, test = _read_split(root, reader, train=True), _read_split(root, reader, train=False)
+        return DatasetSplits(train=_examples(train), test=_examples(test), classes=tuple(train.classes))
+
+    def locate(self, source: DataSource) -> None:
+        """Check that the folder or the archive is there, without reading it.
+
+        Raises:
+            MissingDataError: neither is there.
+        """
+        if not _is_there(source):
+            raise missing_files("cifar-10", source, [source.root / _FOLDER / "data_batch_1"])
+
+
+def _is_there(source: DataSource) -> bool:
+    return (source.root / _FOLDER).is_dir() or (source.root / _ARCHIVE).is_file()
+
+
+def _checksums(reader: Any) -> dict[str, str]:
+    """Published MD5 of each file of the folder."""
+    return {**dict(reader.train_list + reader.test_list), reader.meta["filename"]: reader.meta["md5"]}
+
+
+def _verify_batches(folder: Path, source: DataSource, reader: Any) -> None:
+    checksums = _checksums(reader)
+    lacking = [folder / name for name in checksums if not (folder / name).is_file()]
+    if lacking:
+        raise missing_files("cifar-10", source, lacking)
+    for name, expected in checksums.items():
+        require_checksum(folder / name, expected=expected, got=file_md5(folder / name))
+
+
+def _unpack(source: DataSource, reader: Any) -> Path:
+    """Unpack the archive's known files into the cache, once, and return the folder that holds the batch folder."""
+    root = source.cache / "cifar-10"
+    checksums = _checksums(reader)
+    paths = {name: root / _FOLDER / name for name in checksums}
+    if all(path.is_file() and file_md5(path) == checksums[name] for name, path in paths.items()):
+        return root
+    archive = source.root / _ARCHIVE
+    require_checksum(archive, expected=reader.tgz_md5, got=file_md5(archive))
+    root.joinpath(_FOLDER).mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(archive) as tar:
+            for name, path in paths.items():
+                _unpack_member(tar, f"{_FOLDER}/{name}", path)
+    except (tarfile.TarError, EOFError, zlib.error, KeyError) as error:
+        raise CorruptDataError(
+            f"{archive} does not unpack: {error}", hint="delete the file and fetch it again"
+        ) from error
+    return root
+
+
+def _unpack_member(tar: tarfile.TarFile, member: str, path: Path) -> None:
+    """Write one regular file; where it goes is decided here and not by the archive."""
+    content = tar.extractfile(member)
+    if content is None:
+        raise tarfile.ReadError(f"{member} is not a regular file")
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_bytes(content.read())
+    unfinished.replace(path)
+
+
+def _read_split(root: Path, reader: Any, *, train: bool) -> Any:
+    with warnings.catch_warnings():
+        # The batches were pickled by a NumPy that wrote 0 and 1 for False and True; NumPy 2.4 warns about it.
+        warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
+        return reader(root, train=train)
+
+
+def _examples(loaded: Any) -> Examples:
+    import numpy as np
+    import torch
+
+    return Examples(
+        inputs=torch.from_numpy(np.ascontiguousarray(loaded.data.transpose(0, 3, 1, 2))),
+        labels=torch.tensor(loaded.targets, dtype=torch.int64),
+    )

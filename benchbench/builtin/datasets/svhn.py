@@ -1,0 +1,67 @@
+"""Street View House Numbers, cropped digits (Netzer et al., 2011), through torchvision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from benchbench.builtin.datasets.raw_files import downloading, file_md5, missing_files, require_checksum
+from benchbench.builtin.torchvision_import import import_torchvision
+from benchbench.contract import DatasetSplits, DataSource, Examples
+
+_FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
+
+
+class Svhn:
+    """73,257 training and 26,032 test images of house-number digits, uint8 (N, 3, 32, 32).
+
+    The files ``train_32x32.mat`` and ``test_32x32.mat`` lie in the data root itself, torchvision's layout. The digit 0,
+    which the files call 10, gets label 0.
+    """
+
+    def load(self, source: DataSource) -> DatasetSplits:
+        """Read both splits and verify each file.
+
+        Raises:
+            MissingDataError: a file is not there.
+            CorruptDataError: a file's MD5 differs from the published one.
+        """
+        lacking = _lacking(source)
+        if lacking and source.download:
+            with downloading("svhn", source):
+                for split in _FILES:
+                    import_torchvision().datasets.SVHN(source.root, split=split, download=True)
+            lacking = _lacking(source)
+        if lacking:
+            raise missing_files("svhn", source, lacking)
+        return DatasetSplits(
+            train=_read_split(source, "train"), test=_read_split(source, "test"), classes=tuple("0123456789")
+        )
+
+    def locate(self, source: DataSource) -> None:
+        """Check that the files are there, without reading them.
+
+        Raises:
+            MissingDataError: a file is not there.
+        """
+        if lacking := _lacking(source):
+            raise missing_files("svhn", source, lacking)
+
+
+def _lacking(source: DataSource) -> list[Path]:
+    paths = [source.root / name for name in _FILES.values()]
+    return [path for path in paths if not path.is_file()]
+
+
+def _read_split(source: DataSource, split: Literal["train", "test"]) -> Examples:
+    import numpy as np
+    import torch
+
+    reader = import_torchvision().datasets.SVHN
+    path = source.root / _FILES[split]
+    require_checksum(path, expected=reader.split_list[split][2], got=file_md5(path))
+    loaded = reader(source.root, split=split)
+    return Examples(
+        inputs=torch.from_numpy(np.ascontiguousarray(loaded.data)),
+        labels=torch.from_numpy(loaded.labels.astype(np.int64)),
+    )
