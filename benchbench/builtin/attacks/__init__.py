@@ -2,6 +2,57 @@
 
 from __future__ import annotations
 
-from benchbench.contract import Offer
+from benchbench.contract import Capabilities, Offer
 
-OFFERS: tuple[Offer, ...] = ()
+_PGD_CITATION = (
+    'A. Madry, A. Makelov, L. Schmidt, D. Tsipras, A. Vladu, "Towards Deep Learning Models Resistant to Adversarial '
+    'Attacks", 2018, section 2.1'
+)
+_MT_CITATION = (
+    'S. Gowal, J. Uesato, C. Qin, P.-S. Huang, T. Mann, P. Kohli, "An Alternative Surrogate Loss for PGD-based '
+    'Adversarial Testing", 2019, section 3'
+)
+
+OFFERS: tuple[Offer, ...] = (
+    Offer(
+        name="pgd",
+        summary="Projected gradient ascent on the cross-entropy.",
+        factory="benchbench.builtin.attacks.pgd:Pgd",
+        capabilities=Capabilities(needs_gradients=True),
+        citation=_PGD_CITATION,
+    ),
+    Offer(
+        name="pgd-10",
+        summary="PGD as the closer-look protocol has it: 10 steps of epsilon/5, random start, last iterate.",
+        factory="benchbench.builtin.attacks.pgd:Pgd",
+        preset={"steps": 10, "step_ratio": 0.2, "restarts": 1, "random_start": True, "keep": "last"},
+        capabilities=Capabilities(needs_gradients=True),
+        citation=_PGD_CITATION,
+    ),
+    Offer(
+        name="mt",
+        summary="Multi-targeted attack: one ascent for each wrong class, the best one counts.",
+        factory="benchbench.builtin.attacks.multi_targeted:MultiTargeted",
+        capabilities=Capabilities(needs_gradients=True),
+        citation=_MT_CITATION,
+    ),
+    Offer(
+        name="mt-20",
+        summary="Multi-targeted as the closer-look protocol has it: 20 steps of epsilon/10 for each wrong class.",
+        factory="benchbench.builtin.attacks.multi_targeted:MultiTargeted",
+        preset={"steps": 20, "step_ratio": 0.1, "random_start": True},
+        capabilities=Capabilities(needs_gradients=True),
+        citation=_MT_CITATION,
+    ),
+    Offer(
+        name="foolbox",
+        summary="Any attack of Foolbox that has an L-inf, L2 or L1 distance, by its class name.",
+        factory="benchbench.builtin.attacks.foolbox_family:foolbox_attack",
+        capabilities=Capabilities(needs_gradients=True),
+        citation=(
+            'J. Rauber, R. Zimmermann, M. Bethge, W. Brendel, "Foolbox Native: Fast adversarial attacks to benchmark the '
+            'robustness of machine learning models in PyTorch, TensorFlow, and JAX", 2020'
+        ),
+        members="benchbench.builtin.attacks.foolbox_family:members",
+    ),
+)

@@ -1,0 +1,150 @@
+"""The multi-targeted attack (MT): one ascent towards each wrong class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchbench.builtin.ascent import ascend
+from benchbench.builtin.attacks.margins import margin, wrong_logits
+from benchbench.builtin.attacks.starts import random_start
+from benchbench.contract import KeyedGenerator, OptionError, Threat
+
+# A margin counts as fooled only beyond what another batch size or memory layout could round away, relative to the logits.
+ROUNDING = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiTargeted:
+    """Ascend towards each wrong class in turn and keep the best candidate (Gowal et al., 2019).
+
+    Targets come in the order of the clean logits, the likeliest first. In the ``equation`` variant an example that a final
+    candidate fools is out of the race: the attack has succeeded on it, so further targets could change neither the
+    verdict nor, since starts are keyed by example and target, anything about the other examples.
+
+    Attributes:
+        steps: gradient steps for each target, at least 1.
+        step_ratio: length of a step as a multiple of epsilon, above 0.
+        variant: ``"equation"`` ascends the margin f_t(x') - f_y(x') and keeps the candidate with the largest margin over
+            all wrong classes; ``"released"``, as the paper's code does it, descends the cross-entropy towards t and keeps
+            the candidate with the largest softmax_t(x') - softmax_y(x), whether it fools the model or not.
+        random_start: begin at a uniform draw from the ball; otherwise at the image.
+
+    Raises:
+        OptionError: for a value out of range.
+    """
+
+    steps: int = 20
+    step_ratio: float = 0.1
+    variant: Literal["equation", "released"] = "equation"
+    random_start: bool = True
+
+    def __post_init__(self) -> None:
+        checks = {
+            "steps must be at least 1": self.steps >= 1,
+            "step_ratio must be above 0": self.step_ratio > 0,
+            "variant must be 'equation' or 'released'": self.variant in ("equation", "released"),
+        }
+        broken = [message for message, holds in checks.items() if not holds]
+        if broken:
+            raise OptionError("; ".join(broken))
+
+    @property
+    def queue_length(self) -> int:
+        """How many examples it likes in one call: those still open are packed into full batches for the next target."""
+        return 1024
+
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
+    ) -> Tensor:
+        """Propose one candidate per image; see `benchbench.contract.Attack`."""
+        width = _batch_width(images)
+        with torch.no_grad():
+            clean = torch.cat([model(part) for part in torch.split(images, width)])
+        targets = wrong_logits(clean, labels).argsort(dim=1, descending=True, stable=True)[:, :-1]
+        race = _Race(images, clean, labels, self.variant)
+        for rank in range(targets.shape[1]):
+            still_open = race.open()
+            if len(still_open) == 0:
+                break
+            for rows in torch.split(still_open, width):
+                batch = images.index_select(0, rows)  # unlike images[rows], keeps the memory layout
+                run = generator.take(rows)
+                candidates = self._toward(model, batch, labels[rows], targets[rows, rank], threat, run)
+                with torch.no_grad():
+                    race.offer(rows, candidates, model(candidates), targets[rows, rank])
+        return race.candidates
+
+    def _toward(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+        threat: Threat,
+        generator: KeyedGenerator,
+    ) -> Tensor:
+        """Candidates after an ascent towards one target per example."""
+
+        def margin_to_target(candidates: Tensor) -> Tensor:
+            logits: Tensor = model(candidates)
+            return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).sum()
+
+        def likelihood_of_target(candidates: Tensor) -> Tensor:
+            return -cross_entropy(model(candidates), targets, reduction="sum")
+
+        objective = margin_to_target if self.variant == "equation" else likelihood_of_target
+        start = _start(images, targets, threat, generator) if self.random_start else images
+        step_size = self.step_ratio * threat.epsilon
+        return ascend(objective, start, images, threat=threat, steps=self.steps, step_size=step_size)
+
+
+class _Race:
+    """The best candidate of each example so far, and which examples are still to be fooled."""
+
+    def __init__(self, images: Tensor, clean: Tensor, labels: Tensor, variant: Literal["equation", "released"]) -> None:
+        self.candidates = images.clone()
+        self._labels = labels
+        self._variant = variant
+        self._clean_confidence = clean.softmax(1).gather(1, labels[:, None])[:, 0]
+        self._scores = torch.full_like(self._clean_confidence, -torch.inf)
+        self._fooled = self._surely_fooled(clean, margin(clean, labels))
+
+    def open(self) -> Tensor:
+        """Positions of the examples that the next target is tried on, int64."""
+        return (~self._fooled).nonzero()[:, 0]
+
+    def offer(self, rows: Tensor, candidates: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Keep those candidates for the examples `rows` that beat what there is."""
+        margins = margin(logits, self._labels[rows])
+        scores = margins
+        if self._variant == "released":
+            scores = logits.softmax(1).gather(1, targets[:, None])[:, 0] - self._clean_confidence[rows]
+        better = scores > self._scores[rows]
+        self._scores[rows] = torch.where(better, scores, self._scores[rows])
+        self.candidates[rows[better]] = candidates[better]
+        self._fooled[rows] |= self._surely_fooled(logits, margins)
+
+    def _surely_fooled(self, logits: Tensor, margins: Tensor) -> Tensor:
+        if self._variant == "released":  # its rule chooses among all targets, fooled or not
+            return torch.zeros_like(margins, dtype=torch.bool)
+        return margins > ROUNDING * logits.abs().amax(dim=1)
+
+
+def _start(images: Tensor, targets: Tensor, threat: Threat, generator: KeyedGenerator) -> Tensor:
+    """Random starts keyed by example and target, so that it never matters which other targets were tried."""
+    starts = torch.empty_like(images)
+    for target in torch.unique(targets).tolist():
+        rows = (targets == target).nonzero()[:, 0]
+        keyed = generator.child("target", target).take(rows)
+        starts[rows] = random_start(images[rows], threat=threat, generator=keyed)
+    return starts
+
+
+def _batch_width(images: Tensor) -> int:
+    """Examples per pass: on a CPU more than about 64 fall out of the cache, on a GPU fewer than about 512 leave it idle."""
+    return 64 if images.device.type == "cpu" else 512
