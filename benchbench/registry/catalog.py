@@ -1,0 +1,248 @@
+"""The registry: every component by kind and name, its options, and the making of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchbench.cell import Component
+from benchbench.contract import KINDS, Kind
+from benchbench.errors import BenchbenchError, OptionError, PluginError, UnknownNameError, UsageError
+from benchbench.registry.clashes import Clash, find_clashes
+from benchbench.registry.discovery import (
+    Harvest,
+    PluginInfo,
+    PluginProblem,
+    Registered,
+    find_candidates,
+    harvest,
+    summarise_error,
+)
+from benchbench.registry.options import InvalidOptionsError, OptionSpec, convert_options, option_specs
+from benchbench.registry.products import check_product
+
+_SUPPLIED: Mapping[Kind, tuple[str, ...]] = {"architecture": ("input_shape", "classes")}
+_MEMBER = "member"  # what a family's factory takes the part of the name after the colon as
+
+
+class Registry:
+    """Everything that the plugins offer. Factories are imported when they are first used.
+
+    Args:
+        harvests: what each plugin gave.
+    """
+
+    def __init__(self, harvests: Sequence[Harvest]) -> None:
+        self._harvests = tuple(harvests)
+        registered = [entry for one in harvests for entry in one.registered]
+        self._clashes = {(clash.kind, clash.name): clash for clash in find_clashes(registered)}
+        self._entries = {(entry.kind, entry.offer.name): entry for entry in registered if not self._dropped(entry)}
+        self._loaded: dict[str, Any] = {}
+        self._specs: dict[tuple[Kind, str], tuple[OptionSpec, ...]] = {}
+        self._members: dict[tuple[Kind, str], tuple[str, ...]] = {}
+
+    @property
+    def plugins(self) -> tuple[PluginInfo, ...]:
+        """Every plugin, healthy or not, the built-in one first."""
+        return tuple(self._describe(one) for one in self._harvests)
+
+    @property
+    def problems(self) -> tuple[PluginProblem, ...]:
+        """Everything that is wrong with any plugin."""
+        return tuple(problem for plugin in self.plugins for problem in plugin.problems)
+
+    def offers(self, kind: Kind) -> tuple[Registered, ...]:
+        """The usable offers of a kind, sorted by name."""
+        _check_kind(kind)
+        entries = [entry for entry in self._entries.values() if entry.kind == kind]
+        return tuple(sorted(entries, key=lambda entry: entry.offer.name))
+
+    def get(self, kind: Kind, name: str) -> Registered:
+        """Find a component; ``family:member`` finds the family.
+
+        Raises:
+            UnknownNameError: nothing has this name; the hint names the nearest ones.
+            PluginError: two distributions claim the name.
+        """
+        _check_kind(kind)
+        own, colon, member = name.partition(":")
+        entry = self._entries.get((kind, own))
+        if entry is None:
+            clash = self._clashes.get((kind, own))
+            if clash is not None:
+                raise PluginError(clash.message, hint="uninstall one of them, or ask its author to rename it")
+            raise self._unknown(kind, name)
+        if colon and entry.offer.members is None:
+            raise self._unknown(kind, name)
+        if entry.offer.members is not None and not member:
+            raise UsageError(f"{kind} {own!r} is a family", hint=f"name one of its members, as in '{own}:member'")
+        return entry
+
+    def members(self, kind: Kind, name: str) -> tuple[str, ...]:
+        """The members of a family, sorted; empty for a single component. May import the family's library.
+
+        Raises:
+            PluginError: the family cannot list them.
+        """
+        own = name.partition(":")[0]
+        entry = self._entries.get((kind, own))
+        if entry is None or entry.offer.members is None:
+            return ()
+        if (kind, own) not in self._members:
+            list_members = self._load(entry, entry.offer.members)
+            try:
+                self._members[kind, own] = tuple(sorted(list_members()))
+            except Exception as error:
+                raise _plugin_error(entry, "cannot list its members", error) from error
+        return self._members[kind, own]
+
+    def options(self, kind: Kind, name: str) -> tuple[OptionSpec, ...]:
+        """The options of a component, those fixed by a preset included.
+
+        Raises:
+            UnknownNameError: nothing has this name.
+            PluginError: the factory cannot be imported, or has a parameter that no suite can write.
+        """
+        entry = self.get(kind, name)
+        key = (kind, entry.offer.name)
+        if key not in self._specs:
+            self._specs[key] = self._read_options(entry)
+        return self._specs[key]
+
+    def resolve(self, kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> Component:
+        """Check a component's options and fill in defaults and preset.
+
+        The component is made once, so that its constructor checks the ranges; architectures are not, because they need
+        to know the data.
+
+        Raises:
+            UnknownNameError: nothing has this name, or the family has no such member.
+            InvalidOptionsError: one or more options are unknown, missing, or of the wrong type.
+            OptionError: the constructor refuses a value.
+            PluginError: the component cannot be imported or made.
+        """
+        entry = self.get(kind, name)
+        specs = self.options(kind, name)
+        self._check_member(kind, name)
+        values, problems = convert_options(specs, options or {})
+        if problems:
+            raise InvalidOptionsError(f"{kind} {name!r}", problems)
+        component = Component(
+            kind=kind, name=name, options=values, distribution=entry.distribution, version=entry.version
+        )
+        if kind != "architecture":
+            self.make(component)
+        return component
+
+    def make(self, component: Component, **supplied: Any) -> Any:
+        """Make a component from its resolved options.
+
+        Args:
+            component: from `resolve`.
+            supplied: what the host knows: ``input_shape`` and ``classes`` for an architecture.
+
+        Raises:
+            OptionError: the constructor refuses a value.
+            PluginError: the factory cannot be imported, raises something else, or makes something of another kind.
+        """
+        entry = self.get(component.kind, component.name)
+        factory = self._load(entry, entry.offer.factory)
+        if entry.offer.members is not None:
+            supplied[_MEMBER] = component.name.partition(":")[2]
+        try:
+            product = factory(**component.options, **supplied)
+        except OptionError as error:
+            raise OptionError(f"{component.kind} {component.name!r}: {error.message}", hint=error.hint) from error
+        except BenchbenchError:
+            raise
+        except Exception as error:
+            raise _plugin_error(entry, f"cannot make {component.name!r}", error) from error
+        check_product(component, product)
+        return product
+
+    def _read_options(self, entry: Registered) -> tuple[OptionSpec, ...]:
+        supplied = (*_SUPPLIED.get(entry.kind, ()), *((_MEMBER,) if entry.offer.members is not None else ()))
+        factory, preset = self._load(entry, entry.offer.factory), entry.offer.preset
+        try:
+            specs = option_specs(factory, supplied=supplied)
+            values, problems = convert_options(specs, preset, partial=True)
+        except (TypeError, ValueError) as error:
+            raise _plugin_error(entry, "has options that no suite can set", error) from error
+        if problems:
+            raise PluginError(str(InvalidOptionsError(f"preset of {entry.kind} {entry.offer.name!r}", problems)))
+        return tuple(
+            dataclasses.replace(spec, default=values[spec.name], required=False, fixed=True)
+            if spec.name in preset
+            else spec
+            for spec in specs
+        )
+
+    def _check_member(self, kind: Kind, name: str) -> None:
+        family, _, member = name.partition(":")
+        if member and member not in self.members(kind, name):
+            raise UnknownNameError(kind, name, [f"{family}:{known}" for known in self.members(kind, name)])
+
+    def _load(self, entry: Registered, factory: Callable[..., Any] | str) -> Callable[..., Any]:
+        if not isinstance(factory, str):
+            return factory
+        if factory not in self._loaded:
+            module, _, attribute = factory.partition(":")
+            try:
+                found: Any = importlib.import_module(module)
+                for part in attribute.split("."):
+                    found = getattr(found, part)
+            except Exception as error:
+                raise _plugin_error(entry, f"cannot import {factory!r}", error) from error
+            self._loaded[factory] = found
+        loaded: Callable[..., Any] = self._loaded[factory]
+        return loaded
+
+    def _unknown(self, kind: Kind, name: str) -> UnknownNameError:
+        error = UnknownNameError(kind, name, [entry.offer.name for entry in self.offers(kind)])
+        broken = sorted({problem.distribution for problem in self.problems})
+        if broken:
+            error.hint += f" (plugins with problems: {', '.join(broken)}; see 'benchbench plugins doctor')"
+        return error
+
+    def _dropped(self, entry: Registered) -> bool:
+        clash = self._clashes.get((entry.kind, entry.offer.name))
+        return clash is not None and clash.keeper is not entry
+
+    def _describe(self, one: Harvest) -> PluginInfo:
+        candidate = one.candidate
+        clashes = [clash for clash in self._clashes.values() if _blamed(clash, one)]
+        names = {kind: tuple(e.offer.name for e in one.registered if e.kind == kind) for kind in KINDS}
+        return PluginInfo(
+            name=candidate.name,
+            target=candidate.target,
+            distribution=candidate.distribution,
+            version=candidate.version,
+            offers={kind: offered for kind, offered in names.items() if offered},
+            problems=(*one.problems, *(candidate.problem(clash.message) for clash in clashes)),
+        )
+
+
+def load_registry(*, extra_plugins: Sequence[object] = ()) -> Registry:
+    """Discover the installed plugins; broken ones are listed in `Registry.problems`.
+
+    Args:
+        extra_plugins: plugin modules or objects to register besides, for instance one under development.
+    """
+    return Registry(harvest(find_candidates(extra_plugins)))
+
+
+def _blamed(clash: Clash, one: Harvest) -> bool:
+    """Whether a plugin takes part in a clash; who keeps the name has no problem."""
+    return any(claim is not clash.keeper and claim in clash.claims for claim in one.registered)
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise UnknownNameError("kind", kind, KINDS)
+
+
+def _plugin_error(entry: Registered, what: str, error: Exception) -> PluginError:
+    message = f"{entry.kind} {entry.offer.name!r} of {entry.distribution} {what}"
+    return PluginError(message, hint=summarise_error(error))

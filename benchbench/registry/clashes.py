@@ -1,0 +1,47 @@
+"""Names that more than one distribution claims."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from benchbench.contract import Kind
+from benchbench.registry.discovery import HOST, Registered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clash:
+    """One name that several plugins claim.
+
+    Attributes:
+        claims: who claims it, at least two.
+    """
+
+    kind: Kind
+    name: str
+    claims: tuple[Registered, ...]
+
+    @property
+    def keeper(self) -> Registered | None:
+        """Who keeps the name: the built-in component, so that no plugin can replace it; otherwise nobody."""
+        return next((claim for claim in self.claims if claim.distribution == HOST), None)
+
+    @property
+    def message(self) -> str:
+        """Who claims what, and what comes of it."""
+        claimants = " and ".join(f"{claim.distribution} (plugin {claim.plugin})" for claim in self.claims)
+        outcome = "the built-in one is used" if self.keeper else "neither can be used"
+        return f"the {self.kind} {self.name!r} is offered by {claimants}: {outcome}"
+
+
+def find_clashes(registered: Iterable[Registered]) -> tuple[Clash, ...]:
+    """Find the names that are claimed more than once within a kind."""
+    claims: dict[tuple[Kind, str], list[Registered]] = defaultdict(list)
+    for entry in registered:
+        claims[entry.kind, entry.offer.name].append(entry)
+    return tuple(
+        Clash(kind=kind, name=name, claims=tuple(entries))
+        for (kind, name), entries in claims.items()
+        if len(entries) > 1
+    )

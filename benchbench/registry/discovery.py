@@ -1,0 +1,237 @@
+"""Find plugins and collect what they offer; a broken plugin is remembered and reported, never raised."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import pluggy
+
+from benchbench.contract import ENTRY_POINT_GROUP, Hooks, Kind, Offer
+from benchbench.errors import suggest
+from benchbench.registry.offers import offer_mistakes
+
+HOST = "benchbench"  # distribution of the built-in plugin, and the prefix of its hooks
+HOOKS: Mapping[str, Kind] = {
+    "benchbench_datasets": "dataset",
+    "benchbench_architectures": "architecture",
+    "benchbench_defenses": "defense",
+    "benchbench_attacks": "attack",
+    "benchbench_metrics": "metric",
+    "benchbench_suites": "suite",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginProblem:
+    """Why a plugin, or part of it, cannot be used.
+
+    Attributes:
+        name: entry point of the plugin.
+        distribution: the distribution that it comes from.
+        error: one line: what is wrong, with file and line where an exception was raised.
+        traceback: where an exception was raised; empty otherwise.
+    """
+
+    name: str
+    distribution: str
+    error: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """An offer, and who makes it.
+
+    Attributes:
+        kind: what it is.
+        offer: the offer itself.
+        distribution: the distribution that it comes from, of which `version` is installed.
+        plugin: entry point of the plugin.
+    """
+
+    kind: Kind
+    offer: Offer
+    distribution: str
+    version: str
+    plugin: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginInfo:
+    """One plugin, for listings.
+
+    Attributes:
+        name: entry point of the plugin, which refers to `target`, a module or ``module:attribute``.
+        distribution: the distribution that it comes from, of which `version` is installed.
+        offers: names that it offers, for each kind.
+        problems: what is wrong with it; empty for a healthy plugin.
+    """
+
+    name: str
+    target: str
+    distribution: str
+    version: str
+    offers: Mapping[Kind, tuple[str, ...]]
+    problems: tuple[PluginProblem, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A plugin that is not loaded yet."""
+
+    name: str
+    target: str
+    distribution: str
+    version: str
+    load: Callable[[], Any]
+
+    def problem(self, error: str | BaseException) -> PluginProblem:
+        """What is wrong with this plugin, as a sentence or an exception."""
+        if isinstance(error, str):
+            return PluginProblem(name=self.name, distribution=self.distribution, error=error)
+        lines = "".join(traceback.format_exception(error))
+        return PluginProblem(
+            name=self.name, distribution=self.distribution, error=summarise_error(error), traceback=lines
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harvest:
+    """What one plugin gave: its offers and its problems."""
+
+    candidate: Candidate
+    registered: tuple[Registered, ...] = ()
+    problems: tuple[PluginProblem, ...] = ()
+
+
+def find_candidates(extra_plugins: Sequence[object] = ()) -> tuple[Candidate, ...]:
+    """List the installed plugins, the built-in one first, without importing any.
+
+    Args:
+        extra_plugins: plugin modules or objects that are registered though not installed, after the others.
+    """
+    installed = [_installed(entry_point) for entry_point in metadata.entry_points(group=ENTRY_POINT_GROUP)]
+    if not any(candidate.distribution == HOST for candidate in installed):
+        installed.append(_source_tree())
+    installed.sort(key=lambda candidate: (candidate.distribution != HOST, candidate.distribution, candidate.name))
+    return (*installed, *(_extra(plugin) for plugin in extra_plugins))
+
+
+def harvest(candidates: Iterable[Candidate]) -> tuple[Harvest, ...]:
+    """Load each plugin and call its hooks, one by one, so that none can harm another."""
+    manager = pluggy.PluginManager(HOST)
+    manager.add_hookspecs(Hooks)
+    return tuple(_harvest_one(manager, candidate) for candidate in candidates)
+
+
+def summarise_error(error: BaseException) -> str:
+    """One line for an exception: type, message, and the file and line that raised it."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    first_line = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first_line}{where}"
+
+
+def _installed(entry_point: metadata.EntryPoint) -> Candidate:
+    distribution = entry_point.dist
+    return Candidate(
+        name=entry_point.name,
+        target=entry_point.value,
+        distribution=(distribution.name if distribution else None) or "unknown",
+        version=(distribution.version if distribution else None) or "unknown",
+        load=entry_point.load,
+    )
+
+
+def _source_tree() -> Candidate:
+    """The built-in plugin of a checkout that runs without having been installed."""
+    import benchbench
+
+    def load() -> Any:
+        import benchbench.builtin
+
+        return benchbench.builtin
+
+    version = benchbench.__version__
+    return Candidate(name="builtin", target="benchbench.builtin", distribution=HOST, version=version, load=load)
+
+
+def _extra(plugin: object) -> Candidate:
+    name = getattr(plugin, "__name__", type(plugin).__name__)
+    version = str(getattr(plugin, "__version__", "0"))
+    return Candidate(name=name, target=name, distribution=name, version=version, load=lambda: plugin)
+
+
+def _harvest_one(manager: pluggy.PluginManager, candidate: Candidate) -> Harvest:
+    try:
+        plugin = candidate.load()
+        manager.register(plugin, name=f"{candidate.distribution}:{candidate.name}")
+        problems = [candidate.problem(message) for message in _misnamed_hooks(manager, plugin)]
+    except (Exception, SystemExit) as error:  # a plugin may call sys.exit when it is imported
+        return Harvest(candidate=candidate, problems=(candidate.problem(error),))
+    others = [other for other in manager.get_plugins() if other is not plugin]
+    registered: list[Registered] = []
+    for hook, kind in HOOKS.items():
+        if manager.parse_hookimpl_opts(plugin, hook) is None:
+            continue
+        try:
+            offers = _call_hook(manager.subset_hook_caller(hook, remove_plugins=others))
+            mistakes = _mistakes(offers, kind)
+        except (Exception, SystemExit) as error:
+            problems.append(candidate.problem(error))
+            continue
+        problems.extend(candidate.problem(f"{hook}()[{place}]: {mistakes[place]}") for place in sorted(mistakes))
+        registered.extend(
+            _register(candidate, kind, offer) for place, offer in enumerate(offers) if place not in mistakes
+        )
+    return Harvest(candidate=candidate, registered=tuple(registered), problems=tuple(problems))
+
+
+def _call_hook(hook: Callable[[], Any]) -> list[Any]:
+    results = hook()
+    if not results:  # pluggy drops None
+        raise TypeError(f"{getattr(hook, 'name', 'the hook')}() returned None, expected offers")
+    if isinstance(results[0], (str, bytes, Offer, Mapping)) or not isinstance(results[0], Iterable):
+        raise TypeError(f"{getattr(hook, 'name', 'the hook')}() returned {results[0]!r:.80}, expected several offers")
+    return list(results[0])
+
+
+def _register(candidate: Candidate, kind: Kind, offer: Offer) -> Registered:
+    return Registered(
+        kind=kind, offer=offer, distribution=candidate.distribution, version=candidate.version, plugin=candidate.name
+    )
+
+
+def _misnamed_hooks(manager: pluggy.PluginManager, plugin: object) -> list[str]:
+    """Functions named like a hook that pluggy would never call: misspelled, or without the marker."""
+    messages = []
+    for name in dir(plugin):
+        if not name.startswith(f"{HOST}_") or not inspect.isroutine(getattr(plugin, name, None)):
+            continue
+        if name not in HOOKS:
+            messages.append(f"{name} is no hook: {suggest(name, HOOKS)}")
+        elif manager.parse_hookimpl_opts(plugin, name) is None:
+            messages.append(f"{name} is not marked with @hookimpl, so it is never called")
+    return messages
+
+
+def _mistakes(offers: Sequence[Any], kind: Kind) -> dict[int, str]:
+    """What is wrong with each malformed offer, by its place."""
+    mistakes: dict[int, str] = {}
+    names: set[str] = set()
+    for place, offer in enumerate(offers):
+        wrong = offer_mistakes(offer)
+        if wrong:
+            mistakes[place] = "; ".join(wrong)
+        elif offer.name in names:
+            mistakes[place] = f"the {kind} {offer.name!r} is offered twice"
+        else:
+            names.add(offer.name)
+    return mistakes

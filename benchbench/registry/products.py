@@ -1,0 +1,37 @@
+"""What a factory must return, per kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from benchbench.cell import Component
+from benchbench.contract import Attack, Dataset, Defense, FittingDefense, Kind, Metric, SteppingDefense
+from benchbench.errors import ContractError
+
+_PROTOCOLS: Mapping[Kind, tuple[type, ...]] = {
+    "dataset": (Dataset,),
+    "defense": (Defense, SteppingDefense, FittingDefense),
+    "attack": (Attack,),
+    "metric": (Metric,),
+    "suite": (str, os.PathLike),
+}
+
+
+def check_product(component: Component, product: Any) -> None:
+    """Check that a factory made what its kind asks for.
+
+    Raises:
+        ContractError: it made something else.
+    """
+    if component.kind == "architecture":  # an nn.Module, told without importing torch
+        fits, expected = callable(product) and hasattr(product, "state_dict"), "nn.Module"
+    else:
+        protocols = _PROTOCOLS[component.kind]
+        fits, expected = isinstance(product, protocols), " or ".join(protocol.__name__ for protocol in protocols)
+    if not fits:
+        raise ContractError(
+            f"the factory of {component.kind} {component.name!r} ({component.distribution}) made a "
+            f"{type(product).__name__}, expected a {expected}"
+        )
