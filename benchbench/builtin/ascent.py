@@ -26,7 +26,7 @@ def ascend(
     """Ascend an objective inside the ball around the images, projecting after every step.
 
     Projected gradient ascent as in Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", 2018,
-    section 2.1. The gradient is taken for the candidates alone; freeze the model's parameters
+    section 2. The gradient is taken for the candidates alone; freeze the model's parameters
     (`benchbench.contract.frozen`) so that no activation is kept for them. Nothing here waits for the device.
 
     Args:
@@ -61,7 +61,7 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
         gradient: float (N, ...).
         norm: ``"linf"``: the sign; ``"l2"``: the normalised gradient; ``"l1"``: the signs of the largest hundredth of
             the coordinates, in equal parts (Tramer & Boneh, "Adversarial Training and Robustness for Multiple
-            Perturbations", 2019, section 4), for a single coordinate makes no headway once it reaches the box.
+            Perturbations", 2019), for a single coordinate makes no headway once it reaches the box.
 
     Returns:
         float (N, ...).
@@ -72,7 +72,8 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     if norm == "l2":
         # A confident model's gradients are so small that their squares would vanish: scale by the largest first.
         scaled = flat / flat.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
-        return (scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True).clamp(min=1.0)).view_as(gradient)
+        direction: Tensor = scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True).clamp(min=1.0)
+        return direction.view_as(gradient)
     count = max(1, round(SPARSE_FRACTION * flat.shape[1]))
     largest = flat.abs().topk(count, dim=1).indices
     signs = torch.zeros_like(flat).scatter_(1, largest, flat.gather(1, largest).sign())
@@ -97,7 +98,7 @@ def uniform_start(images: Tensor, *, threat: Threat, generator: KeyedGenerator) 
         direction = steepest(generator.normal_like(images), "l2")
         radius = generator.uniform(*[1] * (images.dim() - 1)).to(images) ** (1 / images[0].numel())
         return threat.project(images + threat.epsilon * radius * direction, images)
-    # Exponential magnitudes divided by their sum and one more are uniform in the simplex: Devroye, 1986, theorem V.2.2.
+    # Exponential magnitudes divided by their sum and one more are uniform in the simplex: Devroye, 1986, chapter V.2.
     magnitude = -torch.log1p(-generator.uniform_like(images))
     rest = -torch.log1p(-generator.uniform(*[1] * (images.dim() - 1)).to(images))
     share = magnitude / (magnitude.flatten(1).sum(1).view_as(rest) + rest)

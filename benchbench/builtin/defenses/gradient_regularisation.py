@@ -1,0 +1,66 @@
+"""GR: regularise the norm of the loss's input gradient, measured by a finite difference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchbench.builtin.ascent import steepest
+from benchbench.builtin.defenses.options import Variant, require, variant_check
+from benchbench.contract import BatchLoss, KeyedGenerator, Threat
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientRegularisation:
+    """Minimise sum L(f(x), y) + beta * sum ((L(f(x + h d), y) - L(f(x), y)) / h)^2.
+
+    d is the loss's input gradient at x over its L2 norm (0 where it is 0), taken as a constant; x + h d is not clipped.
+    Finlay & Oberman, "Scaleable input gradient regularization for adversarial robustness", 2019.
+
+    Attributes:
+        beta: weight of the penalty, at least 0.
+        h: length of the finite difference, above 0.
+        variant: ``"equation"``: as above. ``"released"``: what the paper's code minimises, 2 * sum L + beta / 2 * sum
+            (.)^2, because it accumulates the cross-entropy's gradient twice.
+
+    Raises:
+        OptionError: for an option out of range.
+    """
+
+    beta: float = 1.0
+    h: float = 1.0
+    variant: Variant = "equation"
+
+    def __post_init__(self) -> None:
+        checks = {
+            f"beta must be at least 0, got {self.beta}": self.beta >= 0,
+            f"h must be above 0, got {self.h}": self.h > 0,
+        }
+        require(checks | variant_check(self.variant))
+
+    def loss(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
+    ) -> BatchLoss:
+        """The summed cross-entropy and penalty; threat and generator are not used.
+
+        Args:
+            model: maps float32 images to logits (N, classes), in training mode.
+            images: float32 (N, C, H, W).
+            labels: int64 (N,).
+            threat: ball and box.
+            generator: of the same N examples.
+        """
+        inputs = images.detach().requires_grad_(True)
+        logits = model(inputs)
+        clean = F.cross_entropy(logits, labels, reduction="none")
+        (gradient,) = torch.autograd.grad(clean.sum(), inputs, retain_graph=True)
+        ahead = F.cross_entropy(model(images + self.h * steepest(gradient, "l2")), labels, reduction="none")
+        penalty = ((ahead - clean) / self.h).square().sum()
+        if self.variant == "released":
+            loss = 2.0 * clean.sum() + self.beta / 2.0 * penalty
+        else:
+            loss = clean.sum() + self.beta * penalty
+        return BatchLoss(loss=loss, logits=logits.detach())

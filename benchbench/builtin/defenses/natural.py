@@ -1,0 +1,30 @@
+"""Natural training: the cross-entropy of clean images, the baseline of every comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchbench.contract import BatchLoss, KeyedGenerator, Threat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Natural:
+    """Minimise sum L(f(x), y), with L the cross-entropy."""
+
+    def loss(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
+    ) -> BatchLoss:
+        """The summed cross-entropy of a batch; threat and generator are not used.
+
+        Args:
+            model: maps float32 images to logits (N, classes).
+            images: float32 (N, C, H, W).
+            labels: int64 (N,).
+            threat: ball and box.
+            generator: of the same N examples.
+        """
+        logits = model(images)
+        return BatchLoss(loss=F.cross_entropy(logits, labels, reduction="sum"), logits=logits.detach())
