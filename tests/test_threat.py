@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchbench.errors import OptionError
+from benchbench.threat import NORMS, Norm, Threat
+
+
+@given(
+    norm=st.sampled_from(NORMS),
+    epsilon=st.floats(0, 3, allow_subnormal=False),
+    seed=st.integers(0, 10_000),
+    scale=st.sampled_from([0.01, 1.0, 50.0]),
+)
+def test_projection_ends_in_ball_and_box_and_is_idempotent(norm: Norm, epsilon: float, seed: int, scale: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(3, 1, 4, 4, generator=generator)
+    threat = Threat(norm=norm, epsilon=epsilon)
+    projected = threat.project(images + scale * torch.randn(3, 1, 4, 4, generator=generator), images)
+    assert (threat.distance(projected, images) <= epsilon * (1 + 1e-5) + 1e-5).all()
+    assert projected.min() >= 0
+    assert projected.max() <= 1
+    torch.testing.assert_close(threat.project(projected, images), projected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_projection_leaves_points_inside_alone(norm: Norm) -> None:
+    images = torch.full((2, 1, 2, 2), 0.5)
+    inside = images + 0.01
+    torch.testing.assert_close(Threat(norm=norm, epsilon=0.2).project(inside, images), inside)
+
+
+def test_l1_projection_is_the_nearest_point_of_the_ball() -> None:
+    threat = Threat(norm="l1", epsilon=1.0, lower=-math.inf, upper=math.inf)
+    point = torch.tensor([[1.5, -0.4, 0.2]], dtype=torch.float64)
+    projected = threat.project(point, torch.zeros_like(point))
+    grid = torch.cartesian_prod(*[torch.linspace(-1, 1, 81, dtype=torch.float64)] * 3)
+    grid = grid[grid.abs().sum(1) <= 1]
+    best = (grid - point).norm(dim=1).min()
+    assert (projected - point).norm() <= best + 1e-9
+    assert projected.abs().sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epsilon": -0.1}, "epsilon must be a finite number of at least 0, got -0.1"),
+        ({"epsilon": math.nan}, "epsilon"),
+        ({"epsilon": math.inf}, "epsilon"),
+        ({"epsilon": 0.1, "norm": "linff"}, "did you mean 'linf'"),
+        ({"epsilon": 0.1, "lower": 1.0, "upper": 0.0}, "empty"),
+    ],
+)
+def test_impossible_threats_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        Threat(**arguments)  # type: ignore[arg-type]
+    assert message in str(caught.value)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
+from benchbench.errors import ContractError, StorageError, TrainingError
+from benchbench.events import Event, TrainingProgress, ignore
+from benchbench.training.checkpoint import Checkpoint
+from benchbench.training.loop import TrainedModel, TrainingJob, as_model_input, train
+from benchbench.training.recipe import Augmentation, Recipe
+
+
+class Summed:
+    """Cross-entropy with noise from the generator, so that resuming must restore every draw."""
+
+    def loss(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
+    ) -> BatchLoss:
+        logits = model(images + 0.1 * generator.normal_like(images))
+        return BatchLoss(loss=cross_entropy(logits, labels, reduction="sum"), logits=logits)
+
+
+class SelfStepping:
+    """The same update, taken by the defense itself."""
+
+    def step(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        threat: Threat,
+        generator: KeyedGenerator,
+        optimizer: Any,
+    ) -> BatchLoss:
+        result = Summed().loss(model, images, labels, threat=threat, generator=generator)
+        optimizer.zero_grad()
+        result.loss.backward()
+        optimizer.step()
+        return result
+
+
+def _examples(count: int = 150) -> Examples:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (count,), generator=generator)
+    inputs = torch.randint(0, 60, (count, 1, 6, 6), dtype=torch.uint8, generator=generator)
+    for label in range(3):
+        inputs[labels == label, :, 2 * label : 2 * label + 2] += 150
+    return Examples(inputs=inputs, labels=labels)
+
+
+def _job(defense: Any = None, **recipe: Any) -> TrainingJob:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, 3)
+        )
+    examples = _examples()
+    settings = {"learning_rate": 1e-3, "momentum": 0.9, "epochs": 4, "batch_size": 32, "decay_epochs": (2,)} | recipe
+    return TrainingJob(
+        model=model,
+        defense=defense or Summed(),
+        examples=examples,
+        rows=torch.arange(len(examples)),
+        threat=Threat(epsilon=0.1),
+        recipe=Recipe(**settings, augmentation=Augmentation(padding=1)),
+        seed=0,
+        device=torch.device("cpu"),
+    )
+
+
+def _same(left: TrainedModel, right: TrainedModel) -> bool:
+    ours, theirs = left.model.state_dict(), right.model.state_dict()
+    return left.history == right.history and all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+class Killed(BaseException):
+    pass
+
+
+def _kill_at(count: int) -> Callable[[Event], None]:
+    seen = 0
+
+    def listen(event: Event) -> None:
+        nonlocal seen
+        seen += isinstance(event, TrainingProgress)
+        if seen == count:
+            raise Killed
+
+    return listen
+
+
+def test_training_learns_and_leaves_the_model_in_evaluation_mode() -> None:
+    trained = train(_job(epochs=12, decay_epochs=()))
+    examples = _examples()
+    predicted = trained.model(as_model_input(examples.inputs)).argmax(1)
+    assert (predicted == examples.labels).float().mean() > 0.95
+    assert trained.history[-1].loss < trained.history[0].loss
+    assert not trained.model.training
+
+
+def test_training_twice_gives_the_same_weights_bit_for_bit() -> None:
+    assert _same(train(_job()), train(_job()))
+
+
+def test_training_leaves_the_global_generator_alone() -> None:
+    before = torch.random.get_rng_state()
+    train(_job(epochs=1))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("kill", [1, 2, 7, 13, 20])
+def test_killed_and_resumed_training_ends_in_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, kill: int
+) -> None:
+    monkeypatch.setattr("benchbench.training.loop.CHECKPOINT_SECONDS", 0.0)  # after every step
+    monkeypatch.setattr("benchbench.training.loop.REPORT_SECONDS", 0.0)
+    whole = train(_job(optimizer=optimizer))
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(Killed):
+        train(_job(optimizer=optimizer), checkpoint=Checkpoint(path, "id"), listener=_kill_at(kill))
+    resumed = train(_job(optimizer=optimizer), checkpoint=Checkpoint(path, "id"))
+    assert _same(whole, resumed)
+
+
+def test_a_defense_with_its_own_step_trains_like_the_loop() -> None:
+    assert _same(train(_job()), train(_job(SelfStepping())))
+
+
+def test_finished_training_is_loaded_not_repeated(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "model.safetensors", "id")
+    first = train(_job(), checkpoint=checkpoint)
+    events: list[Event] = []
+    second = train(_job(), checkpoint=checkpoint, listener=events.append)
+    assert not [event for event in events if isinstance(event, TrainingProgress)]
+    assert _same(first, second)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "foreign"])
+def test_a_damaged_checkpoint_is_set_aside_and_training_starts_over(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "model.safetensors"
+    train(_job(epochs=1), checkpoint=Checkpoint(path, "id"))
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[-5] ^= 1
+    path.write_bytes({"truncate": content[:-7], "flip": content, "foreign": b"hello"}[damage])
+    trained = train(_job(epochs=1), checkpoint=Checkpoint(path, "id"))
+    assert _same(trained, train(_job(epochs=1)))
+    assert (tmp_path / "model.safetensors.corrupt").exists()
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    train(_job(epochs=1), checkpoint=Checkpoint(path, "one"))
+    with pytest.raises(StorageError, match="'one', expected 'two'"):
+        train(_job(epochs=1), checkpoint=Checkpoint(path, "two"))
+
+
+def test_diverging_training_is_an_error() -> None:
+    with pytest.raises(TrainingError, match="not finite in epoch"):
+        train(_job(learning_rate=1e30))
+
+
+def test_a_loss_that_is_no_scalar_is_refused() -> None:
+    class Unreduced(Summed):
+        def loss(self, *arguments: Any, **named: Any) -> BatchLoss:
+            return BatchLoss(loss=torch.ones(3, requires_grad=True))
+
+    with pytest.raises(ContractError, match="scalar loss, summed over the batch"):
+        train(_job(Unreduced()), listener=ignore)
