@@ -1,7 +1,49 @@
-"""Built-in architectures."""
+"""Built-in architectures. All take pixels / 255: none normalises by mean and deviation."""
 
 from __future__ import annotations
 
-from benchbench.contract import Offer
+from benchbench.contract import Capabilities, Offer
 
-OFFERS: tuple[Offer, ...] = ()
+OFFERS: tuple[Offer, ...] = (
+    Offer(
+        name="cnn1",
+        summary="Two convolutions and two dense layers with dropout: the small MNIST network",
+        factory="benchbench.builtin.architectures.cnn:make_cnn1",
+        capabilities=Capabilities(smallest_input=(6, 6)),
+        citation="Yang, Rashtchian, Zhang, Salakhutdinov, Chaudhuri: A Closer Look at Accuracy vs. Robustness, 2020",
+    ),
+    Offer(
+        name="cnn2",
+        summary="Four convolutions and three dense layers: the SmallCNN of TRADES",
+        factory="benchbench.builtin.architectures.cnn:make_cnn2",
+        capabilities=Capabilities(smallest_input=(16, 16)),
+        citation="Zhang, Yu, Jiao, Xing, El Ghaoui, Jordan: Theoretically Principled Trade-off between Robustness and "
+        "Accuracy, 2019",
+    ),
+    Offer(
+        name="wrn",
+        summary="Wide residual network with pre-activation blocks: WRN-40-10 by default",
+        factory="benchbench.builtin.architectures.wide_resnet:make_wide_resnet",
+        capabilities=Capabilities(smallest_input=(8, 8)),
+        citation="Zagoruyko, Komodakis: Wide Residual Networks, 2016",
+    ),
+    Offer(
+        name="mlp",
+        summary="Dense layers with ReLU between them, for inputs of any shape",
+        factory="benchbench.builtin.architectures.mlp:make_mlp",
+    ),
+    Offer(
+        name="resnet50",
+        summary="The standard ResNet50: 7x7 stride-2 stem and max-pool at every input size",
+        factory="benchbench.builtin.architectures.timm_models:make_resnet50",
+        capabilities=Capabilities(smallest_input=(32, 32)),
+        citation="He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2016",
+    ),
+    Offer(
+        name="timm",
+        summary="Any architecture of timm by its name, for instance timm:resnet18",
+        factory="benchbench.builtin.architectures.timm_models:make_timm_model",
+        members="benchbench.builtin.architectures.timm_models:list_timm_models",
+        citation="Wightman: PyTorch Image Models, 2019",
+    ),
+)

@@ -1,0 +1,102 @@
+"""CNN1 and CNN2: the two small convolutional networks of the MNIST experiments."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import nn
+
+from benchbench.builtin.architectures.requirements import image_shape, require_classes
+
+CNN1_SMALLEST = (6, 6)  # two unpadded 3x3 convolutions, then pooling by two
+CNN2_SMALLEST = (16, 16)  # that twice
+
+
+def make_cnn1(*, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    """CNN1, as in PyTorch's MNIST example of the time: two convolutions, two dense layers, PyTorch's initialisation.
+
+    Args:
+        input_shape: (channels, height, width), at least 6x6.
+        classes: number of logits, at least 2.
+
+    Returns:
+        A model from float (N, channels, height, width) in [0, 1] to logits (N, classes).
+
+    Raises:
+        OptionError: the input is no image or too small, or there are fewer than two classes.
+    """
+    image = image_shape("cnn1", input_shape, smallest=CNN1_SMALLEST)
+    require_classes("cnn1", classes)
+    features = 64 * _pooled(image.height) * _pooled(image.width)
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(image.channels, 32, 3),
+            relu1=nn.ReLU(),
+            conv2=nn.Conv2d(32, 64, 3),  # no ReLU follows: the protocol's
+            pool=nn.MaxPool2d(2),
+            dropout1=nn.Dropout2d(0.25),
+            flatten=nn.Flatten(),
+            dense1=nn.Linear(features, 128),
+            relu2=nn.ReLU(),
+            dropout2=nn.Dropout(0.5),
+            dense2=nn.Linear(128, classes),
+        )
+    )
+
+
+def make_cnn2(*, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    """CNN2, the SmallCNN of TRADES (Zhang et al., 2019; after Carlini & Wagner, 2017): four convolutions, three dense layers.
+
+    Convolutions start Kaiming-normal with zero bias, and the last layer at zero: an untrained CNN2 answers 0 everywhere.
+
+    Args:
+        input_shape: (channels, height, width), at least 16x16.
+        classes: number of logits, at least 2.
+
+    Returns:
+        A model from float (N, channels, height, width) in [0, 1] to logits (N, classes).
+
+    Raises:
+        OptionError: the input is no image or too small, or there are fewer than two classes.
+    """
+    image = image_shape("cnn2", input_shape, smallest=CNN2_SMALLEST)
+    require_classes("cnn2", classes)
+    features = 64 * _pooled(_pooled(image.height)) * _pooled(_pooled(image.width))
+    model = nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(image.channels, 32, 3),
+            relu1=nn.ReLU(),
+            conv2=nn.Conv2d(32, 32, 3),
+            relu2=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),
+            conv3=nn.Conv2d(32, 64, 3),
+            relu3=nn.ReLU(),
+            conv4=nn.Conv2d(64, 64, 3),
+            relu4=nn.ReLU(),
+            pool2=nn.MaxPool2d(2),
+            flatten=nn.Flatten(),
+            dense1=nn.Linear(features, 200),
+            relu5=nn.ReLU(),
+            dropout=nn.Dropout(0.5),
+            dense2=nn.Linear(200, 200),
+            relu6=nn.ReLU(),
+            dense3=nn.Linear(200, classes),
+        )
+    )
+    _initialise_cnn2(model)
+    return model
+
+
+def _pooled(size: int) -> int:
+    """Pixels left of a side after two unpadded 3x3 convolutions and pooling by two."""
+    return (size - 4) // 2
+
+
+def _initialise_cnn2(model: nn.Sequential) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for parameter in model.get_submodule("dense3").parameters():
+        nn.init.zeros_(parameter)

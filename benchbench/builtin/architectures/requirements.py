@@ -1,0 +1,57 @@
+"""What an architecture requires of its inputs and classes, checked before it is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchbench.contract import OptionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageShape:
+    """The shape of one image.
+
+    Attributes:
+        channels: number of channels, at least 1.
+        height: in pixels.
+        width: in pixels.
+    """
+
+    channels: int
+    height: int
+    width: int
+
+
+def image_shape(name: str, input_shape: tuple[int, ...], *, smallest: tuple[int, int]) -> ImageShape:
+    """Read the shape of an image.
+
+    Args:
+        name: of the architecture, for the message.
+        input_shape: should be (channels, height, width).
+        smallest: least height and width that the architecture takes.
+
+    Raises:
+        OptionError: it is no image, or too small.
+    """
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise OptionError(
+            f"{name} takes images of shape (channels, height, width), got inputs of shape {input_shape}",
+            hint="mlp takes inputs of any shape",
+        )
+    channels, height, width = input_shape
+    if height < smallest[0] or width < smallest[1]:
+        raise OptionError(
+            f"{name} takes images of at least {smallest[0]}x{smallest[1]} pixels, got {height}x{width}",
+            hint="choose an architecture for smaller images, for instance cnn1 or mlp",
+        )
+    return ImageShape(channels=channels, height=height, width=width)
+
+
+def require_classes(name: str, classes: int) -> None:
+    """Check the number of classes.
+
+    Raises:
+        OptionError: there are fewer than two.
+    """
+    if classes < 2:
+        raise OptionError(f"{name} is a classifier of at least 2 classes, got {classes}")
