@@ -107,7 +107,7 @@ class FoolboxAttack:
         Raises:
             OptionError: the attack works in another norm than the threat.
         """
-        from foolbox.models import PyTorchModel
+        from foolbox.models.pytorch import PyTorchModel
 
         if threat.norm not in self.norms:
             raise OptionError(f"foolbox:{self.member} works in {' or '.join(self.norms)}, the threat is {threat.norm}")

@@ -1,0 +1,52 @@
+"""Accuracies, without and under the protocol's attack, and their generalisation gaps; all are fractions in [0, 1]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from benchbench.contract import Evidence, Measurement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Share of correct predictions: ``train_accuracy``, ``test_accuracy``."""
+
+    def measure(self, evidence: Evidence) -> Measurement:
+        """Measure it; see `benchbench.contract.Metric`."""
+        values = {
+            "train_accuracy": _share(evidence.correct("train")),
+            "test_accuracy": _share(evidence.correct("test")),
+        }
+        return Measurement(values=values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialAccuracy:
+    """Share correct without perturbation and under the attack: ``adv_train_accuracy``, ``adv_test_accuracy``."""
+
+    def measure(self, evidence: Evidence) -> Measurement:
+        """Measure it; see `benchbench.contract.Metric`."""
+        values = {
+            "adv_train_accuracy": _share(evidence.robust("train")),
+            "adv_test_accuracy": _share(evidence.robust("test")),
+        }
+        return Measurement(values=values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gaps:
+    """Training minus test accuracy: ``gap``, and under attack ``adv_gap``, in [-1, 1]."""
+
+    def measure(self, evidence: Evidence) -> Measurement:
+        """Measure them; see `benchbench.contract.Metric`."""
+        values = {
+            "gap": _share(evidence.correct("train")) - _share(evidence.correct("test")),
+            "adv_gap": _share(evidence.robust("train")) - _share(evidence.robust("test")),
+        }
+        return Measurement(values=values)
+
+
+def _share(hits: Tensor) -> float:
+    return int(hits.sum()) / hits.numel()
