@@ -1,0 +1,147 @@
+"""Leaderboard files: one Parquet file per suite, sorted, written whole, and rebuildable from the cell records."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchbench.atomic import write_bytes_atomically
+from benchbench.errors import DataError, StorageError
+from benchbench.records import Row, rows_from_table, table_from_rows
+from benchbench.records.disk import read_bytes
+from benchbench.records.schema import check_schema
+
+_log = logging.getLogger(__name__)
+_SORTED_BY = (
+    "source",
+    "dataset",
+    "architecture",
+    "architecture_options",
+    "augmentation",
+    "dropout",
+    "attack",
+    "attack_options",
+    "defense",
+    "defense_options",
+    "seed",
+    "profile",
+    "trained_on",
+    "epsilon",
+    "n_train",
+    "experiment",
+    "cell_id",
+)
+
+
+def write_leaderboard(path: Path, rows: Iterable[Row]) -> list[Row]:
+    """Write a leaderboard: sorted, atomically, the same bytes for the same rows (under one version of pyarrow).
+
+    A file that holds these bytes already is not touched.
+
+    Returns:
+        The rows as sorted.
+
+    Raises:
+        DataError: two rows have the same cell id, or belong to different suites.
+        StorageError: no space, no permission, ...; the file is as it was.
+    """
+    ordered = sorted(rows, key=_sort_key)
+    problems = _set_problems(ordered)
+    if problems:
+        raise DataError(f"cannot write {path}: " + "; ".join(problems))
+    buffer = io.BytesIO()
+    pq.write_table(table_from_rows(ordered), buffer, compression="zstd", write_page_checksum=True)
+    content = buffer.getvalue()
+    if read_bytes(path) != content:
+        write_bytes_atomically(path, content)
+    return ordered
+
+
+def read_leaderboard(path: Path | str, *, on_problem: Callable[[str], None] = _log.warning) -> pa.Table:
+    """Read a leaderboard and check it.
+
+    Args:
+        path: a file that `write_leaderboard` wrote.
+        on_problem: is told of rows that are impossible (NaN, accuracies above 1, another suite, a cell twice); they are left
+            out of the result, and the file is left alone.
+
+    Returns:
+        A table in the schema of `benchbench.records.schema`, sorted.
+
+    Raises:
+        StorageError: the file is missing, empty, truncated, foreign, or of another schema version.
+    """
+    return table_from_rows(read_rows(Path(path), on_problem=on_problem))
+
+
+def read_rows(path: Path, *, on_problem: Callable[[str], None] = _log.warning) -> list[Row]:
+    """The rows of a leaderboard file, sorted; arguments and errors as for `read_leaderboard`."""
+    content = read_bytes(path)
+    if content is None:
+        raise StorageError(f"there is no leaderboard {path}", hint="benchbench run writes one; check the path")
+    if not content:
+        raise StorageError(
+            f"{path} is empty", hint="benchbench run rebuilds it from the cell records once it is removed"
+        )
+    rows = rows_from_table(_parse(content, path), on_problem=lambda problem: on_problem(f"{path}: {problem}"))
+    return sorted(_one_suite(rows, path, on_problem), key=_sort_key)
+
+
+def _parse(content: bytes, path: Path) -> pa.Table:
+    if not content.startswith(b"PAR1"):
+        raise StorageError(f"{path} is not a Parquet file", hint="name a file that benchbench run wrote")
+    try:
+        check_schema(pq.read_schema(pa.BufferReader(content)), str(path))
+        return pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        hint = "benchbench run rebuilds it from the cell records once it is removed"
+        raise StorageError(f"{path} is truncated or damaged: {reason}", hint=hint) from error
+
+
+def _one_suite(rows: list[Row], path: Path, on_problem: Callable[[str], None]) -> list[Row]:
+    """Leave out rows of other suites than the first one, and all but the first row of a cell."""
+    kept: dict[str, Row] = {}
+    for row in rows:
+        suite = next(iter(kept.values())).suite if kept else row.suite
+        if row.suite != suite:
+            on_problem(f"{path}: cell {row.cell_id} is of suite {row.suite!r}, not {suite!r}; left out")
+        elif row.cell_id in kept:
+            on_problem(f"{path}: cell {row.cell_id} is there twice; the second row is left out")
+        else:
+            kept[row.cell_id] = row
+    return list(kept.values())
+
+
+def _set_problems(ordered: list[Row]) -> list[str]:
+    suites = sorted({row.suite for row in ordered})
+    twice = sorted(cell_id for cell_id, count in Counter(row.cell_id for row in ordered).items() if count > 1)
+    return ([f"rows of several suites: {', '.join(suites)}"] if len(suites) > 1 else []) + [
+        f"cell {cell_id} is there twice" for cell_id in twice
+    ]
+
+
+def _sort_key(row: Row) -> tuple[Any, ...]:
+    """Text options sort by their values, so that beta 3 comes before beta 10."""
+    return tuple(_value_order(getattr(row, name)) for name in _SORTED_BY)
+
+
+def _value_order(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith("{"):
+        return value
+    try:
+        options = json.loads(value)
+    except ValueError:
+        return ((value, 2, 0.0, ""),)
+    return tuple(
+        (name, 0, float(item), "") if isinstance(item, (int, float)) else (name, 1, 0.0, json.dumps(item))
+        for name, item in sorted(options.items())
+    )

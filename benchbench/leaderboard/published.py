@@ -1,0 +1,236 @@
+"""The numbers that the papers publish, as leaderboard rows.
+
+The tables are those of "A Closer Look at Accuracy vs. Robustness" (Yang et al., NeurIPS 2020; ``neurips2020``) and of its
+first version, "Adversarial Robustness Through Local Lipschitzness" (``arxiv-v1``), transcribed into CSV files that ship with
+the suite.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from benchbench.cell import digest, to_json
+from benchbench.records import Row
+
+SUITE = "closer-look"
+_FOLDER = "published"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setting:
+    """What the papers' protocol fixes for a dataset (protocol, "Threat models and data" and "Training recipes")."""
+
+    dataset: str
+    epsilon: float
+    n_train: int
+    n_test: int
+    epochs: int
+
+
+_SETTINGS = {
+    "MNIST": _Setting(dataset="mnist", epsilon=0.1, n_train=60_000, n_test=10_000, epochs=160),
+    "SVHN": _Setting(dataset="svhn", epsilon=0.031, n_train=73_257, n_test=26_032, epochs=60),
+    "CIFAR-10": _Setting(dataset="cifar-10", epsilon=0.031, n_train=50_000, n_test=10_000, epochs=120),
+    "Restricted ImageNet": _Setting(
+        dataset="restricted-imagenet", epsilon=0.005, n_train=257_748, n_test=10_150, epochs=70
+    ),
+}
+_STAIRCASE_TEST_SIZES = {40: 10_000, 30_000: 15_000}
+_ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "CNN1": ("cnn1", {}),
+    "CNN2": ("cnn2", {}),
+    "WRN-40-10": ("wrn", {"depth": 40, "width": 10}),
+    "ResNet50": ("resnet50", {}),
+}
+_AUGMENTATIONS = {"none": "none", "crop4+flip": "crop4+flip", "resize72+crop64": "crop64"}
+_ATTACKS = {"pgd10": "pgd-10", "mt20": "mt-20"}
+_OPTIONS = {"lambda": "lam", "beta": "beta"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSeparation:
+    """One line of Table 8: L-inf separation of a dataset, in units of pixels / 255.
+
+    Attributes:
+        labels: ``"original"``, or ``"random"`` for uniformly random ones.
+    """
+
+    source: str
+    table: str
+    dataset: str
+    epsilon: float
+    labels: str
+    train_train_min: float
+    train_train_mean: float
+    test_train_min: float
+    test_train_mean: float
+
+
+@functools.cache
+def published_rows(suite: str = SUITE) -> tuple[Row, ...]:
+    """Every published model as a row with ``source = "published"``; none for other suites.
+
+    Accuracies and their gaps are fractions in [0, 1]; what a table leaves blank is None. Options that the papers do not state
+    are absent, not guessed.
+    """
+    if suite != SUITE:
+        return ()
+    return (
+        *(_classification_row(record) for record in _read("published_results.csv")),
+        *(_staircase_row(record) for record in _read("published_staircase.csv")),
+        *(_proof_of_concept_row(record) for record in _read("published_proof_of_concept.csv")),
+    )
+
+
+@functools.cache
+def published_separation() -> tuple[PublishedSeparation, ...]:
+    """Table 8 of the NeurIPS paper, which includes the numbers of its Table 1."""
+    return tuple(
+        PublishedSeparation(
+            source=record["source"],
+            table=record["table"],
+            dataset=_SETTINGS[record["dataset"]].dataset,
+            epsilon=float(record["epsilon"]),
+            labels=record["labels"],
+            train_train_min=float(record["train_train_min"]),
+            train_train_mean=float(record["train_train_mean"]),
+            test_train_min=float(record["test_train_min"]),
+            test_train_mean=float(record["test_train_mean"]),
+        )
+        for record in _read("published_separation.csv")
+    )
+
+
+def _read(name: str) -> list[dict[str, str]]:
+    text = (files("benchbench.builtin.suites") / _FOLDER / name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _classification_row(record: Mapping[str, str]) -> Row:
+    return _row(
+        record,
+        model=_classification_model(record, dropout=float(record["dropout"])),
+        evaluation={"attack": _ATTACKS[record["attack"]], "n_test": _SETTINGS[record["dataset"]].n_test},
+        measures={
+            "train_accuracy": _fraction(record["train_acc"]),
+            "test_accuracy": _fraction(record["test_acc"]),
+            "adv_test_accuracy": _fraction(record["adv_test_acc"]),
+            "test_lipschitz": _value(record["test_lipschitz"]),
+            "gap": _fraction(record["gap"]),
+            "adv_gap": _fraction(record["adv_gap"]),
+        },
+    )
+
+
+def _proof_of_concept_row(record: Mapping[str, str]) -> Row:
+    model = _classification_model(record, dropout=0.0)
+    recipe = {name: record[name] for name in ("optimizer", "batch_size", "epochs", "learning_rate")}
+    return _row(
+        record,
+        model={
+            **model,
+            "trained_on": "train+test",
+            "epochs": int(record["epochs"]),
+            "epsilon": float(record["epsilon"]),
+        },
+        evaluation={"attack": "pgd-10", "n_test": _SETTINGS[record["dataset"]].n_test},
+        measures={
+            "test_accuracy": _fraction(record["test_acc"]),
+            "adv_test_accuracy": _fraction(record["adv_test_acc"]),
+        },
+        configuration=recipe,
+    )
+
+
+def _staircase_row(record: Mapping[str, str]) -> Row:
+    n_train = int(record["n_train"])
+    model = {
+        "dataset": "staircase",
+        "architecture": "spline",
+        "epsilon": 1 / 3,
+        "n_train": n_train,
+        "epochs": 0,
+        "augmentation": "none",
+        **_defense(record),
+    }
+    names = ("train_mse", "test_mse", "adv_test_mse", "test_lipschitz", "gap", "adv_gap")
+    return _row(
+        record,
+        model=model,
+        evaluation={"attack": "exact", "n_test": _STAIRCASE_TEST_SIZES[n_train]},
+        measures={name: _value(record[name]) for name in names},
+    )
+
+
+def _classification_model(record: Mapping[str, str], *, dropout: float) -> dict[str, Any]:
+    setting = _SETTINGS[record["dataset"]]
+    architecture, options = _ARCHITECTURES[record["architecture"]]
+    if architecture == "wrn":
+        options = {**options, "dropout": dropout}
+    augmented = {"restricted-imagenet": "resize72+crop64", "cifar-10": "crop4+flip"}.get(setting.dataset, "none")
+    return {
+        "dataset": setting.dataset,
+        "architecture": architecture,
+        "architecture_options": to_json(options),
+        "augmentation": _AUGMENTATIONS[record.get("augmentation") or augmented],
+        "dropout": dropout,
+        "epsilon": setting.epsilon,
+        "n_train": setting.n_train,
+        "epochs": setting.epochs,
+        **_defense(record),
+    }
+
+
+def _defense(record: Mapping[str, str]) -> dict[str, Any]:
+    options = {}
+    if record["defense_params"]:
+        name, value = record["defense_params"].split("=")
+        options = {_OPTIONS[name]: float(value)}
+    return {"defense": record["defense"].lower(), "defense_options": to_json(options)}
+
+
+def _row(
+    record: Mapping[str, str],
+    *,
+    model: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    measures: Mapping[str, float | None],
+    configuration: Mapping[str, Any] | None = None,
+) -> Row:
+    source, table = record["source"], record["table"]
+    identity = {
+        "suite": SUITE,
+        "profile": "paper",
+        "protocol": SUITE,
+        "experiment": f"{source}-table-{table}",
+        "source": "published",
+        "norm": "linf",
+        "seed": 0,
+        "n_train_evaluated": model["n_train"],
+        **model,
+        **evaluation,
+    }
+    columns: dict[str, Any] = {
+        **identity,
+        **measures,
+        "cell_id": f"published-{digest(identity)}",
+        "model_id": f"published-{digest([source, model])}",
+        "configuration": to_json(configuration or {}),
+        "published_source": source,
+        "published_table": table,
+    }
+    return Row(**columns)
+
+
+def _value(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _fraction(text: str) -> float | None:
+    """Percent with two decimals to a fraction with four, rounded so that 97.21 becomes 0.9721 and no neighbour of it."""
+    return round(float(text) / 100, 6) if text else None

@@ -1,0 +1,67 @@
+"""Rebuilding a leaderboard file from the cell records, at any time, as often as one likes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from benchbench.atomic import write_bytes_atomically
+from benchbench.leaderboard.files import read_rows, write_leaderboard
+from benchbench.leaderboard.published import published_rows
+from benchbench.records import Row, RunStore
+from benchbench.records.disk import read_bytes
+
+_log = logging.getLogger(__name__)
+
+
+def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[str], None] = _log.warning) -> list[Row]:
+    """Bring a suite's leaderboard file up to date with the cell records.
+
+    Measured rows of the store replace rows of the same cell; rows that other machines measured are kept, except that a failed
+    record never replaces a finished row; published rows are those that this version of benchbench ships. Per-example outcomes
+    are copied to ``<folder>/<suite>/outcomes/<digest>.parquet``. Processes that rebuild the same file at once lose no row: each
+    looks again, after writing, whether records have come in since it read them.
+
+    Args:
+        path: the leaderboard file; made when missing.
+        store: where the cells are recorded.
+        suite: name of the suite.
+        on_problem: is told of impossible rows in the file, which the new file lacks.
+
+    Returns:
+        The rows written, sorted as in the file.
+
+    Raises:
+        StorageError: the file is damaged, foreign or newer (it is left alone), or cannot be written.
+    """
+    while True:
+        before = store.record_names()
+        present = read_rows(path, on_problem=on_problem) if path.exists() else []
+        recorded = store.rows(suite)
+        _copy_outcomes(recorded, store, outcomes_folder(path, suite))
+        rows = write_leaderboard(path, _merged(present, recorded, suite))
+        if store.record_names() == before:
+            return rows
+
+
+def outcomes_folder(path: Path, suite: str) -> Path:
+    """Where the per-example outcomes beside a leaderboard file are."""
+    return path.parent / suite / "outcomes"
+
+
+def _merged(present: list[Row], recorded: list[Row], suite: str) -> list[Row]:
+    merged = {row.cell_id: row for row in present if row.source == "measured"}
+    for row in recorded:
+        known = merged.get(row.cell_id)
+        if row.status == "ok" or known is None or known.status != "ok":
+            merged[row.cell_id] = row
+    return [*merged.values(), *published_rows(suite)]
+
+
+def _copy_outcomes(rows: list[Row], store: RunStore, folder: Path) -> None:
+    for digest in sorted({row.outcomes_digest for row in rows if row.outcomes_digest}):
+        copy = folder / f"{digest}.parquet"
+        content = None if copy.exists() else read_bytes(store.outcomes_path(digest))
+        if content is not None:
+            write_bytes_atomically(copy, content)

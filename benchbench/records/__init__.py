@@ -1,0 +1,24 @@
+"""Typed rows, their Arrow schema, and the store that keeps them whole."""
+
+from __future__ import annotations
+
+from benchbench.records.building import Provenance, failed_row, measured_row
+from benchbench.records.intervals import Interval, accuracy_interval, mean_interval
+from benchbench.records.row import Row
+from benchbench.records.schema import SCHEMA_VERSION, rows_from_table, schema, table_from_rows
+from benchbench.records.store import RunStore
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Interval",
+    "Provenance",
+    "Row",
+    "RunStore",
+    "accuracy_interval",
+    "failed_row",
+    "mean_interval",
+    "measured_row",
+    "rows_from_table",
+    "schema",
+    "table_from_rows",
+]

@@ -1,0 +1,113 @@
+"""Arrays in Parquet files that are named and checked by the SHA-256 of their content, not of their encoding.
+
+Adversarial images are stored as a dictionary-encoded float32 column under zstd: most pixels of an attack's result sit at
+x +- epsilon or at the edge of the box, so that few different numbers occur. On PGD-10 images of MNIST this takes 29% of the
+raw size (plain zstd 28%, byte-stream split 38%), on images of CIFAR-10's shape with every pixel at a corner of the ball 28%
+(58% and 79%).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchbench.errors import DataError, StorageError
+from benchbench.records.disk import read_bytes
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_HEADER = b"benchbench.arrays"
+_DICTIONARY_BYTES = 8 * 2**20
+_EXAMPLES_PER_GROUP = 1024
+
+
+def to_array(name: str, values: Any) -> Array:
+    """A NumPy array of booleans, integers or floating-point numbers, little-endian and contiguous.
+
+    Args:
+        name: of the column, for the message.
+        values: a tensor (on any device), an array or a sequence of numbers.
+
+    Raises:
+        DataError: they are something else.
+    """
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"column {name!r}: expected numbers, got {array.dtype}")
+    return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+
+
+def content_digest(arrays: Mapping[str, Array]) -> str:
+    """SHA-256 over the names, types, shapes and values of arrays, whatever their order."""
+    content = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        content.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
+        content.update(array.reshape(-1).view(np.uint8).data)
+    return content.hexdigest()
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays of equal length to a Parquet file, one row per example.
+
+    Raises:
+        DataError: the lengths differ.
+    """
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"per-example columns differ in length: {lengths}")
+    header = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
+    table = pa.table({name: _to_column(array) for name, array in arrays.items()})
+    pq.write_table(
+        table.replace_schema_metadata({_HEADER: json.dumps(header).encode()}),
+        path,
+        compression="zstd",
+        dictionary_pagesize_limit=_DICTIONARY_BYTES,
+        row_group_size=_EXAMPLES_PER_GROUP if any(array.ndim > 1 for array in arrays.values()) else None,
+        write_page_checksum=True,
+    )
+
+
+def read_arrays(path: Path, digest: str) -> dict[str, Array] | None:
+    """Read arrays and check that they are the ones that the digest names.
+
+    Returns:
+        None when there is no such file.
+
+    Raises:
+        StorageError: it cannot be read, or is damaged.
+    """
+    content = read_bytes(path)
+    if content is None:
+        return None
+    try:
+        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+        header = json.loads(table.schema.metadata[_HEADER])
+        arrays = {name: _from_column(table[name], *header[name]) for name in table.column_names}
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"{path} is damaged: {error}") from error
+    if content_digest(arrays) != digest:
+        raise StorageError(f"{path} is damaged: its content does not match its digest")
+    return arrays
+
+
+def _to_column(array: Array) -> pa.Array:
+    flat = pa.array(array.reshape(-1))
+    width = int(np.prod(array.shape[1:], dtype=np.int64))
+    return flat if array.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, width)
+
+
+def _from_column(column: pa.ChunkedArray, dtype: str, shape: list[int]) -> Array:
+    chunks = [chunk.flatten() if pa.types.is_fixed_size_list(chunk.type) else chunk for chunk in column.chunks]
+    parts = [np.asarray(chunk.to_numpy(zero_copy_only=False)) for chunk in chunks]
+    array = np.concatenate(parts) if parts else np.empty(0)
+    return array.astype(np.dtype(dtype), copy=False).reshape(shape)

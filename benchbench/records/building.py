@@ -1,0 +1,94 @@
+"""From a cell and its measures to the row that records them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchbench.cell import Cell, to_json
+from benchbench.records.arrays import to_array
+from benchbench.records.intervals import accuracy_interval, mean_interval
+from benchbench.records.row import Row
+
+_MEASURES = frozenset(field.name for field in dataclasses.fields(Row) if str(field.type) == "float | None")
+_LIPSCHITZ = "test_lipschitz"
+_MAXIMUM_ERROR_LENGTH = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """How and where a cell was computed.
+
+    Attributes:
+        versions: package or program to version.
+        train_seconds: time to train the model; None where it was not trained in this run.
+        queries: forward passes of the attack, summed over examples.
+    """
+
+    precision: str = "float32"
+    device: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    git_commit: str | None = None
+    train_seconds: float | None = None
+    evaluate_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    queries: int | None = None
+
+
+def measured_row(
+    cell: Cell,
+    *,
+    values: Mapping[str, float],
+    per_example: Mapping[str, Any] | None = None,
+    flags: Sequence[str] = (),
+    provenance: Provenance,
+) -> Row:
+    """The row of a finished cell, with 95% intervals.
+
+    Args:
+        cell: what was computed.
+        values: measures by column name; those that are no column go to ``extra``.
+        per_example: per-example columns; ``test_lipschitz`` there gives the bootstrap interval of its mean.
+        flags: diagnostics that cast doubt on the row.
+        provenance: how and where.
+
+    Raises:
+        DataError: a value that is not finite or out of range.
+    """
+    measures: dict[str, Any] = {name: value for name, value in values.items() if name in _MEASURES}
+    extra = {name: value for name, value in values.items() if name not in _MEASURES}
+    row = Row(**cell.identity(), **measures, extra=extra, flags=tuple(flags), **_provenance(cell, provenance))
+    return dataclasses.replace(row, **_bounds(row, per_example or {}))
+
+
+def failed_row(cell: Cell, error: str, *, provenance: Provenance) -> Row:
+    """The row of a cell that raised; `error` is what it raised, in one line or a few."""
+    text = error.encode("utf-8", errors="replace").decode()[:_MAXIMUM_ERROR_LENGTH]
+    return Row(**cell.identity(), **_provenance(cell, provenance), status="failed", error=text or "unknown error")
+
+
+def _provenance(cell: Cell, provenance: Provenance) -> dict[str, Any]:
+    columns = {item.name: getattr(provenance, item.name) for item in dataclasses.fields(Provenance)}
+    return {
+        **columns,
+        "git_commit": provenance.git_commit or "",
+        "versions": to_json(provenance.versions),
+        "configuration": to_json(cell),
+    }
+
+
+def _bounds(row: Row, per_example: Mapping[str, Any]) -> dict[str, Any]:
+    bounds: dict[str, Any] = {}
+    for name in ("train_accuracy", "test_accuracy", "adv_train_accuracy", "adv_test_accuracy"):
+        accuracy = getattr(row, name)
+        n = row.n_train_evaluated if "train" in name else row.n_test
+        if accuracy is not None and n > 0:
+            interval = accuracy_interval(round(accuracy * n), n)
+            bounds |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+    if row.test_lipschitz is not None and _LIPSCHITZ in per_example:
+        spread = mean_interval(to_array(_LIPSCHITZ, per_example[_LIPSCHITZ]), row.seed)
+        if spread is not None:
+            bounds |= {f"{_LIPSCHITZ}_low": spread.low, f"{_LIPSCHITZ}_high": spread.high}
+    return bounds

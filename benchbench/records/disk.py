@@ -1,0 +1,44 @@
+"""Reading files that may be missing or damaged, and clearing up after writers that were killed."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from benchbench.atomic import storage_errors
+
+_STALE_SECONDS = 24 * 3600
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """Content of a file; None when there is none.
+
+    Raises:
+        StorageError: it is there but cannot be read.
+    """
+    with storage_errors(path):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file to ``<name>.corrupt`` and return that path.
+
+    Raises:
+        StorageError: it cannot be renamed.
+    """
+    aside = path.with_name(f"{path.name}.corrupt")
+    with storage_errors(path):
+        path.replace(aside)
+    return aside
+
+
+def remove_stale_temporaries(folder: Path) -> None:
+    """Remove what writers that were killed left behind (see `benchbench.atomic`), once it is a day old."""
+    for temporary in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if time.time() - temporary.stat().st_mtime > _STALE_SECONDS:
+                temporary.unlink()

@@ -1,0 +1,81 @@
+"""A cache of what was measured on a model, so that an interrupted evaluation goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchbench.atomic import write_bytes_atomically
+from benchbench.errors import StorageError
+from benchbench.records.arrays import content_digest, to_array
+from benchbench.records.disk import read_bytes, set_aside
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class StoredMeasurements:
+    """Measurements on disk by key: one safetensors file each, checked against its own digest when read.
+
+    Args:
+        folder: made on demand.
+        on_problem: is told of damaged entries, which are set aside and treated as missing.
+    """
+
+    def __init__(self, folder: Path, on_problem: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._on_problem = on_problem
+
+    def get(self, key: str) -> dict[str, Tensor] | None:
+        """The tensors stored under a key, on the CPU; None when there are none.
+
+        Raises:
+            StorageError: the entry is there but cannot be read.
+        """
+        path = self._path(key)
+        content = read_bytes(path)
+        if content is None:
+            return None
+        try:
+            return _unpack(content, key)
+        except StorageError as error:
+            self._on_problem(
+                f"{path} is damaged ({error.message}); set aside as {set_aside(path).name}, measured again"
+            )
+            return None
+
+    def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
+        """Store tensors under a key, in place of what was there.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        from safetensors.torch import save
+
+        arrays = {name: to_array(name, tensor) for name, tensor in tensors.items()}
+        plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        content = save(plain, metadata={"key": key, "sha256": content_digest(arrays)})
+        write_bytes_atomically(self._path(key), content)
+
+    def _path(self, key: str) -> Path:
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        return self._folder / digest[:2] / f"{digest}.safetensors"
+
+
+def _unpack(content: bytes, key: str) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors: dict[str, Tensor] = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = header["__metadata__"]
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(str(error)) from error
+    found = content_digest({name: to_array(name, tensor) for name, tensor in tensors.items()})
+    if (metadata.get("key"), metadata.get("sha256")) != (key, found):
+        raise StorageError("its content does not match its digest")
+    return tensors

@@ -1,0 +1,189 @@
+"""One row of a leaderboard: every column, typed, checked when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from benchbench.errors import DataError
+from benchbench.records.columns import column, measure
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_DIGEST = re.compile(r"([0-9a-f]{64})?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One cell's configuration, measures and provenance. Accuracies are fractions in [0, 1]; None where not measured.
+
+    Raises:
+        DataError: a value has the wrong type, is not finite or is out of range; every such column is named.
+    """
+
+    suite: str = column("name of the suite")
+    profile: str = column("profile of the suite: `paper`, `quick` or another one; never compared silently with others")
+    protocol: str = column("name and version of the protocol")
+    experiment: str = column("the suite's experiment (a label, not part of the identity), or the published table")
+    cell_id: str = column("digest of the fully resolved configuration; `published-` and a digest for published rows")
+    model_id: str = column("digest of what determines the trained model; rows that share a model share it")
+    source: str = column("`measured` or `published`")
+    dataset: str = column("registered name of the dataset")
+    dataset_digest: str = column("SHA-256 of the loaded data; empty in published rows", default="")
+    architecture: str = column("registered name of the architecture")
+    architecture_options: str = column("its options, as canonical JSON", default="{}")
+    augmentation: str = column("what is done to training images: `none`, `crop4+flip`, ...", default="none")
+    dropout: float = column("dropout rate that the architecture was given, in [0, 1)", default=0.0)
+    defense: str = column("registered name of the training method")
+    defense_options: str = column("its options, as canonical JSON", default="{}")
+    norm: str = column("norm of the threat: `linf`, `l2` or `l1`")
+    epsilon: float = column("radius of the threat, in units of the model input (pixels / 255)")
+    attack: str = column("the attack of the protocol")
+    attack_options: str = column("its options, as canonical JSON", default="{}")
+    seed: int = column("seed of the run")
+    checkpoint_selection: str = column("`last`: the model after the last epoch", default="last")
+    trained_on: str = column(
+        "`train`, or `train+test` for the proof of concept, which sees the test set", default="train"
+    )
+    n_train: int = column("training examples used")
+    n_train_evaluated: int = column("training examples that training accuracies and gaps are measured on")
+    n_test: int = column("test examples evaluated")
+    epochs: int = column("passes over the training set; 0 for methods that fit without epochs")
+
+    train_accuracy: float | None = measure("accuracy on the training set", share=True)
+    train_accuracy_low: float | None = measure("lower end of its 95% Wilson interval", share=True)
+    train_accuracy_high: float | None = measure("upper end of its 95% Wilson interval", share=True)
+    test_accuracy: float | None = measure("accuracy on the test set", share=True)
+    test_accuracy_low: float | None = measure("lower end of its 95% Wilson interval", share=True)
+    test_accuracy_high: float | None = measure("upper end of its 95% Wilson interval", share=True)
+    adv_train_accuracy: float | None = measure("accuracy on the training set under the attack", share=True)
+    adv_train_accuracy_low: float | None = measure("lower end of its 95% Wilson interval", share=True)
+    adv_train_accuracy_high: float | None = measure("upper end of its 95% Wilson interval", share=True)
+    adv_test_accuracy: float | None = measure("accuracy on the test set under the attack", share=True)
+    adv_test_accuracy_low: float | None = measure("lower end of its 95% Wilson interval", share=True)
+    adv_test_accuracy_high: float | None = measure("upper end of its 95% Wilson interval", share=True)
+    test_lipschitz: float | None = measure(
+        "empirical local Lipschitzness, mean over test examples, last iterate", least=0
+    )
+    test_lipschitz_low: float | None = measure("lower end of its 95% bootstrap interval", least=0)
+    test_lipschitz_high: float | None = measure("upper end of its 95% bootstrap interval", least=0)
+    test_lipschitz_best: float | None = measure(
+        "the same with each example's best iterate: a better lower bound", least=0
+    )
+    gap: float | None = measure("train minus test accuracy; for regression, test minus train mean squared error")
+    adv_gap: float | None = measure("the gap under the attack")
+    train_mse: float | None = measure("mean squared error on the training set (regression)", least=0)
+    test_mse: float | None = measure("mean squared error on the test set (regression)", least=0)
+    adv_test_mse: float | None = measure("mean of each test example's worst squared error (regression)", least=0)
+    flags: tuple[str, ...] = column("diagnostics that cast doubt on the row", default=())
+    extra: Mapping[str, float] = column("values of metrics beyond these columns, by name", factory=dict)
+
+    precision: str = column("number format of the evaluation, for instance `float32`", default="")
+    device: str = column("device that it ran on", default="")
+    versions: str = column("versions of Python and of the packages used, as canonical JSON", default="{}")
+    git_commit: str = column("commit of the checkout that it ran from; empty when installed", default="")
+    train_seconds: float | None = measure("time to train the model, in seconds", least=0)
+    evaluate_seconds: float | None = measure("time to evaluate it, in seconds", least=0)
+    peak_memory_bytes: int | None = measure("largest memory use, in bytes", least=0)
+    queries: int | None = measure("forward passes that the attack made, summed over examples", least=0)
+    status: str = column("`ok`, or `failed` with an `error`", default="ok")
+    error: str = column("why the cell failed", default="")
+    configuration: str = column("the fully resolved configuration, as canonical JSON", default="{}")
+    published_source: str = column("where a published row is from: `neurips2020` or `arxiv-v1`", default="")
+    published_table: str = column("number of the table there", default="")
+    outcomes_digest: str = column("SHA-256 of the per-example outcomes; empty where none are kept", default="")
+    witnesses_digest: str = column("SHA-256 of the adversarial images; empty where none are kept", default="")
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        for field in dataclasses.fields(self):
+            try:
+                value = _CHECKS[str(field.type)](getattr(self, field.name))
+                _check_range(value, field.metadata)
+                object.__setattr__(self, field.name, value)
+            except (TypeError, ValueError) as error:
+                problems.append(f"column {field.name!r}: {error}")
+        problems.extend(_check_names(self))
+        if problems:
+            raise DataError("a leaderboard row has wrong values: " + "; ".join(problems))
+
+
+def _check_names(row: Row) -> list[str]:
+    """Values that become file names, or that others branch on."""
+    patterns = {"cell_id": _NAME, "suite": _NAME, "outcomes_digest": _DIGEST, "witnesses_digest": _DIGEST}
+    choices = {"source": ("measured", "published"), "status": ("ok", "failed")}
+    wrong = [
+        f"column {name!r}: {getattr(row, name)!r} is not a valid name"
+        for name, pattern in patterns.items()
+        if isinstance(getattr(row, name), str) and not pattern.fullmatch(getattr(row, name))
+    ]
+    return wrong + [
+        f"column {name!r}: expected {' or '.join(map(repr, allowed))}, got {getattr(row, name)!r}"
+        for name, allowed in choices.items()
+        if isinstance(getattr(row, name), str) and getattr(row, name) not in allowed
+    ]
+
+
+def _check_range(value: Any, metadata: Mapping[str, Any]) -> None:
+    least, most = metadata["least"], metadata["most"]
+    if value is None or isinstance(value, (str, tuple, Mapping)):
+        return
+    if (least is not None and value < least) or (most is not None and value > most):
+        raise ValueError(f"{value!r} is not in [{least}, {'inf' if most is None else most}]")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a string, got {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{value!r} is not valid Unicode") from error
+    return str(value)
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"expected an integer, got {value!r}")
+    if not -(2**63) <= int(value) < 2**63:
+        raise ValueError(f"{value!r} does not fit 64 bits")
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"expected a number, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"expected a finite number (or none where not measured), got {value!r}")
+    return float(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, (tuple, list)):
+        raise TypeError(f"expected a tuple of strings, got {value!r}")
+    return tuple(_text(item) for item in value)
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected a mapping of names to numbers, got {value!r}")
+    return {_text(name): _number(value[name]) for name in sorted(value)}
+
+
+def _optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else check(value)
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "str": _text,
+    "int": _integer,
+    "float": _number,
+    "int | None": _optional(_integer),
+    "float | None": _optional(_number),
+    "tuple[str, ...]": _texts,
+    "Mapping[str, float]": _numbers,
+}

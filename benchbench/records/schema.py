@@ -1,0 +1,105 @@
+"""The Arrow schema of a leaderboard, derived from `Row`, and strict conversions between rows and tables."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from benchbench.errors import DataError, StorageError
+from benchbench.records.row import Row
+
+SCHEMA_VERSION = 1
+_KIND_KEY = b"benchbench.kind"
+_VERSION_KEY = b"benchbench.schema_version"
+_ARROW_TYPES = {
+    "str": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "tuple[str, ...]": pa.list_(pa.string()),
+    "Mapping[str, float]": pa.map_(pa.string(), pa.float64()),
+}
+
+
+def schema() -> pa.Schema:
+    """Schema of a leaderboard: every column with its description, and the schema's version in the metadata."""
+    metadata = {_KIND_KEY: b"leaderboard", _VERSION_KEY: str(SCHEMA_VERSION).encode()}
+    return pa.schema([_arrow_field(field) for field in dataclasses.fields(Row)], metadata=metadata)
+
+
+def _arrow_field(field: dataclasses.Field[Any]) -> pa.Field:
+    annotation = str(field.type)
+    nullable = annotation.endswith(" | None")
+    description = {"description": field.metadata["description"]}
+    return pa.field(field.name, _ARROW_TYPES[annotation.removesuffix(" | None")], nullable, description)
+
+
+def table_from_rows(rows: Iterable[Row]) -> pa.Table:
+    """An Arrow table with one row per record, in the order given."""
+    records = [{field.name: getattr(row, field.name) for field in dataclasses.fields(Row)} for row in rows]
+    for record in records:
+        record["flags"] = list(record["flags"])
+        record["extra"] = list(record["extra"].items())
+    return pa.Table.from_pylist(records, schema=schema())
+
+
+def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None = None) -> list[Row]:
+    """The rows of a leaderboard table.
+
+    Args:
+        table: in the schema of `schema`.
+        on_problem: is told of each row with impossible values, which is then left out; without it, the first one raises.
+
+    Raises:
+        StorageError: another schema; the message names the columns.
+        DataError: a row with impossible values; the message names the row and its columns.
+    """
+    check_schema(table.schema, "the table")
+    rows = []
+    for number, record in enumerate(table.to_pylist(), start=1):
+        try:
+            rows.append(Row(**{**record, "extra": dict(record["extra"] or ())}))
+        except DataError as error:
+            problem = f"row {number} (cell {record['cell_id']!r}): {error.message}"
+            if on_problem is None:
+                raise DataError(problem) from error
+            on_problem(problem)
+    return rows
+
+
+def check_schema(found: pa.Schema, where: str) -> None:
+    """Refuse what is not a leaderboard of this schema version.
+
+    Raises:
+        StorageError: says whether it is foreign, newer, or has missing, unknown or wrongly typed columns.
+    """
+    metadata = found.metadata or {}
+    if metadata.get(_KIND_KEY) != b"leaderboard":
+        raise StorageError(f"{where} is not a benchbench leaderboard", hint="name a file that benchbench run wrote")
+    version = metadata.get(_VERSION_KEY, b"?").decode(errors="replace")
+    if version != str(SCHEMA_VERSION):
+        raise StorageError(
+            f"{where} has schema version {version}; this benchbench reads version {SCHEMA_VERSION}",
+            hint="install the version of benchbench that wrote it, or a newer one",
+        )
+    problems = _column_problems(found)
+    if problems:
+        raise StorageError(
+            f"{where} has wrong columns: " + "; ".join(problems), hint="it was changed by another program"
+        )
+
+
+def _column_problems(found: pa.Schema) -> list[str]:
+    expected = schema()
+    missing = [f"{name!r} is missing" for name in expected.names if name not in found.names]
+    unknown = [f"{name!r} is unknown" for name in found.names if name not in expected.names]
+    doubled = [f"{name!r} is there twice" for name in set(found.names) if found.names.count(name) > 1]
+    if missing or unknown or doubled:
+        return missing + unknown + sorted(doubled)
+    return [
+        f"{field.name!r} has type {found.field(field.name).type} instead of {field.type}"
+        for field in expected
+        if found.field(field.name).type != field.type
+    ]

@@ -1,0 +1,178 @@
+"""The run store: one record per cell, per-example outcomes and adversarial images by digest, measurements by key.
+
+<root>/cells/<cell id>.json            the row, with the digest of its content
+<root>/cells/<cell id>.failed.json     the same for a cell that failed; never hides a finished one
+<root>/outcomes/<digest>.parquet
+<root>/witnesses/<digest>.parquet
+<root>/measurements/<digest>.safetensors
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from benchbench.atomic import storage_errors, write_atomically, write_bytes_atomically
+from benchbench.errors import BenchbenchError, DataError, StorageError
+from benchbench.records.arrays import Array, content_digest, read_arrays, to_array, write_arrays
+from benchbench.records.disk import read_bytes, remove_stale_temporaries, set_aside
+from benchbench.records.measurements import StoredMeasurements
+from benchbench.records.row import Row
+
+_FORMAT = 1
+_WITNESSES = "image"
+_log = logging.getLogger(__name__)
+
+
+class RunStore:
+    """What runs have recorded in one folder. Processes may share it: files appear whole or not at all.
+
+    Damaged files are set aside as ``<name>.corrupt``, reported, and treated as missing, so that they are computed again.
+
+    Args:
+        root: made on demand.
+        on_problem: is told of damaged files in one line each; logged as warnings by default.
+    """
+
+    def __init__(self, root: Path, *, on_problem: Callable[[str], None] = _log.warning) -> None:
+        self.root = root
+        self._on_problem = on_problem
+        self.measurements = StoredMeasurements(root / "measurements", on_problem)
+        for folder in (self._cells, root / "outcomes", root / "witnesses"):
+            remove_stale_temporaries(folder)
+
+    @property
+    def _cells(self) -> Path:
+        return self.root / "cells"
+
+    def write_cell(self, row: Row, outcomes: Mapping[str, Any] | None = None, witnesses: Any | None = None) -> Row:
+        """Record a cell; the row goes last, so that it never names files that are not there.
+
+        Args:
+            row: its digests are filled in here. A failed row is kept beside, and never replaces, a finished one.
+            outcomes: per-example columns of equal length (N,): tensors, arrays or lists of numbers.
+            witnesses: the adversarial images, float32 (N, ...).
+
+        Returns:
+            The row as recorded.
+
+        Raises:
+            StorageError: no space, no permission, ...; earlier records are as they were.
+            DataError: outcomes that are no numbers or differ in length.
+        """
+        recorded = dataclasses.replace(
+            row,
+            outcomes_digest=self._write_arrays("outcomes", outcomes) if outcomes else "",
+            witnesses_digest="" if witnesses is None else self._write_arrays("witnesses", {_WITNESSES: witnesses}),
+        )
+        write_bytes_atomically(self._record(row.cell_id, failed=row.status == "failed"), _pack(recorded))
+        if row.status == "ok":
+            with suppress(OSError):  # what remains is hidden by the finished record
+                self._record(row.cell_id, failed=True).unlink(missing_ok=True)
+        return recorded
+
+    def read_cell(self, cell_id: str) -> Row | None:
+        """The record of a cell: the finished one if there is one, else the failed one, else None.
+
+        Raises:
+            StorageError: it is there but cannot be read.
+        """
+        finished = self._read_record(self._record(cell_id, failed=False))
+        return finished or self._read_record(self._record(cell_id, failed=True))
+
+    def is_done(self, cell_id: str) -> bool:
+        """Whether a cell is finished; failed ones are to be tried again, as are those whose outcomes have vanished."""
+        row = self.read_cell(cell_id)
+        if row is None or row.status != "ok":
+            return False
+        return not row.outcomes_digest or self.outcomes_path(row.outcomes_digest).is_file()
+
+    def rows(self, suite: str) -> list[Row]:
+        """Records of all cells of a suite, by cell id; a finished record hides a failed one of the same cell."""
+        found = (self.read_cell(cell_id) for cell_id in sorted({_cell_id(name) for name in self.record_names()}))
+        return [row for row in found if row is not None and row.suite == suite]
+
+    def record_names(self) -> list[str]:
+        """Names of the record files, sorted; cheap, to see whether records have been added.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        with storage_errors(self._cells):
+            try:
+                return sorted(path.name for path in self._cells.iterdir() if path.suffix == ".json")
+            except FileNotFoundError:
+                return []
+
+    def outcomes_path(self, digest: str) -> Path:
+        """Where the outcomes with this digest are."""
+        return self.root / "outcomes" / f"{digest}.parquet"
+
+    def read_outcomes(self, digest: str) -> dict[str, Array] | None:
+        """Per-example columns (N,) by name; None when missing or damaged."""
+        return self._read_arrays("outcomes", digest)
+
+    def read_witnesses(self, digest: str) -> Array | None:
+        """Adversarial images, float32 (N, ...), bit for bit; None when missing or damaged."""
+        arrays = self._read_arrays("witnesses", digest)
+        return None if arrays is None else arrays[_WITNESSES]
+
+    def _record(self, cell_id: str, *, failed: bool) -> Path:
+        return self._cells / f"{cell_id}{'.failed' if failed else ''}.json"
+
+    def _read_record(self, path: Path) -> Row | None:
+        content = read_bytes(path)
+        if content is None:
+            return None
+        try:
+            row = _unpack(content)
+            if _cell_id(path.name) != row.cell_id:
+                raise DataError(f"it is the record of cell {row.cell_id}")
+            return row
+        except BenchbenchError as error:
+            self._set_aside(path, error)
+            return None
+
+    def _write_arrays(self, kind: str, columns: Mapping[str, Any]) -> str:
+        arrays = {name: to_array(name, values) for name, values in columns.items()}
+        digest = content_digest(arrays)
+        write_atomically(self.root / kind / f"{digest}.parquet", lambda path: write_arrays(path, arrays))
+        return digest
+
+    def _read_arrays(self, kind: str, digest: str) -> dict[str, Array] | None:
+        path = self.root / kind / f"{digest}.parquet"
+        try:
+            return read_arrays(path, digest)
+        except StorageError as error:
+            self._set_aside(path, error)
+            return None
+
+    def _set_aside(self, path: Path, error: BenchbenchError) -> None:
+        self._on_problem(f"{error.message}; {path.name} set aside as {set_aside(path).name}, to be computed again")
+
+
+def _cell_id(record_name: str) -> str:
+    return record_name.removesuffix(".json").removesuffix(".failed")
+
+
+def _pack(row: Row) -> bytes:
+    content = json.dumps(dataclasses.asdict(row), sort_keys=True)
+    envelope = {"format": _FORMAT, "sha256": hashlib.sha256(content.encode()).hexdigest(), "row": json.loads(content)}
+    return json.dumps(envelope, sort_keys=True, indent=1).encode()
+
+
+def _unpack(content: bytes) -> Row:
+    try:
+        envelope = json.loads(content)
+        found = hashlib.sha256(json.dumps(envelope["row"], sort_keys=True).encode()).hexdigest()
+        if (envelope["format"], envelope["sha256"]) != (_FORMAT, found):
+            raise DataError("a cell record does not match its digest")
+        return Row(**envelope["row"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"a cell record is damaged: {error}") from error
