@@ -33,5 +33,5 @@ def check_product(component: Component, product: Any) -> None:
     if not fits:
         raise ContractError(
             f"the factory of {component.kind} {component.name!r} ({component.distribution}) made a "
-            f"{type(product).__name__}, expected a {expected}"
+            f"{type(product).__name__}, expected: {expected}"
         )
