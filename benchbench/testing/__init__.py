@@ -1,0 +1,47 @@
+"""The conformance kit: a plugin's tests in three lines.
+
+>>> import torch
+>>> from benchbench.contract import BatchLoss
+>>> from benchbench.testing import check_defense
+>>> class Natural:
+...     def loss(self, model, images, labels, *, threat, generator):
+...         logits = model(images)
+...         return BatchLoss(loss=torch.nn.functional.cross_entropy(logits, labels, reduction="sum"), logits=logits)
+>>> check_defense(Natural())
+
+Each check raises `ConformanceError`, an `AssertionError` that says what was expected and what came. The toys behind them, with
+exact answers, are there for a plugin's own tests, too.
+"""
+
+from benchbench.testing.architectures import check_architecture
+from benchbench.testing.attacks import check_attack
+from benchbench.testing.conformance import ConformanceError
+from benchbench.testing.datasets import check_dataset
+from benchbench.testing.defenses import check_defense
+from benchbench.testing.metrics import ToyEvidence, check_metric
+from benchbench.testing.toys import (
+    TOY_THREAT,
+    FragileToy,
+    LinearToy,
+    ToyAttackProblem,
+    smooth_toy,
+    toy_attack_problem,
+    toy_training_examples,
+)
+
+__all__ = [
+    "TOY_THREAT",
+    "ConformanceError",
+    "FragileToy",
+    "LinearToy",
+    "ToyAttackProblem",
+    "ToyEvidence",
+    "check_architecture",
+    "check_attack",
+    "check_dataset",
+    "check_defense",
+    "check_metric",
+    "smooth_toy",
+    "toy_attack_problem",
+    "toy_training_examples",
+]

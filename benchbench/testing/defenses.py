@@ -1,0 +1,218 @@
+"""Checks for defenses: those that are a loss, those that take their own steps and those that fit without a loop."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.contract import BatchLoss, Defense, FittingDefense, SteppingDefense, Threat
+from benchbench.testing.conformance import expect, keyed, name_of, untouched
+from benchbench.testing.toys import TOY_THREAT, FragileToy, LinearToy, smooth_toy, toy_training_examples
+
+_SIZES = (1, 2, 7)  # training mode cannot batch-normalise a single example: size 1 goes to models without
+_CLASSES = (2, 10)
+_TOLERANCE = 1e-3  # relative: a sign step may flip where the gradient is rounding noise
+_EPOCHS, _BATCH, _LEARNING_RATE = 40, 16, 0.02
+
+
+def check_defense(
+    defense: Defense | SteppingDefense | FittingDefense,
+    *,
+    threat: Threat = TOY_THREAT,
+    accuracy: float = 0.95,
+    robust_accuracy: float = 0.0,
+) -> None:
+    """Check that a defense keeps its contract.
+
+    A `Defense` returns a finite loss that is the sum of the losses of its examples and reaches every parameter; leaves
+    modes, parameters, gradients, ``requires_grad`` and inputs as they were; draws from the generator only; keeps no state
+    between batches (so that training resumes identically); and trains a linear model. A `SteppingDefense` has to change
+    the parameters and nothing else, repeatably; a `FittingDefense` has to return the same model twice. Both have to solve
+    the toy problem, too.
+
+    Args:
+        defense: the defense, options set.
+        threat: the ball that it is to be robust in on the toy problem.
+        accuracy: least accuracy on the toy problem.
+        robust_accuracy: least share of the toy problem on whose whole ball the linear model is right, known exactly.
+            Plain training stays under 0.5 at `TOY_THREAT`; set 0.9 for a method that claims robustness.
+
+    Raises:
+        ConformanceError: what was expected and what came, for the first broken promise.
+    """
+    if isinstance(defense, FittingDefense):
+        _check_fit(defense, threat, accuracy)
+        return
+    expect(
+        isinstance(defense, (Defense, SteppingDefense)),
+        f"{name_of(defense)}: type",
+        expected="an object with a method `loss`, `step` or `fit`",
+        got=type(defense).__name__,
+    )
+    if isinstance(defense, SteppingDefense):
+        _check_step(defense, threat)
+    else:
+        for classes in _CLASSES:
+            _check_manners(defense, threat, classes)
+            _check_loss(defense, threat, classes)
+            _check_sum(defense, threat, classes)
+    _check_training(defense, threat, accuracy, robust_accuracy)
+
+
+def _batch(size: int, classes: int) -> tuple[Tensor, Tensor]:
+    images = keyed("training images", size).uniform(3, 8, 8)
+    return images, keyed("training labels", size).integers(classes)
+
+
+def _loss(defense: Defense, model: nn.Module, threat: Threat, classes: int, rows: Tensor) -> BatchLoss:
+    """The loss of some rows of a batch of 7; a row's images and draws are the same in every choice."""
+    images, labels = _batch(7, classes)
+    generator = keyed("draws", 7).take(rows)
+    return defense.loss(model, images[rows], labels[rows], threat=threat, generator=generator)
+
+
+def _check_manners(defense: Defense, threat: Threat, classes: int) -> None:
+    model = FragileToy((3, 8, 8), classes).train()
+    model.normalisation.eval()  # as when fine-tuning: it must come back as it was, not as the rest
+    model.first.bias.requires_grad_(False)
+    images, labels = _batch(_SIZES[-1], classes)
+    with untouched(defense, model, images, labels, buffers=False, random_state=False):
+        defense.loss(model, images, labels, threat=threat, generator=keyed("draws", len(labels)))
+    quiet = smooth_toy((3, 8, 8), classes).train()
+    with untouched(defense, quiet, images, labels):
+        defense.loss(quiet, images, labels, threat=threat, generator=keyed("draws", len(labels)))
+
+
+def _check_loss(defense: Defense, threat: Threat, classes: int) -> None:
+    name = f"{name_of(defense)}, {classes} classes"
+    for size in _SIZES:
+        model = smooth_toy((3, 8, 8), classes).train()
+        outcome = _loss(defense, model, threat, classes, torch.arange(size))
+        expect(isinstance(outcome, BatchLoss), f"{name}: result", expected="BatchLoss", got=type(outcome).__name__)
+        loss = outcome.loss
+        expect(loss.shape == (), f"{name}: loss", expected="a scalar", got=f"shape {tuple(loss.shape)}")
+        expect(loss.isfinite(), f"{name}: loss", expected="finite", got=loss.item())
+        expect(loss.requires_grad, f"{name}: loss", expected="differentiable", got="no gradient: detached somewhere")
+        _check_logits(name, model, outcome.logits, _batch(7, classes)[0][:size])
+        loss.backward()  # type: ignore[no-untyped-call]
+        _check_gradients(name, model)
+
+
+def _check_logits(name: str, model: nn.Module, logits: Tensor | None, images: Tensor) -> None:
+    if logits is None:
+        return
+    clean: Tensor = model(images)
+    same = logits.shape == clean.shape and torch.allclose(logits, clean, rtol=1e-3, atol=1e-4)
+    expect(same, f"{name}: logits", expected="the model's logits on the clean images, or None", got="other values")
+
+
+def _check_gradients(name: str, model: nn.Module) -> None:
+    gradients = {key: parameter.grad for key, parameter in model.named_parameters()}
+    dead = [key for key, gradient in gradients.items() if gradient is None or not gradient.any()]
+    expect(not dead, f"{name}: gradient of the loss", expected="one for every parameter", got=f"none for {dead}")
+    wild = [key for key, gradient in gradients.items() if gradient is not None and not gradient.isfinite().all()]
+    expect(not wild, f"{name}: gradient of the loss", expected="finite", got=f"not for {wild}")
+
+
+def _check_sum(defense: Defense, threat: Threat, classes: int) -> None:
+    model = smooth_toy((3, 8, 8), classes).train()
+    everything = torch.arange(7)
+    whole = _loss(defense, model, threat, classes, everything).loss.item()
+    parts = sum(_loss(defense, model, threat, classes, row).loss.item() for row in torch.split(everything, 1))
+    expect(
+        abs(whole - parts) <= _TOLERANCE * max(1.0, abs(parts)),
+        f"{name_of(defense)}, {classes} classes: reduction",
+        expected=f"the sum over the batch: {parts:.6g}, the sum of the losses of its seven examples",
+        got=f"{whole:.6g} (a mean would be {parts / 7:.6g})",
+    )
+    again = _loss(defense, model, threat, classes, everything).loss.item()
+    expect(
+        again == whole,
+        f"{name_of(defense)}, {classes} classes: repeatability",
+        expected="equal generators give equal losses, whatever batches came between (no hidden state)",
+        got=f"{whole!r}, then {again!r}",
+    )
+
+
+def _check_step(defense: SteppingDefense, threat: Threat) -> None:
+    images, labels = _batch(7, 2)
+    results = []
+    for _ in range(2):
+        model = smooth_toy((3, 8, 8), 2).train()
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        modes = {name: module.training for name, module in model.named_modules()}
+        _step(defense, model, images, labels, threat)
+        after = [parameter.detach().clone() for parameter in model.parameters()]
+        moved = all(bool((old != new).any()) and bool(new.isfinite().all()) for old, new in zip(before, after))
+        expect(moved, f"{name_of(defense)}: step", expected="every parameter moves and stays finite", got="it does not")
+        kept = {name: module.training for name, module in model.named_modules()} == modes
+        expect(kept, f"{name_of(defense)}: mode of the model's modules", expected="as it was", got="changed")
+        results.append(after)
+    same = all(torch.equal(first, second) for first, second in zip(*results))
+    expect(same, f"{name_of(defense)}: repeatability", expected="equal generators give equal steps", got="they differ")
+
+
+def _step(defense: SteppingDefense, model: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    kept = images.clone(), labels.clone()
+    generator = keyed("draws", len(labels))
+    outcome = defense.step(model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
+    unchanged = torch.equal(kept[0], images) and torch.equal(kept[1], labels)
+    expect(unchanged, f"{name_of(defense)}: inputs", expected="left as they were", got="changed in place")
+    finite = isinstance(outcome, BatchLoss) and bool(outcome.loss.isfinite())
+    expect(finite, f"{name_of(defense)}: result", expected="BatchLoss with a finite loss", got=outcome)
+
+
+def _check_training(
+    defense: Defense | SteppingDefense, threat: Threat, accuracy: float, robust_accuracy: float
+) -> None:
+    examples = toy_training_examples()
+    model = LinearToy(torch.zeros(2, 64)).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE)
+    for epoch in range(_EPOCHS):
+        for step, rows in enumerate(torch.split(torch.arange(len(examples)), _BATCH)):
+            images, labels = examples.inputs[rows], examples.labels[rows]
+            generator = keyed(f"epoch {epoch} step {step}", len(rows))
+            if isinstance(defense, SteppingDefense):
+                defense.step(model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
+                continue
+            optimizer.zero_grad()
+            defense.loss(model, images, labels, threat=threat, generator=generator).loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    _expect_accuracy(defense, model.eval(), accuracy)
+    robust = float(model.robust(examples.inputs, examples.labels, threat).float().mean())
+    expect(
+        robust >= robust_accuracy,
+        f"{name_of(defense)}: robust accuracy on the toy problem, {threat.norm} {threat.epsilon}",
+        expected=f"at least {robust_accuracy}",
+        got=f"{robust:.4f} (exact)",
+    )
+
+
+def _expect_accuracy(defense: object, model: nn.Module, accuracy: float) -> None:
+    examples = toy_training_examples()
+    with torch.no_grad():
+        reached = float((model(examples.inputs).argmax(dim=1) == examples.labels).float().mean())
+    expect(
+        reached >= accuracy,
+        f"{name_of(defense)}: accuracy on the toy problem",
+        expected=f"at least {accuracy}",
+        got=f"{reached:.4f}",
+    )
+
+
+def _check_fit(defense: FittingDefense, threat: Threat, accuracy: float) -> None:
+    examples = toy_training_examples()
+    blank = LinearToy(torch.zeros(2, 64))
+    fitted = []
+    for _ in range(2):
+        with untouched(defense, blank, examples.inputs, examples.labels):
+            generator = keyed("fit", len(examples))
+            model = defense.fit(blank, examples, classes=2, threat=threat, generator=generator)
+        fitted.append(model.eval())
+    logits = [model(examples.inputs) for model in fitted]
+    name = name_of(defense)
+    expect(logits[0].shape == (len(examples), 2), f"{name}: logits", expected="(N, 2)", got=tuple(logits[0].shape))
+    expect(torch.equal(logits[0], logits[1]), f"{name}: repeatability", expected="the same model twice", got="another")
+    expect(bool(fitted[0].state_dict()), f"{name}: state_dict", expected="all state of the model", got="nothing")
+    _expect_accuracy(defense, fitted[0], accuracy)

@@ -1,0 +1,177 @@
+"""Models and problems so small that the exact answer is known."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.contract import Examples, KeyedGenerator, Norm, Threat, derive_seed
+
+_DUAL_ORDER: dict[Norm, float] = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}
+
+
+class LinearToy(nn.Module):
+    """f(x) = W x + b on flattened inputs: distances to its decision boundary and its Lipschitz constant are exact.
+
+    Args:
+        weight: float (classes, d).
+        bias: float (classes,); zero when left out.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.clone())
+        self.bias = nn.Parameter(weight.new_zeros(weight.shape[0]) if bias is None else bias.clone())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (N, classes) of inputs (N, ...)."""
+        logits: Tensor = nn.functional.linear(inputs.flatten(1), self.weight, self.bias)
+        return logits
+
+    @torch.no_grad()
+    def distance(self, inputs: Tensor, labels: Tensor, norm: Norm) -> Tensor:
+        """Size of the smallest perturbation that changes a correct answer; negative where it is wrong already.
+
+        min over t != y of (f_y(x) - f_t(x)) / ||w_y - w_t||_q with q the dual of the norm (Hoelder's inequality is tight).
+        The box of valid inputs is not considered: it is exact where x is farther than the result from every face.
+
+        Args:
+            inputs: float (N, ...).
+            labels: int64 (N,).
+
+        Returns:
+            float (N,).
+        """
+        logits: Tensor = self(inputs)
+        margins = logits.gather(1, labels[:, None]) - logits
+        slopes = (self.weight[labels][:, None, :] - self.weight[None]).norm(p=_DUAL_ORDER[norm], dim=2)
+        own = nn.functional.one_hot(labels, logits.shape[1]).bool()
+        distances: Tensor = (margins / slopes).masked_fill(own, float("inf")).amin(dim=1)
+        return distances
+
+    @torch.no_grad()
+    def robust(self, inputs: Tensor, labels: Tensor, threat: Threat) -> Tensor:
+        """bool (N,): correct on the whole ball (see `distance` about the box)."""
+        return self.distance(inputs, labels, threat.norm) > threat.epsilon
+
+    @torch.no_grad()
+    def lipschitz_constant(self) -> float:
+        """sup over x != x' of ||f(x) - f(x')||_1 / ||x - x'||_inf, equation 3's ratio, which is attained everywhere.
+
+        It is the largest ||sum_k s_k w_k||_1 over signs s, found by trying all of them: for at most about 12 classes.
+        """
+        signs = itertools.product((1.0, -1.0), repeat=self.weight.shape[0] - 1)
+        sums = [(self.weight * self.weight.new_tensor((1.0, *rest))[:, None]).sum(dim=0) for rest in signs]
+        return max(float(total.abs().sum()) for total in sums)
+
+
+class FragileToy(nn.Module):
+    """A network that shows every wrong touch: batch-norm statistics, dropout, a module whose mode differs from the rest.
+
+    Args:
+        input_shape: (C, H, W).
+        classes: at least 2.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        features = int(torch.Size(input_shape).numel())
+        with _own_randomness("fragile toy"):
+            self.first = nn.Linear(features, 16)
+            self.normalisation = nn.BatchNorm1d(16)
+            self.dropout = nn.Dropout(0.5)
+            self.last = nn.Linear(16, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (N, classes) of inputs (N, C, H, W)."""
+        hidden = self.normalisation(self.first(inputs.flatten(1))).relu()
+        logits: Tensor = self.last(self.dropout(hidden))
+        return logits
+
+
+def smooth_toy(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """A small network without batch-norm or dropout (softplus, so that it is differentiable twice), always the same."""
+    features = int(torch.Size(input_shape).numel())
+    with _own_randomness("smooth toy"):
+        return nn.Sequential(nn.Flatten(), nn.Linear(features, 16), nn.Softplus(), nn.Linear(16, classes))
+
+
+@contextmanager
+def _own_randomness(purpose: str) -> Iterator[None]:
+    """Seed the initialisation of modules, which torch draws globally, and leave the global state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(purpose))
+        yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyAttackProblem:
+    """A two-class linear model and images at known distances from its boundary.
+
+    Attributes:
+        model: two classes on 1 x 8 x 8 images.
+        images: float32 (N, 1, 8, 8), away from 0 and 1.
+        labels: int64 (N,), all predicted correctly.
+        threat: the ball to attack in; it never reaches the box's faces along a smallest perturbation.
+        distances: float32 (N,), the exact size of the smallest adversarial perturbation of each image.
+    """
+
+    model: LinearToy
+    images: Tensor
+    labels: Tensor
+    threat: Threat
+    distances: Tensor
+
+
+def toy_attack_problem(norm: Norm, *, hardest: float) -> ToyAttackProblem:
+    """Images whose distances run from 0.2 epsilon to `hardest` epsilon, and one at 1.5 epsilon, out of reach.
+
+    The weights have three magnitudes (1, 1/2, 1/10), so that no norm's best direction serves for another norm.
+    """
+    epsilon = {"linf": 0.05, "l2": 0.3, "l1": 0.3}[norm]
+    draws = KeyedGenerator(derive_seed("toy attack problem"), torch.arange(9))
+    magnitudes = torch.tensor([1.0, 0.5, 1.0, 0.1]).repeat(16)
+    direction = magnitudes * draws.take(torch.tensor([0])).normal(64)[0].sign()
+    model = LinearToy(torch.stack([direction, -direction])).eval()
+    labels = torch.arange(9) % 2
+    distances = epsilon * torch.cat([torch.linspace(0.2, hardest, 8), torch.tensor([1.5])])
+    noise = draws.uniform(64, low=-0.1, high=0.1)
+    noise = noise - (noise @ direction)[:, None] * direction / direction.square().sum()
+    margins = distances * direction.norm(p=_DUAL_ORDER[norm])
+    towards_label = (1.0 - 2.0 * labels.float())[:, None] * direction / direction.square().sum()
+    centred = noise + margins[:, None] * towards_label
+    model.bias.data = -0.5 * model.weight.data.sum(dim=1)  # the boundary passes through the middle of the box
+    return ToyAttackProblem(
+        model=model,
+        images=(0.5 + centred).view(9, 1, 8, 8),
+        labels=labels,
+        threat=Threat(norm=norm, epsilon=epsilon),
+        distances=distances,
+    )
+
+
+TOY_THREAT = Threat(epsilon=0.15)
+"""The threat of `toy_training_examples`: a robust classifier exists, and plain training does not find it."""
+
+
+def toy_training_examples(count: int = 128) -> Examples:
+    """A two-class problem on which robust and plain training differ, in the spirit of Tsipras et al. (ICLR 2019).
+
+    Four pixels of 64 differ by +-0.3 between the classes and survive `TOY_THREAT`; the sixty others differ by +-0.1 and do
+    not, yet together they separate better, so that plain training leans on them. Linearly separable either way.
+
+    Returns:
+        float32 images (count, 1, 8, 8) in [0.15, 0.85] and labels, alternating 0 and 1.
+    """
+    labels = torch.arange(count) % 2
+    strength = torch.full((64,), 0.1)
+    strength[27:29] = strength[35:37] = 0.3
+    strength[::2] *= -1.0  # as many up as down: the classes have the same mean brightness
+    noise = KeyedGenerator(derive_seed("toy training"), torch.arange(count)).uniform(64, low=-0.05, high=0.05)
+    images = 0.5 + (2.0 * labels.float() - 1.0)[:, None] * strength + noise
+    return Examples(inputs=images.view(count, 1, 8, 8), labels=labels)
