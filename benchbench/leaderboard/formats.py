@@ -1,0 +1,213 @@
+"""A table as text: Markdown, LaTeX, CSV, JSON or HTML. Everything that comes from names is escaped."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import html
+import io
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from benchbench.errors import UnknownNameError
+from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "†": r"\dag{}",
+    "‡": r"\ddag{}",
+    "[": "{[}",  # after a line's \\ a plain bracket would be taken for an optional argument
+    "]": "{]}",
+}
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
+_FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run text that begins with one of these
+
+
+def render(table: Table, format: str) -> str:
+    """A table in a text format, ending in a newline.
+
+    Markdown, LaTeX and HTML are for people: rounded, in the units of the headings, best values bold. CSV and JSON are for
+    programs: unrounded, in the units of the leaderboard (accuracies as fractions), with the columns of the setting.
+
+    Args:
+        table: from `benchbench.leaderboard.paper_table`.
+        format: one of `FORMATS`.
+
+    Raises:
+        UnknownNameError: for another format.
+    """
+    if format not in FORMATS:
+        raise UnknownNameError("format", format, FORMATS)
+    return FORMATS[format](table).rstrip("\n") + "\n"
+
+
+def _markdown(table: Table) -> str:
+    parts = [f"## {escape_markdown(table.title)}"]
+    for group in table.groups:
+        parts += [f"### {escape_markdown(group.label)}", _grid(table, group, "pipe", escape_markdown, "**{}**")]
+    parts += ["\n".join(f"- {escape_markdown(note)}" for note in table.notes)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _html(table: Table) -> str:
+    parts = [f"<h2>{html.escape(table.title)}</h2>"]
+    for group in table.groups:
+        grid = _grid(table, group, "unsafehtml", html.escape, "<strong>{}</strong>")
+        caption = f"<table>\n<caption>{html.escape(group.label)}</caption>"
+        parts.append(grid.replace("<table>", caption, 1))
+    if table.notes:
+        parts.append("<ul>\n" + "\n".join(f"<li>{html.escape(note)}</li>" for note in table.notes) + "\n</ul>")
+    return "\n".join(parts)
+
+
+def _grid(table: Table, group: Group, style: str, escape: Callable[[str], str], bold: str) -> str:
+    cells = [[bold.format(escape(e.text)) if e.best else escape(e.text) for e in line.entries] for line in group.lines]
+    return tabulate(
+        cells,
+        headers=[escape(column.heading) for column in table.columns],
+        tablefmt=style,
+        colalign=[column.align for column in table.columns] if cells else None,
+        disable_numparse=True,
+    )
+
+
+def _latex(table: Table) -> str:
+    """One tabular in a table environment; groups are separated by a rule under their own heading."""
+    width = len(table.columns)
+    body = []
+    for group in table.groups:
+        heading = rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape_latex(group.label)}}}}} \\"
+        body += [r"\midrule", heading, r"\midrule", *(_latex_line(line.entries) for line in group.lines)]
+    heading = " & ".join(escape_latex(column.heading) for column in table.columns)
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape_latex(table.title)}}}",
+            rf"\begin{{tabular}}{{{''.join(column.align[0] for column in table.columns)}}}",
+            r"\toprule",
+            rf"{heading} \\",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            *(rf"\par\footnotesize {escape_latex(note)}" for note in table.notes),
+            r"\end{table}",
+        ]
+    )
+
+
+def _latex_line(entries: Sequence[Entry]) -> str:
+    texts = [rf"\textbf{{{escape_latex(e.text)}}}" if e.best else escape_latex(e.text) for e in entries]
+    return " & ".join(texts) + r" \\"
+
+
+def _csv(table: Table) -> str:
+    setting = [name for name, _ in table.groups[0].attributes] if table.groups else []
+    bounded = [column for column in table.columns if _has_bounds(table, column)]
+    bounds = [f"{column.key}_{end}" for column in bounded for end in ("low", "high")]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(
+        [*setting, *(column.key for column in table.columns), *bounds, "source", "status", "flags", "cell_id"]
+    )
+    for group in table.groups:
+        for line in group.lines:
+            writer.writerow([_csv_field(value) for value in _csv_values(table, group, line, bounded)])
+    return buffer.getvalue()
+
+
+def _csv_values(table: Table, group: Group, line: Line, bounded: Sequence[Column]) -> list[Any]:
+    by_key = {column.key: entry for column, entry in zip(table.columns, line.entries)}
+    bounds = [end for column in bounded for end in (by_key[column.key].low, by_key[column.key].high)]
+    values = [entry.value for entry in line.entries]
+    state = (line.source, line.status, ";".join(line.flags), line.cell_id)
+    return [
+        *(value for _, value in group.attributes),
+        *values,
+        *bounds,
+        line.status,
+        ";".join(line.flags),
+        line.cell_id,
+    ]
+
+
+def _csv_field(value: Any) -> Any:
+    if value is None:
+        return ""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _has_bounds(table: Table, column: Column) -> bool:
+    place = table.columns.index(column)
+    return any(line.entries[place].low is not None for line in table.lines)
+
+
+def _json(table: Table) -> str:
+    return json.dumps(table_document(table), indent=2, ensure_ascii=False)
+
+
+def table_document(table: Table) -> dict[str, Any]:
+    """A table as plain values for JSON: title, columns, groups with their settings and lines, notes."""
+    columns = [column.key for column in table.columns]
+    return {
+        "title": table.title,
+        "columns": [dataclasses.asdict(column) for column in table.columns],
+        "groups": [
+            {
+                "label": group.label,
+                "setting": dict(group.attributes),
+                "rows": [_line_document(line, columns) for line in group.lines],
+            }
+            for group in table.groups
+        ],
+        "notes": list(table.notes),
+    }
+
+
+def _line_document(line: Line, columns: Sequence[str]) -> dict[str, Any]:
+    intervals = {key: [e.low, e.high] for key, e in zip(columns, line.entries) if e.low is not None}
+    return {
+        **{key: entry.value for key, entry in zip(columns, line.entries)},
+        "intervals": intervals,
+        "best": [key for key, entry in zip(columns, line.entries) if entry.best],
+        "source": line.source,
+        "status": line.status,
+        "flags": list(line.flags),
+        "cell_id": line.cell_id,
+    }
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it is, also inside a table."""
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "markdown": _markdown,
+    "latex": _latex,
+    "csv": _csv,
+    "json": _json,
+    "html": _html,
+}

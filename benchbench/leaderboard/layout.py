@@ -1,0 +1,96 @@
+"""A table as data: what the text formats and the terminal need to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column.
+
+    Attributes:
+        key: for programs, the leaderboard's column where it is one (``test_accuracy``).
+        label: for people (``test accuracy``).
+        unit: of the text (``%``); empty for none. Values are not scaled: accuracies are fractions.
+        align: where the text stands.
+        best: which value is the best one; empty where none is.
+    """
+
+    key: str
+    label: str
+    unit: str = ""
+    align: Literal["left", "right"] = "left"
+    best: Literal["highest", "lowest", ""] = ""
+
+    @property
+    def heading(self) -> str:
+        """Label with unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What stands in one place.
+
+    Attributes:
+        value: unrounded, in the units of the leaderboard; None where there is none.
+        text: as shown.
+        best: to be shown bold: the best of its group, ties together.
+        low: lower end of the value's 95% interval.
+        high: upper end of it.
+    """
+
+    value: str | float | None
+    text: str
+    best: bool = False
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line: an entry for each column of the table.
+
+    Attributes:
+        source: ``"measured"`` or ``"published"``.
+        status: ``"ok"`` or ``"failed"``.
+        flags: diagnostics that cast doubt on it.
+    """
+
+    entries: tuple[Entry, ...]
+    cell_id: str
+    source: str
+    status: str
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Lines that may be compared: one setting, one profile.
+
+    Attributes:
+        label: the setting for people.
+        attributes: the same for programs: leaderboard column and value.
+    """
+
+    label: str
+    attributes: tuple[tuple[str, str | float], ...]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A titled table of groups of lines."""
+
+    title: str
+    columns: tuple[Column, ...]
+    groups: tuple[Group, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> Iterator[Line]:
+        """All lines, group after group."""
+        return (line for group in self.groups for line in group.lines)

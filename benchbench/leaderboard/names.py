@@ -1,0 +1,128 @@
+"""How methods and settings are called in tables, and in which order the papers list them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchbench.records import Row
+
+_DEFENSES = {"natural": "Natural", "gr": "GR", "llr": "LLR", "at": "AT", "rst": "RST", "trades": "TRADES"}
+_PAPER_ORDER = tuple(_DEFENSES)
+_STRENGTHS = {"rst": ("lam", "lambda"), "trades": ("beta", "beta")}
+_VARIANT = "variant"  # which reading of the paper a component follows; never left out of a label
+_PAPERS = {"neurips2020": "NeurIPS 2020", "arxiv-v1": "arXiv v1"}
+
+
+def defense_label(row: Row) -> str:
+    """Display name of a row's training method: ``TRADES (beta=6)``, ``AT``, ``mart (beta=5)``.
+
+    For the papers' methods only what the papers vary is shown; for others every option.
+    """
+    options = parse_options(row.defense_options)
+    if row.defense not in _DEFENSES:
+        return component_label(row.defense, options)
+    option, shown_as = _STRENGTHS.get(row.defense, ("", ""))
+    shown = {shown_as: options[option]} if option in options else {}
+    return component_label(_DEFENSES[row.defense], shown | _variant(options))
+
+
+def distinct_labels(rows: Sequence[Row]) -> dict[str, str]:
+    """Labels by cell id; rows of one source that would be called the same also show seed, options or cell.
+
+    Args:
+        rows: of one group of a table.
+    """
+    labels = {row.cell_id: defense_label(row) for row in rows}
+    for distinction in (_seed, _every_option, _cell):
+        alike: dict[tuple[str, str], set[str]] = {}
+        for row in rows:
+            alike.setdefault((row.source, labels[row.cell_id]), set()).add(distinction(row))
+        for row, label in [(row, labels[row.cell_id]) for row in rows]:
+            if len(alike[row.source, label]) > 1:
+                labels[row.cell_id] = f"{label}, {distinction(row)}"
+    return labels
+
+
+def defense_order(row: Row) -> tuple[Any, ...]:
+    """Sort key: Natural, GR, LLR, AT, RST by lambda, TRADES by beta, then others by name."""
+    if row.defense not in _DEFENSES:
+        return (len(_PAPER_ORDER), row.defense, 0.0, row.defense_options)
+    option, _ = _STRENGTHS.get(row.defense, ("", ""))
+    strength = parse_options(row.defense_options).get(option, 0.0)
+    number = float(strength) if isinstance(strength, (int, float)) else 0.0
+    return (_PAPER_ORDER.index(row.defense), "", number, row.defense_options)
+
+
+def setting_label(row: Row, *, every_option: bool) -> str:
+    """One line on what the rows of a group share: data, architecture, attack, threat, profile and sizes."""
+    architecture, attack = parse_options(row.architecture_options), parse_options(row.attack_options)
+    shape = {name: value for name, value in architecture.items() if name != "dropout"}
+    parts = [
+        row.dataset,
+        component_label(row.architecture, shape),
+        f"augmentation {row.augmentation}" if row.augmentation != "none" else "",
+        f"dropout {number(row.dropout)}" if row.dropout else "",
+        component_label(row.attack, attack if every_option else _variant(attack)),
+        f"{row.norm} epsilon {number(row.epsilon)}",
+        f"{row.profile} profile",
+        f"{row.n_train:,} training examples" + (" (TEST SET INCLUDED)" if row.trained_on != "train" else ""),
+        f"{row.n_test:,} test examples",
+        f"{row.epochs} epochs" if row.epochs else "",
+    ]
+    return printable(", ".join(part for part in parts if part))
+
+
+def paper_label(source: str) -> str:
+    """``NeurIPS 2020`` for ``neurips2020``."""
+    return _PAPERS.get(source, printable(source))
+
+
+def component_label(name: str, options: Mapping[str, Any]) -> str:
+    """``name (option=value, ...)``, or just the name."""
+    listed = ", ".join(f"{option}={number(value)}" for option, value in sorted(options.items()))
+    return printable(f"{name} ({listed})" if listed else name)
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    """Options of a component from their JSON; none where it is damaged."""
+    try:
+        options = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return options if isinstance(options, dict) else {}
+
+
+def number(value: Any) -> str:
+    """A value as people write it: ``6`` for 6.0, ``0.333`` for 1/3."""
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:g}"
+    return str(value)
+
+
+def printable(text: str) -> str:
+    """Text without control characters, which could steer a terminal or break a table's lines."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def contains(options: str, stated: str) -> bool:
+    """Whether all options that a published row states have these values in a measured row's options."""
+    there, wanted = parse_options(options), parse_options(stated)
+    return all(name in there and there[name] == value for name, value in wanted.items())
+
+
+def _variant(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {_VARIANT: options[_VARIANT]} if _VARIANT in options else {}
+
+
+def _seed(row: Row) -> str:
+    return f"seed {row.seed}"
+
+
+def _every_option(row: Row) -> str:
+    return component_label("options", parse_options(row.defense_options))
+
+
+def _cell(row: Row) -> str:
+    return f"cell {row.cell_id[:8]}"

@@ -1,0 +1,215 @@
+"""Tables in the papers' style: one line per training method, grouped by setting, ours beside the published numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
+from benchbench.leaderboard.matching import has_setting, is_regression, same_setting, setting, shown_published
+from benchbench.leaderboard.names import (
+    defense_label,
+    defense_order,
+    distinct_labels,
+    paper_label,
+    printable,
+    setting_label,
+)
+from benchbench.records import Row
+
+Task = Literal["classification", "regression"]
+
+_METHOD = Column(key="defense", label="training method")
+_SOURCE = Column(key="reference", label="source")
+_FLAGGED, _FAILED = "†", "‡"
+
+
+def _percent(key: str, label: str, best: Literal["highest", "lowest"]) -> Column:
+    return Column(key=key, label=label, unit="%", align="right", best=best)
+
+
+def _plain(key: str, label: str) -> Column:
+    return Column(key=key, label=label, align="right", best="lowest")
+
+
+_MEASURES: dict[Task, tuple[Column, ...]] = {
+    "classification": (
+        _percent("train_accuracy", "train accuracy", "highest"),
+        _percent("test_accuracy", "test accuracy", "highest"),
+        _percent("adv_test_accuracy", "adv. test accuracy", "highest"),
+        _plain("test_lipschitz", "test Lipschitz"),
+        _percent("gap", "gap", "lowest"),
+        _percent("adv_gap", "adv. gap", "lowest"),
+    ),
+    "regression": (
+        _plain("train_mse", "train MSE"),
+        _plain("test_mse", "test MSE"),
+        _plain("adv_test_mse", "adv. test MSE"),
+        _plain("test_lipschitz", "test Lipschitz"),
+        _plain("gap", "gap"),
+        _plain("adv_gap", "adv. gap"),
+    ),
+}
+_DIGITS: dict[Task, int] = {"classification": 2, "regression": 4}
+
+
+def paper_tables(
+    rows: Iterable[Row],
+    *,
+    published: bool = False,
+    paper: str = "neurips2020",
+    number: str = "",
+    intervals: bool = False,
+) -> tuple[Table, ...]:
+    """The tables of a leaderboard: one of classification and one of regression, as far as there are such rows.
+
+    Arguments are those of `paper_table`.
+    """
+    tables = [
+        paper_table(rows, task=task, published=published, paper=paper, number=number, intervals=intervals)
+        for rows in [list(rows)]
+        for task in _MEASURES
+    ]
+    return tuple(table for table in tables if table.groups)
+
+
+def paper_table(
+    rows: Iterable[Row],
+    *,
+    task: Task = "classification",
+    published: bool = False,
+    paper: str = "neurips2020",
+    number: str = "",
+    intervals: bool = False,
+) -> Table:
+    """One line per training method in the papers' order, grouped by everything that must agree for a fair comparison.
+
+    Groups never mix profiles, subsets, attacks or training budgets; a published number stands in each group whose setting it
+    is of, under its own source, and the notes say when the profiles differ.
+
+    Args:
+        rows: of a leaderboard, measured and published.
+        task: whether to show accuracies or squared errors.
+        published: whether to show the published numbers, too.
+        paper: which paper's numbers: ``"neurips2020"`` or ``"arxiv-v1"``.
+        number: restrict the table to the settings of this table of that paper; empty for all.
+        intervals: whether the text gives 95% intervals; the entries hold them in any case.
+
+    Returns:
+        A table without groups when there are no such rows.
+    """
+    chosen = [row for row in rows if is_regression(row) == (task == "regression")]
+    reference = [row for row in chosen if row.source == "published" and row.published_source == paper]
+    if number:
+        reference = [row for row in reference if row.published_table == number]
+    measured = [row for row in chosen if row.source == "measured" and (not number or has_setting(row, reference))]
+    settings = _groups(measured)
+    if published:
+        settings = shown_published(settings, reference, every=bool(number) or not measured)
+    columns = (_METHOD, *([_SOURCE] if published else []), *_MEASURES[task])
+    groups = _labelled(settings, lambda members: _lines(members, columns, _DIGITS[task], intervals))
+    shown = [row for members in settings for row in members]
+    title = _title(shown, paper, number)
+    return Table(title=title, columns=columns, groups=groups, notes=_notes(shown, groups, task, intervals))
+
+
+def _groups(rows: Sequence[Row]) -> list[list[Row]]:
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(same_setting(row), []).append(row)
+    return [groups[key] for key in sorted(groups, key=repr)]
+
+
+def _labelled(settings: list[list[Row]], lines: Callable[[list[Row]], tuple[Line, ...]]) -> tuple[Group, ...]:
+    short = [setting_label(members[0], every_option=False) for members in settings]
+    counts = Counter(short)
+    return tuple(
+        Group(
+            label=label if counts[label] == 1 else setting_label(members[0], every_option=True),
+            attributes=setting(members[0]),
+            lines=lines(members),
+        )
+        for label, members in zip(short, settings)
+    )
+
+
+def _lines(rows: list[Row], columns: tuple[Column, ...], digits: int, intervals: bool) -> tuple[Line, ...]:
+    """Lines of a group: each method's measured rows, then its published ones."""
+    ordered = sorted(
+        rows, key=lambda row: (defense_order(row)[:3], row.source, row.defense_options, row.seed, row.cell_id)
+    )
+    labels = distinct_labels(ordered)
+    best = {column.key: _best(ordered, column, digits) for column in columns if column.best}
+    return tuple(
+        Line(
+            entries=tuple(_entry(row, column, labels[row.cell_id], best, digits, intervals) for column in columns),
+            cell_id=row.cell_id,
+            source=row.source,
+            status=row.status,
+            flags=row.flags,
+        )
+        for row in ordered
+    )
+
+
+def _best(rows: list[Row], column: Column, digits: int) -> float | None:
+    """The best measured value of a group as shown; flagged and failed rows do not compete."""
+    values = [
+        float(_shown(getattr(row, column.key), column, digits))
+        for row in rows
+        if row.source == "measured" and row.status == "ok" and not row.flags and getattr(row, column.key) is not None
+    ]
+    if len(values) < 2:
+        return None
+    return max(values) if column.best == "highest" else min(values)
+
+
+def _entry(row: Row, column: Column, label: str, best: dict[str, float | None], digits: int, intervals: bool) -> Entry:
+    if column.key == "defense":
+        mark = _FAILED if row.status == "failed" else _FLAGGED if row.flags else ""
+        return Entry(value=label, text=f"{label} {mark}".strip())
+    if column.key == "reference":
+        paper = f"{paper_label(row.published_source)}, table {row.published_table}"
+        text = "ours" if row.source == "measured" else paper
+        return Entry(value=text, text=text)
+    value: float | None = getattr(row, column.key)
+    if value is None:
+        return Entry(value=None, text="failed" if row.status == "failed" else "-")
+    low, high = getattr(row, f"{column.key}_low", None), getattr(row, f"{column.key}_high", None)
+    text = _shown(value, column, digits)
+    competes = row.source == "measured" and row.status == "ok" and not row.flags
+    is_best = competes and best[column.key] == float(text)
+    if intervals and low is not None and high is not None:
+        text += f" [{_shown(low, column, digits)}, {_shown(high, column, digits)}]"
+    return Entry(value=value, text=text, best=is_best, low=low, high=high)
+
+
+def _shown(value: float, column: Column, digits: int) -> str:
+    text = f"{100 * value if column.unit == '%' else value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def _title(rows: list[Row], paper: str, number: str) -> str:
+    suite = rows[0].suite if rows else "leaderboard"
+    profiles = sorted({row.profile for row in rows if row.source == "measured"})
+    measured = (
+        f"{' and '.join(profiles)} profile" + ("s, apart" if len(profiles) > 1 else "") if profiles else "published"
+    )
+    table = f", settings of table {number} of {paper_label(paper)}" if number else ""
+    return f"{suite}: {measured}{table}"
+
+
+def _notes(rows: list[Row], groups: tuple[Group, ...], task: Task, intervals: bool) -> tuple[str, ...]:
+    notes = []
+    if any(entry.best for group in groups for line in group.lines for entry in line.entries):
+        notes.append("Bold: best measured value of its group, as shown; ties together; flagged rows do not compete.")
+    if intervals:
+        notes.append("Brackets: 95% confidence intervals (Wilson for accuracies, bootstrap for Lipschitzness).")
+    if {row.source for row in rows} == {"measured", "published"} and {row.profile for row in rows} != {"paper"}:
+        notes.append("Published numbers are of the papers' full protocol; other profiles use less data or training.")
+    if task == "regression":
+        notes.append("MSE: mean squared error; gap: test minus train.")
+    flagged = [f"{defense_label(row)}: {printable(', '.join(row.flags))}" for row in rows if row.flags]
+    failed = [f"{defense_label(row)}: {printable(row.error[:200])}" for row in rows if row.status == "failed"]
+    return (*notes, *(f"{_FLAGGED} {text}" for text in flagged), *(f"{_FAILED} failed: {text}" for text in failed))
