@@ -52,10 +52,11 @@ def _forget_partial_import() -> None:
 def _declare_absent_operators() -> None:
     import torch
 
+    library_class: Any = torch.library.Library  # not annotated by torch
     absent = [schema for name, schema in _SCHEMAS.items() if not hasattr(torch.ops.torchvision, name)]
     if not absent:
         return
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = library_class("torchvision", "FRAGMENT")
     for schema in absent:
         library.define(schema)
     _declarations.append(library)

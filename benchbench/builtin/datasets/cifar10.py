@@ -36,10 +36,7 @@ class Cifar10:
                 import_torchvision().datasets.CIFAR10(source.root, download=True)
         self.locate(source)
         reader = import_torchvision().datasets.CIFAR10
-        if (source.root / _FOLDER).is_dir():
-            root = source.root
-        else:
-            root = _unpack(source, reader)
+        root = source.root if (source.root / _FOLDER).is_dir() else _unpack(source, reader)
         _verify_batches(root / _FOLDER, source, reader)
         train, test = _read_split(root, reader, train=True), _read_split(root, reader, train=False)
         return DatasetSplits(train=_examples(train), test=_examples(test), classes=tuple(train.classes))

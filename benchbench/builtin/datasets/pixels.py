@@ -1,0 +1,148 @@
+"""Image files to uint8 arrays: decoding, resizing, cropping, with Pillow, in threads."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchbench.contract import CorruptDataError, DataError, OptionError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+BLOCK = 256  # images decoded between two chances to stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelFormat:
+    """What becomes of an image.
+
+    Attributes:
+        shorter_side: the shorter side is resized to this many pixels (bilinear, antialiased); None keeps the size.
+        crop: side of the centre crop that follows; None for none.
+        grayscale: one channel instead of three.
+
+    Raises:
+        OptionError: a size below 1.
+    """
+
+    shorter_side: int | None = None
+    crop: int | None = None
+    grayscale: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("shorter_side", self.shorter_side), ("crop", self.crop)):
+            if value is not None and value < 1:
+                raise OptionError(f"{name} must be at least 1 pixel, got {value}")
+
+    @property
+    def channels(self) -> int:
+        """Channels of the result."""
+        return 1 if self.grayscale else 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFile:
+    """An encoded image.
+
+    Attributes:
+        name: where it comes from, for messages.
+        content: the path of its file, or the bytes themselves.
+    """
+
+    name: str
+    content: Path | bytes
+
+
+def decode(file: ImageFile, pixel_format: PixelFormat) -> NDArray[np.uint8]:
+    """Decode one image.
+
+    Returns:
+        uint8 (C, H, W).
+
+    Raises:
+        CorruptDataError: it is truncated or no image.
+        DataError: more pixels than Pillow's limit against decompression bombs, or more than 8 bits per channel.
+    """
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    opened = io.BytesIO(file.content) if isinstance(file.content, bytes) else file.content
+    try:
+        with Image.open(opened) as image:
+            if image.mode.startswith(("I", "F")):
+                raise DataError(f"{file.name} has pixels of mode {image.mode}: expected 8 bits per channel")
+            fitted = _fit(image.convert("L" if pixel_format.grayscale else "RGB"), pixel_format)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{file.name} is suspiciously large: {error}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise CorruptDataError(f"{file.name} is damaged or no image: {error}") from error
+    pixels = np.asarray(fitted)
+    return pixels[None] if pixel_format.grayscale else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _fit(image: Image, pixel_format: PixelFormat) -> Image:
+    """Resize and crop with the rounding of torchvision's Resize and CenterCrop."""
+    from PIL import Image as Pillow
+
+    width, height = image.size
+    if side := pixel_format.shorter_side:
+        shorter = min(width, height)
+        width, height = int(side * width / shorter), int(side * height / shorter)
+        image = image.resize((width, height), Pillow.Resampling.BILINEAR)
+    if crop := pixel_format.crop:
+        left, top = round((width - crop) / 2), round((height - crop) / 2)
+        image = image.crop((left, top, left + crop, top + crop))
+    return image
+
+
+def decode_blocks(files: Sequence[ImageFile], pixel_format: PixelFormat) -> Iterator[list[NDArray[np.uint8]]]:
+    """Decode many images in threads, `BLOCK` at a time and in order.
+
+    Yields:
+        Lists of uint8 (C, H, W).
+    """
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for start in range(0, len(files), BLOCK):
+            yield list(pool.map(lambda file: decode(file, pixel_format), files[start : start + BLOCK]))
+
+
+def decode_stack(files: Sequence[ImageFile], pixel_format: PixelFormat) -> NDArray[np.uint8]:
+    """Decode images of one size into one array.
+
+    Returns:
+        uint8 (N, C, H, W).
+
+    Raises:
+        DataError: there is none, or two differ in size.
+    """
+    import numpy as np
+
+    if not files:
+        raise DataError("no images to decode")
+    stack: NDArray[np.uint8] | None = None
+    done = 0
+    for block in decode_blocks(files, pixel_format):
+        if stack is None:
+            stack = np.empty((len(files), *block[0].shape), dtype=np.uint8)
+        for image in block:
+            _require_size(files[done], image.shape, like=files[0], shape=stack.shape[1:])
+            stack[done] = image
+            done += 1
+    assert stack is not None
+    return stack
+
+
+def _require_size(file: ImageFile, got: tuple[int, ...], *, like: ImageFile, shape: tuple[int, ...]) -> None:
+    if got != shape:
+        raise DataError(
+            f"images differ in size: {like.name} is {shape[2]}x{shape[1]}, {file.name} is {got[2]}x{got[1]}",
+            hint="set the option size to resize the shorter side and crop the centre",
+        )

@@ -1,0 +1,123 @@
+"""Restricted ImageNet: nine groups of ImageNet classes, built from an ImageNet folder (Tsipras et al., 2019)."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from benchbench.builtin.datasets.array_build import build_array
+from benchbench.builtin.datasets.array_cache import open_array
+from benchbench.builtin.datasets.folders import resolve_folder
+from benchbench.builtin.datasets.image_folder import class_names, find_split, image_paths
+from benchbench.builtin.datasets.pixels import ImageFile, PixelFormat, decode_blocks
+from benchbench.contract import DataError, DatasetSplits, DataSource, Examples
+
+GROUPS: Mapping[str, range] = MappingProxyType(
+    {
+        "dog": range(151, 269),
+        "cat": range(281, 286),
+        "frog": range(30, 33),
+        "turtle": range(33, 38),
+        "bird": range(80, 101),
+        "primate": range(365, 383),
+        "fish": range(389, 398),
+        "crab": range(118, 122),
+        "insect": range(300, 320),
+    }
+)
+IMAGENET_CLASSES = 1000
+SHORTER_SIDE = 72
+TEST_CROP = 64
+
+_log = logging.getLogger(__name__)
+
+
+class RestrictedImagenet:
+    """257,748 training and 10,150 test photographs in nine groups, uint8, mapped from a cache on disk.
+
+    ImageNet's classes are the folders of ``<path>/train`` and ``<path>/val``, numbered in the order of their names. The
+    first load resizes every image (shorter side 72) and writes the pixels into the cache: about 4 GB, of which a
+    process that only maps them holds none. A build that was interrupted goes on where it stopped.
+
+    Test images are the centre 64x64, (N, 3, 64, 64). **Training images are the centre 72x72**, (N, 3, 72, 72): the
+    random 64x64 crop with padding 8 of the protocol is left to the augmentation, drawn anew for each epoch. Its crops
+    come from the centre square then, not from the ends of the longer side. Where training images are evaluated, their
+    centre 64x64 is taken.
+
+    Args:
+        path: the ImageNet folder, absolute or below the data root.
+    """
+
+    def __init__(self, *, path: str = "imagenet") -> None:
+        self.path = path
+
+    def load(self, source: DataSource) -> DatasetSplits:
+        """Map both splits, after building the cache where it is not there yet.
+
+        Raises:
+            MissingDataError: the folder or one of its splits is not there.
+            CorruptDataError: an image is truncated or no image.
+            DataError: a split has not 1,000 class folders, a group has no images, or the cache cannot be written.
+        """
+        return DatasetSplits(
+            train=self._load_split(source, "train"), test=self._load_split(source, "val"), classes=tuple(GROUPS)
+        )
+
+    def locate(self, source: DataSource) -> None:
+        """Check that the folder and its splits are there, without reading images.
+
+        Raises:
+            MissingDataError: one is not there.
+        """
+        folder = resolve_folder("restricted-imagenet", self.path, source)
+        find_split(folder, ("train",))
+        find_split(folder, ("val",))
+
+    def _load_split(self, source: DataSource, split: Literal["train", "val"]) -> Examples:
+        import torch
+
+        folder = find_split(resolve_folder("restricted-imagenet", self.path, source), (split,))
+        files, labels = _list_images(folder)
+        side = SHORTER_SIDE if split == "train" else TEST_CROP
+        pixel_format = PixelFormat(shorter_side=SHORTER_SIDE, crop=side)
+        path = source.cache / "restricted-imagenet" / f"{split}-{side}-{_listing_key(folder, files)}.npy"
+        images = open_array(path)
+        if images is None:
+            _log.info("restricted-imagenet: preparing %d images of %s in %s", len(files), split, path)
+            images = build_array(
+                path, (len(files), 3, side, side), lambda done: decode_blocks(files[done:], pixel_format)
+            )
+        return Examples(inputs=torch.from_numpy(images), labels=torch.tensor(labels, dtype=torch.int64))
+
+
+def _list_images(split: Path) -> tuple[list[ImageFile], list[int]]:
+    """Images and labels, ordered by group, class and name."""
+    classes = class_names(split)
+    if len(classes) != IMAGENET_CLASSES:
+        raise DataError(
+            f"restricted-imagenet: {split} has {len(classes)} class folders, expected {IMAGENET_CLASSES}",
+            hint="groups are ranges of class numbers, so every class folder must be there (val sorted into them too)",
+        )
+    files: list[ImageFile] = []
+    labels: list[int] = []
+    for label, (group, members) in enumerate(GROUPS.items()):
+        paths = list(itertools.chain.from_iterable(image_paths(split / classes[member]) for member in members))
+        if not paths:
+            raise DataError(f"restricted-imagenet: {split} has no images of the group {group}")
+        files += [ImageFile(name=str(path), content=path) for path in paths]
+        labels += [label] * len(paths)
+    return files, labels
+
+
+def _listing_key(split: Path, files: list[ImageFile]) -> str:
+    """Digest of names and sizes: other images get another cache file without reading 30 GB to find out."""
+    state = hashlib.sha256()
+    for file in files:
+        path = Path(file.name)
+        state.update(f"{path.relative_to(split)} {path.stat().st_size}\n".encode())
+    return state.hexdigest()[:16]
