@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchbench.contract import Capabilities, Offer
 
-_CITATION = 'Y.-Y. Yang, C. Rashtchian, H. Zhang, R. Salakhutdinov, K. Chaudhuri, "A Closer Look at Accuracy vs. Robustness", 2020'
+_CITATION = 'Y.-Y. Yang and others, "A Closer Look at Accuracy vs. Robustness", 2020'
 
 OFFERS: tuple[Offer, ...] = (
     Offer(

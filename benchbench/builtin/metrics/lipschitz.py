@@ -82,7 +82,7 @@ class _Ratio:
 
     def __call__(self, candidates: Tensor) -> Tensor:
         logits: Tensor = self._model(candidates)
-        ratio = (logits - self._logits).abs().sum(dim=1) / self._distance(self._images - candidates)
+        ratio: Tensor = (logits - self._logits).abs().sum(dim=1) / self._distance(self._images - candidates)
         self.best = torch.maximum(self.best, ratio.detach())
         return ratio
 

@@ -1,0 +1,105 @@
+"""Running the protocol's attack over a split and judging its candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from benchbench.evaluation.memory import Memory, Part
+from benchbench.evaluation.subject import Split, Trial
+from benchbench.evaluation.supervision import counting, propose, unchanged_weights
+
+EXAMPLES_PER_SHARD = 1024  # what an interruption can lose
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackResult:
+    """What the attack did to one split.
+
+    Attributes:
+        prediction: int64 (N,) on the CPU, the class that the harness itself saw predicted for each checked candidate.
+        candidates: float32 (N, ...) on the CPU; of the training split none are kept, N is 0.
+        forward: examples that the attack passed through the model.
+        gradient: how many of those with a gradient to the input.
+    """
+
+    prediction: Tensor
+    candidates: Tensor
+    forward: int
+    gradient: int
+
+
+def attack_split(trial: Trial, split: Split, prediction: Tensor, memory: Memory) -> AttackResult:
+    """Attack the examples of a split that are correct without perturbation; the others are counterexamples as they are.
+
+    Args:
+        trial: model, threat and attack.
+        split: the examples.
+        prediction: int64 (N,) on the CPU, the class predicted for each clean example.
+        memory: keeps each finished shard.
+
+    Raises:
+        ContractError: the attack broke its contract, or the model returned logits that are not finite.
+    """
+    parts = []
+    # Shards are whole batches, so that an evaluation in two sittings sees the same batches as one in a single sitting.
+    for positions in split.batches(max(EXAMPLES_PER_SHARD // trial.batch_size, 1) * trial.batch_size):
+        compute = partial(_attack_shard, trial, split, positions, prediction)
+        parts.append(memory.recall(f"attack/{split.name}/{int(positions[0]):08d}", compute))
+        trial.report(trial.attack_name, split, int(positions[-1]) + 1)
+    queries = torch.stack([part["queries"] for part in parts]).sum(dim=0)
+    return AttackResult(
+        prediction=torch.cat([part["prediction"] for part in parts]),
+        candidates=torch.cat([part["candidates"] for part in parts]),
+        forward=int(queries[0]),
+        gradient=int(queries[1]),
+    )
+
+
+def _attack_shard(trial: Trial, split: Split, positions: Tensor, prediction: Tensor) -> Part:
+    """The attack's outcome on consecutive examples: predictions, queries and, on the test split, candidates."""
+    what = f"attack {trial.attack_name!r} on {split.name}"
+    first = int(positions[0])
+    correct = prediction.to(positions.device)[positions] == split.labels(positions)
+    targets = correct.nonzero()[:, 0]  # positions within the shard
+    candidates = split.images(positions)
+    with unchanged_weights(trial.model, what=what), counting(trial.model) as queries:
+        for chosen in _in_turn(targets, _examples_per_call(trial)):
+            candidates[chosen] = _attack(trial, split, positions[chosen], what)
+            trial.report(trial.attack_name, split, first + int(chosen[-1]) + 1)
+    judged = prediction[positions.cpu()]
+    for chosen in _in_turn(targets, trial.batch_size):
+        images, rows = candidates.index_select(0, chosen), split.rows[positions[chosen]]
+        judged[chosen.cpu()] = trial.classify(images, rows, f"the model under {what}")
+    return {
+        "prediction": judged,
+        "queries": torch.tensor([queries.forward, queries.gradient]),
+        "candidates": candidates.contiguous().cpu() if split.name == "test" else candidates[:0].cpu(),
+    }
+
+
+def _attack(trial: Trial, split: Split, positions: Tensor, what: str) -> Tensor:
+    return propose(
+        trial.attack,
+        trial.model,
+        split.images(positions),
+        split.labels(positions),
+        threat=trial.threat,
+        generator=trial.generator(split, "attack", positions),
+        rows=split.rows[positions],
+        what=what,
+    )
+
+
+def _examples_per_call(trial: Trial) -> int:
+    """An attack that works off a queue may say how many examples it likes at once (attribute ``queue_length``)."""
+    return max(trial.batch_size, int(getattr(trial.attack, "queue_length", 0)))
+
+
+def _in_turn(positions: Tensor, size: int) -> Iterator[Tensor]:
+    for start in range(0, len(positions), size):
+        yield positions[start : start + size]

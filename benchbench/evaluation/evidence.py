@@ -1,0 +1,81 @@
+"""What metrics ask about the model under test, each answer computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.contract import Examples, KeyedGenerator, Threat
+from benchbench.evaluation.attacking import AttackResult, attack_split
+from benchbench.evaluation.memory import Memory
+from benchbench.evaluation.subject import SplitName, Trial
+
+
+class ModelEvidence:
+    """Implements `benchbench.contract.Evidence` for one trial.
+
+    Args:
+        trial: what is tried; its model must be in evaluation mode with frozen parameters.
+        memory: keeps the answers.
+    """
+
+    def __init__(self, trial: Trial, memory: Memory) -> None:
+        self._trial = trial
+        self._memory = memory
+        self._attacked: dict[SplitName, AttackResult] = {}
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, in evaluation mode, with frozen parameters."""
+        return self._trial.model
+
+    @property
+    def threat(self) -> Threat:
+        """Ball and box of the protocol."""
+        return self._trial.threat
+
+    def examples(self, split: SplitName) -> Examples:
+        """The examples of a split that are evaluated, on the device."""
+        return self._trial.splits[split].examples
+
+    def labels(self, split: SplitName) -> Tensor:
+        """int64 (N,) on the CPU: the true labels."""
+        return self.examples(split).labels.cpu()
+
+    def prediction(self, split: SplitName) -> Tensor:
+        """int64 (N,) on the CPU: the predicted class of each clean example."""
+        return self._memory.recall(f"clean/{split}", lambda: {"prediction": self._predict(split)})["prediction"]
+
+    def correct(self, split: SplitName) -> Tensor:
+        """bool (N,) on the CPU: predicted correctly without perturbation."""
+        return self.prediction(split) == self.labels(split)
+
+    def attacked(self, split: SplitName) -> AttackResult:
+        """What the protocol's attack did to a split."""
+        if split not in self._attacked:
+            chosen, prediction = self._trial.splits[split], self.prediction(split)
+            self._attacked[split] = attack_split(self._trial, chosen, prediction, self._memory)
+        return self._attacked[split]
+
+    def robust(self, split: SplitName) -> Tensor:
+        """bool (N,) on the CPU: predicted correctly without perturbation and on the attack's re-checked candidate."""
+        return self.correct(split) & (self.attacked(split).prediction == self.labels(split))
+
+    def batches(self, split: SplitName, purpose: str) -> Iterator[tuple[Tensor, Tensor, KeyedGenerator]]:
+        """Batches of (float32 images, int64 labels, generator keyed by seed, purpose, split and example) on the device."""
+        chosen = self._trial.splits[split]
+        for positions in chosen.batches(self._trial.batch_size):
+            generator = self._trial.generator(chosen, purpose, positions)
+            yield chosen.images(positions), chosen.labels(positions), generator
+            self._trial.report(purpose, chosen, int(positions[-1]) + 1)
+
+    def _predict(self, split: SplitName) -> Tensor:
+        chosen = self._trial.splits[split]
+        predictions = []
+        for positions in chosen.batches(self._trial.batch_size):
+            what = f"the model on clean {split} examples"
+            predictions.append(self._trial.classify(chosen.images(positions), chosen.rows[positions], what))
+            self._trial.report("accuracy", chosen, int(positions[-1]) + 1)
+        return torch.cat(predictions)

@@ -1,0 +1,68 @@
+"""Asking metrics, which are plugins, and checking what they answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from benchbench.contract import Evidence, Measurement, Metric
+from benchbench.errors import ContractError
+from benchbench.evaluation.memory import Memory, Part
+
+_VALUE, _PER_EXAMPLE = "value/", "example/"
+
+
+def measure_all(metrics: Mapping[str, Metric], evidence: Evidence, memory: Memory) -> Measurement:
+    """Ask every metric once and join the answers.
+
+    Raises:
+        ContractError: a metric returned no `Measurement`, a value that is not finite, a per-example column of another
+            length than the test set, or a column that another metric filled with something else.
+    """
+    values: dict[str, float] = {}
+    per_example: dict[str, Tensor] = {}
+    for name, metric in metrics.items():
+        answer = _unpack(memory.recall(f"metric/{name}", partial(_ask, name, metric, evidence)))
+        for column in sorted(values.keys() & answer.values.keys()):
+            if values[column] != answer.values[column]:
+                raise ContractError(f"metric {name!r}: another metric gives a different value for {column!r}")
+        for column in sorted(per_example.keys() & answer.per_example.keys()):
+            raise ContractError(f"metric {name!r}: another metric fills the per-example column {column!r}, too")
+        values.update(answer.values)
+        per_example.update({column: torch.as_tensor(v) for column, v in answer.per_example.items()})
+    return Measurement(values=values, per_example=per_example)
+
+
+def _ask(name: str, metric: Metric, evidence: Evidence) -> Part:
+    answer = metric.measure(evidence)
+    if not isinstance(answer, Measurement):
+        raise ContractError(f"metric {name!r}: expected a Measurement, got {type(answer).__name__}")
+    for column, value in answer.values.items():
+        if not math.isfinite(value):
+            raise ContractError(f"metric {name!r}: {column} is {value}, expected a finite number")
+    expected = len(evidence.examples("test"))
+    for column, outcomes in answer.per_example.items():
+        if len(outcomes) != expected:
+            raise ContractError(f"metric {name!r}: {column} has {len(outcomes)} values for {expected} test examples")
+    return _pack(answer)
+
+
+def _pack(answer: Measurement) -> Part:
+    values = {f"{_VALUE}{column}": torch.tensor(value, dtype=torch.float64) for column, value in answer.values.items()}
+    per_example = {f"{_PER_EXAMPLE}{column}": _column(outcomes) for column, outcomes in answer.per_example.items()}
+    return {**values, **per_example}
+
+
+def _unpack(part: Part) -> Measurement:
+    return Measurement(
+        values={key.removeprefix(_VALUE): float(v) for key, v in part.items() if key.startswith(_VALUE)},
+        per_example={key.removeprefix(_PER_EXAMPLE): v for key, v in part.items() if key.startswith(_PER_EXAMPLE)},
+    )
+
+
+def _column(outcomes: Sequence[float] | Tensor) -> Tensor:
+    return outcomes.detach().cpu() if isinstance(outcomes, Tensor) else torch.tensor(outcomes)

@@ -1,0 +1,96 @@
+"""Calling an attack that is not trusted: queries are counted, and what it was lent must come back unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.contract import Attack, KeyedGenerator, Threat
+from benchbench.errors import ContractError
+from benchbench.evaluation.verification import check_candidates
+
+
+@dataclass(kw_only=True)
+class QueryCount:
+    """How many examples went through the model, and how many of those with a gradient to the input."""
+
+    forward: int = 0
+    gradient: int = 0
+
+
+@contextmanager
+def counting(model: nn.Module) -> Iterator[QueryCount]:
+    """Count the examples that pass through the model within a block."""
+    count = QueryCount()
+
+    def see(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+        if arguments and isinstance(arguments[0], Tensor):
+            count.forward += len(arguments[0])
+            count.gradient += len(arguments[0]) if arguments[0].requires_grad and torch.is_grad_enabled() else 0
+
+    handle = model.register_forward_pre_hook(see)
+    try:
+        yield count
+    finally:
+        handle.remove()
+
+
+def propose(
+    attack: Attack,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    threat: Threat,
+    generator: KeyedGenerator,
+    rows: Tensor,
+    what: str,
+) -> Tensor:
+    """Call an attack and check its candidates and that it left model mode, images and labels alone.
+
+    Args:
+        attack: a plugin's attack.
+        model: in evaluation mode with frozen parameters.
+        images: float32 (N, ...).
+        labels: int64 (N,).
+        threat: ball and box.
+        generator: keyed by example.
+        rows: int64 (N,), identities of the examples, for messages.
+        what: attack and split, for messages.
+
+    Returns:
+        The checked candidates.
+
+    Raises:
+        ContractError: naming attack and example.
+    """
+    lent_images, lent_labels = images.clone(), labels.clone()
+    candidates = attack.perturb(model, lent_images, lent_labels, threat=threat, generator=generator)
+    changed = (lent_images != images).flatten(1).any(dim=1) | (lent_labels != labels)
+    if bool(changed.any()):
+        raise ContractError(f"{what}: it changed the image or label of example {int(rows[changed][0])} in place")
+    if any(module.training for module in model.modules()):
+        raise ContractError(f"{what}: it left the model in training mode")
+    if any(parameter.requires_grad for parameter in model.parameters()):
+        raise ContractError(f"{what}: it left the model's parameters unfrozen")
+    return check_candidates(candidates, images, threat=threat, rows=rows, what=what)
+
+
+@contextmanager
+def unchanged_weights(model: nn.Module, *, what: str) -> Iterator[None]:
+    """Raise a ContractError if the block changes the sum of any parameter or buffer, a cheap check that misses little."""
+    before = _fingerprint(model)
+    yield
+    if not torch.equal(before, _fingerprint(model)):
+        raise ContractError(f"{what}: it changed the model's parameters or buffers")
+
+
+def _fingerprint(model: nn.Module) -> Tensor:
+    tensors = [*model.parameters(), *model.buffers()]
+    sums = [tensor.detach().sum(dtype=torch.float32).nan_to_num() for tensor in tensors]
+    return torch.stack(sums) if sums else torch.zeros(0)

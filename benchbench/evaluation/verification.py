@@ -1,0 +1,105 @@
+"""The harness's own check of what models and attacks return: shape, dtype, finite values, box and ball."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from benchbench.contract import Threat
+from benchbench.errors import ContractError
+
+FLOAT32_STEP = 2.0**-22  # twice the spacing of float32 numbers just below 2, where x + epsilon may be rounded
+RELATIVE_TOLERANCE = 1e-5  # of epsilon, for norms that an attack summed up in float32
+
+
+def tolerance(threat: Threat, dimension: int) -> float:
+    """How far beyond epsilon a candidate may lie, for x + delta is rounded to float32 in each coordinate.
+
+    Args:
+        threat: ball and box; coordinates are as large as its finite bounds, at least 1.
+        dimension: number of coordinates of an input.
+
+    Returns:
+        For L-inf and images about 2.4e-7 + 1e-5 epsilon; for L2 and L1 times sqrt(dimension) and dimension at most.
+    """
+    bounds = [abs(bound) for bound in (threat.lower, threat.upper) if math.isfinite(bound)]
+    growth = {"linf": 1.0, "l2": math.sqrt(dimension), "l1": float(dimension)}[threat.norm]
+    return FLOAT32_STEP * max(1.0, *bounds) * growth + RELATIVE_TOLERANCE * threat.epsilon
+
+
+def check_logits(logits: object, *, classes: int, rows: Tensor, what: str) -> Tensor:
+    """Return the logits if they are (N, classes) and finite.
+
+    Args:
+        logits: what the model returned.
+        classes: number of classes.
+        rows: int64 (N,), identities of the examples, for the message.
+        what: where it happened, for the message, for instance ``"the model on clean test"``.
+
+    Raises:
+        ContractError: naming the first example at fault.
+    """
+    if not isinstance(logits, Tensor):
+        raise ContractError(f"{what}: expected logits as a tensor, got {type(logits).__name__}")
+    expected = (len(rows), classes)
+    if tuple(logits.shape) != expected:
+        raise ContractError(f"{what}: expected logits of shape {expected}, got {tuple(logits.shape)}")
+    position = _first(~logits.isfinite().all(dim=1))
+    if position is not None:
+        raise ContractError(f"{what}: the logits of example {int(rows[position])} are not finite")
+    return logits
+
+
+def check_candidates(candidates: object, images: Tensor, *, threat: Threat, rows: Tensor, what: str) -> Tensor:
+    """Return the candidates of an attack, without gradient, if they obey the contract.
+
+    The box has no tolerance, as clipping is exact; the ball has that of `tolerance`.
+
+    Args:
+        candidates: what the attack returned for `images`.
+        images: float32 (N, ...), the clean images.
+        threat: ball and box.
+        rows: int64 (N,), identities of the examples, for the message.
+        what: attack and split, for the message.
+
+    Raises:
+        ContractError: naming the attack, the example that is furthest off, and by how much.
+    """
+    if not isinstance(candidates, Tensor):
+        raise ContractError(f"{what}: expected candidates as a tensor, got {type(candidates).__name__}")
+    expected = f"{images.dtype} of shape {tuple(images.shape)} on {images.device}"
+    if (candidates.dtype, candidates.shape, candidates.device) != (images.dtype, images.shape, images.device):
+        got = f"{candidates.dtype} of shape {tuple(candidates.shape)} on {candidates.device}"
+        raise ContractError(f"{what}: expected candidates as {expected}, got {got}")
+    candidates = candidates.detach()
+    flat = candidates.flatten(1)
+    position = _first(~flat.isfinite().all(dim=1))
+    if position is not None:
+        raise ContractError(f"{what}: the candidate of example {int(rows[position])} is not finite")
+    outside = torch.maximum(threat.lower - flat.amin(dim=1), flat.amax(dim=1) - threat.upper)
+    _require(
+        outside, 0.0, rows, f"{what}: the candidate of example {{}} leaves the box [{threat.lower}, {threat.upper}]"
+    )
+    beyond = _distance(candidates, images, threat) - threat.epsilon
+    message = f"{what}: the candidate of example {{}} leaves the {threat.norm} ball of radius {threat.epsilon}"
+    _require(beyond, tolerance(threat, flat.shape[1]), rows, message)
+    return candidates
+
+
+def _distance(candidates: Tensor, images: Tensor, threat: Threat) -> Tensor:
+    """Distances summed in float64 where the device has it, so that only the attack's own rounding counts."""
+    if candidates.device.type == "mps":
+        return threat.distance(candidates, images)
+    return threat.distance(candidates.double(), images.double())
+
+
+def _require(excess: Tensor, allowed: float, rows: Tensor, message: str) -> None:
+    worst = int(excess.argmax())
+    if float(excess[worst]) > allowed:
+        raise ContractError(f"{message.format(int(rows[worst]))} by {float(excess[worst]):.3g}")
+
+
+def _first(at_fault: Tensor) -> int | None:
+    return int(at_fault.int().argmax()) if bool(at_fault.any()) else None
