@@ -1,7 +1,27 @@
-"""Built-in suites."""
+"""Built-in suites: TOML files beside this module. The schema is described in `benchbench.suite`."""
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 from benchbench.contract import Offer
 
-OFFERS: tuple[Offer, ...] = ()
+
+def _path(file: str, /) -> Path:
+    return Path(__file__).with_name(file)
+
+
+OFFERS: tuple[Offer, ...] = (
+    Offer(
+        name="closer-look",
+        summary="Accuracy, adversarial accuracy and local Lipschitzness of ten training methods on image data.",
+        factory=partial(_path, "closer-look.toml"),
+        citation="Yang, Rashtchian, Zhang, Salakhutdinov, Chaudhuri: A Closer Look at Accuracy vs. Robustness, 2020",
+    ),
+    Offer(
+        name="smoke",
+        summary="Two tiny models on embedded data, in seconds: does everything work here?",
+        factory=partial(_path, "smoke.toml"),
+    ),
+)

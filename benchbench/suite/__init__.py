@@ -1,0 +1,44 @@
+"""The suite room: TOML in, a frozen `Suite` out, every mistake reported at once.
+
+A suite file has this schema (``?`` marks what may be left out)::
+
+    name = "closer-look"              # kebab-case; the leaderboard is named after it
+    protocol = "closer-look-1"        # name and version; raise it when results are no longer comparable
+    title = "..."                     # ?
+    summary = "..."                   # ?
+    paper = "..."                     # ? citation
+    seeds = [0]                       # ?
+
+    [defaults]                        # ? settings of every experiment
+    [profiles.NAME]                   # ? settings of every experiment in this profile; without any: one, "paper"
+
+    [[experiments]]
+    name = "mnist"
+    dataset = "mnist"                 # or { name = "digits", scale = 2 }: options stand beside the name
+    # ... settings ...
+    [[experiments.overrides]]         # ? recipe fields for some models; later ones win
+    defenses = ["llr", "at"]          # names, whatever their options; architectures = [...] likewise
+    learning_rate = 1e-3
+    [experiments.profiles.NAME]       # ? settings of this experiment in this profile (overrides too)
+
+Settings, each of which may be left out where another layer gives it::
+
+    architectures, defenses, attacks, metrics   lists of components: a name, or { name = ..., OPTION = ... }
+    threat = { norm = "linf", epsilon = 0.1 }   the box comes from the dataset
+    recipe = { learning_rate, epochs, optimizer, momentum, weight_decay, batch_size, decay_epochs, decay_factor,
+               augmentation = { padding, crop, flip } }
+    n_train, n_test, n_train_evaluated          all examples when left out
+    trained_on = "train"                        or "train+test", for a proof of concept
+    skip = "reason"                             leaves the experiment out; "" takes it in again
+
+Layers apply in this order, the strongest last: defaults, experiment, profile, the experiment's own changes for the profile.
+Recipes and threats merge field by field, anything else replaces what was there. An experiment's overrides apply after its
+recipe and before the profile's.
+"""
+
+from __future__ import annotations
+
+from benchbench.suite.model import Experiment, RecipeLayer, Suite
+from benchbench.suite.reading import read_suite, suite_from_table
+
+__all__ = ["Experiment", "RecipeLayer", "Suite", "read_suite", "suite_from_table"]

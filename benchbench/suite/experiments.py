@@ -1,0 +1,103 @@
+"""Put the layers of an experiment together, and check what only shows when they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+from benchbench.cell import Component
+from benchbench.contract import Capabilities
+from benchbench.errors import BenchbenchError, suggest
+from benchbench.registry import Registry
+from benchbench.suite.lines import Place
+from benchbench.suite.mistakes import Mistakes
+from benchbench.suite.model import Experiment, Settings
+from benchbench.suite.settings import COMPONENT_LISTS
+from benchbench.threat import Threat
+
+
+def build_experiment(
+    name: str, dataset: Component, layers: Sequence[Settings], *, place: Place, mistakes: Mistakes
+) -> Experiment | None:
+    """Merge the layers of an experiment, the strongest last.
+
+    Returns:
+        The experiment; None when something that it needs is missing, which is then noted.
+    """
+    merged = reduce(lambda base, top: top.over(base), layers)
+    lists = {key: getattr(merged, key) for key in COMPONENT_LISTS}
+    missing = [key for key, components in lists.items() if components is None]
+    missing += [] if "epsilon" in merged.threat else ["threat.epsilon"]
+    for key in missing:
+        mistakes.add((*place, *key.split(".")), "missing", "set it in the experiment or under [defaults]")
+    if missing:
+        return None
+    return Experiment(
+        name=name,
+        dataset=dataset,
+        **lists,
+        threat=Threat(**merged.threat),
+        recipe_layers=merged.recipe_layers,
+        n_train=merged.n_train,
+        n_test=merged.n_test,
+        n_train_evaluated=merged.n_train_evaluated,
+        trained_on=merged.trained_on or "train",
+        skip=merged.skip or "",
+    )
+
+
+def check_experiment(variants: Sequence[Experiment], *, registry: Registry, place: Place, mistakes: Mistakes) -> None:
+    """Note what is impossible about an experiment, given as each profile has it."""
+    _check_overrides(variants, place, mistakes)
+    for experiment in variants:
+        _check_recipes(experiment, place, mistakes)
+        _check_capabilities(experiment, registry, place, mistakes)
+
+
+def _check_recipes(experiment: Experiment, place: Place, mistakes: Mistakes) -> None:
+    """Each field has been checked on its own; what remains is what no layer gives."""
+    for architecture in experiment.architectures:
+        for defense in experiment.defenses:
+            given: dict[str, Any] = {}
+            for layer in experiment.recipe_layers:
+                given.update(layer.fields if layer.applies_to(architecture, defense) else {})
+            for field in ("learning_rate", "epochs"):
+                if field not in given:
+                    mistakes.add((*place, "recipe", field), "missing", "set it in the experiment or under [defaults]")
+
+
+def _check_overrides(variants: Sequence[Experiment], place: Place, mistakes: Mistakes) -> None:
+    """An override for a defense or architecture that no profile has is a slip of the pen."""
+    known = {
+        "defense": {component.name for experiment in variants for component in experiment.defenses},
+        "architecture": {component.name for experiment in variants for component in experiment.architectures},
+    }
+    for layer in {id(layer): layer for experiment in variants for layer in experiment.recipe_layers}.values():
+        for kind, names in (("defense", layer.defenses), ("architecture", layer.architectures)):
+            for name in names:
+                if name not in known[kind]:
+                    message = f"the experiment has no {kind} {name!r}"
+                    mistakes.add((*place, "overrides"), message, suggest(name, known[kind]))
+
+
+def _check_capabilities(experiment: Experiment, registry: Registry, place: Place, mistakes: Mistakes) -> None:
+    norm, dataset = experiment.threat.norm, _capabilities(registry, experiment.dataset)
+    for key in COMPONENT_LISTS:
+        components: tuple[Component, ...] = getattr(experiment, key)
+        for component in components:
+            capabilities = _capabilities(registry, component)
+            what = f"{component.kind} {component.name!r}"
+            if key != "architectures" and norm not in capabilities.norms:
+                norms = ", ".join(capabilities.norms)
+                mistakes.add((*place, key), f"{what} does not work for the norm {norm}", f"it works for {norms}")
+            if capabilities.task != dataset.task:
+                message = f"{what} is for {capabilities.task}, but {experiment.dataset.name!r} is for {dataset.task}"
+                mistakes.add((*place, key), message)
+
+
+def _capabilities(registry: Registry, component: Component) -> Capabilities:
+    try:
+        return registry.get(component.kind, component.name).offer.capabilities
+    except BenchbenchError:  # resolved before, so it is registered; a suite is no place to fail on it
+        return Capabilities()

@@ -1,0 +1,171 @@
+"""Where each entry of a TOML document stands, which the standard library's parser does not tell.
+
+The scan relies on the document having been parsed: it finds its way through valid TOML and judges nothing. Where it loses
+its way all the same, lines are missing, never wrong results.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import re
+from collections.abc import Mapping
+
+Place = tuple[str | int, ...]  # keys and positions from the root, for instance ("experiments", 0, "threat", "norm")
+
+_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+_SPACE = re.compile(r"[ \t]*")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_STRING = re.compile(
+    r'"""(?:\\.|[^\\])*?"""(?:"{0,2})'
+    r"|'''.*?'''(?:'{0,2})"
+    r'|"(?:\\.|[^"\\\n])*"'
+    r"|'[^'\n]*'",
+    re.DOTALL,
+)
+_SCALAR = re.compile(r"[^,\]}#\n]+")
+
+
+class _LostError(Exception):
+    """The scan cannot make sense of what it sees."""
+
+
+def find_lines(text: str) -> dict[Place, int]:
+    """Map each table, key and array element of a valid TOML document to its line, from 1.
+
+    >>> find_lines("a = 1\\n[[b]]\\nc = [2,\\n  3]\\n")[("b", 0, "c", 1)]
+    4
+    """
+    scanner = _Scanner(text)
+    with contextlib.suppress(_LostError, RecursionError):
+        scanner.scan()
+    return scanner.lines
+
+
+def nearest_line(lines: Mapping[Place, int], place: Place) -> int | None:
+    """The line of an entry, or of the closest entry around it when it is not there."""
+    for length in range(len(place), 0, -1):
+        if place[:length] in lines:
+            return lines[place[:length]]
+    return None
+
+
+class _Scanner:
+    """Walks through a document and notes where entries begin."""
+
+    def __init__(self, text: str) -> None:
+        self.lines: dict[Place, int] = {}
+        self._text = text
+        self._at = 0
+        self._breaks = [match.start() for match in re.finditer("\n", text)]
+        self._last: dict[Place, int] = {}  # index of the last table of each array of tables
+
+    def scan(self) -> None:
+        """Walk through the whole document."""
+        table: Place = ()
+        self._skip(_BLANK)
+        while self._at < len(self._text):
+            if self._text.startswith("[", self._at):
+                table = self._header()
+            else:
+                self._pair(table)
+            self._skip(_BLANK)
+
+    def _header(self) -> Place:
+        line = self._line()
+        repeated = self._text.startswith("[[", self._at)
+        self._at += 2 if repeated else 1
+        *parents, name = self._key()
+        self._at += 2 if repeated else 1
+        table = (*self._anchor(parents), name)
+        if repeated:
+            self.lines.setdefault(table, line)
+            self._last[table] = self._last.get(table, -1) + 1
+            table = (*table, self._last[table])
+        self.lines[table] = line
+        return table
+
+    def _anchor(self, parents: list[str]) -> Place:
+        """The place of a header's parents: of an array of tables, the last one."""
+        place: Place = ()
+        for name in parents:
+            place = (*place, name)
+            if place in self._last:
+                place = (*place, self._last[place])
+        return place
+
+    def _pair(self, table: Place) -> None:
+        line = self._line()
+        place = table
+        for name in self._key():
+            place = (*place, name)
+            self.lines.setdefault(place, line)
+        self._expect("=")
+        self._value(place)
+
+    def _key(self) -> list[str]:
+        names = []
+        while True:
+            self._skip(_SPACE)
+            quoted = _STRING.match(self._text, self._at)
+            found = quoted or _BARE_KEY.match(self._text, self._at)
+            if found is None:
+                raise _LostError
+            names.append(found.group()[1:-1] if quoted else found.group())
+            self._at = found.end()
+            self._skip(_SPACE)
+            if not self._text.startswith(".", self._at):
+                return names
+            self._at += 1
+
+    def _value(self, place: Place) -> None:
+        self._skip(_SPACE)
+        opening = self._text[self._at : self._at + 1]
+        if opening == "[":
+            self._elements(place)
+        elif opening == "{":
+            self._members(place)
+        else:
+            found = (_STRING if opening in "\"'" else _SCALAR).match(self._text, self._at)
+            if found is None:
+                raise _LostError
+            self._at = found.end()
+
+    def _elements(self, place: Place) -> None:
+        self._at += 1
+        position = 0
+        while not self._closes("]"):
+            self.lines[(*place, position)] = self._line()
+            self._value((*place, position))
+            position += 1
+
+    def _members(self, place: Place) -> None:
+        self._at += 1
+        while not self._closes("}"):
+            self._pair(place)
+
+    def _closes(self, bracket: str) -> bool:
+        """Step over blanks and commas; whether the bracket comes next, which is then stepped over too."""
+        self._skip(_BLANK)
+        if self._text.startswith(",", self._at):
+            self._at += 1
+            self._skip(_BLANK)
+        if self._text.startswith(bracket, self._at):
+            self._at += 1
+            return True
+        if self._at >= len(self._text):
+            raise _LostError
+        return False
+
+    def _expect(self, character: str) -> None:
+        self._skip(_SPACE)
+        if not self._text.startswith(character, self._at):
+            raise _LostError
+        self._at += 1
+
+    def _skip(self, pattern: re.Pattern[str]) -> None:
+        found = pattern.match(self._text, self._at)
+        self._at = found.end() if found else self._at
+
+    def _line(self) -> int:
+        return bisect.bisect_left(self._breaks, self._at) + 1

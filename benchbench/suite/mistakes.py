@@ -1,0 +1,90 @@
+"""Collect every mistake of a suite, each with its place and line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchbench.errors import BenchbenchError, Problem, suggest
+from benchbench.registry.options import InvalidOptionsError, convert, shown
+from benchbench.suite.lines import Place, nearest_line
+
+
+class Mistakes:
+    """The mistakes found so far.
+
+    Args:
+        lines: line of each entry of the file.
+    """
+
+    def __init__(self, lines: Mapping[Place, int]) -> None:
+        self._lines = lines
+        self._problems: dict[Problem, None] = {}  # each once, in the order found
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The mistakes in the order of the file."""
+        return tuple(sorted(self._problems, key=lambda problem: problem.line or 0))
+
+    def add(self, place: Place, message: str, hint: str = "") -> None:
+        """Note a mistake."""
+        line = nearest_line(self._lines, place)
+        self._problems[Problem(location=location(place), message=message, hint=hint, line=line)] = None
+
+    def add_error(self, place: Place, error: BenchbenchError) -> None:
+        """Note an error that something else raised about an entry; mistaken options are told one by one."""
+        if isinstance(error, InvalidOptionsError):
+            for problem in error.problems:
+                self.add((*place, problem.option), problem.message, problem.hint)
+        else:
+            self.add(place, error.message, error.hint)
+
+    def check_keys(self, table: Mapping[str, Any], place: Place, known: Sequence[str]) -> None:
+        """Note the keys that mean nothing here."""
+        for key in table:
+            if key not in known:
+                self.add((*place, key), "unknown key", suggest(key, known))
+
+    def read(self, table: Mapping[str, Any], key: str, place: Place, annotation: Any, default: Any = None) -> Any:
+        """An entry converted to a type; the default where it is missing or mistaken."""
+        if key not in table:
+            return default
+        try:
+            return convert(annotation, table[key])
+        except BenchbenchError as error:
+            self.add_error((*place, key), error)
+            return default
+
+    def table(self, table: Mapping[str, Any], key: str, place: Place) -> Mapping[str, Any]:
+        """A table within a table; empty where it is missing or something else."""
+        value = table.get(key, {})
+        if isinstance(value, dict):
+            return value
+        self.add((*place, key), f"expected a table, got {shown(value)}")
+        return {}
+
+    def tables(self, table: Mapping[str, Any], key: str, place: Place) -> list[tuple[Mapping[str, Any], Place]]:
+        """The tables of an array of tables, each with its place."""
+        value = table.get(key, [])
+        if not isinstance(value, list):
+            self.add((*place, key), f"expected a list of tables ([[{key}]]), got {shown(value)}")
+            return []
+        found: list[tuple[Mapping[str, Any], Place]] = []
+        for position, entry in enumerate(value):
+            if isinstance(entry, dict):
+                found.append((entry, (*place, key, position)))
+            else:
+                self.add((*place, key, position), f"expected a table, got {shown(entry)}")
+        return found
+
+
+def location(place: Place) -> str:
+    """A place as a dotted path, for instance ``experiments[0].defenses[2].beta``.
+
+    >>> location(("experiments", 0, "threat", "norm"))
+    'experiments[0].threat.norm'
+    """
+    text = ""
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")

@@ -1,0 +1,185 @@
+"""Read a suite: every mistake is reported at once, with its line and the nearest valid name."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchbench.errors import SuiteError
+from benchbench.registry import Registry
+from benchbench.registry.options import shown
+from benchbench.suite.experiments import build_experiment, check_experiment
+from benchbench.suite.lines import Place, find_lines
+from benchbench.suite.mistakes import Mistakes
+from benchbench.suite.model import Experiment, Settings, Suite
+from benchbench.suite.settings import SETTINGS_KEYS, SettingsReader
+from benchbench.suite.source import find_suite, parse, read_text
+
+MAXIMUM_PROFILES = 20
+MAXIMUM_EXPERIMENTS = 1_000
+MAXIMUM_SEEDS = 1_000
+MAXIMUM_CELLS = 100_000  # per profile and seed
+
+_SUITE_KEYS = ("name", "title", "summary", "paper", "protocol", "seeds", "defaults", "profiles", "experiments")
+_EXPERIMENT_KEYS = ("name", "dataset", "profiles", "overrides", *SETTINGS_KEYS)
+_KEBAB_CASE = re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*\Z")
+
+
+def read_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Suite:
+    """Read and check a suite.
+
+    Args:
+        name_or_path: a registered name; or a path, which ends in ``.toml`` or contains a separator.
+        registry: resolves the components that the suite names.
+
+    Raises:
+        UnknownNameError: no suite has this name.
+        SuiteError: the file cannot be read or has mistakes; it holds all of them.
+    """
+    path = find_suite(name_or_path, registry)
+    text = read_text(path)
+    return suite_from_table(parse(text, path), registry, source=str(path), lines=find_lines(text))
+
+
+def suite_from_table(
+    table: Mapping[str, Any], registry: Registry, *, source: str = "suite", lines: Mapping[Place, int] | None = None
+) -> Suite:
+    """Check a suite that is given as nested dictionaries and lists, as TOML has them.
+
+    Raises:
+        SuiteError: it has mistakes; it holds all of them.
+    """
+    mistakes = Mistakes(lines or {})
+    mistakes.check_keys(table, (), _SUITE_KEYS)
+    texts = {key: mistakes.read(table, key, (), str, "") for key in ("title", "summary", "paper")}
+    suite = Suite(
+        name=_name(table, "name", (), mistakes),
+        protocol=_name(table, "protocol", (), mistakes),
+        **texts,
+        seeds=_seeds(table, mistakes),
+        source=source,
+        experiments=_experiments(table, registry, mistakes),
+    )
+    if mistakes.problems:
+        raise SuiteError(source, mistakes.problems)
+    return suite
+
+
+def _experiments(table: Mapping[str, Any], registry: Registry, mistakes: Mistakes) -> dict[str, tuple[Experiment, ...]]:
+    reader = SettingsReader(registry, mistakes)
+    defaults = _settings(mistakes.table(table, "defaults", ()), ("defaults",), reader, mistakes)
+    profiles = _profiles(table, (), reader, mistakes) or {"paper": Settings()}
+    tables = mistakes.tables(table, "experiments", ())
+    if table.get("experiments", []) == []:
+        mistakes.add(("experiments",), "missing", "a suite has at least one [[experiments]]")
+    if len(tables) > MAXIMUM_EXPERIMENTS:
+        mistakes.add(("experiments",), f"more than {MAXIMUM_EXPERIMENTS} experiments")
+        return {}
+    _check_unique(tables, mistakes)
+    found: dict[str, list[Experiment]] = {profile: [] for profile in profiles}
+    grids = []
+    for entry, place in tables:
+        variants = _variants(entry, place, defaults, profiles, reader, mistakes)
+        grids.append((variants, place))
+        for profile, experiment in variants.items():
+            found[profile].append(experiment)
+    if _within_bounds(found, mistakes):
+        for variants, place in grids:
+            check_experiment(list(variants.values()), registry=registry, place=place, mistakes=mistakes)
+    return {profile: tuple(experiments) for profile, experiments in found.items()}
+
+
+def _variants(
+    table: Mapping[str, Any],
+    place: Place,
+    defaults: Settings,
+    profiles: Mapping[str, Settings],
+    reader: SettingsReader,
+    mistakes: Mistakes,
+) -> dict[str, Experiment]:
+    """One experiment as each profile has it."""
+    mistakes.check_keys(table, place, _EXPERIMENT_KEYS)
+    name = _name(table, "name", place, mistakes)
+    dataset = reader.component("dataset", table["dataset"], (*place, "dataset")) if "dataset" in table else None
+    if "dataset" not in table:
+        mistakes.add((*place, "dataset"), "missing")
+    own = reader.settings(table, place)
+    changed = _profiles(table, place, reader, mistakes, known=tuple(profiles))
+    variants = {}
+    for profile, settings in profiles.items():
+        layers = (defaults, own, settings, changed.get(profile, Settings()))
+        if dataset is not None:
+            experiment = build_experiment(name, dataset, layers, place=place, mistakes=mistakes)
+            variants.update({} if experiment is None else {profile: experiment})
+    return variants
+
+
+def _profiles(
+    table: Mapping[str, Any],
+    place: Place,
+    reader: SettingsReader,
+    mistakes: Mistakes,
+    *,
+    known: Sequence[str] | None = None,
+) -> dict[str, Settings]:
+    """The profiles of the suite, or what an experiment changes in the known ones."""
+    tables = mistakes.table(table, "profiles", place)
+    at = (*place, "profiles")
+    if known is not None:
+        mistakes.check_keys(tables, at, known)
+    elif len(tables) > MAXIMUM_PROFILES:
+        mistakes.add(at, f"more than {MAXIMUM_PROFILES} profiles")
+        return {}
+    for name in tables if known is None else ():
+        if not _KEBAB_CASE.match(name):
+            mistakes.add((*at, name), "a profile's name must be in kebab-case, for instance quick")
+    return {
+        name: _settings(mistakes.table(tables, name, at), (*at, name), reader, mistakes, overrides=known is not None)
+        for name in tables
+    }
+
+
+def _settings(
+    table: Mapping[str, Any], place: Place, reader: SettingsReader, mistakes: Mistakes, *, overrides: bool = False
+) -> Settings:
+    mistakes.check_keys(table, place, (*SETTINGS_KEYS, *(["overrides"] if overrides else [])))
+    return reader.settings(table, place)
+
+
+def _name(table: Mapping[str, Any], key: str, place: Place, mistakes: Mistakes) -> str:
+    name: str = mistakes.read(table, key, place, str, "")
+    if key not in table:
+        mistakes.add((*place, key), "missing")
+    elif isinstance(table[key], str) and not _KEBAB_CASE.match(name):
+        mistakes.add((*place, key), f"expected kebab-case, got {shown(name)}", "small letters, digits and hyphens")
+    return name
+
+
+def _seeds(table: Mapping[str, Any], mistakes: Mistakes) -> tuple[int, ...]:
+    seeds: tuple[int, ...] = mistakes.read(table, "seeds", (), tuple[int, ...], (0,))
+    if not seeds or len(seeds) > MAXIMUM_SEEDS or len(set(seeds)) < len(seeds):
+        mistakes.add(("seeds",), f"expected 1 to {MAXIMUM_SEEDS} different seeds")
+    if any(not 0 <= seed < 2**63 for seed in seeds):
+        mistakes.add(("seeds",), "a seed must be at least 0 and below 2**63")
+    return seeds
+
+
+def _check_unique(tables: Sequence[tuple[Mapping[str, Any], Place]], mistakes: Mistakes) -> None:
+    seen: list[str] = []
+    for table, place in tables:
+        name = table.get("name")
+        if isinstance(name, str) and name in seen:
+            mistakes.add((*place, "name"), f"another experiment is named {shown(name)} too")
+        elif isinstance(name, str):
+            seen.append(name)
+
+
+def _within_bounds(experiments: Mapping[str, Sequence[Experiment]], mistakes: Mistakes) -> bool:
+    for profile, grid in experiments.items():
+        cells = sum(len(e.architectures) * len(e.defenses) * len(e.attacks) for e in grid)
+        if cells > MAXIMUM_CELLS:
+            mistakes.add(("experiments",), f"{cells} cells in profile {profile!r}, more than {MAXIMUM_CELLS}")
+            return False
+    return True

@@ -1,0 +1,149 @@
+"""Read one layer of settings: an experiment's own, the defaults, or what a profile changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from benchbench.cell import Component, to_json
+from benchbench.contract import Kind
+from benchbench.errors import BenchbenchError, OptionError
+from benchbench.registry import Registry
+from benchbench.registry.options import convert_options, option_specs, shown
+from benchbench.suite.lines import Place
+from benchbench.suite.mistakes import Mistakes
+from benchbench.suite.model import RecipeLayer, Settings, TrainedOn
+from benchbench.threat import Threat
+from benchbench.training.recipe import Augmentation, Recipe
+
+COMPONENT_LISTS: Mapping[str, Kind] = {
+    "architectures": "architecture",
+    "defenses": "defense",
+    "attacks": "attack",
+    "metrics": "metric",
+}
+COUNTS = ("n_train", "n_test", "n_train_evaluated")
+SETTINGS_KEYS = (*COMPONENT_LISTS, "threat", "recipe", *COUNTS, "trained_on", "skip")  # overrides: experiments only
+
+_RECIPE_SPECS = option_specs(Recipe, supplied=("augmentation",))
+_AUGMENTATION_SPECS = option_specs(Augmentation)
+_THREAT_SPECS = option_specs(Threat, supplied=("lower", "upper"))  # the box comes from the dataset
+_VALID_RECIPE: Mapping[str, Any] = {"learning_rate": 1.0, "epochs": 1}
+_MATCHES = ("defenses", "architectures")
+
+
+class SettingsReader:
+    """Reads settings tables of one suite; mistakes are noted, never raised.
+
+    Args:
+        registry: resolves the components.
+        mistakes: takes the mistakes.
+    """
+
+    def __init__(self, registry: Registry, mistakes: Mistakes) -> None:
+        self._registry = registry
+        self._mistakes = mistakes
+        self._resolved: dict[str, Component | BenchbenchError] = {}
+
+    def settings(self, table: Mapping[str, Any], place: Place) -> Settings:
+        """Read the settings of a table; the caller has checked its keys."""
+        said: dict[str, Any] = {key: self._components(table, key, place) for key in COMPONENT_LISTS}
+        said.update({key: self._count(table, key, place) for key in COUNTS})
+        return Settings(
+            **said,
+            threat=self._threat(table, place),
+            recipe_layers=(*self._recipe(table, place), *self._overrides(table, place)),
+            trained_on=self._mistakes.read(table, "trained_on", place, TrainedOn),
+            skip=self._mistakes.read(table, "skip", place, str),
+        )
+
+    def component(self, kind: Kind, entry: Any, place: Place) -> Component | None:
+        """Resolve a component written as a name, or as a table of name and options."""
+        options = dict(entry) if isinstance(entry, dict) else {"name": entry}
+        name = options.pop("name", None)
+        if not isinstance(name, str):
+            got = "a table without a name" if isinstance(entry, dict) and name is None else shown(name)
+            self._mistakes.add(place, f"expected a name, or a table with a name and options, got {got}")
+            return None
+        resolved = self._resolve(kind, name, options)
+        if isinstance(resolved, Component):
+            return resolved
+        self._mistakes.add_error(place, resolved)
+        return None
+
+    def _resolve(self, kind: Kind, name: str, options: Mapping[str, Any]) -> Component | BenchbenchError:
+        key = f"{kind} {name} {sorted(options.items(), key=lambda item: item[0])!r}"
+        if key not in self._resolved:
+            try:
+                self._resolved[key] = self._registry.resolve(kind, name, options)
+            except BenchbenchError as error:
+                self._resolved[key] = error
+        return self._resolved[key]
+
+    def _components(self, table: Mapping[str, Any], key: str, place: Place) -> tuple[Component, ...] | None:
+        if key not in table:
+            return None
+        entries = table[key]
+        if not isinstance(entries, list) or not entries:
+            self._mistakes.add((*place, key), f"expected a list of at least one name, got {shown(entries)}")
+            return ()
+        found: dict[str, Component] = {}
+        for position, entry in enumerate(entries):
+            component = self.component(COMPONENT_LISTS[key], entry, (*place, key, position))
+            if component is not None and to_json(component) in found:
+                self._mistakes.add((*place, key, position), f"{component.name!r} is listed twice with the same options")
+            elif component is not None:
+                found[to_json(component)] = component
+        return tuple(found.values())
+
+    def _count(self, table: Mapping[str, Any], key: str, place: Place) -> int | None:
+        count: int | None = self._mistakes.read(table, key, place, int)
+        if count is not None and count < 1:
+            self._mistakes.add((*place, key), f"expected an integer of at least 1, got {count}")
+            return None
+        return count
+
+    def _threat(self, table: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+        given = self._mistakes.table(table, "threat", place)
+        return self._fields(_THREAT_SPECS, given, (*place, "threat"), lambda value: Threat(**{"epsilon": 0.0, **value}))
+
+    def _recipe(self, table: Mapping[str, Any], place: Place) -> tuple[RecipeLayer, ...]:
+        fields = self._recipe_fields(self._mistakes.table(table, "recipe", place), (*place, "recipe"))
+        return (RecipeLayer(fields=fields),) if fields else ()
+
+    def _recipe_fields(self, table: Mapping[str, Any], place: Place) -> dict[str, Any]:
+        given = {key: value for key, value in table.items() if key != "augmentation"}
+        fields = self._fields(_RECIPE_SPECS, given, place, lambda value: Recipe(**{**_VALID_RECIPE, **value}))
+        if "augmentation" in table:
+            augmentation = self._mistakes.table(table, "augmentation", place)
+            values = self._fields(
+                _AUGMENTATION_SPECS, augmentation, (*place, "augmentation"), lambda value: Augmentation(**value)
+            )
+            fields["augmentation"] = Augmentation(**values)
+        return fields
+
+    def _overrides(self, table: Mapping[str, Any], place: Place) -> list[RecipeLayer]:
+        layers = []
+        for override, at in self._mistakes.tables(table, "overrides", place):
+            fields = {key: value for key, value in override.items() if key not in _MATCHES}
+            matches = {key: self._mistakes.read(override, key, at, tuple[str, ...], ()) for key in _MATCHES}
+            if not any(key in override for key in _MATCHES):
+                self._mistakes.add(at, "an override must name the defenses or architectures that it is for")
+            layers.append(RecipeLayer(fields=self._recipe_fields(fields, at), **matches))
+        return layers
+
+    def _fields(
+        self, specs: Any, given: Mapping[str, Any], place: Place, check: Callable[[dict[str, Any]], object]
+    ) -> dict[str, Any]:
+        """The fields of a dataclass that are given: each converted, and its range checked by the dataclass."""
+        values, problems = convert_options(specs, given, partial=True)
+        for problem in problems:
+            self._mistakes.add((*place, problem.option), problem.message, problem.hint)
+        right = {}
+        for name, value in values.items():
+            try:
+                check({name: value})
+                right[name] = value
+            except OptionError as error:
+                self._mistakes.add((*place, name), f"{error.message}, got {shown(value)}", error.hint)
+        return right

@@ -1,0 +1,75 @@
+"""A suite's text: found by name or path, read within bounds, parsed as TOML."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from benchbench.errors import Problem, SuiteError
+from benchbench.registry import Registry
+
+MAXIMUM_BYTES = 1 << 20
+MAXIMUM_LINE = 10_000  # characters: the parser takes quadratic time for a key of very many parts
+
+_PARSER_LINE = re.compile(r"\(at line (\d+)")
+
+
+def find_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Path:
+    """The file of a suite: a path ends in ``.toml`` or contains a separator, anything else is a registered name.
+
+    Raises:
+        UnknownNameError: no suite has this name.
+    """
+    text = os.fspath(name_or_path)
+    if isinstance(name_or_path, Path) or text.endswith(".toml") or any(sep in text for sep in ("/", os.sep)):
+        return Path(text)
+    return Path(registry.make(registry.resolve("suite", text)))
+
+
+def read_text(path: Path) -> str:
+    """Read a suite's file.
+
+    Raises:
+        SuiteError: it is missing, no regular file, unreadable, larger than 1 MiB, or not UTF-8.
+    """
+    try:
+        if not path.exists():
+            raise _file_error(path, "there is no such file", "give the path of a TOML file, or the name of a suite")
+        if not path.is_file():
+            raise _file_error(path, "not a file", "give the path of a TOML file, or the name of a suite")
+        with path.open("rb") as file:
+            content = file.read(MAXIMUM_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise _file_error(path, f"cannot be read: {error}") from error
+    if len(content) > MAXIMUM_BYTES:
+        raise _file_error(path, f"larger than {MAXIMUM_BYTES} bytes", "a suite is a short text")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _file_error(path, f"not UTF-8: byte {content[error.start]:#04x}", line=line) from error
+
+
+def parse(text: str, path: Path) -> dict[str, Any]:
+    """Parse a suite's text.
+
+    Raises:
+        SuiteError: it is not TOML; the problem tells the line.
+    """
+    for number, line in enumerate(text.split("\n"), start=1):
+        if len(line) > MAXIMUM_LINE:
+            raise _file_error(path, f"a line of more than {MAXIMUM_LINE} characters", line=number)
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise _file_error(path, "nested too deeply") from error
+    except ValueError as error:  # TOMLDecodeError is one, and so is a number of too many digits
+        found = _PARSER_LINE.search(str(error))
+        raise _file_error(path, f"not TOML: {error}", line=int(found.group(1)) if found else None) from error
+
+
+def _file_error(path: Path, message: str, hint: str = "", *, line: int | None = None) -> SuiteError:
+    return SuiteError(str(path), [Problem(location="file", message=message, hint=hint, line=line)])
