@@ -74,15 +74,17 @@ class SmoothModel(nn.Module):
 
 
 class ForwardLog(nn.Module):
-    """Wraps a model and notes, for each forward pass, whether the model was in training mode."""
+    """Wraps a model and notes, for each forward pass, whether the model was in training mode and frozen."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         self.passes: list[bool] = []
+        self.frozen: list[bool] = []
 
     def forward(self, images: Tensor) -> Tensor:
         self.passes.append(self.model.training)
+        self.frozen.append(not any(parameter.requires_grad for parameter in self.model.parameters()))
         return self.model(images)
 
 

@@ -85,6 +85,7 @@ def test_inner_loop_runs_in_training_mode_without_extra_passes(problem, forward_
         log = forward_log(problem.model).train()
         defense.loss(log, problem.images, problem.labels, threat=problem.threat, generator=problem.generator())
         assert log.passes == [True] * expected
+        assert log.frozen == [True] * 10 + [False] * (expected - 10)
 
 
 @pytest.mark.parametrize(

@@ -66,12 +66,13 @@ def test_untrained_model_that_answers_zero_gives_finite_gradients(problem):
 
 
 @pytest.mark.parametrize("variant", ["equation", "released"])
-def test_llr_takes_four_forward_passes(problem, forward_log, variant):
+def test_llr_takes_four_forward_passes_two_of_them_frozen(problem, forward_log, variant):
     log = forward_log(problem.model).train()
     LocalLinearity(variant=variant).loss(
         log, problem.images, problem.labels, threat=problem.threat, generator=problem.generator()
     )
     assert log.passes == [True] * 4
+    assert sum(log.frozen) == 2
 
 
 def test_options_out_of_range_are_all_named():

@@ -49,6 +49,7 @@ def test_inner_loop_runs_in_evaluation_mode_and_the_loss_in_training_mode(proble
     log = forward_log(problem.model).train()
     Trades().loss(log, problem.images, problem.labels, threat=problem.threat, generator=problem.generator())
     assert log.passes == [False] * 11 + [True] * 2
+    assert log.frozen == [True] * 11 + [False] * 2
     assert log.training
 
 
