@@ -7,7 +7,6 @@ and examples at the same position share everything but their target.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchbench.builtin.defenses.convex import Array, Unknown, import_cvxpy, make_unknown, solve_to_optimality
 from benchbench.contract import Examples, OptionError
-from benchbench.errors import TrainingError
 
 if TYPE_CHECKING:
     from benchbench.builtin.architectures.spline import CubicSpline
 
-Array = NDArray[np.float64]
-
 BEFORE, AT, AFTER = 0, 1, 2  # rows of `RegressionProblem.features`
-
-# The objectives are nearly flat where there are no data, and four published decimals are read there: the tightest
-# tolerance that rounding allows is used.
-TOLERANCES = (1e-12, 1e-11, 1e-10, 1e-9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +93,7 @@ def group(problem: RegressionProblem) -> Groups:
     member = member.reshape(-1)
     counts = np.bincount(member).astype(np.float64)
     means = np.bincount(member, problem.targets) / counts
-    spread = np.bincount(member, (problem.targets - means[member]) ** 2)
+    spread = np.bincount(member, (problem.targets - means[member]) ** 2).astype(np.float64)
     return Groups(
         features=problem.features[:, first],
         slopes=problem.slopes[first],
@@ -154,11 +147,9 @@ def solve_at(problem: RegressionProblem) -> Array:
     Raises:
         TrainingError: the solver failed.
     """
-    import cvxpy as cp
-
-    theta = cp.Variable(problem.penalty.shape[0])
-    worst, constraints = _worst_squared_error(problem, group(problem), theta)
-    return solve_program(problem, theta, worst, constraints)
+    unknown = make_unknown(solve_natural(problem))
+    worst, constraints = _worst_squared_error(problem, group(problem), unknown.theta)
+    return solve_program(problem, unknown, worst, constraints)
 
 
 def solve_rst(problem: RegressionProblem, lam: float) -> Array:
@@ -170,12 +161,10 @@ def solve_rst(problem: RegressionProblem, lam: float) -> Array:
     Raises:
         TrainingError: the solver failed.
     """
-    import cvxpy as cp
-
     groups = group(problem)
-    theta = cp.Variable(problem.penalty.shape[0])
-    worst, constraints = _worst_squared_error(problem, groups, theta)
-    return solve_program(problem, theta, squared_error(groups, theta) + lam * worst, constraints)
+    unknown = make_unknown(solve_natural(problem))
+    worst, constraints = _worst_squared_error(problem, groups, unknown.theta)
+    return solve_program(problem, unknown, squared_error(groups, unknown.theta) + lam * worst, constraints)
 
 
 def solve_trades(problem: RegressionProblem, beta: float) -> Array:
@@ -187,28 +176,25 @@ def solve_trades(problem: RegressionProblem, beta: float) -> Array:
     Raises:
         TrainingError: the solver failed.
     """
-    import cvxpy as cp
-
+    cp = import_cvxpy()
     groups = group(problem)
-    theta = cp.Variable(problem.penalty.shape[0])
+    unknown = make_unknown(solve_natural(problem))
     largest_move = cp.Variable(len(groups.counts))
-    moves = [(groups.features[side] - groups.features[AT]) @ theta for side in (BEFORE, AFTER)]
+    moves = [(groups.features[side] - groups.features[AT]) @ unknown.theta for side in (BEFORE, AFTER)]
     constraints = [largest_move >= sign * move for move in moves for sign in (-1, 1)]
     moved = cp.sum_squares(cp.multiply(np.sqrt(groups.counts), largest_move))
-    return solve_program(problem, theta, squared_error(groups, theta) + beta * moved, constraints)
+    return solve_program(problem, unknown, squared_error(groups, unknown.theta) + beta * moved, constraints)
 
 
 def squared_error(groups: Groups, theta: Any) -> Any:
     """The sum of squared errors as an expression in theta, less the part that no theta changes."""
-    import cvxpy as cp
-
+    cp = import_cvxpy()
     return cp.sum_squares(cp.multiply(np.sqrt(groups.counts), groups.features[AT] @ theta - groups.means))
 
 
 def _worst_squared_error(problem: RegressionProblem, groups: Groups, theta: Any) -> tuple[Any, list[Any]]:
     """Sum of the largest squared errors: with l <= f(x') <= u at a position, that is max(u - y, y - l)^2."""
-    import cvxpy as cp
-
+    cp = import_cvxpy()
     upper, lower = cp.Variable(len(groups.counts)), cp.Variable(len(groups.counts))
     deviation = cp.Variable(len(problem.targets))
     constraints = [deviation >= upper[groups.member] - problem.targets]
@@ -218,26 +204,17 @@ def _worst_squared_error(problem: RegressionProblem, groups: Groups, theta: Any)
     return cp.sum_squares(deviation), constraints
 
 
-def solve_program(problem: RegressionProblem, theta: Any, loss: Any, constraints: list[Any]) -> Array:
-    """Minimise loss + ridge with Clarabel, an interior-point solver for conic programs.
+def solve_program(problem: RegressionProblem, unknown: Unknown, loss: Any, constraints: list[Any]) -> Array:
+    """Minimise loss + ridge.
 
     Returns:
         The minimiser, (F,).
 
     Raises:
-        TrainingError: the solver did not reach its tolerances.
+        TrainingError: the solver reached none of `TOLERANCES`.
     """
-    import cvxpy as cp
-
+    cp = import_cvxpy()
     values, vectors = np.linalg.eigh(problem.strength * problem.penalty)
     root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
-    program = cp.Problem(cp.Minimize(loss + cp.sum_squares(root @ theta)), constraints)
-    for tolerance in TOLERANCES:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # cvxpy's note that a tolerance was not reached: checked below
-            program.solve(
-                solver=cp.CLARABEL, tol_gap_abs=tolerance, tol_gap_rel=tolerance, tol_feas=tolerance, max_iter=500
-            )
-        if theta.value is not None and program.status == cp.OPTIMAL:
-            return np.asarray(theta.value, dtype=np.float64)
-    raise TrainingError(f"the convex program ended as {program.status}")
+    program = cp.Problem(cp.Minimize(loss + cp.sum_squares(root @ unknown.theta)), constraints)
+    return solve_to_optimality(program, unknown)

@@ -1,0 +1,46 @@
+"""Searches for the minimum of natural training plus a penalty that is not convex."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchbench.builtin.defenses.convex import Array
+from benchbench.builtin.defenses.regression import AT, RegressionProblem, natural_objective, solve_natural
+
+STARTS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whitened:
+    """Coordinates z in which the natural objective is its least value plus |z|^2: theta = natural + scale z."""
+
+    natural: Array
+    scale: Array
+
+    def theta(self, z: Array) -> Array:
+        """Parameters (F,) of coordinates (F,)."""
+        return np.asarray(self.natural + self.scale @ z)
+
+
+def whiten(problem: RegressionProblem) -> Whitened:
+    """Coordinates in which the natural objective is round: the searches need no preconditioning there."""
+    features = problem.features[AT]
+    values, vectors = np.linalg.eigh(features.T @ features + problem.strength * problem.penalty)
+    return Whitened(natural=solve_natural(problem), scale=vectors / np.sqrt(values))
+
+
+def search(problem: RegressionProblem, descend: Callable[[Array], Array], objective: Callable[[Array], float]) -> Array:
+    """Descend from the natural solution and from random points around it; the best z (F,) found.
+
+    A penalty is never negative, so a global minimum lies within the sphere |z|^2 = excess of the first solution's
+    objective over the natural one's least value: the other starts lie on that sphere.
+    """
+    size = problem.penalty.shape[0]
+    first = descend(np.zeros(size))
+    excess = objective(first) - natural_objective(problem, solve_natural(problem))
+    draws = np.random.RandomState(0).randn(STARTS - 1, size)
+    sphere = np.sqrt(max(excess, 0.0)) * draws / np.linalg.norm(draws, axis=1, keepdims=True)
+    return min([first, *(descend(start) for start in sphere)], key=objective)
