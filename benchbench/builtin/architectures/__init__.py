@@ -46,4 +46,12 @@ OFFERS: tuple[Offer, ...] = (
         members="benchbench.builtin.architectures.timm_models:list_timm_models",
         citation="Wightman: PyTorch Image Models, 2019",
     ),
+    Offer(
+        name="cubic-spline",
+        summary="Ridge regression on cubic B-splines: the model of the staircase",
+        factory="benchbench.builtin.architectures.spline:make_cubic_spline",
+        capabilities=Capabilities(task="regression", minimum_classes=0),
+        citation="Yang, Rashtchian, Zhang, Salakhutdinov, Chaudhuri: Adversarial Robustness Through Local Lipschitzness, "
+        "2020, after Raghunathan et al., 2019",
+    ),
 )
