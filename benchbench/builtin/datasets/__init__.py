@@ -58,4 +58,11 @@ OFFERS: tuple[Offer, ...] = (
         factory=f"{_ROOM}.spiral:Spiral",
         citation="Yang et al.: A closer look at accuracy vs. robustness, 2020, figure 4",
     ),
+    Offer(
+        name="staircase",
+        summary="stairs with noise, a regression on one feature: 40 + 10,000 points, or 30,000 + 15,000",
+        factory=f"{_ROOM}.staircase:Staircase",
+        capabilities=Capabilities(minimum_classes=0, task="regression"),
+        citation="Raghunathan et al.: Understanding and mitigating the tradeoff between robustness and accuracy, 2020",
+    ),
 )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import io
+import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +24,8 @@ Blocks = Iterator[list["NDArray[np.uint8]"]]
 def build_array(path: Path, shape: tuple[int, ...], blocks_from: Callable[[int], Blocks]) -> NDArray[Any]:
     """Write a uint8 array to a file and map it.
 
-    Rows go to a file beside `path`, which takes its name when all are written; the number of rows written is kept
-    beside it. Only one block is held in memory. Of several processes that build the same array, one does and the
+    Rows are appended to a file beside `path`, which takes its name when all are written, so its length says how many
+    there are. Only one block is held in memory. Of several processes that build the same array, one does and the
     others wait.
 
     Args:
@@ -57,32 +60,33 @@ def _exclusive(path: Path) -> Iterator[None]:
 
 
 def _write_rows(path: Path, shape: tuple[int, ...], blocks_from: Callable[[int], Blocks]) -> None:
+    """Append to a plain file rather than to a map: on a full disk, a write raises and a map kills the process."""
+    unfinished = path.with_suffix(".part")
+    header, row_size = _header(shape), math.prod(shape[1:])
+    done = _rows_written(unfinished, header, row_size)
+    with unfinished.open("r+b" if done else "wb") as file:
+        file.write(header)
+        file.truncate(len(header) + done * row_size)
+        file.seek(0, os.SEEK_END)
+        for block in blocks_from(done):
+            file.writelines(row.tobytes() for row in block)
+            file.flush()
+    unfinished.replace(path)
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """The beginning of a ``.npy`` file."""
     import numpy as np
 
-    unfinished, progress = path.with_suffix(".part"), path.with_suffix(".rows")
-    done = _rows_written(unfinished, progress)
-    if done == 0:
-        np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape).flush()
-    for block in blocks_from(done):
-        # Mapped anew for each block: pages of a map that is closed count no longer towards this process's memory.
-        rows = np.lib.format.open_memmap(unfinished, mode="r+")
-        rows[done : done + len(block)] = np.stack(block)
-        rows.flush()
-        del rows
-        done += len(block)
-        _write_progress(progress, done)
-    unfinished.replace(path)
-    progress.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
 
 
-def _rows_written(unfinished: Path, progress: Path) -> int:
-    try:
-        return int(progress.read_text()) if unfinished.is_file() else 0
-    except (FileNotFoundError, ValueError):
+def _rows_written(unfinished: Path, header: bytes, row_size: int) -> int:
+    """Whole rows of an interrupted build of the same shape; 0 when there was none."""
+    if not unfinished.is_file():
         return 0
-
-
-def _write_progress(progress: Path, done: int) -> None:
-    temporary = progress.with_suffix(".rows.new")
-    temporary.write_text(str(done))
-    temporary.replace(progress)
+    with unfinished.open("rb") as file:
+        same = file.read(len(header)) == header
+    return (unfinished.stat().st_size - len(header)) // row_size if same else 0

@@ -1,0 +1,67 @@
+"""Load a dataset and name it by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from benchbench.contract import DatasetSplits, DataSource
+from benchbench.data.rows import row_blocks
+from benchbench.data.validation import validate
+from benchbench.errors import ContractError, DataError
+
+if TYPE_CHECKING:
+    from benchbench.cell import Component
+    from benchbench.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedDataset:
+    """A dataset in memory, or mapped into it.
+
+    Attributes:
+        splits: validated.
+        digest: from `data_digest`.
+    """
+
+    splits: DatasetSplits
+    digest: str
+
+
+def load_dataset(registry: Registry, component: Component, source: DataSource) -> LoadedDataset:
+    """Make a dataset, load it, validate it and compute its digest.
+
+    Raises:
+        MissingDataError: its files are not there.
+        CorruptDataError: a file is truncated or damaged.
+        DataError: a file cannot be read, or `validate` found problems.
+        ContractError: it returned something else than `DatasetSplits`.
+    """
+    dataset = registry.make(component)
+    try:
+        splits = dataset.load(source)
+    except OSError as error:
+        raise DataError(f"{component.name}: cannot read its files: {error}") from error
+    if not isinstance(splits, DatasetSplits):
+        raise ContractError(f"dataset {component.name!r} loaded a {type(splits).__name__}, expected: DatasetSplits")
+    validate(splits, component.name)
+    return LoadedDataset(splits=splits, digest=data_digest(splits))
+
+
+def data_digest(splits: DatasetSplits) -> str:
+    """Hexadecimal SHA-256 of dtype, shape and bytes of all four tensors, and of the names of the classes."""
+    state = hashlib.sha256(json.dumps(list(splits.classes)).encode())
+    for examples in (splits.train, splits.test):
+        _digest_tensor(state, examples.inputs)
+        _digest_tensor(state, examples.labels)
+    return state.hexdigest()
+
+
+def _digest_tensor(state: hashlib._Hash, tensor: Tensor) -> None:
+    state.update(f"\n{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+    for block in row_blocks(tensor):
+        state.update(memoryview(block.contiguous().numpy()).cast("B"))

@@ -1,0 +1,81 @@
+"""Choose examples, or give them other labels, by keys and not by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchbench.contract import DatasetSplits, Examples
+from benchbench.errors import DataError
+from benchbench.seeds import KeyedGenerator, derive_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subset:
+    """Some examples of a split.
+
+    Attributes:
+        examples: in the order of the split.
+        indices: int64 (n,), the row of each in the split, increasing.
+    """
+
+    examples: Examples
+    indices: Tensor
+
+
+def subset(examples: Examples, n: int, split: str, seed: int = 0) -> Subset:
+    """The first `n` examples of a keyed permutation, in their original order.
+
+    A smaller subset lies inside a larger one of the same split and seed.
+
+    Args:
+        examples: the whole split.
+        n: how many, at least 1; all when there are no more.
+        split: name of the split, part of the key.
+        seed: part of the key; left at 0, every run sees the same examples.
+
+    Raises:
+        DataError: `n` is below 1.
+    """
+    if n < 1:
+        raise DataError(f"a subset of {split} must have at least 1 example, got {n}")
+    if n >= len(examples):
+        return Subset(examples=examples, indices=torch.arange(len(examples)))
+    # Raw bits: NumPy keeps them the same from version to version, which it does not promise for permutations.
+    keys = np.random.PCG64(derive_seed(seed, "subset", split)).random_raw(len(examples))
+    chosen = np.sort(np.argsort(keys, kind="stable")[:n])
+    indices = torch.from_numpy(chosen)
+    return Subset(examples=Examples(inputs=examples.inputs[indices], labels=examples.labels[indices]), indices=indices)
+
+
+def random_labels(splits: DatasetSplits, seed: int = 0) -> DatasetSplits:
+    """The same inputs with labels drawn uniformly from all classes (Table 8 of the paper).
+
+    Args:
+        splits: a classification dataset.
+        seed: another one gives other labels.
+    """
+
+    def relabel(examples: Examples, split: str) -> Examples:
+        generator = KeyedGenerator(derive_seed(seed, "random-labels", split), torch.arange(len(examples)))
+        return replace(examples, labels=generator.integers(len(splits.classes)))
+
+    return replace(splits, train=relabel(splits.train, "train"), test=relabel(splits.test, "test"))
+
+
+def crop_to(examples: Examples, input_shape: Sequence[int]) -> Examples:
+    """The centre of larger images, as a view: training images that are stored with a margin for random crops.
+
+    Args:
+        examples: inputs (N, C, H, W), or of any shape equal to `input_shape`.
+        input_shape: (C, h, w), usually that of the test images; h and w at most H and W.
+    """
+    if tuple(examples.inputs.shape[1:]) == tuple(input_shape):
+        return examples
+    height, width = input_shape[-2:]
+    top, left = (examples.inputs.shape[2] - height) // 2, (examples.inputs.shape[3] - width) // 2
+    return replace(examples, inputs=examples.inputs[:, :, top : top + height, left : left + width])
