@@ -1,0 +1,8 @@
+"""How far apart the classes of a dataset are (paper: section 3, Tables 1 and 8, Figures 2, 5, 7 and 8)."""
+
+from __future__ import annotations
+
+from benchbench.separation.neighbours import Neighbours, nearest_other_class
+from benchbench.separation.report import Pair, Separation, SeparationReport, measure, summarise
+
+__all__ = ["Neighbours", "Pair", "Separation", "SeparationReport", "measure", "nearest_other_class", "summarise"]

@@ -1,0 +1,110 @@
+"""Exact nearest neighbour of another class in L-inf, over uint8 images or float features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from benchbench.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbours:
+    """The nearest reference of another class, for each query.
+
+    Attributes:
+        distance: L-inf distance (N,): uint8 in pixel levels for images, float64 for features.
+        index: int64 (N,), its index among the references. For images the first of several equally near; for features
+            any of them.
+    """
+
+    distance: NDArray[np.uint8] | NDArray[np.float64]
+    index: NDArray[np.int64]
+
+    @property
+    def scaled(self) -> NDArray[np.float64]:
+        """The distance in the units of the model's inputs, float64 (N,): pixel / 255 for images."""
+        if self.distance.dtype == np.uint8:
+            return self.distance.astype(np.float64) / 255.0
+        return self.distance.astype(np.float64)
+
+
+def nearest_other_class(
+    queries: NDArray[Any],
+    query_labels: NDArray[Any],
+    references: NDArray[Any],
+    reference_labels: NDArray[Any],
+) -> Neighbours:
+    """Find each query's nearest reference with another label, exactly.
+
+    Pixels are searched with bit tables and compiled loops on all cores (`benchbench.separation.search`), features with one
+    k-d tree per class, which is fast in few dimensions and exact in any.
+
+    Args:
+        queries: uint8 images (N, ...) or float features (N, ...).
+        query_labels: integers (N,).
+        references: (M, ...) of the same dtype and shape per example; may be `queries` itself.
+        reference_labels: integers (M,).
+
+    Raises:
+        DataError: for no example, shapes or dtypes that do not fit, labels that are not integers, features that are not
+            finite, or a query without any reference of another class.
+    """
+    _check(queries, query_labels, references, reference_labels)
+    flat_references = np.ascontiguousarray(references.reshape(len(references), -1))
+    flat_queries = flat_references if queries is references else np.ascontiguousarray(queries.reshape(len(queries), -1))
+    known, codes = np.unique(np.concatenate([query_labels, reference_labels]), return_inverse=True)
+    query_codes, reference_codes = np.split(codes.astype(np.int64), [len(queries)])
+    if queries.dtype != np.uint8:
+        return _search_features(flat_queries, query_codes, flat_references, reference_codes)
+    from benchbench.separation.search import search  # numba takes a while to import
+
+    distance, index = search(flat_queries, query_codes, flat_references, reference_codes, len(known))
+    return Neighbours(distance=distance, index=index)
+
+
+def _search_features(
+    queries: NDArray[Any], query_codes: NDArray[np.int64], references: NDArray[Any], reference_codes: NDArray[np.int64]
+) -> Neighbours:
+    distance = np.empty(len(queries), dtype=np.float64)
+    index = np.empty(len(queries), dtype=np.int64)
+    for code in np.unique(query_codes):
+        asking = np.flatnonzero(query_codes == code)
+        others = np.flatnonzero(reference_codes != code)
+        found, place = cKDTree(references[others]).query(queries[asking], p=np.inf, workers=-1)
+        distance[asking], index[asking] = found, others[place]
+    return Neighbours(distance=distance, index=index)
+
+
+def _check(
+    queries: NDArray[Any], query_labels: NDArray[Any], references: NDArray[Any], reference_labels: NDArray[Any]
+) -> None:
+    _check_examples("queries", queries, query_labels)
+    _check_examples("references", references, reference_labels)
+    if queries.dtype != references.dtype or queries.shape[1:] != references.shape[1:]:
+        raise DataError(
+            f"queries are {queries.dtype} {queries.shape[1:]}, references {references.dtype} {references.shape[1:]}",
+            hint="both must have one dtype and one shape per example",
+        )
+    classes = np.unique(reference_labels)
+    if len(classes) == 1 and bool(np.any(query_labels == classes[0])):
+        raise DataError(
+            f"no reference has another class than {classes[0]}",
+            hint="separation needs examples of at least two classes",
+        )
+
+
+def _check_examples(name: str, inputs: NDArray[Any], labels: NDArray[Any]) -> None:
+    if len(inputs) == 0 or inputs[0].size == 0:
+        raise DataError(f"the {name} are empty", hint="separation needs at least one example with one value")
+    if labels.shape != (len(inputs),) or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            f"labels of the {name} are {labels.dtype} {labels.shape}",
+            hint=f"expected integers of shape ({len(inputs)},)",
+        )
+    if inputs.dtype != np.uint8 and not (np.issubdtype(inputs.dtype, np.floating) and bool(np.isfinite(inputs).all())):
+        raise DataError(f"the {name} ({inputs.dtype}) are neither uint8 images nor finite floats")

@@ -1,0 +1,126 @@
+"""Bit tables: for a pixel and a cut, which references have a value of at least the cut.
+
+A reference cannot be closer than ``bound`` to a query when one of its pixels differs by ``bound`` or more. Whether it does
+is one bit per reference, pixel and cut; so one machine instruction settles 512 references. Cuts are placed by mass, so that
+rounding to the next cut (always towards keeping a reference) overlooks at most one reference in `BINS` per pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from benchbench.separation.compiled import compiled, compiled_parallel
+
+PIXELS = 256  # pixels with a table: those of highest variance
+BINS = 16  # at most 1/16 of the references lies between two cuts, unless they share one value
+CUTS = 2 * BINS
+WORDS = 32  # 64-bit words per tile: 2,048 references
+TILE = 64 * WORDS
+NO_ROW = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitTables:
+    """The tables of a set of references.
+
+    Attributes:
+        rows: uint64 (tiles, pixels * CUTS, WORDS); bit k of word w in tile t tells whether reference
+            t * TILE + 64 * w + k has a value of at least the row's cut.
+        counts: int64 (pixels * CUTS,), references in each row.
+        at_least: int32 (pixels, 256); for a value v the row of the smallest cut >= v, or `NO_ROW`.
+        at_most: int32 (pixels, 256); for a value v the row of the largest cut <= v + 1, whose complement holds only
+            references of at most v, or `NO_ROW`.
+        others: uint64 (classes, tiles, WORDS), the references of every class but one.
+    """
+
+    rows: NDArray[np.uint64]
+    counts: NDArray[np.int64]
+    at_least: NDArray[np.int32]
+    at_most: NDArray[np.int32]
+    others: NDArray[np.uint64]
+
+
+def build_tables(pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: int) -> BitTables:
+    """Build the tables.
+
+    Args:
+        pixels: uint8 (N, D), columns by decreasing variance.
+        labels: int64 (N,) in [0, classes).
+        classes: number of classes, counting those that only queries have.
+    """
+    columns = np.ascontiguousarray(pixels[:, :PIXELS].T)
+    tiles = -(-len(pixels) // TILE)
+    cuts = _choose_cuts(columns)
+    rows = np.zeros((tiles, len(columns) * CUTS, WORDS), dtype=np.uint64)
+    _fill_rows(columns, cuts, rows)
+    at_least, at_most = _look_up_tables(cuts)
+    return BitTables(
+        rows=rows,
+        counts=np.bitwise_count(rows).sum(axis=(0, 2), dtype=np.int64),
+        at_least=at_least,
+        at_most=at_most,
+        others=_bits_of_others(labels, classes, tiles),
+    )
+
+
+@compiled
+def _choose_cuts(columns: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Values that split each pixel's references into bins of at most a `BINS`-th, or of one value; 256 where unused."""
+    cuts = np.full((columns.shape[0], CUTS), 256, dtype=np.int64)
+    most = columns.shape[1] // BINS
+    for pixel in range(columns.shape[0]):
+        histogram = np.zeros(256, dtype=np.int64)
+        for value in columns[pixel]:
+            histogram[value] += 1
+        used, mass = 0, 0
+        for value in range(256):
+            if mass > 0 and mass + histogram[value] > most and used < CUTS:
+                cuts[pixel, used] = value
+                used += 1
+                mass = 0
+            mass += histogram[value]
+    return cuts
+
+
+@compiled_parallel
+def _fill_rows(columns: NDArray[np.uint8], cuts: NDArray[np.int64], rows: NDArray[np.uint64]) -> None:
+    """Set each reference's bit in the row of the highest cut it reaches, then let lower cuts include higher ones."""
+    for pixel in numba.prange(columns.shape[0]):
+        bin_of = np.searchsorted(cuts[pixel], np.arange(256), side="right") - 1
+        first = pixel * CUTS
+        for reference in range(columns.shape[1]):
+            cut = bin_of[columns[pixel, reference]]
+            if cut >= 0:
+                tile, place = divmod(reference, TILE)
+                rows[tile, first + cut, place // 64] |= np.uint64(1) << np.uint64(place % 64)
+        for tile in range(rows.shape[0]):
+            for cut in range(CUTS - 2, -1, -1):
+                for word in range(WORDS):
+                    rows[tile, first + cut, word] |= rows[tile, first + cut + 1, word]
+
+
+def _look_up_tables(cuts: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    values = np.arange(256)
+    at_least = np.full((len(cuts), 256), NO_ROW, dtype=np.int32)
+    at_most = np.full((len(cuts), 256), NO_ROW, dtype=np.int32)
+    for pixel, pixel_cuts in enumerate(cuts):
+        above = np.searchsorted(pixel_cuts, values)
+        valid = above < np.count_nonzero(pixel_cuts < 256)
+        at_least[pixel, valid] = pixel * CUTS + above[valid]
+        below = np.searchsorted(pixel_cuts, values + 1, side="right") - 1
+        usable = (below >= 0) & (pixel_cuts[below] < 256)
+        at_most[pixel, usable] = pixel * CUTS + below[usable]
+    return at_least, at_most
+
+
+def _bits_of_others(labels: NDArray[np.int64], classes: int, tiles: int) -> NDArray[np.uint64]:
+    others = np.zeros((classes, tiles, WORDS), dtype=np.uint64)
+    for label in range(classes):  # one class at a time: a byte per class and reference would be large
+        members = np.zeros(tiles * TILE, dtype=np.bool_)
+        members[: len(labels)] = labels != label
+        others[label] = np.packbits(members, bitorder="little").view("<u8").reshape(tiles, WORDS)
+    return others
