@@ -1,0 +1,10 @@
+"""The plan room: a suite's grid as cells, each ready or skipped with a reason."""
+
+from __future__ import annotations
+
+from benchbench.plan.datasets import DatasetLoader
+from benchbench.plan.model import Plan, PlannedCell, Status
+from benchbench.plan.planning import make_plan
+from benchbench.plan.selection import parse_only
+
+__all__ = ["DatasetLoader", "Plan", "PlannedCell", "Status", "make_plan", "parse_only"]

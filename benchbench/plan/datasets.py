@@ -1,0 +1,48 @@
+"""Load each dataset once, and remember also that it could not be loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchbench.cell import Component, digest
+from benchbench.contract import DataSource
+from benchbench.errors import BenchbenchError
+from benchbench.registry import Registry
+
+if TYPE_CHECKING:  # planning starts without torch
+    from benchbench.data import LoadedDataset
+
+
+class DatasetLoader:
+    """The datasets of a plan.
+
+    Args:
+        registry: makes the datasets.
+        source: where they may read.
+    """
+
+    def __init__(self, registry: Registry, source: DataSource) -> None:
+        self._registry = registry
+        self._source = source
+        self._loaded: dict[str, LoadedDataset | BenchbenchError] = {}
+
+    def load(self, dataset: Component) -> LoadedDataset:
+        """The data of a dataset, read at the first call.
+
+        Raises:
+            MissingDataError: its files are not there.
+            DataError: they are damaged or malformed.
+            PluginError: the dataset cannot be made.
+        """
+        from benchbench.data import load_dataset
+
+        key = digest(dataset)
+        if key not in self._loaded:
+            try:
+                self._loaded[key] = load_dataset(self._registry, dataset, self._source)
+            except BenchbenchError as error:
+                self._loaded[key] = error
+        found = self._loaded[key]
+        if isinstance(found, BenchbenchError):
+            raise found
+        return found

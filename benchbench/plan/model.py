@@ -1,0 +1,60 @@
+"""A plan: the cells of a suite, each ready, done, skipped or failed, with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchbench.cell import Cell
+from benchbench.plan.datasets import DatasetLoader
+
+Status = Literal["ready", "done", "skipped", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCell:
+    """One combination of the grid.
+
+    Attributes:
+        cell: the cell; None where the data, and with it the cell's id, is not known.
+        experiment: the suite's experiment.
+        identity: identity columns of the leaderboard, as far as they are known.
+        status: ``"ready"`` to compute, ``"done"`` already, ``"skipped"`` because it cannot or need not run, ``"failed"``
+            because something is broken that should work, for instance a damaged data file.
+        reason: why it is skipped or failed; empty otherwise.
+        estimate_seconds: predicted duration; None when unknown.
+    """
+
+    cell: Cell | None
+    experiment: str
+    identity: Mapping[str, Any]
+    status: Status
+    reason: str = ""
+    estimate_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        suite: name of the suite.
+        profile: name of the profile.
+        cells: in the order to compute them: cells of one model adjacent, the attack varying fastest.
+        datasets: the data that was loaded to make the plan, so that nobody loads it twice.
+    """
+
+    suite: str
+    profile: str
+    cells: tuple[PlannedCell, ...]
+    datasets: DatasetLoader
+
+    @property
+    def ready(self) -> tuple[Cell, ...]:
+        """The cells to compute."""
+        return tuple(planned.cell for planned in self.cells if planned.status == "ready" and planned.cell)
+
+    def with_status(self, status: Status) -> tuple[PlannedCell, ...]:
+        """The planned cells of one status."""
+        return tuple(planned for planned in self.cells if planned.status == status)

@@ -1,0 +1,55 @@
+"""Why a combination cannot run on the data that is there."""
+
+from __future__ import annotations
+
+from benchbench.cell import Cell
+from benchbench.contract import Capabilities, DatasetSplits
+from benchbench.registry import Registry
+
+
+def find_obstacle(cell: Cell, splits: DatasetSplits, registry: Registry) -> str:
+    """Say why a cell cannot run on a dataset; empty when it can."""
+    training, evaluation = cell.training, cell.evaluation
+    components = (training.architecture, training.defense, evaluation.attack, *evaluation.metrics)
+    for component in components:
+        capabilities = registry.get(component.kind, component.name).offer.capabilities
+        reason = _task_obstacle(capabilities, splits) or _input_obstacle(capabilities, splits)
+        if reason:
+            return f"{component.kind} {component.name!r} {reason}"
+    return _augmentation_obstacle(cell, splits)
+
+
+def _task_obstacle(capabilities: Capabilities, splits: DatasetSplits) -> str:
+    if capabilities.task != splits.task:
+        return f"is for {capabilities.task}, the data is for {splits.task}"
+    if splits.task == "classification" and len(splits.classes) < capabilities.minimum_classes:
+        return f"needs at least {capabilities.minimum_classes} classes, the data has {len(splits.classes)}"
+    return ""
+
+
+def _input_obstacle(capabilities: Capabilities, splits: DatasetSplits) -> str:
+    shape = splits.input_shape
+    if not capabilities.channels and capabilities.smallest_input is None:
+        return ""
+    if len(shape) != 3:
+        return f"needs images, the data has inputs of shape {shape}"
+    channels, height, width = shape
+    if capabilities.channels and channels not in capabilities.channels:
+        accepted = " or ".join(str(number) for number in capabilities.channels)
+        return f"needs {accepted} channels, the data has {channels}"
+    if capabilities.smallest_input is not None:
+        least_height, least_width = capabilities.smallest_input
+        if height < least_height or width < least_width:
+            return f"needs images of at least {least_height}x{least_width}, the data has {height}x{width}"
+    return ""
+
+
+def _augmentation_obstacle(cell: Cell, splits: DatasetSplits) -> str:
+    augmentation, shape = cell.training.recipe.augmentation, splits.input_shape
+    if augmentation.label == "none":
+        return ""
+    if len(shape) != 3:
+        return f"augmentation {augmentation.label} needs images, the data has inputs of shape {shape}"
+    if augmentation.crop > min(shape[1:]) + 2 * augmentation.padding:
+        return f"augmentation {augmentation.label} crops more than the padded images have"
+    return ""

@@ -1,0 +1,162 @@
+"""Make a plan: expand a suite's grid into cells, and tell which can run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from benchbench.cell import Cell, EvaluationSpec, TrainingSpec
+from benchbench.contract import DataSource
+from benchbench.errors import BenchbenchError, MissingDataError
+from benchbench.plan.datasets import DatasetLoader
+from benchbench.plan.model import Plan, PlannedCell, Status
+from benchbench.plan.obstacles import find_obstacle
+from benchbench.plan.selection import check_columns, parse_only, select
+from benchbench.registry import Registry
+from benchbench.suite import Experiment, Suite
+
+UNKNOWN_WITHOUT_DATA = ("cell_id", "model_id", "dataset_digest", "n_train", "n_train_evaluated", "n_test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Draft:
+    """A cell before its data is known: digest and counts are missing."""
+
+    cell: Cell
+    experiment: Experiment
+
+    @cached_property
+    def identity(self) -> Mapping[str, Any]:
+        columns = self.cell.identity()
+        return {name: value for name, value in columns.items() if name not in UNKNOWN_WITHOUT_DATA}
+
+
+def make_plan(
+    suite: Suite,
+    registry: Registry,
+    *,
+    profile: str,
+    source: DataSource,
+    seeds: Sequence[int] | None = None,
+    only: Iterable[str] = (),
+    done: Callable[[str], bool] = lambda cell_id: False,
+) -> Plan:
+    """Expand a suite into cells and load the data that they need.
+
+    Args:
+        suite: from `read_suite`.
+        registry: the registry that the suite was read with.
+        profile: one of the suite's profiles.
+        source: where datasets may read.
+        seeds: instead of the suite's.
+        only: filters ``KEY=VALUE,VALUE`` by identity column; data that no remaining cell needs is not loaded.
+        done: whether the cell of an id is recorded already.
+
+    Raises:
+        UnknownNameError: the suite has no such profile.
+        UsageError: a filter is malformed, or matches nothing.
+    """
+    filters = parse_only(only)
+    drafts = tuple(_expand(suite, profile, tuple(seeds) if seeds is not None else suite.seeds))
+    check_columns(filters, drafts[0].cell.identity() if drafts else ())
+    late = {key: values for key, values in filters.items() if key in UNKNOWN_WITHOUT_DATA}
+    drafts = select(drafts, {key: values for key, values in filters.items() if key not in late})
+    datasets = DatasetLoader(registry, source)
+    cells = _once(_plan_cell(draft, registry, datasets, done) for draft in drafts)
+    return Plan(suite=suite.name, profile=profile, cells=select(cells, late), datasets=datasets)
+
+
+def _expand(suite: Suite, profile: str, seeds: Sequence[int]) -> Iterator[_Draft]:
+    for experiment in suite.profile(profile):
+        for seed in seeds:
+            for training in _trainings(experiment, seed):
+                for attack in experiment.attacks:
+                    evaluation = EvaluationSpec(
+                        attack=attack, metrics=experiment.metrics, n_test=0, n_train_evaluated=0
+                    )
+                    cell = Cell(
+                        suite=suite.name,
+                        profile=profile,
+                        protocol=suite.protocol,
+                        experiment=experiment.name,
+                        training=training,
+                        evaluation=evaluation,
+                    )
+                    yield _Draft(cell=cell, experiment=experiment)
+
+
+def _trainings(experiment: Experiment, seed: int) -> Iterator[TrainingSpec]:
+    for architecture in experiment.architectures:
+        for defense in experiment.defenses:
+            yield TrainingSpec(
+                dataset=experiment.dataset,
+                dataset_digest="",
+                n_train=0,
+                architecture=architecture,
+                defense=defense,
+                threat=experiment.threat,
+                recipe=experiment.recipe_for(architecture, defense),
+                seed=seed,
+                trained_on=experiment.trained_on,
+            )
+
+
+def _plan_cell(draft: _Draft, registry: Registry, datasets: DatasetLoader, done: Callable[[str], bool]) -> PlannedCell:
+    experiment = draft.experiment
+    if experiment.skip:
+        return _without_cell(draft, "skipped", experiment.skip)
+    try:
+        cell = _complete(draft, datasets)
+        obstacle = find_obstacle(cell, datasets.load(experiment.dataset).splits, registry)
+    except MissingDataError as error:
+        return _without_cell(draft, "skipped", f"{error.message}; {error.fetch}")
+    except BenchbenchError as error:
+        return _without_cell(draft, "failed", error.message)
+    status: Status = "skipped" if obstacle else "done" if done(cell.cell_id) else "ready"
+    return PlannedCell(cell=cell, experiment=experiment.name, identity=cell.identity(), status=status, reason=obstacle)
+
+
+def _without_cell(draft: _Draft, status: Status, reason: str) -> PlannedCell:
+    return PlannedCell(
+        cell=None, experiment=draft.experiment.name, identity=draft.identity, status=status, reason=reason
+    )
+
+
+def _complete(draft: _Draft, datasets: DatasetLoader) -> Cell:
+    """Fill in what the data decides: digest, box, and how many examples there are of those asked for."""
+    experiment, training = draft.experiment, draft.cell.training
+    loaded = datasets.load(experiment.dataset)
+    splits = loaded.splits
+    available = len(splits.train) + (len(splits.test) if experiment.trained_on == "train+test" else 0)
+    n_train = _at_most(experiment.n_train, available)
+    training = dataclasses.replace(
+        training,
+        dataset_digest=loaded.digest,
+        n_train=n_train,
+        threat=dataclasses.replace(training.threat, lower=splits.lower, upper=splits.upper),
+    )
+    evaluation = dataclasses.replace(
+        draft.cell.evaluation,
+        n_test=_at_most(experiment.n_test, len(splits.test)),
+        n_train_evaluated=_at_most(experiment.n_train_evaluated, min(n_train, len(splits.train))),
+    )
+    return dataclasses.replace(draft.cell, training=training, evaluation=evaluation)
+
+
+def _at_most(asked: int | None, available: int) -> int:
+    return available if asked is None else min(asked, available)
+
+
+def _once(planned: Iterable[PlannedCell]) -> tuple[PlannedCell, ...]:
+    """Each cell once, though two experiments may hold it."""
+    seen: set[str] = set()
+    kept = []
+    for entry in planned:
+        cell_id = entry.identity.get("cell_id")
+        if cell_id is None or cell_id not in seen:
+            kept.append(entry)
+            seen.update(() if cell_id is None else (cell_id,))
+    return tuple(kept)

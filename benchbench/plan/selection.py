@@ -1,0 +1,86 @@
+"""Select cells by their identity columns: ``--only dataset=mnist --only defense=trades,at``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from benchbench.errors import UsageError, suggest
+
+
+class Identified(Protocol):
+    """What has identity columns."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Column name to value."""
+        ...
+
+
+Item = TypeVar("Item", bound=Identified)
+
+
+def parse_only(filters: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Parse ``KEY=VALUE,VALUE`` filters; the values of a key that is given more than once add up.
+
+    Raises:
+        UsageError: a filter is not of this form.
+
+    >>> parse_only(["dataset=mnist", "defense=trades,at"])
+    {'dataset': ('mnist',), 'defense': ('trades', 'at')}
+    """
+    parsed: dict[str, tuple[str, ...]] = {}
+    for text in filters:
+        key, equals, values = text.partition("=")
+        names = tuple(value.strip() for value in values.split(",") if value.strip())
+        if not equals or not key.strip() or not names:
+            raise UsageError(f"--only {text!r}: expected KEY=VALUE", hint="for instance --only defense=trades,at")
+        parsed[key.strip()] = (*parsed.get(key.strip(), ()), *names)
+    return parsed
+
+
+def check_columns(only: Mapping[str, Sequence[str]], columns: Iterable[str]) -> None:
+    """Check that each filter is for an identity column.
+
+    Raises:
+        UsageError: it is not; the hint names the nearest ones.
+    """
+    known = tuple(columns)
+    for key in only:
+        if key not in known:
+            raise UsageError(f"--only {key}=...: unknown column {key!r}", hint=suggest(key, known))
+
+
+def select(items: Sequence[Item], only: Mapping[str, Sequence[str]]) -> tuple[Item, ...]:
+    """The items that match every filter.
+
+    Raises:
+        UsageError: a value matches no item, or the filters together leave none.
+    """
+    for key, values in only.items():
+        present = [item.identity[key] for item in items if key in item.identity]
+        for value in values:
+            if not any(_matches(value, candidate) for candidate in present):
+                hint = suggest(value, {str(candidate) for candidate in present})
+                raise UsageError(f"--only {key}={value}: no cell has this {key}", hint=hint)
+    selected = tuple(
+        item
+        for item in items
+        if all(
+            key in item.identity and any(_matches(value, item.identity[key]) for value in values)
+            for key, values in only.items()
+        )
+    )
+    if items and not selected:
+        raise UsageError("--only: no cell matches all of the filters", hint="drop one of them")
+    return selected
+
+
+def _matches(text: str, value: Any) -> bool:
+    """Whether a text means a value: numbers compare as numbers, so that 0.10 means 0.1."""
+    if isinstance(value, (int, float)):
+        try:
+            return float(text) == value
+        except ValueError:
+            return False
+    return text == str(value)
