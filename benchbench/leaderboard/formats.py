@@ -138,14 +138,7 @@ def _csv_values(table: Table, group: Group, line: Line, bounded: Sequence[Column
     bounds = [end for column in bounded for end in (by_key[column.key].low, by_key[column.key].high)]
     values = [entry.value for entry in line.entries]
     state = (line.source, line.status, ";".join(line.flags), line.cell_id)
-    return [
-        *(value for _, value in group.attributes),
-        *values,
-        *bounds,
-        line.status,
-        ";".join(line.flags),
-        line.cell_id,
-    ]
+    return [*(value for _, value in group.attributes), *values, *bounds, *state]
 
 
 def _csv_field(value: Any) -> Any:

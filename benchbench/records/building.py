@@ -14,6 +14,7 @@ from benchbench.records.row import Row
 
 _MEASURES = frozenset(field.name for field in dataclasses.fields(Row) if str(field.type) == "float | None")
 _LIPSCHITZ = "test_lipschitz"
+_LIPSCHITZ_OF_EXAMPLES = "lipschitz"
 _MAXIMUM_ERROR_LENGTH = 2000
 
 
@@ -50,7 +51,7 @@ def measured_row(
     Args:
         cell: what was computed.
         values: measures by column name; those that are no column go to ``extra``.
-        per_example: per-example columns; ``test_lipschitz`` there gives the bootstrap interval of its mean.
+        per_example: per-example columns; ``lipschitz`` there gives the bootstrap interval of its mean.
         flags: diagnostics that cast doubt on the row.
         provenance: how and where.
 
@@ -87,8 +88,8 @@ def _bounds(row: Row, per_example: Mapping[str, Any]) -> dict[str, Any]:
         if accuracy is not None and n > 0:
             interval = accuracy_interval(round(accuracy * n), n)
             bounds |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
-    if row.test_lipschitz is not None and _LIPSCHITZ in per_example:
-        spread = mean_interval(to_array(_LIPSCHITZ, per_example[_LIPSCHITZ]), row.seed)
+    if row.test_lipschitz is not None and _LIPSCHITZ_OF_EXAMPLES in per_example:
+        spread = mean_interval(to_array(_LIPSCHITZ, per_example[_LIPSCHITZ_OF_EXAMPLES]), row.seed)
         if spread is not None:
             bounds |= {f"{_LIPSCHITZ}_low": spread.low, f"{_LIPSCHITZ}_high": spread.high}
     return bounds

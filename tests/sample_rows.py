@@ -1,0 +1,64 @@
+"""Rows and cells that several tests need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchbench.cell import Cell, Component, EvaluationSpec, TrainingSpec
+from benchbench.records import Row
+from benchbench.threat import Threat
+from benchbench.training.recipe import Recipe
+
+IDENTITY: dict[str, Any] = {
+    "suite": "closer-look",
+    "profile": "quick",
+    "protocol": "closer-look",
+    "experiment": "mnist",
+    "cell_id": "0123456789abcdef",
+    "model_id": "fedcba9876543210",
+    "source": "measured",
+    "dataset": "mnist",
+    "architecture": "cnn2",
+    "defense": "natural",
+    "norm": "linf",
+    "epsilon": 0.1,
+    "attack": "pgd-10",
+    "seed": 0,
+    "n_train": 100,
+    "n_train_evaluated": 50,
+    "n_test": 200,
+    "epochs": 2,
+}
+
+
+def make_row(**columns: Any) -> Row:
+    """A measured MNIST row, with other columns as given."""
+    return Row(**{**IDENTITY, **columns})
+
+
+def make_cell(**training: Any) -> Cell:
+    """A small MNIST cell, with other training fields as given."""
+
+    def component(kind: Any, name: str, **options: Any) -> Component:
+        return Component(kind=kind, name=name, options=options, distribution="benchbench", version="0.1.0")
+
+    spec: dict[str, Any] = {
+        "dataset": component("dataset", "mnist"),
+        "dataset_digest": "ab" * 32,
+        "n_train": 100,
+        "architecture": component("architecture", "wrn", depth=10, width=1, dropout=0.2),
+        "defense": component("defense", "trades", beta=6.0),
+        "threat": Threat(epsilon=0.1),
+        "recipe": Recipe(learning_rate=0.1, epochs=2),
+        "seed": 3,
+    }
+    return Cell(
+        suite="closer-look",
+        profile="quick",
+        protocol="closer-look",
+        experiment="mnist",
+        training=TrainingSpec(**{**spec, **training}),
+        evaluation=EvaluationSpec(
+            attack=component("attack", "pgd-10", steps=10), metrics=(), n_test=200, n_train_evaluated=50
+        ),
+    )
