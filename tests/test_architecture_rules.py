@@ -1,0 +1,265 @@
+"""The rooms of the design and the rules of the style, enforced on the sources themselves."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "benchbench"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+PLUGIN_MODULES = sorted(path for path in (ROOT / "plugins").glob("*/src/**/*.py"))
+
+# room -> rooms of benchbench that it may import; a room is the first name below the package
+FOUNDATIONS = {"errors", "modes", "seeds", "threat"}
+MAY_IMPORT = {
+    "errors": set(),
+    "modes": set(),
+    "seeds": set(),
+    "threat": {"errors"},
+    "contract": FOUNDATIONS,
+    "builtin": {"contract", "builtin"},
+    "testing": {"contract", "testing"},
+}
+MUST_NOT_IMPORT = {
+    "cell": {"suite", "plan", "harness", "records", "leaderboard", "evaluation"},
+    "events": {"suite", "plan", "harness", "records", "leaderboard", "evaluation", "training"},
+    "training": {"suite", "plan", "registry", "harness", "records", "leaderboard", "evaluation", "data"},
+    "evaluation": {"suite", "plan", "registry", "harness", "records", "leaderboard", "training", "data"},
+    "records": {"suite", "plan", "registry", "harness", "leaderboard", "training", "evaluation"},
+    "leaderboard": {"suite", "plan", "registry", "harness", "training", "evaluation", "data", "builtin"},
+    "registry": {"suite", "plan", "harness", "records", "leaderboard", "training", "evaluation"},
+    "separation": {"suite", "plan", "registry", "harness", "records", "leaderboard", "training", "evaluation"},
+}
+ONLY_IN = {
+    "rich": {"cli"},
+    "click": {"cli"},
+    "pyarrow": {"records", "leaderboard", "builtin/datasets/parquet_images.py"},
+}
+HEAVY = {"torch", "torchvision", "numpy", "scipy", "pyarrow", "timm", "foolbox", "sklearn", "numba", "matplotlib"}
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def room_of(path: Path) -> str:
+    """The first name below the package, for instance ``training``; ``cell`` for ``benchbench/cell.py``."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@functools.cache
+def imports(path: Path) -> tuple[tuple[int, str], ...]:
+    """Line and absolute dotted name of every import, those inside functions and for type checking included."""
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package_of(path, node.level) if node.level else []
+            parts = [*base, *([node.module] if node.module else [])]
+            found += [(node.lineno, ".".join([*parts, alias.name])) for alias in node.names]
+    return tuple(found)
+
+
+def package_of(path: Path, level: int) -> list[str]:
+    """The package that a relative import of this level starts from."""
+    return list(path.relative_to(ROOT).parent.parts)[: -(level - 1) or None]
+
+
+def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and room of every import from the package itself."""
+    rooms = {room_of(module) for module in MODULES}
+    for line, name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "benchbench" and len(parts) > 1 and parts[1] in rooms:
+            yield line, parts[1]
+
+
+def violations(room: str, forbidden: set[str]) -> list[str]:
+    return [
+        f"{name_of(path)}:{line} imports benchbench.{other}"
+        for path in MODULES
+        if room_of(path) == room
+        for line, other in imported_rooms(path)
+        if other in forbidden
+    ]
+
+
+ROOMS = sorted({room_of(path) for path in MODULES})
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_room_imports_only_what_it_may(room: str) -> None:
+    assert room in ROOMS
+    assert violations(room, set(ROOMS) - MAY_IMPORT[room]) == []
+
+
+@pytest.mark.parametrize("room", sorted(MUST_NOT_IMPORT))
+def test_room_does_not_import_what_comes_after_it(room: str) -> None:
+    assert violations(room, MUST_NOT_IMPORT[room]) == []
+
+
+@pytest.mark.parametrize("room", sorted(set(ROOMS) - {"cli", "__main__"}))
+def test_nobody_imports_the_command_line(room: str) -> None:
+    assert violations(room, {"cli"}) == []
+
+
+def test_plugins_import_only_contract_and_testing() -> None:
+    assert PLUGIN_MODULES
+    allowed = ("benchbench.contract", "benchbench.testing")
+    foreign = [
+        f"{name_of(path)}:{line} imports {name}"
+        for path in PLUGIN_MODULES
+        for line, name in imports(path)
+        if name.split(".")[0] == "benchbench" and not name.startswith(allowed)
+    ]
+    assert foreign == []
+
+
+@pytest.mark.parametrize("library", sorted(ONLY_IN))
+def test_library_stays_in_its_rooms(library: str) -> None:
+    astray = [
+        f"{name_of(path)}:{line}"
+        for path in MODULES
+        for line, name in imports(path)
+        if name.split(".")[0] == library and not lives_in(path, ONLY_IN[library])
+    ]
+    assert astray == []
+
+
+def lives_in(path: Path, places: set[str]) -> bool:
+    inside = path.relative_to(PACKAGE)
+    return bool({str(inside), inside.parts[0]} & places)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["benchbench", "benchbench.contract", "benchbench.builtin", "benchbench.registry", "benchbench.cli"],
+)
+def test_import_is_light(module: str) -> None:
+    program = f"import sys, {module}; print(*sorted(set({sorted(HEAVY)!r}) & sys.modules.keys()))"
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert loaded.split() == []
+
+
+def test_help_is_light() -> None:
+    program = (
+        "import sys\nfrom benchbench.cli import invoke\ninvoke(['--help'])\n"
+        f"print(*sorted(set({sorted(HEAVY)!r}) & sys.modules.keys()), file=sys.stderr)"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert "Usage" in finished.stdout
+    assert finished.stderr.split() == []
+
+
+def test_modules_are_short() -> None:
+    sizes = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    contract = sizes.pop("benchbench/contract.py")
+    assert {name: size for name, size in sizes.items() if size > 300} == {}
+    assert contract <= 450
+
+
+def test_functions_are_annotated() -> None:
+    bare = [
+        f"{name_of(path)}:{node.lineno} {node.name}"
+        for path in [*MODULES, *PLUGIN_MODULES]
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not is_annotated(node)
+    ]
+    assert bare == []
+
+
+def is_annotated(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    arguments += [extra for extra in (node.args.vararg, node.args.kwarg) if extra is not None]
+    typed = all(argument.annotation or argument.arg in ("self", "cls") for argument in arguments)
+    return typed and node.returns is not None
+
+
+def test_modules_and_public_names_have_docstrings() -> None:
+    missing = []
+    for path in [*MODULES, *PLUGIN_MODULES]:
+        tree = tree_of(path)
+        missing += [] if ast.get_docstring(tree) else [name_of(path)]
+        missing += [
+            f"{name_of(path)}:{node.lineno} {node.name}" for node in public(tree) if not ast.get_docstring(node)
+        ]
+    assert missing == []
+
+
+def public(scope: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    """Public functions and classes, and the public methods of those classes."""
+    for node in scope.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node)
+
+
+def calls(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+
+
+def test_package_has_no_assert_and_no_bare_except() -> None:
+    found = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in [*MODULES, *PLUGIN_MODULES]
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Assert) or (isinstance(node, ast.ExceptHandler) and node.type is None)
+    ]
+    assert found == []
+
+
+def test_only_the_command_line_prints() -> None:
+    found = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in [*(module for module in MODULES if room_of(module) != "cli"), *PLUGIN_MODULES]
+        for node in ast.walk(tree_of(path))
+        if calls(node, "print")
+    ]
+    assert found == []
+
+
+def test_no_module_is_a_drawer_for_the_rest() -> None:
+    drawers = {"utils", "util", "helpers", "common", "misc"}
+    assert [name_of(path) for path in MODULES if path.stem in drawers] == []
+
+
+def hook_names() -> list[str]:
+    from benchbench.contract import Hooks
+
+    return sorted(name for name in vars(Hooks) if name.startswith("benchbench_"))
+
+
+def test_there_is_a_hook_for_every_kind() -> None:
+    from benchbench.contract import KINDS
+
+    assert hook_names() == sorted(f"benchbench_{kind}s" for kind in KINDS)
+
+
+@pytest.mark.parametrize("hook", hook_names())
+def test_hook_is_implemented_built_in_and_documented(hook: str) -> None:
+    from benchbench import builtin
+
+    assert callable(getattr(builtin, hook))
+    assert f"`{hook}`" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_kind_with_a_protocol_has_a_conformance_check() -> None:
+    from benchbench import testing
+    from benchbench.contract import KINDS
+
+    checks = {name.removeprefix("check_") for name in testing.__all__ if name.startswith("check_")}
+    assert checks == set(KINDS) - {"suite"}  # a suite is checked by `benchbench check`
