@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import random
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,8 +30,7 @@ _UNSUITABLE = {
 
 def members() -> tuple[str, ...]:
     """Names of the Foolbox classes that work as attacks here, sorted."""
-    import foolbox
-
+    foolbox = import_foolbox()
     names = (name for name, value in vars(foolbox.attacks).items() if inspect.isclass(value))
     return tuple(sorted(name for name in names if name not in _UNSUITABLE and _searches_a_ball(name)))
 
@@ -107,8 +108,6 @@ class FoolboxAttack:
         Raises:
             OptionError: the attack works in another norm than the threat.
         """
-        from foolbox.models.pytorch import PyTorchModel
-
         if threat.norm not in self.norms:
             raise OptionError(f"foolbox:{self.member} works in {' or '.join(self.norms)}, the threat is {threat.norm}")
         if threat.epsilon == 0:
@@ -116,23 +115,28 @@ class FoolboxAttack:
         attack = self._make(threat.norm)
         if hasattr(attack, "get_random_start"):
             _start_keyed(attack, threat, generator.child("start"))
-        target = PyTorchModel(model, bounds=(threat.lower, threat.upper), device=images.device)
+        target = import_foolbox().PyTorchModel(model, bounds=(threat.lower, threat.upper), device=images.device)
         with _seeded(generator, images.device):
             _, clipped, _ = attack(target, images, labels, epsilons=threat.epsilon)
         return threat.project(clipped.detach(), images)
 
     def _make(self, norm: Norm = "linf") -> Any:
-        import foolbox
-
+        foolbox = import_foolbox()
         attack_class = getattr(foolbox.attacks, self.member)
         if "distance" in _parameters(self.member):
             return attack_class(distance=getattr(foolbox.distances, norm), **self.options)
         return attack_class(**self.options)
 
 
-def _parameters(member: str) -> dict[str, inspect.Parameter]:
-    import foolbox
+def import_foolbox() -> Any:
+    """Foolbox, without the warning that its import of a SciPy name, deprecated since, gives."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return importlib.import_module("foolbox")
 
+
+def _parameters(member: str) -> dict[str, inspect.Parameter]:
+    foolbox = import_foolbox()
     attack_class = getattr(foolbox.attacks, member)
     if attack_class.__init__ is object.__init__:
         return {}
@@ -143,8 +147,7 @@ def _parameters(member: str) -> dict[str, inspect.Parameter]:
 
 def _searches_a_ball(member: str) -> bool:
     """Whether the class can be made and declares one of our distances, or takes any."""
-    import foolbox
-
+    foolbox = import_foolbox()
     attack_class = getattr(foolbox.attacks, member)
     if inspect.isabstract(attack_class) or not issubclass(attack_class, foolbox.attacks.base.AttackWithDistance):
         return False

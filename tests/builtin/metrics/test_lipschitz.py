@@ -1,0 +1,132 @@
+"""Local Lipschitzness against exact constants of linear models, by both variants."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
+from benchbench.contract import Examples, KeyedGenerator, OptionError, Threat, derive_seed
+from benchbench.testing.metrics import check_metric
+from benchbench.testing.toys import LinearToy, smooth_toy
+
+
+@dataclass
+class Around:
+    """Evidence about some test images."""
+
+    model: nn.Module
+    threat: Threat
+    images: Tensor
+
+    def examples(self, split: str) -> Examples:
+        return Examples(inputs=self.images, labels=torch.zeros(len(self.images), dtype=torch.int64))
+
+    def correct(self, split: str) -> Tensor:
+        raise NotImplementedError
+
+    robust = correct
+
+    def batches(self, split: str, purpose: str) -> Iterator[tuple[Tensor, Tensor, KeyedGenerator]]:
+        rows = torch.arange(len(self.images))
+        yield self.images, self.examples(split).labels, KeyedGenerator(derive_seed(purpose), rows)
+
+
+def estimate(model: nn.Module, images: Tensor, threat: Threat, metric: LocalLipschitzness) -> tuple[Tensor, Tensor]:
+    model.requires_grad_(False)
+    columns = metric.measure(Around(model.eval(), threat, images)).per_example
+    return torch.as_tensor(columns["lipschitz"]), torch.as_tensor(columns["lipschitz_best"])
+
+
+def constant_inside(weight: Tensor, image: Tensor, threat: Threat) -> float:
+    """max ||W (x - x')||_1 / ||x - x'||_inf over ball and box: a convex function of x', so at a vertex for each radius."""
+    best = 0.0
+    for radius in torch.linspace(0.02, 1.0, 50) * threat.epsilon:
+        low = (image - radius).clamp(min=threat.lower) - image
+        high = (image + radius).clamp(max=threat.upper) - image
+        for choice in itertools.product((False, True), repeat=len(image)):
+            vertex = torch.where(torch.tensor(choice), high, low)
+            if float(vertex.abs().max()) > 0:
+                best = max(best, float((weight @ vertex).abs().sum() / vertex.abs().max()))
+    return best
+
+
+@pytest.mark.parametrize("variant", ["equation", "released"])
+def test_the_metric_keeps_its_contract(variant: str) -> None:
+    check_metric(LocalLipschitzness(variant=variant))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_estimate_never_exceeds_the_exact_constant_in_ball_and_box(seed: int) -> None:
+    draws = KeyedGenerator(seed, torch.arange(6))
+    images = draws.uniform(4).clamp(0.05, 0.95)  # some balls are cut by the box
+    weight = KeyedGenerator(seed + 50, torch.arange(3)).normal(4)
+    threat = Threat(epsilon=0.2)
+    last, best = estimate(LinearToy(weight), images, threat, LocalLipschitzness())
+    for row, image in enumerate(images):
+        exact = constant_inside(weight, image, threat)
+        assert float(last[row]) <= float(best[row]) <= exact * (1 + 1e-4)
+
+
+def test_the_estimate_never_exceeds_the_constant_of_a_ten_class_model() -> None:
+    model = LinearToy(KeyedGenerator(8, torch.arange(10)).normal(64))
+    images = KeyedGenerator(9, torch.arange(16)).uniform(64, low=0.2, high=0.8)
+    _, best = estimate(model, images, Threat(epsilon=0.1), LocalLipschitzness())
+    assert float(best.max()) <= model.lipschitz_constant() * (1 + 1e-4)
+
+
+def test_the_estimate_comes_within_one_percent_of_a_linear_model_with_one_maximum() -> None:
+    direction = KeyedGenerator(8, torch.arange(1)).normal(784)
+    model = LinearToy(torch.cat([direction, -direction]))
+    images = KeyedGenerator(9, torch.arange(16)).uniform(784, low=0.2, high=0.8)
+    last, best = estimate(model, images, Threat(epsilon=0.1), LocalLipschitzness())
+    exact = model.lipschitz_constant()
+    assert float(best.max()) <= exact * (1 + 1e-4)
+    assert float(last.min()) >= 0.99 * exact
+
+
+def test_columns_average_the_ratios() -> None:
+    images = KeyedGenerator(9, torch.arange(5)).uniform(1, 4, 4)
+    evidence = Around(smooth_toy((1, 4, 4), 3).eval().requires_grad_(False), Threat(epsilon=0.1), images)
+    measured = LocalLipschitzness().measure(evidence)
+    assert measured.values["test_lipschitz"] == float(torch.as_tensor(measured.per_example["lipschitz"]).mean())
+    assert measured.values["test_lipschitz_best"] >= measured.values["test_lipschitz"]
+
+
+def test_the_released_variant_descends() -> None:
+    model = smooth_toy((1, 6, 6), 5)
+    images = KeyedGenerator(9, torch.arange(20)).uniform(1, 6, 6)
+    threat = Threat(epsilon=0.1)
+    one, _ = estimate(model, images, threat, LocalLipschitzness(variant="released", steps=1))
+    ten, start = estimate(model, images, threat, LocalLipschitzness(variant="released", steps=10))
+    ascended, _ = estimate(model, images, threat, LocalLipschitzness())
+    assert float(ten.mean()) < float(one.mean())
+    assert float(ten.mean()) < 0.5 * float(start.mean())  # its best is near where it began
+    assert float(ascended.mean()) > 2 * float(ten.mean())
+
+
+def test_the_released_variant_explores_the_same_radius_whatever_epsilon_is() -> None:
+    model = smooth_toy((1, 6, 6), 5)
+    images = KeyedGenerator(9, torch.arange(4)).uniform(1, 6, 6)
+    small, _ = estimate(model, images, Threat(epsilon=0.1), LocalLipschitzness(variant="released"))
+    large, _ = estimate(model, images, Threat(epsilon=0.9), LocalLipschitzness(variant="released"))
+    assert torch.equal(small, large)
+
+
+def test_a_ball_of_radius_zero_has_ratio_zero() -> None:
+    images = KeyedGenerator(9, torch.arange(4)).uniform(1, 6, 6)
+    last, best = estimate(smooth_toy((1, 6, 6), 5), images, Threat(epsilon=0.0), LocalLipschitzness())
+    assert torch.equal(last, torch.zeros(4, dtype=torch.float64))
+    assert torch.equal(best, last)
+
+
+def test_bad_options_are_refused() -> None:
+    with pytest.raises(OptionError, match="steps must be at least 1"):
+        LocalLipschitzness(steps=0)
+    with pytest.raises(OptionError, match="'equation' or 'released'"):
+        LocalLipschitzness(variant="ascent")  # type: ignore[arg-type]
