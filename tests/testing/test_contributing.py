@@ -1,0 +1,71 @@
+"""The plugin that CONTRIBUTING.md walks through works as printed."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchbench.registry import Registry, load_registry
+from benchbench.suite import read_suite
+
+PAGE = Path(__file__).resolve().parents[2] / "CONTRIBUTING.md"
+BLOCK = re.compile(r"^```(?:python|toml)\n# (?P<file>\S+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The files of the page, in a folder that can be imported from."""
+    for block in BLOCK.finditer(PAGE.read_text(encoding="utf-8")):
+        file = tmp_path / block["file"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(block["code"], encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.split(".")[0] == "benchbench_gaussian"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def registry(plugin: Path) -> Registry:
+    modules = [importlib.import_module(name) for name in ("benchbench_gaussian", "benchbench_gaussian.offers")]
+    return load_registry(extra_plugins=modules)
+
+
+def test_every_code_block_names_its_file_and_is_run() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert len(BLOCK.findall(text)) == len(re.findall(r"^```\w+$", text, re.MULTILINE)) == 11
+
+
+@pytest.mark.parametrize("name", ["test_defense", "test_kinds"])
+def test_tests_on_the_page_pass(plugin: Path, name: str) -> None:
+    functions = runpy.run_path(str(plugin / "tests" / f"{name}.py"))
+    tests = [value for key, value in functions.items() if key.startswith("test_")]
+    assert tests
+    for test in tests:
+        test()
+
+
+def test_defense_takes_twenty_lines(plugin: Path) -> None:
+    files = [plugin / "benchbench_gaussian" / name for name in ("__init__.py", "defense.py")]
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    assert len(lines) <= 20
+
+
+def test_every_offer_on_the_page_is_registered(registry: Registry) -> None:
+    kinds = {"dataset": "stripes", "architecture": "linear", "defense": "gaussian", "attack": "fgsm"}
+    for kind, name in {**kinds, "metric": "confidence", "suite": "gaussian"}.items():
+        assert registry.get(kind, name).offer.name == name
+    assert [option.name for option in registry.options("defense", "gaussian")] == ["sigma"]
+    assert not [problem for problem in registry.problems if "gaussian" in problem.name]
+
+
+def test_suite_on_the_page_is_valid(registry: Registry) -> None:
+    (experiment,) = read_suite("gaussian", registry).profile("paper")
+    assert [defense.name for defense in experiment.defenses] == ["natural", "gaussian"]
+    assert dict(experiment.defenses[1].options) == {"sigma": 0.2}
