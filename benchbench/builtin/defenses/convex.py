@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,17 +50,17 @@ def make_unknown(origin: Array) -> Unknown:
     return Unknown(origin=start, step=step, theta=start + step)
 
 
-def solve_to_optimality(program: Any, unknown: Unknown) -> Array:
+def solve_to_optimality(program: Any, unknown: Unknown, *, tolerances: Sequence[float] = TOLERANCES) -> Array:
     """Solve a convex program with Clarabel, an interior-point solver, anew around what it found until it is optimal.
 
     Returns:
         The minimiser, (F,).
 
     Raises:
-        TrainingError: the solver reached none of `TOLERANCES`.
+        TrainingError: the solver reached none of the tolerances.
     """
     cp = import_cvxpy()
-    for tolerance in TOLERANCES:
+    for tolerance in tolerances:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # cvxpy's note on a tolerance not reached: checked below
             program.solve(

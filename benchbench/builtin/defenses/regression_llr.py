@@ -14,27 +14,23 @@ released objective.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from benchbench.builtin.defenses.convex import Array, import_cvxpy, make_unknown, solve_to_optimality
+from benchbench.builtin.defenses.convex import Array
+from benchbench.builtin.defenses.llr_descent import descend_llr
 from benchbench.builtin.defenses.regression import (
     AFTER,
     AT,
     BEFORE,
-    Groups,
     RegressionProblem,
-    group,
     natural_objective,
 )
-from benchbench.builtin.defenses.whitening import Whitened, search, whiten
+from benchbench.builtin.defenses.whitening import search, whiten
 from benchbench.errors import TrainingError
 
 Variant = Literal["equation", "released"]
-
-STEPS = 100
-DECREASE = 1e-12  # relative; a step that promises less ends the search
 
 
 def llr_objective(
@@ -68,7 +64,7 @@ def solve_llr(problem: RegressionProblem, *, lam: float = 0.01, variant: Variant
     def objective(z: Array) -> float:
         return llr_objective(problem, whitened.theta(z), lam=lam)
 
-    best = search(problem, lambda start: descend_llr(problem, whitened, start, lam), objective)
+    best = search(problem, lambda start: descend_llr(problem, whitened, start, lam, objective), objective)
     return whitened.theta(best)
 
 
@@ -125,93 +121,3 @@ def _solve_llr_released(problem: RegressionProblem, lam: float) -> Array:
     if imbalance(1.0) >= 0:
         return minimiser(1.0)
     return minimiser(float(brentq(imbalance, 0.0, 1.0, xtol=1e-15)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Gap:
-    """L(x + d) - L(x) - d dL/dx at one d: a(z) + (y - mean) b(z), with a quadratic and b affine in z, per position."""
-
-    moved: Array
-    moved_at_natural: Array
-    at: Array
-    at_natural: Array
-    step: Array
-    step_at_natural: Array
-
-    def linearise(self, z: Array) -> tuple[Array, Array]:
-        """a at z (G,) and its derivative (G, F)."""
-        moved = self.moved @ z + self.moved_at_natural
-        at = self.at @ z + self.at_natural
-        step = self.step @ z + self.step_at_natural
-        value = moved**2 - at**2 - 2 * at * step
-        slope = 2 * (moved[:, None] * self.moved - (at + step)[:, None] * self.at - at[:, None] * self.step)
-        return value, slope
-
-    def by_target(self, z: Any) -> Any:
-        """b at z, a number or an expression, (G,)."""
-        constant = self.moved_at_natural - self.at_natural - self.step_at_natural
-        return -2 * ((self.moved - self.at - self.step) @ z + constant)
-
-
-def _gap(problem: RegressionProblem, groups: Groups, whitened: Whitened, side: int) -> _Gap:
-    displacement = problem.radius if side == AFTER else -problem.radius
-    moved, at, step = groups.features[side], groups.features[AT], displacement * groups.slopes
-    return _Gap(
-        moved=moved @ whitened.scale,
-        moved_at_natural=moved @ whitened.natural - groups.means,
-        at=at @ whitened.scale,
-        at_natural=at @ whitened.natural - groups.means,
-        step=step @ whitened.scale,
-        step_at_natural=step @ whitened.natural,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ProximalStep:
-    """A step of the descent: where it leads, and what the linearised objective promises there."""
-
-    z: Array
-    decrease: float
-
-
-def descend_llr(problem: RegressionProblem, whitened: Whitened, start: Array, lam: float) -> Array:
-    """Descend on the LLR equation's objective from z = start (F,), with the gaps linearised anew at each step.
-
-    Ends at a stationary point: where the linearised objective, a convex program, promises no decrease.
-    """
-    groups = group(problem)
-    gaps = [_gap(problem, groups, whitened, side) for side in (BEFORE, AFTER)]
-    z, damping = start, 1e-3
-    value = llr_objective(problem, whitened.theta(z), lam=lam)
-    for _ in range(STEPS):
-        step = _proximal_step(problem, groups, gaps, z, lam=lam, damping=damping)
-        if step.decrease <= DECREASE * max(1.0, value):
-            break
-        reached = llr_objective(problem, whitened.theta(step.z), lam=lam)
-        if reached < value:
-            z, value, damping = step.z, reached, damping / 4
-        else:
-            damping *= 8
-    return z
-
-
-def _proximal_step(
-    problem: RegressionProblem, groups: Groups, gaps: list[_Gap], z: Array, *, lam: float, damping: float
-) -> _ProximalStep:
-    """Minimise |z'|^2 + lam * sum of the largest linearised |gap| + damping |z' - z|^2 over z'."""
-    cp = import_cvxpy()
-    unknown = make_unknown(z)
-    largest = cp.Variable(len(problem.targets))
-    deviations = problem.targets - groups.means[groups.member]
-    constraints, now = [], np.zeros(len(deviations))
-    for gap in gaps:
-        value, slope = gap.linearise(z)
-        free, by_target = cp.Variable(len(value)), cp.Variable(len(value))
-        constraints += [free == value + slope @ (unknown.theta - z), by_target == gap.by_target(unknown.theta)]
-        size = free[groups.member] + cp.multiply(deviations, by_target[groups.member])
-        constraints += [largest >= size, largest >= -size]
-        now = np.maximum(now, np.abs(value[groups.member] + deviations * gap.by_target(z)[groups.member]))
-    objective = cp.sum_squares(unknown.theta) + lam * cp.sum(largest) + damping * cp.sum_squares(unknown.theta - z)
-    program = cp.Problem(cp.Minimize(objective), constraints)
-    found = solve_to_optimality(program, unknown)
-    return _ProximalStep(z=found, decrease=float(z @ z + lam * now.sum() - program.value))
