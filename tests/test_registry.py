@@ -302,7 +302,7 @@ def test_preset_for_an_option_that_is_not_there_is_a_plugin_error() -> None:
 
 
 def test_factory_with_untyped_parameter_is_a_plugin_error() -> None:
-    def untyped(*, level=3):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def untyped(*, level=3):  # type: ignore[no-untyped-def]
         return Shift(steps=level)
 
     with pytest.raises(PluginError, match="no suite can set") as caught:

@@ -28,7 +28,7 @@ def _task_obstacle(capabilities: Capabilities, splits: DatasetSplits) -> str:
 
 
 def _input_obstacle(capabilities: Capabilities, splits: DatasetSplits) -> str:
-    shape = splits.input_shape
+    shape = _model_shape(splits)
     if not capabilities.channels and capabilities.smallest_input is None:
         return ""
     if len(shape) != 3:
@@ -45,11 +45,16 @@ def _input_obstacle(capabilities: Capabilities, splits: DatasetSplits) -> str:
 
 
 def _augmentation_obstacle(cell: Cell, splits: DatasetSplits) -> str:
-    augmentation, shape = cell.training.recipe.augmentation, splits.input_shape
+    augmentation, shape = cell.training.recipe.augmentation, _model_shape(splits)
     if augmentation.label == "none":
         return ""
     if len(shape) != 3:
         return f"augmentation {augmentation.label} needs images, the data has inputs of shape {shape}"
-    if augmentation.crop > min(shape[1:]) + 2 * augmentation.padding:
-        return f"augmentation {augmentation.label} crops more than the padded images have"
+    if augmentation.crop and shape[1:] != (augmentation.crop, augmentation.crop):
+        return f"augmentation crops to {augmentation.crop} pixels, the test images have {shape[1]}x{shape[2]}"
     return ""
+
+
+def _model_shape(splits: DatasetSplits) -> tuple[int, ...]:
+    """What the model sees: training images may be stored with a margin for random crops, test images are not."""
+    return tuple(int(size) for size in splits.test.inputs.shape[1:])

@@ -90,6 +90,7 @@ class _Scanner:
         place: Place = ()
         for name in parents:
             place = (*place, name)
+            self.lines.setdefault(place, self._line())
             if place in self._last:
                 place = (*place, self._last[place])
         return place
