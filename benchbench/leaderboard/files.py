@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchbench.atomic import write_bytes_atomically
-from benchbench.errors import DataError, StorageError
+from benchbench.errors import CorruptDataError, DataError, StorageError
 from benchbench.records import Row, rows_from_table, table_from_rows
 from benchbench.records.disk import read_bytes
 from benchbench.records.schema import check_schema
 
 _log = logging.getLogger(__name__)
+_REBUILT = "benchbench run sets it aside and rebuilds it from the cell records"
 _SORTED_BY = (
     "source",
     "dataset",
@@ -77,7 +78,8 @@ def read_leaderboard(path: Path | str, *, on_problem: Callable[[str], None] = _l
         A table in the schema of `benchbench.records.schema`, sorted.
 
     Raises:
-        StorageError: the file is missing, empty, truncated, foreign, or of another schema version.
+        StorageError: the file is missing, foreign, or of another schema version.
+        CorruptDataError: it is empty, truncated or damaged.
     """
     return table_from_rows(read_rows(Path(path), on_problem=on_problem))
 
@@ -88,9 +90,7 @@ def read_rows(path: Path, *, on_problem: Callable[[str], None] = _log.warning) -
     if content is None:
         raise StorageError(f"there is no leaderboard {path}", hint="benchbench run writes one; check the path")
     if not content:
-        raise StorageError(
-            f"{path} is empty", hint="benchbench run rebuilds it from the cell records once it is removed"
-        )
+        raise CorruptDataError(f"{path} is empty", hint=_REBUILT)
     rows = rows_from_table(_parse(content, path), on_problem=lambda problem: on_problem(f"{path}: {problem}"))
     return sorted(_one_suite(rows, path, on_problem), key=_sort_key)
 
@@ -103,8 +103,7 @@ def _parse(content: bytes, path: Path) -> pa.Table:
         return pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        hint = "benchbench run rebuilds it from the cell records once it is removed"
-        raise StorageError(f"{path} is truncated or damaged: {reason}", hint=hint) from error
+        raise CorruptDataError(f"{path} is truncated or damaged: {reason}", hint=_REBUILT) from error
 
 
 def _one_suite(rows: list[Row], path: Path, on_problem: Callable[[str], None]) -> list[Row]:
@@ -130,18 +129,18 @@ def _set_problems(ordered: list[Row]) -> list[str]:
 
 
 def _sort_key(row: Row) -> tuple[Any, ...]:
-    """Text options sort by their values, so that beta 3 comes before beta 10."""
-    return tuple(_value_order(getattr(row, name)) for name in _SORTED_BY)
-
-
-def _value_order(value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith("{"):
-        return value
-    try:
-        options = json.loads(value)
-    except ValueError:
-        return ((value, 2, 0.0, ""),)
+    """Options sort by their values, so that beta 3 comes before beta 10; the cell id makes the order total."""
     return tuple(
-        (name, 0, float(item), "") if isinstance(item, (int, float)) else (name, 1, 0.0, json.dumps(item))
+        _options_order(getattr(row, name)) if name.endswith("_options") else getattr(row, name) for name in _SORTED_BY
+    )
+
+
+def _options_order(text: str) -> tuple[Any, ...]:
+    try:
+        options = dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        return ((text, 2, 0.0, ""),)
+    return tuple(
+        (name, 0, item, "") if isinstance(item, (int, float)) else (name, 1, 0.0, json.dumps(item))
         for name, item in sorted(options.items())
     )

@@ -18,6 +18,7 @@ from benchbench.cell import digest, to_json
 from benchbench.records import Row
 
 SUITE = "closer-look"
+_PROTOCOL = "closer-look-1"
 _FOLDER = "published"
 
 
@@ -151,7 +152,7 @@ def _staircase_row(record: Mapping[str, str]) -> Row:
     n_train = int(record["n_train"])
     model = {
         "dataset": "staircase",
-        "architecture": "spline",
+        "architecture": "cubic-spline",
         "epsilon": 1 / 3,
         "n_train": n_train,
         "epochs": 0,
@@ -206,7 +207,7 @@ def _row(
     identity = {
         "suite": SUITE,
         "profile": "paper",
-        "protocol": SUITE,
+        "protocol": _PROTOCOL,
         "experiment": f"{source}-table-{table}",
         "source": "published",
         "norm": "linf",

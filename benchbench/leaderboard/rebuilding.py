@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchbench.atomic import write_bytes_atomically
+from benchbench.errors import CorruptDataError
 from benchbench.leaderboard.files import read_rows, write_leaderboard
 from benchbench.leaderboard.published import published_rows
 from benchbench.records import Row, RunStore
@@ -27,17 +28,17 @@ def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[st
         path: the leaderboard file; made when missing.
         store: where the cells are recorded.
         suite: name of the suite.
-        on_problem: is told of impossible rows in the file, which the new file lacks.
+        on_problem: is told of a damaged file, or of impossible rows in it; it is then kept as ``<name>.corrupt``.
 
     Returns:
         The rows written, sorted as in the file.
 
     Raises:
-        StorageError: the file is damaged, foreign or newer (it is left alone), or cannot be written.
+        StorageError: the file is foreign or newer (it is left alone), or cannot be written.
     """
     while True:
         before = store.record_names()
-        present = read_rows(path, on_problem=on_problem) if path.exists() else []
+        present = _present(path, on_problem)
         recorded = store.rows(suite)
         _copy_outcomes(recorded, store, outcomes_folder(path, suite))
         rows = write_leaderboard(path, _merged(present, recorded, suite))
@@ -48,6 +49,24 @@ def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[st
 def outcomes_folder(path: Path, suite: str) -> Path:
     """Where the per-example outcomes beside a leaderboard file are."""
     return path.parent / suite / "outcomes"
+
+
+def _present(path: Path, on_problem: Callable[[str], None]) -> list[Row]:
+    """The rows of the file as it is; where something is wrong with it, a copy is kept before it is written anew."""
+    content = read_bytes(path)
+    if content is None:
+        return []
+    problems: list[str] = []
+    rows: list[Row] = []
+    try:
+        rows = read_rows(path, on_problem=problems.append)
+    except CorruptDataError as error:
+        problems.append(error.message)
+    if problems:
+        aside = path.with_name(f"{path.name}.corrupt")
+        write_bytes_atomically(aside, content)
+        on_problem("; ".join(problems) + f"; kept as {aside.name}, and rebuilt from the cell records")
+    return rows
 
 
 def _merged(present: list[Row], recorded: list[Row], suite: str) -> list[Row]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchbench.atomic import write_bytes_atomically
+from benchbench.atomic import storage_errors, write_bytes_atomically
 from benchbench.errors import StorageError
 from benchbench.records.arrays import content_digest, to_array
 from benchbench.records.disk import read_bytes, set_aside
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 class StoredMeasurements:
     """Measurements on disk by key: one safetensors file each, checked against its own digest when read.
+
+    The part of a key before its first slash is its scope, for instance the digest of a cell's configuration.
 
     Args:
         folder: made on demand.
@@ -60,9 +63,23 @@ class StoredMeasurements:
         content = save(plain, metadata={"key": key, "sha256": content_digest(arrays)})
         write_bytes_atomically(self._path(key), content)
 
+    def discard(self, scope: str) -> None:
+        """Remove everything under a scope, once what was computed from it is recorded.
+
+        Raises:
+            StorageError: it cannot be removed.
+        """
+        folder = self._scope(scope)
+        with storage_errors(folder):
+            if folder.exists():
+                shutil.rmtree(folder)
+
     def _path(self, key: str) -> Path:
-        digest = hashlib.sha256(key.encode()).hexdigest()
-        return self._folder / digest[:2] / f"{digest}.safetensors"
+        name = hashlib.sha256(key.encode()).hexdigest()
+        return self._scope(key.partition("/")[0]) / f"{name}.safetensors"
+
+    def _scope(self, scope: str) -> Path:
+        return self._folder / hashlib.sha256(scope.encode()).hexdigest()
 
 
 def _unpack(content: bytes, key: str) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@
 <root>/cells/<cell id>.failed.json     the same for a cell that failed; never hides a finished one
 <root>/outcomes/<digest>.parquet
 <root>/witnesses/<digest>.parquet
-<root>/measurements/<digest>.safetensors
+<root>/measurements/<digest of the scope>/<digest of the key>.safetensors
 """
 
 from __future__ import annotations

@@ -68,3 +68,12 @@ def test_damaged_entry_is_set_aside_and_measured_again(store: RunStore, problems
     assert path.with_name(f"{path.name}.corrupt").exists()
     store.measurements.put(KEY, PART)
     assert store.measurements.get(KEY) is not None
+
+
+def test_discarding_a_scope_leaves_the_others(store: RunStore) -> None:
+    store.measurements.put("ab12/attack", PART)
+    store.measurements.put("cd34/attack", PART)
+    store.measurements.discard("ab12")
+    store.measurements.discard("never there")
+    assert store.measurements.get("ab12/attack") is None
+    assert store.measurements.get("cd34/attack") is not None
