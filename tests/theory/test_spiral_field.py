@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchbench.builtin.datasets.spiral import Spiral
+from benchbench.builtin.defenses.distance import DistanceClassifier
+from benchbench.contract import DataSource, Examples, KeyedGenerator
+from benchbench.errors import OptionError
+from benchbench.theory import check_theorem, evaluate_spiral, save_spiral, separation_radius
+
+
+def spiral(size: int = 300, start: float = 2.0) -> Examples:
+    return Spiral(n_train=size, n_test=2, start=start).load(DataSource(root=Path(), cache=Path())).train
+
+
+def test_field_separates_the_spiral_with_margin_1_and_vanishes_between_its_arms() -> None:
+    examples = spiral()
+    points, labels = examples.inputs.numpy(), examples.labels.numpy()
+    field = evaluate_spiral(points, labels, resolution=120)
+    assert field.values.shape == (120, 120)
+    assert field.values.min() < -1 < 1 < field.values.max()
+    columns = np.abs(field.x[None] - points[:, :1]).argmin(axis=1)
+    rows = np.abs(field.y[None] - points[:, 1:]).argmin(axis=1)
+    signs = np.where(labels == 1, 1.0, -1.0)
+    assert (signs * field.values[rows, columns] > 0).all()  # the nearest grid point is well within r
+
+
+def test_theorem_holds_on_the_spiral() -> None:
+    examples = spiral(100)
+    points, labels = examples.inputs.double(), examples.labels
+    r = separation_radius(points.numpy(), labels.numpy())
+    assert r > 0.6  # the arms are pi apart less noise
+    model = DistanceClassifier(points, labels, classes=2, radius=r)
+    generator = KeyedGenerator(0, torch.arange(len(points)))
+    report = check_theorem(lambda inputs: -model(inputs), points, labels, r=r, generator=generator)
+    assert report.holds, report.failures
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_spiral_figure_is_written(tmp_path: Path, suffix: str) -> None:
+    pytest.importorskip("matplotlib")
+    examples = spiral(60)
+    path = tmp_path / f"spiral.{suffix}"
+    save_spiral(evaluate_spiral(examples.inputs.numpy(), examples.labels.numpy(), resolution=40), path)
+    assert path.stat().st_size > 5000
+
+
+def test_points_outside_the_plane_are_refused() -> None:
+    with pytest.raises(OptionError, match="points"):
+        evaluate_spiral(np.zeros((4, 3)), np.array([0, 1, 0, 1]))
