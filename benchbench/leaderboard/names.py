@@ -29,13 +29,13 @@ def defense_label(row: Row) -> str:
 
 
 def distinct_labels(rows: Sequence[Row]) -> dict[str, str]:
-    """Labels by cell id; rows of one source that would be called the same also show seed, options or cell.
+    """Labels by cell id; rows of one source that would be called the same also show seed, options, experiment or cell.
 
     Args:
         rows: of one group of a table.
     """
     labels = {row.cell_id: defense_label(row) for row in rows}
-    for distinction in (_seed, _every_option, _cell):
+    for distinction in (_seed, _every_option, _experiment, _cell):
         alike: dict[tuple[str, str], set[str]] = {}
         for row in rows:
             alike.setdefault((row.source, labels[row.cell_id]), set()).add(distinction(row))
@@ -122,6 +122,10 @@ def _seed(row: Row) -> str:
 
 def _every_option(row: Row) -> str:
     return component_label("options", parse_options(row.defense_options))
+
+
+def _experiment(row: Row) -> str:
+    return f"experiment {printable(row.experiment)}"
 
 
 def _cell(row: Row) -> str:

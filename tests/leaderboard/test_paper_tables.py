@@ -113,6 +113,8 @@ def test_rows_of_one_method_show_what_tells_them_apart() -> None:
     assert _methods(seeds) == ["Natural, seed 0", "Natural, seed 1"]
     options = paper_table([_row(1, "at", '{"steps":7}'), _row(2, "at", '{"steps":10}')])
     assert _methods(options) == ["AT, options (steps=10)", "AT, options (steps=7)"]
+    experiments = paper_table([_row(1, experiment="svhn"), _row(2, experiment="svhn-arxiv-v1")])
+    assert _methods(experiments) == ["Natural, experiment svhn", "Natural, experiment svhn-arxiv-v1"]
     cells = paper_table([_row(1), _row(2)])
     assert _methods(cells) == ["Natural, cell c1", "Natural, cell c2"]
 
