@@ -64,4 +64,4 @@ def data_digest(splits: DatasetSplits) -> str:
 def _digest_tensor(state: hashlib._Hash, tensor: Tensor) -> None:
     state.update(f"\n{tensor.dtype} {tuple(tensor.shape)}\n".encode())
     for block in row_blocks(tensor):
-        state.update(memoryview(block.contiguous().numpy()).cast("B"))
+        state.update(block.contiguous().numpy().tobytes())

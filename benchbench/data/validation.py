@@ -79,7 +79,7 @@ def _label_problems(examples: Examples, splits: DatasetSplits) -> list[str]:
         return [] if bool(labels.isfinite().all()) else ["targets hold NaN or infinite values"]
     outside = labels[(labels < 0) | (labels >= len(splits.classes))]
     if len(outside):
-        found = ", ".join(str(label) for label in outside.unique().tolist()[:5])
+        found = ", ".join(str(label) for label in sorted(set(outside.tolist()))[:5])
         return [f"{len(outside)} labels outside [0, {len(splits.classes)}): {found}"]
     return []
 
@@ -87,7 +87,8 @@ def _label_problems(examples: Examples, splits: DatasetSplits) -> list[str]:
 def _class_problems(splits: DatasetSplits) -> list[str]:
     if len(splits.classes) < 2:
         return [f"at least 2 classes are needed, got {len(splits.classes)}"]
-    if len(splits.train.labels) and len(splits.train.labels.unique()) < 2:
+    labels = splits.train.labels
+    if len(labels) and bool((labels == labels[0]).all()):
         return ["train: all labels are of one class"]
     return []
 

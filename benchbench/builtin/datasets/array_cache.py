@@ -25,7 +25,7 @@ def cache_key(files: Iterable[Path], *details: object) -> str:
 
 
 def open_array(path: Path) -> NDArray[Any] | None:
-    """Map a cached array; None when there is none, or only a damaged one.
+    """Map a cached array; None when there is none that can be read whole.
 
     The map is copy-on-write: writing to the array changes neither the file nor anybody else's array.
     """
@@ -33,7 +33,7 @@ def open_array(path: Path) -> NDArray[Any] | None:
 
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (FileNotFoundError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError):
         return None
     return array
 

@@ -54,9 +54,9 @@ class Spiral:
 
         rows = torch.arange(count)
         generator = KeyedGenerator(derive_seed("spiral", split), rows)
-        t = generator.uniform(low=self.start, high=END)
+        t = generator.uniform(low=self.start, high=END).double()  # then rounding hides how a machine takes sines
         noise = generator.uniform(2, high=NOISE)
         labels = rows.remainder(2)
         arm = torch.stack([-t * t.cos(), t * t.sin()], dim=1)
         half_turn = (1 - 2 * labels)[:, None]
-        return Examples(inputs=arm * half_turn + noise, labels=labels)
+        return Examples(inputs=(arm * half_turn + noise).float(), labels=labels)
