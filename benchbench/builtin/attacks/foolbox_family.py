@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import random
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 
 from benchbench.builtin.attacks.starts import random_start as draw_start
 from benchbench.contract import KeyedGenerator, Norm, OptionError, Threat
-from benchbench.errors import suggest
 
 _NORM_OF_ORDER: dict[float, Norm] = {float("inf"): "linf", 2.0: "l2", 1.0: "l1"}
 _UNSUITABLE = {
