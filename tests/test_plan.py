@@ -239,6 +239,10 @@ def test_skipped_experiment_loads_no_data(plan_of: Callable[..., Plan]) -> None:
             {"recipe": {"learning_rate": 0.1, "epochs": 1, "augmentation": {"crop": 16}}},
             "augmentation crops to 16 pixels, the test images have 8x8",
         ),
+        (
+            {"recipe": {"learning_rate": 0.1, "epochs": 1, "augmentation": {"padding": 9}}},
+            "augmentation pads 9 pixels, the test images have 8x8",
+        ),
     ],
 )
 def test_impossible_combination_is_skipped_with_its_reason(

@@ -285,6 +285,12 @@ def test_closer_look_quick_runs_mnist_and_digits_only(registry: Registry) -> Non
         ("epochs = 9", "epoch = 9, epochs = 1", "experiments[0].recipe.epoch", "did you mean 'epochs'"),
         ("1e-2", "0.0", "experiments[0].recipe.learning_rate", "above 0"),
         ("epochs = 9", "epochs = 9, augmentation = {flip = 1}", "experiments[0].recipe.augmentation.flip", "true or"),
+        (
+            "epochs = 9",
+            "epochs = 9, augmentation = {crop = -1}",
+            "experiments[0].recipe.augmentation.crop",
+            "at least 0",
+        ),
         ("scale = 2", "scale = 2.5", "experiments[0].dataset.scale", "expected an integer"),
         ('name = "digits", scale', "scale", "experiments[0].dataset", "without a name"),
         ('name = "digits"', 'name = "digist"', "experiments[0].dataset", "did you mean 'digits'"),

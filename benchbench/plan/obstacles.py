@@ -50,6 +50,8 @@ def _augmentation_obstacle(cell: Cell, splits: DatasetSplits) -> str:
         return ""
     if len(shape) != 3:
         return f"augmentation {augmentation.label} needs images, the data has inputs of shape {shape}"
+    if augmentation.padding > min(shape[1:]):
+        return f"augmentation pads {augmentation.padding} pixels, the test images have {shape[1]}x{shape[2]}"
     if augmentation.crop and shape[1:] != (augmentation.crop, augmentation.crop):
         return f"augmentation crops to {augmentation.crop} pixels, the test images have {shape[1]}x{shape[2]}"
     return ""

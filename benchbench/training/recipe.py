@@ -18,11 +18,19 @@ class Augmentation:
         padding: zero pixels added on each side before a random crop back to `crop`; 0 for no padding.
         crop: side of the random crop in pixels; 0 keeps the size of the input.
         flip: whether each image is mirrored left to right with probability one half.
+
+    Raises:
+        OptionError: for a negative size.
     """
 
     padding: int = 0
     crop: int = 0
     flip: bool = False
+
+    def __post_init__(self) -> None:
+        broken = [f"{name} must be at least 0" for name in ("padding", "crop") if getattr(self, name) < 0]
+        if broken:
+            raise OptionError("; ".join(broken))
 
     @property
     def label(self) -> str:
