@@ -58,9 +58,9 @@ def foolbox_attack(
     if member in _UNSUITABLE:
         raise OptionError(f"foolbox:{member} cannot be used: {_UNSUITABLE[member]}")
     if member not in members():
-        raise OptionError(
-            f"Foolbox has no attack {member!r} for an L-inf, L2 or L1 ball", hint=suggest(member, members())
-        )
+        near = difflib.get_close_matches(member, members(), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(members())}"
+        raise OptionError(f"Foolbox has no attack {member!r} for an L-inf, L2 or L1 ball", hint=hint)
     offered = {"steps": steps, "rel_stepsize": rel_stepsize, "abs_stepsize": abs_stepsize, "random_start": random_start}
     given = {name: value for name, value in offered.items() if value is not None}
     accepted = _parameters(member)
