@@ -42,11 +42,6 @@ class PixelFormat:
             if value is not None and value < 1:
                 raise OptionError(f"{name} must be at least 1 pixel, got {value}")
 
-    @property
-    def channels(self) -> int:
-        """Channels of the result."""
-        return 1 if self.grayscale else 3
-
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFile:
@@ -127,16 +122,14 @@ def decode_stack(files: Sequence[ImageFile], pixel_format: PixelFormat) -> NDArr
 
     if not files:
         raise DataError("no images to decode")
-    stack: NDArray[np.uint8] | None = None
+    shape = decode(files[0], pixel_format).shape
+    stack = np.empty((len(files), *shape), dtype=np.uint8)
     done = 0
     for block in decode_blocks(files, pixel_format):
-        if stack is None:
-            stack = np.empty((len(files), *block[0].shape), dtype=np.uint8)
         for image in block:
-            _require_size(files[done], image.shape, like=files[0], shape=stack.shape[1:])
+            _require_size(files[done], image.shape, like=files[0], shape=shape)
             stack[done] = image
             done += 1
-    assert stack is not None
     return stack
 
 
