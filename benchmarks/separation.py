@@ -30,6 +30,7 @@ from benchbench.builtin.datasets.mnist import Mnist
 from benchbench.contract import DataSource
 from benchbench.separation import nearest_other_class
 
+Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]
 Search = Callable[[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]], NDArray[np.float64]]
 
 
@@ -113,7 +114,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def compare(arrays: tuple[NDArray[np.uint8], ...], repeats: int) -> dict[str, float]:
+def compare(arrays: Arrays, repeats: int) -> dict[str, float]:
     """Median seconds per contender, after a first round that warms up and whose results must agree."""
     expected = by_numpy(*arrays)
     for name, search in CONTENDERS.items():
@@ -123,7 +124,7 @@ def compare(arrays: tuple[NDArray[np.uint8], ...], repeats: int) -> dict[str, fl
     return {name: statistics.median(times[name] for times in rounds) for name in CONTENDERS}
 
 
-def timed(search: Search, arrays: tuple[NDArray[np.uint8], ...]) -> float:
+def timed(search: Search, arrays: Arrays) -> float:
     """Seconds of one search."""
     started = time.perf_counter()
     search(*arrays)

@@ -49,4 +49,12 @@ OFFERS: tuple[Offer, ...] = (
         citation="Qin, Martens, Gowal, Krishnan, Dvijotham, Fawzi, De, Stanforth, Kohli: Adversarial Robustness through "
         "Local Linearization, 2019",
     ),
+    Offer(
+        name="distance",
+        summary="The distance classifier of Theorem 4.2: no training, logits are -dist(x, class) / r in L-inf",
+        factory="benchbench.builtin.defenses.distance:Distance",
+        capabilities=Capabilities(norms=("linf",)),
+        citation="Yang, Rashtchian, Zhang, Salakhutdinov, Chaudhuri: A Closer Look at Accuracy vs. Robustness, 2020, "
+        "equations 1 and 2, Theorem 4.2",
+    ),
 )
