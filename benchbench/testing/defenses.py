@@ -12,7 +12,7 @@ from benchbench.testing.toys import TOY_THREAT, FragileToy, LinearToy, smooth_to
 _SIZES = (1, 2, 7)  # training mode cannot batch-normalise a single example: size 1 goes to models without
 _CLASSES = (2, 10)
 _TOLERANCE = 1e-3  # relative: a sign step may flip where the gradient is rounding noise
-_EPOCHS, _BATCH, _LEARNING_RATE = 40, 16, 0.02
+_EPOCHS, _BATCH, _LEARNING_RATE = 40, 16, 0.003
 
 
 def check_defense(
