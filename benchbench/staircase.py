@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 THREAT = Threat(epsilon=1 / 3, lower=float("-inf"), upper=float("inf"))
 TEST_SIZES: Mapping[int, int] = MappingProxyType({40: 10_000, 30_000: 15_000})
+MANY = 1000  # examples, above which a descent of LLR takes ten seconds
 METHODS = (
     "natural",
     "gr",
@@ -95,7 +96,7 @@ def _solver(method: str) -> Callable[[RegressionProblem], Array]:
         "natural": regression.solve_natural,
         "gr": solve_gr,
         "gr-released": lambda problem: solve_gr(problem, variant="released"),
-        "llr": solve_llr,
+        "llr": lambda problem: solve_llr(problem, starts=4 if len(problem.targets) < MANY else 2),
         "llr-released": lambda problem: solve_llr(problem, variant="released"),
         "at": regression.solve_at,
         "rst-0.5": lambda problem: regression.solve_rst(problem, 0.5),

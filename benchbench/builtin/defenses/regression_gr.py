@@ -44,12 +44,15 @@ def gr_objective(
     return natural_objective(problem, theta) + float(penalty)
 
 
-def solve_gr(problem: RegressionProblem, *, beta: float = 1e-4, variant: Variant = "equation") -> Array:
+def solve_gr(
+    problem: RegressionProblem, *, beta: float = 1e-4, variant: Variant = "equation", starts: int = 4
+) -> Array:
     """Gradient regularisation, (F,). Released: the global minimum. Equation: the best local one from several starts.
 
     Args:
         beta: weight of the penalty, at least 0; the paper's is 1e-4.
         variant: `equation` or `released`, see the module.
+        starts: descents of the equation's search, at least 1.
 
     Raises:
         TrainingError: the solver failed.
@@ -79,7 +82,7 @@ def solve_gr(problem: RegressionProblem, *, beta: float = 1e-4, variant: Variant
         )
         return np.asarray(found.x)
 
-    best = search(problem, descend, lambda z: gr_objective(problem, whitened.theta(z), beta=beta))
+    best = search(problem, descend, lambda z: gr_objective(problem, whitened.theta(z), beta=beta), starts=starts)
     return whitened.theta(best)
 
 

@@ -47,12 +47,15 @@ def llr_objective(
     return natural_objective(problem, theta) + lam * float(penalty)
 
 
-def solve_llr(problem: RegressionProblem, *, lam: float = 0.01, variant: Variant = "equation") -> Array:
+def solve_llr(
+    problem: RegressionProblem, *, lam: float = 0.01, variant: Variant = "equation", starts: int = 4
+) -> Array:
     """Local linearity regularisation, (F,). Released: the global minimum. Equation: the best local one found.
 
     Args:
         lam: weight of the penalty, at least 0; the paper's is 0.01.
         variant: `equation` or `released`, see the module.
+        starts: descents of the equation's search, at least 1.
 
     Raises:
         TrainingError: the solver failed, or the released objective is not convex for this lam.
@@ -64,7 +67,9 @@ def solve_llr(problem: RegressionProblem, *, lam: float = 0.01, variant: Variant
     def objective(z: Array) -> float:
         return llr_objective(problem, whitened.theta(z), lam=lam)
 
-    best = search(problem, lambda start: descend_llr(problem, whitened, start, lam, objective), objective)
+    best = search(
+        problem, lambda start: descend_llr(problem, whitened, start, lam, objective), objective, starts=starts
+    )
     return whitened.theta(best)
 
 

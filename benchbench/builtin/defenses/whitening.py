@@ -10,8 +10,6 @@ import numpy as np
 from benchbench.builtin.defenses.convex import Array
 from benchbench.builtin.defenses.regression import AT, RegressionProblem, natural_objective, solve_natural
 
-STARTS = 4
-
 
 @dataclass(frozen=True, kw_only=True)
 class Whitened:
@@ -32,7 +30,13 @@ def whiten(problem: RegressionProblem) -> Whitened:
     return Whitened(natural=solve_natural(problem), scale=vectors / np.sqrt(values))
 
 
-def search(problem: RegressionProblem, descend: Callable[[Array], Array], objective: Callable[[Array], float]) -> Array:
+def search(
+    problem: RegressionProblem,
+    descend: Callable[[Array], Array],
+    objective: Callable[[Array], float],
+    *,
+    starts: int,
+) -> Array:
     """Descend from the natural solution and from random points around it; the best z (F,) found.
 
     A penalty is never negative, so a global minimum lies within the sphere |z|^2 = excess of the first solution's
@@ -41,6 +45,6 @@ def search(problem: RegressionProblem, descend: Callable[[Array], Array], object
     size = problem.penalty.shape[0]
     first = descend(np.zeros(size))
     excess = objective(first) - natural_objective(problem, solve_natural(problem))
-    draws = np.random.RandomState(0).randn(STARTS - 1, size)
+    draws = np.random.RandomState(0).randn(starts - 1, size)
     sphere = np.sqrt(max(excess, 0.0)) * draws / np.linalg.norm(draws, axis=1, keepdims=True)
     return min([first, *(descend(start) for start in sphere)], key=objective)

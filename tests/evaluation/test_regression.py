@@ -1,0 +1,81 @@
+"""Regression measures against loops over the perturbation set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchbench.builtin.architectures.spline import CubicSpline
+from benchbench.builtin.datasets.staircase import Staircase
+from benchbench.contract import DatasetSplits, DataSource, Threat
+from benchbench.errors import ContractError, OptionError
+from benchbench.evaluation.regression import evaluate_regression
+
+INFINITY = float("inf")
+THREAT = Threat(epsilon=1 / 3, lower=-INFINITY, upper=INFINITY)
+
+
+class Returns(nn.Module):
+    """A model that returns a fixed value in a fixed shape."""
+
+    def __init__(self, value: float, *, columns: bool) -> None:
+        super().__init__()
+        self.value = value
+        self.columns = columns
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.full_like(inputs if self.columns else inputs[:, 0], self.value)
+
+
+@pytest.fixture
+def splits() -> DatasetSplits:
+    return Staircase(n_train=20, n_test=30).load(DataSource(root=Path(), cache=Path()))
+
+
+def test_measures_equal_brute_force(splits: DatasetSplits) -> None:
+    model = CubicSpline().requires_grad_(False)
+    model.theta.copy_(torch.randn(34, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    measured = evaluate_regression(model, splits, threat=THREAT)
+    worst, ratios = [], []
+    for position, target in zip(splits.test.inputs[:, 0].tolist(), splits.test.labels.tolist()):
+        errors = [
+            abs(float(model(torch.tensor([[x]], dtype=torch.float64))) - target)
+            for x in (position - 1 / 3, position, position + 1 / 3)
+        ]
+        worst.append(max(errors) ** 2)
+        ratios.append(max(errors[0], errors[2]) * 3)
+    assert measured.adv_test_mse == pytest.approx(sum(worst) / 30)
+    assert measured.test_lipschitz == pytest.approx(sum(ratios) / 30)
+    assert measured.gap == measured.test_mse - measured.train_mse
+    assert measured.adv_gap == measured.adv_test_mse - measured.adv_train_mse
+
+
+def test_constant_model_has_equal_clean_and_adversarial_error(splits: DatasetSplits) -> None:
+    measured = evaluate_regression(Returns(2.0, columns=False), splits, threat=THREAT)
+    assert measured.test_mse == measured.adv_test_mse
+    assert measured.test_mse == pytest.approx(float((splits.test.labels.double() - 2).square().mean()))
+
+
+def test_model_keeps_its_mode_and_its_gradients(splits: DatasetSplits) -> None:
+    model = CubicSpline().train()
+    evaluate_regression(model, splits, threat=THREAT)
+    assert model.training
+    assert model.theta.requires_grad
+
+
+def test_predictions_of_the_wrong_shape_are_refused(splits: DatasetSplits) -> None:
+    with pytest.raises(ContractError, match="one prediction per input"):
+        evaluate_regression(Returns(2.0, columns=True), splits, threat=THREAT)
+
+
+def test_predictions_that_are_not_finite_are_refused(splits: DatasetSplits) -> None:
+    with pytest.raises(ContractError, match="finite"):
+        evaluate_regression(Returns(float("nan"), columns=False), splits, threat=THREAT)
+
+
+def test_radius_zero_is_refused(splits: DatasetSplits) -> None:
+    with pytest.raises(OptionError, match="epsilon"):
+        evaluate_regression(Returns(0.0, columns=False), splits, threat=Threat(epsilon=0.0))
