@@ -25,7 +25,7 @@ architectures = [{ name = "mlp", hidden = [32] }]
 attacks = ["pgd-10"]
 metrics = ["accuracy", "adversarial-accuracy", "gaps"]
 threat = { norm = "linf", epsilon = 0.1 }
-recipe = { optimizer = "sgd", learning_rate = 0.002, momentum = 0.9, epochs = 6 }
+recipe = { optimizer = "sgd", learning_rate = 0.001, momentum = 0.9, epochs = 30 }
 n_train = 600
 n_test = 150
 n_train_evaluated = 150
