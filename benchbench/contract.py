@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import pluggy
 
-from benchbench.errors import CorruptDataError, DataError, MissingDataError, OptionError
+from benchbench.errors import (
+    CorruptDataError,
+    DataError,
+    MissingDataError,
+    OptionError,
+    StorageError,
+    TrainingError,
+    UsageError,
+)
 from benchbench.modes import frozen, in_mode
 from benchbench.seeds import KeyedGenerator, derive_seed
 from benchbench.threat import NORMS, Norm, Threat
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "API_VERSION",
+    "ENTRY_POINT_GROUP",
     "KINDS",
     "NORMS",
     "Attack",
@@ -56,7 +65,10 @@ __all__ = [
     "Offer",
     "OptionError",
     "SteppingDefense",
+    "StorageError",
     "Threat",
+    "TrainingError",
+    "UsageError",
     "derive_seed",
     "frozen",
     "hookimpl",
@@ -200,8 +212,8 @@ class DatasetSplits:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, for instance (1, 28, 28)."""
-        return tuple(int(size) for size in self.train.inputs.shape[1:])
+        """Shape of one model input, for instance (1, 28, 28): that of the test examples; training ones may have a margin."""
+        return tuple(int(size) for size in self.test.inputs.shape[1:])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,7 +322,7 @@ class Attack(Protocol):
         """Propose one adversarial image per image.
 
         The harness, not the attack, re-checks box, norm and success. The model comes in evaluation mode with frozen
-        parameters; what it returns for an image does not depend on the rest of the batch.
+        parameters. What an attack returns for an image must not depend on the rest of the batch.
 
         Args:
             model: maps float32 images to logits (N, classes).

@@ -98,7 +98,7 @@ class KeyedGenerator:
         """A torch generator for code that needs one; it depends on all rows, so its draws depend on the batch."""
         import torch
 
-        key = derive_seed(self._seed, self._draws, *(int(row) for row in self._rows[:1]))
+        key = derive_seed(self._seed, self._draws, *self._rows.tolist())
         self._draws += 1
         return torch.Generator(device=device).manual_seed(key)
 

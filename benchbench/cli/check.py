@@ -1,0 +1,33 @@
+"""``benchbench check``: validate a suite file."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from benchbench.cli.options import json_option
+from benchbench.cli.printing import print_json
+from benchbench.errors import SuiteError
+from benchbench.registry import load_registry
+from benchbench.suite import read_suite
+
+
+@click.command(name="check")
+@click.argument("file", metavar="FILE.toml")
+@json_option
+def command(file: str, as_json: bool) -> int:
+    """Validate a suite: all problems at once, with line and nearest valid name; exit status 2 when there is one."""
+    try:
+        suite = read_suite(file, load_registry())
+    except SuiteError as error:
+        if as_json:
+            problems = [dataclasses.asdict(problem) for problem in error.problems]
+            print_json({"file": file, "valid": False, "problems": problems})
+            return error.exit_status
+        raise
+    if as_json:
+        print_json({"file": file, "valid": True, "problems": []})
+    else:
+        click.echo(f"{file}: valid; suite {suite.name}, profiles {', '.join(suite.profiles)}")
+    return 0

@@ -1,0 +1,64 @@
+"""``benchbench doctor``: does this installation work, and with what."""
+
+from __future__ import annotations
+
+import shutil
+
+import click
+
+from benchbench.cli.options import folder_options, json_option
+from benchbench.cli.printing import print_json, print_table
+from benchbench.errors import BenchbenchError
+from benchbench.registry import load_registry
+from benchbench.settings import find_device, find_folders
+
+
+@click.command(name="doctor")
+@folder_options
+@json_option
+def command(as_json: bool, **folders: object) -> int:
+    """Examine this installation: versions, devices, folders, plugins; exit status 1 when something is wrong."""
+    checks = [*_packages(), _device(), *_places(folders), _plugins()]
+    if as_json:
+        print_json([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks])
+    else:
+        print_table(("check", "state", "detail"), [(name, "ok" if ok else "PROBLEM", d) for name, ok, d in checks])
+    return 0 if all(ok for _, ok, _ in checks) else 1
+
+
+def _packages() -> list[tuple[str, bool, str]]:
+    from benchbench.builtin.torchvision_import import import_torchvision
+    from benchbench.provenance import versions
+
+    found = ", ".join(f"{name} {version}" for name, version in versions().items())
+    try:
+        import_torchvision()
+    except (ImportError, RuntimeError) as error:
+        return [("packages", True, found), ("torch and torchvision", False, str(error))]
+    return [("packages", True, found), ("torch and torchvision", True, "the installed pair imports")]
+
+
+def _device() -> tuple[str, bool, str]:
+    from benchbench.provenance import describe_device
+
+    return "device", True, describe_device(find_device())
+
+
+def _places(folders: dict[str, object]) -> list[tuple[str, bool, str]]:
+    try:
+        found = find_folders(**folders)  # type: ignore[arg-type]
+    except BenchbenchError as error:
+        return [("folders", False, str(error))]
+    free = shutil.disk_usage(next(path for path in (found.runs, *found.runs.absolute().parents) if path.exists())).free
+    return [
+        ("data root", True, f"{found.data}{'' if found.data.is_dir() else ' (not there yet)'}"),
+        ("runs", True, f"{found.runs}, {free / 2**30:.1f} GiB free"),
+        ("leaderboards", True, str(found.leaderboards.absolute())),
+    ]
+
+
+def _plugins() -> tuple[str, bool, str]:
+    registry = load_registry()
+    if registry.problems:
+        return "plugins", False, f"{len(registry.problems)} problems: see 'benchbench plugins doctor'"
+    return "plugins", True, f"{len(registry.plugins)} loaded"

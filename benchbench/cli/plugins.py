@@ -1,0 +1,62 @@
+"""``benchbench plugins``: what is installed, and what is wrong with it."""
+
+from __future__ import annotations
+
+import click
+
+from benchbench.cli.options import json_option
+from benchbench.cli.printing import print_json, print_table
+from benchbench.registry import PluginInfo, load_registry
+
+
+@click.group(name="plugins")
+def command() -> None:
+    """List and examine plugins."""
+
+
+@command.command(name="list")
+@json_option
+def list_plugins(as_json: bool) -> None:
+    """List the installed plugins and what they offer."""
+    plugins = load_registry().plugins
+    if as_json:
+        print_json([_describe(plugin) for plugin in plugins])
+        return
+    rows = [
+        (
+            plugin.name,
+            f"{plugin.distribution} {plugin.version}",
+            "; ".join(f"{kind}: {', '.join(names)}" for kind, names in plugin.offers.items()),
+            "ok" if not plugin.problems else f"{len(plugin.problems)} problems",
+        )
+        for plugin in plugins
+    ]
+    print_table(("plugin", "from", "offers", "state"), rows)
+
+
+@command.command(name="doctor")
+@json_option
+def doctor(as_json: bool) -> int:
+    """Explain each plugin problem; exit status 1 when there is one."""
+    problems = load_registry().problems
+    if as_json:
+        print_json([{"plugin": p.name, "distribution": p.distribution, "error": p.error} for p in problems])
+    else:
+        for problem in problems:
+            click.echo(f"{problem.name} (from {problem.distribution}): {problem.error}")
+            if problem.traceback:
+                click.echo("    " + problem.traceback.strip().replace("\n", "\n    "))
+        if not problems:
+            click.echo("every plugin is healthy")
+    return 1 if problems else 0
+
+
+def _describe(plugin: PluginInfo) -> dict[str, object]:
+    return {
+        "name": plugin.name,
+        "target": plugin.target,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "offers": {kind: list(names) for kind, names in plugin.offers.items()},
+        "problems": [problem.error for problem in plugin.problems],
+    }

@@ -1,0 +1,79 @@
+"""``benchbench show``: one component with its options."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from benchbench.cell import canonical
+from benchbench.cli.list import parse_kind
+from benchbench.cli.options import json_option
+from benchbench.cli.printing import print_json, print_table
+from benchbench.registry import OptionSpec, Registered, load_registry
+
+
+@click.command(name="show")
+@click.argument("kind", metavar="KIND")
+@click.argument("name", metavar="NAME")
+@json_option
+def command(kind: str, name: str, as_json: bool) -> None:
+    """Show the component NAME of a KIND: summary, options, capabilities, citation; a family's name lists its members."""
+    registry = load_registry()
+    parsed = parse_kind(kind)
+    members = registry.members(parsed, name) if ":" not in name else ()
+    entry = registry.get(parsed, f"{name}:{members[0]}" if members else name)
+    options = registry.options(parsed, f"{name}:{members[0]}" if members else name)
+    if as_json:
+        print_json(_document(entry, name, options, members))
+    else:
+        _print(entry, name, options, members)
+
+
+def _document(
+    entry: Registered, name: str, options: tuple[OptionSpec, ...], members: tuple[str, ...]
+) -> dict[str, object]:
+    return {
+        "name": name,
+        "kind": entry.kind,
+        "summary": entry.offer.summary,
+        "distribution": entry.distribution,
+        "version": entry.version,
+        "citation": entry.offer.citation,
+        "capabilities": canonical(dataclasses.asdict(entry.offer.capabilities)),
+        "options": [
+            {
+                "name": option.name,
+                "type": _type_name(option.annotation),
+                "default": canonical(option.default) if not option.required else None,
+                "required": option.required,
+                "fixed": option.fixed,
+            }
+            for option in options
+        ],
+        "members": list(members),
+    }
+
+
+def _print(entry: Registered, name: str, options: tuple[OptionSpec, ...], members: tuple[str, ...]) -> None:
+    click.echo(f"{entry.kind} {name}: {entry.offer.summary}")
+    click.echo(f"from {entry.distribution} {entry.version}")
+    if entry.offer.citation:
+        click.echo(f"source: {entry.offer.citation}")
+    capabilities = dataclasses.asdict(entry.offer.capabilities)
+    click.echo("capabilities: " + ", ".join(f"{key}={canonical(value)}" for key, value in capabilities.items()))
+    if options:
+        rows = [(o.name, _type_name(o.annotation), _default(o)) for o in options]
+        print_table(("option", "type", "default"), rows)
+    if members:
+        click.echo(f"{len(members)} members: {', '.join(members[:40])}{', ...' if len(members) > 40 else ''}")
+
+
+def _default(option: OptionSpec) -> str:
+    if option.required:
+        return "(required)"
+    return f"{option.default!r} (fixed)" if option.fixed else repr(option.default)
+
+
+def _type_name(annotation: object) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
