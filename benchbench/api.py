@@ -205,7 +205,7 @@ def _execute(prepared: _Prepared, folders: Folders, *, fresh: bool, listener: Li
             tally = run_cells(plan.ready, bench, estimates=estimates)
         finally:
             rows = _rebuild(path, prepared)
-    failed = tally.failed + len(broken)
+    failed = len(tally.failures) + len(broken)
     seconds = time.monotonic() - began
     listener(
         RunFinished(finished=tally.finished, failed=failed, cached=len(done), skipped=len(skipped), seconds=seconds)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +15,11 @@ from benchbench import provenance
 from benchbench.cell import Cell, Component, digest
 from benchbench.contract import DatasetSplits, Examples, FittingDefense, KeyedGenerator, derive_seed
 from benchbench.data import Subset, crop_to, subset
-from benchbench.errors import StorageError
+from benchbench.determinism import deterministic
+from benchbench.errors import BenchbenchError, ContractError, DataError, StorageError
 from benchbench.evaluation import Outcome, evaluate
 from benchbench.events import CellFailed, CellFinished, CellStarted, Listener, ignore
+from benchbench.leaderboard.names import short_label
 from benchbench.records import Provenance, Row, RunStore, failed_row, measured_row
 from benchbench.registry import Registry
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
@@ -52,10 +53,10 @@ class Workbench:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """How many cells a run finished and failed."""
+    """How many cells a run finished, and which ones failed."""
 
     finished: int = 0
-    failed: int = 0
+    failures: tuple[CellFailed, ...] = ()
 
 
 def run_cells(
@@ -76,24 +77,24 @@ def run_cells(
     Raises:
         StorageError: records cannot be written; going on would lose work.
     """
-    finished = failed = 0
+    failures: list[CellFailed] = []
     clock = _Clock(cells, estimates or {})
-    with _deterministic(bench.device):
+    with deterministic(bench.device):
         for number, cell in enumerate(cells, start=1):
             label = describe_cell(cell)
             left = clock.seconds_left(number - 1)
             bench.listener(
                 CellStarted(number=number, total=len(cells), cell_id=cell.cell_id, label=label, seconds_left=left)
             )
-            if _attempt(cell, bench, label):
-                finished += 1
-            else:
-                failed += 1
+            failure = _attempt(cell, bench, label)
+            if failure is not None:
+                failures.append(failure)
+                bench.listener(failure)
             recorded()
-    return Tally(finished=finished, failed=failed)
+    return Tally(finished=len(cells) - len(failures), failures=tuple(failures))
 
 
-def _attempt(cell: Cell, bench: Workbench, label: str) -> bool:
+def _attempt(cell: Cell, bench: Workbench, label: str) -> CellFailed | None:
     """Compute and record one cell; a cell that raises is recorded as failed and tried again by the next run."""
     started = time.monotonic()
     try:
@@ -103,15 +104,23 @@ def _attempt(cell: Cell, bench: Workbench, label: str) -> bool:
     except StorageError:
         raise
     except Exception as error:
-        message = " ".join(str(error).split()) or type(error).__name__
         _log.debug("cell %s failed", cell.cell_id, exc_info=True)
-        bench.store.write_cell(failed_row(cell, f"{type(error).__name__}: {message}", provenance=_provenance(bench)))
-        bench.listener(CellFailed(cell_id=cell.cell_id, label=label, error=message))
-        return False
+        message = describe_failure(error)
+        refused = isinstance(error, (ContractError, DataError))
+        bench.store.write_cell(failed_row(cell, message, provenance=_provenance(bench), refused=refused))
+        return CellFailed(cell_id=cell.cell_id, label=label, error=message)
     values = {name: getattr(row, name) for name in SHOWN if getattr(row, name) is not None}
     seconds = time.monotonic() - started
     bench.listener(CellFinished(cell_id=cell.cell_id, label=label, seconds=seconds, values=values))
-    return True
+    return None
+
+
+def describe_failure(error: Exception) -> str:
+    """What went wrong with a cell, in one line: the message, after the type of error where that is not one of ours."""
+    message = " ".join(str(error).split())
+    if isinstance(error, BenchbenchError) and message:
+        return message
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
@@ -206,16 +215,18 @@ def build_model(cell: Cell, splits: DatasetSplits, registry: Registry) -> nn.Mod
         torch.manual_seed(derive_seed(cell.training.seed, "initialisation"))
         model = registry.make(cell.training.architecture, input_shape=splits.input_shape, classes=len(splits.classes))
     if not isinstance(model, nn.Module):
-        raise TypeError(f"architecture {cell.training.architecture.name} returned {type(model).__name__}, not a Module")
+        raise ContractError(
+            f"architecture {cell.training.architecture.name!r} made a {type(model).__name__}, expected: nn.Module"
+        )
     return model
 
 
 def describe_cell(cell: Cell) -> str:
-    """A cell in a few words, for instance ``mnist cnn2 trades(beta=6.0) seed 0, pgd-10``."""
+    """A cell in a few words, for instance ``mnist cnn2 trades (beta=6), pgd-10, seed 0``."""
     training = cell.training
-    options = ", ".join(f"{key}={value}" for key, value in sorted(training.defense.options.items()))
-    defense = f"{training.defense.name}({options})" if options else training.defense.name
-    return f"{training.dataset.name} {training.architecture.name} {defense} seed {training.seed}, {cell.evaluation.attack.name}"
+    defense = short_label(training.defense.name, training.defense.options)
+    model = f"{training.dataset.name} {training.architecture.name} {defense}"
+    return f"{model}, {cell.evaluation.attack.name}, seed {training.seed}"
 
 
 class _ModelMeasurements:
@@ -268,24 +279,3 @@ def _provenance(bench: Workbench, trained: TrainedModel | None = None, outcome: 
         peak_memory_bytes=provenance.peak_memory_bytes(bench.device),
         queries=outcome.queries.get("test_forward") if outcome else None,
     )
-
-
-def _deterministic(device: torch.device) -> AbstractContextManager[None]:
-    """Full float32 and deterministic kernels on CUDA, so that a run twice gives equal rows."""
-    return _deterministic_cuda() if device.type == "cuda" else _nothing()
-
-
-@contextmanager
-def _nothing() -> Any:
-    yield
-
-
-@contextmanager
-def _deterministic_cuda() -> Any:
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.deterministic
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic = False, False, True
-    try:
-        yield
-    finally:
-        cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic = before

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import Any
 
 import torch
 
 from benchbench.cell import Cell, Component, to_json
 from benchbench.cost import Passes, PassSeconds, attack_passes, time_passes, training_passes
-from benchbench.errors import BenchbenchError
 from benchbench.harness import build_model
 from benchbench.plan import Plan, PlannedCell
 from benchbench.registry import Registry
 
+_log = logging.getLogger(__name__)
 LIPSCHITZ_LIKE = Passes(forward=11.0, backward=10.0)  # a metric that is no accuracy costs about one ten-step search
 
 
@@ -45,8 +46,9 @@ class _Pilot:
         try:
             passes = self._passes(cell, trained=trained)
             return self._pass_seconds(cell).cost(passes)
-        except (BenchbenchError, RuntimeError, ValueError, TypeError):
-            return None  # whatever is wrong is reported when the cell runs
+        except Exception:  # a plugin may raise anything; whatever is wrong is told when the cell runs
+            _log.debug("cell %s cannot be priced", cell.cell_id, exc_info=True)
+            return None
 
     def _passes(self, cell: Cell, *, trained: bool) -> Passes:
         """All passes of a cell, over all examples."""

@@ -20,12 +20,14 @@ def defense_label(row: Row) -> str:
 
     For the papers' methods only what the papers vary is shown; for others every option.
     """
-    options = parse_options(row.defense_options)
-    if row.defense not in _DEFENSES:
-        return component_label(row.defense, options)
-    option, shown_as = _STRENGTHS.get(row.defense, ("", ""))
-    shown = {shown_as: options[option]} if option in options else {}
-    return component_label(_DEFENSES[row.defense], shown | _variant(options))
+    return component_label(
+        _DEFENSES.get(row.defense, row.defense), _varied(row.defense, parse_options(row.defense_options))
+    )
+
+
+def short_label(defense: str, options: Mapping[str, Any]) -> str:
+    """A training method by its registered name, as suites and ``--only`` write it: ``trades (beta=6)``."""
+    return component_label(defense, _varied(defense, options))
 
 
 def distinct_labels(rows: Sequence[Row]) -> dict[str, str]:
@@ -110,6 +112,15 @@ def contains(options: str, stated: str) -> bool:
     """Whether all options that a published row states have these values in a measured row's options."""
     there, wanted = parse_options(options), parse_options(stated)
     return all(name in there and there[name] == value for name, value in wanted.items())
+
+
+def _varied(defense: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options that the papers vary; of other methods all."""
+    if defense not in _DEFENSES:
+        return options
+    option, shown_as = _STRENGTHS.get(defense, ("", ""))
+    strength = {shown_as: options[option]} if option in options else {}
+    return strength | _variant(options)
 
 
 def _variant(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,10 +64,19 @@ def measured_row(
     return dataclasses.replace(row, **_bounds(row, per_example or {}))
 
 
-def failed_row(cell: Cell, error: str, *, provenance: Provenance) -> Row:
-    """The row of a cell that raised; `error` is what it raised, in one line or a few."""
+def failed_row(cell: Cell, error: str, *, provenance: Provenance, refused: bool = False) -> Row:
+    """The row of a cell that raised.
+
+    Args:
+        cell: what was to be computed.
+        error: what it raised, in one line or a few.
+        provenance: how and where.
+        refused: whether it broke a contract (an attack that leaves the ball, NaN logits): such a result is nobody's, so the
+            record is kept beside the runs and the leaderboard has no row of it.
+    """
+    status = "refused" if refused else "failed"
     text = error.encode("utf-8", errors="replace").decode()[:_MAXIMUM_ERROR_LENGTH]
-    return Row(**cell.identity(), **_provenance(cell, provenance), status="failed", error=text or "unknown error")
+    return Row(**cell.identity(), **_provenance(cell, provenance), status=status, error=text or "unknown error")
 
 
 def _provenance(cell: Cell, provenance: Provenance) -> dict[str, Any]:

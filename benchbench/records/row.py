@@ -90,7 +90,11 @@ class Row:
     evaluate_seconds: float | None = measure("time to evaluate it, in seconds", least=0)
     peak_memory_bytes: int | None = measure("largest memory use, in bytes", least=0)
     queries: int | None = measure("forward passes that the attack made, summed over examples", least=0)
-    status: str = column("`ok`, or `failed` with an `error`", default="ok")
+    status: str = column(
+        "`ok`; `failed` with an `error`: it crashed, ran out of memory or diverged; cells `refused` because a plugin, model or "
+        "dataset broke its contract are recorded below the runs folder only",
+        default="ok",
+    )
     error: str = column("why the cell failed", default="")
     configuration: str = column("the fully resolved configuration, as canonical JSON", default="{}")
     published_source: str = column("where a published row is from: `neurips2020` or `arxiv-v1`", default="")
@@ -115,7 +119,7 @@ class Row:
 def _check_names(row: Row) -> list[str]:
     """Values that become file names, or that others branch on."""
     patterns = {"cell_id": _NAME, "suite": _NAME, "outcomes_digest": _DIGEST, "witnesses_digest": _DIGEST}
-    choices = {"source": ("measured", "published"), "status": ("ok", "failed")}
+    choices = {"source": ("measured", "published"), "status": ("ok", "failed", "refused")}
     wrong = [
         f"column {name!r}: {getattr(row, name)!r} is not a valid name"
         for name, pattern in patterns.items()

@@ -71,7 +71,7 @@ class RunStore:
             outcomes_digest=self._write_arrays("outcomes", outcomes) if outcomes else "",
             witnesses_digest="" if witnesses is None else self._write_arrays("witnesses", {_WITNESSES: witnesses}),
         )
-        write_bytes_atomically(self._record(row.cell_id, failed=row.status == "failed"), _pack(recorded))
+        write_bytes_atomically(self._record(row.cell_id, failed=row.status != "ok"), _pack(recorded))
         if row.status == "ok":
             with suppress(OSError):  # what remains is hidden by the finished record
                 self._record(row.cell_id, failed=True).unlink(missing_ok=True)
