@@ -1,0 +1,182 @@
+"""One run of Auto-PGD: gradient ascent with momentum whose step size halves by itself (Croce & Hein 2020, algorithm 1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.builtin.ascent import steepest
+from benchbench.builtin.attacks.autoattack.objectives import Objective
+from benchbench.builtin.attacks.autoattack.standing import broadcast, judge, keep_rows
+from benchbench.contract import Threat
+
+FIRST_STEP = 2.0  # times epsilon
+MOMENTUM = 0.75  # weight of the new direction, alpha in the paper
+RISES_NEEDED = 0.75  # of the steps between checkpoints, rho in the paper
+STEPS_BETWEEN_LEAVES = 5  # how often fooled examples leave the batch: the only time that the host waits for the device
+
+
+def checkpoints(steps: int) -> tuple[int, ...]:
+    """After which steps the step size may halve.
+
+    The paper's w_j = ceil(p_j steps), p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06), counted in whole
+    steps of at least one as the authors' code does: first gap floor(0.22 steps), then shorter by floor(0.03 steps) each time
+    down to floor(0.06 steps).
+
+    >>> checkpoints(100)
+    (22, 41, 57, 70, 80, 87, 93, 99)
+    """
+    gap, shrink, least = (max(steps * percent // 100, 1) for percent in (22, 3, 6))
+    marks = []
+    mark = gap
+    while mark <= steps:
+        marks.append(mark)
+        gap = max(gap - shrink, least)
+        mark += gap
+    return tuple(marks)
+
+
+@dataclass(kw_only=True)
+class _State:
+    """One row per example that is not fooled yet; see algorithm 1 for the names."""
+
+    rows: Tensor  # position in the batch
+    images: Tensor
+    labels: Tensor
+    targets: Tensor
+    current: Tensor
+    previous: Tensor
+    gradient: Tensor
+    loss: Tensor
+    best: Tensor  # x_max, by loss
+    best_gradient: Tensor
+    best_loss: Tensor
+    best_loss_at_check: Tensor
+    step_size: Tensor
+    halved: Tensor  # at the last checkpoint
+    rises: Tensor  # since the last checkpoint
+    strongest: Tensor  # by margin: what is handed out
+    margin: Tensor
+    fooled: Tensor
+
+
+class Climb:
+    """Auto-PGD from given starts on one batch.
+
+    Args:
+        model: maps images to logits, parameters frozen.
+        objective: what to ascend.
+        threat: ball and box, epsilon above 0.
+        steps: number of steps.
+    """
+
+    def __init__(self, model: nn.Module, objective: Objective, *, threat: Threat, steps: int) -> None:
+        self._model = model
+        self._objective = objective
+        self._threat = threat
+        self._steps = steps
+
+    def run(self, images: Tensor, labels: Tensor, targets: Tensor, start: Tensor) -> Tensor:
+        """The iterate with the largest margin of each example.
+
+        Args:
+            images: float (N, ...), the centres of the balls.
+            labels: int64 (N,).
+            targets: int64 (N,), target classes; ignored by untargeted objectives.
+            start: float (N, ...), inside ball and box.
+
+        Returns:
+            float (N, ...), inside ball and box. An example that is fooled is not pursued to the end.
+        """
+        state = self._begin(images, labels, targets, start)
+        candidates = start.clone()
+        checked = 0
+        marks = set(checkpoints(self._steps))
+        for step in range(1, self._steps + 1):
+            self._move(state, MOMENTUM if step > 1 else 1.0)
+            self._look(state)
+            if step in marks:
+                _adapt(state, steps=step - checked)
+                checked = step
+            if step % STEPS_BETWEEN_LEAVES == 0 or step == self._steps:
+                candidates.index_copy_(0, state.rows, state.strongest)
+                state = keep_rows(state, (~state.fooled).nonzero()[:, 0])
+                if len(state.rows) == 0:
+                    break
+        return candidates
+
+    def _begin(self, images: Tensor, labels: Tensor, targets: Tensor, start: Tensor) -> _State:
+        count = len(images)
+        unknown = images.new_full((count,), -math.inf)
+        state = _State(
+            rows=torch.arange(count, device=images.device),
+            images=images,
+            labels=labels,
+            targets=targets,
+            current=start,
+            previous=start,
+            gradient=torch.zeros_like(images),
+            loss=unknown,
+            best=start,
+            best_gradient=torch.zeros_like(images),
+            best_loss=unknown,
+            best_loss_at_check=unknown,
+            step_size=images.new_full((count,), FIRST_STEP * self._threat.epsilon),
+            halved=torch.ones(
+                count, dtype=torch.bool, device=images.device
+            ),  # so that the first check asks for rises only
+            rises=images.new_zeros(count),
+            strongest=start,
+            margin=unknown,
+            fooled=torch.zeros(count, dtype=torch.bool, device=images.device),
+        )
+        self._look(state)
+        state.rises.zero_()
+        state.best_loss_at_check = state.best_loss
+        return state
+
+    def _move(self, state: _State, weight: float) -> None:
+        """One step with momentum, projected twice (algorithm 1, lines 7 and 8)."""
+        direction = steepest(state.gradient, self._threat.norm)
+        step_size = broadcast(state.step_size, direction)
+        ahead = self._threat.project(torch.addcmul(state.current, direction, step_size), state.images)
+        blended = state.current + weight * (ahead - state.current) + (1.0 - weight) * (state.current - state.previous)
+        state.previous, state.current = state.current, self._threat.project(blended, state.images)
+
+    def _look(self, state: _State) -> None:
+        """Loss and gradient at the current iterates, and what is best so far."""
+        with torch.enable_grad():
+            candidates = state.current.detach().requires_grad_(True)
+            logits = self._model(candidates)
+            losses = self._objective(logits, state.labels, state.targets)
+            (state.gradient,) = torch.autograd.grad(losses.sum(), candidates)
+        losses = losses.detach()
+        state.rises = state.rises + (losses > state.loss)
+        state.loss = losses
+        higher = losses > state.best_loss
+        state.best_loss = torch.where(higher, losses, state.best_loss)
+        state.best = torch.where(broadcast(higher, state.best), state.current, state.best)
+        state.best_gradient = torch.where(broadcast(higher, state.best), state.gradient, state.best_gradient)
+        judgement = judge(logits.detach(), state.labels)
+        stronger = judgement.margins > state.margin
+        state.margin = torch.where(stronger, judgement.margins, state.margin)
+        state.strongest = torch.where(broadcast(stronger, state.best), state.current, state.strongest)
+        state.fooled = state.fooled | judgement.fooled
+
+
+def _adapt(state: _State, *, steps: int) -> None:
+    """At a checkpoint: halve the step size and return to the best iterate where progress was poor (conditions 1 and 2).
+
+    Condition 1 counts a share of rises of exactly rho as poor, as the authors' code does.
+    """
+    oscillating = state.rises <= RISES_NEEDED * steps
+    stuck = ~state.halved & (state.best_loss_at_check >= state.best_loss)
+    halve = oscillating | stuck
+    state.step_size = torch.where(halve, 0.5 * state.step_size, state.step_size)
+    state.current = torch.where(broadcast(halve, state.best), state.best, state.current)
+    state.gradient = torch.where(broadcast(halve, state.best), state.best_gradient, state.gradient)
+    state.halved, state.best_loss_at_check = halve, state.best_loss
+    state.rises = torch.zeros_like(state.rises)
