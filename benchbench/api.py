@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchbench.contract import DataSource
 from benchbench.errors import UsageError, suggest
-from benchbench.events import Listener, Note, RunFinished, RunStarted, ignore
+from benchbench.events import CellFailed, Listener, Note, RunFinished, RunStarted, ignore
 from benchbench.plan import Plan, make_plan
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import Folders, find_device, find_folders
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from benchbench.records import Row, RunStore
+    from benchbench.separation import SeparationReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +32,19 @@ class RunResult:
         rows: the leaderboard rows of the plan's cells, sorted as in the file.
         leaderboard: the Parquet file.
         finished: cells computed in this run.
-        failed: cells that raised in this run, or whose data is damaged.
+        failures: cells that raised in this run, with the error.
     """
 
     plan: Plan
     rows: tuple[Row, ...]
     leaderboard: Path
     finished: int
-    failed: int
+    failures: tuple[CellFailed, ...] = ()
+
+    @property
+    def failed(self) -> int:
+        """Cells that raised, and those that could not be planned."""
+        return len(self.failures) + len(self.plan.with_status("failed"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +120,48 @@ def plan(
     return price(prepared.plan, prepared.registry, prepared.device)
 
 
+def separation(
+    dataset: str | Mapping[str, Any],
+    *,
+    random_labels: bool = False,
+    exclude: Collection[int] = (),
+    epsilon: float | None = None,
+    pairs: int = 5,
+    seed: int = 0,
+    data: Path | None = None,
+    download: bool = False,
+) -> SeparationReport:
+    """How far apart the classes of a dataset are, exactly: `benchbench.separation.measure` for a dataset by name.
+
+    Args:
+        dataset: a name, or a mapping of ``name`` and options.
+        random_labels: draw each label uniformly instead (Table 8).
+        exclude: indices of training examples to leave out.
+        epsilon: attack radius to compare with; None for the paper's protocol where it has the dataset.
+        pairs: how many closest pairs to keep.
+        seed: of the random labels.
+        data: data root; None for ``BENCHBENCH_DATA``.
+        download: whether a missing dataset may be fetched.
+
+    Raises:
+        UsageError: an unknown dataset or option, an excluded index that does not exist, a negative epsilon.
+        MissingDataError: the data is not there.
+        DataError: it is damaged, or for regression.
+    """
+    from benchbench.data import load_dataset
+    from benchbench.lookup import find_component, protocol_threat
+    from benchbench.separation import measure
+
+    registry = load_registry()
+    source = find_folders(data=data).source(download=download)
+    component = find_component(registry, "dataset", dataset)
+    if epsilon is None:
+        threat = protocol_threat(registry, component.name)
+        epsilon = threat.epsilon if threat else None
+    splits = load_dataset(registry, component, source).splits
+    return measure(splits, random_labels=random_labels, exclude=exclude, epsilon=epsilon, pairs=pairs, seed=seed)
+
+
 def _prepare(
     name: str,
     profile: str | None,
@@ -187,8 +235,8 @@ def _execute(prepared: _Prepared, folders: Folders, *, fresh: bool, listener: Li
             estimated_seconds=sum(estimates.values()) or None,
         )
     )
-    for reason in dict.fromkeys(f"{p.experiment}: {p.reason}" for p in (*skipped, *broken)):
-        listener(Note(message=f"skipped {reason}"))
+    for message in dict.fromkeys(f"{p.status} {p.experiment}: {p.reason}" for p in (*skipped, *broken)):
+        listener(Note(message=message))
     path = folders.leaderboards / f"{plan.suite}.parquet"
     rows = _rebuild(path, prepared)
     tally = Tally()
@@ -212,7 +260,7 @@ def _execute(prepared: _Prepared, folders: Folders, *, fresh: bool, listener: Li
     )
     mine = {p.cell.cell_id for p in plan.cells if p.cell}
     kept = tuple(row for row in rows if row.cell_id in mine)
-    return RunResult(plan=plan, rows=kept, leaderboard=path, finished=tally.finished, failed=failed)
+    return RunResult(plan=plan, rows=kept, leaderboard=path, finished=tally.finished, failures=tally.failures)
 
 
 def _rebuild(path: Path, prepared: _Prepared) -> Sequence[Row]:
@@ -231,8 +279,9 @@ def summarise(result: RunResult) -> Mapping[str, object]:
         "cells": {"total": len(result.plan.cells), **counts},
         "finished": result.finished,
         "failed": result.failed,
-        "skipped": [
-            {"experiment": p.experiment, "reason": p.reason, "identity": dict(p.identity)}
+        "failures": [{"cell_id": f.cell_id, "label": f.label, "error": f.error} for f in result.failures],
+        "not_planned": [
+            {"experiment": p.experiment, "status": p.status, "reason": p.reason, "identity": dict(p.identity)}
             for p in (*result.plan.with_status("skipped"), *result.plan.with_status("failed"))
         ],
     }

@@ -1,0 +1,111 @@
+"""Weights of a model of the user's own: read from safetensors, or from a torch file that holds tensors and nothing else."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from benchbench.errors import DataError, StorageError
+
+_NESTED = ("state_dict", "model_state_dict", "model")  # where training scripts put the weights beside other things
+_PREFIXES = (
+    "",
+    "module.",
+    "model.",
+)  # "module." is from torch's parallel wrappers, "model." from benchbench's checkpoints
+_SHOWN = 5
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a model's weights in place. Nothing is unpickled but tensors and plain containers.
+
+    Args:
+        model: the architecture that the weights are for.
+        path: safetensors, a torch file of a state_dict, or a training checkpoint of benchbench.
+
+    Raises:
+        StorageError: there is no such file, or it cannot be read.
+        DataError: it is damaged, holds more than tensors, or its names or shapes are not the model's.
+    """
+    own = model.state_dict()
+    found = _named_alike(_weights(read_tensors(path), path), own.keys())
+    problems = [
+        *_listed("it lacks", sorted(own.keys() - found.keys())),
+        *_listed("it has besides", sorted(found.keys() - own.keys())),
+        *_listed(
+            "of other shapes", [_shapes(n, found, own) for n in own if n in found and found[n].shape != own[n].shape]
+        ),
+    ]
+    if problems:
+        raise DataError(
+            f"{path} holds weights of another model: {'; '.join(problems)}", hint="check architecture and options"
+        )
+    model.load_state_dict(found)
+
+
+def read_tensors(path: Path) -> Mapping[str, Any]:
+    """What a file of weights holds.
+
+    Raises:
+        StorageError: there is no such file, or it cannot be read.
+        DataError: it is damaged, or holds more than tensors and plain containers.
+    """
+    if not path.is_file():
+        raise StorageError(
+            f"there is no file {path}", hint="give a file of weights: .safetensors, or .pt with a state_dict"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"{path} is refused: it is damaged, or unpickling it could run code",
+            hint="save the weights alone, with safetensors or torch.save(model.state_dict(), ...)",
+        ) from error
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, EOFError, OSError) as error:
+        raise DataError(f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(content, Mapping):
+        raise DataError(f"{path} holds a {type(content).__name__}", hint="expected a state_dict: names and tensors")
+    return content
+
+
+def _weights(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    for key in _NESTED:
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    strange = [name for name, value in content.items() if not isinstance(value, Tensor)]
+    if strange or not content:
+        raise DataError(
+            f"{path} holds no state_dict: {f'{strange[0]!r} is no tensor' if strange else 'it is empty'}",
+            hint=f"expected names and tensors, at the top or under {', '.join(_NESTED)}",
+        )
+    return dict(content)
+
+
+def _named_alike(tensors: dict[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+    """The weights without a prefix that the model's own names do not have, where that makes them match."""
+    for prefix in _PREFIXES:
+        bare = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        if bare.keys() == set(names):
+            return bare
+    return tensors
+
+
+def _listed(what: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return [f"{what} {', '.join(names[:_SHOWN])}{more}"]
+
+
+def _shapes(name: str, found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    return f"{name} {tuple(found[name].shape)} instead of {tuple(own[name].shape)}"

@@ -1,0 +1,105 @@
+"""What was found about one model under several attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchbench.cell import Component
+from benchbench.evaluation import Outcome
+from benchbench.threat import Threat
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackReport:
+    """One attack on a model.
+
+    Attributes:
+        name: of the attack.
+        options: all of them.
+        accuracy: fraction of test examples that are classified correctly, without perturbation and under this attack.
+        robust: bool (N,), which ones.
+        prediction: int64 (N,), the class predicted for each candidate.
+        witnesses: float32 (N, ...), the checked candidates.
+        flags: signs that the attack could not do its work.
+        queries: forward passes, summed over examples.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    accuracy: float
+    robust: Tensor
+    prediction: Tensor
+    witnesses: Tensor
+    flags: tuple[str, ...]
+    queries: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelReport:
+    """What `evaluate` found. Tensors are over the test examples evaluated, on the CPU.
+
+    Attributes:
+        dataset: its name.
+        dataset_digest: SHA-256 of the data.
+        threat: ball and box.
+        index: int64 (N,), index of each example in the test set.
+        label: int64 (N,).
+        prediction: int64 (N,), on the clean examples.
+        test_accuracy: fraction correct without perturbation.
+        attacks: by label: the name, with its options where two attacks share it.
+        worst_case: bool (N,), robust against every one of the attacks.
+        worst_case_accuracy: fraction robust against every one of the attacks.
+    """
+
+    dataset: str
+    dataset_digest: str
+    threat: Threat
+    index: Tensor
+    label: Tensor
+    prediction: Tensor
+    test_accuracy: float
+    attacks: Mapping[str, AttackReport]
+    worst_case: Tensor
+    worst_case_accuracy: float
+
+
+def make_report(
+    dataset: str, digest: str, threat: Threat, outcomes: Mapping[str, Outcome], attacks: Mapping[str, Component]
+) -> ModelReport:
+    """Join the outcomes of several attacks on the same examples, by label."""
+    first = next(iter(outcomes.values())).per_example
+    worst = torch.stack([outcome.per_example["robust"] for outcome in outcomes.values()]).all(dim=0)
+    return ModelReport(
+        dataset=dataset,
+        dataset_digest=digest,
+        threat=threat,
+        index=first["index"],
+        label=first["label"],
+        prediction=first["prediction"],
+        test_accuracy=_fraction(first["correct"]),
+        attacks={label: _attack_report(attacks[label], outcome) for label, outcome in outcomes.items()},
+        worst_case=worst,
+        worst_case_accuracy=_fraction(worst),
+    )
+
+
+def _attack_report(attack: Component, outcome: Outcome) -> AttackReport:
+    return AttackReport(
+        name=attack.name,
+        options=attack.options,
+        accuracy=_fraction(outcome.per_example["robust"]),
+        robust=outcome.per_example["robust"],
+        prediction=outcome.per_example["adversarial_prediction"],
+        witnesses=outcome.witnesses,
+        flags=outcome.flags,
+        queries=outcome.queries["test_forward"],
+    )
+
+
+def _fraction(outcomes: Tensor) -> float:
+    return int(outcomes.sum()) / len(outcomes)
