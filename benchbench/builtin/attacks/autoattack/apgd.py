@@ -71,7 +71,7 @@ class Apgd:
         for rank in range(targets.shape[1]):
             for restart in range(self.restarts):
                 draws = generator.child("target", rank, "restart", restart)
-                for rows in standing.batches():
+                for rows in standing.batches(standing.open()):
                     batch = images.index_select(0, rows)
                     start = sphere_start(batch, threat=threat, generator=draws.take(rows))
                     standing.offer(rows, climb.run(batch, labels[rows], targets[rows, rank], start))

@@ -62,16 +62,15 @@ class Standing:
         """Positions of the examples that are not fooled yet, int64."""
         return (~self._fooled).nonzero()[:, 0]
 
-    def batches(self) -> Iterator[Tensor]:
-        """Positions of the examples that are not fooled yet, in full batches."""
-        still_open = self.open()
-        if len(still_open):
-            yield from torch.split(still_open, self._width)
+    def batches(self, rows: Tensor) -> Iterator[Tensor]:
+        """Split positions into full batches; none for none."""
+        if len(rows):
+            yield from torch.split(rows, self._width)
 
     @torch.no_grad()
     def offer(self, rows: Tensor, candidates: Tensor) -> None:
         """Keep those candidates for the examples `rows` that are stronger than what there is."""
-        for part in torch.split(torch.arange(len(rows), device=rows.device), self._width):
+        for part in self.batches(torch.arange(len(rows), device=rows.device)):
             offered = candidates.index_select(0, part)
             chosen = rows[part]
             judgement = judge(self._model(offered), self._labels[chosen])

@@ -1,0 +1,156 @@
+"""One run of FAB: walk along the decision boundary, biased towards the image (Croce & Hein, FAB, algorithm 1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.builtin.attacks.autoattack.hyperplane import nearest_on_hyperplane
+from benchbench.builtin.attacks.autoattack.standing import Judgement, broadcast, judge, keep_rows
+from benchbench.contract import Threat
+
+LARGEST_BIAS = 0.1  # alpha_max: the largest weight of the step from the image itself
+OVERSHOOT = 1.05  # eta
+BACKWARD = 0.9  # beta: how much of the way is kept when a point is adversarial
+FINAL_STEPS = 3
+FINAL_CAUTION = 0.9  # of the way to the boundary: where logits are linear, the boundary itself fools nobody
+STEPS_BETWEEN_LEAVES = 10  # the only time that the host waits for the device
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closest:
+    """The closest adversarial examples found.
+
+    Attributes:
+        candidates: float (N, ...); the image where none was found.
+        distances: float (N,), in the threat's norm; infinity where none was found.
+    """
+
+    candidates: Tensor
+    distances: Tensor
+
+
+@dataclass(kw_only=True)
+class _State:
+    """One row per example that is still searched for."""
+
+    rows: Tensor  # position in the batch
+    images: Tensor
+    labels: Tensor
+    targets: Tensor
+    current: Tensor
+    closest: Tensor
+    distance: Tensor
+
+
+class BoundaryWalk:
+    """FAB towards one target class per example, on one batch.
+
+    Args:
+        model: maps images to logits, parameters frozen.
+        threat: norm (L-inf or L2) and box; epsilon is not looked at.
+        steps: number of steps.
+        enough: an example is done once an adversarial example this close is found; 0 for never.
+    """
+
+    def __init__(self, model: nn.Module, *, threat: Threat, steps: int, enough: float) -> None:
+        self._model = model
+        self._threat = threat
+        self._steps = steps
+        self._enough = enough
+
+    @torch.no_grad()
+    def run(self, images: Tensor, labels: Tensor, targets: Tensor, start: Tensor) -> Closest:
+        """The closest adversarial examples on the way from `start`, whatever class they are taken for.
+
+        Args:
+            images: float (N, ...), correctly classified.
+            labels: int64 (N,).
+            targets: int64 (N,), classes to walk towards.
+            start: float (N, ...), inside the box.
+        """
+        state = _State(
+            rows=torch.arange(len(images), device=images.device),
+            images=images,
+            labels=labels,
+            targets=targets,
+            current=start,
+            closest=images,
+            distance=images.new_full((len(images),), math.inf),
+        )
+        candidates, distances = images.clone(), state.distance.clone()
+        for step in range(1, self._steps + 1):
+            self._move(state)
+            if step == self._steps:
+                self._refine(state)
+            if step % STEPS_BETWEEN_LEAVES == 0 or step == self._steps:
+                candidates.index_copy_(0, state.rows, state.closest)
+                distances.index_copy_(0, state.rows, state.distance)
+                state = keep_rows(state, (state.distance > self._enough).nonzero()[:, 0])
+                if len(state.rows) == 0:
+                    break
+        return Closest(candidates=candidates, distances=distances)
+
+    def _move(self, state: _State) -> None:
+        """Step onto the linearised boundary from the iterate and from the image, mix, and step back where adversarial."""
+        rise, gradient = self._slope(state)
+        normals = gradient.flatten(1)
+        from_current = state.current.flatten(1)
+        from_image = state.images.flatten(1)
+        # normal . z = normal . current - rise is where the linearised difference of logits is 0.
+        gap_of_image = -rise - (normals * (from_image - from_current)).sum(dim=1)
+        steps = nearest_on_hyperplane(
+            torch.cat([from_current, from_image]),
+            torch.cat([normals, normals]),
+            torch.cat([-rise, gap_of_image]),
+            threat=self._threat,
+        )
+        own, direct = (part.view_as(state.images) for part in steps.chunk(2))
+        bias = broadcast(_bias(self._threat, own, direct), own)
+        mixed = (state.current + OVERSHOOT * own).lerp(state.images + OVERSHOOT * direct, bias)
+        moved = mixed.clamp(self._threat.lower, self._threat.upper)
+        adversarial = self._record(state, moved).fooled
+        back = state.images + BACKWARD * (moved - state.images)
+        state.current = torch.where(broadcast(adversarial, moved), back, moved)
+
+    def _slope(self, state: _State) -> tuple[Tensor, Tensor]:
+        """The difference f_t - f_y at the iterates (N,) and its gradient (N, ...)."""
+        with torch.enable_grad():
+            current = state.current.detach().requires_grad_(True)
+            logits = self._model(current)
+            rise = logits.gather(1, state.targets[:, None])[:, 0] - logits.gather(1, state.labels[:, None])[:, 0]
+            (gradient,) = torch.autograd.grad(rise.sum(), current)
+        return rise.detach(), gradient
+
+    def _record(self, state: _State, candidates: Tensor) -> Judgement:
+        """Judge candidates and keep those that are adversarial and closer than before."""
+        judgement = judge(self._model(candidates), state.labels)
+        distance = self._threat.distance(candidates, state.images)
+        closer = judgement.fooled & (distance < state.distance)
+        state.distance = torch.where(closer, distance, state.distance)
+        state.closest = torch.where(broadcast(closer, candidates), candidates, state.closest)
+        return judgement
+
+    def _refine(self, state: _State) -> None:
+        """Final search: three steps of false position on the segment from the image to the closest point (section 3.3)."""
+        near, near_rise = state.images, judge(self._model(state.images), state.labels).margins
+        far, far_rise = state.closest, judge(self._model(state.closest), state.labels).margins
+        for _ in range(FINAL_STEPS):
+            share = FINAL_CAUTION * (far_rise / (far_rise - near_rise).clamp(min=1e-12)).clamp(0.0, 1.0)
+            middle = far + broadcast(share, far) * (near - far)
+            judgement = self._record(state, middle)
+            adversarial = broadcast(judgement.fooled, far)
+            near, far = torch.where(adversarial, near, middle), torch.where(adversarial, middle, far)
+            near_rise = torch.where(judgement.fooled, near_rise, judgement.margins)
+            far_rise = torch.where(judgement.fooled, judgement.margins, far_rise)
+
+
+def _bias(threat: Threat, own: Tensor, direct: Tensor) -> Tensor:
+    """Weight of the step from the image (N,): large where the iterate is further from the boundary than the image."""
+    zero = torch.zeros_like(own)
+    own_size = threat.distance(own, zero).clamp(min=1e-8)
+    direct_size = threat.distance(direct, zero).clamp(min=1e-8)
+    return (own_size / (own_size + direct_size)).clamp(max=LARGEST_BIAS)

@@ -1,0 +1,80 @@
+"""AutoAttack: four attacks in sequence, each on the examples that the ones before it left standing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from benchbench.builtin.attacks.autoattack.apgd import Apgd
+from benchbench.builtin.attacks.autoattack.fab import Fab
+from benchbench.builtin.attacks.autoattack.options import QUEUE_LENGTH, require, require_norm
+from benchbench.builtin.attacks.autoattack.square import Square
+from benchbench.builtin.attacks.autoattack.standing import Standing
+from benchbench.contract import Attack, KeyedGenerator, Threat
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoAttack:
+    """The standard version of AutoAttack (Croce & Hein, ICML 2020) in L-inf or L2: the pointwise worst case over four attacks.
+
+    In this order: Auto-PGD on the cross-entropy, Auto-PGD on the targeted DLR loss, targeted FAB, Square. With fewer classes
+    than targets all wrong classes are targets; with fewer than four classes, where the targeted DLR loss is not defined, its
+    stand-in is (see `benchbench.builtin.attacks.autoattack.objectives.targeted_dlr`).
+
+    Attributes:
+        steps: gradient steps of each run of Auto-PGD and FAB, at least 1; 100 is standard.
+        targets: target classes of Auto-PGD and FAB, at least 1; 9 is standard.
+        queries: of Square, at least 1; 5,000 is standard.
+
+    Raises:
+        OptionError: for a value out of range.
+    """
+
+    steps: int = 100
+    targets: int = 9
+    queries: int = 5000
+
+    def __post_init__(self) -> None:
+        require(
+            {
+                "steps must be at least 1": self.steps >= 1,
+                "targets must be at least 1": self.targets >= 1,
+                "queries must be at least 1": self.queries >= 1,
+            }
+        )
+
+    @property
+    def queue_length(self) -> int:
+        """How many examples it likes in one call."""
+        return QUEUE_LENGTH
+
+    def attacks(self) -> dict[str, Attack]:
+        """The attacks by name, in sequence."""
+        return {
+            "apgd-ce": Apgd(loss="ce", steps=self.steps),
+            "apgd-t": Apgd(loss="dlr-targeted", steps=self.steps, targets=self.targets),
+            "fab-t": Fab(steps=self.steps, targets=self.targets),
+            "square": Square(queries=self.queries),
+        }
+
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
+    ) -> Tensor:
+        """Propose one candidate per image; see `benchbench.contract.Attack`.
+
+        Raises:
+            OptionError: the threat is neither in L-inf nor in L2.
+        """
+        require_norm("autoattack", threat)
+        if threat.epsilon == 0:
+            return images.clone()
+        standing = Standing(model, images, labels)
+        for name, attack in self.attacks().items():
+            rows = standing.open()
+            if len(rows) == 0:
+                break
+            draws = generator.child(name).take(rows)
+            remaining = images.index_select(0, rows)
+            standing.offer(rows, attack.perturb(model, remaining, labels[rows], threat=threat, generator=draws))
+        return standing.candidates
