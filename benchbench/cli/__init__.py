@@ -24,6 +24,8 @@ COMMANDS = {
     "list": ("list", "List datasets, architectures, defenses, attacks, metrics or suites."),
     "show": ("show", "Show one component: options, capabilities, citation."),
     "table": ("table", "Print a leaderboard as a table."),
+    "evaluate": ("evaluate", "Attack a model of your own."),
+    "separation": ("separation", "How far apart the classes of a dataset are."),
     "data": ("data", "List, fetch or verify datasets."),
     "plugins": ("plugins", "List and examine plugins."),
     "doctor": ("doctor", "Examine this installation."),

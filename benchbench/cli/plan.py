@@ -70,26 +70,27 @@ def _print(plan: Plan) -> None:
     note(f"suite {plan.suite}, profile {plan.profile}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
     shown = [planned for planned in plan.cells if planned.status in ("ready", "done")]
     if shown:
-        print_table(("experiment", "architecture", "defense", "attack", "seed", "state", "estimate"), map_rows(shown))
+        columns = ("experiment", "architecture", "defense", "attack", "seed", "state", "estimate")
+        print_table(columns, [_line(planned) for planned in shown], right=("seed", "estimate"))
     gaps = Counter((p.experiment, p.status, p.reason) for p in plan.cells if p.status in ("skipped", "failed"))
     if gaps:
         rows = [(experiment, n, status, reason) for (experiment, status, reason), n in gaps.items()]
-        print_table(("experiment", "cells", "state", "reason"), rows)
+        print_table(("experiment", "cells", "state", "reason"), rows, right=("cells",))
     if counts["ready"]:
         note(f"about {format_seconds(estimate)} in all (attacks that stop early take less)")
 
 
-def map_rows(planned: list[PlannedCell]) -> list[tuple[object, ...]]:
-    """The table lines of ready and done cells."""
-    return [
-        (
-            cell.experiment,
-            cell.identity.get("architecture", ""),
-            f"{cell.identity.get('defense', '')} {cell.identity.get('defense_options', '')}".strip(),
-            cell.identity.get("attack", ""),
-            cell.identity.get("seed", ""),
-            cell.status,
-            "" if cell.estimate_seconds is None else format_seconds(cell.estimate_seconds),
-        )
-        for cell in planned
-    ]
+def _line(planned: PlannedCell) -> tuple[object, ...]:
+    """The table line of a ready or done cell."""
+    from benchbench.leaderboard.names import parse_options, short_label
+
+    identity = planned.identity
+    return (
+        planned.experiment,
+        identity["architecture"],
+        short_label(identity["defense"], parse_options(identity["defense_options"])),
+        identity["attack"],
+        identity["seed"],
+        planned.status,
+        "" if planned.estimate_seconds is None else format_seconds(planned.estimate_seconds),
+    )

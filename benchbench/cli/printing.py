@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import click
@@ -11,20 +11,40 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+UNWRAPPED = 100_000  # columns: in a file or a pipe a line is as long as it needs to be
+
 
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
-    """Print a plain table on standard output; cells are text, never markup."""
-    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Collection[str] = ()) -> None:
+    """Print a plain table on standard output; its entries are text, never markup.
+
+    Args:
+        columns: the headings.
+        rows: one entry per column.
+        right: headings of the columns that are aligned to the right, such as numbers.
+    """
+    table = Table(header_style="bold", box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", justify="right" if column in right else "left")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console(soft_wrap=False).print(table)
+    print_rich(table)
+
+
+def print_rich(*blocks: Table | Text) -> None:
+    """Print tables and texts on standard output: as wide as the terminal, or, elsewhere, as their content."""
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(*blocks, sep="\n")
+        return
+    wide = Console(highlight=False, width=UNWRAPPED)
+    with wide.capture() as captured:
+        wide.print(*blocks, sep="\n")
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def note(message: str) -> None:

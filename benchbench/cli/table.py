@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchbench.cli.printing import print_json
+from benchbench.cli.printing import print_json, print_rich
 from benchbench.errors import StorageError
 from benchbench.settings import find_folders
 
@@ -88,22 +87,18 @@ def print_tables(tables: Sequence[Table], output: str) -> None:
 
 
 def _print_rich(table: Table) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=140)
-    console.print(Text(table.title, style="bold"))
+    print_rich(Text(table.title, style="bold"))
     for group in table.groups:
-        shown = RichTable(title=Text(group.label), title_justify="left", header_style="bold", box=None, pad_edge=False)
+        shown = RichTable(header_style="bold", box=None, pad_edge=False)
         for column in table.columns:
             shown.add_column(
                 Text(column.heading), justify="right" if column.align == "right" else "left", overflow="fold"
             )
         for line in group.lines:
             shown.add_row(*(_styled(entry) for entry in line.entries))
-        console.print()
-        console.print(shown)
-    for note in table.notes:
-        console.print(Text(note, style="dim"))
+        print_rich(Text(""), Text(group.label), shown)
+    for remark in table.notes:
+        print_rich(Text(remark, style="dim"))
 
 
 def _styled(entry: Entry) -> Text:

@@ -1,0 +1,89 @@
+"""Components on the command line: a name, or a TOML inline table of name and options, as in a suite."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchbench.contract import Kind
+from benchbench.errors import DataError, PluginError, UsageError
+from benchbench.lookup import find_component
+from benchbench.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Entry = str | dict[str, Any]
+
+
+class ComponentType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
+    """Converts ``pgd-10`` or ``{name = "pgd", steps = 50}``."""
+
+    name = "NAME|{name=..., OPTION=...}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Entry:
+        """The name, or the table."""
+        if not isinstance(value, str) or not value.lstrip().startswith("{"):
+            return value  # type: ignore[no-any-return]
+        try:
+            table = tomllib.loads(f"entry = {value}")["entry"]
+        except (ValueError, RecursionError) as error:
+            self.fail(f"{value!r} is not a TOML inline table: {error}", param, ctx)
+        if not isinstance(table.get("name"), str):
+            self.fail(f'{value!r} has no name; expected {{name = "...", OPTION = ...}}', param, ctx)
+        return dict(table)
+
+
+COMPONENT = ComponentType()
+
+
+def component_name(entry: Entry) -> str:
+    """The name of a component on the command line."""
+    return entry if isinstance(entry, str) else str(entry["name"])
+
+
+def make_architecture(registry: Registry, entry: Entry, *, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Make a registered architecture, or call the ``module:callable`` that the user names.
+
+    Raises:
+        UsageError: an unknown name or option, or a callable that cannot be imported or called.
+        DataError: it made no ``nn.Module``.
+    """
+    name = component_name(entry)
+    kind: Kind = "architecture"
+    registered = {offered.offer.name for offered in registry.offers(kind)}
+    if ":" not in name or name.partition(":")[0] in registered:
+        component = find_component(registry, kind, entry)
+        model: nn.Module = registry.make(component, input_shape=input_shape, classes=classes)
+        return model
+    options = {} if isinstance(entry, str) else {key: value for key, value in entry.items() if key != "name"}
+    return _call(name, options, {"input_shape": input_shape, "classes": classes})
+
+
+def _call(name: str, options: Mapping[str, Any], supplied: Mapping[str, Any]) -> nn.Module:
+    """Call a function of the user's with the options, and with those of `supplied` that it takes."""
+    from torch import nn
+
+    module, _, attribute = name.partition(":")
+    if (
+        str(Path.cwd()) not in sys.path
+    ):  # the installed program, unlike ``python -m``, does not look in the current folder
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+        taken = inspect.signature(function).parameters
+        model = function(**{key: value for key, value in supplied.items() if key in taken}, **options)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"cannot import {name!r}: {error}", hint="expected module:callable") from error
+    except Exception as error:  # the function is the user's: it may raise anything
+        raise PluginError(f"{name!r} raised {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise DataError(f"{name!r} made a {type(model).__name__}, expected: nn.Module")
+    return model

@@ -1,0 +1,136 @@
+"""``benchbench evaluate``: a model of the user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchbench.cli.components import COMPONENT, Entry, component_name, make_architecture
+from benchbench.cli.display import progress_display
+from benchbench.cli.options import data_option, device_option, json_option
+from benchbench.cli.printing import print_json, print_table
+from benchbench.registry import load_registry
+from benchbench.settings import find_device, find_folders
+from benchbench.threat import NORMS, Threat
+
+if TYPE_CHECKING:
+    from benchbench.model_report import ModelReport
+
+
+@click.command(name="evaluate")
+@click.option("--dataset", required=True, type=COMPONENT, help="The data.")
+@click.option(
+    "--architecture",
+    required=True,
+    type=COMPONENT,
+    help="A registered architecture, or module:callable, which makes the network (and is given input_shape and classes if it "
+    "takes them).",
+)
+@click.option(
+    "--checkpoint",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Its weights: safetensors, or a torch file of a state_dict.",
+)
+@click.option("--attack", "attacks", multiple=True, default=("pgd-10",), type=COMPONENT, help="May be repeated.")
+@click.option("--norm", type=click.Choice(NORMS), default="linf", show_default=True, help="Norm of the threat.")
+@click.option(
+    "--epsilon", type=float, help="Radius of the threat, in pixels / 255; default the paper's for its datasets."
+)
+@click.option("--n-test", type=click.IntRange(min=1), help="Test examples, a fixed subset; default all.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Keys every draw.")
+@device_option
+@data_option
+@click.option("--download", is_flag=True, help="Fetch a missing dataset.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@json_option
+def command(
+    dataset: Entry,
+    architecture: Entry,
+    checkpoint: Path,
+    attacks: tuple[Entry, ...],
+    norm: str,
+    epsilon: float | None,
+    n_test: int | None,
+    seed: int,
+    device: str | None,
+    data: Path | None,
+    download: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Attack a model of your own: accuracy under each attack, and under the worst of them for each example.
+
+    Components are names, or TOML inline tables: --attack '{name = "pgd", steps = 50}'. The model takes pixels / 255;
+    normalisation belongs inside it.
+    """
+    from benchbench.data import load_dataset
+    from benchbench.lookup import find_component
+    from benchbench.model_files import load_weights
+    from benchbench.own_model import default_threat, evaluate_on, resolve_attacks
+
+    registry = load_registry()
+    component = find_component(registry, "dataset", dataset)
+    resolved = resolve_attacks(registry, attacks)
+    threat = _threat(norm, epsilon) or default_threat(registry, component.name)
+    where = find_device(device)
+    loaded = load_dataset(registry, component, find_folders(data=data).source(download=download))
+    shape, classes = loaded.splits.input_shape, len(loaded.splits.classes)
+    model = make_architecture(registry, architecture, input_shape=shape, classes=classes)
+    load_weights(model, checkpoint)
+    with progress_display(quiet=quiet) as listener:
+        report = evaluate_on(
+            model,
+            component.name,
+            loaded,
+            registry=registry,
+            threat=threat,
+            attacks=resolved,
+            n_test=n_test,
+            seed=seed,
+            device=where,
+            listener=listener,
+        )
+    if as_json:
+        print_json({"architecture": component_name(architecture), "checkpoint": str(checkpoint), **_document(report)})
+    else:
+        _print(report)
+
+
+def _threat(norm: str, epsilon: float | None) -> Threat | None:
+    return None if epsilon is None else Threat(norm=norm, epsilon=epsilon)  # type: ignore[arg-type]  # click checked it
+
+
+def _document(report: ModelReport) -> dict[str, object]:
+    return {
+        "dataset": report.dataset,
+        "dataset_digest": report.dataset_digest,
+        "norm": report.threat.norm,
+        "epsilon": report.threat.epsilon,
+        "n_test": len(report.label),
+        "test_accuracy": report.test_accuracy,
+        "worst_case_accuracy": report.worst_case_accuracy,
+        "attacks": {
+            label: {
+                "name": attack.name,
+                "options": dict(attack.options),
+                "adv_test_accuracy": attack.accuracy,
+                "flags": list(attack.flags),
+                "queries": attack.queries,
+            }
+            for label, attack in report.attacks.items()
+        },
+    }
+
+
+def _print(report: ModelReport) -> None:
+    click.echo(
+        f"{report.dataset}, {len(report.label):,} test examples, {report.threat.norm} epsilon {report.threat.epsilon:g}"
+    )
+    rows = [("none", f"{report.test_accuracy:.2%}", "")]
+    rows += [(label, f"{attack.accuracy:.2%}", ", ".join(attack.flags)) for label, attack in report.attacks.items()]
+    if len(report.attacks) > 1:
+        rows.append(("worst case of each example", f"{report.worst_case_accuracy:.2%}", ""))
+    print_table(("attack", "test accuracy", "flags"), rows, right=("test accuracy",))

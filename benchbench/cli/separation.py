@@ -1,0 +1,87 @@
+"""``benchbench separation``: how far apart the classes of a dataset are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchbench.cli.components import COMPONENT, Entry, component_name
+from benchbench.cli.options import data_option, json_option
+from benchbench.cli.printing import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from benchbench.separation import Separation, SeparationReport
+
+
+@click.command(name="separation")
+@click.argument("dataset", type=COMPONENT, metavar="DATASET")
+@click.option("--random-labels", is_flag=True, help="Draw each label uniformly instead (the paper's Table 8).")
+@click.option("--exclude", multiple=True, type=int, metavar="I", help="Leave out training example I; may be repeated.")
+@click.option("--epsilon", type=float, help="Attack radius to compare with; default the paper's for its datasets.")
+@click.option(
+    "--pairs", type=click.IntRange(min=0), default=5, show_default=True, help="How many closest pairs to show."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random labels.")
+@data_option
+@click.option("--download", is_flag=True, help="Fetch a missing dataset.")
+@json_option
+def command(
+    dataset: Entry,
+    random_labels: bool,
+    exclude: tuple[int, ...],
+    epsilon: float | None,
+    pairs: int,
+    seed: int,
+    data: Path | None,
+    download: bool,
+    as_json: bool,
+) -> None:
+    """Measure, exactly, how far each example of DATASET is from the nearest one of another class (L-inf).
+
+    DATASET is a name, or a TOML inline table of name and options.
+    """
+    from benchbench.api import separation
+
+    report = separation(
+        dataset,
+        random_labels=random_labels,
+        exclude=exclude,
+        epsilon=epsilon,
+        pairs=pairs,
+        seed=seed,
+        data=data,
+        download=download,
+    )
+    if as_json:
+        print_json({"dataset": component_name(dataset), **report.to_dict()})
+    else:
+        _print(component_name(dataset), report)
+
+
+def _print(name: str, report: SeparationReport) -> None:
+    labels = "random labels" if report.random_labels else "its own labels"
+    left_out = f", without training examples {', '.join(map(str, report.excluded))}" if report.excluded else ""
+    click.echo(f"{name}, {labels}{left_out}: L-inf distance to the nearest example of another class")
+    both = {"train-train": report.train_train, "test-train": report.test_train}
+    print_table(
+        ("separation", "examples", "minimum", "mean", "radius", "above 2 epsilon"),
+        [(label, *_figures(one)) for label, one in both.items()],
+        right=("examples", "minimum", "mean", "radius"),
+    )
+    pairs = [
+        (label, pair.query, pair.reference, pair.query_label, pair.reference_label, f"{pair.distance:.4f}")
+        for label, one in both.items()
+        for pair in one.closest
+    ]
+    if pairs:
+        click.echo("\nclosest pairs:")
+        print_table(("separation", "example", "training example", "label", "other label", "distance"), pairs)
+    if report.train_train.minimum == 0 or report.test_train.minimum == 0:
+        note("identical examples have different labels: --exclude leaves training examples out")
+
+
+def _figures(one: Separation) -> tuple[str, ...]:
+    above = "" if one.epsilon is None else f"{'yes' if one.exceeds_two_epsilon else 'NO'} ({2 * one.epsilon:g})"
+    return f"{one.examples:,}", f"{one.minimum:.4f}", f"{one.mean:.4f}", f"{one.radius:.4f}", above
