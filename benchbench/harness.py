@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from benchbench import provenance
-from benchbench.cell import Cell, Component, digest
-from benchbench.contract import DatasetSplits, Examples, FittingDefense, KeyedGenerator, derive_seed
+from benchbench.cell import Cell, Component, canonical, digest
+from benchbench.contract import DatasetSplits, Examples, derive_seed
 from benchbench.data import Subset, crop_to, subset
 from benchbench.determinism import deterministic
 from benchbench.errors import BenchbenchError, ContractError, DataError, StorageError
-from benchbench.evaluation import Outcome, evaluate
+from benchbench.evaluation import ATTACKED, Outcome, evaluate, evaluate_regression
 from benchbench.events import CellFailed, CellFinished, CellStarted, Listener, ignore
+from benchbench.fitting import fit_model, is_fitted
 from benchbench.leaderboard.names import short_label
 from benchbench.records import Provenance, Row, RunStore, failed_row, measured_row
 from benchbench.registry import Registry
@@ -132,8 +133,8 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
     chosen = training_examples(cell, splits)
     defense: Any = bench.registry.make(spec.defense)
     model = build_model(cell, splits, bench.registry).to(bench.device)
-    if isinstance(defense, FittingDefense):
-        trained = _fit(defense, model, chosen.examples, cell, splits)
+    if is_fitted(defense, splits):
+        trained = fit_model(defense, model, chosen.examples, cell, splits)
     else:
         job = TrainingJob(
             model=model,
@@ -161,6 +162,19 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench) -> Outcome:
     train_set = subset(seen, spec.n_train_evaluated, "train")
     test_set = subset(splits.test, spec.n_test, "test")
     attack: Any = bench.registry.make(spec.attack)
+    metrics: Any = {metric.name: bench.registry.make(metric) for metric in spec.metrics}
+    if splits.task == "regression":
+        return evaluate_regression(
+            model,
+            train=train_set.examples,
+            test=test_set.examples,
+            threat=cell.training.threat,
+            attack=attack,
+            attack_name=spec.attack.name,
+            metrics=metrics,
+            seed=cell.training.seed,
+            device=bench.device,
+        )
     return evaluate(
         model,
         train=train_set.examples,
@@ -171,7 +185,7 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench) -> Outcome:
         threat=cell.training.threat,
         attack=attack,
         attack_name=spec.attack.name,
-        metrics={metric.name: bench.registry.make(metric) for metric in spec.metrics},
+        metrics=metrics,
         seed=cell.training.seed,
         device=bench.device,
         listener=bench.listener,
@@ -188,7 +202,9 @@ def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Work
         flags=outcome.flags,
         provenance=_provenance(bench, trained, outcome),
     )
-    return bench.store.write_cell(row, outcomes=outcome.per_example, witnesses=outcome.witnesses)
+    recorded = bench.store.write_cell(row, outcomes=outcome.per_example, witnesses=outcome.witnesses)
+    _ModelMeasurements(bench.store, cell).finish()
+    return recorded
 
 
 def training_examples(cell: Cell, splits: DatasetSplits) -> Subset:
@@ -230,17 +246,25 @@ def describe_cell(cell: Cell) -> str:
 
 
 class _ModelMeasurements:
-    """The evaluation's cache, its keys bound to the model and to what determines the measurement."""
+    """The evaluation's cache. What depends on the model alone is shared by the cells of a model, whatever their attack."""
 
     def __init__(self, store: RunStore, cell: Cell) -> None:
         self._measurements = store.measurements
-        self._prefix = digest({"model": cell.training.model_id, "evaluation": cell.evaluation})
+        everything = canonical({"model": cell.training.model_id, "evaluation": cell.evaluation})
+        self._attacked = digest(everything)
+        del everything["evaluation"]["attack"]
+        self._alone = digest(everything)
 
     def get(self, key: str) -> dict[str, torch.Tensor] | None:
-        return self._measurements.get(f"{self._prefix}/{key}")
+        return self._measurements.get(f"{self._alone}/{key}") or self._measurements.get(f"{self._attacked}/{key}")
 
-    def put(self, key: str, tensors: dict[str, torch.Tensor]) -> None:
-        self._measurements.put(f"{self._prefix}/{key}", tensors)
+    def put(self, key: str, value: dict[str, torch.Tensor]) -> None:
+        scope = self._attacked if value[ATTACKED] else self._alone
+        self._measurements.put(f"{scope}/{key}", value)
+
+    def finish(self) -> None:
+        """Drop what only an interrupted evaluation needs."""
+        self._measurements.discard(self._attacked)
 
 
 class _Clock:
@@ -257,20 +281,9 @@ class _Clock:
         return left * ((time.monotonic() - self._started) / expected if expected else 1.0)
 
 
-def _fit(
-    defense: FittingDefense, model: nn.Module, examples: Examples, cell: Cell, splits: DatasetSplits
-) -> TrainedModel:
-    started = time.monotonic()
-    rows = torch.arange(len(examples))
-    generator = KeyedGenerator(derive_seed(cell.training.seed, "fit"), rows)
-    threat = cell.training.threat
-    fitted = defense.fit(model, examples, classes=len(splits.classes), threat=threat, generator=generator)
-    return TrainedModel(model=fitted.eval(), history=(), seconds=time.monotonic() - started)
-
-
 def _provenance(bench: Workbench, trained: TrainedModel | None = None, outcome: Outcome | None = None) -> Provenance:
     return Provenance(
-        precision=PRECISION,
+        precision=_precision(trained.model) if trained else PRECISION,
         device=provenance.describe_device(bench.device),
         versions=provenance.versions(),
         git_commit=provenance.git_commit() or "",
@@ -279,3 +292,9 @@ def _provenance(bench: Workbench, trained: TrainedModel | None = None, outcome: 
         peak_memory_bytes=provenance.peak_memory_bytes(bench.device),
         queries=outcome.queries.get("test_forward") if outcome else None,
     )
+
+
+def _precision(model: nn.Module) -> str:
+    """What a model computes in: that of its parameters, for regressions are solved in float64."""
+    doubled = any(parameter.dtype == torch.float64 for parameter in model.parameters())
+    return "float64" if doubled else PRECISION

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchbench.evaluation.memory import MeasurementCache
+from benchbench.evaluation.memory import ATTACKED, MeasurementCache
 from benchbench.evaluation.outcome import Outcome, evaluate
+from benchbench.evaluation.regression import evaluate_regression
 
-__all__ = ["MeasurementCache", "Outcome", "evaluate"]
+__all__ = ["ATTACKED", "MeasurementCache", "Outcome", "evaluate", "evaluate_regression"]

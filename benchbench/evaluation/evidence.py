@@ -54,6 +54,7 @@ class ModelEvidence:
 
     def attacked(self, split: SplitName) -> AttackResult:
         """What the protocol's attack did to a split."""
+        self._memory.ask_for_attack()
         if split not in self._attacked:
             chosen, prediction = self._trial.splits[split], self.prediction(split)
             self._attacked[split] = attack_split(self._trial, chosen, prediction, self._memory)

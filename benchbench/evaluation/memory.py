@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 Part = dict[str, Tensor]
+ATTACKED = "attacked"  # entry of a part: whether it depends on the attack, or on the model alone
 
 
 class MeasurementCache(Protocol):
@@ -33,6 +34,7 @@ class Memory:
 
     def __init__(self, cache: MeasurementCache | None) -> None:
         self.seconds = 0.0  # that the parts asked for took to compute, over all sittings
+        self._attacked = False  # whether what is being computed has asked for what the attack did
         self._cache = cache
         self._known: dict[str, Part] = {}
 
@@ -46,11 +48,18 @@ class Memory:
                     self._cache.put(key, part)
             self.seconds += float(part["seconds"])
             self._known[key] = part
+        self._attacked |= bool(self._known[key][ATTACKED])
         return self._known[key]
 
+    def ask_for_attack(self) -> None:
+        """Note that what is being computed depends on the attack."""
+        self._attacked = True
+
     def _time(self, compute: Callable[[], Part]) -> Part:
-        """Compute a part and say how long it took, without the parts that it asked for itself."""
-        began, counted = time.perf_counter(), self.seconds
+        """Compute a part; add how long it took, without the parts that it asked for itself, and what it depends on."""
+        began, counted, outer = time.perf_counter(), self.seconds, self._attacked
+        self._attacked = False
         part = compute()
+        attacked, self._attacked = self._attacked, outer
         own = time.perf_counter() - began - (self.seconds - counted)
-        return {**part, "seconds": torch.tensor(max(own, 0.0), dtype=torch.float64)}
+        return {**part, "seconds": torch.tensor(max(own, 0.0), dtype=torch.float64), ATTACKED: torch.tensor(attacked)}
