@@ -7,7 +7,7 @@ imported when a suite first uses them. What a factory must return, per kind:
 
 - dataset: a `Dataset`;
 - architecture: an ``nn.Module``; the factory also takes ``input_shape`` and ``classes``;
-- defense: a `Defense`, a `SteppingDefense` or a `FittingDefense`;
+- defense: a `Defense`, a `SteppingDefense` or a `FittingDefense`, and a `RegressionDefense` where it fits regressions;
 - attack: an `Attack`;
 - metric: a `Metric`;
 - suite: the path of a TOML file.
@@ -64,6 +64,8 @@ __all__ = [
     "Norm",
     "Offer",
     "OptionError",
+    "RegressionDefense",
+    "RegressionEvidence",
     "SteppingDefense",
     "StorageError",
     "Threat",
@@ -100,7 +102,9 @@ class Capabilities:
         deterministic: whether equal generators give equal results on one machine.
         smallest_input: smallest (height, width) that an architecture accepts; None for any.
         channels: numbers of channels that an architecture accepts; empty for any.
-        task: ``"classification"`` or ``"regression"``: the data that it works for.
+        task: the data that it works for: ``"classification"``, ``"regression"``, or ``"any"`` for both.
+        requires: optional module that it cannot do without, to the command that installs it; without the module its cells
+            are skipped.
     """
 
     norms: tuple[Norm, ...] = NORMS
@@ -109,7 +113,8 @@ class Capabilities:
     deterministic: bool = True
     smallest_input: tuple[int, int] | None = None
     channels: tuple[int, ...] = ()
-    task: Literal["classification", "regression"] = "classification"
+    task: Literal["classification", "regression", "any"] = "classification"
+    requires: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,6 +314,21 @@ class FittingDefense(Protocol):
         ...
 
 
+@runtime_checkable
+class RegressionDefense(Protocol):
+    """A training method that also knows how to fit a regression, without the training loop."""
+
+    def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
+        """Return the fitted model, from float64 inputs (N, ...) to float64 predictions (N,); it may be `model` itself.
+
+        Args:
+            model: freshly made by the architecture.
+            examples: float32 inputs and float32 targets.
+            threat: the ball to be robust in, of radius above 0.
+        """
+        ...
+
+
 # Evaluation -------------------------------------------------------------------------------------------------------
 
 
@@ -367,6 +387,28 @@ class Evidence(Protocol):
         ...
 
 
+class RegressionEvidence(Protocol):
+    """What a metric may ask about a regression model under test, in place of `Evidence`. All tensors are float64."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, in evaluation mode, with frozen parameters."""
+        ...
+
+    @property
+    def threat(self) -> Threat:
+        """Ball and box of the protocol."""
+        ...
+
+    def examples(self, split: Literal["train", "test"]) -> Examples:
+        """The inputs (N, ...) of a split that are evaluated, and their targets (N,)."""
+        ...
+
+    def candidates(self, split: Literal["train", "test"]) -> Tensor:
+        """What the protocol's attack made of the inputs (N, ...), checked to lie in ball and box."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """What a metric returns.
@@ -386,5 +428,8 @@ class Metric(Protocol):
     """A quantity measured on a trained model."""
 
     def measure(self, evidence: Evidence) -> Measurement:
-        """Measure it. Values that a plugin adds beyond the known columns land in the row's ``extra`` map."""
+        """Measure it; metrics for regression get a `RegressionEvidence` instead.
+
+        Values that a plugin adds beyond the known columns land in the row's ``extra`` map.
+        """
         ...

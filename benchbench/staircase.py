@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from benchbench.contract import DatasetSplits, DataSource, Threat
+from benchbench.contract import DatasetSplits, DataSource, RegressionDefense, Threat
 from benchbench.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from benchbench.builtin.architectures.spline import CubicSpline
-    from benchbench.builtin.defenses.convex import Array
-    from benchbench.builtin.defenses.regression import RegressionProblem
-    from benchbench.evaluation.regression import RegressionMeasures
 
 THREAT = Threat(epsilon=1 / 3, lower=float("-inf"), upper=float("inf"))
 TEST_SIZES: Mapping[int, int] = MappingProxyType({40: 10_000, 30_000: 15_000})
-MANY = 1000  # examples, above which a descent of LLR takes ten seconds
 METHODS = (
     "natural",
     "gr",
@@ -47,6 +43,19 @@ class StaircaseFit:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class StaircaseMeasures:
+    """What is measured, in squared or plain units of the target; gaps are test minus train."""
+
+    train_mse: float
+    test_mse: float
+    adv_train_mse: float
+    adv_test_mse: float
+    test_lipschitz: float
+    gap: float
+    adv_gap: float
+
+
 def fit_staircase(n_train: int, method: str) -> StaircaseFit:
     """Fit one of `METHODS` on the protocol's data of a size.
 
@@ -54,58 +63,64 @@ def fit_staircase(n_train: int, method: str) -> StaircaseFit:
         UnknownNameError: for another method.
         TrainingError: the solver failed.
     """
-    import torch
-
     from benchbench.builtin.architectures.spline import CubicSpline
     from benchbench.builtin.datasets.staircase import Staircase
-    from benchbench.builtin.defenses.regression import pose
 
-    solve = _solver(method)
-    splits = Staircase(n_train=n_train, n_test=TEST_SIZES.get(n_train, 10_000)).load(
-        DataSource(root=Path(), cache=Path())
-    )
+    defense = _defense(method)
+    n_test = TEST_SIZES.get(n_train, 10_000)
+    splits = Staircase(n_train=n_train, n_test=n_test).load(DataSource(root=Path(), cache=Path()))
     model = CubicSpline()
-    problem = pose(model, splits.train, radius=THREAT.epsilon)
     start = time.perf_counter()
-    theta = solve(problem)
-    seconds = time.perf_counter() - start
-    with torch.no_grad():
-        model.theta.copy_(torch.from_numpy(theta))
-    return StaircaseFit(method=method, model=model, splits=splits, seconds=seconds)
+    defense.fit_regression(model, splits.train, threat=THREAT)
+    return StaircaseFit(method=method, model=model, splits=splits, seconds=time.perf_counter() - start)
 
 
-def run_staircase(n_train: int, method: str) -> RegressionMeasures:
+def run_staircase(n_train: int, method: str) -> StaircaseMeasures:
     """Fit one of `METHODS` on the protocol's data of a size (40 or 30,000 as published), and measure it.
 
     Raises:
         UnknownNameError: for another method.
         TrainingError: the solver failed.
     """
-    from benchbench.evaluation.regression import evaluate_regression
+    from benchbench.builtin.attacks.exact import Exact
+    from benchbench.builtin.metrics.squared_error import SquaredError, TargetLipschitzness
+    from benchbench.evaluation import evaluate_regression
 
     fit = fit_staircase(n_train, method)
-    return evaluate_regression(fit.model, fit.splits, threat=THREAT)
+    metrics: Any = {"squared-error": SquaredError(), "target-lipschitz": TargetLipschitzness()}
+    outcome = evaluate_regression(
+        fit.model,
+        train=fit.splits.train,
+        test=fit.splits.test,
+        threat=THREAT,
+        attack=Exact(),
+        attack_name="exact",
+        metrics=metrics,
+    )
+    return StaircaseMeasures(**outcome.values)
 
 
-def _solver(method: str) -> Callable[[RegressionProblem], Array]:
-    from benchbench.builtin.defenses import regression
-    from benchbench.builtin.defenses.regression_gr import solve_gr
-    from benchbench.builtin.defenses.regression_llr import solve_llr
+def _defense(method: str) -> RegressionDefense:
+    from benchbench.builtin.defenses.adversarial import AdversarialTraining, RobustSelfTraining
+    from benchbench.builtin.defenses.gradient_regularisation import GradientRegularisation
+    from benchbench.builtin.defenses.local_linearity import LocalLinearity
+    from benchbench.builtin.defenses.natural import Natural
+    from benchbench.builtin.defenses.trades import Trades
 
-    solvers: dict[str, Callable[[RegressionProblem], Array]] = {
-        "natural": regression.solve_natural,
-        "gr": solve_gr,
-        "gr-released": lambda problem: solve_gr(problem, variant="released"),
-        "llr": lambda problem: solve_llr(problem, starts=4 if len(problem.targets) < MANY else 2),
-        "llr-released": lambda problem: solve_llr(problem, variant="released"),
-        "at": regression.solve_at,
-        "rst-0.5": lambda problem: regression.solve_rst(problem, 0.5),
-        "rst-1": lambda problem: regression.solve_rst(problem, 1.0),
-        "rst-2": lambda problem: regression.solve_rst(problem, 2.0),
-        "trades-1": lambda problem: regression.solve_trades(problem, 1.0),
-        "trades-3": lambda problem: regression.solve_trades(problem, 3.0),
-        "trades-6": lambda problem: regression.solve_trades(problem, 6.0),
+    defenses: dict[str, RegressionDefense] = {
+        "natural": Natural(),
+        "gr": GradientRegularisation(beta=1e-4),
+        "gr-released": GradientRegularisation(beta=1e-4, variant="released"),
+        "llr": LocalLinearity(lam=0.01, mu=0.0),
+        "llr-released": LocalLinearity(lam=0.01, mu=0.0, variant="released"),
+        "at": AdversarialTraining(),
+        "rst-0.5": RobustSelfTraining(lam=0.5),
+        "rst-1": RobustSelfTraining(lam=1.0),
+        "rst-2": RobustSelfTraining(lam=2.0),
+        "trades-1": Trades(beta=1.0),
+        "trades-3": Trades(beta=3.0),
+        "trades-6": Trades(beta=6.0),
     }
-    if method not in solvers:
-        raise UnknownNameError("staircase method", method, solvers)
-    return solvers[method]
+    if method not in defenses:
+        raise UnknownNameError("staircase method", method, defenses)
+    return defenses[method]

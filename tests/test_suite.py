@@ -17,6 +17,7 @@ from benchbench.errors import BenchbenchError, Problem, SuiteError, UnknownNameE
 from benchbench.registry import Registry, load_registry
 from benchbench.suite import Suite, read_suite, suite_from_table
 from benchbench.suite.source import parse, read_text
+from benchbench.training.recipe import NO_TRAINING
 
 SUITES = Path(__file__).parents[1] / "benchbench" / "builtin" / "suites"
 
@@ -252,9 +253,17 @@ def test_closer_look_dropout_and_llr_options(closer_look: dict[str, Any]) -> Non
         assert (llr.options["lam"], llr.options["mu"]) == (3.0, 6.0)
 
 
-def test_closer_look_quick_runs_mnist_and_digits_only(registry: Registry) -> None:
+def test_closer_look_quick_runs_what_two_cores_can(registry: Registry) -> None:
     quick = read_suite("closer-look", registry).profile("quick")
-    assert [experiment.name for experiment in quick if not experiment.skip] == ["mnist", "digits"]
+    datasets = {experiment.dataset.name for experiment in quick if not experiment.skip}
+    assert datasets == {"mnist", "digits", "staircase", "spiral"}
+
+
+def test_closer_look_fits_staircase_and_theory_without_training_in_steps(closer_look: dict[str, Any]) -> None:
+    for name in ("staircase-small", "staircase-large", "theory-spiral"):
+        experiment = closer_look[name]
+        recipes = {experiment.recipe_for(experiment.architectures[0], d) for d in experiment.defenses}
+        assert recipes == {NO_TRAINING}
 
 
 # Mistakes ----------------------------------------------------------------------------------------------------------

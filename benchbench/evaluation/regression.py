@@ -1,80 +1,169 @@
-"""Measures of a regression model: squared errors, clean and over the perturbation set {x - r, x, x + r}."""
+"""Evaluating a regression model: an attack's candidates checked, then whatever the suite's metrics measure. In float64."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import DatasetSplits, Examples, Threat, frozen, in_mode
+from benchbench.contract import Attack, Examples, KeyedGenerator, Metric, Threat, derive_seed
 from benchbench.errors import ContractError, OptionError
+from benchbench.evaluation.measuring import measure_all
+from benchbench.evaluation.memory import Memory
+from benchbench.evaluation.outcome import Outcome
+from benchbench.evaluation.subject import borrowed
+from benchbench.evaluation.supervision import counting, propose, unchanged_weights
+
+SplitName = Literal["train", "test"]
+_SPLITS: tuple[SplitName, ...] = ("train", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegressionMeasures:
-    """What is measured, in squared or plain units of the target.
-
-    Attributes:
-        train_mse: mean squared error on the training set.
-        test_mse: mean squared error on the test set.
-        adv_train_mse: mean over the training set of the largest squared error over x - r, x, x + r.
-        adv_test_mse: the same on the test set.
-        test_lipschitz: mean over the test set of max |f(x +- r) - y| / r. The distance is to the target, not to f(x):
-            that is what Tables 1 and 8 of the paper's arXiv version show.
-        gap: test_mse - train_mse.
-        adv_gap: adv_test_mse - adv_train_mse.
-    """
-
-    train_mse: float
-    test_mse: float
-    adv_train_mse: float
-    adv_test_mse: float
-    test_lipschitz: float
-    gap: float
-    adv_gap: float
+class _Attacked:
+    candidates: Tensor
+    forward: int
+    gradient: int
 
 
-def evaluate_regression(model: nn.Module, splits: DatasetSplits, *, threat: Threat) -> RegressionMeasures:
-    """Measure a model on both splits.
+class AttackedRegression:
+    """The evidence that metrics for regression get (`benchbench.contract.RegressionEvidence`)."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        examples: Mapping[SplitName, Examples],
+        *,
+        threat: Threat,
+        attack: Attack,
+        attack_name: str,
+        seed: int,
+    ) -> None:
+        self._model, self._threat = model, threat
+        self._examples = examples
+        self._attack, self._attack_name, self._seed = attack, attack_name, seed
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, in evaluation mode, with frozen parameters."""
+        return self._model
+
+    @property
+    def threat(self) -> Threat:
+        """Ball and box of the protocol."""
+        return self._threat
+
+    def examples(self, split: SplitName) -> Examples:
+        """float64 inputs (N, ...) and targets (N,)."""
+        return self._examples[split]
+
+    def candidates(self, split: SplitName) -> Tensor:
+        """The attack's candidates, float64 (N, ...), in ball and box."""
+        return (self.attacked_train if split == "train" else self.attacked_test).candidates
+
+    @cached_property
+    def attacked_train(self) -> _Attacked:
+        """What the attack did to the training examples."""
+        return self._run("train")
+
+    @cached_property
+    def attacked_test(self) -> _Attacked:
+        """What the attack did to the test examples."""
+        return self._run("test")
+
+    def predictions(self, split: SplitName) -> Tensor:
+        """f at the inputs, float64 (N,).
+
+        Raises:
+            ContractError: predictions of another shape, or that are not finite.
+        """
+        inputs = self.examples(split).inputs
+        with torch.no_grad():
+            predictions: Any = self._model(inputs)
+        if tuple(predictions.shape) != (len(inputs),):
+            raise ContractError(f"expected one prediction per input, got shape {tuple(predictions.shape)}")
+        if not predictions.isfinite().all():
+            raise ContractError(f"the model's predictions on {split} are not finite")
+        return cast(Tensor, predictions.double())
+
+    def _run(self, split: SplitName) -> _Attacked:
+        inputs, what = self.examples(split).inputs, f"attack {self._attack_name!r} on {split}"
+        rows = torch.arange(len(inputs), device=inputs.device)
+        with unchanged_weights(self._model, what=what), counting(self._model) as queries:
+            candidates = propose(
+                self._attack,
+                self._model,
+                inputs,
+                self.examples(split).labels,
+                threat=self._threat,
+                generator=KeyedGenerator(derive_seed(self._seed, "attack", split), rows),
+                rows=rows,
+                what=what,
+            )
+        return _Attacked(candidates=candidates, forward=queries.forward, gradient=queries.gradient)
+
+
+def evaluate_regression(
+    model: nn.Module,
+    *,
+    train: Examples,
+    test: Examples,
+    threat: Threat,
+    attack: Attack,
+    attack_name: str,
+    metrics: Mapping[str, Metric],
+    seed: int = 0,
+    device: torch.device | None = None,
+) -> Outcome:
+    """Attack and measure a regression model; the counterpart of `evaluate`.
 
     Args:
-        model: maps float64 (N, 1) inputs to (N,) predictions; its mode and parameters are left as they were.
-        splits: regression data.
-        threat: its epsilon, above 0, is the radius r.
+        model: maps float64 inputs (N, ...) to predictions (N,); its mode and parameters are left as they were.
+        train: training examples: float32 inputs and targets.
+        test: test examples, likewise.
+        threat: ball, of radius above 0, and box.
+        attack: proposes the perturbed inputs; gets float64 inputs and the targets as labels.
+        attack_name: its name, for messages.
+        metrics: what is measured, by name; each gets an `AttackedRegression`.
+        seed: of the run.
+        device: where it is done; None for the CPU. It must have float64.
 
     Raises:
-        OptionError: for a radius of 0, where the Lipschitz ratio is not defined.
-        ContractError: for predictions of the wrong shape or that are not finite.
+        OptionError: for a radius of 0, where Lipschitz ratios are not defined.
+        ContractError: model, attack or metric broke its contract.
     """
     if not threat.epsilon > 0:
         raise OptionError(f"regression measures need a radius epsilon above 0, got {threat.epsilon!r}")
-    train = _errors(model, splits.train, threat)
-    test = _errors(model, splits.test, threat)
-    train_mse, adv_train_mse = _mean_square(train[1]), _mean_square(train.amax(dim=0))
-    test_mse, adv_test_mse = _mean_square(test[1]), _mean_square(test.amax(dim=0))
-    return RegressionMeasures(
-        train_mse=train_mse,
-        test_mse=test_mse,
-        adv_train_mse=adv_train_mse,
-        adv_test_mse=adv_test_mse,
-        test_lipschitz=float(torch.maximum(test[0], test[2]).mean()) / threat.epsilon,
-        gap=test_mse - train_mse,
-        adv_gap=adv_test_mse - adv_train_mse,
+    where = device or torch.device("cpu")
+    examples: dict[SplitName, Examples] = {"train": _doubled(train, where), "test": _doubled(test, where)}
+    with borrowed(model.to(where)):
+        evidence = AttackedRegression(model, examples, threat=threat, attack=attack, attack_name=attack_name, seed=seed)
+        return _measure(evidence, metrics)
+
+
+def _doubled(examples: Examples, device: torch.device) -> Examples:
+    return Examples(inputs=examples.inputs.to(device).double(), labels=examples.labels.to(device).double())
+
+
+def _measure(evidence: AttackedRegression, metrics: Mapping[str, Metric]) -> Outcome:
+    memory = Memory(None)
+    for split in _SPLITS:
+        evidence.predictions(split)  # checked before anything is made of them
+    measured = measure_all(metrics, cast(Any, evidence), memory)
+    attacked = evidence.attacked_test
+    per_example = {
+        "index": torch.arange(len(attacked.candidates)),
+        "label": evidence.examples("test").labels.cpu(),
+        "prediction": evidence.predictions("test").cpu(),
+    }
+    return Outcome(
+        values=measured.values,
+        per_example={**{name: torch.as_tensor(v) for name, v in measured.per_example.items()}, **per_example},
+        witnesses=attacked.candidates.cpu(),
+        flags=(),
+        queries={"test_forward": attacked.forward, "test_gradient": attacked.gradient},
+        seconds=memory.seconds,
     )
-
-
-def _mean_square(errors: Tensor) -> float:
-    return float(errors.square().mean())
-
-
-def _errors(model: nn.Module, examples: Examples, threat: Threat) -> Tensor:
-    """|f(x') - y| at x - r, x, x + r: float64 (3, N)."""
-    inputs = examples.inputs.double()
-    with torch.no_grad(), in_mode(model, training=False), frozen(model):
-        predictions = torch.stack([model(inputs + shift * threat.epsilon) for shift in (-1, 0, 1)])
-    if predictions.shape != (3, len(examples)):
-        raise ContractError(f"expected one prediction per input, got shape {tuple(predictions.shape[1:])}")
-    if not predictions.isfinite().all():
-        raise ContractError("the model's predictions are not finite")
-    return (predictions.double() - examples.labels.double()).abs()

@@ -26,7 +26,7 @@ def tolerance(threat: Threat, dimension: int) -> float:
     """
     bounds = [abs(bound) for bound in (threat.lower, threat.upper) if math.isfinite(bound)]
     growth = {"linf": 1.0, "l2": math.sqrt(dimension), "l1": float(dimension)}[threat.norm]
-    return FLOAT32_STEP * max(1.0, *bounds) * growth + RELATIVE_TOLERANCE * threat.epsilon
+    return FLOAT32_STEP * max([1.0, *bounds]) * growth + RELATIVE_TOLERANCE * threat.epsilon
 
 
 def check_logits(logits: object, *, classes: int, rows: Tensor, what: str) -> Tensor:

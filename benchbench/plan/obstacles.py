@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from benchbench.cell import Cell
 from benchbench.contract import Capabilities, DatasetSplits
 from benchbench.registry import Registry
@@ -13,18 +15,23 @@ def find_obstacle(cell: Cell, splits: DatasetSplits, registry: Registry) -> str:
     components = (training.architecture, training.defense, evaluation.attack, *evaluation.metrics)
     for component in components:
         capabilities = registry.get(component.kind, component.name).offer.capabilities
-        reason = _task_obstacle(capabilities, splits) or _input_obstacle(capabilities, splits)
+        reason = _task_obstacle(capabilities, splits) or _input_obstacle(capabilities, splits) or _missing(capabilities)
         if reason:
             return f"{component.kind} {component.name!r} {reason}"
     return _augmentation_obstacle(cell, splits)
 
 
 def _task_obstacle(capabilities: Capabilities, splits: DatasetSplits) -> str:
-    if capabilities.task != splits.task:
+    if capabilities.task not in ("any", splits.task):
         return f"is for {capabilities.task}, the data is for {splits.task}"
     if splits.task == "classification" and len(splits.classes) < capabilities.minimum_classes:
         return f"needs at least {capabilities.minimum_classes} classes, the data has {len(splits.classes)}"
     return ""
+
+
+def _missing(capabilities: Capabilities) -> str:
+    absent = {module: how for module, how in capabilities.requires.items() if find_spec(module) is None}
+    return f"needs {' and '.join(absent)}; {'; '.join(dict.fromkeys(absent.values()))}" if absent else ""
 
 
 def _input_obstacle(capabilities: Capabilities, splits: DatasetSplits) -> str:

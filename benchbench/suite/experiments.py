@@ -63,7 +63,7 @@ def _check_recipes(experiment: Experiment, place: Place, mistakes: Mistakes) -> 
             for layer in experiment.recipe_layers:
                 given.update(layer.fields if layer.applies_to(architecture, defense) else {})
             for field in ("learning_rate", "epochs"):
-                if field not in given:
+                if field not in given and given.get("optimizer") != "none":
                     mistakes.add((*place, "recipe", field), "missing", "set it in the experiment or under [defaults]")
 
 
@@ -91,7 +91,7 @@ def _check_capabilities(experiment: Experiment, registry: Registry, place: Place
             if key != "architectures" and norm not in capabilities.norms:
                 norms = ", ".join(capabilities.norms)
                 mistakes.add((*place, key), f"{what} does not work for the norm {norm}", f"it works for {norms}")
-            if capabilities.task != dataset.task:
+            if capabilities.task not in ("any", dataset.task):
                 message = f"{what} is for {capabilities.task}, but {experiment.dataset.name!r} is for {dataset.task}"
                 mistakes.add((*place, key), message)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from benchbench.cell import Component
 from benchbench.errors import UnknownNameError
 from benchbench.threat import Threat
-from benchbench.training.recipe import Recipe
+from benchbench.training.recipe import NO_TRAINING, Recipe
 
 TrainedOn = Literal["train", "train+test"]
 
@@ -64,7 +64,7 @@ class Experiment:
     skip: str = ""
 
     def recipe_for(self, architecture: Component, defense: Component) -> Recipe:
-        """The recipe of one model.
+        """The recipe of one model; without an optimiser, nothing else in it says anything.
 
         Raises:
             OptionError: a value is out of range.
@@ -74,7 +74,7 @@ class Experiment:
         for layer in self.recipe_layers:
             if layer.applies_to(architecture, defense):
                 fields.update(layer.fields)
-        return Recipe(**fields)
+        return NO_TRAINING if fields.get("optimizer") == "none" else Recipe(**fields)
 
 
 @dataclass(frozen=True, kw_only=True)

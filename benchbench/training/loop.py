@@ -203,7 +203,13 @@ def as_model_input(inputs: Tensor) -> Tensor:
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimiser of a recipe over all parameters of a model."""
+    """The optimiser of a recipe over all parameters of a model.
+
+    Raises:
+        TrainingError: the recipe has none.
+    """
+    if recipe.optimizer == "none":
+        raise TrainingError("this method trains in steps, and the recipe's optimizer is 'none'")
     if recipe.optimizer == "adam":
         return torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(

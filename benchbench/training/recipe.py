@@ -7,7 +7,7 @@ from typing import Literal
 
 from benchbench.errors import OptionError
 
-Optimizer = Literal["sgd", "adam"]
+Optimizer = Literal["sgd", "adam", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Recipe:
     """The training schedule. The batch loss is the sum over the batch, so learning rates are per summed loss.
 
     Attributes:
-        optimizer: ``"sgd"`` or ``"adam"``.
+        optimizer: ``"sgd"``, ``"adam"``, or ``"none"`` for methods that fit without the training loop; see `NO_TRAINING`.
         learning_rate: initial step size, above 0.
         momentum: of SGD, in [0, 1).
         weight_decay: L2 penalty, at least 0.
@@ -74,12 +74,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         checks = {
-            "optimizer must be 'sgd' or 'adam'": self.optimizer in ("sgd", "adam"),
-            "learning_rate must be above 0": self.learning_rate > 0,
+            "optimizer must be 'sgd', 'adam' or 'none'": self.optimizer in ("sgd", "adam", "none"),
+            "learning_rate must be above 0": self.learning_rate > 0 or self.optimizer == "none",
             "momentum must be in [0, 1)": 0 <= self.momentum < 1,
             "weight_decay must be at least 0": self.weight_decay >= 0,
             "batch_size must be at least 1": self.batch_size >= 1,
-            "epochs must be at least 1": self.epochs >= 1,
+            "epochs must be at least 1": self.epochs >= 1 or self.optimizer == "none",
             "decay_epochs must increase": all(a < b for a, b in zip(self.decay_epochs, self.decay_epochs[1:])),
             "decay_factor must be in (0, 1]": 0 < self.decay_factor <= 1,
         }
@@ -90,3 +90,7 @@ class Recipe:
     def learning_rate_at(self, epoch: int) -> float:
         """The learning rate during an epoch, counted from 0 (multi-step decay)."""
         return self.learning_rate * self.decay_factor ** sum(epoch >= after for after in self.decay_epochs)
+
+
+NO_TRAINING = Recipe(optimizer="none", learning_rate=0.0, epochs=0)
+"""The recipe of methods that fit without the training loop: the distance classifier, regressions."""

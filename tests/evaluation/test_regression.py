@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.architectures.spline import CubicSpline
+from benchbench.builtin.attacks.exact import Exact
 from benchbench.builtin.datasets.staircase import Staircase
+from benchbench.builtin.metrics.squared_error import SquaredError, TargetLipschitzness
 from benchbench.contract import DatasetSplits, DataSource, Threat
 from benchbench.errors import ContractError, OptionError
-from benchbench.evaluation.regression import evaluate_regression
+from benchbench.evaluation import Outcome, evaluate_regression
 
 INFINITY = float("inf")
 THREAT = Threat(epsilon=1 / 3, lower=-INFINITY, upper=INFINITY)
+
+
+def evaluate(model: nn.Module, splits: DatasetSplits, *, threat: Threat = THREAT, attack: Any = None) -> Outcome:
+    metrics: Any = {"squared-error": SquaredError(), "target-lipschitz": TargetLipschitzness()}
+    return evaluate_regression(
+        model,
+        train=splits.train,
+        test=splits.test,
+        threat=threat,
+        attack=attack or Exact(),
+        attack_name="exact",
+        metrics=metrics,
+    )
 
 
 class Returns(nn.Module):
@@ -38,7 +54,8 @@ def splits() -> DatasetSplits:
 def test_measures_equal_brute_force(splits: DatasetSplits) -> None:
     model = CubicSpline().requires_grad_(False)
     model.theta.copy_(torch.randn(34, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
-    measured = evaluate_regression(model, splits, threat=THREAT)
+    outcome = evaluate(model, splits)
+    measured = outcome.values
     worst, ratios = [], []
     for position, target in zip(splits.test.inputs[:, 0].tolist(), splits.test.labels.tolist()):
         errors = [
@@ -47,35 +64,49 @@ def test_measures_equal_brute_force(splits: DatasetSplits) -> None:
         ]
         worst.append(max(errors) ** 2)
         ratios.append(max(errors[0], errors[2]) * 3)
-    assert measured.adv_test_mse == pytest.approx(sum(worst) / 30)
-    assert measured.test_lipschitz == pytest.approx(sum(ratios) / 30)
-    assert measured.gap == measured.test_mse - measured.train_mse
-    assert measured.adv_gap == measured.adv_test_mse - measured.adv_train_mse
+    assert measured["adv_test_mse"] == pytest.approx(sum(worst) / 30)
+    assert measured["test_lipschitz"] == pytest.approx(sum(ratios) / 30)
+    assert measured["gap"] == measured["test_mse"] - measured["train_mse"]
+    assert measured["adv_gap"] == measured["adv_test_mse"] - measured["adv_train_mse"]
+    assert outcome.per_example["adv_squared_error"].tolist() == pytest.approx(worst)
+    assert float((outcome.witnesses - splits.test.inputs.double()).abs().max()) == pytest.approx(1 / 3)
+
+
+class Strays:
+    """An attack that leaves the ball."""
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor, **_: Any) -> Tensor:
+        return images + 0.5
+
+
+def test_attack_that_leaves_the_ball_is_refused(splits: DatasetSplits) -> None:
+    with pytest.raises(ContractError, match="leaves the linf ball"):
+        evaluate(Returns(2.0, columns=False), splits, attack=Strays())
 
 
 def test_constant_model_has_equal_clean_and_adversarial_error(splits: DatasetSplits) -> None:
-    measured = evaluate_regression(Returns(2.0, columns=False), splits, threat=THREAT)
-    assert measured.test_mse == measured.adv_test_mse
-    assert measured.test_mse == pytest.approx(float((splits.test.labels.double() - 2).square().mean()))
+    measured = evaluate(Returns(2.0, columns=False), splits).values
+    assert measured["test_mse"] == measured["adv_test_mse"]
+    assert measured["test_mse"] == pytest.approx(float((splits.test.labels.double() - 2).square().mean()))
 
 
 def test_model_keeps_its_mode_and_its_gradients(splits: DatasetSplits) -> None:
     model = CubicSpline().train()
-    evaluate_regression(model, splits, threat=THREAT)
+    evaluate(model, splits)
     assert model.training
     assert model.theta.requires_grad
 
 
 def test_predictions_of_the_wrong_shape_are_refused(splits: DatasetSplits) -> None:
     with pytest.raises(ContractError, match="one prediction per input"):
-        evaluate_regression(Returns(2.0, columns=True), splits, threat=THREAT)
+        evaluate(Returns(2.0, columns=True), splits)
 
 
 def test_predictions_that_are_not_finite_are_refused(splits: DatasetSplits) -> None:
     with pytest.raises(ContractError, match="finite"):
-        evaluate_regression(Returns(float("nan"), columns=False), splits, threat=THREAT)
+        evaluate(Returns(float("nan"), columns=False), splits)
 
 
 def test_radius_zero_is_refused(splits: DatasetSplits) -> None:
     with pytest.raises(OptionError, match="epsilon"):
-        evaluate_regression(Returns(0.0, columns=False), splits, threat=Threat(epsilon=0.0))
+        evaluate(Returns(0.0, columns=False), splits, threat=Threat(epsilon=0.0))

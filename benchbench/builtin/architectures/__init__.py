@@ -50,7 +50,14 @@ OFFERS: tuple[Offer, ...] = (
         name="cubic-spline",
         summary="Ridge regression on cubic B-splines: the model of the staircase",
         factory="benchbench.builtin.architectures.spline:make_cubic_spline",
-        capabilities=Capabilities(task="regression", minimum_classes=0),
+        capabilities=Capabilities(
+            task="regression",
+            minimum_classes=0,
+            requires={
+                "cvxpy": "pip install 'benchbench[staircase]'",
+                "clarabel": "pip install 'benchbench[staircase]'",
+            },
+        ),
         citation="Yang, Rashtchian, Zhang, Salakhutdinov, Chaudhuri: Adversarial Robustness Through Local Lipschitzness, "
         "2020, after Raghunathan et al., 2019",
     ),

@@ -12,6 +12,17 @@ _MT_CITATION = (
     'S. Gowal, J. Uesato, C. Qin, P.-S. Huang, T. Mann, P. Kohli, "An Alternative Surrogate Loss for PGD-based '
     'Adversarial Testing", 2019, section 3'
 )
+_AUTOATTACK_CITATION = (
+    'F. Croce, M. Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free '
+    'Attacks", 2020'
+)
+_FAB_CITATION = (
+    'F. Croce, M. Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack", 2020'
+)
+_SQUARE_CITATION = (
+    'M. Andriushchenko, F. Croce, N. Flammarion, M. Hein, "Square Attack: a Query-Efficient Black-Box Adversarial '
+    'Attack via Random Search", 2020'
+)
 
 OFFERS: tuple[Offer, ...] = (
     Offer(
@@ -45,6 +56,34 @@ OFFERS: tuple[Offer, ...] = (
         citation=_MT_CITATION,
     ),
     Offer(
+        name="apgd",
+        summary="Auto-PGD: gradient ascent with momentum that halves its own step size.",
+        factory="benchbench.builtin.attacks.autoattack.apgd:Apgd",
+        capabilities=Capabilities(norms=("linf", "l2"), needs_gradients=True),
+        citation=f"{_AUTOATTACK_CITATION}, section 3",
+    ),
+    Offer(
+        name="fab",
+        summary="Targeted FAB: walks along the decision boundary to the closest adversarial example.",
+        factory="benchbench.builtin.attacks.autoattack.fab:Fab",
+        capabilities=Capabilities(norms=("linf", "l2"), needs_gradients=True),
+        citation=_FAB_CITATION,
+    ),
+    Offer(
+        name="square",
+        summary="Square Attack: random search with squares, without gradients.",
+        factory="benchbench.builtin.attacks.autoattack.square:Square",
+        capabilities=Capabilities(norms=("linf", "l2")),
+        citation=_SQUARE_CITATION,
+    ),
+    Offer(
+        name="autoattack",
+        summary="AutoAttack, standard: APGD-CE, targeted APGD-DLR, targeted FAB, Square; the pointwise worst case.",
+        factory="benchbench.builtin.attacks.autoattack.standard:AutoAttack",
+        capabilities=Capabilities(norms=("linf", "l2"), needs_gradients=True),
+        citation=_AUTOATTACK_CITATION,
+    ),
+    Offer(
         name="foolbox",
         summary="Any attack of Foolbox that has an L-inf, L2 or L1 distance, by its class name.",
         factory="benchbench.builtin.attacks.foolbox_family:foolbox_attack",
@@ -54,5 +93,13 @@ OFFERS: tuple[Offer, ...] = (
             'robustness of machine learning models in PyTorch, TensorFlow, and JAX", 2020'
         ),
         members="benchbench.builtin.attacks.foolbox_family:members",
+    ),
+    Offer(
+        name="exact",
+        summary="Regression: the worst of x - epsilon, x and x + epsilon.",
+        factory="benchbench.builtin.attacks.exact:Exact",
+        capabilities=Capabilities(task="regression", minimum_classes=0, norms=("linf",)),
+        citation="Yang, Rashtchian, Zhang, Salakhutdinov, Chaudhuri: Adversarial Robustness Through Local Lipschitzness, "
+        "2020, appendix C",
     ),
 )

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from benchbench.builtin.ascent import ascend, uniform_start
 from benchbench.builtin.defenses.options import inner_checks, require
-from benchbench.contract import BatchLoss, KeyedGenerator, Threat, frozen
+from benchbench.builtin.defenses.regression import fit, solve_at, solve_rst
+from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat, frozen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,10 @@ class AdversarialTraining:
         )
         return BatchLoss(loss=F.cross_entropy(model(candidates), labels, reduction="sum"))
 
+    def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
+        """The least sum of largest squared errors over {x - epsilon, x, x + epsilon}, solved exactly."""
+        return fit(model, examples, threat=threat, solve=solve_at)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RobustSelfTraining:
@@ -86,6 +91,10 @@ class RobustSelfTraining:
         clean = F.cross_entropy(logits, labels, reduction="sum")
         adversarial = F.cross_entropy(model(candidates), labels, reduction="sum")
         return BatchLoss(loss=clean + self.lam * adversarial, logits=logits.detach())
+
+    def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
+        """Clean squared errors plus lam times the largest over {x - epsilon, x, x + epsilon}, solved exactly."""
+        return fit(model, examples, threat=threat, solve=lambda problem: solve_rst(problem, self.lam))
 
 
 def adversarial_images(

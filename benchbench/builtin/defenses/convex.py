@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchbench.errors import TrainingError, UsageError
+from benchbench.contract import TrainingError, UsageError
 
 Array = NDArray[np.float64]
 

@@ -10,7 +10,9 @@ from torch.nn import functional as F
 
 from benchbench.builtin.ascent import steepest
 from benchbench.builtin.defenses.options import Variant, require, variant_check
-from benchbench.contract import BatchLoss, KeyedGenerator, Threat
+from benchbench.builtin.defenses.regression import fit
+from benchbench.builtin.defenses.regression_gr import solve_gr
+from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +66,12 @@ class GradientRegularisation:
         else:
             loss = clean.sum() + self.beta * penalty
         return BatchLoss(loss=loss, logits=logits.detach())
+
+    def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
+        """See `regression_gr`; the derivative is exact there, so h plays no part. The paper's beta is 1e-4."""
+        return fit(
+            model,
+            examples,
+            threat=threat,
+            solve=lambda problem: solve_gr(problem, beta=self.beta, variant=self.variant),
+        )

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchbench.builtin.ascent import ascend
 from benchbench.builtin.defenses.options import Variant, inner_checks, require, variant_check
-from benchbench.contract import BatchLoss, KeyedGenerator, Threat, frozen
+from benchbench.builtin.defenses.regression import RegressionProblem, fit
+from benchbench.builtin.defenses.regression_llr import solve_llr
+from benchbench.contract import BatchLoss, Examples, KeyedGenerator, OptionError, Threat, frozen
 
+STARTS, FEW_STARTS = 4, 2  # of a regression's search
+MANY_EXAMPLES = 1000  # above which a descent of that search takes ten seconds
 START_DEVIATION = 0.001  # of the normal noise at the start: the deviation from linear is 0 at the image itself
 
 
@@ -65,6 +71,21 @@ class LocalLinearity:
         if self.variant == "released":
             return self._released_loss(model, images, labels, start, threat)
         return self._equation_loss(model, images, labels, start, threat)
+
+    def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
+        """See `regression_llr`, where d is one of two points and needs no search. The paper's lam is 0.01, its mu 0.
+
+        Raises:
+            OptionError: for a mu other than 0: the last term is not part of the paper's regression.
+        """
+        if self.mu != 0:
+            raise OptionError(f"llr: mu must be 0 for a regression, got {self.mu}", hint="set mu = 0.0 in the suite")
+
+        def solve(problem: RegressionProblem) -> NDArray[np.float64]:
+            starts = FEW_STARTS if len(problem.targets) > MANY_EXAMPLES else STARTS
+            return solve_llr(problem, lam=self.lam, variant=self.variant, starts=starts)
+
+        return fit(model, examples, threat=threat, solve=solve)
 
     def _equation_loss(
         self, model: nn.Module, images: Tensor, labels: Tensor, start: Tensor, threat: Threat

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.contract import BatchLoss, KeyedGenerator, Threat
+from benchbench.builtin.defenses.regression import fit, solve_natural
+from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,3 +29,7 @@ class Natural:
         """
         logits = model(images)
         return BatchLoss(loss=F.cross_entropy(logits, labels, reduction="sum"), logits=logits.detach())
+
+    def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
+        """Least squares with the model's ridge, in closed form."""
+        return fit(model, examples, threat=threat, solve=solve_natural)

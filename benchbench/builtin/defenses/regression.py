@@ -7,15 +7,17 @@ and examples at the same position share everything but their target.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from benchbench.builtin.defenses.convex import Array, Unknown, import_cvxpy, make_unknown, solve_to_optimality
-from benchbench.contract import Examples, OptionError
+from benchbench.contract import Examples, OptionError, Threat
 
 if TYPE_CHECKING:
     from benchbench.builtin.architectures.spline import CubicSpline
@@ -84,6 +86,24 @@ def pose(model: CubicSpline, examples: Examples, *, radius: float) -> Regression
             strength=model.ridge,
             radius=radius,
         )
+
+
+def fit(
+    model: nn.Module, examples: Examples, *, threat: Threat, solve: Callable[[RegressionProblem], Array]
+) -> nn.Module:
+    """Set a model's parameters `theta` to the solution of its training problem; the model is returned.
+
+    Raises:
+        OptionError: for a radius that is not above 0, or a model that is no spline.
+        TrainingError: the solver failed.
+    """
+    if not hasattr(model, "theta"):
+        raise OptionError(f"{type(model).__name__} is not linear in its parameters", hint="use cubic-spline")
+    spline = cast("CubicSpline", model)
+    theta = solve(pose(spline, examples, radius=threat.epsilon))
+    with torch.no_grad():
+        spline.theta.copy_(torch.from_numpy(theta))
+    return model
 
 
 def group(problem: RegressionProblem) -> Groups:

@@ -28,7 +28,7 @@ from benchbench.builtin.defenses.regression import (
     natural_objective,
 )
 from benchbench.builtin.defenses.whitening import search, whiten
-from benchbench.errors import TrainingError
+from benchbench.contract import TrainingError
 
 Variant = Literal["equation", "released"]
 

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from benchbench.builtin.ascent import ascend
 from benchbench.builtin.defenses.options import inner_checks, require
-from benchbench.contract import BatchLoss, KeyedGenerator, Threat, frozen, in_mode
+from benchbench.builtin.defenses.regression import fit, solve_trades
+from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat, frozen, in_mode
 
 START_DEVIATION = 0.001  # of the normal noise at the start: the divergence has gradient 0 at the image itself
 
@@ -58,6 +59,10 @@ class Trades:
         )
         clean = F.cross_entropy(logits, labels, reduction="sum")
         return BatchLoss(loss=clean + self.beta * divergence, logits=logits.detach())
+
+    def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
+        """Clean squared errors plus beta times the largest (f(x') - f(x))^2 over x' = x - epsilon, x + epsilon."""
+        return fit(model, examples, threat=threat, solve=lambda problem: solve_trades(problem, self.beta))
 
     def _diverging_images(
         self, model: nn.Module, images: Tensor, *, threat: Threat, generator: KeyedGenerator

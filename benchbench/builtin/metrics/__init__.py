@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchbench.contract import Capabilities, Offer
 
 _CITATION = 'Y.-Y. Yang and others, "A Closer Look at Accuracy vs. Robustness", 2020'
+_ARXIV_CITATION = 'Y.-Y. Yang and others, "Adversarial Robustness Through Local Lipschitzness", 2020, Table 1'
 
 OFFERS: tuple[Offer, ...] = (
     Offer(
@@ -31,5 +32,19 @@ OFFERS: tuple[Offer, ...] = (
         factory="benchbench.builtin.metrics.lipschitz:LocalLipschitzness",
         capabilities=Capabilities(norms=("linf",), needs_gradients=True),
         citation=f"{_CITATION}, equation 3",
+    ),
+    Offer(
+        name="squared-error",
+        summary="Regression: mean squared errors, clean and under the attack, and their gaps.",
+        factory="benchbench.builtin.metrics.squared_error:SquaredError",
+        capabilities=Capabilities(task="regression", minimum_classes=0),
+        citation=_ARXIV_CITATION,
+    ),
+    Offer(
+        name="target-lipschitz",
+        summary="Regression: how far predictions at x - epsilon and x + epsilon stray from the target, over epsilon.",
+        factory="benchbench.builtin.metrics.squared_error:TargetLipschitzness",
+        capabilities=Capabilities(task="regression", minimum_classes=0, norms=("linf",)),
+        citation=_ARXIV_CITATION,
     ),
 )

@@ -1,0 +1,59 @@
+"""Measures of a regression: squared errors, clean and under the attack, and how far predictions stray from the target."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from benchbench.contract import Measurement, RegressionEvidence
+
+Split = Literal["train", "test"]
+
+
+class SquaredError:
+    """Mean squared errors on both splits, without and with the attack, and their gaps (test minus train)."""
+
+    def measure(self, evidence: RegressionEvidence) -> Measurement:
+        """Values ``train_mse``, ``test_mse``, ``adv_train_mse``, ``adv_test_mse``, ``gap`` and ``adv_gap``.
+
+        Per example: ``squared_error`` and ``adv_squared_error``.
+        """
+        clean = {split: _squared_errors(evidence, split, evidence.examples(split).inputs) for split in _SPLITS}
+        attacked = {split: _squared_errors(evidence, split, evidence.candidates(split)) for split in _SPLITS}
+        values = {
+            "train_mse": float(clean["train"].mean()),
+            "test_mse": float(clean["test"].mean()),
+            "adv_train_mse": float(attacked["train"].mean()),
+            "adv_test_mse": float(attacked["test"].mean()),
+        }
+        gaps = {
+            "gap": values["test_mse"] - values["train_mse"],
+            "adv_gap": values["adv_test_mse"] - values["adv_train_mse"],
+        }
+        per_example = {"squared_error": clean["test"].cpu(), "adv_squared_error": attacked["test"].cpu()}
+        return Measurement(values=values | gaps, per_example=per_example)
+
+
+class TargetLipschitzness:
+    """Mean over test examples of max |f(x +- epsilon) - y| / epsilon.
+
+    The distance is to the target, not to f(x): that is what Tables 1 and 8 of the paper's arXiv version show.
+    """
+
+    def measure(self, evidence: RegressionEvidence) -> Measurement:
+        """Value ``test_lipschitz``; per example ``lipschitz``."""
+        inputs, radius = evidence.examples("test").inputs, evidence.threat.epsilon
+        sides = [_squared_errors(evidence, "test", inputs + shift * radius) for shift in (-1.0, 1.0)]
+        ratios = torch.maximum(*sides).sqrt() / radius
+        return Measurement(values={"test_lipschitz": float(ratios.mean())}, per_example={"lipschitz": ratios.cpu()})
+
+
+_SPLITS: tuple[Split, ...] = ("train", "test")
+
+
+def _squared_errors(evidence: RegressionEvidence, split: Split, inputs: Tensor) -> Tensor:
+    with torch.no_grad():
+        predictions: Tensor = evidence.model(inputs)
+    return (predictions - evidence.examples(split).labels).square()

@@ -1,0 +1,45 @@
+"""Models that are fitted rather than trained step by step: the distance classifier, regressions."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchbench.cell import Cell
+from benchbench.contract import (
+    DatasetSplits,
+    Examples,
+    FittingDefense,
+    KeyedGenerator,
+    RegressionDefense,
+    TrainingError,
+    derive_seed,
+)
+from benchbench.training import TrainedModel
+
+
+def is_fitted(defense: object, splits: DatasetSplits) -> bool:
+    """Whether a defense needs no training loop on this data."""
+    return splits.task == "regression" or isinstance(defense, FittingDefense)
+
+
+def fit_model(defense: object, model: nn.Module, examples: Examples, cell: Cell, splits: DatasetSplits) -> TrainedModel:
+    """Fit the model of a cell.
+
+    Raises:
+        TrainingError: the data is a regression, and the defense does not know how to fit one.
+    """
+    started = time.monotonic()
+    threat = cell.training.threat
+    if splits.task == "regression":
+        if not isinstance(defense, RegressionDefense):
+            raise TrainingError(f"defense {cell.training.defense.name!r} has no method fit_regression")
+        fitted = defense.fit_regression(model, examples, threat=threat)
+    else:
+        fitting: Any = defense
+        generator = KeyedGenerator(derive_seed(cell.training.seed, "fit"), torch.arange(len(examples)))
+        fitted = fitting.fit(model, examples, classes=len(splits.classes), threat=threat, generator=generator)
+    return TrainedModel(model=fitted.eval(), history=(), seconds=time.monotonic() - started)
