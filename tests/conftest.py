@@ -10,6 +10,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # one core a worker
+    os.environ["OMP_NUM_THREADS"] = "1"  # and in the processes that tests start
+
 settings.register_profile("shared-machine", deadline=None, derandomize=True)
 settings.load_profile("shared-machine")
 
