@@ -13,7 +13,7 @@ from benchbench.errors import UsageError, suggest
 from benchbench.events import CellFailed, Listener, Note, RunFinished, RunStarted, ignore
 from benchbench.plan import Plan, make_plan
 from benchbench.registry import Registry, load_registry
-from benchbench.settings import Folders, find_device, find_folders
+from benchbench.settings import Folders, check_writable, find_device, find_folders
 from benchbench.suite import Suite, read_suite
 
 if TYPE_CHECKING:
@@ -241,6 +241,7 @@ def _execute(prepared: _Prepared, folders: Folders, *, fresh: bool, listener: Li
     rows = _rebuild(path, prepared)
     tally = Tally()
     if plan.ready:
+        check_writable(folders.runs)
         bench = Workbench(
             registry=prepared.registry,
             store=prepared.store,

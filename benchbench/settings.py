@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchbench.atomic import storage_errors
 from benchbench.contract import DataSource
 from benchbench.errors import UsageError, suggest
 
@@ -64,6 +66,19 @@ def find_folders(
         runs=(runs or home / "runs").expanduser(),
         leaderboards=(leaderboards or Path("leaderboards")).expanduser(),
     )
+
+
+def check_writable(folder: Path) -> None:
+    """Check, before hours of work, that files can be written to a folder; it is made where it is missing.
+
+    Raises:
+        StorageError: they cannot.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0")
+            file.flush()
 
 
 def find_device(name: str | None = None) -> torch.device:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import click
 
@@ -49,12 +51,17 @@ def _places(folders: dict[str, object]) -> list[tuple[str, bool, str]]:
         found = find_folders(**folders)  # type: ignore[arg-type]
     except BenchbenchError as error:
         return [("folders", False, str(error))]
-    free = shutil.disk_usage(next(path for path in (found.runs, *found.runs.absolute().parents) if path.exists())).free
-    return [
-        ("data root", True, f"{found.data}{'' if found.data.is_dir() else ' (not there yet)'}"),
-        ("runs", True, f"{found.runs}, {free / 2**30:.1f} GiB free"),
-        ("leaderboards", True, str(found.leaderboards.absolute())),
-    ]
+    writable = {"runs": found.runs, "leaderboards": found.leaderboards.absolute()}
+    missing = "" if found.data.is_dir() else " (not there yet)"
+    return [("data root", True, f"{found.data}{missing}"), *(_place(name, path) for name, path in writable.items())]
+
+
+def _place(name: str, folder: Path) -> tuple[str, bool, str]:
+    """Whether a folder can be written to, or made."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return name, False, f"{folder}: {there} is {'not writable' if there.is_dir() else 'a file, not a folder'}"
+    return name, True, f"{folder}, {shutil.disk_usage(there).free / 2**30:.1f} GiB free"
 
 
 def _plugins() -> tuple[str, bool, str]:

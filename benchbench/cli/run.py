@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from benchbench.cli import INTERRUPTED
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import device_option, folder_options, json_option, selection_options, suite_option
 from benchbench.cli.printing import note, print_json
@@ -60,7 +61,7 @@ def command(
             )
     except KeyboardInterrupt:
         note("interrupted: finished cells and checkpoints are kept; the same command goes on from here")
-        raise
+        return INTERRUPTED
     if as_json:
         print_json({**summarise(result), "rows": [dataclasses.asdict(row) for row in result.rows]})
     else:

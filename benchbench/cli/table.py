@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchbench.cli.printing import print_json, print_rich
-from benchbench.errors import StorageError
+from benchbench.errors import StorageError, UsageError, suggest
 from benchbench.settings import find_folders
 
 if TYPE_CHECKING:
@@ -58,12 +58,26 @@ def command(
     rows = read_rows(path) if path.exists() else list(published_rows(suite))
     if not rows:
         raise StorageError(f"there is no leaderboard {path}", hint=f"benchbench run --suite {suite} writes one")
+    if profile is not None:
+        _check_profile(profile, rows)
     chosen = [row for row in rows if profile is None or row.profile == profile or row.source == "published"]
     shown = published or bool(number)
     tables = paper_tables(chosen, published=shown, paper=paper, number=number, intervals=intervals)
     if not tables:
         tables = paper_tables(chosen, published=True, paper=paper, number=number, intervals=intervals)
+    if not tables:
+        tables_there = {row.published_table for row in rows if row.published_source == paper}
+        hint = (
+            suggest(number, tables_there) if tables_there else "this suite has no published numbers: leave --table out"
+        )
+        raise UsageError(f"{path} has nothing of table {number!r} of {paper}", hint=hint)
     print_tables(tables, output)
+
+
+def _check_profile(profile: str, rows: Sequence[Row]) -> None:
+    known = {row.profile for row in rows}
+    if profile not in known:
+        raise UsageError(f"no row has the profile {profile!r}", hint=suggest(profile, known))
 
 
 def print_rows(rows: Sequence[Row]) -> None:
