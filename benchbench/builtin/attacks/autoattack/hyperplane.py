@@ -11,6 +11,8 @@ _NEWTON_STEPS = (
     12  # piecewise linear and concave: Newton's method from 0 climbs monotonically and ends exactly, mostly in 3-8
 )
 
+_CLOSE = 1e-6  # relative: a level this close stays as it is, whatever the rest of the batch needs
+
 
 def nearest_on_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, *, threat: Threat) -> Tensor:
     """The smallest step from each point, in the threat's norm, onto {z: normal . z = normal . point + gap} within the box.
@@ -38,8 +40,10 @@ def nearest_on_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, *, thre
     level = torch.zeros_like(goals)
     for _ in range(_NEWTON_STEPS):
         moved = level * rates
-        gain = (slopes * torch.minimum(moved, room)).sum(dim=1, keepdim=True)
+        missing = goals - (slopes * torch.minimum(moved, room)).sum(dim=1, keepdim=True)
         growth = (slopes * rates * (moved < room)).sum(dim=1, keepdim=True)
-        rise = (goals - gain).clamp(min=0.0) / growth
-        level = torch.where(growth > 0, level + rise, level)
+        short = (missing > _CLOSE * goals) & (growth > 0)
+        if level.device.type == "cpu" and not bool(short.any()):  # elsewhere the question would stall the device
+            break
+        level = torch.where(short, level + missing / growth, level)
     return signs * torch.minimum(level * rates, room)

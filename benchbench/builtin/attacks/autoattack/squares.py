@@ -136,7 +136,8 @@ def _bump(side: int, like: Tensor) -> Tensor:
     """Two halves of opposite sign, each a sum of growing rectangles around its middle; (side, side), of norm 1 (eq. 2)."""
     half = side // 2
     bump = torch.cat([_hill(half, side), -_hill(side - half, side)])
-    return (bump / bump.norm()).to(like)
+    normalised: Tensor = bump / bump.norm()
+    return normalised.to(like)
 
 
 def _hill(height: int, width: int) -> Tensor:
