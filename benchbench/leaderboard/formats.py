@@ -77,7 +77,7 @@ def _html(table: Table) -> str:
 
 
 def _grid(table: Table, group: Group, style: str, escape: Callable[[str], str], bold: str) -> str:
-    cells = [[bold.format(escape(e.text)) if e.best else escape(e.text) for e in line.entries] for line in group.lines]
+    cells = [[_broken(e, escape, bold) for e in line.entries] for line in group.lines]
     return tabulate(
         cells,
         headers=[escape(column.heading) for column in table.columns],
@@ -85,6 +85,12 @@ def _grid(table: Table, group: Group, style: str, escape: Callable[[str], str], 
         colalign=[column.align for column in table.columns] if cells else None,
         disable_numparse=True,
     )
+
+
+def _broken(entry: Entry, escape: Callable[[str], str], bold: str) -> str:
+    """Text with its line breaks; Markdown tables and HTML know the same tag."""
+    text = "<br>".join(escape(line) for line in entry.text.split("\n"))
+    return bold.format(text) if entry.best else text
 
 
 def _latex(table: Table) -> str:
@@ -114,14 +120,22 @@ def _latex(table: Table) -> str:
 
 
 def _latex_line(entries: Sequence[Entry]) -> str:
-    texts = [rf"\textbf{{{escape_latex(e.text)}}}" if e.best else escape_latex(e.text) for e in entries]
+    texts = [rf"\textbf{{{_latex_text(e.text)}}}" if e.best else _latex_text(e.text) for e in entries]
     return " & ".join(texts) + r" \\"
+
+
+def _latex_text(text: str) -> str:
+    lines = [escape_latex(line) for line in text.split("\n")]
+    stacked = r" \\ ".join(lines)
+    return stacked if len(lines) == 1 else rf"\shortstack[r]{{{stacked}}}"
 
 
 def _csv(table: Table) -> str:
     setting = [name for name, _ in table.groups[0].attributes] if table.groups else []
     bounded = [column for column in table.columns if _has_bounds(table, column)]
+    judged = [column for column in table.columns if _has_verdicts(table, column)]
     bounds = [f"{column.key}_{end}" for column in bounded for end in ("low", "high")]
+    bounds += [f"{column.key}_verdict" for column in judged]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(
@@ -129,16 +143,19 @@ def _csv(table: Table) -> str:
     )
     for group in table.groups:
         for line in group.lines:
-            writer.writerow([_csv_field(value) for value in _csv_values(table, group, line, bounded)])
+            writer.writerow([_csv_field(value) for value in _csv_values(table, group, line, bounded, judged)])
     return buffer.getvalue()
 
 
-def _csv_values(table: Table, group: Group, line: Line, bounded: Sequence[Column]) -> list[Any]:
+def _csv_values(
+    table: Table, group: Group, line: Line, bounded: Sequence[Column], judged: Sequence[Column]
+) -> list[Any]:
     by_key = {column.key: entry for column, entry in zip(table.columns, line.entries)}
     bounds = [end for column in bounded for end in (by_key[column.key].low, by_key[column.key].high)]
     values = [entry.value for entry in line.entries]
     state = (line.source, line.status, ";".join(line.flags), line.cell_id)
-    return [*(value for _, value in group.attributes), *values, *bounds, *state]
+    verdicts = [by_key[column.key].verdict for column in judged]
+    return [*(value for _, value in group.attributes), *values, *bounds, *verdicts, *state]
 
 
 def _csv_field(value: Any) -> Any:
@@ -150,6 +167,11 @@ def _csv_field(value: Any) -> Any:
 def _has_bounds(table: Table, column: Column) -> bool:
     place = table.columns.index(column)
     return any(line.entries[place].low is not None for line in table.lines)
+
+
+def _has_verdicts(table: Table, column: Column) -> bool:
+    place = table.columns.index(column)
+    return any(line.entries[place].verdict for line in table.lines)
 
 
 def _json(table: Table) -> str:
@@ -179,6 +201,7 @@ def _line_document(line: Line, columns: Sequence[str]) -> dict[str, Any]:
     return {
         **{key: entry.value for key, entry in zip(columns, line.entries)},
         "intervals": intervals,
+        "verdicts": {key: entry.verdict for key, entry in zip(columns, line.entries) if entry.verdict},
         "best": [key for key, entry in zip(columns, line.entries) if entry.best],
         "source": line.source,
         "status": line.status,

@@ -37,10 +37,11 @@ class Entry:
 
     Attributes:
         value: unrounded, in the units of the leaderboard; None where there is none.
-        text: as shown.
+        text: as shown; of several lines where newlines stand.
         best: to be shown bold: the best of its group, ties together.
         low: lower end of the value's 95% interval.
         high: upper end of it.
+        verdict: of a comparison with a published value: ``"agrees"``, ``"differs"``, ...; empty where none is made.
     """
 
     value: str | float | None
@@ -48,6 +49,7 @@ class Entry:
     best: bool = False
     low: float | None = None
     high: float | None = None
+    verdict: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class Line:
 
     Attributes:
         source: ``"measured"`` or ``"published"``.
-        status: ``"ok"`` or ``"failed"``.
+        status: ``"ok"``, ``"failed"`` or ``"not run"``.
         flags: diagnostics that cast doubt on it.
     """
 

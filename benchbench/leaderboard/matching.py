@@ -23,6 +23,12 @@ def setting(row: Row) -> tuple[tuple[str, str | float], ...]:
     return tuple((name, getattr(row, name)) for name in ("profile", *(name for name in _SETTING if name != "profile")))
 
 
+def published_setting(row: Row) -> tuple[tuple[str, str | float], ...]:
+    """What tells the settings of a published table apart, as (column, value); sizes matter for regression only."""
+    names = (*_MATCHED, "architecture_options", *(["n_train"] if is_regression(row) else []))
+    return tuple((name, getattr(row, name)) for name in names)
+
+
 def same_setting(row: Row) -> tuple[object, ...]:
     """Equal for rows that may be compared; sorts by data set, architecture, ... and profile last."""
     return tuple(getattr(row, name) for name in _SETTING)

@@ -76,6 +76,21 @@ def setting_label(row: Row, *, every_option: bool) -> str:
     return printable(", ".join(part for part in parts if part))
 
 
+def published_label(row: Row) -> str:
+    """One line on the setting of published numbers, in which sizes and budgets go without saying."""
+    shape = {name: value for name, value in parse_options(row.architecture_options).items() if name != "dropout"}
+    parts = [
+        row.dataset,
+        component_label(row.architecture, shape),
+        f"augmentation {row.augmentation}" if row.augmentation != "none" else "",
+        f"dropout {number(row.dropout)}" if row.dropout else "",
+        row.attack,
+        f"{row.norm} epsilon {number(row.epsilon)}",
+        "TEST SET INCLUDED in training" if row.trained_on != "train" else "",
+    ]
+    return printable(", ".join(part for part in parts if part))
+
+
 def paper_label(source: str) -> str:
     """``NeurIPS 2020`` for ``neurips2020``."""
     return _PAPERS.get(source, printable(source))

@@ -129,17 +129,19 @@ def _classification_row(record: Mapping[str, str]) -> Row:
 
 
 def _proof_of_concept_row(record: Mapping[str, str]) -> Row:
-    model = _classification_model(record, dropout=0.0)
+    model, setting = _classification_model(record, dropout=0.0), _SETTINGS[record["dataset"]]
     recipe = {name: record[name] for name in ("optimizer", "batch_size", "epochs", "learning_rate")}
     return _row(
         record,
         model={
             **model,
             "trained_on": "train+test",
+            "n_train": setting.n_train + setting.n_test,
+            "n_train_evaluated": setting.n_train,
             "epochs": int(record["epochs"]),
             "epsilon": float(record["epsilon"]),
         },
-        evaluation={"attack": "pgd-10", "n_test": _SETTINGS[record["dataset"]].n_test},
+        evaluation={"attack": "pgd-10", "n_test": setting.n_test},
         measures={
             "test_accuracy": _fraction(record["test_acc"]),
             "adv_test_accuracy": _fraction(record["adv_test_acc"]),

@@ -20,9 +20,9 @@ from benchbench.records import Row
 
 Task = Literal["classification", "regression"]
 
-_METHOD = Column(key="defense", label="training method")
-_SOURCE = Column(key="reference", label="source")
-_FLAGGED, _FAILED = "†", "‡"
+METHOD = Column(key="defense", label="training method")
+SOURCE = Column(key="reference", label="source")
+FLAGGED, FAILED = "†", "‡"
 
 
 def _percent(key: str, label: str, best: Literal["highest", "lowest"]) -> Column:
@@ -33,7 +33,7 @@ def _plain(key: str, label: str) -> Column:
     return Column(key=key, label=label, align="right", best="lowest")
 
 
-_MEASURES: dict[Task, tuple[Column, ...]] = {
+MEASURES: dict[Task, tuple[Column, ...]] = {
     "classification": (
         _percent("train_accuracy", "train accuracy", "highest"),
         _percent("test_accuracy", "test accuracy", "highest"),
@@ -51,7 +51,7 @@ _MEASURES: dict[Task, tuple[Column, ...]] = {
         _plain("adv_gap", "adv. gap"),
     ),
 }
-_DIGITS: dict[Task, int] = {"classification": 2, "regression": 4}
+DIGITS: dict[Task, int] = {"classification": 2, "regression": 4}
 
 
 def paper_tables(
@@ -69,7 +69,7 @@ def paper_tables(
     tables = [
         paper_table(rows, task=task, published=published, paper=paper, number=number, intervals=intervals)
         for rows in [list(rows)]
-        for task in _MEASURES
+        for task in MEASURES
     ]
     return tuple(table for table in tables if table.groups)
 
@@ -107,8 +107,8 @@ def paper_table(
     settings = _groups(measured)
     if published:
         settings = shown_published(settings, reference, every=bool(number) or not measured)
-    columns = (_METHOD, *([_SOURCE] if published else []), *_MEASURES[task])
-    groups = _labelled(settings, lambda members: _lines(members, columns, _DIGITS[task], intervals))
+    columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task])
+    groups = _labelled(settings, lambda members: _lines(members, columns, DIGITS[task], intervals))
     shown = [row for members in settings for row in members]
     title = _title(shown, paper, number)
     return Table(title=title, columns=columns, groups=groups, notes=_notes(shown, groups, task, intervals))
@@ -156,7 +156,7 @@ def _lines(rows: list[Row], columns: tuple[Column, ...], digits: int, intervals:
 def _best(rows: list[Row], column: Column, digits: int) -> float | None:
     """The best measured value of a group as shown; flagged and failed rows do not compete."""
     values = [
-        float(_shown(getattr(row, column.key), column, digits))
+        float(shown(getattr(row, column.key), column, digits))
         for row in rows
         if row.source == "measured" and row.status == "ok" and not row.flags and getattr(row, column.key) is not None
     ]
@@ -167,7 +167,7 @@ def _best(rows: list[Row], column: Column, digits: int) -> float | None:
 
 def _entry(row: Row, column: Column, label: str, best: dict[str, float | None], digits: int, intervals: bool) -> Entry:
     if column.key == "defense":
-        mark = _FAILED if row.status == "failed" else _FLAGGED if row.flags else ""
+        mark = FAILED if row.status == "failed" else FLAGGED if row.flags else ""
         return Entry(value=label, text=f"{label} {mark}".strip())
     if column.key == "reference":
         paper = f"{paper_label(row.published_source)}, table {row.published_table}"
@@ -177,15 +177,16 @@ def _entry(row: Row, column: Column, label: str, best: dict[str, float | None], 
     if value is None:
         return Entry(value=None, text="failed" if row.status == "failed" else "-")
     low, high = getattr(row, f"{column.key}_low", None), getattr(row, f"{column.key}_high", None)
-    text = _shown(value, column, digits)
+    text = shown(value, column, digits)
     competes = row.source == "measured" and row.status == "ok" and not row.flags
     is_best = competes and best[column.key] == float(text)
     if intervals and low is not None and high is not None:
-        text += f" [{_shown(low, column, digits)}, {_shown(high, column, digits)}]"
+        text += f" [{shown(low, column, digits)}, {shown(high, column, digits)}]"
     return Entry(value=value, text=text, best=is_best, low=low, high=high)
 
 
-def _shown(value: float, column: Column, digits: int) -> str:
+def shown(value: float, column: Column, digits: int) -> str:
+    """A value in the unit of its column, rounded; zero has no sign."""
     text = f"{100 * value if column.unit == '%' else value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
@@ -212,4 +213,4 @@ def _notes(rows: list[Row], groups: tuple[Group, ...], task: Task, intervals: bo
         notes.append("MSE: mean squared error; gap: test minus train.")
     flagged = [f"{defense_label(row)}: {printable(', '.join(row.flags))}" for row in rows if row.flags]
     failed = [f"{defense_label(row)}: {printable(row.error[:200])}" for row in rows if row.status == "failed"]
-    return (*notes, *(f"{_FLAGGED} {text}" for text in flagged), *(f"{_FAILED} failed: {text}" for text in failed))
+    return (*notes, *(f"{FLAGGED} {text}" for text in flagged), *(f"{FAILED} failed: {text}" for text in failed))

@@ -1,0 +1,106 @@
+"""A measured row against a published one: intervals, and whether the published value lies in them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from benchbench.leaderboard.matching import is_regression
+from benchbench.leaderboard.names import contains
+from benchbench.records import Row
+
+Verdict = Literal["agrees exactly", "agrees", "differs", "not run", "not comparable", "failed", ""]
+
+_DIFFERENCES = {  # of two independent shares: the gap's interval follows from theirs
+    "gap": ("train_accuracy", "test_accuracy"),
+    "adv_gap": ("adv_train_accuracy", "adv_test_accuracy"),
+}
+_ROUNDING = 1e-9  # of the last printed digit, for numbers that end in 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """A 95% interval; both None where there is none."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+def bounds(row: Row, key: str) -> Bounds:
+    """The 95% interval of a measure.
+
+    Accuracies: Wilson's. Gaps of accuracies: Newcombe's (1998, method 10), from the two Wilson intervals. Lipschitzness and
+    mean squared errors: bootstrap over the test examples; a regression's other measures have none.
+
+    Args:
+        row: a measured row.
+        key: column of the measure.
+    """
+    if key in _DIFFERENCES and not is_regression(row):
+        return _difference(row, *_DIFFERENCES[key])
+    low, high = (getattr(row, f"{key}_{end}", row.extra.get(f"{key}_{end}")) for end in ("low", "high"))
+    return Bounds(low=low, high=high)
+
+
+def _difference(row: Row, minuend: str, subtrahend: str) -> Bounds:
+    names = [f"{share}{end}" for share in (minuend, subtrahend) for end in ("", "_low", "_high")]
+    values = [getattr(row, name) for name in names]
+    if any(value is None for value in values):
+        return Bounds()
+    first, first_low, first_high, second, second_low, second_high = values
+    below = math.hypot(first - first_low, second_high - second)
+    above = math.hypot(first_high - first, second - second_low)
+    return Bounds(low=first - second - below, high=first - second + above)
+
+
+def is_of_method(published: Row, row: Row) -> bool:
+    """Whether a row is of a published number's training method; options that the paper does not state match any value."""
+    return published.defense == row.defense and contains(row.defense_options, published.defense_options)
+
+
+def other_budget(row: Row, published: Row) -> str:
+    """Why a row cannot be held against a published number: what it used less of; empty when it can."""
+    sizes = ("n_train", "n_train_evaluated", "n_test", "epochs")
+    differing = [name for name in sizes if getattr(row, name) != getattr(published, name)]
+    if not differing and (row.profile == published.profile or is_regression(row)):
+        return ""  # a regression is solved, whatever the profile: the data say all
+    told = [f"{_BUDGET[name].format(getattr(row, name))}" for name in differing]
+    return ", ".join([f"{row.profile} profile", *told])
+
+
+_BUDGET = {
+    "n_train": "{:,} training examples",
+    "n_train_evaluated": "{:,} of them evaluated",
+    "n_test": "{:,} test examples",
+    "epochs": "{:,} epochs",
+}
+
+
+def judge(row: Row, published: Row, key: str, *, step: float) -> Verdict:
+    """Whether a published value stands up.
+
+    Args:
+        row: measured, of the same setting and method.
+        published: what the paper prints.
+        key: column of the measure.
+        step: one unit of the last printed digit, in the units of the column.
+
+    Returns:
+        ``agrees exactly`` when ours rounds to the printed digits, ``agrees`` when the printed value, give or take half a unit
+        of its last digit, lies in our interval, else ``differs``; empty where either did not report it.
+    """
+    ours, theirs = getattr(row, key), getattr(published, key)
+    if row.status == "failed":
+        return "failed"
+    if ours is None or theirs is None:
+        return ""
+    if other_budget(row, published):
+        return "not comparable"
+    half = step * (0.5 + _ROUNDING)
+    if abs(ours - theirs) <= half:
+        return "agrees exactly"
+    interval = bounds(row, key)
+    if interval.low is None or interval.high is None:
+        return "differs"
+    return "agrees" if interval.low - half <= theirs <= interval.high + half else "differs"
