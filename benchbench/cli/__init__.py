@@ -16,12 +16,12 @@ from benchbench.errors import BenchbenchError, suggest
 
 INTERRUPTED = 130
 
-# name -> (module below benchbench.cli, one line for --help)
+# name -> (module below benchbench.cli, one line for --help); a module named list would cover the built-in of that name here
 COMMANDS = {
     "run": ("run", "Train, attack and measure the cells of a suite; then print its table."),
     "plan": ("plan", "What would run, what is cached, what is skipped and why."),
     "check": ("check", "Validate a suite file: all problems at once."),
-    "list": ("list", "List datasets, architectures, defenses, attacks, metrics or suites."),
+    "list": ("listing", "List datasets, architectures, defenses, attacks, metrics or suites."),
     "show": ("show", "Show one component: options, capabilities, citation."),
     "table": ("table", "Print a leaderboard as a table."),
     "evaluate": ("evaluate", "Attack a model of your own."),

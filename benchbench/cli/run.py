@@ -66,5 +66,7 @@ def command(
         print_json({**summarise(result), "rows": [dataclasses.asdict(row) for row in result.rows]})
     else:
         print_rows(result.rows)
+        if not result.rows:
+            note("no rows to show: see above why")
         note(f"leaderboard: {result.leaderboard}")
     return 1 if result.failed else 0

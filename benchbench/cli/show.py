@@ -7,9 +7,10 @@ import dataclasses
 import click
 
 from benchbench.cell import canonical
-from benchbench.cli.list import parse_kind
+from benchbench.cli.listing import parse_kind
 from benchbench.cli.options import json_option
 from benchbench.cli.printing import print_json, print_table
+from benchbench.errors import UnknownNameError
 from benchbench.registry import OptionSpec, Registered, load_registry
 
 
@@ -21,9 +22,13 @@ def command(kind: str, name: str, as_json: bool) -> None:
     """Show the component NAME of a KIND: summary, options, capabilities, citation; a family's name lists its members."""
     registry = load_registry()
     parsed = parse_kind(kind)
-    members = registry.members(parsed, name) if ":" not in name else ()
-    entry = registry.get(parsed, f"{name}:{members[0]}" if members else name)
-    options = registry.options(parsed, f"{name}:{members[0]}" if members else name)
+    family, _, member = name.partition(":")
+    members = registry.members(parsed, family)
+    if member and members and member not in members:
+        raise UnknownNameError(parsed, name, [f"{family}:{known}" for known in members])
+    example = f"{family}:{members[0]}" if members else name
+    entry, options = registry.get(parsed, example), registry.options(parsed, example)
+    members = () if member else members
     if as_json:
         print_json(_document(entry, name, options, members))
     else:
