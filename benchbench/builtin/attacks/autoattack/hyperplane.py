@@ -7,10 +7,8 @@ from torch import Tensor
 
 from benchbench.contract import Threat
 
-_NEWTON_STEPS = (
-    12  # piecewise linear and concave: Newton's method from 0 climbs monotonically and ends exactly, mostly in 3-8
-)
-
+# What a level gains is piecewise linear and concave: from 0, Newton's method climbs monotonically and ends exactly.
+_NEWTON_STEPS = 12  # mostly 3 to 8 suffice
 _CLOSE = 1e-6  # relative: a level this close stays as it is, whatever the rest of the batch needs
 
 
