@@ -15,9 +15,9 @@ def test_passes_of_natural_training_are_one_forward_and_one_backward() -> None:
 
 
 def test_passes_of_adversarial_training_grow_with_its_steps() -> None:
-    from benchbench.builtin.defenses.at import AT
+    from benchbench.builtin.defenses.adversarial import AdversarialTraining
 
-    passes = training_passes(AT(steps=7), SHAPE, 10, Threat(epsilon=0.1))
+    passes = training_passes(AdversarialTraining(steps=7), SHAPE, 10, Threat(epsilon=0.1))
     assert passes == Passes(forward=8.0, backward=8.0)
 
 

@@ -70,7 +70,7 @@ def test_source_is_handed_on(tmp_path) -> None:
         (with_train(inputs=GOOD.train.inputs.flatten(1)), "uint8 (N, C, H, W) or float32"),
         (with_train(inputs=GOOD.train.inputs.float()), "values in [0.0, 1.0]"),
         (with_train(inputs=torch.full((30, 3, 4, 4), float("nan"))), "finite"),
-        (with_train(inputs=GOOD.train.inputs[:, :1]), "one shape"),
+        (with_train(inputs=GOOD.train.inputs[:, :1]), "test images' shape"),
         (with_train(labels=GOOD.train.labels + 1), "in [0, 3)"),
         (with_train(labels=GOOD.train.labels.int()), "int64"),
         (with_train(labels=GOOD.train.labels[:-1]), "one label for each"),

@@ -60,7 +60,8 @@ def test_images_get_the_label_of_their_group_and_are_cropped_as_stored(source: D
     assert splits.train.labels.tolist() == [label for label, _ in expected]
     levels = splits.test.inputs[:, 0, 32, 32].numpy().astype(int)
     assert np.abs(levels - [level(number) for _, number in expected]).max() <= 2
-    assert splits.input_shape == (3, 72, 72)
+    assert splits.train.inputs.shape[1:] == (3, 72, 72)
+    assert splits.input_shape == (3, 64, 64)
     assert tuple(splits.test.inputs.shape) == (len(MEMBERS), 3, 64, 64)
 
 
