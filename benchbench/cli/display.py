@@ -34,10 +34,10 @@ def progress_display(*, quiet: bool) -> Iterator[Listener]:
     if quiet:
         yield ignore
     elif sys.stderr.isatty():
-        with _LiveDisplay() as display:
+        with LiveDisplay(Console(stderr=True)) as display:
             yield display.show
     else:
-        yield _PlainDisplay(lambda line: print(line, file=sys.stderr, flush=True)).show
+        yield PlainDisplay(lambda line: print(line, file=sys.stderr, flush=True)).show
 
 
 def describe(event: Event) -> str | None:
@@ -69,7 +69,7 @@ def format_seconds(seconds: float) -> str:
     >>> format_seconds(200)
     '3 min 20 s'
     """
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
@@ -85,14 +85,19 @@ def _describe_start(event: RunStarted) -> str:
     return f"suite {event.suite}, profile {event.profile}{reason}, on {event.device}: {cells}{duration}"
 
 
-class _PlainDisplay:
-    """Lines, for logs and pipes."""
+class PlainDisplay:
+    """Lines, for logs and pipes.
+
+    Args:
+        write: takes each line.
+    """
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._last = time.monotonic()
 
     def show(self, event: Event) -> None:
+        """Write the line of an event; of progress within a cell only now and then."""
         line = describe(event)
         if line is None and time.monotonic() - self._last > PLAIN_SECONDS:
             line = _describe_progress(event)
@@ -110,10 +115,14 @@ def _describe_progress(event: Event) -> str | None:
     return None
 
 
-class _LiveDisplay:
-    """Two bars: cells, and what the current cell does."""
+class LiveDisplay:
+    """Two bars: cells, and what the current cell does.
 
-    def __init__(self) -> None:
+    Args:
+        console: a terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -121,18 +130,23 @@ class _LiveDisplay:
             TextColumn("{task.fields[detail]}"),
             TimeElapsedColumn(),
         )
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._progress = Progress(*columns, console=console, transient=True)
         self._cells: TaskID | None = None
         self._current: TaskID | None = None
 
-    def __enter__(self) -> _LiveDisplay:
+    def __enter__(self) -> LiveDisplay:
         self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def refresh(self) -> None:
+        """Draw the bars now."""
+        self._progress.refresh()
+
     def show(self, event: Event) -> None:
+        """Print what stays, and move the bars."""
         line = describe(event)
         if line is not None:
             self._progress.console.print(line, highlight=False, markup=False)

@@ -10,8 +10,9 @@ import click
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchbench.cli.printing import print_json, print_rich
+from benchbench.cli.printing import note, print_json, print_rich
 from benchbench.errors import StorageError, UsageError, suggest
+from benchbench.leaderboard.papers import PAPERS, find_table
 from benchbench.settings import find_folders
 
 if TYPE_CHECKING:
@@ -23,17 +24,23 @@ FORMATS = ("rich", "markdown", "latex", "csv", "json", "html")
 
 @click.command(name="table")
 @click.argument("suite")
-@click.option("--table", "number", default="", metavar="N", help="Only the settings of this table of the paper.")
 @click.option(
-    "--paper",
-    default="neurips2020",
-    type=click.Choice(["neurips2020", "arxiv-v1"]),
-    help="Whose numbers stand beside ours.",
+    "--table",
+    "number",
+    default="",
+    metavar="N",
+    help="This table of the paper: each number, ours, and whether they agree.",
 )
+@click.option("--paper", default=PAPERS[0], type=click.Choice(PAPERS), help="Whose numbers stand beside ours.")
 @click.option("--profile", metavar="NAME", help="Only rows of this profile.")
 @click.option("--published", is_flag=True, help="Show the published numbers beside ours.")
 @click.option("--intervals", is_flag=True, help="Show 95% intervals.")
 @click.option("--format", "output", default="rich", type=click.Choice(FORMATS), help="How to print it.")
+@click.option(
+    "--pages",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the reproduction report, one page per table of both papers, into this folder.",
+)
 @click.option(
     "--leaderboards", type=click.Path(file_okay=False, path_type=Path), help="Folder of the Parquet leaderboards."
 )
@@ -45,10 +52,40 @@ def command(
     published: bool,
     intervals: bool,
     output: str,
+    pages: Path | None,
     leaderboards: Path | None,
 ) -> None:
     """Print the leaderboard of SUITE (a name, or a Parquet file) in the papers' style."""
-    from benchbench.leaderboard import paper_tables, published_rows, read_rows
+    rows, folder = _read(suite, profile, leaderboards)
+    if pages is not None or number:
+        _reproduce(rows, folder, number=number, paper=paper, output=output, pages=pages)
+        return
+    from benchbench.leaderboard import paper_tables
+
+    tables = paper_tables(rows, published=published, paper=paper, intervals=intervals)
+    print_tables(tables or paper_tables(rows, published=True, paper=paper, intervals=intervals), output)
+
+
+def _reproduce(rows: Sequence[Row], folder: Path, *, number: str, paper: str, output: str, pages: Path | None) -> None:
+    """One table of a paper on standard output, or all of them as pages."""
+    from benchbench.leaderboard.separations import read_separations
+    from benchbench.reproduction import Evidence, make_table, write_pages
+
+    if not any(row.source == "published" for row in rows):
+        raise UsageError(
+            f"suite {rows[0].suite} has nothing of table {number!r}: no published numbers", hint="leave --table out"
+        )
+    evidence = Evidence(suite=rows[0].suite, rows=rows, separations=read_separations(folder))
+    if pages is None:
+        print_tables([make_table(find_table(paper, number), evidence)], output)
+        return
+    written = write_pages(pages, evidence)
+    note(f"{len(written)} pages in {pages}")
+
+
+def _read(suite: str, profile: str | None, leaderboards: Path | None) -> tuple[list[Row], Path]:
+    """The rows of a suite's leaderboard, of one profile where asked for, and the folder that it is in."""
+    from benchbench.leaderboard import published_rows, read_rows
 
     path = (
         Path(suite)
@@ -61,17 +98,7 @@ def command(
     if profile is not None:
         _check_profile(profile, rows)
     chosen = [row for row in rows if profile is None or row.profile == profile or row.source == "published"]
-    shown = published or bool(number)
-    tables = paper_tables(chosen, published=shown, paper=paper, number=number, intervals=intervals)
-    if not tables:
-        tables = paper_tables(chosen, published=True, paper=paper, number=number, intervals=intervals)
-    if not tables:
-        tables_there = {row.published_table for row in rows if row.published_source == paper}
-        hint = (
-            suggest(number, tables_there) if tables_there else "this suite has no published numbers: leave --table out"
-        )
-        raise UsageError(f"{path} has nothing of table {number!r} of {paper}", hint=hint)
-    print_tables(tables, output)
+    return chosen, path.parent
 
 
 def _check_profile(profile: str, rows: Sequence[Row]) -> None:

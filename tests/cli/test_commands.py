@@ -1,0 +1,202 @@
+"""The commands that only tell: their text, their JSON documents, their exit statuses, and what they do not import."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli.conftest import Command, WriteSuite
+
+from benchbench.cli import COMMANDS
+
+KINDS = ("dataset", "architecture", "defense", "attack", "metric", "suite")
+
+
+def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
+
+
+def test_help_of_every_command_imports_nothing_heavy() -> None:
+    heavy = {"torch", "numpy", "pyarrow", "timm", "foolbox", "sklearn", "numba"}
+    program = (
+        "import sys\nfrom benchbench.cli import invoke\n"
+        f"print([invoke([*name.split(), '--help']) for name in sys.argv[1:]], file=sys.stderr)\n"
+        f"print(sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)"
+    )
+    names = [*COMMANDS, "data fetch", "data list", "plugins list"]
+    finished = python(program, *names)
+    assert finished.stderr == f"{[0] * len(names)}\n[]\n"
+    assert finished.stdout.count("Usage: ") == len(names)
+
+
+def test_module_runs_as_a_program() -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchbench", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (finished.returncode, finished.stdout) == (0, "benchbench, version 0.1.0\n")
+
+
+def test_unknown_command_is_status_2_of_the_program() -> None:
+    finished = subprocess.run([sys.executable, "-m", "benchbench", "rum"], capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "did you mean 'run'?" in finished.stderr
+
+
+def test_reader_that_leaves_early_hears_nothing_on_standard_error() -> None:
+    program = [sys.executable, "-m", "benchbench", "show", "defense", "trades"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_names_what_is_registered(command: Command, kind: str) -> None:
+    answer = command("list", f"{kind}s", "--json")
+    assert answer.status == 0
+    assert {entry["kind"] for entry in answer.document} == {kind}
+    text = command("list", kind)
+    assert text.status == 0
+    assert all(entry["name"] in text.out for entry in answer.document)
+
+
+def test_list_does_not_wrap_where_there_is_no_terminal(command: Command) -> None:
+    answer = command("list", "defense")
+    assert len(answer.out.splitlines()) == 1 + len(command("list", "defense", "--json").document)
+
+
+def test_show_tells_options_with_type_and_default(command: Command) -> None:
+    answer = command("show", "defense", "trades")
+    assert answer.status == 0
+    assert "beta        float  6.0" in answer.out
+    options = command("show", "attack", "pgd-10", "--json").document["options"]
+    steps = next(option for option in options if option["name"] == "steps")
+    assert steps == {"name": "steps", "type": "int", "default": 10, "required": False, "fixed": True}
+
+
+def test_show_of_a_family_counts_its_members(command: Command) -> None:
+    assert "resnet50" in command("show", "architecture", "timm", "--json").document["members"]
+
+
+def test_check_accepts_a_right_suite(command: Command, write_suite: WriteSuite) -> None:
+    suite = write_suite()
+    assert "valid; suite tiny, profiles paper, quick" in command("check", suite).out
+    assert command("check", suite, "--json").document == {"file": str(suite), "valid": True, "problems": []}
+
+
+def test_plan_tells_cells_with_short_labels_and_estimates(command: Command, write_suite: WriteSuite) -> None:
+    suite = write_suite(defenses=["natural", {"name": "trades", "beta": 3.0}])
+    answer = command("plan", "--suite", suite)
+    assert answer.status == 0
+    assert "trades (beta=3)" in answer.out
+    assert "2 ready" in answer.err
+    document = command("plan", "--suite", suite, "--json").document
+    assert [cell["status"] for cell in document["cells"]] == ["ready", "ready"]
+    assert document["estimated_seconds"] == pytest.approx(sum(cell["estimated_seconds"] for cell in document["cells"]))
+
+
+def test_plan_tells_what_is_done_and_what_is_skipped_and_why(command: Command, write_suite: WriteSuite) -> None:
+    suite = write_suite(defenses=["natural", "at"])
+    command("run", "--suite", suite, "--only", "defense=at")
+    text = suite.read_text()
+    svhn = text.partition("[[experiments]]")[2].replace('"digits"', '"svhn"').replace(", scale = 1", "")
+    suite.write_text(f"{text}\n[[experiments]]{svhn}")
+    answer = command("plan", "--suite", suite, "--json")
+    cells = answer.document["cells"]
+    assert [(cell["experiment"], cell["defense"], cell["status"]) for cell in cells] == [
+        ("digits", "natural", "ready"),
+        ("digits", "at", "done"),
+        ("svhn", "natural", "skipped"),
+        ("svhn", "at", "skipped"),
+    ]
+    assert "benchbench data fetch svhn" in cells[2]["reason"]
+    assert command("plan", "--suite", suite).status == 0
+
+
+def test_plan_of_the_whole_suite_needs_no_data(command: Command) -> None:
+    answer = command("plan", "--suite", "closer-look", "--json", "--only", "dataset=mnist,svhn")
+    assert answer.status == 0
+    assert {cell["status"] for cell in answer.document["cells"]} == {"skipped"}
+
+
+def test_data_list_tells_states(command: Command) -> None:
+    answer = command("data", "list", "--json")
+    states = {entry["name"]: entry["status"] for entry in answer.document}
+    assert (answer.status, states["digits"], states["svhn"]) == (0, "available", "missing")
+    assert "benchbench data fetch svhn" in command("data", "list").out
+
+
+def test_data_verify_reads_datasets(command: Command) -> None:
+    answer = command("data", "verify", "digits", "--json")
+    assert answer.status == 0
+    assert (answer.document[0]["n_train"], answer.document[0]["n_test"]) == (1437, 360)
+
+
+def test_data_verify_of_a_missing_dataset_fails(command: Command) -> None:
+    assert command("data", "verify", "svhn").status == 1
+
+
+def test_data_fetch_of_embedded_data_says_what_is_there(command: Command) -> None:
+    answer = command("data", "fetch", "digits")
+    assert answer.status == 0
+    assert "digits: 1437 training and 360 test examples" in answer.out
+
+
+def test_plugins_are_listed_and_examined(command: Command) -> None:
+    listed = command("plugins", "list", "--json")
+    assert listed.document[0]["distribution"] == "benchbench"
+    assert "trades" in listed.document[0]["offers"]["defense"]
+    assert "builtin" in command("plugins", "list").out
+    answer = command("plugins", "doctor")
+    problems = command("plugins", "doctor", "--json").document
+    assert answer.status == (1 if problems else 0)
+
+
+def test_broken_plugin_is_explained_and_the_rest_works(tmp_path: Path) -> None:
+    package = tmp_path / "packages" / "broken-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[benchbench]\nbroken = broken_plugin\n")
+    (package.parent / "broken_plugin.py").write_text("raise RuntimeError('no [red]luck[/red]')")
+    environment = {**os.environ, "PYTHONPATH": str(package.parent)}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "benchbench", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+
+    doctor = run("plugins", "doctor")
+    assert doctor.returncode == 1
+    assert "no [red]luck[/red]" in doctor.stdout
+    listed = run("list", "defense")
+    assert listed.returncode == 0
+    assert "trades" in listed.stdout
+    assert "benchbench plugins doctor" in listed.stderr
+
+
+def test_doctor_examines_packages_device_and_folders(command: Command) -> None:
+    answer = command("doctor", "--json")
+    checks = {check["check"]: check for check in answer.document}
+    assert {
+        "packages",
+        "torch and torchvision",
+        "device",
+        "data root",
+        "runs",
+        "leaderboards",
+        "plugins",
+    } <= checks.keys()
+    assert "torch" in checks["packages"]["detail"]
+    assert checks["runs"]["ok"]
+
+
+def test_doctor_finds_a_folder_that_cannot_be(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    answer = command("doctor", "--runs", tmp_path / "file" / "runs")
+    assert answer.status == 1
+    assert "a file, not a folder" in answer.out

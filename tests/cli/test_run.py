@@ -1,0 +1,204 @@
+"""``benchbench run`` from end to end: repeated, changed, interrupted and failing runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from cli.conftest import Answer, Command, Fault, WriteSuite, leaderboard
+
+TIMES = ("train_seconds", "evaluate_seconds", "peak_memory_bytes")
+
+
+def rows(answer: Answer) -> list[dict[str, object]]:
+    """The rows of a run's JSON document, without what differs between equal runs."""
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in answer.document["rows"]]
+
+
+def test_builtin_smoke_suite_runs_and_prints_its_table(command: Command, tmp_path: Path) -> None:
+    answer = command("run", "--suite", "smoke")
+    assert answer.status == 0
+    assert "smoke: quick profile" in answer.out
+    assert "Natural" in answer.out
+    assert "profile quick (chosen because the device is cpu" in answer.err
+    assert "[2/2] digits mlp at, pgd-10, seed 0" in answer.err
+    assert pq.read_table(tmp_path / "leaderboards" / "smoke.parquet").num_rows == 2
+
+
+def test_second_run_computes_nothing_and_leaves_the_same_bytes(command: Command, tmp_path: Path) -> None:
+    first = command("run", "--suite", "smoke", "--json")
+    before = leaderboard(tmp_path, "smoke")
+    second = command("run", "--suite", "smoke", "--json")
+    assert (first.document["finished"], second.document["finished"]) == (2, 0)
+    assert second.document["cells"] == {"total": 2, "ready": 0, "done": 2, "skipped": 0, "failed": 0}
+    assert second.document["rows"] == first.document["rows"]
+    assert leaderboard(tmp_path, "smoke") == before
+
+
+def test_json_is_one_document_and_progress_is_on_standard_error(command: Command, write_suite: WriteSuite) -> None:
+    answer = command("run", "--suite", write_suite(), "--json")
+    assert answer.document["suite"] == "tiny"
+    assert answer.document["rows"][0]["test_accuracy"] >= 0
+    assert "[1/1]" in answer.err
+
+
+def test_quiet_says_only_where_the_leaderboard_is(command: Command, write_suite: WriteSuite) -> None:
+    answer = command("run", "--suite", write_suite(), "--quiet")
+    assert answer.err == "leaderboard: leaderboards/tiny.parquet\n"
+
+
+def test_fresh_computes_again_with_equal_measures(command: Command, write_suite: WriteSuite) -> None:
+    suite = write_suite(defenses=["natural", "at"])
+    first = command("run", "--suite", suite, "--json")
+    again = command("run", "--suite", suite, "--json", "--fresh")
+    assert again.document["finished"] == 2
+    assert rows(again) == rows(first)
+
+
+def test_only_and_seed_choose_cells(command: Command, write_suite: WriteSuite) -> None:
+    suite = write_suite(defenses=["natural", "at"])
+    answer = command("run", "--suite", suite, "--only", "defense=at", "--seed", "3", "--seed", "4", "--json")
+    assert [(row["defense"], row["seed"]) for row in rows(answer)] == [("at", 3), ("at", 4)]
+    assert rows(answer)[0]["test_accuracy"] is not None
+
+
+def test_profiles_are_separate_cells(command: Command, write_suite: WriteSuite) -> None:
+    suite = write_suite()
+    quick = command("run", "--suite", suite, "--json")
+    paper = command("run", "--suite", suite, "--json", "--profile", "paper")
+    assert (quick.document["profile"], paper.document["profile"]) == ("quick", "paper")
+    assert paper.document["finished"] == 1
+    assert "chosen because" not in paper.err
+
+
+def test_changed_option_trains_anew(command: Command, write_suite: WriteSuite) -> None:
+    first = command("run", "--suite", write_suite(defenses=[{"name": "trades", "beta": 1.0}]), "--json")
+    other = command("run", "--suite", write_suite(defenses=[{"name": "trades", "beta": 2.0}]), "--json")
+    assert other.document["finished"] == 1
+    assert rows(first)[0]["model_id"] != rows(other)[0]["model_id"]
+
+
+def test_second_attack_uses_the_trained_model(command: Command, write_suite: WriteSuite, tmp_path: Path) -> None:
+    command("run", "--suite", write_suite(), "--runs", tmp_path / "runs")
+    answer = command("run", "--suite", write_suite(attacks=["pgd-10", "mt-20"]), "--runs", tmp_path / "runs", "--json")
+    assert answer.document["finished"] == 1
+    assert len({row["model_id"] for row in rows(answer)}) == 1
+    assert len(list((tmp_path / "runs" / "models").iterdir())) == 1
+
+
+@pytest.mark.parametrize("wrong", ["crash", "diverge"])
+def test_crashed_cell_is_a_failed_row_and_is_tried_again(
+    command: Command, write_suite: WriteSuite, fault: Fault, wrong: str, tmp_path: Path
+) -> None:
+    suite = write_suite(defenses=["planted", "natural"])
+    fault.now = wrong
+    answer = command("run", "--suite", suite, "--json")
+    assert answer.status == 1
+    assert "Traceback" not in answer.err
+    told = {"crash": "ZeroDivisionError: planted crash", "diverge": "the training loss is not finite"}[wrong]
+    assert f"FAILED digits mlp planted, pgd-10, seed 0: {told}" in answer.err
+    by_defense = {row["defense"]: row for row in rows(answer)}
+    assert by_defense["planted"]["status"] == "failed"
+    assert str(by_defense["planted"]["error"]).startswith(told)
+    assert by_defense["natural"]["status"] == "ok"
+    assert answer.document["failures"][0]["error"].startswith(told)
+    fault.now = ""
+    again = command("run", "--suite", suite, "--json")
+    assert (again.status, again.document["finished"]) == (0, 1)
+    assert {row["status"] for row in rows(again)} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("leave the ball", "planted"),
+        ("no loss", "expected a BatchLoss"),
+        ("NaN weights", "not finite"),
+    ],
+)
+def test_broken_contract_is_recorded_without_a_row(
+    command: Command, write_suite: WriteSuite, fault: Fault, wrong: str, told: str, tmp_path: Path
+) -> None:
+    suite = write_suite(defenses=["planted", "natural"], attacks=["planted"])
+    fault.now = wrong
+    answer = command("run", "--suite", suite, "--json", "--runs", tmp_path / "runs")
+    assert answer.status == 1
+    assert told in answer.document["failures"][0]["error"]
+    refused = [failure["cell_id"] for failure in answer.document["failures"]]
+    assert not {row["cell_id"] for row in rows(answer)} & set(refused)
+    assert {path.name for path in (tmp_path / "runs" / "cells").glob("*.failed.json")} == {
+        f"{cell_id}.failed.json" for cell_id in refused
+    }
+    fault.now = ""
+    again = command("run", "--suite", suite, "--json", "--runs", tmp_path / "runs", "--fresh")
+    assert again.status == 0
+    assert len(rows(again)) == 2
+
+
+def test_failed_row_gives_way_to_a_refusal(command: Command, write_suite: WriteSuite, fault: Fault) -> None:
+    suite = write_suite(defenses=["planted"])
+    fault.now = "crash"
+    assert len(rows(command("run", "--suite", suite, "--json"))) == 1
+    fault.now = "no loss"
+    assert rows(command("run", "--suite", suite, "--json")) == []
+
+
+def test_interrupted_run_says_how_to_go_on_and_the_next_one_finishes(
+    command: Command, write_suite: WriteSuite, fault: Fault, tmp_path: Path
+) -> None:
+    suite = write_suite(defenses=["natural", "planted"])
+    fault.now = "interrupt"
+    broken_off = command("run", "--suite", suite, "--json")
+    assert (broken_off.status, broken_off.out) == (130, "")
+    assert "the same command goes on from here" in broken_off.err
+    assert pq.read_table(tmp_path / "leaderboards" / "tiny.parquet").num_rows == 1
+    fault.now = ""
+    rest = command("run", "--suite", suite, "--json")
+    assert (rest.status, rest.document["finished"]) == (0, 1)
+    folders = ("--runs", tmp_path / "other-runs", "--leaderboards", tmp_path / "other")
+    assert rows(rest) == rows(command("run", "--suite", suite, "--json", *folders))
+
+
+def test_no_cell_can_run_is_said(command: Command, tmp_path: Path, write_suite: WriteSuite) -> None:
+    suite = write_suite()
+    suite.write_text(suite.read_text().replace('{ name = "digits", scale = 1 }', '"svhn"'))
+    answer = command("run", "--suite", suite)
+    assert answer.status == 0
+    assert "skipped digits: svhn: no file" in answer.err
+    assert "benchbench data fetch svhn" in answer.err
+    assert "no rows" in answer.err
+
+
+@pytest.fixture
+def process(write_suite: WriteSuite, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run that takes a while, in a process of its own."""
+    suite = write_suite(file="long.toml", defenses=["natural", "at"], epochs=3000)
+    command = [sys.executable, "-m", "benchbench", "run", "--suite", str(suite), "--json"]
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=dict(os.environ)
+    )
+    yield child
+    child.kill()
+    child.communicate()
+
+
+def test_interrupt_signal_ends_the_process_within_seconds(process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    while "[1/2]" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(0.3)
+    sent = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - sent < 5.0  # a second on a machine of one's own
+    assert process.returncode == 130
+    assert out == ""
+    assert "the same command goes on from here" in err
+    assert "Traceback" not in err
