@@ -1,0 +1,81 @@
+"""``benchbench table``: formats, profiles, published numbers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from cli.conftest import Command, WriteSuite
+
+
+@pytest.fixture
+def measured(command: Command, write_suite: WriteSuite) -> None:
+    """A leaderboard of two methods."""
+    assert command("run", "--suite", write_suite(defenses=["natural", {"name": "trades", "beta": 3.0}])).status == 0
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize(
+    ("output", "sign"),
+    [
+        ("rich", "tiny: quick profile\n"),
+        ("markdown", "| Natural "),
+        ("latex", "\\begin{tabular}"),
+        ("csv", "profile,dataset,"),
+        ("html", "<table"),
+    ],
+)
+def test_every_format_names_both_methods(command: Command, output: str, sign: str) -> None:
+    answer = command("table", "tiny", "--format", output)
+    assert answer.status == 0
+    assert sign in answer.out
+    assert "Natural" in answer.out
+    assert "TRADES" in answer.out
+    assert answer.err == ""
+
+
+@pytest.mark.usefixtures("measured")
+def test_json_is_one_document(command: Command) -> None:
+    answer = command("table", "tiny", "--format", "json")
+    assert isinstance(answer.document, list)
+    assert "TRADES (beta=3)" in json.dumps(answer.document)
+
+
+@pytest.mark.usefixtures("measured")
+def test_leaderboard_file_can_be_named(command: Command) -> None:
+    assert "Natural" in command("table", "leaderboards/tiny.parquet").out
+
+
+@pytest.mark.usefixtures("measured")
+def test_unknown_profile_is_told_with_the_known_ones(command: Command) -> None:
+    answer = command("table", "tiny", "--profile", "quik")
+    assert answer.status == 2
+    assert "no row has the profile 'quik'\n  did you mean 'quick'?" in answer.err
+
+
+@pytest.mark.usefixtures("measured")
+def test_suite_without_published_numbers_says_so_for_a_table_of_the_paper(command: Command) -> None:
+    answer = command("table", "tiny", "--table", "2")
+    assert answer.status == 2
+    assert "no published numbers" in answer.err
+
+
+def test_published_numbers_are_there_without_any_run(command: Command) -> None:
+    answer = command("table", "closer-look", "--published")
+    assert answer.status == 0
+    assert "NeurIPS 2020, table 2" in answer.out
+
+
+def test_one_table_of_the_paper(command: Command) -> None:
+    answer = command("table", "closer-look", "--table", "2")
+    assert answer.status == 0
+    assert "TRADES (beta=6)" in answer.out
+    assert "svhn" not in answer.out
+
+
+def test_lines_are_not_wrapped_where_there_is_no_terminal(command: Command) -> None:
+    lines = command("table", "closer-look", "--published").out.splitlines()
+    headings = [line for line in lines if line.startswith("training method ")]
+    assert headings
+    assert all(heading.endswith("adv. gap (%)") for heading in headings)
+    assert all(line == line.rstrip() for line in lines)
