@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random labels.")
 @data_option
+@click.option(
+    "--leaderboards",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also record the result in this folder, for `benchbench table` and `benchbench figure`.",
+)
 @click.option("--download", is_flag=True, help="Fetch a missing dataset.")
 @json_option
 def command(
@@ -35,6 +40,7 @@ def command(
     pairs: int,
     seed: int,
     data: Path | None,
+    leaderboards: Path | None,
     download: bool,
     as_json: bool,
 ) -> None:
@@ -54,10 +60,22 @@ def command(
         data=data,
         download=download,
     )
+    if leaderboards is not None:
+        from benchbench.leaderboard.separations import measured_separation, record_separation
+
+        note(f"recorded in {record_separation(leaderboards, measured_separation(_name(dataset), report, seed=seed))}")
     if as_json:
         print_json({"dataset": component_name(dataset), **report.to_dict()})
     else:
         _print(component_name(dataset), report)
+
+
+def _name(dataset: Entry) -> str:
+    """The dataset's name, with its options where they are given."""
+    if isinstance(dataset, str):
+        return dataset
+    options = ", ".join(f"{key}={value}" for key, value in sorted(dataset.items()) if key != "name")
+    return f"{dataset['name']} ({options})" if options else str(dataset["name"])
 
 
 def _print(name: str, report: SeparationReport) -> None:

@@ -47,11 +47,6 @@ def is_of_setting(published: Row, row: Row) -> bool:
     )
 
 
-def has_setting(row: Row, published: Sequence[Row]) -> bool:
-    """Whether some published number is of a row's setting."""
-    return any(is_of_setting(reference, row) for reference in published)
-
-
 def shown_published(groups: list[list[Row]], published: Sequence[Row], *, every: bool) -> list[list[Row]]:
     """Groups of measured rows, each with the published rows of its setting.
 

@@ -82,5 +82,5 @@ def find_table(paper: str, number: str) -> PaperTable:
     there = {table.number: table for table in TABLES if table.paper == paper}
     if number.strip() not in there:
         listed = "; ".join(f"{table.number}: {table.caption}" for table in there.values())
-        raise UsageError(f"{paper} has no table {number!r}", hint=f"it has 1 to {len(there)} ({listed})")
+        raise UsageError(f"{paper} has nothing of table {number!r}", hint=f"it has 1 to {len(there)} ({listed})")
     return there[number.strip()]

@@ -48,6 +48,8 @@ _ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "WRN-40-10": ("wrn", {"depth": 40, "width": 10}),
     "ResNet50": ("resnet50", {}),
 }
+DATASET_NAMES = {setting.dataset: name for name, setting in _SETTINGS.items()}  # registered to printed
+ARCHITECTURE_NAMES = {registered: name for name, (registered, _) in _ARCHITECTURES.items()}
 _AUGMENTATIONS = {"none": "none", "crop4+flip": "crop4+flip", "resize72+crop64": "crop64"}
 _ATTACKS = {"pgd10": "pgd-10", "mt20": "mt-20"}
 _OPTIONS = {"lambda": "lam", "beta": "beta"}
@@ -82,9 +84,9 @@ def published_rows(suite: str = SUITE) -> tuple[Row, ...]:
     if suite != SUITE:
         return ()
     return (
-        *(_classification_row(record) for record in _read("published_results.csv")),
-        *(_staircase_row(record) for record in _read("published_staircase.csv")),
-        *(_proof_of_concept_row(record) for record in _read("published_proof_of_concept.csv")),
+        *(_classification_row(record) for record in read_published("published_results.csv")),
+        *(_staircase_row(record) for record in read_published("published_staircase.csv")),
+        *(_proof_of_concept_row(record) for record in read_published("published_proof_of_concept.csv")),
     )
 
 
@@ -103,11 +105,12 @@ def published_separation() -> tuple[PublishedSeparation, ...]:
             test_train_min=float(record["test_train_min"]),
             test_train_mean=float(record["test_train_mean"]),
         )
-        for record in _read("published_separation.csv")
+        for record in read_published("published_separation.csv")
     )
 
 
-def _read(name: str) -> list[dict[str, str]]:
+def read_published(name: str) -> list[dict[str, str]]:
+    """The records of one of the CSV files that ship with the suite."""
     text = (files("benchbench.builtin.suites") / _FOLDER / name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
@@ -135,6 +138,7 @@ def _proof_of_concept_row(record: Mapping[str, str]) -> Row:
         record,
         model={
             **model,
+            "augmentation": "none",  # none is mentioned, and the protocol has none
             "trained_on": "train+test",
             "n_train": setting.n_train + setting.n_test,
             "n_train_evaluated": setting.n_train,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
-from benchbench.leaderboard.matching import has_setting, is_regression, same_setting, setting, shown_published
+from benchbench.leaderboard.matching import is_regression, same_setting, setting, shown_published
 from benchbench.leaderboard.names import (
     defense_label,
     defense_order,
@@ -59,7 +59,6 @@ def paper_tables(
     *,
     published: bool = False,
     paper: str = "neurips2020",
-    number: str = "",
     intervals: bool = False,
 ) -> tuple[Table, ...]:
     """The tables of a leaderboard: one of classification and one of regression, as far as there are such rows.
@@ -67,7 +66,7 @@ def paper_tables(
     Arguments are those of `paper_table`.
     """
     tables = [
-        paper_table(rows, task=task, published=published, paper=paper, number=number, intervals=intervals)
+        paper_table(rows, task=task, published=published, paper=paper, intervals=intervals)
         for rows in [list(rows)]
         for task in MEASURES
     ]
@@ -80,7 +79,6 @@ def paper_table(
     task: Task = "classification",
     published: bool = False,
     paper: str = "neurips2020",
-    number: str = "",
     intervals: bool = False,
 ) -> Table:
     """One line per training method in the papers' order, grouped by everything that must agree for a fair comparison.
@@ -93,7 +91,6 @@ def paper_table(
         task: whether to show accuracies or squared errors.
         published: whether to show the published numbers, too.
         paper: which paper's numbers: ``"neurips2020"`` or ``"arxiv-v1"``.
-        number: restrict the table to the settings of this table of that paper; empty for all.
         intervals: whether the text gives 95% intervals; the entries hold them in any case.
 
     Returns:
@@ -101,16 +98,14 @@ def paper_table(
     """
     chosen = [row for row in rows if is_regression(row) == (task == "regression")]
     reference = [row for row in chosen if row.source == "published" and row.published_source == paper]
-    if number:
-        reference = [row for row in reference if row.published_table == number]
-    measured = [row for row in chosen if row.source == "measured" and (not number or has_setting(row, reference))]
+    measured = [row for row in chosen if row.source == "measured"]
     settings = _groups(measured)
     if published:
-        settings = shown_published(settings, reference, every=bool(number) or not measured)
+        settings = shown_published(settings, reference, every=not measured)
     columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task])
     groups = _labelled(settings, lambda members: _lines(members, columns, DIGITS[task], intervals))
     shown = [row for members in settings for row in members]
-    title = _title(shown, paper, number)
+    title = _title(shown)
     return Table(title=title, columns=columns, groups=groups, notes=_notes(shown, groups, task, intervals))
 
 
@@ -191,14 +186,13 @@ def shown(value: float, column: Column, digits: int) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def _title(rows: list[Row], paper: str, number: str) -> str:
+def _title(rows: list[Row]) -> str:
     suite = rows[0].suite if rows else "leaderboard"
     profiles = sorted({row.profile for row in rows if row.source == "measured"})
     measured = (
         f"{' and '.join(profiles)} profile" + ("s, apart" if len(profiles) > 1 else "") if profiles else "published"
     )
-    table = f", settings of table {number} of {paper_label(paper)}" if number else ""
-    return f"{suite}: {measured}{table}"
+    return f"{suite}: {measured}"
 
 
 def _notes(rows: list[Row], groups: tuple[Group, ...], task: Task, intervals: bool) -> tuple[str, ...]:

@@ -1,0 +1,8 @@
+"""Regenerating the papers: any table by its number, and a page for each that says what was run and what agrees."""
+
+from __future__ import annotations
+
+from benchbench.reproduction.pages import write_pages
+from benchbench.reproduction.tables import Evidence, make_table
+
+__all__ = ["Evidence", "make_table", "write_pages"]

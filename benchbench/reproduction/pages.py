@@ -1,0 +1,155 @@
+"""The reproduction report: one page per published table, written from the leaderboard alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from benchbench.atomic import write_bytes_atomically
+from benchbench.leaderboard.comparing import verdicts
+from benchbench.leaderboard.formats import escape_markdown, render
+from benchbench.leaderboard.layout import Table
+from benchbench.leaderboard.names import component_label, paper_label, parse_options
+from benchbench.leaderboard.papers import TABLES, PaperTable
+from benchbench.records import Row
+from benchbench.reproduction.tables import Evidence, make_table
+
+_VARIED = ("gr", "llr")
+_AGREEING = ("agrees", "agrees exactly")
+
+
+def write_pages(folder: Path, evidence: Evidence) -> list[Path]:
+    """Write ``<paper>-table-<N>.md`` for every table of both papers, and a ``README.md`` that lists them.
+
+    The pages depend on the evidence alone, so that writing them again changes nothing.
+
+    Args:
+        folder: made when missing.
+        evidence: what was measured.
+
+    Returns:
+        The files, the list of pages last.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    tables = {paper_table: make_table(paper_table, evidence) for paper_table in TABLES}
+    written = []
+    for paper_table, table in tables.items():
+        path = folder / _file_name(paper_table)
+        write_bytes_atomically(path, _page(paper_table, table, evidence).encode())
+        written.append(path)
+    contents = folder / "README.md"
+    write_bytes_atomically(contents, _contents(tables).encode())
+    return [*written, contents]
+
+
+def _file_name(paper_table: PaperTable) -> str:
+    return f"{paper_table.paper}-table-{paper_table.number}.md"
+
+
+def _page(paper_table: PaperTable, table: Table, evidence: Evidence) -> str:
+    shown = {line.cell_id for line in table.lines if line.source == "measured" and line.cell_id}
+    rows = [row for row in evidence.rows if row.cell_id in shown]
+    command = f"benchbench table {evidence.suite} --table {paper_table.number} --paper {paper_table.paper}"
+    parts = [
+        f"# {paper_label(paper_table.paper)}, Table {paper_table.number}: {paper_table.caption}",
+        f"Written from the leaderboard; do not edit. The table alone: `{command}`.",
+        "## What was run",
+        _what_was_run(paper_table, rows, evidence),
+        "## What came of it",
+        _tally(verdicts(table)),
+        *(["## Which variant explains the published numbers", _variants(table, rows)] if _has_variants(table) else []),
+        _numbers(table),
+    ]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _numbers(table: Table) -> str:
+    """The table in Markdown under a heading of the page instead of its own title."""
+    _, _, body = render(table, "markdown").partition("\n")
+    return f"## The numbers\n\n{body.strip()}"
+
+
+def _what_was_run(paper_table: PaperTable, rows: Sequence[Row], evidence: Evidence) -> str:
+    if paper_table.kind == "setup":
+        return "Nothing needs to run: the setups are the recipes of the suite's paper profile."
+    if paper_table.kind == "separation":
+        there = [f"- {s.dataset}, {s.labels} labels: {s.n_train:,} + {s.n_test:,} images" for s in evidence.separations]
+        return "\n".join(map(escape_markdown, there)) or "Nothing yet."
+    budgets: dict[str, list[Row]] = {}
+    for row in rows:
+        budgets.setdefault(_budget(row), []).append(row)
+    lines = [
+        f"- {escape_markdown(budget)}: {len(members)} rows, {_time(members)}" for budget, members in budgets.items()
+    ]
+    return "\n".join(lines) or "Nothing yet."
+
+
+def _budget(row: Row) -> str:
+    epochs = f"{row.epochs} epochs" if row.epochs else "fitted without epochs"
+    where = f"on {row.device}" if row.device else "on an unnamed device"
+    commit = f", commit {row.git_commit[:12]}" if row.git_commit else ""
+    return (
+        f"{row.profile} profile, {row.dataset}, {row.architecture}, {row.attack}: {row.n_train:,} training and "
+        f"{row.n_test:,} test examples, {epochs}, seed {row.seed}, {row.precision} {where}{commit}"
+    )
+
+
+def _time(rows: Sequence[Row]) -> str:
+    training = {row.model_id: row.train_seconds or 0.0 for row in rows}
+    evaluation = sum(row.evaluate_seconds or 0.0 for row in rows)
+    return f"{sum(training.values()):,.0f} s of training and {evaluation:,.0f} s of evaluation"
+
+
+def _tally(counted: Counter[str]) -> str:
+    if not counted:
+        return "No number could be compared."
+    order = ("agrees exactly", "agrees", "differs", "not comparable", "failed", "not run")
+    return "Numbers by verdict: " + ", ".join(f"{name} {counted[name]}" for name in order if counted[name]) + "."
+
+
+def _has_variants(table: Table) -> bool:
+    return any(line.source == "published" and line.entries[0].text in ("GR", "LLR") for line in table.lines)
+
+
+def _variants(table: Table, rows: Sequence[Row]) -> str:
+    """For GR and LLR: how many numbers of each variant agree, over all settings of the table."""
+    by_cell = {line.cell_id: line for line in table.lines}
+    agreeing: Counter[str] = Counter()
+    compared: Counter[str] = Counter()
+    for row in rows:
+        variant = parse_options(row.defense_options).get("variant")
+        if row.defense not in _VARIED or variant is None:
+            continue
+        given = [e.verdict for e in by_cell[row.cell_id].entries if e.verdict in (*_AGREEING, "differs")]
+        name = component_label(row.defense, {"variant": variant})
+        agreeing[name] += sum(verdict in _AGREEING for verdict in given)
+        compared[name] += len(given)
+    lines = [
+        f"- {name}: {agreeing[name]} of {compared[name]} numbers agree" for name in sorted(compared) if compared[name]
+    ]
+    return "\n".join(lines) or "Not run at the paper's budget, so this is open."
+
+
+def _contents(tables: dict[PaperTable, Table]) -> str:
+    head = (
+        "# Reproduction report\n\nOne page per table of both versions of the paper, written from the leaderboard by\n\n"
+        "    benchbench table closer-look --pages docs/reproduction\n\n"
+        "| table | shows | agree | differ | not comparable | not run |\n| --- | --- | ---: | ---: | ---: | ---: |\n"
+    )
+    return head + "".join(_contents_line(paper_table, table) for paper_table, table in tables.items())
+
+
+def _contents_line(paper_table: PaperTable, table: Table) -> str:
+    given = verdicts(table)
+    counts: Iterable[int] = (
+        sum(given[name] for name in _AGREEING),
+        given["differs"],
+        given["not comparable"],
+        given["not run"] + given["failed"],
+    )
+    label = f"{paper_label(paper_table.paper)}, Table {paper_table.number}"
+    cells = [f"[{label}]({_file_name(paper_table)})", paper_table.caption, *map(str, counts)]
+    return f"| {' | '.join(cells)} |\n"

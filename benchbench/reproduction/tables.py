@@ -1,0 +1,47 @@
+"""Any table of the papers by its number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchbench.leaderboard.comparing import comparison_table
+from benchbench.leaderboard.layout import Table
+from benchbench.leaderboard.papers import PaperTable
+from benchbench.leaderboard.separations import MeasuredSeparation, separation_table
+from benchbench.leaderboard.setups import setup_table
+from benchbench.records import Row
+from benchbench.registry import load_registry
+from benchbench.reproduction.suite_setups import suite_setups
+from benchbench.suite import read_suite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What was measured.
+
+    Attributes:
+        suite: name or path of the suite.
+        rows: of its leaderboard, published ones included.
+        separations: from `benchbench.leaderboard.separations.read_separations`.
+    """
+
+    suite: str
+    rows: Sequence[Row]
+    separations: Sequence[MeasuredSeparation] = ()
+
+
+def make_table(paper_table: PaperTable, evidence: Evidence) -> Table:
+    """A published table with ours beside every number.
+
+    Args:
+        paper_table: from `benchbench.leaderboard.papers.find_table`.
+        evidence: what was measured.
+    """
+    if paper_table.kind == "separation":
+        return separation_table(evidence.separations, paper_table)
+    if paper_table.kind == "setup":
+        registry = load_registry()
+        suite = read_suite(evidence.suite, registry)
+        return setup_table(suite_setups(suite, registry, evidence.rows, paper_table), paper_table)
+    return comparison_table(evidence.rows, paper_table)
