@@ -1,0 +1,76 @@
+"""Where things are, and which device computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchbench.errors import StorageError, UsageError
+from benchbench.settings import check_writable, find_device, find_folders
+
+
+def test_defaults_are_below_the_home_and_the_current_folder(tmp_path: Path) -> None:
+    found = find_folders(environment={"BENCHBENCH_HOME": str(tmp_path)})
+    assert (found.data, found.home, found.runs) == (tmp_path / "data", tmp_path, tmp_path / "runs")
+    assert found.leaderboards == Path("leaderboards")
+
+
+def test_without_a_home_the_user_cache_is_it() -> None:
+    assert find_folders(environment={}).home == Path.home() / ".cache" / "benchbench"
+
+
+def test_options_win_over_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    environment = {"BENCHBENCH_HOME": str(tmp_path), "BENCHBENCH_DATA": "/nowhere"}
+    found = find_folders(data=tmp_path / "mine", runs=Path("r"), leaderboards=Path("l"), environment=environment)
+    assert (found.data, found.runs, found.leaderboards) == (tmp_path / "mine", Path("r"), Path("l"))
+
+
+def test_empty_variables_count_as_unset(tmp_path: Path) -> None:
+    found = find_folders(environment={"BENCHBENCH_HOME": "", "BENCHBENCH_DATA": ""})
+    assert found.home == Path.home() / ".cache" / "benchbench"
+
+
+@pytest.mark.parametrize(("option", "told"), [(Path("/nowhere"), "--data"), (None, "BENCHBENCH_DATA")])
+def test_missing_data_root_names_where_it_was_asked_for(option: Path | None, told: str) -> None:
+    with pytest.raises(UsageError, match=rf"/nowhere \({told}\) is not a folder"):
+        find_folders(data=option, environment={"BENCHBENCH_DATA": "/nowhere"})
+
+
+def test_source_downloads_only_when_asked(tmp_path: Path) -> None:
+    folders = find_folders(environment={"BENCHBENCH_HOME": str(tmp_path)})
+    assert not folders.source().download
+    assert folders.source(download=True).download
+    assert folders.source().cache == tmp_path / "datasets"
+
+
+def test_device_is_cuda_where_there_is_one() -> None:
+    assert find_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert find_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cpu:x", "", "cuda:-1x", "CPU"])
+def test_unknown_device_is_refused(name: str) -> None:
+    with pytest.raises(UsageError):
+        find_device(name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_absent_cuda_is_refused_with_what_helps() -> None:
+    with pytest.raises(UsageError, match="no CUDA device") as caught:
+        find_device("cuda")
+    assert "--device cpu" in caught.value.hint
+
+
+def test_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["/proc/benchbench", "file", "file/below"])
+def test_folder_that_cannot_be_written_is_told(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StorageError, match=place):
+        check_writable(tmp_path / place)
