@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.autoattack.apgd import Apgd
+from benchbench.builtin.attacks.autoattack.boundary import BoundaryWalk
 from benchbench.builtin.attacks.autoattack.climb import Climb
 from benchbench.builtin.attacks.autoattack.objectives import objective
 from benchbench.builtin.attacks.autoattack.standard import AutoAttack
@@ -206,6 +207,30 @@ def test_every_iterate_of_apgd_equals_the_peers(norm: Norm, loss: str, monkeypat
     Climb(model, objective(loss), threat=threat, steps=100).run(images, labels, labels, peers[0])  # type: ignore[arg-type]
     assert len(peers) == len(seen) == 101  # nothing is fooled, so nothing leaves
     torch.testing.assert_close(torch.stack(seen), peers, rtol=0.0, atol=1e-3 * threat.epsilon)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_every_iterate_of_fab_equals_the_peers_and_the_final_search_comes_closer(norm: Norm) -> None:
+    torchattacks = peer()
+    model = smooth_toy((1, 5, 5), 6).eval().requires_grad_(False)
+    images = KeyedGenerator(5, torch.arange(4)).uniform(1, 5, 5)
+    logits = model(images)
+    seen: list[Tensor] = []
+    model.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach().clone()))
+    name = "Linf" if norm == "linf" else "L2"
+    attack = torchattacks.FAB(model, norm=name, eps=0.1, steps=30, multi_targeted=True, n_classes=6)
+    attack.target_class = 2
+    threat = Threat(norm=norm, epsilon=0.1)
+    theirs = threat.distance(attack.attack_single_run_targeted(images, logits.argmax(dim=1)), images)
+    peers = torch.stack(seen[2:])  # it first asks twice about the clean images
+    seen.clear()
+    likeliest = logits.argsort(dim=1, descending=True)
+    walk = BoundaryWalk(model, threat=threat, steps=30, enough=0.0)
+    closest = walk.run(images, likeliest[:, 0], likeliest[:, 1], images)
+    assert len(peers) == 60  # for each step a look at the slope and one at where it leads
+    torch.testing.assert_close(torch.stack(seen[:60]), peers, rtol=0.0, atol=1e-5)
+    assert bool((closest.distances < theirs).all())
 
 
 @pytest.mark.slow
