@@ -12,7 +12,7 @@ from torch import Tensor
 from benchbench.contract import DatasetSplits, DataSource
 from benchbench.data.rows import row_blocks
 from benchbench.data.validation import validate
-from benchbench.errors import ContractError, DataError
+from benchbench.errors import BenchbenchError, ContractError, DataError, PluginError
 
 if TYPE_CHECKING:
     from benchbench.cell import Component
@@ -40,12 +40,18 @@ def load_dataset(registry: Registry, component: Component, source: DataSource) -
         CorruptDataError: a file is truncated or damaged.
         DataError: a file cannot be read, or `validate` found problems.
         ContractError: it returned something else than `DatasetSplits`.
+        PluginError: it raised anything else.
     """
     dataset = registry.make(component)
     try:
         splits = dataset.load(source)
     except OSError as error:
         raise DataError(f"{component.name}: cannot read its files: {error}") from error
+    except BenchbenchError:
+        raise
+    except Exception as error:  # a plugin may raise anything; it concerns the cells on this dataset alone
+        message = f"dataset {component.name!r} of {component.distribution} raised {type(error).__name__}: {error}"
+        raise PluginError(message) from error
     if not isinstance(splits, DatasetSplits):
         raise ContractError(f"dataset {component.name!r} loaded a {type(splits).__name__}, expected: DatasetSplits")
     validate(splits, component.name)
