@@ -18,7 +18,7 @@ from benchbench.builtin.attacks.margins import margin
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import Attack, KeyedGenerator, Norm, OptionError, Threat, frozen
 from benchbench.registry import load_registry
-from benchbench.testing import check_attack, smooth_toy, toy_attack_problem
+from benchbench.testing import smooth_toy, toy_attack_problem
 
 QUICK = AutoAttack(steps=20, targets=9, queries=60)
 
@@ -48,10 +48,6 @@ def trained() -> tuple[nn.Module, Tensor, Tensor]:
             nn.functional.cross_entropy(model(noisy.clamp(0.0, 1.0)), labels[rows]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return model.eval().requires_grad_(False), images[1200:1280], labels[1200:1280]
-
-
-def test_the_quick_standard_sequence_keeps_the_contract() -> None:
-    check_attack(QUICK, norms=("linf", "l2"), classes=(2, 3, 4), slack=1.01)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
