@@ -24,6 +24,7 @@ COMMANDS = {
     "list": ("listing", "List datasets, architectures, defenses, attacks, metrics or suites."),
     "show": ("show", "Show one component: options, capabilities, citation."),
     "table": ("table", "Print a leaderboard as a table."),
+    "figure": ("figure", "Draw the papers' figures from what was measured."),
     "evaluate": ("evaluate", "Attack a model of your own."),
     "separation": ("separation", "How far apart the classes of a dataset are."),
     "data": ("data", "List, fetch or verify datasets."),

@@ -8,7 +8,15 @@ from typing import Any
 
 from benchbench.records import Row
 
-_DEFENSES = {"natural": "Natural", "gr": "GR", "llr": "LLR", "at": "AT", "rst": "RST", "trades": "TRADES"}
+_DEFENSES = {
+    "natural": "Natural",
+    "gr": "GR",
+    "llr": "LLR",
+    "at": "AT",
+    "rst": "RST",
+    "trades": "TRADES",
+    "distance": "Distance",
+}
 _PAPER_ORDER = tuple(_DEFENSES)
 _STRENGTHS = {"rst": ("lam", "lambda"), "trades": ("beta", "beta")}
 _VARIANT = "variant"  # which reading of the paper a component follows; never left out of a label
@@ -48,7 +56,7 @@ def distinct_labels(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def defense_order(row: Row) -> tuple[Any, ...]:
-    """Sort key: Natural, GR, LLR, AT, RST by lambda, TRADES by beta, then others by name."""
+    """Sort key: Natural, GR, LLR, AT, RST by lambda, TRADES by beta, the distance classifier, then others by name."""
     if row.defense not in _DEFENSES:
         return (len(_PAPER_ORDER), row.defense, 0.0, row.defense_options)
     option, _ = _STRENGTHS.get(row.defense, ("", ""))

@@ -22,7 +22,7 @@ from benchbench.leaderboard.published import PublishedSeparation, published_sepa
 from benchbench.records.disk import read_bytes
 
 if TYPE_CHECKING:
-    from benchbench.separation import SeparationReport
+    from benchbench.separation import Separation, SeparationReport
 
 FILE_NAME = "separation.parquet"
 _KIND = {b"benchbench.kind": b"separation", b"benchbench.schema_version": b"1"}
@@ -66,6 +66,12 @@ class MeasuredSeparation:
         """What a new measurement replaces an old one by."""
         return (self.dataset, self.labels, self.seed, self.excluded)
 
+    @property
+    def separations(self) -> tuple[Separation, Separation]:
+        """Train-train and test-train, with histograms and closest pairs."""
+        report = json.loads(self.report)
+        return _separation(report["train_train"]), _separation(report["test_train"])
+
 
 _SCHEMA = pa.schema(
     [
@@ -81,6 +87,14 @@ _SCHEMA = pa.schema(
     ],
     metadata=_KIND,
 )
+
+
+def _separation(document: dict[str, Any]) -> Separation:
+    from benchbench.separation import Pair, Separation
+
+    given = {field.name: document[field.name] for field in dataclasses.fields(Separation)}
+    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return Separation(**{**given, **lists, "closest": tuple(Pair(**pair) for pair in given["closest"])})
 
 
 def measured_separation(dataset: str, report: SeparationReport, *, seed: int = 0) -> MeasuredSeparation:

@@ -34,11 +34,14 @@ def save_histogram(separations: dict[str, Separation], *paths: Path, title: str 
     figure = Figure(figsize=(4.5, 3.0), layout="constrained")
     axes = figure.add_subplot(title=title, xlabel="L∞ distance to the nearest example of another class")
     axes.set_ylabel("share of examples")
-    for name, separation in separations.items():
+    for place, (name, separation) in enumerate(separations.items()):
         shares = np.array(separation.histogram) / separation.examples
-        axes.stairs(shares, separation.edges, fill=True, alpha=0.5, label=f"{name} (min {separation.minimum:.3f})")
+        colour, dashed = f"C{place}", "--" if place % 2 else "-"  # train and test often coincide: both must show
+        axes.stairs(shares, separation.edges, fill=True, alpha=0.15, color=colour)
+        label = f"{name} (min {separation.minimum:.3f})"
+        axes.stairs(shares, separation.edges, color=colour, linestyle=dashed, linewidth=1.5, label=label)
     for epsilon in sorted({part.epsilon for part in separations.values() if part.epsilon is not None}):
-        axes.axvline(2.0 * epsilon, color="firebrick", linestyle="--", label=f"2ε = {2.0 * epsilon:.3g}")
+        axes.axvline(2.0 * epsilon, color="black", linestyle=":", label=f"2ε = {2.0 * epsilon:.3g}")
     axes.legend(fontsize="small")
     for path in paths:
         figure.savefig(path, dpi=200)

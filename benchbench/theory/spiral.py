@@ -73,6 +73,6 @@ def save_spiral(field: SpiralField, *paths: Path) -> None:
         x, y = field.points[field.labels == label].T
         axes.scatter(x, y, s=4, color=colour, label=name)
     axes.legend(loc="upper right", fontsize="small")
-    figure.colorbar(shades, label="f(x)")
+    figure.colorbar(shades, label="f(x)", shrink=0.8)
     for path in paths:
         figure.savefig(path, dpi=200)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchbench.leaderboard.figures_staircase import FittedCurve, staircase_figure
+from benchbench.figures.staircase import FittedCurve, staircase_figure
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])

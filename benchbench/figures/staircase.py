@@ -42,8 +42,9 @@ def staircase_figure(
     figure = Figure(figsize=(7.0, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.scatter(inputs, targets, s=12, color="black", alpha=0.5, zorder=3, label="training examples")
-    for curve in curves:
-        axes.plot(positions, curve.predictions, linewidth=1.2, label=curve.label)
+    for place, curve in enumerate(curves):
+        width = 1.0 + 0.8 * (len(curves) - 1 - place)  # curves that coincide show as stripes
+        axes.plot(positions, curve.predictions, linewidth=width, label=curve.label)
     axes.set(xlabel="x", ylabel="f(x)", title=title)
     axes.legend(fontsize="small", ncols=2)
     return figure

@@ -1,0 +1,62 @@
+"""``benchbench figure``: the papers' figures as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from benchbench.cli.options import data_option
+from benchbench.cli.printing import note
+from benchbench.settings import find_folders
+
+NAMES = ("separation", "closest-pairs", "spiral", "staircase", "lipschitz")
+FORMATS = ("png", "svg", "pdf")
+
+
+@click.command(name="figure")
+@click.argument("suite")
+@click.option(
+    "--figure", "names", multiple=True, type=click.Choice(NAMES), help="Which one; may be repeated. All without."
+)
+@click.option(
+    "--format", "formats", multiple=True, default=("png",), type=click.Choice(FORMATS), help="May be repeated."
+)
+@click.option(
+    "--out",
+    default=Path("figures"),
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder; default ./figures.",
+)
+@click.option(
+    "--leaderboards", type=click.Path(file_okay=False, path_type=Path), help="Folder of the Parquet leaderboards."
+)
+@data_option
+def command(
+    suite: str,
+    names: tuple[str, ...],
+    formats: tuple[str, ...],
+    out: Path,
+    leaderboards: Path | None,
+    data: Path | None,
+) -> None:
+    """Draw figures from the leaderboard of SUITE and from measured separations."""
+    from benchbench.errors import UsageError
+    from benchbench.figures import Sources, draw
+    from benchbench.leaderboard import published_rows, read_rows
+    from benchbench.leaderboard.separations import read_separations
+
+    folders = find_folders(data=data, leaderboards=leaderboards)
+    path = folders.leaderboards / f"{suite}.parquet"
+    rows = read_rows(path) if path.exists() else list(published_rows(suite))
+    sources = Sources(rows=rows, separations=read_separations(folders.leaderboards), data=folders.source())
+    for name in names or NAMES:
+        try:
+            written = draw(name, sources, out, formats)
+        except UsageError as error:
+            if names:
+                raise
+            note(f"{name}: {error.message}; {error.hint}")
+            continue
+        for file in written:
+            click.echo(str(file))

@@ -1,0 +1,159 @@
+"""Local Lipschitzness against adversarial accuracy: one panel per setting, ours filled, published hollow."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from benchbench.errors import UsageError
+from benchbench.leaderboard.comparison import bounds
+from benchbench.leaderboard.matching import is_regression, published_setting
+from benchbench.leaderboard.names import defense_label, defense_order, published_label
+from benchbench.leaderboard.papers import PAPERS
+from benchbench.records import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 3
+TITLE_WIDTH = 50  # characters
+_MEASURED = ("test_lipschitz", "adv_test_accuracy")
+
+
+def lipschitz_figure(rows: Sequence[Row], *, attack: str = "pgd-10") -> Figure:
+    """Draw every setting under one attack; published numbers are those of the NeurIPS version.
+
+    Ours come with 95% intervals; rows of other profiles than the papers' have a marker of their own.
+
+    Args:
+        rows: of a leaderboard, measured and published.
+        attack: the attack of the protocol.
+
+    Raises:
+        UsageError: no row holds both measures.
+    """
+    from matplotlib.figure import Figure
+
+    panels = _panels(rows, attack)
+    if not panels:
+        raise UsageError(
+            "no row has both a Lipschitzness and an adversarial accuracy", hint="benchbench run measures them"
+        )
+    columns = min(COLUMNS, len(panels))
+    lines = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(4.2 * columns, 3.4 * lines + 0.9), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False).flatten()
+    labels = sorted(
+        {_method(row): defense_order(row)[:3] for panel in panels for row in panel}.items(), key=lambda i: i[1]
+    )
+    colours = {label: _colour(place) for place, (label, _) in enumerate(labels)}
+    for axes, panel in zip(grid, panels):
+        _draw_panel(axes, panel, colours)
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    figure.legend(
+        handles=_legend(colours, panels), loc="outside lower center", ncols=min(8, 4 * columns), fontsize="small"
+    )
+    return figure
+
+
+def _colour(place: int) -> Any:
+    """Ten strong colours, then their ten pale ones."""
+    from matplotlib import colormaps
+
+    strong, pale = divmod(place % 20, 10)[::-1]
+    return colormaps["tab20"](2 * strong + pale)
+
+
+def _panels(rows: Sequence[Row], attack: str) -> list[list[Row]]:
+    """Rows by setting, where there are two methods or more; those of the papers' settings first, by data set."""
+    found: dict[Any, list[Row]] = {}
+    for row in rows:
+        wanted = row.source == "measured" or row.published_source == PAPERS[0]
+        if wanted and row.attack == attack and not is_regression(row) and _has_both(row):
+            found.setdefault(_place(row), []).append(row)
+    shown = {key: panel for key, panel in found.items() if len({_method(row) for row in panel}) > 1}
+    return [shown[key] for key in sorted(shown, key=lambda key: (not _published(shown[key]), repr(key)))]
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    """The setting; options that only measured rows state do not tell settings apart where the dropout is the same."""
+    return tuple(value for name, value in published_setting(row) if name != "architecture_options")
+
+
+def _published(panel: Sequence[Row]) -> bool:
+    return any(row.source == "published" for row in panel)
+
+
+def _has_both(row: Row) -> bool:
+    return row.status == "ok" and all(getattr(row, name) is not None for name in _MEASURED)
+
+
+def _method(row: Row) -> str:
+    """The method without its variant, so that ours has the colour of the published."""
+    return defense_label(row).split(" (variant")[0]
+
+
+def _draw_panel(axes: Axes, panel: Sequence[Row], colours: dict[str, Any]) -> None:
+    for row in panel:
+        colour = colours[_method(row)]
+        x, y = row.test_lipschitz or 0.0, 100 * (row.adv_test_accuracy or 0.0)
+        if row.source == "published":
+            axes.plot(x, y, marker="o", color=colour, fillstyle="none", linestyle="none", markersize=8)
+            continue
+        across, up = bounds(row, "test_lipschitz"), bounds(row, "adv_test_accuracy")
+        axes.errorbar(
+            x,
+            y,
+            xerr=None if across.low is None or across.high is None else [[x - across.low], [across.high - x]],
+            yerr=None if up.low is None or up.high is None else [[y - 100 * up.low], [100 * up.high - y]],
+            marker=_marker(row),
+            color=colour,
+            linestyle="none",
+            markersize=6,
+            linewidth=1.0,
+        )
+    axes.set(xscale="log", xlabel="test Lipschitzness (log scale)", ylabel="adv. test accuracy (%)")
+    axes.set_title(_title(panel[0]), fontsize="small")
+    axes.grid(alpha=0.3)
+    _label_decades(axes)
+
+
+def _title(row: Row) -> str:
+    """Data and architecture, and what else tells the setting below them."""
+    parts = [part for part in published_label(row).split(", ") if part != row.attack]
+    return textwrap.fill(", ".join(parts), TITLE_WIDTH)
+
+
+def _label_decades(axes: Axes) -> None:
+    """Ticks at 1, 2 and 5 of each decade, as plain numbers; matplotlib's own overlap on short ranges."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="x", labelsize="small")
+
+
+def _marker(row: Row) -> str:
+    return "o" if row.profile == "paper" else "^"
+
+
+def _legend(colours: dict[str, Any], panels: Sequence[Sequence[Row]]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    def handle(label: str, **style: Any) -> Line2D:
+        return Line2D([], [], linestyle="none", label=label, **style)
+
+    handles = [handle(label, marker="s", color=colour) for label, colour in colours.items()]
+    everything = [row for panel in panels for row in panel]
+    if any(row.source == "published" for row in everything):
+        handles.append(handle("published", marker="o", color="black", fillstyle="none"))
+    if any(row.source == "measured" and row.profile == "paper" for row in everything):
+        handles.append(handle("ours", marker="o", color="black"))
+    if any(row.source == "measured" and row.profile != "paper" for row in everything):
+        handles.append(handle("ours, smaller budget", marker="^", color="black"))
+    return handles
