@@ -13,6 +13,7 @@ from torch import nn
 
 from benchbench import provenance
 from benchbench.cell import Cell, Component, canonical, digest
+from benchbench.clock import Clock
 from benchbench.contract import DatasetSplits, Examples, derive_seed
 from benchbench.data import Subset, crop_to, subset
 from benchbench.determinism import deterministic
@@ -27,6 +28,7 @@ from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
 
 _log = logging.getLogger(__name__)
 PRECISION = "float32"
+PARTS = 2  # version of the cached parts; version 1 shared what the attack did between attacks
 SHOWN = ("test_accuracy", "adv_test_accuracy", "test_lipschitz", "test_mse", "adv_test_mse")
 
 
@@ -79,7 +81,7 @@ def run_cells(
         StorageError: records cannot be written; going on would lose work.
     """
     failures: list[CellFailed] = []
-    clock = _Clock(cells, estimates or {})
+    clock = Clock(cells, estimates or {})
     with deterministic(bench.device):
         for number, cell in enumerate(cells, start=1):
             label = describe_cell(cell)
@@ -250,7 +252,7 @@ class _ModelMeasurements:
 
     def __init__(self, store: RunStore, cell: Cell) -> None:
         self._measurements = store.measurements
-        everything = canonical({"model": cell.training.model_id, "evaluation": cell.evaluation})
+        everything = canonical({"model": cell.training.model_id, "evaluation": cell.evaluation, "parts": PARTS})
         self._attacked = digest(everything)
         del everything["evaluation"]["attack"]
         self._alone = digest(everything)
@@ -265,20 +267,6 @@ class _ModelMeasurements:
     def finish(self) -> None:
         """Drop what only an interrupted evaluation needs."""
         self._measurements.discard(self._attacked)
-
-
-class _Clock:
-    """Predicts the time left from the estimates, corrected by how they have held so far."""
-
-    def __init__(self, cells: tuple[Cell, ...], estimates: Mapping[str, float]) -> None:
-        self._seconds = [estimates.get(cell.cell_id, 0.0) for cell in cells]
-        self._started = time.monotonic()
-
-    def seconds_left(self, done: int) -> float | None:
-        expected, left = sum(self._seconds[:done]), sum(self._seconds[done:])
-        if not left:
-            return None
-        return left * ((time.monotonic() - self._started) / expected if expected else 1.0)
 
 
 def _provenance(bench: Workbench, trained: TrainedModel | None = None, outcome: Outcome | None = None) -> Provenance:

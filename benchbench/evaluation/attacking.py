@@ -48,7 +48,7 @@ def attack_split(trial: Trial, split: Split, prediction: Tensor, memory: Memory)
     parts = []
     # Shards are whole batches, so that an evaluation in two sittings sees the same batches as one in a single sitting.
     for positions in split.batches(max(EXAMPLES_PER_SHARD // trial.batch_size, 1) * trial.batch_size):
-        compute = partial(_attack_shard, trial, split, positions, prediction)
+        compute = partial(_attack_shard, trial, split, positions, prediction, memory)
         parts.append(memory.recall(f"attack/{split.name}/{int(positions[0]):08d}", compute))
         trial.report(trial.attack_name, split, int(positions[-1]) + 1)
     queries = torch.stack([part["queries"] for part in parts]).sum(dim=0)
@@ -60,8 +60,9 @@ def attack_split(trial: Trial, split: Split, prediction: Tensor, memory: Memory)
     )
 
 
-def _attack_shard(trial: Trial, split: Split, positions: Tensor, prediction: Tensor) -> Part:
+def _attack_shard(trial: Trial, split: Split, positions: Tensor, prediction: Tensor, memory: Memory) -> Part:
     """The attack's outcome on consecutive examples: predictions, queries and, on the test split, candidates."""
+    memory.ask_for_attack()  # here, where it is computed: what the model alone decides is shared between attacks
     what = f"attack {trial.attack_name!r} on {split.name}"
     first = int(positions[0])
     correct = prediction.to(positions.device)[positions] == split.labels(positions)
