@@ -1,17 +1,22 @@
-"""``benchbench plugins``: what is installed, and what is wrong with it."""
+"""``benchbench plugins``: what is installed, what is wrong with it, and a new one."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
 from benchbench.cli.options import json_option
-from benchbench.cli.printing import print_json, print_table
+from benchbench.cli.printing import note, print_json, print_table
+from benchbench.contract import KINDS
+from benchbench.errors import UsageError
 from benchbench.registry import PluginInfo, load_registry
+from benchbench.scaffold import plugin_names, write_plugin
 
 
 @click.group(name="plugins")
 def command() -> None:
-    """List and examine plugins."""
+    """List, examine and begin plugins."""
 
 
 @command.command(name="list")
@@ -49,6 +54,24 @@ def doctor(as_json: bool) -> int:
         if not problems:
             click.echo("every plugin is healthy")
     return 1 if problems else 0
+
+
+@command.command(name="new")
+@click.argument("kind", metavar="|".join(KINDS))
+@click.argument("name")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Folder; default here.")
+def new(kind: str, name: str, out: Path) -> None:
+    """Write a distribution with a new component that works as written."""
+    names = plugin_names(kind, name)
+    taken = [entry for entry in load_registry().offers(names.kind) if entry.offer.name == names.component]
+    if taken:
+        raise UsageError(
+            f"the {kind} {names.component!r} exists already, in {taken[0].distribution}", hint="names are unique"
+        )
+    folder = write_plugin(kind, name, out=out)
+    click.echo(str(folder))
+    suite = names.component if names.kind == "suite" else folder / "example.toml"
+    note(f"next: pip install {folder}; pytest {folder}; benchbench run --suite {suite}")
 
 
 def _describe(plugin: PluginInfo) -> dict[str, object]:

@@ -1,0 +1,8 @@
+"""The scaffold room: write a new plugin distribution that works as written."""
+
+from __future__ import annotations
+
+from benchbench.scaffold.naming import PluginNames, plugin_names
+from benchbench.scaffold.writing import write_plugin
+
+__all__ = ["PluginNames", "plugin_names", "write_plugin"]

@@ -1,0 +1,76 @@
+"""The names that a new plugin needs, made from the one that its author gives."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from benchbench.contract import KINDS, Kind
+from benchbench.errors import UnknownNameError, UsageError
+
+LONGEST_NAME = (
+    60  # characters; some file systems allow no more than 255 bytes, and a name is used several times in a path
+)
+
+_PREFIX = "benchbench-"
+_KEBAB_CASE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginNames:
+    """What a plugin and its parts are called.
+
+    Attributes:
+        kind: what it offers.
+        component: what a suite calls it, in kebab-case.
+        distribution: what pip calls it; also the name of its folder.
+        package: what Python imports.
+        class_name: the component's class.
+    """
+
+    kind: Kind
+    component: str
+    distribution: str
+    package: str
+    class_name: str
+
+
+def plugin_names(kind: str, name: str) -> PluginNames:
+    """Derive every name from one.
+
+    Args:
+        kind: one of `benchbench.contract.KINDS`.
+        name: the component's name in kebab-case; a leading ``benchbench-`` is the distribution's and is taken off.
+
+    Raises:
+        UnknownNameError: there is no such kind.
+        UsageError: the name is not in kebab-case, does not begin with a letter, or is too long.
+
+    >>> plugin_names("attack", "square-root").class_name
+    'SquareRootAttack'
+    """
+    known = next((one for one in KINDS if one == kind), None)
+    if known is None:
+        raise UnknownNameError("kind", kind, KINDS)
+    component = name.removeprefix(_PREFIX)
+    if not _KEBAB_CASE.match(component) or len(component) > LONGEST_NAME:
+        raise UsageError(
+            f"{name[: LONGEST_NAME + 20]!r} cannot name a plugin",
+            hint=f"a name is in kebab-case, begins with a letter and has at most {LONGEST_NAME} characters, "
+            "for instance my-defense",
+        )
+    return PluginNames(
+        kind=known,
+        component=component,
+        distribution=_PREFIX + component,
+        package=(_PREFIX + component).replace("-", "_"),
+        class_name=_class_name(component, known),
+    )
+
+
+def _class_name(component: str, kind: Kind) -> str:
+    """The name in capitals; it ends in the kind, so that it is neither a keyword nor something that a template imports."""
+    words = component.split("-")
+    if words[-1] != kind:
+        words.append(kind)
+    return "".join(word[:1].upper() + word[1:] for word in words)

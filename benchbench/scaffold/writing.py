@@ -1,0 +1,67 @@
+"""Write the files of a new distribution from templates that lie beside this module."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from string import Template
+
+from benchbench import __version__
+from benchbench.errors import StorageError, UsageError
+from benchbench.scaffold.naming import PluginNames, plugin_names
+
+_SUFFIX = ".template"  # templates are no Python until they are filled in, and no tool should take them for it
+
+
+def write_plugin(kind: str, name: str, *, out: Path) -> Path:
+    """Write a distribution with one component: it installs, passes its own tests and runs in its example suite.
+
+    Args:
+        kind: one of `benchbench.contract.KINDS`.
+        name: the component's name in kebab-case.
+        out: the folder to write the distribution's own folder into; made where it is missing.
+
+    Returns:
+        The distribution's folder, for instance ``out/benchbench-my-defense``.
+
+    Raises:
+        UnknownNameError: there is no such kind.
+        UsageError: the name will not do, or the folder exists.
+        StorageError: the folder cannot be written.
+    """
+    names = plugin_names(kind, name)
+    folder = out / names.distribution
+    if folder.exists():
+        raise UsageError(f"{folder} exists", hint="choose another name or --out, or remove it: nothing is overwritten")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".benchbench-new-") as workplace:
+            unfinished = Path(workplace, names.distribution)
+            _write_files(unfinished, names)
+            unfinished.rename(folder)  # it appears only when everything could be written
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {error.strerror or error}", hint="choose another --out") from error
+    return folder
+
+
+def _write_files(folder: Path, names: PluginNames) -> None:
+    values = {**asdict(names), "hook": f"benchbench_{names.kind}s", "version": ".".join(__version__.split(".")[:2])}
+    templates = resources.files("benchbench.scaffold") / "templates"
+    for part in ("shared", names.kind):
+        for place, template in _templates(templates / part):
+            target = folder / Template(place).substitute(values)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(Template(template.read_text(encoding="utf-8")).substitute(values), encoding="utf-8")
+
+
+def _templates(folder: Traversable, place: str = "") -> Iterator[tuple[str, Traversable]]:
+    """Each template below a folder, with the path that its file will have; ``$package`` in it is still to be filled in."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _templates(entry, f"{place}{entry.name}/")
+        elif entry.name.endswith(_SUFFIX):
+            yield place + entry.name.removesuffix(_SUFFIX), entry

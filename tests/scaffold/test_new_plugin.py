@@ -1,0 +1,198 @@
+"""A plugin that `benchbench plugins new` writes passes its own tests, is found, and runs in its suite, as written."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchbench.api import run
+from benchbench.cli import invoke
+from benchbench.contract import KINDS, Kind
+from benchbench.errors import StorageError, UnknownNameError, UsageError
+from benchbench.registry import load_registry
+from benchbench.scaffold import plugin_names, write_plugin
+from benchbench.suite import read_suite
+
+
+@pytest.fixture(scope="module")
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new plugin of each kind, all in one folder."""
+    out = tmp_path_factory.mktemp("plugins")
+    for kind in KINDS:
+        write_plugin(kind, f"brand-new-{kind}", out=out)
+    return out
+
+
+@pytest.fixture
+def installed(plugins: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, each as pip would have installed it: on the path, with the metadata that names its entry point."""
+    for kind in KINDS:
+        names = plugin_names(kind, f"brand-new-{kind}")
+        source = plugins / names.distribution / "src"
+        info = source / f"{names.package}-0.1.0.dist-info"
+        info.mkdir(exist_ok=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {names.distribution}\nVersion: 0.1.0\n")
+        (info / "entry_points.txt").write_text(f"[benchbench]\n{names.component} = {names.package}\n")
+        monkeypatch.syspath_prepend(source)
+    return plugins
+
+
+def example(plugins: Path, kind: Kind) -> str:
+    names = plugin_names(kind, f"brand-new-{kind}")
+    return names.component if kind == "suite" else str(plugins / names.distribution / "example.toml")
+
+
+def test_new_plugins_pass_their_own_tests(plugins: Path) -> None:
+    sources = os.pathsep.join(str(folder / "src") for folder in plugins.iterdir())
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--import-mode=importlib"]
+    finished = subprocess.run(
+        [*command, "--rootdir", plugins, *(str(folder / "tests") for folder in plugins.iterdir())],
+        capture_output=True,
+        text=True,
+        cwd=plugins,
+        env={**os.environ, "PYTHONPATH": sources, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout
+    assert "22 passed" in finished.stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_new_plugin_is_found_and_healthy(installed: Path, kind: Kind) -> None:
+    registry = load_registry()
+    found = registry.get(kind, f"brand-new-{kind}")
+    assert (found.distribution, found.version) == (f"benchbench-brand-new-{kind}", "0.1.0")
+    assert [problem for problem in registry.problems if "brand-new" in problem.distribution] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_example_suite_uses_the_new_component_in_every_profile(installed: Path, kind: Kind) -> None:
+    registry = load_registry()
+    suite = read_suite(example(installed, kind), registry)
+    for profile in suite.profiles:
+        (experiment,) = suite.profile(profile)
+        used = {
+            "dataset": (experiment.dataset,),
+            "architecture": experiment.architectures,
+            "defense": experiment.defenses,
+            "attack": experiment.attacks,
+            "metric": experiment.metrics,
+        }
+        if kind != "suite":
+            assert f"brand-new-{kind}" in [component.name for component in used[kind]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_new_plugin_runs_in_its_suite(installed: Path, tmp_path: Path, kind: Kind) -> None:
+    profile = "quick" if kind == "suite" else None
+    result = run(
+        example(installed, kind),
+        profile=profile,
+        device="cpu",
+        runs=tmp_path / "runs",
+        leaderboards=tmp_path / "boards",
+    )
+    assert (result.failed, result.plan.with_status("skipped")) == (0, ())
+    assert all(row.test_accuracy is not None and row.test_accuracy > 0.2 for row in result.rows)
+    assert len(result.rows) == (1 if kind in ("metric", "dataset") else 2)
+    if kind == "metric":
+        assert "test_confidence" in dict(result.rows[0].extra or {})
+
+
+def test_nothing_is_left_to_fill_in(plugins: Path) -> None:
+    files = [path for path in plugins.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert [path for path in files if "$" in str(path) + path.read_text(encoding="utf-8")] == []
+    for kind in KINDS:
+        folder = plugins / f"benchbench-brand-new-{kind}"
+        assert {path.name for path in folder.iterdir()} >= {"pyproject.toml", "README.md", "LICENSE", "src", "tests"}
+        assert stat.S_IMODE(folder.stat().st_mode) & 0o100
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "My-Defense",
+        "my_defense",
+        "-a",
+        "a-",
+        "a--b",
+        "3d",
+        "../escape",
+        "a/b",
+        "a b",
+        "a" * 61,
+        "é",
+        "benchbench-",
+        "a\n",
+    ],
+)
+def test_name_that_will_not_do_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot name a plugin"):
+        write_plugin("defense", name, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["none", "tensor", "defense", "evidence", "class", "a1-2b"])
+def test_awkward_name_gives_code_that_compiles(tmp_path: Path, name: str) -> None:
+    for kind in KINDS:
+        folder = write_plugin(kind, name, out=tmp_path / kind)
+        for path in folder.rglob("*.py"):
+            compile(path.read_text(encoding="utf-8"), str(path), "exec")
+
+
+def test_prefix_of_the_distribution_is_not_doubled() -> None:
+    assert plugin_names("defense", "benchbench-soft").distribution == "benchbench-soft"
+    assert plugin_names("defense", "benchbench-soft").component == "soft"
+
+
+def test_existing_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "benchbench-mine"
+    folder.mkdir()
+    (folder / "precious").write_text("work")
+    with pytest.raises(UsageError, match="benchbench-mine exists"):
+        write_plugin("defense", "mine", out=tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["precious"]
+
+
+def test_unknown_kind_suggests_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'defense'"):
+        write_plugin("defence", "mine", out=tmp_path)
+
+
+def test_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        write_plugin("defense", "mine", out=tmp_path / "file")
+
+
+def test_command_prints_the_folder_and_what_comes_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["plugins", "new", "attack", "sly", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.strip() == str(tmp_path / "benchbench-sly")
+    assert "benchbench run --suite" in printed.err
+
+
+def test_command_refuses_a_name_that_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["plugins", "new", "attack", "pgd", "--out", str(tmp_path)]) == 2
+    assert "'pgd' exists already, in benchbench" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_new_plugin_is_installed_by_pip_and_runs(tmp_path: Path, fresh_python: Any) -> None:
+    folder = write_plugin("defense", "brand-new-defense", out=tmp_path)
+    python = fresh_python(folder)
+    listed = python("-m", "benchbench", "list", "defense", "--json")
+    assert "brand-new-defense" in [entry["name"] for entry in json.loads(listed.stdout)]
+    tested = python("-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder))
+    assert "4 passed" in tested.stdout, tested.stdout
+    ran = python("-m", "benchbench", "run", "--suite", str(folder / "example.toml"), "--device", "cpu", "--quiet")
+    assert ran.returncode == 0, ran.stderr
