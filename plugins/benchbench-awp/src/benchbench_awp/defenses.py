@@ -1,0 +1,140 @@
+"""AWP on the losses of adversarial training and of TRADES."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchbench.contract import BatchLoss, KeyedGenerator, OptionError, Threat, frozen, in_mode
+from benchbench_awp.inner import ascend
+from benchbench_awp.perturbation import step_at_perturbed_weights
+
+TRADES_START = 0.001  # standard deviation
+
+
+class AwpAdversarialTraining:
+    """min over w, max over v of the summed L(f_{w+v}(x'), y), with x' from PGD at w (equation 7).
+
+    The inner loop over images sees the model as it comes, in training mode, from a uniform start.
+
+    Args:
+        gamma: size of the weight perturbation relative to each layer's weights, at least 0; 0 is plain adversarial training.
+        steps: steps of the inner maximisation over images, at least 1.
+        step_ratio: step size over epsilon, above 0.
+
+    Raises:
+        OptionError: for an option out of range.
+    """
+
+    def __init__(self, *, gamma: float = 0.01, steps: int = 10, step_ratio: float = 0.2) -> None:
+        _require(gamma=gamma, steps=steps, step_ratio=step_ratio)
+        self.gamma = gamma
+        self.steps = steps
+        self.step_ratio = step_ratio
+
+    def step(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        threat: Threat,
+        generator: KeyedGenerator,
+        optimizer: torch.optim.Optimizer,
+    ) -> BatchLoss:
+        """One optimiser step on the gradient at the perturbed weights."""
+        noise = generator.uniform_like(images, low=-threat.epsilon, high=threat.epsilon)
+        with frozen(model):
+            candidates = ascend(
+                lambda leaf: F.cross_entropy(model(leaf), labels, reduction="sum"),
+                threat.project(images + noise, images),
+                images,
+                threat=threat,
+                steps=self.steps,
+                step_size=self.step_ratio * threat.epsilon,
+            )
+        loss = step_at_perturbed_weights(
+            model,
+            lambda: F.cross_entropy(model(candidates), labels, reduction="sum"),
+            optimizer,
+            gamma=self.gamma,
+        )
+        return BatchLoss(loss=loss)
+
+
+class AwpTrades:
+    """min over w, max over v of the summed L(f_{w+v}(x), y) + beta * KL(f_{w+v}(x) || f_{w+v}(x')) (equation 11).
+
+    x' ascends the divergence at w, the model in evaluation mode, from x + 0.001 N(0, 1), as in TRADES.
+
+    Args:
+        beta: weight of the divergence, at least 0.
+        gamma: size of the weight perturbation relative to each layer's weights, at least 0; 0 is plain TRADES.
+        steps: steps of the inner maximisation over images, at least 1.
+        step_ratio: step size over epsilon, above 0.
+
+    Raises:
+        OptionError: for an option out of range.
+    """
+
+    def __init__(self, *, beta: float = 6.0, gamma: float = 0.005, steps: int = 10, step_ratio: float = 0.2) -> None:
+        _require(beta=beta, gamma=gamma, steps=steps, step_ratio=step_ratio)
+        self.beta = beta
+        self.gamma = gamma
+        self.steps = steps
+        self.step_ratio = step_ratio
+
+    def step(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        threat: Threat,
+        generator: KeyedGenerator,
+        optimizer: torch.optim.Optimizer,
+    ) -> BatchLoss:
+        """One optimiser step on the gradient at the perturbed weights."""
+        candidates = self._diverging_images(model, images, threat=threat, generator=generator)
+        loss = step_at_perturbed_weights(
+            model, lambda: trades_loss(model, images, candidates, labels, self.beta), optimizer, gamma=self.gamma
+        )
+        return BatchLoss(loss=loss)
+
+    def _diverging_images(
+        self, model: nn.Module, images: Tensor, *, threat: Threat, generator: KeyedGenerator
+    ) -> Tensor:
+        start = threat.project(images + TRADES_START * generator.normal_like(images), images)
+        with in_mode(model, training=False), frozen(model):
+            with torch.no_grad():
+                clean = F.log_softmax(model(images), dim=1)
+            return ascend(
+                lambda leaf: F.kl_div(F.log_softmax(model(leaf), dim=1), clean, reduction="sum", log_target=True),
+                start,
+                images,
+                threat=threat,
+                steps=self.steps,
+                step_size=self.step_ratio * threat.epsilon,
+            )
+
+
+def trades_loss(model: nn.Module, images: Tensor, candidates: Tensor, labels: Tensor, beta: float) -> Tensor:
+    """Summed cross-entropy on the images and beta times the summed KL(f(x) || f(x')), a scalar with a gradient."""
+    logits, perturbed = model(images), model(candidates)
+    divergence = F.kl_div(
+        F.log_softmax(perturbed, dim=1), F.log_softmax(logits, dim=1), reduction="sum", log_target=True
+    )
+    return F.cross_entropy(logits, labels, reduction="sum") + beta * divergence
+
+
+def _require(*, gamma: float, steps: int, step_ratio: float, beta: float = 0.0) -> None:
+    checks = {
+        f"beta must be at least 0, got {beta}": beta >= 0,
+        f"gamma must be at least 0, got {gamma}": gamma >= 0,
+        f"steps must be at least 1, got {steps}": steps >= 1,
+        f"step_ratio must be above 0, got {step_ratio}": step_ratio > 0,
+    }
+    broken = [requirement for requirement, holds in checks.items() if not holds]
+    if broken:
+        raise OptionError("; ".join(broken))
