@@ -7,7 +7,7 @@ imported when a suite first uses them. What a factory must return, per kind:
 
 - dataset: a `Dataset`;
 - architecture: an ``nn.Module``; the factory also takes ``input_shape`` and ``classes``;
-- defense: a `Defense`, a `SteppingDefense` or a `FittingDefense`, and a `RegressionDefense` where it fits regressions;
+- defense: a `Defense`, `SteppingDefense` or `FittingDefense`, where it applies also a `StatefulDefense`, `RegressionDefense`;
 - attack: an `Attack`;
 - metric: a `Metric`;
 - suite: the path of a TOML file.
@@ -66,6 +66,7 @@ __all__ = [
     "OptionError",
     "RegressionDefense",
     "RegressionEvidence",
+    "StatefulDefense",
     "SteppingDefense",
     "StorageError",
     "Threat",
@@ -300,6 +301,19 @@ class SteppingDefense(Protocol):
         optimizer: torch.optim.Optimizer,
     ) -> BatchLoss:
         """Take one optimiser step on a batch (arguments as for `Defense.loss`); the returned loss may be detached."""
+        ...
+
+
+@runtime_checkable
+class StatefulDefense(Protocol):
+    """A `Defense` or `SteppingDefense` that carries state from batch to batch; checkpoints keep it."""
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """What is carried, as tensors by name; empty before the first batch."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state that `state_dict` gave, its tensors on the CPU; an empty one means from the beginning."""
         ...
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import BatchLoss, Defense, FittingDefense, SteppingDefense, Threat
+from benchbench.contract import BatchLoss, Defense, FittingDefense, StatefulDefense, SteppingDefense, Threat
 from benchbench.testing.conformance import expect, keyed, name_of, untouched
+from benchbench.testing.resumption import check_resumption, kept_state, restore, update
 from benchbench.testing.toys import TOY_THREAT, FragileToy, LinearToy, smooth_toy, toy_training_examples
 
 _SIZES = (1, 2, 7)  # training mode cannot batch-normalise a single example: size 1 goes to models without
@@ -28,7 +29,7 @@ def check_defense(
     modes, parameters, gradients, ``requires_grad`` and inputs as they were; draws from the generator only; keeps no state
     between batches (so that training resumes identically); and trains a linear model. A `SteppingDefense` has to change
     the parameters and nothing else, repeatably; a `FittingDefense` has to return the same model twice. Both have to solve
-    the toy problem, too.
+    the toy problem, too. A `StatefulDefense` may keep state, if training that goes on from its ``state_dict`` is identical.
 
     Args:
         defense: the defense, options set.
@@ -49,6 +50,10 @@ def check_defense(
         expected="an object with a method `loss`, `step` or `fit`",
         got=type(defense).__name__,
     )
+    beginning = kept_state(defense)
+    if isinstance(defense, StatefulDefense):
+        check_resumption(defense, threat)
+        restore(defense, beginning)
     if isinstance(defense, SteppingDefense):
         _check_step(defense, threat)
     else:
@@ -56,7 +61,9 @@ def check_defense(
             _check_manners(defense, threat, classes)
             _check_loss(defense, threat, classes)
             _check_sum(defense, threat, classes)
+    restore(defense, beginning)
     _check_training(defense, threat, accuracy, robust_accuracy)
+    restore(defense, beginning)
 
 
 def _batch(size: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -136,8 +143,9 @@ def _check_sum(defense: Defense, threat: Threat, classes: int) -> None:
 
 def _check_step(defense: SteppingDefense, threat: Threat) -> None:
     images, labels = _batch(7, 2)
-    results = []
+    results, beginning = [], kept_state(defense)
     for _ in range(2):
+        restore(defense, beginning)
         model = smooth_toy((3, 8, 8), 2).train()
         before = [parameter.detach().clone() for parameter in model.parameters()]
         modes = {name: module.training for name, module in model.named_modules()}
@@ -173,12 +181,7 @@ def _check_training(
         for step, rows in enumerate(torch.split(torch.arange(len(examples)), _BATCH)):
             images, labels = examples.inputs[rows], examples.labels[rows]
             generator = keyed(f"epoch {epoch} step {step}", len(rows))
-            if isinstance(defense, SteppingDefense):
-                defense.step(model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
-                continue
-            optimizer.zero_grad()
-            defense.loss(model, images, labels, threat=threat, generator=generator).loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            update(defense, model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
     _expect_accuracy(defense, model.eval(), accuracy)
     robust = float(model.robust(examples.inputs, examples.labels, threat).float().mean())
     expect(

@@ -1,7 +1,8 @@
 """Checkpoints: everything that training needs to go on, in one safetensors file, written atomically.
 
-The file holds the model's state under ``model.``, the optimiser's under ``optimizer.``, and, in its metadata, the position,
-the history and a digest of the content. Random draws are keyed by epoch and example, so there is no generator state to keep.
+The file holds the model's state under ``model.``, the optimiser's under ``optimizer.``, that of a stateful defense under
+``defense.``, and, in its metadata, the position, the history and a digest of the content. Random draws are keyed by epoch and
+example, so there is no generator state to keep.
 Nothing in it is ever unpickled.
 """
 
@@ -20,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchbench.atomic import write_atomically
+from benchbench.contract import StatefulDefense
 from benchbench.errors import StorageError
 
 
@@ -72,8 +74,10 @@ class Checkpoint:
         self.path = path
         self.model_id = model_id
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
-        """Write the state atomically.
+    def save(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, *, defense: object = None
+    ) -> None:
+        """Write the state atomically; that of the defense, too, where it is a `StatefulDefense`.
 
         Raises:
             StorageError: it cannot be written; the previous checkpoint is left as it was.
@@ -83,6 +87,8 @@ class Checkpoint:
             tensors |= {
                 f"optimizer.{index}.{name}": _stored(value) for name, value in state.items() if value is not None
             }
+        if isinstance(defense, StatefulDefense):
+            tensors |= {f"defense.{name}": _stored(value) for name, value in defense.state_dict().items()}
         metadata = {
             "model_id": self.model_id,
             "position": json.dumps(dataclasses.asdict(position)),
@@ -90,8 +96,8 @@ class Checkpoint:
         }
         write_atomically(self.path, lambda temporary: save_file(tensors, temporary, metadata))
 
-    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Position | None:
-        """Restore the state in place.
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, defense: object = None) -> Position | None:
+        """Restore the state in place; that of the defense, too, where it is a `StatefulDefense`.
 
         Returns:
             The position, or None when there is no checkpoint. A damaged one is set aside as ``*.corrupt`` and counts as none.
@@ -112,9 +118,15 @@ class Checkpoint:
                 f"{self.path} holds model {metadata.get('model_id')!r}, expected {self.model_id!r}",
                 hint="move the file away, or use another --runs folder",
             )
-        model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+        model.load_state_dict(_below("model.", tensors))
         _load_optimizer(optimizer, tensors)
+        if isinstance(defense, StatefulDefense):
+            defense.load_state_dict(_below("defense.", tensors))
         return position
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _stored(value: Any) -> Tensor:

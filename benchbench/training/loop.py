@@ -88,7 +88,7 @@ class _Loop:
 
     def run(self) -> TrainedModel:
         if self.checkpoint is not None:
-            self.position = self.checkpoint.load(self.model, self.optimizer) or Position()
+            self.position = self.checkpoint.load(self.model, self.optimizer, defense=self.job.defense) or Position()
         self.listener(TrainingStarted(epoch=self.position.epoch, epochs=self.recipe.epochs, steps=self.steps))
         self.started = time.monotonic() - self.position.seconds
         self.model.train()
@@ -162,7 +162,7 @@ class _Loop:
             seconds=time.monotonic() - self.started,
         )
         if self.checkpoint is not None:
-            self.checkpoint.save(self.model, self.optimizer, self.position)
+            self.checkpoint.save(self.model, self.optimizer, self.position, defense=self.job.defense)
 
     def _report(self, epoch: int, step: int, totals: Tensor) -> tuple[float, float | None]:
         """Read the running totals from the device, refuse a loss that is not finite, and tell the listener."""
@@ -193,7 +193,7 @@ class _Loop:
             history=self.position.history,
             seconds=time.monotonic() - self.started,
         )
-        self.checkpoint.save(self.model, self.optimizer, position)
+        self.checkpoint.save(self.model, self.optimizer, position, defense=self.job.defense)
 
 
 def as_model_input(inputs: Tensor) -> Tensor:

@@ -1,0 +1,95 @@
+"""Check that a defense which carries state from batch to batch gives all of it to its checkpoint."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.contract import Defense, KeyedGenerator, StatefulDefense, SteppingDefense, Threat
+from benchbench.testing.conformance import expect, keyed, name_of
+from benchbench.testing.toys import smooth_toy
+
+_SIZES = (7, 7, 3, 7)  # a smaller batch among them, as at the end of an epoch
+_INTERRUPTED = 2
+
+
+def update(
+    defense: Defense | SteppingDefense,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    threat: Threat,
+    generator: KeyedGenerator,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Train on one batch, as the host does."""
+    if isinstance(defense, SteppingDefense):
+        defense.step(model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
+        return
+    outcome = defense.loss(model, images, labels, threat=threat, generator=generator)
+    optimizer.zero_grad(set_to_none=True)
+    outcome.loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def check_resumption(defense: Any, threat: Threat) -> None:
+    """Train over a few batches; then again with an interruption, in which only the state_dict survives.
+
+    Args:
+        defense: a `StatefulDefense` that is also a `Defense` or a `SteppingDefense`, before its first batch.
+        threat: what it trains for.
+
+    Raises:
+        ConformanceError: the two trainings differ, or the state is not made of tensors.
+    """
+    name = name_of(defense)
+    fresh = copy.deepcopy(defense)
+    beginning = kept_state(defense)
+    whole = smooth_toy((3, 8, 8), 2).train()
+    _train(defense, whole, threat, range(len(_SIZES)))
+    defense.load_state_dict(beginning)
+    interrupted = smooth_toy((3, 8, 8), 2).train()
+    _train(defense, interrupted, threat, range(_INTERRUPTED))
+    fresh.load_state_dict(kept_state(defense))  # what was carried outside the state_dict is lost here
+    _train(fresh, interrupted, threat, range(_INTERRUPTED, len(_SIZES)))
+    same = all(torch.equal(one, other) for one, other in zip(whole.parameters(), interrupted.parameters()))
+    expect(
+        same,
+        f"{name}: resumption",
+        expected="the same weights after an interruption: all that is carried between batches is in state_dict()",
+        got="other weights",
+    )
+
+
+def kept_state(defense: object) -> dict[str, Tensor]:
+    """The state of a stateful defense as a checkpoint keeps it, in copies; empty for any other.
+
+    Raises:
+        ConformanceError: it holds something else than tensors.
+    """
+    if not isinstance(defense, StatefulDefense):
+        return {}
+    state = defense.state_dict()
+    loose = [key for key, value in state.items() if not isinstance(value, Tensor)]
+    expect(not loose, f"{name_of(defense)}: state_dict", expected="tensors only", got=f"something else under {loose}")
+    return {key: value.detach().clone() for key, value in state.items()}
+
+
+def restore(defense: object, state: dict[str, Tensor]) -> None:
+    """Give a stateful defense a state back."""
+    if isinstance(defense, StatefulDefense):
+        defense.load_state_dict(state)
+
+
+def _train(defense: Defense | SteppingDefense, model: nn.Module, threat: Threat, steps: range) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for step in steps:
+        size = _SIZES[step]
+        images = keyed(f"resumption {step}", size).uniform(3, 8, 8)
+        labels = keyed(f"resumption labels {step}", size).integers(2)
+        generator = keyed(f"resumption draws {step}", size)
+        update(defense, model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
