@@ -29,7 +29,7 @@ _NOTES = (
 )
 _STAIRCASE_NOTE = (
     "The data are the published draws, so that agreement means equal digits. Gaps are test minus train; the paper's Table 8 "
-    "printed them without sign."
+    "prints train minus test, turned here."
 )
 
 
