@@ -86,18 +86,23 @@ def read_arrays(path: Path, digest: str) -> dict[str, Array] | None:
     Raises:
         StorageError: it cannot be read, or is damaged.
     """
+    arrays = read_unchecked_arrays(path)
+    if arrays is not None and content_digest(arrays) != digest:
+        raise StorageError(f"{path} is damaged: its content does not match its digest")
+    return arrays
+
+
+def read_unchecked_arrays(path: Path) -> dict[str, Array] | None:
+    """Read arrays whatever their digest, to find out what is wrong with them; returns and errors as for `read_arrays`."""
     content = read_bytes(path)
     if content is None:
         return None
     try:
         table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
         header = json.loads(table.schema.metadata[_HEADER])
-        arrays = {name: _from_column(table[name], *header[name]) for name in table.column_names}
+        return {name: _from_column(table[name], *header[name]) for name in table.column_names}
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{path} is damaged: {error}") from error
-    if content_digest(arrays) != digest:
-        raise StorageError(f"{path} is damaged: its content does not match its digest")
-    return arrays
 
 
 def _to_column(array: Array) -> pa.Array:

@@ -109,6 +109,8 @@ class Checkpoint:
             return None
         try:
             tensors, metadata = _read(self.path)
+            if metadata.get("digest") != _digest(tensors):
+                raise ValueError("the content does not match its digest")
             position = _position(json.loads(metadata["position"]))
         except (SafetensorError, OSError, ValueError, KeyError, TypeError):
             self.path.replace(self.path.with_name(self.path.name + ".corrupt"))
@@ -123,6 +125,50 @@ class Checkpoint:
         if isinstance(defense, StatefulDefense):
             defense.load_state_dict(_below("defense.", tensors))
         return position
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredModel:
+    """What a checkpoint file holds, for whoever examines it.
+
+    Attributes:
+        model_id: digest of the training configuration that it says it is of.
+        state: the model's state, by name.
+        position: how far training had come.
+        intact: whether the content matches the file's own digest.
+    """
+
+    model_id: str
+    state: dict[str, Tensor]
+    position: Position
+    intact: bool
+
+
+def read_checkpoint(path: Path) -> StoredModel | None:
+    """Read a checkpoint and leave it as it is, damaged or not.
+
+    Returns:
+        None when there is no such file.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        tensors, metadata = _read(path)
+        return StoredModel(
+            model_id=metadata["model_id"],
+            state={n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")},
+            position=_position(json.loads(metadata["position"])),
+            intact=metadata.get("digest") == _digest(tensors),
+        )
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -145,12 +191,10 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read and verify a file; raises ValueError when its digest does not match."""
+    """Tensors and metadata of a file."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    if metadata.get("digest") != _digest(tensors):
-        raise ValueError(f"{path}: the content does not match its digest")
     return tensors, metadata
 
 

@@ -1,0 +1,72 @@
+"""Reading a cell back from the configuration that its row keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from benchbench.cell import Cell, Component, EvaluationSpec, TrainingSpec
+from benchbench.errors import BenchbenchError, DataError
+from benchbench.threat import Threat
+from benchbench.training.recipe import Augmentation, Recipe
+
+
+def read_cell(text: str) -> Cell:
+    """The cell of a row's ``configuration`` column.
+
+    Args:
+        text: canonical JSON, as `benchbench.cell.to_json` writes it.
+
+    Raises:
+        DataError: it is damaged, or of another version of benchbench.
+    """
+    try:
+        document = json.loads(text)
+        return Cell(
+            suite=document["suite"],
+            profile=document["profile"],
+            protocol=document["protocol"],
+            experiment=document["experiment"],
+            training=_training(document["training"]),
+            evaluation=_evaluation(document["evaluation"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BenchbenchError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"the configuration cannot be read ({type(error).__name__}: {reason})") from error
+
+
+def _training(document: Mapping[str, Any]) -> TrainingSpec:
+    made = {
+        "dataset": _component(document["dataset"]),
+        "architecture": _component(document["architecture"]),
+        "defense": _component(document["defense"]),
+        "threat": Threat(**document["threat"]),
+        "recipe": _recipe(document["recipe"]),
+    }
+    return TrainingSpec(**{**document, **made})
+
+
+def _evaluation(document: Mapping[str, Any]) -> EvaluationSpec:
+    made = {
+        "attack": _component(document["attack"]),
+        "metrics": tuple(_component(metric) for metric in document["metrics"]),
+    }
+    return EvaluationSpec(**{**document, **made})
+
+
+def _recipe(document: Mapping[str, Any]) -> Recipe:
+    made = {
+        "augmentation": Augmentation(**document["augmentation"]),
+        "decay_epochs": tuple(document["decay_epochs"]),
+    }
+    return Recipe(**{**document, **made})
+
+
+def _component(document: Mapping[str, Any]) -> Component:
+    return Component(**{**document, "options": {name: _frozen(value) for name, value in document["options"].items()}})
+
+
+def _frozen(value: Any) -> Any:
+    """Lists are tuples in a component's options; JSON knows no tuples."""
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

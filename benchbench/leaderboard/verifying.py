@@ -1,0 +1,221 @@
+"""Does the evidence bear a row out: its identity, its numbers, and what the model does on the stored adversarial images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from benchbench.cell import Cell
+from benchbench.records import Row, accuracy_interval
+from benchbench.records.arrays import Array
+
+Status = Literal["confirmed", "refuted", "unchecked"]
+ROUNDING = 1e-4  # of the largest logit: other machines round otherwise, and a tie may break the other way
+_MEAN_ROUNDING = 1e-6
+_SHOWN = 3
+_MEANS = {  # column of the row -> column of the outcomes that it is the mean of
+    "test_accuracy": "correct",
+    "adv_test_accuracy": "robust",
+    "test_lipschitz": "lipschitz",
+    "test_lipschitz_best": "lipschitz_best",
+    "test_mse": "squared_error",
+    "adv_test_mse": "adv_squared_error",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something that refutes a row.
+
+    Attributes:
+        what: in words.
+        examples: index in the dataset of each example at fault, in order; empty where no single one is.
+    """
+
+    what: str
+    examples: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.examples:
+            return self.what
+        shown = ", ".join(map(str, self.examples[:_SHOWN]))
+        more = f" and {len(self.examples) - _SHOWN} more" if len(self.examples) > _SHOWN else ""
+        return f"{self.what}: example{'s' if len(self.examples) > 1 else ''} {shown}{more}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of one row.
+
+    Attributes:
+        status: ``"confirmed"``: the witnesses were replayed and prove that the robust accuracy is at most the row's;
+            ``"refuted"``: a finding contradicts it; ``"unchecked"``: nothing does, but something is missing here.
+        findings: what refutes it.
+        missing: what could not be checked, and why.
+        replayed: test examples replayed; 0 where none were.
+        bound: share of examples that withstood the replayed witnesses, an upper bound on robust accuracy; None for
+            regressions and where nothing was replayed.
+    """
+
+    cell_id: str
+    label: str
+    status: Status
+    findings: tuple[Finding, ...] = ()
+    missing: tuple[str, ...] = ()
+    replayed: int = 0
+    bound: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """What the model does now.
+
+    Attributes:
+        index: int64 (N,), place of each test example in its dataset.
+        label: (N,), classes or targets.
+        clean: (N, classes) logits, or (N,) predictions of a regression, on the test examples.
+        attacked: the same on the witnesses.
+        outside: (N,), by how much a witness leaves the box; 0 inside.
+        beyond: (N,), by how much it leaves the ball and the tolerance for rounding; at most 0 inside.
+    """
+
+    index: Array
+    label: Array
+    clean: Array
+    attacked: Array
+    outside: Array
+    beyond: Array
+
+
+def identity_findings(row: Row, cell: Cell) -> list[Finding]:
+    """Identity columns that are not those of the row's own configuration."""
+    return [
+        Finding(what=f"column {name} is {getattr(row, name)!r}, but the row's configuration says {value!r}")
+        for name, value in cell.identity().items()
+        if getattr(row, name) != value
+    ]
+
+
+def outcome_findings(row: Row, outcomes: Mapping[str, Array]) -> list[Finding]:
+    """Numbers of a row that its per-example outcomes do not give."""
+    findings = []
+    n = len(outcomes.get("index", ()))
+    if n != row.n_test:
+        findings.append(Finding(what=f"the row is of {row.n_test:,} test examples, its outcomes of {n:,}"))
+    for name, column in _MEANS.items():
+        stated = getattr(row, name)
+        if column not in outcomes or (stated is None and name == "test_lipschitz_best"):
+            continue
+        mean = float(np.mean(outcomes[column], dtype=np.float64)) if n else math.nan
+        if stated is None or not _close(stated, mean):
+            findings.append(Finding(what=f"{name} is {stated}, but the outcomes give {mean:.10g}"))
+    return [*findings, *_inconsistent(outcomes), *_interval_findings(row), *_gap_findings(row)]
+
+
+def replay_findings(outcomes: Mapping[str, Array], replay: Replay) -> list[Finding]:
+    """Examples on which what was recorded is not what the model does."""
+    if not _same_length(outcomes, replay):
+        return [Finding(what=f"{len(replay.index):,} examples were replayed, the outcomes are of another number")]
+    checks = {
+        "the outcomes are of other test examples": outcomes["index"] != replay.index,
+        "the recorded label is not the dataset's": outcomes["label"] != replay.label,
+        "the adversarial image is not finite": ~np.isfinite(replay.beyond),
+        "the adversarial image leaves the box": replay.outside > 0,
+        "the adversarial image leaves the ball": replay.beyond > 0,
+    }
+    checks |= _regression_checks(outcomes, replay) if replay.clean.ndim == 1 else _class_checks(outcomes, replay)
+    return [Finding(what=what, examples=_examples(replay, wrong)) for what, wrong in checks.items() if wrong.any()]
+
+
+def withstood(outcomes: Mapping[str, Array], replay: Replay) -> float | None:
+    """Share of examples that the witnesses do not break: correct without perturbation, and on the witness."""
+    if replay.clean.ndim == 1 or not len(replay.label):
+        return None
+    correct = _as_recorded(replay.clean, outcomes["prediction"]) == replay.label
+    return float(np.mean(correct & (_as_recorded(replay.attacked, outcomes["adversarial_prediction"]) == replay.label)))
+
+
+def _class_checks(outcomes: Mapping[str, Array], replay: Replay) -> dict[str, Array]:
+    clean, attacked = outcomes["prediction"], outcomes["adversarial_prediction"]
+    return {
+        "the model predicts another class than recorded": _as_recorded(replay.clean, clean) != clean,
+        "the model predicts another class on the adversarial image": _as_recorded(replay.attacked, attacked)
+        != attacked,
+    }
+
+
+def _regression_checks(outcomes: Mapping[str, Array], replay: Replay) -> dict[str, Array]:
+    checks = {"the model predicts another value than recorded": ~_all_close(replay.clean, outcomes["prediction"])}
+    if "adv_squared_error" in outcomes:
+        error = (replay.attacked - replay.label) ** 2
+        checks["the squared error on the perturbed input is not the recorded one"] = ~_all_close(
+            error, outcomes["adv_squared_error"]
+        )
+    return checks
+
+
+def _as_recorded(logits: Array, recorded: Array) -> Array:
+    """The predicted classes; where the recorded class is as good but for rounding, that one."""
+    predicted = logits.argmax(axis=1)
+    known = np.clip(recorded, 0, logits.shape[1] - 1)
+    short = logits.max(axis=1) - np.take_along_axis(logits, known[:, None], axis=1)[:, 0]
+    tied = (known == recorded) & (short <= ROUNDING * np.maximum(1.0, np.abs(logits).max(axis=1)))
+    return np.asarray(np.where(tied, recorded, predicted))
+
+
+def _same_length(outcomes: Mapping[str, Array], replay: Replay) -> bool:
+    return all(len(outcomes.get(name, ())) == len(replay.index) for name in ("index", "label", "prediction"))
+
+
+def _inconsistent(outcomes: Mapping[str, Array]) -> list[Finding]:
+    """Outcome columns that contradict one another, with the examples where they do."""
+    names = {"index", "label", "prediction", "adversarial_prediction", "correct", "robust"}
+    if not names <= outcomes.keys():
+        return []
+    correct = outcomes["prediction"] == outcomes["label"]
+    robust = correct & (outcomes["adversarial_prediction"] == outcomes["label"])
+    wrong = (correct != outcomes["correct"]) | (robust != outcomes["robust"])
+    found = tuple(int(i) for i in outcomes["index"][wrong])
+    return [Finding(what="the outcomes contradict themselves", examples=found)] if found else []
+
+
+def _interval_findings(row: Row) -> list[Finding]:
+    findings = []
+    for name in ("test_accuracy", "adv_test_accuracy", "train_accuracy", "adv_train_accuracy"):
+        value, n = getattr(row, name), row.n_train_evaluated if "train" in name else row.n_test
+        if value is None or n < 1:
+            continue
+        interval = accuracy_interval(round(value * n), n)
+        stated = (getattr(row, f"{name}_low"), getattr(row, f"{name}_high"))
+        if None in stated or not (_close(stated[0], interval.low) and _close(stated[1], interval.high)):
+            findings.append(Finding(what=f"the interval of {name} is not Wilson's for {value:.6g} of {n:,} examples"))
+    return findings
+
+
+def _gap_findings(row: Row) -> list[Finding]:
+    findings = []
+    for name, train, test in (
+        ("gap", "train_accuracy", "test_accuracy"),
+        ("adv_gap", "adv_train_accuracy", "adv_test_accuracy"),
+    ):
+        values = [getattr(row, column) for column in (name, train, test)]
+        if None not in values and not _close(values[0], values[1] - values[2]):
+            findings.append(Finding(what=f"{name} is {values[0]:.6g}, not {train} minus {test}"))
+    return findings
+
+
+def _examples(replay: Replay, wrong: Array) -> tuple[int, ...]:
+    return tuple(int(i) for i in replay.index[wrong])
+
+
+def _close(first: float, second: float) -> bool:
+    return math.isclose(first, second, rel_tol=_MEAN_ROUNDING, abs_tol=1e-9)
+
+
+def _all_close(first: Array, second: Array) -> Array:
+    close: Any = np.isclose(first, second, rtol=1e-5, atol=1e-8)
+    return np.asarray(close)
