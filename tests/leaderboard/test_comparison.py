@@ -1,0 +1,179 @@
+"""Verdicts on measured rows, their intervals, and the tables that show them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from typing import Any
+
+import pytest
+from sample_rows import make_row
+
+from benchbench.errors import UsageError
+from benchbench.leaderboard import Line, Table, published_rows, render, table_document
+from benchbench.leaderboard.comparing import comparison_table, verdicts
+from benchbench.leaderboard.comparison import bounds, is_of_method, judge, other_budget
+from benchbench.leaderboard.papers import TABLES, find_table
+from benchbench.records import Row, accuracy_interval
+
+STEP = 1e-4  # 0.01 %
+FULL = {"profile": "paper", "n_train": 60_000, "n_train_evaluated": 60_000, "n_test": 10_000, "epochs": 160}
+
+
+def published(defense: str = "natural", options: str = "{}", table: str = "2", architecture: str = "cnn2") -> Row:
+    (row,) = [
+        row
+        for row in published_rows()
+        if (row.published_source, row.published_table, row.architecture) == ("neurips2020", table, architecture)
+        and (row.defense, row.defense_options) == (defense, options)
+    ]
+    return row
+
+
+def measured(test_accuracy: float, **columns: Any) -> Row:
+    interval = accuracy_interval(round(test_accuracy * 10_000), 10_000)
+    ends = {"test_accuracy_low": interval.low, "test_accuracy_high": interval.high}
+    return make_row(**{**FULL, "test_accuracy": test_accuracy, **ends, **columns})
+
+
+def line_of(table: Table, cell_id: str) -> Line:
+    (line,) = [line for line in table.lines if line.cell_id == cell_id]
+    return line
+
+
+def test_equal_to_the_printed_digits_agrees_exactly() -> None:
+    reference = dataclasses.replace(published(), test_accuracy=0.9951)
+    assert judge(measured(0.99514), reference, "test_accuracy", step=STEP) == "agrees exactly"
+    assert judge(measured(0.99516), reference, "test_accuracy", step=STEP) == "agrees"
+
+
+def test_verdict_turns_where_the_interval_ends() -> None:
+    row = measured(0.99)
+    for end, outwards in ((row.test_accuracy_low or 0, -1), (row.test_accuracy_high or 0, 1)):
+        near = dataclasses.replace(published(), test_accuracy=end + outwards * 0.4 * STEP)
+        far = dataclasses.replace(published(), test_accuracy=end + outwards * 0.6 * STEP)
+        assert judge(row, near, "test_accuracy", step=STEP) == "agrees"
+        assert judge(row, far, "test_accuracy", step=STEP) == "differs"
+
+
+def test_value_without_an_interval_must_equal_the_printed_digits() -> None:
+    row = make_row(**FULL, test_lipschitz=23.0)
+    assert judge(row, dataclasses.replace(published(), test_lipschitz=23.01), "test_lipschitz", step=0.01) == "differs"
+
+
+@pytest.mark.parametrize(
+    "change", [{"profile": "quick"}, {"n_train": 2500}, {"n_test": 1000}, {"epochs": 3}, {"n_train_evaluated": 500}]
+)
+def test_other_budgets_are_never_judged(change: dict[str, Any]) -> None:
+    row = measured(0.9951, **change)
+    assert judge(row, published(), "test_accuracy", step=STEP) == "not comparable"
+    assert other_budget(row, published())
+
+
+def test_regression_of_any_profile_is_comparable_when_data_and_sizes_are_those_of_the_paper() -> None:
+    reference = next(row for row in published_rows() if row.dataset == "staircase" and row.n_train == 40)
+    ours = dataclasses.replace(reference, source="measured", profile="quick", cell_id="mine")
+    assert other_budget(ours, reference) == ""
+    assert other_budget(dataclasses.replace(ours, n_test=50), reference)
+
+
+def test_failed_and_unmeasured_values_are_told_apart() -> None:
+    failed = make_row(**FULL, status="failed", error="out of memory")
+    assert judge(failed, published(), "test_accuracy", step=STEP) == "failed"
+    assert judge(make_row(**FULL), published(), "test_accuracy", step=STEP) == ""
+
+
+def test_gap_interval_is_newcombes_and_contains_the_gap() -> None:
+    row = measured(0.99, train_accuracy=1.0, train_accuracy_low=0.999, train_accuracy_high=1.0, gap=0.01)
+    found = bounds(row, "gap")
+    low = 0.01 - ((1.0 - 0.999) ** 2 + ((row.test_accuracy_high or 0) - 0.99) ** 2) ** 0.5
+    high = 0.01 + (0.0 + (0.99 - (row.test_accuracy_low or 0)) ** 2) ** 0.5
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert bounds(make_row(gap=0.01), "gap").low is None
+
+
+def test_variants_match_the_method_whose_options_the_paper_does_not_state() -> None:
+    for variant in ("equation", "released"):
+        row = make_row(defense="gr", defense_options=f'{{"beta":1.0,"variant":"{variant}"}}')
+        assert is_of_method(published("gr"), row)
+    assert not is_of_method(
+        published("trades", '{"beta":6.0}'), make_row(defense="trades", defense_options='{"beta":1.0}')
+    )
+
+
+@pytest.mark.parametrize(
+    "paper_table", [t for t in TABLES if t.kind in ("models", "staircase")], ids=lambda t: f"{t.paper}-{t.number}"
+)
+def test_every_table_shows_its_published_numbers_and_what_is_not_run(paper_table: Any) -> None:
+    table = comparison_table(published_rows(), paper_table)
+    sources = [line.source for line in table.lines]
+    mine = [
+        r
+        for r in published_rows()
+        if (r.published_source, r.published_table) == (paper_table.paper, paper_table.number)
+    ]
+    assert sources.count("published") == len(mine) > 0
+    assert sources.count("measured") == len(mine)
+    assert set(verdicts(table)) == {"not run"}
+
+
+def test_ours_stands_below_the_published_line_with_interval_and_verdict() -> None:
+    rows = [measured(0.9951, cell_id="mine"), *published_rows()]
+    table = comparison_table(rows, find_table("neurips2020", "2"))
+    entry = line_of(table, "mine").entries[[column.key for column in table.columns].index("test_accuracy")]
+    assert entry.text.splitlines()[0] == "99.51"
+    assert entry.text.splitlines()[1].startswith("[99.3")
+    assert entry.text.splitlines()[2] == entry.verdict == "agrees exactly"
+    assert not any(e.best for line in table.lines for e in line.entries)
+
+
+def test_quick_rows_are_shown_and_plainly_marked() -> None:
+    rows = [measured(0.9951, cell_id="mine", profile="quick", n_train=2500, epochs=3), *published_rows()]
+    line = line_of(comparison_table(rows, find_table("neurips2020", "2")), "mine")
+    assert line.entries[1].text == "ours, quick profile, 2,500 training examples, 3 epochs: not comparable"
+    assert {e.verdict for e in line.entries if e.verdict} == {"not comparable"}
+
+
+def test_methods_that_the_paper_does_not_have_come_last_without_verdict() -> None:
+    rows = [measured(0.98, cell_id="mine", defense="mart", defense_options='{"beta":5.0}'), *published_rows()]
+    table = comparison_table(rows, find_table("neurips2020", "2"))
+    line = line_of(table, "mine")
+    assert line.entries[1].text == "ours, not published"
+    assert not any(e.verdict for e in line.entries)
+
+
+def test_models_that_saw_the_test_set_are_marked_in_the_table() -> None:
+    table = comparison_table(published_rows(), find_table("neurips2020", "6"))
+    assert "TEST SET" in table.title
+    assert all("TEST SET INCLUDED" in group.label for group in table.groups)
+
+
+def test_programs_get_verdicts_as_columns_and_as_a_map() -> None:
+    rows = [measured(0.9951, cell_id="mine"), *published_rows()]
+    table = comparison_table(rows, find_table("neurips2020", "2"))
+    records = list(csv.DictReader(io.StringIO(render(table, "csv"))))
+    (ours,) = [record for record in records if record["cell_id"] == "mine"]
+    assert (ours["test_accuracy"], ours["test_accuracy_verdict"]) == ("0.9951", "agrees exactly")
+    lines = [line for group in table_document(table)["groups"] for line in group["rows"] if line["cell_id"] == "mine"]
+    assert lines[0]["verdicts"] == {"test_accuracy": "agrees exactly"}
+
+
+@pytest.mark.parametrize(
+    ("format", "sign"), [("markdown", "99.51<br>"), ("html", "99.51<br>"), ("latex", r"\shortstack[r]{99.51 \\")]
+)
+def test_lines_break_within_a_place_in_every_format_for_people(format: str, sign: str) -> None:
+    table = comparison_table([measured(0.9951), *published_rows()], find_table("neurips2020", "2"))
+    assert sign in render(table, format)
+
+
+@pytest.mark.parametrize(("paper", "number"), [("neurips2020", "15"), ("neurips2020", "x"), ("arxiv-v1", "0")])
+def test_unknown_number_is_answered_with_what_there_is(paper: str, number: str) -> None:
+    with pytest.raises(UsageError, match="CNN1") as caught:
+        find_table(paper, number)
+    assert f"table {number!r}" in str(caught.value)
+
+
+def test_unknown_paper_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="neurips2020"):
+        find_table("neurips2021", "1")

@@ -1,0 +1,76 @@
+"""The reproduction report and the setups: written from the leaderboard, the same each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchbench.leaderboard import FORMATS, published_rows, read_rows, render
+from benchbench.leaderboard.comparing import verdicts
+from benchbench.leaderboard.papers import TABLES, PaperTable, find_table
+from benchbench.leaderboard.separations import read_separations
+from benchbench.reproduction import Evidence, make_table, write_pages
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def committed() -> Evidence:
+    folder = ROOT / "leaderboards"
+    rows = read_rows(folder / "closer-look.parquet")
+    return Evidence(suite="closer-look", rows=rows, separations=read_separations(folder))
+
+
+@pytest.mark.parametrize("paper_table", TABLES, ids=lambda table: f"{table.paper}-{table.number}")
+def test_every_table_comes_out_in_every_format(paper_table: PaperTable, committed: Evidence) -> None:
+    table = make_table(paper_table, committed)
+    assert f"Table {paper_table.number}:" in table.title
+    assert all(len(line.entries) == len(table.columns) for line in table.lines)
+    for format in FORMATS:
+        assert render(table, format).strip()
+
+
+def test_setups_of_the_suite_are_those_of_the_papers(committed: Evidence) -> None:
+    for paper, number in (("neurips2020", "5"), ("neurips2020", "7"), ("arxiv-v1", "15")):
+        given = verdicts(make_table(find_table(paper, number), committed))
+        assert given["differs"] == 0
+        assert given["agrees exactly"] >= 21
+
+
+def test_committed_staircase_rows_settle_which_llr_table_8_shows(committed: Evidence, tmp_path: Path) -> None:
+    write_pages(tmp_path, committed)
+    page = (tmp_path / "arxiv-v1-table-8.md").read_text()
+    assert "llr (variant=released): 6 of 6 numbers agree" in page
+    assert "llr (variant=equation): 3 of 6 numbers agree" in page
+
+
+def test_pages_cover_both_papers_and_are_the_same_each_time(committed: Evidence, tmp_path: Path) -> None:
+    first = write_pages(tmp_path / "first", committed)
+    again = write_pages(tmp_path / "again", committed)
+    assert len(first) == len(TABLES) + 1
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
+    contents = first[-1].read_text()
+    assert all(f"({path.name})" in contents for path in first[:-1])
+
+
+def test_pages_in_the_repository_are_those_that_the_command_writes(committed: Evidence, tmp_path: Path) -> None:
+    written = {path.name for path in write_pages(tmp_path, committed)}
+    assert {path.name for path in (ROOT / "docs" / "reproduction").glob("*.md")} == written
+
+
+def test_without_measurements_the_pages_say_so(tmp_path: Path) -> None:
+    write_pages(tmp_path, Evidence(suite="closer-look", rows=published_rows()))
+    page = (tmp_path / "neurips2020-table-2.md").read_text()
+    assert "Nothing yet." in page
+    assert "this is open" in page
+    assert "not run 120" in page
+
+
+def test_budget_device_and_time_are_told(tmp_path: Path, committed: Evidence) -> None:
+    write_pages(tmp_path, committed)
+    page = (tmp_path / "arxiv-v1-table-1.md").read_text()
+    what: Any = next(line for line in page.splitlines() if line.startswith("- paper profile, staircase"))
+    assert "40 training and 10,000 test examples, fitted without epochs, seed 0, float64 on" in what
+    assert "s of training and" in what

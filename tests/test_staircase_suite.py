@@ -1,0 +1,124 @@
+"""The staircase and the distance classifier as cells of the suite, from the plan to the leaderboard."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchbench.api import RunResult, plan, run
+from benchbench.contract import Examples, RegressionDefense, Threat, TrainingError
+from benchbench.fitting import fit_model
+from benchbench.leaderboard import read_rows
+from benchbench.leaderboard.comparing import comparison_table, verdicts
+from benchbench.leaderboard.papers import find_table
+from benchbench.registry import load_registry
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def result(home: Path) -> RunResult:
+    return run(
+        "closer-look",
+        profile="quick",
+        only=["experiment=staircase-small,theory-spiral", "defense=natural,gr,at,trades,distance"],
+        device="cpu",
+        runs=home / "runs",
+        leaderboards=home / "leaderboards",
+    )
+
+
+def test_every_cell_is_computed_and_a_second_run_finds_them_done(result: RunResult, home: Path) -> None:
+    assert (result.finished, result.failed) == (8, 0)
+    again = plan(
+        "closer-look",
+        profile="quick",
+        only=["defense=gr,trades", "dataset=staircase"],
+        runs=home / "runs",
+        device="cpu",
+    )
+    assert [cell.status for cell in again.cells if cell.experiment == "staircase-small"] == ["done"] * 5
+
+
+def test_rows_are_regressions_in_float64_without_epochs(result: RunResult) -> None:
+    rows = [row for row in result.rows if row.dataset == "staircase"]
+    assert {(row.attack, row.precision, row.epochs, row.n_train, row.n_test) for row in rows} == {
+        ("exact", "float64", 0, 40, 10_000)
+    }
+    for row in rows:
+        assert row.test_accuracy is None
+        assert row.test_mse is not None
+        assert row.adv_test_mse is not None
+        assert row.extra["test_mse_low"] < row.test_mse < row.extra["test_mse_high"]
+        assert row.adv_test_mse >= row.test_mse
+        assert row.outcomes_digest
+        assert row.witnesses_digest
+
+
+def test_natural_at_and_trades_equal_the_published_table(result: RunResult) -> None:
+    table = comparison_table(read_rows(result.leaderboard), find_table("arxiv-v1", "1"))
+    exact = {
+        line.entries[0].text: [entry.verdict for entry in line.entries[2:]]
+        for line in table.lines
+        if line.source == "measured" and line.entries[0].text.split(" ")[0] in ("Natural", "AT", "TRADES")
+    }
+    assert len(exact) == 5
+    assert all(given == ["agrees exactly"] * 6 for given in exact.values())
+    assert verdicts(table)["not run"] == 6  # LLR, left out here
+
+
+def test_distance_classifier_is_astute_on_the_spiral(result: RunResult) -> None:
+    (row,) = [row for row in result.rows if row.dataset == "spiral"]
+    assert (row.defense, row.epochs) == ("distance", 0)
+    assert row.test_accuracy == 1.0
+    assert row.adv_test_accuracy == 1.0
+
+
+def test_without_the_convex_solver_the_cells_are_skipped_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def find_spec(name: str) -> ModuleSpec | None:
+        return None if name == "cvxpy" else sys.modules["torch"].__spec__
+
+    obstacles = importlib.import_module("benchbench.plan.obstacles")  # benchbench.plan is a function, too
+    monkeypatch.setattr(obstacles, "find_spec", find_spec)
+    made = plan("closer-look", profile="quick", only=["experiment=staircase-small"], runs=tmp_path, device="cpu")
+    assert {(cell.status, cell.reason) for cell in made.cells} == {
+        ("skipped", "architecture 'cubic-spline' needs cvxpy; pip install 'benchbench[staircase]'")
+    }
+
+
+@pytest.mark.parametrize("name", ["natural", "gr", "llr", "at", "rst", "trades"])
+def test_papers_methods_know_how_to_fit_a_regression(name: str) -> None:
+    registry = load_registry()
+    assert isinstance(registry.make(registry.resolve("defense", name)), RegressionDefense)
+    assert registry.get("defense", name).offer.capabilities.task == "any"
+
+
+def test_defense_that_cannot_fit_a_regression_is_named() -> None:
+    from sample_rows import make_cell
+    from torch import nn, zeros
+
+    from benchbench.contract import DatasetSplits
+
+    part = Examples(inputs=zeros(3, 1), labels=zeros(3))
+    splits = DatasetSplits(train=part, test=part, classes=(), task="regression")
+    with pytest.raises(TrainingError, match="'trades' has no method fit_regression"):
+        fit_model(object(), nn.Linear(1, 1), part, make_cell(), splits)
+
+
+def test_llr_with_a_last_term_is_refused_for_a_regression() -> None:
+    from benchbench.builtin.defenses.local_linearity import LocalLinearity
+    from benchbench.errors import OptionError
+
+    part: Any = None
+    with pytest.raises(OptionError, match="mu must be 0"):
+        LocalLinearity().fit_regression(part, part, threat=Threat(epsilon=0.1))
