@@ -133,6 +133,7 @@ class LiveDisplay:
         self._progress = Progress(*columns, console=console, transient=True)
         self._cells: TaskID | None = None
         self._current: TaskID | None = None
+        self._end: float | None = None
 
     def __enter__(self) -> LiveDisplay:
         self._progress.start()
@@ -155,8 +156,8 @@ class LiveDisplay:
                 self._cells = self._progress.add_task("cells", total=event.ready, detail="")
                 self._current = self._progress.add_task("", total=1, detail="", visible=False)
             case CellStarted():
-                left = "" if event.seconds_left is None else f"{format_seconds(event.seconds_left)} left"
-                self._update_cells(completed=event.number - 1, detail=left)
+                self._end = None if event.seconds_left is None else time.monotonic() + event.seconds_left
+                self._update_cells(completed=event.number - 1)
             case CellFinished() | CellFailed():
                 self._advance_cells()
             case TrainingStarted() | TrainingProgress():
@@ -164,8 +165,11 @@ class LiveDisplay:
             case EvaluationProgress():
                 self._show_current(event.purpose, event.done, event.total, "")
 
-    def _update_cells(self, *, completed: int, detail: str) -> None:
+    def _update_cells(self, *, completed: int | None = None) -> None:
+        """Show the cells done, and the time left as far as it was predicted."""
         if self._cells is not None:
+            left = 0.0 if self._end is None else self._end - time.monotonic()
+            detail = f"{format_seconds(left)} left" if left > 0 else ""
             self._progress.update(self._cells, completed=completed, detail=detail)
 
     def _advance_cells(self) -> None:
@@ -180,6 +184,7 @@ class LiveDisplay:
         self._show_current("training", done, event.epochs * event.steps, detail)
 
     def _show_current(self, description: str, done: int, total: int, detail: str) -> None:
+        self._update_cells()
         if self._current is not None:
             self._progress.update(
                 self._current, description=description, completed=done, total=total, detail=detail, visible=True
