@@ -1,0 +1,152 @@
+"""The conformance kit, exhaustive search on small graphs, and separation of what remains."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchbench_pruning import benchbench_datasets
+from benchbench_pruning.base import make_base
+from benchbench_pruning.conflicts import conflicts, fewest_removals
+from benchbench_pruning.dataset import PrunedDataset
+
+from benchbench.contract import DataError, DatasetSplits, DataSource, Examples, OptionError
+from benchbench.testing import check_dataset
+
+
+class FixedData:
+    """A base whose data are given."""
+
+    def __init__(self, splits: DatasetSplits) -> None:
+        self._splits = splits
+
+    def load(self, source: DataSource) -> DatasetSplits:
+        return self._splits
+
+
+def pruned(splits: DatasetSplits, **options: object) -> PrunedDataset:
+    dataset = PrunedDataset(**options)  # type: ignore[arg-type]
+    dataset._base = FixedData(splits)
+    return dataset
+
+
+def test_pruned_digits_keep_the_contract() -> None:
+    check_dataset(PrunedDataset(base="digits", radius=0.15), input_shape=(1, 16, 16), classes=10, n_test=360)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_what_remains_is_separated_and_nothing_else_is_gone(tmp_path: Path, norm: str) -> None:
+    radius = {"linf": 0.3, "l2": 1.5, "l1": 9.0}[norm]
+    source = DataSource(root=tmp_path, cache=tmp_path)
+    whole = make_base("digits").load(source)
+    splits = PrunedDataset(base="digits", radius=radius, norm=norm).load(source)  # type: ignore[arg-type]
+    assert 0 < len(whole.train) - len(splits.train) < len(whole.train) // 2
+    features, labels = splits.train.inputs.flatten(1).double() / 255.0, splits.train.labels
+    order = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}[norm]
+    distances = torch.cdist(features, features, p=order, compute_mode="donot_use_mm_for_euclid_dist")
+    assert float(distances[labels[:, None] != labels[None, :]].min()) >= 2 * radius - 1e-6
+    assert torch.equal(splits.test.inputs, whole.test.inputs)
+
+
+def random_pairs(generator: np.random.Generator, labels: np.ndarray, density: float) -> np.ndarray:
+    pairs = [(i, j) for i, j in itertools.combinations(range(len(labels)), 2) if labels[i] != labels[j]]
+    return np.array([pair for pair in pairs if generator.random() < density], dtype=np.int64).reshape(-1, 2)
+
+
+def smallest_cover_size(pairs: np.ndarray, count: int) -> int:
+    """By trying all sets of removals."""
+    for size in range(count + 1):
+        for removed in itertools.combinations(range(count), size):
+            if all(i in removed or j in removed for i, j in pairs):
+                return size
+    raise AssertionError("removing everything always suffices")
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_two_classes_lose_as_few_as_exhaustive_search_finds(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 2, size=11)
+    pairs = random_pairs(generator, labels, density=generator.uniform(0.05, 0.6))
+    removed = set(fewest_removals(pairs, labels).tolist())
+    assert all(i in removed or j in removed for i, j in pairs.tolist())
+    assert len(removed) == smallest_cover_size(pairs, len(labels))
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_more_classes_are_separated_and_no_removal_is_needless(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 4, size=10)
+    pairs = random_pairs(generator, labels, density=0.3)
+    removed = set(fewest_removals(pairs, labels).tolist())
+    assert all(i in removed or j in removed for i, j in pairs.tolist())
+    for back in removed:
+        fewer = removed - {back}
+        assert not all(i in fewer or j in fewer for i, j in pairs.tolist())
+    assert len(removed) <= 2 * smallest_cover_size(pairs, len(labels))
+
+
+def test_a_star_loses_its_centre() -> None:
+    labels = np.array([0, 1, 1, 1, 1])
+    assert fewest_removals(np.array([[0, k] for k in range(1, 5)]), labels).tolist() == [0]
+
+
+def test_pairs_at_exactly_the_distance_are_no_conflict() -> None:
+    features, labels = torch.tensor([[0.0], [51.0], [102.0]]), torch.tensor([0, 1, 1])
+    assert conflicts(features, labels, distance=51.0, norm="linf").tolist() == []
+    assert conflicts(features, labels, distance=52.0, norm="linf").tolist() == [[0, 1]]
+    assert conflicts(features, labels, distance=200.0, norm="l1").tolist() == [[0, 1], [0, 2]]
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features, labels = torch.rand(40, 3, generator=generator), torch.arange(40) % 3
+    whole = conflicts(features, labels, distance=0.4, norm="l2")
+    monkeypatch.setattr("benchbench_pruning.conflicts.BLOCK_ELEMENTS", 7 * 40)
+    assert np.array_equal(conflicts(features, labels, distance=0.4, norm="l2"), whole)
+    assert len(whole) > 10
+
+
+def features(values: list[float], labels: list[int], task: str = "classification") -> DatasetSplits:
+    examples = Examples(inputs=torch.tensor(values)[:, None], labels=torch.tensor(labels))
+    return DatasetSplits(train=examples, test=examples, classes=("a", "b"), task=task)  # type: ignore[arg-type]
+
+
+def test_radius_is_in_the_units_of_features_and_zero_removes_nothing(tmp_path: Path) -> None:
+    source = DataSource(root=tmp_path, cache=tmp_path)
+    splits = features([0.0, 0.1, 0.15, 0.9], [0, 0, 1, 1])
+    assert pruned(splits, radius=0.0).load(source).train.labels.tolist() == [0, 0, 1, 1]
+    assert pruned(splits, radius=0.1).load(source).train.inputs[:, 0].tolist() == pytest.approx([0.0, 0.1, 0.9])
+
+
+def test_class_that_would_vanish_is_an_error(tmp_path: Path) -> None:
+    splits = features([0.0, 0.1, 0.05], [0, 0, 1])
+    with pytest.raises(DataError, match=r"leaves no training example of \[1\]"):
+        pruned(splits, radius=0.5).load(DataSource(root=tmp_path, cache=tmp_path))
+
+
+def test_regression_cannot_be_pruned(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="regression"):
+        pruned(features([0.0, 1.0], [0, 1], "regression")).load(DataSource(root=tmp_path, cache=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"radius": -1.0}, "radius must be"),
+        ({"norm": "l7"}, "norm must be"),
+        ({"base": "nothing"}, "base must name an installed dataset"),
+        ({"base": "pruned"}, "another dataset"),
+        ({"base": "image-folder"}, "without options"),
+    ],
+)
+def test_option_out_of_range_is_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        PrunedDataset(**options)  # type: ignore[arg-type]
+
+
+def test_offer_names_the_factory() -> None:
+    (offer,) = benchbench_datasets()
+    assert (offer.name, offer.factory) == ("pruned", f"{PrunedDataset.__module__}:{PrunedDataset.__qualname__}")
