@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.starts import random_start as draw_start
+from benchbench.builtin.ascent import uniform_start
 from benchbench.contract import KeyedGenerator, Norm, OptionError, Threat
 
 _NORM_OF_ORDER: dict[float, Norm] = {float("inf"): "linf", 2.0: "l2", 1.0: "l1"}
@@ -174,7 +174,7 @@ def _start_keyed(attack: Any, threat: Threat, generator: KeyedGenerator) -> None
     from eagerpy.astensor import astensor
 
     def start(centres: Any, epsilon: float) -> Any:
-        return astensor(draw_start(centres.raw, threat=threat, generator=generator))
+        return astensor(uniform_start(centres.raw, threat=threat, generator=generator))
 
     attack.get_random_start = start
 

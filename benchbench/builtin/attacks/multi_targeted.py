@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchbench.builtin.ascent import ascend
+from benchbench.builtin.ascent import ascend, uniform_start
 from benchbench.builtin.attacks.margins import margin, wrong_logits
-from benchbench.builtin.attacks.starts import random_start
 from benchbench.contract import KeyedGenerator, OptionError, Threat
 
 # A margin counts as fooled only beyond what another batch size or memory layout could round away, relative to the logits.
@@ -141,7 +140,7 @@ def _start(images: Tensor, targets: Tensor, threat: Threat, generator: KeyedGene
     for target in torch.unique(targets).tolist():
         rows = (targets == target).nonzero()[:, 0]
         keyed = generator.child("target", target).take(rows)
-        starts[rows] = random_start(images[rows], threat=threat, generator=keyed)
+        starts[rows] = uniform_start(images[rows], threat=threat, generator=keyed)
     return starts
 
 

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchbench.builtin.ascent import ascend
+from benchbench.builtin.ascent import ascend, uniform_start
 from benchbench.builtin.attacks.margins import margin
-from benchbench.builtin.attacks.starts import random_start
 from benchbench.contract import KeyedGenerator, OptionError, Threat
 
 
@@ -77,7 +76,7 @@ class Pgd:
                 strongest.offer(candidates.detach(), logits.detach())
             return cross_entropy(logits, labels, reduction="sum")
 
-        start = random_start(images, threat=threat, generator=generator) if self.random_start else images
+        start = uniform_start(images, threat=threat, generator=generator) if self.random_start else images
         step_size = self.step_ratio * threat.epsilon
         return ascend(loss, start, images, threat=threat, steps=self.steps, step_size=step_size)
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.ascent import ascend
+from benchbench.builtin.ascent import ascend, uniform_start
 from benchbench.contract import Evidence, KeyedGenerator, Measurement, OptionError, Threat
 
 EQUATION_STEP_RATIO = 0.2  # of epsilon
@@ -59,7 +59,9 @@ class LocalLipschitzness:
         equation = self.variant == "equation"
         last = ascend(
             ratio.ascent if equation else ratio.descent,
-            _equation_start(images, threat, generator) if equation else _released_start(images, generator),
+            uniform_start(images, threat=threat, generator=generator)
+            if equation
+            else _released_start(images, generator),
             images,
             threat=threat,
             steps=self.steps,
@@ -105,11 +107,6 @@ def _distance(difference: Tensor) -> Tensor:
 def _released_distance(difference: Tensor) -> Tensor:
     distance: Tensor = torch.linalg.vector_norm((difference + RELEASED_OFFSET).flatten(1), ord=torch.inf, dim=1)
     return distance
-
-
-def _equation_start(images: Tensor, threat: Threat, generator: KeyedGenerator) -> Tensor:
-    noise = generator.uniform_like(images, low=-threat.epsilon, high=threat.epsilon)
-    return threat.project(images + noise, images)
 
 
 def _released_start(images: Tensor, generator: KeyedGenerator) -> Tensor:

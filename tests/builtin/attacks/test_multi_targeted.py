@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchbench.builtin.ascent import ascend
+from benchbench.builtin.ascent import ascend, uniform_start
 from benchbench.builtin.attacks.margins import margin
 from benchbench.builtin.attacks.multi_targeted import MultiTargeted
-from benchbench.builtin.attacks.starts import random_start
 from benchbench.contract import KeyedGenerator, OptionError, Threat, frozen
 from benchbench.testing.attacks import check_attack
 from benchbench.testing.toys import LinearToy, smooth_toy
@@ -23,7 +22,7 @@ def every_target(model: nn.Module, images: Tensor, labels: Tensor, threat: Threa
     for row in range(len(images)):
         one = torch.tensor([row])
         for target in set(range(classes)) - {int(labels[row])}:
-            start = random_start(images[one], threat=threat, generator=generator.child("target", target).take(one))
+            start = uniform_start(images[one], threat=threat, generator=generator.child("target", target).take(one))
 
             def objective(x: Tensor, t: int = target, y: int = int(labels[row])) -> Tensor:
                 return (model(x)[:, t] - model(x)[:, y]).sum()
@@ -116,7 +115,7 @@ def test_the_released_variant_keeps_the_most_confident_target() -> None:
         best = torch.zeros(6)
         for target in range(4):
             aim = torch.full_like(labels, target)
-            start = random_start(images, threat=threat, generator=generator.child("target", target))
+            start = uniform_start(images, threat=threat, generator=generator.child("target", target))
             last = ascend(
                 lambda x, aim=aim: -cross_entropy(model(x), aim, reduction="sum"),
                 start,

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from benchbench.builtin.attacks.foolbox_family import import_foolbox
 from benchbench.builtin.attacks.margins import margin
 from benchbench.builtin.attacks.pgd import Pgd
-from benchbench.builtin.attacks.starts import random_start
 from benchbench.contract import NORMS, KeyedGenerator, Norm, OptionError, Threat, frozen
 from benchbench.testing.attacks import check_attack
 from benchbench.testing.toys import LinearToy, smooth_toy
@@ -55,7 +54,7 @@ def test_pgd_equals_foolbox_from_the_same_random_start(monkeypatch: pytest.Monke
     start = images + KeyedGenerator(5, torch.arange(len(images))).uniform(1, 6, 6, low=-0.1, high=0.1)
     attack = foolbox.attacks.LinfPGD(rel_stepsize=0.2, steps=10)
     attack.get_random_start = lambda centres, epsilon: eagerpy.astensor(start)
-    monkeypatch.setattr("benchbench.builtin.attacks.pgd.random_start", lambda *_, **__: start.clamp(0, 1))
+    monkeypatch.setattr("benchbench.builtin.attacks.pgd.uniform_start", lambda *_, **__: start.clamp(0, 1))
     with frozen(model):
         peer = attack.run(foolbox.PyTorchModel(model, bounds=(0, 1)), images, labels, epsilon=0.1)
         ours = Pgd().perturb(model, images, labels, threat=THREAT, generator=generator)
@@ -113,19 +112,6 @@ def test_an_epsilon_of_zero_returns_the_images() -> None:
     with frozen(model):
         candidates = Pgd().perturb(model, images, labels, threat=Threat(epsilon=0.0), generator=generator)
     assert torch.equal(candidates, images)
-
-
-@pytest.mark.parametrize("norm", NORMS)
-def test_random_starts_fill_the_ball(norm: Norm) -> None:
-    images = torch.zeros(4000, 3)
-    threat = Threat(norm=norm, epsilon=2.0, lower=-9.0, upper=9.0)
-    starts = random_start(images, threat=threat, generator=KeyedGenerator(1, torch.arange(4000)))
-    radii = threat.distance(starts, images) / threat.epsilon
-    assert float(radii.max()) <= 1 + 1e-5
-    assert float((radii < 0.5).float().mean()) == pytest.approx(
-        0.125, abs=0.02
-    )  # half the radius, an eighth of the volume
-    assert bool((starts.mean(dim=0).abs() < 0.1).all())
 
 
 def test_all_bad_options_are_reported_together() -> None:
