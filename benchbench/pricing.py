@@ -42,7 +42,9 @@ class _Pilot:
         self._known: dict[tuple[str, ...], Any] = {}
 
     def seconds(self, cell: Cell, *, trained: bool) -> float | None:
-        """Predicted seconds of a cell; None where its components cannot be tried."""
+        """Predicted seconds of a cell; None where its components cannot be tried, and for regressions, which are solved."""
+        if self._plan.datasets.load(cell.training.dataset).splits.task == "regression":
+            return None
         try:
             passes = self._passes(cell, trained=trained)
             return self._pass_seconds(cell).cost(passes)

@@ -23,7 +23,7 @@ def single_offers(kind: str) -> list[str]:
         for entry in REGISTRY.offers(kind)
         if entry.distribution == "benchbench"
         and entry.offer.members is None
-        and entry.offer.capabilities.task == "classification"
+        and entry.offer.capabilities.task != "regression"
     ]
 
 
