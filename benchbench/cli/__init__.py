@@ -25,6 +25,7 @@ COMMANDS = {
     "show": ("show", "Show one component: options, capabilities, citation."),
     "table": ("table", "Print a leaderboard as a table."),
     "figure": ("figure", "Draw the papers' figures from what was measured."),
+    "compare": ("compare", "Compare models, or leaderboards, on the same examples; rank a leaderboard."),
     "verify": ("verify", "Replay the stored adversarial images of a leaderboard; confirm or refute each row."),
     "evaluate": ("evaluate", "Attack a model of your own."),
     "separation": ("separation", "How far apart the classes of a dataset are."),

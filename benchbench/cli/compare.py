@@ -1,0 +1,225 @@
+"""``benchbench compare``: models or leaderboards on the same examples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchbench.cli.options import json_option
+from benchbench.cli.printing import note, print_json, print_table
+from benchbench.errors import UsageError
+from benchbench.settings import Folders, find_folders
+
+if TYPE_CHECKING:
+    from benchbench.leaderboard.contenders import Contender
+    from benchbench.leaderboard.pairing import Difference, Spread
+    from benchbench.leaderboard.ranking import Place
+
+_SHARES = ("test_accuracy", "adv_test_accuracy")
+
+
+@click.command(name="compare")
+@click.argument("subjects", nargs=-1, required=True, metavar="A B [...]")
+@click.option(
+    "--leaderboards", type=click.Path(file_okay=False, path_type=Path), help="Folder of the Parquet leaderboards."
+)
+@click.option(
+    "--runs",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that also holds per-example outcomes; default below BENCHBENCH_HOME.",
+)
+@json_option
+def command(subjects: tuple[str, ...], leaderboards: Path | None, runs: Path | None, as_json: bool) -> None:
+    """Compare models on the same test examples, each under the pointwise worst of the attacks that both have.
+
+    A and B are models: the beginning of a cell or model id, or KEY=VALUE[,KEY=VALUE...], for instance
+    dataset=mnist,defense=trades,beta=6; several seeds of one model are taken together. Two leaderboards (Parquet files) are
+    compared model by model; one alone is ranked. Accuracies: exact McNemar tests. Lipschitzness and squared errors: paired
+    permutation tests. Intervals: paired bootstrap. Over seeds: Welch's t-test. All p-values are Holm's.
+    """
+    folders = find_folders(leaderboards=leaderboards, runs=runs)
+    files = [Path(subject) for subject in subjects if subject.endswith(".parquet")]
+    if not files:
+        _compare_models(subjects, folders, as_json)
+    elif len(files) != len(subjects) or len(files) > 2:
+        raise UsageError("leaderboards are compared with leaderboards, two at a time", hint="or name models only")
+    elif len(files) == 1:
+        _rank(_contenders(files, folders), as_json)
+    else:
+        _compare_leaderboards(files, folders, as_json)
+
+
+def _contenders(files: Sequence[Path], folders: Folders) -> list[Contender]:
+    from benchbench.leaderboard import read_rows
+    from benchbench.leaderboard.contenders import OutcomeFiles, find_contenders
+
+    rows = [row for file in files for row in read_rows(file, on_problem=note)]
+    places = [place for file in files for place in (file.parent / file.stem, file.parent)]
+    found = find_contenders(rows, OutcomeFiles([*places, folders.runs], note))
+    if not found:
+        raise UsageError(
+            f"no row of {', '.join(map(str, files))} has its per-example outcomes here",
+            hint="--runs names the folder of the run that measured them",
+        )
+    return found
+
+
+def _compare_models(subjects: Sequence[str], folders: Folders, as_json: bool) -> None:
+    from benchbench.leaderboard.choosing import choose
+    from benchbench.leaderboard.pairing import compare
+
+    if len(subjects) < 2:
+        raise UsageError("one model alone cannot be compared", hint="name two models, or a leaderboard to rank")
+    if len(set(subjects)) < len(subjects):
+        raise UsageError("a model is named twice")
+    files = sorted(folders.leaderboards.glob("*.parquet"))
+    if not files:
+        raise UsageError(f"there are no leaderboards in {folders.leaderboards}", hint="--leaderboards names the folder")
+    contenders = _contenders(files, folders)
+    entries = {subject: choose(contenders, subject) for subject in subjects}
+    named = _named(entries)
+    _show(compare(named), _spreads(named), as_json)
+
+
+def _named(entries: dict[str, list[Contender]]) -> dict[str, list[Contender]]:
+    """The models under their labels, where these tell them apart."""
+    labels = {
+        subject: found[0].label if len(found) == 1 else f"{found[0].label.rpartition(',')[0]}, {len(found)} seeds"
+        for subject, found in entries.items()
+    }
+    distinct = len(set(labels.values())) == len(labels)
+    return {labels[subject] if distinct else subject: found for subject, found in entries.items()}
+
+
+def _compare_leaderboards(files: Sequence[Path], folders: Folders, as_json: bool) -> None:
+    from benchbench.leaderboard.choosing import matched
+    from benchbench.leaderboard.pairing import compare
+
+    pairs = matched(_contenders(files[:1], folders), _contenders(files[1:], folders))
+    if not pairs:
+        raise UsageError("the leaderboards have no model of the same configuration in common")
+    entries: dict[str, list[Contender]] = {}
+    names = []
+    for first, second in pairs:
+        one, other = (f"{c.label} [{file}]" for c, file in zip((first, second), files))
+        entries |= {one: [first], other: [second]}
+        names.append((one, other))
+    _show(compare(entries, names), {}, as_json)
+
+
+def _rank(contenders: Sequence[Contender], as_json: bool) -> None:
+    from benchbench.leaderboard.choosing import by_method
+    from benchbench.leaderboard.ranking import rank_all
+
+    rankings = rank_all(contenders)
+    methods = {f"{found[0].label.rpartition(',')[0]}": found for found in by_method(contenders).values()}
+    spreads = _spreads({name: found for name, found in methods.items() if len(found) > 1})
+    if as_json:
+        print_json({"rankings": [_ranking_document(places) for places in rankings], "seeds": _plain(spreads)})
+        return
+    for places in rankings:
+        first = places[0].contender
+        attacks = " and ".join(sorted(name for name, _ in first.attacks))
+        click.echo(
+            f"{first.row.dataset}, {first.row.norm} epsilon {first.row.epsilon:g}, {first.row.profile} profile, "
+            f"{len(first.index):,} test examples, worst of {attacks}"
+        )
+        rows = [
+            (f"{p.rank}{'=' if p.tied > 1 else ''}", p.contender.label, f"{p.accuracy:.2%}", _flags(p)) for p in places
+        ]
+        print_table(("rank", "model", "robust accuracy", "flags"), rows, right=("rank", "robust accuracy"))
+        click.echo()
+    click.echo("= models share a rank unless the difference is significant (exact McNemar, Holm, 0.05)")
+    _print_spreads(spreads)
+
+
+def _flags(place: Place) -> str:
+    return ", ".join(place.contender.flags)
+
+
+def _ranking_document(places: Sequence[Place]) -> dict[str, Any]:
+    first = places[0].contender
+    return {
+        "dataset": first.row.dataset,
+        "profile": first.row.profile,
+        "norm": first.row.norm,
+        "epsilon": first.row.epsilon,
+        "attacks": sorted(name for name, _ in first.attacks),
+        "n_test": len(first.index),
+        "places": [
+            {
+                "rank": place.rank,
+                "tied": place.tied,
+                "model": place.contender.label,
+                "cell_ids": [row.cell_id for row in place.contender.rows],
+                "robust_accuracy": place.accuracy,
+                "flags": list(place.contender.flags),
+            }
+            for place in places
+        ],
+    }
+
+
+def _spreads(entries: dict[str, list[Contender]]) -> dict[str, dict[str, Spread]]:
+    from benchbench.leaderboard.pairing import seed_spread
+
+    return {
+        name: {
+            measure: seed_spread([float(c.worst[measure].mean()) for c in found])
+            for measure in found[0].worst
+            if all(measure in c.worst for c in found)
+        }
+        for name, found in entries.items()
+    }
+
+
+def _show(differences: Sequence[Difference], spreads: dict[str, dict[str, Spread]], as_json: bool) -> None:
+    if as_json:
+        document = [{**dataclasses.asdict(one), "significant": one.significant} for one in differences]
+        print_json({"differences": document, "seeds": _plain(spreads)})
+        return
+    rows = [
+        (
+            d.models[0],
+            d.models[1],
+            d.measure,
+            _shown(d.first, d.measure),
+            _shown(d.second, d.measure),
+            f"{_shown(d.difference, d.measure)} {_range(d.low, d.high, d.measure)}",
+            f"{d.adjusted:.3g}",
+            "significant" if d.significant else "tie",
+            d.test,
+        )
+        for d in differences
+    ]
+    headings = ("A", "B", "measure", "A's", "B's", "difference [95%]", "p (Holm)", "verdict", "test")
+    print_table(headings, rows, right=("A's", "B's", "difference [95%]", "p (Holm)"))
+    _print_spreads({name: found for name, found in spreads.items() if any(one.n > 1 for one in found.values())})
+
+
+def _print_spreads(spreads: dict[str, dict[str, Spread]]) -> None:
+    rows = [
+        (name, measure, one.n, _shown(one.mean, measure), _shown(one.deviation or 0.0, measure), interval)
+        for name, found in spreads.items()
+        for measure, one in found.items()
+        for interval in [_range(one.low, one.high, measure)]
+    ]
+    if rows:
+        click.echo()
+        print_table(("model", "measure", "seeds", "mean", "deviation", "95% interval"), rows)
+
+
+def _plain(spreads: dict[str, dict[str, Spread]]) -> dict[str, dict[str, Any]]:
+    return {name: {key: dataclasses.asdict(one) for key, one in found.items()} for name, found in spreads.items()}
+
+
+def _shown(value: float, measure: str) -> str:
+    return f"{value:.2%}" if measure in _SHARES else f"{value:.4g}"
+
+
+def _range(low: float | None, high: float | None, measure: str) -> str:
+    return "" if low is None or high is None else f"[{_shown(low, measure)}, {_shown(high, measure)}]"

@@ -1,0 +1,209 @@
+"""Models as they compete: all attacks on a model together, each example as robust as under the worst of them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from benchbench.errors import StorageError
+from benchbench.leaderboard.matching import is_regression
+from benchbench.leaderboard.names import component_label, defense_label, number, parse_options
+from benchbench.records import Row
+from benchbench.records.arrays import Array, read_arrays
+
+_log = logging.getLogger(__name__)
+_COMPARABLE = (
+    "profile",
+    "protocol",
+    "dataset",
+    "dataset_digest",
+    "norm",
+    "epsilon",
+    "trained_on",
+    "checkpoint_selection",
+)
+Outcomes = Mapping[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """One trained model with all attacks that it was evaluated under.
+
+    Attributes:
+        rows: one or more rows of one model, of different attacks, sorted by attack.
+        outcomes: per-example outcomes of each row, in the same order; the examples may be subsets of different sizes.
+    """
+
+    rows: tuple[Row, ...]
+    outcomes: tuple[Outcomes, ...]
+
+    @property
+    def row(self) -> Row:
+        """The first row, for what all of them share."""
+        return self.rows[0]
+
+    @property
+    def label(self) -> str:
+        """``mnist cnn2 TRADES (beta=6), seed 0``."""
+        row = self.row
+        shape = {name: value for name, value in parse_options(row.architecture_options).items() if name != "dropout"}
+        dropout = f" dropout {number(row.dropout)}" if row.dropout else ""
+        augmentation = f" {row.augmentation}" if row.augmentation != "none" else ""
+        model = f"{row.dataset} {component_label(row.architecture, shape)}{dropout}{augmentation}"
+        return f"{model} {defense_label(row)}, seed {row.seed}"
+
+    @property
+    def attacks(self) -> frozenset[tuple[str, str]]:
+        """Attacks that it was evaluated under: names with options."""
+        return frozenset((row.attack, row.attack_options) for row in self.rows)
+
+    @property
+    def setting(self) -> tuple[object, ...]:
+        """Equal for models that were evaluated on the same data in the same ball."""
+        return tuple(getattr(self.row, name) for name in _COMPARABLE)
+
+    def under(self, attacks: Iterable[tuple[str, str]]) -> Contender:
+        """The same model under some of its attacks."""
+        chosen = frozenset(attacks)
+        kept = [i for i, row in enumerate(self.rows) if (row.attack, row.attack_options) in chosen]
+        return Contender(rows=tuple(self.rows[i] for i in kept), outcomes=tuple(self.outcomes[i] for i in kept))
+
+    @cached_property
+    def index(self) -> Array:
+        """int64 (n,), increasing: the test examples that every attack was run on."""
+        return functools.reduce(np.intersect1d, [outcomes["index"] for outcomes in self.outcomes])
+
+    def on(self, index: Array) -> Contender:
+        """The same model on some of its test examples.
+
+        Args:
+            index: int64, increasing.
+        """
+        return Contender(rows=self.rows, outcomes=tuple(_on(outcomes, index) for outcomes in self.outcomes))
+
+    @cached_property
+    def worst(self) -> Mapping[str, Array]:
+        """Measure to one value per example of `index`: the pointwise worst case over the attacks.
+
+        ``test_accuracy`` and ``adv_test_accuracy`` (bool), ``test_lipschitz``, or, of regressions, ``test_mse`` and
+        ``adv_test_mse``.
+        """
+        joined = self.on(self.index).outcomes
+        first = joined[0]
+        if is_regression(self.row):
+            errors = {
+                "test_mse": first["squared_error"],
+                "adv_test_mse": _joined(joined, "adv_squared_error", np.maximum),
+            }
+            return errors | ({"test_lipschitz": first["lipschitz"]} if "lipschitz" in first else {})
+        shares = {"test_accuracy": first["correct"], "adv_test_accuracy": _joined(joined, "robust", np.logical_and)}
+        measured = [outcomes["lipschitz"] for outcomes in joined if "lipschitz" in outcomes]
+        return shares | ({"test_lipschitz": measured[0]} if measured else {})
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Diagnostics that no attack has cleared; an unflagged row of at most the flagged ones' robust accuracy clears them."""
+        flagged = [row for row in self.rows if row.flags]
+        clear = [row for row in self.rows if not row.flags and row.adv_test_accuracy is not None]
+        least = min((row.adv_test_accuracy for row in flagged if row.adv_test_accuracy is not None), default=0.0)
+        if any(row.adv_test_accuracy is not None and row.adv_test_accuracy <= least for row in clear):
+            return ()
+        return tuple(sorted({flag for row in flagged for flag in row.flags}))
+
+
+class OutcomeFiles:
+    """Per-example outcomes by digest, from the first folder that has them; files are only read.
+
+    Args:
+        folders: each holds ``outcomes/<digest>.parquet``.
+        on_problem: is told of damaged files, which count as missing.
+    """
+
+    def __init__(self, folders: Sequence[Path], on_problem: Callable[[str], None] = _log.warning) -> None:
+        self._folders, self._on_problem = folders, on_problem
+        self._known: dict[str, Outcomes | None] = {}
+
+    def __call__(self, digest: str) -> Outcomes | None:
+        """The outcomes with this digest; None when they are not here."""
+        if digest and digest not in self._known:
+            self._known[digest] = self._read(digest)
+        return self._known.get(digest)
+
+    def _read(self, digest: str) -> Outcomes | None:
+        for folder in self._folders:
+            try:
+                found = read_arrays(folder / "outcomes" / f"{digest}.parquet", digest)
+            except StorageError as error:
+                self._on_problem(error.message)
+                continue
+            if found is not None:
+                return found
+        return None
+
+
+def find_contenders(rows: Iterable[Row], outcomes: Callable[[str], Outcomes | None]) -> list[Contender]:
+    """The models among measured rows whose outcomes are at hand.
+
+    Args:
+        rows: of one leaderboard or several; failed and published rows are passed over.
+        outcomes: gives per-example outcomes by digest.
+    """
+    models: dict[tuple[object, ...], dict[tuple[str, str], tuple[Row, Outcomes]]] = {}
+    for row in rows:
+        if row.source != "measured" or row.status != "ok":
+            continue
+        found = outcomes(row.outcomes_digest)
+        if found is None or not _usable(row, found):
+            continue
+        attacked = models.setdefault((row.suite, row.profile, row.protocol, row.model_id), {})
+        attack = (row.attack, row.attack_options)
+        if attack not in attacked or row.n_test > attacked[attack][0].n_test:
+            attacked[attack] = (row, found)
+    return [_contender([attacked[name] for name in sorted(attacked)]) for attacked in models.values()]
+
+
+def comparable_groups(contenders: Iterable[Contender]) -> list[list[Contender]]:
+    """Models that may be ranked together: same examples, same ball, same attacks.
+
+    For each set of attacks that some model has, all models that have these attacks, under these alone; so a model that was
+    attacked in fewer ways is never held against the worst case of more.
+    """
+    settings: dict[tuple[object, ...], list[Contender]] = {}
+    for contender in contenders:
+        settings.setdefault(contender.setting, []).append(contender)
+    groups = []
+    for members in settings.values():
+        for attacks in sorted({member.attacks for member in members}, key=lambda chosen: json.dumps(sorted(chosen))):
+            groups.append(on_common_examples([m.under(attacks) for m in members if attacks <= m.attacks]))
+    return groups
+
+
+def on_common_examples(contenders: Sequence[Contender]) -> list[Contender]:
+    """The models on the test examples that all of them were evaluated on."""
+    common = functools.reduce(np.intersect1d, [contender.index for contender in contenders])
+    return [contender.on(common) for contender in contenders]
+
+
+def _contender(found: list[tuple[Row, Outcomes]]) -> Contender:
+    return Contender(rows=tuple(row for row, _ in found), outcomes=tuple(outcomes for _, outcomes in found))
+
+
+def _on(outcomes: Outcomes, index: Array) -> Outcomes:
+    chosen = np.isin(outcomes["index"], index)
+    return outcomes if chosen.all() else {name: column[chosen] for name, column in outcomes.items()}
+
+
+def _joined(outcomes: Sequence[Outcomes], column: str, join: np.ufunc) -> Array:
+    return np.asarray(join.reduce([each[column] for each in outcomes]))
+
+
+def _usable(row: Row, outcomes: Outcomes) -> bool:
+    needed = {"squared_error", "adv_squared_error"} if is_regression(row) else {"correct", "robust"}
+    return {"index"} | needed <= outcomes.keys()
