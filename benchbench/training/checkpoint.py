@@ -127,10 +127,6 @@ class Checkpoint:
         return position
 
 
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
 @dataclass(frozen=True, kw_only=True)
 class StoredModel:
     """What a checkpoint file holds, for whoever examines it.
