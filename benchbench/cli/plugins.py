@@ -10,7 +10,7 @@ from benchbench.cli.options import json_option
 from benchbench.cli.printing import note, print_json, print_table
 from benchbench.contract import KINDS
 from benchbench.errors import UsageError
-from benchbench.registry import PluginInfo, load_registry
+from benchbench.registry import REMEDIES, PluginInfo, examine, load_registry
 from benchbench.scaffold import plugin_names, write_plugin
 
 
@@ -43,12 +43,15 @@ def list_plugins(as_json: bool) -> None:
 @json_option
 def doctor(as_json: bool) -> int:
     """Explain each plugin problem; exit status 1 when there is one."""
-    problems = load_registry().problems
+    problems = examine(load_registry())
     if as_json:
-        print_json([{"plugin": p.name, "distribution": p.distribution, "error": p.error} for p in problems])
+        print_json(
+            [{"plugin": p.name, "distribution": p.distribution, "error": p.error, "cause": p.cause} for p in problems]
+        )
     else:
         for problem in problems:
             click.echo(f"{problem.name} (from {problem.distribution}): {problem.error}")
+            click.echo(f"    {REMEDIES[problem.cause]}")
             if problem.traceback:
                 click.echo("    " + problem.traceback.strip().replace("\n", "\n    "))
         if not problems:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from benchbench.registry.catalog import Registry, load_registry
 from benchbench.registry.discovery import PluginInfo, PluginProblem, Registered
+from benchbench.registry.examination import REMEDIES, examine
 from benchbench.registry.options import InvalidOptionsError, OptionProblem, OptionSpec
 
 __all__ = [
+    "REMEDIES",
     "InvalidOptionsError",
     "OptionProblem",
     "OptionSpec",
@@ -14,5 +16,6 @@ __all__ = [
     "PluginProblem",
     "Registered",
     "Registry",
+    "examine",
     "load_registry",
 ]

@@ -20,6 +20,7 @@ from benchbench.registry.discovery import (
     harvest,
     summarise_error,
 )
+from benchbench.registry.known import provider
 from benchbench.registry.options import InvalidOptionsError, OptionSpec, convert_options, option_specs
 from benchbench.registry.products import check_product
 
@@ -201,6 +202,9 @@ class Registry:
 
     def _unknown(self, kind: Kind, name: str) -> UnknownNameError:
         error = UnknownNameError(kind, name, [entry.offer.name for entry in self.offers(kind)])
+        distribution = provider(kind, name)
+        if distribution:
+            error.hint = f"the distribution {distribution} provides it: pip install {distribution}"
         broken = sorted({problem.distribution for problem in self.problems})
         if broken:
             error.hint += f" (plugins with problems: {', '.join(broken)}; see 'benchbench plugins doctor')"
@@ -220,7 +224,7 @@ class Registry:
             distribution=candidate.distribution,
             version=candidate.version,
             offers={kind: offered for kind, offered in names.items() if offered},
-            problems=(*one.problems, *(candidate.problem(clash.message) for clash in clashes)),
+            problems=(*one.problems, *(candidate.problem(clash.message, cause="clash") for clash in clashes)),
         )
 
 

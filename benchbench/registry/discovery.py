@@ -7,12 +7,13 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 import pluggy
 
 from benchbench.contract import ENTRY_POINT_GROUP, Hooks, Kind, Offer
 from benchbench.errors import suggest
+from benchbench.registry.compatibility import api_mistake
 from benchbench.registry.offers import offer_mistakes
 
 HOST = "benchbench"  # distribution of the built-in plugin, and the prefix of its hooks
@@ -25,6 +26,8 @@ HOOKS: Mapping[str, Kind] = {
     "benchbench_suites": "suite",
 }
 
+Cause = Literal["import", "api", "hook", "offer", "clash", "options", "product", "capability"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PluginProblem:
@@ -35,12 +38,14 @@ class PluginProblem:
         distribution: the distribution that it comes from.
         error: one line: what is wrong, with file and line where an exception was raised.
         traceback: where an exception was raised; empty otherwise.
+        cause: what sort of problem it is.
     """
 
     name: str
     distribution: str
     error: str
     traceback: str = ""
+    cause: Cause = "offer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +95,14 @@ class Candidate:
     version: str
     load: Callable[[], Any]
 
-    def problem(self, error: str | BaseException) -> PluginProblem:
+    def problem(self, error: str | BaseException, *, cause: Cause) -> PluginProblem:
         """What is wrong with this plugin, as a sentence or an exception."""
         if isinstance(error, str):
-            return PluginProblem(name=self.name, distribution=self.distribution, error=error)
+            return PluginProblem(name=self.name, distribution=self.distribution, error=error, cause=cause)
         lines = "".join(traceback.format_exception(error))
+        summary = summarise_error(error)
         return PluginProblem(
-            name=self.name, distribution=self.distribution, error=summarise_error(error), traceback=lines
+            name=self.name, distribution=self.distribution, error=summary, traceback=lines, cause=cause
         )
 
 
@@ -172,10 +178,12 @@ def _extra(plugin: object) -> Candidate:
 def _harvest_one(manager: pluggy.PluginManager, candidate: Candidate) -> Harvest:
     try:
         plugin = candidate.load()
+        if incompatible := api_mistake(plugin):
+            return Harvest(candidate=candidate, problems=(candidate.problem(incompatible, cause="api"),))
         manager.register(plugin, name=f"{candidate.distribution}:{candidate.name}")
-        problems = [candidate.problem(message) for message in _misnamed_hooks(manager, plugin)]
+        problems = [candidate.problem(message, cause="hook") for message in _misnamed_hooks(manager, plugin)]
     except (Exception, SystemExit) as error:  # a plugin may call sys.exit when it is imported
-        return Harvest(candidate=candidate, problems=(candidate.problem(error),))
+        return Harvest(candidate=candidate, problems=(candidate.problem(error, cause="import"),))
     others = [other for other in manager.get_plugins() if other is not plugin]
     registered: list[Registered] = []
     for hook, kind in HOOKS.items():
@@ -185,9 +193,11 @@ def _harvest_one(manager: pluggy.PluginManager, candidate: Candidate) -> Harvest
             offers = _call_hook(manager.subset_hook_caller(hook, remove_plugins=others))
             mistakes = _mistakes(offers, kind)
         except (Exception, SystemExit) as error:
-            problems.append(candidate.problem(error))
+            problems.append(candidate.problem(error, cause="hook"))
             continue
-        problems.extend(candidate.problem(f"{hook}()[{place}]: {mistakes[place]}") for place in sorted(mistakes))
+        problems.extend(
+            candidate.problem(f"{hook}()[{place}]: {mistakes[place]}", cause="offer") for place in sorted(mistakes)
+        )
         registered.extend(
             _register(candidate, kind, offer) for place, offer in enumerate(offers) if place not in mistakes
         )

@@ -43,5 +43,5 @@ def ascend(
 def _steepest(gradient: Tensor, threat: Threat) -> Tensor:
     if threat.norm == "linf":
         return gradient.sign()
-    length = gradient.flatten(1).norm(dim=1).clamp(min=torch.finfo(gradient.dtype).tiny)
+    length = torch.linalg.vector_norm(gradient.flatten(1), dim=1).clamp(min=torch.finfo(gradient.dtype).tiny)
     return gradient / length.view(-1, *[1] * (gradient.dim() - 1))

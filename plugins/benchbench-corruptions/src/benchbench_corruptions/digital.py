@@ -30,7 +30,7 @@ def pixelate(images: Tensor, strength: float, generator: KeyedGenerator) -> Tens
     """Shrink to strength times the size, each pixel the average of its area, and enlarge again without smoothing."""
 
     def change(picture: Image.Image) -> Image.Image:
-        small = tuple(max(1, int(side * strength)) for side in picture.size)
+        small = (max(1, int(picture.width * strength)), max(1, int(picture.height * strength)))
         return picture.resize(small, Image.Resampling.BOX).resize(picture.size, Image.Resampling.NEAREST)
 
     return _by_picture(images, change)

@@ -1,0 +1,102 @@
+"""What is wrong with the installed plugins, examined to the end: every factory is imported and, where it can be, called."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+
+from benchbench.cell import Component
+from benchbench.contract import KINDS
+from benchbench.errors import BenchbenchError, ContractError, OptionError, PluginError
+from benchbench.registry.catalog import Registry
+from benchbench.registry.discovery import HOST, Cause, PluginProblem, Registered
+
+REMEDIES: Mapping[Cause, str] = {
+    "import": "the plugin cannot be imported: install what it needs, upgrade it, or tell its author",
+    "api": "upgrade whichever is older, benchbench or the plugin",
+    "hook": "a hook is a function marked with @hookimpl that returns or yields offers: see CONTRIBUTING.md, How hooks work",
+    "offer": "an offer is a benchbench.contract.Offer with a kebab-case name and a one-line summary",
+    "clash": "uninstall one of the two, or ask its author to rename the component",
+    "options": "a factory takes typed keyword parameters with defaults of their types, and no others",
+    "product": "the factory must make what its kind asks for: see the Protocols in benchbench.contract",
+    "capability": "install what is missing, or correct the offer's capabilities",
+}
+_METHODS = {"dataset": "load", "defense": "loss, step or fit", "attack": "perturb", "metric": "measure"}
+
+
+def examine(registry: Registry) -> tuple[PluginProblem, ...]:
+    """Every problem: those known from loading, and those that show when the components of plugins are used.
+
+    Built-in components are left out: they have tests of their own, and what an optional one needs, the plan says. Imports
+    plugins' libraries, torch among them.
+    """
+    found = list(registry.problems)
+    for kind in KINDS:
+        for entry in registry.offers(kind):
+            if entry.distribution != HOST:
+                found.extend(_capability_problems(entry))
+                found.extend(_use(registry, entry))
+    return tuple(found)
+
+
+def _capability_problems(entry: Registered) -> Iterator[PluginProblem]:
+    what, capabilities = f"{entry.kind} {entry.offer.name!r}", entry.offer.capabilities
+    if not capabilities.norms:
+        yield _problem(entry, f"{what} claims to work for no norm, so no suite can use it", "capability")
+    for module, command in capabilities.requires.items():
+        if find_spec(module.partition(".")[0]) is None:
+            yield _problem(entry, f"{what} needs the module {module}, which is not installed: {command}", "capability")
+
+
+def _use(registry: Registry, entry: Registered) -> Iterator[PluginProblem]:
+    """Import the factory, read its options, and call it where no option is required."""
+    cause: Cause = "options"
+    try:
+        name = _usable_name(registry, entry)
+        specs = registry.options(entry.kind, name)
+        if any(spec.required for spec in specs):
+            return
+        cause = "product"
+        component = registry.resolve(entry.kind, name)
+        if entry.kind == "architecture":
+            _build(registry, entry, component)
+    except BenchbenchError as error:
+        yield _explain(entry, error, cause)
+
+
+def _usable_name(registry: Registry, entry: Registered) -> str:
+    """The component's name; of a family, its first member's."""
+    if entry.offer.members is None:
+        return entry.offer.name
+    members = registry.members(entry.kind, entry.offer.name)
+    if not members:
+        raise PluginError(f"{entry.kind} {entry.offer.name!r} is a family without members")
+    return f"{entry.offer.name}:{members[0]}"
+
+
+def _explain(entry: Registered, error: BenchbenchError, cause: Cause) -> PluginProblem:
+    origin = error.__cause__
+    trace = "".join(traceback.format_exception(origin)) if isinstance(origin, Exception) else ""
+    if isinstance(origin, (ImportError, AttributeError, SyntaxError)) and not isinstance(error, OptionError):
+        cause = "import"
+    text = f"{error.message}: {error.hint}" if error.hint else error.message
+    if isinstance(error, ContractError) and entry.kind in _METHODS:
+        text += f", an object with a method {_METHODS[entry.kind]}"
+    return _problem(entry, text, cause, trace)
+
+
+def _build(registry: Registry, entry: Registered, component: Component) -> None:
+    """Make a network for an input that it claims to accept; the weights drawn for it leave no trace."""
+    import torch
+
+    capabilities = entry.offer.capabilities
+    height, width = capabilities.smallest_input or (32, 32)
+    shape = (capabilities.channels[0] if capabilities.channels else 3, max(32, height), max(32, width))
+    with torch.random.fork_rng(devices=[]), suppress(OptionError):  # which says that it wants another shape
+        registry.make(component, input_shape=shape, classes=max(10, capabilities.minimum_classes))
+
+
+def _problem(entry: Registered, error: str, cause: Cause, trace: str = "") -> PluginProblem:
+    return PluginProblem(name=entry.plugin, distribution=entry.distribution, error=error, traceback=trace, cause=cause)
