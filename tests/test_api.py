@@ -212,7 +212,7 @@ def test_witnesses_lie_in_ball_and_box() -> None:
 
 def test_model_without_gradients_is_flagged() -> None:
     report = benchbench.evaluate(Constant(), dataset=DIGITS, threat=Threat(epsilon=0.1), n_test=100)
-    assert report.attacks["pgd-10"].flags == ("zero-gradients",)
+    assert "zero-gradients" in report.attacks["pgd-10"].flags
     assert report.test_accuracy == report.worst_case_accuracy == int((report.label == 3).sum()) / 100
 
 

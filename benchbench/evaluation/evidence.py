@@ -72,6 +72,15 @@ class ModelEvidence:
             yield chosen.images(positions), chosen.labels(positions), generator
             self._trial.report(purpose, chosen, int(positions[-1]) + 1)
 
+    def generator(self, split: SplitName, purpose: str, positions: Tensor) -> KeyedGenerator:
+        """The draws of some examples of a split, keyed by seed, purpose, split and example.
+
+        Args:
+            positions: int64, places within the split.
+        """
+        chosen = self._trial.splits[split]
+        return self._trial.generator(chosen, purpose, positions.to(chosen.rows.device))
+
     def _predict(self, split: SplitName) -> Tensor:
         chosen = self._trial.splits[split]
         predictions = []

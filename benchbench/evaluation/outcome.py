@@ -16,6 +16,8 @@ from benchbench.evaluation.memory import MeasurementCache, Memory
 from benchbench.evaluation.subject import Trial, borrowed, default_batch_size, place
 from benchbench.events import Listener, ignore
 
+DIAGNOSTICS = "diagnostics-2"  # the key of their part; changed with the indicators
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -101,7 +103,7 @@ def evaluate(
 def _measure(evidence: ModelEvidence, test_rows: Tensor, metrics: Mapping[str, Metric], memory: Memory) -> Outcome:
     attacked = evidence.attacked("test")
     measured = measure_all(metrics, evidence, memory)
-    flags = memory.recall("diagnostics", lambda: {flag: torch.tensor(True) for flag in diagnose(evidence)})
+    flags = memory.recall(DIAGNOSTICS, lambda: {flag: torch.tensor(True) for flag in diagnose(evidence)})
     per_example = {
         "index": test_rows.cpu(),
         "label": evidence.labels("test"),

@@ -323,7 +323,7 @@ class Idle:
 
 @pytest.mark.parametrize("mask", [Masked, Detached])
 def test_a_gradient_masked_model_is_flagged(mask: Callable[[nn.Module], nn.Module]) -> None:
-    assert run(model=mask(network()), attack=Idle(), metrics={}).flags == ("zero-gradients",)
+    assert "zero-gradients" in run(model=mask(network()), attack=Idle(), metrics={}).flags
 
 
 def test_two_and_a_thousand_classes_are_evaluated() -> None:
