@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchbench.api import RunResult as RunResult
+    from benchbench.running import RunResult as RunResult
     from benchbench.api import plan as plan
     from benchbench.api import run as run
     from benchbench.api import separation as separation
@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 
 _API = {
     "ModelReport": "benchbench.model_report",
-    "RunResult": "benchbench.api",
+    "RunResult": "benchbench.running",
     "Threat": "benchbench.threat",
     "evaluate": "benchbench.own_model",
     "plan": "benchbench.api",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from benchbench.cell import Cell
 
@@ -12,17 +11,27 @@ class Clock:
     """Predicts the time left from the estimates, corrected by how they have held so far.
 
     Args:
-        cells: in the order of computation.
+        cells: to be computed.
         estimates: predicted seconds by cell id.
     """
 
-    def __init__(self, cells: tuple[Cell, ...], estimates: Mapping[str, float]) -> None:
-        self._seconds = [estimates.get(cell.cell_id, 0.0) for cell in cells]
-        self._started = time.monotonic()
+    def __init__(self, cells: Sequence[Cell], estimates: Mapping[str, float]) -> None:
+        self._left = {cell.cell_id: estimates.get(cell.cell_id, 0.0) for cell in cells}
+        self._expected = 0.0
+        self._taken = 0.0
 
-    def seconds_left(self, done: int) -> float | None:
-        """Seconds until the end when the first `done` cells are over; None where nothing is predicted."""
-        expected, left = sum(self._seconds[:done]), sum(self._seconds[done:])
-        if not left:
-            return None
-        return left * ((time.monotonic() - self._started) / expected if expected else 1.0)
+    def finish(self, cell_id: str, seconds: float | None) -> None:
+        """A cell is over; None for the time that it took where another process computed it."""
+        expected = self._left.pop(cell_id)
+        if seconds is not None:
+            self._expected += expected
+            self._taken += seconds
+
+    def predicted(self, cell_id: str) -> float:
+        """Seconds that a cell will take; 0 where nothing is predicted."""
+        return self._left[cell_id] * (self._taken / self._expected if self._expected else 1.0)
+
+    def seconds_left(self) -> float | None:
+        """Seconds until all cells are over; None where nothing is predicted."""
+        left = sum(self.predicted(cell_id) for cell_id in self._left)
+        return left if any(self._left.values()) else None

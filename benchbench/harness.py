@@ -1,10 +1,9 @@
-"""The harness: train each cell's model, evaluate it, record the row; failures are recorded and the rest goes on."""
+"""The harness: train a cell's model, evaluate it, record the row or the failure."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,23 +12,22 @@ from torch import nn
 
 from benchbench import provenance
 from benchbench.cell import Cell, Component, canonical, digest
-from benchbench.clock import Clock
 from benchbench.contract import DatasetSplits, Examples, derive_seed
 from benchbench.data import Subset, crop_to, subset
-from benchbench.determinism import deterministic
-from benchbench.errors import BenchbenchError, ContractError, DataError, StorageError
+from benchbench.errors import BenchbenchError, ContractError, DataError
 from benchbench.evaluation import ATTACKED, Outcome, evaluate, evaluate_regression
-from benchbench.events import CellFailed, CellFinished, CellStarted, Listener, ignore
+from benchbench.evaluation.subject import default_batch_size
+from benchbench.events import Event, Listener, Note, ignore
 from benchbench.fitting import fit_model, is_fitted
 from benchbench.leaderboard.names import short_label
 from benchbench.records import Provenance, Row, RunStore, failed_row, measured_row
 from benchbench.registry import Registry
+from benchbench.shrinking import compute_within_memory
+from benchbench.stopping import StopRequest
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
 
-_log = logging.getLogger(__name__)
 PRECISION = "float32"
 PARTS = 2  # version of the cached parts; version 1 shared what the attack did between attacks
-SHOWN = ("test_accuracy", "adv_test_accuracy", "test_lipschitz", "test_mse", "adv_test_mse")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +41,8 @@ class Workbench:
         device: where everything runs.
         listener: is told what happens.
         fresh: ignore checkpoints and measurements of earlier runs.
+        stop: is asked after each step of training and each batch of evaluation.
+        trained: the model at hand, by its id.
     """
 
     registry: Registry
@@ -51,71 +51,8 @@ class Workbench:
     device: torch.device
     listener: Listener = ignore
     fresh: bool = False
+    stop: StopRequest = field(default_factory=StopRequest)
     trained: dict[str, TrainedModel] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tally:
-    """How many cells a run finished, and which ones failed."""
-
-    finished: int = 0
-    failures: tuple[CellFailed, ...] = ()
-
-
-def run_cells(
-    cells: tuple[Cell, ...],
-    bench: Workbench,
-    *,
-    estimates: Mapping[str, float] | None = None,
-    recorded: Callable[[], None] = lambda: None,
-) -> Tally:
-    """Compute cells one after the other.
-
-    Args:
-        cells: in the order to compute them; cells of one model adjacent, so that it is loaded once.
-        bench: what they share.
-        estimates: predicted seconds by cell id, for the time left.
-        recorded: called after each recorded cell.
-
-    Raises:
-        StorageError: records cannot be written; going on would lose work.
-    """
-    failures: list[CellFailed] = []
-    clock = Clock(cells, estimates or {})
-    with deterministic(bench.device):
-        for number, cell in enumerate(cells, start=1):
-            label = describe_cell(cell)
-            left = clock.seconds_left(number - 1)
-            bench.listener(
-                CellStarted(number=number, total=len(cells), cell_id=cell.cell_id, label=label, seconds_left=left)
-            )
-            failure = _attempt(cell, bench, label)
-            if failure is not None:
-                failures.append(failure)
-                bench.listener(failure)
-            recorded()
-    return Tally(finished=len(cells) - len(failures), failures=tuple(failures))
-
-
-def _attempt(cell: Cell, bench: Workbench, label: str) -> CellFailed | None:
-    """Compute and record one cell; a cell that raises is recorded as failed and tried again by the next run."""
-    started = time.monotonic()
-    try:
-        trained = train_cell(cell, bench)
-        outcome = evaluate_cell(cell, trained.model, bench)
-        row = record_cell(cell, trained, outcome, bench)
-    except StorageError:
-        raise
-    except Exception as error:
-        _log.debug("cell %s failed", cell.cell_id, exc_info=True)
-        message = describe_failure(error)
-        refused = isinstance(error, (ContractError, DataError))
-        bench.store.write_cell(failed_row(cell, message, provenance=_provenance(bench), refused=refused))
-        return CellFailed(cell_id=cell.cell_id, label=label, error=message)
-    values = {name: getattr(row, name) for name in SHOWN if getattr(row, name) is not None}
-    seconds = time.monotonic() - started
-    bench.listener(CellFinished(cell_id=cell.cell_id, label=label, seconds=seconds, values=values))
-    return None
 
 
 def describe_failure(error: Exception) -> str:
@@ -151,7 +88,7 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
         checkpoint = Checkpoint(bench.store.root / "models" / f"{spec.model_id}.safetensors", spec.model_id)
         if bench.fresh:
             checkpoint.path.unlink(missing_ok=True)
-        trained = train(job, checkpoint=checkpoint, listener=bench.listener)
+        trained = train(job, checkpoint=checkpoint, listener=bench.listener, stop=bench.stop)
     bench.trained.clear()  # one model at a time: cells of a model are adjacent
     bench.trained[spec.model_id] = trained
     return trained
@@ -177,29 +114,46 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench) -> Outcome:
             seed=cell.training.seed,
             device=bench.device,
         )
-    return evaluate(
-        model,
-        train=train_set.examples,
-        test=test_set.examples,
-        train_rows=train_set.indices,
-        test_rows=test_set.indices,
-        classes=len(splits.classes),
-        threat=cell.training.threat,
-        attack=attack,
-        attack_name=spec.attack.name,
-        metrics=metrics,
-        seed=cell.training.seed,
-        device=bench.device,
-        listener=bench.listener,
-        cache=None if bench.fresh else _ModelMeasurements(bench.store, cell),
-    )
+
+    def within(batch_size: int) -> Outcome:
+        return evaluate(
+            model,
+            train=train_set.examples,
+            test=test_set.examples,
+            train_rows=train_set.indices,
+            test_rows=test_set.indices,
+            classes=len(splits.classes),
+            threat=cell.training.threat,
+            attack=attack,
+            attack_name=spec.attack.name,
+            metrics=metrics,
+            seed=cell.training.seed,
+            device=bench.device,
+            batch_size=batch_size,
+            listener=_stoppable(bench),
+            cache=None if bench.fresh else _ModelMeasurements(bench.store, cell),
+        )
+
+    whole = default_batch_size(bench.device)
+    outcome, size = compute_within_memory(within, whole, lambda said: bench.listener(Note(message=f"  {said}")))
+    noted = {"evaluation_batch_size": float(size)} if size < whole else {}
+    return dataclasses.replace(outcome, values={**outcome.values, **noted})
+
+
+def _stoppable(bench: Workbench) -> Listener:
+    def listen(event: Event) -> None:
+        bench.listener(event)
+        bench.stop.check()
+
+    return listen
 
 
 def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Workbench) -> Row:
     """Write the row, the per-example outcomes and the adversarial images of a cell."""
+    noted = {"training_part_size": float(trained.part_size)} if trained.part_size else {}
     row = measured_row(
         cell,
-        values=outcome.values,
+        values={**outcome.values, **noted},
         per_example=outcome.per_example,
         flags=outcome.flags,
         provenance=_provenance(bench, trained, outcome),
@@ -207,6 +161,13 @@ def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Work
     recorded = bench.store.write_cell(row, outcomes=outcome.per_example, witnesses=outcome.witnesses)
     _ModelMeasurements(bench.store, cell).finish()
     return recorded
+
+
+def record_failure(cell: Cell, error: Exception, bench: Workbench) -> str:
+    """Record that a cell raised; returns what is said about it."""
+    message, refused = describe_failure(error), isinstance(error, (ContractError, DataError))
+    bench.store.write_cell(failed_row(cell, message, provenance=_provenance(bench), refused=refused))
+    return message
 
 
 def training_examples(cell: Cell, splits: DatasetSplits) -> Subset:

@@ -24,7 +24,7 @@ from benchbench.model_report import ModelReport, make_report
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import find_device, find_folders
 from benchbench.threat import Threat
-from benchbench.training.loop import as_model_input
+from benchbench.training.job import as_model_input
 
 
 def evaluate(

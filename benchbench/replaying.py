@@ -35,7 +35,7 @@ from benchbench.records.arrays import Array, content_digest, read_unchecked_arra
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import find_device, find_folders
 from benchbench.training.checkpoint import read_checkpoint
-from benchbench.training.loop import as_model_input
+from benchbench.training.job import as_model_input
 
 _log = logging.getLogger(__name__)
 _WITNESSES = "image"
@@ -58,7 +58,7 @@ def verify(
     """Replay the witnesses of a leaderboard's measured rows; see `benchbench.leaderboard.verifying`.
 
     Args:
-        leaderboard: a Parquet file; outcomes, witnesses and checkpoints are looked for below `runs`, then beside the file.
+        leaderboard: a Parquet file; outcomes, witnesses and checkpoints are looked for beside the file, then below `runs`.
         data: data root; None for ``BENCHBENCH_DATA``.
         runs: folder of checkpoints and records; None for the one below ``BENCHBENCH_HOME``.
         device: where models run; None for CUDA if there is one.
@@ -71,14 +71,23 @@ def verify(
     """
     folders = find_folders(data=data, runs=runs)
     rows = read_rows(leaderboard, on_problem=on_problem)
-    beside = leaderboard.parent / leaderboard.stem
     replayer = Replayer(
         registry=load_registry(),
-        folders=(folders.runs, beside, leaderboard.parent),
+        folders=evidence_folders(leaderboard, folders.runs),
         source=folders.source(download=download),
         device=find_device(device),
     )
     return replayer.verify(rows, done=done)
+
+
+def evidence_folders(leaderboard: Path, runs: Path) -> tuple[Path, ...]:
+    """Where a leaderboard's evidence may be: beside the file, or in the folder of the runs."""
+    return (leaderboard.parent, leaderboard.parent / leaderboard.stem, runs)
+
+
+def find_evidence(folders: Iterable[Path], kind: str, name: str) -> Path | None:
+    """A file of a run store (``outcomes``, ``witnesses`` or ``models``), in the first folder that has it."""
+    return next((path for folder in folders if (path := folder / kind / name).is_file()), None)
 
 
 @dataclass(kw_only=True)
@@ -123,8 +132,7 @@ class Replayer:
             cell = read_cell(row.configuration)
             findings += identity_findings(row, cell)
             if outcomes is not None and witnesses is not None:
-                model, of_model = self._model(cell)
-                findings += of_model
+                model = self._find_model(cell, findings, missing)
                 replay = self._replay(cell, model, witnesses[_WITNESSES])
                 findings += replay_findings(outcomes, replay)
                 bound = withstood(outcomes, replay) if not findings else None
@@ -139,7 +147,7 @@ class Replayer:
             status=status,  # type: ignore[arg-type]  # a literal, whichever branch
             findings=tuple(findings),
             missing=tuple(missing),
-            replayed=0 if replay is None else len(replay.index),
+            replayed=0 if replay is None or replay.clean is None else len(replay.index),
             bound=bound,
         )
 
@@ -172,13 +180,9 @@ class Replayer:
             )
         return subset(loaded.splits.test, cell.evaluation.n_test, "test")
 
-    def find(self, kind: str, name: str) -> Path | None:
-        """A file of a run store, in the first folder that has it."""
-        return next((path for folder in self.folders if (path := folder / kind / name).is_file()), None)
-
     def _arrays(self, kind: str, digest: str, findings: list[Finding], missing: list[str]) -> dict[str, Array] | None:
         """Stored arrays even if they are not those that the digest names, so that the example at fault can be named."""
-        path = self.find(kind, f"{digest}.parquet") if digest else None
+        path = find_evidence(self.folders, kind, f"{digest}.parquet") if digest else None
         if path is None:
             missing.append(f"no {kind} on this machine" if digest else f"the row has no {kind}")
             return None
@@ -191,6 +195,17 @@ class Replayer:
             findings.append(Finding(what=f"the {kind} are not those that the row names by digest"))
         return arrays
 
+    def _find_model(self, cell: Cell, findings: list[Finding], missing: list[str]) -> nn.Module | None:
+        """The model, or None where only box and ball of the witnesses can be checked."""
+        self.test_examples(cell)  # unavailable data are told before anything else
+        try:
+            model, of_model = self._model(cell)
+        except UnavailableError as error:
+            missing.append(f"{error}: witnesses checked for box and ball only")
+            return None
+        findings += of_model
+        return model
+
     def _model(self, cell: Cell) -> tuple[nn.Module, list[Finding]]:
         if cell.training.model_id not in self._models:
             self._models.clear()
@@ -198,10 +213,9 @@ class Replayer:
         return self._models[cell.training.model_id]
 
     def _load_model(self, cell: Cell) -> tuple[nn.Module, list[Finding]]:
-        self.test_examples(cell)  # unavailable data are told before anything else
         splits, model_id = self.dataset(cell).splits, cell.training.model_id
         model = build_model(cell, splits, self.registry)
-        path = self.find("models", f"{model_id}.safetensors")
+        path = find_evidence(self.folders, "models", f"{model_id}.safetensors")
         if path is None:
             defense = self.registry.make(cell.training.defense)
             if not is_fitted(defense, splits):
@@ -219,7 +233,7 @@ class Replayer:
             raise DataError(f"the checkpoint is of another architecture: {str(error)[:200]}") from error
         return model, findings
 
-    def _replay(self, cell: Cell, model: nn.Module, witnesses: Array) -> Replay:
+    def _replay(self, cell: Cell, model: nn.Module | None, witnesses: Array) -> Replay:
         test, threat = self.test_examples(cell), cell.training.threat
         inputs, adversarial = test.examples.inputs, torch.from_numpy(witnesses)
         if adversarial.shape != inputs.shape:
@@ -229,21 +243,21 @@ class Replayer:
         flat = adversarial.flatten(1).double()
         outside = torch.maximum(threat.lower - flat.amin(dim=1), flat.amax(dim=1) - threat.upper).clamp(min=0)
         beyond = _distance(adversarial, clean, threat) - threat.epsilon - tolerance(threat, flat.shape[1])
-        with deterministic(self.device), borrowed(model.to(self.device)):
-            return Replay(
-                index=test.indices.numpy(),
-                label=test.examples.labels.numpy(),
-                clean=self._pass(model, clean),
-                attacked=self._pass(model, adversarial.to(clean.dtype)),
-                outside=outside.numpy(),
-                beyond=beyond.numpy(),
-            )
+        both = (clean, adversarial.to(clean.dtype))
+        answers = (None, None) if model is None else tuple(self._pass(model, inputs) for inputs in both)
+        return Replay(
+            index=test.indices.numpy(),
+            label=test.examples.labels.numpy(),
+            clean=answers[0],
+            attacked=answers[1],
+            outside=outside.numpy(),
+            beyond=beyond.numpy(),
+        )
 
     def _pass(self, model: nn.Module, inputs: Tensor) -> Array:
-        with torch.no_grad():
-            batches = [
-                model(batch.to(self.device)).cpu() for batch in torch.split(inputs, default_batch_size(self.device))
-            ]
+        size = default_batch_size(self.device)
+        with deterministic(self.device), borrowed(model.to(self.device)), torch.no_grad():
+            batches = [model(batch.to(self.device)).cpu() for batch in torch.split(inputs, size)]
         return torch.cat(batches).double().numpy()
 
 

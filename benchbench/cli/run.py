@@ -11,7 +11,9 @@ from benchbench.cli import INTERRUPTED
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import device_option, folder_options, json_option, selection_options, suite_option
 from benchbench.cli.printing import note, print_json
+from benchbench.cli.signals import REQUEUE, requeue, stop_signals
 from benchbench.cli.table import print_rows
+from benchbench.stopping import BUDGET_USED, Stopped, StopRequest, parse_duration
 
 
 @click.command(name="run")
@@ -21,6 +23,11 @@ from benchbench.cli.table import print_rows
 @folder_options
 @click.option("--download", is_flag=True, help="Fetch missing datasets.")
 @click.option("--fresh", is_flag=True, help="Compute every cell anew.")
+@click.option(
+    "--budget",
+    metavar="DURATION",
+    help="Stop cleanly within this time, for instance 45s, 30m or 1h30m; cheap models of each experiment first.",
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option
 def command(
@@ -34,18 +41,23 @@ def command(
     leaderboards: Path | None,
     download: bool,
     fresh: bool,
+    budget: str | None,
     quiet: bool,
     as_json: bool,
 ) -> int:
     """Train, attack and measure the cells of a suite, keep its leaderboard, and print the table.
 
-    Cells that are done are not computed again; an interrupted run goes on with the same command. Exit status: 0 done,
-    1 some cells failed, 2 usage or suite error, 130 interrupted.
+    Cells that are done are not computed again; an interrupted run goes on with the same command. Processes that share the
+    folders share the cells. SIGTERM writes a checkpoint and exits within 5 s; SIGUSR1 under Slurm does so and requeues the job.
+    Exit status: 0 done, or the budget is used up; 1 some cells failed, or are left after a signal; 2 usage or suite error;
+    130 interrupted.
     """
-    from benchbench.api import run, summarise
+    from benchbench.api import run
+    from benchbench.running import summarise
 
+    stop = StopRequest(None if budget is None else parse_duration(budget))
     try:
-        with progress_display(quiet=quiet) as listener:
+        with stop_signals(stop), progress_display(quiet=quiet) as listener:
             result = run(
                 suite,
                 profile=profile,
@@ -58,10 +70,16 @@ def command(
                 download=download,
                 fresh=fresh,
                 listener=listener,
+                stop=stop,
             )
     except KeyboardInterrupt:
         note("interrupted: finished cells and checkpoints are kept; the same command goes on from here")
         return INTERRUPTED
+    except Stopped as reason:
+        note(f"{reason}: finished cells and checkpoints are kept; the same command goes on from here")
+        return 1
+    if stop.reason == REQUEUE and result.left:
+        note(requeue())
     if as_json:
         print_json({**summarise(result), "rows": [dataclasses.asdict(row) for row in result.rows]})
     else:
@@ -69,4 +87,5 @@ def command(
         if not result.rows:
             note("no rows to show: see above why")
         note(f"leaderboard: {result.leaderboard}")
-    return 1 if result.failed else 0
+    unfinished = result.left and stop.reason != BUDGET_USED
+    return 1 if result.failed or unfinished else 0

@@ -92,6 +92,21 @@ def read_arrays(path: Path, digest: str) -> dict[str, Array] | None:
     return arrays
 
 
+def check_footer(path: Path) -> bool:
+    """Whether a file of arrays is there; it is not truncated then, though its content is not checked.
+
+    Raises:
+        StorageError: it is truncated or damaged at its end.
+    """
+    try:
+        pq.read_metadata(path)
+    except FileNotFoundError:
+        return False
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise StorageError(f"{path} is damaged: {error}") from error
+    return True
+
+
 def read_unchecked_arrays(path: Path) -> dict[str, Array] | None:
     """Read arrays whatever their digest, to find out what is wrong with them; returns and errors as for `read_arrays`."""
     content = read_bytes(path)

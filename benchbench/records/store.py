@@ -20,7 +20,7 @@ from typing import Any
 
 from benchbench.atomic import storage_errors, write_atomically, write_bytes_atomically
 from benchbench.errors import BenchbenchError, DataError, StorageError
-from benchbench.records.arrays import Array, content_digest, read_arrays, to_array, write_arrays
+from benchbench.records.arrays import Array, check_footer, content_digest, read_arrays, to_array, write_arrays
 from benchbench.records.disk import read_bytes, remove_stale_temporaries, set_aside
 from benchbench.records.measurements import StoredMeasurements
 from benchbench.records.row import Row
@@ -87,11 +87,21 @@ class RunStore:
         return finished or self._read_record(self._record(cell_id, failed=True))
 
     def is_done(self, cell_id: str) -> bool:
-        """Whether a cell is finished; failed ones are to be tried again, as are those whose outcomes have vanished."""
+        """Whether a cell is finished and what its record names is there and, as far as is cheap to tell, whole.
+
+        Failed cells are to be tried again, as are those whose outcomes are damaged or whose witnesses are truncated or gone;
+        the content of witnesses, which are large, is checked by who reads them.
+        """
         row = self.read_cell(cell_id)
         if row is None or row.status != "ok":
             return False
-        return not row.outcomes_digest or self.outcomes_path(row.outcomes_digest).is_file()
+        if row.outcomes_digest and self.read_outcomes(row.outcomes_digest) is None:
+            return False
+        return not row.witnesses_digest or self._is_whole("witnesses", row.witnesses_digest)
+
+    def record_times(self, cell_id: str) -> tuple[int | None, int | None]:
+        """When the finished and the failed record of a cell were written, in nanoseconds; to see whether they have changed."""
+        return (_modified(self._record(cell_id, failed=False)), _modified(self._record(cell_id, failed=True)))
 
     def rows(self, suite: str) -> list[Row]:
         """Records of all cells of a suite, by cell id; a finished record hides a failed one of the same cell."""
@@ -153,12 +163,27 @@ class RunStore:
             self._set_aside(path, error)
             return None
 
+    def _is_whole(self, kind: str, digest: str) -> bool:
+        path = self.root / kind / f"{digest}.parquet"
+        try:
+            return check_footer(path)
+        except StorageError as error:
+            self._set_aside(path, error)
+            return False
+
     def _set_aside(self, path: Path, error: BenchbenchError) -> None:
         self._on_problem(f"{error.message}; {path.name} set aside as {set_aside(path).name}, to be computed again")
 
 
 def _cell_id(record_name: str) -> str:
     return record_name.removesuffix(".json").removesuffix(".failed")
+
+
+def _modified(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _pack(row: Row) -> bytes:

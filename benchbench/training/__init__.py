@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchbench.training.checkpoint import Checkpoint, EpochRecord
-    from benchbench.training.loop import TrainedModel, TrainingJob, train
+    from benchbench.training.job import TrainingJob
+    from benchbench.training.loop import TrainedModel, train
 
 _HOMES = {
     "Checkpoint": "checkpoint",
     "EpochRecord": "checkpoint",
     "TrainedModel": "loop",
-    "TrainingJob": "loop",
+    "TrainingJob": "job",
     "train": "loop",
 }
 

@@ -52,6 +52,7 @@ class Position:
         correct: examples classified correctly over the current epoch so far; -inf where the defense gives no logits.
         history: the finished epochs.
         seconds: time spent training so far, over all sittings.
+        part_size: examples that go through the model at once, where the memory does not suffice for a whole batch; else 0.
     """
 
     epoch: int = 0
@@ -60,6 +61,7 @@ class Position:
     correct: float = 0.0
     history: tuple[EpochRecord, ...] = ()
     seconds: float = 0.0
+    part_size: int = 0
 
 
 class Checkpoint:

@@ -13,7 +13,8 @@ from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
 from benchbench.errors import ContractError, StorageError, TrainingError
 from benchbench.events import Event, TrainingProgress, ignore
 from benchbench.training.checkpoint import Checkpoint
-from benchbench.training.loop import TrainedModel, TrainingJob, as_model_input, train
+from benchbench.training.job import TrainingJob, as_model_input
+from benchbench.training.loop import TrainedModel, train
 from benchbench.training.recipe import Augmentation, Recipe
 
 

@@ -1,0 +1,198 @@
+"""Claims: which process computes what, told by files alone, so that processes on one or many machines share the work.
+
+A claim is a file ``<folder>/<name>.json`` that only one process can create (O_EXCL), with its owner in it and a modification
+time that the owner keeps fresh. It is abandoned when its owner on this machine is dead, or when it has not been touched for
+`STALE_SECONDS`. Whoever finds an abandoned claim creates a successor, named by the token of the claim that it is to replace so
+that there can be only one, looks again, and renames it over the claim.
+
+Claims save work and nothing else: results are written atomically and are the same whoever computes them, so that in the worst
+case (an owner that was suspended and wakes up again) something is computed twice. No file is ever locked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from benchbench.atomic import storage_errors
+
+STALE_SECONDS = 120.0
+BEATS = 8  # heartbeats within that time
+
+
+class Claims:
+    """The claims in one folder, as one process sees and takes them.
+
+    Args:
+        folder: on a file system that all processes see; made on demand.
+        stale_seconds: age of the last heartbeat from which on a claim counts as abandoned; the same in all processes.
+    """
+
+    def __init__(self, folder: Path, *, stale_seconds: float = STALE_SECONDS) -> None:
+        self._folder = folder
+        self._stale_seconds = stale_seconds
+        self._tokens: dict[Path, str] = {}
+        self._lock = threading.Lock()
+        self._released = threading.Event()
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[bool]:
+        """Hold a claim for a while.
+
+        Args:
+            name: of what is computed, fit for a file name.
+
+        Yields:
+            Whether it could be had; False while another process holds it.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        path = self._folder / f"{name}.json"
+        if not self._take(path):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._release(path)
+
+    def _take(self, path: Path) -> bool:
+        token = secrets.token_hex(8)
+        with storage_errors(path):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            taken = _create(path, token) or self._take_over(path, token)
+        if taken:
+            self._keep(path, token)
+        return taken
+
+    def _take_over(self, path: Path, token: str) -> bool:
+        """Replace a claim that is abandoned; of several processes that try, one succeeds."""
+        before = _read(path)
+        if before is None:
+            return _create(path, token)
+        if not (_is_dead(before) or self._is_stale(path)):
+            return False
+        successor = path.with_name(f"{path.name}.{before.get('token', 'unreadable')}.successor")
+        if not _create(successor, token):
+            if self._is_stale(successor):  # who created it died before renaming it
+                successor.unlink(missing_ok=True)
+            return False
+        now = _read(path)
+        if now is None or now.get("token") != before.get("token"):
+            successor.unlink(missing_ok=True)
+            return False
+        successor.replace(path)
+        return True
+
+    def _is_stale(self, path: Path) -> bool:
+        """By the clock of the file system, for the clocks of machines differ."""
+        with tempfile.TemporaryFile(dir=self._folder) as probe:
+            probe.write(b"\0")
+            probe.flush()
+            now = os.fstat(probe.fileno()).st_mtime
+        try:
+            return now - path.stat().st_mtime > self._stale_seconds
+        except FileNotFoundError:
+            return False
+
+    def _keep(self, path: Path, token: str) -> None:
+        with self._lock:
+            first = not self._tokens
+            self._tokens[path] = token
+            if first:
+                self._released = threading.Event()
+                threading.Thread(target=self._beat, args=(self._released,), name="heartbeat", daemon=True).start()
+
+    def _beat(self, released: threading.Event) -> None:
+        while not released.wait(self._stale_seconds / BEATS):
+            with self._lock:
+                held = dict(self._tokens)
+            for path, token in held.items():
+                if _token(path) == token:
+                    with suppress(OSError):  # the next heartbeat may succeed; if none does, the work is done twice
+                        os.utime(path)
+
+    def _release(self, path: Path) -> None:
+        with self._lock:
+            token = self._tokens.pop(path)
+            if not self._tokens:
+                self._released.set()
+        if _token(path) == token:
+            with suppress(OSError):  # it will be found abandoned
+                path.unlink(missing_ok=True)
+
+
+def _create(path: Path, token: str) -> bool:
+    """Create a claim of this process; False where there is one."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        return False
+    owner = {"host": _host(), "pid": os.getpid(), "started": _start_of(os.getpid()), "token": token}
+    try:
+        os.write(descriptor, json.dumps(owner).encode())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _read(path: Path) -> dict[str, object] | None:
+    """The owner of a claim; empty where it cannot be understood, None where there is no claim."""
+    try:
+        owner = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) and str(owner.get("token", "")).isalnum() else {}
+
+
+def _token(path: Path) -> object:
+    try:
+        return (_read(path) or {}).get("token")
+    except OSError:
+        return None
+
+
+def _is_dead(owner: dict[str, object]) -> bool:
+    """Whether the owner ran on this machine and does so no longer; a number that was given away again is another process."""
+    pid = owner.get("pid")
+    if owner.get("host") != _host() or not isinstance(pid, int) or pid <= 0 or os.name != "posix":
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return owner.get("started") != _start_of(pid)
+
+
+def _host() -> str:
+    """This machine since it was booted, and the namespace of its process numbers: containers may share a name."""
+    boot = namespace = ""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = os.readlink("/proc/self/ns/pid")
+    return f"{socket.gethostname()} {boot} {namespace}"
+
+
+def _start_of(pid: int) -> str:
+    """When a process started, in clock ticks since boot; empty where that cannot be told."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()  # after the program's name, which may hold anything
+    return "" if len(fields) < 20 or fields[0] == "Z" else fields[19]

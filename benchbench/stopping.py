@@ -1,0 +1,91 @@
+"""Stopping early and cleanly: a budget that runs out, or somebody's wish; asked for at moments when nothing is lost."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+
+from benchbench.errors import UsageError
+
+BUDGET_USED = "the budget is used up"
+_RESERVE_SECONDS = 5.0  # to write a checkpoint and the leaderboard
+_RESERVE_SHARE = 0.1
+_SLICE_SECONDS = 0.1
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+class Stopped(BaseException):
+    """The work was stopped; no `Exception`, so that nobody takes it for a failure of a cell."""
+
+
+class StopRequest:
+    """Whether to stop. Training asks after each step, evaluation after each batch.
+
+    Args:
+        budget_seconds: from now on; a tenth of it, at most 5 s, is kept for writing what was done. None for no limit.
+    """
+
+    def __init__(self, budget_seconds: float | None = None) -> None:
+        self.reason = ""
+        self._deadline = math.inf
+        if budget_seconds is not None:
+            reserve = min(_RESERVE_SECONDS, _RESERVE_SHARE * budget_seconds)
+            self._deadline = time.monotonic() + budget_seconds - reserve
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a budget."""
+        return self._deadline < math.inf
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the budget is used up; infinite without one."""
+        return self._deadline - time.monotonic()
+
+    def request(self, reason: str) -> None:
+        """Ask to stop; signal handlers may call it."""
+        self.reason = reason
+
+    def is_due(self) -> bool:
+        """Whether it is time to stop."""
+        if not self.reason and self.seconds_left <= 0:
+            self.reason = BUDGET_USED
+        return bool(self.reason)
+
+    def check(self) -> None:
+        """Stop here if it is time to.
+
+        Raises:
+            Stopped: it is.
+        """
+        if self.is_due():
+            raise Stopped(self.reason)
+
+    def wait(self, seconds: float) -> None:
+        """Wait, but not beyond the moment to stop.
+
+        Raises:
+            Stopped: that moment came.
+        """
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.check()
+            time.sleep(min(_SLICE_SECONDS, seconds))
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as ``45s``, ``30m`` or ``1h30m``.
+
+    Raises:
+        UsageError: it is none, or it is 0.
+
+    >>> parse_duration("1h30m")
+    5400.0
+    """
+    found = _DURATION.fullmatch(text.strip().lower())
+    parts = [float(part) if part else 0.0 for part in found.groups()] if found else [0.0]
+    if not any(parts):
+        raise UsageError(f"{text!r} is no duration above 0", hint="for instance 45s, 30m or 1h30m")
+    hours, minutes, seconds = parts
+    return 3600 * hours + 60 * minutes + seconds

@@ -1,0 +1,118 @@
+"""One step of training: augmented batch, summed loss, update; a batch too large for the memory goes through in parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.contract import BatchLoss, KeyedGenerator, SteppingDefense, derive_seed
+from benchbench.errors import ContractError
+from benchbench.events import Listener, Note
+from benchbench.shrinking import compute_within_memory
+from benchbench.training.augmentation import augment
+from benchbench.training.dividing import check_divisible
+from benchbench.training.job import TrainingJob, as_model_input, exact_dtype
+
+
+class Steps:
+    """Takes the steps of one training.
+
+    Args:
+        job: what is trained; its model is on the device.
+        optimizer: of the model's parameters.
+        listener: is told when the memory does not suffice.
+    """
+
+    def __init__(self, job: TrainingJob, optimizer: torch.optim.Optimizer, listener: Listener) -> None:
+        self._job = job
+        self._optimizer = optimizer
+        self._listener = listener
+        self._part_size = job.recipe.batch_size
+        self._inputs = job.examples.inputs.to(job.device)
+        self._labels = job.examples.labels.to(job.device)
+        self._rows = job.rows.to(job.device)
+
+    @property
+    def part_size(self) -> int:
+        """Examples that go through the model at once, where the memory does not suffice for a whole batch; else 0."""
+        return self._part_size if self._part_size < self._job.recipe.batch_size else 0
+
+    def go_on_with(self, part_size: int) -> None:
+        """Go on as an earlier sitting did whose `part_size` this was."""
+        self._part_size = part_size or self._job.recipe.batch_size
+
+    def take(self, epoch: int, step: int, chosen: Tensor) -> Tensor:
+        """Take one optimiser step; returns (summed loss, correct predictions) without waiting for the device."""
+        stepping = isinstance(self._job.defense, SteppingDefense)
+
+        def compute(part_size: int) -> Tensor:
+            if part_size < self._job.recipe.batch_size:
+                check_divisible(self._job.model, self._job.defense)
+            torch.manual_seed(derive_seed(self._job.seed, "dropout", epoch, step))
+            return self._own_step(epoch, chosen) if stepping else self._add_gradients(epoch, chosen, part_size)
+
+        totals, self._part_size = compute_within_memory(compute, self._part_size, self._note)
+        if not stepping:
+            self._optimizer.step()
+        return totals
+
+    def _own_step(self, epoch: int, chosen: Tensor) -> Tensor:
+        defense: Any = self._job.defense
+        images, labels, generator = self._batch(epoch, chosen)
+        threat, optimizer = self._job.threat, self._optimizer
+        result = defense.step(self._job.model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
+        return self._totals(_checked(result, defense), labels)
+
+    def _add_gradients(self, epoch: int, chosen: Tensor, part_size: int) -> Tensor:
+        """Leave the gradients of the summed loss of a batch in its parameters; part by part, where it is too large."""
+        job, totals = self._job, self._zeros()
+        defense: Any = job.defense
+        parameters = list(job.model.parameters())
+        gradients: list[Tensor | None] = [None] * len(parameters)
+        for part in torch.split(chosen, part_size):
+            images, labels, generator = self._batch(epoch, part)
+            result = defense.loss(job.model, images, labels, threat=job.threat, generator=generator)
+            result = _checked(result, defense)
+            _set_gradients(parameters, gradients)  # of the parts before, in place of what the defense may have left
+            result.loss.backward()  # type: ignore[no-untyped-call]
+            totals += self._totals(result, labels)
+            gradients = [parameter.grad for parameter in parameters]
+            _set_gradients(parameters, [None] * len(parameters))
+        _set_gradients(parameters, gradients)
+        return totals
+
+    def _batch(self, epoch: int, chosen: Tensor) -> tuple[Tensor, Tensor, KeyedGenerator]:
+        """Augmented images, labels and the defense's draws, keyed by epoch and example."""
+        generator = KeyedGenerator(derive_seed(self._job.seed, "train", epoch), self._rows[chosen])
+        images = augment(self._inputs[chosen], self._job.recipe.augmentation, generator.child("augmentation"))
+        return as_model_input(images), self._labels[chosen], generator.child("defense")
+
+    def _totals(self, result: BatchLoss, labels: Tensor) -> Tensor:
+        totals = self._zeros()
+        totals[0] = result.loss.detach()
+        totals[1] = -math.inf if result.logits is None else (result.logits.detach().argmax(1) == labels).sum()
+        return totals
+
+    def _zeros(self) -> Tensor:
+        return torch.zeros(2, device=self._job.device, dtype=exact_dtype(self._job.device))
+
+    def _note(self, said: str) -> None:
+        self._listener(Note(message=f"  {said}"))
+
+
+def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
+    for parameter, gradient in zip(parameters, gradients):
+        parameter.grad = gradient
+
+
+def _checked(result: object, defense: object) -> BatchLoss:
+    if not isinstance(result, BatchLoss) or result.loss.dim() != 0:
+        raise ContractError(
+            f"{type(defense).__name__} returned {result!r}",
+            hint="expected a BatchLoss with a scalar loss, summed over the batch",
+        )
+    return result
