@@ -341,6 +341,7 @@ def test_two_and_a_thousand_classes_are_evaluated() -> None:
 
 def test_float_features_are_evaluated_as_they_are() -> None:
     model = nn.Linear(2, 2)
+    model.load_state_dict({"weight": torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), "bias": torch.zeros(2)})
     inputs = KeyedGenerator(1, torch.arange(9)).uniform(2, low=-3.0, high=3.0)
     data = Examples(inputs=inputs, labels=model(inputs).argmax(dim=1))
     rows = torch.arange(9)
