@@ -225,3 +225,44 @@ def test_command_refuses_what_is_no_leaderboard(tmp_path: Path, capsys: pytest.C
     (tmp_path / "foreign.parquet").write_text("hello")
     assert invoke(["verify", str(tmp_path / "foreign.parquet")]) == 2
     assert "not a Parquet file" in capsys.readouterr().err
+
+
+def test_submission_with_weights_is_confirmed_elsewhere(
+    board: Board, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submission = str(tmp_path / "submission.zip")
+    packing = ["leaderboard", "pack", str(board[0]), "--runs", str(board[1]), "--out", submission]
+    assert invoke([*packing, "--weights"]) == 0
+    shutil.rmtree(board[1])
+    assert invoke(["leaderboard", "check", submission]) == 0
+    assert "1 confirmed, 0 refuted, 0 unchecked" in capsys.readouterr().out
+
+
+def test_submission_without_weights_is_checked_for_box_and_ball(
+    board: Board, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tamper(arrays: dict[str, Array]) -> None:
+        arrays["image"][5] = arrays["image"][5] + 0.3
+
+    submission = str(tmp_path / "submission.zip")
+    packing = ["leaderboard", "pack", str(board[0]), "--runs", str(board[1]), "--out", submission]
+    assert invoke(packing) == 0
+    assert invoke(["leaderboard", "check", submission]) == 0
+    assert "box and ball only" in capsys.readouterr().out
+    rewrite(board, "witnesses", tamper, redigest=True)
+    assert invoke(packing) == 0
+    assert invoke(["leaderboard", "check", submission]) == 1
+    assert f"leaves the ball: example {index_at(board, 5)}" in capsys.readouterr().out
+
+
+def test_checkpoint_at_hand_that_is_not_the_packed_one_is_told(
+    board: Board, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submission = str(tmp_path / "submission.zip")
+    assert invoke(["leaderboard", "pack", str(board[0]), "--runs", str(board[1]), "--out", submission]) == 0
+    path = board[1] / "models" / f"{only_row(board).model_id}.safetensors"
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, {**metadata, "note": "another file"})
+    assert invoke(["leaderboard", "check", submission, "--runs", str(board[1])]) == 1
+    assert "is not the one that was packed" in capsys.readouterr().out

@@ -27,6 +27,7 @@ COMMANDS = {
     "figure": ("figure", "Draw the papers' figures from what was measured."),
     "compare": ("compare", "Compare models, or leaderboards, on the same examples; rank a leaderboard."),
     "verify": ("verify", "Replay the stored adversarial images of a leaderboard; confirm or refute each row."),
+    "leaderboard": ("leaderboard", "Merge leaderboards; pack, or check, a submission."),
     "evaluate": ("evaluate", "Attack a model of your own."),
     "separation": ("separation", "How far apart the classes of a dataset are."),
     "data": ("data", "List, fetch or verify datasets."),

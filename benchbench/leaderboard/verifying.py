@@ -77,7 +77,7 @@ class Replay:
     Attributes:
         index: int64 (N,), place of each test example in its dataset.
         label: (N,), classes or targets.
-        clean: (N, classes) logits, or (N,) predictions of a regression, on the test examples.
+        clean: (N, classes) logits, or (N,) predictions of a regression, on the test examples; None without the model.
         attacked: the same on the witnesses.
         outside: (N,), by how much a witness leaves the box; 0 inside.
         beyond: (N,), by how much it leaves the ball and the tolerance for rounding; at most 0 inside.
@@ -85,8 +85,8 @@ class Replay:
 
     index: Array
     label: Array
-    clean: Array
-    attacked: Array
+    clean: Array | None
+    attacked: Array | None
     outside: Array
     beyond: Array
 
@@ -127,34 +127,38 @@ def replay_findings(outcomes: Mapping[str, Array], replay: Replay) -> list[Findi
         "the adversarial image leaves the box": replay.outside > 0,
         "the adversarial image leaves the ball": replay.beyond > 0,
     }
-    checks |= _regression_checks(outcomes, replay) if replay.clean.ndim == 1 else _class_checks(outcomes, replay)
+    if replay.clean is not None and replay.attacked is not None:
+        judge = _regression_checks if replay.clean.ndim == 1 else _class_checks
+        checks |= judge(outcomes, replay.label, replay.clean, replay.attacked)
     return [Finding(what=what, examples=_examples(replay, wrong)) for what, wrong in checks.items() if wrong.any()]
 
 
 def withstood(outcomes: Mapping[str, Array], replay: Replay) -> float | None:
     """Share of examples that the witnesses do not break: correct without perturbation, and on the witness."""
-    if replay.clean.ndim == 1 or not len(replay.label):
+    if replay.clean is None or replay.attacked is None or replay.clean.ndim == 1 or not len(replay.label):
         return None
     correct = _as_recorded(replay.clean, outcomes["prediction"]) == replay.label
-    return float(np.mean(correct & (_as_recorded(replay.attacked, outcomes["adversarial_prediction"]) == replay.label)))
+    robust = _as_recorded(replay.attacked, outcomes["adversarial_prediction"]) == replay.label
+    return float(np.mean(correct & robust))
 
 
-def _class_checks(outcomes: Mapping[str, Array], replay: Replay) -> dict[str, Array]:
-    clean, attacked = outcomes["prediction"], outcomes["adversarial_prediction"]
+def _class_checks(outcomes: Mapping[str, Array], label: Array, clean: Array, attacked: Array) -> dict[str, Array]:
+    recorded = {name: outcomes[name] for name in ("prediction", "adversarial_prediction")}
     return {
-        "the model predicts another class than recorded": _as_recorded(replay.clean, clean) != clean,
-        "the model predicts another class on the adversarial image": _as_recorded(replay.attacked, attacked)
-        != attacked,
+        "the model predicts another class than recorded": _as_recorded(clean, recorded["prediction"])
+        != recorded["prediction"],
+        "the model predicts another class on the adversarial image": _as_recorded(
+            attacked, recorded["adversarial_prediction"]
+        )
+        != recorded["adversarial_prediction"],
     }
 
 
-def _regression_checks(outcomes: Mapping[str, Array], replay: Replay) -> dict[str, Array]:
-    checks = {"the model predicts another value than recorded": ~_all_close(replay.clean, outcomes["prediction"])}
+def _regression_checks(outcomes: Mapping[str, Array], label: Array, clean: Array, attacked: Array) -> dict[str, Array]:
+    checks = {"the model predicts another value than recorded": ~_all_close(clean, outcomes["prediction"])}
     if "adv_squared_error" in outcomes:
-        error = (replay.attacked - replay.label) ** 2
-        checks["the squared error on the perturbed input is not the recorded one"] = ~_all_close(
-            error, outcomes["adv_squared_error"]
-        )
+        found = _all_close((attacked - label) ** 2, outcomes["adv_squared_error"])
+        checks["the squared error on the perturbed input is not the recorded one"] = ~found
     return checks
 
 

@@ -1,0 +1,138 @@
+"""``benchbench leaderboard``: merge files, pack a submission, check one."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from benchbench.cli.options import data_option, json_option
+from benchbench.cli.printing import note, print_json
+from benchbench.errors import BenchbenchError, UsageError
+
+_FILE = click.Path(path_type=Path)
+_RUNS = click.option(
+    "--runs",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of checkpoints, outcomes and witnesses; default below BENCHBENCH_HOME.",
+)
+
+
+@click.group(name="leaderboard")
+def command() -> None:
+    """Merge leaderboard files; pack a submission, or check one."""
+
+
+@command.command(name="merge")
+@click.argument("boards", nargs=-1, required=True, type=_FILE, metavar="A B [...]")
+@click.option("--out", required=True, type=_FILE, help="The Parquet file to write.")
+@click.option("--keep", type=click.Choice(["first"]), help="Where results differ, keep those of the first file named.")
+@json_option
+def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json: bool) -> int:
+    """Join leaderboards of one suite. The same cell with the same result counts once; with another result it is a conflict.
+
+    Nothing is written where there are conflicts, unless --keep says what to do. Exit status: 0 written, 1 conflicts, 2 refused.
+    """
+    from benchbench.leaderboard import read_rows, write_leaderboard
+    from benchbench.leaderboard.merging import copy_evidence, merge
+
+    if len(boards) < 2 or len(set(boards)) < len(boards):
+        raise UsageError("merging takes two or more different files")
+    problems: list[str] = []
+    merged = merge({str(board): read_rows(board, on_problem=problems.append) for board in boards})
+    for problem in problems:
+        note(f"left out: {problem}")
+    written = not merged.conflicts or keep is not None
+    if written and merged.rows:
+        folders = [folder for board in boards for folder in (board.parent / merged.rows[0].suite, board.parent)]
+        copy_evidence(merged.rows, folders, out.parent / merged.rows[0].suite)
+    if written:
+        write_leaderboard(out, merged.rows)
+    if as_json:
+        conflicts = [dataclasses.asdict(conflict) for conflict in merged.conflicts]
+        counts = {"rows": len(merged.rows), "repeated": merged.repeated, "left_out": problems}
+        print_json({"out": str(out) if written else None, **counts, "conflicts": conflicts})
+    else:
+        for conflict in merged.conflicts:
+            click.echo(f"conflict: {conflict}")
+        click.echo(
+            f"{len(merged.rows)} rows, {merged.repeated} of them in several files" + (f": {out}" if written else "")
+        )
+        if not written:
+            note("nothing written: --keep first takes the rows of the first file named")
+    return 1 if merged.conflicts else 0
+
+
+@command.command(name="pack")
+@click.argument("board", type=_FILE, metavar="LEADERBOARD")
+@click.option("--out", required=True, type=_FILE, help="The zip file to write.")
+@click.option(
+    "--cell", "cells", multiple=True, metavar="ID", help="Only this cell (beginning of its id); may be repeated."
+)
+@click.option("--weights", is_flag=True, help="Pack the checkpoints, too, so that anyone can replay the witnesses.")
+@_RUNS
+def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, runs: Path | None) -> None:
+    """Make one self-contained submission: rows, outcomes, adversarial images, configuration, digests of the weights."""
+    from benchbench.leaderboard import read_rows
+    from benchbench.leaderboard.packing import pack
+    from benchbench.replaying import evidence_folders, find_evidence
+    from benchbench.settings import find_folders
+
+    rows = read_rows(board, on_problem=note)
+    chosen = [row for row in rows if not cells or row.cell_id.startswith(cells)]
+    if not chosen:
+        raise UsageError(f"no row of {board} is of the cells asked for")
+    folders = evidence_folders(board, find_folders(runs=runs).runs)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = pack(chosen, lambda k, n: find_evidence(folders, k, n), out, scratch=Path(scratch), weights=weights)
+    click.echo(f"{out}: {len(files)} files, {out.stat().st_size / 2**20:.1f} MiB")
+
+
+@command.command(name="check")
+@click.argument("submission", type=_FILE)
+@_RUNS
+@data_option
+@click.option("--download", is_flag=True, help="Fetch missing datasets.")
+@json_option
+def check_command(submission: Path, runs: Path | None, data: Path | None, download: bool, as_json: bool) -> int:
+    """Validate a submission on the CPU: digests, schema, identity, outcomes, box and ball, and, with weights, predictions.
+
+    Exit status: 0 nothing is wrong with it, 1 something is, 2 it is no submission. Rows that could not be replayed here for
+    want of weights or data are said so.
+    """
+    from benchbench.leaderboard.packing import LEADERBOARD, unpack, weight_problems
+    from benchbench.replaying import find_evidence, verify
+    from benchbench.settings import find_folders
+
+    folders = find_folders(runs=runs, data=data)
+    with tempfile.TemporaryDirectory() as scratch:
+        unpacked = unpack(submission, Path(scratch))
+        problems = list(unpacked.problems)
+        verdicts = []
+        try:
+            from benchbench.leaderboard import read_rows
+
+            board = unpacked.folder / LEADERBOARD
+            rows = read_rows(board, on_problem=problems.append)
+            places = (unpacked.folder, folders.runs)
+            problems += weight_problems(unpacked, rows, lambda kind, name: find_evidence(places, kind, name))
+            verdicts = verify(
+                board, runs=folders.runs, data=data, device="cpu", download=download, on_problem=lambda _: None
+            )
+        except BenchbenchError as error:
+            problems.append(error.message)
+    counts = Counter[str](verdict.status for verdict in verdicts)
+    if as_json:
+        listed = [dataclasses.asdict(verdict) for verdict in verdicts]
+        print_json({"suite": unpacked.suite, "problems": problems, "counts": dict(counts), "rows": listed})
+    else:
+        for problem in problems:
+            click.echo(f"problem: {problem}")
+        for verdict in verdicts:
+            why = "; ".join([*map(str, verdict.findings), *verdict.missing])
+            click.echo(f"{verdict.status} {verdict.cell_id} {verdict.label}" + (f": {why}" if why else ""))
+        click.echo(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
+    return 1 if problems or counts["refuted"] or not verdicts else 0

@@ -1,0 +1,197 @@
+"""Submissions: rows with everything that is needed to check them, in one zip file that is the same for the same content.
+
+manifest.json                     format, suite, and SHA-256 of every other file; of checkpoints even where left out
+leaderboard.parquet               the rows, with their configurations
+outcomes/<digest>.parquet         per-example outcomes
+witnesses/<digest>.parquet        adversarial images
+models/<model id>.safetensors     checkpoints, on request
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchbench.atomic import write_atomically, write_bytes_atomically
+from benchbench.errors import CorruptDataError, DataError, StorageError
+from benchbench.leaderboard.files import write_leaderboard
+from benchbench.records import Row
+
+FORMAT = 1
+MANIFEST, LEADERBOARD = "manifest.json", "leaderboard.parquet"
+LARGEST = 64 * 2**30  # bytes unpacked, so that a small file cannot fill the disk
+_NAMES = re.compile(
+    r"leaderboard\.parquet|(outcomes|witnesses)/[0-9a-f]{64}\.parquet|models/[A-Za-z0-9._-]{1,128}\.safetensors"
+)
+_DATE = (1980, 1, 1, 0, 0, 0)
+_BLOCK = 2**20
+_LARGEST_MANIFEST = 64 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """An unpacked submission.
+
+    Attributes:
+        folder: where it was unpacked: a run store and a leaderboard in one.
+        suite: name of the suite.
+        weights: model id to the SHA-256 of its checkpoint file.
+        problems: files that are missing, too many, or not those of the manifest.
+    """
+
+    folder: Path
+    suite: str
+    weights: dict[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+def pack(
+    rows: Sequence[Row], find: Callable[[str, str], Path | None], out: Path, *, scratch: Path, weights: bool = False
+) -> list[str]:
+    """Write a submission of finished, measured rows.
+
+    Args:
+        rows: of one suite; failed and published ones are left out.
+        find: gives the path of a file by kind (``outcomes``, ``witnesses``, ``models``) and name, None where there is none.
+        out: the zip file.
+        scratch: an empty folder for a while.
+        weights: whether the checkpoints themselves go in, and not only their digests.
+
+    Returns:
+        Names of the files packed.
+
+    Raises:
+        DataError: no row to pack, or evidence of a row is missing here; every missing file is named.
+        StorageError: it cannot be written.
+    """
+    chosen = [row for row in rows if row.source == "measured" and row.status == "ok"]
+    if not chosen:
+        raise DataError("there is no finished, measured row to pack")
+    found, missing = _gather(chosen, find)
+    if missing:
+        raise DataError(
+            f"the evidence of some rows is not here: {', '.join(missing[:5])}" + (", ..." if len(missing) > 5 else ""),
+            hint="--runs names the folder of the run that measured them",
+        )
+    write_leaderboard(scratch / LEADERBOARD, chosen)
+    found[LEADERBOARD] = scratch / LEADERBOARD
+    digests = {name: _sha256(path) for name, path in sorted(found.items())}
+    packed = {name: path for name, path in found.items() if weights or not name.startswith("models/")}
+    manifest = {
+        "format": FORMAT,
+        "suite": chosen[0].suite,
+        "files": {name: digests[name] for name in sorted(packed)},
+        "weights": {Path(name).stem: digest for name, digest in digests.items() if name.startswith("models/")},
+    }
+    write_atomically(out, lambda path: _write(path, manifest, packed))
+    return [MANIFEST, *sorted(packed)]
+
+
+def unpack(path: Path, folder: Path) -> Submission:
+    """Unpack a submission into an empty folder and hold every file against the manifest.
+
+    Raises:
+        StorageError: there is no such file, or it is of another format.
+        CorruptDataError: it is truncated, damaged, no zip file, or larger than 64 GiB.
+    """
+    if not path.is_file():
+        raise StorageError(f"there is no submission {path}", hint="benchbench leaderboard pack writes one")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = _read_manifest(archive, path)
+            problems = _extract(archive, manifest["files"], folder)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise CorruptDataError(f"{path} is no submission, or damaged: {' '.join(str(error).split())[:200]}") from error
+    return Submission(
+        folder=folder, suite=manifest["suite"], weights=dict(manifest["weights"]), problems=tuple(problems)
+    )
+
+
+def weight_problems(submission: Submission, rows: Sequence[Row], find: Callable[[str, str], Path | None]) -> list[str]:
+    """Checkpoints at hand that are not those of the manifest, and models that it says nothing about.
+
+    Args:
+        find: as for `pack`.
+    """
+    problems = []
+    for model_id in sorted({row.model_id for row in rows}):
+        path, stated = find("models", f"{model_id}.safetensors"), submission.weights.get(model_id)
+        if stated is not None and path is not None and _sha256(path) != stated:
+            problems.append(f"the checkpoint of model {model_id} is not the one that was packed")
+    return problems
+
+
+def _gather(rows: Sequence[Row], find: Callable[[str, str], Path | None]) -> tuple[dict[str, Path], list[str]]:
+    found: dict[str, Path] = {}
+    missing = []
+    for kind in ("outcomes", "witnesses"):
+        for digest in sorted({getattr(row, f"{kind}_digest") for row in rows}):
+            path = find(kind, f"{digest}.parquet") if digest else None
+            if path is None:
+                missing.append(f"{kind}/{digest or '(none kept)'}")
+            else:
+                found[f"{kind}/{digest}.parquet"] = path
+    for model_id in sorted({row.model_id for row in rows}):  # fitted models have no checkpoint: they are fitted again
+        path = find("models", f"{model_id}.safetensors")
+        if path is not None:
+            found[f"models/{model_id}.safetensors"] = path
+    return found, missing
+
+
+def _write(path: Path, manifest: dict[str, Any], files: dict[str, Path]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        archive.writestr(zipfile.ZipInfo(MANIFEST, _DATE), json.dumps(manifest, indent=1, sort_keys=True))
+        for name in sorted(files):
+            with files[name].open("rb") as source, archive.open(zipfile.ZipInfo(name, _DATE), "w") as target:
+                while block := source.read(_BLOCK):
+                    target.write(block)
+
+
+def _read_manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+    names = archive.namelist()
+    if MANIFEST not in names or archive.getinfo(MANIFEST).file_size > _LARGEST_MANIFEST:
+        raise ValueError("it has no manifest")
+    if sum(info.file_size for info in archive.infolist()) > LARGEST:
+        raise ValueError(f"it is larger than {LARGEST / 2**30:.0f} GiB unpacked")
+    manifest: Any = json.loads(archive.read(MANIFEST))
+    version = manifest.get("format") if isinstance(manifest, dict) else None
+    if version != FORMAT:
+        raise StorageError(
+            f"{path} has format {version!r}; this benchbench reads {FORMAT}", hint="install the version that wrote it"
+        )
+    texts = [manifest.get("files"), manifest.get("weights")]
+    if not isinstance(manifest.get("suite"), str) or not all(_is_texts(each) for each in texts):
+        raise ValueError("its manifest is malformed")
+    return dict(manifest)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+
+
+def _extract(archive: zipfile.ZipFile, files: dict[str, str], folder: Path) -> list[str]:
+    """Unpack what the manifest names; a name that could lead elsewhere is refused."""
+    present = [name for name in archive.namelist() if name != MANIFEST]
+    problems = [f"{name} is there twice" for name in sorted({n for n in present if present.count(n) > 1})]
+    problems += [f"{name} is not in the manifest" for name in sorted(set(present) - files.keys())]
+    problems += [f"{name} is missing" for name in sorted(files.keys() - set(present))]
+    for name in sorted(files.keys() & set(present)):
+        if not _NAMES.fullmatch(name):
+            problems.append(f"{name!r} does not belong into a submission")
+            continue
+        content = archive.read(name)
+        if hashlib.sha256(content).hexdigest() != files[name]:
+            problems.append(f"{name} is not the file that was packed")
+        write_bytes_atomically(folder / name, content)
+    return problems
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

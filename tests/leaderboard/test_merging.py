@@ -1,0 +1,108 @@
+"""Merging: equal results once, different ones named, other protocols refused; and the command around it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from sample_rows import make_row
+
+from benchbench.cli import invoke
+from benchbench.errors import DataError
+from benchbench.leaderboard import read_rows, write_leaderboard
+from benchbench.leaderboard.merging import merge
+from benchbench.records import Row
+from benchbench.records.arrays import content_digest, to_array, write_arrays
+
+FIRST = make_row(cell_id="a", adv_test_accuracy=0.5, train_seconds=1.0, device="cpu")
+OTHER = make_row(cell_id="b", defense="at", adv_test_accuracy=0.7)
+
+
+def test_equal_results_count_once_with_the_first_provenance() -> None:
+    again = dataclasses.replace(FIRST, train_seconds=9.0, device="cuda", git_commit="abc")
+    merged = merge({"A": [FIRST], "B": [again, OTHER]})
+    assert merged.rows == (FIRST, OTHER)
+    assert (merged.repeated, merged.conflicts) == (1, ())
+
+
+def test_different_result_is_a_conflict_that_names_cell_files_and_columns() -> None:
+    merged = merge({"A": [FIRST], "B": [dataclasses.replace(FIRST, adv_test_accuracy=0.6)]})
+    (conflict,) = merged.conflicts
+    assert conflict.columns == {"adv_test_accuracy": (0.5, 0.6)}
+    assert all(word in str(conflict) for word in ("cell a", "A", "B", "adv_test_accuracy", "0.5", "0.6"))
+    assert merged.rows == (FIRST,)
+
+
+def test_finished_row_replaces_a_failed_one_in_either_order() -> None:
+    failed = make_row(cell_id="a", status="failed", error="out of memory")
+    for boards in ({"A": [failed], "B": [FIRST]}, {"A": [FIRST], "B": [failed]}):
+        merged = merge(boards)
+        assert (merged.rows, merged.conflicts) == ((FIRST,), ())
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("protocol", "other-2"), ("n_test", 100), ("n_train", 7), ("dataset_digest", "cd" * 32)]
+)
+def test_other_protocol_subset_or_data_is_refused_with_the_reason(column: str, value: object) -> None:
+    theirs = dataclasses.replace(OTHER, **{column: value})  # type: ignore[arg-type]
+    with pytest.raises(DataError) as caught:
+        merge({"A": [FIRST], "B": [theirs]})
+    assert column in caught.value.message
+    assert "A" in caught.value.message
+
+
+def test_other_suite_is_refused() -> None:
+    with pytest.raises(DataError, match="different suites"):
+        merge({"A": [FIRST], "B": [make_row(suite="elsewhere", cell_id="c")]})
+
+
+def test_other_profiles_and_options_of_the_dataset_live_side_by_side() -> None:
+    paper = make_row(cell_id="p", profile="paper", n_train=60_000)
+    scaled = make_row(
+        cell_id="s",
+        n_test=9,
+        configuration='{"training":{"dataset":{"options":{"scale":2}}}}',
+    )
+    assert len(merge({"A": [FIRST], "B": [paper, scaled]}).rows) == 3
+
+
+def board(folder: Path, *rows: Row) -> Path:
+    write_leaderboard(folder / "closer-look.parquet", rows)
+    return folder / "closer-look.parquet"
+
+
+def test_command_writes_rows_with_the_evidence_beside_them(tmp_path: Path) -> None:
+    outcomes = {"index": to_array("index", [1, 2])}
+    digest = content_digest(outcomes)
+    (tmp_path / "b" / "closer-look" / "outcomes").mkdir(parents=True)
+    write_arrays(tmp_path / "b" / "closer-look" / "outcomes" / f"{digest}.parquet", outcomes)
+    theirs = dataclasses.replace(OTHER, outcomes_digest=digest)
+    files = [str(board(tmp_path / "a", FIRST)), str(board(tmp_path / "b", theirs))]
+    out = tmp_path / "c" / "closer-look.parquet"
+    assert invoke(["leaderboard", "merge", *files, "--out", str(out)]) == 0
+    assert {row.cell_id for row in read_rows(out)} == {"a", "b"}
+    assert (tmp_path / "c" / "closer-look" / "outcomes" / f"{digest}.parquet").is_file()
+
+
+def test_command_writes_nothing_on_conflicts_unless_told_how(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = dataclasses.replace(FIRST, adv_test_accuracy=0.6)
+    files = [str(board(tmp_path / "a", FIRST)), str(board(tmp_path / "b", theirs))]
+    arguments = ["leaderboard", "merge", *files, "--out", str(tmp_path / "c.parquet")]
+    assert invoke([*arguments, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["conflicts"][0]["cell_id"] == "a"
+    assert not (tmp_path / "c.parquet").exists()
+    assert invoke([*arguments, "--keep", "first"]) == 1
+    assert read_rows(tmp_path / "c.parquet") == [FIRST]
+
+
+def test_command_refuses_one_file_or_a_damaged_one(tmp_path: Path) -> None:
+    file = board(tmp_path, FIRST)
+    (tmp_path / "half.parquet").write_bytes(file.read_bytes()[:-100])
+    out = str(tmp_path / "out.parquet")
+    assert invoke(["leaderboard", "merge", str(file), "--out", out]) == 2
+    assert invoke(["leaderboard", "merge", str(file), str(tmp_path / "half.parquet"), "--out", out]) == 2
+    assert not Path(out).exists()
