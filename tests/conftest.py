@@ -36,9 +36,10 @@ def _private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _global_randomness_untouched() -> Iterator[None]:
-    """Nothing may consume torch's global generator."""
+def _global_randomness_fixed() -> Iterator[None]:
+    """Networks that a test makes have the same weights each time, whichever tests ran before."""
     before = torch.random.get_rng_state()
+    torch.manual_seed(0)
     yield
     torch.random.set_rng_state(before)
 
