@@ -29,9 +29,10 @@ COMMANDS = {
     "verify": ("verify", "Replay the stored adversarial images of a leaderboard; confirm or refute each row."),
     "leaderboard": ("leaderboard", "Merge leaderboards; pack, or check, a submission."),
     "evaluate": ("evaluate", "Attack a model of your own."),
+    "parity": ("parity", "One attack by several libraries, compared example by example."),
     "separation": ("separation", "How far apart the classes of a dataset are."),
     "data": ("data", "List, fetch or verify datasets."),
-    "plugins": ("plugins", "List and examine plugins."),
+    "plugins": ("plugins", "List, examine and begin plugins."),
     "doctor": ("doctor", "Examine this installation."),
 }
 

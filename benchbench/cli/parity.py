@@ -1,0 +1,147 @@
+"""``benchbench parity``: one attack by several libraries, compared example by example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchbench.cli.components import COMPONENT, Entry, make_architecture
+from benchbench.cli.options import data_option, device_option, json_option
+from benchbench.cli.printing import print_json, print_table
+from benchbench.errors import DataError
+from benchbench.registry import Registry, load_registry
+from benchbench.settings import find_device, find_folders
+from benchbench.threat import Threat
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from benchbench.contract import DatasetSplits
+    from benchbench.parity import AttackSetting, ParityReport
+
+BATCH = 100
+
+
+@click.command(name="parity")
+@click.option("--dataset", required=True, type=COMPONENT, help="The data.")
+@click.option("--architecture", required=True, type=COMPONENT, help="As for evaluate.")
+@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="As for evaluate.")
+@click.option("--attack", type=click.Choice(["pgd", "autoattack"]), default="pgd", show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Of PGD; each is epsilon / 5.")
+@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
+@click.option("--epsilon", type=click.FloatRange(min=0), help="Radius; default the paper's for its datasets.")
+@click.option("--n-test", type=click.IntRange(min=1), default=100, show_default=True, help="Test examples.")
+@device_option
+@data_option
+@json_option
+def command(
+    dataset: Entry,
+    architecture: Entry,
+    checkpoint: Path,
+    attack: str,
+    steps: int,
+    norm: str,
+    epsilon: float | None,
+    n_test: int,
+    device: str | None,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Run the same attack by benchbench, foolbox, torchattacks, ART and AutoAttack's authors' code, where installed.
+
+    PGD starts at the image, so that nothing is left to chance; every candidate is checked to lie in ball and box.
+    """
+    from benchbench.data import load_dataset
+    from benchbench.lookup import find_component
+    from benchbench.model_files import load_weights
+    from benchbench.own_model import default_threat
+    from benchbench.parity import AttackSetting
+
+    registry = load_registry()
+    component = find_component(registry, "dataset", dataset)
+    radius = default_threat(registry, component.name).epsilon if epsilon is None else epsilon
+    splits = load_dataset(registry, component, find_folders(data=data).source(download=False)).splits
+    if splits.task != "classification":
+        raise DataError(f"parity compares attacks on classifiers, {component.name!r} is for regression")
+    threat = Threat(norm=norm, epsilon=radius, lower=splits.lower, upper=splits.upper)  # type: ignore[arg-type]
+    classes = len(splits.classes)
+    model = make_architecture(registry, architecture, input_shape=splits.input_shape, classes=classes)
+    load_weights(model, checkpoint)
+    setting = AttackSetting(attack=attack, threat=threat, steps=steps, classes=classes)  # type: ignore[arg-type]
+    report = _compare(model.to(find_device(device)), splits, setting, registry, n_test, find_device(device))
+    if as_json:
+        print_json({"dataset": component.name, "norm": norm, "epsilon": radius, "attack": attack, **_document(report)})
+    else:
+        _print(report)
+
+
+def _compare(
+    model: nn.Module,
+    splits: DatasetSplits,
+    setting: AttackSetting,
+    registry: Registry,
+    n_test: int,
+    device: torch.device,
+) -> ParityReport:
+    """Attack a fixed subset of the test set."""
+    import torch
+
+    from benchbench.contract import KeyedGenerator, derive_seed
+    from benchbench.data import subset
+    from benchbench.parity import compare_implementations, installed_peers
+    from benchbench.training.job import as_model_input
+
+    test = subset(splits.test, min(n_test, len(splits.test)), "test")
+    images, labels = as_model_input(test.examples.inputs.to(device)), test.examples.labels.to(device)
+    options = {"steps": setting.steps, "random_start": False} if setting.attack == "pgd" else {}
+    native = registry.make(registry.resolve("attack", setting.attack, options))
+    rows = iter(torch.split(test.indices.to(device), BATCH))
+
+    def perturb(part: Tensor, truth: Tensor) -> Tensor:
+        generator = KeyedGenerator(derive_seed(setting.seed, "parity"), next(rows))
+        found: Tensor = native.perturb(model, part, truth, threat=setting.threat, generator=generator)
+        return found
+
+    return compare_implementations(
+        model,
+        images,
+        labels,
+        threat=setting.threat,
+        native=perturb,
+        peers=lambda frozen_model: installed_peers(frozen_model, setting),
+        batch_size=BATCH,
+    )
+
+
+def _document(report: ParityReport) -> dict[str, object]:
+    return {
+        "n_test": len(report.correct),
+        "test_accuracy": float(report.correct.double().mean()),
+        "implementations": [
+            {"name": one.name, "error": one.error}
+            if one.error
+            else {
+                "name": one.name,
+                "adv_test_accuracy": one.robust_accuracy,
+                "only_benchbench_fools": report.disagreements(one)[0],
+                "only_it_fools": report.disagreements(one)[1],
+                "outside_ball_or_box": one.outside,
+                "seconds": one.seconds,
+            }
+            for one in report.implementations
+        ],
+    }
+
+
+def _print(report: ParityReport) -> None:
+    click.echo(f"{len(report.correct)} test examples, accuracy {float(report.correct.double().mean()):.2%}")
+    rows = []
+    for one in report.implementations:
+        ours, theirs = report.disagreements(one)
+        figures = (f"{one.robust_accuracy:.2%}", str(ours), str(theirs), str(one.outside), f"{one.seconds:.3f}")
+        rows.append((one.name, *(("-",) * 5 if one.error else figures), one.error))
+    columns = ("implementation", "robust", "only benchbench fools", "only it fools", "outside", "seconds", "error")
+    print_table(columns, rows, right=columns[1:6])

@@ -1,0 +1,131 @@
+"""Run implementations of one attack on the same images, re-check what they return, and compare example by example."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.contract import frozen, in_mode
+from benchbench.parity.peers import Perturb
+from benchbench.threat import Threat
+
+NATIVE = "benchbench"
+TOLERANCE = 1e-5  # of the radius, and of the box: float32 rounding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Implementation:
+    """What one implementation did.
+
+    Attributes:
+        name: the library.
+        robust: bool (N,): correct without perturbation and on its candidate, where that lies in ball and box.
+        outside: candidates outside ball or box, which count as no attack at all.
+        seconds: of wall time.
+        error: why it gave no result; then nothing above it means anything.
+    """
+
+    name: str
+    robust: Tensor
+    outside: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def robust_accuracy(self) -> float:
+        """Share of examples that it could not fool."""
+        return float(self.robust.double().mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityReport:
+    """The comparison.
+
+    Attributes:
+        correct: bool (N,): predicted correctly without perturbation.
+        implementations: benchbench's own first.
+    """
+
+    correct: Tensor
+    implementations: tuple[Implementation, ...]
+
+    def disagreements(self, other: Implementation) -> tuple[int, int]:
+        """Examples that only benchbench's own fools, and those that only the other one fools."""
+        own = self.implementations[0].robust
+        return int((~own & other.robust).sum()), int((own & ~other.robust).sum())
+
+
+def compare_implementations(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    threat: Threat,
+    native: Perturb,
+    peers: Callable[[nn.Module], Mapping[str, Perturb]],
+    batch_size: int = 100,
+    seed: int = 0,
+) -> ParityReport:
+    """Attack the same images by each implementation.
+
+    Args:
+        model: maps float32 images to logits; its mode and gradient flags are put back afterwards.
+        images: float32 (N, ...) in the threat's box, on the model's device.
+        labels: int64 (N,).
+        threat: ball and box.
+        native: benchbench's own implementation.
+        peers: makes the others; called with the model in evaluation mode and frozen.
+        batch_size: images at once, at least 1.
+        seed: of torch's global generator, from which other libraries draw; it is put back afterwards.
+    """
+    with in_mode(model, training=False), frozen(model):
+        with torch.no_grad():
+            parts = torch.split(images, batch_size)
+            correct = torch.cat([model(part).argmax(dim=1) for part in parts]) == labels
+        implementations = []
+        for name, perturb in {NATIVE: native, **peers(model)}.items():
+            with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
+                torch.manual_seed(seed)
+                implementations.append(_run(name, perturb, model, images, labels, correct, threat, batch_size))
+    return ParityReport(correct=correct.cpu(), implementations=tuple(implementations))
+
+
+def _run(
+    name: str,
+    perturb: Perturb,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    correct: Tensor,
+    threat: Threat,
+    batch_size: int,
+) -> Implementation:
+    started = time.perf_counter()
+    try:
+        batches = zip(torch.split(images, batch_size), torch.split(labels, batch_size))
+        candidates = torch.cat([perturb(part.clone(), truth.clone()).detach() for part, truth in batches])
+        float(candidates.flatten()[0])  # waits for the device
+    except Exception as error:
+        if name == NATIVE:
+            raise
+        lines = str(error).splitlines() or [""]
+        return Implementation(name=name, robust=correct.cpu(), error=f"{type(error).__name__}: {lines[0]}")
+    seconds = time.perf_counter() - started
+    inside = _inside(candidates, images, threat)
+    with torch.no_grad():
+        checked = torch.where(inside.view(-1, *[1] * (images.dim() - 1)), candidates, images)
+        standing = torch.cat([model(part).argmax(dim=1) for part in torch.split(checked, batch_size)]) == labels
+    return Implementation(name=name, robust=(correct & standing).cpu(), outside=int((~inside).sum()), seconds=seconds)
+
+
+def _inside(candidates: Tensor, images: Tensor, threat: Threat) -> Tensor:
+    """bool (N,): finite, in the ball and in the box."""
+    flat = candidates.flatten(1)
+    box = (flat >= threat.lower - TOLERANCE).all(dim=1) & (flat <= threat.upper + TOLERANCE).all(dim=1)
+    ball = threat.distance(candidates, images) <= threat.epsilon * (1.0 + TOLERANCE) + TOLERANCE
+    inside: Tensor = box & ball & flat.isfinite().all(dim=1)
+    return inside

@@ -1,0 +1,148 @@
+"""The same attacks by other libraries, where these are installed: foolbox, torchattacks, ART, and AutoAttack's authors' own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.builtin.attacks.foolbox_family import import_foolbox
+from benchbench.threat import Threat
+
+AttackName = Literal["pgd", "autoattack"]
+ATTACKS: tuple[AttackName, ...] = ("pgd", "autoattack")
+Perturb = Callable[[Tensor, Tensor], Tensor]  # images, labels -> candidates
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackSetting:
+    """What every implementation is asked to do.
+
+    Attributes:
+        attack: ``"pgd"``, which starts at the image, so that nothing is left to chance; or the standard ``"autoattack"``.
+        threat: ball and box.
+        steps: of PGD, at least 1.
+        step_ratio: PGD's step over epsilon.
+        classes: number of logits.
+        seed: of the libraries that draw at random.
+    """
+
+    attack: AttackName
+    threat: Threat
+    steps: int = 10
+    step_ratio: float = 0.2
+    classes: int
+    seed: int = 0
+
+    @property
+    def step_size(self) -> float:
+        """Length of a step in the threat's norm."""
+        return self.step_ratio * self.threat.epsilon
+
+
+def installed_peers(model: nn.Module, setting: AttackSetting) -> dict[str, Perturb]:
+    """The implementations of other libraries that are installed and know the attack in this norm.
+
+    Args:
+        model: in evaluation mode, with frozen parameters; some libraries take its mode from there.
+        setting: what they are asked to do. L1 has no peer here.
+    """
+    if setting.threat.norm == "l1":
+        return {}
+    makers = {name: maker for name, maker in _MAKERS[setting.attack].items() if find_spec(_MODULES[name]) is not None}
+    return {name: maker(model, setting) for name, maker in makers.items()}
+
+
+def _foolbox_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
+    foolbox, threat = import_foolbox(), setting.threat
+    kind = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}[threat.norm]
+    attack = kind(abs_stepsize=setting.step_size, steps=setting.steps, random_start=False)
+    wrapped = foolbox.PyTorchModel(model, bounds=(threat.lower, threat.upper), device=_device(model))
+
+    def perturb(images: Tensor, labels: Tensor) -> Tensor:
+        candidates: Tensor = attack.run(wrapped, images, labels, epsilon=threat.epsilon)
+        return candidates
+
+    return perturb
+
+
+def _torchattacks_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
+    import torchattacks
+
+    kind: Any = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[setting.threat.norm]
+    epsilon, step = setting.threat.epsilon, setting.step_size
+    attack: Perturb = kind(model, eps=epsilon, alpha=step, steps=setting.steps, random_start=False)
+    return attack
+
+
+def _torchattacks_autoattack(model: nn.Module, setting: AttackSetting) -> Perturb:
+    import torchattacks
+
+    norm = {"linf": "Linf", "l2": "L2"}[setting.threat.norm]
+    attack: Perturb = torchattacks.AutoAttack(
+        model, norm=norm, eps=setting.threat.epsilon, n_classes=setting.classes, seed=setting.seed
+    )
+    return attack
+
+
+def _art_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
+    from art.attacks.evasion import ProjectedGradientDescentPyTorch
+    from art.estimators.classification import PyTorchClassifier
+
+    threat, device = setting.threat, _device(model)
+
+    def perturb(images: Tensor, labels: Tensor) -> Tensor:
+        classifier = PyTorchClassifier(
+            model,
+            nn.CrossEntropyLoss(),
+            input_shape=tuple(images.shape[1:]),
+            nb_classes=setting.classes,
+            clip_values=(threat.lower, threat.upper),
+            device_type="gpu" if device.type == "cuda" else "cpu",
+        )
+        attack = ProjectedGradientDescentPyTorch(
+            classifier,
+            norm={"linf": math.inf, "l2": 2}[threat.norm],
+            eps=threat.epsilon,
+            eps_step=setting.step_size,
+            max_iter=setting.steps,
+            num_random_init=0,
+            batch_size=len(images),
+            verbose=False,
+        )
+        targets = nn.functional.one_hot(labels, setting.classes).cpu().numpy()
+        return torch.from_numpy(attack.generate(images.cpu().numpy(), targets)).to(images)
+
+    return perturb
+
+
+def _official_autoattack(model: nn.Module, setting: AttackSetting) -> Perturb:
+    from autoattack import AutoAttack
+
+    norm = {"linf": "Linf", "l2": "L2"}[setting.threat.norm]
+    attack = AutoAttack(
+        model, norm=norm, eps=setting.threat.epsilon, seed=setting.seed, verbose=False, device=str(_device(model))
+    )
+
+    def perturb(images: Tensor, labels: Tensor) -> Tensor:
+        candidates: Tensor = attack.run_standard_evaluation(images, labels, bs=len(images))
+        return candidates
+
+    return perturb
+
+
+def _device(model: nn.Module) -> torch.device:
+    parameter = next(model.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+_MODULES = {"foolbox": "foolbox", "torchattacks": "torchattacks", "art": "art", "official": "autoattack"}
+_MAKERS: Mapping[AttackName, Mapping[str, Callable[[nn.Module, AttackSetting], Perturb]]] = {
+    "pgd": {"foolbox": _foolbox_pgd, "torchattacks": _torchattacks_pgd, "art": _art_pgd},
+    "autoattack": {"torchattacks": _torchattacks_autoattack, "official": _official_autoattack},
+}

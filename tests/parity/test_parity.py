@@ -1,0 +1,141 @@
+"""Implementations of one attack are re-checked and compared example by example."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from benchbench.builtin.attacks.pgd import Pgd
+from benchbench.cli import invoke
+from benchbench.contract import KeyedGenerator, Threat
+from benchbench.parity import AttackSetting, compare_implementations, installed_peers
+from benchbench.parity.comparison import NATIVE
+from benchbench.parity.peers import Perturb
+from benchbench.testing import smooth_toy, toy_attack_problem
+
+
+def compare(peers: dict[str, Perturb], native: Perturb | None = None, batch_size: int = 4) -> dict[str, object]:
+    problem = toy_attack_problem("linf", hardest=0.9)
+    report = compare_implementations(
+        problem.model,
+        problem.images,
+        problem.labels,
+        threat=problem.threat,
+        native=native or (lambda images, labels: images),
+        peers=lambda model: peers,
+        batch_size=batch_size,
+    )
+    return {"report": report, **{one.name: one for one in report.implementations}}
+
+
+def strongest(images: Tensor, labels: Tensor) -> Tensor:
+    problem = toy_attack_problem("linf", hardest=0.9)
+    away = (problem.model.weight[1 - labels] - problem.model.weight[labels]).sign().view_as(images)
+    return images + problem.threat.epsilon * away.detach()
+
+
+def test_disagreements_are_counted_example_by_example() -> None:
+    found = compare({"strong": strongest})
+    native, strong = found[NATIVE], found["strong"]
+    assert native.robust_accuracy == 1.0  # type: ignore[attr-defined]
+    assert strong.robust_accuracy == pytest.approx(1 / 9)  # type: ignore[attr-defined]
+    assert found["report"].disagreements(strong) == (0, 8)  # type: ignore[attr-defined]
+    assert compare({"weak": lambda images, labels: images}, native=strongest)["report"].disagreements(
+        found[NATIVE]
+    ) == (8, 0)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "cheat",
+    [
+        lambda images, labels: images + 3.0 * (strongest(images, labels) - images),
+        lambda images, labels: torch.full_like(images, float("nan")),
+        lambda images, labels: images + 10.0,
+    ],
+)
+def test_candidates_outside_ball_or_box_fool_nobody(cheat: Perturb) -> None:
+    (cheating,) = (compare({"cheat": cheat})["cheat"],)
+    assert cheating.outside == 9  # type: ignore[attr-defined]
+    assert cheating.robust_accuracy == 1.0  # type: ignore[attr-defined]
+
+
+def test_library_that_raises_is_listed_with_its_error_and_the_rest_goes_on() -> None:
+    def broken(images: Tensor, labels: Tensor) -> Tensor:
+        raise RuntimeError("no such norm\nin this library")
+
+    found = compare({"broken": broken, "strong": strongest})
+    assert found["broken"].error == "RuntimeError: no such norm"  # type: ignore[attr-defined]
+    assert found["strong"].error == ""  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError):
+        compare({}, native=broken)
+
+
+def test_inputs_model_and_global_randomness_are_left_as_they_were() -> None:
+    def rude(images: Tensor, labels: Tensor) -> Tensor:
+        torch.rand(3)
+        images.zero_()
+        return images
+
+    problem = toy_attack_problem("linf", hardest=0.9)
+    before, state = problem.images.clone(), torch.random.get_rng_state()
+    model = problem.model.train()
+    compare_implementations(
+        model, problem.images, problem.labels, threat=problem.threat, native=rude, peers=lambda one: {"rude": rude}
+    )
+    assert torch.equal(problem.images, before)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_installed_libraries_agree_with_our_pgd(norm: str) -> None:
+    threat = Threat(norm=norm, epsilon={"linf": 0.15, "l2": 1.0}[norm])  # type: ignore[arg-type]
+    model = smooth_toy((1, 8, 8), 3).eval()
+    images = KeyedGenerator(0, torch.arange(60)).uniform(1, 8, 8, low=0.2, high=0.8)
+    labels = model(images).argmax(dim=1)
+    pgd = Pgd(random_start=False)
+    report = compare_implementations(
+        model,
+        images,
+        labels,
+        threat=threat,
+        native=lambda x, y: pgd.perturb(model, x, y, threat=threat, generator=KeyedGenerator(0, torch.arange(len(x)))),
+        peers=lambda one: installed_peers(one, AttackSetting(attack="pgd", threat=threat, classes=3)),
+    )
+    assert "foolbox" in [one.name for one in report.implementations]
+    assert 0.05 < report.implementations[0].robust_accuracy < 0.95
+    for one in report.implementations:
+        assert one.error == ""
+        assert one.outside == 0
+        assert sum(report.disagreements(one)) <= 1
+
+
+def test_l1_has_no_peer() -> None:
+    setting = AttackSetting(attack="pgd", threat=Threat(norm="l1", epsilon=1.0), classes=3)
+    assert installed_peers(smooth_toy((1, 8, 8), 3), setting) == {}
+
+
+def test_command_prints_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
+    file = tmp_path / "weights.safetensors"
+    save_file(model.state_dict(), file)
+    arguments = ["parity", "--dataset", "digits", "--architecture", f"{__name__}:linear", "--checkpoint", str(file)]
+    arguments += ["--epsilon", "0.05", "--n-test", "20", "--device", "cpu"]
+    assert invoke([*arguments, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    names = [one["name"] for one in document["implementations"]]
+    assert names[:2] == ["benchbench", "foolbox"]
+    assert document["implementations"][1]["only_it_fools"] == 0
+    assert invoke([*arguments, "--norm", "l2"]) == 0
+    assert "only benchbench fools" in capsys.readouterr().out
+
+
+def linear() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
