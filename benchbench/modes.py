@@ -24,12 +24,18 @@ def in_mode(model: nn.Module, *, training: bool) -> Iterator[nn.Module]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """Run a block in which no parameter takes a gradient: attacking then costs no backward pass into the weights."""
+    """Run a block in which no parameter takes a gradient: attacking then costs no backward pass into the weights.
+
+    Within it, first convolutions pass gradients back to the images faster; see `benchbench.narrow_convolutions`.
+    """
+    from benchbench.narrow_convolutions import quick_narrow_convolutions
+
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     for parameter, _ in before:
         parameter.requires_grad_(False)
     try:
-        yield model
+        with quick_narrow_convolutions(model):
+            yield model
     finally:
         for parameter, required in before:
             parameter.requires_grad_(required)

@@ -20,7 +20,8 @@ PLUGIN_MODULES = sorted(path for path in (ROOT / "plugins").glob("*/src/**/*.py"
 FOUNDATIONS = {"errors", "modes", "seeds", "threat"}
 MAY_IMPORT = {
     "errors": set(),
-    "modes": set(),
+    "modes": {"narrow_convolutions"},
+    "narrow_convolutions": set(),
     "seeds": set(),
     "threat": {"errors"},
     "contract": FOUNDATIONS,

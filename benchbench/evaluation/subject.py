@@ -46,7 +46,7 @@ class Split:
         """Model inputs of some examples: float32, pixels / 255, in the memory layout that convolutions like best."""
         inputs = self.examples.inputs.index_select(0, positions)
         images = inputs.float().div_(255.0) if inputs.dtype == torch.uint8 else inputs.float()
-        return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
+        return images.to(memory_format=torch.channels_last) if images.dim() == 4 else images
 
     def labels(self, positions: Tensor) -> Tensor:
         """Labels of some examples, int64."""
@@ -116,7 +116,8 @@ def borrowed(model: nn.Module) -> Iterator[nn.Module]:
 def _channels_last(model: nn.Module) -> Iterator[None]:
     before = [(parameter, parameter.data) for parameter in model.parameters() if parameter.dim() == 4]
     for parameter, data in before:
-        parameter.data = data.contiguous(memory_format=torch.channels_last)
+        # Unlike `contiguous`, `to` also gives a convolution over one channel the strides that its output follows.
+        parameter.data = data.to(memory_format=torch.channels_last)
     try:
         yield
     finally:

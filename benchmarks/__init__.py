@@ -1,0 +1,1 @@
+"""Speed against peers and against the limit; each module is a command, ``python -m benchmarks.attacks``."""

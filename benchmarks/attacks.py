@@ -1,0 +1,176 @@
+"""PGD-10 and the multi-targeted attack against foolbox, torchattacks, ART, the original's style and the limit.
+
+    python -m benchmarks.attacks --data ../shared/data
+
+CNN2 on MNIST images that it classifies correctly, batches of 64. Costs are multiples of the limit: the same number of forward
+and input-gradient passes on the same images, float32, contiguous layout, and nothing else. Before any time counts, every
+library's candidates from the same start must equal benchbench's, and MT's verdicts those of a plain loop over all targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.builtin.ascent import uniform_start
+from benchbench.builtin.attacks.multi_targeted import MultiTargeted
+from benchbench.builtin.attacks.pgd import Pgd
+from benchbench.contract import Attack, Examples, KeyedGenerator, frozen
+from benchbench.evaluation import evaluate
+from benchbench.evaluation.subject import borrowed
+from benchmarks.contest import Contender, compete, show, versions
+from benchmarks.limit import input_gradients
+from benchmarks.peers import pgd_peers, targeted_peers
+from benchmarks.subjects import BATCH, THREAT, Method, Subject, arguments, mnist, own_copy, subject
+
+MT_PASSES = 20 * 9
+EQUAL_PIXELS = 0.999  # rounding may turn the sign of a gradient that is all but zero, in another memory layout
+EQUAL_VERDICTS = 1.0
+PGD_GOALS = {"benchbench": 0.80}
+MT_GOALS: Mapping[Method, Mapping[str, float]] = {"natural": {"benchbench": 0.65}, "robust": {"benchbench": 0.75}}
+
+
+def main() -> None:
+    """Check, time and print."""
+    options = arguments(__doc__)
+    splits = mnist(options.data)
+    subjects: dict[Method, Subject] = {
+        "natural": subject("natural", splits, options.examples),
+        "robust": subject("robust", splits, options.examples),
+    }
+    print(versions())
+    natural = subjects["natural"]
+    print(check_pgd(natural))
+    ratios = compete(pgd_contenders(natural), reference="limit", rounds=options.rounds)
+    show(f"PGD-10, {len(natural.images)} images, multiples of 10 passes", ratios, PGD_GOALS)
+    for method, chosen in subjects.items():
+        print(check_targeted(chosen))
+        ratios = compete(targeted_contenders(chosen), reference="limit", rounds=max(1, options.rounds // 2))
+        show(f"MT, {len(chosen.images)} images, {method} model, multiples of 180 passes", ratios, MT_GOALS[method])
+
+
+def perturbed(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Candidates by benchbench, as its evaluation calls an attack."""
+    size = int(getattr(attack, "queue_length", BATCH))
+    found = []
+    with borrowed(model):
+        for rows in torch.arange(len(images)).split(size):
+            part = images[rows].to(memory_format=torch.channels_last)
+            generator = KeyedGenerator(0, rows)
+            found.append(attack.perturb(model, part, labels[rows], threat=THREAT, generator=generator))
+    return torch.cat(found)
+
+
+def verdicts(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Whether the model is fooled, judged alike for everyone: float32, contiguous."""
+    with torch.no_grad():
+        parts = zip(images.split(BATCH), labels.split(BATCH))
+        return torch.cat([model(part.contiguous()).argmax(1) != truth for part, truth in parts])
+
+
+def check_pgd(chosen: Subject) -> str:
+    """Compare candidates from the images themselves.
+
+    Raises:
+        SystemExit: a contender found something else.
+    """
+    model, images, labels = own_copy(chosen.model), chosen.images, chosen.labels
+    ours = perturbed(Pgd(random_start=False), model, images, labels)
+    fooled = verdicts(model, ours, labels)
+    report = []
+    for name, perturb in pgd_peers(model, random_start=False).items():
+        theirs = perturb(images, labels)
+        same = float(((theirs - ours).abs() < 1e-5).float().mean())
+        agreed = float((verdicts(model, theirs, labels) == fooled).float().mean())
+        report.append(f"{name} {same:.5f} of pixels, {agreed:.4f} of verdicts")
+        if same < EQUAL_PIXELS or agreed < EQUAL_VERDICTS:
+            raise SystemExit(f"PGD from the same start differs from {report[-1]}: no times")
+    return f"PGD from the same start, equal to: {'; '.join(report)} (fooled: {float(fooled.float().mean()):.3f})"
+
+
+def check_targeted(chosen: Subject) -> str:
+    """Compare MT's verdicts with those of every target tried on every image, nothing dropped, contiguous layout.
+
+    Raises:
+        SystemExit: a verdict differs.
+    """
+    model, images, labels = own_copy(chosen.model), chosen.images[: 2 * BATCH], chosen.labels[: 2 * BATCH]
+    fooled = verdicts(model, perturbed(MultiTargeted(), model, images, labels), labels)
+    expected = torch.zeros_like(fooled)
+    for rows in torch.arange(len(images)).split(BATCH):
+        for target in range(10):
+            expected[rows] |= plain_run(model, images[rows], labels[rows], rows, target) & (labels[rows] != target)
+    if not torch.equal(fooled, expected):
+        raise SystemExit(f"MT: {int((fooled != expected).sum())} of {len(images)} verdicts differ: no times")
+    return f"MT: all {len(images)} verdicts equal the plain loop's (fooled: {float(fooled.float().mean()):.3f})"
+
+
+def plain_run(model: nn.Module, images: Tensor, labels: Tensor, rows: Tensor, target: int) -> Tensor:
+    """Whether an ascent of one target's margin fools the model, from the start that benchbench draws."""
+    keyed = KeyedGenerator(0, rows).child("target", target)
+    candidates = uniform_start(images, threat=THREAT, generator=keyed)
+    with frozen(model):
+        for _ in range(20):
+            candidates = candidates.detach().requires_grad_(True)
+            logits = model(candidates)
+            margin = (logits[:, target] - logits.gather(1, labels[:, None])[:, 0]).sum()
+            (gradient,) = torch.autograd.grad(margin, candidates)
+            moved = candidates.detach() + 0.1 * THREAT.epsilon * gradient.sign()
+            candidates = THREAT.project(moved, images)
+    return verdicts(model, candidates, labels)
+
+
+def pgd_contenders(chosen: Subject) -> dict[str, Contender]:
+    """Each with a copy of the model of its own, since some change it."""
+    images, labels = chosen.images, chosen.labels
+    bare, own, judged = own_copy(chosen.model), own_copy(chosen.model), own_copy(chosen.model)
+    contenders = {
+        "limit": Contender(work=lambda: input_gradients(bare, images, labels, passes=10)),
+        "benchbench": Contender(work=lambda: perturbed(Pgd(), own, images, labels)),
+        "benchbench, checked and judged": Contender(work=lambda: evaluated(Pgd(), judged, images, labels)),
+    }
+    for name in pgd_peers(bare, random_start=True):
+        perturb = pgd_peers(own_copy(chosen.model), random_start=True)[name]
+        contenders[name] = Contender(work=lambda perturb=perturb: perturb(images, labels))  # type: ignore[misc]
+    return contenders
+
+
+def targeted_contenders(chosen: Subject) -> dict[str, Contender]:
+    """The limit and the peers do a part of the work: their cost is linear in it."""
+    images, labels = chosen.images, chosen.labels
+    bare, own = own_copy(chosen.model), own_copy(chosen.model)
+    few = len(images) // 4
+    contenders = {
+        "limit": Contender(work=lambda: input_gradients(bare, images, labels, passes=20), share=20 / MT_PASSES),
+        "benchbench": Contender(work=lambda: perturbed(MultiTargeted(), own, images, labels)),
+    }
+    for name in targeted_peers(bare):
+        perturb = targeted_peers(own_copy(chosen.model))[name]
+        work = lambda perturb=perturb: perturb(images[:few], labels[:few])  # noqa: E731
+        contenders[name] = Contender(work=work, share=few / len(images))
+    return contenders
+
+
+def evaluated(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor) -> object:
+    """All of benchbench's evaluation with one attack: predictions, attack, its checks, float32 judgement, diagnostics."""
+    one = Examples(inputs=images[:1], labels=labels[:1])
+    return evaluate(
+        model,
+        train=one,
+        test=Examples(inputs=images, labels=labels),
+        train_rows=torch.zeros(1, dtype=torch.int64),
+        test_rows=torch.arange(len(images)),
+        classes=10,
+        threat=THREAT,
+        attack=attack,
+        attack_name="attack",
+        metrics={},
+        seed=0,
+        device=torch.device("cpu"),
+    )
+
+
+if __name__ == "__main__":
+    main()

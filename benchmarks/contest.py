@@ -1,0 +1,91 @@
+"""Contenders interleaved in one process: every round runs all of them, and only ratios within a round count."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+
+import torch
+
+PACKAGES = ("benchbench", "torch", "numpy", "foolbox", "torchattacks", "adversarial-robustness-toolbox")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """Somebody who does the work.
+
+    Attributes:
+        work: does it once.
+        share: of the whole work that `work` does, in (0, 1], where the cost is linear in it; its seconds are divided by it.
+    """
+
+    work: Callable[[], object]
+    share: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """Cost as a multiple of the reference's: median over the rounds, lower and upper quartile."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:5.2f}   {self.low:5.2f} to {self.high:4.2f}"
+
+
+def compete(contenders: Mapping[str, Contender], *, reference: str, rounds: int) -> dict[str, Ratio]:
+    """Run every contender once per round, after a round that warms up.
+
+    Args:
+        contenders: by name.
+        reference: the contender that the others are compared with.
+        rounds: at least 1; ratios are formed within each.
+    """
+    for contender in contenders.values():
+        contender.work()
+    seconds = [{name: timed(contender) for name, contender in contenders.items()} for _ in range(rounds)]
+    return {name: ratio([times[name] / times[reference] for times in seconds]) for name in contenders}
+
+
+def ratio(values: list[float]) -> Ratio:
+    """Median and quartiles."""
+    if len(values) == 1:
+        return Ratio(median=values[0], low=values[0], high=values[0])
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Ratio(median=statistics.median(values), low=low, high=high)
+
+
+def timed(contender: Contender) -> float:
+    """Seconds of all of a contender's work: of the processor with one thread, where other processes do not count."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    started = clock()
+    contender.work()
+    return (clock() - started) / contender.share
+
+
+def show(title: str, ratios: Mapping[str, Ratio], goals: Mapping[str, float]) -> None:
+    """Print a table: contender, ratio, quartiles, goal."""
+    print(f"\n{title}")
+    for name, measured in ratios.items():
+        goal = f"   goal {goals[name]:.2f}" if name in goals else ""
+        print(f"  {name:<34} {measured}{goal}", flush=True)
+
+
+def versions() -> str:
+    """Exact versions, and the machine."""
+    listed = []
+    for package in PACKAGES:
+        try:
+            listed.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            listed.append(f"{package} not installed")
+    cores = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+    load = f"load {os.getloadavg()[0]:.1f} at the start"
+    return f"{', '.join(listed)}; Python {platform.python_version()}, {cores}, {load}"

@@ -1,0 +1,30 @@
+"""The limit: the bare cost of forward and input-gradient passes, float32, contiguous layout, batches of 64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.subjects import BATCH
+
+
+def input_gradients(model: nn.Module, images: Tensor, labels: Tensor, *, passes: int) -> None:
+    """Passes over all images, each a forward pass and its gradient for the input alone, with nothing of benchbench's."""
+    model.requires_grad_(False)
+    for part, truth in zip(images.split(BATCH), labels.split(BATCH)):
+        for _ in range(passes):
+            inputs = part.detach().requires_grad_(True)
+            torch.autograd.grad(cross_entropy(model(inputs), truth, reduction="sum"), inputs)
+
+
+def adversarial_epoch(model: nn.Module, images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """What an epoch of adversarial training cannot do without: ten input gradients, one weight gradient, one update."""
+    model.train()
+    for part, truth in zip(images.split(BATCH), labels.split(BATCH)):
+        input_gradients(model, part, truth, passes=10)
+        model.requires_grad_(True)
+        optimizer.zero_grad(set_to_none=True)
+        loss = cross_entropy(model(part), truth, reduction="sum")
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()

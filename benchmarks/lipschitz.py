@@ -1,0 +1,108 @@
+"""Empirical local Lipschitzness against the original's style and the limit.
+
+    python -m benchmarks.lipschitz --data ../shared/data
+
+CNN2 on MNIST, batches of 64, ten steps of ascent. Costs are multiples of the limit: ten forward and input-gradient passes,
+float32, contiguous layout. Before any time counts, both estimates from the same starts must agree, image by image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.builtin.ascent import uniform_start
+from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
+from benchbench.contract import Evidence, Examples, KeyedGenerator, Threat
+from benchbench.evaluation.subject import borrowed
+from benchmarks.contest import Contender, compete, show, versions
+from benchmarks.limit import input_gradients
+from benchmarks.peers import original_lipschitz
+from benchmarks.subjects import BATCH, THREAT, Subject, arguments, mnist, own_copy, subject
+
+GOALS = {"benchbench": 0.90}
+EQUAL_MEAN = 0.002
+EQUAL_RATIO, EQUAL_SHARE = 0.01, 0.9  # rounding in another memory layout may turn single steps of single images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """Evidence about some images, in batches like the evaluation's."""
+
+    model: nn.Module
+    images: Tensor
+    labels: Tensor
+    threat: Threat = THREAT
+
+    def examples(self, split: Literal["train", "test"]) -> Examples:
+        """All images."""
+        return Examples(inputs=self.images, labels=self.labels)
+
+    def correct(self, split: Literal["train", "test"]) -> Tensor:
+        """Every image is."""
+        return torch.ones(len(self.images), dtype=torch.bool)
+
+    robust = correct
+
+    def batches(self, split: Literal["train", "test"], purpose: str) -> Iterator[tuple[Tensor, Tensor, KeyedGenerator]]:
+        """Images in the layout of the evaluation, with keyed draws."""
+        for rows in torch.arange(len(self.images)).split(BATCH):
+            images = self.images[rows].to(memory_format=torch.channels_last)
+            yield images, self.labels[rows], KeyedGenerator(0, rows)
+
+
+def main() -> None:
+    """Check, time and print."""
+    options = arguments(__doc__)
+    chosen = subject("natural", mnist(options.data), options.examples)
+    print(versions())
+    print(check(chosen))
+    ratios = compete(contenders(chosen), reference="limit", rounds=options.rounds)
+    show(f"Lipschitzness, {len(chosen.images)} images, multiples of 10 passes", ratios, GOALS)
+
+
+def estimate(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Ratios at the last iterate, by benchbench, float64 (N,)."""
+    with borrowed(model):
+        evidence: Evidence = Around(model=model, images=images, labels=labels)
+        return torch.as_tensor(LocalLipschitzness().measure(evidence).per_example["lipschitz"])
+
+
+def starts(images: Tensor) -> Tensor:
+    """The starts that benchbench draws."""
+    return uniform_start(images, threat=THREAT, generator=KeyedGenerator(0, torch.arange(len(images))))
+
+
+def check(chosen: Subject) -> str:
+    """Compare the estimates.
+
+    Raises:
+        SystemExit: they differ.
+    """
+    ours = estimate(own_copy(chosen.model), chosen.images, chosen.labels)
+    theirs = torch.from_numpy(original_lipschitz(own_copy(chosen.model), chosen.images, starts(chosen.images)))
+    apart = float((theirs.mean() / ours.mean() - 1).abs())
+    near = float(((theirs / ours - 1).abs() < EQUAL_RATIO).float().mean())
+    report = f"mean {float(ours.mean()):.3f}, apart by {apart:.2g} of it; {near:.3f} of images within {EQUAL_RATIO:.0%}"
+    if apart > EQUAL_MEAN or near < EQUAL_SHARE:
+        raise SystemExit(f"Lipschitzness: {report}: no times")
+    return f"Lipschitzness from the same starts: {report}"
+
+
+def contenders(chosen: Subject) -> dict[str, Contender]:
+    """Each with its own copy of the model."""
+    images, labels, begin = chosen.images, chosen.labels, starts(chosen.images)
+    bare, own, other = own_copy(chosen.model), own_copy(chosen.model), own_copy(chosen.model)
+    return {
+        "limit": Contender(work=lambda: input_gradients(bare, images, labels, passes=10)),
+        "benchbench": Contender(work=lambda: estimate(own, images, labels)),
+        "original style": Contender(work=lambda: original_lipschitz(other, images, begin)),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""The same attacks by other libraries, and in the style of the paper's released code (written anew).
+
+Libraries that are not installed are left out. `PEERS` may name a folder with torchattacks and ART installed without their
+dependencies (``pip install --no-deps --target FOLDER torchattacks adversarial-robustness-toolbox six``).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchbench.builtin.attacks.foolbox_family import import_foolbox
+from benchmarks.subjects import BATCH, THREAT
+
+Perturb = Callable[[Tensor, Tensor], Tensor]  # images, labels -> candidates
+
+if os.environ.get("PEERS"):
+    sys.path.append(os.environ["PEERS"])
+
+
+def installed(module: str) -> bool:
+    """Whether a library can be imported."""
+    return importlib.util.find_spec(module) is not None
+
+
+def pgd_peers(model: nn.Module, *, random_start: bool) -> dict[str, Perturb]:
+    """PGD-10 by every library at hand, in batches of 64."""
+    makers = {"foolbox": _foolbox_pgd, "torchattacks": _torchattacks_pgd, "art": _art_pgd}
+    found = {name: maker(model, random_start) for name, maker in makers.items() if installed(name)}
+    return {**found, "original style": _original_pgd(model, random_start)}
+
+
+def _foolbox_pgd(model: nn.Module, random_start: bool) -> Perturb:
+    foolbox = import_foolbox()
+    attack = foolbox.attacks.LinfPGD(rel_stepsize=0.2, steps=10, random_start=random_start)
+    wrapped = foolbox.PyTorchModel(model, bounds=(0, 1))
+    return _batched(lambda images, labels: attack.run(wrapped, images, labels, epsilon=THREAT.epsilon))
+
+
+def _torchattacks_pgd(model: nn.Module, random_start: bool) -> Perturb:
+    import torchattacks
+
+    step = THREAT.epsilon / 5
+    attack: Any = torchattacks.PGD(model, eps=THREAT.epsilon, alpha=step, steps=10, random_start=random_start)
+    return _batched(lambda images, labels: attack(images, labels))
+
+
+def _art_pgd(model: nn.Module, random_start: bool) -> Perturb:
+    from art.attacks.evasion import ProjectedGradientDescentPyTorch
+    from art.estimators.classification import PyTorchClassifier
+
+    classifier = PyTorchClassifier(
+        model, nn.CrossEntropyLoss(), input_shape=(1, 28, 28), nb_classes=10, clip_values=(0.0, 1.0), device_type="cpu"
+    )
+    attack = ProjectedGradientDescentPyTorch(
+        classifier,
+        eps=THREAT.epsilon,
+        eps_step=THREAT.epsilon / 5,
+        max_iter=10,
+        num_random_init=int(random_start),
+        batch_size=BATCH,
+        verbose=False,
+    )
+    return lambda images, labels: torch.from_numpy(attack.generate(images.numpy(), F.one_hot(labels, 10).numpy()))
+
+
+def _original_pgd(model: nn.Module, random_start: bool) -> Perturb:
+    """In the released code's style: a backward pass into the weights at every step, and through NumPy each batch."""
+
+    def perturb(images: Tensor, labels: Tensor) -> Tensor:
+        start = images + random_start * torch.empty_like(images).uniform_(-THREAT.epsilon, THREAT.epsilon)
+        moved = original_ascent(
+            model, images, start.clamp(0, 1), lambda logits: F.cross_entropy(logits, labels), steps=10, ratio=0.2
+        )
+        return torch.from_numpy(moved)
+
+    return _batched(perturb)
+
+
+def original_ascent(
+    model: nn.Module,
+    images: Tensor,
+    start: Tensor,
+    objective: Callable[[Tensor], Tensor],
+    *,
+    steps: int,
+    ratio: float,
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Sign steps whose backward pass also fills the gradients of all weights; the result as a NumPy array."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    candidates = start.detach().clone()
+    for _ in range(steps):
+        candidates = candidates.detach().clone().requires_grad_(True)
+        optimizer.zero_grad()
+        loss = objective(model(candidates))
+        loss.backward()  # type: ignore[no-untyped-call]
+        if candidates.grad is None:
+            raise RuntimeError("the objective does not depend on the candidates")
+        moved = candidates.detach() + ratio * THREAT.epsilon * torch.sign(candidates.grad)
+        moved = torch.min(torch.max(moved, images - THREAT.epsilon), images + THREAT.epsilon)
+        candidates = torch.clamp(moved, 0.0, 1.0)
+    return candidates.detach().numpy()
+
+
+def targeted_peers(model: nn.Module) -> dict[str, Perturb]:
+    """MT with 20 steps for each wrong class: torchattacks' targeted PGD in a loop, and the original's style."""
+    loops = {"original style": _original_targeted(model)}
+    return {"torchattacks loop": _torchattacks_targeted(model), **loops} if installed("torchattacks") else loops
+
+
+def _torchattacks_targeted(model: nn.Module) -> Perturb:
+    """Targets in the order of the clean logits; what is fooled leaves the batch before the next target."""
+    import torchattacks
+
+    attack: Any = torchattacks.PGD(model, eps=THREAT.epsilon, alpha=THREAT.epsilon / 10, steps=20, random_start=True)
+    attack.set_mode_targeted_by_label(quiet=True)
+
+    def perturb(images: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            order = model(images).scatter(1, labels[:, None], -torch.inf).argsort(dim=1, descending=True)[:, :-1]
+        candidates, rows = images.clone(), torch.arange(len(images))
+        for rank in range(order.shape[1]):
+            moved = attack(images[rows], order[rows, rank])
+            candidates[rows] = moved
+            with torch.no_grad():
+                rows = rows[model(moved).argmax(1) == labels[rows]]
+            if len(rows) == 0:
+                break
+        return candidates
+
+    return _batched(perturb)
+
+
+def _original_targeted(model: nn.Module) -> Perturb:
+    """Every class in turn for the whole batch, judged in NumPy."""
+
+    def perturb(images: Tensor, labels: Tensor) -> Tensor:
+        best, scores = images.numpy().copy(), np.full(len(images), -np.inf)
+        for target in range(10):
+            aims = torch.full_like(labels, target)
+            start = images + torch.empty_like(images).uniform_(-THREAT.epsilon, THREAT.epsilon)
+
+            def objective(logits: Tensor, aims: Tensor = aims) -> Tensor:
+                return -F.cross_entropy(logits, aims)
+
+            moved = original_ascent(model, images, start.clamp(0, 1), objective, steps=20, ratio=0.1)
+            logits = model(torch.from_numpy(moved)).detach().numpy()
+            won = logits[:, target] - logits[np.arange(len(labels)), labels.numpy()]
+            better = (won > scores) & (labels.numpy() != target)
+            best[better], scores[better] = moved[better], won[better]
+        return torch.from_numpy(best)
+
+    return _batched(perturb)
+
+
+def original_lipschitz(model: nn.Module, images: Tensor, start: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Ascent of ||f(x) - f(x')||_1 / ||x - x'||_inf in the released code's style: f(x) anew, with gradients, each time."""
+    ratios = []
+    for part, begin in zip(images.split(BATCH), start.split(BATCH)):
+
+        def ratio(candidates: Tensor, part: Tensor = part) -> Tensor:
+            change = (model(part) - model(candidates)).abs().sum(1)
+            return change / (part - candidates).abs().flatten(1).max(1).values
+
+        candidates = begin.detach().clone()
+        for _ in range(10):
+            candidates = candidates.detach().requires_grad_(True)
+            model.zero_grad()
+            ratio(candidates).sum().backward()  # type: ignore[no-untyped-call]
+            if candidates.grad is None:
+                raise RuntimeError("the ratio does not depend on the candidates")
+            moved = candidates.detach() + 0.2 * THREAT.epsilon * candidates.grad.sign()
+            candidates = torch.min(torch.max(moved, part - THREAT.epsilon), part + THREAT.epsilon).clamp(0.0, 1.0)
+        ratios.append(ratio(candidates).detach().numpy())
+    return np.concatenate(ratios)
+
+
+def _batched(perturb: Perturb) -> Perturb:
+    def whole(images: Tensor, labels: Tensor) -> Tensor:
+        return torch.cat([perturb(part, truth) for part, truth in zip(images.split(BATCH), labels.split(BATCH))])
+
+    return whole
