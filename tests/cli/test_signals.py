@@ -1,0 +1,142 @@
+"""``benchbench run`` under signals and budgets, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli.conftest import Command, WriteSuite
+
+from benchbench.cli.signals import requeue, stop_signals
+from benchbench.stopping import Stopped, StopRequest
+
+
+def begin(folder: Path, suite: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start a run and wait until its first cell begins."""
+    program = [sys.executable, "-m", "benchbench", "run", "--suite", str(suite), "--device", "cpu", "--json"]
+    child = subprocess.Popen(
+        program,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+    assert child.stderr is not None
+    while "[1/" not in child.stderr.readline():
+        assert child.poll() is None
+    return child
+
+
+def measures(document: dict[str, list[dict[str, object]]]) -> list[dict[str, object]]:
+    """Rows without how long they took."""
+    dropped = {"train_seconds", "evaluate_seconds", "peak_memory_bytes", "git_commit", "versions", "device"}
+    return [{key: value for key, value in row.items() if key not in dropped} for row in document["rows"]]
+
+
+def test_terminated_run_writes_a_checkpoint_exits_with_1_and_goes_on_later(
+    command: Command, write_suite: WriteSuite, tmp_path: Path
+) -> None:
+    suite = write_suite(defenses=["natural", "at"], epochs=300)
+    models = Path(os.environ["BENCHBENCH_HOME"]) / "runs" / "models"
+    with begin(tmp_path, suite) as child:
+        while not list(models.glob("*.safetensors")):
+            assert child.poll() is None
+        sent = time.monotonic()
+        child.terminate()
+        out, err = child.communicate(timeout=60)
+    assert time.monotonic() - sent < 10.0  # 5 s, on a machine of one's own
+    assert child.returncode == 1
+    document = json.loads(out)
+    assert (document["stopped"], document["left"]) == ("SIGTERM", 2 - document["finished"])
+    assert f"SIGTERM: {document['left']} cells left, the same command goes on from here" in err
+    rest = command("run", "--suite", suite, "--device", "cpu", "--json")
+    assert (rest.status, rest.document["finished"], rest.document["left"]) == (0, document["left"], 0)
+    folders = ("--runs", tmp_path / "other-runs", "--leaderboards", tmp_path / "other")
+    alone = command("run", "--suite", suite, "--device", "cpu", "--json", *folders)
+    assert measures(rest.document) == measures(alone.document)
+
+
+def test_user_signal_under_slurm_requeues_the_job(write_suite: WriteSuite, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    scontrol = programs / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    suite = write_suite(defenses=["natural", "at"], epochs=300)
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    with begin(tmp_path, suite, SLURM_JOB_ID="1234", PATH=path) as child:
+        child.send_signal(signal.SIGUSR1)
+        _, err = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert "job 1234 is requeued" in err
+    assert (tmp_path / "asked").read_text() == "requeue 1234\n"
+
+
+@pytest.mark.parametrize("job", ["", "1; rm -rf /", "--help"])
+def test_strange_job_id_is_not_handed_to_slurm(job: str) -> None:
+    assert "not requeued" in requeue({"SLURM_JOB_ID": job})
+
+
+def test_requeueing_without_slurm_or_against_its_will_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "not requeued" in requeue({"SLURM_JOB_ID": "12"})
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho 'batch job is not\n requeueable' >&2\nexit 3\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    assert requeue({"SLURM_JOB_ID": "12"}) == "not requeued: batch job is not requeueable"
+
+
+def test_work_that_finds_no_safe_moment_is_interrupted() -> None:
+    stop = StopRequest()
+    with stop_signals(stop):
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Stopped, match="SIGTERM"):
+            time.sleep(60.0)
+    assert stop.reason == "SIGTERM"
+
+
+def test_process_that_does_not_even_notice_exits_by_itself() -> None:
+    program = (
+        "import os, signal, time\n"
+        "from benchbench.cli.signals import stop_signals\n"
+        "from benchbench.stopping import Stopped, StopRequest\n"
+        "end = time.monotonic() + 60\n"
+        "with stop_signals(StopRequest()):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    while time.monotonic() < end:\n"
+        "        try:\n"
+        "            time.sleep(1)\n"
+        "        except Stopped:\n"
+        "            pass\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=50).returncode == 1
+
+
+def test_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM)]
+    with stop_signals(StopRequest(), {"SLURM_JOB_ID": "1"}):
+        assert signal.getsignal(signal.SIGUSR1) != before[1]
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM)] == before
+
+
+def test_budget_that_is_used_up_exits_with_0_and_says_what_is_left(command: Command, write_suite: WriteSuite) -> None:
+    suite = write_suite(defenses=["natural", "at"], epochs=100_000)
+    began = time.monotonic()
+    answer = command("run", "--suite", suite, "--budget", "3s", "--json")
+    assert time.monotonic() - began < 30.0
+    assert answer.status == 0
+    assert (answer.document["left"], answer.document["stopped"]) == (2, "the budget is used up")
+    assert "the budget is used up: 2 cells left, the same command goes on from here" in answer.err
+
+
+@pytest.mark.parametrize("budget", ["soon", "-1m", "30"])
+def test_budget_that_is_no_duration_is_told(command: Command, write_suite: WriteSuite, budget: str) -> None:
+    answer = command("run", "--suite", write_suite(), f"--budget={budget}")
+    assert answer.status == 2
+    assert "for instance 45s, 30m or 1h30m" in answer.err

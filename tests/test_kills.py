@@ -1,0 +1,73 @@
+"""SIGKILL at any moment, followed by the same command, gives what an uninterrupted run gives."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import run_processes
+from run_processes import lines, results, start, wait_for, write_suite
+
+SMALL = {"defenses": ["at"], "epochs": 1}
+
+
+@pytest.fixture
+def uninterrupted(tmp_path: Path) -> dict[str, Any]:
+    """What the small suite gives when nothing disturbs it."""
+    write_suite(tmp_path / "uninterrupted", **SMALL)
+    run_processes.run(tmp_path / "uninterrupted")
+    return results(tmp_path / "uninterrupted")
+
+
+@pytest.mark.parametrize("last", [2, 3], ids=["after each rename", "before each rename"])
+def test_run_killed_at_every_write_ends_up_the_same(tmp_path: Path, uninterrupted: dict[str, Any], last: int) -> None:
+    """Each sitting completes one write; then it dies at once, or with the next file written and not yet renamed."""
+    folder, sittings = tmp_path / "killed", 0
+    write_suite(folder, **SMALL)
+    while True:
+        process = start(run_processes.run_dying_at_flush, folder, last)
+        process.join()
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        sittings += 1
+        assert sittings < 60, "no progress from one sitting to the next"
+    assert sittings >= 10
+    run_processes.run(folder)
+    assert results(folder) == uninterrupted
+
+
+def kill_at_random_moments(folder: Path, kills: int, seed: int) -> None:
+    """Start runs and kill them until that has happened so often; three kills to a folder, then compare."""
+    draws = random.Random(seed)
+    write_suite(folder / "uninterrupted", epochs=3)
+    log = folder / "log"
+    began = time.monotonic()
+    start(run_processes.run_and_tell, folder / "uninterrupted", log).join()
+    duration = time.monotonic() - began
+    while kills > 0:
+        place = folder / f"killed-{kills}"
+        write_suite(place, epochs=3)
+        for _ in range(min(3, kills)):
+            log.unlink()
+            process = start(run_processes.run_and_tell, place, log)
+            wait_for(lambda: bool(lines(log)))
+            time.sleep(draws.uniform(0.0, duration))
+            process.kill()
+            process.join()
+            kills -= 1
+        run_processes.run(place)
+        assert results(place) == results(folder / "uninterrupted")
+
+
+def test_run_killed_at_random_moments_ends_up_the_same(tmp_path: Path) -> None:
+    kill_at_random_moments(tmp_path, kills=9, seed=0)
+
+
+@pytest.mark.slow
+def test_run_killed_at_fifty_random_moments_ends_up_the_same(tmp_path: Path) -> None:
+    kill_at_random_moments(tmp_path, kills=50, seed=1)
