@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": ("compare", "Compare models, or leaderboards, on the same examples; rank a leaderboard."),
     "verify": ("verify", "Replay the stored adversarial images of a leaderboard; confirm or refute each row."),
     "leaderboard": ("leaderboard", "Merge leaderboards; pack, or check, a submission."),
+    "report": ("report", "Write static HTML pages of the leaderboards."),
     "evaluate": ("evaluate", "Attack a model of your own."),
     "parity": ("parity", "One attack by several libraries, compared example by example."),
     "separation": ("separation", "How far apart the classes of a dataset are."),

@@ -1,0 +1,42 @@
+"""``benchbench report``: the leaderboards as static pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from benchbench.cli.options import folder_options
+from benchbench.cli.printing import note
+from benchbench.errors import UsageError
+from benchbench.settings import find_folders
+
+
+@click.command(name="report")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[LEADERBOARD]...")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the pages; open its index.html.",
+)
+@folder_options
+def command(files: tuple[Path, ...], out: Path, data: Path | None, runs: Path | None, leaderboards: Path | None) -> int:
+    """Write static HTML pages of the leaderboards (all of the folder, or the files named); they need no server or network.
+
+    Exit status: 0 done, 1 something could not be shown (it is named, and on the pages), 2 nothing could.
+    """
+    try:
+        import altair  # noqa: F401
+        import jinja2  # noqa: F401
+        import vl_convert  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"the report needs {error.name}", hint="pip install 'benchbench[report]'") from error
+    from benchbench.reporting import write_report
+
+    report = write_report(out, find_folders(data=data, runs=runs, leaderboards=leaderboards), files)
+    for problem in report.problems:
+        note(problem)
+    for page in report.pages:
+        click.echo(str(page))
+    return 1 if report.problems else 0

@@ -1,0 +1,137 @@
+"""The leaderboard of a suite as data for the page's table: columns with their units, rows as lists of plain values."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchbench.cell import to_json
+from benchbench.leaderboard.names import defense_label, defense_order, number, paper_label
+from benchbench.records import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableColumn:
+    """One column of the page's table.
+
+    Attributes:
+        kind: how it is shown and sorted.
+        filtered: whether the reader can choose among its values.
+        best: which end is good, for the first click on the heading.
+    """
+
+    key: str
+    label: str
+    kind: Literal["text", "share", "number"] = "text"
+    filtered: bool = False
+    best: Literal["high", "low", ""] = ""
+
+
+COLUMNS = (
+    TableColumn(key="method", label="Training method"),
+    TableColumn(key="dataset", label="Dataset", filtered=True),
+    TableColumn(key="architecture", label="Architecture", filtered=True),
+    TableColumn(key="variation", label="Variation"),
+    TableColumn(key="attack", label="Attack", filtered=True),
+    TableColumn(key="threat", label="Threat"),
+    TableColumn(key="source", label="Source", filtered=True),
+    TableColumn(key="test_accuracy", label="Test accuracy (%)", kind="share", best="high"),
+    TableColumn(key="adv_test_accuracy", label="Adversarial test accuracy (%)", kind="share", best="high"),
+    TableColumn(key="test_lipschitz", label="Test Lipschitzness", kind="number", best="low"),
+    TableColumn(key="gap", label="Gap (%)", kind="share", best="low"),
+    TableColumn(key="adv_gap", label="Adversarial gap (%)", kind="share", best="low"),
+    TableColumn(key="test_mse", label="Test MSE", kind="number", best="low"),
+    TableColumn(key="adv_test_mse", label="Adversarial test MSE", kind="number", best="low"),
+    TableColumn(key="profile", label="Profile", filtered=True),
+    TableColumn(key="seed", label="Seed", kind="number"),
+    TableColumn(key="remarks", label="Remarks"),
+)
+_MEASURES = tuple(column.key for column in COLUMNS if column.kind != "text" and column.key != "seed")
+
+
+def board_data(rows: Sequence[Row]) -> dict[str, Any]:
+    """Columns and rows for the page's script; columns that no row fills are left out, settings that we measured come first.
+
+    A measure is [value, low, high], with nulls where there is no interval, or null; accuracies are fractions.
+    """
+    measured = {_setting(row) for row in rows if row.source == "measured"}
+    ordered = sorted(rows, key=lambda row: (_setting(row) not in measured, *_order(row)))
+    columns = [c for c in COLUMNS if c.key not in _MEASURES or any(getattr(row, c.key) is not None for row in rows)]
+    return {
+        "columns": [dataclasses.asdict(column) for column in columns],
+        "rows": [{"id": row.cell_id, "cells": [_cell(row, column) for column in columns]} for row in ordered],
+    }
+
+
+def _setting(row: Row) -> tuple[str, ...]:
+    texts = row_texts(row)
+    return tuple(texts[name] for name in ("dataset", "architecture", "variation", "threat", "attack"))
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    """Ours beside the published number of the same setting and method."""
+    return (*_setting(row), defense_order(row)[:3], row.source, row.profile, row.seed, row.cell_id)
+
+
+def _cell(row: Row, column: TableColumn) -> Any:
+    if column.key in _MEASURES:
+        value = getattr(row, column.key)
+        if value is None:
+            return None
+        bounds = (getattr(row, f"{column.key}_{end}", row.extra.get(f"{column.key}_{end}")) for end in ("low", "high"))
+        return [value, *bounds]
+    if column.key == "seed":
+        return [row.seed, None, None] if row.source == "measured" else None
+    return row_texts(row)[column.key]
+
+
+def row_texts(row: Row) -> dict[str, str]:
+    """The text columns of a row."""
+    augmentation = row.augmentation if row.augmentation != "none" else ""
+    dropout = f"dropout {number(row.dropout)}" if row.dropout else ""
+    seen = "trained on the TEST SET, too" if row.trained_on != "train" else ""
+    failed = f"failed: {row.error}" if row.status != "ok" else ""
+    return {
+        "method": defense_label(row),
+        "dataset": row.dataset,
+        "architecture": row.architecture,
+        "variation": ", ".join(part for part in (augmentation, dropout) if part),
+        "attack": row.attack,
+        "threat": f"{row.norm} {number(row.epsilon)}",
+        "source": source_label(row),
+        "profile": row.profile,
+        "remarks": "; ".join(part for part in (*(f"flag: {flag}" for flag in row.flags), seen, failed) if part),
+    }
+
+
+def source_label(row: Row) -> str:
+    """``ours``, or the paper and its table."""
+    if row.source == "measured":
+        return "ours"
+    return f"{paper_label(row.published_source)}, table {row.published_table}"
+
+
+def board_csv(rows: Iterable[Row]) -> str:
+    """Every column of every row as CSV; lists and maps as JSON, nothing where a value was not measured.
+
+    Text that a spreadsheet would take for a formula is led by an apostrophe.
+    """
+    names = [field.name for field in dataclasses.fields(Row)]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([_plain(getattr(row, name)) for name in names])
+    return buffer.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return value if isinstance(value, (int, float)) else to_json(value)

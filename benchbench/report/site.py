@@ -1,0 +1,169 @@
+"""Writing the pages."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from benchbench.atomic import write_bytes_atomically
+from benchbench.leaderboard.choosing import by_method
+from benchbench.leaderboard.pairing import Spread, seed_spread
+from benchbench.leaderboard.ranking import rank_all
+from benchbench.records import Row
+from benchbench.records.disk import read_bytes
+from benchbench.report.boards import board_csv, board_data, row_texts
+from benchbench.report.charts import lipschitz_chart, plotting_runtime, separation_chart, tradeoff_chart, training_chart
+from benchbench.report.contents import Board, Contents, EpochPoint, Gallery
+from benchbench.report.pictures import png_address
+
+ASSETS = ("style.css", "board.js", "charts.js")
+RUNTIME = "vega.js"
+_JSON_COLUMNS = ("configuration", "versions", "defense_options", "architecture_options", "attack_options")
+
+
+def write_site(contents: Contents, out: Path) -> list[Path]:
+    """Write all pages; other files of the folder are left alone.
+
+    Args:
+        contents: what they show.
+        out: the folder; open its ``index.html``.
+
+    Returns:
+        The index, and the page of each suite.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
+    _write_assets(out / "assets")
+    pages = [_write_board(board, contents, out / board.suite) for board in contents.boards]
+    charts = {f"separation-{number}": separation_chart(one) for number, one in enumerate(contents.separations)}
+    index = _render(
+        "index.html",
+        root=".",
+        title="Leaderboards",
+        boards=contents.boards,
+        troubles=contents.troubles,
+        separations=[{"title": _separation_title(one), "id": name} for name, one in zip(charts, contents.separations)],
+        separation_rows=contents.separations,
+        separation_charts=charts,
+    )
+    write_bytes_atomically(out / "index.html", index)
+    return [out / "index.html", *pages]
+
+
+def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
+    rows = board.rows
+    charts = {"lipschitz": lipschitz_chart(rows), "tradeoff": tradeoff_chart(rows)}
+    page = _render(
+        "board.html",
+        root="..",
+        title=board.suite,
+        board=board,
+        data=board_data(rows),
+        charts={name: chart for name, chart in charts.items() if chart is not None},
+        rankings=[[_place(place) for place in places] for places in rank_all(board.contenders)],
+        spreads=_spreads(board),
+        measured=sum(row.source == "measured" for row in rows),
+    )
+    for row in rows:
+        _write_row(row, contents, folder / "rows" / f"{row.cell_id}.html")
+    write_bytes_atomically(folder / f"{board.suite}.csv", board_csv(rows).encode())
+    write_bytes_atomically(folder / f"{board.suite}.parquet", read_bytes(board.path) or b"")
+    write_bytes_atomically(folder / "index.html", page)
+    return folder / "index.html"
+
+
+def _write_row(row: Row, contents: Contents, path: Path) -> None:
+    measured = row.source == "measured"
+    history: Sequence[EpochPoint] = contents.history(row) if measured else ()
+    gallery = contents.gallery(row) if measured else Gallery()
+    columns = {f.name: (_shown(row, f.name), f.metadata["description"]) for f in dataclasses.fields(Row)}
+    page = _render(
+        "row.html",
+        root="../..",
+        title=f"{row_texts(row)['method']} on {row.dataset}, {row.attack}",
+        row=row,
+        texts=row_texts(row),
+        columns=columns,
+        chart=training_chart(history),
+        gallery=gallery,
+        pictures=[_picture(specimen) for specimen in gallery.specimens],
+    )
+    write_bytes_atomically(path, page)
+
+
+def _picture(specimen: Any) -> dict[str, Any]:
+    clean = None if specimen.clean is None else png_address(specimen.clean)
+    return {"specimen": specimen, "clean": clean, "adversarial": png_address(specimen.adversarial)}
+
+
+def _shown(row: Row, name: str) -> str:
+    """A column's value as text: JSON laid out over lines."""
+    value = getattr(row, name)
+    if name in _JSON_COLUMNS:
+        try:
+            return json.dumps(json.loads(value), indent=2, ensure_ascii=False)
+        except ValueError:
+            return str(value)
+    if value is None:
+        return "not measured"
+    if isinstance(value, (tuple, Mapping)):
+        return json.dumps(list(value) if isinstance(value, tuple) else dict(value), ensure_ascii=False)
+    return str(value)
+
+
+def _place(place: Any) -> dict[str, Any]:
+    contender = place.contender
+    return {
+        "rank": f"{place.rank}{'=' if place.tied > 1 else ''}",
+        "label": contender.label,
+        "href": f"rows/{contender.row.cell_id}.html",
+        "accuracy": place.accuracy,
+        "flags": ", ".join(contender.flags),
+        "row": contender.row,
+        "n": len(contender.index),
+        "attacks": " and ".join(sorted(name for name, _ in contender.attacks)),
+    }
+
+
+def _spreads(board: Board) -> list[tuple[str, str, Spread]]:
+    """Mean and spread of the robust accuracy of methods with several seeds."""
+    measure = "adv_test_accuracy"
+    return [
+        (found[0].label.rpartition(",")[0], found[0].row.profile, seed_spread([c.worst[measure].mean() for c in found]))
+        for found in by_method(board.contenders).values()
+        if len(found) > 1 and all(measure in contender.worst for contender in found)
+    ]
+
+
+def _separation_title(measured: Any) -> str:
+    return f"{measured.dataset}, {'random labels' if measured.labels == 'random' else 'its own labels'}"
+
+
+def _render(template: str, **values: Any) -> bytes:
+    return _environment().get_template(f"{template}.j2").render(**values).encode()
+
+
+@functools.cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("benchbench.report", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _write_assets(folder: Path) -> None:
+    source = files("benchbench.report") / "assets"
+    for name in ASSETS:
+        write_bytes_atomically(folder / name, (source / name).read_bytes())
+    write_bytes_atomically(folder / RUNTIME, plotting_runtime().encode())

@@ -1,0 +1,169 @@
+"""Gathering what the pages show: leaderboards, outcomes, training histories, adversarial images and the images themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchbench.configuration import read_cell
+from benchbench.errors import BenchbenchError, StorageError
+from benchbench.leaderboard.contenders import OutcomeFiles, find_contenders
+from benchbench.leaderboard.files import read_rows
+from benchbench.leaderboard.separations import FILE_NAME, MeasuredSeparation, read_separations
+from benchbench.records import Row
+from benchbench.records.arrays import Array, read_arrays
+from benchbench.registry import load_registry
+from benchbench.replaying import Replayer, UnavailableError, evidence_folders, find_evidence
+from benchbench.report import Board, Contents, Gallery, Specimen, Trouble, write_site
+from benchbench.report.contents import EpochPoint
+from benchbench.report.pictures import is_picture
+from benchbench.settings import Folders, find_device
+from benchbench.training.checkpoint import read_checkpoint
+from benchbench.training.job import as_model_input
+
+SPECIMENS = 12  # shown of each row; as many broken ones among them as there are, up to three quarters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was written: the pages, index first, and what could not be shown."""
+
+    pages: tuple[Path, ...]
+    problems: tuple[str, ...]
+
+
+def write_report(out: Path, folders: Folders, files: Sequence[Path] = ()) -> Report:
+    """Write the pages of leaderboards; nothing but `out` is written to.
+
+    Args:
+        out: folder of the pages.
+        folders: of leaderboards, runs and data; what is missing there is missing on the pages.
+        files: leaderboard files; all of the leaderboards folder when left out.
+
+    Raises:
+        StorageError: there are no leaderboards, or the pages cannot be written.
+    """
+    paths = list(files) or sorted(p for p in folders.leaderboards.glob("*.parquet") if p.name != FILE_NAME)
+    if not paths:
+        raise StorageError(f"there are no leaderboards in {folders.leaderboards}", hint="benchbench run writes them")
+    boards, troubles = _read(paths, folders)
+    gatherer = _Gatherer(folders, {path: board for board in boards for path in [board.path]})
+    contents = Contents(
+        boards=tuple(boards),
+        troubles=tuple(troubles),
+        separations=tuple(_separations(folders, troubles)),
+        history=gatherer.history,
+        gallery=gatherer.gallery,
+    )
+    pages = write_site(contents, out)
+    problems = [f"{trouble.path}: {trouble.message}" for trouble in troubles]
+    return Report(pages=tuple(pages), problems=(*problems, *(p for board in boards for p in board.problems)))
+
+
+def _read(paths: Iterable[Path], folders: Folders) -> tuple[list[Board], list[Trouble]]:
+    boards: dict[str, Board] = {}
+    troubles = []
+    for path in paths:
+        problems: list[str] = []
+        try:
+            rows = read_rows(path, on_problem=problems.append)
+        except BenchbenchError as error:
+            troubles.append(Trouble(path=path, message=error.message))
+            continue
+        suite = rows[0].suite if rows else ""
+        if not rows or suite in boards:
+            reason = (
+                f"its suite {suite!r} is that of {boards[suite].path}" if rows else "it has no row that can be shown"
+            )
+            troubles.append(Trouble(path=path, message="; ".join([reason, *problems])))
+            continue
+        outcomes = OutcomeFiles(evidence_folders(path, folders.runs), problems.append)
+        contenders = tuple(find_contenders(rows, outcomes))
+        boards[suite] = Board(path=path, rows=tuple(rows), problems=tuple(problems), contenders=contenders)
+    return list(boards.values()), troubles
+
+
+def _separations(folders: Folders, troubles: list[Trouble]) -> Sequence[MeasuredSeparation]:
+    try:
+        return read_separations(folders.leaderboards)
+    except BenchbenchError as error:
+        troubles.append(Trouble(path=folders.leaderboards / FILE_NAME, message=error.message))
+        return ()
+
+
+class _Gatherer:
+    """Histories and galleries of rows, as far as their files are here; files are only read."""
+
+    def __init__(self, folders: Folders, boards: dict[Path, Board]) -> None:
+        self._folders = tuple(dict.fromkeys(f for path in boards for f in evidence_folders(path, folders.runs)))
+        self._replayer = Replayer(
+            registry=load_registry(), folders=self._folders, source=folders.source(), device=find_device("cpu")
+        )
+
+    def history(self, row: Row) -> Sequence[EpochPoint]:
+        path = find_evidence(self._folders, "models", f"{row.model_id}.safetensors")
+        try:
+            stored = read_checkpoint(path) if path is not None else None
+        except BenchbenchError:
+            return ()  # `benchbench verify` says what is wrong with it
+        records = stored.position.history if stored is not None else ()
+        return [EpochPoint(epoch=record.epoch, loss=record.loss, accuracy=record.accuracy) for record in records]
+
+    def gallery(self, row: Row) -> Gallery:
+        outcomes, witnesses = (self._arrays(kind, getattr(row, f"{kind}_digest")) for kind in ("outcomes", "witnesses"))
+        if outcomes is None or witnesses is None or not is_picture(witnesses["image"].shape[1:]):
+            return Gallery()
+        chosen = choose_specimens(outcomes["correct"], outcomes["robust"])
+        clean, classes, remark = self._images(row, chosen)
+        return Gallery(
+            specimens=tuple(
+                Specimen(
+                    index=int(outcomes["index"][i]),
+                    label=_class_name(classes, int(outcomes["label"][i])),
+                    prediction=_class_name(classes, int(outcomes["prediction"][i])),
+                    adversarial_prediction=_class_name(classes, int(outcomes["adversarial_prediction"][i])),
+                    adversarial=witnesses["image"][i],
+                    clean=None if clean is None else clean[place],
+                )
+                for place, i in enumerate(chosen)
+            ),
+            remark=remark,
+        )
+
+    def _arrays(self, kind: str, digest: str) -> dict[str, Array] | None:
+        path = find_evidence(self._folders, kind, f"{digest}.parquet") if digest else None
+        try:
+            return read_arrays(path, digest) if path is not None else None
+        except BenchbenchError:
+            return None
+
+    def _images(self, row: Row, chosen: Sequence[int]) -> tuple[Array | None, tuple[str, ...], str]:
+        try:
+            cell = read_cell(row.configuration)
+            examples = self._replayer.test_examples(cell).examples
+            classes = self._replayer.dataset(cell).splits.classes
+        except UnavailableError as error:
+            return None, (), f"Only the adversarial images are at hand ({error})."
+        except BenchbenchError as error:
+            return None, (), f"Only the adversarial images can be shown: {error.message}"
+        return as_model_input(examples.inputs[list(chosen)]).numpy(), classes, ""
+
+
+def choose_specimens(correct: Array, robust: Array) -> list[int]:
+    """Places of the examples to show: first ones that the attack broke, then ones that withstood, then others.
+
+    Args:
+        correct: bool (N,).
+        robust: bool (N,).
+    """
+    broken, kept = np.flatnonzero(correct & ~robust).tolist(), np.flatnonzero(robust).tolist()
+    first = broken[: SPECIMENS * 3 // 4]
+    order = [*first, *kept, *broken[len(first) :], *np.flatnonzero(~correct).tolist()]
+    return order[:SPECIMENS]
+
+
+def _class_name(classes: tuple[str, ...], label: int) -> str:
+    return classes[label] if 0 <= label < len(classes) else str(label)
