@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import signal
@@ -27,7 +28,7 @@ name = "digits"
 dataset = {{ name = "digits", scale = 1 }}
 architectures = [{{ name = "mlp", hidden = [8] }}]
 defenses = {defenses}
-attacks = ["pgd-10", {{ name = "pgd", steps = 2 }}]
+attacks = {attacks}
 metrics = {metrics}
 threat = {{ norm = "linf", epsilon = 0.1 }}
 recipe = {{ optimizer = "adam", learning_rate = 0.001, batch_size = 32, epochs = {epochs} }}

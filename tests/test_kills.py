@@ -12,7 +12,7 @@ import pytest
 import run_processes
 from run_processes import lines, results, start, wait_for, write_suite
 
-SMALL = {"defenses": ["at"], "epochs": 1}
+SMALL = {"defenses": ["natural"], "attacks": ["pgd-10"], "epochs": 1}
 
 
 @pytest.fixture

@@ -152,7 +152,8 @@ class RunStore:
     def _write_arrays(self, kind: str, columns: Mapping[str, Any]) -> str:
         arrays = {name: to_array(name, values) for name, values in columns.items()}
         digest = content_digest(arrays)
-        write_atomically(self.root / kind / f"{digest}.parquet", lambda path: write_arrays(path, arrays))
+        if self._read_arrays(kind, digest) is None:
+            write_atomically(self.root / kind / f"{digest}.parquet", lambda path: write_arrays(path, arrays))
         return digest
 
     def _read_arrays(self, kind: str, digest: str) -> dict[str, Array] | None:

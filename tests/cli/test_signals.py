@@ -43,7 +43,7 @@ def measures(document: dict[str, list[dict[str, object]]]) -> list[dict[str, obj
 def test_terminated_run_writes_a_checkpoint_exits_with_1_and_goes_on_later(
     command: Command, write_suite: WriteSuite, tmp_path: Path
 ) -> None:
-    suite = write_suite(defenses=["natural", "at"], epochs=300)
+    suite = write_suite(defenses=["natural", "at"], epochs=40)
     models = Path(os.environ["BENCHBENCH_HOME"]) / "runs" / "models"
     with begin(tmp_path, suite) as child:
         while not list(models.glob("*.safetensors")):
