@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 
 from benchbench import __version__
+from benchbench.contract import API_VERSION
 from benchbench.errors import StorageError, UsageError
 from benchbench.scaffold.naming import PluginNames, plugin_names
 
@@ -49,7 +50,12 @@ def write_plugin(kind: str, name: str, *, out: Path) -> Path:
 
 
 def _write_files(folder: Path, names: PluginNames) -> None:
-    values = {**asdict(names), "hook": f"benchbench_{names.kind}s", "version": ".".join(__version__.split(".")[:2])}
+    values = {
+        **asdict(names),
+        "hook": f"benchbench_{names.kind}s",
+        "version": ".".join(__version__.split(".")[:2]),
+        "api": API_VERSION,
+    }
     templates = resources.files("benchbench.scaffold") / "templates"
     for part in ("shared", names.kind):
         for place, template in _templates(templates / part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import stat
@@ -14,7 +15,7 @@ import pytest
 
 from benchbench.api import run
 from benchbench.cli import invoke
-from benchbench.contract import KINDS, Kind
+from benchbench.contract import API_VERSION, KINDS, Kind
 from benchbench.errors import StorageError, UnknownNameError, UsageError
 from benchbench.registry import load_registry
 from benchbench.scaffold import plugin_names, write_plugin
@@ -104,6 +105,12 @@ def test_new_plugin_runs_in_its_suite(installed: Path, tmp_path: Path, kind: Kin
     assert len(result.rows) == (1 if kind in ("metric", "dataset") else 2)
     if kind == "metric":
         assert "test_confidence" in dict(result.rows[0].extra or {})
+
+
+def test_new_plugin_states_the_interface_that_it_is_written_for(installed: Path) -> None:
+    for kind in KINDS:
+        package = plugin_names(kind, f"brand-new-{kind}").package
+        assert importlib.import_module(package).BENCHBENCH_API == API_VERSION
 
 
 def test_nothing_is_left_to_fill_in(plugins: Path) -> None:
