@@ -18,8 +18,10 @@ from benchbench.builtin.ascent import uniform_start
 from benchbench.builtin.attacks.multi_targeted import MultiTargeted
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import Attack, Examples, KeyedGenerator, frozen
-from benchbench.evaluation import evaluate
-from benchbench.evaluation.subject import borrowed
+from benchbench.evaluation.evidence import ModelEvidence
+from benchbench.evaluation.memory import Memory
+from benchbench.evaluation.subject import Trial, borrowed, place
+from benchbench.events import ignore
 from benchmarks.contest import Contender, compete, show, versions
 from benchmarks.limit import input_gradients
 from benchmarks.peers import pgd_peers, targeted_peers
@@ -125,11 +127,11 @@ def plain_run(model: nn.Module, images: Tensor, labels: Tensor, rows: Tensor, ta
 def pgd_contenders(chosen: Subject) -> dict[str, Contender]:
     """Each with a copy of the model of its own, since some change it."""
     images, labels = chosen.images, chosen.labels
-    bare, own, judged = own_copy(chosen.model), own_copy(chosen.model), own_copy(chosen.model)
+    bare, own, whole = own_copy(chosen.model), own_copy(chosen.model), own_copy(chosen.model)
     contenders = {
         "limit": Contender(work=lambda: input_gradients(bare, images, labels, passes=10)),
         "benchbench": Contender(work=lambda: perturbed(Pgd(), own, images, labels)),
-        "benchbench, checked and judged": Contender(work=lambda: evaluated(Pgd(), judged, images, labels)),
+        "benchbench, checked and judged": Contender(work=lambda: judged(Pgd(), whole, images, labels)),
     }
     for name in pgd_peers(bare, random_start=True):
         perturb = pgd_peers(own_copy(chosen.model), random_start=True)[name]
@@ -153,23 +155,22 @@ def targeted_contenders(chosen: Subject) -> dict[str, Contender]:
     return contenders
 
 
-def evaluated(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor) -> object:
-    """All of benchbench's evaluation with one attack: predictions, attack, its checks, float32 judgement, diagnostics."""
-    one = Examples(inputs=images[:1], labels=labels[:1])
-    return evaluate(
-        model,
-        train=one,
-        test=Examples(inputs=images, labels=labels),
-        train_rows=torch.zeros(1, dtype=torch.int64),
-        test_rows=torch.arange(len(images)),
-        classes=10,
-        threat=THREAT,
-        attack=attack,
-        attack_name="attack",
-        metrics={},
-        seed=0,
-        device=torch.device("cpu"),
-    )
+def judged(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Robust or not by the evaluation: clean predictions, the attack, checks of its candidates, float32 judgement."""
+    examples = Examples(inputs=images, labels=labels)
+    with borrowed(model):
+        trial = Trial(
+            model=model,
+            splits={"test": place("test", examples, torch.arange(len(images)), torch.device("cpu"))},
+            classes=10,
+            threat=THREAT,
+            attack=attack,
+            attack_name="attack",
+            seed=0,
+            batch_size=BATCH,
+            listener=ignore,
+        )
+        return ModelEvidence(trial, Memory(None)).robust("test")
 
 
 if __name__ == "__main__":
