@@ -53,10 +53,11 @@ def write_suite(folder: Path, **entries: Any) -> None:
     defaults = {
         "seeds": [0],
         "defenses": ["natural", "at"],
+        "attacks": ["pgd-10", "mt-20"],
         "epochs": 2,
         "metrics": ["accuracy", "adversarial-accuracy"],
     }
-    text = SUITE.format(**{key: str(value).replace("'", '"') for key, value in {**defaults, **entries}.items()})
+    text = SUITE.format(**{key: json.dumps(value) for key, value in {**defaults, **entries}.items()})
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tiny.toml").write_text(text)
 
