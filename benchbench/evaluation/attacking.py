@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchbench.evaluation.memory import Memory, Part
-from benchbench.evaluation.subject import Split, Trial
+from benchbench.evaluation.subject import Split, Trial, default_batch_size
 from benchbench.evaluation.supervision import counting, propose, unchanged_weights
 
 EXAMPLES_PER_SHARD = 1024  # what an interruption can lose
@@ -97,7 +97,12 @@ def _attack(trial: Trial, split: Split, positions: Tensor, what: str) -> Tensor:
 
 
 def _examples_per_call(trial: Trial) -> int:
-    """An attack that works off a queue may say how many examples it likes at once (attribute ``queue_length``)."""
+    """An attack that works off a queue may say how many examples it likes at once (attribute ``queue_length``).
+
+    It is not asked where batches are smaller than usual, for then the memory does not suffice for more.
+    """
+    if trial.batch_size < default_batch_size(trial.splits["test"].rows.device):
+        return trial.batch_size
     return max(trial.batch_size, int(getattr(trial.attack, "queue_length", 0)))
 
 
