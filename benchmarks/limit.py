@@ -18,6 +18,14 @@ def input_gradients(model: nn.Module, images: Tensor, labels: Tensor, *, passes:
             torch.autograd.grad(cross_entropy(model(inputs), truth, reduction="sum"), inputs)
 
 
+def forwards(model: nn.Module, images: Tensor, *, passes: int) -> None:
+    """Forward passes over all images, without gradient."""
+    with torch.no_grad():
+        for part in images.split(BATCH):
+            for _ in range(passes):
+                model(part)
+
+
 def adversarial_epoch(model: nn.Module, images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> None:
     """What an epoch of adversarial training cannot do without: ten input gradients, one weight gradient, one update."""
     model.train()

@@ -93,18 +93,18 @@ def original_ascent(
     *,
     steps: int,
     ratio: float,
+    into_weights: bool = True,
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Sign steps whose backward pass also fills the gradients of all weights; the result as a NumPy array."""
+    """Sign steps whose backward pass also fills the gradients of all weights, if asked; the result as a NumPy array."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     candidates = start.detach().clone()
     for _ in range(steps):
         candidates = candidates.detach().clone().requires_grad_(True)
         optimizer.zero_grad()
         loss = objective(model(candidates))
-        loss.backward()  # type: ignore[no-untyped-call]
-        if candidates.grad is None:
-            raise RuntimeError("the objective does not depend on the candidates")
-        moved = candidates.detach() + ratio * THREAT.epsilon * torch.sign(candidates.grad)
+        wanted = [candidates, *model.parameters()] if into_weights else [candidates]
+        gradient = torch.autograd.grad(loss, wanted, allow_unused=True)[0]
+        moved = candidates.detach() + ratio * THREAT.epsilon * torch.sign(gradient)
         moved = torch.min(torch.max(moved, images - THREAT.epsilon), images + THREAT.epsilon)
         candidates = torch.clamp(moved, 0.0, 1.0)
     return candidates.detach().numpy()

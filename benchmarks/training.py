@@ -134,7 +134,7 @@ def torchattacks_epoch(model: nn.Module, images: Tensor, labels: Tensor) -> None
 
 
 def original_epoch(model: nn.Module, images: Tensor, labels: Tensor, *, trades: bool) -> None:
-    """AT or TRADES in the released code's style: attack steps that also fill the weights' gradients, loss read each step."""
+    """AT or TRADES in the released code's style: AT's steps also fill the weights' gradients, TRADES' repeat f(x)."""
     model = copy.deepcopy(model).train()
     optimizer = make_optimizer(model, RECIPE)
     for part, truth in zip(images.split(BATCH), labels.split(BATCH)):
@@ -144,7 +144,8 @@ def original_epoch(model: nn.Module, images: Tensor, labels: Tensor, *, trades: 
 
         model.train(not trades)
         start = part + 0.001 * torch.randn_like(part)
-        candidates = torch.from_numpy(original_ascent(model, part, start, objective, steps=10, ratio=0.2))
+        moved = original_ascent(model, part, start, objective, steps=10, ratio=0.2, into_weights=not trades)
+        candidates = torch.from_numpy(moved)
         model.train()
         optimizer.zero_grad()
         logits = model(candidates)

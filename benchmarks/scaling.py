@@ -1,0 +1,130 @@
+"""How the cost of attacks grows with examples, steps and classes, and the memory of an evaluation with its examples.
+
+    python -m benchmarks.scaling --data ../shared/data --threads 1
+
+Writes docs/performance.png and prints the points. Costs are in passes: multiples of one forward and input-gradient pass over
+64 images, float32, contiguous layout, measured in the same round. Memory is that of a process of its own for each point.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import matplotlib
+import torch
+from matplotlib import pyplot as plt
+from torch import nn
+
+from benchbench.builtin.architectures.cnn import make_cnn2
+from benchbench.builtin.attacks.multi_targeted import MultiTargeted
+from benchbench.builtin.attacks.pgd import Pgd
+from benchmarks.attacks import judged, perturbed
+from benchmarks.contest import Contender, Ratio, compete, show, versions
+from benchmarks.limit import input_gradients
+from benchmarks.subjects import BATCH, Subject, arguments, mnist, own_copy, subject
+
+PICTURE = Path(__file__).resolve().parents[1] / "docs" / "performance.png"
+EXAMPLES, STEPS, CLASSES = (64, 128, 256, 512), (1, 5, 10, 20), (2, 4, 7, 10)
+MEMORY_EXAMPLES = (64, 512, 4096)
+MEBIBYTE = 2**20
+
+
+def main() -> None:
+    """Measure, print, draw."""
+    options = arguments(__doc__)
+    robust = subject("robust", mnist(options.data), max(EXAMPLES))
+    print(versions())
+    points = {
+        "examples (PGD-10)": along(EXAMPLES, lambda count: pgd(robust, count, 10), robust, options.rounds),
+        "steps (PGD, 64 examples)": along(STEPS, lambda steps: pgd(robust, BATCH, steps), robust, options.rounds),
+        "classes (MT-20, 64 examples)": along(CLASSES, few_classes, robust, max(1, options.rounds // 2)),
+    }
+    for title, ratios in points.items():
+        show(f"{title}, passes over 64 images", {str(value): found for value, found in ratios.items()}, {})
+    memory = {count: peak_mebibytes(count) for count in MEMORY_EXAMPLES}
+    print("\nPeak memory of an evaluation beyond the dataset, above that of 64 examples")
+    for count, peak in memory.items():
+        print(
+            f"  {count:>6} examples   {peak - memory[BATCH]:+8.1f} MiB   (float32 adversarial images kept: {kept(count):.1f})"
+        )
+    draw(points)
+
+
+def along(
+    values: tuple[int, ...], work: Callable[[int], Callable[[], object]], robust: Subject, rounds: int
+) -> dict[int, Ratio]:
+    """Cost at every value, interleaved."""
+    bare = own_copy(robust.model)
+    images, labels = robust.images[:BATCH], robust.labels[:BATCH]
+    one_pass = Contender(work=lambda: input_gradients(bare, images, labels, passes=5), share=5.0)
+    contenders = {"pass": one_pass, **{str(value): Contender(work=work(value)) for value in values}}
+    ratios = compete(contenders, reference="pass", rounds=rounds)
+    return {value: ratios[str(value)] for value in values}
+
+
+def pgd(robust: Subject, count: int, steps: int) -> Callable[[], object]:
+    """PGD on some of the images."""
+    model = own_copy(robust.model)
+    return lambda: perturbed(Pgd(steps=steps), model, robust.images[:count], robust.labels[:count])
+
+
+def few_classes(classes: int) -> Callable[[], object]:
+    """MT on a model that nothing fools, whatever the number of its classes: every target is tried on every image."""
+    model, images, labels = (
+        confident_model(classes),
+        torch.rand(BATCH, 1, 28, 28),
+        torch.zeros(BATCH, dtype=torch.int64),
+    )
+    return lambda: perturbed(MultiTargeted(), model, images, labels)
+
+
+def confident_model(classes: int) -> nn.Module:
+    """CNN2 with random features and class 0 far ahead."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = make_cnn2(input_shape=(1, 28, 28), classes=classes)
+        nn.init.normal_(model.dense3.weight, std=0.01)
+    model.dense3.bias.data[0] = 1e3
+    return model.eval()
+
+
+def kept(count: int) -> float:
+    """MiB of the adversarial images that an evaluation returns."""
+    return count * 28 * 28 * 4 / MEBIBYTE
+
+
+def peak_mebibytes(count: int) -> float:
+    """Peak memory of a new process that evaluates so many uint8 images by one step of PGD, less the images."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_evaluate_and_report, (count, torch.get_num_threads()))
+
+
+def _evaluate_and_report(count: int, threads: int) -> float:
+    torch.set_num_threads(threads)
+    images = torch.randint(0, 256, (count, 1, 28, 28), dtype=torch.uint8)
+    judged(Pgd(steps=1), confident_model(10), images, torch.zeros(count, dtype=torch.int64))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux gives KiB
+    return float(peak - images.numel()) / MEBIBYTE
+
+
+def draw(points: Mapping[str, Mapping[int, Ratio]]) -> None:
+    """One panel per quantity, measured points with quartiles and the line of the limit."""
+    matplotlib.use("Agg")
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), constrained_layout=True)
+    limits = [lambda n: n / BATCH * 10, lambda n: n, lambda n: 20 * (n - 1)]
+    for axis, (title, ratios), limit in zip(axes, points.items(), limits):
+        values, medians = list(ratios), [found.median for found in ratios.values()]
+        spread = [[r.median - r.low for r in ratios.values()], [r.high - r.median for r in ratios.values()]]
+        axis.errorbar(values, medians, yerr=spread, marker="o", capsize=3, label="benchbench")
+        axis.plot(values, [limit(value) for value in values], linestyle="--", color="grey", label="the limit")
+        axis.set(xlabel=title, xlim=(0, None), ylim=(0, None))
+    axes[0].set_ylabel("cost in passes over 64 images")
+    axes[0].legend(frameon=False)
+    figure.savefig(PICTURE, dpi=90)
+
+
+if __name__ == "__main__":
+    main()
