@@ -44,4 +44,5 @@ def _steepest(gradient: Tensor, threat: Threat) -> Tensor:
     if threat.norm == "linf":
         return gradient.sign()
     length = torch.linalg.vector_norm(gradient.flatten(1), dim=1).clamp(min=torch.finfo(gradient.dtype).tiny)
-    return gradient / length.view(-1, *[1] * (gradient.dim() - 1))
+    direction: Tensor = gradient / length.view(-1, *[1] * (gradient.dim() - 1))
+    return direction
