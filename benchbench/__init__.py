@@ -11,13 +11,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchbench.running import RunResult as RunResult
     from benchbench.api import plan as plan
     from benchbench.api import run as run
     from benchbench.api import separation as separation
     from benchbench.leaderboard import read_leaderboard as read_leaderboard
     from benchbench.model_report import ModelReport as ModelReport
     from benchbench.own_model import evaluate as evaluate
+    from benchbench.running import RunResult as RunResult
     from benchbench.threat import Threat as Threat
 
 __version__ = "0.1.0"

@@ -29,6 +29,7 @@ COMMANDS = {
     "verify": ("verify", "Replay the stored adversarial images of a leaderboard; confirm or refute each row."),
     "leaderboard": ("leaderboard", "Merge leaderboards; pack, or check, a submission."),
     "report": ("report", "Write static HTML pages of the leaderboards."),
+    "rerun": ("rerun", "Recompute a recorded cell; say whether it came out the same and what has changed."),
     "evaluate": ("evaluate", "Attack a model of your own."),
     "parity": ("parity", "One attack by several libraries, compared example by example."),
     "separation": ("separation", "How far apart the classes of a dataset are."),
