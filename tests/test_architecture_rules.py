@@ -35,6 +35,7 @@ MUST_NOT_IMPORT = {
     "evaluation": {"suite", "plan", "registry", "harness", "records", "leaderboard", "training", "data"},
     "records": {"suite", "plan", "registry", "harness", "leaderboard", "training", "evaluation"},
     "leaderboard": {"suite", "plan", "registry", "harness", "training", "evaluation", "data", "builtin"},
+    "report": {"suite", "plan", "registry", "harness", "training", "evaluation", "data", "builtin"},
     "registry": {"suite", "plan", "harness", "records", "leaderboard", "training", "evaluation"},
     "separation": {"suite", "plan", "registry", "harness", "records", "leaderboard", "training", "evaluation"},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from benchbench.report.boards import row_texts, source_label
 from benchbench.report.contents import EpochPoint
 
 MOST_POINTS = 4000  # beyond which a browser takes seconds to draw
+MOST_COLOURS = 20
 _HEIGHT = 340
 _TOOLTIP = ("method", "dataset", "architecture", "attack", "source", "profile", "seed")
 
@@ -90,6 +92,7 @@ def separation_chart(measured: MeasuredSeparation) -> dict[str, Any]:
     return _specification(alt.layer(bars, rule))
 
 
+@functools.cache
 def plotting_runtime() -> str:
     """A classic script that defines ``window.vegaEmbed``: Vega, Vega-Lite and Vega-Embed, in altair's version."""
     version = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
@@ -106,11 +109,11 @@ def _scatter(rows: Sequence[Row], x: str, title: str, scale: alt.Scale) -> dict[
     base = (
         alt.Chart(alt.InlineData(values=records))
         .transform_filter(f"{chosen.name} == '' || datum.dataset == {chosen.name}")
-        .encode(color=alt.Color("defense:N", title="Method", legend=alt.Legend(orient="bottom", columns=4)))
+        .encode(color=alt.Color("defense:N", title="Method", legend=_legend(records)))
     )
     y = alt.Y(f"{adversarial}:Q", title="Adversarial test accuracy", axis=alt.Axis(format="%"))
     axis = alt.Axis(format="%") if x == "test_accuracy" else alt.Axis()
-    intervals = base.transform_filter(f"isValid(datum.{adversarial}_low)").mark_rule(opacity=0.5)
+    intervals = base.mark_rule(opacity=0.5)
     points = base.mark_point(filled=True, size=70, opacity=0.9).encode(
         x=alt.X(f"{x}:Q", title=title, scale=scale, axis=axis),
         y=y,
@@ -125,6 +128,12 @@ def _scatter(rows: Sequence[Row], x: str, title: str, scale: alt.Scale) -> dict[
         points,
     ).properties(width="container", height=_HEIGHT)
     return _specification(chart.add_params(chosen).interactive())
+
+
+def _legend(records: Sequence[dict[str, Any]]) -> alt.Legend | None:
+    """None for so many methods that no one tells their colours apart; the tooltips name them."""
+    crowded = len({record["defense"] for record in records}) > MOST_COLOURS
+    return None if crowded else alt.Legend(orient="bottom", columns=4)
 
 
 def _dataset_choice(records: Sequence[dict[str, Any]]) -> alt.Parameter:
@@ -143,11 +152,13 @@ def _is_shown(row: Row, x: str) -> bool:
 
 
 def _point(row: Row, x: str) -> dict[str, Any]:
-    point: dict[str, Any] = {
-        name: getattr(row, name)
-        for measure in (x, "adv_test_accuracy")
-        for name in (measure, f"{measure}_low", f"{measure}_high")
-    }
+    point: dict[str, Any] = {}
+    for measure in (x, "adv_test_accuracy"):
+        value = getattr(row, measure)
+        point[measure] = value
+        for end in ("low", "high"):  # without an interval a rule of no length, so that scales stay finite
+            bound = getattr(row, f"{measure}_{end}")
+            point[f"{measure}_{end}"] = value if bound is None else bound
     texts = {name: text for name, text in row_texts(row).items() if name in _TOOLTIP}
     origin = "ours" if row.source == "measured" else source_label(row).partition(",")[0]
     known = {"defense": row.defense, "origin": origin, "seed": str(row.seed), "href": f"rows/{row.cell_id}.html"}

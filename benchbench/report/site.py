@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from benchbench.atomic import write_bytes_atomically
+from benchbench.atomic import storage_errors
 from benchbench.leaderboard.choosing import by_method
 from benchbench.leaderboard.pairing import Spread, seed_spread
 from benchbench.leaderboard.ranking import rank_all
@@ -54,7 +54,7 @@ def write_site(contents: Contents, out: Path) -> list[Path]:
         separation_rows=contents.separations,
         separation_charts=charts,
     )
-    write_bytes_atomically(out / "index.html", index)
+    _write(out / "index.html", index)
     return [out / "index.html", *pages]
 
 
@@ -74,9 +74,9 @@ def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
     )
     for row in rows:
         _write_row(row, contents, folder / "rows" / f"{row.cell_id}.html")
-    write_bytes_atomically(folder / f"{board.suite}.csv", board_csv(rows).encode())
-    write_bytes_atomically(folder / f"{board.suite}.parquet", read_bytes(board.path) or b"")
-    write_bytes_atomically(folder / "index.html", page)
+    _write(folder / f"{board.suite}.csv", board_csv(rows).encode())
+    _write(folder / f"{board.suite}.parquet", read_bytes(board.path) or b"")
+    _write(folder / "index.html", page)
     return folder / "index.html"
 
 
@@ -96,7 +96,7 @@ def _write_row(row: Row, contents: Contents, path: Path) -> None:
         gallery=gallery,
         pictures=[_picture(specimen) for specimen in gallery.specimens],
     )
-    write_bytes_atomically(path, page)
+    _write(path, page)
 
 
 def _picture(specimen: Any) -> dict[str, Any]:
@@ -147,6 +147,13 @@ def _separation_title(measured: Any) -> str:
     return f"{measured.dataset}, {'random labels' if measured.labels == 'random' else 'its own labels'}"
 
 
+def _write(path: Path, content: bytes) -> None:
+    """Without the care for crashes that records get: thousands of pages would take minutes, and can be written again."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
 def _render(template: str, **values: Any) -> bytes:
     return _environment().get_template(f"{template}.j2").render(**values).encode()
 
@@ -165,5 +172,5 @@ def _environment() -> Environment:
 def _write_assets(folder: Path) -> None:
     source = files("benchbench.report") / "assets"
     for name in ASSETS:
-        write_bytes_atomically(folder / name, (source / name).read_bytes())
-    write_bytes_atomically(folder / RUNTIME, plotting_runtime().encode())
+        _write(folder / name, (source / name).read_bytes())
+    _write(folder / RUNTIME, plotting_runtime().encode())

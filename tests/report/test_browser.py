@@ -1,0 +1,177 @@
+"""The pages in a real browser, opened from the disk: sorting, filters, links, keyboard, phone, dark mode, 10,000 rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sample_rows import make_row
+from site_samples import gallery, history, site
+
+pytest.importorskip("selenium", reason="selenium is not installed")
+
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+EVIL = '</script><script>window.pwned=1</script><img src=x onerror="window.pwned=1">'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return site(tmp_path, history=history, gallery=gallery)
+
+
+def visit(browser: Any, page: Path) -> None:
+    browser.get(page.resolve().as_uri())
+
+
+def wait(browser: Any, condition: str) -> Any:
+    return WebDriverWait(browser, 20).until(lambda session: session.execute_script(f"return {condition}"))
+
+
+def methods(browser: Any) -> list[str]:
+    """First column, as shown."""
+    return [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "#board tbody th")]
+
+
+def heading(browser: Any, label: str) -> Any:
+    return browser.find_element(By.XPATH, f"//table[@id='board']//thead//button[starts-with(., '{label}')]")
+
+
+def sorting(button: Any) -> str:
+    return str(button.find_element(By.XPATH, "..").get_attribute("aria-sort"))
+
+
+def test_headings_sort_both_ways_with_missing_values_last(browser: Any, folder: Path) -> None:
+    visit(browser, folder / "index.html")
+    button = heading(browser, "Adversarial test accuracy")
+    button.click()
+    assert methods(browser) == ["AT", "masked", "AT", "Natural", "GR"]
+    assert sorting(button) == "descending"
+    button.click()
+    assert methods(browser) == ["Natural", "AT", "masked", "AT", "GR"]
+    assert sorting(button) == "ascending"
+    assert sorting(heading(browser, "Dataset")) == "none"
+
+
+def test_search_and_choices_filter_and_the_count_says_so(browser: Any, folder: Path) -> None:
+    visit(browser, folder / "index.html")
+    Select(browser.find_element(By.NAME, "source")).select_by_visible_text("ours")
+    assert browser.find_element(By.ID, "count").text == "4 of 5 rows"
+    browser.find_element(By.NAME, "search").send_keys("zero-grad")
+    assert methods(browser) == ["masked"]
+    browser.find_element(By.NAME, "search").send_keys("x")
+    assert browser.find_element(By.ID, "count").text == "0 of 5 rows"
+
+
+def test_row_link_leads_to_configuration_and_back(browser: Any, folder: Path) -> None:
+    visit(browser, folder / "index.html")
+    browser.find_element(By.CSS_SELECTOR, "a[href='rows/cell-at.html']").click()
+    assert browser.find_element(By.TAG_NAME, "h1").text == "AT on mnist, pgd-10"
+    wait(browser, "document.querySelector('#training canvas') !== null")
+    images = browser.find_elements(By.CSS_SELECTOR, ".gallery img")
+    assert len(images) == 2
+    assert all(image.get_attribute("naturalWidth") == "4" and image.get_attribute("alt") for image in images)
+    browser.find_element(By.LINK_TEXT, "closer-look").click()
+    assert browser.find_element(By.TAG_NAME, "h1").text == "closer-look"
+
+
+def test_plots_are_drawn_and_nothing_is_asked_of_a_network(browser: Any, folder: Path) -> None:
+    browser.get_log("performance")
+    visit(browser, folder / "index.html")
+    wait(browser, "document.querySelectorAll('#lipschitz canvas, #tradeoff canvas').length === 2")
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert any(url.endswith("vega.js") for url in asked)
+    assert all(url.startswith(("file:", "data:")) for url in asked)
+
+
+def test_table_is_sorted_by_keyboard_alone(browser: Any, folder: Path) -> None:
+    visit(browser, folder / "index.html")
+    for _ in range(40):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        if browser.switch_to.active_element.text.startswith("Test Lipschitzness"):
+            break
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    assert methods(browser)[:3] == ["masked", "AT", "Natural"]
+
+
+def test_everything_that_acts_has_a_name_and_every_table_headings(browser: Any, folder: Path) -> None:
+    visit(browser, folder / "index.html")
+    named = "e.textContent.trim() || e.labels?.length || e.getAttribute('aria-label')"
+    acting = "[...document.querySelectorAll('a, button, input, select')]"
+    assert browser.execute_script(f"return {acting}.filter((e) => !({named})).length") == 0
+    assert browser.execute_script("return document.querySelectorAll('table:not(:has(th[scope=col]))').length") == 0
+    assert browser.execute_script("return document.documentElement.lang") == "en"
+
+
+@pytest.mark.parametrize("page", ["index.html", "rows/cell-at.html", "../index.html"])
+def test_page_fits_a_phone(browser: Any, folder: Path, page: str) -> None:
+    metrics = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        visit(browser, folder / page)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_dark_mode_is_dark_and_readable(browser: Any, folder: Path) -> None:
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    visit(browser, folder / "index.html")
+    colours = browser.execute_script(
+        "const s = getComputedStyle(document.body);"
+        "return [s.color, s.backgroundColor].map((c) => c.match(/\\d+/g).map(Number))"
+    )
+    assert min(colours[0][:3]) > 200
+    assert max(colours[1][:3]) < 60
+
+
+def test_markup_in_a_leaderboard_does_nothing(browser: Any, tmp_path: Path) -> None:
+    measures = {"test_accuracy": 0.5, "test_lipschitz": 1.0, "adv_test_accuracy": 0.5}
+    folder = site(
+        tmp_path,
+        make_row(cell_id="evil", defense=EVIL, architecture=EVIL, **measures),
+        make_row(cell_id="worse", dataset=EVIL, flags=(EVIL,), attack=EVIL, **measures),
+        history=history,
+    )
+    for page in ("index.html", "rows/evil.html", "rows/worse.html", "../index.html"):
+        visit(browser, folder / page)
+        if page == "index.html":
+            wait(browser, "document.querySelector('#lipschitz canvas') !== null")
+            assert EVIL in methods(browser)
+        assert browser.execute_script("return window.pwned ?? null") is None
+
+
+@pytest.mark.slow
+def test_ten_thousand_rows_are_painted_within_two_seconds_and_stay_usable(browser: Any, tmp_path: Path) -> None:
+    rows = [
+        make_row(
+            cell_id=f"c{i:05d}",
+            model_id=f"m{i}",
+            defense=f"defense-{i % 37}",
+            seed=i,
+            test_accuracy=0.9,
+            adv_test_accuracy=i / 10_000,
+            test_lipschitz=1.0 + i % 50,
+        )
+        for i in range(10_000)
+    ]
+    visit(browser, site(tmp_path, *rows) / "index.html")
+    wait(browser, "performance.getEntriesByName('first-contentful-paint').length > 0")
+    painted = browser.execute_script("return performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    assert painted < 2000
+    wait(browser, "document.querySelector('#lipschitz canvas') !== null")
+    took = browser.execute_script(
+        "const began = performance.now();"
+        "document.querySelectorAll('#board thead button')[8].click();"
+        "return performance.now() - began"
+    )
+    assert took < 1000
+    assert browser.find_element(By.ID, "count").text == "10000 of 10000 rows, rows 1 to 100 shown"
+    browser.find_element(By.NAME, "search").send_keys("defense-36")
+    assert browser.find_element(By.ID, "count").text.startswith("270 of 10000 rows")

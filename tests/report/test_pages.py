@@ -1,0 +1,174 @@
+"""The pages as files: content, escaping, downloads, and what cannot be shown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sample_rows import make_row
+from site_samples import FAILED, ROWS, gallery, history, site
+
+from benchbench.cli import invoke
+from benchbench.leaderboard import read_rows, write_leaderboard
+from benchbench.report import Contents, Trouble, write_site
+from benchbench.report.boards import board_csv, board_data
+from benchbench.report.charts import lipschitz_chart, training_chart
+from benchbench.report.pictures import is_picture, png_address
+from benchbench.reporting import choose_specimens
+
+EVIL = '</script><script>window.pwned=1</script><img src=x onerror="window.pwned=1">'
+
+
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def embedded(page: str, name: str) -> dict[str, object]:
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    return dict(json.loads(found.group(1)))
+
+
+def test_board_carries_all_rows_with_values_and_intervals(tmp_path: Path) -> None:
+    data = embedded(text(site(tmp_path) / "index.html"), "rows")
+    columns = [column["key"] for column in data["columns"]]  # type: ignore[attr-defined]
+    rows = {row["id"]: dict(zip(columns, row["cells"])) for row in data["rows"]}  # type: ignore[attr-defined]
+    assert len(rows) == 5
+    assert rows["cell-at"]["adv_test_accuracy"] == pytest.approx([0.7, 0.65, 0.75])
+    assert rows["cell-masked"]["remarks"] == "flag: zero-gradients"
+    assert rows["cell-failed"]["remarks"] == "failed: out of memory"
+    assert rows["published-1"]["source"] == "NeurIPS 2020, table 3"
+    assert "test_mse" not in columns
+
+
+def test_ours_stand_beside_the_published_number_of_the_same_method() -> None:
+    from site_samples import PUBLISHED
+
+    order = [row["id"] for row in board_data((*ROWS, PUBLISHED))["rows"]]
+    assert order.index("published-1") == order.index("cell-at") + 1
+
+
+def test_row_page_has_configuration_provenance_training_and_images(tmp_path: Path) -> None:
+    folder = site(tmp_path, history=history, gallery=gallery)
+    page = text(folder / "rows" / "cell-at.html")
+    assert "dataset_digest" in page
+    assert "SHA-256 of the loaded data" in page
+    assert embedded(page, "charts").keys() == {"training"}
+    assert page.count('src="data:image/png;base64,') == 2
+    assert "Example 7, class seven: broken" in page
+    assert "A remark." in page
+    assert "data:image" not in text(folder / "rows" / "published-1.html")
+
+
+def test_no_page_names_another_host(tmp_path: Path) -> None:
+    folder = site(tmp_path, history=history, gallery=gallery).parent
+    pages = list(folder.rglob("*.html"))
+    assert len(pages) == 7
+    for page in pages:
+        assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", text(page))
+        assert "https://" not in text(page)
+
+
+def test_markup_in_a_leaderboard_stays_text(tmp_path: Path) -> None:
+    rows = [
+        make_row(cell_id="evil", defense=EVIL, experiment=EVIL, device=EVIL, configuration=json.dumps({EVIL: EVIL})),
+        make_row(cell_id="worse", dataset=EVIL, flags=(EVIL,), attack=EVIL, test_lipschitz=1.0, adv_test_accuracy=0.5),
+        make_row(cell_id="failed", status="failed", error=EVIL),
+    ]
+    folder = site(tmp_path, *rows)
+    for page in folder.parent.rglob("*.html"):
+        assert "<script>window" not in text(page)
+        assert "<img src=x" not in text(page)
+
+
+def test_downloads_are_the_file_itself_and_every_column(tmp_path: Path) -> None:
+    folder = site(tmp_path)
+    assert (folder / "closer-look.parquet").read_bytes() == (tmp_path / "closer-look.parquet").read_bytes()
+    records = list(csv.DictReader(io.StringIO(text(folder / "closer-look.csv"))))
+    assert len(records) == 5
+    assert {record["cell_id"]: record["adv_test_accuracy"] for record in records}["cell-at"] == "0.7"
+
+
+def test_csv_holds_no_formula() -> None:
+    record = next(csv.DictReader(io.StringIO(board_csv([make_row(experiment="=HYPERLINK(1)", error="a\nb")]))))
+    assert record["experiment"] == "'=HYPERLINK(1)"
+    assert record["error"] == "a\nb"
+
+
+def test_charts_leave_out_what_was_not_measured() -> None:
+    assert lipschitz_chart([FAILED]) is None
+    assert training_chart([]) is None
+    chart = lipschitz_chart([*ROWS, FAILED])
+    assert chart is not None
+    assert "$schema" not in chart
+
+
+def test_images_of_one_and_three_channels_become_pngs() -> None:
+    import base64
+
+    pixels = np.zeros((3, 2, 5), dtype=np.float32)
+    pixels[0] = 1.0
+    content = base64.b64decode(png_address(pixels).partition(",")[2])
+    image = Image.open(io.BytesIO(content))
+    assert (image.size, image.getpixel((0, 0))) == ((5, 2), (255, 0, 0))
+    assert is_picture((1, 28, 28))
+    assert not is_picture((2,))
+    assert not is_picture((4, 8, 8))
+
+
+def test_broken_examples_are_shown_first_and_some_that_withstood() -> None:
+    correct = np.ones(100, dtype=bool)
+    robust = np.arange(100) >= 50
+    assert choose_specimens(correct, robust) == [*range(9), 50, 51, 52]
+    assert choose_specimens(np.zeros(3, dtype=bool), np.zeros(3, dtype=bool)) == [0, 1, 2]
+
+
+def test_troubles_are_named_on_the_index(tmp_path: Path) -> None:
+    write_site(Contents(boards=(), troubles=(Trouble(path=Path("x.parquet"), message=f"newer {EVIL}"),)), tmp_path)
+    page = text(tmp_path / "index.html")
+    assert "x.parquet" in page
+    assert "&lt;/script&gt;" in page
+
+
+def test_command_shows_good_files_and_rows_beside_bad_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    boards = tmp_path / "boards"
+    good = boards / "good.parquet"
+    write_leaderboard(good, ROWS)
+    (boards / "empty.parquet").write_bytes(b"")
+    (boards / "half.parquet").write_bytes(good.read_bytes()[:-50])
+    pq.write_table(pa.table({"a": [1]}), boards / "foreign.parquet")
+    table = pq.read_table(good)
+    newer = {**table.schema.metadata, b"benchbench.schema_version": b"99"}
+    pq.write_table(table.replace_schema_metadata(newer), boards / "newer.parquet")
+    column = table.schema.get_field_index("test_lipschitz")
+    spoilt = table.set_column(column, table.schema.field(column), pa.array([float("nan"), 20.0, 1.0]))
+    two = [name if name != "closer-look" else "mixed" for name in spoilt["suite"].to_pylist()]
+    two[2] = "another"
+    place = table.schema.get_field_index("suite")
+    pq.write_table(spoilt.set_column(place, table.schema.field(place), pa.array(two)), boards / "mixed.parquet")
+    before = {path: path.read_bytes() for path in boards.iterdir()}
+    assert invoke(["report", "--out", str(tmp_path / "site"), "--leaderboards", str(boards)]) == 1
+    told = capsys.readouterr().err
+    for name, reason in {"empty": "empty", "half": "truncated", "foreign": "not a benchbench", "newer": "99"}.items():
+        assert f"{name}.parquet" in told
+        assert reason in told
+    assert "nan" in told
+    assert "'another'" in told
+    assert len(embedded(text(tmp_path / "site" / "closer-look" / "index.html"), "rows")["rows"]) == 3  # type: ignore[arg-type]
+    assert len(embedded(text(tmp_path / "site" / "mixed" / "index.html"), "rows")["rows"]) == 1  # type: ignore[arg-type]
+    assert {path: path.read_bytes() for path in boards.iterdir()} == before
+    assert read_rows(good)
+
+
+def test_command_without_leaderboards_says_what_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["report", "--out", str(tmp_path / "site"), "--leaderboards", str(tmp_path)]) == 2
+    assert "benchbench run" in capsys.readouterr().err

@@ -1,0 +1,69 @@
+"""Leaderboards and pages of a few rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sample_rows import make_row
+
+from benchbench.leaderboard import write_leaderboard
+from benchbench.records import Row
+from benchbench.report import Board, Contents, Gallery, Specimen, write_site
+from benchbench.report.contents import EpochPoint
+
+ROWS = tuple(
+    make_row(
+        cell_id=f"cell-{name}",
+        model_id=f"model-{name}",
+        defense=name,
+        test_accuracy=0.9,
+        test_accuracy_low=0.85,
+        test_accuracy_high=0.95,
+        adv_test_accuracy=accuracy,
+        adv_test_accuracy_low=accuracy - 0.05,
+        adv_test_accuracy_high=accuracy + 0.05,
+        test_lipschitz=lipschitz,
+        flags=flags,
+    )
+    for name, accuracy, lipschitz, flags in (
+        ("natural", 0.1, 200.0, ()),
+        ("at", 0.7, 20.0, ()),
+        ("masked", 0.9, 1.0, ("zero-gradients",)),
+    )
+)
+PUBLISHED = make_row(
+    cell_id="published-1",
+    source="published",
+    published_source="neurips2020",
+    published_table="3",
+    profile="paper",
+    defense="at",
+    test_accuracy=0.99,
+    adv_test_accuracy=0.95,
+)
+FAILED = make_row(cell_id="cell-failed", defense="gr", status="failed", error="out of memory")
+
+
+def site(folder: Path, *rows: Row, **contents: Any) -> Path:
+    """Write the pages of one leaderboard; returns the folder of its suite's pages."""
+    chosen = rows or (*ROWS, PUBLISHED, FAILED)
+    path = folder / f"{chosen[0].suite}.parquet"
+    write_leaderboard(path, chosen)
+    write_site(Contents(boards=(Board(path=path, rows=chosen),), **contents), folder / "site")
+    return folder / "site" / chosen[0].suite
+
+
+def history(_: Row) -> list[EpochPoint]:
+    """Three epochs."""
+    return [EpochPoint(epoch=epoch, loss=1 / epoch, accuracy=1 - 0.5 / epoch) for epoch in (1, 2, 3)]
+
+
+def gallery(_: Row) -> Gallery:
+    """One grey image and what an attack made of it."""
+    image = np.full((1, 4, 4), 0.5, dtype=np.float32)
+    specimen = Specimen(
+        index=7, label="seven", prediction="seven", adversarial_prediction="one", adversarial=image + 0.1, clean=image
+    )
+    return Gallery(specimens=(specimen,), remark="A remark.")
