@@ -82,6 +82,6 @@ def _merged(present: list[Row], recorded: list[Row], suite: str) -> list[Row]:
 def _copy_outcomes(rows: list[Row], store: RunStore, folder: Path) -> None:
     for digest in sorted({row.outcomes_digest for row in rows if row.outcomes_digest}):
         copy = folder / f"{digest}.parquet"
-        content = None if copy.exists() else read_bytes(store.outcomes_path(digest))
-        if content is not None:
-            write_bytes_atomically(copy, content)
+        content = read_bytes(store.outcomes_path(digest))
+        if content is not None and read_bytes(copy) != content and store.read_outcomes(digest) is not None:
+            write_bytes_atomically(copy, content)  # one of them is damaged, and it is the copy
