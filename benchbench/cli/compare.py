@@ -123,22 +123,26 @@ def _rank(contenders: Sequence[Contender], as_json: bool) -> None:
         return
     for places in rankings:
         first = places[0].contender
-        attacks = " and ".join(sorted(name for name, _ in first.attacks))
+        single = list(first.single) if len(first.rows) > 1 else []
         click.echo(
             f"{first.row.dataset}, {first.row.norm} epsilon {first.row.epsilon:g}, {first.row.profile} profile, "
-            f"{len(first.index):,} test examples, worst of {attacks}"
+            f"{len(first.index):,} test examples, worst of {' and '.join(first.single)}"
         )
+        headings = ("rank", "model", "robust accuracy", *single, "flags")
         rows = [
-            (f"{p.rank}{'=' if p.tied > 1 else ''}", p.contender.label, f"{p.accuracy:.2%}", _flags(p)) for p in places
+            (
+                f"{p.rank}{'=' if p.tied > 1 else ''}",
+                p.contender.label,
+                f"{p.accuracy:.2%}",
+                *(f"{p.contender.single[attack]:.2%}" for attack in single),
+                ", ".join(p.contender.flags),
+            )
+            for p in places
         ]
-        print_table(("rank", "model", "robust accuracy", "flags"), rows, right=("rank", "robust accuracy"))
+        print_table(headings, rows, right=("rank", "robust accuracy", *single))
         click.echo()
     click.echo("= models share a rank unless the difference is significant (exact McNemar, Holm, 0.05)")
     _print_spreads(spreads)
-
-
-def _flags(place: Place) -> str:
-    return ", ".join(place.contender.flags)
 
 
 def _ranking_document(places: Sequence[Place]) -> dict[str, Any]:
@@ -157,6 +161,7 @@ def _ranking_document(places: Sequence[Place]) -> dict[str, Any]:
                 "model": place.contender.label,
                 "cell_ids": [row.cell_id for row in place.contender.rows],
                 "robust_accuracy": place.accuracy,
+                "attacks": dict(place.contender.single),
                 "flags": list(place.contender.flags),
             }
             for place in places

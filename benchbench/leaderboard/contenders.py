@@ -108,6 +108,19 @@ class Contender:
         return shares | ({"test_lipschitz": measured[0]} if measured else {})
 
     @property
+    def single(self) -> Mapping[str, float]:
+        """Robust accuracy of a classifier under each attack alone, on `index`; attacks of one name also show their options."""
+        joined = self.on(self.index).outcomes
+        names = [row.attack for row in self.rows]
+        labels = [
+            row.attack
+            if names.count(row.attack) == 1
+            else component_label(row.attack, parse_options(row.attack_options))
+            for row in self.rows
+        ]
+        return {label: float(np.mean(outcomes["robust"])) for label, outcomes in zip(labels, joined)}
+
+    @property
     def flags(self) -> tuple[str, ...]:
         """Diagnostics that no attack has cleared; an unflagged row of at most the flagged ones' robust accuracy clears them."""
         flagged = [row for row in self.rows if row.flags]

@@ -123,13 +123,13 @@ def _place(place: Any) -> dict[str, Any]:
     contender = place.contender
     return {
         "rank": f"{place.rank}{'=' if place.tied > 1 else ''}",
-        "label": contender.label,
+        "label": contender.label.removeprefix(f"{contender.row.dataset} "),
         "href": f"rows/{contender.row.cell_id}.html",
         "accuracy": place.accuracy,
         "flags": ", ".join(contender.flags),
         "row": contender.row,
         "n": len(contender.index),
-        "attacks": " and ".join(sorted(name for name, _ in contender.attacks)),
+        "single": contender.single,
     }
 
 
