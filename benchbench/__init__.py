@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from benchbench.leaderboard import read_leaderboard as read_leaderboard
     from benchbench.model_report import ModelReport as ModelReport
     from benchbench.own_model import evaluate as evaluate
+    from benchbench.replaying import verify as verify
+    from benchbench.reporting import write_report as write_report
     from benchbench.running import RunResult as RunResult
     from benchbench.threat import Threat as Threat
 
@@ -31,6 +33,8 @@ _API = {
     "read_leaderboard": "benchbench.leaderboard",
     "run": "benchbench.api",
     "separation": "benchbench.api",
+    "verify": "benchbench.replaying",
+    "write_report": "benchbench.reporting",
 }
 
 

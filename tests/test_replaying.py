@@ -38,6 +38,31 @@ n_train = 128
 n_train_evaluated = 32
 n_test = 32
 """
+FITTED_SUITE = """
+name = "fitted"
+protocol = "fitted-1"
+
+[[experiments]]
+name = "regression"
+dataset = { name = "staircase", n_train = 40, n_test = 50 }
+architectures = ["cubic-spline"]
+defenses = ["natural"]
+attacks = ["exact"]
+metrics = ["squared-error"]
+threat = { norm = "linf", epsilon = 0.3333333333333333 }
+recipe = { optimizer = "none" }
+
+[[experiments]]
+name = "distance"
+dataset = { name = "spiral", start = 1.0 }
+architectures = ["mlp"]
+defenses = ["distance"]
+attacks = ["pgd-10"]
+metrics = ["accuracy", "adversarial-accuracy"]
+threat = { norm = "linf", epsilon = 0.3 }
+recipe = { optimizer = "none" }
+n_test = 20
+"""
 Board = tuple[Path, Path]  # leaderboard file, runs folder
 
 
@@ -266,3 +291,21 @@ def test_checkpoint_at_hand_that_is_not_the_packed_one_is_told(
     save_file(tensors, path, {**metadata, "note": "another file"})
     assert invoke(["leaderboard", "check", submission, "--runs", str(board[1])]) == 1
     assert "is not the one that was packed" in capsys.readouterr().out
+
+
+def test_fitted_models_and_regressions_are_fitted_again_and_confirmed(tmp_path: Path) -> None:
+    (tmp_path / "fitted.toml").write_text(FITTED_SUITE)
+    folders = {"runs": tmp_path / "runs", "leaderboards": tmp_path / "boards"}
+    result = benchbench.run(str(tmp_path / "fitted.toml"), device="cpu", **folders)  # type: ignore[arg-type]
+    assert result.finished == 2
+    verdicts = verify(result.leaderboard, runs=folders["runs"], device="cpu")
+    assert [verdict.status for verdict in verdicts] == ["confirmed", "confirmed"]
+    (regression,) = [row for row in read_rows(result.leaderboard) if row.dataset == "staircase"]
+    path = folders["runs"] / "witnesses" / f"{regression.witnesses_digest}.parquet"
+    arrays = read_unchecked_arrays(path)
+    assert arrays is not None
+    moved = arrays["image"].copy()
+    moved[3] = moved[3] + 1.0
+    write_arrays(path, {"image": moved})
+    (refuted,) = [v for v in verify(result.leaderboard, runs=folders["runs"], device="cpu") if v.status == "refuted"]
+    assert any(finding.examples == (3,) for finding in refuted.findings)
