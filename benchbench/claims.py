@@ -12,11 +12,13 @@ case (an owner that was suspended and wakes up again) something is computed twic
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,6 +43,8 @@ class Claims:
         self._tokens: dict[Path, str] = {}
         self._lock = threading.Lock()
         self._released = threading.Event()
+        self._ahead = 0.0
+        self._asked = -math.inf
 
     @contextmanager
     def held(self, name: str) -> Iterator[bool]:
@@ -94,14 +98,20 @@ class Claims:
 
     def _is_stale(self, path: Path) -> bool:
         """By the clock of the file system, for the clocks of machines differ."""
-        with tempfile.TemporaryFile(dir=self._folder) as probe:
-            probe.write(b"\0")
-            probe.flush()
-            now = os.fstat(probe.fileno()).st_mtime
         try:
-            return now - path.stat().st_mtime > self._stale_seconds
+            return time.time() + self._clock_ahead() - path.stat().st_mtime > self._stale_seconds
         except FileNotFoundError:
             return False
+
+    def _clock_ahead(self) -> float:
+        """Seconds by which the file system's clock is ahead of this machine's, asked now and then."""
+        if time.monotonic() > self._asked + self._stale_seconds / BEATS:
+            with tempfile.TemporaryFile(dir=self._folder) as probe:
+                probe.write(b"\0")
+                probe.flush()
+                self._ahead = os.fstat(probe.fileno()).st_mtime - time.time()
+            self._asked = time.monotonic()
+        return self._ahead
 
     def _keep(self, path: Path, token: str) -> None:
         with self._lock:

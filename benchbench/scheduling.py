@@ -21,6 +21,7 @@ from benchbench.stopping import Stopped
 
 _log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
+POLL_SECONDS_PER_CELL = 0.01
 SHOWN = ("test_accuracy", "adv_test_accuracy", "test_lipschitz", "test_mse", "adv_test_mse")
 
 
@@ -97,6 +98,7 @@ class _Schedule:
         self._claims = claims
         self._clock = Clock(cells, estimates)
         self._finished = self._elsewhere = 0
+        self._waiting = False
         self._failures: list[CellFailed] = []
         self._before = {cell.cell_id: bench.store.record_times(cell.cell_id) for cell in cells}
 
@@ -116,7 +118,14 @@ class _Schedule:
             progress |= self._fits(cell) and self._attempt(cell)
         too_long = (cell for cell in tuple(self.pending) if not self._fits(cell))
         if not progress and not any(map(self._attempt, too_long)):
-            self._bench.stop.wait(POLL_SECONDS)
+            self._say_that_it_waits()
+            self._bench.stop.wait(max(POLL_SECONDS, POLL_SECONDS_PER_CELL * len(self.pending)))
+
+    def _say_that_it_waits(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            count = len(self.pending)
+            self._bench.listener(Note(message=f"waiting for other processes, which compute the last {count} cells"))
 
     def _fits(self, cell: Cell) -> bool:
         return self._clock.predicted(cell.cell_id) <= self._bench.stop.seconds_left
