@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchbench.cell import Precision
 from benchbench.contract import DataSource
 from benchbench.errors import UsageError, suggest
 from benchbench.events import Listener, ignore
@@ -34,6 +35,7 @@ def run(
     fresh: bool = False,
     listener: Listener = ignore,
     stop: StopRequest | None = None,
+    precision: Precision = "float32",
 ) -> RunResult:
     """Train, attack and measure the cells of a suite that are not done yet, and rebuild its leaderboard.
 
@@ -52,13 +54,22 @@ def run(
         fresh: compute every cell anew.
         listener: is told what happens, see `benchbench.events`.
         stop: a budget, or somebody's wish to stop; None for neither.
+        precision: ``"bf16"`` lets attacks search in bfloat16, in cells of their own; everything is judged in float32.
 
     Raises:
         BenchbenchError: a mistake that the user can mend, before anything is computed.
     """
     folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
     prepared = _prepare(
-        suite, profile, only=only, seeds=seeds, device=device, folders=folders, download=download, fresh=fresh
+        suite,
+        profile,
+        only=only,
+        seeds=seeds,
+        device=device,
+        folders=folders,
+        download=download,
+        fresh=fresh,
+        precision=precision,
     )
     return execute(prepared, folders, fresh=fresh, listener=listener, stop=stop or StopRequest())
 
@@ -136,6 +147,7 @@ def _prepare(
     folders: Folders,
     download: bool,
     fresh: bool,
+    precision: Precision = "float32",
 ) -> Prepared:
     from benchbench.records import RunStore
 
@@ -152,6 +164,7 @@ def _prepare(
         seeds=tuple(seeds) or None,
         only=tuple(only),
         source=source,
+        precision=precision,
         done=(lambda _: False) if fresh else store.is_done,
     )
     return Prepared(registry=registry, suite=suite, profile=chosen, reason=reason, device=where, store=store, plan=made)

@@ -13,6 +13,8 @@ from benchbench.contract import Kind
 from benchbench.threat import Threat
 from benchbench.training.recipe import Recipe
 
+UNSAID = {"unsaid": True}  # a field added later: digests leave it out while it has its default, so that old ids hold
+Precision = Literal["float32", "bf16"]
 ID_LENGTH = 16  # hexadecimal digits: 64 bits
 
 
@@ -71,6 +73,7 @@ class EvaluationSpec:
         n_test: test examples evaluated.
         n_train_evaluated: training examples evaluated, for training accuracies and gaps.
         checkpoint_selection: ``"last"``, the protocol's.
+        precision: of the attack's search: ``"float32"``, the protocol's, or ``"bf16"``; judged in float32 in either case.
     """
 
     attack: Component
@@ -78,6 +81,7 @@ class EvaluationSpec:
     n_test: int
     n_train_evaluated: int
     checkpoint_selection: Literal["last"] = "last"
+    precision: Precision = field(default="float32", metadata=UNSAID)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +145,16 @@ class Cell:
 def canonical(value: Any) -> Any:
     """Plain JSON values for a configuration: dataclasses and mappings become dictionaries, tuples lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_said(f, value)}
     if isinstance(value, Mapping):
         return {str(key): canonical(value[key]) for key in sorted(value)}
     if isinstance(value, (list, tuple)):
         return [canonical(item) for item in value]
     return value
+
+
+def _is_said(entry: dataclasses.Field[Any], value: Any) -> bool:
+    return "unsaid" not in entry.metadata or getattr(value, entry.name) != entry.default
 
 
 def to_json(value: Any) -> str:

@@ -26,7 +26,6 @@ from benchbench.shrinking import compute_within_memory
 from benchbench.stopping import StopRequest
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
 
-PRECISION = "float32"
 PARTS = 2  # version of the cached parts; version 1 shared what the attack did between attacks
 
 
@@ -132,6 +131,7 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench) -> Outcome:
             batch_size=batch_size,
             listener=_stoppable(bench),
             cache=None if bench.fresh else _ModelMeasurements(bench.store, cell),
+            precision=spec.precision,
         )
 
     whole = default_batch_size(bench.device)
@@ -156,7 +156,7 @@ def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Work
         values={**outcome.values, **noted},
         per_example=outcome.per_example,
         flags=outcome.flags,
-        provenance=_provenance(bench, trained, outcome),
+        provenance=_provenance(cell, bench, trained, outcome),
     )
     recorded = bench.store.write_cell(row, outcomes=outcome.per_example, witnesses=outcome.witnesses)
     _ModelMeasurements(bench.store, cell).finish()
@@ -166,7 +166,7 @@ def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Work
 def record_failure(cell: Cell, error: Exception, bench: Workbench) -> str:
     """Record that a cell raised; returns what is said about it."""
     message, refused = describe_failure(error), isinstance(error, (ContractError, DataError))
-    bench.store.write_cell(failed_row(cell, message, provenance=_provenance(bench), refused=refused))
+    bench.store.write_cell(failed_row(cell, message, provenance=_provenance(cell, bench), refused=refused))
     return message
 
 
@@ -230,9 +230,11 @@ class _ModelMeasurements:
         self._measurements.discard(self._attacked)
 
 
-def _provenance(bench: Workbench, trained: TrainedModel | None = None, outcome: Outcome | None = None) -> Provenance:
+def _provenance(
+    cell: Cell, bench: Workbench, trained: TrainedModel | None = None, outcome: Outcome | None = None
+) -> Provenance:
     return Provenance(
-        precision=_precision(trained.model) if trained else PRECISION,
+        precision=_precision(trained.model, cell) if trained else cell.evaluation.precision,
         device=provenance.describe_device(bench.device),
         versions=provenance.versions(),
         git_commit=provenance.git_commit() or "",
@@ -243,7 +245,7 @@ def _provenance(bench: Workbench, trained: TrainedModel | None = None, outcome: 
     )
 
 
-def _precision(model: nn.Module) -> str:
-    """What a model computes in: that of its parameters, for regressions are solved in float64."""
+def _precision(model: nn.Module, cell: Cell) -> str:
+    """What attacks search in: the evaluation's choice, except for regressions, which are solved in float64."""
     doubled = any(parameter.dtype == torch.float64 for parameter in model.parameters())
-    return "float64" if doubled else PRECISION
+    return "float64" if doubled else cell.evaluation.precision

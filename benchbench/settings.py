@@ -104,3 +104,12 @@ def find_device(name: str | None = None) -> torch.device:
         return torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"unknown device {name!r}", hint="for instance cpu, cuda, cuda:1 or mps") from error
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is worth asking for: any CUDA device, or a CPU with AMX or AVX-512's bfloat16."""
+    import torch
+
+    if device.type != "cpu":
+        return device.type == "cuda"
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -24,6 +25,12 @@ from benchbench.stopping import BUDGET_USED, Stopped, StopRequest, parse_duratio
 @click.option("--download", is_flag=True, help="Fetch missing datasets.")
 @click.option("--fresh", is_flag=True, help="Compute every cell anew.")
 @click.option(
+    "--precision",
+    type=click.Choice(("float32", "bf16")),
+    default="float32",
+    help="bf16: attacks search in bfloat16, faster on GPUs and on CPUs with AMX; judged in float32, in rows of their own.",
+)
+@click.option(
     "--budget",
     metavar="DURATION",
     help="Stop cleanly within this time, for instance 45s, 30m or 1h30m; cheap models of each experiment first.",
@@ -41,6 +48,7 @@ def command(
     leaderboards: Path | None,
     download: bool,
     fresh: bool,
+    precision: Literal["float32", "bf16"],
     budget: str | None,
     quiet: bool,
     as_json: bool,
@@ -54,7 +62,10 @@ def command(
     """
     from benchbench.api import run
     from benchbench.running import summarise
+    from benchbench.settings import find_device, multiplies_bf16
 
+    if precision == "bf16" and not multiplies_bf16(find_device(device)):
+        note("bf16 will not help here: this processor has no instructions that multiply bfloat16")
     stop = StopRequest(None if budget is None else parse_duration(budget))
     try:
         with stop_signals(stop), progress_display(quiet=quiet) as listener:
@@ -71,6 +82,7 @@ def command(
                 fresh=fresh,
                 listener=listener,
                 stop=stop,
+                precision=precision,
             )
     except KeyboardInterrupt:
         note("interrupted: finished cells and checkpoints are kept; the same command goes on from here")

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from benchbench.evaluation.arithmetic import searching
 from benchbench.evaluation.memory import Memory, Part
 from benchbench.evaluation.subject import Split, Trial, default_batch_size
 from benchbench.evaluation.supervision import counting, propose, unchanged_weights
@@ -84,16 +85,17 @@ def _attack_shard(trial: Trial, split: Split, positions: Tensor, prediction: Ten
 
 
 def _attack(trial: Trial, split: Split, positions: Tensor, what: str) -> Tensor:
-    return propose(
-        trial.attack,
-        trial.model,
-        split.images(positions),
-        split.labels(positions),
-        threat=trial.threat,
-        generator=trial.generator(split, "attack", positions),
-        rows=split.rows[positions],
-        what=what,
-    )
+    with searching(trial.precision, positions.device):
+        return propose(
+            trial.attack,
+            trial.model,
+            split.images(positions),
+            split.labels(positions),
+            threat=trial.threat,
+            generator=trial.generator(split, "attack", positions),
+            rows=split.rows[positions],
+            what=what,
+        )
 
 
 def _examples_per_call(trial: Trial) -> int:

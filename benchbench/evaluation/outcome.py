@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.contract import Attack, Examples, Metric, Threat
+from benchbench.evaluation.arithmetic import Precision
 from benchbench.evaluation.diagnostics import INDICATORS, diagnose
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.measuring import measure_all
@@ -60,6 +61,7 @@ def evaluate(
     batch_size: int | None = None,
     listener: Listener = ignore,
     cache: MeasurementCache | None = None,
+    precision: Precision = "float32",
 ) -> Outcome:
     """Attack and measure a model.
 
@@ -80,6 +82,7 @@ def evaluate(
         batch_size: examples per forward pass; None for what suits the device.
         listener: takes `benchbench.events.EvaluationProgress`.
         cache: keeps finished parts, so that an interrupted evaluation goes on; it must belong to this very evaluation.
+        precision: ``"bf16"`` lets attacks search in bfloat16; verdicts and metrics are float32's in either case.
 
     Raises:
         ContractError: model, attack or metric broke its contract; the message names it and the example.
@@ -95,6 +98,7 @@ def evaluate(
             seed=seed,
             batch_size=batch_size or default_batch_size(device),
             listener=listener,
+            precision=precision,
         )
         memory = Memory(cache)
         return _measure(ModelEvidence(trial, memory), test_rows, metrics, memory)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from benchbench.cell import Cell, EvaluationSpec, TrainingSpec
+from benchbench.cell import Cell, EvaluationSpec, Precision, TrainingSpec
 from benchbench.contract import DataSource
 from benchbench.errors import BenchbenchError, MissingDataError
 from benchbench.plan.datasets import DatasetLoader
@@ -42,6 +42,7 @@ def make_plan(
     source: DataSource,
     seeds: Sequence[int] | None = None,
     only: Iterable[str] = (),
+    precision: Precision = "float32",
     done: Callable[[str], bool] = lambda cell_id: False,
 ) -> Plan:
     """Expand a suite into cells and load the data that they need.
@@ -53,6 +54,7 @@ def make_plan(
         source: where datasets may read.
         seeds: instead of the suite's.
         only: filters ``KEY=VALUE,VALUE`` by identity column; data that no remaining cell needs is not loaded.
+        precision: of the attacks' search, see `benchbench.cell.EvaluationSpec`.
         done: whether the cell of an id is recorded already.
 
     Raises:
@@ -60,7 +62,7 @@ def make_plan(
         UsageError: a filter is malformed, or matches nothing.
     """
     filters = parse_only(only)
-    drafts = tuple(_expand(suite, profile, tuple(seeds) if seeds is not None else suite.seeds))
+    drafts = tuple(_expand(suite, profile, tuple(seeds) if seeds is not None else suite.seeds, precision))
     check_columns(filters, drafts[0].cell.identity() if drafts else ())
     late = {key: values for key, values in filters.items() if key in UNKNOWN_WITHOUT_DATA}
     drafts = select(drafts, {key: values for key, values in filters.items() if key not in late})
@@ -69,13 +71,17 @@ def make_plan(
     return Plan(suite=suite.name, profile=profile, cells=select(cells, late), datasets=datasets)
 
 
-def _expand(suite: Suite, profile: str, seeds: Sequence[int]) -> Iterator[_Draft]:
+def _expand(suite: Suite, profile: str, seeds: Sequence[int], precision: Precision) -> Iterator[_Draft]:
     for experiment in suite.profile(profile):
         for seed in seeds:
             for training in _trainings(experiment, seed):
                 for attack in experiment.attacks:
                     evaluation = EvaluationSpec(
-                        attack=attack, metrics=experiment.metrics, n_test=0, n_train_evaluated=0
+                        attack=attack,
+                        metrics=experiment.metrics,
+                        n_test=0,
+                        n_train_evaluated=0,
+                        precision=precision,
                     )
                     cell = Cell(
                         suite=suite.name,

@@ -195,3 +195,13 @@ def test_interrupt_signal_ends_the_process_within_seconds_and_loses_nothing(
     assert rest.status == 0
     folders = ("--runs", tmp_path / "other-runs", "--leaderboards", tmp_path / "other")
     assert rows(rest) == rows(command(*arguments, *folders))
+
+
+def test_bf16_rows_are_rows_of_their_own_and_say_so(command: Command, write_suite: WriteSuite) -> None:
+    suite = write_suite()
+    exact = command("run", "--suite", suite, "--json")
+    fast = command("run", "--suite", suite, "--precision", "bf16", "--json")
+    assert exact.document["rows"][0]["precision"] == "float32"
+    assert {row["precision"] for row in fast.document["rows"]} >= {"bf16"}
+    assert fast.document["finished"] == 1
+    assert fast.document["rows"][0]["model_id"] == exact.document["rows"][0]["model_id"]

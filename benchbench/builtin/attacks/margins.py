@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -22,3 +25,10 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def wrong_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """The logits with -inf in the place of the right class, float (N, classes)."""
     return logits.scatter(1, labels[:, None], -torch.inf)
+
+
+@contextmanager
+def full_precision(images: Tensor) -> Iterator[None]:
+    """Run a block outside of autocast: whether an example is fooled, and may be dropped, is not for bfloat16 to say."""
+    with torch.autocast(images.device.type, enabled=False):
+        yield

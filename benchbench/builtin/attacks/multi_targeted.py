@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchbench.builtin.ascent import ascend, uniform_start
-from benchbench.builtin.attacks.margins import margin, wrong_logits
+from benchbench.builtin.attacks.margins import full_precision, margin, wrong_logits
 from benchbench.contract import KeyedGenerator, OptionError, Threat
 
 # A margin counts as fooled only beyond what another batch size or memory layout could round away, relative to the logits.
@@ -62,7 +62,7 @@ class MultiTargeted:
     ) -> Tensor:
         """Propose one candidate per image; see `benchbench.contract.Attack`."""
         width = _batch_width(images)
-        with torch.no_grad():
+        with torch.no_grad(), full_precision(images):
             clean = torch.cat([model(part) for part in torch.split(images, width)])
         targets = wrong_logits(clean, labels).argsort(dim=1, descending=True, stable=True)[:, :-1]
         race = _Race(images, clean, labels, self.variant)
@@ -74,7 +74,7 @@ class MultiTargeted:
                 batch = images.index_select(0, rows)  # unlike images[rows], keeps the memory layout
                 run = generator.take(rows)
                 candidates = self._toward(model, batch, labels[rows], targets[rows, rank], threat, run)
-                with torch.no_grad():
+                with torch.no_grad(), full_precision(images):
                     race.offer(rows, candidates, model(candidates), targets[rows, rank])
         return race.candidates
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchbench.builtin.ascent import ascend, uniform_start
-from benchbench.builtin.attacks.margins import margin
+from benchbench.builtin.attacks.margins import full_precision, margin
 from benchbench.contract import KeyedGenerator, OptionError, Threat
 
 
@@ -55,7 +55,7 @@ class Pgd:
         strongest = _Strongest(images, labels)
         for restart in range(self.restarts):
             last = self._run(model, images, labels, threat, generator.child("restart", restart), strongest)
-            with torch.no_grad():
+            with torch.no_grad(), full_precision(images):
                 strongest.offer(last, model(last))
         return strongest.candidates
 
