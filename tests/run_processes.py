@@ -43,6 +43,9 @@ NOT_COMPARED = {  # how long it took and what memory it took, on which commit: p
     "git_commit": "",
 }
 START_SECONDS = 120.0
+EXHAUSTIVE = bool(
+    os.environ.get("BENCHBENCH_EXHAUSTIVE")
+)  # minutes of tests that show by number what others show by kind
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["run_processes", "benchbench.scheduling", "benchbench.pricing", "sklearn.datasets"])

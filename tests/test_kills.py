@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import run_processes
-from run_processes import lines, results, start, wait_for, write_suite
+from run_processes import EXHAUSTIVE, lines, results, start, wait_for, write_suite
 
 SMALL = {"defenses": ["natural"], "attacks": ["pgd-10"], "epochs": 1}
 
@@ -23,6 +23,7 @@ def uninterrupted(tmp_path: Path) -> dict[str, Any]:
     return results(tmp_path / "uninterrupted")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [2, 3], ids=["after each rename", "before each rename"])
 def test_run_killed_at_every_write_ends_up_the_same(tmp_path: Path, uninterrupted: dict[str, Any], last: int) -> None:
     """Each sitting completes one write; then it dies at once, or with the next file written and not yet renamed."""
@@ -64,10 +65,13 @@ def kill_at_random_moments(folder: Path, kills: int, seed: int) -> None:
         assert results(place) == results(folder / "uninterrupted")
 
 
+@pytest.mark.slow
 def test_run_killed_at_random_moments_ends_up_the_same(tmp_path: Path) -> None:
-    kill_at_random_moments(tmp_path, kills=9, seed=0)
+    kill_at_random_moments(tmp_path, kills=6, seed=0)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not EXHAUSTIVE, reason="takes five minutes: set BENCHBENCH_EXHAUSTIVE=1")
 def test_run_killed_at_fifty_random_moments_ends_up_the_same(tmp_path: Path) -> None:
     kill_at_random_moments(tmp_path, kills=50, seed=1)
