@@ -1,4 +1,4 @@
-"""A thousand tiny cells in one suite (two hundred, unless asked to be exhaustive): memory, files and time per cell stay as they are."""
+"""A thousand tiny cells in one suite (two hundred unless exhaustive): memory, files and time per cell stay as they are."""
 
 from __future__ import annotations
 
