@@ -141,4 +141,3 @@ def test_radius_of_zero_is_no_reason_for_flags() -> None:
 
 def test_features_without_a_box_are_inspected_too() -> None:
     assert flags(network(), threat=Threat(epsilon=0.1, lower=float("-inf"), upper=float("inf"))) == ()
-
