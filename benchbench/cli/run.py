@@ -28,7 +28,7 @@ from benchbench.stopping import BUDGET_USED, Stopped, StopRequest, parse_duratio
     "--precision",
     type=click.Choice(("float32", "bf16")),
     default="float32",
-    help="bf16: attacks search in bfloat16, faster on GPUs and on CPUs with AMX; judged in float32, in rows of their own.",
+    help="bf16: attacks search in bfloat16: faster on GPUs and CPUs with AMX, but weaker; rows of their own.",
 )
 @click.option(
     "--budget",

@@ -17,6 +17,7 @@ def searching(precision: Precision, device: torch.device) -> Iterator[None]:
 
     With ``"bf16"`` convolutions and matrix products round to bfloat16 (autocast). That is faster where the hardware
     multiplies bfloat16 matrices: GPUs with tensor cores, CPUs with AMX; with AVX-512's bfloat16 a little; elsewhere not.
+    It is a weaker search: docs/performance.md has how many verdicts it missed.
     """
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
         yield
