@@ -72,17 +72,20 @@ def run(folder: Path, listener: Callable[[Event], None] = lambda _: None, **argu
 
 
 def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
-    """Start a process; its home is set as the test has it, for the server that forks it was started earlier."""
-    process = _CONTEXT.Process(target=_prepared, args=(os.environ["BENCHBENCH_HOME"], target, *arguments))
+    """Start a process; home and threads are as the test has them, for the server that forks it was started earlier."""
+    import torch
+
+    home, threads = os.environ["BENCHBENCH_HOME"], torch.get_num_threads()
+    process = _CONTEXT.Process(target=_prepared, args=(home, threads, target, *arguments))
     process.start()
     return process
 
 
-def _prepared(home: str, target: Callable[..., None], *arguments: Any) -> None:
+def _prepared(home: str, threads: int, target: Callable[..., None], *arguments: Any) -> None:
     import torch
 
     os.environ["BENCHBENCH_HOME"] = home
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     target(*arguments)
 
 

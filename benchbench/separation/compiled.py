@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TypeVar, cast
 
 import numba
+import torch
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -16,8 +18,22 @@ def compiled(function: _F) -> _F:
 
 
 def compiled_parallel(function: _F) -> _F:
-    """Compile a kernel whose ``numba.prange`` loops run on all cores; Python's lock is released meanwhile."""
-    return _jit(function, parallel=True)
+    """Compile a kernel whose ``numba.prange`` loops run on all cores; Python's lock is released meanwhile.
+
+    Numba sets the number of OpenMP threads of the caller, which torch uses, too: it is given back, since float32 results and
+    the provenance of rows depend on it.
+    """
+    kernel = _jit(function, parallel=True)
+
+    @functools.wraps(function)
+    def run(*arguments: object) -> object:
+        threads = torch.get_num_threads()
+        try:
+            return kernel(*arguments)
+        finally:
+            torch.set_num_threads(threads)
+
+    return cast(_F, run)
 
 
 def _jit(function: _F, *, parallel: bool) -> _F:
