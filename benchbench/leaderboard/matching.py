@@ -9,7 +9,17 @@ from benchbench.records import Row
 
 _REGRESSION_DATASETS = frozenset({"staircase"})
 _MATCHED = ("dataset", "architecture", "augmentation", "dropout", "norm", "epsilon", "attack", "trained_on")
-_SETTING = (*_MATCHED, "architecture_options", "attack_options", "profile", "protocol", "n_train", "n_test", "epochs")
+_SETTING = (
+    *_MATCHED,
+    "architecture_options",
+    "attack_options",
+    "precision",
+    "profile",
+    "protocol",
+    "n_train",
+    "n_test",
+    "epochs",
+)
 _MEASURES = ("train_accuracy", "test_accuracy", "adv_test_accuracy", "test_lipschitz", "gap", "adv_gap", "train_mse")
 
 

@@ -187,3 +187,8 @@ def test_control_characters_in_names_never_reach_the_text() -> None:
     table = paper_table([row])
     texts = [*_methods(table), *table.notes, *(group.label for group in table.groups)]
     assert all(text.isprintable() for text in texts)
+
+
+def test_numbers_of_a_search_in_bf16_stand_in_a_group_that_says_so() -> None:
+    table = paper_table([_row(1, precision="float32"), _row(2, precision="bf16")])
+    assert sorted("searched in bf16" in group.label for group in table.groups) == [False, True]
