@@ -77,3 +77,10 @@ def test_tensors_with_gradients_and_big_endian_numbers_are_taken() -> None:
 
     assert to_array("x", torch.ones(2, requires_grad=True)).tolist() == [1.0, 1.0]
     assert to_array("x", np.array([1.0], dtype=">f4")).dtype.str == "<f4"
+
+
+def test_the_order_of_columns_does_not_change_the_file(tmp_path: Path) -> None:
+    columns = {"robust": np.array([True, False]), "index": np.array([3, 4])}
+    write_arrays(tmp_path / "one", columns)
+    write_arrays(tmp_path / "two", dict(reversed(columns.items())))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
