@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "narrow_convolutions": set(),
     "seeds": set(),
     "threat": {"errors"},
-    "contract": FOUNDATIONS,
+    "contract": FOUNDATIONS | {"contract"},
     "builtin": {"contract", "builtin"},
     "testing": {"contract", "testing"},
 }
@@ -168,9 +168,7 @@ def test_help_is_light() -> None:
 
 def test_modules_are_short() -> None:
     sizes = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
-    contract = sizes.pop("benchbench/contract.py")
     assert {name: size for name, size in sizes.items() if size > 300} == {}
-    assert contract <= 450
 
 
 def test_functions_are_annotated() -> None:

@@ -1,0 +1,91 @@
+"""Everything that a plugin author imports.
+
+A plugin is a module that implements one or more of the `Hooks` and is named in the entry-point group ``benchbench``.
+Each hook returns offers; an offer names a factory, and the factory's typed keyword parameters are the options that a suite
+may set. The module that implements the hooks should import quickly: give factories as ``"module:attribute"`` and they are
+imported when a suite first uses them. What a factory must return, per kind:
+
+- dataset: a `Dataset`;
+- architecture: an ``nn.Module``; the factory also takes ``input_shape`` and ``classes``;
+- defense: a `Defense`, `SteppingDefense` or `FittingDefense`, where it applies also a `StatefulDefense`, `RegressionDefense`;
+- attack: an `Attack`;
+- metric: a `Metric`;
+- suite: the path of a TOML file.
+"""
+
+from __future__ import annotations
+
+from benchbench.contract.data import Dataset, DatasetSplits, DataSource, Examples
+from benchbench.contract.evaluation import Attack, Evidence, Measurement, Metric, RegressionEvidence
+from benchbench.contract.offers import (
+    API_VERSION,
+    ENTRY_POINT_GROUP,
+    KINDS,
+    Capabilities,
+    Hooks,
+    Kind,
+    Offer,
+    hookimpl,
+    hookspec,
+)
+from benchbench.contract.training import (
+    BatchLoss,
+    Defense,
+    FittingDefense,
+    RegressionDefense,
+    StatefulDefense,
+    SteppingDefense,
+)
+from benchbench.errors import (
+    CorruptDataError,
+    DataError,
+    MissingDataError,
+    OptionError,
+    StorageError,
+    TrainingError,
+    UsageError,
+)
+from benchbench.modes import frozen, in_mode
+from benchbench.seeds import KeyedGenerator, derive_seed
+from benchbench.threat import NORMS, Norm, Threat
+
+__all__ = [
+    "API_VERSION",
+    "ENTRY_POINT_GROUP",
+    "KINDS",
+    "NORMS",
+    "Attack",
+    "BatchLoss",
+    "Capabilities",
+    "CorruptDataError",
+    "DataError",
+    "DataSource",
+    "Dataset",
+    "DatasetSplits",
+    "Defense",
+    "Evidence",
+    "Examples",
+    "FittingDefense",
+    "Hooks",
+    "KeyedGenerator",
+    "Kind",
+    "Measurement",
+    "Metric",
+    "MissingDataError",
+    "Norm",
+    "Offer",
+    "OptionError",
+    "RegressionDefense",
+    "RegressionEvidence",
+    "StatefulDefense",
+    "SteppingDefense",
+    "StorageError",
+    "Threat",
+    "TrainingError",
+    "UsageError",
+    "derive_seed",
+    "frozen",
+    "hookimpl",
+    "hookspec",
+    "in_mode",
+]

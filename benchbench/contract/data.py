@@ -1,0 +1,81 @@
+"""What a dataset is to the host: where it may read, and the examples that it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """One split of a dataset.
+
+    Attributes:
+        inputs: uint8 images (N, C, H, W), where pixel / 255 is what the model sees, or float32 features (N, ...).
+        labels: int64 (N,) in [0, classes); float32 (N,) targets for regression.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return int(self.inputs.shape[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSplits:
+    """A loaded dataset.
+
+    Attributes:
+        train: training examples, on the CPU.
+        test: test examples, on the CPU.
+        classes: name of each class; empty for regression.
+        lower: smallest valid value of a model input (0 for images).
+        upper: largest valid value of a model input (1 for images).
+        task: ``"classification"`` or ``"regression"``.
+    """
+
+    train: Examples
+    test: Examples
+    classes: tuple[str, ...]
+    lower: float = 0.0
+    upper: float = 1.0
+    task: Literal["classification", "regression"] = "classification"
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one model input, for instance (1, 28, 28): that of the test examples; training ones may have a margin."""
+        return tuple(int(size) for size in self.test.inputs.shape[1:])
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """Where datasets may read.
+
+    Attributes:
+        root: the data root (``BENCHBENCH_DATA`` or ``--data``), in torchvision's layout.
+        cache: a folder for derived files, created on demand.
+        download: whether fetching from the network is allowed.
+    """
+
+    root: Path
+    cache: Path
+    download: bool = False
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A source of labelled data."""
+
+    def load(self, source: DataSource) -> DatasetSplits:
+        """Read both splits.
+
+        Raises:
+            MissingDataError: the files are not there; its `fetch` says how to get them.
+            CorruptDataError: a file is truncated or fails its checksum.
+        """
+        ...

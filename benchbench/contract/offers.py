@@ -1,0 +1,105 @@
+"""What a plugin offers: its components by kind, name, factory and capabilities, and the hooks that give them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pluggy
+
+from benchbench.threat import NORMS, Norm
+
+API_VERSION = 1
+ENTRY_POINT_GROUP = "benchbench"
+
+hookspec = pluggy.HookspecMarker("benchbench")
+hookimpl = pluggy.HookimplMarker("benchbench")
+
+Kind = Literal["dataset", "architecture", "defense", "attack", "metric", "suite"]
+KINDS: tuple[Kind, ...] = ("dataset", "architecture", "defense", "attack", "metric", "suite")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a component can do; the plan skips impossible combinations with a reason instead of failing late.
+
+    Attributes:
+        norms: threat norms that an attack or defense works for.
+        minimum_classes: least number of classes.
+        needs_gradients: whether it needs input gradients of the model.
+        deterministic: whether equal generators give equal results on one machine.
+        smallest_input: smallest (height, width) that an architecture accepts; None for any.
+        channels: numbers of channels that an architecture accepts; empty for any.
+        task: the data that it works for: ``"classification"``, ``"regression"``, or ``"any"`` for both.
+        requires: optional module that it cannot do without, to the command that installs it; without the module its cells
+            are skipped.
+    """
+
+    norms: tuple[Norm, ...] = NORMS
+    minimum_classes: int = 2
+    needs_gradients: bool = False
+    deterministic: bool = True
+    smallest_input: tuple[int, int] | None = None
+    channels: tuple[int, ...] = ()
+    task: Literal["classification", "regression", "any"] = "classification"
+    requires: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """One component that a plugin adds.
+
+    Attributes:
+        name: unique within its kind, in kebab-case. A family's name is a prefix: ``timm`` answers for ``timm:resnet50``.
+        summary: one line for listings.
+        factory: what makes the component, or ``"module:attribute"``, imported on first use. Its keyword parameters, typed
+            with bool, int, float, str, tuples of them, Literal or optional ones, are the options of the component. A
+            family's factory takes the part after the colon as ``member``.
+        preset: options fixed by this name, for instance ``{"steps": 10}`` for ``pgd-10``; a suite cannot change them.
+        capabilities: what it can do.
+        citation: where it comes from: authors, title, year, and equation where that helps.
+        members: for a family, what lists its members (or ``"module:attribute"``); None for a single component.
+    """
+
+    name: str
+    summary: str
+    factory: Callable[..., Any] | str
+    preset: Mapping[str, Any] = field(default_factory=dict)
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    citation: str = ""
+    members: Callable[[], Iterable[str]] | str | None = None
+
+
+class Hooks:
+    """The hooks, one per kind. Each returns the offers of one plugin."""
+
+    @hookspec
+    def benchbench_datasets(self) -> Iterable[Offer]:
+        """Offer datasets."""
+        return ()
+
+    @hookspec
+    def benchbench_architectures(self) -> Iterable[Offer]:
+        """Offer architectures."""
+        return ()
+
+    @hookspec
+    def benchbench_defenses(self) -> Iterable[Offer]:
+        """Offer defenses: training methods."""
+        return ()
+
+    @hookspec
+    def benchbench_attacks(self) -> Iterable[Offer]:
+        """Offer attacks."""
+        return ()
+
+    @hookspec
+    def benchbench_metrics(self) -> Iterable[Offer]:
+        """Offer metrics."""
+        return ()
+
+    @hookspec
+    def benchbench_suites(self) -> Iterable[Offer]:
+        """Offer suites: the factory returns the path of a TOML file."""
+        return ()
