@@ -19,7 +19,7 @@ from benchbench.evaluation import ATTACKED, Outcome, evaluate, evaluate_regressi
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.events import Event, Listener, Note, ignore
 from benchbench.fitting import fit_model, is_fitted
-from benchbench.leaderboard.names import short_label
+from benchbench.leaderboard.names import attack_label, short_label
 from benchbench.records import Provenance, Row, RunStore, failed_row, measured_row
 from benchbench.registry import Registry
 from benchbench.shrinking import compute_within_memory
@@ -202,10 +202,10 @@ def build_model(cell: Cell, splits: DatasetSplits, registry: Registry) -> nn.Mod
 
 def describe_cell(cell: Cell) -> str:
     """A cell in a few words, for instance ``mnist cnn2 trades (beta=6), pgd-10, seed 0``."""
-    training = cell.training
+    training, attack = cell.training, cell.evaluation.attack
     defense = short_label(training.defense.name, training.defense.options)
     model = f"{training.dataset.name} {training.architecture.name} {defense}"
-    return f"{model}, {cell.evaluation.attack.name}, seed {training.seed}"
+    return f"{model}, {attack_label(attack.name, attack.options)}, seed {training.seed}"
 
 
 class _ModelMeasurements:

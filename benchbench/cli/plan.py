@@ -82,14 +82,14 @@ def _print(plan: Plan) -> None:
 
 def _line(planned: PlannedCell) -> tuple[object, ...]:
     """The table line of a ready or done cell."""
-    from benchbench.leaderboard.names import parse_options, short_label
+    from benchbench.leaderboard.names import attack_label, parse_options, short_label
 
     identity = planned.identity
     return (
         planned.experiment,
         identity["architecture"],
         short_label(identity["defense"], parse_options(identity["defense_options"])),
-        identity["attack"],
+        attack_label(identity["attack"], parse_options(identity["attack_options"])),
         identity["seed"],
         planned.status,
         "" if planned.estimate_seconds is None else format_seconds(planned.estimate_seconds),

@@ -38,6 +38,11 @@ def short_label(defense: str, options: Mapping[str, Any]) -> str:
     return component_label(defense, _varied(defense, options))
 
 
+def attack_label(attack: str, options: Mapping[str, Any]) -> str:
+    """An attack by its registered name, and its variant where it has several: ``mt-20 (variant=released)``."""
+    return component_label(attack, _variant(options))
+
+
 def distinct_labels(rows: Sequence[Row]) -> dict[str, str]:
     """Labels by cell id; rows of one source that would be called the same also show seed, options, experiment or cell.
 
@@ -74,7 +79,7 @@ def setting_label(row: Row, *, every_option: bool) -> str:
         component_label(row.architecture, shape),
         f"augmentation {row.augmentation}" if row.augmentation != "none" else "",
         f"dropout {number(row.dropout)}" if row.dropout else "",
-        component_label(row.attack, attack if every_option else _variant(attack)),
+        component_label(row.attack, attack) if every_option else attack_label(row.attack, attack),
         "searched in bf16" if row.precision == "bf16" else "",
         f"{row.norm} epsilon {number(row.epsilon)}",
         f"{row.profile} profile",

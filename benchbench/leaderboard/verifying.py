@@ -17,11 +17,12 @@ Status = Literal["confirmed", "refuted", "unchecked"]
 ROUNDING = 1e-4  # of the largest logit: other machines round otherwise, and a tie may break the other way
 _MEAN_ROUNDING = 1e-6
 _SHOWN = 3
-_MEANS = {  # column of the row -> column of the outcomes that it is the mean of
+_MEANS = {  # column of the row, or name in its column extra -> column of the outcomes that it is the mean of
     "test_accuracy": "correct",
     "adv_test_accuracy": "robust",
     "test_lipschitz": "lipschitz",
     "test_lipschitz_best": "lipschitz_best",
+    "test_lipschitz_released": "lipschitz_released",
     "test_mse": "squared_error",
     "adv_test_mse": "adv_squared_error",
 }
@@ -107,7 +108,7 @@ def outcome_findings(row: Row, outcomes: Mapping[str, Array]) -> list[Finding]:
     if n != row.n_test:
         findings.append(Finding(what=f"the row is of {row.n_test:,} test examples, its outcomes of {n:,}"))
     for name, column in _MEANS.items():
-        stated = getattr(row, name)
+        stated = getattr(row, name, row.extra.get(name))
         if column not in outcomes or (stated is None and name == "test_lipschitz_best"):
             continue
         mean = float(np.mean(outcomes[column], dtype=np.float64)) if n else math.nan

@@ -15,7 +15,11 @@ from benchbench.records.row import Row
 _MEASURES = frozenset(field.name for field in dataclasses.fields(Row) if str(field.type) == "float | None")
 _LIPSCHITZ = "test_lipschitz"
 _LIPSCHITZ_OF_EXAMPLES = "lipschitz"
-_SQUARED_ERRORS = {"squared_error": "test_mse", "adv_squared_error": "adv_test_mse"}
+_MEANS_WITHOUT_BOUND_COLUMNS = {
+    "squared_error": "test_mse",
+    "adv_squared_error": "adv_test_mse",
+    "lipschitz_released": "test_lipschitz_released",
+}
 _MAXIMUM_ERROR_LENGTH = 2000
 
 
@@ -52,8 +56,8 @@ def measured_row(
     Args:
         cell: what was computed.
         values: measures by column name; those that are no column go to ``extra``.
-        per_example: per-example columns; ``lipschitz`` there gives the bootstrap interval of its mean, squared errors those
-            of the mean squared errors, which go to ``extra`` (``test_mse_low``, ...).
+        per_example: per-example columns; ``lipschitz`` there gives the bootstrap interval of its mean; those of mean squared
+            errors and of the released Lipschitz search go to ``extra`` (``test_mse_low``, ...).
         flags: diagnostics that cast doubt on the row.
         provenance: how and where.
 
@@ -62,7 +66,7 @@ def measured_row(
     """
     measures: dict[str, Any] = {name: value for name, value in values.items() if name in _MEASURES}
     extra = {name: value for name, value in values.items() if name not in _MEASURES}
-    extra |= _error_bounds(per_example or {}, cell.training.seed)
+    extra |= _extra_bounds(per_example or {}, cell.training.seed)
     row = Row(**cell.identity(), **measures, extra=extra, flags=tuple(flags), **_provenance(cell, provenance))
     return dataclasses.replace(row, **_bounds(row, per_example or {}))
 
@@ -107,9 +111,9 @@ def _bounds(row: Row, per_example: Mapping[str, Any]) -> dict[str, Any]:
     return bounds
 
 
-def _error_bounds(per_example: Mapping[str, Any], seed: int) -> dict[str, float]:
+def _extra_bounds(per_example: Mapping[str, Any], seed: int) -> dict[str, float]:
     bounds: dict[str, float] = {}
-    for column, name in _SQUARED_ERRORS.items():
+    for column, name in _MEANS_WITHOUT_BOUND_COLUMNS.items():
         spread = mean_interval(to_array(column, per_example[column]), seed) if column in per_example else None
         if spread is not None:
             bounds |= {f"{name}_low": spread.low, f"{name}_high": spread.high}

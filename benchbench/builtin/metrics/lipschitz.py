@@ -22,7 +22,9 @@ class LocalLipschitzness:
     """Mean over test examples of max over x' in the ball of ||f(x) - f(x')||_1 / ||x - x'||_inf, f the logits.
 
     Equation 3 of "A Closer Look at Accuracy vs. Robustness", estimated from below by sign steps. Columns:
-    ``test_lipschitz`` from the last iterate, which is the protocol's, and ``test_lipschitz_best`` from the best one.
+    ``test_lipschitz`` from the last iterate, which is the protocol's, and ``test_lipschitz_best`` from the best one; those
+    of the released variant are ``test_lipschitz_released`` and ``test_lipschitz_released_best``, so that a cell can have both
+    and neither passes for the other.
 
     Attributes:
         steps: sign steps, at least 1.
@@ -45,13 +47,14 @@ class LocalLipschitzness:
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Measure it; see `benchbench.contract.Metric`."""
+        name = "lipschitz" if self.variant == "equation" else "lipschitz_released"
         batches = [
             self._estimate(evidence.model, images, evidence.threat, generator)
-            for images, _, generator in evidence.batches("test", "lipschitz")
+            for images, _, generator in evidence.batches("test", name)
         ]
         last, best = torch.cat(batches, dim=1).double().cpu()
-        values = {"test_lipschitz": float(last.mean()), "test_lipschitz_best": float(best.mean())}
-        return Measurement(values=values, per_example={"lipschitz": last, "lipschitz_best": best})
+        values = {f"test_{name}": float(last.mean()), f"test_{name}_best": float(best.mean())}
+        return Measurement(values=values, per_example={name: last, f"{name}_best": best})
 
     def _estimate(self, model: nn.Module, images: Tensor, threat: Threat, generator: KeyedGenerator) -> Tensor:
         """Ratios at the last and at the best iterate, float (2, N)."""
