@@ -26,15 +26,17 @@ def in_mode(model: nn.Module, *, training: bool) -> Iterator[nn.Module]:
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
     """Run a block in which no parameter takes a gradient: attacking then costs no backward pass into the weights.
 
-    Within it, first convolutions pass gradients back to the images faster; see `benchbench.narrow_convolutions`.
+    Within it, first convolutions pass gradients back to the images faster, and sequences of layers need less memory traffic;
+    see `benchbench.narrow_convolutions` and `benchbench.quick_sequences`.
     """
     from benchbench.narrow_convolutions import quick_narrow_convolutions
+    from benchbench.quick_sequences import quick_sequences
 
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     for parameter, _ in before:
         parameter.requires_grad_(False)
     try:
-        with quick_narrow_convolutions(model):
+        with quick_narrow_convolutions(model), quick_sequences(model):
             yield model
     finally:
         for parameter, required in before:

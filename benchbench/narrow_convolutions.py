@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from types import MethodType
 from typing import Any
 
@@ -73,9 +74,30 @@ class _NarrowConvolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
-        stride, padding, dilation = ctx.geometry
         (gradient,) = gradients
-        sent_back = weight.flatten(1).t().to(gradient.dtype) @ gradient.flatten(2)
-        columns = sent_back.to(ctx.dtype)
-        folded = F.fold(columns, ctx.size, weight.shape[2:], dilation=dilation, padding=padding, stride=stride)
-        return folded, None, None, None, None, None
+        channels_last = gradient.permute(0, 2, 3, 1)  # of a convolution's output: a view, and one matrix product
+        columns = weight.flatten(1).t().to(gradient.dtype) @ channels_last.reshape(-1, len(weight)).t()
+        columns = columns.to(ctx.dtype).view(*weight.shape[1:], *channels_last.shape[:3])
+        return _folded(columns, ctx.size, *ctx.geometry), None, None, None, None, None
+
+
+def _folded(
+    columns: Tensor,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Tensor:
+    """Add up what every output position sends back, (C, kernel height, kernel width, N, ...), to images (N, C, *size)."""
+    channels, *kernel, count, height, width = columns.shape
+    padded = columns.new_zeros(channels, count, size[0] + 2 * padding[0], size[1] + 2 * padding[1])
+    for row, column in product(*map(range, kernel)):
+        rows = _places(row * dilation[0], stride[0], height)
+        across = _places(column * dilation[1], stride[1], width)
+        padded[:, :, rows, across] += columns[:, row, column]
+    inside = padded[:, :, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
+    return inside.transpose(0, 1).contiguous()
+
+
+def _places(first: int, step: int, count: int) -> slice:
+    return slice(first, first + step * (count - 1) + 1, step)

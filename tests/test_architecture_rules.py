@@ -20,8 +20,9 @@ PLUGIN_MODULES = sorted(path for path in (ROOT / "plugins").glob("*/src/**/*.py"
 FOUNDATIONS = {"errors", "modes", "seeds", "threat"}
 MAY_IMPORT = {
     "errors": set(),
-    "modes": {"narrow_convolutions"},
+    "modes": {"narrow_convolutions", "quick_sequences"},
     "narrow_convolutions": set(),
+    "quick_sequences": set(),
     "seeds": set(),
     "threat": {"errors"},
     "contract": FOUNDATIONS | {"contract"},
