@@ -10,11 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchbench.builtin.ascent import ascend, uniform_start
-from benchbench.builtin.attacks.margins import full_precision, margin, wrong_logits
+from benchbench.builtin.attacks.margins import full_precision, margin, surely_fooled, wrong_logits
 from benchbench.contract import KeyedGenerator, OptionError, Threat
-
-# A margin counts as fooled only beyond what another batch size or memory layout could round away, relative to the logits.
-ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +128,7 @@ class _Race:
     def _surely_fooled(self, logits: Tensor, margins: Tensor) -> Tensor:
         if self._variant == "released":  # its rule chooses among all targets, fooled or not
             return torch.zeros_like(margins, dtype=torch.bool)
-        return margins > ROUNDING * logits.abs().amax(dim=1)
+        return surely_fooled(logits, margins)
 
 
 def _start(images: Tensor, targets: Tensor, threat: Threat, generator: KeyedGenerator) -> Tensor:

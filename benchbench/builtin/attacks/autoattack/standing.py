@@ -9,10 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.margins import margin, wrong_logits
-
-# A margin counts as fooled only beyond what another batch size or memory layout could round away, relative to the logits.
-ROUNDING = 1e-5
+from benchbench.builtin.attacks.margins import margin, surely_fooled, wrong_logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +28,7 @@ class Judgement:
 def judge(logits: Tensor, labels: Tensor) -> Judgement:
     """Judge candidates by their logits (N, classes); labels int64 (N,)."""
     margins = margin(logits, labels)
-    return Judgement(margins=margins, fooled=margins > ROUNDING * logits.abs().amax(dim=1))
+    return Judgement(margins=margins, fooled=surely_fooled(logits, margins))
 
 
 class Standing:
