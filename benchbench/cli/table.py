@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchbench.records import Row
 
 PAPERS = ("neurips2020", "arxiv-v1")  # spelled out, so that --help loads no leaderboard
-FORMATS = ("rich", "markdown", "latex", "csv", "json", "html")
+FORMATS = ("rich", "markdown", "latex", "latex-document", "csv", "json", "html")
 
 
 @click.command(name="table")
@@ -117,7 +117,7 @@ def print_rows(rows: Sequence[Row]) -> None:
 
 def print_tables(tables: Sequence[Table], output: str) -> None:
     """Print tables in one of the formats."""
-    from benchbench.leaderboard import render, table_document
+    from benchbench.leaderboard import render_all, table_document
 
     if output == "json":
         print_json([table_document(table) for table in tables])
@@ -125,7 +125,7 @@ def print_tables(tables: Sequence[Table], output: str) -> None:
         for table in tables:
             _print_rich(table)
     else:
-        click.echo("\n\n".join(render(table, output) for table in tables))
+        click.echo(render_all(tables, output))
 
 
 def _print_rich(table: Table) -> None:

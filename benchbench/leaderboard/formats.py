@@ -14,27 +14,9 @@ from typing import Any
 from tabulate import tabulate
 
 from benchbench.errors import UnknownNameError
+from benchbench.leaderboard.latex import latex_document, latex_fragment
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "†": r"\dag{}",
-    "‡": r"\ddag{}",
-    "[": "{[}",  # after a line's \\ a plain bracket would be taken for an optional argument
-    "]": "{]}",
-}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run text that begins with one of these
 
@@ -52,9 +34,16 @@ def render(table: Table, format: str) -> str:
     Raises:
         UnknownNameError: for another format.
     """
+    return render_all([table], format)
+
+
+def render_all(tables: Sequence[Table], format: str) -> str:
+    """Several tables, as by `render`; of LaTeX documents one with all of them."""
     if format not in FORMATS:
         raise UnknownNameError("format", format, FORMATS)
-    return FORMATS[format](table).rstrip("\n") + "\n"
+    if format == "latex-document":
+        return latex_document(tables) + "\n"
+    return "\n\n".join(FORMATS[format](table).rstrip("\n") + "\n" for table in tables)
 
 
 def _markdown(table: Table) -> str:
@@ -91,43 +80,6 @@ def _broken(entry: Entry, escape: Callable[[str], str], bold: str) -> str:
     """Text with its line breaks; Markdown tables and HTML know the same tag."""
     text = "<br>".join(escape(line) for line in entry.text.split("\n"))
     return bold.format(text) if entry.best else text
-
-
-def _latex(table: Table) -> str:
-    """One tabular in a table environment; groups are separated by a rule under their own heading."""
-    width = len(table.columns)
-    body = []
-    for group in table.groups:
-        heading = rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape_latex(group.label)}}}}} \\"
-        body += [r"\midrule", heading, r"\midrule", *(_latex_line(line.entries) for line in group.lines)]
-    heading = " & ".join(escape_latex(column.heading) for column in table.columns)
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs}",
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{escape_latex(table.title)}}}",
-            rf"\begin{{tabular}}{{{''.join(column.align[0] for column in table.columns)}}}",
-            r"\toprule",
-            rf"{heading} \\",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            *(rf"\par\footnotesize {escape_latex(note)}" for note in table.notes),
-            r"\end{table}",
-        ]
-    )
-
-
-def _latex_line(entries: Sequence[Entry]) -> str:
-    texts = [rf"\textbf{{{_latex_text(e.text)}}}" if e.best else _latex_text(e.text) for e in entries]
-    return " & ".join(texts) + r" \\"
-
-
-def _latex_text(text: str) -> str:
-    lines = [escape_latex(line) for line in text.split("\n")]
-    stacked = r" \\ ".join(lines)
-    return stacked if len(lines) == 1 else rf"\shortstack[r]{{{stacked}}}"
 
 
 def _csv(table: Table) -> str:
@@ -210,11 +162,6 @@ def _line_document(line: Line, columns: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def escape_latex(text: str) -> str:
-    """Text that LaTeX prints as it is."""
-    return "".join(_LATEX.get(character, character) for character in text)
-
-
 def escape_markdown(text: str) -> str:
     """Text that Markdown shows as it is, also inside a table."""
     return _MARKDOWN.sub(r"\\\1", text)
@@ -222,7 +169,8 @@ def escape_markdown(text: str) -> str:
 
 FORMATS: dict[str, Callable[[Table], str]] = {
     "markdown": _markdown,
-    "latex": _latex,
+    "latex": latex_fragment,
+    "latex-document": lambda table: latex_document([table]),
     "csv": _csv,
     "json": _json,
     "html": _html,

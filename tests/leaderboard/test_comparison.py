@@ -160,7 +160,7 @@ def test_programs_get_verdicts_as_columns_and_as_a_map() -> None:
 
 
 @pytest.mark.parametrize(
-    ("format", "sign"), [("markdown", "99.51<br>"), ("html", "99.51<br>"), ("latex", r"\shortstack[r]{99.51 \\")]
+    ("format", "sign"), [("markdown", "99.51<br>"), ("html", "99.51<br>"), ("latex", r"{@{}r@{}}99.51 \\")]
 )
 def test_lines_break_within_a_place_in_every_format_for_people(format: str, sign: str) -> None:
     table = comparison_table([measured(0.9951), *published_rows()], find_table("neurips2020", "2"))

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from sample_rows import make_row
 
 from benchbench.errors import UnknownNameError
-from benchbench.leaderboard import FORMATS, Table, paper_table, published_rows, render
-from benchbench.leaderboard.formats import escape_latex
+from benchbench.leaderboard import FORMATS, Table, paper_table, render
 
 HOSTILE = '<script>alert(1)</script>|a & b_c $x^2$ 50% #1 ~ \\input{/etc/passwd} **x** `y` [z](u) "q"'
 
@@ -49,31 +48,6 @@ def test_markdown_cells_stay_in_their_cells() -> None:
     lines = [line for line in render(_table(HOSTILE), "markdown").splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {8}
     assert "<script>" not in "\n".join(lines)
-
-
-def test_latex_is_balanced_and_uses_booktabs() -> None:
-    text = render(paper_table(published_rows(), published=True), "latex")
-    for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{table}", r"\end{table}", r"\end{tabular}"):
-        assert rule in text
-    body = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
-    assert {line.count(" & ") for line in body} == {7}
-    assert text.count("{") == text.count("}")
-
-
-@given(st.text())
-def test_latex_escape_leaves_no_active_character(text: str) -> None:
-    escaped = escape_latex(text)
-    for command in ("textbackslash", "textasciicircum", "textasciitilde", "textless", "textgreater", "textbar", "dag",
-                    "ddag"):  # fmt: skip
-        escaped = escaped.replace(f"\\{command}{{}}", "")
-    escaped = re.sub(r"\\[{}$&#%_]", "", escaped).replace("{[}", "").replace("{]}", "")
-    assert not set(escaped) & set("\\{}$&#%_^~<>|[]")
-
-
-def test_latex_escapes_names() -> None:
-    text = render(_table(HOSTILE), "latex")
-    assert r"\input{" not in text
-    assert r"a \& b\_c \$x\textasciicircum{}2\$ 50\% \#1" in text
 
 
 def test_csv_holds_unrounded_fractions_with_setting_and_bounds() -> None:

@@ -1,0 +1,151 @@
+"""Tables as LaTeX: one floating table of booktabs for each group, so that none is longer than a page."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
+
+_ESCAPED = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "\N{EN DASH}": "--",
+    "\N{EM DASH}": "---",
+    "†": r"\dag{}",
+    "‡": r"\ddag{}",
+    "[": "{[}",  # after a line's \\ a plain bracket would be taken for an optional argument
+    "]": "{]}",
+}
+_UNKNOWN = "?"  # for what pdfLaTeX's standard fonts lack: it would stop at such a character
+_ACCENTED = frozenset(map(chr, range(0xC0, 0x100))) - frozenset("×÷ÐðÞþ")
+_WIDEST = 20  # characters on a line of a column of text
+_LONGEST = 44  # lines of text in a table, more of which do not fit a page
+_PREAMBLE = r"""% Needs \usepackage{booktabs}. With \usepackage{graphicx}, too, tables wider than the text shrink to its width.
+\providecommand{\benchbenchfit}[1]{\ifdefined\resizebox
+  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{#1}\else#1\fi}"""
+_DOCUMENT = r"""\documentclass{article}
+\usepackage[T1]{fontenc}
+\usepackage{booktabs}
+\usepackage{graphicx}
+\begin{document}
+%s
+\end{document}"""
+
+
+def latex_fragment(table: Table) -> str:
+    """Floating tables for a document that loads booktabs, and the notes after the last one."""
+    notes = [rf"\par\noindent{{\footnotesize {escape_latex(note)}\par}}" for note in table.notes]
+    floats = [_float(table, part) for group in table.groups for part in _parts(table.columns, group)]
+    return "\n".join([_PREAMBLE, *floats, *notes])
+
+
+def latex_document(tables: Sequence[Table]) -> str:
+    """All tables as a document that compiles by itself."""
+    return _DOCUMENT % "\n\n".join(latex_fragment(table) for table in tables)
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints as it is; characters that its fonts lack become question marks."""
+    return "".join(_ESCAPED.get(character) or _plain(character) for character in text)
+
+
+def _plain(character: str) -> str:
+    known = character.isascii() and character.isprintable()
+    return character if known or character in _ACCENTED else _UNKNOWN
+
+
+def _parts(columns: Sequence[Column], group: Group) -> Iterator[Group]:
+    """The group, cut into parts that fit a page each."""
+    lines: list[Line] = []
+    label, height = group.label, 0
+    for line in group.lines:
+        height += max(len(_rows(column, entry)) for column, entry in zip(columns, line.entries))
+        if lines and height > _LONGEST:
+            yield dataclasses.replace(group, label=label, lines=tuple(lines))
+            label, lines, height = f"{group.label}, continued", [], 0
+        lines.append(line)
+    yield dataclasses.replace(group, label=label, lines=tuple(lines))
+
+
+def _float(table: Table, group: Group) -> str:
+    headings = " & ".join(_heading(column) for column in table.columns)
+    return "\n".join(
+        [
+            r"\begin{table}[htbp]",
+            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+            rf"\caption{{{escape_latex(f'{table.title}. {group.label}')}}}",
+            rf"\benchbenchfit{{\begin{{tabular}}{{{''.join(column.align[0] for column in table.columns)}}}",
+            r"\toprule",
+            rf"{headings} \\",
+            r"\midrule",
+            *(_line(table.columns, line) for line in group.lines),
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+        ]
+    )
+
+
+def _heading(column: Column) -> str:
+    """Words below one another, the unit beside the last one."""
+    words = column.label.split()
+    words[-1] += f" ({column.unit})" if column.unit else ""
+    return _stacked([escape_latex(word) for word in words], column, "b")
+
+
+def _line(columns: Sequence[Column], line: Line) -> str:
+    return " & ".join(_entry(column, entry) for column, entry in zip(columns, line.entries)) + r" \\"
+
+
+def _entry(column: Column, entry: Entry) -> str:
+    shown = [escape_latex(row) for row in _rows(column, entry)]
+    if entry.value is not None and column.align == "right":
+        shown = [row.replace("-", "$-$") for row in shown]  # a minus, and no hyphen
+        shown[1:] = [rf"\scriptsize {row}" for row in shown[1:]]
+    if entry.best:
+        shown[0] = rf"\textbf{{{shown[0]}}}"
+    return _stacked(shown, column, "t")
+
+
+def _rows(column: Column, entry: Entry) -> list[str]:
+    """An entry as lines of text."""
+    rows = entry.text.split("\n")
+    if column.align == "left":
+        return [line for row in rows for line in _wrapped(row)]
+    return entry.text.split(" ", 1) if _has_interval(entry.text) else rows
+
+
+def _has_interval(text: str) -> bool:
+    """Whether a value is followed by its interval, which goes below it to keep the column narrow."""
+    return text.endswith("]") and " [" in text and "\n" not in text
+
+
+def _wrapped(text: str) -> list[str]:
+    rows = [""]
+    for word in text.split(" "):
+        longer = f"{rows[-1]} {word}".strip()
+        if rows[-1] and len(longer) > _WIDEST:
+            rows.append(word)
+        else:
+            rows[-1] = longer
+    return rows
+
+
+def _stacked(rows: Sequence[str], column: Column, place: str) -> str:
+    if len(rows) == 1:
+        return rows[0]
+    body = r" \\ ".join(rows)
+    return rf"\begin{{tabular}}[{place}]{{@{{}}{column.align[0]}@{{}}}}{body}\end{{tabular}}"
