@@ -32,13 +32,14 @@ from benchbench.leaderboard.verifying import (
 )
 from benchbench.records import Row
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays
+from benchbench.records.outcomes import WITNESSES, find_malformation, find_malformed_witnesses
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import find_device, find_folders
 from benchbench.training.checkpoint import read_checkpoint
 from benchbench.training.job import as_model_input
 
 _log = logging.getLogger(__name__)
-_WITNESSES = "image"
+_MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_witnesses}
 
 
 class UnavailableError(Exception):
@@ -133,7 +134,7 @@ class Replayer:
             findings += identity_findings(row, cell)
             if outcomes is not None and witnesses is not None:
                 model = self._find_model(cell, findings, missing)
-                replay = self._replay(cell, model, witnesses[_WITNESSES])
+                replay = self._replay(cell, model, witnesses[WITNESSES])
                 findings += replay_findings(outcomes, replay)
                 bound = withstood(outcomes, replay) if not findings else None
         except UnavailableError as error:
@@ -191,9 +192,14 @@ class Replayer:
         except BenchbenchError as error:
             findings.append(Finding(what=f"the {kind} cannot be read: {' '.join(error.message.split())[:200]}"))
             return None
-        if arrays is not None and content_digest(arrays) != digest:
+        if arrays is None:
+            return None
+        if content_digest(arrays) != digest:
             findings.append(Finding(what=f"the {kind} are not those that the row names by digest"))
-        return arrays
+        malformation = _MALFORMATIONS[kind](arrays)
+        if malformation:
+            findings.append(Finding(what=f"the {kind} are malformed: {malformation}"))
+        return None if malformation else arrays
 
     def _find_model(self, cell: Cell, findings: list[Finding], missing: list[str]) -> nn.Module | None:
         """The model, or None where only box and ball of the witnesses can be checked."""

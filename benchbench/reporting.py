@@ -15,6 +15,7 @@ from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.separations import FILE_NAME, MeasuredSeparation, read_separations
 from benchbench.records import Row
 from benchbench.records.arrays import Array, read_arrays
+from benchbench.records.outcomes import WITNESSES, find_malformation, find_malformed_witnesses
 from benchbench.registry import load_registry
 from benchbench.replaying import Replayer, UnavailableError, evidence_folders, find_evidence
 from benchbench.report import Board, Contents, Gallery, Specimen, Trouble, write_site
@@ -24,6 +25,8 @@ from benchbench.settings import Folders, find_device
 from benchbench.training.checkpoint import read_checkpoint
 from benchbench.training.job import as_model_input
 
+_MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_witnesses}
+_OF_CLASSIFIERS = {"correct", "robust", "label", "prediction", "adversarial_prediction"}
 SPECIMENS = 12  # shown of each row; as many broken ones among them as there are, up to three quarters
 
 
@@ -114,7 +117,9 @@ class _Gatherer:
 
     def gallery(self, row: Row) -> Gallery:
         outcomes, witnesses = (self._arrays(kind, getattr(row, f"{kind}_digest")) for kind in ("outcomes", "witnesses"))
-        if outcomes is None or witnesses is None or not is_picture(witnesses["image"].shape[1:]):
+        if outcomes is None or witnesses is None or not is_picture(witnesses[WITNESSES].shape[1:]):
+            return Gallery()
+        if not outcomes.keys() >= _OF_CLASSIFIERS or len(outcomes["index"]) != len(witnesses[WITNESSES]):
             return Gallery()
         chosen = choose_specimens(outcomes["correct"], outcomes["robust"])
         clean, classes, remark = self._images(row, chosen)
@@ -125,7 +130,7 @@ class _Gatherer:
                     label=_class_name(classes, int(outcomes["label"][i])),
                     prediction=_class_name(classes, int(outcomes["prediction"][i])),
                     adversarial_prediction=_class_name(classes, int(outcomes["adversarial_prediction"][i])),
-                    adversarial=witnesses["image"][i],
+                    adversarial=witnesses[WITNESSES][i],
                     clean=None if clean is None else clean[place],
                 )
                 for place, i in enumerate(chosen)
@@ -136,9 +141,10 @@ class _Gatherer:
     def _arrays(self, kind: str, digest: str) -> dict[str, Array] | None:
         path = find_evidence(self._folders, kind, f"{digest}.parquet") if digest else None
         try:
-            return read_arrays(path, digest) if path is not None else None
+            arrays = read_arrays(path, digest) if path is not None else None
         except BenchbenchError:
             return None
+        return None if arrays is None or _MALFORMATIONS[kind](arrays) else arrays
 
     def _images(self, row: Row, chosen: Sequence[int]) -> tuple[Array | None, tuple[str, ...], str]:
         try:
@@ -149,6 +155,8 @@ class _Gatherer:
             return None, (), f"Only the adversarial images are at hand ({error})."
         except BenchbenchError as error:
             return None, (), f"Only the adversarial images can be shown: {error.message}"
+        if max(chosen, default=0) >= len(examples):
+            return None, classes, "Only the adversarial images can be shown: they are of other test examples."
         return as_model_input(examples.inputs[list(chosen)]).numpy(), classes, ""
 
 

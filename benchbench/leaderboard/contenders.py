@@ -17,6 +17,7 @@ from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.names import component_label, defense_label, number, parse_options
 from benchbench.records import Row
 from benchbench.records.arrays import Array, read_arrays
+from benchbench.records.outcomes import find_malformation
 
 _log = logging.getLogger(__name__)
 _COMPARABLE = (
@@ -156,8 +157,12 @@ class OutcomeFiles:
             except StorageError as error:
                 self._on_problem(error.message)
                 continue
-            if found is not None:
-                return found
+            if found is None:
+                continue
+            if problem := find_malformation(found):
+                self._on_problem(f"the outcomes {digest[:12]} in {folder} are malformed: {problem}")
+                continue
+            return found
         return None
 
 

@@ -17,6 +17,7 @@ from benchbench.atomic import write_bytes_atomically
 from benchbench.errors import CorruptDataError, DataError, StorageError
 from benchbench.records import Row, rows_from_table, table_from_rows
 from benchbench.records.disk import read_bytes
+from benchbench.records.parquet import read_parquet
 from benchbench.records.schema import check_schema
 
 _log = logging.getLogger(__name__)
@@ -100,10 +101,10 @@ def _parse(content: bytes, path: Path) -> pa.Table:
         raise StorageError(f"{path} is not a Parquet file", hint="name a file that benchbench run wrote")
     try:
         check_schema(pq.read_schema(pa.BufferReader(content)), str(path))
-        return pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CorruptDataError(f"{path} is truncated or damaged: {reason}", hint=_REBUILT) from error
+    return read_parquet(content, str(path), hint=_REBUILT)
 
 
 def _one_suite(rows: list[Row], path: Path, on_problem: Callable[[str], None]) -> list[Row]:

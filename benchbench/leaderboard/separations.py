@@ -20,6 +20,7 @@ from benchbench.leaderboard.names import paper_label, printable
 from benchbench.leaderboard.papers import PaperTable
 from benchbench.leaderboard.published import PublishedSeparation, published_separation
 from benchbench.records.disk import read_bytes
+from benchbench.records.parquet import read_parquet
 
 if TYPE_CHECKING:
     from benchbench.separation import Separation, SeparationReport
@@ -136,12 +137,7 @@ def read_separations(folder: Path) -> list[MeasuredSeparation]:
     content = read_bytes(path)
     if content is None:
         return []
-    try:
-        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise CorruptDataError(
-            f"{path} is truncated or damaged", hint="benchbench separation writes it anew"
-        ) from error
+    table = read_parquet(content, str(path), hint="benchbench separation writes it anew")
     if not table.schema.equals(_SCHEMA) or (table.schema.metadata or {}).get(b"benchbench.kind") != b"separation":
         raise CorruptDataError(
             f"{path} does not hold separations", hint="move it away; benchbench separation writes one"

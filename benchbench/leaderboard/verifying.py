@@ -102,7 +102,7 @@ def identity_findings(row: Row, cell: Cell) -> list[Finding]:
 
 
 def outcome_findings(row: Row, outcomes: Mapping[str, Array]) -> list[Finding]:
-    """Numbers of a row that its per-example outcomes do not give."""
+    """Numbers of a row that its per-example outcomes, in their right form, do not give."""
     findings = []
     n = len(outcomes.get("index", ()))
     if n != row.n_test:

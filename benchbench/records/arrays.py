@@ -18,12 +18,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchbench.errors import DataError, StorageError
+from benchbench.errors import CorruptDataError, DataError, StorageError
 from benchbench.records.disk import read_bytes
+from benchbench.records.parquet import read_parquet
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _HEADER = b"benchbench.arrays"
+_NUMBERS = "biuf"  # kinds of NumPy types
 _DICTIONARY_BYTES = 8 * 2**20
 _EXAMPLES_PER_GROUP = 1024
 
@@ -41,7 +43,7 @@ def to_array(name: str, values: Any) -> Array:
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     array = np.asarray(values)
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in _NUMBERS:
         raise DataError(f"column {name!r}: expected numbers, got {array.dtype}")
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
@@ -114,10 +116,12 @@ def read_unchecked_arrays(path: Path) -> dict[str, Array] | None:
     if content is None:
         return None
     try:
-        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
-        header = json.loads(table.schema.metadata[_HEADER])
+        table = read_parquet(content, str(path))
+        header = json.loads((table.schema.metadata or {})[_HEADER])
         return {name: _from_column(table[name], *header[name]) for name in table.column_names}
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+    except CorruptDataError as error:
+        raise StorageError(error.message) from error
+    except (pa.ArrowException, KeyError, TypeError, ValueError, OverflowError, MemoryError, RecursionError) as error:
         raise StorageError(f"{path} is damaged: {error}") from error
 
 
@@ -128,6 +132,8 @@ def _to_column(array: Array) -> pa.Array:
 
 
 def _from_column(column: pa.ChunkedArray, dtype: str, shape: list[int]) -> Array:
+    if np.dtype(dtype).kind not in _NUMBERS:
+        raise ValueError(f"{dtype!r} is no type of numbers")
     chunks = [chunk.flatten() if pa.types.is_fixed_size_list(chunk.type) else chunk for chunk in column.chunks]
     parts = [np.asarray(chunk.to_numpy(zero_copy_only=False)) for chunk in chunks]
     array = np.concatenate(parts) if parts else np.empty(0)

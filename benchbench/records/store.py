@@ -23,10 +23,10 @@ from benchbench.errors import BenchbenchError, DataError, StorageError
 from benchbench.records.arrays import Array, check_footer, content_digest, read_arrays, to_array, write_arrays
 from benchbench.records.disk import read_bytes, remove_stale_temporaries, set_aside
 from benchbench.records.measurements import StoredMeasurements
+from benchbench.records.outcomes import WITNESSES
 from benchbench.records.row import Row
 
 _FORMAT = 1
-_WITNESSES = "image"
 _log = logging.getLogger(__name__)
 
 
@@ -69,7 +69,7 @@ class RunStore:
         recorded = dataclasses.replace(
             row,
             outcomes_digest=self._write_arrays("outcomes", outcomes) if outcomes else "",
-            witnesses_digest="" if witnesses is None else self._write_arrays("witnesses", {_WITNESSES: witnesses}),
+            witnesses_digest="" if witnesses is None else self._write_arrays("witnesses", {WITNESSES: witnesses}),
         )
         write_bytes_atomically(self._record(row.cell_id, failed=row.status != "ok"), _pack(recorded))
         if row.status == "ok":
@@ -131,7 +131,7 @@ class RunStore:
     def read_witnesses(self, digest: str) -> Array | None:
         """Adversarial images, float32 (N, ...), bit for bit; None when missing or damaged."""
         arrays = self._read_arrays("witnesses", digest)
-        return None if arrays is None else arrays[_WITNESSES]
+        return None if arrays is None else arrays.get(WITNESSES)
 
     def _record(self, cell_id: str, *, failed: bool) -> Path:
         return self._cells / f"{cell_id}{'.failed' if failed else ''}.json"

@@ -61,14 +61,14 @@ def test_adversarial_images_take_a_third_of_their_raw_size(tmp_path: Path) -> No
 
 def test_other_content_than_the_digest_names_is_refused(tmp_path: Path) -> None:
     write_arrays(tmp_path / "a.parquet", {"x": np.arange(3)})
-    with pytest.raises(StorageError, match=r"a\.parquet is damaged"):
+    with pytest.raises(StorageError, match=r"a\.parquet is .*damaged"):
         read_arrays(tmp_path / "a.parquet", content_digest({"x": np.arange(4)}))
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" * 9, b"\0" * 100])
 def test_foreign_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.parquet").write_bytes(content)
-    with pytest.raises(StorageError, match=r"a\.parquet is damaged"):
+    with pytest.raises(StorageError, match=r"a\.parquet is .*damaged"):
         read_arrays(tmp_path / "a.parquet", "0" * 64)
 
 

@@ -1,0 +1,62 @@
+"""The form of per-example outcomes and adversarial images, which a submission may state as it likes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from benchbench.records.arrays import Array
+
+WITNESSES = "image"  # the one column of a file of adversarial images
+_INTEGERS, _FLAGS, _NUMBERS = ("iu", "integers"), ("b", "true and false"), ("iuf", "numbers")
+_KINDS = {  # column -> kinds of NumPy types that it may have, in words; other columns are a metric's own affair
+    "index": _INTEGERS,
+    "label": _NUMBERS,
+    "prediction": _NUMBERS,
+    "adversarial_prediction": _NUMBERS,
+    "correct": _FLAGS,
+    "robust": _FLAGS,
+    "lipschitz": _NUMBERS,
+    "lipschitz_best": _NUMBERS,
+    "squared_error": _NUMBERS,
+    "adv_squared_error": _NUMBERS,
+}
+
+
+def find_malformation(outcomes: Mapping[str, Array]) -> str:
+    """What is wrong with the form of per-example outcomes, in words; empty where nothing is.
+
+    Args:
+        outcomes: columns by name, each of one value per example; ``index`` increases from 0 on, what the evaluation itself
+            writes holds finite numbers, or booleans in ``correct`` and ``robust``.
+    """
+    index = outcomes.get("index")
+    if index is None or index.ndim != 1:
+        return "they have no column 'index' of one number per example"
+    problems = (_problem(name, column, len(index)) for name, column in outcomes.items())
+    found = next((problem for problem in problems if problem), "")
+    if not found and (np.any(index[1:] <= index[:-1]) or np.any(index < 0)):
+        return "column 'index' does not increase from 0 on"
+    return found
+
+
+def find_malformed_witnesses(arrays: Mapping[str, Array]) -> str:
+    """The same for adversarial images: one column, of floating-point numbers (N, ...)."""
+    if arrays.keys() != {WITNESSES}:
+        return f"expected the column {WITNESSES!r} alone, got {', '.join(map(repr, sorted(arrays))) or 'none'}"
+    images = arrays[WITNESSES]
+    if images.ndim < 2 or images.dtype.kind != "f":
+        return f"column {WITNESSES!r} has shape {images.shape} and type {images.dtype}, expected images of numbers"
+    return ""
+
+
+def _problem(name: str, column: Array, length: int) -> str:
+    if column.ndim < 1 or len(column) != length:
+        return f"column {name!r} has shape {column.shape}, expected {length} examples"
+    if name not in _KINDS:
+        return ""
+    kinds, words = _KINDS[name]
+    if column.ndim != 1 or column.dtype.kind not in kinds:
+        return f"column {name!r} has shape {column.shape} and type {column.dtype}, expected {words}, one per example"
+    return "" if np.isfinite(column).all() else f"column {name!r} holds numbers that are not finite"

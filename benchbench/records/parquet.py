@@ -1,0 +1,57 @@
+"""Parquet from anywhere: read within bounds, with page checksums, whatever is wrong with it told as one kind of error."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchbench.errors import CorruptDataError
+
+MOST_BYTES = 512 * 2**20  # unpacked, of a file of any size; runs of equal values take next to no space in it
+MOST_GROWTH = 100  # larger files may unpack to so many times their size; adversarial images grow about fourfold
+ROWS_AT_ONCE = 1024
+
+
+def read_parquet(content: bytes, what: str, *, hint: str = "") -> pa.Table:
+    """Read a Parquet file from memory.
+
+    Args:
+        content: the file.
+        what: its path, for messages.
+        hint: what helps where it is damaged.
+
+    Raises:
+        CorruptDataError: it is truncated or damaged, or unpacks to an absurd size.
+    """
+    limit = max(MOST_BYTES, MOST_GROWTH * len(content))
+    try:
+        with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
+            _check_stated_size(file, limit, what)
+            return _read_within(file, limit, what)
+    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CorruptDataError(f"{what} is truncated or damaged: {reason}", hint=hint) from error
+
+
+def _check_stated_size(file: pq.ParquetFile, limit: int, what: str) -> None:
+    """The sizes that the footer states. Not those of single columns: pyarrow aborts the process where they are damaged."""
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    stated = sum(max(group.total_byte_size, 0) for group in groups)
+    widths = [getattr(field.type, "list_size", 1) for field in file.schema_arrow]
+    if max(stated, file.metadata.num_rows * sum(widths)) > limit:
+        raise _absurd(what, limit)
+
+
+def _read_within(file: pq.ParquetFile, limit: int, what: str) -> pa.Table:
+    """The rows some at a time, for the footer need not be right."""
+    batches, size = [], 0
+    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
+        size += batch.nbytes
+        if size > limit:
+            raise _absurd(what, limit)
+        batches.append(batch)
+    return pa.Table.from_batches(batches, file.schema_arrow)
+
+
+def _absurd(what: str, limit: int) -> CorruptDataError:
+    return CorruptDataError(f"{what} unpacks to more than {limit / 2**20:,.0f} MiB")
