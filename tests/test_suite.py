@@ -117,10 +117,12 @@ def line_of(text: str, fragment: str) -> int:
 # What is read ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["closer-look", "smoke"])
-def test_builtin_suite_reads_by_name(registry: Registry, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "profiles"), [("closer-look", ("paper", "quick", "short")), ("smoke", ("paper", "quick"))]
+)
+def test_builtin_suite_reads_by_name(registry: Registry, name: str, profiles: tuple[str, ...]) -> None:
     suite = read_suite(name, registry)
-    assert (suite.name, suite.profiles) == (name, ("paper", "quick"))
+    assert (suite.name, suite.profiles) == (name, profiles)
     assert Path(suite.source) == SUITES / f"{name}.toml"
 
 
@@ -257,6 +259,17 @@ def test_closer_look_quick_runs_what_two_cores_can(registry: Registry) -> None:
     quick = read_suite("closer-look", registry).profile("quick")
     datasets = {experiment.dataset.name for experiment in quick if not experiment.skip}
     assert datasets == {"mnist", "digits", "staircase", "spiral"}
+
+
+def test_closer_look_short_is_the_papers_whole_mnist_grid_with_fewer_epochs_and_examples(registry: Registry) -> None:
+    suite = read_suite("closer-look", registry)
+    short = {experiment.name: experiment for experiment in suite.profile("short") if not experiment.skip}
+    (paper,) = (experiment for experiment in suite.profile("paper") if experiment.name == "mnist")
+    assert short.keys() == {"mnist", "mnist-multi-targeted"}
+    assert (*short["mnist"].attacks, *short["mnist-multi-targeted"].attacks) == paper.attacks
+    for experiment in short.values():
+        assert (experiment.architectures, experiment.defenses) == (paper.architectures, paper.defenses)
+        assert experiment.metrics == paper.metrics
 
 
 def test_closer_look_fits_staircase_and_theory_without_training_in_steps(closer_look: dict[str, Any]) -> None:
