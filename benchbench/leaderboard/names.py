@@ -44,13 +44,13 @@ def attack_label(attack: str, options: Mapping[str, Any]) -> str:
 
 
 def distinct_labels(rows: Sequence[Row]) -> dict[str, str]:
-    """Labels by cell id; rows of one source that would be called the same also show seed, options, experiment or cell.
+    """Labels by cell id; rows of one source that would be called the same also show attack, seed, options, experiment or cell.
 
     Args:
         rows: of one group of a table.
     """
     labels = {row.cell_id: defense_label(row) for row in rows}
-    for distinction in (_seed, _every_option, _experiment, _cell):
+    for distinction in (_attack, _seed, _every_option, _experiment, _cell):
         alike: dict[tuple[str, str], set[str]] = {}
         for row in rows:
             alike.setdefault((row.source, labels[row.cell_id]), set()).add(distinction(row))
@@ -154,6 +154,10 @@ def _varied(defense: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _variant(options: Mapping[str, Any]) -> dict[str, Any]:
     return {_VARIANT: options[_VARIANT]} if _VARIANT in options else {}
+
+
+def _attack(row: Row) -> str:
+    return attack_label(row.attack, parse_options(row.attack_options))
 
 
 def _seed(row: Row) -> str:

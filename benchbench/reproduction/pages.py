@@ -10,13 +10,11 @@ from benchbench.atomic import write_bytes_atomically
 from benchbench.leaderboard.comparing import verdicts
 from benchbench.leaderboard.formats import escape_markdown, render
 from benchbench.leaderboard.layout import Table
-from benchbench.leaderboard.names import component_label, paper_label, parse_options
+from benchbench.leaderboard.names import paper_label
 from benchbench.leaderboard.papers import TABLES, PaperTable
 from benchbench.records import Row
 from benchbench.reproduction.tables import Evidence, make_table
-
-_VARIED = ("gr", "llr")
-_AGREEING = ("agrees", "agrees exactly")
+from benchbench.reproduction.variants import AGREEING, compared, variant_sections
 
 
 def write_pages(folder: Path, evidence: Evidence) -> list[Path]:
@@ -52,6 +50,7 @@ def _file_name(paper_table: PaperTable) -> str:
 def _page(paper_table: PaperTable, table: Table, evidence: Evidence) -> str:
     shown = {line.cell_id for line in table.lines if line.source == "measured" and line.cell_id}
     rows = [row for row in evidence.rows if row.cell_id in shown]
+    published = [row for row in evidence.rows if _is_of(row, paper_table)]
     command = f"benchbench table {evidence.suite} --table {paper_table.number} --paper {paper_table.paper}"
     parts = [
         f"# {paper_label(paper_table.paper)}, Table {paper_table.number}: {paper_table.caption}",
@@ -60,10 +59,14 @@ def _page(paper_table: PaperTable, table: Table, evidence: Evidence) -> str:
         _what_was_run(paper_table, rows, evidence),
         "## What came of it",
         _tally(verdicts(table)),
-        *(["## Which variant explains the published numbers", _variants(table, rows)] if _has_variants(table) else []),
+        *variant_sections(table, compared(rows, published)),
         _numbers(table),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _is_of(row: Row, paper_table: PaperTable) -> bool:
+    return (row.published_source, row.published_table) == (paper_table.paper, paper_table.number)
 
 
 def _numbers(table: Table) -> str:
@@ -110,29 +113,6 @@ def _tally(counted: Counter[str]) -> str:
     return "Numbers by verdict: " + ", ".join(f"{name} {counted[name]}" for name in order if counted[name]) + "."
 
 
-def _has_variants(table: Table) -> bool:
-    return any(line.source == "published" and line.entries[0].text in ("GR", "LLR") for line in table.lines)
-
-
-def _variants(table: Table, rows: Sequence[Row]) -> str:
-    """For GR and LLR: how many numbers of each variant agree, over all settings of the table."""
-    by_cell = {line.cell_id: line for line in table.lines}
-    agreeing: Counter[str] = Counter()
-    compared: Counter[str] = Counter()
-    for row in rows:
-        variant = parse_options(row.defense_options).get("variant")
-        if row.defense not in _VARIED or variant is None:
-            continue
-        given = [e.verdict for e in by_cell[row.cell_id].entries if e.verdict in (*_AGREEING, "differs")]
-        name = component_label(row.defense, {"variant": variant})
-        agreeing[name] += sum(verdict in _AGREEING for verdict in given)
-        compared[name] += len(given)
-    lines = [
-        f"- {name}: {agreeing[name]} of {compared[name]} numbers agree" for name in sorted(compared) if compared[name]
-    ]
-    return "\n".join(lines) or "Not run at the paper's budget, so this is open."
-
-
 def _contents(tables: dict[PaperTable, Table]) -> str:
     head = (
         "# Reproduction report\n\nOne page per table of both versions of the paper, written from the leaderboard by\n\n"
@@ -145,7 +125,7 @@ def _contents(tables: dict[PaperTable, Table]) -> str:
 def _contents_line(paper_table: PaperTable, table: Table) -> str:
     given = verdicts(table)
     counts: Iterable[int] = (
-        sum(given[name] for name in _AGREEING),
+        sum(given[name] for name in AGREEING),
         given["differs"],
         given["not comparable"],
         given["not run"] + given["failed"],
