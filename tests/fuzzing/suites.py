@@ -71,7 +71,7 @@ metrics = ["squared-error"]
 recipe = { optimizer = "none" }
 skip = ""
 """
-MARKS = ("\n", "\\u0000", *'[ ] [[ ]] { } " \' """ = . , # -1 1e999 nan true'.split())
+MARKS = ("\n", "\\u0000", '"""', "-1", "1e999", "nan", "true", *"[]{}\"'=.,#")
 
 
 @functools.cache
