@@ -49,6 +49,20 @@ def component_name(entry: Entry) -> str:
     return entry if isinstance(entry, str) else str(entry["name"])
 
 
+def find_architecture(registry: Registry, entry: Entry | None, checkpoint: Path) -> Entry:
+    """What the user names; else what the checkpoint says that it is of.
+
+    Raises:
+        UsageError: neither says it.
+        DataError: the checkpoint is damaged, or names what is not registered.
+    """
+    if entry is not None:
+        return entry
+    from benchbench.checkpoint_origin import recorded_architecture
+
+    return recorded_architecture(checkpoint, registry)
+
+
 def make_architecture(registry: Registry, entry: Entry, *, input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """Make a registered architecture, or call the ``module:callable`` that the user names.
 

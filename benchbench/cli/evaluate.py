@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.components import COMPONENT, Entry, component_name, make_architecture
+from benchbench.cli.components import COMPONENT, Entry, component_name, find_architecture, make_architecture
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import data_option, device_option, json_option
 from benchbench.cli.printing import print_json, print_table
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 @click.option("--dataset", required=True, type=COMPONENT, help="The data.")
 @click.option(
     "--architecture",
-    required=True,
     type=COMPONENT,
     help="A registered architecture, or module:callable, which makes the network (and is given input_shape and classes if it "
-    "takes them).",
+    "takes them); default what the checkpoint, or the run folder that it lies in, says.",
 )
 @click.option(
     "--checkpoint",
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
 @json_option
 def command(
     dataset: Entry,
-    architecture: Entry,
+    architecture: Entry | None,
     checkpoint: Path,
     attacks: tuple[Entry, ...],
     norm: str,
@@ -73,12 +72,13 @@ def command(
 
     registry = load_registry()
     component = find_component(registry, "dataset", dataset)
+    network = find_architecture(registry, architecture, checkpoint)
     resolved = resolve_attacks(registry, attacks)
     threat = _threat(norm, epsilon) or default_threat(registry, component.name)
     where = find_device(device)
     loaded = load_dataset(registry, component, find_folders(data=data).source(download=download))
     shape, classes = loaded.splits.input_shape, len(loaded.splits.classes)
-    model = make_architecture(registry, architecture, input_shape=shape, classes=classes)
+    model = make_architecture(registry, network, input_shape=shape, classes=classes)
     load_weights(model, checkpoint)
     with progress_display(quiet=quiet) as listener:
         report = evaluate_on(
@@ -94,7 +94,7 @@ def command(
             listener=listener,
         )
     if as_json:
-        print_json({"architecture": component_name(architecture), "checkpoint": str(checkpoint), **_document(report)})
+        print_json({"architecture": component_name(network), "checkpoint": str(checkpoint), **_document(report)})
     else:
         _print(report)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.components import COMPONENT, Entry, make_architecture
+from benchbench.cli.components import COMPONENT, Entry, find_architecture, make_architecture
 from benchbench.cli.options import data_option, device_option, json_option
 from benchbench.cli.printing import print_json, print_table
 from benchbench.errors import DataError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from benchbench.contract import DatasetSplits
+    from benchbench.data import Subset
     from benchbench.parity import AttackSetting, ParityReport
 
 BATCH = 100
@@ -27,7 +27,7 @@ BATCH = 100
 
 @click.command(name="parity")
 @click.option("--dataset", required=True, type=COMPONENT, help="The data.")
-@click.option("--architecture", required=True, type=COMPONENT, help="As for evaluate.")
+@click.option("--architecture", type=COMPONENT, help="As for evaluate.")
 @click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="As for evaluate.")
 @click.option("--attack", type=click.Choice(["pgd", "autoattack"]), default="pgd", show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Of PGD; each is epsilon / 5.")
@@ -39,7 +39,7 @@ BATCH = 100
 @json_option
 def command(
     dataset: Entry,
-    architecture: Entry,
+    architecture: Entry | None,
     checkpoint: Path,
     attack: str,
     steps: int,
@@ -54,7 +54,7 @@ def command(
 
     PGD starts at the image, so that nothing is left to chance; every candidate is checked to lie in ball and box.
     """
-    from benchbench.data import load_dataset
+    from benchbench.data import load_dataset, subset
     from benchbench.lookup import find_component
     from benchbench.model_files import load_weights
     from benchbench.own_model import default_threat
@@ -68,33 +68,29 @@ def command(
         raise DataError(f"parity compares attacks on classifiers, {component.name!r} is for regression")
     threat = Threat(norm=norm, epsilon=radius, lower=splits.lower, upper=splits.upper)  # type: ignore[arg-type]
     classes = len(splits.classes)
-    model = make_architecture(registry, architecture, input_shape=splits.input_shape, classes=classes)
+    network = find_architecture(registry, architecture, checkpoint)
+    model = make_architecture(registry, network, input_shape=splits.input_shape, classes=classes)
     load_weights(model, checkpoint)
     setting = AttackSetting(attack=attack, threat=threat, steps=steps, classes=classes)  # type: ignore[arg-type]
-    report = _compare(model.to(find_device(device)), splits, setting, registry, n_test, find_device(device))
+    test = subset(splits.test, min(n_test, len(splits.test)), "test")
+    report = _compare(model.to(find_device(device)), test, setting, registry, find_device(device))
     if as_json:
-        print_json({"dataset": component.name, "norm": norm, "epsilon": radius, "attack": attack, **_document(report)})
+        asked = {"dataset": component.name, "norm": norm, "epsilon": radius, "attack": attack}
+        print_json({**asked, **_document(report, test.indices)})
     else:
         _print(report)
 
 
 def _compare(
-    model: nn.Module,
-    splits: DatasetSplits,
-    setting: AttackSetting,
-    registry: Registry,
-    n_test: int,
-    device: torch.device,
+    model: nn.Module, test: Subset, setting: AttackSetting, registry: Registry, device: torch.device
 ) -> ParityReport:
     """Attack a fixed subset of the test set."""
     import torch
 
     from benchbench.contract import KeyedGenerator, derive_seed
-    from benchbench.data import subset
     from benchbench.parity import compare_implementations, installed_peers
     from benchbench.training.job import as_model_input
 
-    test = subset(splits.test, min(n_test, len(splits.test)), "test")
     images, labels = as_model_input(test.examples.inputs.to(device)), test.examples.labels.to(device)
     options = {"steps": setting.steps, "random_start": False} if setting.attack == "pgd" else {}
     native = registry.make(registry.resolve("attack", setting.attack, options))
@@ -116,7 +112,8 @@ def _compare(
     )
 
 
-def _document(report: ParityReport) -> dict[str, object]:
+def _document(report: ParityReport, index: Tensor) -> dict[str, object]:
+    """What is printed; disagreements are named by the examples' places in the test set, too."""
     return {
         "n_test": len(report.correct),
         "test_accuracy": float(report.correct.double().mean()),
@@ -128,6 +125,7 @@ def _document(report: ParityReport) -> dict[str, object]:
                 "adv_test_accuracy": one.robust_accuracy,
                 "only_benchbench_fools": report.disagreements(one)[0],
                 "only_it_fools": report.disagreements(one)[1],
+                "disagreeing_examples": sorted(index[report.disputed(one)].tolist()),
                 "outside_ball_or_box": one.outside,
                 "seconds": one.seconds,
             }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +60,10 @@ class ParityReport:
         own = self.implementations[0].robust
         return int((~own & other.robust).sum()), int((own & ~other.robust).sum())
 
+    def disputed(self, other: Implementation) -> Tensor:
+        """bool (N,): which examples exactly one of benchbench's own and the other one fools."""
+        return self.implementations[0].robust ^ other.robust
+
 
 def compare_implementations(
     model: nn.Module,
@@ -107,7 +113,8 @@ def _run(
     started = time.perf_counter()
     try:
         batches = zip(torch.split(images, batch_size), torch.split(labels, batch_size))
-        candidates = torch.cat([perturb(part.clone(), truth.clone()).detach() for part, truth in batches])
+        with redirect_stdout(sys.stderr):  # libraries print; standard output is for the table
+            candidates = torch.cat([perturb(part.clone(), truth.clone()).detach() for part, truth in batches])
         float(candidates.flatten()[0])  # waits for the device
     except Exception as error:
         if name == NATIVE:

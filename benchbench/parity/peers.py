@@ -54,7 +54,7 @@ def installed_peers(model: nn.Module, setting: AttackSetting) -> dict[str, Pertu
     """
     if setting.threat.norm == "l1":
         return {}
-    makers = {name: maker for name, maker in _MAKERS[setting.attack].items() if find_spec(_MODULES[name]) is not None}
+    makers = {name: maker for name, maker in _MAKERS[setting.attack].items() if find_spec(name) is not None}
     return {name: maker(model, setting) for name, maker in makers.items()}
 
 
@@ -83,7 +83,7 @@ def _torchattacks_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
 def _torchattacks_autoattack(model: nn.Module, setting: AttackSetting) -> Perturb:
     import torchattacks
 
-    norm = {"linf": "Linf", "l2": "L2"}[setting.threat.norm]
+    norm = _NORMS[setting.threat.norm]
     attack: Perturb = torchattacks.AutoAttack(
         model, norm=norm, eps=setting.threat.epsilon, n_classes=setting.classes, seed=setting.seed
     )
@@ -122,12 +122,19 @@ def _art_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
 
 
 def _official_autoattack(model: nn.Module, setting: AttackSetting) -> Perturb:
+    """The authors' package, github.com/fra31/auto-attack, which is on no package index."""
     from autoattack import AutoAttack
 
-    norm = {"linf": "Linf", "l2": "L2"}[setting.threat.norm]
+    device = str(_device(model))
     attack = AutoAttack(
-        model, norm=norm, eps=setting.threat.epsilon, seed=setting.seed, verbose=False, device=str(_device(model))
+        model,
+        norm=_NORMS[setting.threat.norm],
+        eps=setting.threat.epsilon,
+        seed=setting.seed,
+        verbose=False,
+        device=device,
     )
+    _limit_targets(attack, setting)
 
     def perturb(images: Tensor, labels: Tensor) -> Tensor:
         candidates: Tensor = attack.run_standard_evaluation(images, labels, bs=len(images))
@@ -136,13 +143,40 @@ def _official_autoattack(model: nn.Module, setting: AttackSetting) -> Perturb:
     return perturb
 
 
+def _packaged_autoattack(model: nn.Module, setting: AttackSetting) -> Perturb:
+    """The authors' code as the package index has it, with an interface of its own."""
+    from pyautoattack import AutoAttack
+
+    norm: Any = _NORMS[setting.threat.norm]
+    attack = AutoAttack(model, norm=norm, eps=setting.threat.epsilon, seed=setting.seed, device=_device(model))
+    _limit_targets(attack, setting)
+
+    def perturb(images: Tensor, labels: Tensor) -> Tensor:
+        candidates, _ = attack.run_standard_evaluation(images, labels, batch_size=len(images))
+        found: Tensor = candidates
+        return found
+
+    return perturb
+
+
+def _limit_targets(attack: Any, setting: AttackSetting) -> None:
+    """Nine target classes are the standard; with fewer than ten classes there are not as many."""
+    for part in (attack.apgd_targeted, attack.fab):
+        part.n_target_classes = min(9, setting.classes - 1)
+
+
 def _device(model: nn.Module) -> torch.device:
     parameter = next(model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
 
 
-_MODULES = {"foolbox": "foolbox", "torchattacks": "torchattacks", "art": "art", "official": "autoattack"}
+_NORMS = {"linf": "Linf", "l2": "L2"}  # as AutoAttack's implementations spell them
+# By the module that has to be installed.
 _MAKERS: Mapping[AttackName, Mapping[str, Callable[[nn.Module, AttackSetting], Perturb]]] = {
     "pgd": {"foolbox": _foolbox_pgd, "torchattacks": _torchattacks_pgd, "art": _art_pgd},
-    "autoattack": {"torchattacks": _torchattacks_autoattack, "official": _official_autoattack},
+    "autoattack": {
+        "torchattacks": _torchattacks_autoattack,
+        "autoattack": _official_autoattack,
+        "pyautoattack": _packaged_autoattack,
+    },
 }

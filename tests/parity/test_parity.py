@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from benchbench.builtin.attacks.autoattack.standard import AutoAttack
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.cli import invoke
 from benchbench.contract import KeyedGenerator, Threat
@@ -45,6 +46,7 @@ def test_disagreements_are_counted_example_by_example() -> None:
     assert native.robust_accuracy == 1.0  # type: ignore[attr-defined]
     assert strong.robust_accuracy == pytest.approx(1 / 9)  # type: ignore[attr-defined]
     assert found["report"].disagreements(strong) == (0, 8)  # type: ignore[attr-defined]
+    assert found["report"].disputed(strong).tolist() == [True] * 8 + [False]  # type: ignore[attr-defined]
     assert compare({"weak": lambda images, labels: images}, native=strongest)["report"].disagreements(
         found[NATIVE]
     ) == (8, 0)  # type: ignore[attr-defined]
@@ -114,6 +116,41 @@ def test_installed_libraries_agree_with_our_pgd(norm: str) -> None:
         assert one.error == ""
         assert one.outside == 0
         assert sum(report.disagreements(one)) <= 1
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_installed_libraries_agree_with_our_autoattack(norm: str) -> None:
+    threat = Threat(norm=norm, epsilon={"linf": 0.15, "l2": 1.0}[norm])  # type: ignore[arg-type]
+    model = smooth_toy((1, 8, 8), 3).eval()
+    if not installed_peers(model, AttackSetting(attack="autoattack", threat=threat, classes=3)):
+        pytest.skip("neither torchattacks nor AutoAttack's authors' package is installed")
+    images = KeyedGenerator(0, torch.arange(12)).uniform(1, 8, 8, low=0.2, high=0.8)
+    labels = model(images).argmax(dim=1)
+    native = AutoAttack()
+    report = compare_implementations(
+        model,
+        images,
+        labels,
+        threat=threat,
+        native=lambda x, y: native.perturb(
+            model, x, y, threat=threat, generator=KeyedGenerator(0, torch.arange(len(x)))
+        ),
+        peers=lambda one: installed_peers(one, AttackSetting(attack="autoattack", threat=threat, classes=3)),
+    )
+    for one in report.implementations:
+        assert (one.error, one.outside) == ("", 0)
+        assert sum(report.disagreements(one)) <= 1
+
+
+def test_what_a_library_prints_stays_off_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    def chatty(images: Tensor, labels: Tensor) -> Tensor:
+        print("working hard")
+        return images
+
+    compare({"chatty": chatty})
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "working hard" in printed.err
 
 
 def test_l1_has_no_peer() -> None:

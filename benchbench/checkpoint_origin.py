@@ -1,0 +1,90 @@
+"""Which architecture the weights in a file are of, where the file or the run folder that it lies in says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from benchbench.configuration import read_cell
+from benchbench.errors import BenchbenchError, DataError, StorageError, UsageError
+from benchbench.records import RunStore
+from benchbench.registry import Registry
+
+ARCHITECTURE = "architecture"  # a safetensors file's own metadata: a name, or JSON with a name and options
+MODEL_ID = "model_id"  # what benchbench's checkpoints say
+
+
+def recorded_architecture(checkpoint: Path, registry: Registry) -> dict[str, Any]:
+    """The architecture of a checkpoint, as a suite would name it: a mapping of ``name`` and options.
+
+    The file's own metadata say it (``save_file(tensors, path, {"architecture": "cnn2"})``); or it lies in ``models`` of a run
+    folder, whose records say what the model is.
+
+    Args:
+        checkpoint: a safetensors file; any other kind of file says nothing.
+        registry: only names that are registered there are believed: a file must not name code to import.
+
+    Raises:
+        StorageError: there is no such file.
+        UsageError: nothing says what it is of.
+        DataError: the file is damaged, or what it says cannot be read or is not registered.
+    """
+    metadata = _metadata(checkpoint)
+    if ARCHITECTURE in metadata:
+        return _registered(_parse(metadata[ARCHITECTURE], checkpoint), checkpoint, registry)
+    model_id = metadata.get(MODEL_ID, "")
+    found = _from_records(checkpoint.absolute().parent.parent, model_id) if model_id else None
+    if found is None:
+        reason = f"no record of model {model_id} lies beside it" if model_id else "it says nothing of its own"
+        raise UsageError(
+            f"cannot tell the architecture of {checkpoint}: {reason}",
+            hint="name it with --architecture NAME or --architecture '{name = \"...\", OPTION = ...}'",
+        )
+    return found
+
+
+def _metadata(path: Path) -> Mapping[str, str]:
+    if not path.is_file():
+        raise StorageError(f"there is no file {path}")
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from error
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    try:
+        entry = json.loads(text) if text.lstrip().startswith("{") else {"name": text}
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} names an architecture that is no JSON: {error}") from error
+    if not isinstance(entry.get("name"), str):
+        raise DataError(f"{path} names no architecture: {text[:80]!r}", hint='expected "cnn2" or {"name": "cnn2", ...}')
+    return dict(entry)
+
+
+def _registered(entry: dict[str, Any], path: Path, registry: Registry) -> dict[str, Any]:
+    try:
+        registry.get("architecture", entry["name"])
+    except BenchbenchError as error:
+        raise DataError(f"{path} says that it is of an {error.message}", hint=error.hint) from error
+    return entry
+
+
+def _from_records(runs: Path, model_id: str) -> dict[str, Any] | None:
+    """The architecture of a model that a run folder has a finished cell of; None where it has none."""
+    if not (runs / "cells").is_dir():
+        return None
+    store = RunStore(runs)
+    for name in store.record_names():
+        row = store.read_cell(name.partition(".")[0])
+        if row is not None and row.model_id == model_id:
+            architecture = read_cell(row.configuration).training.architecture
+            return {"name": architecture.name, **architecture.options}
+    return None
