@@ -35,6 +35,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, rig
     print_rich(table)
 
 
+def line_width() -> int:
+    """Characters on a line of standard output: as many as the terminal has, elsewhere as many as anyone needs."""
+    console = Console()
+    return console.width if console.is_terminal else UNWRAPPED
+
+
 def print_rich(*blocks: Table | Text) -> None:
     """Print tables and texts on standard output: as wide as the terminal, or, elsewhere, as their content."""
     console = Console(highlight=False)

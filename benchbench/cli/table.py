@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchbench.cli.printing import note, print_json, print_rich
+from benchbench.cli.printing import line_width, note, print_json, print_rich
 from benchbench.errors import StorageError, UsageError, suggest
 from benchbench.settings import find_folders
 
 if TYPE_CHECKING:
-    from benchbench.leaderboard import Entry, Table
+    from benchbench.leaderboard import Entry, Group, Table
     from benchbench.records import Row
 
+_WIDEST_WORD = 20  # characters that a narrow terminal does not break
+_NAMES = ("defense", "reference", "dataset", "source")  # columns that say whose line it is
 PAPERS = ("neurips2020", "arxiv-v1")  # spelled out, so that --help loads no leaderboard
 FORMATS = ("rich", "markdown", "latex", "latex-document", "csv", "json", "html")
 
@@ -131,17 +133,61 @@ def print_tables(tables: Sequence[Table], output: str) -> None:
 def _print_rich(table: Table) -> None:
     print_rich(Text(table.title, style="bold"))
     for group in table.groups:
-        shown = RichTable(header_style="bold", box=None, pad_edge=False)
-        for column in table.columns:
-            shown.add_column(
-                Text(column.heading), justify="right" if column.align == "right" else "left", overflow="fold"
-            )
-        for line in group.lines:
-            shown.add_row(*(_styled(entry) for entry in line.entries))
-        print_rich(Text(""), Text(group.label), shown)
+        width = line_width()
+        blocks = [_grid(table, group, places, width) for places in _blocks(table, group, width)]
+        print_rich(Text(""), Text(group.label), *blocks)
     for remark in table.notes:
         print_rich(Text(remark, style="dim"))
 
 
+def _grid(table: Table, group: Group, places: Sequence[int], width: int) -> RichTable:
+    shown = RichTable(header_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    spare = width - sum(_least(table, group, place) + 1 for place in places) + 1
+    whole = sum(_natural(table, group, place) + 1 for place in places) - 1 <= width
+    for place in places:
+        column, least = table.columns[place], _least(table, group, place)
+        wanted = _natural(table, group, place) - least
+        wider = max(0, min(spare, wanted)) if whole or column.align == "left" else 0
+        spare -= wider
+        justify: Literal["left", "right"] = "right" if column.align == "right" else "left"
+        shown.add_column(Text(column.heading), justify=justify, overflow="fold", width=least + wider)
+    for line in group.lines:
+        shown.add_row(*(_styled(line.entries[place]) for place in places))
+    return shown
+
+
+def _blocks(table: Table, group: Group, width: int) -> list[list[int]]:
+    """Places of columns that fit side by side; where not all do, the first ones begin each block anew."""
+    names = [place for place, column in enumerate(table.columns) if column.key in _NAMES]
+    taken = sum(_least(table, group, place) + 1 for place in names)
+    blocks: list[list[int]] = [[]]
+    left = width - taken
+    for place in range(len(names), len(table.columns)):
+        least = _least(table, group, place) + 1
+        if blocks[-1] and least > left + 1:  # the last one needs no space after it
+            blocks.append([])
+            left = width - taken
+        blocks[-1].append(place)
+        left -= least
+    return [[*names, *block] for block in blocks]
+
+
+def _least(table: Table, group: Group, place: int) -> int:
+    """Width of a column whose words stay whole, up to a point."""
+    return min(_WIDEST_WORD, max(len(word) for text in _texts(table, group, place) for word in text.split()))
+
+
+def _natural(table: Table, group: Group, place: int) -> int:
+    """Width of a column whose lines stay whole."""
+    return max(len(line) for text in _texts(table, group, place) for line in text.split("\n"))
+
+
+def _texts(table: Table, group: Group, place: int) -> list[str]:
+    return [table.columns[place].heading, *(line.entries[place].text for line in group.lines)]
+
+
 def _styled(entry: Entry) -> Text:
-    return Text(entry.text, style="bold" if entry.best else "")
+    text = Text(entry.text)
+    if entry.best:  # its interval and verdict are not
+        text.stylize("bold", 0, len(entry.text.partition("\n")[0]))
+    return text

@@ -17,15 +17,27 @@ from benchbench.leaderboard.names import (
     published_label,
 )
 from benchbench.leaderboard.papers import PaperTable
-from benchbench.leaderboard.tables import DIGITS, FAILED, FLAGGED, MEASURES, METHOD, SOURCE, Task, shown
+from benchbench.leaderboard.tables import (
+    DIGITS,
+    FAILED,
+    FLAGGED,
+    MEASURES,
+    METHOD,
+    SOURCE,
+    Task,
+    best_shown,
+    shown,
+)
 from benchbench.records import Row
 
-NOT_RUN = "not run"
+NOT_RUN, NOT_COMPARABLE = "not run", "not comparable"
 _NOTES = (
     "Brackets: 95% intervals over the evaluated examples (Wilson for accuracies, Newcombe for gaps, bootstrap otherwise). "
     "They do not cover the spread between training runs: the paper reports one run, as do we for each seed.",
     "agrees exactly: equal to the printed digits; agrees: the printed value, give or take half a unit of its last digit, "
-    "lies in our interval; differs: it does not; not comparable: ours used another budget, as the source says.",
+    "lies in our interval; differs: it does not; not comparable: ours used other data or training.",
+    "Bold: best published value of its setting, and best of ours of the same profile and budget; ties together; flagged rows "
+    "do not compete.",
 )
 _STAIRCASE_NOTE = (
     "The data are the published draws, so that agreement means equal digits. Gaps are test minus train; the paper's Table 8 "
@@ -50,16 +62,18 @@ def comparison_table(rows: Iterable[Row], paper_table: PaperTable) -> Table:
     ]
     measured = [row for row in everything if row.source == "measured"]
     task: Task = "regression" if paper_table.kind == "staircase" else "classification"
-    columns = tuple(_without_best(column) for column in (METHOD, SOURCE, *MEASURES[task]))
+    columns = (METHOD, SOURCE, *MEASURES[task])
     groups = []
     used: list[Row] = []
+    budgets: dict[str, None] = {}
     for setting, members in _settings(published).items():
         ours = [row for row in measured if is_of_setting(members[0], row)]
         used += ours
+        budgets |= dict.fromkeys(_budgets(ours, members))
         lines = _Lines(columns, DIGITS[task], paper_table, members, ours)
         groups.append(Group(label=published_label(members[0]), attributes=setting, lines=tuple(lines.all())))
     title = f"{paper_label(paper_table.paper)}, Table {paper_table.number}: {paper_table.caption}"
-    notes = _NOTES + ((_STAIRCASE_NOTE,) if task == "regression" else ()) + _remarks(used)
+    notes = _NOTES + ((_STAIRCASE_NOTE,) if task == "regression" else ()) + tuple(budgets) + _remarks(used)
     return Table(title=title, columns=columns, groups=tuple(groups), notes=notes)
 
 
@@ -75,10 +89,6 @@ def _settings(published: Sequence[Row]) -> dict[tuple[tuple[str, str | float], .
     return groups
 
 
-def _without_best(column: Column) -> Column:
-    return Column(key=column.key, label=column.label, unit=column.unit, align=column.align)
-
-
 class _Lines:
     """The lines of one setting: each published line, then ours of the same method, then ours of methods not published."""
 
@@ -91,6 +101,7 @@ class _Lines:
         ours: Sequence[Row],
     ) -> None:
         self._columns, self._digits, self._table = columns, digits, paper_table
+        self._best = self._best_of([*published, *ours])
         self._published = sorted(published, key=lambda row: defense_order(row)[:3])
         self._ours = sorted(ours, key=lambda row: (defense_order(row), row.profile, row.seed, row.cell_id))
         self._labels = {
@@ -115,6 +126,21 @@ class _Lines:
                 source = _source(row, self._published[0]) + ", not published"
                 yield self._line(row, None, self._labels[row.cell_id], source)
 
+    def _best_of(self, rows: Sequence[Row]) -> dict[tuple[tuple[object, ...], str], float | None]:
+        """Best value as shown of each budget's rows, by budget and column."""
+        budgets: dict[tuple[object, ...], list[Row]] = {}
+        for row in rows:
+            budgets.setdefault(_budget(row), []).append(row)
+        return {
+            (budget, column.key): best_shown(members, column, self._digits_of(members[0]))
+            for budget, members in budgets.items()
+            for column in self._columns
+            if column.best
+        }
+
+    def _digits_of(self, row: Row) -> int:
+        return self._table.decimals if row.source == "published" else self._digits
+
     def _line(self, row: Row, reference: Row | None, label: str, source: str) -> Line:
         mark = FAILED if row.status == "failed" else FLAGGED if row.flags else ""
         entries = [
@@ -134,29 +160,40 @@ class _Lines:
 
     def _entry(self, row: Row, reference: Row | None, column: Column) -> Entry:
         value: float | None = getattr(row, column.key)
-        if row.source == "published":
-            text = "-" if value is None else shown(value, column, self._table.decimals)
-            return Entry(value=value, text=text)
         step = 10.0**-self._table.decimals * (0.01 if column.unit == "%" else 1.0)
-        verdict = "" if reference is None else judge(row, reference, column.key, step=step)
+        judged = reference is not None and row.source == "measured"
+        verdict = judge(row, reference, column.key, step=step) if judged and reference is not None else ""
         if value is None:
             return Entry(value=None, text="failed" if row.status == "failed" else "-", verdict=verdict)
         interval = bounds(row, column.key)
-        lines = [shown(value, column, self._digits)]
+        lines = [shown(value, column, self._digits_of(row))]
+        competes = row.status == "ok" and not row.flags
+        best = competes and self._best.get((_budget(row), column.key)) == float(lines[0])
         if interval.low is not None and interval.high is not None:
             low, high = (shown(end, column, self._digits) for end in (interval.low, interval.high))
             lines.append(f"[{low}, {high}]")
-        lines += [verdict] if verdict else []
-        return Entry(value=value, text="\n".join(lines), low=interval.low, high=interval.high, verdict=verdict)
+        lines += [verdict] if verdict not in ("", NOT_COMPARABLE) else []  # the source says that of the whole line
+        text = "\n".join(lines)
+        return Entry(value=value, text=text, best=best, low=interval.low, high=interval.high, verdict=verdict)
+
+
+def _budget(row: Row) -> tuple[object, ...]:
+    """Equal for rows of one setting that were given the same data and training; only these compete for bold."""
+    return row.source, row.profile, row.n_train, row.n_train_evaluated, row.n_test, row.epochs
 
 
 def _source(row: Row, reference: Row) -> str:
-    differs = other_budget(row, reference)
-    if differs:
-        return f"ours, {printable(differs)}: not comparable"
-    return (
-        "ours" if row.profile == reference.profile else f"ours, {printable(row.profile)} profile, same data and budget"
-    )
+    profile = printable(row.profile)
+    if other_budget(row, reference):
+        return f"ours, {profile}: {NOT_COMPARABLE}"
+    return "ours" if row.profile == reference.profile else f"ours, {profile}: same budget"
+
+
+def _budgets(rows: Sequence[Row], published: Sequence[Row]) -> tuple[str, ...]:
+    """What rows that are not comparable used instead of the paper's data and training, once each."""
+    references = [(row, reference) for row in rows for reference in published[:1]]
+    told = dict.fromkeys(printable(budget) for pair in references if (budget := other_budget(*pair)))
+    return tuple(f"Not comparable: {budget}." for budget in told)
 
 
 def _remarks(rows: Sequence[Row]) -> tuple[str, ...]:

@@ -78,8 +78,8 @@ def _grid(table: Table, group: Group, style: str, escape: Callable[[str], str], 
 
 def _broken(entry: Entry, escape: Callable[[str], str], bold: str) -> str:
     """Text with its line breaks; Markdown tables and HTML know the same tag."""
-    text = "<br>".join(escape(line) for line in entry.text.split("\n"))
-    return bold.format(text) if entry.best else text
+    first, *others = (escape(line) for line in entry.text.split("\n"))
+    return "<br>".join([bold.format(first) if entry.best else first, *others])
 
 
 def _csv(table: Table) -> str:

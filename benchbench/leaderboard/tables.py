@@ -135,7 +135,8 @@ def _lines(rows: list[Row], columns: tuple[Column, ...], digits: int, intervals:
         rows, key=lambda row: (defense_order(row)[:3], row.source, row.defense_options, row.seed, row.cell_id)
     )
     labels = distinct_labels(ordered)
-    best = {column.key: _best(ordered, column, digits) for column in columns if column.best}
+    measured = [row for row in ordered if row.source == "measured"]
+    best = {column.key: best_shown(measured, column, digits) for column in columns if column.best}
     return tuple(
         Line(
             entries=tuple(_entry(row, column, labels[row.cell_id], best, digits, intervals) for column in columns),
@@ -148,12 +149,12 @@ def _lines(rows: list[Row], columns: tuple[Column, ...], digits: int, intervals:
     )
 
 
-def _best(rows: list[Row], column: Column, digits: int) -> float | None:
-    """The best measured value of a group as shown; flagged and failed rows do not compete."""
+def best_shown(rows: Sequence[Row], column: Column, digits: int) -> float | None:
+    """The best value of rows that compete, as shown; flagged and failed rows do not, and one alone is not the best."""
     values = [
         float(shown(getattr(row, column.key), column, digits))
         for row in rows
-        if row.source == "measured" and row.status == "ok" and not row.flags and getattr(row, column.key) is not None
+        if row.status == "ok" and not row.flags and getattr(row, column.key) is not None
     ]
     if len(values) < 2:
         return None

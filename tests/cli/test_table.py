@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from cli.conftest import Command, WriteSuite
@@ -79,3 +80,16 @@ def test_lines_are_not_wrapped_where_there_is_no_terminal(command: Command) -> N
     assert headings
     assert all(heading.endswith("adv. gap (%)") for heading in headings)
     assert all(line == line.rstrip() for line in lines)
+
+
+@pytest.mark.parametrize("number", ["2", "5", "8"])
+def test_narrow_terminal_breaks_no_number_and_shows_every_column(
+    command: Command, monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    piped = command("table", "closer-look", "--table", number).out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = re.sub(r"\x1b\[[0-9;]*m", "", command("table", "closer-look", "--table", number).out)
+    assert max(len(line) for line in narrow.splitlines()) <= 60
+    assert set(re.findall(r"\d+\.\d+", piped)) == set(re.findall(r"\d+\.\d+", narrow))
+    assert "classes" in narrow or "gap (%)" in narrow or "mean" in narrow

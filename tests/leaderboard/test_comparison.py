@@ -125,14 +125,35 @@ def test_ours_stands_below_the_published_line_with_interval_and_verdict() -> Non
     assert entry.text.splitlines()[0] == "99.51"
     assert entry.text.splitlines()[1].startswith("[99.3")
     assert entry.text.splitlines()[2] == entry.verdict == "agrees exactly"
-    assert not any(e.best for line in table.lines for e in line.entries)
+
+
+def best(table: Table, key: str) -> list[str]:
+    place = [column.key for column in table.columns].index(key)
+    return [line.entries[place].text.split("\n")[0] for line in table.lines if line.entries[place].best]
+
+
+def test_best_of_the_published_and_of_ours_are_bold_and_one_alone_or_flagged_is_not() -> None:
+    rows = [
+        measured(0.97, cell_id="natural"),
+        measured(0.98, cell_id="at", defense="at"),
+        measured(0.98, cell_id="gr", defense="gr"),
+        measured(0.999, cell_id="masked", defense="llr", flags=("zero-gradients",)),
+        measured(0.9999, cell_id="short", defense="at", profile="short", epochs=10),
+    ]
+    reference = comparison_table(published_rows(), find_table("neurips2020", "9"))
+    table = comparison_table([*rows, *published_rows()], find_table("neurips2020", "2"))
+    assert best(reference, "test_lipschitz") == ["2.86"]
+    assert best(table, "test_accuracy").count("98.00") == 2
+    assert {"97.00", "99.90", "99.99"}.isdisjoint(best(table, "test_accuracy"))
 
 
 def test_quick_rows_are_shown_and_plainly_marked() -> None:
     rows = [measured(0.9951, cell_id="mine", profile="quick", n_train=2500, epochs=3), *published_rows()]
-    line = line_of(comparison_table(rows, find_table("neurips2020", "2")), "mine")
-    assert line.entries[1].text == "ours, quick profile, 2,500 training examples, 3 epochs: not comparable"
+    table = comparison_table(rows, find_table("neurips2020", "2"))
+    line = line_of(table, "mine")
+    assert line.entries[1].text == "ours, quick: not comparable"
     assert {e.verdict for e in line.entries if e.verdict} == {"not comparable"}
+    assert "Not comparable: quick profile, 2,500 training examples, 3 epochs." in table.notes
 
 
 def test_methods_that_the_paper_does_not_have_come_last_without_verdict() -> None:
