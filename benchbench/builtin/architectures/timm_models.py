@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import pickle
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from benchbench.builtin.architectures.requirements import ImageShape, image_shape, require_classes
+from benchbench.builtin.architectures.requirements import image_shape, require_classes
+from benchbench.builtin.architectures.timm_fitting import REFUSALS, answer, create_fitting
 from benchbench.builtin.torchvision_import import import_torchvision
-from benchbench.contract import OptionError, in_mode
+from benchbench.contract import OptionError
 
 RESNET50_SMALLEST = (32, 32)  # leaves one pixel to the last stage
 
@@ -39,43 +43,75 @@ def make_resnet50(*, input_shape: tuple[int, ...], classes: int) -> nn.Module:
     return model
 
 
-def make_timm_model(*, member: str, input_shape: tuple[int, ...], classes: int, pretrained: bool = False) -> nn.Module:
+def make_timm_model(
+    *,
+    member: str,
+    input_shape: tuple[int, ...],
+    classes: int,
+    pretrained: bool = False,
+    weights: str = "",
+    patch_size: int | None = None,
+    output_stride: int | None = None,
+) -> nn.Module:
     """A timm model, told the size of its input where it wants to know, and tried on one blank image.
+
+    A model that does not take the size as published gets finer patches, or stages that dilate instead of shrinking, where
+    timm has such an option for it: see `benchbench.builtin.architectures.timm_fitting`.
 
     Args:
         member: timm's name, for instance ``resnet18`` or, for particular weights, ``resnet18.a1_in1k``.
         input_shape: (channels, height, width).
         classes: number of logits, at least 2.
         pretrained: whether to start from the published weights, downloaded by timm. Inputs are pixels / 255 all the same,
-            never normalised by mean and deviation.
+            never normalised by mean and deviation. Another number of channels or classes than they were trained for is
+            adapted by timm: summed filters, a new last layer.
+        weights: a file that holds the published weights, in place of a download: safetensors, or tensors saved by torch.
+        patch_size: side of the patches, for models that take it; None for the published one, or one that fits.
+        output_stride: pixels of the image per feature of the last stage, for models that take it; None likewise.
 
     Returns:
         A model from float (N, channels, height, width) in [0, 1] to logits (N, classes).
 
     Raises:
-        OptionError: timm has no such model or weights, or the model cannot take such images.
+        OptionError: timm has no such model or weights, the weights cannot be had or are another model's, or the model
+            cannot take such images.
     """
     name = f"timm:{member}"
     image = image_shape(name, input_shape, smallest=(1, 1))
     require_classes(name, classes)
+    _require_weights(weights)
     timm = _timm()
-    if not timm.is_model(member):
+    if not timm.is_model(member.partition(".")[0]):
         near = difflib.get_close_matches(member, timm.list_models(), n=3)
         raise OptionError(f"timm has no model {member!r}", hint=f"nearest: {', '.join(near)}" if near else "")
+    options: dict[str, Any] = {"num_classes": classes, "in_chans": image.channels}
+    if pretrained or weights:
+        options["pretrained"] = True
+    if weights:
+        options["pretrained_cfg_overlay"] = {"file": weights}
+    chosen = {"patch_size": patch_size, "output_stride": output_stride}
+    given = {option: value for option, value in chosen.items() if value is not None}
     try:
-        model = _create(timm, member, image, num_classes=classes, in_chans=image.channels, pretrained=pretrained)
-        shape = _try(model, image)
-    except (RuntimeError, ValueError, TypeError, AssertionError, OSError) as error:
-        raise OptionError(f"{name} cannot be built for inputs of shape {input_shape}: {error}") from error
+        model = create_fitting(timm, member, image, options, given)
+        shape = tuple(answer(model, image).shape)
+    except OSError as error:
+        raise OptionError(
+            f"{name}: the published weights cannot be had: {_first_line(error)}",
+            hint="run it once where the network is, so that timm keeps them, or give a file: weights = FILE",
+        ) from error
+    except (*REFUSALS, pickle.UnpicklingError, SafetensorError) as error:
+        raise OptionError(f"{name} cannot be built for inputs of shape {input_shape}: {_first_line(error)}") from error
     if shape != (1, classes):
         raise OptionError(f"{name} returns {shape} for one image, expected logits of shape (1, {classes})")
     return model
 
 
 def list_timm_models() -> Iterable[str]:
-    """Names of all timm architectures."""
-    names: list[str] = _timm().list_models()
-    return names
+    """Names of all timm architectures, and those of their published weights: ``resnet18`` and ``resnet18.a1_in1k``."""
+    timm = _timm()
+    names: list[str] = timm.list_models()
+    with_weights: list[str] = timm.list_pretrained()
+    return dict.fromkeys([*names, *with_weights])
 
 
 def _timm() -> ModuleType:
@@ -86,19 +122,15 @@ def _timm() -> ModuleType:
     return module
 
 
-def _create(timm: ModuleType, member: str, image: ImageShape, **options: Any) -> nn.Module:
-    """Build with the image's size, or without it where the model is of no fixed size and refuses one."""
-    try:
-        model: nn.Module = timm.create_model(member, img_size=(image.height, image.width), **options)
-    except TypeError as error:
-        if "img_size" not in str(error):
-            raise
-        model = timm.create_model(member, **options)
-    return model
+def _require_weights(weights: str) -> None:
+    if weights and not Path(weights).is_file():
+        raise OptionError(f"weights: there is no file {weights}", hint="safetensors, or tensors saved by torch")
 
 
-def _try(model: nn.Module, image: ImageShape) -> tuple[int, ...]:
-    """Shape of the answer to one blank image."""
-    blank = torch.zeros(1, image.channels, image.height, image.width)
-    with in_mode(model, training=False), torch.no_grad():
-        return tuple(model(blank).shape)
+def _first_line(error: BaseException) -> str:
+    """What an exception says; of one that says nothing, where it was raised."""
+    if lines := str(error).splitlines():
+        return lines[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    return f"{type(error).__name__}{where}"

@@ -1,0 +1,120 @@
+"""How a timm model is made to take images of a given size: as published, or with a finer stem where its options allow."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.builtin.architectures.requirements import ImageShape
+from benchbench.contract import in_mode
+
+Options = Mapping[str, Any]
+
+_LOG = logging.getLogger(__name__)
+# What timm's models raise for a size that does not fit: there is no one exception for it.
+REFUSALS = (RuntimeError, ValueError, TypeError, AssertionError, ArithmeticError, LookupError)
+_PATCH_SIZES = (8, 7, 4, 2, 1)
+_OUTPUT_STRIDES = (16, 8)
+ADAPTATIONS: tuple[Options, ...] = (
+    *({"patch_size": size} for size in _PATCH_SIZES),
+    *({"output_stride": stride} for stride in _OUTPUT_STRIDES),
+)
+
+
+def create_fitting(timm: ModuleType, member: str, image: ImageShape, options: Options, given: Options) -> nn.Module:
+    """Build a model that answers images of a size.
+
+    As published, where that takes the size; else with the first of `ADAPTATIONS` that makes it do so: the coarsest patches
+    that fit, else stages that dilate their filters instead of halving the image again. Candidates are tried on torch's meta
+    device, without weights.
+
+    Args:
+        timm: the library.
+        member: name of the model.
+        image: size of the images.
+        options: keyword arguments of `timm.create_model`.
+        given: more of them, which a user chose: nothing else is adapted then.
+
+    Raises:
+        RuntimeError, ValueError, TypeError, AssertionError, ArithmeticError, LookupError: what the model says to the size,
+            as published or as given, where no adaptation helps.
+    """
+    first = {**_sized(image), **given}
+    try:
+        model = _create(timm, member, {**options, **first})
+        answer(model, image)
+    except REFUSALS as refusal:
+        fitting = fitting_options(timm, member, image, given)
+        if fitting is None or fitting == first:
+            raise
+        _LOG.info("timm:%s takes %dx%d with %s (%s)", member, image.height, image.width, fitting, refusal)
+        model = _create(timm, member, {**options, **fitting})
+        answer(model, image)
+    return model
+
+
+def fitting_options(timm: ModuleType, member: str, image: ImageShape, given: Options) -> Options | None:
+    """Options with which a model takes images of a size: none besides the given ones, or one of `ADAPTATIONS`.
+
+    Where the model wants to know the size, ``img_size`` is among them. None: it does not take such images.
+    """
+    adaptations: tuple[Options, ...] = (given,) if given else ({}, *ADAPTATIONS)
+    sizes: tuple[Options, ...] = (_sized(image), {})
+    for adaptation, size in itertools.product(adaptations, sizes):
+        try:
+            with torch.device("meta"):
+                answer(timm.create_model(member, in_chans=image.channels, **size, **adaptation), image)
+        except REFUSALS:
+            continue
+        return {**size, **adaptation}
+    return None
+
+
+def answer(model: nn.Module, image: ImageShape) -> Tensor:
+    """The model's answer to one blank image, on the meta device nothing but its shape.
+
+    Raises:
+        ValueError: a layer's output is empty, so that a mean over it would be NaN; or the answer is not finite.
+    """
+    blank = torch.zeros(1, image.channels, image.height, image.width)
+    with _without_empty_layers(model), in_mode(model, training=False), torch.no_grad():
+        found: Tensor = model(blank)
+    if not found.is_meta and not bool(found.isfinite().all()):
+        raise ValueError("the answer to a blank image is not finite")
+    return found
+
+
+def _sized(image: ImageShape) -> Options:
+    return {"img_size": (image.height, image.width)}
+
+
+def _create(timm: ModuleType, member: str, options: Options) -> nn.Module:
+    """Build; a model of no fixed size that refuses to be told one is built without."""
+    try:
+        model: nn.Module = timm.create_model(member, **options)
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+        model = timm.create_model(member, **{name: value for name, value in options.items() if name != "img_size"})
+    return model
+
+
+@contextmanager
+def _without_empty_layers(model: nn.Module) -> Iterator[None]:
+    def refuse(module: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.numel() == 0:
+            raise ValueError(f"the image is too small: nothing is left of it after a {type(module).__name__}")
+
+    handles = [module.register_forward_hook(refuse) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
