@@ -27,8 +27,8 @@ def main() -> None:
     program, name, *options = sys.argv
     for option in options:
         if not option.startswith("-"):
+            Path(option).mkdir(parents=True, exist_ok=True)
             for number, seed in enumerate(SEEDS.get(name, ())):
-                Path(option).mkdir(parents=True, exist_ok=True)
                 (Path(option) / f"seed-{number}").write_bytes(seed)
     atheris.Setup([program, *options], TARGETS[name], enable_python_coverage=True)
     atheris.Fuzz()
