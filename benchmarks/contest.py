@@ -40,15 +40,18 @@ class Ratio:
         return f"{self.median:5.2f}   {self.low:5.2f} to {self.high:4.2f}"
 
 
-def compete(contenders: Mapping[str, Contender], *, reference: str, rounds: int) -> dict[str, Ratio]:
-    """Run every contender once per round, after a round that warms up.
+def compete(
+    contenders: Mapping[str, Contender], *, reference: str, rounds: int, warm_up: bool = True
+) -> dict[str, Ratio]:
+    """Run every contender once per round, after a round that warms up unless everybody has run before.
 
     Args:
         contenders: by name.
         reference: the contender that the others are compared with.
         rounds: at least 1; ratios are formed within each.
+        warm_up: whether that round is needed.
     """
-    for contender in contenders.values():
+    for contender in contenders.values() if warm_up else ():
         contender.work()
     seconds = [{name: timed(contender) for name, contender in contenders.items()} for _ in range(rounds)]
     return {name: ratio([times[name] / times[reference] for times in seconds]) for name in contenders}

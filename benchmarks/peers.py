@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from benchbench.builtin.attacks.foolbox_family import import_foolbox
 from benchmarks.subjects import BATCH, THREAT
 
+AUTOATTACK_BATCH = 250  # the authors' default
 Perturb = Callable[[Tensor, Tensor], Tensor]  # images, labels -> candidates
 
 if os.environ.get("PEERS"):
@@ -159,6 +160,44 @@ def _original_targeted(model: nn.Module) -> Perturb:
         return torch.from_numpy(best)
 
     return _batched(perturb)
+
+
+def autoattack_peer(model: nn.Module, *, steps: int, queries: int) -> Perturb | None:
+    """AutoAttack by its authors' package, by torchattacks' copy of it, or by nobody."""
+    if installed("autoattack"):
+        return _authors_autoattack(model, steps, queries)
+    return _torchattacks_autoattack(model, steps, queries) if installed("torchattacks") else None
+
+
+def _authors_autoattack(model: nn.Module, steps: int, queries: int) -> Perturb:
+    from autoattack import AutoAttack
+
+    attack: Any = AutoAttack(model, norm="Linf", eps=THREAT.epsilon, version="standard", device="cpu", verbose=False)
+    for part in (attack.apgd, attack.apgd_targeted, attack.fab):
+        part.n_iter = steps
+    attack.square.n_queries = queries
+    return lambda images, labels: attack.run_standard_evaluation(images, labels, bs=AUTOATTACK_BATCH)
+
+
+def _torchattacks_autoattack(model: nn.Module, steps: int, queries: int) -> Perturb:
+    """The authors' order, numbers and schedule: torchattacks' own defaults take a tenth of the iterations."""
+    import torchattacks
+
+    shared: dict[str, Any] = {"norm": "Linf", "eps": THREAT.epsilon, "seed": 0}
+    attack: Any = torchattacks.MultiAttack(
+        [
+            torchattacks.APGD(model, steps=steps, loss="ce", **shared),
+            torchattacks.APGDT(model, steps=steps, n_classes=10, **shared),
+            torchattacks.FAB(model, steps=steps, multi_targeted=True, n_classes=10, **shared),
+            torchattacks.Square(model, n_queries=queries, resc_schedule=False, **shared),
+        ]
+    )
+
+    def perturb(images: Tensor, labels: Tensor) -> Tensor:
+        parts = zip(images.split(AUTOATTACK_BATCH), labels.split(AUTOATTACK_BATCH))
+        return torch.cat([attack(part, truth).detach() for part, truth in parts])
+
+    return perturb
 
 
 def original_lipschitz(model: nn.Module, images: Tensor, start: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -45,12 +45,22 @@ class Subject:
 
 
 def arguments(description: str | None) -> argparse.Namespace:
-    """The command line of a benchmark."""
+    """The command line of a benchmark without options of its own."""
+    return parse(argument_parser(description))
+
+
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that all benchmarks have."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("BENCHBENCH_DATA", "../shared/data")))
     parser.add_argument("--examples", type=int, default=256, help="images that are worked on; a multiple of 64")
     parser.add_argument("--rounds", type=int, default=7, help="repeats of every contender")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="1 on a machine with other work")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line, and use as many threads as it says."""
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     return chosen
