@@ -20,6 +20,7 @@ from benchbench.builtin.ascent import ascend
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.contract import KeyedGenerator, Threat
 from benchbench.evaluation.evidence import ModelEvidence
+from benchbench.evaluation.substitute import answers_kept, break_substitute, train_substitute
 
 INSPECTED = 32  # examples; an indicator needs no more to tell one in ten from none
 INSPECTED_BATCHES = 4  # among which they are looked for
@@ -40,6 +41,8 @@ class Specimens:
         candidates: float32 (n, ...), what that attack made of them.
         generator: keyed by example.
         uses_gradients: whether that attack lives off gradients: at least half of its queries asked for one.
+        known: float32 (m, ...), the first test examples, right or wrong.
+        answers: int64 (m,), the classes that the model predicts for these.
     """
 
     model: nn.Module
@@ -50,6 +53,8 @@ class Specimens:
     candidates: Tensor
     generator: KeyedGenerator
     uses_gradients: bool
+    known: Tensor
+    answers: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,6 +81,7 @@ def inspect(evidence: ModelEvidence) -> Specimens:
         first += len(labels)
     rows = torch.cat(keys)[:INSPECTED]
     images, labels = (torch.cat(parts)[:INSPECTED] for parts in zip(*collected))
+    known = _known(evidence)
     return Specimens(
         model=evidence.model,
         threat=evidence.threat,
@@ -85,7 +91,20 @@ def inspect(evidence: ModelEvidence) -> Specimens:
         candidates=attacked.candidates[rows].to(images.device),
         generator=evidence.generator("test", "diagnostics", rows),
         uses_gradients=2 * attacked.gradient >= attacked.forward,
+        known=known,
+        answers=evidence.prediction("test")[: len(known)].to(known.device),
     )
+
+
+def _known(evidence: ModelEvidence) -> Tensor:
+    """The first test examples, as many as a substitute learns from, whatever the size of batches."""
+    inputs = evidence.examples("test").inputs
+    wanted, parts = answers_kept(inputs[0].numel()), list[Tensor]()
+    for images, _, _ in evidence.batches("test", "diagnostics"):
+        parts.append(images)
+        if sum(len(part) for part in parts) >= wanted:
+            break
+    return torch.cat(parts)[:wanted]
 
 
 def gradients_are_missing(specimens: Specimens) -> bool:
@@ -162,6 +181,23 @@ def random_search_succeeds(specimens: Specimens) -> bool:
         return _too_many(specimens.model(found).argmax(dim=1) != labels, specimens)
 
 
+def transfer_succeeds(specimens: Specimens) -> bool:
+    """Whether what breaks a substitute of the model breaks the model where the protocol's attack did not.
+
+    In more than a tenth of the examples, that is. The substitute learns from the model's answers alone, so that nothing which
+    the model does to its gradients helps it.
+    """
+    rows = specimens.withstood.nonzero()[:, 0]
+    if specimens.threat.epsilon == 0 or len(rows) <= TOLERATED * len(specimens):
+        return False
+    images, labels = specimens.images[rows], specimens.labels[rows]
+    generator = specimens.generator.child("substitute").torch_generator()
+    substitute = train_substitute(specimens.known, specimens.answers, generator)
+    found = break_substitute(substitute, images, labels, specimens.threat)
+    with torch.no_grad():
+        return _too_many(specimens.model(found).argmax(dim=1) != labels, specimens)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Climb:
     """The last iterate, and whether any iterate was misclassified."""
@@ -195,4 +231,5 @@ INDICATORS: dict[str, Callable[[Specimens], bool]] = {
     "withstands-any-perturbation": withstands_any_perturbation,
     "random-model": answers_change,
     "random-search-succeeds": random_search_succeeds,
+    "transfer-succeeds": transfer_succeeds,
 }

@@ -10,10 +10,12 @@ from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import Attack, Examples, KeyedGenerator, Threat
 from benchbench.evaluation import evaluate
+from benchbench.evaluation.substitute import answers_kept, train_substitute
 from benchbench.testing.toys import LinearToy, smooth_toy
 
 SHAPE, CLASSES, COUNT = (1, 6, 6), 4, 60
 THREAT = Threat(epsilon=0.1)
+BLACK_BOX = ("random-search-succeeds", "transfer-succeeds")
 
 
 def network() -> nn.Module:
@@ -104,10 +106,10 @@ class Idle:
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        (Quantised(), {"zero-gradients", "loss-not-rising", "withstands-any-perturbation", "random-search-succeeds"}),
-        (Saturated(), {"zero-gradients", "loss-not-rising", "withstands-any-perturbation"}),
+        (Quantised(), {"zero-gradients", "loss-not-rising", "withstands-any-perturbation", *BLACK_BOX}),
+        (Saturated(), {"zero-gradients", "loss-not-rising", "withstands-any-perturbation", *BLACK_BOX}),
         (Stochastic(), {"random-model"}),
-        (Misleading(), {"loss-not-rising", "random-search-succeeds"}),
+        (Misleading(), {"loss-not-rising", *BLACK_BOX}),
         (NotANumber(), {"zero-gradients"}),
     ],
     ids=["gradient-masked", "saturated-softmax", "stochastic", "misleading-gradient", "nan-gradient"],
@@ -127,8 +129,30 @@ def test_linear_model_and_model_with_idle_dropout_are_not_flagged() -> None:
     assert flags(nn.Sequential(network(), nn.Dropout(0.5))) == ()
 
 
-def test_attack_that_does_nothing_is_told_by_random_search() -> None:
-    assert flags(network(), Idle()) == ("random-search-succeeds",)
+def test_attack_that_does_nothing_is_told_by_attacks_without_gradients() -> None:
+    assert flags(network(), Idle()) == BLACK_BOX
+
+
+def test_transfer_tells_masked_gradients_where_random_search_does_not_look() -> None:
+    found = flags(Quantised(), threat=Threat(norm="l1", epsilon=2.0))
+    assert "transfer-succeeds" in found
+    assert "random-search-succeeds" not in found
+
+
+def test_substitute_learns_from_answers_alone_and_the_same_each_time() -> None:
+    images = KeyedGenerator(1, torch.arange(300)).uniform(*SHAPE)
+    with torch.no_grad():
+        answers = network()(images).argmax(dim=1)
+    before = torch.random.get_rng_state()
+    first, again = (train_substitute(images, answers, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert (first(images).argmax(dim=1) == answers).float().mean() > 0.75
+    assert torch.equal(first(images), again(images))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_substitute_of_large_inputs_learns_from_fewer_answers() -> None:
+    assert answers_kept(28 * 28) == 1024
+    assert answers_kept(3 * 224 * 224) * 3 * 224 * 224 * 4 <= 2**28
 
 
 def test_attack_without_gradients_does_not_care_about_missing_ones() -> None:
