@@ -17,6 +17,7 @@ from benchbench.data import Subset, crop_to, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError
 from benchbench.evaluation import ATTACKED, Outcome, evaluate, evaluate_regression
 from benchbench.evaluation.subject import default_batch_size
+from benchbench.evaluation.supervision import leaving
 from benchbench.events import Event, Listener, Note, ignore
 from benchbench.fitting import fit_model, is_fitted
 from benchbench.leaderboard.names import attack_label, short_label
@@ -40,7 +41,7 @@ class Workbench:
         device: where everything runs.
         listener: is told what happens.
         fresh: ignore checkpoints and measurements of earlier runs.
-        stop: is asked after each step of training and each batch of evaluation.
+        stop: is asked after each step of training and before each pass through the model in evaluation.
         trained: the model at hand, by its id.
     """
 
@@ -135,7 +136,8 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench) -> Outcome:
         )
 
     whole = default_batch_size(bench.device)
-    outcome, size = compute_within_memory(within, whole, lambda said: bench.listener(Note(message=f"  {said}")))
+    with leaving(model, bench.stop):
+        outcome, size = compute_within_memory(within, whole, lambda said: bench.listener(Note(message=f"  {said}")))
     noted = {"evaluation_batch_size": float(size)} if size < whole else {}
     return dataclasses.replace(outcome, values={**outcome.values, **noted})
 

@@ -97,8 +97,14 @@ class _Pilot:
 
     def _once(self, key: tuple[str, ...], compute: Any) -> Any:
         if key not in self._known:
-            self._known[key] = compute()
-        return self._known[key]
+            try:
+                self._known[key] = compute()
+            except Exception as error:  # told by whoever asks, each time, and not tried again
+                self._known[key] = error
+        found = self._known[key]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
 
 def _key(component: Component) -> str:

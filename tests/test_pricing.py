@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchbench import cost
 from benchbench.cell import Cell
 from benchbench.contract import DataSource, Offer, hookimpl
 from benchbench.cost import PassSeconds
@@ -103,6 +105,18 @@ def test_component_that_cannot_be_tried_leaves_its_cell_unpriced(
     awkward, natural = seconds(plan_of(registry, tmp_path, defenses=["awkward", "natural"]), registry, monkeypatch)
     assert awkward is None
     assert natural is not None
+
+
+def test_attack_that_would_take_for_ever_is_not_priced_and_does_not_hold_up_the_plan(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "PILOT_SECONDS", 0.2)
+    endless = [{"name": "pgd", "steps": 10**12}]
+    trades = [{"name": "trades", "beta": beta} for beta in range(1, 6)]
+    plan = plan_of(registry, tmp_path, attacks=endless, defenses=trades)
+    began = time.monotonic()
+    assert [planned.estimate_seconds for planned in price(plan, registry, torch.device("cpu")).cells] == [None] * 5
+    assert time.monotonic() - began < 20.0
 
 
 def test_done_cells_cost_nothing(registry: Registry, tmp_path: Path) -> None:

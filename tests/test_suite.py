@@ -376,6 +376,13 @@ def test_grid_of_absurd_size_is_refused(read: Any) -> None:
     assert any("cells in profile" in problem.message for problem in problems_of(read, text))
 
 
+def test_grid_of_absurdly_many_seeds_is_refused(read: Any) -> None:
+    text = SMALL.replace("[defaults]", f"seeds = {list(range(1000))}\n[defaults]".replace(", ", ",\n"), 1)
+    trades = ",\n".join(f'{{ name = "trades", beta = {n} }}' for n in range(1, 101))
+    text = text.replace('    "natural",\n', f"{trades},\n")
+    assert any("cells in profile" in problem.message for problem in problems_of(read, text))
+
+
 # Files -------------------------------------------------------------------------------------------------------------
 
 

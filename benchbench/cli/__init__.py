@@ -77,7 +77,15 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 some cells failed, 2 usage or suite error, 130 interrupted."""
-    sys.exit(invoke(arguments))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] != ["run"]:
+        sys.exit(invoke(given))
+    from benchbench.cli.signals import exit_when_terminated, leave_if_terminated
+
+    exit_when_terminated()
+    status = invoke(given)
+    leave_if_terminated(status)
+    sys.exit(status)
 
 
 def invoke(arguments: Sequence[str] | None = None) -> int:

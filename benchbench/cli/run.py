@@ -68,7 +68,7 @@ def command(
         note("bf16 will not help here: this processor has no instructions that multiply bfloat16")
     stop = StopRequest(None if budget is None else parse_duration(budget))
     try:
-        with stop_signals(stop), progress_display(quiet=quiet) as listener:
+        with stop_signals(stop, last=True), progress_display(quiet=quiet) as listener:
             result = run(
                 suite,
                 profile=profile,

@@ -1,8 +1,9 @@
 """Signals that ask a run to stop: SIGTERM, as Slurm sends it before its limit, and under Slurm SIGUSR1, which requeues.
 
-A thread hears the signal even while the main thread computes. It asks the run to stop at its next safe moment; after SIGTERM
-it insists twice: `RAISE_SECONDS` later the main thread is interrupted wherever it is, and `EXIT_SECONDS` later the process
-exits. Both are as safe as SIGKILL, which loses nothing but the work since the last checkpoint.
+A thread hears the signal even while the main thread computes. It asks the run to stop at its next safe moment: after a step of
+training, or when the model is next asked in an evaluation. After SIGTERM it insists twice: `RAISE_SECONDS` later the main
+thread is interrupted wherever it is, and `EXIT_SECONDS` later the process exits. Both are as safe as SIGKILL, which loses
+nothing but the work since the last checkpoint.
 """
 
 from __future__ import annotations
@@ -11,25 +12,32 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from benchbench.stopping import Stopped, StopRequest
 
-RAISE_SECONDS = 2.5
-EXIT_SECONDS = 4.5
+RAISE_SECONDS = 2.0
+EXIT_SECONDS = 4.5  # a promise of five, and half a second for a busy machine
 REQUEUE = "SIGUSR1, to be requeued"
+_terminated = threading.Event()
+_insisting = threading.Lock()  # so that the main thread is not interrupted after its handler has gone
 
 
 @contextmanager
-def stop_signals(stop: StopRequest, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+def stop_signals(
+    stop: StopRequest, environment: Mapping[str, str] = os.environ, *, last: bool = False
+) -> Iterator[None]:
     """Handle the signals for a while; outside of the main thread, where Python allows no handlers, do nothing.
 
     Args:
         stop: is asked to stop.
         environment: says whether this is a job of Slurm's.
+        last: whether the process ends after the block; then it does so in time after SIGTERM, whatever is still printed.
 
     Raises:
         Stopped: SIGTERM came and no safe moment did.
@@ -46,15 +54,31 @@ def stop_signals(stop: StopRequest, environment: Mapping[str, str] = os.environ)
     before[signal.SIGALRM] = signal.signal(signal.SIGALRM, _interrupt)
     earlier = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
     over = threading.Event()
-    threading.Thread(target=_hear, args=(heard, reasons, stop, over), name="signals", daemon=True).start()
+    threading.Thread(target=_hear, args=(heard, reasons, stop, over, last), name="signals", daemon=True).start()
     try:
         yield
     finally:
-        over.set()
+        with _insisting:
+            over.set()
         signal.set_wakeup_fd(earlier)
         for number, handler in before.items():
             signal.signal(number, handler)
         told.close()
+
+
+def exit_when_terminated() -> None:
+    """Until `stop_signals` takes over nothing has been begun: SIGTERM just exits, as a run that has cells left does."""
+    if os.name == "posix":
+        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(1))
+
+
+def leave_if_terminated(status: int) -> None:
+    """Exit at once where SIGTERM came: taking down an interpreter with torch in it may take seconds on a busy machine."""
+    if _terminated.is_set():
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
 
 
 def requeue(environment: Mapping[str, str] = os.environ) -> str:
@@ -80,7 +104,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _hear(
-    heard: socket.socket, reasons: Mapping[signal.Signals, str], stop: StopRequest, over: threading.Event
+    heard: socket.socket, reasons: Mapping[signal.Signals, str], stop: StopRequest, over: threading.Event, last: bool
 ) -> None:
     with heard:
         while received := heard.recv(1):
@@ -89,12 +113,16 @@ def _hear(
                 continue
             stop.request(reasons[signal.Signals(number)])
             if number == signal.SIGTERM:
-                _insist(over)
+                _terminated.set()
+                _insist(over, last)
 
 
-def _insist(over: threading.Event) -> None:
-    if over.wait(RAISE_SECONDS):
-        return
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
-    if not over.wait(EXIT_SECONDS - RAISE_SECONDS):
+def _insist(over: threading.Event, last: bool) -> None:
+    end = time.monotonic() + EXIT_SECONDS
+    if not over.wait(RAISE_SECONDS):
+        with _insisting:
+            if not over.is_set():
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+    if last or not over.wait(end - time.monotonic()):
+        time.sleep(max(end - time.monotonic(), 0.0))
         os._exit(1)

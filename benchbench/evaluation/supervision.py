@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchbench.contract import Attack, KeyedGenerator, Threat
 from benchbench.errors import ContractError
 from benchbench.evaluation.verification import check_candidates
+from benchbench.stopping import StopRequest
 
 
 @dataclass(kw_only=True)
@@ -36,6 +37,20 @@ def counting(model: nn.Module) -> Iterator[QueryCount]:
     handle = model.register_forward_pre_hook(see)
     try:
         yield count
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def leaving(model: nn.Module, stop: StopRequest) -> Iterator[None]:
+    """Within the block, leave whatever asks the model once it is time to stop: any attack and metric, plugins' ones, too.
+
+    Raises:
+        Stopped: it is time.
+    """
+    handle = model.register_forward_pre_hook(lambda *_: stop.check())
+    try:
+        yield
     finally:
         handle.remove()
 

@@ -20,7 +20,7 @@ from benchbench.suite.source import find_suite, parse, read_text
 MAXIMUM_PROFILES = 20
 MAXIMUM_EXPERIMENTS = 1_000
 MAXIMUM_SEEDS = 1_000
-MAXIMUM_CELLS = 100_000  # per profile and seed
+MAXIMUM_CELLS = 100_000  # per profile, with all seeds
 
 _SUITE_KEYS = ("name", "title", "summary", "paper", "protocol", "seeds", "defaults", "profiles", "experiments")
 _EXPERIMENT_KEYS = ("name", "dataset", "profiles", "overrides", *SETTINGS_KEYS)
@@ -85,7 +85,8 @@ def _experiments(table: Mapping[str, Any], registry: Registry, mistakes: Mistake
         grids.append((variants, place))
         for profile, experiment in variants.items():
             found[profile].append(experiment)
-    if _within_bounds(found, mistakes):
+    seeds = table.get("seeds", [0])
+    if _within_bounds(found, len(seeds) if isinstance(seeds, list) else 1, mistakes):
         for variants, place in grids:
             check_experiment(list(variants.values()), registry=registry, place=place, mistakes=mistakes)
     return {profile: tuple(experiments) for profile, experiments in found.items()}
@@ -176,9 +177,9 @@ def _check_unique(tables: Sequence[tuple[Mapping[str, Any], Place]], mistakes: M
             seen.append(name)
 
 
-def _within_bounds(experiments: Mapping[str, Sequence[Experiment]], mistakes: Mistakes) -> bool:
+def _within_bounds(experiments: Mapping[str, Sequence[Experiment]], seeds: int, mistakes: Mistakes) -> bool:
     for profile, grid in experiments.items():
-        cells = sum(len(e.architectures) * len(e.defenses) * len(e.attacks) for e in grid)
+        cells = seeds * sum(len(e.architectures) * len(e.defenses) * len(e.attacks) for e in grid)
         if cells > MAXIMUM_CELLS:
             mistakes.add(("experiments",), f"{cells} cells in profile {profile!r}, more than {MAXIMUM_CELLS}")
             return False

@@ -1,7 +1,7 @@
 """Mutated suites, leaderboards and other files give what they say or a clean error, never a traceback or a hang.
 
-Always: what was found before, and some hundred mutations that hypothesis steers. With atheris installed, a short coverage-guided
-campaign, too; with BENCHBENCH_EXHAUSTIVE=1, one of 100,000 mutations in all.
+Always: what was found before, and some hundred mutations that hypothesis steers. With atheris installed, a short campaign that
+coverage guides, too; with BENCHBENCH_EXHAUSTIVE=1, one of 100,000 mutations in all.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ from torch import nn
 from benchbench.builtin.architectures.requirements import require_classes
 from benchbench.contract import OptionError
 
+MOST_LAYERS = 100
+WIDEST = 10**5
+
 
 def make_mlp(*, input_shape: tuple[int, ...], classes: int, hidden: tuple[int, ...] = (128, 128)) -> nn.Sequential:
     """Dense layers with ReLU between them, PyTorch's initialisation; without hidden layers a linear model.
@@ -17,17 +20,17 @@ def make_mlp(*, input_shape: tuple[int, ...], classes: int, hidden: tuple[int, .
     Args:
         input_shape: shape of one input, of any dimension.
         classes: number of logits, at least 2.
-        hidden: width of each hidden layer, at least 1; may be empty.
+        hidden: width of each hidden layer, in [1, 10**5]; at most 100 of them, or none.
 
     Returns:
         A model from float (N, *input_shape) to logits (N, classes).
 
     Raises:
-        OptionError: a width is below 1, or there are fewer than two classes.
+        OptionError: a width is out of range, there are too many of them, or fewer than two classes.
     """
     require_classes("mlp", classes)
-    if any(width < 1 for width in hidden):
-        raise OptionError(f"mlp: the widths of hidden layers must be at least 1, got {hidden}")
+    if len(hidden) > MOST_LAYERS or any(not 1 <= width <= WIDEST for width in hidden):
+        raise OptionError(f"mlp: expected at most {MOST_LAYERS} hidden layers of widths in [1, {WIDEST}], got {hidden}")
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in itertools.pairwise((math.prod(input_shape), *hidden)):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from benchbench.builtin.architectures.requirements import image_shape, require_classes
 from benchbench.contract import OptionError
 
+DEEPEST = 1000
+WIDEST = 100
 SMALLEST = (8, 8)  # leaves 2x2 pixels to the last group: batch normalisation needs more than one value
 STEM_CHANNELS = 16
 
@@ -95,7 +97,8 @@ def make_wide_resnet(
     checks = {
         f"depth must be 6 n + 4 with n at least 1 (10, 16, 22, 28, 34, 40, ...), got {depth}": depth >= 10
         and depth % 6 == 4,
-        f"width must be at least 1, got {width}": width >= 1,
+        f"depth must be at most {DEEPEST}, got {depth}": depth <= DEEPEST,
+        f"width must be in [1, {WIDEST}], got {width}": 1 <= width <= WIDEST,
         f"dropout must be in [0, 1), got {dropout}": 0 <= dropout < 1,
     }
     broken = [requirement for requirement, holds in checks.items() if not holds]

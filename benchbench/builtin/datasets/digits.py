@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchbench.contract import DatasetSplits, DataSource, Examples, OptionError, derive_seed
 
+LARGEST_SCALE = 64  # 512x512 pixels
 _TEST_EVERY = 5  # 80 % for training, 20 % for testing
 
 
@@ -17,12 +18,12 @@ class Digits:
             architectures accept.
 
     Raises:
-        OptionError: `scale` is below 1.
+        OptionError: `scale` is not in [1, 64].
     """
 
     def __init__(self, *, scale: int = 2) -> None:
-        if scale < 1:
-            raise OptionError(f"digits: scale must be at least 1, got {scale}")
+        if not 1 <= scale <= LARGEST_SCALE:
+            raise OptionError(f"digits: scale must be in [1, {LARGEST_SCALE}], got {scale}")
         self.scale = scale
 
     def load(self, source: DataSource) -> DatasetSplits:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+LARGEST_SIDE = 4096  # that images may be enlarged to
 BLOCK = 256  # images decoded between two chances to stop
 
 
@@ -30,7 +31,7 @@ class PixelFormat:
         grayscale: one channel instead of three.
 
     Raises:
-        OptionError: a size below 1.
+        OptionError: a size below 1 or above 4096.
     """
 
     shorter_side: int | None = None
@@ -39,8 +40,8 @@ class PixelFormat:
 
     def __post_init__(self) -> None:
         for name, value in (("shorter_side", self.shorter_side), ("crop", self.crop)):
-            if value is not None and value < 1:
-                raise OptionError(f"{name} must be at least 1 pixel, got {value}")
+            if value is not None and not 1 <= value <= LARGEST_SIDE:
+                raise OptionError(f"{name} must be at least 1 pixel and at most {LARGEST_SIDE}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,8 @@ def _fit(image: Image, pixel_format: PixelFormat) -> Image:
     if side := pixel_format.shorter_side:
         shorter = min(width, height)
         width, height = int(side * width / shorter), int(side * height / shorter)
+        if width * height > LARGEST_SIDE**2:
+            raise ValueError(f"resized to {width}x{height} pixels it would be suspiciously large")
         image = image.resize((width, height), Pillow.Resampling.BILINEAR)
     if crop := pixel_format.crop:
         left, top = round((width - crop) / 2), round((height - crop) / 2)

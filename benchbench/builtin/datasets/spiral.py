@@ -9,6 +9,7 @@ from benchbench.contract import DatasetSplits, DataSource, Examples, KeyedGenera
 
 END = 4.33 * math.pi  # 780 degrees
 NOISE = 0.75
+MOST = 10**7
 
 
 class Spiral:
@@ -22,8 +23,8 @@ class Spiral:
     supports are 0.93 apart in L-inf, from t = 2 on 1.40.
 
     Args:
-        n_train: training points, at least 2.
-        n_test: test points, at least 2.
+        n_train: training points, in [2, 10**7].
+        n_test: test points, in [2, 10**7].
         start: smallest t, in [0, 4.33 pi); the paper's is 0, where the supports overlap; from 0.5 on they do not.
 
     Raises:
@@ -31,8 +32,8 @@ class Spiral:
     """
 
     def __init__(self, *, n_train: int = 1000, n_test: int = 1000, start: float = 0.0) -> None:
-        if n_train < 2 or n_test < 2:
-            raise OptionError(f"spiral: n_train and n_test must be at least 2, got {n_train} and {n_test}")
+        if not (2 <= n_train <= MOST and 2 <= n_test <= MOST):
+            raise OptionError(f"spiral: n_train and n_test must be in [2, {MOST}], got {n_train} and {n_test}")
         if not 0.0 <= start < END:
             raise OptionError(f"spiral: start must be in [0, {END:.4f}), got {start}")
         self.n_train = n_train

@@ -14,6 +14,7 @@ RARE_WEIGHT = 0.01
 LABEL_NOISE = 0.1
 MOVED_PROBABILITY = 0.005
 RADIUS = 1 / 3
+MOST = 10**7
 
 
 class Staircase:
@@ -24,8 +25,8 @@ class Staircase:
     30,000 / 15,000 it is Table 8.
 
     Args:
-        n_train: training examples, at least 1.
-        n_test: test examples, at least 1.
+        n_train: training examples, in [1, 10**7].
+        n_test: test examples, in [1, 10**7].
         seed: of the legacy generator, in [0, 2**32).
 
     Raises:
@@ -33,8 +34,8 @@ class Staircase:
     """
 
     def __init__(self, *, n_train: int = 40, n_test: int = 10_000, seed: int = 1) -> None:
-        if n_train < 1 or n_test < 1:
-            raise OptionError(f"n_train and n_test must be at least 1, got {n_train} and {n_test}")
+        if not (1 <= n_train <= MOST and 1 <= n_test <= MOST):
+            raise OptionError(f"n_train and n_test must be in [1, {MOST}], got {n_train} and {n_test}")
         if not 0 <= seed < 2**32:
             raise OptionError(f"seed must be in [0, 2**32), got {seed}")
         self.n_train = n_train

@@ -27,7 +27,10 @@ def test_no_relu_follows_the_last_layer():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"classes": 2, "hidden": (8, 0)}, r"at least 1, got \(8, 0\)"), ({"classes": 1}, "at least 2 classes, got 1")],
+    [
+        ({"classes": 2, "hidden": (8, 0)}, r"widths in \[1, 100000\], got \(8, 0\)"),
+        ({"classes": 1}, "at least 2 classes, got 1"),
+    ],
 )
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(OptionError, match=message):

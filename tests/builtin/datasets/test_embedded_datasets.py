@@ -42,7 +42,7 @@ def test_digits_split_does_not_change(source: DataSource) -> None:
 
 
 def test_digits_refuse_scale_0() -> None:
-    with pytest.raises(OptionError, match="at least 1"):
+    with pytest.raises(OptionError, match=r"in \[1, 64\]"):
         Digits(scale=0)
 
 
