@@ -81,6 +81,18 @@ class TrainingError(BenchbenchError):
     exit_status = 1
 
 
+class ExecutorError(BenchbenchError):
+    """Worker processes that cannot be started, or that all die."""
+
+    exit_status = 1
+
+
+class RankError(BenchbenchError):
+    """One of several processes that share a model cannot go on; the message names the rank that failed first. All end."""
+
+    exit_status = 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """One mistake in a suite file.

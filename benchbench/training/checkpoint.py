@@ -84,13 +84,7 @@ class Checkpoint:
         Raises:
             StorageError: it cannot be written; the previous checkpoint is left as it was.
         """
-        tensors = {f"model.{name}": _stored(value) for name, value in model.state_dict().items()}
-        for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {
-                f"optimizer.{index}.{name}": _stored(value) for name, value in state.items() if value is not None
-            }
-        if isinstance(defense, StatefulDefense):
-            tensors |= {f"defense.{name}": _stored(value) for name, value in defense.state_dict().items()}
+        tensors = pack(model, optimizer, defense)
         metadata = {
             "model_id": self.model_id,
             "position": json.dumps(dataclasses.asdict(position)),
@@ -122,11 +116,28 @@ class Checkpoint:
                 f"{self.path} holds model {metadata.get('model_id')!r}, expected {self.model_id!r}",
                 hint="move the file away, or use another --runs folder",
             )
-        model.load_state_dict(_below("model.", tensors))
-        _load_optimizer(optimizer, tensors)
-        if isinstance(defense, StatefulDefense):
-            defense.load_state_dict(_below("defense.", tensors))
+        unpack(tensors, model, optimizer, defense)
         return position
+
+
+def pack(model: nn.Module, optimizer: torch.optim.Optimizer, defense: object = None) -> dict[str, Tensor]:
+    """The state of a training as tensors by name, on the CPU."""
+    tensors = {f"model.{name}": _stored(value) for name, value in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": _stored(value) for name, value in state.items() if value is not None}
+    if isinstance(defense, StatefulDefense):
+        tensors |= {f"defense.{name}": _stored(value) for name, value in defense.state_dict().items()}
+    return tensors
+
+
+def unpack(
+    tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, defense: object = None
+) -> None:
+    """Restore a state that `pack` gave, in place."""
+    model.load_state_dict(_below("model.", tensors))
+    _load_optimizer(optimizer, tensors)
+    if isinstance(defense, StatefulDefense):
+        defense.load_state_dict(_below("defense.", tensors))
 
 
 @dataclass(frozen=True, kw_only=True)

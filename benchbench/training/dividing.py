@@ -1,4 +1,4 @@
-"""Whether a batch may go through the model in parts without changing what is learnt."""
+"""Whether a batch may go through the model in parts, or be shared between ranks, without changing what is learnt."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from benchbench.contract import StatefulDefense, SteppingDefense
 from benchbench.errors import TrainingError
+from benchbench.training.shared_layers import sees_whole_batch
 
 
 def check_divisible(model: nn.Module, defense: object) -> None:
@@ -16,7 +17,7 @@ def check_divisible(model: nn.Module, defense: object) -> None:
     Raises:
         TrainingError: the memory does not suffice, and the model or the defense sees the batch as a whole.
     """
-    reason = _obstacle(model, defense)
+    reason = _of_defense(defense) or _of_layers([*model.modules()])
     if reason:
         raise TrainingError(
             f"out of memory, and the batch cannot be divided because {reason}",
@@ -24,12 +25,24 @@ def check_divisible(model: nn.Module, defense: object) -> None:
         )
 
 
-def _obstacle(model: nn.Module, defense: object) -> str:
+def sharing_obstacle(model: nn.Module, defense: object) -> str:
+    """Say why ranks cannot share the batches of a training; empty where they can.
+
+    Dropout and batch normalisation are no obstacle, see `benchbench.training.shared_layers`.
+    """
+    return _of_defense(defense) or _of_layers([module for module in model.modules() if not sees_whole_batch(module)])
+
+
+def _of_defense(defense: object) -> str:
     if isinstance(defense, SteppingDefense):
         return "the defense takes its own optimiser steps"
     if isinstance(defense, StatefulDefense):
         return "the defense carries state from batch to batch"
-    for module in model.modules():
+    return ""
+
+
+def _of_layers(modules: list[nn.Module]) -> str:
+    for module in modules:
         if isinstance(module, _BatchNorm):
             return "batch normalisation uses the statistics of the whole batch"
         if isinstance(module, _DropoutNd) and module.p > 0:

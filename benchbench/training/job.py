@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Defense, Examples, SteppingDefense, Threat
+from benchbench.contract import BatchLoss, Defense, Examples, SteppingDefense, Threat
+from benchbench.errors import ContractError
 from benchbench.training.recipe import Recipe
 
 
@@ -50,3 +51,17 @@ def memory_format(inputs: Tensor) -> torch.memory_format:
 def exact_dtype(device: torch.device) -> torch.dtype:
     """float64 sums, so that accuracies are exact; MPS has none."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def check_loss(result: object, defense: object) -> BatchLoss:
+    """Return what a defense returned if it is a loss, summed over the batch.
+
+    Raises:
+        ContractError: it is none.
+    """
+    if not isinstance(result, BatchLoss) or result.loss.dim() != 0:
+        raise ContractError(
+            f"{type(defense).__name__} returned {result!r}",
+            hint="expected a BatchLoss with a scalar loss, summed over the batch",
+        )
+    return result

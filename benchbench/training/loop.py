@@ -1,7 +1,11 @@
-"""The training loop: keyed draws, summed losses, resumable after every step."""
+"""The training loop: keyed draws, summed losses, resumable after every step; taken alone or by several ranks in step.
+
+Ranks learn what one process learns, up to the order in which float32 numbers are added; rank 0 alone writes and speaks.
+"""
 
 from __future__ import annotations
 
+import enum
 import math
 import time
 from collections.abc import Iterator
@@ -14,8 +18,9 @@ from torch import Tensor, nn
 from benchbench.contract import derive_seed
 from benchbench.errors import TrainingError
 from benchbench.events import Listener, TrainingProgress, TrainingStarted, ignore
-from benchbench.stopping import StopRequest
-from benchbench.training.checkpoint import Checkpoint, EpochRecord, Position
+from benchbench.ranks.group import Alone, Company, Ranks
+from benchbench.stopping import Stopped, StopRequest
+from benchbench.training.checkpoint import Checkpoint, EpochRecord, Position, pack, unpack
 from benchbench.training.job import TrainingJob, exact_dtype, memory_format
 from benchbench.training.recipe import Recipe
 from benchbench.training.stepping import Steps
@@ -30,12 +35,23 @@ class TrainedModel:
 
     Attributes:
         part_size: examples that went through the model at once, where the memory did not suffice for a whole batch; else 0.
+        ranks: processes that trained it together in the last sitting; 0 where none was needed.
     """
 
     model: nn.Module
     history: tuple[EpochRecord, ...]
     seconds: float
     part_size: int = 0
+    ranks: int = 1
+
+
+class _Due(enum.IntFlag):
+    """What is due after a step."""
+
+    NOTHING = 0
+    REPORT = 1
+    SAVE = 2
+    STOP = 4
 
 
 def train(
@@ -44,53 +60,90 @@ def train(
     checkpoint: Checkpoint | None = None,
     listener: Listener = ignore,
     stop: StopRequest | None = None,
+    ranks: Ranks | None = None,
 ) -> TrainedModel:
     """Train a model, going on from its checkpoint where there is one.
 
     The result does not depend on interruptions: every draw is keyed by seed, epoch and example. Where the device's memory does
     not suffice for a batch, the batch goes through the model in parts whose losses add up.
 
+    Args:
+        job: what to train and how.
+        checkpoint: where to go on from, and to write to; of rank 0 only.
+        listener: is told what happens; of rank 0 only.
+        stop: is asked after each step; of rank 0 only.
+        ranks: who train it together, each calling this function; None for this process alone.
+
     Raises:
         Stopped: `stop` asked for it; the checkpoint is written.
         TrainingError: the loss is not finite, or the memory does not suffice for a batch that cannot be divided.
         ContractError: the defense returned something that is no `BatchLoss`.
+        RankError: a rank cannot go on; all of them raise it, or are cut off.
     """
-    return _Loop(job, checkpoint, listener, stop or StopRequest()).run()
+    return _Loop(job, checkpoint, listener, stop or StopRequest(), ranks).run()
 
 
 class _Loop:
     """One training in progress."""
 
-    def __init__(self, job: TrainingJob, checkpoint: Checkpoint | None, listener: Listener, stop: StopRequest) -> None:
+    def __init__(
+        self,
+        job: TrainingJob,
+        checkpoint: Checkpoint | None,
+        listener: Listener,
+        stop: StopRequest,
+        ranks: Ranks | None,
+    ) -> None:
+        self.company: Company = ranks or Alone()
         self.job = job
         self.recipe = job.recipe
-        self.checkpoint = checkpoint
-        self.listener = listener
+        self.checkpoint = checkpoint if self.company.leads else None
+        self.listener = listener if self.company.leads else ignore
         self.stop = stop
         self.model = job.model.to(job.device)
         self.model.to(memory_format=memory_format(job.examples.inputs))  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.model, job.recipe)
-        self.stepping = Steps(job, self.optimizer, listener)
+        self.stepping = Steps(job, self.optimizer, self.listener, ranks)
         self.steps = math.ceil(len(job.examples) / job.recipe.batch_size)
         self.position = Position()
-        self.started = time.monotonic()
+        self.started = self.reported = self.saved = time.monotonic()
 
     def run(self) -> TrainedModel:
-        if self.checkpoint is not None:
-            self.position = self.checkpoint.load(self.model, self.optimizer, defense=self.job.defense) or Position()
+        self.position = self._resume()
         self.stepping.go_on_with(self.position.part_size)
         self.listener(TrainingStarted(epoch=self.position.epoch, epochs=self.recipe.epochs, steps=self.steps))
         self.started = time.monotonic() - self.position.seconds
         self.model.train()
-        with _private_randomness(self.job.device):
+        worked = self.company.count if self.position.epoch < self.recipe.epochs else 0
+        with _private_randomness(self.job.device), self.stepping.ready():
             while self.position.epoch < self.recipe.epochs:
-                self.stop.check()
+                self._stop_if(self.company.decide(self.stop.is_due()))
                 self._epoch()
         self.model.eval()
         position = self.position
         return TrainedModel(
-            model=self.model, history=position.history, seconds=position.seconds, part_size=position.part_size
+            model=self.model,
+            history=position.history,
+            seconds=position.seconds,
+            part_size=position.part_size,
+            ranks=worked,
         )
+
+    def _resume(self) -> Position:
+        """The leader's checkpoint, on all ranks."""
+        position, state = Position(), None
+        if self.checkpoint is not None:
+            position = self.checkpoint.load(self.model, self.optimizer, defense=self.job.defense) or Position()
+        if self.company.count > 1:
+            if self.company.leads:
+                state = pack(self.model, self.optimizer)
+            position, state = self.company.share((position, state))
+            unpack(state, self.model, self.optimizer)
+        return position
+
+    def _stop_if(self, due: int) -> None:
+        if due:
+            raise Stopped(self.stop.reason or "rank 0 stopped")
 
     def _epoch(self) -> None:
         """Run (the rest of) one epoch."""
@@ -98,23 +151,31 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate_at(epoch)
         order = self._order(epoch)
-        totals = torch.tensor(
-            [self.position.loss_sum, self.position.correct], device=self.job.device, dtype=exact_dtype(self.job.device)
-        )
-        reported = saved = time.monotonic()
+        begun = [self.position.loss_sum, self.position.correct] if self.company.leads else [0.0, 0.0]
+        totals = torch.tensor(begun, device=self.job.device, dtype=exact_dtype(self.job.device))
+        self.reported = self.saved = time.monotonic()
         for step in range(self.position.step, self.steps):
             totals += self.stepping.take(
                 epoch, step, order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
             )
-            now = time.monotonic()
-            if now - reported > REPORT_SECONDS and step + 1 < self.steps:
+            due = _Due(self.company.decide(self._due())) if step + 1 < self.steps else _Due.NOTHING
+            if _Due.REPORT in due:
                 self._report(epoch, step + 1, totals)
-                reported = now
-            if (self.stop.is_due() or now - saved > CHECKPOINT_SECONDS) and step + 1 < self.steps:
+            if _Due.SAVE in due:
                 self._save(epoch, step + 1, totals)
-                saved = now
-                self.stop.check()
+            self._stop_if(due & _Due.STOP)
         self._finish_epoch(epoch, totals)
+
+    def _due(self) -> _Due:
+        """What this process finds due."""
+        now, due = time.monotonic(), _Due.NOTHING
+        if now - self.reported > REPORT_SECONDS:
+            self.reported, due = now, due | _Due.REPORT
+        if self.stop.is_due():
+            due |= _Due.SAVE | _Due.STOP
+        elif now - self.saved > CHECKPOINT_SECONDS:
+            self.saved, due = now, due | _Due.SAVE
+        return due
 
     def _order(self, epoch: int) -> Tensor:
         """The order of the examples in an epoch, the same on every device."""
@@ -136,7 +197,7 @@ class _Loop:
 
     def _report(self, epoch: int, step: int, totals: Tensor) -> tuple[float, float | None]:
         """Read the running totals from the device, refuse a loss that is not finite, and tell the listener."""
-        loss_sum, correct = totals.tolist()
+        loss_sum, correct = self.company.total(totals).tolist()
         seen = min(step * self.recipe.batch_size, len(self.job.examples))
         if not math.isfinite(loss_sum):
             raise TrainingError(
@@ -152,9 +213,9 @@ class _Loop:
         return loss, accuracy
 
     def _save(self, epoch: int, step: int, totals: Tensor) -> None:
+        loss_sum, correct = self.company.total(totals).tolist()
         if self.checkpoint is None:
             return
-        loss_sum, correct = totals.tolist()
         position = Position(
             epoch=epoch,
             step=step,

@@ -1,21 +1,27 @@
-"""One step of training: augmented batch, summed loss, update; a batch too large for the memory goes through in parts."""
+"""One step of training: augmented batch, summed loss, update; a batch too large for the memory goes through in parts.
+
+Ranks that train together each take their part of the batch; `take` then returns the totals of that part.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchbench.contract import BatchLoss, KeyedGenerator, SteppingDefense, derive_seed
-from benchbench.errors import ContractError
+from benchbench.errors import BenchbenchError, TrainingError
 from benchbench.events import Listener, Note
+from benchbench.ranks.group import Ranks
 from benchbench.shrinking import compute_within_memory
 from benchbench.training.augmentation import augment
+from benchbench.training.data_parallel import SharedGradients
 from benchbench.training.dividing import check_divisible
-from benchbench.training.job import TrainingJob, as_model_input, exact_dtype
+from benchbench.training.job import TrainingJob, as_model_input, check_loss, exact_dtype
 
 
 class Steps:
@@ -25,9 +31,12 @@ class Steps:
         job: what is trained; its model is on the device.
         optimizer: of the model's parameters.
         listener: is told when the memory does not suffice.
+        ranks: who take the steps together; None for this process alone.
     """
 
-    def __init__(self, job: TrainingJob, optimizer: torch.optim.Optimizer, listener: Listener) -> None:
+    def __init__(
+        self, job: TrainingJob, optimizer: torch.optim.Optimizer, listener: Listener, ranks: Ranks | None = None
+    ) -> None:
         self._job = job
         self._optimizer = optimizer
         self._listener = listener
@@ -35,6 +44,16 @@ class Steps:
         self._inputs = job.examples.inputs.to(job.device)
         self._labels = job.examples.labels.to(job.device)
         self._rows = job.rows.to(job.device)
+        self._shared = None if ranks is None else SharedGradients(job, ranks)
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """Run the block in which steps are taken."""
+        if self._shared is None:
+            yield
+            return
+        with self._shared.ready():
+            yield
 
     @property
     def part_size(self) -> int:
@@ -47,6 +66,8 @@ class Steps:
 
     def take(self, epoch: int, step: int, chosen: Tensor) -> Tensor:
         """Take one optimiser step; returns (summed loss, correct predictions) without waiting for the device."""
+        if self._shared is not None:
+            return self._shared_step(epoch, step, chosen, self._shared)
         stepping = isinstance(self._job.defense, SteppingDefense)
 
         def compute(part_size: int) -> Tensor:
@@ -60,12 +81,26 @@ class Steps:
             self._optimizer.step()
         return totals
 
+    def _shared_step(self, epoch: int, step: int, chosen: Tensor, shared: SharedGradients) -> Tensor:
+        """Take a step together with the other ranks; what fails here fails while they wait, so that all have to end."""
+        part = shared.ranks.part(len(chosen))
+        try:
+            torch.manual_seed(derive_seed(self._job.seed, "dropout", epoch, step))
+            images, labels, generator = self._batch(epoch, chosen[part.first : part.last])
+            totals = self._totals(shared.add(part, images, labels, generator), labels)
+        except TrainingError:
+            raise  # of the loss as such, alike on all ranks
+        except Exception as error:
+            raise shared.ranks.failed(_in_a_line(error)) from error
+        self._optimizer.step()
+        return totals if part.counts else self._zeros()
+
     def _own_step(self, epoch: int, chosen: Tensor) -> Tensor:
         defense: Any = self._job.defense
         images, labels, generator = self._batch(epoch, chosen)
         threat, optimizer = self._job.threat, self._optimizer
         result = defense.step(self._job.model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
-        return self._totals(_checked(result, defense), labels)
+        return self._totals(check_loss(result, defense), labels)
 
     def _add_gradients(self, epoch: int, chosen: Tensor, part_size: int) -> Tensor:
         """Leave the gradients of the summed loss of a batch in its parameters; part by part, where it is too large."""
@@ -76,7 +111,7 @@ class Steps:
         for part in torch.split(chosen, part_size):
             images, labels, generator = self._batch(epoch, part)
             result = defense.loss(job.model, images, labels, threat=job.threat, generator=generator)
-            result = _checked(result, defense)
+            result = check_loss(result, defense)
             _set_gradients(parameters, gradients)  # of the parts before, in place of what the defense may have left
             result.loss.backward()  # type: ignore[no-untyped-call]
             totals += self._totals(result, labels)
@@ -109,10 +144,8 @@ def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tenso
         parameter.grad = gradient
 
 
-def _checked(result: object, defense: object) -> BatchLoss:
-    if not isinstance(result, BatchLoss) or result.loss.dim() != 0:
-        raise ContractError(
-            f"{type(defense).__name__} returned {result!r}",
-            hint="expected a BatchLoss with a scalar loss, summed over the batch",
-        )
-    return result
+def _in_a_line(error: Exception) -> str:
+    message = " ".join(str(error).split())
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"out of memory; more ranks hold fewer examples each: {message}"
+    return message if isinstance(error, BenchbenchError) else f"{type(error).__name__}: {message}"

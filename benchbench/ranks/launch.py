@@ -1,0 +1,136 @@
+"""Joining the processes that torchrun started, by the environment that it gives them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from benchbench.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from benchbench.ranks.group import Ranks
+
+_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+JOIN_SECONDS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What the launcher says about this process.
+
+    Attributes:
+        rank: its number among all, from 0.
+        count: how many there are, at least 2.
+        local_rank: its number on this machine, from 0; the index of its GPU.
+        address: of the machine of rank 0.
+        port: of the store there.
+        store_runs: whether the launcher itself hosts the store.
+    """
+
+    rank: int
+    count: int
+    local_rank: int
+    address: str
+    port: int
+    store_runs: bool
+
+
+def find_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
+    """What torchrun says about this process; None for a process on its own.
+
+    Raises:
+        UsageError: the environment is incomplete, or makes no sense.
+    """
+    if environment.get("WORLD_SIZE", "1") == "1" or "RANK" not in environment:
+        return None
+    missing = [name for name in _VARIABLES if not environment.get(name)]
+    if missing:
+        raise UsageError(
+            f"the environment has RANK and WORLD_SIZE, but no {' and no '.join(missing)}",
+            hint="start several processes by torchrun: torchrun --nproc-per-node 2 -m benchbench run ...",
+        )
+    try:
+        rank, count, local_rank, port = (
+            int(environment[n]) for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
+        )
+    except ValueError as error:
+        raise UsageError(f"RANK, WORLD_SIZE, LOCAL_RANK and MASTER_PORT must be numbers: {error}") from error
+    if not 0 <= rank < count:
+        raise UsageError(f"RANK is {rank} of a WORLD_SIZE of {count}")
+    return Launch(
+        rank=rank,
+        count=count,
+        local_rank=local_rank,
+        address=environment["MASTER_ADDR"],
+        port=port,
+        store_runs=environment.get("TORCHELASTIC_USE_AGENT_STORE", "").lower() == "true",
+    )
+
+
+def follows(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process is one of several and not the one that writes and speaks."""
+    launch = find_launch(environment)
+    return launch is not None and launch.rank > 0
+
+
+def local_device(device: torch.device, launch: Launch) -> torch.device:
+    """The device of this rank: on CUDA, one for each.
+
+    Raises:
+        UsageError: there are more ranks on this machine than GPUs, or all were told to use the same one.
+    """
+    import torch
+
+    if device.type != "cuda":
+        return device
+    if device.index is not None:
+        raise UsageError(f"--device {device} is one GPU for {launch.count} ranks", hint="--device cuda: one for each")
+    if launch.local_rank >= torch.cuda.device_count():
+        raise UsageError(
+            f"rank {launch.rank} finds no GPU of its own: this machine has {torch.cuda.device_count()}",
+            hint="--nproc-per-node: as many as there are GPUs",
+        )
+    return torch.device("cuda", launch.local_rank)
+
+
+@contextmanager
+def joined(launch: Launch, device: torch.device) -> Iterator[Ranks]:
+    """Join the other ranks for a while.
+
+    Args:
+        launch: from `find_launch`.
+        device: from `local_device`.
+
+    Raises:
+        UsageError: they cannot be reached.
+    """
+    import torch
+    import torch.distributed as dist
+    from torch._C._distributed_c10d import PrefixStore, TCPStore  # torch.distributed has them, its types do not
+
+    from benchbench.ranks.group import Ranks
+
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    try:
+        store = TCPStore(
+            launch.address,
+            launch.port,
+            is_master=launch.rank == 0 and not launch.store_runs,
+            timeout=timedelta(seconds=JOIN_SECONDS),
+        )
+        shared = PrefixStore("benchbench", store)
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=PrefixStore("groups", shared), rank=launch.rank, world_size=launch.count)
+    except RuntimeError as error:
+        raise UsageError(f"the other ranks cannot be reached at {launch.address}:{launch.port}: {error}") from error
+    try:
+        yield Ranks(shared)
+    finally:
+        dist.destroy_process_group()

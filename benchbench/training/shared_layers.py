@@ -1,0 +1,135 @@
+"""Layers that look at a batch as a whole, made to see the whole batch while each rank holds a part of it.
+
+Dropout draws the mask of the whole batch on every rank and takes the rank's rows of it: the masks are those of one process.
+Batch normalisation takes its mean and variance over the examples of all ranks. It is written out instead of taken from
+torch's ``SyncBatchNorm``, which refuses CPU tensors, has no second derivative (LLR needs one), and cannot leave out the
+examples that a rank has only borrowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import MethodType
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchbench.errors import ContractError
+from benchbench.ranks.group import Part, Ranks
+
+Forward = Callable[[nn.Module, Tensor], Tensor]
+
+_DROPOUTS: dict[type[nn.Module], Callable[..., Tensor]] = {
+    nn.Dropout: F.dropout,
+    nn.Dropout1d: F.dropout1d,
+    nn.Dropout2d: F.dropout2d,
+    nn.Dropout3d: F.dropout3d,
+}
+_OF_CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class BatchInParts:
+    """The current batch, as the rank sees it that holds a part of it.
+
+    Args:
+        ranks: who hold the other parts.
+
+    Attributes:
+        part: set before each step.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.part = Part(first=0, last=1, whole=1)
+
+
+def sees_whole_batch(module: nn.Module) -> bool:
+    """Whether a layer can be made to see the whole batch; subclasses, which may compute anything, cannot."""
+    return type(module) in _DROPOUTS or type(module) in _NORMALISATIONS
+
+
+@contextmanager
+def whole_batch_layers(model: nn.Module, batch: BatchInParts) -> Iterator[None]:
+    """Run a block in which dropout and batch normalisation work across ranks; names and state of the layers stay the same."""
+
+    def drop(module: nn.Module, inputs: Tensor) -> Tensor:
+        return _drop(module, inputs, batch)
+
+    def normalise(module: nn.Module, inputs: Tensor) -> Tensor:
+        return _normalise(module, inputs, batch)
+
+    chosen = [module for module in model.modules() if sees_whole_batch(module)]
+    for module in chosen:
+        # A bound method, so that a deep copy of the model calls the copy's own statistics.
+        module.forward = MethodType(drop if type(module) in _DROPOUTS else normalise, module)
+    try:
+        yield
+    finally:
+        for module in chosen:
+            del module.forward
+
+
+def _drop(module: nn.Module, inputs: Tensor, batch: BatchInParts) -> Tensor:
+    """The rows that belong to this rank of what dropout does to the whole batch."""
+    probability = float(module.p)  # type: ignore[arg-type]
+    if not module.training or probability == 0:
+        return inputs
+    parts, rest = divmod(len(inputs), len(batch.part))
+    if rest:
+        raise ContractError(
+            f"dropout sees {len(inputs)} examples where a rank holds {len(batch.part)} of the batch",
+            hint="a loss that passes some examples of a batch through dropout cannot be shared between ranks",
+        )
+    sizes = inputs.shape[1:2] + (1,) * (inputs.dim() - 2) if type(module) in _OF_CHANNELS else inputs.shape[1:]
+    ones = torch.ones(parts * batch.part.whole, *sizes, dtype=inputs.dtype, device=inputs.device)
+    ones = ones.contiguous(memory_format=_layout(inputs))  # which decides the order of the draws
+    mask = _DROPOUTS[type(module)](ones, probability, training=True)
+    own = torch.cat([rows[batch.part.first : batch.part.last] for rows in torch.split(mask, batch.part.whole)])
+    return inputs * own
+
+
+def _layout(inputs: Tensor) -> torch.memory_format:
+    nhwc = inputs.dim() == 4 and inputs.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if nhwc and not inputs.is_contiguous() else torch.contiguous_format
+
+
+def _normalise(module: nn.Module, inputs: Tensor, batch: BatchInParts) -> Tensor:
+    """Batch normalisation by the statistics of the whole batch, in training mode."""
+    if not (isinstance(module, _NORMALISATIONS) and module.training):
+        return type(module).forward(module, inputs)  # type: ignore[no-any-return]
+    module._check_input_dim(inputs)
+    counted = inputs if batch.part.counts else inputs[:0]
+    over = [axis for axis in range(inputs.dim()) if axis != 1]
+    shape = [1, -1] + [1] * (inputs.dim() - 2)
+    count = inputs.new_full((1,), counted.numel() / inputs.shape[1])
+    sums = batch.ranks.total_in_layer(torch.cat([counted.sum(over), count]))
+    mean, count = sums[:-1] / sums[-1], sums[-1].detach()
+    variance = batch.ranks.total_in_layer((counted - mean.view(shape)).square().sum(over)) / count
+    if float(count) <= 1:
+        raise ValueError("batch normalisation needs more than 1 value per channel in training")
+    _keep_statistics(module, mean.detach(), variance.detach() * (count / (count - 1)))
+    if not batch.part.counts:
+        mean, variance = _mute(mean), _mute(variance)
+    scale = (variance + module.eps).rsqrt()
+    if module.affine:
+        scale = scale * module.weight
+    outputs: Tensor = (inputs - mean.view(shape)) * scale.view(shape)
+    return outputs + module.bias.view(shape) if module.affine else outputs
+
+
+def _mute(statistic: Tensor) -> Tensor:
+    """The same with a gradient of 0: borrowed examples must not move others, yet the sums over ranks wait for this one's."""
+    return statistic.detach() + 0.0 * (statistic - statistic.detach())
+
+
+def _keep_statistics(module: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d, mean: Tensor, variance: Tensor) -> None:
+    if module.running_mean is None or module.running_var is None or module.num_batches_tracked is None:
+        return
+    with torch.no_grad():
+        module.num_batches_tracked.add_(1)
+        share = 1.0 / float(module.num_batches_tracked) if module.momentum is None else module.momentum
+        module.running_mean.lerp_(mean, share)
+        module.running_var.lerp_(variance, share)

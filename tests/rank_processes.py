@@ -1,0 +1,72 @@
+"""Processes that work as ranks, forked from a server that has torch loaded, joined over loopback as torchrun joins them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchbench.ranks.group import Ranks
+from benchbench.ranks.launch import find_launch, joined
+
+ANSWER_SECONDS = 120.0
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    ["benchbench.scheduling", "benchbench.pricing", "benchbench.builtin.defenses.trades", "pytest"]
+)
+
+
+def in_ranks(count: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """What `work(ranks, *arguments)` returns on each of some gloo ranks; an exception counts as what it returned."""
+    port = _free_port()
+    answers: Any = _CONTEXT.Queue()
+    task = pickle.dumps((work, arguments))  # plainly: multiprocessing would have the ranks share the memory of tensors
+    processes = [_CONTEXT.Process(target=_be_rank, args=(rank, count, port, answers, task)) for rank in range(count)]
+    for process in processes:
+        process.start()
+    try:
+        found = dict(pickle.loads(answers.get(timeout=ANSWER_SECONDS)) for _ in processes)
+    finally:
+        for process in processes:
+            process.join(timeout=10)
+            process.kill()
+    return [found[rank] for rank in range(count)]
+
+
+def environment_of(rank: int, count: int, port: int) -> dict[str, str]:
+    """What torchrun would tell a process."""
+    return {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "LOCAL_RANK": str(rank),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+
+def _be_rank(rank: int, count: int, port: int, answers: Any, task: bytes) -> None:
+    work, arguments = pickle.loads(task)
+    torch.set_num_threads(1)
+    os.environ.update(environment_of(rank, count, port))
+    launch = find_launch()
+    assert launch is not None
+    try:
+        with joined(launch, torch.device("cpu")) as ranks:
+            answers.put(pickle.dumps((rank, work(ranks, *arguments))))
+    except Exception as error:
+        answers.put(pickle.dumps((rank, error)))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+__all__ = ["Ranks", "environment_of", "in_ranks"]

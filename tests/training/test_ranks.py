@@ -1,0 +1,274 @@
+"""Ranks that train together learn what one process learns, whatever the batch size, and go on where one process stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rank_processes import Ranks, in_ranks
+from torch import Tensor, nn
+
+from benchbench.builtin.defenses.adversarial import AdversarialTraining
+from benchbench.builtin.defenses.local_linearity import LocalLinearity
+from benchbench.builtin.defenses.natural import Natural
+from benchbench.builtin.defenses.trades import Trades
+from benchbench.contract import BatchLoss, Examples, Threat
+from benchbench.errors import BenchbenchError
+from benchbench.events import Event
+from benchbench.stopping import Stopped, StopRequest
+from benchbench.training.checkpoint import Checkpoint
+from benchbench.training.dividing import sharing_obstacle
+from benchbench.training.job import TrainingJob
+from benchbench.training.loop import TrainedModel, train
+from benchbench.training.recipe import Augmentation, Recipe
+
+STATE = dict[str, Tensor]
+# 23 examples in batches of 11: neither divides by two or three, and of the last batch's single example one rank gets none.
+EXAMPLES, BATCH = 23, 11
+
+
+class Double(nn.Module):
+    """A network that computes in float64: there, rounding does not flip the sign of a gradient that is nearly zero."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.double()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images.double()).float()
+
+
+class Stumbling:
+    """A loss that one rank cannot compute."""
+
+    def loss(self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: Any) -> BatchLoss:
+        if len(images) == 6:  # of 11, the second rank's
+            raise LookupError("nothing here")
+        return Natural().loss(model, images, labels, threat=threat, generator=generator)
+
+
+class Exploding:
+    """A loss that is not finite, for which no rank can do anything."""
+
+    def loss(self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: Any) -> BatchLoss:
+        result = Natural().loss(model, images, labels, threat=threat, generator=generator)
+        return BatchLoss(loss=result.loss * float("nan"))
+
+
+class Aside(nn.Module):
+    """A network with a head that nobody asks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(36, 3), nn.Linear(36, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.body(images.flatten(1))
+        return logits
+
+
+def plain() -> nn.Module:
+    """Two kinds of dropout."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.Dropout2d(0.25),
+        nn.Flatten(),
+        nn.Linear(144, 16),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(16, 3),
+    )
+
+
+def normalised() -> nn.Module:
+    """Batch normalisation, too, in float64."""
+    torch.manual_seed(0)
+    return Double(
+        nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Dropout2d(0.25),
+            nn.Conv2d(4, 4, 3),
+            nn.BatchNorm2d(4, momentum=None, affine=False),
+            nn.Flatten(),
+            nn.Dropout(0.5),
+            nn.Linear(64, 3),
+        )
+    )
+
+
+DEFENSES = {"natural": Natural(), "at": AdversarialTraining(), "trades": Trades(beta=6.0), "llr": LocalLinearity()}
+
+
+def job(defense: Any, model: nn.Module, epochs: int = 2) -> TrainingJob:
+    generator = torch.Generator().manual_seed(1)
+    examples = Examples(
+        inputs=torch.randint(0, 255, (EXAMPLES, 1, 6, 6), generator=generator, dtype=torch.uint8),
+        labels=torch.randint(0, 3, (EXAMPLES,), generator=generator),
+    )
+    return TrainingJob(
+        model=model,
+        defense=defense,
+        examples=examples,
+        rows=torch.arange(EXAMPLES),
+        threat=Threat(epsilon=0.1),
+        recipe=Recipe(
+            learning_rate=1e-3,
+            momentum=0.9,
+            epochs=epochs,
+            batch_size=BATCH,
+            augmentation=Augmentation(padding=1, flip=True),
+        ),
+        seed=0,
+        device=torch.device("cpu"),
+    )
+
+
+def learn_all(ranks: Ranks | None) -> dict[str, TrainedModel]:
+    """Every defense on both networks, in float32 where that is exact enough: LLR follows gradients that are nearly zero."""
+    jobs = {f"{name} in float64": job(defense, normalised()) for name, defense in DEFENSES.items()}
+    jobs |= {f"{name} in float32": job(defense, plain()) for name, defense in DEFENSES.items() if name != "llr"}
+    return {name: train(one, ranks=ranks) for name, one in jobs.items()}
+
+
+def furthest(one: STATE, other: STATE) -> float:
+    return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, TrainedModel]:
+    torch.set_num_threads(1)
+    return learn_all(None)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_ranks_learn_what_one_process_learns(count: int, alone: dict[str, TrainedModel]) -> None:
+    first, *others = in_ranks(count, learn_all)
+    for name, expected in alone.items():
+        state, trained = expected.model.state_dict(), first[name]
+        assert furthest(trained.model.state_dict(), state) < (1e-12 if "float64" in name else 1e-6), name
+        assert trained.history[-1].loss == pytest.approx(expected.history[-1].loss, rel=1e-6)
+        assert trained.history[-1].accuracy == expected.history[-1].accuracy
+        assert trained.ranks == count
+        untrained = normalised() if "float64" in name else plain()
+        assert furthest(state, untrained.state_dict()) > 1e-3, name
+        for other in others:
+            assert furthest(other[name].model.state_dict(), trained.model.state_dict()) == 0
+
+
+def train_for(ranks: Ranks | None, folder: Path, steps: int | None) -> Any:
+    """Train from the checkpoint of a folder, to the end or for some steps; what rank 0 alone may do, all are asked to."""
+    stop = StopRequest()
+    taken = 0
+
+    def count(*_: object) -> None:
+        nonlocal taken
+        taken += 1
+        if taken == steps:
+            stop.request("enough")
+
+    one = job(Counting(count), plain(), epochs=3)
+    try:
+        trained: TrainedModel = train(one, checkpoint=Checkpoint(folder / "model", "id"), stop=stop, ranks=ranks)
+    except Stopped as reason:
+        return str(reason)
+    return trained.model.state_dict()
+
+
+class Counting:
+    """Natural training that says when a step is taken."""
+
+    def __init__(self, say: Any) -> None:
+        self.say = say
+
+    def loss(self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: Any) -> BatchLoss:
+        self.say()
+        return Natural().loss(model, images, labels, threat=threat, generator=generator)
+
+
+def test_a_training_goes_on_with_another_number_of_processes_and_back(tmp_path: Path) -> None:
+    through = train_for(None, tmp_path / "through", None)
+    assert train_for(None, tmp_path, 2) == "enough"
+    stopped = in_ranks(2, train_for, tmp_path, 2)
+    assert stopped[0] == "enough"
+    after_ranks = (tmp_path / "model").read_bytes()
+    finished = train_for(None, tmp_path, None)
+    assert furthest(finished, through) < 2e-6
+    (tmp_path / "model").write_bytes(after_ranks)
+    assert all(furthest(state, through) < 2e-6 for state in in_ranks(2, train_for, tmp_path, None))
+
+
+class Stepping:
+    """Takes its own steps."""
+
+    def step(self, *_: object, **__: object) -> BatchLoss:
+        raise NotImplementedError
+
+
+class Subtle(nn.BatchNorm2d):
+    """May compute anything."""
+
+
+def behave(ranks: Ranks) -> dict[str, Any]:
+    """What a rank does beside learning."""
+    heard: list[Event] = []
+    model = normalised()
+    train(job(Natural(), model), listener=heard.append, ranks=ranks)
+    return {
+        "events": len(heard),
+        "changed layers": sum("forward" in vars(module) for module in model.modules()),
+        "not finite": said_by(ranks, Exploding(), plain()),
+        "unused": said_by(ranks, Natural(), Aside()),
+        "stumbling": said_by(ranks, Stumbling(), plain()),  # the last, for it ends all
+    }
+
+
+def said_by(ranks: Ranks, defense: Any, model: nn.Module) -> str:
+    try:
+        train(job(defense, model), ranks=ranks)
+    except BenchbenchError as error:
+        return f"{type(error).__name__}: {error.message}"
+    return "no error"
+
+
+@pytest.fixture(scope="module")
+def behaviour() -> list[dict[str, Any]]:
+    return in_ranks(2, behave)
+
+
+def test_only_the_first_rank_speaks(behaviour: list[dict[str, Any]]) -> None:
+    assert [said["events"] > 0 for said in behaviour] == [True, False]
+
+
+def test_layers_are_given_back_as_they_were(behaviour: list[dict[str, Any]]) -> None:
+    assert [said["changed layers"] for said in behaviour] == [0, 0]
+
+
+def test_the_failure_of_one_rank_ends_all_with_its_reason(behaviour: list[dict[str, Any]]) -> None:
+    assert [said["stumbling"] for said in behaviour] == ["RankError: rank 1 of 2: LookupError: nothing here"] * 2
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        ("not finite", "the training loss is not finite in epoch 1"),
+        ("unused", "ranks cannot share this training: parameter head.weight has no part in the loss"),
+    ],
+)
+def test_what_fails_alike_on_all_ranks_is_the_failure_of_a_cell(
+    failure: str, reason: str, behaviour: list[dict[str, Any]]
+) -> None:
+    for said in behaviour:
+        assert said[failure].startswith(f"TrainingError: {reason}")
+
+
+def test_what_ranks_cannot_share_is_said() -> None:
+    assert sharing_obstacle(normalised(), Natural()) == ""
+    assert "optimiser steps" in sharing_obstacle(plain(), Stepping())
+    assert "batch normalisation" in sharing_obstacle(nn.Sequential(Subtle(3)), Natural())
+    assert "dropout" in sharing_obstacle(nn.Sequential(nn.AlphaDropout(0.5)), Natural())
