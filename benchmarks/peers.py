@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.builtin.attacks.foolbox_family import import_foolbox
+from benchbench.builtin.attacks.foolbox_attack import import_foolbox
 from benchmarks.subjects import BATCH, THREAT
 
 AUTOATTACK_BATCH = 250  # the authors' default

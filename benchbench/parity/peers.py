@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.foolbox_family import import_foolbox
+from benchbench.builtin.attacks.foolbox_attack import import_foolbox
 from benchbench.threat import Threat
 
 AttackName = Literal["pgd", "autoattack"]

@@ -1,17 +1,23 @@
-"""The Foolbox family: every first-order attack runs, global randomness is left alone, misuse is explained."""
+"""The Foolbox family: no attack is missing, every one runs, global randomness is left alone, misuse is explained."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import os
+import pkgutil
 import random
 import re
 
 import numpy
 import pytest
 import torch
+from torch import nn
 
 from benchbench.builtin.attacks import foolbox_family
-from benchbench.builtin.attacks.foolbox_family import foolbox_attack
-from benchbench.contract import KeyedGenerator, OptionError, Threat, frozen
+from benchbench.builtin.attacks.foolbox_attack import import_foolbox, norms_of, parameters_of
+from benchbench.builtin.attacks.foolbox_family import UNSUITABLE, foolbox_attack
+from benchbench.contract import KeyedGenerator, Norm, OptionError, Threat, frozen
 from benchbench.testing.toys import smooth_toy, toy_attack_problem
 
 FIRST_ORDER = re.compile(r"(PGD|BasicIterative|FastGradient|ProjectedGradient|FGSM|FGM|DeepFool|DDN|FMN|SparseL1)")
@@ -19,6 +25,70 @@ FIRST_ORDER = re.compile(r"(PGD|BasicIterative|FastGradient|ProjectedGradient|FG
 
 def first_order_members() -> list[str]:
     return [name for name in foolbox_family.members() if FIRST_ORDER.search(name)]
+
+
+class FirstClassOnly(nn.Module):
+    """Answers class 0, whatever it sees; of no gradient."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([1.0, 0.0]) + 0.0 * images.flatten(1)[:, :2]
+
+
+def concrete_attacks() -> set[str]:
+    """Every attack class that any module of Foolbox's attacks defines, but for the bases of others."""
+    attacks = import_foolbox().attacks
+    found = set()
+    for module in pkgutil.iter_modules(attacks.__path__, f"{attacks.__name__}."):
+        for name, value in vars(importlib.import_module(module.name)).items():
+            if inspect.isclass(value) and issubclass(value, attacks.Attack) and not inspect.isabstract(value):
+                found.add(name)
+    return found - {"Repeated", "L1BaseGradientDescent", "L2BaseGradientDescent", "LinfBaseGradientDescent"}
+
+
+def test_no_attack_of_foolbox_is_missing_without_a_reason() -> None:
+    exported = {name for name, value in vars(import_foolbox().attacks).items() if inspect.isclass(value)} - {"Attack"}
+    assert concrete_attacks() <= exported  # the rest are other names of the same classes
+    assert set(foolbox_family.members()) | set(UNSUITABLE) == exported
+    assert not set(foolbox_family.members()) & set(UNSUITABLE)
+    assert all(UNSUITABLE.values())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("member", "norm"), [(one, norm) for one in foolbox_family.members() for norm in norms_of(one)]
+)
+def test_every_attack_gives_candidates_in_ball_and_box(member: str, norm: Norm) -> None:
+    if "BrendelBethge" in member and not os.environ.get("BENCHBENCH_EXHAUSTIVE"):
+        pytest.skip("Foolbox compiles it for a minute: BENCHBENCH_EXHAUSTIVE=1")
+    attack = foolbox_attack(member=member, **({"steps": 5} if "steps" in parameters_of(member) else {}))
+    problem = toy_attack_problem(norm, hardest=0.9)
+    kept = problem.images.clone()
+    with frozen(problem.model):
+        first, second = (
+            attack.perturb(
+                problem.model,
+                problem.images,
+                problem.labels,
+                threat=problem.threat,
+                generator=KeyedGenerator(1, torch.arange(9)),
+            )
+            for _ in range(2)
+        )
+    assert torch.equal(first, second)
+    assert torch.equal(problem.images, kept)
+    assert (first.shape, first.dtype, first.requires_grad) == (kept.shape, torch.float32, False)
+    assert bool(first.isfinite().all())
+    assert 0.0 <= float(first.min()) <= float(first.max()) <= 1.0
+    assert float(problem.threat.distance(first, kept).max()) <= problem.threat.epsilon * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("member", ["BoundaryAttack", "HopSkipJumpAttack", "PointwiseAttack"])
+def test_image_without_an_adversarial_start_is_returned(member: str) -> None:
+    images = torch.full((2, 1, 4, 4), 0.1)
+    model, labels = FirstClassOnly().eval(), torch.tensor([0, 0])
+    attack = foolbox_attack(member=member)
+    threat, generator = Threat(norm="l2", epsilon=1.0), KeyedGenerator(0, torch.arange(2))
+    assert torch.equal(attack.perturb(model, images, labels, threat=threat, generator=generator), images)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -73,6 +143,39 @@ def test_starts_of_first_order_attacks_do_not_depend_on_the_batch() -> None:
     torch.testing.assert_close(apart, together[rows], rtol=0, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("member", ["NewtonFoolAttack", "VirtualAdversarialAttack"])
+def test_image_is_returned_where_foolbox_divides_by_a_gradient_of_zero(member: str) -> None:
+    images = torch.full((2, 1, 4, 4), 0.5)
+    attack = foolbox_attack(member=member, steps=2)
+    threat, generator = Threat(norm="l2", epsilon=1.0), KeyedGenerator(0, torch.arange(2))
+    found = attack.perturb(FirstClassOnly().eval(), images, torch.tensor([0, 0]), threat=threat, generator=generator)
+    assert bool(found.isfinite().all())
+
+
+def test_genetic_attack_aims_at_the_likeliest_wrong_class() -> None:
+    problem = toy_attack_problem("linf", hardest=0.9)
+    attack = foolbox_attack(member="GenAttack", steps=100)
+    generator = KeyedGenerator(1, torch.arange(9))
+    found = attack.perturb(problem.model, problem.images, problem.labels, threat=problem.threat, generator=generator)
+    fooled = problem.model(found).argmax(dim=1) != problem.labels
+    assert bool(fooled[0])
+
+
+def test_hop_skip_jump_shrinks_the_norm_of_the_threat() -> None:
+    assert norms_of("HopSkipJumpAttack") == ("linf", "l2")
+    for norm in norms_of("HopSkipJumpAttack"):
+        problem = toy_attack_problem(norm, hardest=0.9)
+        attack = foolbox_attack(member="HopSkipJumpAttack", steps=10)
+        generator = KeyedGenerator(1, torch.arange(9))
+        found = attack.perturb(
+            problem.model, problem.images, problem.labels, threat=problem.threat, generator=generator
+        )
+        fooled = problem.model(found).argmax(dim=1) != problem.labels
+        assert int(fooled[:4].sum()) >= 3
+        assert not bool(fooled[-1])
+
+
 def test_an_epsilon_of_zero_returns_the_images() -> None:
     model = smooth_toy((1, 6, 6), 2).eval()
     images = torch.full((1, 1, 6, 6), 0.5)
@@ -87,7 +190,7 @@ def test_an_epsilon_of_zero_returns_the_images() -> None:
     [
         ({"member": "LinfPDG"}, "LinfPGD"),
         ({"member": "SpatialAttack"}, "rotates and shifts"),
-        ({"member": "L0FMNAttack"}, "no attack 'L0FMNAttack' for an L-inf, L2 or L1 ball"),
+        ({"member": "L0FMNAttack"}, "it bounds the number of pixels"),
         ({"member": "FGSM", "steps": 3}, "does not take steps"),
         ({"member": "DDNAttack", "abs_stepsize": 0.1, "random_start": True}, "it takes steps"),
         ({"member": "VirtualAdversarialAttack"}, "needs steps"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.foolbox_family import import_foolbox
+from benchbench.builtin.attacks.foolbox_attack import import_foolbox
 from benchbench.builtin.attacks.margins import margin
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import NORMS, KeyedGenerator, Norm, OptionError, Threat, frozen
