@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchbench.evaluation.arithmetic import searching
 from benchbench.evaluation.memory import Memory, Part
+from benchbench.evaluation.spool import Spool
 from benchbench.evaluation.subject import Split, Trial, default_batch_size
 from benchbench.evaluation.supervision import counting, propose, unchanged_weights
 
@@ -23,7 +24,7 @@ class AttackResult:
 
     Attributes:
         prediction: int64 (N,) on the CPU, the class that the harness itself saw predicted for each checked candidate.
-        candidates: float32 (N, ...) on the CPU; of the training split none are kept, N is 0.
+        candidates: float32 (N, ...) on the CPU, in a file if they are many; of the training split none are kept, N is 0.
         forward: examples that the attack passed through the model.
         gradient: how many of those with a gradient to the input.
     """
@@ -46,18 +47,20 @@ def attack_split(trial: Trial, split: Split, prediction: Tensor, memory: Memory)
     Raises:
         ContractError: the attack broke its contract, or the model returned logits that are not finite.
     """
-    parts = []
-    # Shards are whole batches, so that an evaluation in two sittings sees the same batches as one in a single sitting.
-    for positions in split.batches(max(EXAMPLES_PER_SHARD // trial.batch_size, 1) * trial.batch_size):
-        compute = partial(_attack_shard, trial, split, positions, prediction, memory)
-        parts.append(memory.recall(f"attack/{split.name}/{int(positions[0]):08d}", compute))
-        trial.report(trial.attack_name, split, int(positions[-1]) + 1)
-    queries = torch.stack([part["queries"] for part in parts]).sum(dim=0)
+    outcomes = []
+    with Spool((len(split) if split.name == "test" else 0, *split.examples.inputs.shape[1:])) as kept:
+        # Shards are whole batches, so that an evaluation in two sittings sees the same batches as one in a single sitting.
+        for positions in split.batches(max(EXAMPLES_PER_SHARD // trial.batch_size, 1) * trial.batch_size):
+            compute = partial(_attack_shard, trial, split, positions, prediction, memory)
+            part = memory.take(f"attack/{split.name}/{int(positions[0]):08d}", compute)
+            kept.add(part["candidates"])
+            outcomes.append((part["prediction"], part["queries"]))
+            trial.report(trial.attack_name, split, int(positions[-1]) + 1)
+        candidates = kept.joined()
+    predictions, counts = zip(*outcomes)
+    forward, gradient = torch.stack(counts).sum(dim=0).tolist()
     return AttackResult(
-        prediction=torch.cat([part["prediction"] for part in parts]),
-        candidates=torch.cat([part["candidates"] for part in parts]),
-        forward=int(queries[0]),
-        gradient=int(queries[1]),
+        prediction=torch.cat(predictions), candidates=candidates, forward=int(forward), gradient=int(gradient)
     )
 
 

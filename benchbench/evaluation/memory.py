@@ -51,6 +51,12 @@ class Memory:
         self._attacked |= bool(self._known[key][ATTACKED])
         return self._known[key]
 
+    def take(self, key: str, compute: Callable[[], Part]) -> Part:
+        """`recall`, for a part that is large and asked for once: here it is forgotten, the cache keeps it."""
+        part = self.recall(key, compute)
+        del self._known[key]
+        return part
+
     def ask_for_attack(self) -> None:
         """Note that what is being computed depends on the attack."""
         self._attacked = True

@@ -1,0 +1,73 @@
+"""Adversarial images of a whole test set, kept on the disk instead of in memory until somebody looks at them."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LARGEST_IN_MEMORY = 4 * 2**20  # bytes; below it, a file is not worth its while
+
+
+class Spool:
+    """A float32 tensor that is written front to back, part by part.
+
+    A large one lies in a temporary file without a name, which the system takes back with the tensor (also if the process is
+    killed), and pages of it enter memory only when they are read. Where there is no room for the file, it stays in memory.
+    Used as a context, which closes the file; what was joined outlives it.
+
+    Args:
+        shape: of the whole tensor, (N, ...).
+        in_memory: how many bytes are not worth a file.
+    """
+
+    def __init__(self, shape: Sequence[int], *, in_memory: int = LARGEST_IN_MEMORY) -> None:
+        self._shape = tuple(shape)
+        self._parts: list[Tensor] = []
+        self._file = tempfile.TemporaryFile() if 4 * math.prod(shape) > in_memory else None  # noqa: SIM115 - until joined
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, part: Tensor) -> None:
+        """Append the next rows: float32 (n, ...) on the CPU."""
+        if self._file is None:
+            self._parts.append(part)
+            return
+        begun = self._file.tell()
+        try:
+            self._file.write(part.contiguous().numpy().data)
+            self._file.flush()
+        except OSError:  # no space left
+            self._parts = [*self._read(begun), part]
+            self._file = None
+
+    def joined(self) -> Tensor:
+        """The whole tensor, once all rows are there; it may be read and even changed, which the file never sees.
+
+        Raises:
+            ValueError: rows are missing, or too many.
+        """
+        if self._file is None:
+            return torch.cat(self._parts).reshape(self._shape)
+        if self._file.tell() != 4 * math.prod(self._shape):
+            raise ValueError(f"{self._file.tell()} bytes were added for a float32 tensor of shape {self._shape}")
+        # Copy on write: the mapping outlives the file's name and its closing.
+        return torch.from_numpy(np.memmap(self._file, dtype=np.float32, mode="c", shape=self._shape))
+
+    def _read(self, size: int) -> list[Tensor]:
+        """What the first bytes of the file hold."""
+        if self._file is None:
+            return []
+        with self._file as file:
+            file.seek(0)
+            rows = np.frombuffer(bytearray(file.read(size)), dtype=np.float32).copy()
+        return [torch.from_numpy(rows.reshape(-1, *self._shape[1:]))]
