@@ -122,27 +122,37 @@ def _rank(contenders: Sequence[Contender], as_json: bool) -> None:
         print_json({"rankings": [_ranking_document(places) for places in rankings], "seeds": _plain(spreads)})
         return
     for places in rankings:
-        first = places[0].contender
-        single = list(first.single) if len(first.rows) > 1 else []
-        click.echo(
-            f"{first.row.dataset}, {first.row.norm} epsilon {first.row.epsilon:g}, {first.row.profile} profile, "
-            f"{len(first.index):,} test examples, worst of {' and '.join(first.single)}"
-        )
-        headings = ("rank", "model", "robust accuracy", *single, "flags")
-        rows = [
-            (
-                f"{p.rank}{'=' if p.tied > 1 else ''}",
-                p.contender.label,
-                f"{p.accuracy:.2%}",
-                *(f"{p.contender.single[attack]:.2%}" for attack in single),
-                ", ".join(p.contender.flags),
-            )
-            for p in places
-        ]
-        print_table(headings, rows, right=("rank", "robust accuracy", *single))
-        click.echo()
-    click.echo("= models share a rank unless the difference is significant (exact McNemar, Holm, 0.05)")
+        _print_ranking(places)
+    click.echo(
+        "= models share a rank unless the difference is significant (accuracies: exact McNemar; squared errors: paired t; "
+        "Holm, 0.05)"
+    )
+    click.echo("Models with flags that no stronger attack has cleared rank below all others.")
     _print_spreads(spreads)
+
+
+def _print_ranking(places: Sequence[Place]) -> None:
+    first = places[0].contender
+    single = list(first.single) if len(first.rows) > 1 else []
+    searched = ", attacks searched in bf16" if first.row.precision == "bf16" else ""
+    click.echo(
+        f"{first.row.dataset}, {first.row.norm} epsilon {first.row.epsilon:g}, {first.row.profile} profile, "
+        f"{len(first.index):,} test examples, worst of {' and '.join(first.single)}{searched}"
+    )
+    value = "robust accuracy" if first.measure in _SHARES else first.measure
+    rows = [
+        (
+            f"{p.rank}{'=' if p.tied > 1 else ''}",
+            p.contender.label,
+            _shown(p.value, first.measure),
+            _range(p.interval.low, p.interval.high, first.measure) if p.interval else "",
+            *(_shown(p.contender.single[attack], first.measure) for attack in single),
+            ", ".join(p.contender.flags),
+        )
+        for p in places
+    ]
+    print_table(("rank", "model", value, "[95%]", *single, "flags"), rows, right=("rank", value, "[95%]", *single))
+    click.echo()
 
 
 def _ranking_document(places: Sequence[Place]) -> dict[str, Any]:
@@ -152,6 +162,7 @@ def _ranking_document(places: Sequence[Place]) -> dict[str, Any]:
         "profile": first.row.profile,
         "norm": first.row.norm,
         "epsilon": first.row.epsilon,
+        "precision": first.row.precision,
         "attacks": sorted(name for name, _ in first.attacks),
         "n_test": len(first.index),
         "places": [
@@ -160,7 +171,8 @@ def _ranking_document(places: Sequence[Place]) -> dict[str, Any]:
                 "tied": place.tied,
                 "model": place.contender.label,
                 "cell_ids": [row.cell_id for row in place.contender.rows],
-                "robust_accuracy": place.accuracy,
+                "robust_accuracy" if place.contender.measure in _SHARES else place.contender.measure: place.value,
+                "interval": dataclasses.asdict(place.interval) if place.interval else None,
                 "attacks": dict(place.contender.single),
                 "flags": list(place.contender.flags),
             }

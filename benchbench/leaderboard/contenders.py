@@ -29,6 +29,7 @@ _COMPARABLE = (
     "epsilon",
     "trained_on",
     "checkpoint_selection",
+    "precision",
 )
 Outcomes = Mapping[str, Array]
 
@@ -51,14 +52,20 @@ class Contender:
         return self.rows[0]
 
     @property
-    def label(self) -> str:
-        """``mnist cnn2 TRADES (beta=6), seed 0``."""
+    def network(self) -> str:
+        """``cnn2``, ``wrn (depth=40, width=10) dropout 0.5 crop4+flip``."""
         row = self.row
         shape = {name: value for name, value in parse_options(row.architecture_options).items() if name != "dropout"}
         dropout = f" dropout {number(row.dropout)}" if row.dropout else ""
         augmentation = f" {row.augmentation}" if row.augmentation != "none" else ""
-        model = f"{row.dataset} {component_label(row.architecture, shape)}{dropout}{augmentation}"
-        return f"{model} {defense_label(row)}, seed {row.seed}"
+        return f"{component_label(row.architecture, shape)}{dropout}{augmentation}"
+
+    @property
+    def label(self) -> str:
+        """``mnist cnn2 TRADES (beta=6), seed 0``."""
+        row = self.row
+        searched = ", attacks searched in bf16" if row.precision == "bf16" else ""
+        return f"{row.dataset} {self.network} {defense_label(row)}{searched}, seed {row.seed}"
 
     @property
     def attacks(self) -> frozenset[tuple[str, str]]:
@@ -67,7 +74,7 @@ class Contender:
 
     @property
     def setting(self) -> tuple[object, ...]:
-        """Equal for models that were evaluated on the same data in the same ball."""
+        """Equal for models that were evaluated on the same data in the same ball, by attacks of the same precision."""
         return tuple(getattr(self.row, name) for name in _COMPARABLE)
 
     def under(self, attacks: Iterable[tuple[str, str]]) -> Contender:
@@ -109,9 +116,15 @@ class Contender:
         return shares | ({"test_lipschitz": measured[0]} if measured else {})
 
     @property
+    def measure(self) -> str:
+        """What it is ranked by: ``adv_test_accuracy``, or, for a regression, ``adv_test_mse``."""
+        return "adv_test_mse" if is_regression(self.row) else "adv_test_accuracy"
+
+    @property
     def single(self) -> Mapping[str, float]:
-        """Robust accuracy of a classifier under each attack alone, on `index`; attacks of one name also show their options."""
+        """The measure under each attack alone, on `index`; attacks of one name also show their options."""
         joined = self.on(self.index).outcomes
+        column = "adv_squared_error" if is_regression(self.row) else "robust"
         names = [row.attack for row in self.rows]
         labels = [
             row.attack
@@ -119,17 +132,28 @@ class Contender:
             else component_label(row.attack, parse_options(row.attack_options))
             for row in self.rows
         ]
-        return {label: float(np.mean(outcomes["robust"])) for label, outcomes in zip(labels, joined)}
+        return {label: float(np.mean(outcomes[column])) for label, outcomes in zip(labels, joined)}
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Diagnostics that no attack has cleared; an unflagged row of at most the flagged ones' robust accuracy clears them."""
-        flagged = [row for row in self.rows if row.flags]
-        clear = [row for row in self.rows if not row.flags and row.adv_test_accuracy is not None]
-        least = min((row.adv_test_accuracy for row in flagged if row.adv_test_accuracy is not None), default=0.0)
-        if any(row.adv_test_accuracy is not None and row.adv_test_accuracy <= least for row in clear):
+        """Diagnostics that no attack has cleared.
+
+        An attack without flags clears those of the others when it finds the model at most as robust as each of them, on the
+        examples that all of them had.
+        """
+        found = list(zip(self.rows, self.on(self.index).outcomes))
+        flagged = {row.cell_id: _robustness(outcomes) for row, outcomes in found if row.flags}
+        clear = [_robustness(outcomes) for row, outcomes in found if not row.flags]
+        if flagged and clear and min(clear) <= min(flagged.values()):
             return ()
-        return tuple(sorted({flag for row in flagged for flag in row.flags}))
+        return tuple(sorted({flag for row in self.rows for flag in row.flags}))
+
+
+def _robustness(outcomes: Outcomes) -> float:
+    """Robust accuracy, or, of a regression, minus the mean squared error."""
+    return (
+        float(np.mean(outcomes["robust"])) if "robust" in outcomes else -float(np.mean(outcomes["adv_squared_error"]))
+    )
 
 
 class OutcomeFiles:
@@ -180,7 +204,7 @@ def find_contenders(rows: Iterable[Row], outcomes: Callable[[str], Outcomes | No
         found = outcomes(row.outcomes_digest)
         if found is None or not _usable(row, found):
             continue
-        attacked = models.setdefault((row.suite, row.profile, row.protocol, row.model_id), {})
+        attacked = models.setdefault((row.suite, row.profile, row.protocol, row.precision, row.model_id), {})
         attack = (row.attack, row.attack_options)
         if attack not in attacked or row.n_test > attacked[attack][0].n_test:
             attacked[attack] = (row, found)
@@ -188,7 +212,7 @@ def find_contenders(rows: Iterable[Row], outcomes: Callable[[str], Outcomes | No
 
 
 def comparable_groups(contenders: Iterable[Contender]) -> list[list[Contender]]:
-    """Models that may be ranked together: same examples, same ball, same attacks.
+    """Models that may be ranked together: same examples, same ball, same attacks, searched in the same precision.
 
     For each set of attacks that some model has, all models that have these attacks, under these alone; so a model that was
     attacked in fewer ways is never held against the worst case of more.
@@ -198,7 +222,8 @@ def comparable_groups(contenders: Iterable[Contender]) -> list[list[Contender]]:
         settings.setdefault(contender.setting, []).append(contender)
     groups = []
     for members in settings.values():
-        for attacks in sorted({member.attacks for member in members}, key=lambda chosen: json.dumps(sorted(chosen))):
+        known = {member.attacks for member in members}
+        for attacks in sorted(known, key=lambda chosen: (-len(chosen), json.dumps(sorted(chosen)))):
             groups.append(on_common_examples([m.under(attacks) for m in members if attacks <= m.attacks]))
     return groups
 

@@ -19,6 +19,7 @@ from benchbench.seeds import derive_seed
 
 SIGNIFICANCE = 0.05
 _PERMUTATIONS = 9999
+_NO_SPREAD = 1e-9
 _ELEMENTS_AT_ONCE = 2_000_000
 Test = Literal["McNemar", "permutation", "t over seeds"]
 
@@ -123,6 +124,29 @@ def mcnemar_p_values(outcomes: Array) -> Array:
     discordant = only_first + only_first.T
     p_values: Any = 2.0 * binom.cdf(np.minimum(only_first, only_first.T), discordant, 0.5)
     return np.asarray(np.minimum(p_values, 1.0))
+
+
+def paired_t_p_values(outcomes: Array) -> Array:
+    """Two-sided paired t-tests of the mean between all models; for many examples, where permutations would take minutes.
+
+    Args:
+        outcomes: float (models, examples), for instance squared errors.
+
+    Returns:
+        float64 (models, models), 1 on the diagonal.
+    """
+    from scipy.stats import ttest_rel
+
+    p_values = np.ones((len(outcomes), len(outcomes)))
+    for first, second in combinations(range(len(outcomes)), 2):
+        change = outcomes[first] - outcomes[second]
+        if np.ptp(change) <= _NO_SPREAD * np.abs(change).max():  # but for rounding: the test is not defined
+            p_value = float(not change.any())
+        else:
+            result: Any = ttest_rel(outcomes[first], outcomes[second])
+            p_value = float(result.pvalue)
+        p_values[first, second] = p_values[second, first] = p_value
+    return p_values
 
 
 def seed_spread(values: Sequence[float]) -> Spread:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchbench.leaderboard.comparison import bounds
 from benchbench.leaderboard.contenders import Contender, comparable_groups
-from benchbench.leaderboard.matching import is_regression
-from benchbench.leaderboard.pairing import SIGNIFICANCE, holm, mcnemar_p_values
+from benchbench.leaderboard.pairing import SIGNIFICANCE, holm, mcnemar_p_values, paired_t_p_values
+from benchbench.records import Interval, accuracy_interval, mean_interval
 from benchbench.records.arrays import Array
-
-MEASURE = "adv_test_accuracy"
+from benchbench.seeds import derive_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,47 +22,64 @@ class Place:
     Attributes:
         rank: 1 plus the number of models in better tie groups.
         tied: how many models share it, this one included.
-        accuracy: robust accuracy in the pointwise worst case over the attacks.
+        value: of the contender's measure in the pointwise worst case over the attacks: robust accuracy, or mean squared error.
+        interval: its 95% interval: Wilson's, or bootstrap; None where that is not defined.
     """
 
     contender: Contender
     rank: int
     tied: int
-    accuracy: float
+    value: float
+    interval: Interval | None
 
 
 def rank(contenders: Sequence[Contender]) -> tuple[Place, ...]:
-    """Rank models by robust accuracy under the worst of their attacks, best first.
+    """Rank models by what they withstand under the worst of their attacks, best first.
 
-    In order of accuracy a model joins the tie group above it unless it is significantly worse (exact McNemar, Holm over all
-    pairs) than any member: no two models of a group differ significantly. Models of neighbouring groups may or may not, for
-    "not significantly different" is not transitive. Models with diagnostic flags that no attack has cleared rank below all
-    without.
+    In that order a model joins the tie group above it unless it is significantly worse than any member: no two models of a
+    group differ significantly. Models of neighbouring groups may or may not, for "not significantly different" is not
+    transitive. Robust accuracies: exact McNemar tests. Squared errors of regressions: paired t-tests of the mean over
+    thousands of examples. Holm's correction is over all pairs. Models with diagnostic flags that no attack has cleared rank
+    below all without.
 
     Args:
-        contenders: of one of the groups of `comparable_groups`, classifiers.
+        contenders: of one of the groups of `comparable_groups`.
     """
     if not contenders:
         return ()
-    robust = np.stack([contender.worst[MEASURE] for contender in contenders])
-    accuracies = robust.mean(axis=1)
-    different = _different(robust)
+    measure = contenders[0].measure
+    outcomes = np.stack([contender.worst[measure] for contender in contenders])
+    values = outcomes.mean(axis=1, dtype=np.float64)
+    different = _different(outcomes)
+    better = -values if outcomes.dtype == np.bool_ else values  # accuracies: more is better; errors: less
     order = sorted(
-        range(len(contenders)), key=lambda i: (bool(contenders[i].flags), -accuracies[i], contenders[i].row.cell_id)
+        range(len(contenders)), key=lambda i: (bool(contenders[i].flags), better[i], contenders[i].row.cell_id)
     )
-    places: list[Place] = []
-    for first, members in _tie_groups(order, contenders, different):
-        places += [
-            Place(contender=contenders[i], rank=first, tied=len(members), accuracy=float(accuracies[i]))
-            for i in members
-        ]
-    return tuple(places)
+    return tuple(
+        Place(
+            contender=contenders[i],
+            rank=first,
+            tied=len(members),
+            value=float(values[i]),
+            interval=_interval(contenders[i], outcomes[i]),
+        )
+        for first, members in _tie_groups(order, contenders, different)
+        for i in members
+    )
 
 
 def rank_all(contenders: Sequence[Contender]) -> list[tuple[Place, ...]]:
-    """The ranking of every comparable group of classifiers, those of one model alone left out."""
-    groups = comparable_groups([contender for contender in contenders if not is_regression(contender.row)])
-    return [rank(group) for group in groups if len(group) > 1]
+    """The ranking of every comparable group, those of one model alone left out."""
+    return [rank(group) for group in comparable_groups(contenders) if len(group) > 1]
+
+
+def _interval(contender: Contender, outcomes: Array) -> Interval | None:
+    if outcomes.dtype == np.bool_:
+        return accuracy_interval(int(outcomes.sum()), len(outcomes))
+    stated = bounds(contender.row, contender.measure)
+    if len(contender.rows) == 1 and stated.low is not None and stated.high is not None:
+        return Interval(low=stated.low, high=stated.high)  # measured with the row
+    return mean_interval(outcomes, derive_seed(0, "rank"))
 
 
 def _tie_groups(order: Sequence[int], contenders: Sequence[Contender], different: Array) -> list[tuple[int, list[int]]]:
@@ -77,10 +94,11 @@ def _tie_groups(order: Sequence[int], contenders: Sequence[Contender], different
     return groups
 
 
-def _different(robust: Array) -> Array:
+def _different(outcomes: Array) -> Array:
     """bool (models, models): which pairs differ significantly."""
-    upper = np.triu_indices(len(robust), k=1)
-    adjusted = np.asarray(holm(mcnemar_p_values(robust)[upper].tolist()))
-    different = np.zeros((len(robust), len(robust)), dtype=bool)
+    test = mcnemar_p_values if outcomes.dtype == np.bool_ else paired_t_p_values
+    upper = np.triu_indices(len(outcomes), k=1)
+    adjusted = np.asarray(holm(test(outcomes)[upper].tolist()))
+    different = np.zeros((len(outcomes), len(outcomes)), dtype=bool)
     different[upper] = adjusted < SIGNIFICANCE
     return different | different.T

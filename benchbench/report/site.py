@@ -13,15 +13,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from benchbench.atomic import storage_errors
-from benchbench.leaderboard.choosing import by_method
-from benchbench.leaderboard.pairing import Spread, seed_spread
-from benchbench.leaderboard.ranking import rank_all
 from benchbench.records import Row
 from benchbench.records.disk import read_bytes
 from benchbench.report.boards import board_csv, board_data, row_texts
 from benchbench.report.charts import lipschitz_chart, plotting_runtime, separation_chart, tradeoff_chart, training_chart
 from benchbench.report.contents import Board, Contents, EpochPoint, Gallery
 from benchbench.report.pictures import png_address
+from benchbench.report.ranks import rankings, spreads
 
 ASSETS = ("style.css", "board.js", "charts.js")
 RUNTIME = "vega.js"
@@ -68,8 +66,8 @@ def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
         board=board,
         data=board_data(rows),
         charts={name: chart for name, chart in charts.items() if chart is not None},
-        rankings=[[_place(place) for place in places] for places in rank_all(board.contenders)],
-        spreads=_spreads(board),
+        rankings=rankings(board),
+        spreads=spreads(board),
         measured=sum(row.source == "measured" for row in rows),
     )
     for row in rows:
@@ -117,30 +115,6 @@ def _shown(row: Row, name: str) -> str:
     if isinstance(value, (tuple, Mapping)):
         return json.dumps(list(value) if isinstance(value, tuple) else dict(value), ensure_ascii=False)
     return str(value)
-
-
-def _place(place: Any) -> dict[str, Any]:
-    contender = place.contender
-    return {
-        "rank": f"{place.rank}{'=' if place.tied > 1 else ''}",
-        "label": contender.label.removeprefix(f"{contender.row.dataset} "),
-        "href": f"rows/{contender.row.cell_id}.html",
-        "accuracy": place.accuracy,
-        "flags": ", ".join(contender.flags),
-        "row": contender.row,
-        "n": len(contender.index),
-        "single": contender.single,
-    }
-
-
-def _spreads(board: Board) -> list[tuple[str, str, Spread]]:
-    """Mean and spread of the robust accuracy of methods with several seeds."""
-    measure = "adv_test_accuracy"
-    return [
-        (found[0].label.rpartition(",")[0], found[0].row.profile, seed_spread([c.worst[measure].mean() for c in found]))
-        for found in by_method(board.contenders).values()
-        if len(found) > 1 and all(measure in contender.worst for contender in found)
-    ]
 
 
 def _separation_title(measured: Any) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 from contender_samples import contender, share
+from scipy.stats import binomtest
+from scipy.stats import t as student_t
 
 from benchbench.errors import UsageError
-from benchbench.leaderboard.pairing import compare, holm, mcnemar_p_values, seed_spread
+from benchbench.leaderboard.pairing import compare, holm, mcnemar_p_values, paired_t_p_values, seed_spread
 
 
 def test_mcnemar_is_the_exact_binomial_test() -> None:
@@ -20,6 +23,48 @@ def test_mcnemar_is_the_exact_binomial_test() -> None:
     assert p_values[0, 1] == pytest.approx(expected, rel=1e-12)
     assert p_values[1, 0] == p_values[0, 1]
     assert p_values[0, 2] == p_values[0, 0] == 1.0
+
+
+def test_mcnemar_of_random_outcomes_is_scipys_binomial_test() -> None:
+    generator = np.random.default_rng(7)
+    outcomes = generator.uniform(size=(5, 80)) < generator.uniform(0.3, 0.9, size=(5, 1))
+    found = mcnemar_p_values(outcomes)
+    for i, j in itertools.permutations(range(5), 2):
+        only_first, only_second = (int((outcomes[a] & ~outcomes[b]).sum()) for a, b in ((i, j), (j, i)))
+        expected = binomtest(only_first, only_first + only_second).pvalue
+        assert found[i, j] == pytest.approx(expected, rel=1e-9)
+
+
+def test_holm_of_random_p_values_is_the_closed_bonferroni_test() -> None:
+    generator = np.random.default_rng(8)
+    for n in range(1, 7):
+        p_values = (generator.uniform(size=n) ** 3).tolist()
+        families = [c for k in range(1, n + 1) for c in itertools.combinations(range(n), k)]
+        closed = [
+            max(min(1.0, len(family) * min(p_values[j] for j in family)) for family in families if i in family)
+            for i in range(n)
+        ]
+        assert holm(p_values) == pytest.approx(closed)
+
+
+def test_paired_t_tests_are_scipys_and_defined_without_spread() -> None:
+    generator = np.random.default_rng(9)
+    first = generator.exponential(size=200)
+    second = first + generator.normal(0.05, 0.3, size=200)
+    found = paired_t_p_values(np.stack([first, second, first, first + 1.0]))
+    change = first - second
+    t = change.mean() / (change.std(ddof=1) / math.sqrt(200))
+    assert found[0, 1] == found[1, 0] == pytest.approx(2 * student_t.sf(abs(t), 199), rel=1e-9)
+    assert found[0, 2] == 1.0
+    assert found[0, 3] < 1e-12
+
+
+def test_permutation_test_of_few_examples_is_exact() -> None:
+    one = contender("one", ("pgd", np.array([True, False, False, True, False, False, False, False])))
+    other = contender("other", ("pgd", np.ones(8, dtype=bool)))
+    lipschitz = {d.measure: d for d in compare({"one": [one], "other": [other]})}["test_lipschitz"]
+    assert lipschitz.test == "permutation"
+    assert lipschitz.p_value == pytest.approx(2 / 2**6)  # six examples differ, all one way
 
 
 def test_holm_gives_the_textbook_values_in_the_order_given() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from contender_samples import contender, share
+from contender_samples import contender, outcomes_of, share
+from sample_rows import make_row
 
-from benchbench.leaderboard.contenders import comparable_groups
+from benchbench.leaderboard.contenders import Contender, comparable_groups, find_contenders
 from benchbench.leaderboard.ranking import rank, rank_all
+from benchbench.records.arrays import Array
 
 
 def ranks(*contenders: object) -> dict[str, tuple[int, int]]:
@@ -49,7 +51,7 @@ def test_only_the_worst_case_over_attacks_ranks() -> None:
             contender("steady", ("pgd", share(60)), ("mt", share(60))),
         ]
     )
-    assert [(p.contender.row.model_id, p.rank, p.accuracy) for p in found] == [
+    assert [(p.contender.row.model_id, p.rank, p.value) for p in found] == [
         ("steady", 1, 0.6),
         ("specialist", 2, 0.1),
     ]
@@ -60,9 +62,7 @@ def test_model_with_fewer_attacks_is_ranked_on_those_alone() -> None:
     also = contender("also", ("pgd", share(70)), ("mt", share(35)))
     one = contender("one", ("pgd", share(75)))
     groups = {
-        frozenset(name for name, _ in places[0].contender.attacks): {
-            p.contender.row.model_id: p.accuracy for p in places
-        }
+        frozenset(name for name, _ in places[0].contender.attacks): {p.contender.row.model_id: p.value for p in places}
         for places in rank_all([both, also, one])
     }
     assert groups == {
@@ -86,3 +86,68 @@ def test_ranking_does_not_depend_on_the_order_given() -> None:
     generator = np.random.default_rng(1)
     models = [contender(f"m{k}", ("pgd", generator.uniform(size=200) < 0.5 + k / 20)) for k in range(8)]
     assert ranks(*models) == ranks(*reversed(models))
+
+
+def test_rows_whose_attacks_searched_in_another_precision_are_ranked_apart() -> None:
+    found = find_contenders(
+        [
+            make_row(cell_id="a32", model_id="a", outcomes_digest="80".zfill(64)),
+            make_row(cell_id="a16", model_id="a", outcomes_digest="95".zfill(64), precision="bf16"),
+            make_row(cell_id="b32", model_id="b", outcomes_digest="70".zfill(64)),
+        ],
+        lambda digest: outcomes_of(share(int(digest))),
+    )
+    assert {c.row.cell_id: c.worst["adv_test_accuracy"].mean() for c in found} == {"a32": 0.8, "a16": 0.95, "b32": 0.7}
+    (places,) = rank_all(found)
+    assert [place.contender.row.cell_id for place in places] == ["a32", "b32"]
+    assert "bf16" in next(c.label for c in found if c.row.precision == "bf16")
+
+
+def test_flag_is_cleared_on_common_examples_only() -> None:
+    lucky = contender("model", ("pgd", share(50, n=100)), ("square", share(20, n=20)), flags=("zero-gradients",))
+    fair = contender("model", ("pgd", share(50, n=100)), ("square", share(10, n=20)), flags=("zero-gradients",))
+    worse = contender("model", ("pgd", ~share(10, n=100)), ("square", share(15, n=20)), flags=("zero-gradients",))
+    assert lucky.flags == ()  # all of the first twenty withstood both
+    assert fair.flags == ()
+    assert worse.rows[1].adv_test_accuracy < worse.rows[0].adv_test_accuracy  # type: ignore[operator]
+    assert worse.flags == ("zero-gradients",)
+
+
+def test_cleared_model_ranks_by_its_worst_case_and_uncleared_ones_stay_below() -> None:
+    found = rank(
+        [
+            contender("cleared", ("pgd", share(99)), ("square", share(60)), flags=("zero-gradients",)),
+            contender("masked", ("pgd", share(90)), ("square", share(95)), flags=("zero-gradients",)),
+            contender("honest", ("pgd", share(30)), ("square", share(30))),
+        ]
+    )
+    assert [(p.contender.row.model_id, p.rank, p.value) for p in found] == [
+        ("cleared", 1, 0.6),
+        ("honest", 2, 0.3),
+        ("masked", 3, 0.9),
+    ]
+
+
+def test_regressions_rank_by_squared_error_least_first_with_ties() -> None:
+    generator = np.random.default_rng(4)
+    errors = generator.uniform(size=500)
+    models = [
+        regression("rough", errors + 1.0),
+        regression("smooth", errors),
+        regression("as-smooth", generator.permutation(errors)),
+    ]
+    (places,) = rank_all(models)
+    assert {p.contender.row.model_id: (p.rank, p.tied) for p in places} == {
+        "smooth": (1, 2),
+        "as-smooth": (1, 2),
+        "rough": (3, 1),
+    }
+    interval = places[0].interval
+    assert interval is not None
+    assert interval.low < places[0].value < interval.high
+
+
+def regression(name: str, errors: Array) -> Contender:
+    row = make_row(cell_id=name, model_id=name, dataset="staircase", attack="exact", precision="float64")
+    outcomes = {"index": np.arange(len(errors)), "squared_error": errors / 2, "adv_squared_error": errors}
+    return Contender(rows=(row,), outcomes=(outcomes,))
