@@ -36,7 +36,7 @@ def write_pages(folder: Path, evidence: Evidence) -> list[Path]:
     written = []
     for paper_table, table in tables.items():
         path = folder / _file_name(paper_table)
-        write_bytes_atomically(path, _page(paper_table, table, evidence).encode())
+        write_bytes_atomically(path, render_page(paper_table, table, evidence).encode())
         written.append(path)
     contents = folder / "README.md"
     write_bytes_atomically(contents, _contents(tables).encode())
@@ -47,7 +47,14 @@ def _file_name(paper_table: PaperTable) -> str:
     return f"{paper_table.paper}-table-{paper_table.number}.md"
 
 
-def _page(paper_table: PaperTable, table: Table, evidence: Evidence) -> str:
+def render_page(paper_table: PaperTable, table: Table, evidence: Evidence) -> str:
+    """The page of a table in Markdown.
+
+    Args:
+        paper_table: which.
+        table: `make_table` of it.
+        evidence: what was measured.
+    """
     shown = {line.cell_id for line in table.lines if line.source == "measured" and line.cell_id}
     rows = [row for row in evidence.rows if row.cell_id in shown]
     published = [row for row in evidence.rows if _is_of(row, paper_table)]

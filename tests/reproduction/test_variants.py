@@ -1,0 +1,72 @@
+"""Which variant the published numbers come from: agreements at the paper's budget, values beside them at smaller ones."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sample_rows import make_row
+
+from benchbench.leaderboard import published_rows
+from benchbench.leaderboard.papers import find_table
+from benchbench.records import Row
+from benchbench.reproduction import Evidence, make_table
+from benchbench.reproduction.pages import render_page
+
+PUBLISHED = published_rows()
+
+
+def options(**chosen: Any) -> str:
+    return json.dumps(chosen)
+
+
+def measured(cell_id: str, **columns: Any) -> Row:
+    return make_row(profile="short", cell_id=cell_id, model_id=f"model-{cell_id}", **columns)
+
+
+def page(*rows: Row, number: str = "2") -> str:
+    evidence = Evidence(suite="closer-look", rows=[*PUBLISHED, *rows])
+    paper_table = find_table("neurips2020", number)
+    return render_page(paper_table, make_table(paper_table, evidence), evidence)
+
+
+def test_a_smaller_budget_leaves_the_question_open_but_shows_both_variants_beside_the_published_number() -> None:
+    text = page(
+        measured("a", defense="llr", defense_options=options(variant="equation"), test_accuracy=0.1135),
+        measured("b", defense="llr", defense_options=options(variant="released"), test_accuracy=0.97),
+    )
+    assert "this is open. At smaller budgets" in text
+    assert "| LLR (variant=equation) | mnist, cnn2, short profile | 99.57, 11.35 |" in text
+    assert "| LLR (variant=released) | mnist, cnn2, short profile | 99.57, 97.00 |" in text
+
+
+def test_the_lipschitz_search_whose_ratio_to_the_published_value_is_smaller_is_nearer() -> None:
+    rows = [
+        measured("a", test_lipschitz=230.6, extra={"test_lipschitz_released": 20.0}),  # published: 23.06
+        measured("b", defense="at", test_lipschitz=7.0, extra={"test_lipschitz_released": 0.6}),  # published: 6.09
+    ]
+    text = page(*rows)
+    assert "equation 1 times, released 1 times" in text
+    assert "| Natural | mnist, cnn2, short profile | 23.06 | 230.60 | 20.00 | released |" in text
+    assert "| AT | mnist, cnn2, short profile | 6.09 | 7.00 | 0.60 | equation |" in text
+
+
+def test_without_the_released_search_nothing_is_said_of_it() -> None:
+    assert "Lipschitz constant explains" not in page(measured("a", test_lipschitz=230.6))
+
+
+def test_both_variants_of_the_multi_targeted_attack_stand_beside_the_published_number() -> None:
+    rows = [
+        measured(v, attack="mt-20", attack_options=options(variant=v), adv_test_accuracy=accuracy, test_accuracy=0.99)
+        for v, accuracy in (("equation", 0.75), ("released", 0.8))
+    ]
+    text = page(*rows, number="10")
+    for variant, accuracy in (("equation", "75.00"), ("released", "80.00")):
+        assert f"mt-20 (variant={variant}) |" in text.split("## The numbers")[0]
+        assert f", {accuracy} |" in text.split("## The numbers")[0]
+        assert f"Natural, mt-20 (variant={variant})" in text.split("## The numbers")[1]
+
+
+def test_failed_rows_are_no_evidence() -> None:
+    row = measured("a", defense="llr", defense_options=options(variant="released"), status="failed", error="diverged")
+    assert "At smaller budgets" not in page(row)
