@@ -23,7 +23,7 @@ from benchbench.lookup import find_component, protocol_threat
 from benchbench.model_report import ModelReport, make_report
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import find_device, find_folders
-from benchbench.threat import Threat
+from benchbench.threat import NO_BALL, Threat
 from benchbench.training.job import as_model_input
 
 
@@ -187,6 +187,8 @@ def _check(
         raise DataError(f"dataset {dataset!r} is for regression", hint="attacks here are on classifiers")
     if n_test is not None and n_test < 1:
         raise UsageError(f"n_test must be at least 1, got {n_test}")
+    if threat.epsilon == 0:
+        raise UsageError(f"epsilon must be above 0: {NO_BALL}")
     for attack in attacks:
         capabilities = registry.get("attack", attack.name).offer.capabilities
         if capabilities.norms and threat.norm not in capabilities.norms:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 from benchbench.errors import OptionError, suggest
 
 Norm = Literal["linf", "l2", "l1"]
+NO_BALL = "in a ball of radius 0 there is nothing to attack, and robust accuracy would be plain accuracy"
 NORMS: tuple[Norm, ...] = get_args(Norm)
 
 

@@ -17,6 +17,7 @@ import benchbench.api
 from benchbench.contract import DataSource, KeyedGenerator, Offer, Threat, hookimpl
 from benchbench.errors import ContractError, DataError, MissingDataError, OptionError, UnknownNameError, UsageError
 from benchbench.events import CellStarted, Event, RunFinished, RunStarted
+from benchbench.preparing import choose_profile
 from benchbench.registry import load_registry
 
 DIGITS = {"name": "digits", "scale": 1}
@@ -107,11 +108,11 @@ def test_plan_is_what_run_would_do() -> None:
 
 def test_profile_is_paper_on_cuda_and_quick_elsewhere() -> None:
     suite = benchbench.api.read_suite("smoke", load_registry())
-    assert benchbench.api.choose_profile(suite, None, "cuda")[0] == "paper"
-    assert benchbench.api.choose_profile(suite, None, "mps")[0] == "quick"
-    assert benchbench.api.choose_profile(suite, "paper", "cpu") == ("paper", "")
+    assert choose_profile(suite, None, "cuda")[0] == "paper"
+    assert choose_profile(suite, None, "mps")[0] == "quick"
+    assert choose_profile(suite, "paper", "cpu") == ("paper", "")
     with pytest.raises(UsageError, match="no profile 'quik'"):
-        benchbench.api.choose_profile(suite, "quik", "cpu")
+        choose_profile(suite, "quik", "cpu")
 
 
 class OddDataset:
@@ -186,6 +187,11 @@ def test_worst_case_is_taken_for_each_example() -> None:
     assert report.worst_case_accuracy == int(report.worst_case.sum()) / 200
     assert report.worst_case_accuracy <= min(attack.accuracy for attack in report.attacks.values())
     assert report.test_accuracy == int((report.prediction == report.label).sum()) / 200
+
+
+def test_a_ball_of_radius_zero_is_refused() -> None:
+    with pytest.raises(UsageError, match="epsilon must be above 0"):
+        benchbench.evaluate(Brightness(), dataset=DIGITS, threat=Threat(epsilon=0.0), n_test=50)
 
 
 def test_robust_examples_are_those_beyond_epsilon_of_a_known_boundary() -> None:

@@ -294,6 +294,7 @@ def test_closer_look_fits_staircase_and_theory_without_training_in_steps(closer_
         ('metrics = ["accuracy"]', 'metrics = ["only-l1"]', "experiments[0].metrics", "does not work for the norm"),
         ('    "at",\n', '    "regressing",\n', "experiments[0].defenses", "is for regression"),
         ("epsilon = 0.1", "epsilon = -0.1", "defaults.threat.epsilon", "at least 0"),
+        ("epsilon = 0.1", "epsilon = 0", "defaults.threat.epsilon", "must be above 0"),
         ("epsilon = 0.1", "epsilon = nan", "defaults.threat.epsilon", "finite"),
         ("epsilon = 0.1", 'epsilon = 0.1, norm = "l7"', "defaults.threat.norm", "expected one of 'linf'"),
         ("epsilon = 0.1", "epsilon = 0.1, upper = 2", "defaults.threat.upper", "unknown option"),

@@ -13,7 +13,7 @@ from benchbench.registry.options import convert_options, option_specs, shown
 from benchbench.suite.lines import Place
 from benchbench.suite.mistakes import Mistakes
 from benchbench.suite.model import RecipeLayer, Settings, TrainedOn
-from benchbench.threat import Threat
+from benchbench.threat import NO_BALL, Threat
 from benchbench.training.recipe import Augmentation, Recipe
 
 COMPONENT_LISTS: Mapping[str, Kind] = {
@@ -106,7 +106,10 @@ class SettingsReader:
 
     def _threat(self, table: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
         given = self._mistakes.table(table, "threat", place)
-        return self._fields(_THREAT_SPECS, given, (*place, "threat"), Threat, _VALID_THREAT)
+        fields = self._fields(_THREAT_SPECS, given, (*place, "threat"), Threat, _VALID_THREAT)
+        if fields.get("epsilon") == 0:
+            self._mistakes.add((*place, "threat", "epsilon"), f"must be above 0: {NO_BALL}")
+        return fields
 
     def _recipe(self, table: Mapping[str, Any], place: Place) -> tuple[RecipeLayer, ...]:
         fields = self._recipe_fields(self._mistakes.table(table, "recipe", place), (*place, "recipe"))
