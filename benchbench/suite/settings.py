@@ -29,7 +29,7 @@ _RECIPE_SPECS = option_specs(Recipe, supplied=("augmentation",))
 _AUGMENTATION_SPECS = option_specs(Augmentation)
 _THREAT_SPECS = option_specs(Threat, supplied=("lower", "upper"))  # the box comes from the dataset
 _VALID_RECIPE: Mapping[str, Any] = {"learning_rate": 1.0, "epochs": 1}
-_VALID_THREAT: Mapping[str, Any] = {"epsilon": 0.0}
+_VALID_THREAT: Mapping[str, Any] = {"epsilon": 0.1}
 _MATCHES = ("defenses", "architectures")
 
 
