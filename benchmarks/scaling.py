@@ -1,4 +1,4 @@
-"""How the cost of attacks grows with examples, steps and classes, and the memory of an evaluation with its examples.
+"""How the cost of attacks grows with examples, steps, classes and the model, and the memory of an evaluation with its examples.
 
     python -m benchmarks.scaling --data ../shared/data --threads 1
 
@@ -9,12 +9,13 @@ Writes docs/performance.png and prints the points. Costs are in passes: multiple
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from torch import nn
 
 from benchbench.builtin.architectures.cnn import make_cnn2
@@ -23,11 +24,12 @@ from benchbench.builtin.attacks.pgd import Pgd
 from benchmarks.attacks import judged, perturbed
 from benchmarks.contest import Contender, Ratio, compete, show, versions
 from benchmarks.limit import input_gradients
+from benchmarks.sizes import Size, along_sizes
 from benchmarks.subjects import BATCH, Subject, arguments, mnist, own_copy, subject
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "performance.png"
 EXAMPLES, STEPS, CLASSES = (64, 128, 256, 512), (1, 5, 10, 20), (2, 4, 7, 10)
-MEMORY_EXAMPLES = (64, 512, 4096)
+MEMORY_EXAMPLES = (64, 512, 4096, 10_000)
 MEBIBYTE = 2**20
 
 
@@ -43,12 +45,18 @@ def main() -> None:
     }
     for title, ratios in points.items():
         show(f"{title}, passes over 64 images", {str(value): found for value, found in ratios.items()}, {})
+    sizes = along_sizes(options.rounds)
+    print(
+        "\nsize of the model (PGD-10, 64 examples), passes of CNN2 over 64 images; multiples of the model's own limit"
+    )
+    for name, size in sizes.items():
+        print(f"  {name:<10} {size.multiply_adds / 1e6:8.1f} million multiply-adds {size.ours}; {size.of_limit}")
     print("\nPeak memory of an evaluation beyond the dataset and what the process held before")
     for count in MEMORY_EXAMPLES:
         print(
             f"  {count:>6} examples   {peak_mebibytes(count):8.1f} MiB, adversarial images {kept(count):.1f} MiB of it"
         )
-    draw(points)
+    draw(points, sizes)
 
 
 def along(
@@ -118,20 +126,38 @@ def _peak_resident() -> float:
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 
 
-def draw(points: Mapping[str, Mapping[int, Ratio]]) -> None:
+def draw(points: Mapping[str, Mapping[int, Ratio]], sizes: Mapping[str, Size]) -> None:
     """One panel per quantity, measured points with quartiles and the line of the limit."""
     matplotlib.use("Agg")
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), constrained_layout=True)
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), constrained_layout=True)
     limits = [lambda n: n / BATCH * 10, lambda n: n, lambda n: 20 * (n - 1)]
     for axis, (title, ratios), limit in zip(axes, points.items(), limits):
-        values, medians = list(ratios), [found.median for found in ratios.values()]
-        spread = [[r.median - r.low for r in ratios.values()], [r.high - r.median for r in ratios.values()]]
-        axis.errorbar(values, medians, yerr=spread, marker="o", capsize=3, label="benchbench")
+        values = list(ratios)
+        _curve(axis, values, list(ratios.values()))
         axis.plot(values, [limit(value) for value in values], linestyle="--", color="grey", label="the limit")
         axis.set(xlabel=title, xlim=(0, None), ylim=(0, None))
+    _draw_sizes(axes[3], sizes)
     axes[0].set_ylabel("cost in passes over 64 images")
     axes[0].legend(frameon=False)
     figure.savefig(PICTURE, dpi=90)
+
+
+def _draw_sizes(axis: Axes, sizes: Mapping[str, Size]) -> None:
+    """On logarithmic axes, for the networks differ by powers of ten."""
+    millions = [size.multiply_adds / 1e6 for size in sizes.values()]
+    _curve(axis, millions, [size.ours for size in sizes.values()], linestyle="none")
+    limits = [size.limit.median for size in sizes.values()]
+    axis.plot(millions, limits, linestyle="none", marker="_", markersize=12, color="grey")
+    for name, place, height in zip(sizes, millions, limits):
+        axis.annotate(name, (place, height), textcoords="offset points", xytext=(6, -8), fontsize=7)
+    axis.set(xscale="log", yscale="log", xlabel="million multiply-adds per image (PGD-10)", ylabel="in passes of CNN2")
+
+
+def _curve(axis: Axes, values: Sequence[float], ratios: Sequence[Ratio], **style: str) -> None:
+    """Medians with quartiles."""
+    medians = [found.median for found in ratios]
+    spread = [[r.median - r.low for r in ratios], [r.high - r.median for r in ratios]]
+    axis.errorbar(values, medians, yerr=spread, marker="o", capsize=3, label="benchbench", **style)
 
 
 if __name__ == "__main__":
