@@ -115,3 +115,16 @@ class Metric(Protocol):
         Values that a plugin adds beyond the known columns land in the row's ``extra`` map.
         """
         ...
+
+
+@runtime_checkable
+class ExamplewiseMetric(Metric, Protocol):
+    """A `Metric` that looks at each test example by itself, so that processes can share the test set.
+
+    `measure` is asked about some of the test examples at a time, and only its per-example columns count; what it says about
+    an example must not depend on the others.
+    """
+
+    def summarise(self, per_example: Mapping[str, Tensor]) -> Mapping[str, float]:
+        """The values that `measure` would give with these columns, (N,) on the CPU each, of all test examples."""
+        ...

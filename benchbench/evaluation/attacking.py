@@ -11,11 +11,10 @@ from torch import Tensor
 
 from benchbench.evaluation.arithmetic import searching
 from benchbench.evaluation.memory import Memory, Part
+from benchbench.evaluation.sharing import Shard, shard_positions
 from benchbench.evaluation.spool import Spool
 from benchbench.evaluation.subject import Split, Trial, default_batch_size
 from benchbench.evaluation.supervision import counting, propose, unchanged_weights
-
-EXAMPLES_PER_SHARD = 1024  # what an interruption can lose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +46,16 @@ def attack_split(trial: Trial, split: Split, prediction: Tensor, memory: Memory)
     Raises:
         ContractError: the attack broke its contract, or the model returned logits that are not finite.
     """
+    shards = [
+        Shard(
+            key=f"attack/{split.name}/{int(positions[0]):08d}",
+            compute=partial(_attack_shard, trial, split, positions, prediction, memory),
+        )
+        for positions in shard_positions(split, trial.batch_size)
+    ]
     outcomes = []
     with Spool((len(split) if split.name == "test" else 0, *split.examples.inputs.shape[1:])) as kept:
-        # Shards are whole batches, so that an evaluation in two sittings sees the same batches as one in a single sitting.
-        for positions in split.batches(max(EXAMPLES_PER_SHARD // trial.batch_size, 1) * trial.batch_size):
-            compute = partial(_attack_shard, trial, split, positions, prediction, memory)
-            part = memory.take(f"attack/{split.name}/{int(positions[0]):08d}", compute)
+        for positions, part in zip(shard_positions(split, trial.batch_size), memory.gather(shards)):
             kept.add(part["candidates"])
             outcomes.append((part["prediction"], part["queries"]))
             trial.report(trial.attack_name, split, int(positions[-1]) + 1)

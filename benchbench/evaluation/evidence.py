@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from benchbench.contract import Examples, KeyedGenerator, Threat
 from benchbench.evaluation.attacking import AttackResult, attack_split
-from benchbench.evaluation.memory import Memory
+from benchbench.evaluation.excerpt import Excerpt
+from benchbench.evaluation.memory import Memory, Part
+from benchbench.evaluation.sharing import Shard, shard_positions
 from benchbench.evaluation.subject import SplitName, Trial
 
 
@@ -64,10 +67,24 @@ class ModelEvidence:
         """bool (N,) on the CPU: predicted correctly without perturbation and on the attack's re-checked candidate."""
         return self.correct(split) & (self.attacked(split).prediction == self.labels(split))
 
-    def batches(self, split: SplitName, purpose: str) -> Iterator[tuple[Tensor, Tensor, KeyedGenerator]]:
-        """Batches of (float32 images, int64 labels, generator keyed by seed, purpose, split and example) on the device."""
+    def excerpts(self) -> Iterator[Excerpt]:
+        """The evidence about the test examples of each shard."""
+        for positions in shard_positions(self._trial.splits["test"], self._trial.batch_size):
+            yield Excerpt(whole=self, positions=positions)
+
+    def batches(
+        self, split: SplitName, purpose: str, within: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, KeyedGenerator]]:
+        """Batches of (float32 images, int64 labels, generator keyed by seed, purpose, split and example) on the device.
+
+        Args:
+            split: which examples.
+            purpose: part of the key of the draws.
+            within: int64, consecutive positions that begin with a batch: only theirs; None for all.
+        """
         chosen = self._trial.splits[split]
-        for positions in chosen.batches(self._trial.batch_size):
+        size = self._trial.batch_size
+        for positions in chosen.batches(size) if within is None else torch.split(within, size):
             generator = self._trial.generator(chosen, purpose, positions)
             yield chosen.images(positions), chosen.labels(positions), generator
             self._trial.report(purpose, chosen, int(positions[-1]) + 1)
@@ -83,9 +100,16 @@ class ModelEvidence:
 
     def _predict(self, split: SplitName) -> Tensor:
         chosen = self._trial.splits[split]
-        predictions = []
-        for positions in chosen.batches(self._trial.batch_size):
+        shards = [
+            Shard(key=f"clean/{split}/{int(positions[0]):08d}", compute=partial(self._predict_shard, split, positions))
+            for positions in shard_positions(chosen, self._trial.batch_size)
+        ]
+        return torch.cat([part["prediction"] for part in self._memory.gather(shards)])
+
+    def _predict_shard(self, split: SplitName, shard: Tensor) -> Part:
+        chosen, predictions = self._trial.splits[split], []
+        for positions in torch.split(shard, self._trial.batch_size):
             what = f"the model on clean {split} examples"
             predictions.append(self._trial.classify(chosen.images(positions), chosen.rows[positions], what))
             self._trial.report("accuracy", chosen, int(positions[-1]) + 1)
-        return torch.cat(predictions)
+        return {"prediction": torch.cat(predictions)}

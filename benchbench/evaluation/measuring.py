@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 
 from benchbench.contract import Evidence, Measurement, Metric
+from benchbench.contract.evaluation import ExamplewiseMetric
 from benchbench.errors import ContractError
+from benchbench.evaluation.evidence import ModelEvidence
+from benchbench.evaluation.excerpt import Excerpt
 from benchbench.evaluation.memory import Memory, Part
+from benchbench.evaluation.sharing import Shard
 
 _VALUE, _PER_EXAMPLE = "value/", "example/"
 
@@ -26,7 +30,7 @@ def measure_all(metrics: Mapping[str, Metric], evidence: Evidence, memory: Memor
     values: dict[str, float] = {}
     per_example: dict[str, Tensor] = {}
     for name, metric in metrics.items():
-        answer = _unpack(memory.recall(f"metric/{name}", partial(_ask, name, metric, evidence)))
+        answer = _unpack(memory.recall(f"metric/{name}", partial(_ask, name, metric, evidence, memory)))
         for column in sorted(values.keys() & answer.values.keys()):
             if values[column] != answer.values[column]:
                 raise ContractError(f"metric {name!r}: another metric gives a different value for {column!r}")
@@ -37,8 +41,29 @@ def measure_all(metrics: Mapping[str, Metric], evidence: Evidence, memory: Memor
     return Measurement(values=values, per_example=per_example)
 
 
-def _ask(name: str, metric: Metric, evidence: Evidence) -> Part:
-    answer = metric.measure(evidence)
+def _ask(name: str, metric: Metric, evidence: Evidence, memory: Memory) -> Part:
+    if isinstance(metric, ExamplewiseMetric) and isinstance(evidence, ModelEvidence):
+        return _pack(_checked(name, _measure_in_shards(name, metric, evidence, memory), evidence))
+    return _pack(_checked(name, metric.measure(evidence), evidence))
+
+
+def _measure_in_shards(name: str, metric: ExamplewiseMetric, evidence: ModelEvidence, memory: Memory) -> Measurement:
+    """What a metric measures on each shard of the test set, joined."""
+
+    def measure(excerpt: Excerpt) -> Part:
+        return _pack(_checked(name, metric.measure(excerpt), excerpt))
+
+    shards = [
+        Shard(key=f"metric/{name}/{int(excerpt.positions[0]):08d}", compute=partial(measure, excerpt))
+        for excerpt in evidence.excerpts()
+    ]
+    answers = [_unpack(part).per_example for part in memory.gather(shards)]
+    columns = {column: torch.cat([torch.as_tensor(answer[column]) for answer in answers]) for column in answers[0]}
+    return Measurement(values=metric.summarise(columns), per_example=columns)
+
+
+def _checked(name: str, answer: object, evidence: Evidence) -> Measurement:
+    """Return what a metric answered if it keeps the contract."""
     if not isinstance(answer, Measurement):
         raise ContractError(f"metric {name!r}: expected a Measurement, got {type(answer).__name__}")
     for column, value in answer.values.items():
@@ -48,7 +73,7 @@ def _ask(name: str, metric: Metric, evidence: Evidence) -> Part:
     for column, outcomes in answer.per_example.items():
         if len(outcomes) != expected:
             raise ContractError(f"metric {name!r}: {column} has {len(outcomes)} values for {expected} test examples")
-    return _pack(answer)
+    return answer
 
 
 def _pack(answer: Measurement) -> Part:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from benchbench.evaluation.sharing import Shard, Sharing
 
 Part = dict[str, Tensor]
 ATTACKED = "attacked"  # entry of a part: whether it depends on the attack, or on the model alone
@@ -30,12 +32,14 @@ class Memory:
 
     Args:
         cache: where parts are kept beyond this sitting; None for nowhere.
+        sharing: with other processes that use this cache; None for this process alone.
     """
 
-    def __init__(self, cache: MeasurementCache | None) -> None:
+    def __init__(self, cache: MeasurementCache | None, sharing: Sharing | None = None) -> None:
         self.seconds = 0.0  # that the parts asked for took to compute, over all sittings
         self._attacked = False  # whether what is being computed has asked for what the attack did
         self._cache = cache
+        self._sharing = sharing
         self._known: dict[str, Part] = {}
 
     def recall(self, key: str, compute: Callable[[], Part]) -> Part:
@@ -51,11 +55,35 @@ class Memory:
         self._attacked |= bool(self._known[key][ATTACKED])
         return self._known[key]
 
-    def take(self, key: str, compute: Callable[[], Part]) -> Part:
-        """`recall`, for a part that is large and asked for once: here it is forgotten, the cache keeps it."""
-        part = self.recall(key, compute)
-        del self._known[key]
-        return part
+    def gather(self, shards: Sequence[Shard]) -> Iterator[Part]:
+        """The parts of some shards in turn, some of them computed by other processes where there are any.
+
+        They may be large and are asked for once: here each is forgotten, the cache keeps it.
+        """
+        if self._cache is not None and self._sharing is not None:
+            self._divide(shards, self._cache, self._sharing)
+        for shard in shards:
+            yield self.recall(shard.key, shard.compute)
+            del self._known[shard.key]
+
+    def _divide(self, shards: Sequence[Shard], cache: MeasurementCache, sharing: Sharing) -> None:
+        """Compute the shards that nobody else computes, until all of them are in the cache."""
+
+        def is_there(shard: Shard) -> bool:
+            if cache.get(shard.key) is None:
+                with sharing.claim(shard.key) as mine:
+                    if not mine:
+                        return False
+                    if cache.get(shard.key) is None:  # nor was it finished while the claim was taken
+                        cache.put(shard.key, self._time(shard.compute))
+            return True
+
+        left = [*shards]
+        while left:
+            still = [shard for shard in left if not is_there(shard)]
+            if len(still) == len(left):
+                sharing.wait()
+            left = still
 
     def ask_for_attack(self) -> None:
         """Note that what is being computed depends on the attack."""

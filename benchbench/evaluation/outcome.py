@@ -14,6 +14,7 @@ from benchbench.evaluation.diagnostics import INDICATORS, diagnose
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.measuring import measure_all
 from benchbench.evaluation.memory import MeasurementCache, Memory
+from benchbench.evaluation.sharing import Shard, Sharing
 from benchbench.evaluation.subject import Trial, borrowed, default_batch_size, place
 from benchbench.events import Listener, ignore
 
@@ -62,6 +63,7 @@ def evaluate(
     listener: Listener = ignore,
     cache: MeasurementCache | None = None,
     precision: Precision = "float32",
+    sharing: Sharing | None = None,
 ) -> Outcome:
     """Attack and measure a model.
 
@@ -83,6 +85,7 @@ def evaluate(
         listener: takes `benchbench.events.EvaluationProgress`.
         cache: keeps finished parts, so that an interrupted evaluation goes on; it must belong to this very evaluation.
         precision: ``"bf16"`` lets attacks search in bfloat16; verdicts and metrics are float32's in either case.
+        sharing: with other processes that evaluate the same and use the same cache; None for this process alone.
 
     Raises:
         ContractError: model, attack or metric broke its contract; the message names it and the example.
@@ -100,14 +103,15 @@ def evaluate(
             listener=listener,
             precision=precision,
         )
-        memory = Memory(cache)
+        memory = Memory(cache, sharing)
         return _measure(ModelEvidence(trial, memory), test_rows, metrics, memory)
 
 
 def _measure(evidence: ModelEvidence, test_rows: Tensor, metrics: Mapping[str, Metric], memory: Memory) -> Outcome:
     attacked = evidence.attacked("test")
     measured = measure_all(metrics, evidence, memory)
-    flags = memory.recall(DIAGNOSTICS, lambda: {flag: torch.tensor(True) for flag in diagnose(evidence)})
+    diagnosis = Shard(key=DIAGNOSTICS, compute=lambda: {flag: torch.tensor(True) for flag in diagnose(evidence)})
+    (flags,) = memory.gather([diagnosis])
     per_example = {
         "index": test_rows.cpu(),
         "label": evidence.labels("test"),

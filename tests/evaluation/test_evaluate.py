@@ -150,7 +150,7 @@ class Shelf:
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchbench.evaluation.attacking.EXAMPLES_PER_SHARD", 16)
+    monkeypatch.setattr("benchbench.evaluation.sharing.EXAMPLES_PER_SHARD", 16)
     metrics = {"lipschitz": LocalLipschitzness(), "adversarial-accuracy": AdversarialAccuracy()}
     straight = run(metrics=metrics, batch_size=8)
     shelf = Shelf()
@@ -161,7 +161,9 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(monkeypatch: pytest.
 
     with pytest.raises(KeyboardInterrupt):
         run(metrics=metrics, batch_size=8, cache=shelf, listener=interrupt)
-    assert {"clean/test", "attack/test/00000032", "attack/train/00000000", "metric/lipschitz"} <= set(shelf.parts)
+    assert {"clean/test", "attack/test/00000032", "attack/train/00000000", "metric/lipschitz/00000016"} <= set(
+        shelf.parts
+    )
     assert "attack/train/00000016" not in shelf.parts
     counted: list[Event] = []
     resumed = run(metrics=metrics, batch_size=8, cache=shelf, listener=counted.append)

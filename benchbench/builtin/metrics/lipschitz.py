@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,8 +54,12 @@ class LocalLipschitzness:
             for images, _, generator in evidence.batches("test", name)
         ]
         last, best = torch.cat(batches, dim=1).double().cpu()
-        values = {f"test_{name}": float(last.mean()), f"test_{name}_best": float(best.mean())}
-        return Measurement(values=values, per_example={name: last, f"{name}_best": best})
+        columns = {name: last, f"{name}_best": best}
+        return Measurement(values=self.summarise(columns), per_example=columns)
+
+    def summarise(self, per_example: Mapping[str, Tensor]) -> dict[str, float]:
+        """The mean of each column; see `benchbench.contract.ExamplewiseMetric`."""
+        return {f"test_{name}": float(ratios.mean()) for name, ratios in per_example.items()}
 
     def _estimate(self, model: nn.Module, images: Tensor, threat: Threat, generator: KeyedGenerator) -> Tensor:
         """Ratios at the last and at the best iterate, float (2, N)."""
