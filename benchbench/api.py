@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchbench.cell import Precision
-from benchbench.contract import DataSource
-from benchbench.errors import UsageError, suggest
 from benchbench.events import Listener, ignore
-from benchbench.plan import Plan, make_plan
+from benchbench.plan import Plan
+from benchbench.preparing import Request, prepare
 from benchbench.registry import load_registry
-from benchbench.running import Prepared, RunResult, execute
-from benchbench.settings import Folders, find_device, find_folders
+from benchbench.running import RunResult, execute
+from benchbench.settings import find_folders
 from benchbench.stopping import StopRequest
-from benchbench.suite import Suite, read_suite
 
 if TYPE_CHECKING:
     from benchbench.separation import SeparationReport
@@ -36,6 +34,8 @@ def run(
     listener: Listener = ignore,
     stop: StopRequest | None = None,
     precision: Precision = "float32",
+    jobs: int | None = None,
+    executor: str | Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Train, attack and measure the cells of a suite that are not done yet, and rebuild its leaderboard.
 
@@ -55,23 +55,29 @@ def run(
         listener: is told what happens, see `benchbench.events`.
         stop: a budget, or somebody's wish to stop; None for neither.
         precision: ``"bf16"`` lets attacks search in bfloat16, in cells of their own; everything is judged in float32.
+        jobs: worker processes at once; None leaves that to the executor, and is this process alone where there is none.
+        executor: what starts the workers: a name, or a mapping of ``name`` and options; None for ``"local"`` where there are
+            several jobs, and for no other process than this one where there are not.
 
     Raises:
         BenchbenchError: a mistake that the user can mend, before anything is computed.
     """
+    from benchbench.executors.crew import choose_crew, planning_device
+
     folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
-    prepared = _prepare(
-        suite,
-        profile,
-        only=only,
-        seeds=seeds,
+    request = Request(
+        suite=suite,
+        profile=profile,
+        only=tuple(only),
+        seeds=tuple(seeds),
         device=device,
-        folders=folders,
         download=download,
         fresh=fresh,
         precision=precision,
     )
-    return execute(prepared, folders, fresh=fresh, listener=listener, stop=stop or StopRequest())
+    crew = choose_crew(executor, jobs, load_registry())
+    prepared = prepare(request, folders, device=planning_device(request, crew))
+    return execute(prepared, folders, request=request, listener=listener, stop=stop or StopRequest(), crew=crew)
 
 
 def plan(
@@ -89,9 +95,10 @@ def plan(
     from benchbench.pricing import price
 
     folders = find_folders(data=data, runs=runs)
-    prepared = _prepare(
-        suite, profile, only=only, seeds=seeds, device=device, folders=folders, download=download, fresh=False
+    request = Request(
+        suite=suite, profile=profile, only=tuple(only), seeds=tuple(seeds), device=device, download=download
     )
+    prepared = prepare(request, folders)
     return price(prepared.plan, prepared.registry, prepared.device)
 
 
@@ -135,53 +142,3 @@ def separation(
         epsilon = threat.epsilon if threat else None
     splits = load_dataset(registry, component, source).splits
     return measure(splits, random_labels=random_labels, exclude=exclude, epsilon=epsilon, pairs=pairs, seed=seed)
-
-
-def _prepare(
-    name: str,
-    profile: str | None,
-    *,
-    only: Sequence[str],
-    seeds: Sequence[int],
-    device: str | None,
-    folders: Folders,
-    download: bool,
-    fresh: bool,
-    precision: Precision = "float32",
-) -> Prepared:
-    from benchbench.records import RunStore
-
-    registry = load_registry()
-    suite = read_suite(name, registry)
-    where = find_device(device)
-    chosen, reason = choose_profile(suite, profile, where.type)
-    store = RunStore(folders.runs)
-    source: DataSource = folders.source(download=download)
-    made = make_plan(
-        suite,
-        registry,
-        profile=chosen,
-        seeds=tuple(seeds) or None,
-        only=tuple(only),
-        source=source,
-        precision=precision,
-        done=(lambda _: False) if fresh else store.is_done,
-    )
-    return Prepared(registry=registry, suite=suite, profile=chosen, reason=reason, device=where, store=store, plan=made)
-
-
-def choose_profile(suite: Suite, asked: str | None, device: str) -> tuple[str, str]:
-    """The profile to run and why, in words.
-
-    Raises:
-        UsageError: the suite has no such profile.
-    """
-    if asked is not None:
-        if asked not in suite.profiles:
-            hint = suggest(asked, suite.profiles)
-            raise UsageError(f"suite {suite.name!r} has no profile {asked!r}", hint=hint)
-        return asked, ""
-    wanted = "paper" if device == "cuda" else "quick"
-    if wanted in suite.profiles:
-        return wanted, f"chosen because the device is {device}; --profile overrides"
-    return suite.profiles[0], f"the suite has no {wanted} profile"

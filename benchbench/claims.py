@@ -19,7 +19,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -68,6 +68,15 @@ class Claims:
         finally:
             self._release(path)
 
+    def owner(self, name: str) -> str:
+        """Who holds a claim now, for people: machine and process; empty where nobody does, as far as can be told."""
+        path = self._folder / f"{name}.json"
+        owner = _read(path)
+        if owner is None or _is_dead(owner) or self._is_stale(path):
+            return ""
+        machine = str(owner.get("host", "")).partition(" ")[0] or "an unknown machine"
+        return f"process {owner.get('pid', '?')} on {machine}"
+
     def _take(self, path: Path) -> bool:
         token = secrets.token_hex(8)
         with storage_errors(path):
@@ -106,10 +115,7 @@ class Claims:
     def _clock_ahead(self) -> float:
         """Seconds by which the file system's clock is ahead of this machine's, asked now and then."""
         if time.monotonic() > self._asked + self._stale_seconds / BEATS:
-            with tempfile.TemporaryFile(dir=self._folder) as probe:
-                probe.write(b"\0")
-                probe.flush()
-                self._ahead = os.fstat(probe.fileno()).st_mtime - time.time()
+            self._ahead = folder_clock_ahead(self._folder)
             self._asked = time.monotonic()
         return self._ahead
 
@@ -138,6 +144,22 @@ class Claims:
         if _token(path) == token:
             with suppress(OSError):  # it will be found abandoned
                 path.unlink(missing_ok=True)
+
+
+def folder_clock_ahead(folder: Path, now: Callable[[], float] = time.time) -> float:
+    """Seconds by which the clock of a folder's file system is ahead of this machine's.
+
+    Args:
+        folder: one that can be written.
+        now: this machine's clock, in seconds since the epoch.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(b"\0")
+        probe.flush()
+        return os.fstat(probe.fileno()).st_mtime - now()
 
 
 def _create(path: Path, token: str) -> bool:

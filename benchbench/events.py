@@ -105,6 +105,19 @@ class RunFinished:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkerProgress:
+    """What one of several worker processes is at; cells that are over are told without naming who computed them.
+
+    Attributes:
+        worker: number of the worker, from 1, in the order in which they began.
+        event: what it does.
+    """
+
+    worker: int
+    event: CellStarted | TrainingStarted | TrainingProgress | EvaluationProgress | Note
+
+
 Event = (
     RunStarted
     | CellStarted
@@ -114,6 +127,7 @@ Event = (
     | CellFinished
     | CellFailed
     | Note
+    | WorkerProgress
     | RunFinished
 )
 Listener = Callable[[Event], None]

@@ -204,10 +204,15 @@ def build_model(cell: Cell, splits: DatasetSplits, registry: Registry) -> nn.Mod
 
 def describe_cell(cell: Cell) -> str:
     """A cell in a few words, for instance ``mnist cnn2 trades (beta=6), pgd-10, seed 0``."""
-    training, attack = cell.training, cell.evaluation.attack
+    attack = cell.evaluation.attack
+    return f"{describe_model(cell)}, {attack_label(attack.name, attack.options)}, seed {cell.training.seed}"
+
+
+def describe_model(cell: Cell) -> str:
+    """The model of a cell in a few words, for instance ``mnist cnn2 trades (beta=6)``."""
+    training = cell.training
     defense = short_label(training.defense.name, training.defense.options)
-    model = f"{training.dataset.name} {training.architecture.name} {defense}"
-    return f"{model}, {attack_label(attack.name, attack.options)}, seed {training.seed}"
+    return f"{training.dataset.name} {training.architecture.name} {defense}"
 
 
 class _ModelMeasurements:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +11,13 @@ from typing import TYPE_CHECKING
 
 from benchbench.events import CellFailed, Listener, Note, RunFinished, RunStarted
 from benchbench.plan import Plan
-from benchbench.registry import Registry
+from benchbench.preparing import Prepared, Request
 from benchbench.settings import Folders, check_writable
 from benchbench.stopping import StopRequest
-from benchbench.suite import Suite
 
 if TYPE_CHECKING:
-    import torch
-
-    from benchbench.records import Row, RunStore
+    from benchbench.executors.crew import Crew
+    from benchbench.records import Row
     from benchbench.scheduling import Tally
 
 
@@ -50,109 +49,158 @@ class RunResult:
         return len(self.failures) + len(self.plan.with_status("failed"))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A suite planned on this machine."""
-
-    registry: Registry
-    suite: Suite
-    profile: str
-    reason: str
-    device: torch.device
-    store: RunStore
-    plan: Plan
-
-
-def execute(prepared: Prepared, folders: Folders, *, fresh: bool, listener: Listener, stop: StopRequest) -> RunResult:
+def execute(
+    prepared: Prepared,
+    folders: Folders,
+    *,
+    request: Request,
+    listener: Listener,
+    stop: StopRequest,
+    crew: Crew | None = None,
+) -> RunResult:
     """Compute the ready cells of a plan and rebuild the leaderboard; see `benchbench.api.run`."""
     from benchbench.pricing import price
-    from benchbench.provenance import describe_device
-    from benchbench.scheduling import Tally
 
     began = time.monotonic()
-    plan = price(prepared.plan, prepared.registry, prepared.device)
-    skipped, done = plan.with_status("skipped"), plan.with_status("done")
-    broken = plan.with_status("failed")
-    estimates = {p.cell.cell_id: p.estimate_seconds for p in plan.cells if p.cell and p.estimate_seconds is not None}
-    listener(
-        RunStarted(
-            suite=plan.suite,
-            profile=plan.profile,
-            profile_reason=prepared.reason,
-            device=describe_device(prepared.device),
-            total=len(plan.cells),
-            ready=len(plan.ready),
-            done=len(done),
-            skipped=len(skipped),
-            estimated_seconds=sum(estimates.values()) or None,
-        )
-    )
-    for message in dict.fromkeys(f"{p.status} {p.experiment}: {p.reason}" for p in (*skipped, *broken)):
-        listener(Note(message=message))
-    path = folders.leaderboards / f"{plan.suite}.parquet"
-    rows = _rebuild(path, prepared)
-    tally = Tally()
-    if plan.ready:
-        check_writable(folders.runs)
-        try:
-            tally = _compute(prepared, plan, estimates, fresh=fresh, listener=listener, stop=stop)
-        finally:
-            rows = _rebuild(path, prepared)
+    prepared = dataclasses.replace(prepared, plan=price(prepared.plan, prepared.registry, prepared.device))
+    run = _Run(prepared=prepared, folders=folders, request=request, listener=listener, stop=stop, crew=crew)
+    run.announce()
+    run.rebuild()
+    tally = run.compute()
+    rows = run.rebuild()
     if tally.left:
-        listener(Note(message=f"{stop.reason}: {len(tally.left)} cells left, the same command goes on from here"))
-    failed = len(tally.failures) + len(broken)
-    seconds = time.monotonic() - began
-    listener(
-        RunFinished(
-            finished=tally.finished,
-            failed=failed,
-            cached=len(done) + tally.elsewhere,
-            skipped=len(skipped),
-            seconds=seconds,
-        )
-    )
-    mine = {p.cell.cell_id for p in plan.cells if p.cell}
-    kept = tuple(row for row in rows if row.cell_id in mine)
+        listener(Note(message=f"{_why(stop)}: {len(tally.left)} cells left, the same command goes on from here"))
+    run.conclude(tally, time.monotonic() - began)
+    mine = {p.cell.cell_id for p in prepared.plan.cells if p.cell}
     return RunResult(
-        plan=plan,
-        rows=kept,
-        leaderboard=path,
+        plan=prepared.plan,
+        rows=tuple(row for row in rows if row.cell_id in mine),
+        leaderboard=run.leaderboard,
         finished=tally.finished,
         failures=tally.failures,
         left=len(tally.left),
-        stopped=stop.reason if tally.left else "",
+        stopped=_why(stop) if tally.left else "",
     )
 
 
-def _compute(
-    prepared: Prepared,
-    plan: Plan,
-    estimates: Mapping[str, float],
-    *,
-    fresh: bool,
-    listener: Listener,
-    stop: StopRequest,
-) -> Tally:
-    from benchbench.claims import Claims
-    from benchbench.harness import Workbench
-    from benchbench.scheduling import run_cells
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """A planned run at work."""
 
-    bench = Workbench(
-        registry=prepared.registry,
-        store=prepared.store,
-        splits=lambda component: plan.datasets.load(component).splits,
-        device=prepared.device,
-        listener=listener,
-        fresh=fresh,
-        stop=stop,
-    )
-    return run_cells(plan.ready, bench, estimates=estimates, claims=Claims(prepared.store.root / "claims"))
+    prepared: Prepared
+    folders: Folders
+    request: Request
+    listener: Listener
+    stop: StopRequest
+    crew: Crew | None
+
+    @property
+    def plan(self) -> Plan:
+        return self.prepared.plan
+
+    @property
+    def leaderboard(self) -> Path:
+        return self.folders.leaderboards / f"{self.plan.suite}.parquet"
+
+    def announce(self) -> None:
+        """Say what will be done, and why some of it cannot be."""
+        plan, seconds = self.plan, sum(_estimates(self.plan).values())
+        skipped, broken = plan.with_status("skipped"), plan.with_status("failed")
+        workers = (self.crew.workers if self.crew else None) or 1
+        self.listener(
+            RunStarted(
+                suite=plan.suite,
+                profile=plan.profile,
+                profile_reason=self.prepared.reason,
+                device=self._device(),
+                total=len(plan.cells),
+                ready=len(plan.ready),
+                done=len(plan.with_status("done")),
+                skipped=len(skipped),
+                estimated_seconds=seconds / workers or None,
+            )
+        )
+        for message in dict.fromkeys(f"{p.status} {p.experiment}: {p.reason}" for p in (*skipped, *broken)):
+            self.listener(Note(message=message))
+
+    def rebuild(self) -> Sequence[Row]:
+        """Bring the leaderboard up to date."""
+        from benchbench.leaderboard import rebuild
+
+        return rebuild(self.leaderboard, self.prepared.store, self.prepared.suite.name)
+
+    def compute(self) -> Tally:
+        """Compute what is ready, here or by workers; whatever happens, the leaderboard shows what was done."""
+        from benchbench.scheduling import Tally
+
+        if not self.plan.ready:
+            return Tally()
+        check_writable(self.folders.runs)
+        try:
+            return self._compute_here() if self.crew is None else self._commission(self.crew)
+        except BaseException:
+            self.rebuild()
+            raise
+
+    def conclude(self, tally: Tally, seconds: float) -> None:
+        """Say what was done."""
+        plan = self.plan
+        self.listener(
+            RunFinished(
+                finished=tally.finished,
+                failed=len(tally.failures) + len(plan.with_status("failed")),
+                cached=len(plan.with_status("done")) + tally.elsewhere,
+                skipped=len(plan.with_status("skipped")),
+                seconds=seconds,
+            )
+        )
+
+    def _compute_here(self) -> Tally:
+        from benchbench.claims import Claims
+        from benchbench.harness import Workbench
+        from benchbench.scheduling import run_cells
+
+        prepared = self.prepared
+        bench = Workbench(
+            registry=prepared.registry,
+            store=prepared.store,
+            splits=lambda component: prepared.plan.datasets.load(component).splits,
+            device=prepared.device,
+            listener=self.listener,
+            fresh=self.request.fresh,
+            stop=self.stop,
+        )
+        claims = Claims(prepared.store.root / "claims")
+        return run_cells(prepared.plan.ready, bench, estimates=_estimates(prepared.plan), claims=claims)
+
+    def _commission(self, crew: Crew) -> Tally:
+        from benchbench.executors.carrying import Commission, carry_out
+
+        commission = Commission(
+            prepared=self.prepared,
+            request=self.request,
+            folders=self.folders,
+            crew=crew,
+            listener=self.listener,
+            stop=self.stop,
+            rebuild=self.rebuild,
+        )
+        return carry_out(commission, _estimates(self.plan))
+
+    def _device(self) -> str:
+        from benchbench.provenance import describe_device
+
+        if self.crew is None:
+            return describe_device(self.prepared.device)
+        return f"{self.request.device or self.prepared.device.type}, by workers of the executor {self.crew.name}"
 
 
-def _rebuild(path: Path, prepared: Prepared) -> Sequence[Row]:
-    from benchbench.leaderboard import rebuild
+def _estimates(plan: Plan) -> Mapping[str, float]:
+    return {p.cell.cell_id: p.estimate_seconds for p in plan.cells if p.cell and p.estimate_seconds is not None}
 
-    return rebuild(path, prepared.store, prepared.suite.name)
+
+def _why(stop: StopRequest) -> str:
+    return stop.reason or "the workers ended"
 
 
 def summarise(result: RunResult) -> Mapping[str, object]:

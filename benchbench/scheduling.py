@@ -22,6 +22,7 @@ from benchbench.stopping import Stopped
 _log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 POLL_SECONDS_PER_CELL = 0.01
+RecordTimes = tuple[int | None, int | None]  # see `RunStore.record_times`
 SHOWN = ("test_accuracy", "adv_test_accuracy", "test_lipschitz", "test_mse", "adv_test_mse")
 
 
@@ -48,6 +49,7 @@ def run_cells(
     *,
     estimates: Mapping[str, float] | None = None,
     claims: Claims | None = None,
+    before: Mapping[str, RecordTimes] | None = None,
 ) -> Tally:
     """Compute cells one after the other, each once, until all are over or it is time to stop.
 
@@ -60,13 +62,15 @@ def run_cells(
         bench: what they share; its `stop` ends the run.
         estimates: predicted seconds by cell id.
         claims: shares the cells with other processes; None where there are none.
+        before: when the records of the cells were written before the run that this is a part of; whatever is newer is its
+            work. None for a run of its own, which begins now.
 
     Raises:
         StorageError: records cannot be written; going on would lose work.
     """
     known = estimates or {}
     ordered = cheap_first(cells, known) if bench.stop.limited else cells
-    schedule = _Schedule(ordered, bench, known, claims)
+    schedule = _Schedule(ordered, bench, known, claims, before)
     with deterministic(bench.device):
         try:
             while schedule.pending:
@@ -90,7 +94,12 @@ class _Schedule:
     """The cells that are still to be computed."""
 
     def __init__(
-        self, cells: Sequence[Cell], bench: Workbench, estimates: Mapping[str, float], claims: Claims | None
+        self,
+        cells: Sequence[Cell],
+        bench: Workbench,
+        estimates: Mapping[str, float],
+        claims: Claims | None,
+        before: Mapping[str, RecordTimes] | None,
     ) -> None:
         self.pending = list(cells)
         self._total = len(cells)
@@ -100,7 +109,7 @@ class _Schedule:
         self._finished = self._elsewhere = 0
         self._waiting = False
         self._failures: list[CellFailed] = []
-        self._before = {cell.cell_id: bench.store.record_times(cell.cell_id) for cell in cells}
+        self._before = before or {cell.cell_id: bench.store.record_times(cell.cell_id) for cell in cells}
 
     def tally(self) -> Tally:
         return Tally(
@@ -155,7 +164,7 @@ class _Schedule:
         seconds = time.monotonic() - began
         self._finished += 1
         self._finish(cell, seconds)
-        bench.listener(CellFinished(cell_id=cell.cell_id, label=label, seconds=seconds, values=_shown(row)))
+        bench.listener(CellFinished(cell_id=cell.cell_id, label=label, seconds=seconds, values=shown_values(row)))
         return True
 
     def _announce(self, cell: Cell, label: str) -> None:
@@ -211,5 +220,6 @@ class _Schedule:
             yield mine
 
 
-def _shown(row: Row) -> dict[str, float]:
+def shown_values(row: Row) -> dict[str, float]:
+    """The measures of a cell that progress shows, as far as it has them."""
     return {name: getattr(row, name) for name in SHOWN if getattr(row, name) is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchbench.builtin import architectures, attacks, datasets, defenses, metrics, suites
+from benchbench.builtin import architectures, attacks, datasets, defenses, executors, metrics, suites
 from benchbench.contract import Offer, hookimpl
 
 
@@ -42,3 +42,9 @@ def benchbench_metrics() -> Iterable[Offer]:
 def benchbench_suites() -> Iterable[Offer]:
     """Built-in suites."""
     return suites.OFFERS
+
+
+@hookimpl
+def benchbench_executors() -> Iterable[Offer]:
+    """Built-in executors."""
+    return executors.OFFERS

@@ -20,8 +20,9 @@ INTERRUPTED = 130
 COMMANDS = {
     "run": ("run", "Train, attack and measure the cells of a suite; then print its table."),
     "plan": ("plan", "What would run, what is cached, what is skipped and why."),
+    "status": ("status", "Which cells of a suite are pending, running, done or failed, whoever computes them."),
     "check": ("check", "Validate a suite file: all problems at once."),
-    "list": ("listing", "List datasets, architectures, defenses, attacks, metrics or suites."),
+    "list": ("listing", "List datasets, architectures, defenses, attacks, metrics, suites or executors."),
     "show": ("show", "Show one component: options, capabilities, citation."),
     "table": ("table", "Print a leaderboard as a table."),
     "figure": ("figure", "Draw the papers' figures from what was measured."),
@@ -35,6 +36,7 @@ COMMANDS = {
     "separation": ("separation", "How far apart the classes of a dataset are."),
     "data": ("data", "List, fetch or verify datasets."),
     "plugins": ("plugins", "List, examine and begin plugins."),
+    "work": ("work", "Carry out part of a run: what executors start."),
     "doctor": ("doctor", "Examine this installation."),
 }
 

@@ -22,6 +22,7 @@ from benchbench.events import (
     RunStarted,
     TrainingProgress,
     TrainingStarted,
+    WorkerProgress,
     ignore,
 )
 
@@ -40,17 +41,26 @@ def progress_display(*, quiet: bool) -> Iterator[Listener]:
         yield PlainDisplay(lambda line: print(line, file=sys.stderr, flush=True)).show
 
 
-def describe(event: Event) -> str | None:
-    """One line for an event, or None for those that only move a bar."""
+def describe(event: Event, *, several: bool = False) -> str | None:
+    """One line for an event, or None for those that only move a bar.
+
+    Args:
+        event: what happens.
+        several: whether several workers are at it, so that a cell that is over is to be named.
+    """
     match event:
         case RunStarted():
             return _describe_start(event)
         case CellStarted():
             left = f", about {format_seconds(event.seconds_left)} left" if event.seconds_left is not None else ""
             return f"[{event.number}/{event.total}] {event.label}{left}"
+        case WorkerProgress():
+            line = describe(event.event)
+            return None if line is None else f"{line} (worker {event.worker})"
         case CellFinished():
             values = ", ".join(f"{name} {value:.4g}" for name, value in event.values.items())
-            return f"  done in {format_seconds(event.seconds)}: {values}"
+            which = f"{event.label}, " if several else ""
+            return f"  {which}done in {format_seconds(event.seconds)}: {values}"
         case CellFailed():
             return f"  FAILED {event.label}: {event.error}"
         case Note():
@@ -95,10 +105,12 @@ class PlainDisplay:
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._last = time.monotonic()
+        self._several = False
 
     def show(self, event: Event) -> None:
         """Write the line of an event; of progress within a cell only now and then."""
-        line = describe(event)
+        self._several |= isinstance(event, WorkerProgress)
+        line = describe(event, several=self._several)
         if line is None and time.monotonic() - self._last > PLAIN_SECONDS:
             line = _describe_progress(event)
         if line is not None:
@@ -112,11 +124,14 @@ def _describe_progress(event: Event) -> str | None:
         return f"  epoch {event.epoch + 1}/{event.epochs}, step {event.step}/{event.steps}, loss {event.loss:.4f}{accuracy}"
     if isinstance(event, EvaluationProgress):
         return f"  {event.purpose}: {event.done}/{event.total}"
+    if isinstance(event, WorkerProgress):
+        line = _describe_progress(event.event)
+        return None if line is None else f"{line} (worker {event.worker})"
     return None
 
 
 class LiveDisplay:
-    """Two bars: cells, and what the current cell does.
+    """Bars: the cells, and what each worker, or this process alone, does with the current one.
 
     Args:
         console: a terminal.
@@ -132,7 +147,7 @@ class LiveDisplay:
         )
         self._progress = Progress(*columns, console=console, transient=True)
         self._cells: TaskID | None = None
-        self._current: TaskID | None = None
+        self._current: dict[int, TaskID] = {}  # by number of the worker; 0 for this process
         self._end: float | None = None
 
     def __enter__(self) -> LiveDisplay:
@@ -148,22 +163,39 @@ class LiveDisplay:
 
     def show(self, event: Event) -> None:
         """Print what stays, and move the bars."""
-        line = describe(event)
+        line = describe(event, several=len(self._current) > 1)
         if line is not None:
             self._progress.console.print(line, highlight=False, markup=False)
         match event:
             case RunStarted():
                 self._cells = self._progress.add_task("cells", total=event.ready, detail="")
-                self._current = self._progress.add_task("", total=1, detail="", visible=False)
+                self._add_bar(0)
             case CellStarted():
-                self._end = None if event.seconds_left is None else time.monotonic() + event.seconds_left
+                self._predict_end(event)
                 self._update_cells(completed=event.number - 1)
             case CellFinished() | CellFailed():
                 self._advance_cells()
+            case WorkerProgress():
+                self._show_work(event.event, event.worker)
+            case _:
+                self._show_work(event, 0)
+
+    def _show_work(self, event: Event, worker: int) -> None:
+        """Move the bar of a worker."""
+        match event:
+            case CellStarted():
+                self._predict_end(event)
             case TrainingStarted() | TrainingProgress():
-                self._show_training(event)
+                self._show_training(event, worker)
             case EvaluationProgress():
-                self._show_current(event.purpose, event.done, event.total, "")
+                self._show_current(worker, event.purpose, event.done, event.total, "")
+
+    def _predict_end(self, event: CellStarted) -> None:
+        self._end = None if event.seconds_left is None else time.monotonic() + event.seconds_left
+
+    def _add_bar(self, worker: int) -> None:
+        if worker not in self._current:
+            self._current[worker] = self._progress.add_task("", total=1, detail="", visible=False)
 
     def _update_cells(self, *, completed: int | None = None) -> None:
         """Show the cells done, and the time left as far as it was predicted."""
@@ -176,16 +208,19 @@ class LiveDisplay:
         if self._cells is not None:
             self._progress.advance(self._cells)
 
-    def _show_training(self, event: TrainingStarted | TrainingProgress) -> None:
+    def _show_training(self, event: TrainingStarted | TrainingProgress, worker: int) -> None:
         done, detail = event.epoch * event.steps, ""
         if isinstance(event, TrainingProgress):
             accuracy = "" if event.accuracy is None else f" accuracy {event.accuracy:.3f}"
             done, detail = done + event.step, f"epoch {event.epoch + 1}/{event.epochs} loss {event.loss:.3f}{accuracy}"
-        self._show_current("training", done, event.epochs * event.steps, detail)
+        self._show_current(worker, "training", done, event.epochs * event.steps, detail)
 
-    def _show_current(self, description: str, done: int, total: int, detail: str) -> None:
+    def _show_current(self, worker: int, description: str, done: int, total: int, detail: str) -> None:
+        if self._cells is None:
+            return
         self._update_cells()
-        if self._current is not None:
-            self._progress.update(
-                self._current, description=description, completed=done, total=total, detail=detail, visible=True
-            )
+        self._add_bar(worker)
+        named = f"{worker}: {description}" if worker else description
+        self._progress.update(
+            self._current[worker], description=named, completed=done, total=total, detail=detail, visible=True
+        )

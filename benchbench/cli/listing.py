@@ -15,7 +15,7 @@ from benchbench.registry import Registered, load_registry
 @click.argument("kind", metavar="KIND")
 @json_option
 def command(kind: str, as_json: bool) -> None:
-    """List everything of one KIND: dataset, architecture, defense, attack, metric or suite (plurals work too)."""
+    """List everything of one KIND: dataset, architecture, defense, attack, metric, suite or executor (plurals work too)."""
     registry = load_registry()
     offers = registry.offers(parse_kind(kind))
     if as_json:

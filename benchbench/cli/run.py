@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from benchbench.cli import INTERRUPTED
+from benchbench.cli.components import COMPONENT
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import device_option, folder_options, json_option, selection_options, suite_option
 from benchbench.cli.printing import note, print_json
@@ -35,6 +36,18 @@ from benchbench.stopping import BUDGET_USED, Stopped, StopRequest, parse_duratio
     metavar="DURATION",
     help="Stop cleanly within this time, for instance 45s, 30m or 1h30m; cheap models of each experiment first.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Worker processes at once: a GPU slot each, or the cores divided among them; default this process alone.",
+)
+@click.option(
+    "--executor",
+    type=COMPONENT,
+    metavar="NAME|{name=..., OPTION=...}",
+    help="What starts the workers: local, slurm or a plugin's; default local where there are several jobs.",
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option
 def command(
@@ -50,13 +63,17 @@ def command(
     fresh: bool,
     precision: Literal["float32", "bf16"],
     budget: str | None,
+    jobs: int | None,
+    executor: str | dict[str, Any] | None,
     quiet: bool,
     as_json: bool,
 ) -> int:
     """Train, attack and measure the cells of a suite, keep its leaderboard, and print the table.
 
     Cells that are done are not computed again; an interrupted run goes on with the same command. Processes that share the
-    folders share the cells. SIGTERM writes a checkpoint and exits within 5 s; SIGUSR1 under Slurm does so and requeues the job.
+    folders share the cells, and so do the workers of --jobs and --executor, each a process of its own. SIGTERM writes a
+    checkpoint and exits within 5 s; SIGUSR1 under Slurm does so and requeues the job. Ctrl-C stops local workers, but leaves
+    those on a cluster at work: the same command finds them again, and 'benchbench status' shows what they do.
     Exit status: 0 done, or the budget is used up; 1 some cells failed, or are left after a signal; 2 usage or suite error;
     130 interrupted.
     """
@@ -83,6 +100,8 @@ def command(
                 listener=listener,
                 stop=stop,
                 precision=precision,
+                jobs=jobs,
+                executor=executor,
             )
     except KeyboardInterrupt:
         note("interrupted: finished cells and checkpoints are kept; the same command goes on from here")

@@ -10,13 +10,15 @@ imported when a suite first uses them. What a factory must return, per kind:
 - defense: a `Defense`, `SteppingDefense` or `FittingDefense`, where it applies also a `StatefulDefense`, `RegressionDefense`;
 - attack: an `Attack`;
 - metric: a `Metric`;
-- suite: the path of a TOML file.
+- suite: the path of a TOML file;
+- executor: an `Executor`.
 """
 
 from __future__ import annotations
 
 from benchbench.contract.data import Dataset, DatasetSplits, DataSource, Examples
 from benchbench.contract.evaluation import Attack, Evidence, Measurement, Metric, RegressionEvidence
+from benchbench.contract.execution import DONE, NOT_SHARED, REFUSED, STOPPED, Executor, Host, Work, WorkUnit
 from benchbench.contract.offers import (
     API_VERSION,
     ENTRY_POINT_GROUP,
@@ -45,15 +47,20 @@ from benchbench.errors import (
     TrainingError,
     UsageError,
 )
+from benchbench.graphs import repeat
 from benchbench.modes import frozen, in_mode
 from benchbench.seeds import KeyedGenerator, derive_seed
 from benchbench.threat import NORMS, Norm, Threat
 
 __all__ = [
     "API_VERSION",
+    "DONE",
     "ENTRY_POINT_GROUP",
     "KINDS",
     "NORMS",
+    "NOT_SHARED",
+    "REFUSED",
+    "STOPPED",
     "Attack",
     "BatchLoss",
     "Capabilities",
@@ -65,8 +72,10 @@ __all__ = [
     "Defense",
     "Evidence",
     "Examples",
+    "Executor",
     "FittingDefense",
     "Hooks",
+    "Host",
     "KeyedGenerator",
     "Kind",
     "Measurement",
@@ -83,9 +92,12 @@ __all__ = [
     "Threat",
     "TrainingError",
     "UsageError",
+    "Work",
+    "WorkUnit",
     "derive_seed",
     "frozen",
     "hookimpl",
     "hookspec",
     "in_mode",
+    "repeat",
 ]

@@ -16,8 +16,8 @@ ENTRY_POINT_GROUP = "benchbench"
 hookspec = pluggy.HookspecMarker("benchbench")
 hookimpl = pluggy.HookimplMarker("benchbench")
 
-Kind = Literal["dataset", "architecture", "defense", "attack", "metric", "suite"]
-KINDS: tuple[Kind, ...] = ("dataset", "architecture", "defense", "attack", "metric", "suite")
+Kind = Literal["dataset", "architecture", "defense", "attack", "metric", "suite", "executor"]
+KINDS: tuple[Kind, ...] = ("dataset", "architecture", "defense", "attack", "metric", "suite", "executor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ class Capabilities:
         task: the data that it works for: ``"classification"``, ``"regression"``, or ``"any"`` for both.
         requires: optional module that it cannot do without, to the command that installs it; without the module its cells
             are skipped.
+        elsewhere: whether the workers of an executor run on other machines, so that devices are looked for there.
     """
 
     norms: tuple[Norm, ...] = NORMS
@@ -44,6 +45,7 @@ class Capabilities:
     channels: tuple[int, ...] = ()
     task: Literal["classification", "regression", "any"] = "classification"
     requires: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,4 +104,9 @@ class Hooks:
     @hookspec
     def benchbench_suites(self) -> Iterable[Offer]:
         """Offer suites: the factory returns the path of a TOML file."""
+        return ()
+
+    @hookspec
+    def benchbench_executors(self) -> Iterable[Offer]:
+        """Offer executors: what starts the worker processes of a run."""
         return ()

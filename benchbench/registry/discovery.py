@@ -24,6 +24,7 @@ HOOKS: Mapping[str, Kind] = {
     "benchbench_attacks": "attack",
     "benchbench_metrics": "metric",
     "benchbench_suites": "suite",
+    "benchbench_executors": "executor",
 }
 
 Cause = Literal["import", "api", "hook", "offer", "clash", "options", "product", "capability"]

@@ -23,7 +23,13 @@ REMEDIES: Mapping[Cause, str] = {
     "product": "the factory must make what its kind asks for: see the Protocols in benchbench.contract",
     "capability": "install what is missing, or correct the offer's capabilities",
 }
-_METHODS = {"dataset": "load", "defense": "loss, step or fit", "attack": "perturb", "metric": "measure"}
+_METHODS = {
+    "dataset": "load",
+    "defense": "loss, step or fit",
+    "attack": "perturb",
+    "metric": "measure",
+    "executor": "execute",
+}
 
 
 def examine(registry: Registry) -> tuple[PluginProblem, ...]:

@@ -9,6 +9,7 @@ from benchbench.contract import Kind
 KNOWN: Mapping[str, Mapping[Kind, tuple[str, ...]]] = {
     "benchbench-awp": {"architecture": ("preact-resnet-18",), "defense": ("awp-at", "awp-trades")},
     "benchbench-corruptions": {"metric": ("corruption-accuracy",)},
+    "benchbench-dask": {"executor": ("dask",)},
     "benchbench-fast-at": {"defense": ("fast-at", "free-at"), "attack": ("fgsm-rs",)},
     "benchbench-mart": {"defense": ("mart",)},
     "benchbench-pruning": {"dataset": ("pruned",)},

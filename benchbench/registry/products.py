@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchbench.cell import Component
-from benchbench.contract import Attack, Dataset, Defense, FittingDefense, Kind, Metric, SteppingDefense
+from benchbench.contract import Attack, Dataset, Defense, Executor, FittingDefense, Kind, Metric, SteppingDefense
 from benchbench.errors import ContractError
 
 _PROTOCOLS: Mapping[Kind, tuple[type, ...]] = {
@@ -16,6 +16,7 @@ _PROTOCOLS: Mapping[Kind, tuple[type, ...]] = {
     "attack": (Attack,),
     "metric": (Metric,),
     "suite": (str, os.PathLike),
+    "executor": (Executor,),
 }
 
 

@@ -18,6 +18,7 @@ from benchbench.testing.attacks import check_attack
 from benchbench.testing.conformance import ConformanceError
 from benchbench.testing.datasets import check_dataset
 from benchbench.testing.defenses import check_defense
+from benchbench.testing.executors import ToyHost, check_executor, toy_work
 from benchbench.testing.metrics import ToyEvidence, check_metric
 from benchbench.testing.toys import (
     TOY_THREAT,
@@ -36,12 +37,15 @@ __all__ = [
     "LinearToy",
     "ToyAttackProblem",
     "ToyEvidence",
+    "ToyHost",
     "check_architecture",
     "check_attack",
     "check_dataset",
     "check_defense",
+    "check_executor",
     "check_metric",
     "smooth_toy",
     "toy_attack_problem",
     "toy_training_examples",
+    "toy_work",
 ]

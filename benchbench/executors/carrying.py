@@ -1,0 +1,173 @@
+"""The run's side of an executor: the job is written, carried out under supervision, and counted."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import groupby
+from pathlib import Path
+
+from benchbench.cell import Cell, canonical, digest
+from benchbench.contract import Work, WorkUnit
+from benchbench.errors import DataError, StorageError
+from benchbench.executors.crew import Crew
+from benchbench.executors.job import Job, job_folder, read_job, suite_copy, write_job
+from benchbench.executors.supervising import Supervisor, Surroundings
+from benchbench.harness import describe_model
+from benchbench.preparing import Prepared, Request
+from benchbench.records import Provenance, failed_row
+from benchbench.scheduling import Tally
+from benchbench.settings import Folders
+from benchbench.stopping import Stopped, StopRequest
+from benchbench.suite.source import read_text
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Commission:
+    """A planned run that is to be carried out by others.
+
+    Attributes:
+        prepared: the plan, with the predicted seconds of its cells.
+        request: what was asked for.
+        folders: where.
+        crew: who does it.
+        listener: is told what happens, see `benchbench.events`.
+        stop: ends it.
+        rebuild: brings the leaderboard up to date.
+    """
+
+    prepared: Prepared
+    request: Request
+    folders: Folders
+    crew: Crew
+    listener: Callable[..., None]
+    stop: StopRequest
+    rebuild: Callable[[], object]
+
+
+def carry_out(commission: Commission, estimates: Mapping[str, float]) -> Tally:
+    """Have the ready cells of a plan computed by workers; the folder of the job goes when nothing is left of it.
+
+    Args:
+        commission: the run.
+        estimates: predicted seconds by cell id, as far as they are known.
+
+    Raises:
+        BenchbenchError: the executor cannot do it, or a worker cannot go on.
+        KeyboardInterrupt: the user interrupted; whether workers go on, the executor has said.
+    """
+    prepared = commission.prepared
+    cells = prepared.plan.ready
+    suite = read_text(Path(prepared.suite.source))
+    job = _job(commission, estimates, suite)
+    write_job(job, suite.encode())
+    surroundings = Surroundings(
+        store=prepared.store,
+        listener=commission.listener,
+        stop=commission.stop,
+        fail=lambda cell, error: _record_death(prepared, cell, error),
+        rebuild=commission.rebuild,
+    )
+    supervisor = Supervisor(job, cells, surroundings, commission.crew.workers)
+    with suppress(Stopped):  # what is left is counted
+        commission.crew.executor.execute(_work(commission, job, cells, estimates), supervisor)
+        supervisor.follow()
+    tally = supervisor.tally()
+    if not (tally.left and commission.crew.elsewhere):
+        shutil.rmtree(job.folder, ignore_errors=True)
+    return tally
+
+
+def job_name(request: Request, profile: str, executor: str, suite: str) -> str:
+    """The name of the job of a command: the same for the same command, for as long as the suite's text is the same."""
+    asked = {**canonical(request), "suite": suite, "profile": profile, "fresh": False, "executor": executor}
+    return digest(asked)
+
+
+def _job(commission: Commission, estimates: Mapping[str, float], suite: str) -> Job:
+    prepared, request = commission.prepared, commission.request
+    name = job_name(request, prepared.profile, commission.crew.name, suite)
+    folder, token = _place(commission, name)
+    cells = prepared.plan.ready
+    left = commission.stop.seconds_left
+    return Job(
+        folder=folder,
+        token=token,
+        request=dataclasses.replace(request, suite=str(suite_copy(folder)), profile=prepared.profile),
+        folders=_absolute(commission.folders),
+        units={name: tuple(cell.cell_id for cell in unit) for name, unit in _by_model(cells).items()},
+        estimates=estimates,
+        before={cell.cell_id: prepared.store.record_times(cell.cell_id) for cell in cells},
+        deadline=time.time() + left if commission.stop.limited else None,
+    )
+
+
+def _place(commission: Commission, name: str) -> tuple[Path, str]:
+    """Folder and token of a job: those of the same command's last one where its workers may still be at work elsewhere."""
+    token = secrets.token_hex(16)
+    if not commission.crew.elsewhere:
+        return job_folder(commission.folders, f"{name}-{token[:8]}"), token
+    folder = job_folder(commission.folders, name)
+    try:
+        return folder, read_job(folder).token
+    except (StorageError, DataError):
+        return folder, token
+
+
+def _work(commission: Commission, job: Job, cells: tuple[Cell, ...], estimates: Mapping[str, float]) -> Work:
+    device = commission.request.device or commission.prepared.device.type
+    return Work(
+        name=job.folder.name.partition("-")[0],
+        folder=job.folder,
+        token=job.token,
+        units=tuple(_unit(name, unit, estimates) for name, unit in _by_model(cells).items()),
+        workers=commission.crew.workers,
+        device=device.partition(":")[0],
+        program=(sys.executable, "-m", "benchbench", "work", str(job.folder), "--token", job.token),
+    )
+
+
+def _unit(name: str, cells: list[Cell], estimates: Mapping[str, float]) -> WorkUnit:
+    seconds = [estimates[cell.cell_id] for cell in cells if cell.cell_id in estimates]
+    return WorkUnit(
+        name=name,
+        label=f"{describe_model(cells[0])}, seed {cells[0].training.seed}",
+        defense=cells[0].training.defense.name,
+        cells=len(cells),
+        seconds=sum(seconds) if seconds else None,
+    )
+
+
+def _by_model(cells: tuple[Cell, ...]) -> dict[str, list[Cell]]:
+    """The cells of each model, by its id; those of a model are adjacent in a plan, but several experiments may have it."""
+    units: dict[str, list[Cell]] = {}
+    for name, group in groupby(cells, key=lambda cell: cell.training.model_id):
+        units.setdefault(name, []).extend(group)
+    return units
+
+
+def _absolute(folders: Folders) -> Folders:
+    return Folders(
+        data=folders.data.absolute(),
+        home=folders.home.absolute(),
+        runs=folders.runs.absolute(),
+        leaderboards=folders.leaderboards.absolute(),
+    )
+
+
+def _record_death(prepared: Prepared, cell: Cell, error: str) -> None:
+    """Record that a cell has cost several workers their lives, so that it costs no more."""
+    from benchbench import provenance
+
+    told = Provenance(
+        precision=cell.evaluation.precision,
+        device=prepared.device.type,
+        versions=provenance.versions(),
+        git_commit=provenance.git_commit() or "",
+    )
+    prepared.store.write_cell(failed_row(cell, error, provenance=told))

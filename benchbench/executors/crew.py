@@ -1,0 +1,70 @@
+"""Who carries out a run: this process, or an executor with its workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from benchbench.contract import Executor
+from benchbench.errors import UsageError
+from benchbench.lookup import find_component
+from benchbench.preparing import Request
+from benchbench.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+
+LOCAL = "local"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """An executor at work for a run.
+
+    Attributes:
+        name: of the executor.
+        executor: starts the workers.
+        workers: how many at once; None leaves that to the executor.
+        elsewhere: whether they run on other machines, with other devices than this one.
+    """
+
+    name: str
+    executor: Executor
+    workers: int | None
+    elsewhere: bool
+
+
+def choose_crew(entry: str | Mapping[str, Any] | None, jobs: int | None, registry: Registry) -> Crew | None:
+    """Find and make the executor that is asked for; None where this process does the work.
+
+    Raises:
+        UsageError: no such executor or option, fewer than one job, or something that the executor needs is missing.
+    """
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"expected at least one job, got {jobs}")
+    if entry is None and jobs in (None, 1):
+        return None
+    component = find_component(registry, "executor", LOCAL if entry is None else entry)
+    capabilities = registry.get("executor", component.name).offer.capabilities
+    for module, command in capabilities.requires.items():
+        if find_spec(module) is None:
+            raise UsageError(f"executor {component.name!r} needs {module}, which is not installed", hint=command)
+    return Crew(
+        name=component.name,
+        executor=registry.make(component),
+        workers=jobs,
+        elsewhere=capabilities.elsewhere,
+    )
+
+
+def planning_device(request: Request, crew: Crew | None) -> torch.device | None:
+    """What to plan on: the CPU where workers have a device that this machine, for instance a login node, has not."""
+    import torch
+
+    kind = (request.device or "cpu").partition(":")[0]
+    lacking = (kind == "cuda" and not torch.cuda.is_available()) or (
+        kind == "mps" and not torch.backends.mps.is_available()
+    )
+    return torch.device("cpu") if crew is not None and crew.elsewhere and lacking else None

@@ -1,0 +1,112 @@
+"""The job file: what workers have to know, written once by the run that starts them, below the runs folder.
+
+<runs>/jobs/<name>/job.json      what is asked for, where, and the units with their cells
+<runs>/jobs/<name>/suite.toml    the suite as it was read; later changes of its file are for later runs
+<runs>/jobs/<name>/token         random; a machine that reads something else does not share the folder
+<runs>/jobs/<name>/journals/     what each worker tells
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchbench.atomic import write_bytes_atomically
+from benchbench.errors import DataError, StorageError
+from benchbench.preparing import Request
+from benchbench.settings import Folders
+
+Times = tuple[int | None, int | None]  # of the finished and the failed record of a cell: see `RunStore.record_times`
+_JOB, _SUITE, _TOKEN = "job.json", "suite.toml", "token"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What workers have to know.
+
+    Attributes:
+        folder: of the job, absolute.
+        token: what the file ``token`` holds.
+        request: which cells, and how; its suite is the copy in the folder.
+        folders: where, all absolute.
+        units: cell ids by the name of their unit.
+        estimates: predicted seconds by cell id, as far as they are known.
+        before: when the records of the cells were written before this run; whatever is newer is its work.
+        deadline: seconds since the epoch at which the budget is used up; None without one.
+    """
+
+    folder: Path
+    token: str
+    request: Request
+    folders: Folders
+    units: Mapping[str, tuple[str, ...]]
+    estimates: Mapping[str, float]
+    before: Mapping[str, Times]
+    deadline: float | None = None
+
+    @property
+    def journals(self) -> Path:
+        """The folder of the journals."""
+        return self.folder / "journals"
+
+
+def job_folder(folders: Folders, name: str) -> Path:
+    """The folder of the job of this name."""
+    return (folders.runs / "jobs" / name).absolute()
+
+
+def write_job(job: Job, suite: bytes) -> None:
+    """Write the files of a job; those of an earlier one of the same name are replaced.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
+    document = {
+        "token": job.token,
+        "request": dataclasses.asdict(job.request),
+        "folders": {name: str(path) for name, path in dataclasses.asdict(job.folders).items()},
+        "units": job.units,
+        "estimates": job.estimates,
+        "before": job.before,
+        "deadline": job.deadline,
+    }
+    write_bytes_atomically(job.folder / _SUITE, suite)
+    write_bytes_atomically(job.folder / _JOB, json.dumps(document, indent=1).encode())
+    write_bytes_atomically(job.folder / _TOKEN, job.token.encode())
+
+
+def suite_copy(folder: Path) -> Path:
+    """The copy of the suite in the folder of a job."""
+    return folder / _SUITE
+
+
+def read_job(folder: Path) -> Job:
+    """Read what `write_job` wrote.
+
+    Raises:
+        StorageError: it is not there.
+        DataError: it is damaged.
+    """
+    path = folder / _JOB
+    try:
+        document = json.loads(path.read_bytes())
+        request = document["request"]
+        return Job(
+            folder=folder,
+            token=document["token"],
+            request=Request(**{**request, "only": tuple(request["only"]), "seeds": tuple(request["seeds"])}),
+            folders=Folders(**{name: Path(value) for name, value in document["folders"].items()}),
+            units={name: tuple(cells) for name, cells in document["units"].items()},
+            estimates=document["estimates"],
+            before={cell: (times[0], times[1]) for cell, times in document["before"].items()},
+            deadline=document["deadline"],
+        )
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be read: {error.strerror or error}", hint="is the runs folder shared with this machine?"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise DataError(f"{path} is damaged: {error}", hint="the same 'benchbench run' writes it anew") from error

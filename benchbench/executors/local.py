@@ -1,0 +1,159 @@
+"""Worker processes on this machine."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from benchbench.contract import DONE, REFUSED, STOPPED, Host, OptionError, Work
+from benchbench.executors.slots import GIB, Slot, available_cores, cpu_slots, gpu_slots, visible_gpus
+
+POLL_SECONDS = 0.2
+STOP_SECONDS = 6.0  # a worker that is asked to stop does so within 5 s
+
+
+class LocalExecutor:
+    """Processes that share the units through the claims of the runs folder; one that dies is replaced.
+
+    Args:
+        threads: of torch in each worker; None divides the cores among them. Rows state it, and are bit-identical to those of
+            a run in one process with as many threads.
+        gpu_memory_gb: what one worker needs of a GPU, in GiB; as many workers share a GPU as it has room for. None for the
+            largest need that the plan predicts, and one worker on each GPU where it predicts none.
+
+    Raises:
+        OptionError: a number that is not above 0.
+    """
+
+    def __init__(self, *, threads: int | None = None, gpu_memory_gb: float | None = None) -> None:
+        for name, value in {"threads": threads, "gpu_memory_gb": gpu_memory_gb}.items():
+            if value is not None and value <= 0:
+                raise OptionError(f"{name} must be above 0, got {value}")
+        self._threads = threads
+        self._gpu_memory_gb = gpu_memory_gb
+
+    def execute(self, work: Work, host: Host) -> None:
+        """Carry out the work; see `benchbench.contract.Executor`."""
+        slots = self.slots(work)
+        gpus = len({slot.gpu for slot in slots if slot.gpu is not None})
+        where = f" on {gpus} GPUs" if gpus else ""
+        threads = slots[0].threads
+        host.say(f"{len(slots)} worker processes{where}, {threads} {'thread' if threads == 1 else 'threads'} each")
+        with _stopping_all([_Worker(number, work, slot) for number, slot in enumerate(slots, start=1)]) as workers:
+            busy = list(workers)
+            while busy := [worker for worker in busy if self._is_busy(worker, host)]:
+                host.wait(POLL_SECONDS)
+
+    def slots(self, work: Work) -> tuple[Slot, ...]:
+        """What each worker may use; as many workers as were asked for, but no more than there are cells.
+
+        Raises:
+            UsageError: there are fewer GPU slots.
+        """
+        most = sum(unit.cells for unit in work.units)
+        workers = None if work.workers is None else min(work.workers, most)
+        if work.device == "cuda":
+            slots = gpu_slots(
+                workers,
+                gpus=visible_gpus(),
+                need_bytes=self._need_bytes(work),
+                threads=self._threads,
+                cores=available_cores(),
+            )
+            return slots[:most]
+        return cpu_slots(workers or 1, threads=self._threads, cores=available_cores())
+
+    def _need_bytes(self, work: Work) -> int | None:
+        if self._gpu_memory_gb is not None:
+            return int(self._gpu_memory_gb * GIB)
+        known = [unit.memory_bytes for unit in work.units if unit.memory_bytes is not None]
+        return max(known) if len(known) == len(work.units) else None
+
+    def _is_busy(self, worker: _Worker, host: Host) -> bool:
+        status = worker.status()
+        if status is None:
+            return True
+        if status == REFUSED:
+            host.wait(0.0)  # raises what the worker has told
+        if status in (DONE, STOPPED):
+            return False
+        host.died(worker.name, _describe(status))
+        if not host.left():
+            return False
+        worker.start()
+        return True
+
+
+class _Worker:
+    """One worker process, and its successors. It ends when this process does: its standard input closes then."""
+
+    def __init__(self, number: int, work: Work, slot: Slot) -> None:
+        self.name, self._work, self._slot = str(number), work, slot
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the process, in place of an earlier one if that has ended."""
+        self._let_go()
+        command = self._work.command(self.name, threads=self._slot.threads, leashed=True)
+        with self._log() as log:
+            self._process = subprocess.Popen(  # noqa: S603
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=self._slot.environment(),
+                start_new_session=True,  # Ctrl-C on a terminal is for the run, which asks its workers to stop
+            )
+
+    def status(self) -> int | None:
+        return None if self._process is None else self._process.poll()
+
+    def ask_to_stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def insist(self, seconds: float) -> None:
+        if self._process is None:
+            return
+        try:
+            self._process.wait(max(seconds, 0.0))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def _log(self) -> IO[bytes]:
+        folder = Path(self._work.folder, "logs")
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / f"{self.name}.log").open("ab")
+
+
+@contextmanager
+def _stopping_all(workers: Sequence[_Worker]) -> Iterator[Sequence[_Worker]]:
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            worker.ask_to_stop()
+        end = time.monotonic() + STOP_SECONDS
+        for worker in workers:
+            worker.insist(end - time.monotonic())
+
+
+def _describe(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"

@@ -1,0 +1,109 @@
+"""Slots: what each worker on a machine may use, a share of its cores and, where that computes, one GPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchbench.contract import UsageError
+
+GIB = 2**30
+USABLE = 0.95  # of a GPU's memory; the rest is the driver's
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """A GPU.
+
+    Attributes:
+        name: what CUDA_VISIBLE_DEVICES calls it.
+        memory_bytes: all of its memory.
+    """
+
+    name: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """What one worker may use.
+
+    Attributes:
+        threads: of torch, on the CPU.
+        gpu: what CUDA_VISIBLE_DEVICES is set to; None leaves it as it is.
+    """
+
+    threads: int
+    gpu: str | None = None
+
+    def environment(self, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """The environment of the worker: this process's, with the thread counts and the GPU of the slot."""
+        threads = dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
+        return {**inherited, **threads, **({} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu})}
+
+
+def cpu_slots(workers: int, *, threads: int | None, cores: int) -> tuple[Slot, ...]:
+    """Divide the cores among workers: so many threads each as there are cores for, at least one, unless stated."""
+    each = threads or max(1, cores // workers)
+    return (Slot(threads=each),) * workers
+
+
+def gpu_slots(
+    workers: int | None, *, gpus: Sequence[Gpu], need_bytes: int | None, threads: int | None, cores: int
+) -> tuple[Slot, ...]:
+    """Give each worker one GPU.
+
+    Args:
+        workers: how many; None for one on each GPU.
+        gpus: that this process may use.
+        need_bytes: memory that a worker needs, so that several share a GPU where it has room; None for one worker a GPU.
+        threads: of torch; None for an equal share of the cores.
+        cores: of this machine.
+
+    Raises:
+        UsageError: there are not so many slots.
+    """
+    room = [_room(gpu, need_bytes) for gpu in gpus]
+    wanted = len(gpus) if workers is None else workers
+    if wanted > sum(room) or not gpus:
+        raise UsageError(f"{wanted} workers need as many slots, {_describe(gpus, room)}", hint=_hint(need_bytes))
+    each = threads or max(1, cores // wanted)
+    rounds = (gpu for turn in range(max(room)) for gpu, places in zip(gpus, room) if turn < places)
+    return tuple(Slot(threads=each, gpu=gpu.name) for _, gpu in zip(range(wanted), rounds))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[Gpu, ...]:
+    """The CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    count = torch.cuda.device_count()
+    stated = [name.strip() for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    names = stated[:count] if stated else [str(index) for index in range(count)]
+    return tuple(
+        Gpu(name=name, memory_bytes=int(torch.cuda.get_device_properties(index).total_memory))
+        for index, name in enumerate(names)
+    )
+
+
+def _room(gpu: Gpu, need_bytes: int | None) -> int:
+    return 1 if need_bytes is None else int(USABLE * gpu.memory_bytes / need_bytes)
+
+
+def _describe(gpus: Sequence[Gpu], room: Sequence[int]) -> str:
+    if not gpus:
+        return "and there is no GPU"
+    listed = ", ".join(f"{places} on {gpu.name} ({gpu.memory_bytes / GIB:.0f} GiB)" for gpu, places in zip(gpus, room))
+    return f"there are {sum(room)}: {listed}"
+
+
+def _hint(need_bytes: int | None) -> str:
+    if need_bytes is None:
+        return "for several workers on a GPU state what one needs: --executor '{name = \"local\", gpu_memory_gb = 4.0}'"
+    return f"fewer workers, or less memory than {need_bytes / GIB:.1f} GiB each"

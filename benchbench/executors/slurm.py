@@ -1,0 +1,150 @@
+"""Job arrays on a Slurm cluster, submitted through submitit."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from benchbench.contract import NOT_SHARED, Host, OptionError, Work, WorkUnit
+from benchbench.errors import BenchbenchError, ExecutorError
+from benchbench.executors.slurm_commands import FullQueueError, check_cluster, submission_error
+from benchbench.executors.slurm_queue import Queue, Submissions
+from benchbench.executors.slurm_resources import Limits, Resources, find_limits
+from benchbench.executors.slurm_task import WARNING, UnitTask
+
+JOB_NAME = "benchbench-{}"
+
+
+class SlurmExecutor:
+    """One job for each unit, in arrays of those with the same defense.
+
+    The job goes on from its checkpoint when it is requeued: by itself shortly before its time is up, or by Slurm after a
+    preemption or the loss of a node. Interrupting the run leaves the jobs alone; the same command finds them again.
+
+    Args:
+        partition: where; empty for the cluster's default.
+        account: whom the time is charged to; empty for the default, as for `qos` and `constraint`.
+        qos: quality of service.
+        constraint: features that nodes must have.
+        threads: cores of each job, and threads of torch in it; rows state them.
+        gpus: of each job where the device is CUDA.
+        minutes: time limit of each job; None for what the plan predicts times `time_factor`, at least 10.
+        time_factor: what predictions are multiplied by.
+        memory_gb: memory of each job, in GiB; None for what the plan predicts and half as much again, at least 2, and 4 where
+            it predicts nothing.
+        requeues: how often a job may run out of time.
+        poll_seconds: between two looks at the queue.
+
+    Raises:
+        OptionError: a number that is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        partition: str = "",
+        account: str = "",
+        qos: str = "",
+        constraint: str = "",
+        threads: int = 1,
+        gpus: int = 1,
+        minutes: int | None = None,
+        time_factor: float = 3.0,
+        memory_gb: float | None = None,
+        requeues: int = 20,
+        poll_seconds: float = 5.0,
+    ) -> None:
+        numbers = {"threads": threads, "gpus": gpus, "minutes": minutes, "time_factor": time_factor}
+        for name, value in {**numbers, "memory_gb": memory_gb, "poll_seconds": poll_seconds}.items():
+            if value is not None and value <= 0:
+                raise OptionError(f"{name} must be above 0, got {value}")
+        if requeues < 0:
+            raise OptionError(f"requeues must not be negative, got {requeues}")
+        self._where = {"partition": partition, "account": account, "qos": qos, "constraint": constraint}
+        self._threads, self._gpus, self._requeues = threads, gpus, requeues
+        self._resources = Resources(minutes=minutes, time_factor=time_factor, memory_gb=memory_gb)
+        self._poll_seconds = poll_seconds
+
+    def execute(self, work: Work, host: Host) -> None:
+        """Carry out the work; see `benchbench.contract.Executor`."""
+        partition = self._where["partition"]
+        check_cluster(partition)
+        limits = find_limits(partition)
+        queue = Queue(JOB_NAME.format(work.name), work, host)
+        attached = queue.attach()
+        if attached:
+            host.say(f"attached to {attached} jobs that are in Slurm's queue already")
+        try:
+            self._submit(work, queue, host, limits)
+            while queue.is_active():
+                host.wait(self._poll_seconds)
+                queue.look()
+                self._submit(work, queue, host, limits)
+        except ExecutorError:
+            raise
+        except BaseException:
+            queue.detach()
+            raise
+
+    def _submit(self, work: Work, queue: Queue, host: Host, limits: Limits) -> None:
+        """Submit the units that have no job, as far as the queue takes them.
+
+        Raises:
+            UsageError: Slurm refuses, and nothing is under way.
+        """
+        for units in _arrays(queue.waiting(), limits.array):
+            try:
+                jobs = self._submit_array(work, units, limits, queue.memory_factor(units))
+            except FullQueueError as error:
+                if not queue.is_active():
+                    raise
+                queue.say_once(f"{error.message}: the rest is submitted when there is room")
+                return
+            queue.add(jobs)
+            host.say(f"submitted {len(units)} jobs ({units[0].defense}) to Slurm")
+
+    def _submit_array(self, work: Work, units: Sequence[WorkUnit], limits: Limits, memory_factor: float) -> Submissions:
+        import submitit
+
+        asked = self._resources.of(units, limits, memory_factor=memory_factor)
+        executor = submitit.SlurmExecutor(folder=work.folder / "slurm", max_num_timeout=self._requeues)
+        token = f'[ "$(cat {shlex.quote(str(work.folder / "token"))} 2>/dev/null)" = {work.token} ]'
+        executor.update_parameters(
+            job_name=JOB_NAME.format(work.name),
+            time=asked.minutes,
+            mem=f"{asked.memory_mb}MB",
+            cpus_per_task=self._threads,
+            array_parallelism=work.workers or len(units),
+            stderr_to_stdout=True,
+            setup=[f"{token} || exit {NOT_SHARED}"],
+            additional_parameters={
+                "signal": f"{WARNING.name.removeprefix('SIG')}@{asked.warning_seconds}",
+                "requeue": True,
+            },
+            **{name: value for name, value in self._where.items() if value},
+            **({"gpus_per_node": self._gpus} if work.device == "cuda" else {}),
+        )
+        try:
+            with executor.batch():
+                jobs = [executor.submit(UnitTask(command=self._command(work, unit))) for unit in units]
+        except Exception as error:  # submitit wraps whatever sbatch says in errors of its own
+            raise _refusal(error, self._where["partition"]) from error
+        return {job.job_id: unit.name for job, unit in zip(jobs, units)}
+
+    def _command(self, work: Work, unit: WorkUnit) -> tuple[str, ...]:
+        return work.command(unit.name, [unit.name], threads=self._threads, leashed=True)
+
+
+def _arrays(units: Iterable[WorkUnit], longest: int) -> list[list[WorkUnit]]:
+    """Units of one defense together, in arrays that are not too long."""
+    arrays = []
+    for _, group in groupby(sorted(units, key=lambda unit: unit.defense), key=lambda unit: unit.defense):
+        together = list(group)
+        arrays += [together[begin : begin + longest] for begin in range(0, len(together), longest)]
+    return arrays
+
+
+def _refusal(error: Exception, partition: str) -> BenchbenchError:
+    said = f"{error} {getattr(error, 'stderr', '') or ''}"
+    return submission_error(said, partition=partition)

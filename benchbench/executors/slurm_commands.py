@@ -1,0 +1,198 @@
+"""Slurm's own commands, and what their answers mean."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from benchbench.errors import BenchbenchError, ExecutorError, UsageError, suggest
+
+ACTIVE = frozenset(
+    {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "RESIZING", "STOPPED"}
+    | {"SIGNALING", "STAGE_OUT", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
+)
+COMMAND_SECONDS = 60.0
+_NOT_HERE = "no Slurm here: {} is not on the PATH"
+_DURATION = re.compile(r"(?:(?P<days>\d+)-)?(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+)\Z")
+
+
+class FullQueueError(UsageError):
+    """The queue takes no more jobs for now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobState:
+    """A job as Slurm sees it.
+
+    Attributes:
+        state: Slurm's word, for instance ``PENDING`` or ``NODE_FAIL``; ``GONE`` where Slurm knows the job no longer.
+        reason: why it waits, or why it ended; Slurm's word.
+        node: where it runs or ran; empty where it did not.
+        exit_code: exit status of the batch script, or 256 plus the number of the signal that ended it; None where not known.
+        restarts: how often it was requeued.
+    """
+
+    state: str
+    reason: str = ""
+    node: str = ""
+    exit_code: int | None = None
+    restarts: int = 0
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in ACTIVE
+
+
+def check_cluster(partition: str) -> None:
+    """Check that there is a Slurm here, that it answers, and that it has the partition.
+
+    Raises:
+        UsageError: there is none, or no such partition, or it takes no jobs.
+        ExecutorError: its controller does not answer.
+    """
+    for program in ("sbatch", "squeue", "scontrol", "srun"):
+        if shutil.which(program) is None:
+            hint = "run on a login node of the cluster, or use --jobs for workers on this machine"
+            raise UsageError(_NOT_HERE.format(program), hint=hint)
+    states = dict(line.split("|", 1) for line in call("sinfo", "-h", "-o", "%R|%a").splitlines() if "|" in line)
+    if partition and partition not in states:
+        raise UsageError(f"Slurm has no partition {partition!r}", hint=suggest(partition, states))
+    if partition and states[partition] != "up":
+        raise UsageError(
+            f"the partition {partition!r} takes no jobs: it is {states[partition]}", hint="choose another one"
+        )
+
+
+def longest_minutes(partition: str) -> int | None:
+    """The time limit of a partition, or of the default one; None for no limit."""
+    lines = call("sinfo", "-h", "-o", "%P|%l", *(("-p", partition) if partition else ())).splitlines()
+    limits = dict(line.split("|", 1) for line in lines if "|" in line)
+    stated = next((limit for name, limit in limits.items() if partition or name.endswith("*")), "")
+    found = _DURATION.match(stated)
+    if found is None:
+        return None
+    days, hours, minutes = (int(found[part] or 0) for part in ("days", "hours", "minutes"))
+    return max(1, 1440 * days + 60 * hours + minutes)
+
+
+def longest_array() -> int:
+    """How many jobs an array may have."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", call("scontrol", "show", "config"), re.MULTILINE)
+    return max(1, int(found[1]) - 1) if found else 1000
+
+
+def job_states(name: str) -> Mapping[str, JobState]:
+    """The jobs of this name that wait, run, or ended a few minutes ago, by id, array elements one by one.
+
+    Raises:
+        ExecutorError: the controller does not answer.
+    """
+    lines = call("squeue", "-h", "-r", "-t", "all", "-n", name, "-o", "%i|%T|%r|%N").splitlines()
+    fields = (line.split("|", 3) for line in lines if line.count("|") >= 3)
+    return {job: JobState(state=state, reason=reason, node=node) for job, state, reason, node in fields}
+
+
+def job_end(job_id: str) -> JobState:
+    """How a job ended, from the controller as long as it remembers, then from the accounts where there are any."""
+    try:
+        answer = call("scontrol", "show", "job", "-o", job_id)
+    except BenchbenchError:
+        return _end_by_accounts(job_id)
+    fields = dict(part.split("=", 1) for part in answer.split() if "=" in part)
+    return JobState(
+        state=fields.get("JobState", "GONE"),
+        reason=fields.get("Reason", ""),
+        node=fields.get("NodeList", "").replace("(null)", ""),
+        exit_code=_exit_code(fields.get("ExitCode", "")),
+        restarts=int(fields.get("Restarts", "0")),
+    )
+
+
+def call(*command: str) -> str:
+    """Standard output of one of Slurm's commands.
+
+    Raises:
+        UsageError: it is not there.
+        ExecutorError: it fails.
+    """
+    try:
+        finished = subprocess.run(  # noqa: S603
+            command, check=True, capture_output=True, text=True, timeout=COMMAND_SECONDS
+        )
+    except FileNotFoundError as error:
+        raise UsageError(_NOT_HERE.format(command[0])) from error
+    except subprocess.TimeoutExpired as error:
+        raise ExecutorError(
+            f"{command[0]} does not answer", hint="is Slurm's controller up? see 'scontrol ping'"
+        ) from error
+    except subprocess.CalledProcessError as error:
+        said = " ".join((error.stderr or "").split()) or str(error)
+        raise ExecutorError(f"{command[0]}: {said}", hint="is Slurm's controller up? see 'scontrol ping'") from error
+    return finished.stdout
+
+
+def submission_error(said: str, *, partition: str) -> BenchbenchError:
+    """What a refusal of sbatch means.
+
+    >>> type(submission_error("sbatch: error: invalid partition specified: gpu", partition="gpu")).__name__
+    'UsageError'
+    """
+    refusals: Iterable[tuple[str, type[BenchbenchError], str, str]] = (
+        ("invalid partition", UsageError, f"Slurm has no partition {partition!r}", "'sinfo' lists them"),
+        (
+            r"temporarily unable to accept job|resource temporarily unavailable|submit.*limit|maxsubmit|maxjobcount|"
+            r"job violates accounting/qos policy",
+            FullQueueError,
+            "the queue takes no more jobs",
+            "wait until some of yours have ended ('squeue --me'), or ask for fewer at once",
+        ),
+        ("invalid account", UsageError, "Slurm does not know the account", "'sacctmgr show associations user=$USER'"),
+        ("invalid qos", UsageError, "Slurm does not know the quality of service", "'sacctmgr show qos' lists them"),
+        ("time limit", UsageError, "the time asked for is longer than the partition allows", "state fewer minutes"),
+        (
+            "node configuration is not available|memory specification|cpu count",
+            UsageError,
+            "no node of the partition has so much memory, so many cores or GPUs",
+            "state less, or another partition",
+        ),
+        (
+            "unable to contact|connection refused|communication connection failure",
+            ExecutorError,
+            "Slurm's controller does not answer",
+            "'scontrol ping' says whether it is up",
+        ),
+    )
+    text = " ".join(said.split())
+    for pattern, kind, message, hint in refusals:
+        if re.search(pattern, text, re.IGNORECASE):
+            return kind(f"{message} ({_last(text)})", hint=hint)
+    return ExecutorError(f"sbatch refuses: {_last(text)}")
+
+
+def _last(text: str) -> str:
+    """The last complaint of several."""
+    return re.split(r"sbatch: error: ", text)[-1][-300:]
+
+
+def _end_by_accounts(job_id: str) -> JobState:
+    try:
+        answer = call("sacct", "-n", "-X", "-P", "-j", job_id, "-o", "State,NodeList,ExitCode")
+    except BenchbenchError:
+        return JobState(state="GONE")
+    for line in answer.splitlines():
+        state, node, code = (*line.split("|"), "", "", "")[:3]
+        if state:
+            return JobState(state=state.split()[0], node=node, exit_code=_exit_code(code))
+    return JobState(state="GONE")
+
+
+def _exit_code(text: str) -> int | None:
+    """Slurm writes ``status:signal``."""
+    found = re.match(r"(\d+):(\d+)\Z", text)
+    if found is None:
+        return None
+    return 256 + int(found[2]) if int(found[2]) else int(found[1])

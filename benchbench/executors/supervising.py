@@ -1,0 +1,226 @@
+"""The host of an executor: follows the journals, counts what is recorded, and keeps a cell from killing worker after worker."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchbench.cell import Cell
+from benchbench.clock import Clock
+from benchbench.errors import ExecutorError
+from benchbench.events import (
+    CellFailed,
+    CellFinished,
+    CellStarted,
+    EvaluationProgress,
+    Listener,
+    Note,
+    TrainingProgress,
+    TrainingStarted,
+    WorkerProgress,
+)
+from benchbench.executors.job import Job
+from benchbench.executors.journal import Entry, Hello, Journals, Trouble
+from benchbench.harness import describe_cell
+from benchbench.records import RunStore
+from benchbench.scheduling import Tally, shown_values
+from benchbench.stopping import StopRequest
+
+LOOK_SECONDS = 0.25  # between two looks into the journals
+REBUILD_SECONDS = 30.0  # between two partial leaderboards
+DEATHS_OF_A_CELL = 2  # so many workers it may take with it
+DEATHS_WITHOUT_A_CELL = 3  # so many workers in a row may die before they begin anything
+CLOCK_SECONDS = 5.0  # by so much clocks may differ without a word
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a supervisor needs to know of the run.
+
+    Attributes:
+        store: of the records.
+        listener: is told what happens.
+        stop: ends the run.
+        fail: records a cell as failed, for a reason.
+        rebuild: brings the leaderboard up to date.
+    """
+
+    store: RunStore
+    listener: Listener
+    stop: StopRequest
+    fail: Callable[[Cell, str], None]
+    rebuild: Callable[[], object]
+
+
+class Supervisor:
+    """The `benchbench.contract.Host` of a job.
+
+    Args:
+        job: as its workers see it.
+        cells: that are to be computed.
+        surroundings: the run that the job belongs to.
+        workers: at once, to predict the time left; None where their number is not known.
+    """
+
+    def __init__(self, job: Job, cells: Sequence[Cell], surroundings: Surroundings, workers: int | None) -> None:
+        self._job = job
+        self._run = surroundings
+        self._pending = {cell.cell_id: cell for cell in cells}
+        self._total = len(cells)
+        self._units = {cell_id: unit for unit, cell_ids in job.units.items() for cell_id in cell_ids}
+        self._journals = Journals(job.journals, from_the_end=True)
+        self._clock, self._workers = Clock(cells, job.estimates), workers or 1
+        self._numbers: dict[str, int] = {}
+        self._at: dict[str, str] = {}
+        self._seconds: dict[str, float] = {}
+        self._began: Counter[str] = Counter()
+        self._deaths: Counter[str] = Counter()
+        self._idle_deaths = 0
+        self._finished = 0
+        self._failures: list[CellFailed] = []
+        self._rebuilt = time.monotonic()
+
+    def wait(self, seconds: float) -> None:
+        """See `Host.wait`.
+
+        Raises:
+            Stopped: it is time to stop.
+            BenchbenchError: a worker cannot go on.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            self._run.stop.check()
+            self.follow()
+            left = end - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(LOOK_SECONDS, left))
+
+    def left(self) -> frozenset[str]:
+        """See `Host.left`."""
+        self._count()
+        return frozenset(self._units[cell_id] for cell_id in self._pending)
+
+    def died(self, worker: str, reason: str) -> None:
+        """See `Host.died`."""
+        self.follow()
+        cell = self._pending.get(self._at.pop(worker, ""))
+        if cell is None:
+            self._died_idle(worker, reason)
+            return
+        self._deaths[cell.cell_id] += 1
+        label = describe_cell(cell)
+        if self._deaths[cell.cell_id] < DEATHS_OF_A_CELL:
+            self.say(f"worker {self._number(worker)} was {reason} at {label}: the cell is tried again")
+            return
+        self._run.fail(cell, f"{DEATHS_OF_A_CELL} worker processes died while they computed it; the last was {reason}")
+        self._count()
+
+    def say(self, message: str) -> None:
+        """See `Host.say`."""
+        self._run.listener(Note(message=message))
+
+    def follow(self) -> None:
+        """Take note of what the workers have told since the last time.
+
+        Raises:
+            ExecutorError: a worker cannot go on.
+        """
+        heard = False
+        for worker, entry in self._journals.news():
+            heard |= isinstance(entry, (CellFinished, CellFailed))
+            self._take_note(worker, entry)
+        if heard:
+            self._count()
+            if time.monotonic() - self._rebuilt > REBUILD_SECONDS:
+                self._run.rebuild()
+                self._rebuilt = time.monotonic()
+
+    def tally(self) -> Tally:
+        """What became of the cells, by their records."""
+        self._count()
+        return Tally(finished=self._finished, failures=tuple(self._failures), left=tuple(self._pending.values()))
+
+    def _take_note(self, worker: str, entry: Entry) -> None:
+        match entry:
+            case Hello():
+                self._at.pop(worker, None)
+                self._greet(worker, entry)
+            case Trouble():
+                raise ExecutorError(f"worker {self._number(worker)}: {entry.message}", hint=entry.hint)
+            case CellStarted():
+                self._at[worker] = entry.cell_id
+                self._idle_deaths = 0
+                self._show(worker, self._renumbered(entry))
+            case CellFinished():
+                self._seconds[entry.cell_id] = entry.seconds
+                self._at.pop(worker, None)
+            case CellFailed():
+                self._at.pop(worker, None)
+            case TrainingStarted() | TrainingProgress() | EvaluationProgress():
+                self._show(worker, entry)
+
+    def _greet(self, worker: str, hello: Hello) -> None:
+        self.say(f"worker {self._number(worker)}: process {hello.pid} on {hello.host}, {hello.device}")
+        if abs(hello.clock_ahead) > CLOCK_SECONDS:
+            ahead = "ahead of" if hello.clock_ahead > 0 else "behind"
+            self.say(
+                f"the clock of {hello.host} is {abs(hello.clock_ahead):.0f} s {ahead} that of the shared folder: claims go by "
+                "the folder's, but budgets and log files will be off; have the machine's time synchronised"
+            )
+
+    def _renumbered(self, event: CellStarted) -> CellStarted:
+        """The number of a cell within the run rather than within its worker."""
+        self._began[event.cell_id] += 1
+        left = self._clock.seconds_left()
+        return CellStarted(
+            number=len(self._began),
+            total=self._total,
+            cell_id=event.cell_id,
+            label=event.label,
+            seconds_left=None if left is None else left / self._workers,
+        )
+
+    def _show(
+        self, worker: str, event: CellStarted | TrainingStarted | TrainingProgress | EvaluationProgress | Note
+    ) -> None:
+        self._run.listener(WorkerProgress(worker=self._number(worker), event=event))
+
+    def _number(self, worker: str) -> int:
+        return self._numbers.setdefault(worker, len(self._numbers) + 1)
+
+    def _died_idle(self, worker: str, reason: str) -> None:
+        if not self._pending:
+            return
+        self._idle_deaths += 1
+        if self._idle_deaths >= DEATHS_WITHOUT_A_CELL:
+            raise ExecutorError(
+                f"{DEATHS_WITHOUT_A_CELL} workers in a row ended before they began a cell; the last was {reason}",
+                hint=f"what they said is below {self._job.folder}",
+            )
+        self.say(f"worker {self._number(worker)} was {reason} before it began a cell; another one is started")
+
+    def _count(self) -> None:
+        """Take the cells that have been recorded since the run began off the list."""
+        for cell_id, cell in [*self._pending.items()]:
+            if self._run.store.record_times(cell_id) == self._job.before.get(cell_id):
+                continue
+            row = self._run.store.read_cell(cell_id)
+            if row is None:
+                continue
+            del self._pending[cell_id]
+            seconds, label = self._seconds.get(cell_id), describe_cell(cell)
+            self._clock.finish(cell_id, seconds)
+            if row.status == "ok":
+                self._finished += 1
+                shown = shown_values(row)
+                self._run.listener(
+                    CellFinished(
+                        cell_id=cell_id, label=label, seconds=seconds or row.evaluate_seconds or 0.0, values=shown
+                    )
+                )
+            else:
+                self._failures.append(CellFailed(cell_id=cell_id, label=label, error=row.error))
+                self._run.listener(self._failures[-1])

@@ -1,0 +1,151 @@
+"""Worker processes on one machine: the same rows as one process, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from run_processes import results, rows, run, wait_for, write_suite
+
+from benchbench.errors import ExecutorError, OptionError, UsageError
+from benchbench.events import CellFailed, CellStarted, Event, Note, TrainingProgress, WorkerProgress
+from benchbench.executors.local import LocalExecutor
+from benchbench.stopping import StopRequest
+
+DEADLY = '''
+"""A defense that kills the process that trains with it."""
+import os
+import signal
+
+from benchbench.contract import Offer, hookimpl
+
+
+class Deadly:
+    def loss(self, model, images, labels, *, threat, generator):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@hookimpl
+def benchbench_defenses():
+    return [Offer(name="deadly", summary="Kills", factory=Deadly)]
+'''
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Rows are bit-identical for the same number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_process(tmp_path: Path) -> Path:
+    """The suite, computed by this process alone."""
+    folder = tmp_path / "one"
+    write_suite(folder, seeds=[0, 1])
+    run(folder)
+    return folder
+
+
+def test_workers_leave_what_one_process_leaves(one_process: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "several"
+    write_suite(folder, seeds=[0, 1])
+    heard: list[Event] = []
+    result = run(folder, heard.append, jobs=2, executor={"name": "local", "threads": 1})
+    assert (result.finished, result.failed, result.left) == (8, 0, 0)
+    assert results(folder) == results(one_process)
+    workers = {event.worker for event in heard if isinstance(event, WorkerProgress)}
+    assert workers == {1, 2}
+    assert not [*folder.glob("runs/jobs/*")]
+
+
+def test_killed_worker_costs_no_row(one_process: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    write_suite(folder, seeds=[0, 1])
+    heard: list[Event] = []
+    pids: list[int] = []
+
+    def kill_the_first(event: Event) -> None:
+        heard.append(event)
+        if isinstance(event, Note) and event.message.startswith("worker 1: process") and not pids:
+            pids.append(int(event.message.split()[3]))
+        begun = isinstance(event, WorkerProgress) and event.worker == 1 and isinstance(event.event, CellStarted)
+        if begun and pids[0]:
+            os.kill(pids[0], signal.SIGKILL)
+            pids[0] = 0
+
+    result = run(folder, kill_the_first, jobs=2, executor={"name": "local", "threads": 1})
+    assert pids == [0]
+    assert (result.failed, result.left, len(result.rows)) == (0, 0, 8)
+    assert rows(folder) == rows(one_process)
+    said = [event.message for event in heard if isinstance(event, Note)]
+    assert any("killed by SIGKILL" in message for message in said)
+
+
+def test_cell_that_kills_its_workers_is_recorded_as_failed_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    info = tmp_path / "deadly-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: deadly\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[benchbench]\ndeadly = deadly\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("benchbench.pricing.price", lambda plan, *_: plan)  # it would count passes in this process
+    write_suite(tmp_path, defenses=["deadly", "natural"], attacks=["pgd-10"])
+    heard: list[Event] = []
+    result = run(tmp_path, heard.append, executor={"name": "local", "threads": 1})
+    assert [(row.defense, row.status) for row in result.rows] == [("deadly", "failed"), ("natural", "ok")]
+    (failure,) = [event for event in heard if isinstance(event, CellFailed)]
+    assert "2 worker processes died" in failure.error
+
+
+def test_workers_that_cannot_start_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_suite(tmp_path)
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path / "nowhere"))
+    with pytest.raises(ExecutorError, match="before they began a cell"):
+        run(tmp_path, executor={"name": "local", "threads": 1})
+
+
+def test_stop_request_reaches_the_workers(tmp_path: Path) -> None:
+    write_suite(tmp_path, epochs=100_000)
+    stop = StopRequest()
+    heard: list[Event] = []
+
+    def trains() -> bool:
+        return any(isinstance(event, WorkerProgress) and isinstance(event.event, TrainingProgress) for event in heard)
+
+    threading.Thread(target=lambda: (wait_for(trains), stop.request("enough")), daemon=True).start()
+    result = run(tmp_path, heard.append, stop=stop, executor={"name": "local", "threads": 1})
+    assert (result.stopped, result.finished, result.left) == ("enough", 0, 4)
+    assert [*tmp_path.glob("runs/models/*.safetensors")]  # the worker wrote its checkpoint
+    assert not [*tmp_path.glob("runs/claims/*.json")]
+
+
+def test_storage_problem_of_a_worker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_suite(tmp_path)
+    monkeypatch.setattr("benchbench.executors.carrying.write_job", lambda job, suite: None)
+    with pytest.raises(ExecutorError, match="ended with status 66"):
+        run(tmp_path, executor={"name": "local", "threads": 1})
+
+
+@pytest.mark.parametrize("options", [{"threads": 0}, {"gpu_memory_gb": -1.0}])
+def test_option_out_of_range_is_refused(options: dict[str, int]) -> None:
+    with pytest.raises(OptionError, match="must be above 0"):
+        LocalExecutor(**options)
+
+
+def test_unknown_executor_and_no_job_are_refused(tmp_path: Path) -> None:
+    write_suite(tmp_path)
+    with pytest.raises(UsageError, match="unknown executor 'slum'") as caught:
+        run(tmp_path, executor="slum")
+    assert "slurm" in caught.value.hint
+    with pytest.raises(UsageError, match="at least one job"):
+        run(tmp_path, jobs=0)
