@@ -17,12 +17,13 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 PLUGIN_MODULES = sorted(path for path in (ROOT / "plugins").glob("*/src/**/*.py"))
 
 # room -> rooms of benchbench that it may import; a room is the first name below the package
-FOUNDATIONS = {"errors", "modes", "seeds", "threat"}
+FOUNDATIONS = {"errors", "graphs", "modes", "seeds", "threat"}
 MAY_IMPORT = {
     "errors": set(),
     "modes": {"narrow_convolutions", "quick_sequences"},
     "narrow_convolutions": set(),
     "quick_sequences": set(),
+    "graphs": set(),
     "seeds": set(),
     "threat": {"errors"},
     "contract": FOUNDATIONS | {"contract"},

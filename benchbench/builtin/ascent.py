@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchbench.contract import KeyedGenerator, Norm, Threat
+from benchbench.contract import KeyedGenerator, Norm, Threat, repeat
 
 SPARSE_FRACTION = 0.01  # of the coordinates, moved by one L1 step
 
@@ -22,6 +22,7 @@ def ascend(
     steps: int,
     step_size: float,
     step_norm: Norm | None = None,
+    recordable: bool = False,
 ) -> Tensor:
     """Ascend an objective inside the ball around the images, projecting after every step.
 
@@ -38,6 +39,8 @@ def ascend(
         steps: number of steps, at least 0.
         step_size: length of a step in `step_norm`.
         step_norm: norm whose steepest direction is taken; None for the threat's own.
+        recordable: whether the objective does nothing but map tensors to tensors, so that a step may be recorded and replayed
+            without Python; see `benchbench.contract.repeat`.
 
     Returns:
         The last iterate, float (N, ...), without gradient, in a buffer of its own; inside ball and box if `steps` > 0.
@@ -47,10 +50,13 @@ def ascend(
         return images.detach().clone()
     candidates = start.detach().clone()
     project = _projection(threat, images)
-    for _ in range(steps):
+
+    def step() -> None:
         (gradient,) = torch.autograd.grad(objective(candidates.requires_grad_(True)), candidates)
         candidates.requires_grad_(False)
         project(candidates.add_(steepest(gradient, step_norm or threat.norm), alpha=step_size))
+
+    repeat(step, steps, device=images.device, recordable=recordable)
     return candidates
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchbench.contract import Attack, KeyedGenerator, Threat
 from benchbench.errors import ContractError
 from benchbench.evaluation.verification import check_candidates
+from benchbench.graphs import tallied
 from benchbench.stopping import StopRequest
 
 
@@ -36,7 +37,8 @@ def counting(model: nn.Module) -> Iterator[QueryCount]:
 
     handle = model.register_forward_pre_hook(see)
     try:
-        yield count
+        with tallied(count):
+            yield count
     finally:
         handle.remove()
 

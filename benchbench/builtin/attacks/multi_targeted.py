@@ -96,7 +96,7 @@ class MultiTargeted:
         objective = margin_to_target if self.variant == "equation" else likelihood_of_target
         start = _start(images, targets, threat, generator) if self.random_start else images
         step_size = self.step_ratio * threat.epsilon
-        return ascend(objective, start, images, threat=threat, steps=self.steps, step_size=step_size)
+        return ascend(objective, start, images, threat=threat, steps=self.steps, step_size=step_size, recordable=True)
 
 
 class _Race:

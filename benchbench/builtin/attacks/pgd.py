@@ -78,7 +78,8 @@ class Pgd:
 
         start = uniform_start(images, threat=threat, generator=generator) if self.random_start else images
         step_size = self.step_ratio * threat.epsilon
-        return ascend(loss, start, images, threat=threat, steps=self.steps, step_size=step_size)
+        pure = self.keep == "last"
+        return ascend(loss, start, images, threat=threat, steps=self.steps, step_size=step_size, recordable=pure)
 
 
 class _Strongest:

@@ -1,0 +1,107 @@
+"""Steps that repeat themselves, recorded once as a CUDA graph and replayed: small networks wait for the host otherwise.
+
+Off unless asked for (`recording`): no device was at hand to measure it. Where it is off, or the device is a CPU, a step
+is simply called again and again. What a graph replays are the kernels alone, so a step must keep its tensors where they are and
+change them in place, and nothing that Python does besides counts: only steps that say so are recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+Step = Callable[[], None]
+Recorder = Callable[[Step], Step]
+"""Records a step without taking it; the result takes it once for each call."""
+
+WARM_UP = 2  # steps taken before the recording, which libraries use to choose kernels and set up workspaces
+FEWEST = WARM_UP + 2  # steps below which a recording is not worth its while
+
+_recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+_tallies: ContextVar[tuple[Tally, ...]] = ContextVar("tallies", default=())
+
+
+class Tally(Protocol):
+    """Something that Python counts while a step is taken, and that a replay would leave out."""
+
+    forward: int
+    gradient: int
+
+
+@contextmanager
+def recording(recorder: Recorder | None = None) -> Iterator[None]:
+    """Within the block, record steps on CUDA devices.
+
+    Args:
+        recorder: records them on any device, for tests; None for CUDA graphs.
+    """
+    token = _recorder.set(recorder or _record_on_cuda)
+    try:
+        yield
+    finally:
+        _recorder.reset(token)
+
+
+@contextmanager
+def tallied(tally: Tally) -> Iterator[None]:
+    """Within the block, a replay adds to the tally what the recorded step would."""
+    token = _tallies.set((*_tallies.get(), tally))
+    try:
+        yield
+    finally:
+        _tallies.reset(token)
+
+
+def repeat(step: Step, times: int, *, device: torch.device, recordable: bool) -> None:
+    """Take a step so many times.
+
+    Args:
+        step: works in place on tensors that stay where they are.
+        times: at least 0.
+        device: of those tensors.
+        recordable: whether all that the step does is done by kernels, never by Python.
+    """
+    recorder = _recorder.get()
+    off = recorder is None or (recorder is _record_on_cuda and device.type != "cuda")
+    if recorder is None or off or not recordable or times < FEWEST:
+        for _ in range(times):
+            step()
+        return
+    for _ in range(WARM_UP):
+        step()
+    replay = _tallying(step, recorder)
+    for _ in range(times - WARM_UP):
+        replay()
+
+
+def _tallying(step: Step, recorder: Recorder) -> Step:
+    """The recorded step, which counts what the recording itself has counted without taking the step."""
+    tallies = _tallies.get()
+    before = [(tally.forward, tally.gradient) for tally in tallies]
+    replay = recorder(step)
+    added = [(t.forward - forward, t.gradient - gradient) for t, (forward, gradient) in zip(tallies, before)]
+    for tally, (forward, gradient) in zip(tallies, before):
+        tally.forward, tally.gradient = forward, gradient
+
+    def counted() -> None:
+        replay()
+        for tally, (forward, gradient) in zip(tallies, added):
+            tally.forward += forward
+            tally.gradient += gradient
+
+    return counted
+
+
+def _record_on_cuda(step: Step) -> Step:
+    import torch
+
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
