@@ -3,7 +3,8 @@
 A ReLU takes a pass over memory forward and another one backward, both of which grow with its input. Pooling by the largest
 value and ReLU commute, values and gradients alike: the largest value is the same one where it is above 0, and where it is not,
 nothing passes in either order. So a ReLU that comes before such a pooling is taken after it, on what is left. A ReLU that
-follows a layer which does not need its own output again overwrites that output.
+follows a layer which does not need its own output again overwrites that output; where a convolution comes next, which makes a
+gradient that nobody else sees, the backward pass overwrites that one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MethodType
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -49,13 +52,40 @@ def _forward(sequence: nn.Sequential, inputs: Tensor) -> Tensor:
             values = F.relu(after(values), inplace=True)
             before, after = None, next(layers)
         else:
-            values = F.relu(values, inplace=_may_be_overwritten(before))
+            values = _relu(values, before, after)
         before, layer = layer, after
     return values
 
 
-def _may_be_overwritten(layer: nn.Module | None) -> bool:
-    return any(_is_plain(layer, kind) for kind in _KEEP_NO_OUTPUT)
+def _relu(values: Tensor, before: nn.Module | None, after: nn.Module | None) -> Tensor:
+    overwritten = any(_is_plain(before, kind) for kind in _KEEP_NO_OUTPUT)
+    derived = torch.is_grad_enabled() and values.requires_grad
+    if not (overwritten and derived and _is_plain(after, nn.Conv2d)) or torch._C._are_functorch_transforms_active():
+        return F.relu(values, inplace=overwritten)
+    output: Tensor = _FrugalRelu.apply(values)  # type: ignore[no-untyped-call]
+    return output
+
+
+class _FrugalRelu(torch.autograd.Function):
+    """A ReLU that overwrites its input forward and the gradient backward."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        ctx.mark_dirty(values)
+        output = values.relu_()
+        ctx.save_for_backward(output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (output,) = ctx.saved_tensors
+        (gradient,) = gradients
+        backward = torch.ops.aten.threshold_backward
+        if torch.is_grad_enabled():  # somebody will derive the gradient in turn
+            passed: Tensor = backward(gradient, output, 0)
+        else:
+            passed = backward.grad_input(gradient, output, 0, grad_input=gradient)
+        return passed
 
 
 def _is_plain(layer: nn.Module | None, kind: type[nn.Module]) -> bool:

@@ -13,6 +13,19 @@ from benchbench.builtin.architectures.cnn import make_cnn1, make_cnn2
 from benchbench.contract import KeyedGenerator, frozen
 from benchbench.quick_sequences import quick_sequences
 
+
+class Twice(nn.Module):
+    """What goes into the sequence is used beside it, too, and so is what comes out."""
+
+    def __init__(self, sequence: nn.Sequential) -> None:
+        super().__init__()
+        self.sequence = sequence
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = self.sequence(images)
+        return torch.cat([found.flatten(1), found.square().flatten(1), images.flatten(1)], dim=1)
+
+
 SEQUENCES = {
     "conv, relu, pool": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2)),
     "overlapping windows": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(3, stride=1, padding=1)),
@@ -20,6 +33,10 @@ SEQUENCES = {
     "relu in place": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2, ceil_mode=True)),
     "sigmoid before": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid(), nn.ReLU(), nn.MaxPool2d(2)),
     "relu twice": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.ReLU(), nn.MaxPool2d(2), nn.ReLU()),
+    "conv after conv": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.ReLU(), nn.Flatten()
+    ),
+    "input seen twice": lambda: Twice(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3))),
     "nested": lambda: nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), nn.ReLU(), nn.MaxPool2d(2)),
     "normalised": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)),
     "average": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AvgPool2d(2)),
@@ -122,8 +139,22 @@ def test_a_deep_copy_calls_its_own_layers() -> None:
         assert torch.equal(twin(images), torch.zeros(2, 4, 3, 3))
 
 
+def test_second_derivatives_pass_through() -> None:
+    model, images = filled(SEQUENCES["conv after conv"]()).double(), draws(2, 3, 6, 6).double().requires_grad_(True)
+    with quick_sequences(model):
+        assert torch.autograd.gradgradcheck(lambda x: model(x).square(), (images,))
+
+
+def test_a_graph_may_be_walked_twice() -> None:
+    model, images = filled(SEQUENCES["conv after conv"]()), draws(2, 3, 8, 8).requires_grad_(True)
+    with quick_sequences(model):
+        total = model(images).square().sum()
+        first, second = (torch.autograd.grad(total, images, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
 def test_batched_gradients_pass_through() -> None:
-    model, images = filled(SEQUENCES["conv, relu, pool"]()).double(), draws(3, 3, 8, 8).double()
+    model, images = filled(SEQUENCES["conv after conv"]()).double(), draws(3, 3, 8, 8).double()
 
     def energy(inputs: Tensor) -> Tensor:
         return model(inputs[None]).square().sum()
