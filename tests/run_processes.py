@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import benchbench
-from benchbench.events import CellFinished, Event, TrainingProgress, TrainingStarted
+from benchbench.events import CellFinished, CellStarted, Event, TrainingProgress, TrainingStarted
 from benchbench.leaderboard.files import read_rows
 from benchbench.records import Row
 
@@ -71,35 +71,45 @@ def run(folder: Path, listener: Callable[[Event], None] = lambda _: None, **argu
     return benchbench.run(str(folder / "tiny.toml"), device="cpu", listener=listener, **places, **arguments)
 
 
-def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+def start(target: Callable[..., None], *arguments: Any, **named: Any) -> BaseProcess:
     """Start a process; home and threads are as the test has them, for the server that forks it was started earlier."""
     import torch
 
     home, threads = os.environ["BENCHBENCH_HOME"], torch.get_num_threads()
-    process = _CONTEXT.Process(target=_prepared, args=(home, threads, target, *arguments))
+    process = _CONTEXT.Process(target=_prepared, args=(home, threads, target, *arguments), kwargs=named)
     process.start()
     return process
 
 
-def _prepared(home: str, threads: int, target: Callable[..., None], *arguments: Any) -> None:
+def _prepared(home: str, threads: int, target: Callable[..., None], *arguments: Any, **named: Any) -> None:
     import torch
 
     os.environ["BENCHBENCH_HOME"] = home
     torch.set_num_threads(threads)
-    target(*arguments)
+    target(*arguments, **named)
 
 
-def run_and_tell(folder: Path, log: Path) -> None:
-    """Run, and add a line to a file for each training begun, each cell finished, and the rows in the end."""
+def run_and_tell(folder: Path, log: Path, together: int = 1, **arguments: Any) -> None:
+    """Run, and add a line to a file for each training begun, each cell finished, and the rows in the end.
+
+    Args:
+        together: with the first cell it waits until so many processes have begun one.
+    """
+    begun = False
 
     def tell(event: Event) -> None:
+        nonlocal begun
+        if isinstance(event, CellStarted) and not begun:
+            begun = True
+            _append(log, "begun")
+            wait_for(lambda: lines(log).count("begun") >= together)
         if isinstance(event, TrainingStarted) and event.epoch == 0:
             _append(log, "trained")
         if isinstance(event, CellFinished):
             _append(log, f"finished {event.cell_id}")
 
     _append(log, "started")
-    result = run(folder, tell)
+    result = run(folder, tell, **arguments)
     _append(log, f"rows {len(result.rows)} failed {result.failed}")
 
 
