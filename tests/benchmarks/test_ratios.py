@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 7
-# Measured on one busy core: 0.84 and 0.86. Peers that lose one of our levers are at 1.05 (layout) to 1.5 (weight gradients).
-PGD_AT_MOST = 1.08
-LIPSCHITZ_AT_MOST = 1.12
+# Measured on one busy core: 0.79 and 0.86. Peers that lose one of our levers are at 1.05 (layout) to 1.5 (weight gradients).
+PGD_AT_MOST = 1.0
+LIPSCHITZ_AT_MOST = 1.08
 
 
 @pytest.fixture(autouse=True)
