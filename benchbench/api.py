@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchbench.cell import Precision
+from benchbench.errors import UsageError
 from benchbench.events import Listener, ignore
 from benchbench.plan import Plan
 from benchbench.preparing import Request, prepare
+from benchbench.ranks.launch import find_launch
 from benchbench.registry import load_registry
 from benchbench.running import RunResult, execute
 from benchbench.settings import find_folders
@@ -40,6 +42,7 @@ def run(
     """Train, attack and measure the cells of a suite that are not done yet, and rebuild its leaderboard.
 
     Processes that share the folders share the cells, too: each cell is computed by one of them, and all end with all rows.
+    Processes that torchrun started share each model instead: its training batch by batch, its evaluation shard by shard.
 
     Args:
         suite: a name, or the path of a TOML file.
@@ -62,6 +65,7 @@ def run(
     Raises:
         BenchbenchError: a mistake that the user can mend, before anything is computed.
     """
+    from benchbench.company import run_in_ranks
     from benchbench.executors.crew import choose_crew, planning_device
 
     folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
@@ -76,6 +80,11 @@ def run(
         precision=precision,
     )
     crew = choose_crew(executor, jobs, load_registry())
+    launch = find_launch()
+    if launch is not None:
+        if crew is not None:
+            raise UsageError("torchrun and an executor both start processes", hint="leave out --jobs and --executor")
+        return run_in_ranks(launch, request, folders, listener=listener, stop=stop or StopRequest())
     prepared = prepare(request, folders, device=planning_device(request, crew))
     return execute(prepared, folders, request=request, listener=listener, stop=stop or StopRequest(), crew=crew)
 

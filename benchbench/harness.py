@@ -2,57 +2,44 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from benchbench import provenance
-from benchbench.cell import Cell, Component, canonical, digest
+from benchbench.cell import Cell
 from benchbench.contract import DatasetSplits, Examples, derive_seed
 from benchbench.data import Subset, crop_to, subset
-from benchbench.errors import BenchbenchError, ContractError, DataError
-from benchbench.evaluation import ATTACKED, Outcome, evaluate, evaluate_regression
-from benchbench.evaluation.subject import default_batch_size
-from benchbench.evaluation.supervision import leaving
-from benchbench.events import Event, Listener, Note, ignore
+from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, TrainingError
+from benchbench.evaluating import ModelMeasurements, evaluate_cell, help_evaluate
+from benchbench.evaluation import Outcome
+from benchbench.events import Note
 from benchbench.fitting import fit_model, is_fitted
 from benchbench.leaderboard.names import attack_label, short_label
-from benchbench.records import Provenance, Row, RunStore, failed_row, measured_row
+from benchbench.ranks.group import Ranks
+from benchbench.records import Provenance, Row, failed_row, measured_row
 from benchbench.registry import Registry
-from benchbench.shrinking import compute_within_memory
-from benchbench.stopping import StopRequest
+from benchbench.sharing import TrainOrder
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
+from benchbench.training.checkpoint import read_checkpoint
+from benchbench.training.dividing import sharing_obstacle
+from benchbench.workbench import Workbench
 
-PARTS = 2  # version of the cached parts; version 1 shared what the attack did between attacks
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workbench:
-    """What the cells of a run share.
-
-    Attributes:
-        registry: makes the components.
-        store: checkpoints, measurements and records.
-        splits: gives the loaded data of a dataset component.
-        device: where everything runs.
-        listener: is told what happens.
-        fresh: ignore checkpoints and measurements of earlier runs.
-        stop: is asked after each step of training and before each pass through the model in evaluation.
-        trained: the model at hand, by its id.
-    """
-
-    registry: Registry
-    store: RunStore
-    splits: Callable[[Component], DatasetSplits]
-    device: torch.device
-    listener: Listener = ignore
-    fresh: bool = False
-    stop: StopRequest = field(default_factory=StopRequest)
-    trained: dict[str, TrainedModel] = field(default_factory=dict)
+__all__ = [
+    "Workbench",
+    "build_model",
+    "describe_cell",
+    "describe_failure",
+    "describe_model",
+    "evaluate_cell",
+    "help_with",
+    "record_cell",
+    "record_failure",
+    "train_cell",
+    "training_examples",
+]
 
 
 def describe_failure(error: Exception) -> str:
@@ -85,69 +72,71 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
             seed=spec.seed,
             device=bench.device,
         )
-        checkpoint = Checkpoint(bench.store.root / "models" / f"{spec.model_id}.safetensors", spec.model_id)
-        if bench.fresh:
-            checkpoint.path.unlink(missing_ok=True)
-        trained = train(job, checkpoint=checkpoint, listener=bench.listener, stop=bench.stop)
+        trained = _train(cell, job, bench)
     bench.trained.clear()  # one model at a time: cells of a model are adjacent
     bench.trained[spec.model_id] = trained
     return trained
 
 
-def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench) -> Outcome:
-    """Attack and measure a trained model."""
-    spec, splits = cell.evaluation, bench.splits(cell.training.dataset)
-    seen = crop_to(splits.train, splits.test.inputs.shape[1:])
-    train_set = subset(seen, spec.n_train_evaluated, "train")
-    test_set = subset(splits.test, spec.n_test, "test")
-    attack: Any = bench.registry.make(spec.attack)
-    metrics: Any = {metric.name: bench.registry.make(metric) for metric in spec.metrics}
-    if splits.task == "regression":
-        return evaluate_regression(
-            model,
-            train=train_set.examples,
-            test=test_set.examples,
-            threat=cell.training.threat,
-            attack=attack,
-            attack_name=spec.attack.name,
-            metrics=metrics,
-            seed=cell.training.seed,
-            device=bench.device,
-        )
-
-    def within(batch_size: int) -> Outcome:
-        return evaluate(
-            model,
-            train=train_set.examples,
-            test=test_set.examples,
-            train_rows=train_set.indices,
-            test_rows=test_set.indices,
-            classes=len(splits.classes),
-            threat=cell.training.threat,
-            attack=attack,
-            attack_name=spec.attack.name,
-            metrics=metrics,
-            seed=cell.training.seed,
-            device=bench.device,
-            batch_size=batch_size,
-            listener=_stoppable(bench),
-            cache=None if bench.fresh else _ModelMeasurements(bench.store, cell),
-            precision=spec.precision,
-        )
-
-    whole = default_batch_size(bench.device)
-    with leaving(model, bench.stop):
-        outcome, size = compute_within_memory(within, whole, lambda said: bench.listener(Note(message=f"  {said}")))
-    noted = {"evaluation_batch_size": float(size)} if size < whole else {}
-    return dataclasses.replace(outcome, values={**outcome.values, **noted})
+def _train(cell: Cell, job: TrainingJob, bench: Workbench) -> TrainedModel:
+    model_id = cell.training.model_id
+    checkpoint = Checkpoint(_checkpoint_path(bench, model_id), model_id)
+    if bench.fresh:
+        checkpoint.path.unlink(missing_ok=True)
+    ranks = _companions(cell, job, bench)
+    try:
+        return train(job, checkpoint=checkpoint, listener=bench.listener, stop=bench.stop, ranks=ranks)
+    except (RankError, TrainingError):
+        raise  # all ranks raise it
+    except Exception as error:
+        if ranks is None:
+            raise
+        raise ranks.failed(describe_failure(error)) from error
 
 
-def _stoppable(bench: Workbench) -> Listener:
-    def listen(event: Event) -> None:
-        bench.listener(event)
-        bench.stop.check()
+def _checkpoint_path(bench: Workbench, model_id: str) -> Path:
+    return bench.store.root / "models" / f"{model_id}.safetensors"
 
-    return listen
+
+def _companions(cell: Cell, job: TrainingJob, bench: Workbench) -> Ranks | None:
+    """The ranks that train a model with this one, which the first of them calls together."""
+    ranks = bench.ranks
+    if ranks is None or not ranks.leads:
+        return ranks
+    obstacle = sharing_obstacle(job.model, job.defense)
+    if obstacle:
+        bench.listener(Note(message=f"  trained by one of {ranks.count} ranks: {obstacle}"))
+        return None
+    ranks.order(TrainOrder(cell=cell))
+    return ranks
+
+
+def help_with(cell: Cell, bench: Workbench) -> None:
+    """Compute shards of the evaluation of a cell that another process has opened, until there are none left.
+
+    Raises:
+        EvaluationOverError: it is over.
+        StorageError: the model's checkpoint is damaged.
+    """
+    model = _stored_model(cell, bench)
+    if model is not None:
+        help_evaluate(cell, model, bench)
+
+
+def _stored_model(cell: Cell, bench: Workbench) -> nn.Module | None:
+    """The trained model of a cell, from its checkpoint; None where that is not there, or not finished."""
+    spec = cell.training
+    if spec.model_id in bench.trained:
+        return bench.trained[spec.model_id].model
+    splits = bench.splits(spec.dataset)
+    if is_fitted(bench.registry.make(spec.defense), splits):
+        return train_cell(cell, bench).model
+    stored = read_checkpoint(_checkpoint_path(bench, spec.model_id))
+    if stored is None or stored.position.epoch < spec.recipe.epochs:
+        return None
+    model = build_model(cell, splits, bench.registry)
+    model.load_state_dict(stored.state)
+    return model.to(bench.device).eval()
 
 
 def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Workbench) -> Row:
@@ -161,7 +150,7 @@ def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Work
         provenance=_provenance(cell, bench, trained, outcome),
     )
     recorded = bench.store.write_cell(row, outcomes=outcome.per_example, witnesses=outcome.witnesses)
-    _ModelMeasurements(bench.store, cell).finish()
+    ModelMeasurements(bench.store, cell).finish()
     return recorded
 
 
@@ -215,34 +204,13 @@ def describe_model(cell: Cell) -> str:
     return f"{training.dataset.name} {training.architecture.name} {defense}"
 
 
-class _ModelMeasurements:
-    """The evaluation's cache. What depends on the model alone is shared by the cells of a model, whatever their attack."""
-
-    def __init__(self, store: RunStore, cell: Cell) -> None:
-        self._measurements = store.measurements
-        everything = canonical({"model": cell.training.model_id, "evaluation": cell.evaluation, "parts": PARTS})
-        self._attacked = digest(everything)
-        del everything["evaluation"]["attack"]
-        self._alone = digest(everything)
-
-    def get(self, key: str) -> dict[str, torch.Tensor] | None:
-        return self._measurements.get(f"{self._alone}/{key}") or self._measurements.get(f"{self._attacked}/{key}")
-
-    def put(self, key: str, value: dict[str, torch.Tensor]) -> None:
-        scope = self._attacked if value[ATTACKED] else self._alone
-        self._measurements.put(f"{scope}/{key}", value)
-
-    def finish(self) -> None:
-        """Drop what only an interrupted evaluation needs."""
-        self._measurements.discard(self._attacked)
-
-
 def _provenance(
     cell: Cell, bench: Workbench, trained: TrainedModel | None = None, outcome: Outcome | None = None
 ) -> Provenance:
     return Provenance(
         precision=_precision(trained.model, cell) if trained else cell.evaluation.precision,
-        device=provenance.describe_device(bench.device),
+        device=provenance.describe_device(bench.device)
+        + (f" x {trained.ranks} ranks" if trained and trained.ranks > 1 else ""),
         versions=provenance.versions(),
         git_commit=provenance.git_commit() or "",
         train_seconds=trained.seconds if trained else None,
@@ -250,6 +218,11 @@ def _provenance(
         peak_memory_bytes=provenance.peak_memory_bytes(bench.device),
         queries=outcome.queries.get("test_forward") if outcome else None,
     )
+
+
+def _companions_of(trained: TrainedModel | None) -> str:
+    """How many processes trained a model together, where they did; what they share in evaluation changes no bit."""
+    return f" x {trained.ranks} ranks" if trained and trained.ranks > 1 else ""
 
 
 def _precision(model: nn.Module, cell: Cell) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from benchbench.ranks.group import Ranks
     from benchbench.records import RunStore
 
 
@@ -40,6 +41,7 @@ class Prepared:
 
     Attributes:
         reason: why the profile was chosen, in words; empty when it was asked for.
+        ranks: processes that share every model with this one; None where there are none.
     """
 
     registry: Registry
@@ -49,6 +51,7 @@ class Prepared:
     device: torch.device
     store: RunStore
     plan: Plan
+    ranks: Ranks | None = None
 
 
 def prepare(

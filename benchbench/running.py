@@ -169,6 +169,7 @@ class _Run:
             listener=self.listener,
             fresh=self.request.fresh,
             stop=self.stop,
+            ranks=prepared.ranks,
         )
         claims = Claims(prepared.store.root / "claims")
         return run_cells(prepared.plan.ready, bench, estimates=_estimates(prepared.plan), claims=claims)
@@ -191,7 +192,8 @@ class _Run:
         from benchbench.provenance import describe_device
 
         if self.crew is None:
-            return describe_device(self.prepared.device)
+            together = f" x {self.prepared.ranks.count} ranks" if self.prepared.ranks else ""
+            return describe_device(self.prepared.device) + together
         return f"{self.request.device or self.prepared.device.type}, by workers of the executor {self.crew.name}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +14,20 @@ from benchbench.cell import Cell
 from benchbench.claims import Claims
 from benchbench.clock import Clock
 from benchbench.determinism import deterministic
-from benchbench.errors import StorageError
+from benchbench.errors import RankError, StorageError
+from benchbench.evaluating import is_open
 from benchbench.events import CellFailed, CellFinished, CellStarted, Note
-from benchbench.harness import Workbench, describe_cell, evaluate_cell, record_cell, record_failure, train_cell
+from benchbench.harness import (
+    Workbench,
+    describe_cell,
+    evaluate_cell,
+    help_with,
+    record_cell,
+    record_failure,
+    train_cell,
+)
 from benchbench.records import Row
+from benchbench.sharing import EvaluationOverError
 from benchbench.stopping import Stopped
 
 _log = logging.getLogger(__name__)
@@ -53,7 +64,8 @@ def run_cells(
 ) -> Tally:
     """Compute cells one after the other, each once, until all are over or it is time to stop.
 
-    A cell that another process has claimed waits until the others are over; what that process records is taken over.
+    A cell that another process has claimed waits until the others are over; then this one helps to evaluate it, and what that
+    process records is taken over.
     With a budget, cheap models of an experiment come first and no cell is begun that is predicted not to fit, as long as there
     is one that does; then the first of the others is begun, for its checkpoint takes it further from one budget to the next.
 
@@ -103,11 +115,12 @@ class _Schedule:
     ) -> None:
         self.pending = list(cells)
         self._total = len(cells)
-        self._bench = bench
+        self._bench = dataclasses.replace(bench, claims=claims)
         self._claims = claims
         self._clock = Clock(cells, estimates)
         self._finished = self._elsewhere = 0
         self._waiting = False
+        self._helped: set[str] = set()
         self._failures: list[CellFailed] = []
         self._before = before or {cell.cell_id: bench.store.record_times(cell.cell_id) for cell in cells}
 
@@ -126,9 +139,24 @@ class _Schedule:
             self._bench.stop.check()
             progress |= self._fits(cell) and self._attempt(cell)
         too_long = (cell for cell in tuple(self.pending) if not self._fits(cell))
-        if not progress and not any(map(self._attempt, too_long)):
+        if not (progress or any(map(self._attempt, too_long)) or self._help()):
             self._say_that_it_waits()
             self._bench.stop.wait(max(POLL_SECONDS, POLL_SECONDS_PER_CELL * len(self.pending)))
+
+    def _help(self) -> bool:
+        """Compute shards of an evaluation that another process is at, where there is one."""
+        for cell in self.pending:
+            if cell.cell_id not in self._helped and is_open(cell, self._bench):
+                self._helped.add(cell.cell_id)
+                self._bench.listener(Note(message=f"  {describe_cell(cell)}: helping the process that evaluates it"))
+                try:
+                    help_with(cell, self._bench)
+                except EvaluationOverError:
+                    pass
+                except Exception:  # whatever is wrong with the cell is told by the process that records it
+                    _log.debug("no help with cell %s", cell.cell_id, exc_info=True)
+                return True
+        return False
 
     def _say_that_it_waits(self) -> None:
         if not self._waiting:
@@ -155,7 +183,7 @@ class _Schedule:
                 self._announce(cell, label)
                 trained = train_cell(cell, bench)
             row = record_cell(cell, trained, evaluate_cell(cell, trained.model, bench), bench)
-        except StorageError:
+        except (RankError, StorageError):
             raise
         except Exception as error:
             _log.debug("cell %s failed", cell.cell_id, exc_info=True)

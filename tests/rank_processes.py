@@ -7,6 +7,7 @@ import os
 import pickle
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,15 @@ _CONTEXT.set_forkserver_preload(
 
 def in_ranks(count: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What `work(ranks, *arguments)` returns on each of some gloo ranks; an exception counts as what it returned."""
+    return _answers(count, _joined, (work, arguments))
+
+
+def as_ranks(count: int, work: Callable[..., Any], *arguments: Any, **named: Any) -> list[Any]:
+    """What `work(*arguments)` returns in each of some processes that have torchrun's environment and have not joined yet."""
+    return _answers(count, partial(work, **named), arguments)
+
+
+def _answers(count: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Any]:
     port = _free_port()
     answers: Any = _CONTEXT.Queue()
     task = pickle.dumps((work, arguments))  # plainly: multiprocessing would have the ranks share the memory of tensors
@@ -54,13 +64,17 @@ def _be_rank(rank: int, count: int, port: int, answers: Any, task: bytes) -> Non
     work, arguments = pickle.loads(task)
     torch.set_num_threads(1)
     os.environ.update(environment_of(rank, count, port))
-    launch = find_launch()
-    assert launch is not None
     try:
-        with joined(launch, torch.device("cpu")) as ranks:
-            answers.put(pickle.dumps((rank, work(ranks, *arguments))))
+        answers.put(pickle.dumps((rank, work(*arguments))))
     except Exception as error:
         answers.put(pickle.dumps((rank, error)))
+
+
+def _joined(work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    launch = find_launch()
+    assert launch is not None
+    with joined(launch, torch.device("cpu")) as ranks:
+        return work(ranks, *arguments)
 
 
 def _free_port() -> int:
@@ -69,4 +83,4 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-__all__ = ["Ranks", "environment_of", "in_ranks"]
+__all__ = ["Ranks", "as_ranks", "environment_of", "in_ranks"]

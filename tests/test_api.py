@@ -133,7 +133,7 @@ class OddPlugin:
 
 
 def test_dataset_that_raises_fails_its_own_cells_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(benchbench.api, "load_registry", lambda: load_registry(extra_plugins=[OddPlugin()]))
+    monkeypatch.setattr("benchbench.preparing.load_registry", lambda: load_registry(extra_plugins=[OddPlugin()]))
     settings = """
 architectures = [{ name = "mlp", hidden = [4] }]
 defenses = ["natural"]

@@ -200,7 +200,7 @@ class FaultyPlugin:
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Faulty]:
     """The suite with the faulty defense in the first place."""
-    monkeypatch.setattr(benchbench.api, "load_registry", lambda: load_registry(extra_plugins=[FaultyPlugin()]))
+    monkeypatch.setattr("benchbench.preparing.load_registry", lambda: load_registry(extra_plugins=[FaultyPlugin()]))
     monkeypatch.setattr(Faulty, "error", None)
     (tmp_path / "tiny.toml").write_text(SUITE.replace('"natural", "at"', '"faulty", "natural"'))
     return Faulty

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from benchbench.cli.options import device_option, folder_options, json_option, s
 from benchbench.cli.printing import note, print_json
 from benchbench.cli.signals import REQUEUE, requeue, stop_signals
 from benchbench.cli.table import print_rows
+from benchbench.errors import RankError
 from benchbench.stopping import BUDGET_USED, Stopped, StopRequest, parse_duration
 
 
@@ -74,18 +76,22 @@ def command(
     folders share the cells, and so do the workers of --jobs and --executor, each a process of its own. SIGTERM writes a
     checkpoint and exits within 5 s; SIGUSR1 under Slurm does so and requeues the job. Ctrl-C stops local workers, but leaves
     those on a cluster at work: the same command finds them again, and 'benchbench status' shows what they do.
+    Started by torchrun (torchrun --nproc-per-node 2 -m benchbench run ...), the processes share each model: its training batch
+    by batch, its evaluation shard by shard; rank 0 writes and speaks.
     Exit status: 0 done, or the budget is used up; 1 some cells failed, or are left after a signal; 2 usage or suite error;
     130 interrupted.
     """
     from benchbench.api import run
+    from benchbench.ranks.launch import follows
     from benchbench.running import summarise
     from benchbench.settings import find_device, multiplies_bf16
 
-    if precision == "bf16" and not multiplies_bf16(find_device(device)):
+    silent = follows()
+    if not silent and precision == "bf16" and not multiplies_bf16(find_device(device)):
         note("bf16 will not help here: this processor has no instructions that multiply bfloat16")
     stop = StopRequest(None if budget is None else parse_duration(budget))
     try:
-        with stop_signals(stop, last=True), progress_display(quiet=quiet) as listener:
+        with stop_signals(stop, last=True), progress_display(quiet=quiet or silent) as listener:
             result = run(
                 suite,
                 profile=profile,
@@ -109,6 +115,12 @@ def command(
     except Stopped as reason:
         note(f"{reason}: finished cells and checkpoints are kept; the same command goes on from here")
         return 1
+    except RankError as error:
+        if silent and not error.message.startswith(f"rank {os.environ['RANK']} "):
+            return error.exit_status  # who failed says so, and so does rank 0
+        raise
+    if silent:
+        return 0
     if stop.reason == REQUEUE and result.left:
         note(requeue())
     if as_json:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +20,8 @@ from torch import Tensor
 from benchbench.errors import RankError
 
 POLL_SECONDS = 0.05  # a follower asks for its next order this often
-_FAILURE = "failure"
+LEAVE_SECONDS = 3.0
+_FAILURE, _GONE = "failure", "gone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +161,8 @@ class Ranks:
         key = f"order/{self._orders}"
         with self._together():
             while not self._store.check([key]):
+                if self._store.check([_FAILURE]):
+                    raise self.failed("stopped")
                 time.sleep(POLL_SECONDS)
             order = self._store.get(key)
         self._orders += 1
@@ -171,7 +174,18 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
-            raise self.failed(" ".join(str(error).split())) from error
+            first, *_ = str(error).splitlines() or [type(error).__name__]  # below it, gloo tells its whole stack
+            raise self.failed(first) from error
+
+    def leave(self) -> None:
+        """End, the leader last: the store may live in its process. Followers that are cut off are not waited for long."""
+        dist.destroy_process_group()
+        deadline = time.monotonic() + LEAVE_SECONDS
+        with suppress(RuntimeError):
+            gone = self._store.add(_GONE, 1)
+            while self.leads and gone < self.count and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+                gone = self._store.add(_GONE, 0)
 
     def failed(self, reason: str) -> RankError:
         """The error to raise where this rank cannot go on; it names the rank that failed first."""

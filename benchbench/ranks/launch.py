@@ -130,7 +130,8 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Ranks]:
         dist.init_process_group(backend, store=PrefixStore("groups", shared), rank=launch.rank, world_size=launch.count)
     except RuntimeError as error:
         raise UsageError(f"the other ranks cannot be reached at {launch.address}:{launch.port}: {error}") from error
+    ranks = Ranks(shared)
     try:
-        yield Ranks(shared)
+        yield ranks
     finally:
-        dist.destroy_process_group()
+        ranks.leave()

@@ -53,6 +53,7 @@ class Position:
         history: the finished epochs.
         seconds: time spent training so far, over all sittings.
         part_size: examples that go through the model at once, where the memory does not suffice for a whole batch; else 0.
+        ranks: the most processes that trained together in any sitting.
     """
 
     epoch: int = 0
@@ -62,6 +63,7 @@ class Position:
     history: tuple[EpochRecord, ...] = ()
     seconds: float = 0.0
     part_size: int = 0
+    ranks: int = 1
 
 
 class Checkpoint:

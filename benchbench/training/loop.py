@@ -35,7 +35,7 @@ class TrainedModel:
 
     Attributes:
         part_size: examples that went through the model at once, where the memory did not suffice for a whole batch; else 0.
-        ranks: processes that trained it together in the last sitting; 0 where none was needed.
+        ranks: the most processes that trained it together in any sitting.
     """
 
     model: nn.Module
@@ -114,7 +114,6 @@ class _Loop:
         self.listener(TrainingStarted(epoch=self.position.epoch, epochs=self.recipe.epochs, steps=self.steps))
         self.started = time.monotonic() - self.position.seconds
         self.model.train()
-        worked = self.company.count if self.position.epoch < self.recipe.epochs else 0
         with _private_randomness(self.job.device), self.stepping.ready():
             while self.position.epoch < self.recipe.epochs:
                 self._stop_if(self.company.decide(self.stop.is_due()))
@@ -126,7 +125,7 @@ class _Loop:
             history=position.history,
             seconds=position.seconds,
             part_size=position.part_size,
-            ranks=worked,
+            ranks=position.ranks,
         )
 
     def _resume(self) -> Position:
@@ -191,6 +190,7 @@ class _Loop:
             history=(*self.position.history, record),
             seconds=time.monotonic() - self.started,
             part_size=self.stepping.part_size,
+            ranks=max(self.position.ranks, self.company.count),
         )
         if self.checkpoint is not None:
             self.checkpoint.save(self.model, self.optimizer, self.position, defense=self.job.defense)
@@ -224,6 +224,7 @@ class _Loop:
             history=self.position.history,
             seconds=time.monotonic() - self.started,
             part_size=self.stepping.part_size,
+            ranks=max(self.position.ranks, self.company.count),
         )
         self.checkpoint.save(self.model, self.optimizer, position, defense=self.job.defense)
 

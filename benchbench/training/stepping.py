@@ -145,7 +145,7 @@ def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tenso
 
 
 def _in_a_line(error: Exception) -> str:
-    message = " ".join(str(error).split())
+    message, *_ = str(error).splitlines() or [""]
     if isinstance(error, torch.OutOfMemoryError):
         return f"out of memory; more ranks hold fewer examples each: {message}"
     return message if isinstance(error, BenchbenchError) else f"{type(error).__name__}: {message}"

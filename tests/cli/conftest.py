@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import benchbench.api
 from benchbench.cli import invoke
 from benchbench.contract import BatchLoss, KeyedGenerator, Offer, Threat, hookimpl
 from benchbench.registry import load_registry
@@ -123,7 +122,9 @@ class Fault:
 def fault(monkeypatch: pytest.MonkeyPatch) -> Fault:
     """Plant a plugin: defense ``planted``, attack ``planted`` and architecture ``planted``, which fail as `Fault.now` says."""
     planted = Fault()
-    monkeypatch.setattr(benchbench.api, "load_registry", lambda: load_registry(extra_plugins=[PlantedPlugin(planted)]))
+    monkeypatch.setattr(
+        "benchbench.preparing.load_registry", lambda: load_registry(extra_plugins=[PlantedPlugin(planted)])
+    )
     return planted
 
 
