@@ -24,7 +24,7 @@ from benchbench.sharing import ClaimedShards, EvaluationOverError, Notice
 from benchbench.stopping import StopRequest
 
 METRICS = ["accuracy", "adversarial-accuracy", "lipschitz"]
-ROUNDED = ("test_lipschitz", "test_lipschitz_low", "test_lipschitz_high")
+ROUNDED = ("test_lipschitz", "test_lipschitz_best", "test_lipschitz_low", "test_lipschitz_high")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
