@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from benchbench import provenance
-from benchbench.cell import Cell, canonical, digest
+from benchbench.cell import Cell, Component, canonical, digest, to_json
 from benchbench.data import crop_to, subset
 from benchbench.evaluation import ATTACKED, Outcome, evaluate, evaluate_regression
 from benchbench.evaluation.sharing import Sharing
@@ -75,7 +76,7 @@ def _evaluate(cell: Cell, model: nn.Module, bench: Workbench, sharing: Sharing |
     train_set = subset(seen, spec.n_train_evaluated, "train")
     test_set = subset(splits.test, spec.n_test, "test")
     attack: Any = bench.registry.make(spec.attack)
-    metrics: Any = {metric.name: bench.registry.make(metric) for metric in spec.metrics}
+    metrics: Any = {name: bench.registry.make(metric) for name, metric in _named(spec.metrics).items()}
     if splits.task == "regression":
         return evaluate_regression(
             model,
@@ -115,6 +116,12 @@ def _evaluate(cell: Cell, model: nn.Module, bench: Workbench, sharing: Sharing |
         outcome, size = compute_within_memory(within, whole, lambda said: bench.listener(Note(message=f"  {said}")))
     noted = {"evaluation_batch_size": float(size)} if size < whole else {}
     return dataclasses.replace(outcome, values={**outcome.values, **noted})
+
+
+def _named(components: Sequence[Component]) -> dict[str, Component]:
+    """Components by name, and by name and options where several have the name."""
+    shared = Counter(component.name for component in components)
+    return {c.name if shared[c.name] == 1 else f"{c.name} {to_json(c.options)}": c for c in components}
 
 
 def _stoppable(bench: Workbench) -> Listener:

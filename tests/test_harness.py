@@ -156,6 +156,16 @@ def test_attacks_on_one_model_do_not_share_what_they_did(tmp_path: Path, uninter
     assert stronger == 5 * weaker
 
 
+def test_a_metric_with_other_options_is_another_metric(tmp_path: Path, uninterrupted: list[Row]) -> None:
+    both = SUITE.replace('"lipschitz"]', '"lipschitz", { name = "lipschitz", variant = "released" }]')
+    (tmp_path / "tiny.toml").write_text(both)
+    lone = {(row.defense, row.attack_options): row for row in uninterrupted}
+    for row in run(tmp_path).rows:
+        alone = lone[row.defense, row.attack_options]
+        assert (row.test_lipschitz, row.test_lipschitz_best) == (alone.test_lipschitz, alone.test_lipschitz_best)
+        assert 0 < row.extra["test_lipschitz_released"] < (row.test_lipschitz or 0)
+
+
 def test_vanished_checkpoint_is_trained_again_to_the_same_rows(tmp_path: Path, uninterrupted: list[Row]) -> None:
     run(tmp_path, only=["attack=pgd-10"])
     for checkpoint in (tmp_path / "runs" / "models").iterdir():
