@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchbench.builtin.datasets.array_cache import open_array
+from benchbench.builtin.datasets.array_cache import open_array, put_in_place
 from benchbench.contract import DataError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _write_rows(path: Path, shape: tuple[int, ...], blocks_from: Callable[[int],
         for block in blocks_from(done):
             file.writelines(row.tobytes() for row in block)
             file.flush()
-    unfinished.replace(path)
+    put_in_place(unfinished, path)
 
 
 def _header(shape: tuple[int, ...]) -> bytes:

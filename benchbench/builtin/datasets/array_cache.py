@@ -1,4 +1,4 @@
-"""Arrays kept in the cache folder: written whole or not at all, read through a memory map."""
+"""Arrays kept in the cache folder: written whole or not at all, each with its digest beside it, read through a memory map."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +26,52 @@ def cache_key(files: Iterable[Path], *details: object) -> str:
 
 
 def open_array(path: Path) -> NDArray[Any] | None:
-    """Map a cached array; None when there is none that can be read whole.
+    """Map a cached array; None when there is none, or none with its digest. A damaged one is set aside as ``*.corrupt``.
 
     The map is copy-on-write: writing to the array changes neither the file nor anybody else's array.
     """
     import numpy as np
 
     try:
+        expected = _digest_file(path).read_text(encoding="ascii", errors="replace").strip()
+        if file_digest(path) != expected:
+            raise ValueError("its content does not match its digest")
         array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except OSError:
+        return None
+    except (ValueError, EOFError) as error:
+        aside = path.with_name(f"{path.name}.corrupt")
+        with suppress(OSError):  # a cache that cannot be written is made again in memory
+            path.replace(aside)
+        _log.warning("%s is damaged (%s); set aside as %s, to be made again", path, error, aside.name)
         return None
     return array
+
+
+def file_digest(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def put_in_place(unfinished: Path, path: Path) -> None:
+    """Give an array's file its name, and its digest a file beside it: first, for without it the array counts as none.
+
+    Raises:
+        OSError: no space, no permission, ...
+    """
+    note = path.with_name(f"{path.name}.{os.getpid()}.note")
+    note.write_text(file_digest(unfinished), encoding="ascii")
+    note.replace(_digest_file(path))
+    unfinished.replace(path)
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 def cached_array(path: Path, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
@@ -60,6 +96,6 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
     try:
         with unfinished.open("wb") as file:
             np.save(file, array, allow_pickle=False)
-        unfinished.replace(path)
+        put_in_place(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tarfile
 import warnings
 import zlib
@@ -12,6 +13,7 @@ from benchbench.builtin.datasets.raw_files import downloading, file_md5, missing
 from benchbench.builtin.torchvision_import import import_torchvision
 from benchbench.contract import CorruptDataError, DatasetSplits, DataSource, Examples
 
+_log = logging.getLogger(__name__)
 _FOLDER = "cifar-10-batches-py"
 _ARCHIVE = "cifar-10-python.tar.gz"
 
@@ -36,8 +38,7 @@ class Cifar10:
                 import_torchvision().datasets.CIFAR10(source.root, download=True)
         self.locate(source)
         reader = import_torchvision().datasets.CIFAR10
-        root = source.root if (source.root / _FOLDER).is_dir() else _unpack(source, reader)
-        _verify_batches(root / _FOLDER, source, reader)
+        root = _find_batches(source, reader)
         train, test = _read_split(root, reader, train=True), _read_split(root, reader, train=False)
         return DatasetSplits(train=_examples(train), test=_examples(test), classes=tuple(train.classes))
 
@@ -53,6 +54,21 @@ class Cifar10:
 
 def _is_there(source: DataSource) -> bool:
     return (source.root / _FOLDER).is_dir() or (source.root / _ARCHIVE).is_file()
+
+
+def _find_batches(source: DataSource, reader: Any) -> Path:
+    """Where the verified batches are: in the data root or, unpacked from the archive, in the cache."""
+    if (source.root / _FOLDER).is_dir():
+        try:
+            _verify_batches(source.root / _FOLDER, source, reader)
+            return source.root
+        except CorruptDataError as error:
+            if not (source.root / _ARCHIVE).is_file():
+                raise
+            _log.warning("%s; %s is read instead", error.message, _ARCHIVE)
+    root = _unpack(source, reader)
+    _verify_batches(root / _FOLDER, source, reader)
+    return root
 
 
 def _checksums(reader: Any) -> dict[str, str]:

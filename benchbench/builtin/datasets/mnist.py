@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from benchbench.contract import CorruptDataError, DatasetSplits, DataSource, Exa
 if TYPE_CHECKING:
     from torch import Tensor
 
+_log = logging.getLogger(__name__)
+LARGEST = 47_040_016  # bytes of the largest file
 UNPACKED_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -91,15 +94,26 @@ def _read_idx(path: Path) -> Tensor:
 
 
 def _read_verified(path: Path) -> bytes:
-    there = path if path.is_file() else _gzipped(path)
+    """The content of a file, plain or gzipped; where both are there, of the one that is sound."""
+    there = [file for file in (path, _gzipped(path)) if file.is_file()]
+    for file in there[:-1]:
+        try:
+            return _read_whole(file, path.name)
+        except CorruptDataError as error:
+            _log.warning("%s; %s is read instead", error.message, there[-1])
+    return _read_whole(there[-1], path.name)
+
+
+def _read_whole(there: Path, name: str) -> bytes:
     try:
-        content = there.read_bytes() if there is path else gzip.decompress(there.read_bytes())
+        with gzip.open(there) if there.suffix == ".gz" else there.open("rb") as file:
+            content = file.read(LARGEST + 1)  # a small gzipped file may unpack to anything
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise CorruptDataError(
-            f"{there} is truncated or damaged: expected gzipped data with MD5 {UNPACKED_MD5[path.name]} once unpacked, "
+            f"{there} is truncated or damaged: expected gzipped data with MD5 {UNPACKED_MD5[name]} once unpacked, "
             f"got a file that does not unpack ({error})",
             hint="delete the file and fetch it again",
         ) from error
     got = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    require_checksum(there, expected=UNPACKED_MD5[path.name], got=got)
+    require_checksum(there, expected=UNPACKED_MD5[name], got=got)
     return content

@@ -109,6 +109,15 @@ def test_cifar10_does_not_unpickle_a_batch_whose_checksum_differs(source: DataSo
     assert not (folder / "exploded").exists()
 
 
+def test_cifar10_reads_the_archive_where_the_folder_is_damaged(
+    source: DataSource, folder: Path, archive: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = folder / "data_batch_3"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\xff")
+    assert Cifar10().load(source).train.labels.tolist() == [1, 2, 2, 3, 3, 4, 4, 5, 5, 6]
+    assert str(damaged) in caplog.text
+
+
 def test_cifar10_refuses_a_truncated_archive(source: DataSource, archive: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:-100])
     with pytest.raises(CorruptDataError, match=r"cifar-10-python.tar.gz.*expected MD5"):

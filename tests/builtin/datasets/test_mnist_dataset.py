@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import struct
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,28 @@ def test_mnist_names_file_and_both_checksums_when_a_bit_flipped(source: DataSour
     got = hashlib.md5(content).hexdigest()
     with pytest.raises(CorruptDataError, match=f"t10k-labels.*expected MD5 {expected}, got {got}"):
         Mnist().load(source)
+
+
+def test_mnist_reads_the_gzipped_file_where_the_plain_one_is_damaged(
+    source: DataSource, raw: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = raw / "train-images-idx3-ubyte"
+    plain.write_bytes(idx(255 - IMAGES))
+    assert Mnist().load(source).train.inputs[:, 0].numpy().tolist() == IMAGES.tolist()
+    assert str(plain) in caplog.text
+
+
+def test_gzipped_file_that_unpacks_to_an_absurd_size_is_refused_before_it_does(source: DataSource, raw: Path) -> None:
+    bomb = raw / "t10k-images-idx3-ubyte.gz"
+    with gzip.open(bomb, "wb", compresslevel=9) as file:
+        for _ in range(200):
+            file.write(bytes(2**20))
+    assert bomb.stat().st_size < 2**18
+    tracemalloc.start()
+    with pytest.raises(CorruptDataError, match=bomb.name):
+        Mnist().load(source)
+    assert tracemalloc.get_traced_memory()[1] < 150 * 2**20
+    tracemalloc.stop()
 
 
 def test_missing_mnist_names_the_first_file_and_the_command_that_fetches_it(source: DataSource) -> None:

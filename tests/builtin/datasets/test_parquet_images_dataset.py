@@ -69,11 +69,30 @@ def test_decoded_pixels_come_from_the_cache_the_second_time(
     assert second.train.inputs.tolist() == first.train.inputs.tolist()
 
 
-def test_a_damaged_cache_is_made_again(source: DataSource, folder: Path) -> None:
-    first = ParquetImages(path="pictures").load(source)
-    for cached in source.cache.rglob("*.npy"):
-        cached.write_bytes(cached.read_bytes()[:-9])
-    assert ParquetImages(path="pictures").load(source).train.inputs.tolist() == first.train.inputs.tolist()
+def flip_a_bit(content: bytes) -> bytes:
+    return content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, lambda content: content[:-9], lambda _: b""])
+def test_a_damaged_cache_is_named_set_aside_and_made_again(
+    source: DataSource, folder: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[bytes], bytes]
+) -> None:
+    first = ParquetImages(path="pictures").load(source).train.inputs.tolist()
+    caches = sorted(source.cache.rglob("*.npy"))
+    for cached in caches:
+        cached.write_bytes(damage(cached.read_bytes()))
+    assert ParquetImages(path="pictures").load(source).train.inputs.tolist() == first
+    for cached in caches:
+        assert cached.with_name(f"{cached.name}.corrupt").exists()
+        assert str(cached) in caplog.text
+
+
+def test_a_cache_whose_digest_is_lost_is_made_again(source: DataSource, folder: Path) -> None:
+    first = ParquetImages(path="pictures").load(source).train.inputs.tolist()
+    for digest in source.cache.rglob("*.sha256"):
+        digest.unlink()
+    assert ParquetImages(path="pictures").load(source).train.inputs.tolist() == first
+    assert list(source.cache.rglob("*.sha256"))
 
 
 def test_changed_files_and_options_do_not_hit_the_old_cache(source: DataSource, folder: Path) -> None:

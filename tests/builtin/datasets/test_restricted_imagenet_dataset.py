@@ -75,6 +75,16 @@ def test_the_second_load_maps_the_cache_without_decoding(
     assert not list(source.cache.rglob("*.part"))
 
 
+def test_a_flipped_bit_in_the_cache_is_found_and_the_cache_made_again(source: DataSource, imagenet: Path) -> None:
+    first = RestrictedImagenet().load(source).train.inputs.clone()
+    cached = next(source.cache.rglob("train-*.npy"))
+    content = bytearray(cached.read_bytes())
+    content[-100] ^= 1
+    cached.write_bytes(content)
+    assert bool((RestrictedImagenet().load(source).train.inputs == first).all())
+    assert cached.with_name(f"{cached.name}.corrupt").exists()
+
+
 def test_a_damaged_image_is_named_and_the_build_goes_on_from_there(source: DataSource, imagenet: Path) -> None:
     path = imagenet / "val" / wnid(153) / f"{wnid(153)}_1.JPEG"
     whole = path.read_bytes()
