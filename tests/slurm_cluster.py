@@ -89,16 +89,24 @@ class Cluster:
         lines = self.call("squeue", "-h", "-r", "-o", "%i %T").splitlines()
         return [(line.split()[0], line.split()[1]) for line in lines]
 
-    def start(self, daemon: str, *options: str) -> None:
+    def start(self, daemon: str, *options: str, hidden: Path | None = None) -> None:
         """Start a daemon in the foreground, as a child of this process."""
         log = (self.folder / f"{daemon}.out").open("ab")
         program = find_program(daemon)
         assert program is not None
         environment = {**os.environ, **self.environment}
+        command = [program, *options]
+        if hidden is not None:
+            script = 'mount -t tmpfs none "$0" && exec "$@"'
+            command = ["unshare", "--mount", "sh", "-c", script, str(hidden), *command]
         with log:
             self.daemons[daemon] = subprocess.Popen(
-                [program, *options], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def start_node(self, hidden: Path | None = None) -> None:
+        """Start the node's daemon."""
+        self.start("slurmd", "-D", "-c", hidden=hidden)
 
     def stop(self, daemon: str, number: signal.Signals = signal.SIGTERM) -> None:
         """Stop a daemon."""
@@ -112,8 +120,18 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, *, cpus: int = 4, memory_mb: int = 16000, max_jobs: int = 1000) -> Iterator[Cluster]:
-    """Start a cluster, wait until its node takes jobs, and end it with all its jobs."""
+def cluster(
+    folder: Path, *, cpus: int = 4, memory_mb: int = 16000, max_jobs: int = 1000, hidden: Path | None = None
+) -> Iterator[Cluster]:
+    """Start a cluster, wait until its node takes jobs, and end it with all its jobs.
+
+    Args:
+        folder: new.
+        cpus: of the node, whatever the machine has.
+        memory_mb: of the node, in MiB.
+        max_jobs: that the controller takes.
+        hidden: a folder that the node sees empty, as if it lay on a disk of another machine.
+    """
     folder.mkdir(parents=True)
     folder.chmod(0o755)
     (folder / "state").mkdir()
@@ -136,7 +154,7 @@ def cluster(folder: Path, *, cpus: int = 4, memory_mb: int = 16000, max_jobs: in
         options = [f"--{option}={folder / place}" for option, place in places.items()]
         started.start("munged", "--foreground", "--force", *options)
         started.start("slurmctld", "-D", "-c")
-        started.start("slurmd", "-D", "-c")
+        started.start_node(hidden)
         _wait_until_idle(started)
         yield started
     finally:

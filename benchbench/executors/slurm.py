@@ -8,7 +8,7 @@ from itertools import groupby
 
 from benchbench.contract import NOT_SHARED, Host, OptionError, Work, WorkUnit
 from benchbench.errors import BenchbenchError, ExecutorError
-from benchbench.executors.slurm_commands import FullQueueError, check_cluster, submission_error
+from benchbench.executors.slurm_commands import FullQueueError, check_cluster, check_room, submission_error
 from benchbench.executors.slurm_queue import Queue, Submissions
 from benchbench.executors.slurm_resources import Limits, Resources, find_limits
 from benchbench.executors.slurm_task import WARNING, UnitTask
@@ -95,6 +95,7 @@ class SlurmExecutor:
         """
         for units in _arrays(queue.waiting(), limits.array):
             try:
+                check_room(len(units))
                 jobs = self._submit_array(work, units, limits, queue.memory_factor(units))
             except FullQueueError as error:
                 if not queue.is_active():

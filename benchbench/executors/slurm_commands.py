@@ -15,6 +15,7 @@ ACTIVE = frozenset(
     | {"SIGNALING", "STAGE_OUT", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 )
 COMMAND_SECONDS = 60.0
+_FULL = "wait until some of yours have ended ('squeue --me'), or state fewer jobs with --jobs and --only"
 _NOT_HERE = "no Slurm here: {} is not on the PATH"
 _DURATION = re.compile(r"(?:(?P<days>\d+)-)?(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+)\Z")
 
@@ -81,8 +82,35 @@ def longest_minutes(partition: str) -> int | None:
 
 def longest_array() -> int:
     """How many jobs an array may have."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", call("scontrol", "show", "config"), re.MULTILINE)
-    return max(1, int(found[1]) - 1) if found else 1000
+    stated = _configured("MaxArraySize")
+    return 1000 if stated is None else max(1, stated - 1)
+
+
+def room_in_queue() -> int | None:
+    """How many more jobs the controller takes, as far as this user can see; None where it does not say.
+
+    sbatch itself tries for two minutes before it says that the queue is full.
+    """
+    stated = _configured("MaxJobCount")
+    if stated is None:
+        return None
+    return max(0, stated - 1 - len(call("squeue", "-h", "-r", "-t", "all", "-o", "%i").splitlines()))
+
+
+def check_room(jobs: int) -> None:
+    """Check that the queue takes so many more jobs.
+
+    Raises:
+        FullQueueError: it does not.
+    """
+    room = room_in_queue()
+    if room is not None and room < jobs:
+        raise FullQueueError(f"the queue is full: it has room for {room} more jobs, wanted: {jobs}", hint=_FULL)
+
+
+def _configured(name: str) -> int | None:
+    found = re.search(rf"^{name}\s*=\s*(\d+)", call("scontrol", "show", "config"), re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 def job_states(name: str) -> Mapping[str, JobState]:
@@ -148,7 +176,7 @@ def submission_error(said: str, *, partition: str) -> BenchbenchError:
             r"job violates accounting/qos policy",
             FullQueueError,
             "the queue takes no more jobs",
-            "wait until some of yours have ended ('squeue --me'), or ask for fewer at once",
+            _FULL,
         ),
         ("invalid account", UsageError, "Slurm does not know the account", "'sacctmgr show associations user=$USER'"),
         ("invalid qos", UsageError, "Slurm does not know the quality of service", "'sacctmgr show qos' lists them"),

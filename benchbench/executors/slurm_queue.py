@@ -76,12 +76,12 @@ class Queue:
         Raises:
             BenchbenchError: the folder is not shared, or a worker cannot go on.
         """
-        self._states = job_states(self._name)
+        before, self._states = self._states, job_states(self._name)
         left = self._host.left()
         for job, unit in [*self._jobs.items()]:
             state = self._states.get(job)
             if state is not None and state.is_active:
-                self._explain_waiting(job, state)
+                self._explain_waiting(job, state, before.get(job))
             elif unit not in left or self._is_over(job, unit, job_end(job)):
                 del self._jobs[job]
                 self._write()
@@ -160,9 +160,14 @@ class Queue:
         self._host.died(unit, f"done{where}, but what it recorded does not show in {self._work.folder}")
         return True
 
-    def _explain_waiting(self, job: str, state: JobState) -> None:
-        if state.state != "PENDING" and state.state != "REQUEUE_HOLD":
+    def _explain_waiting(self, job: str, state: JobState, before: JobState | None) -> None:
+        if state.state not in ("PENDING", "REQUEUED", "REQUEUE_HOLD"):
             return
+        if before is not None and before.state == "RUNNING":
+            self._host.say(
+                f"job {job} is back in the queue: its time was up, it was preempted, or its node {before.node} failed; it will "
+                "go on from its checkpoint, Slurm says in two minutes at the earliest"
+            )
         if state.reason in HOPELESS:
             self.say_once(f"jobs wait for something that will not come ({state.reason}): see 'scontrol show job {job}'")
         elif any(word in state.reason for word in HELD):

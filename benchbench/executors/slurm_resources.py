@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchbench.contract import WorkUnit
+from benchbench.errors import UsageError
 from benchbench.executors.slurm_commands import longest_array, longest_minutes
 
 LEAST_MINUTES = 10
@@ -57,7 +58,15 @@ class Resources:
             units: of the array.
             limits: of the cluster; a job that needs longer is requeued and goes on from its checkpoint.
             memory_factor: above 1 for units that ran out of memory.
+
+        Raises:
+            UsageError: more time is stated than the partition allows; Slurm itself would let the jobs wait for ever.
         """
+        if self.minutes and limits.minutes and self.minutes > limits.minutes:
+            raise UsageError(
+                f"{self.minutes} minutes are longer than the partition allows: {limits.minutes}",
+                hint="state fewer minutes: jobs are requeued, and go on from their checkpoints",
+            )
         gigabytes = self.memory_gb or self._predicted_gb(units)
         minutes = self.minutes or self._predicted_minutes(units, limits)
         return Request(minutes=minutes, memory_mb=math.ceil(1024 * gigabytes * memory_factor))
