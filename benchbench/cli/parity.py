@@ -32,7 +32,9 @@ BATCH = 100
 @click.option("--attack", type=click.Choice(["pgd", "autoattack"]), default="pgd", show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Of PGD; each is epsilon / 5.")
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
-@click.option("--epsilon", type=click.FloatRange(min=0, min_open=True), help="Radius; default the paper's for its datasets.")
+@click.option(
+    "--epsilon", type=click.FloatRange(min=0, min_open=True), help="Radius; default the paper's for its datasets."
+)
 @click.option("--n-test", type=click.IntRange(min=1), default=100, show_default=True, help="Test examples.")
 @device_option
 @data_option

@@ -166,6 +166,8 @@ def _regression_checks(outcomes: Mapping[str, Array], label: Array, clean: Array
 def _as_recorded(logits: Array, recorded: Array) -> Array:
     """The predicted classes; where the recorded class is as good but for rounding, that one."""
     predicted = logits.argmax(axis=1)
+    if recorded.dtype.kind not in "iu":
+        return np.asarray(predicted)
     known = np.clip(recorded, 0, logits.shape[1] - 1)
     short = logits.max(axis=1) - np.take_along_axis(logits, known[:, None], axis=1)[:, 0]
     tied = (known == recorded) & (short <= ROUNDING * np.maximum(1.0, np.abs(logits).max(axis=1)))

@@ -23,6 +23,8 @@ _KINDS = {  # column -> kinds of NumPy types that it may have, in words; other c
     "adv_squared_error": _NUMBERS,
 }
 
+_CLASSES = ("label", "prediction", "adversarial_prediction")  # integers, but for regressions
+
 
 def find_malformation(outcomes: Mapping[str, Array]) -> str:
     """What is wrong with the form of per-example outcomes, in words; empty where nothing is.
@@ -34,7 +36,8 @@ def find_malformation(outcomes: Mapping[str, Array]) -> str:
     index = outcomes.get("index")
     if index is None or index.ndim != 1:
         return "they have no column 'index' of one number per example"
-    problems = (_problem(name, column, len(index)) for name, column in outcomes.items())
+    classified = "correct" in outcomes or "robust" in outcomes
+    problems = (_problem(name, column, len(index), classified=classified) for name, column in outcomes.items())
     found = next((problem for problem in problems if problem), "")
     if not found and (np.any(index[1:] <= index[:-1]) or np.any(index < 0)):
         return "column 'index' does not increase from 0 on"
@@ -51,12 +54,12 @@ def find_malformed_witnesses(arrays: Mapping[str, Array]) -> str:
     return ""
 
 
-def _problem(name: str, column: Array, length: int) -> str:
+def _problem(name: str, column: Array, length: int, *, classified: bool) -> str:
     if column.ndim < 1 or len(column) != length:
         return f"column {name!r} has shape {column.shape}, expected {length} examples"
     if name not in _KINDS:
         return ""
-    kinds, words = _KINDS[name]
+    kinds, words = _INTEGERS if name in _CLASSES and classified else _KINDS[name]
     if column.ndim != 1 or column.dtype.kind not in kinds:
         return f"column {name!r} has shape {column.shape} and type {column.dtype}, expected {words}, one per example"
     return "" if np.isfinite(column).all() else f"column {name!r} holds numbers that are not finite"
