@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from benchbench.errors import ContractError, StorageError, TrainingError
 from benchbench.events import Event, TrainingProgress, ignore
 from benchbench.training.checkpoint import Checkpoint
 from benchbench.training.job import TrainingJob, as_model_input
-from benchbench.training.loop import TrainedModel, train
+from benchbench.training.loop import TrainedModel, make_optimizer, train
 from benchbench.training.recipe import Augmentation, Recipe
 
 
@@ -177,3 +178,38 @@ def test_a_loss_that_is_no_scalar_is_refused() -> None:
 
     with pytest.raises(ContractError, match="scalar loss, summed over the batch"):
         train(_job(Unreduced()), listener=ignore)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_optimisers_are_fused_on_cuda_alone(optimizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Elsewhere(nn.Module):
+        def __init__(self, *, cuda: bool) -> None:
+            super().__init__()
+            self.cuda_there = cuda
+
+        def parameters(self, recurse: bool = True) -> Any:
+            return iter([SimpleNamespace(is_cuda=self.cuda_there), SimpleNamespace(is_cuda=self.cuda_there)])
+
+    asked: list[object] = []
+    for name in ("SGD", "Adam"):
+        monkeypatch.setattr(torch.optim, name, lambda *_, fused, **__: asked.append(fused))
+    for cuda in (False, True):
+        make_optimizer(Elsewhere(cuda=cuda), Recipe(optimizer=optimizer, learning_rate=0.1))
+    assert asked == [None, True]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_fused_step_is_the_plain_one(optimizer: Any) -> None:
+    recipe = Recipe(optimizer=optimizer, learning_rate=0.1)
+    plain, fused = nn.Linear(3, 2), nn.Linear(3, 2).cuda()
+    fused.load_state_dict(plain.state_dict())
+    for model in (plain, fused):
+        chosen = make_optimizer(model, recipe)
+        for _ in range(3):
+            chosen.zero_grad()
+            model(torch.ones(1, 3, device=next(model.parameters()).device)).square().sum().backward()
+            chosen.step()
+    for left, right in zip(plain.parameters(), fused.parameters()):
+        torch.testing.assert_close(left, right.cpu())
