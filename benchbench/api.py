@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,16 +100,53 @@ def plan(
     data: Path | None = None,
     runs: Path | None = None,
     download: bool = False,
+    precision: Precision = "float32",
+    timings: Path | None = None,
+    save_timings: Path | None = None,
 ) -> Plan:
-    """What `run` would do (same arguments), with the predicted seconds of each ready cell."""
-    from benchbench.pricing import price
+    """What `run` would do (same arguments), and what every cell of the profile costs, also where its data are not here.
 
+    Args:
+        suite: see `run`.
+        profile: see `run`.
+        only: see `run`.
+        seeds: see `run`.
+        device: where passes are timed for the prices.
+        data: see `run`.
+        runs: see `run`; what is recorded there costs what was measured.
+        download: see `run`.
+        precision: see `run`; prices are those of float32 in either case.
+        timings: a file of passes timed on another device, instead of timing them here: prices are for that device.
+        save_timings: where to write the passes that were timed here.
+
+    Raises:
+        BenchbenchError: a mistake that the user can mend.
+    """
+    from benchbench.pricing import price_all
+    from benchbench.provenance import describe_device
+    from benchbench.timings import read_timings, write_timings
+
+    if timings is not None and save_timings is not None:
+        raise UsageError("timings are read or written, not both")
     folders = find_folders(data=data, runs=runs)
     request = Request(
-        suite=suite, profile=profile, only=tuple(only), seeds=tuple(seeds), device=device, download=download
+        suite=suite,
+        profile=profile,
+        only=tuple(only),
+        seeds=tuple(seeds),
+        device=device,
+        download=download,
+        precision=precision,
     )
+    given = None if timings is None else read_timings(timings)
     prepared = prepare(request, folders)
-    return price(prepared.plan, prepared.registry, prepared.device)
+    here = describe_device(prepared.device)
+    priced = price_all(
+        prepared.plan, prepared.registry, prepared.device, timings=given, record=prepared.store.read_cell
+    )
+    if save_timings is not None:
+        write_timings(save_timings, here, priced.timed)
+    return dataclasses.replace(priced.plan, priced_for=given.device if given else here)
 
 
 def separation(

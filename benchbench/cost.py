@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,36 +18,74 @@ from torch import Tensor, nn
 from benchbench.contract import (
     Attack,
     Defense,
+    Examples,
     FittingDefense,
     KeyedGenerator,
+    Metric,
     SteppingDefense,
     Threat,
     frozen,
 )
 
-PILOT_EXAMPLES = 8
-PILOT_SECONDS = 5.0  # what takes longer on the toy has no estimate: a plan is to be quick, whatever a suite asks for
+PILOT_EXAMPLES = {"cpu": 8, "cuda": 64}
+PILOT_SECONDS = 5.0  # what takes longer on the toy has no estimate, and slow models are timed on fewer examples
 PILOT_REPEATS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Passes:
-    """Passes per example: forward, and backward to the input or the weights."""
+    """Passes per example.
 
-    forward: float
-    backward: float
+    Attributes:
+        forward: through the model.
+        backward: to the input alone.
+        weights: backward to the weights.
+    """
+
+    forward: float = 0.0
+    backward: float = 0.0
+    weights: float = 0.0
+
+    def times(self, examples: float) -> Passes:
+        """The passes of so many examples."""
+        return Passes(
+            forward=examples * self.forward, backward=examples * self.backward, weights=examples * self.weights
+        )
+
+    def __add__(self, other: Passes) -> Passes:
+        return Passes(
+            forward=self.forward + other.forward,
+            backward=self.backward + other.backward,
+            weights=self.weights + other.weights,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PassSeconds:
-    """Seconds per example of one forward and one backward pass."""
+    """Seconds per example of a pass forward, backward to the input alone, and backward to the weights."""
 
     forward: float
     backward: float
+    weights: float
 
     def cost(self, passes: Passes) -> float:
-        """Seconds per example for so many passes."""
-        return self.forward * passes.forward + self.backward * passes.backward
+        """Seconds of so many passes of one example."""
+        return self.forward * passes.forward + self.backward * passes.backward + self.weights * passes.weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelBytes:
+    """What a model takes in memory.
+
+    Attributes:
+        parameters: of the weights.
+        state: of weights and buffers, as a checkpoint holds them.
+        activations: kept for a backward pass to the weights, per example; a lower bound, without the kernels' workspace.
+    """
+
+    parameters: int
+    state: int
+    activations: int
 
 
 class _Counter(nn.Module):
@@ -56,8 +95,7 @@ class _Counter(nn.Module):
         super().__init__()
         self.linear = nn.Linear(inputs, classes)
         self._deadline = time.monotonic() + PILOT_SECONDS
-        self.forwards = 0
-        self.backwards = 0
+        self.forwards = self.backwards = self.to_weights = 0
 
     def forward(self, images: Tensor) -> Tensor:
         if time.monotonic() > self._deadline:
@@ -69,10 +107,37 @@ class _Counter(nn.Module):
         return logits
 
     def _count(self, gradient: Tensor) -> None:
-        self.backwards += len(gradient)
+        if self.linear.weight.requires_grad:
+            self.to_weights += len(gradient)
+        else:
+            self.backwards += len(gradient)
 
     def passes(self, examples: int) -> Passes:
-        return Passes(forward=self.forwards / examples, backward=self.backwards / examples)
+        return Passes(
+            forward=self.forwards / examples,
+            backward=self.backwards / examples,
+            weights=self.to_weights / examples,
+        )
+
+
+class _PerfectEvidence:
+    """Evidence about a model that everything withstands, for metrics that are to be counted."""
+
+    def __init__(self, model: _Counter, images: Tensor, threat: Threat) -> None:
+        self.model, self.threat = model, threat
+        self._examples = Examples(inputs=images, labels=torch.zeros(len(images), dtype=torch.int64))
+
+    def examples(self, split: str) -> Examples:
+        return self._examples
+
+    def correct(self, split: str) -> Tensor:
+        return torch.ones(len(self._examples), dtype=torch.bool)
+
+    def robust(self, split: str) -> Tensor:
+        return self.correct(split)
+
+    def batches(self, split: str, purpose: str) -> Iterator[tuple[Tensor, Tensor, KeyedGenerator]]:
+        yield self._examples.inputs, self._examples.labels, KeyedGenerator(0, torch.arange(len(self._examples)))
 
 
 def training_passes(defense: object, input_shape: tuple[int, ...], classes: int, threat: Threat) -> Passes | None:
@@ -101,22 +166,65 @@ def attack_passes(attack: Attack, input_shape: tuple[int, ...], classes: int, th
     return model.passes(len(images))
 
 
-def time_passes(model: nn.Module, input_shape: tuple[int, ...], device: torch.device) -> PassSeconds:
-    """Time a forward and an input-gradient pass of a model on a few examples; the model is left as it was."""
-    model = model.to(device).eval()
-    images = torch.rand(PILOT_EXAMPLES, *input_shape, device=device)
-    best_forward = best_total = math.inf
+def metric_passes(metric: Metric, input_shape: tuple[int, ...], classes: int, threat: Threat) -> Passes:
+    """Count the passes that a metric makes of its own accord, per test example."""
+    model, images, _, _ = _toy(input_shape, classes, threat)
     with frozen(model):
-        for _ in range(PILOT_REPEATS):
-            candidates = images.clone().requires_grad_()
-            started = _now(device)
-            logits = model(candidates)
-            middle = _now(device)
-            torch.autograd.grad(logits.sum(), candidates)
-            best_forward = min(best_forward, middle - started)
-            best_total = min(best_total, _now(device) - started)
-    forward = best_forward / PILOT_EXAMPLES
-    return PassSeconds(forward=forward, backward=max(best_total / PILOT_EXAMPLES - forward, 0.0))
+        metric.measure(_PerfectEvidence(model, images, threat))
+    return model.passes(len(images))
+
+
+def weigh(model: nn.Module, input_shape: tuple[int, ...], device: torch.device) -> ModelBytes:
+    """Weigh a model; what a forward pass keeps for the backward one is added up over one example."""
+    model = model.to(device).eval()
+    own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in own:
+            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logits = model(torch.rand(1, *input_shape, device=device))
+    del logits
+    return ModelBytes(
+        parameters=_bytes(model.parameters()),
+        state=_bytes(model.state_dict().values()),
+        activations=sum(kept.values()),
+    )
+
+
+def time_passes(model: nn.Module, input_shape: tuple[int, ...], device: torch.device) -> PassSeconds:
+    """Time the passes of a model on a few examples; the model is left as it was."""
+    model = model.to(device).eval()
+    once = _time(model, torch.rand(1, *input_shape, device=device), device)  # it also wakes the kernels up
+    whole = PILOT_EXAMPLES.get(device.type, PILOT_EXAMPLES["cpu"])
+    count = max(1, min(whole, int(PILOT_SECONDS / (PILOT_REPEATS * max(sum(once), 1e-9)))))
+    images = torch.rand(count, *input_shape, device=device)
+    times = [_time(model, images, device) for _ in range(PILOT_REPEATS)]
+    forward, backward, weights = (min(column) / count for column in zip(*times))
+    return PassSeconds(forward=forward, backward=backward, weights=weights)
+
+
+def _time(model: nn.Module, images: Tensor, device: torch.device) -> tuple[float, float, float]:
+    """Seconds of a pass forward, backward to the input, and backward to the weights."""
+    with frozen(model):
+        candidates = images.clone().requires_grad_()
+        began = _now(device)
+        logits = model(candidates)
+        middle = _now(device)
+        torch.autograd.grad(logits.sum(), candidates)
+        ended = _now(device)
+    logits = model(images)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    before = _now(device)
+    torch.autograd.grad(logits.sum(), parameters, allow_unused=True)
+    return middle - began, ended - middle, _now(device) - before
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _toy(input_shape: tuple[int, ...], classes: int, threat: Threat) -> tuple[_Counter, Tensor, Tensor, KeyedGenerator]:
@@ -132,4 +240,6 @@ def _toy(input_shape: tuple[int, ...], classes: int, threat: Threat) -> tuple[_C
 def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    if device.type == "cpu" and torch.get_num_threads() == 1:
+        return time.thread_time()  # which other work on the machine does not change
     return time.perf_counter()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchbench import provenance
-from benchbench.cell import Cell
+from benchbench.cell import Cell, TrainingSpec
 from benchbench.contract import DatasetSplits, Examples, derive_seed
 from benchbench.data import Subset, crop_to, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, TrainingError
@@ -35,6 +35,7 @@ __all__ = [
     "describe_model",
     "evaluate_cell",
     "help_with",
+    "initialise",
     "record_cell",
     "record_failure",
     "train_cell",
@@ -181,12 +182,17 @@ def training_examples(cell: Cell, splits: DatasetSplits) -> Subset:
 
 def build_model(cell: Cell, splits: DatasetSplits, registry: Registry) -> nn.Module:
     """A freshly initialised network; its weights depend on the seed alone."""
+    return initialise(cell.training, splits.input_shape, len(splits.classes), registry)
+
+
+def initialise(spec: TrainingSpec, input_shape: tuple[int, ...], classes: int, registry: Registry) -> nn.Module:
+    """`build_model`, for inputs of a shape and a number of classes."""
     with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(cell.training.seed, "initialisation"))
-        model = registry.make(cell.training.architecture, input_shape=splits.input_shape, classes=len(splits.classes))
+        torch.manual_seed(derive_seed(spec.seed, "initialisation"))
+        model = registry.make(spec.architecture, input_shape=input_shape, classes=classes)
     if not isinstance(model, nn.Module):
         raise ContractError(
-            f"architecture {cell.training.architecture.name!r} made a {type(model).__name__}, expected: nn.Module"
+            f"architecture {spec.architecture.name!r} made a {type(model).__name__}, expected: nn.Module"
         )
     return model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -10,14 +11,24 @@ import torch
 
 from benchbench import cost
 from benchbench.cell import Cell
-from benchbench.contract import DataSource, Offer, hookimpl
+from benchbench.contract import (
+    DatasetExtent,
+    DatasetSplits,
+    DataSource,
+    MissingDataError,
+    Offer,
+    hookimpl,
+)
 from benchbench.cost import PassSeconds
-from benchbench.plan import Plan, make_plan
-from benchbench.pricing import price
+from benchbench.errors import DataError, UsageError
+from benchbench.plan import Plan, bill, bills, make_plan
+from benchbench.pricing import price, price_all
+from benchbench.records.building import Provenance, measured_row
 from benchbench.registry import Registry, load_registry
 from benchbench.suite import suite_from_table
+from benchbench.timings import read_timings, write_timings
 
-PASS = PassSeconds(forward=1.0, backward=1.0)
+PASS = PassSeconds(forward=1.0, backward=1.0, weights=1.0)
 
 
 class Awkward:
@@ -130,3 +141,114 @@ def test_pricing_times_passes_on_the_device(registry: Registry, tmp_path: Path) 
     (planned,) = price(plan_of(registry, tmp_path), registry, torch.device("cpu")).cells
     assert planned.estimate_seconds is not None
     assert 0 < planned.estimate_seconds < 60
+
+
+EXTENT = DatasetExtent(train=1000, test=100, input_shape=(1, 8, 8), classes=10)
+
+
+class Absent:
+    """A dataset of known size that nobody has."""
+
+    def load(self, source: DataSource) -> DatasetSplits:
+        """Find nothing."""
+        raise MissingDataError("absent: no files", fetch="fetch them")
+
+    def extent(self) -> DatasetExtent:
+        """Known all the same."""
+        return EXTENT
+
+
+class AbsentPlugin:
+    """Offers it."""
+
+    @hookimpl
+    def benchbench_datasets(self) -> tuple[Offer, ...]:
+        """The dataset."""
+        return (Offer(name="absent", summary="known, but not there", factory=Absent),)
+
+
+def test_cells_without_data_are_priced_by_the_size_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = load_registry(extra_plugins=[AbsentPlugin()])
+    monkeypatch.setattr("benchbench.pricing.time_passes", lambda *_: PASS)
+    sizes: dict[str, object] = {"n_train": 200, "n_test": 50, "n_train_evaluated": 5000}
+    plan = plan_of(registry, tmp_path, dataset="absent", metrics=["accuracy", "lipschitz"], **sizes)
+    priced = price_all(plan, registry, torch.device("cpu")).plan
+    (planned,) = priced.cells
+    assert planned.status == "skipped"
+    assert planned.estimate_seconds is None
+    assert planned.price is not None
+    assert planned.price.train_seconds == 2 * 200 * 2.0
+    assert planned.price.evaluate_seconds == (200 + 50) * (20.0 + 2.0) + 50 * (12.0 + 10.0)
+    parameters = 4 * (64 * 8 + 8 + 8 * 10 + 10)
+    assert planned.price.checkpoint_bytes == parameters
+    assert planned.price.record_bytes == 50 * (4 * 64 + 64)
+    assert planned.price.memory_bytes is not None
+    assert planned.price.memory_bytes > 1100 * 64 + 2 * parameters
+    assert bill(priced.cells) == bills(priced.cells)["digits"]
+
+
+def test_cells_that_the_suite_leaves_out_cost_nothing(registry: Registry, tmp_path: Path) -> None:
+    plan = plan_of(registry, tmp_path, skip="not today")
+    priced = price_all(plan, registry, torch.device("cpu")).plan
+    assert [planned.price for planned in priced.cells] == [None]
+    assert bill(priced.cells).cells == 0
+    assert bills(priced.cells) == {}
+
+
+def test_prices_for_another_device_come_from_its_timings_alone(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchbench.pricing.time_passes", lambda *_: PASS)
+    here = price_all(plan_of(registry, tmp_path), registry, torch.device("cpu"))
+    twice = PassSeconds(forward=2.0, backward=2.0, weights=2.0)
+    models = [dataclasses.replace(model, seconds=twice) for model in here.timed]
+    write_timings(tmp_path / "timings.json", "cuda (slower)", models)
+    monkeypatch.setattr("benchbench.pricing.time_passes", None)  # nothing is timed here
+    timings = read_timings(tmp_path / "timings.json")
+    there = price_all(plan_of(registry, tmp_path), registry, torch.device("cpu"), timings=timings)
+    prices = [(a.price, b.price) for a, b in zip(here.plan.cells, there.plan.cells, strict=True)]
+    assert all(a and b and b.seconds == pytest.approx(2 * a.seconds) and b.origin == "given" for a, b in prices)
+    other = plan_of(registry, tmp_path, architectures=[{"name": "mlp", "hidden": [9]}])
+    assert price_all(other, registry, torch.device("cpu"), timings=timings).plan.cells[0].price is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"device": "x"}',
+        '{"device": "x", "passes": [{}]}',
+        '{"device": 3, "passes": []}',
+        '{"device": "x", "passes": [{"architecture": {"name": "mlp", "options": {}}, "input_shape": [1], "classes": 2, '
+        '"seconds": {"forward": -1, "backward": 1, "weights": 1}, "bytes": {"parameters": 1, "state": 1, "activations": 1}}]}',
+    ],
+)
+def test_a_file_without_timings_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "timings.json").write_text(text)
+    with pytest.raises(DataError, match="holds no timings"):
+        read_timings(tmp_path / "timings.json")
+    with pytest.raises(UsageError, match="is no file"):
+        read_timings(tmp_path / "elsewhere.json")
+
+
+def test_done_cells_cost_what_was_measured(registry: Registry, tmp_path: Path) -> None:
+    plan = plan_of(registry, tmp_path, attacks=["pgd-10", "mt-20"])
+    cells = [planned.cell for planned in plan.cells if planned.cell]
+    rows = {
+        cell.cell_id: measured_row(
+            cell, values={}, provenance=Provenance(train_seconds=30.0, evaluate_seconds=5.0, peak_memory_bytes=7)
+        )
+        for cell in cells
+    }
+    done = dataclasses.replace(plan, cells=tuple(dataclasses.replace(c, status="done") for c in plan.cells))
+    priced = price_all(done, registry, torch.device("cpu"), record=rows.get).plan
+    found = [(c.price.train_seconds, c.price.evaluate_seconds, c.price.origin) for c in priced.cells if c.price]
+    assert found == [(30.0, 5.0, "measured"), (0.0, 5.0, "measured")]
+
+
+@pytest.mark.parametrize("name", ["mnist", "svhn", "cifar-10", "restricted-imagenet"])
+def test_datasets_of_the_paper_say_how_large_they_are(name: str) -> None:
+    extent = load_registry().make(load_registry().resolve("dataset", name, {})).extent()
+    published = {"mnist": 60_000, "svhn": 73_257, "cifar-10": 50_000, "restricted-imagenet": 257_748}  # the protocol's
+    assert extent.train == published[name]

@@ -63,6 +63,16 @@ def device_option(function: Function) -> Function:
     )
 
 
+def precision_option(function: Function) -> Function:
+    """``--precision``."""
+    return click.option(
+        "--precision",
+        type=click.Choice(("float32", "bf16")),
+        default="float32",
+        help="bf16: attacks search in bfloat16: faster on GPUs and CPUs with AMX, but weaker; rows of their own.",
+    )(function)
+
+
 def json_option(function: Function) -> Function:
     """``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")(function)

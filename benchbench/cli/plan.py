@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from benchbench.cli.display import format_seconds
-from benchbench.cli.options import data_option, device_option, json_option, selection_options, suite_option
+from benchbench.cli.options import (
+    data_option,
+    device_option,
+    json_option,
+    precision_option,
+    selection_options,
+    suite_option,
+)
 from benchbench.cli.printing import note, print_json, print_table
 
 if TYPE_CHECKING:
-    from benchbench.plan import Plan, PlannedCell
+    from benchbench.plan import Bill, Plan, PlannedCell
 
 
 @click.command(name="plan")
@@ -22,6 +30,19 @@ if TYPE_CHECKING:
 @device_option
 @data_option
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Folder of checkpoints and records.")
+@precision_option
+@click.option(
+    "--timings",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Price the plan for the device that this file was written on by --save-timings; nothing is timed here.",
+)
+@click.option(
+    "--save-timings",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the passes that are timed here, for --timings on other machines.",
+)
 @json_option
 def command(
     suite: str,
@@ -31,12 +52,30 @@ def command(
     device: str | None,
     data: Path | None,
     runs: Path | None,
+    precision: Literal["float32", "bf16"],
+    timings: Path | None,
+    save_timings: Path | None,
     as_json: bool,
 ) -> int:
-    """Show what would run, what is cached, what is skipped and why, with estimated times."""
+    """Show what would run, what is cached, what is skipped and why, and what all of it costs.
+
+    Prices are of every cell that the suite has in the profile, also of those whose data are not here. They are counted passes
+    times timed ones, in hours of the device on which the passes were timed; no device is priced that nobody timed.
+    """
     from benchbench.api import plan
 
-    made = plan(suite, profile=profile, only=only, seeds=seeds, device=device, data=data, runs=runs)
+    made = plan(
+        suite,
+        profile=profile,
+        only=only,
+        seeds=seeds,
+        device=device,
+        data=data,
+        runs=runs,
+        precision=precision,
+        timings=timings,
+        save_timings=save_timings,
+    )
     if as_json:
         print_json(_document(made))
     else:
@@ -45,11 +84,19 @@ def command(
 
 
 def _document(plan: Plan) -> dict[str, object]:
+    from benchbench.plan import bill, bills
+
     estimates = [p.estimate_seconds for p in plan.cells if p.estimate_seconds is not None]
     return {
         "suite": plan.suite,
         "profile": plan.profile,
         "estimated_seconds": sum(estimates) if estimates else None,
+        "price": {
+            "device": plan.priced_for,
+            "unit": _unit(plan),
+            "total": _priced(bill(plan.cells)),
+            "experiments": {name: _priced(found) for name, found in bills(plan.cells).items()},
+        },
         "cells": [
             {
                 "cell_id": planned.cell.cell_id if planned.cell else None,
@@ -57,11 +104,22 @@ def _document(plan: Plan) -> dict[str, object]:
                 "status": planned.status,
                 "reason": planned.reason,
                 "estimated_seconds": planned.estimate_seconds,
+                "price": dataclasses.asdict(planned.price) if planned.price else None,
                 **{key: value for key, value in planned.identity.items() if key not in ("cell_id", "experiment")},
             }
             for planned in plan.cells
         ],
     }
+
+
+def _unit(plan: Plan) -> str:
+    """What one unit of a price is: an hour of the device that was timed."""
+    kind = plan.priced_for.partition(" ")[0].partition(":")[0]
+    return {"cpu": "CPU-hours", "cuda": "GPU-hours"}.get(kind, "device-hours")
+
+
+def _priced(bill: Bill) -> dict[str, object]:
+    return {**dataclasses.asdict(bill), "hours": bill.seconds / 3600}
 
 
 def _print(plan: Plan) -> None:
@@ -76,8 +134,39 @@ def _print(plan: Plan) -> None:
     if gaps:
         rows = [(experiment, n, status, reason) for (experiment, status, reason), n in gaps.items()]
         print_table(("experiment", "cells", "state", "reason"), rows, right=("cells",))
+    _print_prices(plan)
     if counts["ready"]:
         note(f"about {format_seconds(estimate)} in all (attacks that stop early take less)")
+
+
+def _print_prices(plan: Plan) -> None:
+    """What the whole profile costs, by experiment."""
+    from benchbench.plan import bill, bills
+
+    by_experiment, total = bills(plan.cells), bill(plan.cells)
+    if total.cells == total.unpriced:
+        return
+    rows = [_price_line(name, found) for name, found in by_experiment.items()]
+    columns = ("whole grid", "cells", "models", _unit(plan), "longest cell", "memory", "storage")
+    print_table(columns, [*rows, _price_line("total", total)], right=columns[1:])
+    unpriced = f"; {total.unpriced} cells have no price" if total.unpriced else ""
+    note(f"prices are for {plan.priced_for}; memory is the least that fits{unpriced}")
+
+
+def _price_line(name: str, bill: Bill) -> tuple[object, ...]:
+    return (
+        name,
+        bill.cells,
+        bill.models,
+        f"{bill.seconds / 3600:,.1f}",
+        format_seconds(bill.longest_seconds),
+        _gibibytes(bill.memory_bytes),
+        _gibibytes(bill.storage_bytes),
+    )
+
+
+def _gibibytes(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB" if size else ""
 
 
 def _line(planned: PlannedCell) -> tuple[object, ...]:

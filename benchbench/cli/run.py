@@ -12,7 +12,14 @@ import click
 from benchbench.cli import INTERRUPTED
 from benchbench.cli.components import COMPONENT
 from benchbench.cli.display import progress_display
-from benchbench.cli.options import device_option, folder_options, json_option, selection_options, suite_option
+from benchbench.cli.options import (
+    device_option,
+    folder_options,
+    json_option,
+    precision_option,
+    selection_options,
+    suite_option,
+)
 from benchbench.cli.printing import note, print_json
 from benchbench.cli.signals import REQUEUE, requeue, stop_signals
 from benchbench.cli.table import print_rows
@@ -27,12 +34,7 @@ from benchbench.stopping import BUDGET_USED, Stopped, StopRequest, parse_duratio
 @folder_options
 @click.option("--download", is_flag=True, help="Fetch missing datasets.")
 @click.option("--fresh", is_flag=True, help="Compute every cell anew.")
-@click.option(
-    "--precision",
-    type=click.Choice(("float32", "bf16")),
-    default="float32",
-    help="bf16: attacks search in bfloat16: faster on GPUs and CPUs with AMX, but weaker; rows of their own.",
-)
+@precision_option
 @click.option(
     "--budget",
     metavar="DURATION",

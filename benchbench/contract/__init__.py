@@ -16,8 +16,15 @@ imported when a suite first uses them. What a factory must return, per kind:
 
 from __future__ import annotations
 
-from benchbench.contract.data import Dataset, DatasetSplits, DataSource, Examples
-from benchbench.contract.evaluation import Attack, Evidence, Measurement, Metric, RegressionEvidence
+from benchbench.contract.data import (
+    Dataset,
+    DatasetExtent,
+    DatasetSplits,
+    DataSource,
+    DescribedDataset,
+    Examples,
+)
+from benchbench.contract.evaluation import Attack, Evidence, ExamplewiseMetric, Measurement, Metric, RegressionEvidence
 from benchbench.contract.execution import DONE, NOT_SHARED, REFUSED, STOPPED, Executor, Host, Work, WorkUnit
 from benchbench.contract.offers import (
     API_VERSION,
@@ -68,10 +75,13 @@ __all__ = [
     "DataError",
     "DataSource",
     "Dataset",
+    "DatasetExtent",
     "DatasetSplits",
     "Defense",
+    "DescribedDataset",
     "Evidence",
     "Examples",
+    "ExamplewiseMetric",
     "Executor",
     "FittingDefense",
     "Hooks",

@@ -79,3 +79,31 @@ class Dataset(Protocol):
             CorruptDataError: a file is truncated or fails its checksum.
         """
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetExtent:
+    """How large a dataset for classification is.
+
+    Attributes:
+        train: number of training examples.
+        test: number of test examples.
+        input_shape: of one model input, for instance (1, 28, 28).
+        classes: number of classes.
+        bytes_per_input: of one stored input; None for uint8 of `input_shape`.
+    """
+
+    train: int
+    test: int
+    input_shape: tuple[int, ...]
+    classes: int
+    bytes_per_input: int | None = None
+
+
+@runtime_checkable
+class DescribedDataset(Dataset, Protocol):
+    """A `Dataset` whose size is known without its files, so that a plan can price what it needs before anybody fetches it."""
+
+    def extent(self) -> DatasetExtent:
+        """The size of what `load` gives."""
+        ...

@@ -5,6 +5,18 @@ from __future__ import annotations
 from benchbench.plan.datasets import DatasetLoader
 from benchbench.plan.model import Plan, PlannedCell, Status
 from benchbench.plan.planning import make_plan
+from benchbench.plan.price import Bill, CellPrice, bill, bills
 from benchbench.plan.selection import parse_only
 
-__all__ = ["DatasetLoader", "Plan", "PlannedCell", "Status", "make_plan", "parse_only"]
+__all__ = [
+    "Bill",
+    "CellPrice",
+    "DatasetLoader",
+    "Plan",
+    "PlannedCell",
+    "Status",
+    "bill",
+    "bills",
+    "make_plan",
+    "parse_only",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchbench.cell import Component, digest
-from benchbench.contract import DataSource
+from benchbench.contract import DatasetExtent, DataSource, DescribedDataset
 from benchbench.errors import BenchbenchError
 from benchbench.registry import Registry
 
@@ -46,3 +46,26 @@ class DatasetLoader:
         if isinstance(found, BenchbenchError):
             raise found
         return found
+
+    def extent(self, dataset: Component) -> DatasetExtent | None:
+        """How large a dataset for classification is, whether its files are there or not; None where nobody knows."""
+        try:
+            splits = self.load(dataset).splits
+        except BenchbenchError:
+            return self._described(dataset)
+        if splits.task == "regression":
+            return None
+        return DatasetExtent(
+            train=len(splits.train),
+            test=len(splits.test),
+            input_shape=splits.input_shape,
+            classes=len(splits.classes),
+            bytes_per_input=splits.train.inputs[:1].numel() * splits.train.inputs.element_size(),
+        )
+
+    def _described(self, dataset: Component) -> DatasetExtent | None:
+        try:
+            made = self._registry.make(dataset)
+        except BenchbenchError:
+            return None
+        return made.extent() if isinstance(made, DescribedDataset) else None

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from benchbench.cell import Cell
 from benchbench.plan.datasets import DatasetLoader
+from benchbench.plan.price import CellPrice
 
 Status = Literal["ready", "done", "skipped", "failed"]
 
@@ -24,6 +25,9 @@ class PlannedCell:
             because something is broken that should work, for instance a damaged data file.
         reason: why it is skipped or failed; empty otherwise.
         estimate_seconds: predicted duration; None when unknown.
+        sketch: the cell as far as it is known without its data, its digest empty; None where `cell` is there, where the suite
+            leaves the combination out, and where nobody knows how large the data are.
+        price: what it costs, whether it is computed here or not; None when unknown.
     """
 
     cell: Cell | None
@@ -32,6 +36,13 @@ class PlannedCell:
     status: Status
     reason: str = ""
     estimate_seconds: float | None = None
+    sketch: Cell | None = None
+    price: CellPrice | None = None
+
+    @property
+    def known(self) -> Cell | None:
+        """The cell, or what is known of it."""
+        return self.cell or self.sketch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +54,14 @@ class Plan:
         profile: name of the profile.
         cells: in the order to compute them: cells of one model adjacent, the attack varying fastest.
         datasets: the data that was loaded to make the plan, so that nobody loads it twice.
+        priced_for: the device that the prices of the cells are for; empty where there are none.
     """
 
     suite: str
     profile: str
     cells: tuple[PlannedCell, ...]
     datasets: DatasetLoader
+    priced_for: str = ""
 
     @property
     def ready(self) -> tuple[Cell, ...]:

@@ -118,7 +118,8 @@ def _plan_cell(draft: _Draft, registry: Registry, datasets: DatasetLoader, done:
         cell = _complete(draft, datasets)
         obstacle = find_obstacle(cell, datasets.load(experiment.dataset).splits, registry)
     except MissingDataError as error:
-        return _without_cell(draft, "skipped", f"{error.message}; {error.fetch}")
+        planned = _without_cell(draft, "skipped", f"{error.message}; {error.fetch}")
+        return dataclasses.replace(planned, sketch=_sketch(draft, datasets))
     except BenchbenchError as error:
         return _without_cell(draft, "failed", error.message)
     identity = cell.identity()
@@ -134,22 +135,33 @@ def _without_cell(draft: _Draft, status: Status, reason: str) -> PlannedCell:
 
 def _complete(draft: _Draft, datasets: DatasetLoader) -> Cell:
     """Fill in what the data decides: digest, box, and how many examples there are of those asked for."""
-    experiment, training = draft.experiment, draft.cell.training
-    loaded = datasets.load(experiment.dataset)
+    loaded = datasets.load(draft.experiment.dataset)
     splits = loaded.splits
-    available = len(splits.train) + (len(splits.test) if experiment.trained_on == "train+test" else 0)
-    n_train = _at_most(experiment.n_train, available)
+    cell = _counted(draft, train=len(splits.train), test=len(splits.test))
     training = dataclasses.replace(
-        training,
+        cell.training,
         dataset_digest=loaded.digest,
-        n_train=n_train,
-        threat=dataclasses.replace(training.threat, lower=splits.lower, upper=splits.upper),
+        threat=dataclasses.replace(cell.training.threat, lower=splits.lower, upper=splits.upper),
     )
+    return dataclasses.replace(cell, training=training)
+
+
+def _sketch(draft: _Draft, datasets: DatasetLoader) -> Cell | None:
+    """The cell as far as it is known without its data."""
+    extent = datasets.extent(draft.experiment.dataset)
+    return None if extent is None else _counted(draft, train=extent.train, test=extent.test)
+
+
+def _counted(draft: _Draft, *, train: int, test: int) -> Cell:
+    """The cell with as many of the examples asked for as there are."""
+    experiment = draft.experiment
+    n_train = _at_most(experiment.n_train, train + (test if experiment.trained_on == "train+test" else 0))
     evaluation = dataclasses.replace(
         draft.cell.evaluation,
-        n_test=_at_most(experiment.n_test, len(splits.test)),
-        n_train_evaluated=_at_most(experiment.n_train_evaluated, min(n_train, len(splits.train))),
+        n_test=_at_most(experiment.n_test, test),
+        n_train_evaluated=_at_most(experiment.n_train_evaluated, min(n_train, train)),
     )
+    training = dataclasses.replace(draft.cell.training, n_train=n_train)
     return dataclasses.replace(draft.cell, training=training, evaluation=evaluation)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -117,6 +118,25 @@ def test_plan_tells_what_is_done_and_what_is_skipped_and_why(command: Command, w
     ]
     assert "benchbench data fetch svhn" in cells[2]["reason"]
     assert command("plan", "--suite", suite).status == 0
+
+
+def test_plan_prices_the_whole_grid_also_for_a_device_timed_elsewhere(
+    command: Command, write_suite: WriteSuite, tmp_path: Path
+) -> None:
+    suite, timings = write_suite(), tmp_path / "timings.json"
+    here = command("plan", "--suite", suite, "--device", "cpu", "--save-timings", timings, "--json").document
+    assert here["price"]["unit"] == "CPU-hours"
+    assert here["price"]["total"]["hours"] == pytest.approx(
+        sum(c["price"]["evaluate_seconds"] + c["price"]["train_seconds"] for c in here["cells"]) / 3600
+    )
+    document = json.loads(timings.read_text())
+    assert document["device"] == here["price"]["device"]
+    timings.write_text(json.dumps({**document, "device": "cuda (toaster)"}))
+    there = command("plan", "--suite", suite, "--device", "cpu", "--timings", timings, "--json").document
+    assert (there["price"]["unit"], there["price"]["device"]) == ("GPU-hours", "cuda (toaster)")
+    assert there["price"]["total"]["seconds"] == pytest.approx(here["price"]["total"]["seconds"])
+    assert "GPU-hours" in command("plan", "--suite", suite, "--timings", timings).out
+    assert command("plan", "--suite", suite, "--timings", tmp_path / "none.json").status == 2
 
 
 def test_plan_of_the_whole_suite_needs_no_data(command: Command) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchbench.builtin.datasets.raw_files import downloading, file_md5, missing_files, require_checksum
 from benchbench.builtin.torchvision_import import import_torchvision
-from benchbench.contract import CorruptDataError, DatasetSplits, DataSource, Examples
+from benchbench.contract import CorruptDataError, DatasetExtent, DatasetSplits, DataSource, Examples
 
 _log = logging.getLogger(__name__)
 _FOLDER = "cifar-10-batches-py"
@@ -41,6 +41,10 @@ class Cifar10:
         root = _find_batches(source, reader)
         train, test = _read_split(root, reader, train=True), _read_split(root, reader, train=False)
         return DatasetSplits(train=_examples(train), test=_examples(test), classes=tuple(train.classes))
+
+    def extent(self) -> DatasetExtent:
+        """The size of what `load` gives."""
+        return DatasetExtent(train=50_000, test=10_000, input_shape=(3, 32, 32), classes=10)
 
     def locate(self, source: DataSource) -> None:
         """Check that the folder or the archive is there, without reading it.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchbench.builtin.datasets.raw_files import downloading, missing_files, require_checksum
 from benchbench.builtin.torchvision_import import import_torchvision
-from benchbench.contract import CorruptDataError, DatasetSplits, DataSource, Examples
+from benchbench.contract import CorruptDataError, DatasetExtent, DatasetSplits, DataSource, Examples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +51,10 @@ class Mnist:
         return DatasetSplits(
             train=_read_split(raw, "train"), test=_read_split(raw, "t10k"), classes=tuple("0123456789")
         )
+
+    def extent(self) -> DatasetExtent:
+        """The size of what `load` gives."""
+        return DatasetExtent(train=60_000, test=10_000, input_shape=(1, 28, 28), classes=10)
 
     def locate(self, source: DataSource) -> None:
         """Check that the files are there, without reading them.

@@ -15,7 +15,7 @@ from benchbench.builtin.datasets.array_cache import open_array
 from benchbench.builtin.datasets.folders import resolve_folder
 from benchbench.builtin.datasets.image_folder import class_names, find_split, image_paths
 from benchbench.builtin.datasets.pixels import ImageFile, PixelFormat, decode_blocks
-from benchbench.contract import DataError, DatasetSplits, DataSource, Examples
+from benchbench.contract import DataError, DatasetExtent, DatasetSplits, DataSource, Examples
 
 GROUPS: Mapping[str, range] = MappingProxyType(
     {
@@ -66,6 +66,12 @@ class RestrictedImagenet:
         """
         return DatasetSplits(
             train=self._load_split(source, "train"), test=self._load_split(source, "val"), classes=tuple(GROUPS)
+        )
+
+    def extent(self) -> DatasetExtent:
+        """The size of what `load` gives."""
+        return DatasetExtent(
+            train=257_748, test=10_150, input_shape=(3, 64, 64), classes=9, bytes_per_input=3 * 72 * 72
         )
 
     def locate(self, source: DataSource) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from benchbench.builtin.datasets.raw_files import downloading, file_md5, missing_files, require_checksum
 from benchbench.builtin.torchvision_import import import_torchvision
-from benchbench.contract import DatasetSplits, DataSource, Examples
+from benchbench.contract import DatasetExtent, DatasetSplits, DataSource, Examples
 
 _FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
 
@@ -37,6 +37,10 @@ class Svhn:
         return DatasetSplits(
             train=_read_split(source, "train"), test=_read_split(source, "test"), classes=tuple("0123456789")
         )
+
+    def extent(self) -> DatasetExtent:
+        """The size of what `load` gives."""
+        return DatasetExtent(train=73_257, test=26_032, input_shape=(3, 32, 32), classes=10)
 
     def locate(self, source: DataSource) -> None:
         """Check that the files are there, without reading them.
