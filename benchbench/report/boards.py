@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchbench.cell import to_json
-from benchbench.leaderboard.names import defense_label, defense_order, number, paper_label
+from benchbench.leaderboard.matching import is_regression
+from benchbench.leaderboard.names import defense_label, defense_order, number, paper_label, parse_options
 from benchbench.records import Row
 
 
@@ -22,6 +23,7 @@ class TableColumn:
         kind: how it is shown and sorted.
         filtered: whether the reader can choose among its values.
         best: which end is good, for the first click on the heading.
+        doubtful: whether a failed attack makes it look too good: sorted by it, flagged rows come after all others.
     """
 
     key: str
@@ -29,6 +31,7 @@ class TableColumn:
     kind: Literal["text", "share", "number"] = "text"
     filtered: bool = False
     best: Literal["high", "low", ""] = ""
+    doubtful: bool = False
 
 
 COLUMNS = (
@@ -39,17 +42,20 @@ COLUMNS = (
     TableColumn(key="attack", label="Attack", filtered=True),
     TableColumn(key="threat", label="Threat"),
     TableColumn(key="source", label="Source", filtered=True),
-    TableColumn(key="test_accuracy", label="Test accuracy (%)", kind="share", best="high"),
-    TableColumn(key="adv_test_accuracy", label="Adversarial test accuracy (%)", kind="share", best="high"),
-    TableColumn(key="test_lipschitz", label="Test Lipschitzness", kind="number", best="low"),
-    TableColumn(key="gap", label="Gap (%)", kind="share", best="low"),
-    TableColumn(key="adv_gap", label="Adversarial gap (%)", kind="share", best="low"),
-    TableColumn(key="test_mse", label="Test MSE", kind="number", best="low"),
-    TableColumn(key="adv_test_mse", label="Adversarial test MSE", kind="number", best="low"),
     TableColumn(key="profile", label="Profile", filtered=True),
+    TableColumn(key="test_accuracy", label="Test accuracy (%)", kind="share", best="high"),
+    TableColumn(
+        key="adv_test_accuracy", label="Adversarial test accuracy (%)", kind="share", best="high", doubtful=True
+    ),
+    TableColumn(key="test_lipschitz", label="Test Lipschitzness", kind="number", best="low", doubtful=True),
+    TableColumn(key="gap", label="Gap (%)", kind="share", best="low"),
+    TableColumn(key="adv_gap", label="Adversarial gap (%)", kind="share", best="low", doubtful=True),
+    TableColumn(key="test_mse", label="Test MSE", kind="number", best="low"),
+    TableColumn(key="adv_test_mse", label="Adversarial test MSE", kind="number", best="low", doubtful=True),
     TableColumn(key="seed", label="Seed", kind="number"),
     TableColumn(key="remarks", label="Remarks"),
 )
+_SETTING = ("dataset", "architecture", "variation", "threat", "attack", "source", "profile")
 _MEASURES = tuple(column.key for column in COLUMNS if column.kind != "text" and column.key != "seed")
 
 
@@ -63,13 +69,17 @@ def board_data(rows: Sequence[Row]) -> dict[str, Any]:
     columns = [c for c in COLUMNS if c.key not in _MEASURES or any(getattr(row, c.key) is not None for row in rows)]
     return {
         "columns": [dataclasses.asdict(column) for column in columns],
-        "rows": [{"id": row.cell_id, "cells": [_cell(row, column) for column in columns]} for row in ordered],
+        "rows": [
+            {"id": row.cell_id, "flagged": bool(row.flags), "cells": [_cell(row, column) for column in columns]}
+            for row in ordered
+        ],
+        "setting": [place for place, column in enumerate(columns) if column.key in _SETTING],
     }
 
 
 def _setting(row: Row) -> tuple[str, ...]:
-    texts = row_texts(row)
-    return tuple(texts[name] for name in ("dataset", "architecture", "variation", "threat", "attack"))
+    """Equal for rows that stand together; variants of an attack, which papers do not tell apart, do."""
+    return (row.dataset, row.architecture, _training_variation(row), f"{row.norm} {number(row.epsilon)}", row.attack)
 
 
 def _order(row: Row) -> tuple[Any, ...]:
@@ -91,21 +101,32 @@ def _cell(row: Row, column: TableColumn) -> Any:
 
 def row_texts(row: Row) -> dict[str, str]:
     """The text columns of a row."""
-    augmentation = row.augmentation if row.augmentation != "none" else ""
-    dropout = f"dropout {number(row.dropout)}" if row.dropout else ""
     seen = "trained on the TEST SET, too" if row.trained_on != "train" else ""
     failed = f"failed: {row.error}" if row.status != "ok" else ""
     return {
         "method": defense_label(row),
         "dataset": row.dataset,
         "architecture": row.architecture,
-        "variation": ", ".join(part for part in (augmentation, dropout) if part),
+        "variation": ", ".join(part for part in (_training_variation(row), _attack_variation(row)) if part),
         "attack": row.attack,
         "threat": f"{row.norm} {number(row.epsilon)}",
         "source": source_label(row),
         "profile": row.profile,
         "remarks": "; ".join(part for part in (*(f"flag: {flag}" for flag in row.flags), seen, failed) if part),
     }
+
+
+def _training_variation(row: Row) -> str:
+    augmentation = row.augmentation if row.augmentation != "none" else ""
+    dropout = f"dropout {number(row.dropout)}" if row.dropout else ""
+    size = f"{row.n_train:,} training examples" if is_regression(row) else ""  # tells the two staircases apart
+    return ", ".join(part for part in (augmentation, dropout, size) if part)
+
+
+def _attack_variation(row: Row) -> str:
+    variant = parse_options(row.attack_options).get("variant", "")
+    named = f"attack: {variant}" if variant else ""
+    return ", ".join(part for part in (named, "searched in bf16" if row.precision == "bf16" else "") if part)
 
 
 def source_label(row: Row) -> str:

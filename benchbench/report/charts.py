@@ -11,6 +11,7 @@ import altair as alt
 import vl_convert
 
 from benchbench.leaderboard.matching import is_regression
+from benchbench.leaderboard.names import defense_label
 from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.records import Row
 from benchbench.report.boards import row_texts, source_label
@@ -19,6 +20,7 @@ from benchbench.report.contents import EpochPoint
 MOST_POINTS = 4000  # beyond which a browser takes seconds to draw
 MOST_COLOURS = 20
 _HEIGHT = 340
+_DISTANCES = alt.Axis(format=".1f", tickCount=10, labelOverlap=True)
 _TOOLTIP = ("method", "dataset", "architecture", "attack", "source", "profile", "seed")
 
 
@@ -57,6 +59,44 @@ def training_chart(history: Sequence[EpochPoint]) -> dict[str, Any] | None:
     return _specification(chart)
 
 
+def training_curves(models: Sequence[tuple[Row, Sequence[EpochPoint]]]) -> dict[str, Any] | None:
+    """Training loss by epoch of all models of a suite, those of one dataset, network and profile at a time.
+
+    Args:
+        models: a row of each model with its history; models without one are left out.
+    """
+    records: list[dict[str, Any]] = [
+        {"models": _family(row), "method": defense_label(row), "seed": str(row.seed), "epoch": p.epoch, "loss": p.loss}
+        for row, history in models
+        for p in history
+    ][:MOST_POINTS]
+    if not records:
+        return None
+    families = Counter[str](record["models"] for record in records)
+    chosen = _choice("models", sorted(families), families.most_common(1)[0][0], every=False)
+    chart = (
+        alt.Chart(alt.InlineData(values=records))
+        .transform_filter(_chosen(chosen, "models"))
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("epoch:Q", title="Epoch", axis=_epoch_axis(max(record["epoch"] for record in records))),
+            y=alt.Y("loss:Q", title="Training loss", scale=alt.Scale(zero=False)),
+            color=alt.Color("method:N", title="Method", legend=_legend(records, "method")),
+            detail="seed:N",
+            tooltip=["method:N", "seed:N", "epoch:Q", "loss:Q"],
+        )
+        .properties(width="container", height=_HEIGHT)
+    )
+    return _specification(chart.add_params(chosen))
+
+
+def _family(row: Row) -> str:
+    texts = row_texts(row)
+    return ", ".join(
+        part for part in (row.dataset, row.architecture, texts["variation"], f"{row.profile} profile") if part
+    )
+
+
 def _epoch_axis(epochs: int) -> alt.Axis:
     """Whole epochs only: the plotting library would put ticks between the few of a short run."""
     return alt.Axis(format="d", values=list(range(1, epochs + 1)) if epochs <= 10 else alt.Undefined)
@@ -73,7 +113,7 @@ def separation_chart(measured: MeasuredSeparation) -> dict[str, Any]:
         alt.Chart(alt.InlineData(values=records))
         .mark_rect(opacity=0.55)
         .encode(
-            x=alt.X("from:Q", title="L-inf distance to the nearest example of another class"),
+            x=alt.X("from:Q", title="L-inf distance to the nearest example of another class", axis=_DISTANCES),
             x2="to:Q",
             y=alt.Y("share:Q", title="Share of examples", stack=None, axis=alt.Axis(format="%")),
             y2=alt.datum(0),
@@ -105,12 +145,17 @@ def _scatter(rows: Sequence[Row], x: str, title: str, scale: alt.Scale) -> dict[
     if not records:
         return None
     adversarial = "adv_test_accuracy"
-    chosen = _dataset_choice(records)
-    base = (
-        alt.Chart(alt.InlineData(values=records))
-        .transform_filter(f"{chosen.name} == '' || datum.dataset == {chosen.name}")
-        .encode(color=alt.Color("defense:N", title="Method", legend=_legend(records)))
+    dataset = _most_measured(records, "dataset")
+    attack = _most_measured([record for record in records if record["dataset"] == dataset], "attack")
+    choices = [
+        _choice(name, sorted({record[name] for record in records}), first)
+        for name, first in (("dataset", dataset), ("attack", attack))
+    ]
+    base = alt.Chart(alt.InlineData(values=records)).encode(
+        color=alt.Color("defense:N", title="Method", legend=_legend(records, "defense"))
     )
+    for name, choice in zip(("dataset", "attack"), choices):
+        base = base.transform_filter(_chosen(choice, name))
     y = alt.Y(f"{adversarial}:Q", title="Adversarial test accuracy", axis=alt.Axis(format="%"))
     axis = alt.Axis(format="%") if x == "test_accuracy" else alt.Axis()
     intervals = base.mark_rule(opacity=0.5)
@@ -127,22 +172,31 @@ def _scatter(rows: Sequence[Row], x: str, title: str, scale: alt.Scale) -> dict[
         intervals.encode(x=alt.X(f"{x}_low:Q"), x2=f"{x}_high:Q", y=alt.Y(f"{adversarial}:Q")),
         points,
     ).properties(width="container", height=_HEIGHT)
-    return _specification(chart.add_params(chosen).interactive())
+    return _specification(chart.add_params(*choices).interactive())
 
 
-def _legend(records: Sequence[dict[str, Any]]) -> alt.Legend | None:
+def _legend(records: Sequence[dict[str, Any]], key: str) -> alt.Legend | None:
     """None for so many methods that no one tells their colours apart; the tooltips name them."""
-    crowded = len({record["defense"] for record in records}) > MOST_COLOURS
+    crowded = len({record[key] for record in records}) > MOST_COLOURS
     return None if crowded else alt.Legend(orient="bottom", columns=4)
 
 
-def _dataset_choice(records: Sequence[dict[str, Any]]) -> alt.Parameter:
-    """Which dataset is drawn: at first the one with most measured rows, for datasets differ more than methods."""
-    ours = Counter(record["dataset"] for record in records if record["origin"] == "ours")
-    names = sorted({record["dataset"] for record in records})
-    first = max(names, key=lambda name: ours[name])
-    choices = alt.binding_select(options=["", *names], labels=["all", *names], name="Dataset ")
-    return alt.param(name="shown_dataset", value=first, bind=choices)
+def _most_measured(records: Sequence[dict[str, Any]], key: str) -> str:
+    """The value that most of our rows have: datasets, and attacks, differ more than methods do, so one is drawn at first."""
+    ours = Counter(record[key] for record in records if record["source"] == "ours")
+    names: list[str] = sorted({record[key] for record in records})
+    return max(names, key=lambda name: ours[name])
+
+
+def _choice(key: str, names: Sequence[str], first: str, *, every: bool = True) -> alt.Parameter:
+    """A list below the chart to choose one value from, or all."""
+    options, labels = (["", *names], ["all", *names]) if every else (list(names), list(names))
+    choices = alt.binding_select(options=options, labels=labels, name=f"{key.capitalize()} ")
+    return alt.param(name=f"shown_{key}", value=first, bind=choices)
+
+
+def _chosen(choice: alt.Parameter, key: str) -> str:
+    return f"{choice.name} == '' || datum.{key} == {choice.name}"
 
 
 def _is_shown(row: Row, x: str) -> bool:
@@ -160,7 +214,7 @@ def _point(row: Row, x: str) -> dict[str, Any]:
             bound = getattr(row, f"{measure}_{end}")
             point[f"{measure}_{end}"] = value if bound is None else bound
     texts = {name: text for name, text in row_texts(row).items() if name in _TOOLTIP}
-    origin = "ours" if row.source == "measured" else source_label(row).partition(",")[0]
+    origin = f"ours, {row.profile}" if row.source == "measured" else source_label(row).partition(",")[0]
     known = {"defense": row.defense, "origin": origin, "seed": str(row.seed), "href": f"rows/{row.cell_id}.html"}
     return {**point, **texts, **known}
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,25 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from benchbench.atomic import storage_errors
+from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.records import Row
 from benchbench.records.disk import read_bytes
 from benchbench.report.boards import board_csv, board_data, row_texts
-from benchbench.report.charts import lipschitz_chart, plotting_runtime, separation_chart, tradeoff_chart, training_chart
+from benchbench.report.charts import (
+    lipschitz_chart,
+    plotting_runtime,
+    separation_chart,
+    tradeoff_chart,
+    training_chart,
+    training_curves,
+)
 from benchbench.report.contents import Board, Contents, EpochPoint, Gallery
 from benchbench.report.pictures import png_address
 from benchbench.report.ranks import rankings, spreads
 
 ASSETS = ("style.css", "board.js", "charts.js")
 RUNTIME = "vega.js"
+IN_GALLERY = 24  # rows whose first image is on the suite's page
 _JSON_COLUMNS = ("configuration", "versions", "defense_options", "architecture_options", "attack_options")
 
 
@@ -41,16 +51,13 @@ def write_site(contents: Contents, out: Path) -> list[Path]:
     """
     _write_assets(out / "assets")
     pages = [_write_board(board, contents, out / board.suite) for board in contents.boards]
-    charts = {f"separation-{number}": separation_chart(one) for number, one in enumerate(contents.separations)}
     index = _render(
         "index.html",
         root=".",
         title="Leaderboards",
         boards=contents.boards,
         troubles=contents.troubles,
-        separations=[{"title": _separation_title(one), "id": name} for name, one in zip(charts, contents.separations)],
-        separation_rows=contents.separations,
-        separation_charts=charts,
+        **_separations(contents.separations),
     )
     _write(out / "index.html", index)
     return [out / "index.html", *pages]
@@ -58,7 +65,15 @@ def write_site(contents: Contents, out: Path) -> list[Path]:
 
 def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
     rows = board.rows
-    charts = {"lipschitz": lipschitz_chart(rows), "tradeoff": tradeoff_chart(rows)}
+    shown = _write_rows(board, contents, folder / "rows")
+    charts = {
+        "lipschitz": lipschitz_chart(rows),
+        "tradeoff": tradeoff_chart(rows),
+        "curves": training_curves(shown.curves),
+    }
+    datasets = {row.dataset for row in rows}
+    separations = _separations([one for one in contents.separations if one.dataset in datasets])
+    charts |= separations["separation_charts"]
     page = _render(
         "board.html",
         root="..",
@@ -68,20 +83,46 @@ def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
         charts={name: chart for name, chart in charts.items() if chart is not None},
         rankings=rankings(board),
         spreads=spreads(board),
+        profiles=sorted({row.profile for row in rows if row.source == "measured"}),
         measured=sum(row.source == "measured" for row in rows),
+        gallery=shown.gallery,
+        **separations,
     )
-    for row in rows:
-        _write_row(row, contents, folder / "rows" / f"{row.cell_id}.html")
     _write(folder / f"{board.suite}.csv", board_csv(rows).encode())
     _write(folder / f"{board.suite}.parquet", read_bytes(board.path) or b"")
     _write(folder / "index.html", page)
     return folder / "index.html"
 
 
-def _write_row(row: Row, contents: Contents, path: Path) -> None:
-    measured = row.source == "measured"
-    history: Sequence[EpochPoint] = contents.history(row) if measured else ()
-    gallery = contents.gallery(row) if measured else Gallery()
+@dataclass(frozen=True, kw_only=True)
+class _Shown:
+    """What the pages of the rows show that the suite's page shows, too.
+
+    Attributes:
+        curves: a row of each model, and its training history.
+        gallery: the first image of the first rows that have any, with the row and its texts.
+    """
+
+    curves: list[tuple[Row, Sequence[EpochPoint]]]
+    gallery: list[dict[str, Any]]
+
+
+def _write_rows(board: Board, contents: Contents, folder: Path) -> _Shown:
+    histories: dict[str, tuple[Row, Sequence[EpochPoint]]] = {}
+    pictures: list[dict[str, Any]] = []
+    for row in board.rows:
+        measured = row.source == "measured"
+        if measured and row.model_id not in histories:
+            histories[row.model_id] = (row, contents.history(row))
+        gallery = contents.gallery(row) if measured else Gallery()
+        if gallery.specimens and len(pictures) < IN_GALLERY:
+            pictures.append({**_picture(gallery.specimens[0]), "row": row, "texts": row_texts(row)})
+        history = histories[row.model_id][1] if measured else ()
+        _write_row(row, history, gallery, folder / f"{row.cell_id}.html")
+    return _Shown(curves=list(histories.values()), gallery=pictures)
+
+
+def _write_row(row: Row, history: Sequence[EpochPoint], gallery: Gallery, path: Path) -> None:
     columns = {f.name: (_shown(row, f.name), f.metadata["description"]) for f in dataclasses.fields(Row)}
     page = _render(
         "row.html",
@@ -95,6 +136,16 @@ def _write_row(row: Row, contents: Contents, path: Path) -> None:
         pictures=[_picture(specimen) for specimen in gallery.specimens],
     )
     _write(path, page)
+
+
+def _separations(measured: Sequence[MeasuredSeparation]) -> dict[str, Any]:
+    """The table and histograms of separations, for a template."""
+    charts = {f"separation-{number}": separation_chart(one) for number, one in enumerate(measured)}
+    return {
+        "separations": [{"title": _separation_title(one), "id": name} for name, one in zip(charts, measured)],
+        "separation_rows": measured,
+        "separation_charts": charts,
+    }
 
 
 def _picture(specimen: Any) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def wait(browser: Any, condition: str) -> Any:
 
 def methods(browser: Any) -> list[str]:
     """First column, as shown."""
-    return [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "#board tbody th")]
+    return [link.text for link in browser.find_elements(By.CSS_SELECTOR, "#board tbody th a")]
 
 
 def heading(browser: Any, label: str) -> Any:
@@ -49,12 +49,22 @@ def test_headings_sort_both_ways_with_missing_values_last(browser: Any, folder: 
     visit(browser, folder / "index.html")
     button = heading(browser, "Adversarial test accuracy")
     button.click()
-    assert methods(browser) == ["AT", "masked", "AT", "Natural", "GR"]
+    assert methods(browser) == ["AT", "AT", "Natural", "masked", "GR"]
     assert sorting(button) == "descending"
     button.click()
-    assert methods(browser) == ["Natural", "AT", "masked", "AT", "GR"]
+    assert methods(browser) == ["Natural", "AT", "AT", "masked", "GR"]
     assert sorting(button) == "ascending"
     assert sorting(heading(browser, "Dataset")) == "none"
+
+
+def test_flagged_row_comes_after_the_others_by_what_its_attack_found_and_nowhere_else(
+    browser: Any, folder: Path
+) -> None:
+    visit(browser, folder / "index.html")
+    heading(browser, "Test Lipschitzness").click()
+    assert methods(browser) == ["AT", "Natural", "masked", "GR", "AT"]  # its 1.0 would be first
+    heading(browser, "Training method").click()
+    assert methods(browser) == ["AT", "AT", "GR", "masked", "Natural"]
 
 
 def test_search_and_choices_filter_and_the_count_says_so(browser: Any, folder: Path) -> None:
@@ -82,7 +92,7 @@ def test_row_link_leads_to_configuration_and_back(browser: Any, folder: Path) ->
 def test_plots_are_drawn_and_nothing_is_asked_of_a_network(browser: Any, folder: Path) -> None:
     browser.get_log("performance")
     visit(browser, folder / "index.html")
-    wait(browser, "document.querySelectorAll('#lipschitz canvas, #tradeoff canvas').length === 2")
+    wait(browser, "document.querySelectorAll('#lipschitz canvas, #tradeoff canvas, #curves canvas').length === 3")
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     assert any(url.endswith("vega.js") for url in asked)
@@ -96,7 +106,7 @@ def test_table_is_sorted_by_keyboard_alone(browser: Any, folder: Path) -> None:
         if browser.switch_to.active_element.text.startswith("Test Lipschitzness"):
             break
     browser.switch_to.active_element.send_keys(Keys.ENTER)
-    assert methods(browser)[:3] == ["masked", "AT", "Natural"]
+    assert methods(browser)[:3] == ["AT", "Natural", "masked"]
 
 
 def test_everything_that_acts_has_a_name_and_every_table_headings(browser: Any, folder: Path) -> None:
@@ -117,6 +127,27 @@ def test_page_fits_a_phone(browser: Any, folder: Path, page: str) -> None:
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_phone_shows_method_setting_and_accuracies_side_by_side(browser: Any, folder: Path) -> None:
+    metrics = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        visit(browser, folder / "index.html")
+        first = browser.find_element(By.CSS_SELECTOR, "#board tbody tr")
+        assert "mnist, cnn2, pgd-10, linf 0.1, ours, quick" in first.find_element(By.TAG_NAME, "th").text
+        shown = [cell for cell in first.find_elements(By.TAG_NAME, "td") if cell.is_displayed()]
+        assert shown[1].text.startswith("10.00")
+        assert shown[1].location["x"] + shown[1].size["width"] <= 390
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_choices_below_the_plots_have_names(browser: Any, folder: Path) -> None:
+    visit(browser, folder / "index.html")
+    wait(browser, "document.querySelectorAll('.vega-bind select').length >= 4")
+    unnamed = "[...document.querySelectorAll('.vega-bind select')].filter((e) => !e.labels?.length)"
+    assert browser.execute_script(f"return {unnamed}.length") == 0
 
 
 def test_dark_mode_is_dark_and_readable(browser: Any, folder: Path) -> None:

@@ -3,7 +3,7 @@
 // as textContent: what a leaderboard file holds cannot become markup.
 (() => {
   const PAGE = 100;
-  const { columns, rows } = JSON.parse(document.getElementById("rows").textContent);
+  const { columns, rows, setting } = JSON.parse(document.getElementById("rows").textContent);
   const table = document.getElementById("board");
   const state = { sort: -1, descending: false, page: 0, search: "", chosen: new Map() };
   let shown = rows;
@@ -26,14 +26,18 @@
       state.page = 0;
       update();
     });
-    const head = make("th", { scope: "col", className: column.kind === "text" ? "" : "number" }, button);
+    const head = make("th", { scope: "col", className: column.kind !== "text" ? "number" : setting.includes(index) ? "told" : "" }, button);
     head.setAttribute("aria-sort", "none");
     return head;
   }
 
   function entry(cell, column, row, index) {
-    if (index === 0) return make("th", { scope: "row" }, make("a", { href: `rows/${encodeURIComponent(row.id)}.html`, textContent: cell }));
-    if (column.kind === "text") return make("td", { className: column.key === "remarks" ? "remarks" : "", textContent: cell });
+    if (index === 0) {
+      const link = make("a", { href: `rows/${encodeURIComponent(row.id)}.html`, textContent: cell });
+      const told = setting.map((place) => row.cells[place]).filter(Boolean).join(", ");
+      return make("th", { scope: "row" }, link, make("small", { className: "setting", textContent: told })); // on phones, instead of columns
+    }
+    if (column.kind === "text") return make("td", { className: column.key === "remarks" ? "remarks" : setting.includes(index) ? "told" : "", textContent: cell });
     if (cell === null) return make("td", { className: "number", textContent: "-" });
     const [value, low, high] = cell;
     const shownValue = make("td", { className: "number", textContent: number(value, column) });
@@ -45,6 +49,8 @@
     const [a, b] = [first.cells[state.sort], second.cells[state.sort]];
     const numeric = columns[state.sort].kind !== "text";
     if (numeric && (a === null || b === null)) return (a === null) - (b === null); // what was not measured comes last
+    // A flagged row's attack may have failed: by what the attack found it never comes before an unflagged one.
+    if (columns[state.sort].doubtful && first.flagged !== second.flagged) return first.flagged - second.flagged;
     const order = numeric ? a[0] - b[0] : a.localeCompare(b, "en", { numeric: true });
     return (state.descending ? -order : order) || position.get(first) - position.get(second);
   }
@@ -64,9 +70,8 @@
   function draw(pages) {
     const first = state.page * PAGE;
     const slice = shown.slice(first, first + PAGE);
-    const remarks = columns.findIndex((column) => column.key === "remarks");
     table.tBodies[0].replaceChildren(...slice.map((row) =>
-      make("tr", { className: row.cells[remarks].startsWith("flag:") ? "flagged" : "" }, ...columns.map((column, index) => entry(row.cells[index], column, row, index)))));
+      make("tr", { className: row.flagged ? "flagged" : "" }, ...columns.map((column, index) => entry(row.cells[index], column, row, index)))));
     const range = shown.length > PAGE ? `, rows ${first + 1} to ${first + slice.length} shown` : "";
     document.getElementById("count").textContent = `${shown.length} of ${rows.length} rows${range}`;
     const turn = (label, change) => {
