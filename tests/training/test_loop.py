@@ -194,7 +194,7 @@ def test_optimisers_are_fused_on_cuda_alone(optimizer: Any, monkeypatch: pytest.
     for name in ("SGD", "Adam"):
         monkeypatch.setattr(torch.optim, name, lambda *_, fused, **__: asked.append(fused))
     for cuda in (False, True):
-        make_optimizer(Elsewhere(cuda=cuda), Recipe(optimizer=optimizer, learning_rate=0.1))
+        make_optimizer(Elsewhere(cuda=cuda), Recipe(optimizer=optimizer, learning_rate=0.1, epochs=1))
     assert asked == [None, True]
 
 
@@ -202,7 +202,7 @@ def test_optimisers_are_fused_on_cuda_alone(optimizer: Any, monkeypatch: pytest.
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_fused_step_is_the_plain_one(optimizer: Any) -> None:
-    recipe = Recipe(optimizer=optimizer, learning_rate=0.1)
+    recipe = Recipe(optimizer=optimizer, learning_rate=0.1, epochs=1)
     plain, fused = nn.Linear(3, 2), nn.Linear(3, 2).cuda()
     fused.load_state_dict(plain.state_dict())
     for model in (plain, fused):
