@@ -1,0 +1,98 @@
+"""Several workers of one thread each against one process with as many threads, on cells of a suite.
+
+``python -m benchmarks.jobs --suite closer-look --only dataset=mnist --data DATA``. Contenders run one after the other in each
+round, each in empty folders, start-up included. Ratios of wall-clock time say what a user waits on this machine as it is; those
+of processor time what the work costs, whoever else computes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A way to run the suite: so many worker processes (0 for none but the run's own), of so many threads each."""
+
+    workers: int
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """What it is called in the table."""
+        return f"{self.workers or 1} x {self.threads}"
+
+    def command(self, arguments: argparse.Namespace, folder: Path) -> list[str]:
+        """The command line of a run in an empty folder."""
+        only = [part for value in arguments.only for part in ("--only", value)]
+        data = ["--data", str(arguments.data)] if arguments.data else []
+        jobs = ["--jobs", str(self.workers)] if self.workers else []
+        places = ["--runs", str(folder / "runs"), "--leaderboards", str(folder / "leaderboards")]
+        options = ["--profile", arguments.profile, "--device", "cpu", "--quiet", *places, *only, *data, *jobs]
+        if self.workers:
+            options += ["--executor", f'{{name = "local", threads = {self.threads}}}']
+        return [sys.executable, "-m", "benchbench", "run", "--suite", arguments.suite, *options]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Seconds on the wall, and of all processors together."""
+
+    wall: float
+    processor: float
+
+
+def measure(contender: Contender, arguments: argparse.Namespace) -> Cost:
+    """Run once in empty folders."""
+    environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(contender.threads))}
+    with tempfile.TemporaryDirectory() as place:
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        subprocess.run(  # noqa: S603
+            contender.command(arguments, Path(place)), env=environment, check=True, stdout=subprocess.DEVNULL
+        )
+        after, ended = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall=ended - began, processor=used)
+
+
+def main() -> None:
+    """Print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--suite", default="closer-look")
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    one, several = Contender(workers=0, threads=arguments.cores), Contender(workers=arguments.cores, threads=1)
+    wall, processor = [], []
+    for number in range(1, arguments.rounds + 1):
+        base, contender = measure(one, arguments), measure(several, arguments)
+        wall.append(contender.wall / base.wall)
+        processor.append(contender.processor / base.processor)
+        print(
+            f"round {number}: {one.name} {base.wall:.0f} s ({base.processor:.0f} s of processors), "
+            f"{several.name} {contender.wall:.0f} s ({contender.processor:.0f} s): "
+            f"wall {wall[-1]:.2f}, processors {processor[-1]:.2f}",
+            flush=True,
+        )
+    print(
+        f"{several.name} (workers x threads) of {one.name}, median of {len(wall)} rounds: "
+        f"wall {statistics.median(wall):.2f}, processors {statistics.median(processor):.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
