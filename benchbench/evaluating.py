@@ -148,9 +148,11 @@ class ModelMeasurements:
         return self._attacked
 
     def get(self, key: str) -> dict[str, torch.Tensor] | None:
+        """The part of a key, or None."""
         return self._measurements.get(f"{self._alone}/{key}") or self._measurements.get(f"{self._attacked}/{key}")
 
     def put(self, key: str, value: dict[str, torch.Tensor]) -> None:
+        """Keep a part, where all cells of the model find it unless it depends on the attack."""
         scope = self._attacked if value[ATTACKED] else self._alone
         self._measurements.put(f"{scope}/{key}", value)
 
