@@ -178,12 +178,12 @@ class _Lines:
 
 
 def _budget(row: Row) -> tuple[object, ...]:
-    """Equal for rows of one setting that were given the same data and training; only these compete for bold."""
-    return row.source, row.profile, row.n_train, row.n_train_evaluated, row.n_test, row.epochs
+    """Equal for rows of one setting with the same data, training and precision; only these compete for bold."""
+    return row.source, row.profile, row.precision, row.n_train, row.n_train_evaluated, row.n_test, row.epochs
 
 
 def _source(row: Row, reference: Row) -> str:
-    profile = printable(row.profile)
+    profile = printable(row.profile) + (", bf16" if row.precision == "bf16" else "")
     if other_budget(row, reference):
         return f"ours, {profile}: {NOT_COMPARABLE}"
     return "ours" if row.profile == reference.profile else f"ours, {profile}: same budget"

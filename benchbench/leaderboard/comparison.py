@@ -60,12 +60,13 @@ def is_of_method(published: Row, row: Row) -> bool:
 
 
 def other_budget(row: Row, published: Row) -> str:
-    """Why a row cannot be held against a published number: what it used less of; empty when it can."""
+    """Why a row cannot be held against a published number: what it used less of, or worse; empty when it can."""
     sizes = ("n_train", "n_train_evaluated", "n_test", "epochs")
     differing = [name for name in sizes if getattr(row, name) != getattr(published, name)]
-    if not differing and (row.profile == published.profile or is_regression(row)):
+    weaker = ["attacks searched in bf16"] if row.precision == "bf16" else []
+    if not differing and not weaker and (row.profile == published.profile or is_regression(row)):
         return ""  # a regression is solved, whatever the profile: the data say all
-    told = [f"{_BUDGET[name].format(getattr(row, name))}" for name in differing]
+    told = [f"{_BUDGET[name].format(getattr(row, name))}" for name in differing] + weaker
     return ", ".join([f"{row.profile} profile", *told])
 
 
