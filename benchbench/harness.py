@@ -52,7 +52,8 @@ def describe_failure(error: Exception) -> str:
 
 
 def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
-    """The trained model of a cell: from this run, from its checkpoint, or trained now."""
+    """The trained model of a cell: from this run, its checkpoint, or trained now. The cell's peak memory counts from here."""
+    provenance.forget_peak_memory(bench.device)
     spec = cell.training
     if spec.model_id in bench.trained:
         return bench.trained[spec.model_id]

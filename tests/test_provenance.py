@@ -49,3 +49,26 @@ def test_cpu_is_described_with_its_threads() -> None:
 
 def test_peak_memory_is_in_bytes() -> None:
     assert 50e6 < provenance.peak_memory_bytes(torch.device("cpu")) < 1e12
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's account of memory")
+def test_the_peak_is_that_since_it_was_forgotten() -> None:
+    cpu = torch.device("cpu")
+    provenance.forget_peak_memory(cpu)
+    before = provenance.peak_memory_bytes(cpu)
+    torch.ones(50 * 2**20, dtype=torch.uint8)
+    assert provenance.peak_memory_bytes(cpu) - before > 40 * 2**20
+    provenance.forget_peak_memory(cpu)
+    assert provenance.peak_memory_bytes(cpu) - before < 20 * 2**20
+
+
+def test_where_nothing_accounts_for_memory_by_the_moment_the_peak_is_that_of_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", absent)
+    monkeypatch.setattr(Path, "write_text", absent)
+    provenance.forget_peak_memory(torch.device("cpu"))
+    assert 50e6 < provenance.peak_memory_bytes(torch.device("cpu")) < 1e12
