@@ -1,0 +1,134 @@
+"""What 10, 100 and 1,000 devices make of a priced plan: simulated schedules, the figures of docs/scale.md and its plot.
+
+    benchbench plan --suite closer-look --profile paper --json --save-timings docs/scale-timings.json > /tmp/plan.json
+    python -m benchmarks.schedule --timings docs/scale-timings.json --plot docs/scale.png
+
+The timings say which device they were taken on; hours are hours of that device and of no other.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import benchbench
+from benchbench.plan import Plan, bill
+from benchbench.plan.simulation import Task, longest_first, shortest, simulate, tasks_of
+
+COUNTS = (1, 3, 10, 30, 100, 300, 1000)
+SHOWN = (10, 100, 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How processes share the work.
+
+    Attributes:
+        name: for tables and the legend.
+        sharded: whether several devices evaluate one model.
+        ranks: devices that train and evaluate each model together.
+        first: whether the longest chains come first, instead of the plan's order.
+    """
+
+    name: str
+    sharded: bool = False
+    ranks: int = 1
+    first: bool = False
+
+
+POLICIES = (
+    Policy(name="whole cells, in the plan's order"),
+    Policy(name="evaluations in shards", sharded=True),
+    Policy(name="shards, longest first", sharded=True, first=True),
+    Policy(name="8 ranks to a model", sharded=True, first=True, ranks=8),
+)
+
+
+def tasks_under(policy: Policy, plan: Plan, overhead: float) -> list[Task]:
+    """The tasks of a plan under a policy."""
+    tasks = tasks_of(plan.cells, sharded=policy.sharded, ranks=policy.ranks, overhead=overhead)
+    return longest_first(tasks) if policy.first else tasks
+
+
+def hours(policy: Policy, plan: Plan, devices: int, overhead: float) -> float | None:
+    """Hours until everything is done; None where there are fewer devices than a model is trained on."""
+    if devices < policy.ranks:
+        return None
+    return simulate(tasks_under(policy, plan, overhead), devices // policy.ranks).seconds / 3600
+
+
+def table(plan: Plan, overhead: float) -> list[str]:
+    """The table of docs/scale.md: hours, and the share of the devices' time that is work."""
+    work = bill(plan.cells).seconds / 3600
+    lines = [
+        "| policy | " + " | ".join(f"{n:,} devices" for n in SHOWN) + " |",
+        "| --- |" + " ---: |" * len(SHOWN),
+    ]
+    for policy in POLICIES:
+        cells = []
+        for devices in SHOWN:
+            found = hours(policy, plan, devices, overhead)
+            cells.append("-" if found is None else f"{found:,.0f} h ({100 * work / found / devices:.0f}%)")
+        lines.append(f"| {policy.name} | " + " | ".join(cells) + " |")
+    bounds = [shortest(tasks_of(plan.cells), devices) / 3600 for devices in SHOWN]
+    lines.append("| no schedule of one device to a model beats | " + " | ".join(f"{b:,.0f} h" for b in bounds) + " |")
+    return lines
+
+
+def longest(plan: Plan, count: int = 3) -> list[str]:
+    """The dearest trainings, which set the pace once there are enough devices."""
+    found = sorted(
+        {
+            (planned.price.train_seconds / 3600, planned.experiment, str(planned.identity["defense"]))
+            for planned in plan.cells
+            if planned.price
+        },
+        reverse=True,
+    )
+    return [f"{spent:,.0f} h: {experiment}, {defense}" for spent, experiment, defense in found[:count]]
+
+
+def draw(plan: Plan, path: Path, overhead: float) -> None:
+    """Plot hours against devices for each policy."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    for policy, mark in zip(POLICIES, "os^D", strict=True):
+        points = [(n, found) for n in COUNTS if (found := hours(policy, plan, n, overhead)) is not None]
+        axes.plot(*zip(*points, strict=True), marker=mark, markersize=4, linewidth=1.2, label=policy.name)
+    work = bill(plan.cells).seconds / 3600
+    axes.plot(COUNTS, [work / n for n in COUNTS], color="grey", linestyle=":", label="all devices busy")
+    axes.set(xscale="log", yscale="log", xlabel="devices", ylabel=f"hours ({plan.priced_for.partition(',')[0]} each)")
+    axes.grid(visible=True, which="major", linewidth=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150, metadata={"Software": None})
+    plt.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table and draw the plot."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", default="closer-look")
+    parser.add_argument("--profile", default="paper")
+    parser.add_argument("--timings", type=Path, required=True)
+    parser.add_argument(
+        "--overhead", type=float, default=0.0, help="by which dividing a training step adds to its work"
+    )
+    parser.add_argument("--plot", type=Path)
+    chosen = parser.parse_args(arguments)
+    plan = benchbench.plan(chosen.suite, profile=chosen.profile, timings=chosen.timings, device="cpu")
+    total = bill(plan.cells)
+    print(f"{total.cells} cells, {total.models} trained models, {total.unpriced} without a price; {plan.priced_for}")
+    print(f"{total.seconds / 3600:,.0f} device-hours; storage {total.storage_bytes / 2**30:.0f} GiB")
+    print("\n".join(["longest trainings:", *longest(plan), "", *table(plan, chosen.overhead)]))
+    if chosen.plot:
+        draw(plan, chosen.plot, chosen.overhead)
+
+
+if __name__ == "__main__":
+    main()
