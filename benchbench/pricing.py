@@ -192,7 +192,7 @@ def _estimate(planned: PlannedCell, pricing: Pricing) -> PlannedCell:
     if planned.status != "ready" or planned.cell is None:
         return planned
     price = pricing.price(planned.cell)
-    return dataclasses.replace(planned, estimate_seconds=price.seconds if price else None)
+    return dataclasses.replace(planned, price=price, estimate_seconds=price.seconds if price else None)
 
 
 def _product(shape: tuple[int, ...]) -> int:

@@ -101,7 +101,7 @@ class Cluster:
             command = ["unshare", "--mount", "sh", "-c", script, str(hidden), *command]
         with log:
             self.daemons[daemon] = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, env=environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def start_node(self, hidden: Path | None = None) -> None:

@@ -26,6 +26,8 @@ from benchbench.settings import Folders
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.suite.source import read_text
 
+PROCESS_BYTES = 2**30  # of Python, torch and, on a GPU, its context, before any model is there
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Commission:
@@ -121,18 +123,20 @@ def _place(commission: Commission, name: str) -> tuple[Path, str]:
 
 def _work(commission: Commission, job: Job, cells: tuple[Cell, ...], estimates: Mapping[str, float]) -> Work:
     device = commission.request.device or commission.prepared.device.type
+    memory = {p.cell.cell_id: p.price.memory_bytes for p in commission.prepared.plan.cells if p.cell and p.price}
     return Work(
         name=job.folder.name.partition("-")[0],
         folder=job.folder,
         token=job.token,
-        units=tuple(_unit(name, unit, estimates) for name, unit in _by_model(cells).items()),
+        units=tuple(_unit(name, unit, estimates, memory) for name, unit in _by_model(cells).items()),
         workers=commission.crew.workers,
         device=device.partition(":")[0],
         program=(sys.executable, "-m", "benchbench", "work", str(job.folder), "--token", job.token),
     )
 
 
-def _unit(name: str, cells: list[Cell], estimates: Mapping[str, float]) -> WorkUnit:
+def _unit(name: str, cells: list[Cell], estimates: Mapping[str, float], memory: Mapping[str, int | None]) -> WorkUnit:
+    needs = [need for need in (memory.get(cell.cell_id) for cell in cells) if need is not None]
     seconds = [estimates[cell.cell_id] for cell in cells if cell.cell_id in estimates]
     return WorkUnit(
         name=name,
@@ -140,6 +144,7 @@ def _unit(name: str, cells: list[Cell], estimates: Mapping[str, float]) -> WorkU
         defense=cells[0].training.defense.name,
         cells=len(cells),
         seconds=sum(seconds) if seconds else None,
+        memory_bytes=max(needs) + PROCESS_BYTES if needs else None,
     )
 
 

@@ -14,6 +14,7 @@ from benchbench.contract import DONE, REFUSED, STOPPED, Host, OptionError, Work
 from benchbench.executors.slots import GIB, Slot, available_cores, cpu_slots, gpu_slots, visible_gpus
 
 POLL_SECONDS = 0.2
+SPARE = 1.5  # what a prediction is multiplied by
 STOP_SECONDS = 6.0  # a worker that is asked to stop does so within 5 s
 
 
@@ -24,7 +25,7 @@ class LocalExecutor:
         threads: of torch in each worker; None divides the cores among them. Rows state it, and are bit-identical to those of
             a run in one process with as many threads.
         gpu_memory_gb: what one worker needs of a GPU, in GiB; as many workers share a GPU as it has room for. None for the
-            largest need that the plan predicts, and one worker on each GPU where it predicts none.
+            largest need that the plan predicts and half as much again, and one worker on each GPU where it predicts none.
 
     Raises:
         OptionError: a number that is not above 0.
@@ -72,7 +73,7 @@ class LocalExecutor:
         if self._gpu_memory_gb is not None:
             return int(self._gpu_memory_gb * GIB)
         known = [unit.memory_bytes for unit in work.units if unit.memory_bytes is not None]
-        return max(known) if len(known) == len(work.units) else None
+        return int(SPARE * max(known)) if len(known) == len(work.units) else None
 
     def _is_busy(self, worker: _Worker, host: Host) -> bool:
         status = worker.status()

@@ -137,6 +137,7 @@ def test_job_of_a_failed_node_goes_on_when_the_node_is_back(slurm: Cluster, tmp_
         if "is back in the queue" in messages(heard) and "slurmd" not in slurm.daemons:
             slurm.start_node()
             slurm.call("scontrol", "update", f"node={node}", "state=resume")
+            wait_for(lambda: "idle" in sinfo(slurm))
             slurm.call("scontrol", "update", f"job={job[0]}", "StartTime=now")
 
     node = slurm.call("sinfo", "-h", "-o", "%n").strip().splitlines()[0]
