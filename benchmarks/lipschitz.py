@@ -2,9 +2,9 @@
 
     python -m benchmarks.lipschitz --data ../shared/data
 
-CNN2 on MNIST, batches of 64, ten steps of ascent. Costs are multiples of the limit: ten forward and input-gradient passes, and
-two forward passes for f(x) and the last iterate, float32, contiguous layout. Before any time counts, both estimates from the
-same starts must agree, image by image.
+CNN2 on MNIST, batches of 64, ten steps of ascent. Costs are multiples of ten forward and input-gradient passes, float32,
+contiguous layout. The limit beside it also has the two forward passes that cannot be done without, for f(x) and the last
+iterate. Before any time counts, both estimates from the same starts must agree, image by image.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def main() -> None:
     chosen = subject("natural", mnist(options.data), options.examples)
     print(versions())
     print(check(chosen))
-    ratios = compete(contenders(chosen), reference="limit", rounds=options.rounds)
-    show(f"Lipschitzness, {len(chosen.images)} images, multiples of 10 passes and 2 forward", ratios, GOALS)
+    ratios = compete(contenders(chosen), reference="10 passes", rounds=options.rounds)
+    show(f"Lipschitzness, {len(chosen.images)} images, multiples of 10 passes", ratios, GOALS)
 
 
 def estimate(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -104,7 +104,8 @@ def contenders(chosen: Subject) -> dict[str, Contender]:
         forwards(bare, images, passes=2)
 
     return {
-        "limit": Contender(work=limit),
+        "10 passes": Contender(work=lambda: input_gradients(bare, images, labels, passes=10)),
+        "limit: and 2 forward": Contender(work=limit),
         "benchbench": Contender(work=lambda: estimate(own, images, labels)),
         "original style": Contender(work=lambda: original_lipschitz(other, images, begin)),
     }
