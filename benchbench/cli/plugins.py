@@ -74,7 +74,8 @@ def new(kind: str, name: str, out: Path) -> None:
     folder = write_plugin(kind, name, out=out)
     click.echo(str(folder))
     suite = names.component if names.kind == "suite" else folder / "example.toml"
-    note(f"next: pip install {folder}; pytest {folder}; benchbench run --suite {suite}")
+    executor = f" --executor {names.component}" if names.kind == "executor" else ""
+    note(f"next: pip install {folder}; pytest {folder}; benchbench run --suite {suite}{executor}")
 
 
 def _describe(plugin: PluginInfo) -> dict[str, object]:

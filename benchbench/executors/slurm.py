@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from benchbench.contract import NOT_SHARED, Host, OptionError, Work, WorkUnit
-from benchbench.errors import BenchbenchError, ExecutorError
+from benchbench.errors import BenchbenchError, UsageError
 from benchbench.executors.slurm_commands import FullQueueError, check_cluster, check_room, submission_error
 from benchbench.executors.slurm_queue import Queue, Submissions
 from benchbench.executors.slurm_resources import Limits, Resources, find_limits
@@ -81,7 +81,8 @@ class SlurmExecutor:
                 host.wait(self._poll_seconds)
                 queue.look()
                 self._submit(work, queue, host, limits)
-        except ExecutorError:
+        except UsageError:
+            queue.cancel()
             raise
         except BaseException:
             queue.detach()

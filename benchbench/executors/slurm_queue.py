@@ -6,10 +6,12 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from benchbench.atomic import write_bytes_atomically
 from benchbench.contract import DONE, NOT_SHARED, REFUSED, STOPPED, Host, UsageError, Work, WorkUnit
-from benchbench.executors.slurm_commands import JobState, job_end, job_states
+from benchbench.errors import BenchbenchError
+from benchbench.executors.slurm_commands import JobState, call, job_end, job_states
 
 Submissions = Mapping[str, str]  # unit by job id
 COULD_NOT_OPEN_OUTPUT = 256 + 53  # what Slurm says of a job whose log file it cannot make
@@ -106,6 +108,12 @@ class Queue:
                 f"detached: {len(self._jobs)} jobs stay in Slurm's queue; the same command finds them again, 'benchbench "
                 f"status' shows how far they are, and 'scancel --name={self._name}' ends them"
             )
+
+    def cancel(self) -> None:
+        """End the jobs that are left: they cannot do what they are there for."""
+        if self._jobs:
+            with suppress(BenchbenchError):
+                call("scancel", f"--name={self._name}")
 
     def say_once(self, message: str) -> None:
         """Tell the user something that would otherwise be told at each look."""
