@@ -79,7 +79,7 @@ def board_data(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _setting(row: Row) -> tuple[str, ...]:
     """Equal for rows that stand together; variants of an attack, which papers do not tell apart, do."""
-    return (row.dataset, row.architecture, _training_variation(row), f"{row.norm} {number(row.epsilon)}", row.attack)
+    return (row.dataset, row.architecture, training_variation(row), f"{row.norm} {number(row.epsilon)}", row.attack)
 
 
 def _order(row: Row) -> tuple[Any, ...]:
@@ -107,7 +107,7 @@ def row_texts(row: Row) -> dict[str, str]:
         "method": defense_label(row),
         "dataset": row.dataset,
         "architecture": row.architecture,
-        "variation": ", ".join(part for part in (_training_variation(row), _attack_variation(row)) if part),
+        "variation": ", ".join(part for part in (training_variation(row), _attack_variation(row)) if part),
         "attack": row.attack,
         "threat": f"{row.norm} {number(row.epsilon)}",
         "source": source_label(row),
@@ -116,7 +116,8 @@ def row_texts(row: Row) -> dict[str, str]:
     }
 
 
-def _training_variation(row: Row) -> str:
+def training_variation(row: Row) -> str:
+    """What tells a model's training from others of its dataset and architecture: augmentation, dropout, a regression's size."""
     augmentation = row.augmentation if row.augmentation != "none" else ""
     dropout = f"dropout {number(row.dropout)}" if row.dropout else ""
     size = f"{row.n_train:,} training examples" if is_regression(row) else ""  # tells the two staircases apart

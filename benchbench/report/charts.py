@@ -14,7 +14,7 @@ from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.names import defense_label
 from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.records import Row
-from benchbench.report.boards import row_texts, source_label
+from benchbench.report.boards import row_texts, source_label, training_variation
 from benchbench.report.contents import EpochPoint
 
 MOST_POINTS = 4000  # beyond which a browser takes seconds to draw
@@ -91,10 +91,8 @@ def training_curves(models: Sequence[tuple[Row, Sequence[EpochPoint]]]) -> dict[
 
 
 def _family(row: Row) -> str:
-    texts = row_texts(row)
-    return ", ".join(
-        part for part in (row.dataset, row.architecture, texts["variation"], f"{row.profile} profile") if part
-    )
+    parts = (row.dataset, row.architecture, training_variation(row), f"{row.profile} profile")
+    return ", ".join(part for part in parts if part)
 
 
 def _epoch_axis(epochs: int) -> alt.Axis:
@@ -156,7 +154,9 @@ def _scatter(rows: Sequence[Row], x: str, title: str, scale: alt.Scale) -> dict[
     )
     for name, choice in zip(("dataset", "attack"), choices):
         base = base.transform_filter(_chosen(choice, name))
-    y = alt.Y(f"{adversarial}:Q", title="Adversarial test accuracy", axis=alt.Axis(format="%"))
+    y = alt.Y(
+        f"{adversarial}:Q", title="Adversarial test accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False)
+    )
     axis = alt.Axis(format="%") if x == "test_accuracy" else alt.Axis()
     intervals = base.mark_rule(opacity=0.5)
     points = base.mark_point(filled=True, size=70, opacity=0.9).encode(

@@ -32,7 +32,7 @@ from benchbench.report.ranks import rankings, spreads
 
 ASSETS = ("style.css", "board.js", "charts.js")
 RUNTIME = "vega.js"
-IN_GALLERY = 24  # rows whose first image is on the suite's page
+IN_GALLERY = 24  # models whose first image is on the suite's page
 _JSON_COLUMNS = ("configuration", "versions", "defense_options", "architecture_options", "attack_options")
 
 
@@ -100,7 +100,7 @@ class _Shown:
 
     Attributes:
         curves: a row of each model, and its training history.
-        gallery: the first image of the first rows that have any, with the row and its texts.
+        gallery: the first image of the first models that have any, with a row and its texts.
     """
 
     curves: list[tuple[Row, Sequence[EpochPoint]]]
@@ -109,17 +109,17 @@ class _Shown:
 
 def _write_rows(board: Board, contents: Contents, folder: Path) -> _Shown:
     histories: dict[str, tuple[Row, Sequence[EpochPoint]]] = {}
-    pictures: list[dict[str, Any]] = []
+    pictures: dict[str, dict[str, Any]] = {}
     for row in board.rows:
         measured = row.source == "measured"
         if measured and row.model_id not in histories:
             histories[row.model_id] = (row, contents.history(row))
         gallery = contents.gallery(row) if measured else Gallery()
-        if gallery.specimens and len(pictures) < IN_GALLERY:
-            pictures.append({**_picture(gallery.specimens[0]), "row": row, "texts": row_texts(row)})
+        if gallery.specimens and row.model_id not in pictures and len(pictures) < IN_GALLERY:
+            pictures[row.model_id] = {**_picture(gallery.specimens[0]), "row": row, "texts": row_texts(row)}
         history = histories[row.model_id][1] if measured else ()
         _write_row(row, history, gallery, folder / f"{row.cell_id}.html")
-    return _Shown(curves=list(histories.values()), gallery=pictures)
+    return _Shown(curves=list(histories.values()), gallery=list(pictures.values()))
 
 
 def _write_row(row: Row, history: Sequence[EpochPoint], gallery: Gallery, path: Path) -> None:
