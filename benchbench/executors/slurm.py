@@ -8,7 +8,13 @@ from itertools import groupby
 
 from benchbench.contract import NOT_SHARED, Host, OptionError, Work, WorkUnit
 from benchbench.errors import BenchbenchError, UsageError
-from benchbench.executors.slurm_commands import FullQueueError, check_cluster, check_room, submission_error
+from benchbench.executors.slurm_commands import (
+    FULL_HINT,
+    FullQueueError,
+    check_cluster,
+    room_in_queue,
+    submission_error,
+)
 from benchbench.executors.slurm_queue import Queue, Submissions
 from benchbench.executors.slurm_resources import Limits, Resources, find_limits
 from benchbench.executors.slurm_task import WARNING, UnitTask
@@ -95,16 +101,19 @@ class SlurmExecutor:
             UsageError: Slurm refuses, and nothing is under way.
         """
         for units in _arrays(queue.waiting(), limits.array):
+            room = room_in_queue()
+            fitting = units if room is None else units[:room]
             try:
-                check_room(len(units))
-                jobs = self._submit_array(work, units, limits, queue.memory_factor(units))
+                if not fitting:
+                    raise FullQueueError("the queue is full", hint=FULL_HINT)
+                jobs = self._submit_array(work, fitting, limits, queue.memory_factor(fitting))
             except FullQueueError as error:
                 if not queue.is_active():
                     raise
-                queue.say_once(f"{error.message}: the rest is submitted when there is room")
+                queue.say_once(f"{error.message}: the other jobs are submitted when there is room")
                 return
             queue.add(jobs)
-            host.say(f"submitted {len(units)} jobs ({units[0].defense}) to Slurm")
+            host.say(f"submitted {len(fitting)} jobs ({units[0].defense}) to Slurm")
 
     def _submit_array(self, work: Work, units: Sequence[WorkUnit], limits: Limits, memory_factor: float) -> Submissions:
         import submitit

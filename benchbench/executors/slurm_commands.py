@@ -15,7 +15,7 @@ ACTIVE = frozenset(
     | {"SIGNALING", "STAGE_OUT", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 )
 COMMAND_SECONDS = 60.0
-_FULL = "wait until some of yours have ended ('squeue --me'), or state fewer jobs with --jobs and --only"
+FULL_HINT = "wait until some of yours have ended ('squeue --me'), or ask for fewer cells with --only"
 _NOT_HERE = "no Slurm here: {} is not on the PATH"
 _DURATION = re.compile(r"(?:(?P<days>\d+)-)?(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+)\Z")
 
@@ -97,17 +97,6 @@ def room_in_queue() -> int | None:
     return max(0, stated - 1 - len(call("squeue", "-h", "-r", "-t", "all", "-o", "%i").splitlines()))
 
 
-def check_room(jobs: int) -> None:
-    """Check that the queue takes so many more jobs.
-
-    Raises:
-        FullQueueError: it does not.
-    """
-    room = room_in_queue()
-    if room is not None and room < jobs:
-        raise FullQueueError(f"the queue is full: it has room for {room} more jobs, wanted: {jobs}", hint=_FULL)
-
-
 def _configured(name: str) -> int | None:
     found = re.search(rf"^{name}\s*=\s*(\d+)", call("scontrol", "show", "config"), re.MULTILINE)
     return int(found[1]) if found else None
@@ -176,7 +165,7 @@ def submission_error(said: str, *, partition: str) -> BenchbenchError:
             r"job violates accounting/qos policy",
             FullQueueError,
             "the queue takes no more jobs",
-            _FULL,
+            FULL_HINT,
         ),
         ("invalid account", UsageError, "Slurm does not know the account", "'sacctmgr show associations user=$USER'"),
         ("invalid qos", UsageError, "Slurm does not know the quality of service", "'sacctmgr show qos' lists them"),

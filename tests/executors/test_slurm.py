@@ -248,11 +248,12 @@ def sinfo(slurm: Cluster) -> str:
 
 
 def test_full_queue_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_suite(tmp_path / "suite", **{**LONG, "seeds": [0, 1, 2]})
-    with cluster(tmp_path / "cluster", max_jobs=3) as full:
+    write_suite(tmp_path / "suite", **LONG)
+    with cluster(tmp_path / "cluster", max_jobs=2) as full:
+        full.call("sbatch", "--wrap", "sleep 600", "--output", "/dev/null")
         for name, value in full.environment.items():
             monkeypatch.setenv(name, value)
-        with pytest.raises(UsageError, match="the queue is full: it has room for 2 more jobs, wanted: 3"):
+        with pytest.raises(UsageError, match="the queue is full"):
             run(tmp_path / "suite", executor=SLURM)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchbench.contract import UsageError, WorkUnit
+from benchbench.contract import UsageError, Work, WorkUnit
 from benchbench.errors import BenchbenchError, ExecutorError, OptionError
 from benchbench.executors import slurm_commands
 from benchbench.executors.slurm import SlurmExecutor
@@ -137,6 +137,35 @@ def test_unit_of_a_lost_job_waits_for_another_one_until_it_has_lost_too_many(
     assert queue.waiting() == []
     assert f"job 0 is lost: {said}; another one goes on" in host.said[0]
     assert "given up" in host.said[-1]
+
+
+def test_full_queue_takes_what_it_has_room_for_and_the_rest_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("a", "b", "c")
+    work, submitted = toy_work(tmp_path / "toy", names), []
+    host = ToyHost(work.folder, names)
+    room = iter([2, 0, 1])
+
+    def submit(self: SlurmExecutor, work: Work, units: list[WorkUnit], *_: object) -> dict[str, str]:
+        submitted.append([unit.name for unit in units])
+        return {unit.name: unit.name for unit in units}
+
+    def states(name: str) -> dict[str, slurm_commands.JobState]:
+        for unit in submitted[-1] if room.__length_hint__() < 2 else []:
+            (work.folder / "done" / unit).touch()
+        return {}
+
+    monkeypatch.setattr(SlurmExecutor, "_submit_array", submit)
+    monkeypatch.setattr("benchbench.executors.slurm.check_cluster", lambda _: None)
+    monkeypatch.setattr("benchbench.executors.slurm.find_limits", lambda _: LIMITS)
+    monkeypatch.setattr("benchbench.executors.slurm.room_in_queue", lambda: next(room))
+    running = slurm_commands.JobState(state="RUNNING")
+    looks = iter([{"a": running, "b": running}])
+    monkeypatch.setattr("benchbench.executors.slurm_queue.job_states", lambda name: next(looks, None) or states(name))
+    SlurmExecutor(poll_seconds=0.01).execute(work, host)
+    assert submitted == [["a", "b"], ["c"]]
+    assert "the queue is full: the other jobs are submitted when there is room" in host.said
 
 
 def test_memory_is_doubled_for_a_unit_that_had_too_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
