@@ -62,7 +62,10 @@ def write_report(out: Path, folders: Folders, files: Sequence[Path] = ()) -> Rep
         gallery=gatherer.gallery,
     )
     pages = write_site(contents, out)
-    problems = [f"{trouble.path}: {trouble.message}" for trouble in troubles]
+    problems = [
+        trouble.message if str(trouble.path) in trouble.message else f"{trouble.path}: {trouble.message}"
+        for trouble in troubles
+    ]
     return Report(pages=tuple(pages), problems=(*problems, *(p for board in boards for p in board.problems)))
 
 

@@ -96,6 +96,8 @@ def _read(suite: str, profile: str | None, leaderboards: Path | None) -> tuple[l
         else find_folders(leaderboards=leaderboards).leaderboards / f"{suite}.parquet"
     )
     rows = read_rows(path) if path.exists() else list(published_rows(suite))
+    if not rows and path.exists():
+        raise StorageError(f"{path} has no row that can be shown")
     if not rows:
         raise StorageError(f"there is no leaderboard {path}", hint=f"benchbench run --suite {suite} writes one")
     if profile is not None:

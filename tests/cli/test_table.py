@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from cli.conftest import Command, WriteSuite
+
+from benchbench.leaderboard import write_leaderboard
 
 
 @pytest.fixture
@@ -45,6 +48,14 @@ def test_json_is_one_document(command: Command) -> None:
 @pytest.mark.usefixtures("measured")
 def test_leaderboard_file_can_be_named(command: Command) -> None:
     assert "Natural" in command("table", "leaderboards/tiny.parquet").out
+
+
+def test_file_without_rows_says_so_and_does_not_call_itself_missing(command: Command, tmp_path: Path) -> None:
+    write_leaderboard(tmp_path / "none.parquet", [])
+    answer = command("table", str(tmp_path / "none.parquet"))
+    assert answer.status == 2
+    assert "no row that can be shown" in answer.err
+    assert "there is no leaderboard" not in answer.err
 
 
 @pytest.mark.usefixtures("measured")

@@ -163,6 +163,7 @@ def test_command_shows_good_files_and_rows_beside_bad_ones(tmp_path: Path, capsy
         assert reason in told
     assert "nan" in told
     assert "'another'" in told
+    assert max(line.count("empty.parquet") for line in told.splitlines()) == 1
     assert len(embedded(text(tmp_path / "site" / "closer-look" / "index.html"), "rows")["rows"]) == 3  # type: ignore[arg-type]
     assert len(embedded(text(tmp_path / "site" / "mixed" / "index.html"), "rows")["rows"]) == 1  # type: ignore[arg-type]
     assert {path: path.read_bytes() for path in boards.iterdir()} == before
