@@ -19,12 +19,12 @@ VISIBLE_SECONDS = 60.0  # a shared file system may take so long to show what ano
 LOSSES = 5  # so often a unit may lose its job to the cluster before it is given up
 HELD = ("launch failed requeued held", "JobHeldAdmin", "JobHeldUser")
 HOPELESS = (
+    "PartitionConfig",
     "PartitionTimeLimit",
+    "PartitionNodeLimit",
     "BadConstraints",
     "InvalidAccount",
     "InvalidQOS",
-    "PartitionNodeLimit",
-    "PartitionDown",
 )
 
 
@@ -76,7 +76,8 @@ class Queue:
         """See what has become of the jobs.
 
         Raises:
-            BenchbenchError: the folder is not shared, or a worker cannot go on.
+            UsageError: the folder is not shared, or Slurm will never start a job.
+            BenchbenchError: a worker cannot go on.
         """
         before, self._states = self._states, job_states(self._name)
         left = self._host.left()
@@ -177,8 +178,11 @@ class Queue:
                 "go on from its checkpoint, Slurm says in two minutes at the earliest"
             )
         if state.reason in HOPELESS:
-            self.say_once(f"jobs wait for something that will not come ({state.reason}): see 'scontrol show job {job}'")
-        elif any(word in state.reason for word in HELD):
+            raise UsageError(
+                f"Slurm will never start job {job}: {state.reason}",
+                hint="ask for less time, memory or threads, or another partition: 'scontrol show partition' says what it has",
+            )
+        if any(word in state.reason for word in HELD):
             self.say_once(f"jobs are held ({state.reason}): 'scontrol release {job}' lets them go on")
         elif "Unavailable" in state.reason or "ReqNodeNotAvail" in state.reason:
             self.say_once(f"jobs wait because nodes are down or drained ({state.reason}): see 'sinfo -R'")

@@ -210,7 +210,7 @@ def test_run_that_was_finished_by_its_jobs_alone_computes_nothing_again(slurm: C
         ({"partition": "closed"}, "takes no jobs: it is down", "choose another"),
         ({"minutes": 6000}, "longer than the partition allows", "fewer minutes"),
         ({"memory_gb": 9999.0}, "no node of the partition has so much memory", "state less"),
-        ({"threads": 99}, "no node of the partition has so much memory", "state less"),
+        ({"threads": 99}, "Slurm will never start job", "threads, or another partition"),
     ],
 )
 def test_refusal_says_what_is_wrong(
