@@ -33,6 +33,8 @@ from benchbench.stopping import Stopped
 _log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 POLL_SECONDS_PER_CELL = 0.01
+LONGEST_POLL_SECONDS = 30.0  # a thousand processes that look every second would keep a file system busy
+POLL_GROWTH = 1.5
 RecordTimes = tuple[int | None, int | None]  # see `RunStore.record_times`
 SHOWN = ("test_accuracy", "adv_test_accuracy", "test_lipschitz", "test_mse", "adv_test_mse")
 
@@ -120,6 +122,7 @@ class _Schedule:
         self._clock = Clock(cells, estimates)
         self._finished = self._elsewhere = 0
         self._waiting = False
+        self._looks = 0  # in a row at which there was nothing to do
         self._helped: set[str] = set()
         self._failures: list[CellFailed] = []
         self._before = before or {cell.cell_id: bench.store.record_times(cell.cell_id) for cell in cells}
@@ -139,9 +142,13 @@ class _Schedule:
             self._bench.stop.check()
             progress |= self._fits(cell) and self._attempt(cell)
         too_long = (cell for cell in tuple(self.pending) if not self._fits(cell))
-        if not (progress or any(map(self._attempt, too_long)) or self._help()):
-            self._say_that_it_waits()
-            self._bench.stop.wait(max(POLL_SECONDS, POLL_SECONDS_PER_CELL * len(self.pending)))
+        if progress or any(map(self._attempt, too_long)) or self._help():
+            self._looks = 0
+            return
+        self._say_that_it_waits()
+        pause = max(POLL_SECONDS, POLL_SECONDS_PER_CELL * len(self.pending)) * POLL_GROWTH**self._looks
+        self._bench.stop.wait(min(pause, LONGEST_POLL_SECONDS))
+        self._looks = min(self._looks + 1, 20)
 
     def _help(self) -> bool:
         """Compute shards of an evaluation that another process is at, where there is one."""

@@ -165,25 +165,30 @@ def test_a_process_with_nothing_left_helps_another(tmp_path: Path) -> None:
 
     write_suite(tmp_path, defenses=["natural"], attacks=["mt-20"], metrics=METRICS, epochs=1)
     home = os.environ["BENCHBENCH_HOME"]
-    processes = [start(_help_in_tiny_shards, tmp_path, home, tmp_path / f"said{number}") for number in range(2)]
+    processes = [start(_attack_when_helped, tmp_path, home, tmp_path / f"said{number}") for number in range(2)]
     for process in processes:
-        process.join(timeout=120)
+        process.join(timeout=200)
         assert process.exitcode == 0
-    said = [json.loads((tmp_path / f"said{number}").read_text()) for number in range(2)]
-    assert sorted(entry["finished"] for entry in said) == [0, 1]
-    assert any("helping the process that evaluates it" in note for entry in said for note in entry["notes"])
+    assert sorted((tmp_path / f"said{number}").read_text() for number in range(2)) == ["0", "1"]
+    assert (tmp_path / "helping").exists()
 
 
-def _help_in_tiny_shards(folder: Path, home: str, answer: Path) -> None:
-    from benchbench.evaluation import attacking, sharing
+def _attack_when_helped(folder: Path, home: str, answer: Path) -> None:
+    """Run the suite; attacks wait until one of the processes has found the other's evaluation."""
+    from benchbench.evaluation import attacking
 
-    sharing.EXAMPLES_PER_SHARD = 1
-    slow = attacking._attack
+    helping, attack = folder / "helping", attacking._attack
 
-    def attack(*arguments: Any) -> Any:
-        time.sleep(1.0)  # so that there is something to help with
-        return slow(*arguments)
+    def wait_and_attack(*arguments: Any) -> Any:
+        deadline = time.monotonic() + 90
+        while not helping.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return attack(*arguments)
 
-    attacking._attack = attack
-    heard = run_here(folder, home)
-    answer.write_text(json.dumps({"finished": heard.finished, "notes": heard.notes}))
+    def listen(event: Event) -> None:
+        if isinstance(event, Note) and "helping the process that evaluates it" in event.message:
+            helping.touch()
+
+    attacking._attack = wait_and_attack
+    os.environ["BENCHBENCH_HOME"] = home
+    answer.write_text(str(run(folder, listen).finished))
