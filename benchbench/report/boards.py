@@ -121,7 +121,8 @@ def training_variation(row: Row) -> str:
     augmentation = row.augmentation if row.augmentation != "none" else ""
     dropout = f"dropout {number(row.dropout)}" if row.dropout else ""
     size = f"{row.n_train:,} training examples" if is_regression(row) else ""  # tells the two staircases apart
-    return ", ".join(part for part in (augmentation, dropout, size) if part)
+    seen = "TEST SET seen" if row.trained_on != "train" else ""
+    return ", ".join(part for part in (seen, augmentation, dropout, size) if part)
 
 
 def _attack_variation(row: Row) -> str:

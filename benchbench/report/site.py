@@ -72,7 +72,7 @@ def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
         "curves": training_curves(shown.curves),
     }
     datasets = {row.dataset for row in rows}
-    separations = _separations([one for one in contents.separations if one.dataset in datasets])
+    separations = _separations([one for one in contents.separations if one.dataset.partition(" ")[0] in datasets])
     charts |= separations["separation_charts"]
     page = _render(
         "board.html",

@@ -16,9 +16,10 @@ from site_samples import FAILED, ROWS, gallery, history, site
 
 from benchbench.cli import invoke
 from benchbench.leaderboard import read_rows, write_leaderboard
+from benchbench.leaderboard.separations import read_separations
 from benchbench.report import Contents, Trouble, write_site
 from benchbench.report.boards import board_csv, board_data
-from benchbench.report.charts import lipschitz_chart, training_chart
+from benchbench.report.charts import lipschitz_chart, training_chart, training_curves
 from benchbench.report.pictures import is_picture, png_address
 from benchbench.reporting import choose_specimens
 
@@ -52,6 +53,43 @@ def test_ours_stand_beside_the_published_number_of_the_same_method() -> None:
 
     order = [row["id"] for row in board_data((*ROWS, PUBLISHED))["rows"]]
     assert order.index("published-1") == order.index("cell-at") + 1
+
+
+def test_what_sets_rows_of_one_method_apart_is_said_beside_the_setting() -> None:
+    rows = [
+        make_row(cell_id="seen", trained_on="train+test"),
+        make_row(cell_id="bf16", precision="bf16", attack_options='{"variant":"released"}'),
+        make_row(cell_id="small", dataset="staircase", n_train=40),
+        make_row(cell_id="short", profile="short", augmentation="crop4+flip"),
+    ]
+    data = board_data(rows)
+    keys = [column["key"] for column in data["columns"]]
+    assert keys.index("profile") == keys.index("source") + 1
+    told = {row["id"]: row["cells"][keys.index("variation")] for row in data["rows"]}
+    assert told == {
+        "seen": "TEST SET seen",
+        "bf16": "attack: released, searched in bf16",
+        "small": "40 training examples",
+        "short": "crop4+flip",
+    }
+
+
+def test_suite_page_has_training_curves_images_and_separations_of_its_datasets(tmp_path: Path) -> None:
+    measured = read_separations(Path(__file__).parents[2] / "leaderboards")
+    assert {one.dataset for one in measured} > {"mnist"}
+    page = text(site(tmp_path, history=history, gallery=gallery, separations=measured) / "index.html")
+    drawn = sum(name.startswith("separation-") for name in embedded(page, "charts"))
+    assert drawn == sum(one.dataset == "mnist" for one in measured)
+    assert "curves" in embedded(page, "charts")
+    assert page.count('src="data:image/png;base64,') == 2 * 4  # each measured model, before and after
+
+
+def test_curves_are_chosen_by_network_and_profile() -> None:
+    models = [(make_row(), history(ROWS[0])), (make_row(profile="short"), history(ROWS[0])), (make_row(), [])]
+    chart = json.dumps(training_curves(models))
+    assert "mnist, cnn2, quick profile" in chart
+    assert "mnist, cnn2, short profile" in chart
+    assert training_curves([]) is None
 
 
 def test_row_page_has_configuration_provenance_training_and_images(tmp_path: Path) -> None:
