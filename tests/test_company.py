@@ -66,7 +66,7 @@ def test_ranks_give_the_rows_of_one_process(tmp_path: Path) -> None:
         tolerated = (
             {**dict.fromkeys(ROUNDED), "extra": {}, "outcomes_digest": "", "witnesses_digest": ""} if shared else {}
         )
-        ignored = {**NOT_COMPARED, **tolerated, "device": ""}
+        ignored: dict[str, Any] = {**NOT_COMPARED, **tolerated, "device": ""}
         assert dataclasses.replace(row, **ignored) == dataclasses.replace(expected, **ignored)
     again = as_ranks(2, run_here, tmp_path / "ranks", home)
     assert [heard.finished for heard in again] == [0, 0]
