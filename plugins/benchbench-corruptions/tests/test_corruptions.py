@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from benchbench_corruptions import benchbench_metrics
 from benchbench_corruptions.accuracy import CorruptionAccuracy
-from benchbench_corruptions.blur import defocus_blur, disk, motion_blur
+from benchbench_corruptions.blur import defocus_blur, disk, glass_blur, motion_blur, zoom_blur, zoomed
 from benchbench_corruptions.digital import brightness, contrast, jpeg_compression, pixelate
+from benchbench_corruptions.elastic import affine_map, elastic_transform
+from benchbench_corruptions.fractal import height_maps
 from benchbench_corruptions.noise import gaussian_noise, impulse_noise, shot_noise
 from benchbench_corruptions.severities import CORRUPTIONS, SEVERITIES, STRENGTHS, Scale, corrupt
+from benchbench_corruptions.weather import fog, frost, snow
+from scipy import ndimage
 
 from benchbench.contract import KeyedGenerator, OptionError
 from benchbench.testing import ToyEvidence, check_metric
 
 SCALES: tuple[Scale, ...] = ("small", "large")
+# Published strengths that change more than one thing from severity to severity, so that the distance from the image may shrink.
+NOT_MONOTONE = {
+    *((scale, name) for scale in SCALES for name in ("glass_blur", "motion_blur", "frost", "elastic_transform")),
+    ("small", "pixelate"),
+    *(("large", name) for name in ("snow", "fog")),
+}
 
 
 def keyed(count: int, seed: int = 0) -> KeyedGenerator:
@@ -47,8 +58,29 @@ def test_corruption_gives_8_bit_pictures_that_differ_more_with_severity(name: st
         torch.testing.assert_close(corrupted * 255.0, (corrupted * 255.0).round())
         changes.append(float((corrupted - images).square().mean()))
     assert torch.equal(images, kept)
-    assert changes[0] > 0
-    assert changes[-1] > 1.2 * changes[0]
+    assert min(changes) > 0
+    if (scale, name) not in NOT_MONOTONE:
+        assert changes == sorted(changes)
+        assert changes[-1] > 1.05 * changes[0]
+
+
+def test_all_fifteen_of_the_paper_are_there() -> None:
+    assert list(CORRUPTIONS) == [
+        *("gaussian_noise", "shot_noise", "impulse_noise"),
+        *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+        *("snow", "frost", "fog", "brightness"),
+        *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+    ]
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 5, 9), (3, 4, 4)])
+def test_odd_shapes_are_corrupted_too(name: str, shape: tuple[int, int, int]) -> None:
+    images = keyed(2).uniform(*shape)
+    for scale in SCALES:
+        corrupted = corrupt(images, name, 5, scale, keyed(2))
+        assert corrupted.shape == images.shape
+        assert bool(corrupted.isfinite().all())
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
@@ -103,22 +135,113 @@ def test_disk_is_even_inside_its_radius_and_symmetric() -> None:
     assert int((kernel > 1e-6).sum()) == 29  # lattice points with x^2 + y^2 <= 9
     assert float(kernel.sum()) == pytest.approx(1.0)
     torch.testing.assert_close(kernel.max(), torch.tensor(1.0 / 29, dtype=torch.float64))
+    edge = math.exp(-1 / (2 * 0.4**2))
+    assert float(disk(0.3, 0.4)[0, 1] / disk(0.3, 0.4)[1, 1]) == pytest.approx(
+        edge
+    )  # one pixel, three by three weights
     soft = disk(1.5, 0.6)
     torch.testing.assert_close(soft, soft.T)
     torch.testing.assert_close(soft, soft.flip(0))
 
 
-def test_motion_spreads_a_point_along_one_line() -> None:
+def test_defocus_is_correlation_with_the_disk_mirrored_at_the_border() -> None:
+    image, strength = pictures(1, channels=1), STRENGTHS["large"]["defocus_blur"][0]
+    expected = ndimage.correlate(image[0, 0].double().numpy(), disk(*strength).numpy(), mode="mirror")
+    found = defocus_blur(image, strength, keyed(1))[0, 0].double()
+    torch.testing.assert_close(found, torch.from_numpy(expected), atol=1e-6, rtol=0)
+
+
+def test_motion_spreads_a_point_along_one_line_with_half_normal_weights() -> None:
     point = torch.zeros(3, 1, 41, 41)
     point[:, :, 20, 20] = 1.0
-    blurred = motion_blur(point, (10.0, 5.0), keyed(3))[:, 0].double()
-    assert blurred.sum(dim=(1, 2)).tolist() == pytest.approx([1.0] * 3, abs=1e-5)
-    axis = torch.arange(41.0, dtype=torch.float64) - 20
+    radius, deviation = 4.0, 3.0
+    blurred = motion_blur(point, (radius, deviation), keyed(3))[:, 0].double()
+    steps = torch.arange(2 * radius + 1, dtype=torch.float64)
+    weights = torch.exp(-steps.square() / (2 * deviation**2))
     for picture in blurred:
-        mean = torch.stack([(picture.sum(1) * axis).sum(), (picture.sum(0) * axis).sum()])
-        offsets = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1) - mean
-        spread = torch.linalg.eigvalsh(torch.einsum("ij,ijk,ijl->kl", picture, offsets, offsets))
-        assert float(spread[1]) > 10 * float(spread[0])
+        shares = picture[picture > 0].sort(descending=True).values
+        torch.testing.assert_close(shares, weights / weights.sum(), atol=1e-6, rtol=0)
+        places = (picture > 0).nonzero().double() - 20
+        assert float(places[:, 1].abs().max()) >= float(places[:, 0].abs().max())  # within 45 degrees of level
+        assert float(torch.linalg.svdvals(places)[1]) < 2.0  # near one line through the point
+
+
+def test_motion_of_images_differs() -> None:
+    point = torch.zeros(20, 1, 21, 21)
+    point[:, :, 10, 10] = 1.0
+    assert len({tuple(one.flatten().tolist()) for one in motion_blur(point, (6.0, 3.0), keyed(20))}) > 5
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01, 1.06, 1.15, 1.3, 2.25])
+@pytest.mark.parametrize("size", [28, 32])
+def test_enlarging_is_scipys_linear_zoom_of_the_middle(factor: float, size: int) -> None:
+    image = pictures(1, channels=1, size=size)
+    part = math.ceil(size / factor)
+    start = (size - part) // 2
+    middle = image[0, 0, start : start + part, start : start + part].double().numpy()
+    large = ndimage.zoom(middle, factor, order=1)
+    trim = (large.shape[0] - size) // 2
+    expected = torch.from_numpy(large[trim : trim + size, trim : trim + size].copy())
+    torch.testing.assert_close(zoomed(image, factor)[0, 0].double(), expected, atol=1e-5, rtol=0)
+
+
+def test_zoom_is_the_mean_of_the_image_and_its_enlargements() -> None:
+    image = pictures(1)
+    expected = (image + image + zoomed(image, 1.5)) / 3
+    torch.testing.assert_close(zoom_blur(image, (2.0, 0.5), keyed(1)), expected)
+
+
+def test_glass_without_blur_takes_neighbours() -> None:
+    images = (pictures(2) * 255).floor() / 255
+    reach = 1  # with more, a pixel may take what its neighbour has taken
+    moved = glass_blur(images, (1e-3, reach, 1), keyed(2)) * 255
+    window = torch.nn.functional.unfold(images * 255, 2 * reach + 1, padding=reach).view(2, 3, 9, 16, 16)
+    near = (window - moved[:, :, None]).abs().amin(dim=2)
+    assert float(near.max()) <= 1.0  # pixels are stored in 8 bits on the way
+    assert float((moved != images * 255).float().mean()) > 0.4
+
+
+def test_height_maps_run_from_0_to_1_and_are_smoother_with_more_decay() -> None:
+    maps = [height_maps(32, 32, decay, keyed(8)) for decay in (1.4, 3.0)]
+    for one in maps:
+        assert (float(one.amin(dim=(1, 2)).max()), float(one.amax(dim=(1, 2)).min())) == (0.0, 1.0)
+    rough, smooth = (float((one - one.roll(1, 1)).abs().mean()) for one in maps)
+    assert smooth < 0.6 * rough
+    assert not torch.equal(maps[0][0], maps[0][1])
+
+
+def test_fog_keeps_the_brightest_value_a_bound() -> None:
+    images = pictures(4)
+    foggy = fog(images, (1.5, 2.0), keyed(4))
+    clouds = height_maps(16, 16, 2.0, keyed(4))[:, None].float()
+    brightest = images.amax(dim=(1, 2, 3), keepdim=True)
+    torch.testing.assert_close(foggy, (images + 1.5 * clouds) * brightest / (brightest + 1.5))
+    assert bool((foggy <= brightest + 1e-6).all())
+
+
+def test_frost_lies_bluish_over_black() -> None:
+    ice = frost(torch.zeros(4, 3, 32, 32), (1.0, 1.0), keyed(4))
+    assert 0.0 <= float(ice.min()) <= float(ice.max()) <= 1.0
+    red, green, blue = ice.mean(dim=(0, 2, 3)).tolist()
+    assert red < green < blue
+    assert float(ice[0].std()) > 0.05
+
+
+def test_snow_whitens_and_lets_flakes_fall_from_both_sides() -> None:
+    black = torch.zeros(2, 3, 32, 32)
+    snowy = snow(black, STRENGTHS["small"]["snow"][4], keyed(2))
+    assert float(snowy.min()) >= 0.1 - 1e-6  # (1 - 0.8) * 0.5 of the whitening
+    torch.testing.assert_close(snowy, snowy.rot90(2, dims=(2, 3)))
+    torch.testing.assert_close(snowy[:, 0], snowy[:, 2])
+    assert float(snowy.max()) > 0.2
+
+
+def test_elastic_without_strength_changes_nothing_and_shifts_move_the_points() -> None:
+    images = pictures(2)
+    torch.testing.assert_close(elastic_transform(images, (0.0, 0.0, 0.0), keyed(2)), images)
+    matrix, offset = affine_map(30, 30, np.array([[2.0, 0.0]] * 3))
+    np.testing.assert_allclose(matrix, np.eye(2), atol=1e-12)
+    np.testing.assert_allclose(offset, [0.0, -2.0], atol=1e-9)  # to the right: from the left
 
 
 def test_brightness_raises_the_value_and_keeps_hue_and_saturation() -> None:
@@ -161,7 +284,7 @@ def test_mean_is_over_corruptions_and_severities() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"corruptions": ("fog",)},
+        {"corruptions": ("fogs",)},
         {"corruptions": ("contrast", "contrast")},
         {"severities": ()},
         {"severities": (0,)},

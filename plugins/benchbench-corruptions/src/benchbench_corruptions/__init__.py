@@ -14,7 +14,7 @@ def benchbench_metrics() -> Iterable[Offer]:
     """Offer accuracy under common corruptions."""
     yield Offer(
         name="corruption-accuracy",
-        summary="Accuracy under generated noise, blur, brightness, contrast, pixelation and JPEG at five severities",
+        summary="Accuracy under the fifteen common corruptions (noise, blur, weather, digital), generated at five severities",
         factory="benchbench_corruptions.accuracy:CorruptionAccuracy",
         capabilities=Capabilities(channels=(1, 3), smallest_input=(4, 4)),
         citation="Hendrycks, Dietterich: Benchmarking Neural Network Robustness to Common Corruptions and Perturbations, "

@@ -17,7 +17,7 @@ class CorruptionAccuracy:
     classified correctly. All are fractions in [0, 1].
 
     Args:
-        corruptions: which; empty for all nine.
+        corruptions: which; empty for all fifteen.
         severities: which of 1 to 5.
         scale: strengths of CIFAR-10-C (``"small"``) or of ImageNet-C (``"large"``).
 

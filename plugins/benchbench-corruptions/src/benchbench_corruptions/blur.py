@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,50 +14,112 @@ from benchbench.contract import KeyedGenerator
 
 
 def defocus_blur(images: Tensor, strength: tuple[float, float], generator: KeyedGenerator) -> Tensor:
-    """Average over a disk whose edge is softened; `strength` is (radius, width of the edge) in pixels. Draws nothing."""
+    """Average over a disk whose edge is softened; `strength` is (radius, width of the edge) in pixels. Draws nothing.
+
+    Beyond the border the image goes on mirrored, without its border pixels twice.
+    """
     kernel = disk(*strength).to(images)
-    return _convolve(images, kernel.expand(len(images), *kernel.shape))
+    channels, reach = images.shape[1], kernel.shape[0] // 2
+    padded = images[:, :, _mirrored(images.shape[2], reach)][:, :, :, _mirrored(images.shape[3], reach)]
+    return F.conv2d(padded, kernel.expand(channels, 1, *kernel.shape), groups=channels)
 
 
 def motion_blur(images: Tensor, strength: tuple[float, float], generator: KeyedGenerator) -> Tensor:
-    """Average along a line through each pixel at an angle of its image, uniform in [-45, 45] degrees.
+    """Average along a line from each pixel at an angle of its image, uniform in [-45, 45] degrees; see `smear`."""
+    angle = generator.uniform(low=-math.pi / 4, high=math.pi / 4)
+    return smear(images, *strength, angle.to(images.device))
 
-    `strength` is (length, sigma) in pixels: the weights along the line are those of a half normal distribution.
+
+def glass_blur(images: Tensor, strength: tuple[float, int, int], generator: KeyedGenerator) -> Tensor:
+    """Blur, then let each pixel take the value of a random neighbour, then blur again.
+
+    `strength` is (standard deviation, how far neighbours reach, rounds). Pixels take their turn from the last to the first. As
+    in the authors' code, a neighbour keeps its value: on colour images its exchange of two pixels only copies.
     """
-    length, sigma = strength
-    angle = generator.uniform(low=-math.pi / 4, high=math.pi / 4).to(images)
-    steps = torch.arange(math.ceil(length) + 1, device=images.device, dtype=images.dtype)
-    weights = torch.exp(-steps.square() / (2.0 * sigma**2))
-    reach = len(steps) - 1
-    places = torch.stack([angle.sin(), angle.cos()])[:, :, None] * steps + reach  # (2, N, steps): row and column
-    kernel = images.new_zeros(len(images), (2 * reach + 1) ** 2)
-    low = places.floor().clamp(max=2 * reach - 1)
-    part = places - low
-    for down in (0, 1):  # each point of the line is shared among the four pixels around it
-        for right in (0, 1):
-            share = (part[0] if down else 1 - part[0]) * (part[1] if right else 1 - part[1])
-            index = (low[0] + down) * (2 * reach + 1) + low[1] + right
-            kernel.scatter_add_(1, index.long(), share * weights)
-    kernel = kernel / kernel.sum(dim=1, keepdim=True)
-    return _convolve(images, kernel.view(-1, 2 * reach + 1, 2 * reach + 1))
+    deviation, reach, rounds = strength
+    shuffled = np.floor(_gaussian(images, deviation) * 255.0) / 255.0
+    count, _, height, width = shuffled.shape
+    draws = generator.uniform(rounds, height, width, 2, low=-float(reach), high=float(reach))
+    moves = draws.floor().clamp(-reach, reach - 1).to("cpu", torch.int64).numpy()
+    source = np.broadcast_to(np.arange(height * width).reshape(height, width), (count, height, width)).copy()
+    image = np.arange(count)
+    for turn in range(rounds):
+        for row in range(height - reach, reach, -1):
+            for column in range(width - reach, reach, -1):
+                down, right = moves[:, turn, row, column].T
+                source[:, row, column] = source[image, row + down, column + right]
+    taken = np.take_along_axis(shuffled.reshape(count, -1, height * width), source.reshape(count, 1, -1), axis=2)
+    return torch.from_numpy(_gaussian(torch.from_numpy(taken.reshape(shuffled.shape)), deviation)).to(images)
+
+
+def zoom_blur(images: Tensor, strength: tuple[float, float], generator: KeyedGenerator) -> Tensor:
+    """The mean of the image and of itself enlarged by 1, 1 + step, ... up to `strength`, (end, step). Draws nothing."""
+    end, step = strength
+    factors = np.arange(1.0, end, step)
+    total = images + sum(zoomed(images, float(factor)) for factor in factors)
+    return total / (len(factors) + 1)
+
+
+def smear(images: Tensor, radius: float, deviation: float, angle: Tensor) -> Tensor:
+    """Average the pixels on a line from each pixel, with the weights of a half normal distribution.
+
+    The line is 2 * radius pixels long, each of its points the nearest pixel; beyond the border the border pixels go on: as
+    ImageMagick's motion blur does, which the published images were made with.
+
+    Args:
+        images: float (N, C, H, W).
+        radius: in pixels.
+        deviation: of the weights, in pixels.
+        angle: (N,), in radians; from 0, to the right, clockwise.
+    """
+    height, width = images.shape[2:]
+    steps = torch.arange(2 * math.ceil(radius) + 1, dtype=torch.float64, device=images.device)
+    weights = torch.exp(-steps.square() / (2.0 * deviation**2))
+    angle = angle.double()[:, None]
+    down, right = ((steps * part - 0.5).ceil().long() for part in (angle.sin(), angle.cos()))  # (N, steps)
+    image = torch.arange(len(images), device=images.device)[:, None, None]
+    total = torch.zeros_like(images).permute(0, 2, 3, 1)
+    for step, weight in enumerate((weights / weights.sum()).tolist()):
+        rows = (torch.arange(height, device=images.device) + down[:, step, None]).clamp(0, height - 1)
+        columns = (torch.arange(width, device=images.device) + right[:, step, None]).clamp(0, width - 1)
+        total = total + weight * images.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]
+    return total.permute(0, 3, 1, 2)
+
+
+def zoomed(images: Tensor, factor: float) -> Tensor:
+    """The middle of each image (N, C, H, W) enlarged by a factor of at least 1, linearly, in the images' size."""
+    sizes = images.shape[2:]
+    parts = [math.ceil(size / factor) for size in sizes]
+    top, left = ((size - part) // 2 for size, part in zip(sizes, parts))
+    middle = images[:, :, top : top + parts[0], left : left + parts[1]]
+    large = F.interpolate(middle, size=[round(part * factor) for part in parts], mode="bilinear", align_corners=True)
+    top, left = ((have - size) // 2 for have, size in zip(large.shape[2:], sizes))
+    return large[:, :, top : top + sizes[0], left : left + sizes[1]]
 
 
 def disk(radius: float, edge: float) -> Tensor:
-    """The kernel of defocus: a disk, blurred by a normal distribution of standard deviation `edge`; float64, sum 1."""
-    reach = math.floor(radius) + math.ceil(3.0 * edge)
-    axis = torch.arange(-reach, reach + 1, dtype=torch.float64)
-    inside = (axis[:, None].square() + axis.square() <= radius**2).double()
-    soft = torch.exp(-axis.square() / (2.0 * edge**2))
-    blur = torch.exp(-(axis[:, None] - axis).square() / (2.0 * edge**2)) / soft.sum()
-    kernel = blur @ inside @ blur.T
-    return kernel / kernel.sum()
+    """The kernel of defocus, float64 with sum 1: a disk on the pixels' grid, softened by a normal distribution.
+
+    Of that distribution, of standard deviation `edge`, three by three pixels are used up to a radius of 8, else five by five.
+    """
+    reach = math.floor(radius) + (1 if radius <= 8 else 2)
+    axis = np.arange(-reach, reach + 1)
+    inside = (axis[:, None] ** 2 + axis**2 <= radius**2).astype(np.float64)
+    around = np.arange(-1 if radius <= 8 else -2, 2 if radius <= 8 else 3)
+    soft = np.exp(-(around**2) / (2.0 * edge**2))
+    kernel = ndimage.convolve(inside, np.outer(soft, soft), mode="constant")
+    return torch.from_numpy(kernel / kernel.sum())
 
 
-def _convolve(images: Tensor, kernels: Tensor) -> Tensor:
-    """Blur each image (N, C, H, W) with its own kernel (N, K, K), K odd; beyond the edges the border pixels go on."""
-    count, channels, height, width = images.shape
-    reach = kernels.shape[-1] // 2
-    padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
-    weight = kernels[:, None].expand(-1, channels, -1, -1).reshape(count * channels, 1, *kernels.shape[1:])
-    blurred = F.conv2d(padded.reshape(1, count * channels, *padded.shape[2:]), weight, groups=count * channels)
-    return blurred.view(count, channels, height, width)
+def _gaussian(images: Tensor, deviation: float) -> np.ndarray:
+    blurred: np.ndarray = ndimage.gaussian_filter(
+        images.double().cpu().numpy(), sigma=(0.0, 0.0, deviation, deviation), mode="nearest"
+    )
+    return blurred
+
+
+def _mirrored(size: int, reach: int) -> Tensor:
+    """The places of `reach` more pixels on either side, mirrored at the first and the last one."""
+    period = max(1, 2 * (size - 1))
+    places = torch.arange(-reach, size + reach).remainder(period)
+    return torch.minimum(places, period - places).clamp(max=size - 1)

@@ -27,11 +27,11 @@ def contrast(images: Tensor, strength: float, generator: KeyedGenerator) -> Tens
 
 
 def pixelate(images: Tensor, strength: float, generator: KeyedGenerator) -> Tensor:
-    """Shrink to strength times the size, each pixel the average of its area, and enlarge again without smoothing."""
+    """Shrink to strength times the size, each pixel the average of its area, and enlarge again by the same filter."""
 
     def change(picture: Image.Image) -> Image.Image:
         small = (max(1, int(picture.width * strength)), max(1, int(picture.height * strength)))
-        return picture.resize(small, Image.Resampling.BOX).resize(picture.size, Image.Resampling.NEAREST)
+        return picture.resize(small, Image.Resampling.BOX).resize(picture.size, Image.Resampling.BOX)
 
     return _by_picture(images, change)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from scipy.stats import poisson
 from torch import Tensor
 
 from benchbench.contract import KeyedGenerator
+
+_KEYS = 2**31 - 1  # so many for either half of a key
 
 
 def gaussian_noise(images: Tensor, strength: float, generator: KeyedGenerator) -> Tensor:
@@ -17,11 +19,12 @@ def gaussian_noise(images: Tensor, strength: float, generator: KeyedGenerator) -
 def shot_noise(images: Tensor, strength: float, generator: KeyedGenerator) -> Tensor:
     """Poisson(strength * x) / strength: each value counts photons; fewer photons, more noise.
 
-    Counts come from the inverse of Poisson's distribution function at keyed uniform numbers, on the CPU.
+    Each image's counts come from NumPy's Philox generator, its key drawn from the keyed one, on the CPU.
     """
-    unit = generator.uniform_like(images).double().cpu()
-    counts = poisson.ppf((unit + 2.0**-25).numpy(), (strength * images).double().cpu().numpy())
-    return torch.from_numpy(counts).clamp(min=0.0).to(images) / strength
+    keys = torch.stack([generator.child("key", part).integers(_KEYS) for part in (0, 1)], dim=1)
+    means = (strength * images).double().clamp(min=0.0).cpu().numpy()
+    counts = [np.random.Generator(np.random.Philox(key=key)).poisson(one) for key, one in zip(keys.tolist(), means)]
+    return torch.from_numpy(np.stack(counts)).to(images) / strength
 
 
 def impulse_noise(images: Tensor, strength: float, generator: KeyedGenerator) -> Tensor:
