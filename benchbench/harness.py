@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ __all__ = [
     "evaluate_cell",
     "help_with",
     "initialise",
+    "note_earlier_checkpoints",
     "record_cell",
     "record_failure",
     "train_cell",
@@ -49,6 +51,12 @@ def describe_failure(error: Exception) -> str:
     if isinstance(error, BenchbenchError) and message:
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def note_earlier_checkpoints(cells: Iterable[Cell], bench: Workbench) -> None:
+    """At the beginning of a fresh run: so that of its processes one trains a model, and the others take it over."""
+    for model_id in {cell.training.model_id for cell in cells} - bench.earlier.keys():
+        bench.earlier[model_id] = Checkpoint(_checkpoint_path(bench, model_id), model_id).time()
 
 
 def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
@@ -83,7 +91,8 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
 def _train(cell: Cell, job: TrainingJob, bench: Workbench) -> TrainedModel:
     model_id = cell.training.model_id
     checkpoint = Checkpoint(_checkpoint_path(bench, model_id), model_id)
-    if bench.fresh:
+    written = checkpoint.time()
+    if bench.fresh and written == bench.earlier.get(model_id, written):
         checkpoint.path.unlink(missing_ok=True)
     ranks = _companions(cell, job, bench)
     try:

@@ -22,6 +22,7 @@ from benchbench.harness import (
     describe_cell,
     evaluate_cell,
     help_with,
+    note_earlier_checkpoints,
     record_cell,
     record_failure,
     train_cell,
@@ -84,6 +85,7 @@ def run_cells(
     """
     known = estimates or {}
     ordered = cheap_first(cells, known) if bench.stop.limited else cells
+    note_earlier_checkpoints(cells, bench)
     schedule = _Schedule(ordered, bench, known, claims, before)
     with deterministic(bench.device):
         try:

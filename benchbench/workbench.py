@@ -29,6 +29,7 @@ class Workbench:
         device: where everything runs.
         listener: is told what happens.
         fresh: ignore checkpoints and measurements of earlier runs.
+        earlier: when the checkpoints of earlier runs were written, by model id; newer ones are other processes' of this run.
         stop: is asked after each step of training and before each pass through the model in evaluation.
         trained: the model at hand, by its id.
         claims: shares evaluations with other processes; None where there are none.
@@ -43,5 +44,6 @@ class Workbench:
     fresh: bool = False
     stop: StopRequest = field(default_factory=StopRequest)
     trained: dict[str, TrainedModel] = field(default_factory=dict)
+    earlier: dict[str, int | None] = field(default_factory=dict)
     claims: Claims | None = None
     ranks: Ranks | None = None

@@ -191,6 +191,22 @@ def test_processes_at_once_compute_every_cell_once_and_all_end_with_all_rows(tmp
     assert list((together / "runs" / "claims").iterdir()) == []
 
 
+def test_processes_of_a_fresh_run_train_each_model_once_and_anew(tmp_path: Path) -> None:
+    write_suite(tmp_path, seeds=[0, 1])
+    run_processes.run(tmp_path)
+    before = results(tmp_path)
+    models = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs" / "models").iterdir()}
+    log = tmp_path / "log"
+    processes = [start(run_processes.run_and_tell, tmp_path, log, together=4, fresh=True) for _ in range(4)]
+    for process in processes:
+        process.join()
+    told = Counter(lines(log))
+    assert told["trained"] == len(models) == 4
+    assert Counter(count for line, count in told.items() if line.startswith("finished")) == {1: 8}
+    assert all(path.stat().st_mtime_ns > written for path, written in models.items())
+    assert results(tmp_path) == before
+
+
 def test_killed_process_is_succeeded_by_one_that_waits(tmp_path: Path) -> None:
     for place in (tmp_path / "pair", tmp_path / "alone"):
         write_suite(place, epochs=20, defenses=["natural"])

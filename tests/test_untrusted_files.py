@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
 import re
 import sys
 import tarfile
+import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from run_processes import SUITE, results, run, write_suite
 
@@ -19,7 +24,9 @@ from benchbench.contract import DataSource
 from benchbench.data import load_dataset
 from benchbench.errors import BenchbenchError, SuiteError
 from benchbench.leaderboard.files import read_rows
-from benchbench.records import RunStore
+from benchbench.leaderboard.packing import unpack
+from benchbench.records import RunStore, parquet
+from benchbench.records.arrays import read_unchecked_arrays, write_arrays
 from benchbench.registry import load_registry
 from benchbench.suite import read_suite
 
@@ -169,6 +176,103 @@ def test_archive_decides_neither_where_its_members_go_nor_what_they_link_to(tmp_
         with pytest.raises(KeyError):
             _unpack_member(tar, "batches/escape", tmp_path / "cache" / "escape")
     assert {path.name for path in tmp_path.iterdir()} - {"benchbench-home"} == {"archive.tar", "secret"}
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    """A real submission, with its weights."""
+    place = tmp_path / "submitter"
+    write_suite(place, attacks=["pgd-10"], defenses=["natural"])
+    run(place)
+    board, out = place / "leaderboards" / "tiny.parquet", tmp_path / "submission.zip"
+    assert invoke(["leaderboard", "pack", str(board), "--out", str(out), "--weights", "--runs", f"{place}/runs"]) == 0
+    return out
+
+
+def repack(path: Path, change: Callable[[str, bytes], bytes], **extra: bytes) -> None:
+    """Change the members of a submission, with the digests that its manifest states."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(members.pop("manifest.json"))
+    members = {name: change(name, content) for name, content in members.items()} | extra
+    manifest["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**members, "manifest.json": json.dumps(manifest).encode()}.items():
+            archive.writestr(name, content)
+
+
+def check(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Check a submission as the command line does: exit status and what was said."""
+    capsys.readouterr()
+    status = invoke(["leaderboard", "check", str(path)])
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    return status, said.out + said.err
+
+
+def test_sound_submission_passes(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    repack(packed, lambda _, content: content)
+    assert check(packed, capsys)[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["models/", "outcomes/", "witnesses/", "leaderboard"])
+def test_pickle_bomb_in_a_submission_is_refused(
+    packed: Path, bomb: bytes, crater: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    repack(packed, lambda name, content: bomb if name.startswith(kind) else content)
+    assert check(packed, capsys)[0] == 1
+    assert not crater.exists()
+
+
+def test_submission_writes_nowhere_else_and_makes_no_links(
+    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repack(packed, lambda _, content: content, **{"../escape": b"x", "/tmp/escape-benchbench": b"x"})
+    link = zipfile.ZipInfo(f"outcomes/{'0' * 64}.parquet")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr(link, "/etc/passwd")
+    status, said = check(packed, capsys)
+    assert status == 1
+    assert "'../escape' does not belong into a submission" in said
+    assert f"{link.filename} is not in the manifest" in said
+    assert not list(tmp_path.parent.rglob("escape*"))
+    assert not Path("/tmp/escape-benchbench").exists()
+
+
+def test_member_that_says_it_is_a_link_becomes_a_plain_file(tmp_path: Path) -> None:
+    name, target = f"outcomes/{'0' * 64}.parquet", b"/etc/passwd"
+    link = zipfile.ZipInfo(name)
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    files = {name: hashlib.sha256(target).hexdigest()}
+    with zipfile.ZipFile(tmp_path / "s.zip", "w") as archive:
+        archive.writestr(link, target)
+        archive.writestr("manifest.json", json.dumps({"format": 1, "suite": "s", "files": files, "weights": {}}))
+    unpack(tmp_path / "s.zip", tmp_path / "there")
+    assert not (tmp_path / "there" / name).is_symlink()
+    assert (tmp_path / "there" / name).read_bytes() == target
+
+
+def test_submission_that_unpacks_to_an_absurd_size_is_refused_before_it_does(
+    packed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(packed, "a", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(20):
+            archive.writestr(f"outcomes/{number:064d}.parquet", bytes(10 * 2**20))
+    assert packed.stat().st_size < 2**20
+    status, said = check(packed, capsys)
+    assert status == 2
+    assert "unpacks to more than" in said
+
+
+def test_parquet_file_that_unpacks_to_an_absurd_size_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "MOST_BYTES", 2**20)
+    write_arrays(tmp_path / "bomb.parquet", {"index": np.zeros(2**22)})
+    assert (tmp_path / "bomb.parquet").stat().st_size < 2**15
+    with pytest.raises(BenchbenchError, match="unpacks to more than"):
+        read_unchecked_arrays(tmp_path / "bomb.parquet")
 
 
 def test_suite_of_absurd_size_is_refused(tmp_path: Path) -> None:

@@ -78,6 +78,13 @@ class Checkpoint:
         self.path = path
         self.model_id = model_id
 
+    def time(self) -> int | None:
+        """When the file was written, in nanoseconds; None where there is none. To see whether it has changed."""
+        try:
+            return self.path.stat().st_mtime_ns
+        except OSError:
+            return None
+
     def save(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, *, defense: object = None
     ) -> None:
