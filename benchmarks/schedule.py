@@ -52,11 +52,11 @@ def tasks_under(policy: Policy, plan: Plan, overhead: float) -> list[Task]:
     return longest_first(tasks) if policy.first else tasks
 
 
-def hours(policy: Policy, plan: Plan, devices: int, overhead: float) -> float | None:
+def hours(policy: Policy, tasks: Sequence[Task], devices: int) -> float | None:
     """Hours until everything is done; None where there are fewer devices than a model is trained on."""
     if devices < policy.ranks:
         return None
-    return simulate(tasks_under(policy, plan, overhead), devices // policy.ranks).seconds / 3600
+    return simulate(tasks, devices // policy.ranks).seconds / 3600
 
 
 def table(plan: Plan, overhead: float) -> list[str]:
@@ -67,12 +67,13 @@ def table(plan: Plan, overhead: float) -> list[str]:
         "| --- |" + " ---: |" * len(SHOWN),
     ]
     for policy in POLICIES:
-        cells = []
+        cells, tasks = [], tasks_under(policy, plan, overhead)
         for devices in SHOWN:
-            found = hours(policy, plan, devices, overhead)
+            found = hours(policy, tasks, devices)
             cells.append("-" if found is None else f"{found:,.0f} h ({100 * work / found / devices:.0f}%)")
         lines.append(f"| {policy.name} | " + " | ".join(cells) + " |")
-    bounds = [shortest(tasks_of(plan.cells), devices) / 3600 for devices in SHOWN]
+    alone = tasks_of(plan.cells)
+    bounds = [shortest(alone, devices) / 3600 for devices in SHOWN]
     lines.append("| no schedule of one device to a model beats | " + " | ".join(f"{b:,.0f} h" for b in bounds) + " |")
     return lines
 
@@ -99,7 +100,8 @@ def draw(plan: Plan, path: Path, overhead: float) -> None:
 
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
     for policy, mark in zip(POLICIES, "os^D", strict=True):
-        points = [(n, found) for n in COUNTS if (found := hours(policy, plan, n, overhead)) is not None]
+        tasks = tasks_under(policy, plan, overhead)
+        points = [(n, found) for n in COUNTS if (found := hours(policy, tasks, n)) is not None]
         axes.plot(*zip(*points, strict=True), marker=mark, markersize=4, linewidth=1.2, label=policy.name)
     work = bill(plan.cells).seconds / 3600
     axes.plot(COUNTS, [work / n for n in COUNTS], color="grey", linestyle=":", label="all devices busy")
