@@ -71,18 +71,19 @@ def _contenders(files: Sequence[Path], folders: Folders) -> list[Contender]:
 def _compare_models(subjects: Sequence[str], folders: Folders, as_json: bool) -> None:
     from benchbench.leaderboard.choosing import choose
     from benchbench.leaderboard.pairing import compare
+    from benchbench.leaderboard.separations import FILE_NAME
 
     if len(subjects) < 2:
         raise UsageError("one model alone cannot be compared", hint="name two models, or a leaderboard to rank")
     if len(set(subjects)) < len(subjects):
         raise UsageError("a model is named twice")
-    files = sorted(folders.leaderboards.glob("*.parquet"))
+    files = sorted(path for path in folders.leaderboards.glob("*.parquet") if path.name != FILE_NAME)
     if not files:
         raise UsageError(f"there are no leaderboards in {folders.leaderboards}", hint="--leaderboards names the folder")
     contenders = _contenders(files, folders)
     entries = {subject: choose(contenders, subject) for subject in subjects}
     named = _named(entries)
-    _show(compare(named), _spreads(named), as_json)
+    _show(compare(named), _spreads(named), _flags(named), as_json)
 
 
 def _named(entries: dict[str, list[Contender]]) -> dict[str, list[Contender]]:
@@ -108,7 +109,7 @@ def _compare_leaderboards(files: Sequence[Path], folders: Folders, as_json: bool
         one, other = (f"{c.label} [{file}]" for c, file in zip((first, second), files))
         entries |= {one: [first], other: [second]}
         names.append((one, other))
-    _show(compare(entries, names), {}, as_json)
+    _show(compare(entries, names), {}, _flags(entries), as_json)
 
 
 def _rank(contenders: Sequence[Contender], as_json: bool) -> None:
@@ -194,10 +195,21 @@ def _spreads(entries: dict[str, list[Contender]]) -> dict[str, dict[str, Spread]
     }
 
 
-def _show(differences: Sequence[Difference], spreads: dict[str, dict[str, Spread]], as_json: bool) -> None:
+def _flags(entries: dict[str, list[Contender]]) -> dict[str, list[str]]:
+    """Diagnostics that no attack has cleared, of the models that have any."""
+    found = {name: sorted({flag for one in contenders for flag in one.flags}) for name, contenders in entries.items()}
+    return {name: flags for name, flags in found.items() if flags}
+
+
+def _show(
+    differences: Sequence[Difference],
+    spreads: dict[str, dict[str, Spread]],
+    flags: dict[str, list[str]],
+    as_json: bool,
+) -> None:
     if as_json:
         document = [{**dataclasses.asdict(one), "significant": one.significant} for one in differences]
-        print_json({"differences": document, "seeds": _plain(spreads)})
+        print_json({"differences": document, "seeds": _plain(spreads), "flags": flags})
         return
     rows = [
         (
@@ -215,6 +227,8 @@ def _show(differences: Sequence[Difference], spreads: dict[str, dict[str, Spread
     ]
     headings = ("A", "B", "measure", "A's", "B's", "difference [95%]", "p (Holm)", "verdict", "test")
     print_table(headings, rows, right=("A's", "B's", "difference [95%]", "p (Holm)"))
+    for name, found in flags.items():
+        click.echo(f"flagged: {name}: {', '.join(found)}; its robust accuracy may be too good")
     _print_spreads({name: found for name, found in spreads.items() if any(one.n > 1 for one in found.values())})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sample_rows import make_row
 
 from benchbench.cli import invoke
 from benchbench.errors import UsageError
-from benchbench.leaderboard import write_leaderboard
+from benchbench.leaderboard import read_rows, write_leaderboard
 from benchbench.leaderboard.choosing import choose, matched
 from benchbench.records.arrays import content_digest, write_arrays
 
@@ -79,6 +80,22 @@ def test_command_compares_models(board: Path, capsys: pytest.CaptureFixture[str]
     assert differences["adv_test_accuracy"]["difference"] == pytest.approx(0.4)
     assert differences["adv_test_accuracy"]["significant"]
     assert not differences["test_accuracy"]["significant"]
+
+
+def test_measured_separations_beside_the_leaderboards_are_no_leaderboard(board: Path) -> None:
+    (board.parent / "separation.parquet").write_bytes(b"PAR1 of another kind")
+    assert invoke(["compare", "defense=at", "natural-", "--leaderboards", str(board.parent)]) == 0
+
+
+def test_command_names_the_flags_of_the_models_that_it_compares(
+    board: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        dataclasses.replace(row, flags=("zero-gradients",)) if row.defense == "at" else row for row in read_rows(board)
+    ]
+    write_leaderboard(board, rows)
+    assert invoke(["compare", "defense=at", "natural-", "--leaderboards", str(board.parent)]) == 0
+    assert "at, seed 0: zero-gradients; its robust accuracy may be too good" in capsys.readouterr().out.lower()
 
 
 def test_command_ranks_one_leaderboard_and_pairs_two(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
