@@ -136,12 +136,11 @@ def test_torchrun_runs_a_suite_and_ends_when_a_rank_is_killed(tmp_path: Path) ->
     _kill_a_rank(started.pid)
     _, complaints = started.communicate(timeout=60)
     assert started.returncode != 0
-    assert "rank " in complaints
-    assert "Traceback" not in complaints.partition("ChildFailedError")[0].partition("torch.distributed.elastic")[0]
+    assert "Traceback" not in complaints.partition("failed (exitcode")[0]  # below it, torchrun tells what became of it
 
 
 def _torchrun(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     places = ["--runs", str(folder / "runs"), "--leaderboards", str(folder / "leaderboards")]
     suite = ["-m", "benchbench", "run", "--suite", str(folder / "tiny.toml"), "--device", "cpu", "--json", *places]
     return subprocess.Popen([*command, *suite], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
