@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from benchbench.contract import DatasetSplits, DataSource, Examples, MissingDataError, Offer, hookimpl
+from benchbench.contract import content as rows_module
 from benchbench.data import (
     availability,
     crop_to,
@@ -24,7 +25,6 @@ from benchbench.data import (
     validate,
     verify,
 )
-from benchbench.data import rows as rows_module
 from benchbench.errors import ContractError, CorruptDataError, DataError, UnknownNameError
 from benchbench.registry import Registry, load_registry
 

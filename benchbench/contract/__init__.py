@@ -7,7 +7,8 @@ imported when a suite first uses them. What a factory must return, per kind:
 
 - dataset: a `Dataset`;
 - architecture: an ``nn.Module``; the factory also takes ``input_shape`` and ``classes``;
-- defense: a `Defense`, `SteppingDefense` or `FittingDefense`, where it applies also a `StatefulDefense`, `RegressionDefense`;
+- defense: a `Defense`, `SteppingDefense` or `FittingDefense`, where it applies also a `StatefulDefense`,
+  `ScheduledDefense` or `RegressionDefense`;
 - attack: an `Attack`;
 - metric: a `Metric`;
 - suite: the path of a TOML file;
@@ -16,6 +17,7 @@ imported when a suite first uses them. What a factory must return, per kind:
 
 from __future__ import annotations
 
+from benchbench.contract.content import data_digest
 from benchbench.contract.data import (
     Dataset,
     DatasetExtent,
@@ -42,6 +44,7 @@ from benchbench.contract.training import (
     Defense,
     FittingDefense,
     RegressionDefense,
+    ScheduledDefense,
     StatefulDefense,
     SteppingDefense,
 )
@@ -96,6 +99,7 @@ __all__ = [
     "OptionError",
     "RegressionDefense",
     "RegressionEvidence",
+    "ScheduledDefense",
     "StatefulDefense",
     "SteppingDefense",
     "StorageError",
@@ -104,6 +108,7 @@ __all__ = [
     "UsageError",
     "Work",
     "WorkUnit",
+    "data_digest",
     "derive_seed",
     "frozen",
     "hookimpl",

@@ -79,6 +79,18 @@ class StatefulDefense(Protocol):
 
 
 @runtime_checkable
+class ScheduledDefense(Protocol):
+    """A `Defense` or `SteppingDefense` that depends on how far training has come, for instance for a warm-up."""
+
+    def at_epoch(self, epoch: int) -> None:
+        """Before every batch: the epoch that it belongs to, counted from 0.
+
+        A state, not an event: told the same twice, nothing changes, and training may go on in the middle of an epoch.
+        """
+        ...
+
+
+@runtime_checkable
 class FittingDefense(Protocol):
     """A method that fits without the training loop, for instance a classifier made of the training data."""
 

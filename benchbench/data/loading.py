@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from benchbench.contract import DatasetSplits, DataSource
-from benchbench.data.rows import row_blocks
+from benchbench.contract import DatasetSplits, DataSource, data_digest
 from benchbench.data.validation import validate
 from benchbench.errors import BenchbenchError, ContractError, DataError, PluginError
 
@@ -56,18 +51,3 @@ def load_dataset(registry: Registry, component: Component, source: DataSource) -
         raise ContractError(f"dataset {component.name!r} loaded a {type(splits).__name__}, expected: DatasetSplits")
     validate(splits, component.name)
     return LoadedDataset(splits=splits, digest=data_digest(splits))
-
-
-def data_digest(splits: DatasetSplits) -> str:
-    """Hexadecimal SHA-256 of dtype, shape and bytes of all four tensors, and of the names of the classes."""
-    state = hashlib.sha256(json.dumps(list(splits.classes)).encode())
-    for examples in (splits.train, splits.test):
-        _digest_tensor(state, examples.inputs)
-        _digest_tensor(state, examples.labels)
-    return state.hexdigest()
-
-
-def _digest_tensor(state: hashlib._Hash, tensor: Tensor) -> None:
-    state.update(f"\n{tensor.dtype} {tuple(tensor.shape)}\n".encode())
-    for block in row_blocks(tensor):
-        state.update(block.contiguous().numpy().tobytes())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchbench.contract import Dataset, DatasetSplits, DataSource, Examples
+from benchbench.contract import Dataset, DatasetSplits, DataSource, Examples, data_digest
 from benchbench.testing.conformance import expect, name_of
 
 
@@ -19,6 +19,7 @@ def check_dataset(
     classes: int | None = None,
     n_train: int | None = None,
     n_test: int | None = None,
+    digest: str | None = None,
 ) -> None:
     """Check that a dataset keeps its contract and is what it declares.
 
@@ -33,6 +34,7 @@ def check_dataset(
         classes: number of classes, where stated.
         n_train: size of the training split, where stated.
         n_test: size of the test split, where stated.
+        digest: `benchbench.contract.data_digest` of the data, where stated: what rows call ``dataset_digest``.
 
     Raises:
         ConformanceError: what was expected and what came, for the first broken promise.
@@ -63,6 +65,8 @@ def check_dataset(
     for what, wanted in stated.items():
         expect(wanted is None or wanted == found[what], f"{name}: {what}", expected=wanted, got=found[what])
     _check_same(name, splits, again)
+    if digest is not None:
+        expect(data_digest(splits) == digest, f"{name}: digest", expected=digest, got=data_digest(splits))
 
 
 def _check_split(name: str, examples: Examples, splits: DatasetSplits) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import BatchLoss, Defense, FittingDefense, StatefulDefense, SteppingDefense, Threat
+from benchbench.contract import (
+    BatchLoss,
+    Defense,
+    FittingDefense,
+    ScheduledDefense,
+    StatefulDefense,
+    SteppingDefense,
+    Threat,
+)
 from benchbench.testing.conformance import expect, keyed, name_of, untouched
 from benchbench.testing.resumption import check_resumption, kept_state, restore, update
 from benchbench.testing.toys import TOY_THREAT, FragileToy, LinearToy, smooth_toy, toy_training_examples
@@ -29,7 +37,8 @@ def check_defense(
     modes, parameters, gradients, ``requires_grad`` and inputs as they were; draws from the generator only; keeps no state
     between batches (so that training resumes identically); and trains a linear model. A `SteppingDefense` has to change
     the parameters and nothing else, repeatably; a `FittingDefense` has to return the same model twice. Both have to solve
-    the toy problem, too. A `StatefulDefense` may keep state, if training that goes on from its ``state_dict`` is identical.
+    the toy problem, too. A `StatefulDefense` may keep state, if training that goes on from its ``state_dict`` is identical;
+    a `ScheduledDefense` is told the epoch before every batch, and everything but the toy problem happens in its first.
 
     Args:
         defense: the defense, options set.
@@ -50,6 +59,7 @@ def check_defense(
         expected="an object with a method `loss`, `step` or `fit`",
         got=type(defense).__name__,
     )
+    _tell(defense, 0)
     beginning = kept_state(defense)
     if isinstance(defense, StatefulDefense):
         check_resumption(defense, threat)
@@ -64,6 +74,12 @@ def check_defense(
     restore(defense, beginning)
     _check_training(defense, threat, accuracy, robust_accuracy)
     restore(defense, beginning)
+    _tell(defense, 0)
+
+
+def _tell(defense: object, epoch: int) -> None:
+    if isinstance(defense, ScheduledDefense):
+        defense.at_epoch(epoch)
 
 
 def _batch(size: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -180,6 +196,7 @@ def _check_training(
     for epoch in range(_EPOCHS):
         for step, rows in enumerate(torch.split(torch.arange(len(examples)), _BATCH)):
             images, labels = examples.inputs[rows], examples.labels[rows]
+            _tell(defense, epoch)
             generator = keyed(f"epoch {epoch} step {step}", len(rows))
             update(defense, model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
     _expect_accuracy(defense, model.eval(), accuracy)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import BatchLoss, KeyedGenerator, SteppingDefense, derive_seed
+from benchbench.contract import BatchLoss, KeyedGenerator, ScheduledDefense, SteppingDefense, derive_seed
 from benchbench.errors import BenchbenchError, TrainingError
 from benchbench.events import Listener, Note
 from benchbench.ranks.group import Ranks
@@ -66,6 +66,8 @@ class Steps:
 
     def take(self, epoch: int, step: int, chosen: Tensor) -> Tensor:
         """Take one optimiser step; returns (summed loss, correct predictions) without waiting for the device."""
+        if isinstance(self._job.defense, ScheduledDefense):
+            self._job.defense.at_epoch(epoch)
         if self._shared is not None:
             return self._shared_step(epoch, step, chosen, self._shared)
         stepping = isinstance(self._job.defense, SteppingDefense)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from benchbench.contract import DatasetSplits, DataSource, Examples
+from benchbench.contract import DatasetSplits, DataSource, Examples, data_digest
 from benchbench.testing import ConformanceError, check_dataset
 
 
@@ -87,7 +87,13 @@ def test_planted_bug_is_caught(dataset: Given, message: str) -> None:
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("stated", [{"input_shape": (1, 4, 4)}, {"classes": 10}, {"n_train": 29}, {"n_test": 13}])
+def test_stated_digest_is_that_of_the_rows() -> None:
+    check_dataset(Given(lambda good: good), digest=data_digest(GOOD))
+
+
+@pytest.mark.parametrize(
+    "stated", [{"input_shape": (1, 4, 4)}, {"classes": 10}, {"n_train": 29}, {"n_test": 13}, {"digest": "f" * 64}]
+)
 def test_statement_that_does_not_hold_is_caught(stated: dict[str, object]) -> None:
     with pytest.raises(ConformanceError):
         check_dataset(Given(lambda good: good), **stated)

@@ -241,3 +241,23 @@ def test_planted_bug_is_caught(defense: object, message: str) -> None:
     with pytest.raises(ConformanceError) as caught:
         check_defense(copy.deepcopy(defense))
     assert message in str(caught.value)
+
+
+def test_scheduled_defense_is_told_the_epochs_of_the_toy_problem() -> None:
+    class WarmsUp(Natural):
+        def __init__(self):
+            self.told = set()
+            self.epoch = -1
+
+        def at_epoch(self, epoch):
+            self.told.add(epoch)
+            self.epoch = epoch
+
+        def loss(self, model, images, labels, *, threat, generator):
+            assert self.epoch >= 0
+            return super().loss(model, images, labels, threat=threat, generator=generator)
+
+    defense = WarmsUp()
+    check_defense(defense)
+    assert min(defense.told) == 0 < max(defense.told)
+    assert defense.epoch == 0

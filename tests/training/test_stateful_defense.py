@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
+from benchbench.contract import BatchLoss, Examples, KeyedGenerator, ScheduledDefense, Threat
 from benchbench.events import Event, TrainingProgress
 from benchbench.training import Checkpoint, TrainingJob, train
 from benchbench.training.recipe import Recipe
@@ -102,3 +102,25 @@ def test_checkpoint_from_before_the_first_batch_restores_nothing_carried(tmp_pat
     fresh.carried = torch.ones(1)
     checkpoint.load(one.model, optimizer, defense=fresh)
     assert fresh.carried is None
+
+
+class Scheduled:
+    """Notes the epoch that it is told before each batch."""
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+
+    def at_epoch(self, epoch: int) -> None:
+        self.told.append(epoch)
+
+    def loss(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
+    ) -> BatchLoss:
+        return BatchLoss(loss=cross_entropy(model(images), labels, reduction="sum"))
+
+
+def test_defense_that_asks_is_told_the_epoch_before_each_batch() -> None:
+    defense = Scheduled()
+    assert isinstance(defense, ScheduledDefense)
+    train(job(defense))
+    assert defense.told == [0, 0, 0, 1, 1, 1, 2, 2, 2]
