@@ -13,7 +13,7 @@ from benchbench_awp.preact_resnet import make_preact_resnet18
 from torch import nn
 from torch.nn import functional as F
 
-from benchbench.contract import KeyedGenerator, OptionError, SteppingDefense, Threat
+from benchbench.contract import KeyedGenerator, OptionError, ScheduledDefense, SteppingDefense, Threat
 from benchbench.testing import check_architecture, check_defense, smooth_toy
 
 BOTH = [AwpAdversarialTraining, AwpTrades]
@@ -60,6 +60,23 @@ def test_perturbation_is_undone_exactly() -> None:
         model, lambda: F.cross_entropy(model(images), labels, reduction="sum"), optimizer, gamma=0.5
     )
     assert all(torch.equal(old, new) for old, new in zip(before, model.parameters()))
+
+
+@pytest.mark.parametrize("defense", BOTH)
+def test_weights_are_left_alone_in_the_epochs_of_the_warm_up(defense: type[AwpAdversarialTraining | AwpTrades]) -> None:
+    images, labels = KeyedGenerator(0, torch.arange(3)).uniform(1, 8, 8), torch.tensor([0, 1, 2])
+    plain, warming = defense(gamma=0.0), defense(gamma=0.5, warm_up=2)
+    assert isinstance(warming, ScheduledDefense)
+
+    def weights(one: AwpAdversarialTraining | AwpTrades, epoch: int) -> torch.Tensor:
+        model = smooth_toy((1, 8, 8), 3)
+        optimizer, generator = torch.optim.SGD(model.parameters(), lr=0.1), KeyedGenerator(1, torch.arange(3))
+        one.at_epoch(epoch)
+        one.step(model, images, labels, threat=Threat(epsilon=0.1), generator=generator, optimizer=optimizer)
+        return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+    same = [torch.equal(weights(warming, epoch), weights(plain, epoch)) for epoch in (0, 1, 2, 3, 1)]
+    assert same == [True, True, False, False, True]
 
 
 def test_perturbation_raises_the_loss() -> None:

@@ -22,16 +22,23 @@ class AwpAdversarialTraining:
         gamma: size of the weight perturbation relative to each layer's weights, at least 0; 0 is plain adversarial training.
         steps: steps of the inner maximisation over images, at least 1.
         step_ratio: step size over epsilon, above 0.
+        warm_up: epochs at the beginning in which the weights are not perturbed, at least 0.
 
     Raises:
         OptionError: for an option out of range.
     """
 
-    def __init__(self, *, gamma: float = 0.01, steps: int = 10, step_ratio: float = 0.2) -> None:
-        _require(gamma=gamma, steps=steps, step_ratio=step_ratio)
+    def __init__(self, *, gamma: float = 0.01, steps: int = 10, step_ratio: float = 0.2, warm_up: int = 0) -> None:
+        _require(gamma=gamma, steps=steps, step_ratio=step_ratio, warm_up=warm_up)
         self.gamma = gamma
         self.steps = steps
         self.step_ratio = step_ratio
+        self.warm_up = warm_up
+        self._epoch = 0
+
+    def at_epoch(self, epoch: int) -> None:
+        """The epoch of the next batch, from 0; see `benchbench.contract.ScheduledDefense`."""
+        self._epoch = epoch
 
     def step(
         self,
@@ -58,7 +65,7 @@ class AwpAdversarialTraining:
             model,
             lambda: F.cross_entropy(model(candidates), labels, reduction="sum"),
             optimizer,
-            gamma=self.gamma,
+            gamma=self.gamma if self._epoch >= self.warm_up else 0.0,
         )
         return BatchLoss(loss=loss)
 
@@ -73,17 +80,26 @@ class AwpTrades:
         gamma: size of the weight perturbation relative to each layer's weights, at least 0; 0 is plain TRADES.
         steps: steps of the inner maximisation over images, at least 1.
         step_ratio: step size over epsilon, above 0.
+        warm_up: epochs at the beginning in which the weights are not perturbed, at least 0.
 
     Raises:
         OptionError: for an option out of range.
     """
 
-    def __init__(self, *, beta: float = 6.0, gamma: float = 0.005, steps: int = 10, step_ratio: float = 0.2) -> None:
-        _require(beta=beta, gamma=gamma, steps=steps, step_ratio=step_ratio)
+    def __init__(
+        self, *, beta: float = 6.0, gamma: float = 0.005, steps: int = 10, step_ratio: float = 0.2, warm_up: int = 0
+    ) -> None:
+        _require(beta=beta, gamma=gamma, steps=steps, step_ratio=step_ratio, warm_up=warm_up)
         self.beta = beta
         self.gamma = gamma
         self.steps = steps
         self.step_ratio = step_ratio
+        self.warm_up = warm_up
+        self._epoch = 0
+
+    def at_epoch(self, epoch: int) -> None:
+        """The epoch of the next batch, from 0; see `benchbench.contract.ScheduledDefense`."""
+        self._epoch = epoch
 
     def step(
         self,
@@ -98,7 +114,10 @@ class AwpTrades:
         """One optimiser step on the gradient at the perturbed weights."""
         candidates = self._diverging_images(model, images, threat=threat, generator=generator)
         loss = step_at_perturbed_weights(
-            model, lambda: trades_loss(model, images, candidates, labels, self.beta), optimizer, gamma=self.gamma
+            model,
+            lambda: trades_loss(model, images, candidates, labels, self.beta),
+            optimizer,
+            gamma=self.gamma if self._epoch >= self.warm_up else 0.0,
         )
         return BatchLoss(loss=loss)
 
@@ -128,8 +147,9 @@ def trades_loss(model: nn.Module, images: Tensor, candidates: Tensor, labels: Te
     return F.cross_entropy(logits, labels, reduction="sum") + beta * divergence
 
 
-def _require(*, gamma: float, steps: int, step_ratio: float, beta: float = 0.0) -> None:
+def _require(*, gamma: float, steps: int, step_ratio: float, warm_up: int, beta: float = 0.0) -> None:
     checks = {
+        f"warm_up must be at least 0, got {warm_up}": warm_up >= 0,
         f"beta must be at least 0, got {beta}": beta >= 0,
         f"gamma must be at least 0, got {gamma}": gamma >= 0,
         f"steps must be at least 1, got {steps}": steps >= 1,
