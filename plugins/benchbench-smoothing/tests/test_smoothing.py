@@ -11,6 +11,7 @@ import torch
 from benchbench_smoothing import benchbench_defenses, benchbench_metrics, benchbench_suites, suite_path
 from benchbench_smoothing.certification import ABSTAIN, CertifiedL2, column_name, lower_confidence_bound
 from benchbench_smoothing.training import GaussianNoise
+from scipy.stats import binomtest
 
 from benchbench.contract import KeyedGenerator, OptionError
 from benchbench.testing import LinearToy, ToyEvidence, check_defense, check_metric
@@ -36,6 +37,17 @@ def test_bound_is_clopper_and_pearsons(k: int, n: int, alpha: float) -> None:
         return
     tail = math.fsum(math.comb(n, i) * bound**i * (1.0 - bound) ** (n - i) for i in range(k, n + 1))
     assert tail == pytest.approx(alpha, rel=1e-9)  # P(at least k successes) at the bound
+
+
+@pytest.mark.parametrize("trials", [1, 10, 100, 1000, 100_000])
+@pytest.mark.parametrize("alpha", [0.001, 0.05])
+def test_bound_is_scipys_exact_interval(trials: int, alpha: float) -> None:
+    successes = sorted({0, 1, trials // 2, trials - trials // 10, trials - 1, trials})
+    bounds = lower_confidence_bound(torch.tensor(successes), trials, alpha)
+    exact = [
+        binomtest(k, trials, alternative="greater").proportion_ci(1.0 - alpha, method="exact").low for k in successes
+    ]
+    assert bounds.tolist() == pytest.approx(exact, rel=1e-9, abs=1e-11)  # SciPy's root is found to 2e-12
 
 
 def linear_problem(distances: list[float]) -> tuple[LinearToy, torch.Tensor]:
@@ -73,6 +85,48 @@ def test_image_on_the_boundary_is_abstained_from() -> None:
     model, images = linear_problem([0.0])
     certificate = CertifiedL2().certify(model, images, KeyedGenerator(0, torch.tensor([7])))
     assert (certificate.prediction.item(), certificate.radius.item()) == (ABSTAIN, 0.0)
+
+
+def biased_problem(distances: list[float]) -> tuple[LinearToy, torch.Tensor, torch.Tensor]:
+    """sign(w.x + b) with ||w|| = 5 and b = 2 as two logits, images at signed distances from its boundary, their labels."""
+    normal, bias = torch.tensor([3.0, -4.0]), 2.0
+    model = LinearToy(torch.stack([-normal, normal]) / 2.0, torch.tensor([-bias, bias]) / 2.0).eval()
+    signed = torch.tensor(distances)
+    images = (signed[:, None] - bias / 5.0) * normal / 5.0
+    return model, images, (signed > 0.0).long()
+
+
+@pytest.mark.parametrize("sigma", [0.25, 1.0])
+def test_linear_model_is_right_under_noise_as_often_as_phi_says(sigma: float) -> None:
+    distances, copies = [-0.5, -0.2, 0.1, 0.3], 5000
+    model, images, labels = biased_problem(distances)
+    counts = CertifiedL2(sigma=sigma)._counts(model, images, KeyedGenerator(3, torch.arange(4)), copies)
+    for right, distance in zip(counts.gather(1, labels[:, None])[:, 0].tolist(), distances):
+        expected = NORMAL.cdf(abs(distance) / sigma)
+        assert abs(right / copies - expected) < 4.0 * math.sqrt(expected * (1.0 - expected) / copies)
+
+
+def test_radius_beside_a_biased_boundary_grows_to_the_distance_with_the_copies() -> None:
+    distances = torch.tensor([-0.3, -0.15, 0.15, 0.3])
+    model, images, labels = biased_problem(distances.tolist())
+    gaps = []
+    for copies in (100, 1000, 10_000):
+        certificate = CertifiedL2(n=copies).certify(model, images, KeyedGenerator(0, torch.arange(4)))
+        assert torch.equal(certificate.prediction, labels)
+        assert bool((certificate.radius <= model.distance(images, labels, "l2")).all())
+        gaps.append(float((distances.abs() - certificate.radius).max()))
+    assert gaps[0] > gaps[1] > gaps[2]
+    assert gaps[2] < 0.03
+
+
+def test_boundary_is_certified_as_rarely_as_alpha_says() -> None:
+    images_there, alpha = 4000, 0.05
+    model, images, _ = biased_problem([0.0] * images_there)
+    certificate = CertifiedL2(n0=10, n=100, alpha=alpha).certify(
+        model, images, KeyedGenerator(2, torch.arange(images_there))
+    )
+    certified = int((certificate.prediction != ABSTAIN).sum())
+    assert 0 < certified <= images_there * alpha + 3.0 * math.sqrt(images_there * alpha * (1.0 - alpha))
 
 
 def test_class_is_chosen_and_bounded_on_different_noise() -> None:
