@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -37,6 +38,7 @@ FORMATS = ("rich", "markdown", "latex", "latex-document", "csv", "json", "html")
 @click.option("--profile", metavar="NAME", help="Only rows of this profile.")
 @click.option("--published", is_flag=True, help="Show the published numbers beside ours.")
 @click.option("--intervals", is_flag=True, help="Show 95% intervals.")
+@click.option("--extra", multiple=True, metavar="NAME", help="Show this value of a metric, too; may be repeated.")
 @click.option("--format", "output", default="rich", type=click.Choice(FORMATS), help="How to print it.")
 @click.option(
     "--pages",
@@ -53,6 +55,7 @@ def command(
     profile: str | None,
     published: bool,
     intervals: bool,
+    extra: tuple[str, ...],
     output: str,
     pages: Path | None,
     leaderboards: Path | None,
@@ -64,8 +67,9 @@ def command(
         return
     from benchbench.leaderboard import paper_tables
 
-    tables = paper_tables(rows, published=published, paper=paper, intervals=intervals)
-    print_tables(tables or paper_tables(rows, published=True, paper=paper, intervals=intervals), output)
+    _check_extra(extra, rows)
+    make = partial(paper_tables, rows, paper=paper, intervals=intervals, extra=tuple(dict.fromkeys(extra)))
+    print_tables(make(published=published) or make(published=True), output)
 
 
 def _reproduce(rows: Sequence[Row], folder: Path, *, number: str, paper: str, output: str, pages: Path | None) -> None:
@@ -110,6 +114,15 @@ def _check_profile(profile: str, rows: Sequence[Row]) -> None:
     known = {row.profile for row in rows}
     if profile not in known:
         raise UsageError(f"no row has the profile {profile!r}", hint=suggest(profile, known))
+
+
+def _check_extra(names: Sequence[str], rows: Sequence[Row]) -> None:
+    # a stranger's file may name its values like columns
+    known = {name for row in rows for name in row.extra if not hasattr(row, name)}
+    for name in names:
+        if name not in known:
+            hint = suggest(name, known) if known else "its rows have none"
+            raise UsageError(f"no row has the extra value {name!r}", hint=hint)
 
 
 def print_rows(rows: Sequence[Row]) -> None:

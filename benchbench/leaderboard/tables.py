@@ -33,6 +33,11 @@ def _plain(key: str, label: str) -> Column:
     return Column(key=key, label=label, align="right", best="lowest")
 
 
+def _extra_column(name: str) -> Column:
+    """Column of a metric's own value, of which only the name is known: accuracies are fractions, others have no unit."""
+    return Column(key=name, label=name.replace("_", " "), unit="%" if "accuracy" in name else "", align="right")
+
+
 MEASURES: dict[Task, tuple[Column, ...]] = {
     "classification": (
         _percent("train_accuracy", "train accuracy", "highest"),
@@ -60,13 +65,14 @@ def paper_tables(
     published: bool = False,
     paper: str = "neurips2020",
     intervals: bool = False,
+    extra: Sequence[str] = (),
 ) -> tuple[Table, ...]:
     """The tables of a leaderboard: one of classification and one of regression, as far as there are such rows.
 
     Arguments are those of `paper_table`.
     """
     tables = [
-        paper_table(rows, task=task, published=published, paper=paper, intervals=intervals)
+        paper_table(rows, task=task, published=published, paper=paper, intervals=intervals, extra=extra)
         for rows in [list(rows)]
         for task in MEASURES
     ]
@@ -80,6 +86,7 @@ def paper_table(
     published: bool = False,
     paper: str = "neurips2020",
     intervals: bool = False,
+    extra: Sequence[str] = (),
 ) -> Table:
     """One line per training method in the papers' order, grouped by everything that must agree for a fair comparison.
 
@@ -92,6 +99,7 @@ def paper_table(
         published: whether to show the published numbers, too.
         paper: which paper's numbers: ``"neurips2020"`` or ``"arxiv-v1"``.
         intervals: whether the text gives 95% intervals; the entries hold them in any case.
+        extra: names of values in the rows' `extra` that get a column each, behind the others; none of them is marked best.
 
     Returns:
         A table without groups when there are no such rows.
@@ -102,7 +110,7 @@ def paper_table(
     settings = _groups(measured)
     if published:
         settings = shown_published(settings, reference, every=not measured)
-    columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task])
+    columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *map(_extra_column, extra))
     groups = _labelled(settings, lambda members: _lines(members, columns, DIGITS[task], intervals))
     shown = [row for members in settings for row in members]
     title = _title(shown)
@@ -169,13 +177,13 @@ def _entry(row: Row, column: Column, label: str, best: dict[str, float | None], 
         paper = f"{paper_label(row.published_source)}, table {row.published_table}"
         text = "ours" if row.source == "measured" else paper
         return Entry(value=text, text=text)
-    value: float | None = getattr(row, column.key)
+    value: float | None = getattr(row, column.key, row.extra.get(column.key))
     if value is None:
         return Entry(value=None, text="failed" if row.status == "failed" else "-")
     low, high = getattr(row, f"{column.key}_low", None), getattr(row, f"{column.key}_high", None)
     text = shown(value, column, digits)
     competes = row.source == "measured" and row.status == "ok" and not row.flags
-    is_best = competes and best[column.key] == float(text)
+    is_best = competes and best.get(column.key) == float(text)
     if intervals and low is not None and high is not None:
         text += f" [{shown(low, column, digits)}, {shown(high, column, digits)}]"
     return Entry(value=value, text=text, best=is_best, low=low, high=high)

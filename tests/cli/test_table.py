@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from pathlib import Path
 
 import pytest
 from cli.conftest import Command, WriteSuite
+from sample_rows import make_row
 
 from benchbench.leaderboard import write_leaderboard
 
@@ -104,3 +107,34 @@ def test_narrow_terminal_breaks_no_number_and_shows_every_column(
     assert max(len(line) for line in narrow.splitlines()) <= 60
     assert set(re.findall(r"\d+\.\d+", piped)) == set(re.findall(r"\d+\.\d+", narrow))
     assert "classes" in narrow or "gap (%)" in narrow or "mean" in narrow
+
+
+def test_extra_value_of_a_metric_stands_beside_the_attacks(command: Command, tmp_path: Path) -> None:
+    certified = {"certified_test_accuracy_l2_0_5": 0.515625, "certified_test_radius_l2": 0.375}
+    rows = [
+        make_row(cell_id="a" * 16, adv_test_accuracy=0.625, extra=certified),
+        make_row(cell_id="b" * 16, seed=1, adv_test_accuracy=0.5, extra={}),
+    ]
+    write_leaderboard(tmp_path / "board.parquet", rows)
+    asked = [text for name in certified for text in ("--extra", name)]
+    answer = command("table", str(tmp_path / "board.parquet"), "--format", "json", *asked)
+    (table,) = answer.document
+    *_, accuracy, radius = table["columns"]
+    assert (accuracy["key"], accuracy["unit"]) == ("certified_test_accuracy_l2_0_5", "%")
+    assert (radius["label"], radius["unit"]) == ("certified test radius l2", "")
+    shown = command("table", str(tmp_path / "board.parquet"), "--format", "csv", *asked).out
+    first, second = csv.DictReader(io.StringIO(shown.strip()))
+    assert [first[name] for name in ("adv_test_accuracy", *certified)] == ["0.625", "0.515625", "0.375"]
+    assert [second[name] for name in ("adv_test_accuracy", *certified)] == ["0.5", "", ""]
+    for output in ("rich", "markdown", "html"):
+        out = command("table", str(tmp_path / "board.parquet"), "--format", output, *asked).out
+        assert "51.56" in out
+        assert "62.50" in out
+
+
+def test_extra_value_that_no_row_has_is_refused(command: Command, tmp_path: Path) -> None:
+    write_leaderboard(tmp_path / "board.parquet", [make_row(extra={"certified_test_accuracy": 0.5, "seed": 1.0})])
+    answer = command("table", str(tmp_path / "board.parquet"), "--extra", "certified_test_acuracy")
+    assert answer.status == 2
+    assert "did you mean 'certified_test_accuracy'?" in answer.err
+    assert command("table", str(tmp_path / "board.parquet"), "--extra", "seed").status == 2  # a column of its own
