@@ -19,6 +19,7 @@ from benchbench.errors import ContractError, DataError, MissingDataError, Option
 from benchbench.events import CellStarted, Event, RunFinished, RunStarted
 from benchbench.preparing import choose_profile
 from benchbench.registry import load_registry
+from benchbench.suite import read_suite
 
 DIGITS = {"name": "digits", "scale": 1}
 
@@ -107,7 +108,7 @@ def test_plan_is_what_run_would_do() -> None:
 
 
 def test_profile_is_paper_on_cuda_and_quick_elsewhere() -> None:
-    suite = benchbench.api.read_suite("smoke", load_registry())
+    suite = read_suite("smoke", load_registry())
     assert choose_profile(suite, None, "cuda")[0] == "paper"
     assert choose_profile(suite, None, "mps")[0] == "quick"
     assert choose_profile(suite, "paper", "cpu") == ("paper", "")
