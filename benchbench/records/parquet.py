@@ -27,7 +27,9 @@ def read_parquet(content: bytes, what: str, *, hint: str = "") -> pa.Table:
     try:
         with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
             _check_stated_size(file, limit, what)
-            return _read_within(file, limit, what)
+            table = _read_within(file, limit, what)
+        table.validate(full=True)  # text that is no UTF-8 would raise where it is first looked at
+        return table
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CorruptDataError(f"{what} is truncated or damaged: {reason}", hint=hint) from error
