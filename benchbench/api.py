@@ -11,10 +11,10 @@ from benchbench.cell import Precision
 from benchbench.errors import UsageError
 from benchbench.events import Listener, ignore
 from benchbench.plan import Plan
-from benchbench.preparing import Request, prepare
+from benchbench.plan.preparing import Request, prepare
 from benchbench.ranks.launch import find_launch
 from benchbench.registry import load_registry
-from benchbench.running import RunResult, execute
+from benchbench.running.execution import RunResult, execute
 from benchbench.settings import find_folders
 from benchbench.stopping import StopRequest
 
@@ -66,8 +66,8 @@ def run(
     Raises:
         BenchbenchError: a mistake that the user can mend, before anything is computed.
     """
-    from benchbench.company import run_in_ranks
     from benchbench.executors.crew import choose_crew, planning_device
+    from benchbench.running.company import run_in_ranks
 
     folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
     request = Request(
@@ -122,9 +122,9 @@ def plan(
     Raises:
         BenchbenchError: a mistake that the user can mend.
     """
-    from benchbench.pricing import price_all
+    from benchbench.pricing.cells import price_all
+    from benchbench.pricing.timings import read_timings, write_timings
     from benchbench.provenance import describe_device
-    from benchbench.timings import read_timings, write_timings
 
     if timings is not None and save_timings is not None:
         raise UsageError("timings are read or written, not both")

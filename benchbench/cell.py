@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from benchbench.contract import Kind
+from benchbench.recipe import Recipe
 from benchbench.threat import Threat
-from benchbench.training.recipe import Recipe
 
 UNSAID = {"unsaid": True}  # a field added later: digests leave it out while it has its default, so that old ids hold
 Precision = Literal["float32", "bf16"]

@@ -8,8 +8,8 @@ from typing import Any
 
 from benchbench.cell import Cell, Component, EvaluationSpec, TrainingSpec
 from benchbench.errors import BenchbenchError, DataError
+from benchbench.recipe import Augmentation, Recipe
 from benchbench.threat import Threat
-from benchbench.training.recipe import Augmentation, Recipe
 
 
 def read_cell(text: str) -> Cell:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchbench.checking.replaying import Replayer, UnavailableError, evidence_folders, find_evidence
 from benchbench.configuration import read_cell
 from benchbench.errors import BenchbenchError, StorageError
 from benchbench.leaderboard.contenders import OutcomeFiles, find_contenders
@@ -17,7 +18,6 @@ from benchbench.records import Row
 from benchbench.records.arrays import Array, read_arrays
 from benchbench.records.outcomes import WITNESSES, find_malformation, find_malformed_witnesses
 from benchbench.registry import load_registry
-from benchbench.replaying import Replayer, UnavailableError, evidence_folders, find_evidence
 from benchbench.report import Board, Contents, Gallery, Specimen, Trouble, write_site
 from benchbench.report.contents import EpochPoint
 from benchbench.report.pictures import is_picture

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from benchbench.contract import Examples, Threat
 from benchbench.ranks.launch import find_launch, joined
+from benchbench.recipe import Recipe
 from benchbench.registry import load_registry
 from benchbench.training import TrainingJob, train
-from benchbench.training.recipe import Recipe
 
 SUBJECTS: tuple[tuple[Any, ...], ...] = (  # dataset's input shape, architecture and its options, defense
     ((1, 28, 28), "cnn2", {}, "at"),

@@ -17,9 +17,9 @@ from benchbench.builtin.datasets.mnist import Mnist
 from benchbench.builtin.defenses.adversarial import AdversarialTraining
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.contract import DatasetSplits, DataSource, Examples, Threat
+from benchbench.recipe import Recipe
 from benchbench.settings import find_folders
 from benchbench.training import Checkpoint, TrainingJob, train
-from benchbench.training.recipe import Recipe
 
 THREAT = Threat(epsilon=0.1)
 TRAINED_ON = 6000

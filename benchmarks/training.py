@@ -20,9 +20,9 @@ from benchbench.builtin.ascent import uniform_start
 from benchbench.builtin.defenses.adversarial import AdversarialTraining
 from benchbench.builtin.defenses.trades import Trades
 from benchbench.contract import Defense, Examples, KeyedGenerator, derive_seed
+from benchbench.recipe import Recipe
 from benchbench.training import TrainedModel, TrainingJob, train
 from benchbench.training.loop import make_optimizer
-from benchbench.training.recipe import Recipe
 from benchmarks.contest import Contender, compete, show, versions
 from benchmarks.limit import adversarial_epoch
 from benchmarks.peers import installed, original_ascent

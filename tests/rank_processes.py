@@ -19,7 +19,7 @@ ANSWER_SECONDS = 120.0
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["benchbench.scheduling", "benchbench.pricing", "benchbench.builtin.defenses.trades", "pytest"]
+    ["benchbench.harness.scheduling", "benchbench.pricing.cells", "benchbench.builtin.defenses.trades", "pytest"]
 )
 
 

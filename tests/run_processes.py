@@ -48,7 +48,9 @@ EXHAUSTIVE = bool(
 )  # minutes of tests that show by number what others show by kind
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["run_processes", "benchbench.scheduling", "benchbench.pricing", "sklearn.datasets"])
+_CONTEXT.set_forkserver_preload(
+    ["run_processes", "benchbench.harness.scheduling", "benchbench.pricing.cells", "sklearn.datasets"]
+)
 
 
 def write_suite(folder: Path, **entries: Any) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from benchbench.cell import Cell, Component, EvaluationSpec, TrainingSpec
+from benchbench.recipe import Recipe
 from benchbench.records import Row
 from benchbench.threat import Threat
-from benchbench.training.recipe import Recipe
 
 IDENTITY: dict[str, Any] = {
     "suite": "closer-look",

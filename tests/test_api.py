@@ -17,7 +17,7 @@ import benchbench.api
 from benchbench.contract import DataSource, KeyedGenerator, Offer, Threat, hookimpl
 from benchbench.errors import ContractError, DataError, MissingDataError, OptionError, UnknownNameError, UsageError
 from benchbench.events import CellStarted, Event, RunFinished, RunStarted
-from benchbench.preparing import choose_profile
+from benchbench.plan.preparing import choose_profile
 from benchbench.registry import load_registry
 from benchbench.suite import read_suite
 
@@ -134,7 +134,7 @@ class OddPlugin:
 
 
 def test_dataset_that_raises_fails_its_own_cells_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("benchbench.preparing.load_registry", lambda: load_registry(extra_plugins=[OddPlugin()]))
+    monkeypatch.setattr("benchbench.plan.preparing.load_registry", lambda: load_registry(extra_plugins=[OddPlugin()]))
     settings = """
 architectures = [{ name = "mlp", hidden = [4] }]
 defenses = ["natural"]
@@ -304,6 +304,6 @@ class FarPlugin:
 
 def test_attack_that_leaves_the_ball_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = load_registry(extra_plugins=[FarPlugin()])
-    monkeypatch.setattr("benchbench.own_model.load_registry", lambda: registry)
+    monkeypatch.setattr("benchbench.own_model.evaluating.load_registry", lambda: registry)
     with pytest.raises(ContractError, match="far"):
         benchbench.evaluate(Constant(), dataset=DIGITS, attacks=["pgd-10", "far"], n_test=50)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,13 +18,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 PLUGIN_MODULES = sorted(path for path in (ROOT / "plugins").glob("*/src/**/*.py"))
 
 # room -> rooms of benchbench that it may import; a room is the first name below the package
-FOUNDATIONS = {"errors", "graphs", "modes", "seeds", "threat"}
+FOUNDATIONS = {"errors", "kernels", "seeds", "threat"}
 MAY_IMPORT = {
     "errors": set(),
-    "modes": {"narrow_convolutions", "quick_sequences"},
-    "narrow_convolutions": set(),
-    "quick_sequences": set(),
-    "graphs": set(),
+    "kernels": {"kernels"},
     "seeds": set(),
     "threat": {"errors"},
     "contract": FOUNDATIONS | {"contract"},
@@ -31,6 +29,8 @@ MAY_IMPORT = {
     "testing": {"contract", "testing"},
 }
 MUST_NOT_IMPORT = {
+    "plan": {"harness", "pricing", "executors", "running", "leaderboard", "training", "evaluation"},
+    "harness": {"suite", "plan", "pricing", "executors", "running", "report"},
     "cell": {"suite", "plan", "harness", "records", "leaderboard", "evaluation"},
     "events": {"suite", "plan", "harness", "records", "leaderboard", "evaluation", "training"},
     "training": {"suite", "plan", "registry", "harness", "records", "leaderboard", "evaluation", "data"},
@@ -113,6 +113,16 @@ def test_room_imports_only_what_it_may(room: str) -> None:
 @pytest.mark.parametrize("room", sorted(MUST_NOT_IMPORT))
 def test_room_does_not_import_what_comes_after_it(room: str) -> None:
     assert violations(room, MUST_NOT_IMPORT[room]) == []
+
+
+def test_arrows_between_rooms_point_one_way() -> None:
+    arrows: dict[str, set[str]] = {room: set() for room in ROOMS}
+    for path in MODULES:
+        arrows[room_of(path)] |= {other for _, other in imported_rooms(path)} - {room_of(path)}
+    try:
+        graphlib.TopologicalSorter(arrows).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"rooms import each other in a circle: {' <- '.join(error.args[1])}")
 
 
 @pytest.mark.parametrize("room", sorted(set(ROOMS) - {"cli", "__main__"}))

@@ -12,15 +12,15 @@ import torch
 from run_processes import rows, run, write_suite
 from torch import Tensor, nn
 
-import benchbench.harness
+import benchbench.harness.cells
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
 from benchbench.errors import TrainingError
 from benchbench.events import Event, Note
-from benchbench.harness import build_model
+from benchbench.harness.cells import build_model
+from benchbench.recipe import Recipe
 from benchbench.shrinking import compute_within_memory
 from benchbench.training.job import TrainingJob
 from benchbench.training.loop import TrainedModel, train
-from benchbench.training.recipe import Recipe
 
 
 def raise_above(limit: int) -> Callable[[int], int]:
@@ -148,7 +148,7 @@ def test_cell_computed_in_smaller_batches_has_the_same_row_with_the_sizes(
         model.register_forward_pre_hook(refuse)
         return model
 
-    monkeypatch.setattr(benchbench.harness, "build_model", build)
+    monkeypatch.setattr(benchbench.harness.cells, "build_model", build)
     told: list[Event] = []
     result = run(tmp_path / "parts", told.append)
     assert result.failed == 0

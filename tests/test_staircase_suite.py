@@ -12,7 +12,7 @@ import pytest
 
 from benchbench.api import RunResult, plan, run
 from benchbench.contract import Examples, RegressionDefense, Threat, TrainingError
-from benchbench.fitting import fit_model
+from benchbench.harness.fitting import fit_model
 from benchbench.leaderboard import read_rows
 from benchbench.leaderboard.comparing import comparison_table, verdicts
 from benchbench.leaderboard.papers import find_table

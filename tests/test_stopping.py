@@ -13,7 +13,7 @@ import benchbench
 from benchbench.clock import Clock
 from benchbench.errors import UsageError
 from benchbench.events import CellFinished, CellStarted, EvaluationProgress, Event, Note, TrainingProgress
-from benchbench.scheduling import cheap_first
+from benchbench.harness.scheduling import cheap_first
 from benchbench.stopping import BUDGET_USED, Stopped, StopRequest, parse_duration
 from benchbench.training.checkpoint import read_checkpoint
 

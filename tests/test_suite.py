@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from benchbench.contract import Capabilities, Offer, hookimpl
 from benchbench.errors import BenchbenchError, Problem, SuiteError, UnknownNameError
+from benchbench.recipe import NO_TRAINING
 from benchbench.registry import Registry, load_registry
 from benchbench.suite import Suite, read_suite, suite_from_table
 from benchbench.suite.source import parse, read_text
-from benchbench.training.recipe import NO_TRAINING
 
 SUITES = Path(__file__).parents[1] / "benchbench" / "builtin" / "suites"
 

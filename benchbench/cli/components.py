@@ -58,7 +58,7 @@ def find_architecture(registry: Registry, entry: Entry | None, checkpoint: Path)
     """
     if entry is not None:
         return entry
-    from benchbench.checkpoint_origin import recorded_architecture
+    from benchbench.own_model.origin import recorded_architecture
 
     return recorded_architecture(checkpoint, registry)
 

@@ -16,7 +16,7 @@ from benchbench.settings import find_device, find_folders
 from benchbench.threat import NORMS, Threat
 
 if TYPE_CHECKING:
-    from benchbench.model_report import ModelReport
+    from benchbench.own_model.report import ModelReport
 
 
 @click.command(name="evaluate")
@@ -67,8 +67,8 @@ def command(
     """
     from benchbench.data import load_dataset
     from benchbench.lookup import find_component
-    from benchbench.model_files import load_weights
-    from benchbench.own_model import default_threat, evaluate_on, resolve_attacks
+    from benchbench.own_model.evaluating import default_threat, evaluate_on, resolve_attacks
+    from benchbench.own_model.files import load_weights
 
     registry = load_registry()
     component = find_component(registry, "dataset", dataset)

@@ -76,9 +76,9 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
 @_RUNS
 def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, runs: Path | None) -> None:
     """Make one self-contained submission: rows, outcomes, adversarial images, configuration, digests of the weights."""
+    from benchbench.checking.replaying import evidence_folders, find_evidence
     from benchbench.leaderboard import read_rows
     from benchbench.leaderboard.packing import pack
-    from benchbench.replaying import evidence_folders, find_evidence
     from benchbench.settings import find_folders
 
     rows = read_rows(board, on_problem=note)
@@ -103,8 +103,8 @@ def check_command(submission: Path, runs: Path | None, data: Path | None, downlo
     Exit status: 0 nothing is wrong with it, 1 something is, 2 it is no submission. Rows that could not be replayed here for
     want of weights or data are said so.
     """
+    from benchbench.checking.replaying import find_evidence, verify
     from benchbench.leaderboard.packing import LEADERBOARD, unpack, weight_problems
-    from benchbench.replaying import find_evidence, verify
     from benchbench.settings import find_folders
 
     folders = find_folders(runs=runs, data=data)

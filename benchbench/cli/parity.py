@@ -58,8 +58,8 @@ def command(
     """
     from benchbench.data import load_dataset, subset
     from benchbench.lookup import find_component
-    from benchbench.model_files import load_weights
-    from benchbench.own_model import default_threat
+    from benchbench.own_model.evaluating import default_threat
+    from benchbench.own_model.files import load_weights
     from benchbench.parity import AttackSetting
 
     registry = load_registry()

@@ -45,7 +45,7 @@ def command(
     Nothing that is recorded changes. Exit status: 0 bit-identical or within tolerance, 1 drifted or it fails now,
     2 usage error.
     """
-    from benchbench.rerunning import rerun
+    from benchbench.checking.rerunning import rerun
 
     with progress_display(quiet=quiet) as listener:
         result = rerun(

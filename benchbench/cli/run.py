@@ -85,7 +85,7 @@ def command(
     """
     from benchbench.api import run
     from benchbench.ranks.launch import follows
-    from benchbench.running import summarise
+    from benchbench.running.execution import summarise
     from benchbench.settings import find_device, multiplies_bf16
 
     silent = follows()

@@ -32,7 +32,7 @@ def command(
     It asks no executor and no scheduler: it works for every run that shares the folder, on whichever machine, also after
     'benchbench run' was interrupted. The leaderboard is brought up to date, so that 'benchbench table' shows what is there.
     """
-    from benchbench.status import find_status, summarise_status
+    from benchbench.running.status import find_status, summarise_status
 
     status = find_status(
         suite,

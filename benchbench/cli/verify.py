@@ -43,7 +43,7 @@ def command(
     A confirmed row's robust accuracy is proven to be at most what it says. Files are only read. Exit status: 0 rows were
     confirmed and none refuted, 1 a row is refuted or damaged or nothing could be checked, 2 usage error.
     """
-    from benchbench.replaying import verify
+    from benchbench.checking.replaying import verify
 
     problems: list[str] = []
     verdicts = verify(

@@ -57,8 +57,8 @@ from benchbench.errors import (
     TrainingError,
     UsageError,
 )
-from benchbench.graphs import repeat
-from benchbench.modes import frozen, in_mode
+from benchbench.kernels.graphs import repeat
+from benchbench.kernels.modes import frozen, in_mode
 from benchbench.seeds import KeyedGenerator, derive_seed
 from benchbench.threat import NORMS, Norm, Threat
 

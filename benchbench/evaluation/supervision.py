@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchbench.contract import Attack, KeyedGenerator, Threat
 from benchbench.errors import ContractError
 from benchbench.evaluation.verification import check_candidates
-from benchbench.graphs import tallied
+from benchbench.kernels.graphs import tallied
 from benchbench.stopping import StopRequest
 
 

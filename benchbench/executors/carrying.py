@@ -18,10 +18,10 @@ from benchbench.errors import DataError, StorageError
 from benchbench.executors.crew import Crew
 from benchbench.executors.job import Job, job_folder, read_job, suite_copy, write_job
 from benchbench.executors.supervising import Supervisor, Surroundings
-from benchbench.harness import describe_model
-from benchbench.preparing import Prepared, Request
+from benchbench.harness.cells import describe_model
+from benchbench.harness.scheduling import Tally
+from benchbench.plan.preparing import Prepared, Request
 from benchbench.records import Provenance, failed_row
-from benchbench.scheduling import Tally
 from benchbench.settings import Folders
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.suite.source import read_text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from benchbench.contract import Executor
 from benchbench.errors import UsageError
 from benchbench.lookup import find_component
-from benchbench.preparing import Request
+from benchbench.plan.preparing import Request
 from benchbench.registry import Registry
 
 if TYPE_CHECKING:

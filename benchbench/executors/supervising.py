@@ -23,9 +23,9 @@ from benchbench.events import (
 )
 from benchbench.executors.job import Job
 from benchbench.executors.journal import Entry, Hello, Journals, Trouble
-from benchbench.harness import describe_cell
+from benchbench.harness.cells import describe_cell
+from benchbench.harness.scheduling import Tally, shown_values
 from benchbench.records import RunStore
-from benchbench.scheduling import Tally, shown_values
 from benchbench.stopping import StopRequest
 
 LOOK_SECONDS = 0.25  # between two looks into the journals

@@ -10,19 +10,19 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchbench.claims import Claims, folder_clock_ahead
 from benchbench.contract import NOT_SHARED
 from benchbench.errors import BenchbenchError, DataError, StorageError
 from benchbench.executors.job import Job, read_job
 from benchbench.executors.journal import Hello, Journal, Trouble
+from benchbench.harness.claims import Claims, folder_clock_ahead
 from benchbench.plan import Plan
-from benchbench.preparing import Prepared, prepare
+from benchbench.plan.preparing import Prepared, prepare
 from benchbench.stopping import StopRequest
 
 if TYPE_CHECKING:
     from benchbench.cell import Cell
+    from benchbench.harness.scheduling import Tally
     from benchbench.records import RunStore
-    from benchbench.scheduling import Tally
 
 
 class NotSharedError(StorageError):
@@ -77,9 +77,9 @@ def work(job: Job, *, worker: str, units: Sequence[str], stop: StopRequest) -> i
 
 
 def _work(job: Job, units: Sequence[str], journal: Journal, stop: StopRequest) -> Tally:
-    from benchbench.harness import Workbench
+    from benchbench.harness.scheduling import run_cells
+    from benchbench.harness.workbench import Workbench
     from benchbench.leaderboard import rebuild
-    from benchbench.scheduling import run_cells
 
     prepared = prepare(job.request, job.folders)
     journal.write(_hello(job, prepared))

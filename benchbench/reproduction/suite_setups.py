@@ -8,10 +8,10 @@ from benchbench.cell import Component
 from benchbench.leaderboard.papers import PaperTable
 from benchbench.leaderboard.published import ARCHITECTURE_NAMES, DATASET_NAMES
 from benchbench.leaderboard.setups import Setup
+from benchbench.recipe import Recipe
 from benchbench.records import Row
 from benchbench.registry import Registry
 from benchbench.suite import Experiment, Suite
-from benchbench.training.recipe import Recipe
 
 _PROOF_OF_CONCEPT = "7"  # the table whose models see the test set
 _PROFILE = "paper"

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from benchbench.cell import Component
 from benchbench.errors import UnknownNameError
+from benchbench.recipe import NO_TRAINING, Recipe
 from benchbench.threat import Threat
-from benchbench.training.recipe import NO_TRAINING, Recipe
 
 TrainedOn = Literal["train", "train+test"]
 

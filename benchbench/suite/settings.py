@@ -8,13 +8,13 @@ from typing import Any
 from benchbench.cell import Component, to_json
 from benchbench.contract import Kind
 from benchbench.errors import BenchbenchError, OptionError
+from benchbench.recipe import Augmentation, Recipe
 from benchbench.registry import OptionSpec, Registry
 from benchbench.registry.options import convert_options, option_specs, shown
 from benchbench.suite.lines import Place
 from benchbench.suite.mistakes import Mistakes
 from benchbench.suite.model import RecipeLayer, Settings, TrainedOn
 from benchbench.threat import NO_BALL, Threat
-from benchbench.training.recipe import Augmentation, Recipe
 
 COMPONENT_LISTS: Mapping[str, Kind] = {
     "architectures": "architecture",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchbench.contract import KeyedGenerator
-from benchbench.training.recipe import Augmentation
+from benchbench.recipe import Augmentation
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: KeyedGenerator) -> Tensor:

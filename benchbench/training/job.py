@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchbench.contract import BatchLoss, Defense, Examples, SteppingDefense, Threat
 from benchbench.errors import ContractError
-from benchbench.training.recipe import Recipe
+from benchbench.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,10 @@ from benchbench.contract import derive_seed
 from benchbench.errors import TrainingError
 from benchbench.events import Listener, TrainingProgress, TrainingStarted, ignore
 from benchbench.ranks.group import Alone, Company, Ranks
+from benchbench.recipe import Recipe
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.training.checkpoint import Checkpoint, EpochRecord, Position, pack, unpack
 from benchbench.training.job import TrainingJob, exact_dtype, memory_format
-from benchbench.training.recipe import Recipe
 from benchbench.training.stepping import Steps
 
 CHECKPOINT_SECONDS = 30.0  # and after each epoch

@@ -123,7 +123,7 @@ def fault(monkeypatch: pytest.MonkeyPatch) -> Fault:
     """Plant a plugin: defense ``planted``, attack ``planted`` and architecture ``planted``, which fail as `Fault.now` says."""
     planted = Fault()
     monkeypatch.setattr(
-        "benchbench.preparing.load_registry", lambda: load_registry(extra_plugins=[PlantedPlugin(planted)])
+        "benchbench.plan.preparing.load_registry", lambda: load_registry(extra_plugins=[PlantedPlugin(planted)])
     )
     return planted
 

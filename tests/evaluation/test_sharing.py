@@ -17,9 +17,9 @@ from benchbench.builtin.attacks.multi_targeted import MultiTargeted
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.builtin.metrics.accuracy import Accuracy, AdversarialAccuracy, Gaps
 from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
-from benchbench.claims import Claims
 from benchbench.contract import Attack, Examples, Metric, Threat
 from benchbench.evaluation import Outcome, evaluate, sharing
+from benchbench.harness.claims import Claims
 from benchbench.records.measurements import StoredMeasurements
 
 METRICS: dict[str, Metric] = {

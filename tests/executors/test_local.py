@@ -98,7 +98,9 @@ def test_cell_that_kills_its_workers_is_recorded_as_failed_and_the_rest_goes_on(
     (info / "entry_points.txt").write_text("[benchbench]\ndeadly = deadly\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("benchbench.pricing.price", lambda plan, *_: plan)  # it would count passes in this process
+    monkeypatch.setattr(
+        "benchbench.pricing.cells.price", lambda plan, *_: plan
+    )  # it would count passes in this process
     write_suite(tmp_path, defenses=["deadly", "natural"], attacks=["pgd-10"])
     heard: list[Event] = []
     result = run(tmp_path, heard.append, executor={"name": "local", "threads": 1})

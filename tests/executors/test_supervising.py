@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from run_processes import write_suite
 
-from benchbench.claims import folder_clock_ahead
 from benchbench.errors import ExecutorError
 from benchbench.events import CellFailed, CellStarted, Event, Note, WorkerProgress
 from benchbench.executors.job import Job
 from benchbench.executors.journal import Hello, Journal, Trouble
 from benchbench.executors.supervising import Supervisor, Surroundings
-from benchbench.preparing import Prepared, Request, prepare
+from benchbench.harness.claims import folder_clock_ahead
+from benchbench.plan.preparing import Prepared, Request, prepare
 from benchbench.records import Provenance, failed_row
 from benchbench.settings import Folders
 from benchbench.stopping import Stopped, StopRequest

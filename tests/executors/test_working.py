@@ -13,7 +13,7 @@ from benchbench.errors import DataError
 from benchbench.executors.job import Job, read_job, suite_copy, write_job
 from benchbench.executors.journal import Journals, Trouble
 from benchbench.executors.working import NotSharedError, open_job, stop_request, work
-from benchbench.preparing import Request, prepare
+from benchbench.plan.preparing import Request, prepare
 from benchbench.settings import Folders
 from benchbench.stopping import StopRequest
 

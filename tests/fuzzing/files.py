@@ -24,10 +24,11 @@ from fuzzing.suites import registry, source
 from torch import nn
 
 from benchbench.cell import Cell, to_json
+from benchbench.checking.replaying import Replayer
 from benchbench.configuration import read_cell
 from benchbench.data import load_dataset
 from benchbench.errors import BenchbenchError
-from benchbench.harness import build_model
+from benchbench.harness.cells import build_model
 from benchbench.leaderboard import FORMATS, paper_tables, published_rows, read_rows, render, table_document
 from benchbench.leaderboard.choosing import by_method, matched
 from benchbench.leaderboard.contenders import OutcomeFiles, find_contenders
@@ -35,12 +36,11 @@ from benchbench.leaderboard.merging import merge
 from benchbench.leaderboard.packing import unpack
 from benchbench.leaderboard.pairing import compare
 from benchbench.leaderboard.ranking import rank_all
-from benchbench.model_files import load_weights
+from benchbench.own_model.files import load_weights
 from benchbench.plan import make_plan
 from benchbench.records import Row, RunStore, table_from_rows
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays, write_arrays
 from benchbench.records.store import _pack
-from benchbench.replaying import Replayer
 from benchbench.report.boards import board_csv, board_data, row_texts
 from benchbench.reporting import _Gatherer
 from benchbench.settings import Folders

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from benchbench.leaderboard import published_rows, published_separation
+from benchbench.recipe import Augmentation
 from benchbench.records import Row
-from benchbench.training.recipe import Augmentation
 
 
 def _find(**columns: object) -> Row:

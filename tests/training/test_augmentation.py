@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 
 from benchbench.contract import KeyedGenerator
+from benchbench.recipe import Augmentation
 from benchbench.training.augmentation import augment
-from benchbench.training.recipe import Augmentation
 
 
 def _images(count: int = 200) -> torch.Tensor:

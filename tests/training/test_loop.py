@@ -13,10 +13,10 @@ from torch.nn.functional import cross_entropy
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
 from benchbench.errors import ContractError, StorageError, TrainingError
 from benchbench.events import Event, TrainingProgress, ignore
+from benchbench.recipe import Augmentation, Recipe
 from benchbench.training.checkpoint import Checkpoint
 from benchbench.training.job import TrainingJob, as_model_input
 from benchbench.training.loop import TrainedModel, make_optimizer, train
-from benchbench.training.recipe import Augmentation, Recipe
 
 
 class Summed:

@@ -17,12 +17,12 @@ from benchbench.builtin.defenses.trades import Trades
 from benchbench.contract import BatchLoss, Examples, Threat
 from benchbench.errors import BenchbenchError
 from benchbench.events import Event
+from benchbench.recipe import Augmentation, Recipe
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.training.checkpoint import Checkpoint
 from benchbench.training.dividing import sharing_obstacle
 from benchbench.training.job import TrainingJob
 from benchbench.training.loop import TrainedModel, train
-from benchbench.training.recipe import Augmentation, Recipe
 
 STATE = dict[str, Tensor]
 # 23 examples in batches of 11: neither divides by two or three, and of the last batch's single example one rank gets none.

@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, ScheduledDefense, Threat
 from benchbench.events import Event, TrainingProgress
+from benchbench.recipe import Recipe
 from benchbench.training import Checkpoint, TrainingJob, train
-from benchbench.training.recipe import Recipe
 
 
 class Carrying:

@@ -1,0 +1,1 @@
+"""Checking what a leaderboard says: witnesses replayed, rows computed again."""

@@ -1,0 +1,271 @@
+"""Replaying a leaderboard's witnesses: data, model and adversarial images of each row, in one forward pass each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.cell import Cell, to_json
+from benchbench.configuration import read_cell
+from benchbench.contract import DataSource, Threat
+from benchbench.data import LoadedDataset, Subset, load_dataset, subset
+from benchbench.determinism import deterministic
+from benchbench.errors import BenchbenchError, ContractError, DataError
+from benchbench.evaluation.subject import borrowed, default_batch_size
+from benchbench.evaluation.verification import tolerance
+from benchbench.harness.cells import build_model, training_examples
+from benchbench.harness.fitting import fit_model, is_fitted
+from benchbench.leaderboard.files import read_rows
+from benchbench.leaderboard.verifying import (
+    Finding,
+    Replay,
+    Verdict,
+    identity_findings,
+    outcome_findings,
+    replay_findings,
+    withstood,
+)
+from benchbench.records import Row
+from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays
+from benchbench.records.outcomes import WITNESSES, find_malformation, find_malformed_witnesses
+from benchbench.registry import Registry, load_registry
+from benchbench.settings import find_device, find_folders
+from benchbench.training.checkpoint import read_checkpoint
+from benchbench.training.job import as_model_input
+
+_log = logging.getLogger(__name__)
+_MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_witnesses}
+
+
+class UnavailableError(Exception):
+    """Something that a check needs is not on this machine; not an error."""
+
+
+def verify(
+    leaderboard: Path,
+    *,
+    data: Path | None = None,
+    runs: Path | None = None,
+    device: str | None = None,
+    download: bool = False,
+    on_problem: Callable[[str], None] = _log.warning,
+    done: Callable[[Verdict], None] = lambda _: None,
+) -> list[Verdict]:
+    """Replay the witnesses of a leaderboard's measured rows; see `benchbench.leaderboard.verifying`.
+
+    Args:
+        leaderboard: a Parquet file; outcomes, witnesses and checkpoints are looked for beside the file, then below `runs`.
+        data: data root; None for ``BENCHBENCH_DATA``.
+        runs: folder of checkpoints and records; None for the one below ``BENCHBENCH_HOME``.
+        device: where models run; None for CUDA if there is one.
+        download: whether missing datasets may be fetched.
+        on_problem: is told of impossible rows, which get no verdict.
+        done: is told of each verdict.
+
+    Raises:
+        StorageError: the file is missing or no leaderboard.
+    """
+    folders = find_folders(data=data, runs=runs)
+    rows = read_rows(leaderboard, on_problem=on_problem)
+    replayer = Replayer(
+        registry=load_registry(),
+        folders=evidence_folders(leaderboard, folders.runs),
+        source=folders.source(download=download),
+        device=find_device(device),
+    )
+    return replayer.verify(rows, done=done)
+
+
+def evidence_folders(leaderboard: Path, runs: Path) -> tuple[Path, ...]:
+    """Where a leaderboard's evidence may be: beside the file, or in the folder of the runs."""
+    return (leaderboard.parent, leaderboard.parent / leaderboard.stem, runs)
+
+
+def find_evidence(folders: Iterable[Path], kind: str, name: str) -> Path | None:
+    """A file of a run store (``outcomes``, ``witnesses`` or ``models``), in the first folder that has it."""
+    return next((path for folder in folders if (path := folder / kind / name).is_file()), None)
+
+
+@dataclass(kw_only=True)
+class Replayer:
+    """Checks rows one after the other; the dataset and model of the last one are kept at hand.
+
+    Args:
+        registry: makes datasets, architectures and, for fitted models, defenses.
+        folders: searched in this order for ``outcomes/``, ``witnesses/`` and ``models/``.
+        source: where datasets may read.
+        device: where models run.
+    """
+
+    registry: Registry
+    folders: tuple[Path, ...]
+    source: DataSource
+    device: torch.device
+    _datasets: dict[str, LoadedDataset] = field(default_factory=dict)
+    _models: dict[str, tuple[nn.Module, list[Finding]]] = field(default_factory=dict)
+
+    def verify(self, rows: Iterable[Row], *, done: Callable[[Verdict], None] = lambda _: None) -> list[Verdict]:
+        """A verdict for each measured row."""
+        verdicts = []
+        for row in sorted((row for row in rows if row.source == "measured"), key=lambda row: row.model_id):
+            verdicts.append(self.judge(row))
+            done(verdicts[-1])
+        return verdicts
+
+    def judge(self, row: Row) -> Verdict:
+        """Confirm or refute one row; files are only read."""
+        label = f"{row.dataset} {row.architecture} {row.defense}, {row.attack}, seed {row.seed}"
+        if row.status != "ok":
+            return Verdict(cell_id=row.cell_id, label=label, status="unchecked", missing=(f"the cell {row.status}",))
+        findings: list[Finding] = []
+        missing: list[str] = []
+        replay = bound = None
+        outcomes = self._arrays("outcomes", row.outcomes_digest, findings, missing)
+        if outcomes is not None:
+            findings += outcome_findings(row, outcomes)
+        witnesses = self._arrays("witnesses", row.witnesses_digest, findings, missing)
+        try:
+            cell = read_cell(row.configuration)
+            findings += identity_findings(row, cell)
+            if outcomes is not None and witnesses is not None:
+                model = self._find_model(cell, findings, missing)
+                replay = self._replay(cell, model, witnesses[WITNESSES])
+                findings += replay_findings(outcomes, replay)
+                bound = withstood(outcomes, replay) if not findings else None
+        except UnavailableError as error:
+            missing.append(str(error))
+        except (BenchbenchError, KeyError) as error:
+            findings.append(Finding(what=f"cannot be replayed: {' '.join(str(error).split())[:300]}"))
+        status = "refuted" if findings else "unchecked" if missing else "confirmed"
+        return Verdict(
+            cell_id=row.cell_id,
+            label=label,
+            status=status,  # type: ignore[arg-type]  # a literal, whichever branch
+            findings=tuple(findings),
+            missing=tuple(missing),
+            replayed=0 if replay is None or replay.clean is None else len(replay.index),
+            bound=bound,
+        )
+
+    def dataset(self, cell: Cell) -> LoadedDataset:
+        """The data of a cell, whatever its digest.
+
+        Raises:
+            UnavailableError: it is not on this machine, or its plugin is not.
+        """
+        key = to_json(cell.training.dataset)
+        if key not in self._datasets:
+            self._datasets.clear()
+            try:
+                self._datasets[key] = load_dataset(self.registry, cell.training.dataset, self.source)
+            except BenchbenchError as error:
+                raise UnavailableError(f"dataset {cell.training.dataset.name}: {error.message}") from error
+        return self._datasets[key]
+
+    def test_examples(self, cell: Cell) -> Subset:
+        """The test examples that a cell was evaluated on.
+
+        Raises:
+            UnavailableError: they are not on this machine.
+        """
+        loaded = self.dataset(cell)
+        if loaded.digest != cell.training.dataset_digest:
+            raise UnavailableError(
+                f"dataset {cell.training.dataset.name} here is {loaded.digest[:12]}, "
+                f"the row's {cell.training.dataset_digest[:12]}"
+            )
+        return subset(loaded.splits.test, cell.evaluation.n_test, "test")
+
+    def _arrays(self, kind: str, digest: str, findings: list[Finding], missing: list[str]) -> dict[str, Array] | None:
+        """Stored arrays even if they are not those that the digest names, so that the example at fault can be named."""
+        path = find_evidence(self.folders, kind, f"{digest}.parquet") if digest else None
+        if path is None:
+            missing.append(f"no {kind} on this machine" if digest else f"the row has no {kind}")
+            return None
+        try:
+            arrays = read_unchecked_arrays(path)
+        except BenchbenchError as error:
+            findings.append(Finding(what=f"the {kind} cannot be read: {' '.join(error.message.split())[:200]}"))
+            return None
+        if arrays is None:
+            return None
+        if content_digest(arrays) != digest:
+            findings.append(Finding(what=f"the {kind} are not those that the row names by digest"))
+        malformation = _MALFORMATIONS[kind](arrays)
+        if malformation:
+            findings.append(Finding(what=f"the {kind} are malformed: {malformation}"))
+        return None if malformation else arrays
+
+    def _find_model(self, cell: Cell, findings: list[Finding], missing: list[str]) -> nn.Module | None:
+        """The model, or None where only box and ball of the witnesses can be checked."""
+        self.test_examples(cell)  # unavailable data are told before anything else
+        try:
+            model, of_model = self._model(cell)
+        except UnavailableError as error:
+            missing.append(f"{error}: witnesses checked for box and ball only")
+            return None
+        findings += of_model
+        return model
+
+    def _model(self, cell: Cell) -> tuple[nn.Module, list[Finding]]:
+        if cell.training.model_id not in self._models:
+            self._models.clear()
+            self._models[cell.training.model_id] = self._load_model(cell)
+        return self._models[cell.training.model_id]
+
+    def _load_model(self, cell: Cell) -> tuple[nn.Module, list[Finding]]:
+        splits, model_id = self.dataset(cell).splits, cell.training.model_id
+        model = build_model(cell, splits, self.registry)
+        path = find_evidence(self.folders, "models", f"{model_id}.safetensors")
+        if path is None:
+            defense = self.registry.make(cell.training.defense)
+            if not is_fitted(defense, splits):
+                raise UnavailableError("no checkpoint on this machine")
+            return fit_model(defense, model, training_examples(cell, splits).examples, cell, splits).model, []
+        stored = read_checkpoint(path)
+        if stored is None:
+            raise UnavailableError("no checkpoint on this machine")
+        findings = [] if stored.intact else [Finding(what="the checkpoint does not match its own digest")]
+        if stored.model_id != model_id:
+            findings.append(Finding(what=f"the checkpoint is of model {stored.model_id}"))
+        try:
+            model.load_state_dict(stored.state)
+        except RuntimeError as error:
+            raise DataError(f"the checkpoint is of another architecture: {str(error)[:200]}") from error
+        return model, findings
+
+    def _replay(self, cell: Cell, model: nn.Module | None, witnesses: Array) -> Replay:
+        test, threat = self.test_examples(cell), cell.training.threat
+        inputs, adversarial = test.examples.inputs, torch.from_numpy(witnesses)
+        if adversarial.shape != inputs.shape:
+            raise ContractError(f"witnesses of shape {tuple(adversarial.shape)} for inputs {tuple(inputs.shape)}")
+        doubled = self.dataset(cell).splits.task == "regression"
+        clean = inputs.double() if doubled else as_model_input(inputs)
+        flat = adversarial.flatten(1).double()
+        outside = torch.maximum(threat.lower - flat.amin(dim=1), flat.amax(dim=1) - threat.upper).clamp(min=0)
+        beyond = _distance(adversarial, clean, threat) - threat.epsilon - tolerance(threat, flat.shape[1])
+        both = (clean, adversarial.to(clean.dtype))
+        answers = (None, None) if model is None else tuple(self._pass(model, inputs) for inputs in both)
+        return Replay(
+            index=test.indices.numpy(),
+            label=test.examples.labels.numpy(),
+            clean=answers[0],
+            attacked=answers[1],
+            outside=outside.numpy(),
+            beyond=beyond.numpy(),
+        )
+
+    def _pass(self, model: nn.Module, inputs: Tensor) -> Array:
+        size = default_batch_size(self.device)
+        with deterministic(self.device), borrowed(model.to(self.device)), torch.no_grad():
+            batches = [model(batch.to(self.device)).cpu() for batch in torch.split(inputs, size)]
+        return torch.cat(batches).double().numpy()
+
+
+def _distance(candidates: Tensor, inputs: Tensor, threat: Threat) -> Tensor:
+    return threat.distance(candidates.double(), inputs.double())

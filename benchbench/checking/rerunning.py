@@ -1,0 +1,205 @@
+"""Recomputing a recorded cell from its row, and saying whether it came out the same and what has changed since."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from benchbench import provenance
+from benchbench.configuration import read_cell
+from benchbench.contract import DataSource
+from benchbench.data import load_dataset
+from benchbench.errors import TrainingError, UsageError, suggest
+from benchbench.events import Listener, ignore
+from benchbench.harness.scheduling import run_cells
+from benchbench.harness.workbench import Workbench
+from benchbench.leaderboard.files import read_rows
+from benchbench.records import Row, RunStore
+from benchbench.registry import Registry, load_registry
+from benchbench.settings import find_device, find_folders
+
+Verdict = Literal["bit-identical", "within tolerance", "drifted"]
+LEAST_PREFIX = 4
+EXAMPLES_OF_TOLERANCE = 2.0  # counts of examples that another order of sums may turn over
+SHARE_OF_TOLERANCE = 0.01
+RELATIVE_TOLERANCE = 0.02
+_FRACTIONS = (
+    "train_accuracy",
+    "test_accuracy",
+    "adv_train_accuracy",
+    "adv_test_accuracy",
+    "gap",
+    "adv_gap",
+)
+_MAGNITUDES = ("test_lipschitz", "test_lipschitz_best", "train_mse", "test_mse", "adv_test_mse")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One measure, as it was recorded and as it is now; None where it was not measured."""
+
+    column: str
+    recorded: float | None
+    now: float | None
+    tolerated: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerun:
+    """What became of a recomputed cell.
+
+    Attributes:
+        verdict: ``"bit-identical"``: all measures, per-example outcomes and adversarial images are equal; ``"within
+            tolerance"``: accuracies differ by no more than two examples or one hundredth, magnitudes by 2%; else ``"drifted"``.
+        differences: measures that are not equal.
+        unequal_files: of ``outcomes`` and ``witnesses``, those whose content differs.
+        changes: what is not as it was, by name: (recorded, now). Versions, device, commit, data.
+    """
+
+    cell_id: str
+    verdict: Verdict
+    differences: tuple[Difference, ...]
+    unequal_files: tuple[str, ...]
+    changes: Mapping[str, tuple[str, str]]
+
+
+def rerun(
+    cell_id: str,
+    *,
+    data: Path | None = None,
+    runs: Path | None = None,
+    leaderboard: Path | None = None,
+    device: str | None = None,
+    download: bool = False,
+    listener: Listener = ignore,
+) -> Rerun:
+    """Recompute a recorded cell in a temporary folder, from the configuration that its row keeps.
+
+    Args:
+        cell_id: its id, or the beginning of it.
+        data: data root; None for ``BENCHBENCH_DATA``.
+        runs: folder of records; None for the one below ``BENCHBENCH_HOME``.
+        leaderboard: a Parquet file to take the row from instead.
+        device: where it is computed; None for CUDA if there is one.
+        download: whether a missing dataset may be fetched.
+        listener: is told what happens.
+
+    Raises:
+        UsageError: no finished cell, or more than one, has this id.
+        TrainingError: the cell fails now.
+        BenchbenchError: its data or plugins are not here.
+    """
+    folders = find_folders(data=data, runs=runs)
+    row = _find(cell_id, _recorded(folders.runs, leaderboard))
+    return compute_again(
+        row,
+        load_registry(),
+        folders.source(download=download),
+        find_device(device),
+        listener,
+    )
+
+
+def compute_again(row: Row, registry: Registry, source: DataSource, device: torch.device, listener: Listener) -> Rerun:
+    """Recompute the cell of a row; see `rerun`."""
+    cell = read_cell(row.configuration)
+    loaded = load_dataset(registry, cell.training.dataset, source)
+    with tempfile.TemporaryDirectory(prefix="benchbench-rerun-") as folder:
+        store = RunStore(Path(folder))
+        bench = Workbench(
+            registry=registry, store=store, splits=lambda _: loaded.splits, device=device, listener=listener
+        )
+        tally = run_cells((cell,), bench)
+        if tally.failures:
+            raise TrainingError(f"cell {row.cell_id} fails now: {tally.failures[0].error}")
+        now = store.read_cell(cell.cell_id)
+    if now is None:
+        raise TrainingError(f"cell {row.cell_id} was recomputed, but its record has vanished")
+    return compare(row, now, data_digest=loaded.digest)
+
+
+def compare(row: Row, now: Row, *, data_digest: str) -> Rerun:
+    """What differs between a recorded row and the recomputed one.
+
+    Args:
+        data_digest: of the data that it was recomputed on.
+    """
+    differences = tuple(_differences(row, now))
+    unequal = [kind for kind in ("outcomes", "witnesses") if _digest(row, kind) != _digest(now, kind)]
+    verdict: Verdict = "bit-identical"
+    if differences or unequal:
+        verdict = "within tolerance" if all(difference.tolerated for difference in differences) else "drifted"
+    return Rerun(
+        cell_id=row.cell_id,
+        verdict=verdict,
+        differences=differences,
+        unequal_files=tuple(unequal),
+        changes=_changes(row, now, data_digest),
+    )
+
+
+def _recorded(runs: Path, leaderboard: Path | None) -> list[Row]:
+    if leaderboard is not None:
+        return [row for row in read_rows(leaderboard) if row.source == "measured"]
+    store = RunStore(runs)
+    names = [name.removesuffix(".json") for name in store.record_names() if not name.endswith(".failed.json")]
+    return [row for name in names if (row := store.read_cell(name)) is not None]
+
+
+def _find(cell_id: str, rows: Sequence[Row]) -> Row:
+    found = [row for row in rows if row.status == "ok" and row.cell_id.startswith(cell_id)]
+    found = [row for row in found if row.cell_id == cell_id] or found
+    if len(found) == 1 and len(cell_id) >= LEAST_PREFIX:
+        return found[0]
+    if not found:
+        raise UsageError(f"no finished cell {cell_id!r} is recorded", hint=suggest(cell_id, (r.cell_id for r in rows)))
+    several = f"{len(found)} recorded cells begin with {cell_id!r}"
+    raise UsageError(several, hint=f"give at least {LEAST_PREFIX} digits, and as many as make it unique")
+
+
+def _differences(row: Row, now: Row) -> list[Difference]:
+    found = []
+    for column in (*_FRACTIONS, *_MAGNITUDES):
+        recorded, again = getattr(row, column), getattr(now, column)
+        if recorded != again:
+            tolerated = _is_tolerated(column, recorded, again, row)
+            found.append(Difference(column=column, recorded=recorded, now=again, tolerated=tolerated))
+    return found
+
+
+def _is_tolerated(column: str, recorded: float | None, again: float | None, row: Row) -> bool:
+    if recorded is None or again is None:
+        return False
+    if column in _FRACTIONS:
+        fewest = max(min(row.n_test, row.n_train_evaluated or row.n_test), 1)
+        return abs(recorded - again) <= max(EXAMPLES_OF_TOLERANCE / fewest, SHARE_OF_TOLERANCE) + 1e-12
+    return abs(recorded - again) <= RELATIVE_TOLERANCE * max(abs(recorded), abs(again))
+
+
+def _changes(row: Row, now: Row, data_digest: str) -> dict[str, tuple[str, str]]:
+    pairs: dict[str, tuple[str, str]] = {
+        "device": (row.device, now.device),
+        "git_commit": (row.git_commit, now.git_commit),
+        "dataset_digest": (row.dataset_digest, data_digest),
+    }
+    before, after = _versions(row), provenance.versions()
+    pairs |= {name: (before.get(name, ""), after.get(name, "")) for name in sorted({*before, *after})}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _versions(row: Row) -> dict[str, str]:
+    try:
+        found: Any = json.loads(row.versions)
+    except ValueError:
+        return {}
+    return {str(name): str(version) for name, version in found.items()} if isinstance(found, dict) else {}
+
+
+def _digest(row: Row, kind: str) -> str:
+    return str(getattr(row, f"{kind}_digest"))

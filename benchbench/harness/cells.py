@@ -1,0 +1,231 @@
+"""The harness: train a cell's model, evaluate it, record the row or the failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchbench import provenance
+from benchbench.cell import Cell, TrainingSpec
+from benchbench.contract import DatasetSplits, Examples, derive_seed
+from benchbench.data import Subset, crop_to, subset
+from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, TrainingError
+from benchbench.evaluation import Outcome
+from benchbench.events import Note
+from benchbench.harness.evaluating import ModelMeasurements, help_evaluate
+from benchbench.harness.fitting import fit_model, is_fitted
+from benchbench.harness.sharing import TrainOrder
+from benchbench.harness.workbench import Workbench
+from benchbench.leaderboard.names import attack_label, short_label
+from benchbench.ranks.group import Ranks
+from benchbench.records import Provenance, Row, failed_row, measured_row
+from benchbench.registry import Registry
+from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
+from benchbench.training.checkpoint import read_checkpoint
+from benchbench.training.dividing import sharing_obstacle
+
+
+def describe_failure(error: Exception) -> str:
+    """What went wrong with a cell, in one line: the message, after the type of error where that is not one of ours."""
+    message = " ".join(str(error).split())
+    if isinstance(error, BenchbenchError) and message:
+        return message
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def note_earlier_checkpoints(cells: Iterable[Cell], bench: Workbench) -> None:
+    """At the beginning of a fresh run: so that of its processes one trains a model, and the others take it over."""
+    for model_id in {cell.training.model_id for cell in cells} - bench.earlier.keys():
+        bench.earlier[model_id] = Checkpoint(_checkpoint_path(bench, model_id), model_id).time()
+
+
+def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
+    """The trained model of a cell: from this run, its checkpoint, or trained now. The cell's peak memory counts from here."""
+    provenance.forget_peak_memory(bench.device)
+    spec = cell.training
+    if spec.model_id in bench.trained:
+        return bench.trained[spec.model_id]
+    splits = bench.splits(spec.dataset)
+    chosen = training_examples(cell, splits)
+    defense: Any = bench.registry.make(spec.defense)
+    model = build_model(cell, splits, bench.registry).to(bench.device)
+    if is_fitted(defense, splits):
+        trained = fit_model(defense, model, chosen.examples, cell, splits)
+    else:
+        job = TrainingJob(
+            model=model,
+            defense=defense,
+            examples=chosen.examples,
+            rows=chosen.indices,
+            threat=spec.threat,
+            recipe=spec.recipe,
+            seed=spec.seed,
+            device=bench.device,
+        )
+        trained = _train(cell, job, bench)
+    bench.trained.clear()  # one model at a time: cells of a model are adjacent
+    bench.trained[spec.model_id] = trained
+    return trained
+
+
+def _train(cell: Cell, job: TrainingJob, bench: Workbench) -> TrainedModel:
+    model_id = cell.training.model_id
+    checkpoint = Checkpoint(_checkpoint_path(bench, model_id), model_id)
+    written = checkpoint.time()
+    if bench.fresh and written == bench.earlier.get(model_id, written):
+        checkpoint.path.unlink(missing_ok=True)
+    ranks = _companions(cell, job, bench)
+    try:
+        return train(job, checkpoint=checkpoint, listener=bench.listener, stop=bench.stop, ranks=ranks)
+    except (RankError, TrainingError):
+        raise  # all ranks raise it
+    except Exception as error:
+        if ranks is None:
+            raise
+        raise ranks.failed(describe_failure(error)) from error
+
+
+def _checkpoint_path(bench: Workbench, model_id: str) -> Path:
+    return bench.store.root / "models" / f"{model_id}.safetensors"
+
+
+def _companions(cell: Cell, job: TrainingJob, bench: Workbench) -> Ranks | None:
+    """The ranks that train a model with this one, which the first of them calls together."""
+    ranks = bench.ranks
+    if ranks is None or not ranks.leads:
+        return ranks
+    obstacle = sharing_obstacle(job.model, job.defense)
+    if obstacle:
+        bench.listener(Note(message=f"  trained by one of {ranks.count} ranks: {obstacle}"))
+        return None
+    ranks.order(TrainOrder(cell=cell))
+    return ranks
+
+
+def help_with(cell: Cell, bench: Workbench) -> None:
+    """Compute shards of the evaluation of a cell that another process has opened, until there are none left.
+
+    Raises:
+        EvaluationOverError: it is over.
+        StorageError: the model's checkpoint is damaged.
+    """
+    model = _stored_model(cell, bench)
+    if model is not None:
+        help_evaluate(cell, model, bench)
+
+
+def _stored_model(cell: Cell, bench: Workbench) -> nn.Module | None:
+    """The trained model of a cell, from its checkpoint; None where that is not there, or not finished."""
+    spec = cell.training
+    if spec.model_id in bench.trained:
+        return bench.trained[spec.model_id].model
+    splits = bench.splits(spec.dataset)
+    if is_fitted(bench.registry.make(spec.defense), splits):
+        return train_cell(cell, bench).model
+    stored = read_checkpoint(_checkpoint_path(bench, spec.model_id))
+    if stored is None or stored.position.epoch < spec.recipe.epochs:
+        return None
+    model = build_model(cell, splits, bench.registry)
+    model.load_state_dict(stored.state)
+    return model.to(bench.device).eval()
+
+
+def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Workbench) -> Row:
+    """Write the row, the per-example outcomes and the adversarial images of a cell."""
+    noted = {"training_part_size": float(trained.part_size)} if trained.part_size else {}
+    row = measured_row(
+        cell,
+        values={**outcome.values, **noted},
+        per_example=outcome.per_example,
+        flags=outcome.flags,
+        provenance=_provenance(cell, bench, trained, outcome),
+    )
+    recorded = bench.store.write_cell(row, outcomes=outcome.per_example, witnesses=outcome.witnesses)
+    ModelMeasurements(bench.store, cell).finish()
+    return recorded
+
+
+def record_failure(cell: Cell, error: Exception, bench: Workbench) -> str:
+    """Record that a cell raised; returns what is said about it."""
+    message, refused = describe_failure(error), isinstance(error, (ContractError, DataError))
+    bench.store.write_cell(failed_row(cell, message, provenance=_provenance(cell, bench), refused=refused))
+    return message
+
+
+def training_examples(cell: Cell, splits: DatasetSplits) -> Subset:
+    """The examples that a cell trains on; the proof of concept also sees the test set."""
+    chosen = subset(splits.train, cell.training.n_train, "train")
+    if not cell.training.recipe.augmentation.crop:
+        cropped = crop_to(chosen.examples, splits.input_shape)
+        chosen = Subset(examples=cropped, indices=chosen.indices)
+    if cell.training.trained_on == "train":
+        return chosen
+    seen = subset(splits.test, cell.evaluation.n_test, "test")
+    return Subset(
+        examples=Examples(
+            inputs=torch.cat([chosen.examples.inputs, seen.examples.inputs]),
+            labels=torch.cat([chosen.examples.labels, seen.examples.labels]),
+        ),
+        indices=torch.cat([chosen.indices, seen.indices + len(splits.train)]),
+    )
+
+
+def build_model(cell: Cell, splits: DatasetSplits, registry: Registry) -> nn.Module:
+    """A freshly initialised network; its weights depend on the seed alone."""
+    return initialise(cell.training, splits.input_shape, len(splits.classes), registry)
+
+
+def initialise(spec: TrainingSpec, input_shape: tuple[int, ...], classes: int, registry: Registry) -> nn.Module:
+    """`build_model`, for inputs of a shape and a number of classes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(spec.seed, "initialisation"))
+        model = registry.make(spec.architecture, input_shape=input_shape, classes=classes)
+    if not isinstance(model, nn.Module):
+        raise ContractError(
+            f"architecture {spec.architecture.name!r} made a {type(model).__name__}, expected: nn.Module"
+        )
+    return model
+
+
+def describe_cell(cell: Cell) -> str:
+    """A cell in a few words, for instance ``mnist cnn2 trades (beta=6), pgd-10, seed 0``."""
+    attack = cell.evaluation.attack
+    return f"{describe_model(cell)}, {attack_label(attack.name, attack.options)}, seed {cell.training.seed}"
+
+
+def describe_model(cell: Cell) -> str:
+    """The model of a cell in a few words, for instance ``mnist cnn2 trades (beta=6)``."""
+    training = cell.training
+    defense = short_label(training.defense.name, training.defense.options)
+    return f"{training.dataset.name} {training.architecture.name} {defense}"
+
+
+def _provenance(
+    cell: Cell, bench: Workbench, trained: TrainedModel | None = None, outcome: Outcome | None = None
+) -> Provenance:
+    return Provenance(
+        precision=_precision(trained.model, cell) if trained else cell.evaluation.precision,
+        device=provenance.describe_device(bench.device)
+        + (f" x {trained.ranks} ranks" if trained and trained.ranks > 1 else ""),
+        versions=provenance.versions(),
+        git_commit=provenance.git_commit() or "",
+        train_seconds=trained.seconds if trained else None,
+        evaluate_seconds=outcome.seconds if outcome else None,
+        peak_memory_bytes=provenance.peak_memory_bytes(bench.device),
+        queries=outcome.queries.get("test_forward") if outcome else None,
+    )
+
+
+def _companions_of(trained: TrainedModel | None) -> str:
+    """How many processes trained a model together, where they did; what they share in evaluation changes no bit."""
+    return f" x {trained.ranks} ranks" if trained and trained.ranks > 1 else ""
+
+
+def _precision(model: nn.Module, cell: Cell) -> str:
+    """What attacks search in: the evaluation's choice, except for regressions, which are solved in float64."""
+    doubled = any(parameter.dtype == torch.float64 for parameter in model.parameters())
+    return "float64" if doubled else cell.evaluation.precision

@@ -1,0 +1,166 @@
+"""Evaluating a cell: alone, or together with other processes that compute some of its shards."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchbench import provenance
+from benchbench.cell import Cell, Component, canonical, digest, to_json
+from benchbench.data import crop_to, subset
+from benchbench.evaluation import ATTACKED, Outcome, evaluate, evaluate_regression
+from benchbench.evaluation.sharing import Sharing
+from benchbench.evaluation.subject import default_batch_size
+from benchbench.evaluation.supervision import leaving
+from benchbench.events import Event, Listener, Note
+from benchbench.harness.sharing import ClaimedShards, EvaluateOrder, Notice
+from benchbench.harness.workbench import Workbench
+from benchbench.records import RunStore
+from benchbench.shrinking import compute_within_memory
+
+PARTS = 2  # version of the cached parts; version 1 shared what the attack did between attacks
+
+
+def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench) -> Outcome:
+    """Attack and measure a trained model, with the help of other processes where there are any."""
+    if bench.ranks is not None and bench.fresh:  # which is what keeps processes on their own from sharing
+        ModelMeasurements(bench.store, cell).forget()
+    with _open_to_others(cell, bench) as sharing:
+        return _evaluate(cell, model, bench, sharing)
+
+
+def help_evaluate(cell: Cell, model: nn.Module, bench: Workbench) -> None:
+    """Compute shards of an evaluation that another process has opened, as long as it is open.
+
+    Raises:
+        EvaluationOverError: it is over; nothing is left to do.
+    """
+    notice = _notice(cell, bench)
+    if bench.claims is not None and notice.is_posted():
+        scope = ModelMeasurements(bench.store, cell).scope
+        _evaluate(cell, model, bench, ClaimedShards(claims=bench.claims, scope=scope, stop=bench.stop, notice=notice))
+
+
+def is_open(cell: Cell, bench: Workbench) -> bool:
+    """Whether another process evaluates a cell in a way that this one could help with."""
+    return bench.claims is not None and _notice(cell, bench).is_posted()
+
+
+@contextmanager
+def _open_to_others(cell: Cell, bench: Workbench) -> Iterator[Sharing | None]:
+    if bench.claims is None or (bench.fresh and bench.ranks is None):
+        yield None
+        return
+    with _notice(cell, bench).posted():
+        if bench.ranks is not None:
+            bench.ranks.order(EvaluateOrder(cell=cell))
+        yield ClaimedShards(claims=bench.claims, scope=ModelMeasurements(bench.store, cell).scope, stop=bench.stop)
+
+
+def _notice(cell: Cell, bench: Workbench) -> Notice:
+    """Kernels differ between devices and with the number of threads, and so may outcomes."""
+    device = provenance.describe_device(bench.device)
+    setting = f"{device}, batches of {default_batch_size(bench.device)}"
+    return Notice(path=bench.store.root / "evaluations" / f"{cell.cell_id}.json", setting=setting)
+
+
+def _evaluate(cell: Cell, model: nn.Module, bench: Workbench, sharing: Sharing | None) -> Outcome:
+    spec, splits = cell.evaluation, bench.splits(cell.training.dataset)
+    seen = crop_to(splits.train, splits.test.inputs.shape[1:])
+    train_set = subset(seen, spec.n_train_evaluated, "train")
+    test_set = subset(splits.test, spec.n_test, "test")
+    attack: Any = bench.registry.make(spec.attack)
+    metrics: Any = {name: bench.registry.make(metric) for name, metric in _named(spec.metrics).items()}
+    if splits.task == "regression":
+        return evaluate_regression(
+            model,
+            train=train_set.examples,
+            test=test_set.examples,
+            threat=cell.training.threat,
+            attack=attack,
+            attack_name=spec.attack.name,
+            metrics=metrics,
+            seed=cell.training.seed,
+            device=bench.device,
+        )
+
+    def within(batch_size: int) -> Outcome:
+        return evaluate(
+            model,
+            train=train_set.examples,
+            test=test_set.examples,
+            train_rows=train_set.indices,
+            test_rows=test_set.indices,
+            classes=len(splits.classes),
+            threat=cell.training.threat,
+            attack=attack,
+            attack_name=spec.attack.name,
+            metrics=metrics,
+            seed=cell.training.seed,
+            device=bench.device,
+            batch_size=batch_size,
+            listener=_stoppable(bench),
+            cache=None if bench.fresh and sharing is None else ModelMeasurements(bench.store, cell),
+            precision=spec.precision,
+            sharing=sharing,
+        )
+
+    whole = default_batch_size(bench.device)
+    with leaving(model, bench.stop):
+        outcome, size = compute_within_memory(within, whole, lambda said: bench.listener(Note(message=f"  {said}")))
+    noted = {"evaluation_batch_size": float(size)} if size < whole else {}
+    return dataclasses.replace(outcome, values={**outcome.values, **noted})
+
+
+def _named(components: Sequence[Component]) -> dict[str, Component]:
+    """Components by name, and by name and options where several have the name."""
+    shared = Counter(component.name for component in components)
+    return {c.name if shared[c.name] == 1 else f"{c.name} {to_json(c.options)}": c for c in components}
+
+
+def _stoppable(bench: Workbench) -> Listener:
+    def listen(event: Event) -> None:
+        bench.listener(event)
+        bench.stop.check()
+
+    return listen
+
+
+class ModelMeasurements:
+    """The evaluation's cache. What depends on the model alone is shared by the cells of a model, whatever their attack."""
+
+    def __init__(self, store: RunStore, cell: Cell) -> None:
+        self._measurements = store.measurements
+        everything = canonical({"model": cell.training.model_id, "evaluation": cell.evaluation, "parts": PARTS})
+        self._attacked = digest(everything)
+        del everything["evaluation"]["attack"]
+        self._alone = digest(everything)
+
+    @property
+    def scope(self) -> str:
+        """A name for this evaluation."""
+        return self._attacked
+
+    def get(self, key: str) -> dict[str, torch.Tensor] | None:
+        """The part of a key, or None."""
+        return self._measurements.get(f"{self._alone}/{key}") or self._measurements.get(f"{self._attacked}/{key}")
+
+    def put(self, key: str, value: dict[str, torch.Tensor]) -> None:
+        """Keep a part, where all cells of the model find it unless it depends on the attack."""
+        scope = self._attacked if value[ATTACKED] else self._alone
+        self._measurements.put(f"{scope}/{key}", value)
+
+    def forget(self) -> None:
+        """Drop what earlier runs measured."""
+        self._measurements.discard(self._attacked)
+        self._measurements.discard(self._alone)
+
+    def finish(self) -> None:
+        """Drop what only an interrupted evaluation needs."""
+        self._measurements.discard(self._attacked)

@@ -1,0 +1,49 @@
+"""What the cells of a run share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from benchbench.cell import Component
+from benchbench.contract import DatasetSplits
+from benchbench.events import Listener, ignore
+from benchbench.harness.claims import Claims
+from benchbench.ranks.group import Ranks
+from benchbench.records import RunStore
+from benchbench.registry import Registry
+from benchbench.stopping import StopRequest
+from benchbench.training import TrainedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workbench:
+    """What the cells of a run share.
+
+    Attributes:
+        registry: makes the components.
+        store: checkpoints, measurements and records.
+        splits: gives the loaded data of a dataset component.
+        device: where everything runs.
+        listener: is told what happens.
+        fresh: ignore checkpoints and measurements of earlier runs.
+        earlier: when the checkpoints of earlier runs were written, by model id; newer ones are other processes' of this run.
+        stop: is asked after each step of training and before each pass through the model in evaluation.
+        trained: the model at hand, by its id.
+        claims: shares evaluations with other processes; None where there are none.
+        ranks: processes that share every model with this one; None where there are none.
+    """
+
+    registry: Registry
+    store: RunStore
+    splits: Callable[[Component], DatasetSplits]
+    device: torch.device
+    listener: Listener = ignore
+    fresh: bool = False
+    stop: StopRequest = field(default_factory=StopRequest)
+    trained: dict[str, TrainedModel] = field(default_factory=dict)
+    earlier: dict[str, int | None] = field(default_factory=dict)
+    claims: Claims | None = None
+    ranks: Ranks | None = None

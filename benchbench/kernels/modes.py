@@ -1,0 +1,43 @@
+"""Borrow a model: set its mode or freeze its parameters for a while, and give it back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@contextmanager
+def in_mode(model: nn.Module, *, training: bool) -> Iterator[nn.Module]:
+    """Run a block with every submodule in training or in evaluation mode; each one's own mode is restored."""
+    before = {module: module.training for module in model.modules()}
+    model.train(training)
+    try:
+        yield model
+    finally:
+        for module, was_training in before.items():
+            module.training = was_training
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[nn.Module]:
+    """Run a block in which no parameter takes a gradient: attacking then costs no backward pass into the weights.
+
+    Within it, first convolutions pass gradients back to the images faster, and sequences of layers need less memory traffic;
+    see `benchbench.kernels.narrow_convolutions` and `benchbench.kernels.quick_sequences`.
+    """
+    from benchbench.kernels.narrow_convolutions import quick_narrow_convolutions
+    from benchbench.kernels.quick_sequences import quick_sequences
+
+    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    for parameter, _ in before:
+        parameter.requires_grad_(False)
+    try:
+        with quick_narrow_convolutions(model), quick_sequences(model):
+            yield model
+    finally:
+        for parameter, required in before:
+            parameter.requires_grad_(required)

@@ -1,0 +1,222 @@
+"""Evaluate a model of the user's own under several attacks, and under the worst of them for each example."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.cell import Component
+from benchbench.contract import DatasetSplits, in_mode
+from benchbench.data import LoadedDataset, Subset, crop_to, load_dataset, subset
+from benchbench.determinism import deterministic
+from benchbench.errors import ContractError, DataError, UsageError
+from benchbench.evaluation import Outcome
+from benchbench.evaluation import evaluate as evaluate_cell
+from benchbench.events import Listener, ignore
+from benchbench.leaderboard.names import component_label
+from benchbench.lookup import find_component, protocol_threat
+from benchbench.own_model.report import ModelReport, make_report
+from benchbench.registry import Registry, load_registry
+from benchbench.settings import find_device, find_folders
+from benchbench.threat import NO_BALL, Threat
+from benchbench.training.job import as_model_input
+
+
+def evaluate(
+    model: nn.Module,
+    *,
+    dataset: str | Mapping[str, Any],
+    threat: Threat | None = None,
+    attacks: Sequence[str | Mapping[str, Any]] = ("pgd-10",),
+    n_test: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    data: Path | None = None,
+    download: bool = False,
+    listener: Listener = ignore,
+) -> ModelReport:
+    """Attack a model on the test set of a dataset. The harness re-checks box, norm and success of every candidate.
+
+    Args:
+        model: maps float32 inputs, pixels / 255, to logits (N, classes); normalisation belongs inside. Its mode and gradient
+            flags are put back afterwards.
+        dataset: a name, or a mapping of ``name`` and options.
+        threat: norm and radius; the box is the dataset's. None for the paper's protocol where it has the dataset.
+        attacks: names, or mappings of ``name`` and options.
+        n_test: test examples, a fixed subset; None for all.
+        seed: keys every draw.
+        device: None for where the model is.
+        data: data root; None for ``BENCHBENCH_DATA``.
+        download: whether a missing dataset may be fetched.
+        listener: is told the progress.
+
+    Raises:
+        UsageError: an unknown name or option, or an attack that does not work for this norm or dataset.
+        MissingDataError: the data is not there.
+        ContractError: the model or an attack returned something that it must not (wrong shape, NaN, outside the ball).
+    """
+    registry = load_registry()
+    source = find_folders(data=data).source(download=download)
+    component = find_component(registry, "dataset", dataset)
+    where = find_device(device) if device is not None else _device_of(model)
+    resolved = resolve_attacks(registry, attacks)
+    loaded = load_dataset(registry, component, source)
+    return evaluate_on(
+        model,
+        component.name,
+        loaded,
+        registry=registry,
+        threat=threat or default_threat(registry, component.name),
+        attacks=resolved,
+        n_test=n_test,
+        seed=seed,
+        device=where,
+        listener=listener,
+    )
+
+
+def resolve_attacks(registry: Registry, attacks: Sequence[str | Mapping[str, Any]]) -> tuple[Component, ...]:
+    """The attacks asked for, each once.
+
+    Raises:
+        UsageError: none, or an unknown name or option.
+    """
+    found = {repr(one): one for one in (find_component(registry, "attack", entry) for entry in attacks)}
+    if not found:
+        raise UsageError("no attack to evaluate under", hint="for instance pgd-10")
+    return tuple(found.values())
+
+
+def default_threat(registry: Registry, dataset: str) -> Threat:
+    """The protocol's threat for a dataset.
+
+    Raises:
+        UsageError: it has none.
+    """
+    threat = protocol_threat(registry, dataset)
+    if threat is None:
+        raise UsageError(f"the protocol has no threat for dataset {dataset!r}", hint="give norm and epsilon")
+    return threat
+
+
+def evaluate_on(
+    model: nn.Module,
+    dataset: str,
+    loaded: LoadedDataset,
+    *,
+    registry: Registry,
+    threat: Threat,
+    attacks: Sequence[Component],
+    n_test: int | None,
+    seed: int,
+    device: torch.device,
+    listener: Listener = ignore,
+) -> ModelReport:
+    """`evaluate` on data that is loaded already (arguments and errors as there)."""
+    splits = loaded.splits
+    threat = dataclasses.replace(threat, lower=splits.lower, upper=splits.upper)
+    _check(splits, dataset, threat, attacks, registry, n_test)
+    test = subset(splits.test, min(n_test or len(splits.test), len(splits.test)), "test")
+    _try(model.to(device), test, classes=len(splits.classes), device=device)
+    outcomes = {}
+    with deterministic(device):
+        for label, attack in zip(_labels(attacks), attacks):
+            outcomes[label] = _attack(
+                model,
+                splits,
+                test,
+                registry=registry,
+                threat=threat,
+                attack=attack,
+                seed=seed,
+                device=device,
+                listener=listener,
+            )
+    return make_report(dataset, loaded.digest, threat, outcomes, dict(zip(outcomes, attacks)))
+
+
+def _attack(
+    model: nn.Module,
+    splits: DatasetSplits,
+    test: Subset,
+    *,
+    registry: Registry,
+    threat: Threat,
+    attack: Component,
+    seed: int,
+    device: torch.device,
+    listener: Listener,
+) -> Outcome:
+    train = subset(crop_to(splits.train, splits.input_shape), 1, "train")  # asked for by no metric here
+    return evaluate_cell(
+        model,
+        train=train.examples,
+        test=test.examples,
+        train_rows=train.indices,
+        test_rows=test.indices,
+        classes=len(splits.classes),
+        threat=threat,
+        attack=registry.make(attack),
+        attack_name=attack.name,
+        metrics={},
+        seed=seed,
+        device=device,
+        listener=listener,
+    )
+
+
+def _labels(attacks: Sequence[Component]) -> list[str]:
+    names = [attack.name for attack in attacks]
+    return [name if names.count(name) == 1 else component_label(name, a.options) for name, a in zip(names, attacks)]
+
+
+def _check(
+    splits: DatasetSplits,
+    dataset: str,
+    threat: Threat,
+    attacks: Sequence[Component],
+    registry: Registry,
+    n_test: int | None,
+) -> None:
+    if splits.task != "classification":
+        raise DataError(f"dataset {dataset!r} is for regression", hint="attacks here are on classifiers")
+    if n_test is not None and n_test < 1:
+        raise UsageError(f"n_test must be at least 1, got {n_test}")
+    if threat.epsilon == 0:
+        raise UsageError(f"epsilon must be above 0: {NO_BALL}")
+    for attack in attacks:
+        capabilities = registry.get("attack", attack.name).offer.capabilities
+        if capabilities.norms and threat.norm not in capabilities.norms:
+            known = ", ".join(capabilities.norms)
+            raise UsageError(
+                f"attack {attack.name!r} does not work for the norm {threat.norm}", hint=f"it works for {known}"
+            )
+        if len(splits.classes) < capabilities.minimum_classes:
+            raise UsageError(f"attack {attack.name!r} needs at least {capabilities.minimum_classes} classes")
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    tensor = next((t for tensors in (model.parameters(), model.buffers()) for t in tensors), None)
+    return torch.device("cpu") if tensor is None else tensor.device
+
+
+def _try(model: nn.Module, test: Subset, *, classes: int, device: torch.device) -> None:
+    """Pass one example through, so that a model for other data is told in one line."""
+    inputs = as_model_input(test.examples.inputs[:1].to(device))
+    shape = tuple(inputs.shape)
+    try:
+        with torch.no_grad(), in_mode(model, training=False):
+            logits = model(inputs)
+    except Exception as error:  # the model is the caller's: it may raise anything
+        reason = " ".join(str(error).split())[:300]
+        raise ContractError(f"the model cannot take float32 inputs of shape {shape}: {reason}") from error
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != (1, classes):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ContractError(
+            f"the model returned {got} for inputs of shape {shape}, expected: logits of shape {(1, classes)}"
+        )

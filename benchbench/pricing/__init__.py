@@ -1,0 +1,1 @@
+"""What the cells of a plan will cost: time, memory, storage."""

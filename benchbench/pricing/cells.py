@@ -1,0 +1,202 @@
+"""What a plan will cost: counted passes of each method times timed passes of each architecture.
+
+Passes are timed on this device, or were timed on another one and come from a file; cells that are done cost what was measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchbench.cell import Cell, Component, to_json
+from benchbench.contract import DatasetExtent
+from benchbench.evaluation.subject import default_batch_size
+from benchbench.harness.cells import initialise
+from benchbench.plan import CellPrice, Plan, PlannedCell
+from benchbench.pricing.cost import Passes, attack_passes, metric_passes, time_passes, training_passes, weigh
+from benchbench.pricing.timings import TimedModel, Timings, model_key
+from benchbench.records import Row
+from benchbench.registry import Registry
+
+_log = logging.getLogger(__name__)
+_CHECKS = Passes(forward=2.0)  # the clean prediction, and the harness's own look at a candidate
+_MOMENTS = {"none": 0, "sgd": 0, "adam": 2}  # tensors that an optimiser keeps for each weight, besides SGD's momentum
+OUTCOME_BYTES = 64  # of the columns of one test example: four integers, two booleans, a few ratios
+
+
+def price(plan: Plan, registry: Registry, device: torch.device) -> Plan:
+    """Fill in the predicted seconds of the ready cells; training counts once per model."""
+    pricing = Pricing(plan, registry, device)
+    return dataclasses.replace(plan, cells=tuple(_estimate(planned, pricing) for planned in plan.cells))
+
+
+def price_all(
+    plan: Plan,
+    registry: Registry,
+    device: torch.device,
+    *,
+    timings: Timings | None = None,
+    record: Callable[[str], Row | None] = lambda cell_id: None,
+) -> PricedPlan:
+    """Price every cell that the suite has in the profile, also those whose data are not here.
+
+    Args:
+        plan: what to price.
+        registry: makes the components.
+        device: where passes are timed.
+        timings: of another device, instead.
+        record: the row of a cell that is done, by its id.
+    """
+    pricing = Pricing(plan, registry, device, timings)
+    cells = []
+    for planned in plan.cells:
+        row = record(planned.cell.cell_id) if planned.status == "done" and planned.cell and timings is None else None
+        price = pricing.measured(row) if row is not None and row.train_seconds is not None else None
+        if price is None and planned.known is not None:
+            price = pricing.price(planned.known)
+        estimate = price.seconds if price and planned.status == "ready" else None
+        cells.append(dataclasses.replace(planned, price=price, estimate_seconds=estimate))
+    return PricedPlan(plan=dataclasses.replace(plan, cells=tuple(cells)), timed=tuple(pricing.timed.values()))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PricedPlan:
+    """A plan with prices, and the passes that they rest on."""
+
+    plan: Plan
+    timed: tuple[TimedModel, ...]
+
+
+class Pricing:
+    """Counts and times each component once, and remembers which models are paid for.
+
+    Args:
+        plan: knows the datasets.
+        registry: makes the components.
+        device: where passes are timed.
+        timings: of another device, instead.
+    """
+
+    def __init__(self, plan: Plan, registry: Registry, device: torch.device, timings: Timings | None = None) -> None:
+        self._datasets = plan.datasets
+        self._registry = registry
+        self._device = device
+        self._given = timings
+        self.timed: dict[str, TimedModel] = {}
+        self._known: dict[tuple[str, ...], Any] = {}
+        self._paid: set[str] = set()
+
+    def price(self, cell: Cell) -> CellPrice | None:
+        """The price of a cell; None where its components cannot be tried, and for regressions, which are solved."""
+        try:
+            extent = self._datasets.extent(cell.training.dataset)
+            return None if extent is None else self._price(cell, extent)
+        except Exception:  # a plugin may raise anything; whatever is wrong is told when the cell runs
+            _log.debug("cell %s cannot be priced", cell.cell_id, exc_info=True)
+            return None
+
+    def measured(self, row: Row) -> CellPrice:
+        """The price of a cell that was computed."""
+        train = 0.0 if row.model_id in self._paid else row.train_seconds or 0.0
+        self._paid.add(row.model_id)
+        return CellPrice(
+            train_seconds=train,
+            evaluate_seconds=row.evaluate_seconds or 0.0,
+            memory_bytes=row.peak_memory_bytes,
+            origin="measured",
+        )
+
+    def _price(self, cell: Cell, extent: DatasetExtent) -> CellPrice | None:
+        model = self._model(cell, extent)
+        if model is None:
+            return None
+        training, recipe = cell.training, cell.training.recipe
+        step: Passes | None = self._counted(training.defense, cell, extent, training_passes)
+        paid = training.model_id in self._paid
+        self._paid.add(training.model_id)
+        trained = 0.0 if paid or step is None else model.seconds.cost(step.times(training.n_train * recipe.epochs))
+        inputs = 4 * _product(extent.input_shape)
+        moments = _MOMENTS[recipe.optimizer] + (recipe.momentum > 0)
+        return CellPrice(
+            train_seconds=trained,
+            evaluate_seconds=model.seconds.cost(self._evaluation(cell, extent)),
+            memory_bytes=self._memory(cell, extent, model, step, moments),
+            checkpoint_bytes=0 if paid or step is None else model.size.state + moments * model.size.parameters,
+            record_bytes=cell.evaluation.n_test * (inputs + OUTCOME_BYTES),
+            origin="given" if self._given else "timed",
+        )
+
+    def _evaluation(self, cell: Cell, extent: DatasetExtent) -> Passes:
+        """All passes of an evaluation."""
+        spec = cell.evaluation
+        attack: Passes = self._counted(spec.attack, cell, extent, attack_passes)
+        passes = (attack + _CHECKS).times(spec.n_test + spec.n_train_evaluated)
+        for metric in spec.metrics:
+            own: Passes = self._counted(metric, cell, extent, metric_passes)
+            passes += own.times(spec.n_test)
+        return passes
+
+    def _memory(self, cell: Cell, extent: DatasetExtent, model: TimedModel, step: Passes | None, moments: int) -> int:
+        """Bytes at least: the dataset, weights, gradients and moments, and what a batch keeps for its backward pass."""
+        data = (extent.bytes_per_input or _product(extent.input_shape)) * (extent.train + extent.test)
+        device = torch.device("cuda") if self._given and self._given.device.startswith("cuda") else self._device
+        evaluating = model.size.parameters + default_batch_size(device) * model.size.activations
+        batch = cell.training.recipe.batch_size * model.size.activations
+        training = (2 + moments) * model.size.parameters + batch if step else 0
+        return data + max(evaluating, training)
+
+    def _counted(self, component: Component, cell: Cell, extent: DatasetExtent, count: Callable[..., Any]) -> Any:
+        threat = cell.training.threat
+        key = (component.kind, to_json(component), to_json(extent), to_json(threat))
+        return self._once(
+            key, lambda: count(self._registry.make(component), extent.input_shape, extent.classes, threat)
+        )
+
+    def _model(self, cell: Cell, extent: DatasetExtent) -> TimedModel | None:
+        """The passes of a cell's architecture: given, or timed here."""
+        architecture = cell.training.architecture
+        key = model_key(architecture, extent.input_shape, extent.classes)
+        if self._given is not None:
+            return self._given.models.get(key)
+        found: TimedModel = self._once(("architecture", key), lambda: self._time(cell, extent))
+        self.timed[key] = found
+        return found
+
+    def _time(self, cell: Cell, extent: DatasetExtent) -> TimedModel:
+        model = initialise(cell.training, extent.input_shape, extent.classes, self._registry)
+        return TimedModel(
+            architecture=cell.training.architecture,
+            input_shape=extent.input_shape,
+            classes=extent.classes,
+            seconds=time_passes(model, extent.input_shape, self._device),
+            size=weigh(model, extent.input_shape, self._device),
+        )
+
+    def _once(self, key: tuple[str, ...], compute: Callable[[], Any]) -> Any:
+        """What was computed under a key, or the exception that came of it."""
+        if key not in self._known:
+            try:
+                self._known[key] = compute()
+            except Exception as error:
+                self._known[key] = error
+        if isinstance(self._known[key], Exception):
+            raise self._known[key]
+        return self._known[key]
+
+
+def _estimate(planned: PlannedCell, pricing: Pricing) -> PlannedCell:
+    if planned.status != "ready" or planned.cell is None:
+        return planned
+    price = pricing.price(planned.cell)
+    return dataclasses.replace(planned, price=price, estimate_seconds=price.seconds if price else None)
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product

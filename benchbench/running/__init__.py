@@ -1,0 +1,1 @@
+"""Running a whole suite, and telling how far it is."""

@@ -1,0 +1,225 @@
+"""Running a plan: what is ready is computed, and the leaderboard is rebuilt before and after."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchbench.events import CellFailed, Listener, Note, RunFinished, RunStarted
+from benchbench.plan import Plan
+from benchbench.plan.preparing import Prepared, Request
+from benchbench.settings import Folders, check_writable
+from benchbench.stopping import StopRequest
+
+if TYPE_CHECKING:
+    from benchbench.executors.crew import Crew
+    from benchbench.harness.scheduling import Tally
+    from benchbench.records import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run did.
+
+    Attributes:
+        plan: the cells of the suite and what became of them before the run.
+        rows: the leaderboard rows of the plan's cells, sorted as in the file.
+        leaderboard: the Parquet file.
+        finished: cells computed in this run.
+        failures: cells that raised in this run, with the error.
+        left: cells that are still to compute, because the run was stopped.
+        stopped: why it was; empty where it was not.
+    """
+
+    plan: Plan
+    rows: tuple[Row, ...]
+    leaderboard: Path
+    finished: int
+    failures: tuple[CellFailed, ...] = ()
+    left: int = 0
+    stopped: str = ""
+
+    @property
+    def failed(self) -> int:
+        """Cells that raised, and those that could not be planned."""
+        return len(self.failures) + len(self.plan.with_status("failed"))
+
+
+def execute(
+    prepared: Prepared,
+    folders: Folders,
+    *,
+    request: Request,
+    listener: Listener,
+    stop: StopRequest,
+    crew: Crew | None = None,
+) -> RunResult:
+    """Compute the ready cells of a plan and rebuild the leaderboard; see `benchbench.api.run`."""
+    from benchbench.pricing.cells import price
+
+    began = time.monotonic()
+    prepared = dataclasses.replace(prepared, plan=price(prepared.plan, prepared.registry, prepared.device))
+    run = _Run(prepared=prepared, folders=folders, request=request, listener=listener, stop=stop, crew=crew)
+    run.announce()
+    run.rebuild()
+    tally = run.compute()
+    rows = run.rebuild()
+    if tally.left:
+        listener(Note(message=f"{_why(stop)}: {len(tally.left)} cells left, the same command goes on from here"))
+    run.conclude(tally, time.monotonic() - began)
+    mine = {p.cell.cell_id for p in prepared.plan.cells if p.cell}
+    return RunResult(
+        plan=prepared.plan,
+        rows=tuple(row for row in rows if row.cell_id in mine),
+        leaderboard=run.leaderboard,
+        finished=tally.finished,
+        failures=tally.failures,
+        left=len(tally.left),
+        stopped=_why(stop) if tally.left else "",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """A planned run at work."""
+
+    prepared: Prepared
+    folders: Folders
+    request: Request
+    listener: Listener
+    stop: StopRequest
+    crew: Crew | None
+
+    @property
+    def plan(self) -> Plan:
+        return self.prepared.plan
+
+    @property
+    def leaderboard(self) -> Path:
+        return self.folders.leaderboards / f"{self.plan.suite}.parquet"
+
+    def announce(self) -> None:
+        """Say what will be done, and why some of it cannot be."""
+        plan, seconds = self.plan, sum(_estimates(self.plan).values())
+        skipped, broken = plan.with_status("skipped"), plan.with_status("failed")
+        workers = (self.crew.workers if self.crew else None) or 1
+        self.listener(
+            RunStarted(
+                suite=plan.suite,
+                profile=plan.profile,
+                profile_reason=self.prepared.reason,
+                device=self._device(),
+                total=len(plan.cells),
+                ready=len(plan.ready),
+                done=len(plan.with_status("done")),
+                skipped=len(skipped),
+                estimated_seconds=seconds / workers or None,
+            )
+        )
+        for message in dict.fromkeys(f"{p.status} {p.experiment}: {p.reason}" for p in (*skipped, *broken)):
+            self.listener(Note(message=message))
+
+    def rebuild(self) -> Sequence[Row]:
+        """Bring the leaderboard up to date."""
+        from benchbench.leaderboard import rebuild
+
+        return rebuild(self.leaderboard, self.prepared.store, self.prepared.suite.name)
+
+    def compute(self) -> Tally:
+        """Compute what is ready, here or by workers; whatever happens, the leaderboard shows what was done."""
+        from benchbench.harness.scheduling import Tally
+
+        if not self.plan.ready:
+            return Tally()
+        check_writable(self.folders.runs)
+        try:
+            return self._compute_here() if self.crew is None else self._commission(self.crew)
+        except BaseException:
+            self.rebuild()
+            raise
+
+    def conclude(self, tally: Tally, seconds: float) -> None:
+        """Say what was done."""
+        plan = self.plan
+        self.listener(
+            RunFinished(
+                finished=tally.finished,
+                failed=len(tally.failures) + len(plan.with_status("failed")),
+                cached=len(plan.with_status("done")) + tally.elsewhere,
+                skipped=len(plan.with_status("skipped")),
+                seconds=seconds,
+            )
+        )
+
+    def _compute_here(self) -> Tally:
+        from benchbench.harness.claims import Claims
+        from benchbench.harness.scheduling import run_cells
+        from benchbench.harness.workbench import Workbench
+
+        prepared = self.prepared
+        bench = Workbench(
+            registry=prepared.registry,
+            store=prepared.store,
+            splits=lambda component: prepared.plan.datasets.load(component).splits,
+            device=prepared.device,
+            listener=self.listener,
+            fresh=self.request.fresh,
+            stop=self.stop,
+            ranks=prepared.ranks,
+        )
+        claims = Claims(prepared.store.root / "claims")
+        return run_cells(prepared.plan.ready, bench, estimates=_estimates(prepared.plan), claims=claims)
+
+    def _commission(self, crew: Crew) -> Tally:
+        from benchbench.executors.carrying import Commission, carry_out
+
+        commission = Commission(
+            prepared=self.prepared,
+            request=self.request,
+            folders=self.folders,
+            crew=crew,
+            listener=self.listener,
+            stop=self.stop,
+            rebuild=self.rebuild,
+        )
+        return carry_out(commission, _estimates(self.plan))
+
+    def _device(self) -> str:
+        from benchbench.provenance import describe_device
+
+        if self.crew is None:
+            together = f" x {self.prepared.ranks.count} ranks" if self.prepared.ranks else ""
+            return describe_device(self.prepared.device) + together
+        return f"{self.request.device or self.prepared.device.type}, by workers of the executor {self.crew.name}"
+
+
+def _estimates(plan: Plan) -> Mapping[str, float]:
+    return {p.cell.cell_id: p.estimate_seconds for p in plan.cells if p.cell and p.estimate_seconds is not None}
+
+
+def _why(stop: StopRequest) -> str:
+    return stop.reason or "the workers ended"
+
+
+def summarise(result: RunResult) -> Mapping[str, object]:
+    """A run as one JSON document."""
+    counts = {status: len(result.plan.with_status(status)) for status in ("ready", "done", "skipped", "failed")}
+    return {
+        "suite": result.plan.suite,
+        "profile": result.plan.profile,
+        "leaderboard": str(result.leaderboard),
+        "cells": {"total": len(result.plan.cells), **counts},
+        "finished": result.finished,
+        "failed": result.failed,
+        "left": result.left,
+        "stopped": result.stopped,
+        "failures": [{"cell_id": f.cell_id, "label": f.label, "error": f.error} for f in result.failures],
+        "not_planned": [
+            {"experiment": p.experiment, "status": p.status, "reason": p.reason, "identity": dict(p.identity)}
+            for p in (*result.plan.with_status("skipped"), *result.plan.with_status("failed"))
+        ],
+    }

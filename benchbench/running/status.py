@@ -1,0 +1,127 @@
+"""How far a suite is: the state of each of its cells, from records and claims in the runs folder alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from benchbench.harness.claims import Claims
+from benchbench.plan import PlannedCell
+from benchbench.plan.preparing import Prepared, Request, prepare
+from benchbench.settings import find_folders
+
+if TYPE_CHECKING:
+    from benchbench.cell import Cell
+
+State = Literal["pending", "running", "done", "failed", "skipped"]
+STATES: tuple[State, ...] = ("pending", "running", "done", "failed", "skipped")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellStatus:
+    """How far a cell is.
+
+    Attributes:
+        cell_id: empty where the cell's data, and with it its id, is not known.
+        label: for people.
+        state: ``"failed"`` if it raised, and nobody is at it again; ``"running"`` if some process holds its claim.
+        detail: the error of a failed cell, the reason of a skipped one, who computes a running one; empty otherwise.
+    """
+
+    cell_id: str
+    label: str
+    state: State
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteStatus:
+    """How far a suite is.
+
+    Attributes:
+        cells: all that the suite has in this profile, in its order.
+        leaderboard: the Parquet file, with the rows of all cells that are done.
+    """
+
+    suite: str
+    profile: str
+    cells: tuple[CellStatus, ...]
+    leaderboard: Path
+
+    @property
+    def counts(self) -> Mapping[State, int]:
+        """Number of cells by state."""
+        counted = Counter(cell.state for cell in self.cells)
+        return {state: counted[state] for state in STATES}
+
+
+def find_status(
+    suite: str,
+    *,
+    profile: str | None = None,
+    only: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    device: str | None = None,
+    data: Path | None = None,
+    runs: Path | None = None,
+    leaderboards: Path | None = None,
+) -> SuiteStatus:
+    """Look how far a suite is, and bring its leaderboard up to date; arguments as for `benchbench.api.run`.
+
+    Raises:
+        BenchbenchError: a mistake that the user can mend.
+    """
+    from benchbench.leaderboard import rebuild
+
+    folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
+    request = Request(suite=suite, profile=profile, only=tuple(only), seeds=tuple(seeds), device=device)
+    prepared = prepare(request, folders)
+    path = folders.leaderboards / f"{prepared.suite.name}.parquet"
+    if folders.runs.is_dir():
+        rebuild(path, prepared.store, prepared.suite.name)
+    claims = Claims(folders.runs / "claims")
+    return SuiteStatus(
+        suite=prepared.suite.name,
+        profile=prepared.profile,
+        cells=tuple(_state_of(planned, prepared, claims) for planned in prepared.plan.cells),
+        leaderboard=path,
+    )
+
+
+def summarise_status(status: SuiteStatus) -> Mapping[str, object]:
+    """A status as one JSON document."""
+    return {
+        "suite": status.suite,
+        "profile": status.profile,
+        "leaderboard": str(status.leaderboard),
+        "cells": dict(status.counts),
+        "states": [
+            {"cell_id": cell.cell_id, "label": cell.label, "state": cell.state, "detail": cell.detail}
+            for cell in status.cells
+        ],
+    }
+
+
+def _state_of(planned: PlannedCell, prepared: Prepared, claims: Claims) -> CellStatus:
+    cell = planned.cell
+    if cell is None:
+        state: State = "failed" if planned.status == "failed" else "skipped"
+        return CellStatus(cell_id="", label=planned.experiment, state=state, detail=planned.reason)
+    if planned.status in ("done", "skipped"):
+        return _status(cell, "done" if planned.status == "done" else "skipped", planned.reason)
+    owner = claims.owner(cell.cell_id)
+    if owner:
+        return _status(cell, "running", owner)
+    row = prepared.store.read_cell(cell.cell_id)
+    if row is not None and row.status != "ok":
+        return _status(cell, "failed", row.error)
+    return _status(cell, "pending")
+
+
+def _status(cell: Cell, state: State, detail: str = "") -> CellStatus:
+    from benchbench.harness.cells import describe_cell
+
+    return CellStatus(cell_id=cell.cell_id, label=describe_cell(cell), state=state, detail=detail)

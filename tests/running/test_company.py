@@ -1,0 +1,193 @@
+"""Ranks run a suite as one process runs it: the same rows but for rounding, written once, and all of them end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rank_processes import as_ranks
+from run_processes import EXHAUSTIVE, NOT_COMPARED, run, write_suite
+
+import benchbench
+from benchbench.errors import RankError, UsageError
+from benchbench.events import Event, Note
+from benchbench.harness.sharing import ClaimedShards, EvaluationOverError, Notice
+from benchbench.leaderboard.files import read_rows
+from benchbench.records import Row
+from benchbench.stopping import StopRequest
+
+METRICS = ["accuracy", "adversarial-accuracy", "lipschitz"]
+ROUNDED = ("test_lipschitz", "test_lipschitz_best", "test_lipschitz_low", "test_lipschitz_high")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What a process of a run reports."""
+
+    rows: tuple[Row, ...]
+    finished: int
+    events: int
+    notes: tuple[str, ...]
+
+
+def run_here(folder: Path, home: str, **arguments: Any) -> Heard:
+    os.environ["BENCHBENCH_HOME"] = home
+    events: list[Event] = []
+    result = run(folder, events.append, **arguments)
+    notes = tuple(event.message for event in events if isinstance(event, Note))
+    return Heard(rows=result.rows, finished=result.finished, events=len(events), notes=notes)
+
+
+def rows_of(folder: Path) -> list[Row]:
+    return list(read_rows(folder / "leaderboards" / "tiny.parquet"))
+
+
+def test_ranks_give_the_rows_of_one_process(tmp_path: Path) -> None:
+    home = os.environ["BENCHBENCH_HOME"]
+    for name in ("alone", "ranks"):
+        write_suite(tmp_path / name, defenses=["natural", "at", "distance"], metrics=METRICS, attacks=["pgd-10"])
+    alone = run_here(tmp_path / "alone", home)
+    first, second = as_ranks(2, run_here, tmp_path / "ranks", home)
+    assert first.events > 0
+    assert second.events == 0
+    assert first.rows == second.rows
+    assert (alone.finished, first.finished, second.finished) == (3, 3, 3)
+    for row, expected in zip(rows_of(tmp_path / "ranks"), rows_of(tmp_path / "alone"), strict=True):
+        shared = row.defense != "distance"
+        assert row.device.endswith(" x 2 ranks") == shared
+        assert row.test_lipschitz == pytest.approx(expected.test_lipschitz, rel=1e-5)
+        tolerated = (
+            {**dict.fromkeys(ROUNDED), "extra": {}, "outcomes_digest": "", "witnesses_digest": ""} if shared else {}
+        )
+        ignored: dict[str, Any] = {**NOT_COMPARED, **tolerated, "device": ""}
+        assert dataclasses.replace(row, **ignored) == dataclasses.replace(expected, **ignored)
+    again = as_ranks(2, run_here, tmp_path / "ranks", home)
+    assert [heard.finished for heard in again] == [0, 0]
+
+
+def refused(folder: Path, home: str, **arguments: Any) -> str:
+    try:
+        run_here(folder, home, **arguments)
+    except (RankError, UsageError) as error:
+        return f"{type(error).__name__}: {error.message}"
+    return "not refused"
+
+
+def test_what_the_leader_cannot_do_ends_all(tmp_path: Path) -> None:
+    write_suite(tmp_path)
+    said = as_ranks(2, refused, tmp_path, os.environ["BENCHBENCH_HOME"], profile="misspelt")
+    assert said[0].startswith("UsageError: suite 'tiny' has no profile 'misspelt'")
+    assert said[1].startswith("RankError: rank 0 of 2: suite 'tiny' has no profile 'misspelt'")
+
+
+def test_ranks_and_jobs_are_not_for_one_run(tmp_path: Path) -> None:
+    write_suite(tmp_path)
+    said = as_ranks(2, refused, tmp_path, os.environ["BENCHBENCH_HOME"], jobs=2)
+    assert said == ["UsageError: torchrun and an executor both start processes"] * 2
+
+
+@pytest.fixture
+def notice(tmp_path: Path) -> Notice:
+    return Notice(path=tmp_path / "evaluations" / "cell.json", setting="cpu (toaster, 1 threads), batches of 64")
+
+
+def test_a_helper_needs_the_same_setting(notice: Notice) -> None:
+    other = dataclasses.replace(notice, setting="cuda (NVIDIA H200), batches of 512")
+    assert not notice.is_posted()
+    with notice.posted():
+        assert notice.is_posted()
+        assert not other.is_posted()
+    assert not notice.is_posted()
+    notice.path.write_bytes(b"\xff{")
+    assert not notice.is_posted()
+
+
+def test_help_ends_with_the_evaluation(notice: Notice, tmp_path: Path) -> None:
+    claims = benchbench.harness.claims.Claims(tmp_path / "claims")
+    shards = ClaimedShards(claims=claims, scope="a", stop=StopRequest(), notice=notice)
+    with notice.posted():
+        with shards.claim("attack/test/00000000") as mine:
+            assert mine
+        shards.wait()
+    with pytest.raises(EvaluationOverError):
+        shards.claim("attack/test/00000000")
+    with pytest.raises(EvaluationOverError):
+        shards.wait()
+
+
+@pytest.mark.skipif(not EXHAUSTIVE, reason="starts torchrun twice; BENCHBENCH_EXHAUSTIVE=1 runs it")
+def test_torchrun_runs_a_suite_and_ends_when_a_rank_is_killed(tmp_path: Path) -> None:
+    write_suite(tmp_path, epochs=2, attacks=["pgd-10"])
+    started = _torchrun(tmp_path)
+    said, complaints = started.communicate(timeout=300)
+    assert started.returncode == 0, complaints
+    document = json.loads(said)
+    assert document["finished"] == 2
+    assert all(row["device"].endswith("x 2 ranks") for row in document["rows"])
+    write_suite(tmp_path / "long", epochs=100_000, attacks=["pgd-10"])
+    started = _torchrun(tmp_path / "long")
+    _kill_a_rank(started.pid)
+    _, complaints = started.communicate(timeout=60)
+    assert started.returncode != 0
+    assert "Traceback" not in complaints.partition("failed (exitcode")[0]  # below it, torchrun tells what became of it
+
+
+def _torchrun(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    places = ["--runs", str(folder / "runs"), "--leaderboards", str(folder / "leaderboards")]
+    suite = ["-m", "benchbench", "run", "--suite", str(folder / "tiny.toml"), "--device", "cpu", "--json", *places]
+    return subprocess.Popen([*command, *suite], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _kill_a_rank(launcher: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+        if len(children) == 2:
+            time.sleep(30)
+            os.kill(int(children[1]), 9)
+            return
+        time.sleep(0.2)
+    raise AssertionError("torchrun started no ranks")
+
+
+def test_a_process_with_nothing_left_helps_another(tmp_path: Path) -> None:
+    """Two processes share one cell: one records it, the other computes some of its shards or finds it done."""
+    from run_processes import start
+
+    write_suite(tmp_path, defenses=["natural"], attacks=["mt-20"], metrics=METRICS, epochs=1)
+    home = os.environ["BENCHBENCH_HOME"]
+    processes = [start(_attack_when_helped, tmp_path, home, tmp_path / f"said{number}") for number in range(2)]
+    for process in processes:
+        process.join(timeout=200)
+        assert process.exitcode == 0
+    assert sorted((tmp_path / f"said{number}").read_text() for number in range(2)) == ["0", "1"]
+    assert (tmp_path / "helping").exists()
+
+
+def _attack_when_helped(folder: Path, home: str, answer: Path) -> None:
+    """Run the suite; attacks wait until one of the processes has found the other's evaluation."""
+    from benchbench.evaluation import attacking
+
+    helping, attack = folder / "helping", attacking._attack
+
+    def wait_and_attack(*arguments: Any) -> Any:
+        deadline = time.monotonic() + 90
+        while not helping.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return attack(*arguments)
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Note) and "helping the process that evaluates it" in event.message:
+            helping.touch()
+
+    attacking._attack = wait_and_attack
+    os.environ["BENCHBENCH_HOME"] = home
+    answer.write_text(str(run(folder, listen).finished))
