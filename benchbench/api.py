@@ -80,13 +80,14 @@ def run(
         fresh=fresh,
         precision=precision,
     )
-    crew = choose_crew(executor, jobs, load_registry())
+    registry = load_registry()
+    crew = choose_crew(executor, jobs, registry)
     launch = find_launch()
     if launch is not None:
         if crew is not None:
             raise UsageError("torchrun and an executor both start processes", hint="leave out --jobs and --executor")
         return run_in_ranks(launch, request, folders, listener=listener, stop=stop or StopRequest())
-    prepared = prepare(request, folders, device=planning_device(request, crew))
+    prepared = prepare(request, folders, device=planning_device(request, crew), registry=registry)
     return execute(prepared, folders, request=request, listener=listener, stop=stop or StopRequest(), crew=crew)
 
 

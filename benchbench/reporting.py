@@ -14,7 +14,7 @@ from benchbench.errors import BenchbenchError, StorageError
 from benchbench.leaderboard.contenders import OutcomeFiles, find_contenders
 from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.separations import FILE_NAME, MeasuredSeparation, read_separations
-from benchbench.records import Row
+from benchbench.records import Row, checkpoint_name
 from benchbench.records.arrays import Array, read_arrays
 from benchbench.records.outcomes import WITNESSES, find_malformation, find_malformed_witnesses
 from benchbench.registry import load_registry
@@ -110,7 +110,7 @@ class _Gatherer:
         )
 
     def history(self, row: Row) -> Sequence[EpochPoint]:
-        path = find_evidence(self._folders, "models", f"{row.model_id}.safetensors")
+        path = find_evidence(self._folders, "models", checkpoint_name(row.model_id))
         try:
             stored = read_checkpoint(path) if path is not None else None
         except BenchbenchError:

@@ -35,6 +35,10 @@ class Folders:
     runs: Path
     leaderboards: Path
 
+    def leaderboard(self, suite: str) -> Path:
+        """The Parquet file of a suite."""
+        return self.leaderboards / f"{suite}.parquet"
+
     def source(self, *, download: bool = False) -> DataSource:
         """What datasets may read."""
         return DataSource(root=self.data, cache=self.home / "datasets", download=download)

@@ -30,7 +30,7 @@ from benchbench.leaderboard.verifying import (
     replay_findings,
     withstood,
 )
-from benchbench.records import Row
+from benchbench.records import Row, checkpoint_name
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays
 from benchbench.records.outcomes import WITNESSES, find_malformation, find_malformed_witnesses
 from benchbench.registry import Registry, load_registry
@@ -221,7 +221,7 @@ class Replayer:
     def _load_model(self, cell: Cell) -> tuple[nn.Module, list[Finding]]:
         splits, model_id = self.dataset(cell).splits, cell.training.model_id
         model = build_model(cell, splits, self.registry)
-        path = find_evidence(self.folders, "models", f"{model_id}.safetensors")
+        path = find_evidence(self.folders, "models", checkpoint_name(model_id))
         if path is None:
             defense = self.registry.make(cell.training.defense)
             if not is_fitted(defense, splits):

@@ -47,7 +47,7 @@ def command(
     from benchbench.leaderboard.separations import read_separations
 
     folders = find_folders(data=data, leaderboards=leaderboards)
-    path = folders.leaderboards / f"{suite}.parquet"
+    path = folders.leaderboard(suite)
     rows = read_rows(path) if path.exists() else list(published_rows(suite))
     sources = Sources(rows=rows, separations=read_separations(folders.leaderboards), data=folders.source())
     for name in names or NAMES:

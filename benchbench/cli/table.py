@@ -94,11 +94,8 @@ def _read(suite: str, profile: str | None, leaderboards: Path | None) -> tuple[l
     """The rows of a suite's leaderboard, of one profile where asked for, and the folder that it is in."""
     from benchbench.leaderboard import published_rows, read_rows
 
-    path = (
-        Path(suite)
-        if suite.endswith(".parquet")
-        else find_folders(leaderboards=leaderboards).leaderboards / f"{suite}.parquet"
-    )
+    named = suite.endswith(".parquet")
+    path = Path(suite) if named else find_folders(leaderboards=leaderboards).leaderboard(suite)
     rows = read_rows(path) if path.exists() else list(published_rows(suite))
     if not rows and path.exists():
         raise StorageError(f"{path} has no row that can be shown")

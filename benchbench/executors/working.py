@@ -86,18 +86,17 @@ def _work(job: Job, units: Sequence[str], journal: Journal, stop: StopRequest) -
     bench = Workbench(
         registry=prepared.registry,
         store=prepared.store,
-        splits=lambda component: prepared.plan.datasets.load(component).splits,
+        splits=prepared.plan.datasets.splits,
         device=prepared.device,
         listener=journal.write,
         fresh=job.request.fresh,
         stop=stop,
     )
     cells = [*_cells_to_compute(job, units, prepared)]
-    claims = Claims(prepared.store.root / "claims")
     try:
-        return run_cells(cells, bench, estimates=job.estimates, claims=claims, before=job.before)
+        return run_cells(cells, bench, estimates=job.estimates, claims=Claims(prepared.store.claims), before=job.before)
     finally:
-        rebuild(job.folders.leaderboards / f"{prepared.suite.name}.parquet", prepared.store, prepared.suite.name)
+        rebuild(job.folders.leaderboard(prepared.suite.name), prepared.store, prepared.suite.name)
 
 
 def _hello(job: Job, prepared: Prepared) -> Hello:

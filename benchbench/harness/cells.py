@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,7 +39,7 @@ def describe_failure(error: Exception) -> str:
 def note_earlier_checkpoints(cells: Iterable[Cell], bench: Workbench) -> None:
     """At the beginning of a fresh run: so that of its processes one trains a model, and the others take it over."""
     for model_id in {cell.training.model_id for cell in cells} - bench.earlier.keys():
-        bench.earlier[model_id] = Checkpoint(_checkpoint_path(bench, model_id), model_id).time()
+        bench.earlier[model_id] = Checkpoint(bench.store.checkpoint_path(model_id), model_id).time()
 
 
 def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
@@ -74,7 +73,7 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
 
 def _train(cell: Cell, job: TrainingJob, bench: Workbench) -> TrainedModel:
     model_id = cell.training.model_id
-    checkpoint = Checkpoint(_checkpoint_path(bench, model_id), model_id)
+    checkpoint = Checkpoint(bench.store.checkpoint_path(model_id), model_id)
     written = checkpoint.time()
     if bench.fresh and written == bench.earlier.get(model_id, written):
         checkpoint.path.unlink(missing_ok=True)
@@ -87,10 +86,6 @@ def _train(cell: Cell, job: TrainingJob, bench: Workbench) -> TrainedModel:
         if ranks is None:
             raise
         raise ranks.failed(describe_failure(error)) from error
-
-
-def _checkpoint_path(bench: Workbench, model_id: str) -> Path:
-    return bench.store.root / "models" / f"{model_id}.safetensors"
 
 
 def _companions(cell: Cell, job: TrainingJob, bench: Workbench) -> Ranks | None:
@@ -126,7 +121,7 @@ def _stored_model(cell: Cell, bench: Workbench) -> nn.Module | None:
     splits = bench.splits(spec.dataset)
     if is_fitted(bench.registry.make(spec.defense), splits):
         return train_cell(cell, bench).model
-    stored = read_checkpoint(_checkpoint_path(bench, spec.model_id))
+    stored = read_checkpoint(bench.store.checkpoint_path(spec.model_id))
     if stored is None or stored.position.epoch < spec.recipe.epochs:
         return None
     model = build_model(cell, splits, bench.registry)
@@ -209,8 +204,7 @@ def _provenance(
 ) -> Provenance:
     return Provenance(
         precision=_precision(trained.model, cell) if trained else cell.evaluation.precision,
-        device=provenance.describe_device(bench.device)
-        + (f" x {trained.ranks} ranks" if trained and trained.ranks > 1 else ""),
+        device=provenance.describe_device(bench.device) + _companions_of(trained),
         versions=provenance.versions(),
         git_commit=provenance.git_commit() or "",
         train_seconds=trained.seconds if trained else None,

@@ -75,35 +75,26 @@ def _evaluate(cell: Cell, model: nn.Module, bench: Workbench, sharing: Sharing |
     seen = crop_to(splits.train, splits.test.inputs.shape[1:])
     train_set = subset(seen, spec.n_train_evaluated, "train")
     test_set = subset(splits.test, spec.n_test, "test")
-    attack: Any = bench.registry.make(spec.attack)
-    metrics: Any = {name: bench.registry.make(metric) for name, metric in _named(spec.metrics).items()}
+    subject: Any = {
+        "model": model,
+        "train": train_set.examples,
+        "test": test_set.examples,
+        "threat": cell.training.threat,
+        "attack": bench.registry.make(spec.attack),
+        "attack_name": spec.attack.name,
+        "metrics": {name: bench.registry.make(metric) for name, metric in _named(spec.metrics).items()},
+        "seed": cell.training.seed,
+        "device": bench.device,
+    }
     if splits.task == "regression":
-        return evaluate_regression(
-            model,
-            train=train_set.examples,
-            test=test_set.examples,
-            threat=cell.training.threat,
-            attack=attack,
-            attack_name=spec.attack.name,
-            metrics=metrics,
-            seed=cell.training.seed,
-            device=bench.device,
-        )
+        return evaluate_regression(**subject)
 
     def within(batch_size: int) -> Outcome:
         return evaluate(
-            model,
-            train=train_set.examples,
-            test=test_set.examples,
+            **subject,
             train_rows=train_set.indices,
             test_rows=test_set.indices,
             classes=len(splits.classes),
-            threat=cell.training.threat,
-            attack=attack,
-            attack_name=spec.attack.name,
-            metrics=metrics,
-            seed=cell.training.seed,
-            device=bench.device,
             batch_size=batch_size,
             listener=_stoppable(bench),
             cache=None if bench.fresh and sharing is None else ModelMeasurements(bench.store, cell),

@@ -11,33 +11,26 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
-from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchbench.kernels.other_forward import other_forward
+
 
 @contextmanager
 def quick_narrow_convolutions(model: nn.Module) -> Iterator[None]:
     """Run a block in which a model's narrow convolutions, where their weights are frozen, pass gradients back this way."""
-    chosen = [module for module in model.modules() if _is_narrow(module)]
-    for module in chosen:
-        # A bound method, so that a deep copy of the model calls the copy's weights.
-        module.forward = MethodType(_forward, module)
-    try:
+    with other_forward(model, _is_narrow, _forward):
         yield
-    finally:
-        for module in chosen:
-            del module.forward
 
 
 def _is_narrow(module: nn.Module) -> bool:
     """Whether the columns that are folded take no more room than the output, where this was faster."""
     return (
         type(module) is nn.Conv2d
-        and "forward" not in vars(module)  # set by an enclosing block, or by the model's author
         and module.in_channels * math.prod(module.kernel_size) <= module.out_channels
         and module.groups == 1
         and module.padding_mode == "zeros"

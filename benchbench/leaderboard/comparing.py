@@ -45,6 +45,11 @@ _STAIRCASE_NOTE = (
 )
 
 
+def stands_in(row: Row, paper_table: PaperTable) -> bool:
+    """Whether a row holds numbers that a published table gives."""
+    return (row.published_source, row.published_table) == (paper_table.paper, paper_table.number)
+
+
 def comparison_table(rows: Iterable[Row], paper_table: PaperTable) -> Table:
     """Every line of a published table, followed by what we measured for it.
 
@@ -55,11 +60,7 @@ def comparison_table(rows: Iterable[Row], paper_table: PaperTable) -> Table:
         paper_table: whose ``kind`` is ``"models"`` or ``"staircase"``.
     """
     everything = list(rows)
-    published = [
-        row
-        for row in everything
-        if (row.published_source, row.published_table) == (paper_table.paper, paper_table.number)
-    ]
+    published = [row for row in everything if stands_in(row, paper_table)]
     measured = [row for row in everything if row.source == "measured"]
     task: Task = "regression" if paper_table.kind == "staircase" else "classification"
     columns = (METHOD, SOURCE, *MEASURES[task])

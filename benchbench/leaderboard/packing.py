@@ -21,7 +21,7 @@ from typing import Any
 from benchbench.atomic import write_atomically
 from benchbench.errors import BenchbenchError, CorruptDataError, DataError, StorageError
 from benchbench.leaderboard.files import write_leaderboard
-from benchbench.records import Row
+from benchbench.records import Row, checkpoint_name
 
 FORMAT = 1
 MANIFEST, LEADERBOARD = "manifest.json", "leaderboard.parquet"
@@ -124,7 +124,7 @@ def weight_problems(submission: Submission, rows: Sequence[Row], find: Callable[
     """
     problems = []
     for model_id in sorted({row.model_id for row in rows}):
-        path, stated = find("models", f"{model_id}.safetensors"), submission.weights.get(model_id)
+        path, stated = find("models", checkpoint_name(model_id)), submission.weights.get(model_id)
         if stated is not None and path is not None and _sha256(path) != stated:
             problems.append(f"the checkpoint of model {model_id} is not the one that was packed")
     return problems
@@ -141,9 +141,9 @@ def _gather(rows: Sequence[Row], find: Callable[[str, str], Path | None]) -> tup
             else:
                 found[f"{kind}/{digest}.parquet"] = path
     for model_id in sorted({row.model_id for row in rows}):  # fitted models have no checkpoint: they are fitted again
-        path = find("models", f"{model_id}.safetensors")
+        path = find("models", checkpoint_name(model_id))
         if path is not None:
-            found[f"models/{model_id}.safetensors"] = path
+            found[f"models/{checkpoint_name(model_id)}"] = path
     return found, missing
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchbench.cell import Component
+from benchbench.cell import Component, to_json
 from benchbench.contract import DatasetSplits, in_mode
 from benchbench.data import LoadedDataset, Subset, crop_to, load_dataset, subset
 from benchbench.determinism import deterministic
@@ -171,8 +172,12 @@ def _attack(
 
 
 def _labels(attacks: Sequence[Component]) -> list[str]:
-    names = [attack.name for attack in attacks]
-    return [name if names.count(name) == 1 else component_label(name, a.options) for name, a in zip(names, attacks)]
+    """The shortest of name, name with options as tables show them, and name with exact options that tells each apart."""
+    labels = [attack.name for attack in attacks]
+    for longer in (lambda a: component_label(a.name, a.options), lambda a: f"{a.name} {to_json(a.options)}"):
+        shared = Counter(labels)
+        labels = [label if shared[label] == 1 else longer(a) for label, a in zip(labels, attacks)]
+    return labels
 
 
 def _check(

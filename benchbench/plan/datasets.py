@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchbench.cell import Component, digest
-from benchbench.contract import DatasetExtent, DataSource, DescribedDataset
+from benchbench.contract import DatasetExtent, DatasetSplits, DataSource, DescribedDataset
 from benchbench.errors import BenchbenchError
 from benchbench.registry import Registry
 
@@ -47,10 +47,14 @@ class DatasetLoader:
             raise found
         return found
 
+    def splits(self, dataset: Component) -> DatasetSplits:
+        """The examples of a dataset; see `load`."""
+        return self.load(dataset).splits
+
     def extent(self, dataset: Component) -> DatasetExtent | None:
         """How large a dataset for classification is, whether its files are there or not; None where nobody knows."""
         try:
-            splits = self.load(dataset).splits
+            splits = self.splits(dataset)
         except BenchbenchError:
             return self._described(dataset)
         if splits.task == "regression":

@@ -55,7 +55,12 @@ class Prepared:
 
 
 def prepare(
-    request: Request, folders: Folders, *, device: torch.device | None = None, done: Callable[[str], bool] | None = None
+    request: Request,
+    folders: Folders,
+    *,
+    device: torch.device | None = None,
+    done: Callable[[str], bool] | None = None,
+    registry: Registry | None = None,
 ) -> Prepared:
     """Plan what is asked for.
 
@@ -63,6 +68,7 @@ def prepare(
         request: what is asked for.
         folders: where.
         device: what to plan on; None for the one that the request names.
+        registry: the plugins; None to discover them.
         done: tells by its id whether a cell is done; None asks the records, unless the request is for a fresh run.
 
     Raises:
@@ -70,7 +76,7 @@ def prepare(
     """
     from benchbench.records import RunStore
 
-    registry = load_registry()
+    registry = registry or load_registry()
     suite = read_suite(request.suite, registry)
     where = device or find_device(request.device)
     profile, reason = choose_profile(suite, request.profile, (request.device or where.type).partition(":")[0])

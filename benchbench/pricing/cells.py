@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -119,7 +120,7 @@ class Pricing:
         paid = training.model_id in self._paid
         self._paid.add(training.model_id)
         trained = 0.0 if paid or step is None else model.seconds.cost(step.times(training.n_train * recipe.epochs))
-        inputs = 4 * _product(extent.input_shape)
+        inputs = 4 * math.prod(extent.input_shape)
         moments = _MOMENTS[recipe.optimizer] + (recipe.momentum > 0)
         return CellPrice(
             train_seconds=trained,
@@ -142,7 +143,7 @@ class Pricing:
 
     def _memory(self, cell: Cell, extent: DatasetExtent, model: TimedModel, step: Passes | None, moments: int) -> int:
         """Bytes at least: the dataset, weights, gradients and moments, and what a batch keeps for its backward pass."""
-        data = (extent.bytes_per_input or _product(extent.input_shape)) * (extent.train + extent.test)
+        data = (extent.bytes_per_input or math.prod(extent.input_shape)) * (extent.train + extent.test)
         device = torch.device("cuda") if self._given and self._given.device.startswith("cuda") else self._device
         evaluating = model.size.parameters + default_batch_size(device) * model.size.activations
         batch = cell.training.recipe.batch_size * model.size.activations
@@ -193,10 +194,3 @@ def _estimate(planned: PlannedCell, pricing: Pricing) -> PlannedCell:
         return planned
     price = pricing.price(planned.cell)
     return dataclasses.replace(planned, price=price, estimate_seconds=price.seconds if price else None)
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product

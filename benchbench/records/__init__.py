@@ -6,7 +6,7 @@ from benchbench.records.building import Provenance, failed_row, measured_row
 from benchbench.records.intervals import Interval, accuracy_interval, mean_interval
 from benchbench.records.row import Row
 from benchbench.records.schema import SCHEMA_VERSION, rows_from_table, schema, table_from_rows
-from benchbench.records.store import RunStore
+from benchbench.records.store import RunStore, checkpoint_name
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -15,6 +15,7 @@ __all__ = [
     "Row",
     "RunStore",
     "accuracy_interval",
+    "checkpoint_name",
     "failed_row",
     "mean_interval",
     "measured_row",

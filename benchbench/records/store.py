@@ -120,6 +120,15 @@ class RunStore:
             except FileNotFoundError:
                 return []
 
+    @property
+    def claims(self) -> Path:
+        """The folder in which processes that share the store claim cells."""
+        return self.root / "claims"
+
+    def checkpoint_path(self, model_id: str) -> Path:
+        """Where the weights of a model are, or are to be."""
+        return self.root / "models" / checkpoint_name(model_id)
+
     def outcomes_path(self, digest: str) -> Path:
         """Where the outcomes with this digest are."""
         return self.root / "outcomes" / f"{digest}.parquet"
@@ -174,6 +183,11 @@ class RunStore:
 
     def _set_aside(self, path: Path, error: BenchbenchError) -> None:
         self._on_problem(f"{error.message}; {path.name} set aside as {set_aside(path).name}, to be computed again")
+
+
+def checkpoint_name(model_id: str) -> str:
+    """The name of the file with the weights of a model, in a store's or a submission's folder ``models``."""
+    return f"{model_id}.safetensors"
 
 
 def _cell_id(record_name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchbench.atomic import write_bytes_atomically
-from benchbench.leaderboard.comparing import verdicts
+from benchbench.leaderboard.comparing import stands_in, verdicts
 from benchbench.leaderboard.formats import escape_markdown, render
 from benchbench.leaderboard.layout import Table
 from benchbench.leaderboard.names import paper_label
@@ -57,7 +57,7 @@ def render_page(paper_table: PaperTable, table: Table, evidence: Evidence) -> st
     """
     shown = {line.cell_id for line in table.lines if line.source == "measured" and line.cell_id}
     rows = [row for row in evidence.rows if row.cell_id in shown]
-    published = [row for row in evidence.rows if _is_of(row, paper_table)]
+    published = [row for row in evidence.rows if stands_in(row, paper_table)]
     command = f"benchbench table {evidence.suite} --table {paper_table.number} --paper {paper_table.paper}"
     parts = [
         f"# {paper_label(paper_table.paper)}, Table {paper_table.number}: {paper_table.caption}",
@@ -70,10 +70,6 @@ def render_page(paper_table: PaperTable, table: Table, evidence: Evidence) -> st
         _numbers(table),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
-
-
-def _is_of(row: Row, paper_table: PaperTable) -> bool:
-    return (row.published_source, row.published_table) == (paper_table.paper, paper_table.number)
 
 
 def _numbers(table: Table) -> str:

@@ -82,9 +82,16 @@ def _training_methods(table: Table, comparisons: Sequence[Comparison]) -> str:
             elsewhere.append(comparison)
     counts = [f"- {name}: {agreeing[name]} of {judged[name]} numbers agree" for name in sorted(judged) if judged[name]]
     head = "\n".join(counts) or _OPEN
-    if not elsewhere:
-        return head
-    return f"{head} At smaller budgets (each pair is published, ours):\n\n" + _markdown(
+    return (
+        f"{head} At smaller budgets (each pair is published, ours):\n\n{_side_by_side(elsewhere)}"
+        if elsewhere
+        else head
+    )
+
+
+def _side_by_side(comparisons: Iterable[Comparison]) -> str:
+    """What training methods reached, published and ours."""
+    return _markdown(
         ("training method", "setting", "test accuracy (%)", "adv. test accuracy (%)", "test Lipschitz"),
         [
             (
@@ -94,7 +101,7 @@ def _training_methods(table: Table, comparisons: Sequence[Comparison]) -> str:
                 _pair(c.published.adv_test_accuracy, c.ours.adv_test_accuracy, _percent),
                 _pair(c.published.test_lipschitz, c.ours.test_lipschitz, _plain),
             )
-            for c in elsewhere
+            for c in comparisons
         ],
     )
 

@@ -85,15 +85,15 @@ def _follow(ranks: Ranks, request: Request, folders: Folders, device: torch.devi
     bench = Workbench(
         registry=registry,
         store=store,
-        splits=lambda component: datasets.load(component).splits,
+        splits=datasets.splits,
         device=device,
-        claims=Claims(store.root / "claims"),
+        claims=Claims(store.claims),
         ranks=ranks,
     )
     with deterministic(device):
         end = _obey(ranks, bench)
     plan = prepare(request, folders, device=device).plan
-    leaderboard = folders.leaderboards / f"{plan.suite}.parquet"
+    leaderboard = folders.leaderboard(plan.suite)
     return RunResult(plan=plan, leaderboard=leaderboard, **_fields(end))
 
 

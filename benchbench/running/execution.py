@@ -65,9 +65,10 @@ def execute(
     prepared = dataclasses.replace(prepared, plan=price(prepared.plan, prepared.registry, prepared.device))
     run = _Run(prepared=prepared, folders=folders, request=request, listener=listener, stop=stop, crew=crew)
     run.announce()
-    run.rebuild()
-    tally = run.compute()
     rows = run.rebuild()
+    tally = run.compute()
+    if prepared.plan.ready:
+        rows = run.rebuild()
     if tally.left:
         listener(Note(message=f"{_why(stop)}: {len(tally.left)} cells left, the same command goes on from here"))
     run.conclude(tally, time.monotonic() - began)
@@ -100,7 +101,7 @@ class _Run:
 
     @property
     def leaderboard(self) -> Path:
-        return self.folders.leaderboards / f"{self.plan.suite}.parquet"
+        return self.folders.leaderboard(self.plan.suite)
 
     def announce(self) -> None:
         """Say what will be done, and why some of it cannot be."""
@@ -164,15 +165,16 @@ class _Run:
         bench = Workbench(
             registry=prepared.registry,
             store=prepared.store,
-            splits=lambda component: prepared.plan.datasets.load(component).splits,
+            splits=prepared.plan.datasets.splits,
             device=prepared.device,
             listener=self.listener,
             fresh=self.request.fresh,
             stop=self.stop,
             ranks=prepared.ranks,
         )
-        claims = Claims(prepared.store.root / "claims")
-        return run_cells(prepared.plan.ready, bench, estimates=_estimates(prepared.plan), claims=claims)
+        return run_cells(
+            prepared.plan.ready, bench, estimates=_estimates(prepared.plan), claims=Claims(prepared.store.claims)
+        )
 
     def _commission(self, crew: Crew) -> Tally:
         from benchbench.executors.carrying import Commission, carry_out

@@ -79,10 +79,10 @@ def find_status(
     folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
     request = Request(suite=suite, profile=profile, only=tuple(only), seeds=tuple(seeds), device=device)
     prepared = prepare(request, folders)
-    path = folders.leaderboards / f"{prepared.suite.name}.parquet"
+    path = folders.leaderboard(prepared.suite.name)
     if folders.runs.is_dir():
         rebuild(path, prepared.store, prepared.suite.name)
-    claims = Claims(folders.runs / "claims")
+    claims = Claims(prepared.store.claims)
     return SuiteStatus(
         suite=prepared.suite.name,
         profile=prepared.profile,
