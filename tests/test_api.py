@@ -190,6 +190,15 @@ def test_worst_case_is_taken_for_each_example() -> None:
     assert report.test_accuracy == int((report.prediction == report.label).sum()) / 200
 
 
+def test_attacks_whose_options_are_rounded_alike_in_tables_keep_results_of_their_own() -> None:
+    nearly_equal = [{"name": "pgd", "steps": 1, "step_size": size} for size in (0.01, 0.010000001)]
+    report = benchbench.evaluate(
+        Brightness(), dataset=DIGITS, threat=Threat(epsilon=0.02), attacks=["pgd-10", *nearly_equal], n_test=50
+    )
+    assert len(report.attacks) == 3
+    assert "pgd-10" in report.attacks
+
+
 def test_a_ball_of_radius_zero_is_refused() -> None:
     with pytest.raises(UsageError, match="epsilon must be above 0"):
         benchbench.evaluate(Brightness(), dataset=DIGITS, threat=Threat(epsilon=0.0), n_test=50)

@@ -172,11 +172,13 @@ def _attack(
 
 
 def _labels(attacks: Sequence[Component]) -> list[str]:
-    """The shortest of name, name with options as tables show them, and name with exact options that tells each apart."""
+    """For each the shortest of: name, name with options as tables show them, name with exact options, that is its alone."""
     labels = [attack.name for attack in attacks]
-    for longer in (lambda a: component_label(a.name, a.options), lambda a: f"{a.name} {to_json(a.options)}"):
+    as_shown = [component_label(attack.name, attack.options) for attack in attacks]
+    exact = [f"{attack.name} {to_json(attack.options)}" for attack in attacks]
+    for longer in (as_shown, exact):
         shared = Counter(labels)
-        labels = [label if shared[label] == 1 else longer(a) for label, a in zip(labels, attacks)]
+        labels = [label if shared[label] == 1 else other for label, other in zip(labels, longer)]
     return labels
 
 
