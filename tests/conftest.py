@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+from benchbench.registry import load_registry
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # one core a worker
@@ -27,6 +30,18 @@ def real_data() -> Path:
     if not (root / "MNIST" / "raw").is_dir():
         pytest.skip("no real MNIST: set BENCHBENCH_DATA to a folder that holds MNIST/raw")
     return root
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
+    """Make runs and plans of this process find a plugin that is not installed."""
+
+    def planted(plugin: object) -> None:
+        for name in ("benchbench.api", "benchbench.plan.preparing"):
+            module = importlib.import_module(name)  # benchbench.plan is a function, too
+            monkeypatch.setattr(module, "load_registry", lambda: load_registry(extra_plugins=[plugin]))
+
+    return planted
 
 
 @pytest.fixture(autouse=True)

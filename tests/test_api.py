@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,8 @@ class OddPlugin:
         return (Offer(name="odd", summary="cannot be loaded", factory=OddDataset),)
 
 
-def test_dataset_that_raises_fails_its_own_cells_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("benchbench.plan.preparing.load_registry", lambda: load_registry(extra_plugins=[OddPlugin()]))
+def test_dataset_that_raises_fails_its_own_cells_alone(plant: Callable[[object], None], tmp_path: Path) -> None:
+    plant(OddPlugin())
     settings = """
 architectures = [{ name = "mlp", hidden = [4] }]
 defenses = ["natural"]
@@ -191,7 +192,7 @@ def test_worst_case_is_taken_for_each_example() -> None:
 
 
 def test_attacks_whose_options_are_rounded_alike_in_tables_keep_results_of_their_own() -> None:
-    nearly_equal = [{"name": "pgd", "steps": 1, "step_size": size} for size in (0.01, 0.010000001)]
+    nearly_equal = [{"name": "pgd", "steps": 1, "step_ratio": ratio} for ratio in (0.2, 0.200000001)]
     report = benchbench.evaluate(
         Brightness(), dataset=DIGITS, threat=Threat(epsilon=0.02), attacks=["pgd-10", *nearly_equal], n_test=50
     )

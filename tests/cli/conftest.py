@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from benchbench.cli import invoke
 from benchbench.contract import BatchLoss, KeyedGenerator, Offer, Threat, hookimpl
-from benchbench.registry import load_registry
 
 SUITE = """
 name = "tiny"
@@ -119,12 +118,10 @@ class Fault:
 
 
 @pytest.fixture
-def fault(monkeypatch: pytest.MonkeyPatch) -> Fault:
+def fault(plant: Callable[[object], None]) -> Fault:
     """Plant a plugin: defense ``planted``, attack ``planted`` and architecture ``planted``, which fail as `Fault.now` says."""
     planted = Fault()
-    monkeypatch.setattr(
-        "benchbench.plan.preparing.load_registry", lambda: load_registry(extra_plugins=[PlantedPlugin(planted)])
-    )
+    plant(PlantedPlugin(planted))
     return planted
 
 

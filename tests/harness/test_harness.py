@@ -209,11 +209,9 @@ class FaultyPlugin:
 
 
 @pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Faulty]:
+def faulty(plant: Callable[[object], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Faulty]:
     """The suite with the faulty defense in the first place."""
-    monkeypatch.setattr(
-        "benchbench.plan.preparing.load_registry", lambda: load_registry(extra_plugins=[FaultyPlugin()])
-    )
+    plant(FaultyPlugin())
     monkeypatch.setattr(Faulty, "error", None)
     (tmp_path / "tiny.toml").write_text(SUITE.replace('"natural", "at"', '"faulty", "natural"'))
     return Faulty
