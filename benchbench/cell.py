@@ -25,7 +25,7 @@ class Component:
     Attributes:
         kind: what it is.
         name: registered name, for instance ``trades`` or ``timm:resnet50``.
-        options: every option with its value, defaults and presets filled in.
+        options: every option with its value, defaults and presets filled in; components among them are resolved likewise.
         distribution: the distribution that provides it.
         version: version of that distribution.
     """
@@ -35,6 +35,11 @@ class Component:
     options: Mapping[str, Any] = field(default_factory=dict)
     distribution: str
     version: str
+
+    @property
+    def with_nested(self) -> tuple[Component, ...]:
+        """This component, and those among its options, at any depth."""
+        return (self, *(inner for value in self.options.values() for inner in _components_in(value)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +156,12 @@ def canonical(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [canonical(item) for item in value]
     return value
+
+
+def _components_in(value: Any) -> tuple[Component, ...]:
+    if isinstance(value, tuple):
+        return tuple(inner for entry in value for inner in _components_in(entry))
+    return value.with_nested if isinstance(value, Component) else ()
 
 
 def _is_said(entry: dataclasses.Field[Any], value: Any) -> bool:

@@ -68,5 +68,7 @@ def _component(document: Mapping[str, Any]) -> Component:
 
 
 def _frozen(value: Any) -> Any:
-    """Lists are tuples in a component's options; JSON knows no tuples."""
+    """Lists are tuples in a component's options, and mappings components; JSON knows neither."""
+    if isinstance(value, dict):
+        return _component(value)
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

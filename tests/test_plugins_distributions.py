@@ -45,7 +45,7 @@ defenses = ["mart", "awp-at", { name = "awp-trades", beta = 1.0 }, "fast-at", { 
 
 [[experiments]]
 name = "measures"
-dataset = { name = "pruned", base = "digits", radius = 0.1 }
+dataset = { name = "pruned", base = { name = "digits", scale = 3 }, radius = 0.1 }
 architectures = [{ name = "preact-resnet-18", width = 2 }]
 defenses = [{ name = "gaussian-noise", sigma = 0.1 }]
 attacks = ["fgsm-rs"]

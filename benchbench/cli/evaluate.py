@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from benchbench.cell import canonical
 from benchbench.cli.components import COMPONENT, Entry, component_name, find_architecture, make_architecture
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import data_option, device_option, json_option
@@ -115,7 +116,7 @@ def _document(report: ModelReport) -> dict[str, object]:
         "attacks": {
             label: {
                 "name": attack.name,
-                "options": dict(attack.options),
+                "options": canonical(attack.options),
                 "adv_test_accuracy": attack.accuracy,
                 "flags": list(attack.flags),
                 "queries": attack.queries,

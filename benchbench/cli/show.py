@@ -6,12 +6,14 @@ import dataclasses
 
 import click
 
-from benchbench.cell import canonical
+from benchbench.cell import Component, canonical
 from benchbench.cli.listing import parse_kind
 from benchbench.cli.options import json_option
 from benchbench.cli.printing import print_json, print_table
 from benchbench.errors import UnknownNameError
 from benchbench.registry import OptionSpec, Registered, load_registry
+from benchbench.registry.components import takes_components
+from benchbench.registry.wording import describe, shown
 
 
 @click.command(name="show")
@@ -77,8 +79,11 @@ def _print(entry: Registered, name: str, options: tuple[OptionSpec, ...], member
 def _default(option: OptionSpec) -> str:
     if option.required:
         return "(required)"
-    return f"{option.default!r} (fixed)" if option.fixed else repr(option.default)
+    default = shown(option.default) if isinstance(option.default, Component) else repr(option.default)
+    return f"{default} (fixed)" if option.fixed else default
 
 
 def _type_name(annotation: object) -> str:
+    if takes_components(annotation):
+        return describe(annotation)
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")

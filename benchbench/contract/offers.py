@@ -56,8 +56,10 @@ class Offer:
         name: unique within its kind, in kebab-case. A family's name is a prefix: ``timm`` answers for ``timm:resnet50``.
         summary: one line for listings.
         factory: what makes the component, or ``"module:attribute"``, imported on first use. Its keyword parameters, typed
-            with bool, int, float, str, tuples of them, Literal or optional ones, are the options of the component. A
-            family's factory takes the part after the colon as ``member``.
+            with bool, int, float, str, tuples of them, Literal or optional ones, are the options of the component. One that is
+            typed with a Protocol, `Dataset`, `Defense`, `Attack` or `Metric`, takes another component: a suite writes its name,
+            or a table of its name and options, and the factory is given the component made. A family's factory takes the part
+            after the colon as ``member``.
         preset: options fixed by this name, for instance ``{"steps": 10}`` for ``pgd-10``; a suite cannot change them.
         capabilities: what it can do.
         citation: where it comes from: authors, title, year, and equation where that helps.

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchbench.cell import Component, canonical
 from benchbench.records import Row
 
 _DEFENSES = {
@@ -75,7 +76,7 @@ def setting_label(row: Row, *, every_option: bool) -> str:
     architecture, attack = parse_options(row.architecture_options), parse_options(row.attack_options)
     shape = {name: value for name, value in architecture.items() if name != "dropout"}
     parts = [
-        row.dataset,
+        dataset_label(row),
         component_label(row.architecture, shape),
         f"augmentation {row.augmentation}" if row.augmentation != "none" else "",
         f"dropout {number(row.dropout)}" if row.dropout else "",
@@ -110,6 +111,15 @@ def paper_label(source: str) -> str:
     return _PAPERS.get(source, printable(source))
 
 
+def dataset_label(row: Row) -> str:
+    """A dataset by its name; one that is made from another with all options, for the name alone does not say from which."""
+    found: Any = parse_options(row.configuration)
+    for key in ("training", "dataset", "options"):
+        found = found.get(key) if isinstance(found, dict) else None
+    made_from_another = isinstance(found, dict) and any(map(_is_component, found.values()))
+    return component_label(row.dataset, found) if made_from_another else row.dataset
+
+
 def component_label(name: str, options: Mapping[str, Any]) -> str:
     """``name (option=value, ...)``, or just the name."""
     listed = ", ".join(f"{option}={number(value)}" for option, value in sorted(options.items()))
@@ -126,7 +136,12 @@ def parse_options(text: str) -> dict[str, Any]:
 
 
 def number(value: Any) -> str:
-    """A value as people write it: ``6`` for 6.0, ``0.333`` for 1/3."""
+    """A value as people write it: ``6`` for 6.0, ``0.333`` for 1/3; a component as name and options."""
+    if isinstance(value, Component):
+        value = canonical(value)
+    if _is_component(value):  # those within it by name alone: a stranger's leaderboard may nest them without end
+        inner = {name: one["name"] if _is_component(one) else one for name, one in value["options"].items()}
+        return component_label(str(value["name"]), inner)
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:g}"
     return str(value)
@@ -141,6 +156,11 @@ def contains(options: str, stated: str) -> bool:
     """Whether all options that a published row states have these values in a measured row's options."""
     there, wanted = parse_options(options), parse_options(stated)
     return all(name in there and there[name] == value for name, value in wanted.items())
+
+
+def _is_component(value: Any) -> bool:
+    """Whether the value of an option is a component, as JSON has it."""
+    return isinstance(value, Mapping) and "name" in value and isinstance(value.get("options"), Mapping)
 
 
 def _varied(defense: str, options: Mapping[str, Any]) -> Mapping[str, Any]:

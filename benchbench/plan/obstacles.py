@@ -12,8 +12,8 @@ from benchbench.registry import Registry
 def find_obstacle(cell: Cell, splits: DatasetSplits, registry: Registry) -> str:
     """Say why a cell cannot run on a dataset; empty when it can."""
     training, evaluation = cell.training, cell.evaluation
-    components = (training.architecture, training.defense, evaluation.attack, *evaluation.metrics)
-    for component in components:
+    named = (training.architecture, training.defense, evaluation.attack, *evaluation.metrics)
+    for component in (one for outer in named for one in outer.with_nested):
         capabilities = registry.get(component.kind, component.name).offer.capabilities
         reason = _task_obstacle(capabilities, splits) or _input_obstacle(capabilities, splits) or _missing(capabilities)
         if reason:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from benchbench.registry.catalog import Registry, load_registry
 from benchbench.registry.discovery import PluginInfo, PluginProblem, Registered
 from benchbench.registry.examination import REMEDIES, examine
-from benchbench.registry.options import InvalidOptionsError, OptionProblem, OptionSpec
+from benchbench.registry.options import OptionSpec
+from benchbench.registry.problems import InvalidOptionsError, OptionProblem
 
 __all__ = [
     "REMEDIES",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from benchbench.cell import Component
 from benchbench.contract import KINDS, Kind
 from benchbench.errors import BenchbenchError, OptionError, PluginError, UnknownNameError, UsageError
 from benchbench.registry.clashes import Clash, find_clashes
+from benchbench.registry.components import PROTOCOLS, require_protocol
 from benchbench.registry.discovery import (
     Harvest,
     PluginInfo,
@@ -21,11 +23,13 @@ from benchbench.registry.discovery import (
     summarise_error,
 )
 from benchbench.registry.known import provider
-from benchbench.registry.options import InvalidOptionsError, OptionSpec, convert_options, option_specs
+from benchbench.registry.options import OptionSpec, convert_options, option_specs
+from benchbench.registry.problems import InvalidOptionsError
 from benchbench.registry.products import check_product
 
 _SUPPLIED: Mapping[Kind, tuple[str, ...]] = {"architecture": ("input_shape", "classes")}
 _MEMBER = "member"  # what a family's factory takes the part of the name after the colon as
+MAXIMUM_NESTING = 8  # components within components
 
 
 class Registry:
@@ -43,6 +47,7 @@ class Registry:
         self._loaded: dict[str, Any] = {}
         self._specs: dict[tuple[Kind, str], tuple[OptionSpec, ...]] = {}
         self._members: dict[tuple[Kind, str], tuple[str, ...]] = {}
+        self._nesting = 0
 
     @property
     def plugins(self) -> tuple[PluginInfo, ...]:
@@ -113,35 +118,39 @@ class Registry:
         return self._specs[key]
 
     def resolve(self, kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> Component:
-        """Check a component's options and fill in defaults and preset.
+        """Check a component's options and fill in defaults and preset; components among the options are resolved likewise.
 
         The component is made once, so that its constructor checks the ranges; architectures are not, because they need
         to know the data.
 
         Raises:
             UnknownNameError: nothing has this name, or the family has no such member.
-            InvalidOptionsError: one or more options are unknown, missing, or of the wrong type.
+            InvalidOptionsError: one or more options are unknown, missing, or of the wrong type, or components that cannot be
+                resolved.
             OptionError: the constructor refuses a value.
             PluginError: the component cannot be imported or made.
         """
+        component, _ = self._resolve(kind, name, options or {})
+        return component
+
+    def _resolve(self, kind: Kind, name: str, options: Mapping[str, Any]) -> tuple[Component, Any]:
+        """The component and what it makes; None for an architecture."""
         entry = self.get(kind, name)
         specs = self.options(kind, name)
         self._check_member(kind, name)
-        values, problems = convert_options(specs, options or {})
+        values, problems = convert_options(specs, options, resolve=self._resolve_option)
         if problems:
             raise InvalidOptionsError(f"{kind} {name!r}", problems)
         component = Component(
             kind=kind, name=name, options=values, distribution=entry.distribution, version=entry.version
         )
-        if kind != "architecture":
-            self.make(component)
-        return component
+        return component, None if kind == "architecture" else self.make(component)
 
     def make(self, component: Component, **supplied: Any) -> Any:
         """Make a component from its resolved options.
 
         Args:
-            component: from `resolve`.
+            component: from `resolve`; components among its options are made first.
             supplied: what the host knows: ``input_shape`` and ``classes`` for an architecture.
 
         Raises:
@@ -150,10 +159,11 @@ class Registry:
         """
         entry = self.get(component.kind, component.name)
         factory = self._load(entry, entry.offer.factory)
+        options = {name: self._made(value) for name, value in component.options.items()}
         if entry.offer.members is not None:
             supplied[_MEMBER] = component.name.partition(":")[2]
         try:
-            product = factory(**component.options, **supplied)
+            product = factory(**options, **supplied)
         except OptionError as error:
             raise OptionError(f"{component.kind} {component.name!r}: {error.message}", hint=error.hint) from error
         except BenchbenchError:
@@ -163,12 +173,34 @@ class Registry:
         check_product(component, product)
         return product
 
+    def _made(self, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(self._made(entry) for entry in value)
+        return self.make(value) if isinstance(value, Component) else value
+
+    def _resolve_option(self, protocol: Any, name: str, options: Mapping[str, Any]) -> Component:
+        """A component that is an option of another."""
+        with self._nested():
+            component, product = self._resolve(PROTOCOLS[protocol], name, options)
+        require_protocol(protocol, component, product)
+        return component
+
+    @contextmanager
+    def _nested(self) -> Iterator[None]:
+        if self._nesting >= MAXIMUM_NESTING:  # a preset may name the component that it belongs to
+            raise OptionError(f"components are nested more than {MAXIMUM_NESTING} deep")
+        self._nesting += 1
+        try:
+            yield
+        finally:
+            self._nesting -= 1
+
     def _read_options(self, entry: Registered) -> tuple[OptionSpec, ...]:
         supplied = (*_SUPPLIED.get(entry.kind, ()), *((_MEMBER,) if entry.offer.members is not None else ()))
         factory, preset = self._load(entry, entry.offer.factory), entry.offer.preset
         try:
             specs = option_specs(factory, supplied=supplied)
-            values, problems = convert_options(specs, preset, partial=True)
+            values, problems = convert_options(specs, preset, partial=True, resolve=self._resolve_option)
         except (TypeError, ValueError) as error:
             raise _plugin_error(entry, "has options that no suite can set", error) from error
         if problems:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import reprlib
 import sys
 import types
 import typing
@@ -12,10 +11,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
+from benchbench.cell import Component
 from benchbench.errors import OptionError, suggest
-
-_SCALARS: dict[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
-_KINDS_OF_VALUE = {bool: "boolean", int: "integer", float: "number", str: "text", list: "list", dict: "table"}
+from benchbench.registry.components import PROTOCOLS, Resolve, resolve_option
+from benchbench.registry.problems import InvalidOptionsError, OptionProblem
+from benchbench.registry.wording import SCALARS, describe, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class OptionSpec:
 
     Attributes:
         name: what a suite writes.
-        annotation: its type: bool, int, float, str, a tuple of them, a Literal, or one of these or None.
-        default: the value when a suite does not set it; None for a required option.
+        annotation: its type: bool, int, float, str, a Literal, a component's Protocol, a tuple, or one of these or None.
+        default: the value when a suite does not set it; None for a required option, a `Component` for a component.
         required: whether a suite must set it.
         fixed: whether the component's name fixes it to the default (a preset), so that a suite cannot.
     """
@@ -35,25 +35,6 @@ class OptionSpec:
     default: Any = None
     required: bool = False
     fixed: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptionProblem:
-    """One mistaken option: its name, what is wrong, and what would be right (may be empty)."""
-
-    option: str
-    message: str
-    hint: str = ""
-
-
-class InvalidOptionsError(OptionError):
-    """Every mistaken option of one component, reported together."""
-
-    def __init__(self, owner: str, problems: Sequence[OptionProblem]) -> None:
-        self.owner = owner
-        self.problems = tuple(problems)
-        parts = [f"{p.option}: {p.message}" + (f" ({p.hint})" if p.hint else "") for p in self.problems]
-        super().__init__(f"{owner}: " + "; ".join(parts))
 
 
 def option_specs(factory: Callable[..., Any], *, supplied: Collection[str] = ()) -> tuple[OptionSpec, ...]:
@@ -76,19 +57,27 @@ def option_specs(factory: Callable[..., Any], *, supplied: Collection[str] = ())
     return tuple(specs)
 
 
-def convert(annotation: Any, value: Any) -> Any:
+def convert(annotation: Any, value: Any, resolve: Resolve | None = None) -> Any:
     """Check a value against a type and convert what TOML cannot tell apart: integers to floats, lists to tuples.
 
+    Args:
+        annotation: the type.
+        value: as a suite gives it.
+        resolve: resolves the components among the values; without it there may be none.
+
     Raises:
+        InvalidOptionsError: a component among the values is mistaken; places are as seen from the value.
         OptionError: the value does not fit; the message says what was expected and what was there.
     """
     origin = get_origin(annotation)
     if origin is Literal:
         return _choose(get_args(annotation), value)
     if origin in (Union, types.UnionType):
-        return _convert_union(get_args(annotation), value)
+        return _convert_union(get_args(annotation), value, resolve)
     if origin is tuple:
-        return _convert_tuple(annotation, value)
+        return _convert_tuple(annotation, value, resolve)
+    if resolve is not None and annotation in PROTOCOLS and _names_component(value):
+        return _convert_component(annotation, value, resolve)
     if type(value) is annotation and annotation is not float:
         return value
     if annotation is float and type(value) in (int, float):
@@ -97,7 +86,7 @@ def convert(annotation: Any, value: Any) -> Any:
 
 
 def convert_options(
-    specs: Sequence[OptionSpec], given: Mapping[str, Any], *, partial: bool = False
+    specs: Sequence[OptionSpec], given: Mapping[str, Any], *, partial: bool = False, resolve: Resolve | None = None
 ) -> tuple[dict[str, Any], list[OptionProblem]]:
     """Convert the given options and fill in the defaults.
 
@@ -105,6 +94,7 @@ def convert_options(
         specs: the options that there are.
         given: what a suite says.
         partial: leave out what is not given instead of filling it in or asking for it.
+        resolve: resolves components that are options; see `convert`.
 
     Returns:
         Values by name, for the options that are right, and the problems of the others.
@@ -112,7 +102,7 @@ def convert_options(
     known = {spec.name: spec for spec in specs}
     settable = [name for name, spec in known.items() if not spec.fixed]
     problems = [
-        OptionProblem(option=str(name), message="unknown option", hint=_suggest_option(str(name), settable))
+        OptionProblem(place=(str(name),), message="unknown option", hint=_suggest_option(str(name), settable))
         for name in given
         if name not in known
     ]
@@ -121,39 +111,19 @@ def convert_options(
         if name not in given:
             if not partial and spec.required:
                 expected = f"expected {describe(spec.annotation)}"
-                problems.append(OptionProblem(option=name, message="required option is missing", hint=expected))
+                problems.append(OptionProblem(place=(name,), message="required option is missing", hint=expected))
             elif not partial:
                 values[name] = spec.default
         elif spec.fixed:
-            problems.append(OptionProblem(option=name, message=f"fixed to {shown(spec.default)} by this name"))
+            problems.append(OptionProblem(place=(name,), message=f"fixed to {shown(spec.default)} by this name"))
         else:
             try:
-                values[name] = convert(spec.annotation, given[name])
+                values[name] = convert(spec.annotation, given[name], resolve)
+            except InvalidOptionsError as error:
+                problems.extend(problem.within(name) for problem in error.problems)
             except OptionError as error:
-                problems.append(OptionProblem(option=name, message=error.message, hint=error.hint))
+                problems.append(OptionProblem(place=(name,), message=error.message, hint=error.hint))
     return values, problems
-
-
-def describe(annotation: Any) -> str:
-    """Say a type in words, for instance ``a number or none``."""
-    if annotation in (None, type(None)):
-        return "none"
-    if annotation in _SCALARS:
-        return _SCALARS[annotation]
-    arguments = get_args(annotation)
-    if get_origin(annotation) is Literal:
-        return "one of " + ", ".join(repr(argument) for argument in arguments)
-    if get_origin(annotation) is tuple:
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return f"a list (each: {describe(arguments[0])})"
-        return "a list of " + ", ".join(describe(argument) for argument in arguments)
-    return " or ".join(describe(argument) for argument in arguments)
-
-
-def shown(value: Any) -> str:
-    """A value as an error message shows it: shortened, with its kind where that helps."""
-    kind = _KINDS_OF_VALUE.get(type(value), type(value).__name__)
-    return f"the {kind} {reprlib.repr(value)}" if type(value) is not str else reprlib.repr(value)
 
 
 def _suggest_option(name: str, settable: Sequence[str]) -> str:
@@ -192,11 +162,11 @@ def _namespace(factory: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _writable(annotation: Any) -> bool:
-    if annotation in _SCALARS or annotation is type(None):
+    if annotation in SCALARS or annotation in PROTOCOLS or annotation is type(None):
         return True
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
-        return all(type(argument) in _SCALARS for argument in arguments)
+        return all(type(argument) in SCALARS for argument in arguments)
     if origin is tuple:
         return all(argument is Ellipsis or _writable(argument) for argument in arguments)
     return origin in (Union, types.UnionType) and all(_writable(argument) for argument in arguments)
@@ -211,21 +181,36 @@ def _choose(choices: tuple[Any, ...], value: Any) -> Any:
     raise OptionError(f"{expected}, got {shown(value)}", hint=hint if hint.startswith("did you mean") else "")
 
 
-def _convert_union(members: tuple[Any, ...], value: Any) -> Any:
+def _names_component(value: Any) -> bool:
+    named = isinstance(value, Mapping) and isinstance(value.get("name"), str)
+    return named or isinstance(value, (str, Component))
+
+
+def _convert_component(protocol: Any, value: Any, resolve: Resolve) -> Component:
+    """A component written as a name, or as a table of name and options; or one that is resolved already."""
+    if isinstance(value, Component):
+        return value
+    options = {"name": value} if isinstance(value, str) else dict(value)
+    return resolve_option(protocol, options.pop("name"), options, resolve)
+
+
+def _convert_union(members: tuple[Any, ...], value: Any, resolve: Resolve | None) -> Any:
     for member in members:
         if member is type(None):
             if value is None:
                 return None
             continue
         try:
-            return convert(member, value)
+            return convert(member, value, resolve)
+        except InvalidOptionsError:  # a component is meant, and mistaken
+            raise
         except OptionError:
             continue
     expected = " or ".join(describe(member) for member in members if member is not type(None))
     raise OptionError(f"expected {expected}, got {shown(value)}")
 
 
-def _convert_tuple(annotation: Any, value: Any) -> tuple[Any, ...]:
+def _convert_tuple(annotation: Any, value: Any, resolve: Resolve | None) -> tuple[Any, ...]:
     arguments = get_args(annotation)
     if type(value) not in (list, tuple):
         raise OptionError(f"expected {describe(annotation)}, got {shown(value)}")
@@ -233,7 +218,15 @@ def _convert_tuple(annotation: Any, value: Any) -> tuple[Any, ...]:
         arguments = (arguments[0],) * len(value)
     if len(arguments) != len(value):
         raise OptionError(f"expected {len(arguments)} entries, got {len(value)}")
-    return tuple(convert(argument, entry) for argument, entry in zip(arguments, value))
+    converted, problems = [], []
+    for position, (argument, entry) in enumerate(zip(arguments, value)):
+        try:
+            converted.append(convert(argument, entry, resolve))
+        except InvalidOptionsError as error:
+            problems += [problem.within(position) for problem in error.problems]
+    if problems:
+        raise InvalidOptionsError("list", problems)
+    return tuple(converted)
 
 
 def _finite(value: int | float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -83,9 +83,9 @@ def _check_overrides(variants: Sequence[Experiment], place: Place, mistakes: Mis
 
 def _check_capabilities(experiment: Experiment, registry: Registry, place: Place, mistakes: Mistakes) -> None:
     norm, dataset = experiment.threat.norm, _capabilities(registry, experiment.dataset)
-    for key in COMPONENT_LISTS:
-        components: tuple[Component, ...] = getattr(experiment, key)
-        for component in components:
+    lists: Mapping[str, tuple[Component, ...]] = {key: getattr(experiment, key) for key in COMPONENT_LISTS}
+    for key, components in {"dataset": experiment.dataset.with_nested[1:], **lists}.items():
+        for component in (one for outer in components for one in outer.with_nested):
             capabilities = _capabilities(registry, component)
             what = f"{component.kind} {component.name!r}"
             if key != "architectures" and norm not in capabilities.norms:

@@ -11,7 +11,7 @@ import contextlib
 import re
 from collections.abc import Mapping
 
-Place = tuple[str | int, ...]  # keys and positions from the root, for instance ("experiments", 0, "threat", "norm")
+from benchbench.registry.problems import Place as Place
 
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")

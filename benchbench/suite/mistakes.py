@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchbench.errors import BenchbenchError, Problem, suggest
-from benchbench.registry.options import InvalidOptionsError, convert, shown
-from benchbench.suite.lines import Place, nearest_line
+from benchbench.registry.options import convert
+from benchbench.registry.problems import InvalidOptionsError, Place, location
+from benchbench.registry.wording import shown
+from benchbench.suite.lines import nearest_line
 
 
 class Mistakes:
@@ -35,7 +37,7 @@ class Mistakes:
         """Note an error that something else raised about an entry; mistaken options are told one by one."""
         if isinstance(error, InvalidOptionsError):
             for problem in error.problems:
-                self.add((*place, problem.option), problem.message, problem.hint)
+                self.add((*place, *problem.place), problem.message, problem.hint)
         else:
             self.add(place, error.message, error.hint)
 
@@ -76,15 +78,3 @@ class Mistakes:
             else:
                 self.add((*place, key, position), f"expected a table, got {shown(entry)}")
         return found
-
-
-def location(place: Place) -> str:
-    """A place as a dotted path, for instance ``experiments[0].defenses[2].beta``.
-
-    >>> location(("experiments", 0, "threat", "norm"))
-    'experiments[0].threat.norm'
-    """
-    text = ""
-    for part in place:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text.removeprefix(".")

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchbench.errors import SuiteError
 from benchbench.registry import Registry
-from benchbench.registry.options import shown
+from benchbench.registry.wording import shown
 from benchbench.suite.experiments import build_experiment, check_experiment
 from benchbench.suite.lines import Place, find_lines
 from benchbench.suite.mistakes import Mistakes

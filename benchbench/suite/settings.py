@@ -10,7 +10,8 @@ from benchbench.contract import Kind
 from benchbench.errors import BenchbenchError, OptionError
 from benchbench.recipe import Augmentation, Recipe
 from benchbench.registry import OptionSpec, Registry
-from benchbench.registry.options import convert_options, option_specs, shown
+from benchbench.registry.options import convert_options, option_specs
+from benchbench.registry.wording import shown
 from benchbench.suite.lines import Place
 from benchbench.suite.mistakes import Mistakes
 from benchbench.suite.model import RecipeLayer, Settings, TrainedOn
@@ -150,7 +151,7 @@ class SettingsReader:
         """
         values, problems = convert_options(specs, given, partial=True)
         for problem in problems:
-            self._mistakes.add((*place, problem.option), problem.message, problem.hint)
+            self._mistakes.add((*place, *problem.place), problem.message, problem.hint)
         right = {name: value for name, value in valid.items() if name in given}
         for name, value in values.items():
             try:

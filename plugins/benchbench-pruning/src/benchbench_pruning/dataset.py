@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchbench.contract import DataError, DatasetSplits, DataSource, Examples, Norm, OptionError
-from benchbench_pruning.base import make_base
+from benchbench.contract import DataError, Dataset, DatasetSplits, DataSource, Examples, Norm, OptionError
 from benchbench_pruning.conflicts import conflicts, fewest_removals
 
 
@@ -19,22 +18,20 @@ class PrunedDataset:
     removed examples is the smallest possible; for more it is a greedy approximation, see `conflicts.fewest_removals`.
 
     Args:
-        base: name of an installed dataset, its options at their defaults.
+        base: the dataset to prune; in a suite its name, or a table of its name and options.
         radius: r in the units of the model's inputs (pixels / 255), at least 0; 0 removes nothing.
         norm: in which distances are measured.
 
     Raises:
-        OptionError: for an option out of range, or a base that is not installed.
+        OptionError: for an option out of range.
     """
 
-    def __init__(self, *, base: str = "digits", radius: float = 0.1, norm: Norm = "linf") -> None:
+    def __init__(self, *, base: Dataset, radius: float = 0.1, norm: Norm = "linf") -> None:
         if radius < 0:
             raise OptionError(f"radius must be at least 0, got {radius}")
         if norm not in ("linf", "l2", "l1"):
             raise OptionError(f"norm must be 'linf', 'l2' or 'l1', got {norm!r}")
-        if base == "pruned":
-            raise OptionError("base must be another dataset, got 'pruned'")
-        self._base = make_base(base)
+        self._base = base
         self.radius = radius
         self.norm: Norm = norm
 

@@ -1,0 +1,73 @@
+"""Options that are components: a factory's parameter that is typed with a Protocol of the contract.
+
+A suite writes such an option as it writes any component, ``base = "digits"`` or ``base = { name = "digits", scale = 1 }``; the
+factory is given the component, made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from benchbench.cell import Component
+from benchbench.contract import (
+    Attack,
+    Dataset,
+    Defense,
+    DescribedDataset,
+    ExamplewiseMetric,
+    FittingDefense,
+    Kind,
+    Metric,
+    RegressionDefense,
+    SteppingDefense,
+)
+from benchbench.errors import BenchbenchError, OptionError
+from benchbench.registry.problems import InvalidOptionsError, OptionProblem
+
+PROTOCOLS: Mapping[Any, Kind] = {
+    Dataset: "dataset",
+    DescribedDataset: "dataset",
+    Defense: "defense",
+    SteppingDefense: "defense",
+    FittingDefense: "defense",
+    RegressionDefense: "defense",
+    Attack: "attack",
+    Metric: "metric",
+    ExamplewiseMetric: "metric",
+}
+Resolve = Callable[[Any, str, Mapping[str, Any]], Component]  # Protocol, name, options -> the component
+
+
+def takes_components(annotation: Any) -> bool:
+    """Whether values of a type are components, or have components in them."""
+    return annotation in PROTOCOLS or any(takes_components(argument) for argument in get_args(annotation))
+
+
+def resolve_option(protocol: Any, name: str, options: Mapping[str, Any], resolve: Resolve) -> Component:
+    """Resolve a component that is an option of another.
+
+    Raises:
+        InvalidOptionsError: what is wrong with it, with places as seen from the option.
+    """
+    try:
+        return resolve(protocol, name, options)
+    except InvalidOptionsError:
+        raise
+    except BenchbenchError as error:
+        problem = OptionProblem(place=(), message=error.message, hint=error.hint)
+        raise InvalidOptionsError(f"{PROTOCOLS[protocol]} {name!r}", [problem]) from error
+
+
+def require_protocol(protocol: Any, component: Component, product: object) -> None:
+    """Check that what a component makes is what the option asks for: a `SteppingDefense` is no `Defense`.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if not isinstance(product, protocol):
+        made = type(product).__name__
+        raise OptionError(
+            f"{component.kind} {component.name!r} makes a {made}, which is no {protocol.__name__}",
+            hint=f"expected a {component.kind} that keeps the Protocol {protocol.__name__} of benchbench.contract",
+        )

@@ -1,0 +1,57 @@
+"""What is wrong with the options of a component: each mistake with its place, all of them in one error."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchbench.errors import OptionError
+
+Place = tuple[str | int, ...]  # keys and positions, for instance ("base", "scale") or ("experiments", 0, "threat")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionProblem:
+    """One mistaken option.
+
+    Attributes:
+        place: its name; of an option within an option, the names on the way to it.
+        message: what is wrong.
+        hint: what would be right; may be empty.
+    """
+
+    place: Place
+    message: str
+    hint: str = ""
+
+    @property
+    def option(self) -> str:
+        """The place as a dotted path."""
+        return location(self.place)
+
+    def within(self, *outer: str | int) -> OptionProblem:
+        """The same problem, seen from outside."""
+        return dataclasses.replace(self, place=(*outer, *self.place))
+
+
+class InvalidOptionsError(OptionError):
+    """Every mistaken option of one component, reported together."""
+
+    def __init__(self, owner: str, problems: Sequence[OptionProblem]) -> None:
+        self.owner = owner
+        self.problems = tuple(problems)
+        parts = [f"{p.option}: {p.message}" + (f" ({p.hint})" if p.hint else "") for p in self.problems]
+        super().__init__(f"{owner}: " + "; ".join(parts))
+
+
+def location(place: Place) -> str:
+    """A place as a dotted path, for instance ``experiments[0].defenses[2].beta``.
+
+    >>> location(("experiments", 0, "threat", "norm"))
+    'experiments[0].threat.norm'
+    """
+    text = ""
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")

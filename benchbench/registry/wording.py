@@ -1,0 +1,43 @@
+"""Types and values of options in words, for messages."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from benchbench.cell import Component
+from benchbench.registry.components import PROTOCOLS
+
+SCALARS: Mapping[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
+_KINDS_OF_VALUE = {bool: "boolean", int: "integer", float: "number", str: "text", list: "list", dict: "table"}
+
+
+def describe(annotation: Any) -> str:
+    """Say a type in words, for instance ``a number or none``."""
+    if annotation in (None, type(None)):
+        return "none"
+    if annotation in SCALARS:
+        return SCALARS[annotation]
+    if annotation in PROTOCOLS:
+        return f"the name of {_article(PROTOCOLS[annotation])}, or a table of its name and options"
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(repr(argument) for argument in arguments)
+    if get_origin(annotation) is tuple:
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return f"a list (each: {describe(arguments[0])})"
+        return "a list of " + ", ".join(describe(argument) for argument in arguments)
+    return " or ".join(describe(argument) for argument in arguments)
+
+
+def shown(value: Any) -> str:
+    """A value as an error message shows it: shortened, with its kind where that helps."""
+    if isinstance(value, Component):
+        return f"the {value.kind} {value.name!r}"
+    kind = _KINDS_OF_VALUE.get(type(value), type(value).__name__)
+    return f"the {kind} {reprlib.repr(value)}" if type(value) is not str else reprlib.repr(value)
+
+
+def _article(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
