@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import benchbench.contract
 from benchbench.registry import Registry, load_registry
 from benchbench.suite import read_suite
 
@@ -49,6 +50,25 @@ def test_tests_on_the_page_pass(plugin: Path, name: str) -> None:
     assert tests
     for test in tests:
         test()
+
+
+PROTOCOLS = {
+    name: value for name, value in vars(benchbench.contract).items() if getattr(value, "_is_protocol", False)
+}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_protocol_of_the_contract_has_a_line_that_names_its_methods(name: str) -> None:
+    members = {one for base in PROTOCOLS[name].__mro__ for one in vars(base) if not one.startswith("_")}
+    assert members
+    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{name}` |")]
+    assert len(lines) == 1, f"CONTRIBUTING.md, Every Protocol, has {len(lines)} lines for {name}"
+    assert [member for member in sorted(members) if f"`{member}`" not in lines[0]] == []
+
+
+def test_protocols_are_all_that_the_contract_has() -> None:
+    assert {"DescribedDataset", "ExamplewiseMetric", "RegressionEvidence", "Host"} <= set(PROTOCOLS)
+    assert set(PROTOCOLS) <= set(benchbench.contract.__all__)
 
 
 def test_defense_takes_twenty_lines(plugin: Path) -> None:
