@@ -18,11 +18,11 @@ from benchbench.builtin.ascent import uniform_start
 from benchbench.builtin.attacks.multi_targeted import MultiTargeted
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import Attack, Examples, KeyedGenerator, frozen
-from benchbench.evaluation.arithmetic import Precision, searching
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.memory import Memory
 from benchbench.evaluation.subject import Trial, borrowed, place
 from benchbench.events import ignore
+from benchbench.kernels.arithmetic import Precision, precision_of_searches, searching
 from benchmarks.contest import Contender, compete, show, versions
 from benchmarks.limit import input_gradients
 from benchmarks.peers import pgd_peers, targeted_peers
@@ -63,7 +63,7 @@ def perturbed(
     """Candidates by benchbench, as its evaluation calls an attack."""
     size = int(getattr(attack, "queue_length", BATCH))
     found = []
-    with borrowed(model), searching(precision, torch.device("cpu")):
+    with borrowed(model), precision_of_searches(precision), searching(torch.device("cpu")):
         for rows in torch.arange(len(images)).split(size):
             part = images[rows].to(memory_format=torch.channels_last)
             generator = KeyedGenerator(0, rows)

@@ -52,8 +52,8 @@ def ascend(
     project = _projection(threat, images)
 
     def step() -> None:
-        (gradient,) = torch.autograd.grad(objective(candidates.requires_grad_(True)), candidates)
-        candidates.requires_grad_(False)
+        point = candidates.detach().requires_grad_(True)  # a name of its own each time: autocast's cache goes by names
+        (gradient,) = torch.autograd.grad(objective(point), point)
         project(candidates.add_(steepest(gradient, step_norm or threat.norm), alpha=step_size))
 
     repeat(step, steps, device=images.device, recordable=recordable)

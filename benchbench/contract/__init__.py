@@ -2,8 +2,9 @@
 
 A plugin is a module that implements one or more of the `Hooks` and is named in the entry-point group ``benchbench``.
 Each hook returns offers; an offer names a factory, and the factory's typed keyword parameters are the options that a suite
-may set. The module that implements the hooks should import quickly: give factories as ``"module:attribute"`` and they are
-imported when a suite first uses them. What a factory must return, per kind:
+may set; one that is typed with a Protocol takes another component. The module that implements the hooks should import
+quickly: give factories as ``"module:attribute"``, and they are imported when a suite first uses them. What a factory must
+return, per kind:
 
 - dataset: a `Dataset`;
 - architecture: an ``nn.Module``; the factory also takes ``input_shape`` and ``classes``;
@@ -57,6 +58,7 @@ from benchbench.errors import (
     TrainingError,
     UsageError,
 )
+from benchbench.kernels.arithmetic import full_precision, searching
 from benchbench.kernels.graphs import repeat
 from benchbench.kernels.modes import frozen, in_mode
 from benchbench.seeds import KeyedGenerator, derive_seed
@@ -111,8 +113,10 @@ __all__ = [
     "data_digest",
     "derive_seed",
     "frozen",
+    "full_precision",
     "hookimpl",
     "hookspec",
     "in_mode",
     "repeat",
+    "searching",
 ]

@@ -9,12 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchbench.evaluation.arithmetic import searching
-from benchbench.evaluation.memory import Memory, Part
-from benchbench.evaluation.sharing import Shard, shard_positions
+from benchbench.evaluation.memory import Memory
+from benchbench.evaluation.sharing import Part, Shard, shard_positions
 from benchbench.evaluation.spool import Spool
 from benchbench.evaluation.subject import Split, Trial, default_batch_size
 from benchbench.evaluation.supervision import counting, propose, unchanged_weights
+from benchbench.kernels.arithmetic import searching
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def _attack_shard(trial: Trial, split: Split, positions: Tensor, prediction: Ten
 
 
 def _attack(trial: Trial, split: Split, positions: Tensor, what: str) -> Tensor:
-    with searching(trial.precision, positions.device):
+    with searching(positions.device):
         return propose(
             trial.attack,
             trial.model,

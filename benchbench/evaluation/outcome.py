@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.contract import Attack, Examples, Metric, Threat
-from benchbench.evaluation.arithmetic import Precision
 from benchbench.evaluation.diagnostics import INDICATORS, diagnose
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.measuring import measure_all
@@ -17,6 +16,7 @@ from benchbench.evaluation.memory import MeasurementCache, Memory
 from benchbench.evaluation.sharing import Shard, Sharing
 from benchbench.evaluation.subject import Trial, borrowed, default_batch_size, place
 from benchbench.events import Listener, ignore
+from benchbench.kernels.arithmetic import Precision, precision_of_searches
 
 DIAGNOSTICS = "diagnostics-2"  # the key of their part; changed with the indicators
 
@@ -84,13 +84,13 @@ def evaluate(
         batch_size: examples per forward pass; None for what suits the device.
         listener: takes `benchbench.events.EvaluationProgress`.
         cache: keeps finished parts, so that an interrupted evaluation goes on; it must belong to this very evaluation.
-        precision: ``"bf16"`` lets attacks search in bfloat16; verdicts and metrics are float32's in either case.
+        precision: of the searches of attacks and metrics; verdicts and estimates are float32's in any case.
         sharing: with other processes that evaluate the same and use the same cache; None for this process alone.
 
     Raises:
         ContractError: model, attack or metric broke its contract; the message names it and the example.
     """
-    with borrowed(model.to(device)):
+    with borrowed(model.to(device)), precision_of_searches(precision):
         trial = Trial(
             model=model,
             splits={"train": place("train", train, train_rows, device), "test": place("test", test, test_rows, device)},
@@ -101,7 +101,6 @@ def evaluate(
             seed=seed,
             batch_size=batch_size or default_batch_size(device),
             listener=listener,
-            precision=precision,
         )
         memory = Memory(cache, sharing)
         return _measure(ModelEvidence(trial, memory), test_rows, metrics, memory)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.contract import Attack, Examples, KeyedGenerator, Threat, derive_seed, frozen, in_mode
-from benchbench.evaluation.arithmetic import Precision
 from benchbench.evaluation.verification import check_logits
 from benchbench.events import EvaluationProgress, Listener
 
@@ -68,7 +67,6 @@ class Trial:
         seed: of the run.
         batch_size: examples per forward pass.
         listener: takes the progress.
-        precision: of the attack's search; its candidates are judged in float32 all the same.
     """
 
     model: nn.Module
@@ -80,7 +78,6 @@ class Trial:
     seed: int
     batch_size: int
     listener: Listener
-    precision: Precision = "float32"
 
     def generator(self, split: Split, purpose: str, positions: Tensor) -> KeyedGenerator:
         """The draws of some examples, keyed by seed, purpose, split and example."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
@@ -41,10 +38,3 @@ def surely_fooled(logits: Tensor, margins: Tensor) -> Tensor:
         bool (N,).
     """
     return margins > ROUNDING * logits.abs().amax(dim=1)
-
-
-@contextmanager
-def full_precision(images: Tensor) -> Iterator[None]:
-    """Run a block outside of autocast: whether an example is fooled, and may be dropped, is not for bfloat16 to say."""
-    with torch.autocast(images.device.type, enabled=False):
-        yield

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchbench.builtin.ascent import ascend, uniform_start
-from benchbench.builtin.attacks.margins import full_precision, margin, surely_fooled, wrong_logits
-from benchbench.contract import KeyedGenerator, OptionError, Threat
+from benchbench.builtin.attacks.margins import margin, surely_fooled, wrong_logits
+from benchbench.contract import KeyedGenerator, OptionError, Threat, full_precision
 
 # Likeliest targets that are searched in float32 also in the fast mode: there nearly all examples fall that fall at all, and
 # bfloat16's rounded gradients miss some of them.
@@ -64,7 +64,7 @@ class MultiTargeted:
     ) -> Tensor:
         """Propose one candidate per image; see `benchbench.contract.Attack`."""
         width = _batch_width(images)
-        with torch.no_grad(), full_precision(images):
+        with torch.no_grad(), full_precision(images.device):
             clean = torch.cat([model(part) for part in torch.split(images, width)])
         targets = wrong_logits(clean, labels).argsort(dim=1, descending=True, stable=True)[:, :-1]
         race = _Race(images, clean, labels, self.variant)
@@ -75,9 +75,9 @@ class MultiTargeted:
             for rows in torch.split(still_open, width):
                 batch = images.index_select(0, rows)  # unlike images[rows], keeps the memory layout
                 run = generator.take(rows)
-                with full_precision(images) if rank < PRECISE_TARGETS else nullcontext():
+                with full_precision(images.device) if rank < PRECISE_TARGETS else nullcontext():
                     candidates = self._toward(model, batch, labels[rows], targets[rows, rank], threat, run)
-                with torch.no_grad(), full_precision(images):
+                with torch.no_grad(), full_precision(images.device):
                     race.offer(rows, candidates, model(candidates), targets[rows, rank])
         return race.candidates
 

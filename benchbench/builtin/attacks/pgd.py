@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchbench.builtin.ascent import ascend, uniform_start
-from benchbench.builtin.attacks.margins import full_precision, margin
-from benchbench.contract import KeyedGenerator, OptionError, Threat
+from benchbench.builtin.attacks.margins import margin
+from benchbench.contract import KeyedGenerator, OptionError, Threat, full_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Pgd:
         strongest = _Strongest(images, labels)
         for restart in range(self.restarts):
             last = self._run(model, images, labels, threat, generator.child("restart", restart), strongest)
-            with torch.no_grad(), full_precision(images):
+            with torch.no_grad(), full_precision(images.device):
                 strongest.offer(last, model(last))
         return strongest.candidates
 

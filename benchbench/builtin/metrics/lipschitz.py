@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.ascent import ascend, uniform_start
-from benchbench.contract import Evidence, KeyedGenerator, Measurement, OptionError, Threat
+from benchbench.contract import Evidence, KeyedGenerator, Measurement, OptionError, Threat, full_precision, searching
 
 EQUATION_STEP_RATIO = 0.2  # of epsilon
 RELEASED_STEP = 0.003  # whatever epsilon is
@@ -26,6 +26,10 @@ class LocalLipschitzness:
     ``test_lipschitz`` from the last iterate, which is the protocol's, and ``test_lipschitz_best`` from the best one; those
     of the released variant are ``test_lipschitz_released`` and ``test_lipschitz_released_best``, so that a cell can have both
     and neither passes for the other.
+
+    Where a run's searches are rounded (``--precision``), so are the steps of the equation's variant; its ratios at the last
+    and at the best iterate are float32's all the same. The released variant, which descends to where rounding is all that is
+    left of the change, always is float32's.
 
     Attributes:
         steps: sign steps, at least 1.
@@ -64,23 +68,24 @@ class LocalLipschitzness:
     def _estimate(self, model: nn.Module, images: Tensor, threat: Threat, generator: KeyedGenerator) -> Tensor:
         """Ratios at the last and at the best iterate, float (2, N)."""
         ratio = _Ratio(model, images, self.variant)
-        equation = self.variant == "equation"
-        last = ascend(
-            ratio.ascent if equation else ratio.descent,
-            uniform_start(images, threat=threat, generator=generator)
-            if equation
-            else _released_start(images, generator),
-            images,
-            threat=threat,
-            steps=self.steps,
-            step_size=EQUATION_STEP_RATIO * threat.epsilon if equation else RELEASED_STEP,
-        )
-        with torch.no_grad():
-            return torch.stack([ratio(last), ratio.best])
+        if self.variant == "released":
+            start = _released_start(images, generator)
+            last = ascend(ratio.descent, start, images, threat=threat, steps=self.steps, step_size=RELEASED_STEP)
+            return ratio.conclude(last)
+        start = uniform_start(images, threat=threat, generator=generator)
+        step_size = EQUATION_STEP_RATIO * threat.epsilon
+        with searching(images.device) as precision:
+            ratio.rounded = precision != "float32"
+            last = ascend(ratio.ascent, start, images, threat=threat, steps=self.steps, step_size=step_size)
+        return ratio.conclude(last)
 
 
 class _Ratio:
-    """||f(x) - f(x')||_1 / ||x - x'||_inf for each example, and the largest one seen."""
+    """||f(x) - f(x')||_1 / ||x - x'||_inf for each example, and the largest one seen.
+
+    Attributes:
+        rounded: whether the ratios seen now are too rough to be reported, so that the candidates have to be kept.
+    """
 
     def __init__(self, model: nn.Module, images: Tensor, variant: Literal["equation", "released"]) -> None:
         self._model = model
@@ -88,13 +93,30 @@ class _Ratio:
         self._distance = _distance if variant == "equation" else _released_distance
         with torch.no_grad():
             self._logits = model(images)
-        self.best = images.new_zeros(len(images))
+        self._best = images.new_zeros(len(images))
+        self._candidates: Tensor | None = None
+        self.rounded = False
 
     def __call__(self, candidates: Tensor) -> Tensor:
         logits: Tensor = self._model(candidates)
         ratio: Tensor = (logits - self._logits).abs().sum(dim=1) / self._distance(self._images - candidates)
-        self.best = torch.maximum(self.best, ratio.detach())
+        if self.rounded:
+            self._keep(candidates.detach(), ratio.detach() > self._best)
+        self._best = torch.maximum(self._best, ratio.detach())
         return ratio
+
+    def conclude(self, last: Tensor) -> Tensor:
+        """The ratios at the last iterate and the largest ones, in float32, float (2, N)."""
+        with torch.no_grad(), full_precision(last.device):
+            if self.rounded:
+                self.rounded, self._best = False, self._best.zero_()
+                if self._candidates is not None:
+                    self(self._candidates)
+            return torch.stack([self(last), self._best])
+
+    def _keep(self, candidates: Tensor, better: Tensor) -> None:
+        kept = self._images if self._candidates is None else self._candidates
+        self._candidates = torch.where(better.view(-1, *[1] * (candidates.dim() - 1)), candidates, kept)
 
     def ascent(self, candidates: Tensor) -> Tensor:
         return self(candidates).sum()

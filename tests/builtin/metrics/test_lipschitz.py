@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
 from benchbench.contract import Examples, KeyedGenerator, OptionError, Threat, derive_seed
+from benchbench.kernels.arithmetic import precision_of_searches
 from benchbench.testing.metrics import check_metric
 from benchbench.testing.toys import LinearToy, smooth_toy
 
@@ -140,3 +141,45 @@ def test_bad_options_are_refused() -> None:
         LocalLipschitzness(steps=0)
     with pytest.raises(OptionError, match="'equation' or 'released'"):
         LocalLipschitzness(variant="ascent")  # type: ignore[arg-type]
+
+
+class Listening(nn.Module):
+    """A model that notes in which format it answered, and keeps what it was asked without a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = smooth_toy((1, 6, 6), 5)
+        self.formats: set[tuple[torch.dtype, bool]] = set()
+        self.judged: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.inner(images)
+        self.formats.add((logits.dtype, logits.requires_grad))
+        if not logits.requires_grad:
+            self.judged.append(images.clone())
+        return logits
+
+
+def test_a_search_in_bf16_reports_float32s_ratios_at_its_candidates() -> None:
+    model, threat = Listening(), Threat(epsilon=0.1)
+    with precision_of_searches("bf16"):
+        last, best = estimate(
+            model, KeyedGenerator(9, torch.arange(50)).uniform(1, 6, 6), threat, LocalLipschitzness(steps=30)
+        )
+    assert model.formats == {(torch.bfloat16, True), (torch.float32, False)}  # the search, the judgement
+    images, strongest, final = model.judged
+    ratios = []
+    for candidates in (strongest, final):
+        change = (model(images) - model(candidates)).abs().sum(dim=1)
+        ratios.append((change / (images - candidates).flatten(1).abs().amax(dim=1)).double())
+    torch.testing.assert_close(last, ratios[1])
+    torch.testing.assert_close(best, torch.maximum(*ratios))
+    assert not torch.equal(strongest, final)
+
+
+def test_the_released_variant_searches_in_float32_whatever_was_asked_for() -> None:
+    images, metric = KeyedGenerator(9, torch.arange(20)).uniform(1, 6, 6), LocalLipschitzness(variant="released")
+    expected = estimate(smooth_toy((1, 6, 6), 5), images, Threat(epsilon=0.1), metric)
+    with precision_of_searches("bf16"):
+        found = estimate(smooth_toy((1, 6, 6), 5), images, Threat(epsilon=0.1), metric)
+    assert torch.equal(torch.stack(found), torch.stack(expected))

@@ -9,7 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.margins import full_precision, margin, surely_fooled, wrong_logits
+from benchbench.builtin.attacks.margins import margin, surely_fooled, wrong_logits
+from benchbench.contract import full_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Standing:
         self._labels = labels
         self._width = _batch_width(images)
         self.candidates = images.clone()
-        with torch.no_grad(), full_precision(images):
+        with torch.no_grad(), full_precision(images.device):
             self.clean_logits = torch.cat([model(part) for part in torch.split(images, self._width)])
         clean = judge(self.clean_logits, labels)
         self._margins, self._fooled = clean.margins, clean.fooled
@@ -70,7 +71,7 @@ class Standing:
         for part in self.batches(torch.arange(len(rows), device=rows.device)):
             offered = candidates.index_select(0, part)
             chosen = rows[part]
-            with full_precision(offered):
+            with full_precision(offered.device):
                 judgement = judge(self._model(offered), self._labels[chosen])
             better = judgement.margins > self._margins[chosen]
             self._margins[chosen] = torch.where(better, judgement.margins, self._margins[chosen])

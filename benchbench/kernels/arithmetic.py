@@ -1,0 +1,67 @@
+"""The fast mode: searches compute in bfloat16 or TF32 where a run asks for it, everything that counts is judged in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["float32", "bf16", "tf32"]
+
+_asked: ContextVar[Precision] = ContextVar("precision", default="float32")
+
+
+@contextmanager
+def precision_of_searches(precision: Precision) -> Iterator[None]:
+    """Within the block, `searching` means this precision."""
+    token = _asked.set(precision)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+@contextmanager
+def searching(device: torch.device) -> Iterator[Precision]:
+    """Run a search in the arithmetic that the run asked for (``--precision``); what it finds is judged outside of the block.
+
+    With ``"bf16"`` convolutions and matrix products round to bfloat16 (autocast). That is faster where the hardware
+    multiplies bfloat16 matrices: GPUs with tensor cores, CPUs with AMX; with AVX-512's bfloat16 a little; elsewhere not.
+    With ``"tf32"`` they round what they multiply to ten bits, on GPUs that do. Both are weaker searches:
+    docs/performance.md has what they miss. The harness runs attacks within such a block; a metric opens one of its own.
+
+    Args:
+        device: where the search computes.
+
+    Yields:
+        the precision.
+    """
+    precision = _asked.get()
+    with _arithmetic(device, precision):
+        yield precision
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Run a block in float32, within a search, too: whether an example is fooled is not for rounded numbers to say."""
+    with _arithmetic(device, "float32"):
+        yield
+
+
+@contextmanager
+def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
+    import torch
+
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = precision == "tf32"
+    try:
+        # Its cache would hand out the first cast of a buffer that steps overwrite: the gradient at the start, at each step.
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
+            yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
