@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchbench.cell import Precision
 from benchbench.errors import UsageError
@@ -14,7 +14,7 @@ from benchbench.plan import Plan
 from benchbench.plan.preparing import Request, prepare
 from benchbench.ranks.launch import find_launch
 from benchbench.registry import load_registry
-from benchbench.running.execution import RunResult, execute
+from benchbench.running.execution import RunResult, execute, with_prices
 from benchbench.settings import find_folders
 from benchbench.stopping import StopRequest
 
@@ -37,7 +37,7 @@ def run(
     listener: Listener = ignore,
     stop: StopRequest | None = None,
     precision: Precision = "float32",
-    jobs: int | None = None,
+    jobs: int | Literal["auto"] | None = None,
     executor: str | Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Train, attack and measure the cells of a suite that are not done yet, and rebuild its leaderboard.
@@ -59,7 +59,9 @@ def run(
         listener: is told what happens, see `benchbench.events`.
         stop: a budget, or somebody's wish to stop; None for neither.
         precision: ``"bf16"`` lets attacks search in bfloat16, in cells of their own; everything is judged in float32.
-        jobs: worker processes at once; None leaves that to the executor, and is this process alone where there is none.
+        jobs: worker processes at once; None leaves that to the executor, and is this process alone, with torch's own number
+            of threads, where there is none. ``"auto"`` is what the command does by itself: on a CPU, where several models are
+            asked for, one thread to each model, and as many workers as there are cores, models to compute, memory and work for.
         executor: what starts the workers: a name, or a mapping of ``name`` and options; None for ``"local"`` where there are
             several jobs, and for no other process than this one where there are not.
 
@@ -68,6 +70,7 @@ def run(
     """
     from benchbench.executors.crew import choose_crew, planning_device
     from benchbench.running.company import run_in_ranks
+    from benchbench.running.staffing import AUTO, execute_as_suits
 
     folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
     request = Request(
@@ -81,14 +84,19 @@ def run(
         precision=precision,
     )
     registry = load_registry()
-    crew = choose_crew(executor, jobs, registry)
+    if isinstance(jobs, str) and jobs != AUTO:
+        raise UsageError(f"expected a number of jobs or {AUTO!r}, got {jobs!r}")
+    crew = choose_crew(executor, None if isinstance(jobs, str) else jobs, registry)
     launch = find_launch()
     if launch is not None:
         if crew is not None:
             raise UsageError("torchrun and an executor both start processes", hint="leave out --jobs and --executor")
         return run_in_ranks(launch, request, folders, listener=listener, stop=stop or StopRequest())
     prepared = prepare(request, folders, device=planning_device(request, crew), registry=registry)
-    return execute(prepared, folders, request=request, listener=listener, stop=stop or StopRequest(), crew=crew)
+    told: Any = {"request": request, "listener": listener, "stop": stop or StopRequest()}
+    if jobs == AUTO and crew is None:
+        return execute_as_suits(prepared, folders, **told)
+    return execute(with_prices(prepared), folders, **told, crew=crew)
 
 
 def plan(
@@ -104,6 +112,7 @@ def plan(
     precision: Precision = "float32",
     timings: Path | None = None,
     save_timings: Path | None = None,
+    jobs: int | Literal["auto"] | None = None,
 ) -> Plan:
     """What `run` would do (same arguments), and what every cell of the profile costs, also where its data are not here.
 
@@ -119,13 +128,16 @@ def plan(
         precision: see `run`; prices are those of float32 in either case.
         timings: a file of passes timed on another device, instead of timing them here: prices are for that device.
         save_timings: where to write the passes that were timed here.
+        jobs: with ``"auto"``, passes are timed on one thread where `run` would give one to each model.
 
     Raises:
         BenchbenchError: a mistake that the user can mend.
     """
+    from benchbench.determinism import on_threads
     from benchbench.pricing.cells import price_all
     from benchbench.pricing.timings import read_timings, write_timings
     from benchbench.provenance import describe_device
+    from benchbench.running.staffing import AUTO, is_divided
 
     if timings is not None and save_timings is not None:
         raise UsageError("timings are read or written, not both")
@@ -141,10 +153,11 @@ def plan(
     )
     given = None if timings is None else read_timings(timings)
     prepared = prepare(request, folders)
-    here = describe_device(prepared.device)
-    priced = price_all(
-        prepared.plan, prepared.registry, prepared.device, timings=given, record=prepared.store.read_cell
-    )
+    with on_threads(1 if jobs == AUTO and is_divided(prepared) else None):
+        here = describe_device(prepared.device)
+        priced = price_all(
+            prepared.plan, prepared.registry, prepared.device, timings=given, record=prepared.store.read_cell
+        )
     if save_timings is not None:
         write_timings(save_timings, here, priced.timed)
     return dataclasses.replace(priced.plan, priced_for=given.device if given else here)

@@ -21,3 +21,14 @@ def deterministic(device: torch.device) -> Iterator[None]:
         yield
     finally:
         cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic = before
+
+
+@contextmanager
+def on_threads(count: int | None) -> Iterator[None]:
+    """Let torch compute on so many threads for a while: sums over other numbers round differently. None leaves it as it is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

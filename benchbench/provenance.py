@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -60,6 +61,16 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cpu":
         return f"cpu ({_processor()}, {torch.get_num_threads()} threads)"
     return str(device)
+
+
+def stated_threads(device: str) -> int | None:
+    """The number of threads in what `describe_device` said of a CPU; None where it says none.
+
+    >>> stated_threads("cpu (AMD EPYC, 2 threads) x 4 ranks")
+    2
+    """
+    found = re.match(r"cpu \(.*, (\d+) threads\)", device)
+    return int(found[1]) or None if found else None
 
 
 def forget_peak_memory(device: torch.device) -> None:

@@ -74,3 +74,18 @@ def test_where_nothing_accounts_for_memory_by_the_moment_the_peak_is_that_of_the
     monkeypatch.setattr(Path, "write_text", absent)
     provenance.forget_peak_memory(torch.device("cpu"))
     assert 50e6 < provenance.peak_memory_bytes(torch.device("cpu")) < 1e12
+
+
+@pytest.mark.parametrize(
+    ("device", "threads"),
+    [
+        ("cpu (AMD EPYC, 2 threads)", 2),
+        ("cpu (Xeon (R), 16 threads) x 2 ranks", 16),
+        ("cuda (NVIDIA H200)", None),
+        ("", None),
+    ],
+)
+def test_threads_of_a_row_are_read_from_its_device(device: str, threads: int | None) -> None:
+    assert provenance.stated_threads(device) == threads
+    here = provenance.describe_device(torch.device("cpu"))
+    assert provenance.stated_threads(here) == torch.get_num_threads()

@@ -15,6 +15,7 @@ from benchbench import provenance
 from benchbench.configuration import read_cell
 from benchbench.contract import DataSource
 from benchbench.data import load_dataset
+from benchbench.determinism import on_threads
 from benchbench.errors import TrainingError, UsageError, suggest
 from benchbench.events import Listener, ignore
 from benchbench.harness.scheduling import run_cells
@@ -79,7 +80,7 @@ def rerun(
     download: bool = False,
     listener: Listener = ignore,
 ) -> Rerun:
-    """Recompute a recorded cell in a temporary folder, from the configuration that its row keeps.
+    """Recompute a recorded cell in a temporary folder, from the configuration that its row keeps, with as many threads.
 
     Args:
         cell_id: its id, or the beginning of it.
@@ -115,7 +116,8 @@ def compute_again(row: Row, registry: Registry, source: DataSource, device: torc
         bench = Workbench(
             registry=registry, store=store, splits=lambda _: loaded.splits, device=device, listener=listener
         )
-        tally = run_cells((cell,), bench)
+        with on_threads(provenance.stated_threads(row.device) if device.type == "cpu" else None):
+            tally = run_cells((cell,), bench)
         if tally.failures:
             raise TrainingError(f"cell {row.cell_id} fails now: {tally.failures[0].error}")
         now = store.read_cell(cell.cell_id)

@@ -75,6 +75,7 @@ def command(
         precision=precision,
         timings=timings,
         save_timings=save_timings,
+        jobs="auto",
     )
     if as_json:
         print_json(_document(made))
@@ -136,7 +137,9 @@ def _print(plan: Plan) -> None:
         print_table(("experiment", "cells", "state", "reason"), rows, right=("cells",))
     _print_prices(plan)
     if counts["ready"]:
-        note(f"about {format_seconds(estimate)} in all (attacks that stop early take less)")
+        note(
+            f"about {format_seconds(estimate)} of work in all, which workers share (attacks that stop early take less)"
+        )
 
 
 def _print_prices(plan: Plan) -> None:

@@ -44,7 +44,8 @@ from benchbench.stopping import BUDGET_USED, Stopped, StopRequest, parse_duratio
     "--jobs",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Worker processes at once: a GPU slot each, or the cores divided among them; default this process alone.",
+    help="Worker processes at once: a GPU slot each, or the cores divided among them; 1 is this process alone. Default on a "
+    "CPU: one thread to each model, in as many workers as there are cores, models, memory and work for; else this process.",
 )
 @click.option(
     "--executor",
@@ -108,7 +109,7 @@ def command(
                 listener=listener,
                 stop=stop,
                 precision=precision,
-                jobs=jobs,
+                jobs="auto" if jobs is None and executor is None else jobs,
                 executor=executor,
             )
     except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from benchbench.contract import Work, WorkUnit
 from benchbench.errors import DataError, StorageError
 from benchbench.executors.crew import Crew
 from benchbench.executors.job import Job, job_folder, read_job, suite_copy, write_job
+from benchbench.executors.machine import PROCESS_BYTES
 from benchbench.executors.supervising import Supervisor, Surroundings
 from benchbench.harness.cells import describe_model
 from benchbench.harness.scheduling import Tally
@@ -25,8 +26,6 @@ from benchbench.records import Provenance, failed_row
 from benchbench.settings import Folders
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.suite.source import read_text
-
-PROCESS_BYTES = 2**30  # of Python, torch and, on a GPU, its context, before any model is there
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from benchbench.contract import DONE, REFUSED, STOPPED, Host, OptionError, Work
-from benchbench.executors.slots import GIB, Slot, available_cores, cpu_slots, gpu_slots, visible_gpus
+from benchbench.executors.machine import available_cores
+from benchbench.executors.slots import GIB, Slot, cpu_slots, gpu_slots, visible_gpus
 
 POLL_SECONDS = 0.2
 SPARE = 1.5  # what a prediction is multiplied by

@@ -74,11 +74,6 @@ def gpu_slots(
     return tuple(Slot(threads=each, gpu=gpu.name) for _, gpu in zip(range(wanted), rounds))
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[Gpu, ...]:
     """The CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     import torch

@@ -26,10 +26,11 @@ from benchbench.contract import (
     Threat,
     frozen,
 )
+from benchbench.determinism import on_threads
 
 PILOT_EXAMPLES = {"cpu": 8, "cuda": 64}
 PILOT_SECONDS = 5.0  # what takes longer on the toy has no estimate, and slow models are timed on fewer examples
-PILOT_REPEATS = 2
+PILOT_REPEATS = (2, 5)  # at least, and at most as long as the pilot's time lasts; the best one counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,15 +197,32 @@ def weigh(model: nn.Module, input_shape: tuple[int, ...], device: torch.device) 
 
 
 def time_passes(model: nn.Module, input_shape: tuple[int, ...], device: torch.device) -> PassSeconds:
-    """Time the passes of a model on a few examples; the model is left as it was."""
+    """Time the passes of a model on a few examples; the model is left as it was.
+
+    On a CPU it is the time that this thread computed, so that other work on the machine does not make passes dear; threads that
+    wait for each other on busy cores count as no slower than one.
+    """
     model = model.to(device).eval()
-    once = _time(model, torch.rand(1, *input_shape, device=device), device)  # it also wakes the kernels up
-    whole = PILOT_EXAMPLES.get(device.type, PILOT_EXAMPLES["cpu"])
-    count = max(1, min(whole, int(PILOT_SECONDS / (PILOT_REPEATS * max(sum(once), 1e-9)))))
-    images = torch.rand(count, *input_shape, device=device)
-    times = [_time(model, images, device) for _ in range(PILOT_REPEATS)]
-    forward, backward, weights = (min(column) / count for column in zip(*times))
+    best = _best_times(model, input_shape, device)
+    if device.type == "cpu" and torch.get_num_threads() > 1:
+        with on_threads(1):
+            best = [min(pair) for pair in zip(best, _best_times(model, input_shape, device))]
+    forward, backward, weights = best
     return PassSeconds(forward=forward, backward=backward, weights=weights)
+
+
+def _best_times(model: nn.Module, input_shape: tuple[int, ...], device: torch.device) -> list[float]:
+    """Seconds per example of each pass, the best of several repeats."""
+    once = _time(model, torch.rand(1, *input_shape, device=device), device)  # it also wakes the kernels up
+    least, most = PILOT_REPEATS
+    whole = PILOT_EXAMPLES.get(device.type, PILOT_EXAMPLES["cpu"])
+    count = max(1, min(whole, int(PILOT_SECONDS / (least * max(sum(once), 1e-9)))))
+    images = torch.rand(count, *input_shape, device=device)
+    end = time.monotonic() + PILOT_SECONDS / 2
+    times: list[tuple[float, float, float]] = []
+    while len(times) < least or (len(times) < most and time.monotonic() < end):
+        times.append(_time(model, images, device))
+    return [min(column) / count for column in zip(*times)]
 
 
 def _time(model: nn.Module, images: Tensor, device: torch.device) -> tuple[float, float, float]:
@@ -238,8 +256,9 @@ def _toy(input_shape: tuple[int, ...], classes: int, threat: Threat) -> tuple[_C
 
 
 def _now(device: torch.device) -> float:
+    """Seconds that this thread has computed, where it does; it has a share in all that several threads do, also backward."""
+    if device.type == "cpu":
+        return time.thread_time()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    if device.type == "cpu" and torch.get_num_threads() == 1:
-        return time.thread_time()  # which other work on the machine does not change
     return time.perf_counter()

@@ -15,7 +15,7 @@ from benchbench.plan.datasets import DatasetLoader
 from benchbench.plan.preparing import Request, prepare
 from benchbench.ranks.launch import Launch, joined, local_device
 from benchbench.registry import load_registry
-from benchbench.running.execution import RunResult, execute
+from benchbench.running.execution import RunResult, execute, with_prices
 from benchbench.settings import Folders, find_device
 from benchbench.stopping import Stopped, StopRequest
 
@@ -58,7 +58,7 @@ def run_in_ranks(
             return _follow(ranks, request, folders, device)
         try:
             prepared = dataclasses.replace(prepare(request, folders, device=device), ranks=ranks)
-            result = execute(prepared, folders, request=request, listener=listener, stop=stop)
+            result = execute(with_prices(prepared), folders, request=request, listener=listener, stop=stop)
         except BaseException as error:
             ranks.failed(" ".join(str(error).split()) or type(error).__name__)
             raise

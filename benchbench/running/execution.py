@@ -49,6 +49,13 @@ class RunResult:
         return len(self.failures) + len(self.plan.with_status("failed"))
 
 
+def with_prices(prepared: Prepared) -> Prepared:
+    """Fill in what the ready cells of a plan are predicted to take."""
+    from benchbench.pricing.cells import price
+
+    return dataclasses.replace(prepared, plan=price(prepared.plan, prepared.registry, prepared.device))
+
+
 def execute(
     prepared: Prepared,
     folders: Folders,
@@ -57,14 +64,22 @@ def execute(
     listener: Listener,
     stop: StopRequest,
     crew: Crew | None = None,
+    reason: str = "",
 ) -> RunResult:
-    """Compute the ready cells of a plan and rebuild the leaderboard; see `benchbench.api.run`."""
-    from benchbench.pricing.cells import price
+    """Compute the ready cells of a plan and rebuild the leaderboard; see `benchbench.api.run`.
 
+    Args:
+        prepared: the plan, with prices.
+        folders: where.
+        request: what was asked for.
+        listener: is told what happens.
+        stop: ends the run.
+        crew: who computes; None for this process alone.
+        reason: why, where the user did not choose; it is told.
+    """
     began = time.monotonic()
-    prepared = dataclasses.replace(prepared, plan=price(prepared.plan, prepared.registry, prepared.device))
     run = _Run(prepared=prepared, folders=folders, request=request, listener=listener, stop=stop, crew=crew)
-    run.announce()
+    run.announce(reason)
     rows = run.rebuild()
     tally = run.compute()
     if prepared.plan.ready:
@@ -103,8 +118,8 @@ class _Run:
     def leaderboard(self) -> Path:
         return self.folders.leaderboard(self.plan.suite)
 
-    def announce(self) -> None:
-        """Say what will be done, and why some of it cannot be."""
+    def announce(self, reason: str) -> None:
+        """Say what will be done, why by this process or these workers, and why some of it cannot be."""
         plan, seconds = self.plan, sum(_estimates(self.plan).values())
         skipped, broken = plan.with_status("skipped"), plan.with_status("failed")
         workers = (self.crew.workers if self.crew else None) or 1
@@ -121,6 +136,8 @@ class _Run:
                 estimated_seconds=seconds / workers or None,
             )
         )
+        if reason:
+            self.listener(Note(message=reason))
         for message in dict.fromkeys(f"{p.status} {p.experiment}: {p.reason}" for p in (*skipped, *broken)):
             self.listener(Note(message=message))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from run_processes import run, write_suite
 
 from benchbench.checking.rerunning import compare, rerun
@@ -43,6 +44,17 @@ def test_row_of_a_leaderboard_is_recomputed_without_its_runs_folder(folder: Path
     leaderboard = folder / "leaderboards" / "tiny.parquet"
     result = rerun(recorded[0].cell_id[:10], runs=folder / "nowhere", leaderboard=leaderboard, device="cpu")
     assert result.verdict == "bit-identical"
+
+
+def test_cell_is_recomputed_with_as_many_threads_as_its_row_says(recorded: tuple[Row, ...], folder: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        result = rerun(recorded[0].cell_id, runs=folder / "runs", device="cpu")
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+    assert (result.verdict, "device" in result.changes) == ("bit-identical", False)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+
+import pytest
 import torch
 
 from benchbench.contract import Threat
+from benchbench.determinism import on_threads
+from benchbench.pricing import cost
 from benchbench.pricing.cost import Passes, PassSeconds, metric_passes, time_passes, training_passes, weigh
 
 SHAPE = (1, 8, 8)
@@ -48,3 +56,54 @@ def test_a_model_is_weighed_with_what_it_keeps_for_the_backward_pass() -> None:
     weight = weigh(model, SHAPE, torch.device("cpu"))
     assert weight.parameters == weight.state == 4 * (64 * 16 + 16 + 16 * 10 + 10)
     assert weight.activations == 4 * (64 + 16)  # the input, and what ReLU gives, which two layers keep together
+
+
+class Descheduled(torch.nn.Module):
+    """A model during whose passes the processor does something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(64, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.05)
+        logits: torch.Tensor = self.linear(images.flatten(1))
+        return logits
+
+
+def test_time_that_others_have_the_processor_is_not_counted() -> None:
+    seconds = time_passes(Descheduled(), SHAPE, torch.device("cpu"))
+    assert 0 < seconds.forward < 0.005  # 50 ms for at most 8 examples would be 0.006
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_busy_neighbours_do_not_multiply_a_price(threads: int) -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), *(torch.nn.Linear(1024, 1024) for _ in range(4)))
+    spin = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+
+    def price() -> float:
+        with on_threads(threads):
+            seconds = time_passes(model, (1, 32, 32), torch.device("cpu"))
+        return seconds.forward + seconds.backward + seconds.weights
+
+    quiet = price()
+    neighbours = [subprocess.Popen(spin, stdout=subprocess.PIPE) for _ in range(3 * (os.cpu_count() or 1))]
+    try:
+        for neighbour in neighbours:
+            assert neighbour.stdout is not None
+            neighbour.stdout.readline()
+        busy = price()
+    finally:
+        for neighbour in neighbours:
+            neighbour.kill()
+            neighbour.communicate()
+    assert busy < 4.0 * quiet  # two threads may count as one, and hyperthreads are slower than cores
+
+
+def test_best_of_several_repeats_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = iter([(1.0, 1.0, 1.0), (8.0, 16.0, 80.0), (16.0, 8.0, 40.0), (80.0, 80.0, 8.0), *[(9.0, 9.0, 9.0)] * 100])
+    monkeypatch.setattr(cost, "_time", lambda *_: next(taken))
+    monkeypatch.setattr(cost, "PILOT_SECONDS", 100.0)
+    assert time_passes(torch.nn.Linear(1, 1), SHAPE, torch.device("cpu")) == PassSeconds(
+        forward=1.0, backward=1.0, weights=1.0
+    )

@@ -1,0 +1,106 @@
+"""How many processes compute a run that leaves it to benchbench: workers of one thread each, or this process alone.
+
+On a CPU, workers of one thread each are faster than one process with as many threads (docs/executors.md has the measurement).
+Every model of such a run gets one thread, whoever computes it, so that rows do not depend on how many workers there are, which
+is a matter of cores, memory and how much is left to do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchbench.executors.crew import LOCAL, Crew, choose_crew
+from benchbench.executors.local import SPARE
+from benchbench.executors.machine import PROCESS_BYTES, available_memory_bytes, cores_for_workers
+from benchbench.plan.preparing import Prepared, Request
+from benchbench.running.execution import RunResult, execute, with_prices
+from benchbench.settings import Folders
+
+if TYPE_CHECKING:
+    from benchbench.events import Listener
+    from benchbench.plan import Plan
+    from benchbench.stopping import StopRequest
+
+AUTO = "auto"
+WORTH_SECONDS = 15.0  # of predicted work for each worker: starting one takes some seconds of a core
+_OF_THE_MODEL = ("experiment", "dataset", "architecture", "architecture_options", "defense", "defense_options", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staff:
+    """Who computes a run.
+
+    Attributes:
+        crew: the workers; None for this process alone.
+        reason: why, for people.
+    """
+
+    crew: Crew | None
+    reason: str
+
+
+def execute_as_suits(
+    prepared: Prepared, folders: Folders, *, request: Request, listener: Listener, stop: StopRequest
+) -> RunResult:
+    """`execute` by as many workers as suit this machine and what is to be done; see `benchbench.api.run`."""
+    from benchbench.determinism import on_threads
+
+    if not is_divided(prepared):
+        return execute(with_prices(prepared), folders, request=request, listener=listener, stop=stop)
+    with on_threads(1):
+        priced = with_prices(prepared)
+        staff = choose_staff(priced)
+        return execute(
+            priced, folders, request=request, listener=listener, stop=stop, crew=staff.crew, reason=staff.reason
+        )
+
+
+def is_divided(prepared: Prepared) -> bool:
+    """Whether each model gets one thread: on a CPU, where the selection has several, whatever became of them so far."""
+    models = {tuple(planned.identity[column] for column in _OF_THE_MODEL) for planned in prepared.plan.cells}
+    return prepared.device.type == "cpu" and len(models) > 1
+
+
+def choose_staff(prepared: Prepared) -> Staff:
+    """As many workers as there are cores, models to compute, memory and work for; this process alone where that is one.
+
+    Args:
+        prepared: a plan with prices.
+    """
+    plan = prepared.plan
+    most, why = min(_limits(plan), key=lambda limit: limit[0])
+    if not plan.ready:
+        return Staff(crew=None, reason="")
+    if most < 2 or os.name != "posix":
+        return Staff(crew=None, reason=f"one thread, in this process: {why}; --jobs 1 would use all threads")
+    crew = choose_crew({"name": LOCAL, "threads": 1}, most, prepared.registry)
+    return Staff(
+        crew=crew, reason=f"{most} workers of one thread each: {why}; --jobs 1 is this process alone, with all threads"
+    )
+
+
+def _limits(plan: Plan) -> Iterator[tuple[int, str]]:
+    """How many workers there can be for each of some reasons; the first of equals is told."""
+    cores, models = cores_for_workers(), len({cell.training.model_id for cell in plan.ready})
+    yield cores, f"there {_are(cores, 'core')}"
+    yield models, f"there {_are(models, 'model')} to compute"
+    room = _room(plan)
+    if room is not None:
+        yield max(room, 1), f"the memory that is free has room for {max(room, 1)}"
+    seconds = sum(planned.estimate_seconds or 0.0 for planned in plan.cells)
+    worth = max(int(seconds / WORTH_SECONDS), 1)
+    yield worth, f"there are about {seconds:.0f} s of work"
+
+
+def _room(plan: Plan) -> int | None:
+    """How many workers fit into the memory that is free; None where nobody says how much that is."""
+    free = available_memory_bytes()
+    needs = [p.price.memory_bytes for p in plan.cells if p.status == "ready" and p.price and p.price.memory_bytes]
+    return None if free is None else int(free / (SPARE * (max(needs, default=0) + PROCESS_BYTES)))
+
+
+def _are(count: int, what: str) -> str:
+    return f"is one {what}" if count == 1 else f"are {count} {what}s"

@@ -1,0 +1,130 @@
+"""Who computes a run that leaves it to benchbench, and that the rows do not depend on it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from run_processes import results, run, write_suite
+
+from benchbench.errors import UsageError
+from benchbench.events import Event, Note, RunStarted, WorkerProgress
+from benchbench.executors.machine import PROCESS_BYTES
+from benchbench.plan import CellPrice
+from benchbench.plan.preparing import Prepared, Request, prepare
+from benchbench.running import staffing
+from benchbench.running.staffing import choose_staff, is_divided
+from benchbench.settings import find_folders
+
+SMALL: dict[str, Any] = {"defenses": ["natural"], "attacks": ["pgd-10"], "seeds": [0, 1], "epochs": 1}
+
+
+@pytest.fixture(autouse=True)
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What torch would take by itself, on a machine of so many cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.setattr(staffing, "cores_for_workers", lambda: 4)
+    monkeypatch.setattr(staffing, "available_memory_bytes", lambda: 2**40)
+    yield
+    torch.set_num_threads(before)
+
+
+def prepared(folder: Path, *, seconds: float, memory_bytes: int = 0, **changes: Any) -> Prepared:
+    """The suite planned, at a price for each cell."""
+    made = prepare(
+        Request(suite=str(folder / "tiny.toml"), device="cpu", **changes), find_folders(runs=folder / "runs")
+    )
+    price = CellPrice(train_seconds=seconds, evaluate_seconds=0.0, memory_bytes=memory_bytes, origin="timed")
+    cells = tuple(
+        dataclasses.replace(p, price=price, estimate_seconds=seconds) if p.status == "ready" else p
+        for p in made.plan.cells
+    )
+    return dataclasses.replace(made, plan=dataclasses.replace(made.plan, cells=cells))
+
+
+def workers(made: Prepared) -> int:
+    crew = choose_staff(made).crew
+    return 1 if crew is None else crew.workers or 0
+
+
+def test_there_are_as_many_workers_as_cores_models_memory_and_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_suite(tmp_path, seeds=[0, 1, 2])  # 6 models of 2 cells each
+    long = prepared(tmp_path, seconds=1000.0)
+    assert (workers(long), choose_staff(long).reason.partition(";")[0]) == (
+        4,
+        "4 workers of one thread each: there are 4 cores",
+    )
+    monkeypatch.setattr(staffing, "cores_for_workers", lambda: 64)
+    assert workers(long) == 6
+    assert workers(prepared(tmp_path, seconds=5.0)) == 4  # 60 s of work
+    assert workers(prepared(tmp_path, seconds=1.0)) == 1
+    monkeypatch.setattr(staffing, "available_memory_bytes", lambda: 16 * 2**30)
+    large = prepared(tmp_path, seconds=1000.0, memory_bytes=3 * 2**30)
+    assert (workers(large), "memory that is free has room for 2" in choose_staff(large).reason) == (2, True)
+    assert 1.5 * 3 * (3 * 2**30 + PROCESS_BYTES) > 16 * 2**30
+    monkeypatch.setattr(staffing, "available_memory_bytes", lambda: None)
+    assert workers(large) == 6
+
+
+def test_one_core_is_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_suite(tmp_path)
+    monkeypatch.setattr(staffing, "cores_for_workers", lambda: 1)
+    staff = choose_staff(prepared(tmp_path, seconds=1000.0))
+    assert staff.crew is None
+    assert staff.reason == "one thread, in this process: there is one core; --jobs 1 would use all threads"
+
+
+def test_threads_of_a_model_depend_on_the_selection_alone(tmp_path: Path) -> None:
+    write_suite(tmp_path, **SMALL)
+    assert is_divided(prepared(tmp_path, seconds=0.0))
+    assert not is_divided(prepared(tmp_path, seconds=0.0, seeds=(1,)))
+    run(tmp_path, seeds=[1])
+    assert is_divided(prepared(tmp_path, seconds=0.0))  # though one model is left to compute
+    assert not is_divided(dataclasses.replace(prepared(tmp_path, seconds=0.0), device=torch.device("cuda")))
+
+
+def test_rows_do_not_depend_on_who_computes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, several = tmp_path / "one", tmp_path / "several"
+    for folder in (one, several):
+        write_suite(folder)
+    here: list[Event] = []
+    run(one, here.append, jobs="auto")
+    assert torch.get_num_threads() == 2
+    monkeypatch.setattr(staffing, "WORTH_SECONDS", 1e-6)
+    there: list[Event] = []
+    result = run(several, there.append, jobs="auto")
+    assert (result.finished, result.failed, result.left) == (4, 0, 0)
+    assert not [event for event in here if isinstance(event, WorkerProgress)]
+    assert {event.worker for event in there if isinstance(event, WorkerProgress)} == {1, 2}
+    assert results(one) == results(several)
+    assert all(row.device.endswith(", 1 threads)") for row in result.rows)
+
+
+def test_first_lines_say_what_was_chosen(tmp_path: Path) -> None:
+    write_suite(tmp_path)
+    heard: list[Event] = []
+    run(tmp_path, heard.append, jobs="auto", only=["attack=pgd-10"])
+    assert isinstance(heard[0], RunStarted)
+    assert heard[0].device.endswith(", 1 threads)")
+    assert isinstance(heard[1], Note)
+    assert heard[1].message.startswith("one thread, in this process: there are about ")
+
+
+def test_one_model_gets_all_threads_and_so_does_a_run_from_python(tmp_path: Path) -> None:
+    write_suite(tmp_path, **SMALL)
+    (row,) = run(tmp_path, jobs="auto", seeds=[1]).rows
+    assert row.device.endswith(", 2 threads)")
+    assert all(row.device.endswith(", 2 threads)") for row in run(tmp_path).rows)
+
+
+def test_number_of_jobs_that_is_none_is_refused(tmp_path: Path) -> None:
+    write_suite(tmp_path)
+    with pytest.raises(UsageError, match="number of jobs or 'auto', got 'atuo'"):
+        run(tmp_path, jobs="atuo")
