@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from benchbench.contract import Examples, KeyedGenerator, Threat
 from benchbench.evaluation.attacking import AttackResult, attack_split
-from benchbench.evaluation.excerpt import Excerpt
-from benchbench.evaluation.memory import Memory, Part
-from benchbench.evaluation.sharing import Shard, shard_positions
+from benchbench.evaluation.memory import Memory
+from benchbench.evaluation.sharing import Part, Shard, shard_positions
 from benchbench.evaluation.subject import SplitName, Trial
 
 
@@ -67,10 +66,9 @@ class ModelEvidence:
         """bool (N,) on the CPU: predicted correctly without perturbation and on the attack's re-checked candidate."""
         return self.correct(split) & (self.attacked(split).prediction == self.labels(split))
 
-    def excerpts(self) -> Iterator[Excerpt]:
-        """The evidence about the test examples of each shard."""
-        for positions in shard_positions(self._trial.splits["test"], self._trial.batch_size):
-            yield Excerpt(whole=self, positions=positions)
+    def shards(self) -> list[Tensor]:
+        """Positions within the test split of the examples of each shard."""
+        return shard_positions(self._trial.splits["test"], self._trial.batch_size)
 
     def batches(
         self, split: SplitName, purpose: str, within: Tensor | None = None

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from benchbench.contract import Examples, KeyedGenerator, Threat
+from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.subject import SplitName
-
-if TYPE_CHECKING:
-    from benchbench.evaluation.evidence import ModelEvidence
 
 
 @dataclass(frozen=True, kw_only=True)

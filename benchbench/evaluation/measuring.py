@@ -14,8 +14,8 @@ from benchbench.contract.evaluation import ExamplewiseMetric
 from benchbench.errors import ContractError
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.excerpt import Excerpt
-from benchbench.evaluation.memory import Memory, Part
-from benchbench.evaluation.sharing import Shard
+from benchbench.evaluation.memory import Memory
+from benchbench.evaluation.sharing import Part, Shard
 
 _VALUE, _PER_EXAMPLE = "value/", "example/"
 
@@ -54,8 +54,11 @@ def _measure_in_shards(name: str, metric: ExamplewiseMetric, evidence: ModelEvid
         return _pack(_checked(name, metric.measure(excerpt), excerpt))
 
     shards = [
-        Shard(key=f"metric/{name}/{int(excerpt.positions[0]):08d}", compute=partial(measure, excerpt))
-        for excerpt in evidence.excerpts()
+        Shard(
+            key=f"metric/{name}/{int(positions[0]):08d}",
+            compute=partial(measure, Excerpt(whole=evidence, positions=positions)),
+        )
+        for positions in evidence.shards()
     ]
     answers = [_unpack(part).per_example for part in memory.gather(shards)]
     columns = {column: torch.cat([torch.as_tensor(answer[column]) for answer in answers]) for column in answers[0]}

@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
-from benchbench.evaluation.sharing import Shard, Sharing
+from benchbench.evaluation.sharing import Part, Shard, Sharing
 
-Part = dict[str, Tensor]
 ATTACKED = "attacked"  # entry of a part: whether it depends on the attack, or on the model alone
 
 

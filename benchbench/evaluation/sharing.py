@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from benchbench.evaluation.memory import Part
     from benchbench.evaluation.subject import Split
 
+Part = dict[str, Tensor]
 EXAMPLES_PER_SHARD = 1024  # what an interruption can lose
 
 

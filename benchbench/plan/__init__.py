@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from benchbench.plan.billing import Bill, bill, bills
 from benchbench.plan.datasets import DatasetLoader
 from benchbench.plan.model import Plan, PlannedCell, Status
 from benchbench.plan.planning import make_plan
-from benchbench.plan.price import Bill, CellPrice, bill, bills
+from benchbench.plan.price import CellPrice
 from benchbench.plan.selection import parse_only
 
 __all__ = [

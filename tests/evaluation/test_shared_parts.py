@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from benchbench.evaluation.memory import ATTACKED, Memory, Part
+from benchbench.evaluation.memory import ATTACKED, Memory
+from benchbench.evaluation.sharing import Part
 
 
 class Kept(dict[str, Part]):
