@@ -30,7 +30,11 @@ class BatchLoss:
 
 @runtime_checkable
 class Defense(Protocol):
-    """A training method that is defined by its loss. Options go to the constructor."""
+    """A training method that is defined by its loss. Options go to the constructor.
+
+    One whose attribute ``recordable`` is True says that its loss maps tensors to tensors by kernels alone, draws aside, and
+    draws alike for every batch: its steps may then be recorded and replayed without Python.
+    """
 
     def loss(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator

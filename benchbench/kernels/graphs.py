@@ -48,6 +48,22 @@ def recording(recorder: Recorder | None = None) -> Iterator[None]:
 
 
 @contextmanager
+def not_recording() -> Iterator[None]:
+    """Within the block, record nothing: a step that is part of a larger one is recorded with it, or not at all."""
+    token = _recorder.set(None)
+    try:
+        yield
+    finally:
+        _recorder.reset(token)
+
+
+def recorder_for(device: torch.device) -> Recorder | None:
+    """What records steps on a device; None where steps are not to be recorded."""
+    recorder = _recorder.get()
+    return None if recorder is _record_on_cuda and device.type != "cuda" else recorder
+
+
+@contextmanager
 def tallied(tally: Tally) -> Iterator[None]:
     """Within the block, a replay adds to the tally what the recorded step would."""
     token = _tallies.set((*_tallies.get(), tally))
@@ -66,9 +82,8 @@ def repeat(step: Step, times: int, *, device: torch.device, recordable: bool) ->
         device: of those tensors.
         recordable: whether all that the step does is done by kernels, never by Python.
     """
-    recorder = _recorder.get()
-    off = recorder is None or (recorder is _record_on_cuda and device.type != "cuda")
-    if recorder is None or off or not recordable or times < FEWEST:
+    recorder = recorder_for(device)
+    if recorder is None or not recordable or times < FEWEST:
         for _ in range(times):
             step()
         return

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from benchbench.contract import BatchLoss, KeyedGenerator, ScheduledDefense, SteppingDefense, derive_seed
 from benchbench.errors import BenchbenchError, TrainingError
 from benchbench.events import Listener, Note
+from benchbench.kernels.graphs import recorder_for
 from benchbench.ranks.group import Ranks
 from benchbench.shrinking import compute_within_memory
 from benchbench.training.augmentation import augment
 from benchbench.training.data_parallel import SharedGradients
 from benchbench.training.dividing import check_divisible
 from benchbench.training.job import TrainingJob, as_model_input, check_loss, exact_dtype
+from benchbench.training.recorded import Batch, RecordedSteps, is_recordable
 
 
 class Steps:
@@ -45,6 +47,7 @@ class Steps:
         self._labels = job.examples.labels.to(job.device)
         self._rows = job.rows.to(job.device)
         self._shared = None if ranks is None else SharedGradients(job, ranks)
+        self._recorded = RecordedSteps(job, optimizer, self._totals) if is_recordable(job, optimizer) else None
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -70,6 +73,10 @@ class Steps:
             self._job.defense.at_epoch(epoch)
         if self._shared is not None:
             return self._shared_step(epoch, step, chosen, self._shared)
+        recorder = recorder_for(self._job.device)
+        if self._recorded is not None and recorder is not None and self._is_whole(chosen):
+            torch.manual_seed(derive_seed(self._job.seed, "dropout", epoch, step))
+            return self._recorded.take(self._batch(epoch, chosen), recorder)
         stepping = isinstance(self._job.defense, SteppingDefense)
 
         def compute(part_size: int) -> Tensor:
@@ -83,13 +90,17 @@ class Steps:
             self._optimizer.step()
         return totals
 
+    def _is_whole(self, chosen: Tensor) -> bool:
+        """Whether a batch is like the others, and goes through the model at once."""
+        return self.part_size == 0 and len(chosen) == self._job.recipe.batch_size
+
     def _shared_step(self, epoch: int, step: int, chosen: Tensor, shared: SharedGradients) -> Tensor:
         """Take a step together with the other ranks; what fails here fails while they wait, so that all have to end."""
         part = shared.ranks.part(len(chosen))
         try:
             torch.manual_seed(derive_seed(self._job.seed, "dropout", epoch, step))
-            images, labels, generator = self._batch(epoch, chosen[part.first : part.last])
-            totals = self._totals(shared.add(part, images, labels, generator), labels)
+            batch = self._batch(epoch, chosen[part.first : part.last])
+            totals = self._totals(shared.add(part, batch.images, batch.labels, batch.generator), batch.labels)
         except TrainingError:
             raise  # of the loss as such, alike on all ranks
         except Exception as error:
@@ -99,10 +110,11 @@ class Steps:
 
     def _own_step(self, epoch: int, chosen: Tensor) -> Tensor:
         defense: Any = self._job.defense
-        images, labels, generator = self._batch(epoch, chosen)
-        threat, optimizer = self._job.threat, self._optimizer
-        result = defense.step(self._job.model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
-        return self._totals(check_loss(result, defense), labels)
+        batch, threat, optimizer = self._batch(epoch, chosen), self._job.threat, self._optimizer
+        result = defense.step(
+            self._job.model, batch.images, batch.labels, threat=threat, generator=batch.generator, optimizer=optimizer
+        )
+        return self._totals(check_loss(result, defense), batch.labels)
 
     def _add_gradients(self, epoch: int, chosen: Tensor, part_size: int) -> Tensor:
         """Leave the gradients of the summed loss of a batch in its parameters; part by part, where it is too large."""
@@ -111,22 +123,22 @@ class Steps:
         parameters = list(job.model.parameters())
         gradients: list[Tensor | None] = [None] * len(parameters)
         for part in torch.split(chosen, part_size):
-            images, labels, generator = self._batch(epoch, part)
-            result = defense.loss(job.model, images, labels, threat=job.threat, generator=generator)
+            batch = self._batch(epoch, part)
+            result = defense.loss(job.model, batch.images, batch.labels, threat=job.threat, generator=batch.generator)
             result = check_loss(result, defense)
             _set_gradients(parameters, gradients)  # of the parts before, in place of what the defense may have left
             result.loss.backward()  # type: ignore[no-untyped-call]
-            totals += self._totals(result, labels)
+            totals += self._totals(result, batch.labels)
             gradients = [parameter.grad for parameter in parameters]
             _set_gradients(parameters, [None] * len(parameters))
         _set_gradients(parameters, gradients)
         return totals
 
-    def _batch(self, epoch: int, chosen: Tensor) -> tuple[Tensor, Tensor, KeyedGenerator]:
+    def _batch(self, epoch: int, chosen: Tensor) -> Batch:
         """Augmented images, labels and the defense's draws, keyed by epoch and example."""
         generator = KeyedGenerator(derive_seed(self._job.seed, "train", epoch), self._rows[chosen])
         images = augment(self._inputs[chosen], self._job.recipe.augmentation, generator.child("augmentation"))
-        return as_model_input(images), self._labels[chosen], generator.child("defense")
+        return Batch(images=as_model_input(images), labels=self._labels[chosen], generator=generator.child("defense"))
 
     def _totals(self, result: BatchLoss, labels: Tensor) -> Tensor:
         totals = self._zeros()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kernel_traces import recorded, trace
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import cross_entropy
 
 from benchbench.builtin.architectures.cnn import make_cnn2
@@ -17,35 +17,9 @@ from benchbench.builtin.attacks.multi_targeted import MultiTargeted
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import NORMS, Attack, KeyedGenerator, Norm, Threat, frozen
 from benchbench.evaluation.supervision import QueryCount, counting
-from benchbench.kernels.graphs import Step, recording, repeat
+from benchbench.kernels.graphs import recording, repeat
 
 ROWS = torch.arange(6)
-
-
-def trace(step: Step) -> Step:
-    """The kernels of a step, which tracing takes; so what it changed is put back."""
-    changed: dict[int, tuple[Tensor, Tensor]] = {}
-
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, operation, types, arguments=(), options=None):  # type: ignore[no-untyped-def]
-            written = [a for a in (*arguments, *(options or {}).values()) if isinstance(a, Tensor)]
-            for tensor in written if operation._schema.is_mutable else ():
-                changed.setdefault(tensor.data_ptr(), (tensor.detach(), tensor.detach().clone()))
-            return operation(*arguments, **(options or {}))
-
-    def traced() -> Tensor:
-        with Watch():
-            step()
-        return torch.zeros(1)
-
-    graph = make_fx(traced)()
-    for tensor, before in changed.values():
-        tensor.copy_(before)
-    recorded.append(graph)
-    return lambda: graph() and None
-
-
-recorded: list[object] = []
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,6 +30,8 @@ class AdversarialTraining:
 
     steps: int = 10
     step_ratio: float = 0.2
+
+    recordable: ClassVar[bool] = True  # all that the loss does is done by kernels, draws aside
 
     def __post_init__(self) -> None:
         require(inner_checks(steps=self.steps, step_ratio=self.step_ratio))
@@ -74,6 +77,8 @@ class RobustSelfTraining:
     lam: float = 1.0
     steps: int = 10
     step_ratio: float = 0.2
+
+    recordable: ClassVar[bool] = True  # all that the loss does is done by kernels, draws aside
 
     def __post_init__(self) -> None:
         checks = {f"lam must be at least 0, got {self.lam}": self.lam >= 0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,6 +15,8 @@ from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
 @dataclass(frozen=True, kw_only=True)
 class Natural:
     """Minimise sum L(f(x), y), with L the cross-entropy."""
+
+    recordable: ClassVar[bool] = True  # all that the loss does is done by kernels, draws aside
 
     def loss(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ class Trades:
     beta: float = 6.0
     steps: int = 10
     step_ratio: float = 0.2
+
+    recordable: ClassVar[bool] = True  # all that the loss does is done by kernels, draws aside
 
     def __post_init__(self) -> None:
         checks = {f"beta must be at least 0, got {self.beta}": self.beta >= 0}
