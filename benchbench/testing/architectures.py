@@ -12,7 +12,7 @@ from benchbench.testing.conformance import expect, keyed, name_of, untouched
 
 
 def check_architecture(
-    factory: Callable[..., nn.Module], *, input_shapes: Iterable[tuple[int, ...]], classes: Iterable[int] = (2, 10)
+    factory: Callable[..., nn.Module], *, input_shapes: Iterable[tuple[int, ...]], classes: Iterable[int] = (2, 1000)
 ) -> None:
     """Check that an architecture keeps its contract.
 

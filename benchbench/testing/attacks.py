@@ -14,6 +14,7 @@ from benchbench.testing.toys import FragileToy, ToyAttackProblem, toy_attack_pro
 _BOXES = ((0.0, 1.0), (-1.0, 2.0))
 _RADII: dict[Norm, tuple[float, ...]] = {"linf": (0.1, 0.0), "l2": (1.0, 0.0), "l1": (5.0, 0.0)}
 _SIZES = (7, 1)
+_MOST_TARGETS = 10  # classes of the linear models: some attacks try every class in turn
 _ROUNDING = 1e-5  # relative; float32 sums over some hundred pixels
 
 
@@ -29,7 +30,8 @@ def check_attack(
 
     For each norm: candidates have the shape and dtype of the images, are finite and lie in box and ball (two boxes, radius
     0 included, batches of 1 and of 7, 2 and 1,000 classes); the model, its gradients and the inputs are left as they were;
-    equal generators give equal candidates; and a linear model is fooled wherever its exact distance allows it.
+    equal generators give equal candidates; and linear models of 2 and of 10 classes are fooled wherever their exact
+    distance allows it.
 
     Args:
         attack: the attack, options set.
@@ -60,7 +62,8 @@ def check_attack(
         _check_repeatable(attack, problem)
         if batch_independent:
             _check_rows_alone(attack, problem)
-        _check_strength(attack, problem, slack)
+        for count in sorted({min(count, _MOST_TARGETS) for count in counts}):
+            _check_strength(attack, toy_attack_problem(norm, hardest=1.0 / slack, classes=count), slack)
 
 
 def _check_candidates(attack: Attack, threat: Threat, classes: int) -> None:
@@ -138,7 +141,7 @@ def _check_strength(attack: Attack, problem: ToyAttackProblem, slack: float) -> 
     missed = [round(float(d), 4) for d in problem.distances[reachable & ~fooled]]
     expect(
         not missed,
-        f"{name_of(attack)}, {problem.threat.norm}: strength on a linear model",
+        f"{name_of(attack)}, {problem.threat.norm}, {len(problem.model.bias)} classes: strength on a linear model",
         expected=f"every image at an exact distance of at most epsilon / {slack} = {problem.threat.epsilon / slack:.4g} fooled",
         got=f"not fooled at distances {missed}",
     )

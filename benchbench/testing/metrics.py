@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from benchbench.contract import Examples, KeyedGenerator, Measurement, Metric, Threat, derive_seed
+from benchbench.contract import (
+    Examples,
+    ExamplewiseMetric,
+    KeyedGenerator,
+    Measurement,
+    Metric,
+    Norm,
+    Threat,
+    derive_seed,
+)
 from benchbench.testing.conformance import expect, name_of, untouched
 from benchbench.testing.toys import LinearToy, toy_attack_problem
 
 Split = Literal["train", "test"]
+_TEST_SIZE = 7
+_BATCH_SIZES = (1, 3, _TEST_SIZE)
+_PARTS = ((0, 1, 2, 3), (4, 5, 6))
 
 
 class ToyEvidence:
-    """Evidence about a linear model, for tests of metrics. Train and test hold different images.
+    """Evidence about a linear model, for tests of metrics. Train and test hold different images, 9 and 7.
 
     Args:
         batch_size: examples per batch of `batches`.
+        norm: of the threat.
+        classes: number of classes, at least 2.
+        rows: places of the test examples that it is about, in [0, 7); all by default.
     """
 
-    def __init__(self, batch_size: int = 4) -> None:
-        problem = toy_attack_problem("linf", hardest=0.9)
+    def __init__(
+        self,
+        batch_size: int = 4,
+        *,
+        norm: Norm = "linf",
+        classes: int = 2,
+        rows: Sequence[int] = tuple(range(_TEST_SIZE)),
+    ) -> None:
+        problem = toy_attack_problem(norm, hardest=0.9, classes=classes)
         self.model: LinearToy = problem.model.requires_grad_(False)
         self.threat: Threat = problem.threat
         self._batch_size = batch_size
-        chosen = {"train": torch.arange(0, 9), "test": torch.arange(2, 9)}
+        self._rows = {"train": torch.arange(9), "test": torch.tensor(rows)}
+        chosen = {"train": torch.arange(9), "test": torch.arange(2, 9)[self._rows["test"]]}
         self._splits = {
-            split: Examples(inputs=problem.images[rows], labels=problem.labels[rows]) for split, rows in chosen.items()
+            split: Examples(inputs=problem.images[places], labels=problem.labels[places])
+            for split, places in chosen.items()
         }
 
     def examples(self, split: Split) -> Examples:
@@ -50,41 +74,116 @@ class ToyEvidence:
     def batches(self, split: Split, purpose: str) -> Iterable[tuple[Tensor, Tensor, KeyedGenerator]]:
         """Batches of (images, labels, generator keyed by purpose and example)."""
         examples = self.examples(split)
-        for rows in torch.split(torch.arange(len(examples)), self._batch_size):
-            generator = KeyedGenerator(derive_seed("toy evidence", split, purpose), rows)
-            yield examples.inputs[rows], examples.labels[rows], generator
+        for positions in torch.split(torch.arange(len(examples)), self._batch_size):
+            generator = KeyedGenerator(derive_seed("toy evidence", split, purpose), self._rows[split][positions])
+            yield examples.inputs[positions], examples.labels[positions], generator
 
 
-def check_metric(metric: Metric) -> None:
+def check_metric(metric: Metric, *, norms: Iterable[Norm] = ("linf",), classes: Iterable[int] = (2, 1000)) -> None:
     """Check that a metric keeps its contract.
 
-    Values are finite numbers under column names; per-example columns hold one value per test example; the model and the
-    examples are left as they were; measuring again, in batches of another size, gives the same.
+    For each norm and number of classes: values are finite numbers under column names; per-example columns hold one value
+    per test example; the model and the examples are left as they were; measuring again gives exactly the same, and in
+    batches of another size, 1 among them, the same. What an `ExamplewiseMetric` says of an example does not depend on the
+    others, and `summarise` gives the values of `measure` from the columns put together.
 
     Args:
         metric: the metric, options set.
+        norms: the norms that it claims.
+        classes: the numbers of classes to try.
 
     Raises:
         ConformanceError: what was expected and what came, for the first broken promise.
     """
     name = name_of(metric)
     expect(isinstance(metric, Metric), f"{name}: type", expected="an object with a method `measure`", got=type(metric))
-    evidence = ToyEvidence()
+    counts = tuple(classes)
+    for norm in norms:
+        for count in counts:
+            _check_one(metric, norm, count)
+
+
+def _check_one(metric: Metric, norm: Norm, classes: int) -> None:
+    name = f"{name_of(metric)}, {norm}, {classes} classes"
+    evidence = ToyEvidence(norm=norm, classes=classes)
     test = evidence.examples("test")
     with untouched(metric, evidence.model, test.inputs, test.labels):
         measured = metric.measure(evidence)
+    _check_form(name, measured, len(test))
+    again = metric.measure(ToyEvidence(norm=norm, classes=classes))
+    drift = _differences(_all_of(measured), _all_of(again), exactly=True)
+    expect(not drift, f"{name}: repeatability", expected="equal generators give equal values", got=drift)
+    for size in _BATCH_SIZES:
+        again = metric.measure(ToyEvidence(size, norm=norm, classes=classes))
+        drift = _differences(_all_of(measured), _all_of(again))
+        expect(not drift, f"{name}: batches of {size}", expected="the same whatever the batch size", got=drift)
+    if isinstance(metric, ExamplewiseMetric):
+        _check_examples_alone(name, metric, norm, classes, measured)
+        _check_summary(name, metric, measured)
+
+
+def _check_form(name: str, measured: Measurement, examples: int) -> None:
     expect(isinstance(measured, Measurement), f"{name}: result", expected="Measurement", got=type(measured).__name__)
     expect(bool(measured.values), f"{name}: values", expected="at least one", got="none")
-    strange = {key: value for key, value in measured.values.items() if not _is_column(key, value)}
-    expect(not strange, f"{name}: values", expected="snake_case column names to finite floats", got=strange)
-    lengths = {key: len(column) for key, column in measured.per_example.items()}
-    uneven = {key: length for key, length in lengths.items() if length != len(test)}
-    expect(not uneven, f"{name}: per-example columns", expected=f"{len(test)} values, one per test example", got=uneven)
-    again = metric.measure(ToyEvidence(batch_size=3)).values
-    drift = {
-        key: (value, again.get(key)) for key, value in measured.values.items() if not _close(value, again.get(key))
+    _check_values(f"{name}: values", measured.values)
+    shapes = {key: tuple(column.shape) for key, column in _columns(measured).items()}
+    uneven = {key: shape for key, shape in shapes.items() if shape != (examples,)}
+    expect(not uneven, f"{name}: per-example columns", expected=f"{examples} values, one per test example", got=uneven)
+
+
+def _check_values(check: str, values: Mapping[str, float]) -> None:
+    strange = {key: value for key, value in values.items() if not _is_column(key, value)}
+    expect(not strange, check, expected="snake_case column names to finite floats", got=strange)
+
+
+def _check_examples_alone(
+    name: str, metric: ExamplewiseMetric, norm: Norm, classes: int, measured: Measurement
+) -> None:
+    """Processes that share the test set each measure a part of it."""
+    parts = [_columns(metric.measure(ToyEvidence(norm=norm, classes=classes, rows=rows))) for rows in _PARTS]
+    whole = _columns(measured)
+    for key, column in whole.items():
+        joined = torch.cat([part.get(key, column[:0]) for part in parts])
+        expect(
+            joined.shape == column.shape and torch.allclose(joined.double(), column.double(), rtol=1e-4, atol=1e-6),
+            f"{name}: column {key!r}, some examples at a time",
+            expected=f"what it says of each among all: {column.tolist()}",
+            got=joined.tolist(),
+        )
+
+
+def _check_summary(name: str, metric: ExamplewiseMetric, measured: Measurement) -> None:
+    columns = _columns(measured)
+    given = {key: column.clone() for key, column in columns.items()}
+    values = metric.summarise(given)
+    expect(isinstance(values, Mapping), f"{name}: summarise", expected="names to floats", got=type(values).__name__)
+    _check_values(f"{name}: summarise", values)
+    drift = _differences(measured.values, values) | _differences(values, measured.values)
+    expect(not drift, f"{name}: summarise", expected="the values that measure gives, of these columns", got=drift)
+    changed = [key for key, column in columns.items() if not torch.equal(column, given[key])]
+    expect(not changed, f"{name}: summarise", expected="columns left as they were", got=f"changed: {changed}")
+    _check_values(f"{name}: summarise, of one example", metric.summarise({k: c[:1] for k, c in columns.items()}))
+
+
+def _columns(measured: Measurement) -> dict[str, Tensor]:
+    return {key: torch.as_tensor(column).cpu() for key, column in measured.per_example.items()}
+
+
+def _all_of(measured: Measurement) -> dict[str, float]:
+    """Every number of a measurement by name: its values, and the entries of its per-example columns."""
+    entries = {
+        f"{key}[{place}]": float(value)
+        for key, column in _columns(measured).items()
+        for place, value in enumerate(column)
     }
-    expect(not drift, f"{name}: repeatability", expected="the same whatever the batch size", got=drift)
+    return {**measured.values, **entries}
+
+
+def _differences(
+    wanted: Mapping[str, float], found: Mapping[str, float], *, exactly: bool = False
+) -> dict[str, tuple[float, float | None]]:
+    """What is wanted and what is found, for each name where they differ."""
+    return {key: (value, found.get(key)) for key, value in wanted.items() if not _same(value, found.get(key), exactly)}
 
 
 def _is_column(key: object, value: object) -> bool:
@@ -92,5 +191,7 @@ def _is_column(key: object, value: object) -> bool:
     return named and isinstance(value, float) and math.isfinite(value)
 
 
-def _close(value: float, other: float | None) -> bool:
-    return other is not None and math.isclose(value, other, rel_tol=1e-4, abs_tol=1e-6)
+def _same(value: float, other: float | None, exactly: bool) -> bool:
+    if other is None or math.isnan(value) or math.isnan(other):
+        return other is not None and math.isnan(value) and math.isnan(other)
+    return value == other if exactly else math.isclose(value, other, rel_tol=1e-4, abs_tol=1e-6)

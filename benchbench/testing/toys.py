@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchbench.contract import Examples, KeyedGenerator, Norm, Threat, derive_seed
 
 _DUAL_ORDER: dict[Norm, float] = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}
+_FAR_BELOW = -10.0  # logit of the classes that no perturbation reaches
 
 
 class LinearToy(nn.Module):
@@ -111,10 +112,10 @@ def _own_randomness(purpose: str) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class ToyAttackProblem:
-    """A two-class linear model and images at known distances from its boundary.
+    """A linear model and images at known distances from its boundary.
 
     Attributes:
-        model: two classes on 1 x 8 x 8 images.
+        model: on 1 x 8 x 8 images; the first and the last class compete, any between them are out of reach.
         images: float32 (N, 1, 8, 8), away from 0 and 1.
         labels: int64 (N,), all predicted correctly.
         threat: the ball to attack in; it never reaches the box's faces along a smallest perturbation.
@@ -128,7 +129,7 @@ class ToyAttackProblem:
     distances: Tensor
 
 
-def toy_attack_problem(norm: Norm, *, hardest: float) -> ToyAttackProblem:
+def toy_attack_problem(norm: Norm, *, hardest: float, classes: int = 2) -> ToyAttackProblem:
     """Images whose distances run from 0.2 epsilon to `hardest` epsilon, and one at 1.5 epsilon, out of reach.
 
     The weights have three magnitudes (1, 1/2, 1/10), so that no norm's best direction serves for another norm.
@@ -137,19 +138,22 @@ def toy_attack_problem(norm: Norm, *, hardest: float) -> ToyAttackProblem:
     draws = KeyedGenerator(derive_seed("toy attack problem"), torch.arange(9))
     magnitudes = torch.tensor([1.0, 0.5, 1.0, 0.1]).repeat(16)
     direction = magnitudes * draws.take(torch.tensor([0])).normal(64)[0].sign()
-    model = LinearToy(torch.stack([direction, -direction])).eval()
-    labels = torch.arange(9) % 2
+    weight = torch.zeros(classes, 64)
+    weight[0], weight[-1] = direction, -direction
+    model = LinearToy(weight).eval()
+    signs = 1.0 - 2.0 * (torch.arange(9) % 2)
     distances = epsilon * torch.cat([torch.linspace(0.2, hardest, 8), torch.tensor([1.5])])
     noise = draws.uniform(64, low=-0.1, high=0.1)
     noise = noise - (noise @ direction)[:, None] * direction / direction.square().sum()
     margins = distances * direction.norm(p=_DUAL_ORDER[norm])
-    towards_label = (1.0 - 2.0 * labels.float())[:, None] * direction / direction.square().sum()
+    towards_label = signs[:, None] * direction / direction.square().sum()
     centred = noise + margins[:, None] * towards_label
     model.bias.data = -0.5 * model.weight.data.sum(dim=1)  # the boundary passes through the middle of the box
+    model.bias.data[1:-1] = _FAR_BELOW
     return ToyAttackProblem(
         model=model,
         images=(0.5 + centred).view(9, 1, 8, 8),
-        labels=labels,
+        labels=(torch.arange(9) % 2) * (classes - 1),
         threat=Threat(norm=norm, epsilon=epsilon),
         distances=distances,
     )

@@ -89,6 +89,15 @@ class ShiftsLabels(GoodPgd):
         return super().gradient(model, candidates, (labels + 1) % model(candidates).shape[1])
 
 
+class AssumesTwoClasses(GoodPgd):
+    """Climbs towards the other one of two classes."""
+
+    def gradient(self, model, candidates, labels):
+        leaf = candidates.detach().requires_grad_(True)
+        loss = model(leaf).gather(1, (1 - labels).clamp(min=0)[:, None]).sum()
+        return torch.autograd.grad(loss, leaf)[0]
+
+
 class MutatesLabels(GoodPgd):
     def perturb(self, model, images, labels, *, threat, generator):
         labels.add_(1).remainder_(2)
@@ -196,6 +205,7 @@ def test_good_attack_passes_for_each_norm(norm: Norm) -> None:
         (ExpectsPixels(), "linf", "strength on a linear model"),
         (KillsGradient(), "linf", "strength on a linear model"),
         (ShiftsLabels(), "linf", "strength on a linear model"),
+        (AssumesTwoClasses(), "linf", "10 classes: strength on a linear model"),
         (MutatesLabels(), "linf", "inputs"),
         (MutatesImages(), "linf", "inputs"),
         (LeavesGradientOnImages(), "linf", "gradient state of the inputs"),

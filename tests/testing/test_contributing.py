@@ -52,9 +52,7 @@ def test_tests_on_the_page_pass(plugin: Path, name: str) -> None:
         test()
 
 
-PROTOCOLS = {
-    name: value for name, value in vars(benchbench.contract).items() if getattr(value, "_is_protocol", False)
-}
+PROTOCOLS = {name: value for name, value in vars(benchbench.contract).items() if getattr(value, "_is_protocol", False)}
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
