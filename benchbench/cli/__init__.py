@@ -80,10 +80,12 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 some cells failed, 2 usage or suite error, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] != ["run"]:
+    if given[:1] not in (["run"], ["work"]):
         sys.exit(invoke(given))
-    from benchbench.cli.signals import exit_when_terminated, leave_if_terminated
+    from benchbench.cli.signals import exit_when_terminated, leave, leave_if_terminated
 
+    if given[0] == "work":
+        leave(invoke(given))
     exit_when_terminated()
     status = invoke(given)
     leave_if_terminated(status)

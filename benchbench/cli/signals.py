@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 from benchbench.stopping import Stopped, StopRequest
 
@@ -73,12 +74,17 @@ def exit_when_terminated() -> None:
 
 
 def leave_if_terminated(status: int) -> None:
-    """Exit at once where SIGTERM came: taking down an interpreter with torch in it may take seconds on a busy machine."""
+    """Exit at once where SIGTERM came."""
     if _terminated.is_set():
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(status)
+        leave(status)
+
+
+def leave(status: int) -> NoReturn:
+    """Exit at once: taking down an interpreter with torch in it takes seconds on a busy machine."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def requeue(environment: Mapping[str, str] = os.environ) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -53,3 +54,4 @@ def _stop_at_the_end_of_input(stop: StopRequest) -> None:
     while os.read(0, 1):
         pass
     stop.request("the run that started this worker has ended")
+    os.kill(os.getpid(), signal.SIGTERM)  # which insists

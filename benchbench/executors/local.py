@@ -13,10 +13,11 @@ from typing import IO
 from benchbench.contract import DONE, REFUSED, STOPPED, Host, OptionError, Work
 from benchbench.executors.machine import available_cores
 from benchbench.executors.slots import GIB, Slot, cpu_slots, gpu_slots, visible_gpus
+from benchbench.stopping import Stopped
 
 POLL_SECONDS = 0.2
 SPARE = 1.5  # what a prediction is multiplied by
-STOP_SECONDS = 6.0  # a worker that is asked to stop does so within 5 s
+STOP_SECONDS = 4.0  # until workers that were asked to stop are killed; the run itself has to be gone within 5 s
 
 
 class LocalExecutor:
@@ -147,9 +148,18 @@ def _stopping_all(workers: Sequence[_Worker]) -> Iterator[Sequence[_Worker]]:
     finally:
         for worker in workers:
             worker.ask_to_stop()
-        end = time.monotonic() + STOP_SECONDS
-        for worker in workers:
-            worker.insist(end - time.monotonic())
+        _wait_for(workers, time.monotonic() + STOP_SECONDS)
+
+
+def _wait_for(workers: Sequence[_Worker], end: float) -> None:
+    """See all workers out, although SIGTERM, which insists after a while, interrupts the waiting."""
+    left = list(workers)
+    while left:
+        try:
+            left[0].insist(end - time.monotonic())
+            left.pop(0)
+        except Stopped:
+            continue
 
 
 def _describe(status: int) -> str:
