@@ -58,7 +58,7 @@ from benchbench.errors import (
     TrainingError,
     UsageError,
 )
-from benchbench.kernels.arithmetic import full_precision, searching
+from benchbench.kernels.arithmetic import full_precision, is_rounded, searching
 from benchbench.kernels.graphs import repeat
 from benchbench.kernels.modes import frozen, in_mode
 from benchbench.seeds import KeyedGenerator, derive_seed
@@ -117,6 +117,7 @@ __all__ = [
     "hookimpl",
     "hookspec",
     "in_mode",
+    "is_rounded",
     "repeat",
     "searching",
 ]

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bf16", "tf32"]
 
-_asked: ContextVar[Precision] = ContextVar("precision", default="float32")
+_asked: ContextVar[Precision] = ContextVar("asked", default="float32")
+_now: ContextVar[Precision] = ContextVar("now", default="float32")
 
 
 @contextmanager
@@ -52,6 +53,11 @@ def full_precision(device: torch.device) -> Iterator[None]:
         yield
 
 
+def is_rounded() -> bool:
+    """Whether a search is running that rounds, so that what it takes for fooled is to be confirmed."""
+    return _now.get() != "float32"
+
+
 @contextmanager
 def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     import torch
@@ -59,9 +65,11 @@ def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32
     cudnn.allow_tf32 = matmul.allow_tf32 = precision == "tf32"
+    token = _now.set(precision)
     try:
         # Its cache would hand out the first cast of a buffer that steps overwrite: the gradient at the start, at each step.
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
             yield
     finally:
+        _now.reset(token)
         cudnn.allow_tf32, matmul.allow_tf32 = before

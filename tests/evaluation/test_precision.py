@@ -70,16 +70,6 @@ def test_bf16_searches_with_rounded_gradients_and_judges_in_float32(attack: Atta
     assert float(agreed.float().mean()) > 0.95
 
 
-def test_mt_searches_the_likeliest_two_targets_in_float32_and_only_the_others_in_bfloat16() -> None:
-    model = Recording().eval()
-    model.centre -= 1e3 * torch.nn.functional.one_hot(torch.tensor(2), 6)  # nothing fools it: every target is tried
-    outcome(MultiTargeted(steps=3), model, "bf16")
-    searched = [dtype for dtype, derived in model.seen if derived]
-    batches, precise, others = 2, 2 * 3, 3 * 3  # 70 examples in batches of 64; three steps for each of five targets
-    assert searched.count(torch.float32) >= batches * precise
-    assert searched.count(torch.bfloat16) == batches * others
-
-
 def test_float32_runs_nothing_in_bfloat16() -> None:
     model = Recording()
     outcome(Pgd(), model, "float32")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,10 +12,6 @@ from torch.nn.functional import cross_entropy
 from benchbench.builtin.ascent import ascend, uniform_start
 from benchbench.builtin.attacks.margins import margin, surely_fooled, wrong_logits
 from benchbench.contract import KeyedGenerator, OptionError, Threat, full_precision
-
-# Likeliest targets that are searched in float32 also in the fast mode: there nearly all examples fall that fall at all, and
-# bfloat16's rounded gradients miss some of them.
-PRECISE_TARGETS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +70,7 @@ class MultiTargeted:
             for rows in torch.split(still_open, width):
                 batch = images.index_select(0, rows)  # unlike images[rows], keeps the memory layout
                 run = generator.take(rows)
-                with full_precision(images.device) if rank < PRECISE_TARGETS else nullcontext():
-                    candidates = self._toward(model, batch, labels[rows], targets[rows, rank], threat, run)
+                candidates = self._toward(model, batch, labels[rows], targets[rows, rank], threat, run)
                 with torch.no_grad(), full_precision(images.device):
                     race.offer(rows, candidates, model(candidates), targets[rows, rank])
         return race.candidates

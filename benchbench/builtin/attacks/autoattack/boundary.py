@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.autoattack.hyperplane import nearest_on_hyperplane
-from benchbench.builtin.attacks.autoattack.standing import Judgement, broadcast, judge, keep_rows
+from benchbench.builtin.attacks.autoattack.standing import Judgement, broadcast, confirmed, judge, keep_rows
 from benchbench.contract import Threat
 
 LARGEST_BIAS = 0.1  # alpha_max: the largest weight of the step from the image itself
@@ -87,6 +87,7 @@ class BoundaryWalk:
             if step == self._steps:
                 self._refine(state)
             if step % STEPS_BETWEEN_LEAVES == 0 or step == self._steps:
+                self._confirm(state)
                 candidates.index_copy_(0, state.rows, state.closest)
                 distances.index_copy_(0, state.rows, state.distance)
                 state = keep_rows(state, (state.distance > self._enough).nonzero()[:, 0])
@@ -133,6 +134,13 @@ class BoundaryWalk:
         state.distance = torch.where(closer, distance, state.distance)
         state.closest = torch.where(broadcast(closer, candidates), candidates, state.closest)
         return judgement
+
+    def _confirm(self, state: _State) -> None:
+        """Go on with what only rounding took for adversarial, before it leaves or counts as the closest."""
+        found = Judgement(margins=state.distance, fooled=state.distance.isfinite())
+        refuted = found.fooled & ~confirmed(self._model, state.closest, state.labels, found).fooled
+        state.distance = torch.where(refuted, math.inf, state.distance)
+        state.closest = torch.where(broadcast(refuted, state.images), state.images, state.closest)
 
     def _refine(self, state: _State) -> None:
         """Final search: three steps of false position on the segment from the image to the closest point (section 3.3)."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchbench.builtin.ascent import steepest
 from benchbench.builtin.attacks.autoattack.objectives import Objective
-from benchbench.builtin.attacks.autoattack.standing import broadcast, judge, keep_rows
+from benchbench.builtin.attacks.autoattack.standing import Judgement, broadcast, confirmed, judge, keep_rows
 from benchbench.contract import Threat
 
 FIRST_STEP = 2.0  # times epsilon
@@ -103,10 +103,17 @@ class Climb:
                 checked = step
             if step % STEPS_BETWEEN_LEAVES == 0 or step == self._steps:
                 candidates.index_copy_(0, state.rows, state.strongest)
+                self._confirm(state)
                 state = keep_rows(state, (~state.fooled).nonzero()[:, 0])
                 if len(state.rows) == 0:
                     break
         return candidates
+
+    def _confirm(self, state: _State) -> None:
+        """Go on with what only rounding took for fooled."""
+        found = Judgement(margins=state.margin, fooled=state.fooled)
+        judgement = confirmed(self._model, state.strongest, state.labels, found)
+        state.margin, state.fooled = judgement.margins, judgement.fooled
 
     def _begin(self, images: Tensor, labels: Tensor, targets: Tensor, start: Tensor) -> _State:
         count = len(images)

@@ -16,7 +16,7 @@ from benchbench.builtin.attacks.autoattack.squares import (
     stripes,
     tiles,
 )
-from benchbench.builtin.attacks.autoattack.standing import Judgement, Standing, broadcast, judge, keep_rows
+from benchbench.builtin.attacks.autoattack.standing import Judgement, Standing, broadcast, confirmed, judge, keep_rows
 from benchbench.contract import KeyedGenerator, Threat
 
 QUERIES_PER_BLOCK = 50  # drawn at once; after each block fooled examples leave: the only time that the host waits
@@ -95,6 +95,7 @@ class _Search:
         state = self._begin(images, labels, generator.child("start"))
         candidates = state.best.clone()
         for first in range(1, self._queries, QUERIES_PER_BLOCK):
+            self._confirm(state)
             state = keep_rows(state, (~state.fooled).nonzero()[:, 0])
             if len(state.rows) == 0:
                 break
@@ -130,8 +131,17 @@ class _Search:
             state.margin = torch.where(better, judgement.margins, state.margin)
             state.fooled = state.fooled | judgement.fooled
 
+    def _confirm(self, state: _State) -> None:
+        """Go on with what only rounding took for fooled."""
+        found = Judgement(margins=state.margin, fooled=state.fooled)
+        judgement = confirmed(self._model, self._inputs(state.best), state.labels, found)
+        state.margin, state.fooled = judgement.margins, judgement.fooled
+
     def _judge(self, candidates: Tensor, labels: Tensor) -> Judgement:
-        return judge(self._model(candidates.view(-1, *self._input_shape)), labels)
+        return judge(self._model(self._inputs(candidates)), labels)
+
+    def _inputs(self, candidates: Tensor) -> Tensor:
+        return candidates.view(-1, *self._input_shape)
 
 
 def _planes(images: Tensor) -> Tensor:

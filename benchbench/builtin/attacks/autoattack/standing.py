@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.margins import margin, surely_fooled, wrong_logits
-from benchbench.contract import full_precision
+from benchbench.contract import full_precision, is_rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,27 @@ def judge(logits: Tensor, labels: Tensor) -> Judgement:
     """Judge candidates by their logits (N, classes); labels int64 (N,)."""
     margins = margin(logits, labels)
     return Judgement(margins=margins, fooled=surely_fooled(logits, margins))
+
+
+@torch.no_grad()
+def confirmed(model: nn.Module, candidates: Tensor, labels: Tensor, found: Judgement) -> Judgement:
+    """What a search says about its candidates; where it rounds, those that it takes for fooled are judged in float32.
+
+    Args:
+        model: maps images to logits.
+        candidates: float (N, ...).
+        labels: int64 (N,).
+        found: by the search.
+    """
+    rows = found.fooled.nonzero()[:, 0] if is_rounded() else labels[:0]
+    if len(rows) == 0:
+        return found
+    with full_precision(candidates.device):
+        judgement = judge(model(candidates.index_select(0, rows)), labels[rows])
+    return Judgement(
+        margins=found.margins.index_copy(0, rows, judgement.margins),
+        fooled=found.fooled.index_copy(0, rows, judgement.fooled),
+    )
 
 
 class Standing:

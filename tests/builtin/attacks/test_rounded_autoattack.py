@@ -1,0 +1,95 @@
+"""AutoAttack's parts in the fast mode: what only rounding takes for fooled is not, and the search for it goes on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchbench.builtin.attacks.autoattack.apgd import Apgd
+from benchbench.builtin.attacks.autoattack.fab import Fab
+from benchbench.builtin.attacks.autoattack.square import Square
+from benchbench.builtin.attacks.autoattack.standard import AutoAttack
+from benchbench.builtin.attacks.margins import margin
+from benchbench.contract import Attack, KeyedGenerator, Threat, frozen, searching
+from benchbench.kernels.arithmetic import Precision, precision_of_searches
+from benchbench.testing import smooth_toy
+
+IMAGES, STEPS, QUERIES = 5, 20, 120
+ATTACKS: dict[str, Attack] = {
+    "apgd-ce": Apgd(steps=STEPS),
+    "apgd-t": Apgd(loss="dlr-targeted", steps=STEPS),
+    "fab-t": Fab(steps=STEPS),
+    "square": Square(queries=QUERIES),
+}
+
+
+class Deluded(nn.Module):
+    """Fooled by whatever it sees where products come out rounded, by nothing where they do not; counts the former."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(KeyedGenerator(0, torch.arange(5)).normal(16))
+        self.searched = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = images.flatten(1) @ self.weight.t()
+        rounded = logits.dtype != torch.float32
+        self.searched += len(images) if rounded else 0
+        lead = torch.tensor([0.0 if rounded else 100.0, 100.0 if rounded else 0.0, 0.0, 0.0, 0.0])
+        return logits.float() + lead
+
+
+class Confident(Deluded):
+    """Never fooled, rounded or not."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = images.flatten(1) @ self.weight.t()
+        self.searched += len(images) if logits.dtype != torch.float32 else 0
+        return logits.float() + torch.tensor([100.0, 0.0, 0.0, 0.0, 0.0])
+
+
+def candidates(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor, precision: Precision) -> Tensor:
+    generator, threat = KeyedGenerator(2, torch.arange(len(images))), Threat(epsilon=0.1)
+    with precision_of_searches(precision), frozen(model.eval()), searching(torch.device("cpu")):
+        return attack.perturb(model, images, labels, threat=threat, generator=generator)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_search_goes_on_after_what_only_rounding_took_for_fooled(name: str) -> None:
+    images, labels = KeyedGenerator(1, torch.arange(IMAGES)).uniform(1, 4, 4), torch.zeros(IMAGES, dtype=torch.int64)
+    deluded, confident = Deluded(), Confident()
+    candidates(ATTACKS[name], deluded, images, labels, "bf16")
+    candidates(ATTACKS[name], confident, images, labels, "bf16")
+    assert deluded.searched >= confident.searched  # which has no reason to leave off
+    assert confident.searched >= IMAGES * (STEPS if name != "square" else QUERIES)
+
+
+def test_float32_is_not_asked_to_confirm_itself() -> None:
+    model = smooth_toy((1, 6, 6), 6)
+    images = KeyedGenerator(3, torch.arange(40)).uniform(1, 6, 6)
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    passed: list[int] = []
+    handle = model.register_forward_pre_hook(lambda _, inputs: passed.append(len(inputs[0])))
+    found = candidates(Apgd(steps=5), model, images, labels, "float32")
+    handle.remove()
+    with torch.no_grad():
+        assert bool((margin(model(found), labels) > 0).any())
+    assert passed == [40] * (1 + 6 + 1)  # the clean images, a run's start and steps, the last look
+
+
+def test_autoattack_in_bf16_comes_to_float32s_verdicts() -> None:
+    model = smooth_toy((1, 6, 6), 6)
+    images = KeyedGenerator(3, torch.arange(120)).uniform(1, 6, 6)
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    attack = AutoAttack(steps=10, queries=60)
+    verdicts = []
+    for precision in ("float32", "bf16"):
+        found = candidates(attack, model, images, labels, precision)  # type: ignore[arg-type]
+        with torch.no_grad():
+            verdicts.append(margin(model(found), labels) > 0)
+    fooled = float(verdicts[0].float().mean())
+    assert 0.05 < fooled < 0.95
+    assert float((verdicts[0] == verdicts[1]).float().mean()) >= 0.99
