@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,7 @@ Options = Mapping[str, Any]
 _LOG = logging.getLogger(__name__)
 # What timm's models raise for a size that does not fit: there is no one exception for it.
 REFUSALS = (RuntimeError, ValueError, TypeError, AssertionError, ArithmeticError, LookupError)
+_SIDES = (32, 64, 128, 224, 256)  # of square images, that a refusal names the first fitting one of
 _PATCH_SIZES = (8, 7, 4, 2, 1)
 _OUTPUT_STRIDES = (16, 8)
 ADAPTATIONS: tuple[Options, ...] = (
@@ -28,7 +30,27 @@ ADAPTATIONS: tuple[Options, ...] = (
 )
 
 
-def create_fitting(timm: ModuleType, member: str, image: ImageShape, options: Options, given: Options) -> nn.Module:
+class NoFitError(Exception):
+    """A model takes no images of a size, however it is adapted.
+
+    Args:
+        side: of the square images that it does take, for instance 32; None where none was found.
+    """
+
+    def __init__(self, side: int | None) -> None:
+        super().__init__("no adaptation fits")
+        self.side = side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A model that answers images of the size that was asked for, and the shape of its answer to one of them."""
+
+    model: nn.Module
+    answer_shape: tuple[int, ...]
+
+
+def create_fitting(timm: ModuleType, member: str, image: ImageShape, options: Options, given: Options) -> Fitted:
     """Build a model that answers images of a size.
 
     As published, where that takes the size; else with the first of `ADAPTATIONS` that makes it do so: the coarsest patches
@@ -43,21 +65,20 @@ def create_fitting(timm: ModuleType, member: str, image: ImageShape, options: Op
         given: more of them, which a user chose: nothing else is adapted then.
 
     Raises:
-        RuntimeError, ValueError, TypeError, AssertionError, ArithmeticError, LookupError: what the model says to the size,
-            as published or as given, where no adaptation helps.
+        NoFitError: no adaptation makes it take the size; its cause is what the model says to it, as published or as given.
+        RuntimeError, ValueError, TypeError, AssertionError, ArithmeticError, LookupError: whatever else it fails for.
     """
     first = {**_sized(image), **given}
     try:
-        model = _create(timm, member, {**options, **first})
-        answer(model, image)
+        return _fitted(_create(timm, member, {**options, **first}), image)
     except REFUSALS as refusal:
         fitting = fitting_options(timm, member, image, given)
-        if fitting is None or fitting == first:
+        if fitting is None:
+            raise NoFitError(_side_that_fits(timm, member, image.channels, given)) from refusal
+        if fitting == first:
             raise
         _LOG.info("timm:%s takes %dx%d with %s (%s)", member, image.height, image.width, fitting, refusal)
-        model = _create(timm, member, {**options, **fitting})
-        answer(model, image)
-    return model
+        return _fitted(_create(timm, member, {**options, **fitting}), image)
 
 
 def fitting_options(timm: ModuleType, member: str, image: ImageShape, given: Options) -> Options | None:
@@ -67,13 +88,24 @@ def fitting_options(timm: ModuleType, member: str, image: ImageShape, given: Opt
     """
     adaptations: tuple[Options, ...] = (given,) if given else ({}, *ADAPTATIONS)
     sizes: tuple[Options, ...] = (_sized(image), {})
-    for adaptation, size in itertools.product(adaptations, sizes):
-        try:
-            with torch.device("meta"):
-                answer(timm.create_model(member, in_chans=image.channels, **size, **adaptation), image)
-        except REFUSALS:
-            continue
-        return {**size, **adaptation}
+    candidates = ({**size, **adaptation} for adaptation, size in itertools.product(adaptations, sizes))
+    return next((options for options in candidates if _fits(timm, member, image, options)), None)
+
+
+def _fits(timm: ModuleType, member: str, image: ImageShape, options: Options) -> bool:
+    try:
+        with torch.device("meta"):
+            answer(timm.create_model(member, in_chans=image.channels, **options), image)
+    except REFUSALS:
+        return False
+    return True
+
+
+def _side_that_fits(timm: ModuleType, member: str, channels: int, given: Options) -> int | None:
+    for side in _SIDES:
+        image = ImageShape(channels=channels, height=side, width=side)
+        if any(_fits(timm, member, image, {**size, **given}) for size in (_sized(image), {})):
+            return side
     return None
 
 
@@ -89,6 +121,10 @@ def answer(model: nn.Module, image: ImageShape) -> Tensor:
     if not found.is_meta and not bool(found.isfinite().all()):
         raise ValueError("the answer to a blank image is not finite")
     return found
+
+
+def _fitted(model: nn.Module, image: ImageShape) -> Fitted:
+    return Fitted(model=model, answer_shape=tuple(answer(model, image).shape))
 
 
 def _sized(image: ImageShape) -> Options:

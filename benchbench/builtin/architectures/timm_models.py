@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import pickle
 import traceback
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from benchbench.builtin.architectures.requirements import image_shape, require_classes
-from benchbench.builtin.architectures.timm_fitting import REFUSALS, answer, create_fitting
+from benchbench.builtin.architectures.timm_fitting import REFUSALS, NoFitError, create_fitting
 from benchbench.builtin.torchvision_import import import_torchvision
 from benchbench.contract import OptionError
 
@@ -92,18 +93,22 @@ def make_timm_model(
     chosen = {"patch_size": patch_size, "output_stride": output_stride}
     given = {option: value for option, value in chosen.items() if value is not None}
     try:
-        model = create_fitting(timm, member, image, options, given)
-        shape = tuple(answer(model, image).shape)
+        fitted = create_fitting(timm, member, image, options, given)
     except OSError as error:
         raise OptionError(
             f"{name}: the published weights cannot be had: {_first_line(error)}",
             hint="run it once where the network is, so that timm keeps them, or give a file: weights = FILE",
         ) from error
-    except (*REFUSALS, pickle.UnpicklingError, SafetensorError) as error:
-        raise OptionError(f"{name} cannot be built for inputs of shape {input_shape}: {_first_line(error)}") from error
-    if shape != (1, classes):
-        raise OptionError(f"{name} returns {shape} for one image, expected logits of shape (1, {classes})")
-    return model
+    except (NoFitError, *REFUSALS, pickle.UnpicklingError, SafetensorError) as error:
+        reason = error.__cause__ if isinstance(error, NoFitError) else error
+        message = f"{name} cannot be built for inputs of shape {input_shape}: {_first_line(reason)}"
+        raise OptionError(message, hint=_sizes(timm, member, error) if not given else "") from error
+    if fitted.answer_shape != (1, classes):
+        raise OptionError(
+            f"{name} returns {fitted.answer_shape} for one image, expected logits of shape (1, {classes})",
+            hint="it is no classifier",
+        )
+    return fitted.model
 
 
 def list_timm_models() -> Iterable[str]:
@@ -127,10 +132,23 @@ def _require_weights(weights: str) -> None:
         raise OptionError(f"weights: there is no file {weights}", hint="safetensors, or tensors saved by torch")
 
 
-def _first_line(error: BaseException) -> str:
-    """What an exception says; of one that says nothing, where it was raised."""
+def _sizes(timm: ModuleType, member: str, error: Exception) -> str:
+    """Which images a model takes that does not take those of the data; empty where they are not what is wrong."""
+    if not isinstance(error, NoFitError):
+        return ""
+    if error.side is not None:
+        return f"it takes {error.side}x{error.side} images"
+    _, height, width = timm.get_pretrained_cfg(member).input_size
+    return f"it is published for {height}x{width} images"
+
+
+def _first_line(error: BaseException | None) -> str:
+    """What an exception says; of one that says nothing, where timm raised it."""
+    if error is None:
+        return ""
     if lines := str(error).splitlines():
         return lines[0]
-    frames = traceback.extract_tb(error.__traceback__)
+    every = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in every if f"{os.sep}timm{os.sep}" in frame.filename] or every
     where = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
     return f"{type(error).__name__}{where}"

@@ -148,10 +148,28 @@ def test_download_without_network_says_what_to_do(tmp_path, monkeypatch):
     assert "weights = FILE" in str(caught.value)
 
 
-@pytest.mark.parametrize("member", ["densenet121", "vgg11"])
-def test_size_that_nothing_makes_fit_is_refused_with_the_models_own_reason(member):
-    with pytest.raises(OptionError, match=r"\(1, 28, 28\): .*too small"):
-        make_timm_model(member=member, input_shape=(1, 28, 28), classes=5)
+@pytest.mark.filterwarnings("ignore:CSATv2 is designed for 3-channel")
+@pytest.mark.parametrize(
+    ("member", "shape", "reason"),
+    [
+        ("densenet121", (1, 28, 28), r"\(1, 28, 28\): .*too small\n *it takes 32x32 images"),
+        ("vgg11", (1, 28, 28), r"too small\n *it takes 32x32 images"),
+        (
+            "bat_resnext26ts",
+            (3, 224, 224),
+            r"line \d+: .*block_size.*\n *it takes 256x256 images",
+        ),  # says nothing itself
+        ("csatv2", (1, 28, 28), r"invalid for input of size 2352\n *it is published for 512x512 images"),
+    ],
+)
+def test_size_that_nothing_makes_fit_is_refused_with_the_models_reason_and_a_size_that_fits(member, shape, reason):
+    with torch.device("meta"), pytest.raises(OptionError, match=reason):
+        make_timm_model(member=member, input_shape=shape, classes=5)
+
+
+def test_encoder_without_a_classifier_is_refused():
+    with torch.device("meta"), pytest.raises(OptionError, match=r"returns \(1, 4, 5120\).*\n *it is no classifier"):
+        make_timm_model(member="deepseek_vit_412m_enc", input_shape=(3, 32, 32), classes=5)
 
 
 @pytest.mark.parametrize(
