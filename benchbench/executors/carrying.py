@@ -15,11 +15,13 @@ from pathlib import Path
 from benchbench.cell import Cell, canonical, digest
 from benchbench.contract import Work, WorkUnit
 from benchbench.errors import DataError, StorageError
+from benchbench.events import Note
 from benchbench.executors.crew import Crew
 from benchbench.executors.job import Job, job_folder, read_job, suite_copy, write_job
 from benchbench.executors.machine import PROCESS_BYTES
 from benchbench.executors.supervising import Supervisor, Surroundings
-from benchbench.harness.cells import describe_model
+from benchbench.harness.cells import checkpoint_times, describe_model
+from benchbench.harness.evaluating import ModelMeasurements
 from benchbench.harness.scheduling import Tally
 from benchbench.plan.preparing import Prepared, Request
 from benchbench.records import Provenance, failed_row
@@ -80,8 +82,16 @@ def carry_out(commission: Commission, estimates: Mapping[str, float]) -> Tally:
         supervisor.follow()
     tally = supervisor.tally()
     if not (tally.left and commission.crew.elsewhere):
-        shutil.rmtree(job.folder, ignore_errors=True)
+        _clear(job, cells, prepared)
     return tally
+
+
+def _clear(job: Job, cells: tuple[Cell, ...], prepared: Prepared) -> None:
+    """Remove what nobody needs once the job is over."""
+    shutil.rmtree(job.folder, ignore_errors=True)
+    if job.request.fresh:
+        for cell in cells:
+            ModelMeasurements(prepared.store, cell, job.token).forget()
 
 
 def job_name(request: Request, profile: str, executor: str, suite: str) -> str:
@@ -91,33 +101,51 @@ def job_name(request: Request, profile: str, executor: str, suite: str) -> str:
 
 
 def _job(commission: Commission, estimates: Mapping[str, float], suite: str) -> Job:
-    prepared, request = commission.prepared, commission.request
+    prepared, request, store = commission.prepared, commission.request, commission.prepared.store
     name = job_name(request, prepared.profile, commission.crew.name, suite)
-    folder, token = _place(commission, name)
+    earlier = _earlier_job(commission, name)
+    token = earlier.token if earlier else secrets.token_hex(16)
+    folder = job_folder(commission.folders, name if commission.crew.elsewhere else f"{name}-{token[:8]}")
     cells = prepared.plan.ready
     left = commission.stop.seconds_left
-    return Job(
+    continued = earlier if earlier and request.fresh and earlier.request.fresh else None
+    job = Job(
         folder=folder,
         token=token,
         request=dataclasses.replace(request, suite=str(suite_copy(folder)), profile=prepared.profile),
         folders=_absolute(commission.folders),
         units={name: tuple(cell.cell_id for cell in unit) for name, unit in _by_model(cells).items()},
         estimates=estimates,
-        before={cell.cell_id: prepared.store.record_times(cell.cell_id) for cell in cells},
+        before={cell.cell_id: store.record_times(cell.cell_id) for cell in cells},
+        checkpoints=checkpoint_times(cells, store),
+        begun=time.time(),
         deadline=time.time() + left if commission.stop.limited else None,
     )
+    return job if continued is None else _continued(job, continued, commission)
 
 
-def _place(commission: Commission, name: str) -> tuple[Path, str]:
-    """Folder and token of a job: those of the same command's last one where its workers may still be at work elsewhere."""
-    token = secrets.token_hex(16)
+def _earlier_job(commission: Commission, name: str) -> Job | None:
+    """The same command's last job, where its workers may still be at work elsewhere."""
     if not commission.crew.elsewhere:
-        return job_folder(commission.folders, f"{name}-{token[:8]}"), token
-    folder = job_folder(commission.folders, name)
+        return None
     try:
-        return folder, read_job(folder).token
+        return read_job(job_folder(commission.folders, name))
     except (StorageError, DataError):
-        return folder, token
+        return None
+
+
+def _continued(job: Job, earlier: Job, commission: Commission) -> Job:
+    """A fresh run that was interrupted goes on: what was recorded since it began is its own work, and stays."""
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(earlier.begun))
+    done = sum(times != earlier.before.get(cell_id, times) for cell_id, times in job.before.items())
+    said = f"going on with the fresh run that was begun on {began}: {done} of its {len(job.before)} cells are recorded"
+    commission.listener(Note(message=f"{said}; to begin another one, remove {job.folder}"))
+    return dataclasses.replace(
+        job,
+        before={**job.before, **{cell: times for cell, times in earlier.before.items() if cell in job.before}},
+        checkpoints={**job.checkpoints, **{m: t for m, t in earlier.checkpoints.items() if m in job.checkpoints}},
+        begun=earlier.begun,
+    )
 
 
 def _work(commission: Commission, job: Job, cells: tuple[Cell, ...], estimates: Mapping[str, float]) -> Work:

@@ -35,6 +35,8 @@ class Job:
         units: cell ids by the name of their unit.
         estimates: predicted seconds by cell id, as far as they are known.
         before: when the records of the cells were written before this run; whatever is newer is its work.
+        checkpoints: when the models' checkpoints were written before this run, by model id; a fresh run does without these.
+        begun: seconds since the epoch at which the run began.
         deadline: seconds since the epoch at which the budget is used up; None without one.
     """
 
@@ -45,6 +47,8 @@ class Job:
     units: Mapping[str, tuple[str, ...]]
     estimates: Mapping[str, float]
     before: Mapping[str, Times]
+    checkpoints: Mapping[str, int | None]
+    begun: float
     deadline: float | None = None
 
     @property
@@ -71,6 +75,8 @@ def write_job(job: Job, suite: bytes) -> None:
         "units": job.units,
         "estimates": job.estimates,
         "before": job.before,
+        "checkpoints": job.checkpoints,
+        "begun": job.begun,
         "deadline": job.deadline,
     }
     write_bytes_atomically(job.folder / _SUITE, suite)
@@ -102,6 +108,8 @@ def read_job(folder: Path) -> Job:
             units={name: tuple(cells) for name, cells in document["units"].items()},
             estimates=document["estimates"],
             before={cell: (times[0], times[1]) for cell, times in document["before"].items()},
+            checkpoints=document["checkpoints"],
+            begun=document["begun"],
             deadline=document["deadline"],
         )
     except OSError as error:

@@ -90,6 +90,8 @@ def _work(job: Job, units: Sequence[str], journal: Journal, stop: StopRequest) -
         device=prepared.device,
         listener=journal.write,
         fresh=job.request.fresh,
+        part_of=job.token,
+        earlier={**job.checkpoints},
         stop=stop,
     )
     cells = [*_cells_to_compute(job, units, prepared)]

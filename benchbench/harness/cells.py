@@ -15,13 +15,13 @@ from benchbench.data import Subset, crop_to, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, TrainingError
 from benchbench.evaluation import Outcome
 from benchbench.events import Note
-from benchbench.harness.evaluating import ModelMeasurements, help_evaluate
+from benchbench.harness.evaluating import help_evaluate, measurements_of
 from benchbench.harness.fitting import fit_model, is_fitted
 from benchbench.harness.sharing import TrainOrder
 from benchbench.harness.workbench import Workbench
 from benchbench.leaderboard.names import attack_label, short_label
 from benchbench.ranks.group import Ranks
-from benchbench.records import Provenance, Row, failed_row, measured_row
+from benchbench.records import Provenance, Row, RunStore, failed_row, measured_row
 from benchbench.registry import Registry
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
 from benchbench.training.checkpoint import read_checkpoint
@@ -38,8 +38,14 @@ def describe_failure(error: Exception) -> str:
 
 def note_earlier_checkpoints(cells: Iterable[Cell], bench: Workbench) -> None:
     """At the beginning of a fresh run: so that of its processes one trains a model, and the others take it over."""
-    for model_id in {cell.training.model_id for cell in cells} - bench.earlier.keys():
-        bench.earlier[model_id] = Checkpoint(bench.store.checkpoint_path(model_id), model_id).time()
+    unknown = [cell for cell in cells if cell.training.model_id not in bench.earlier]
+    bench.earlier.update(checkpoint_times(unknown, bench.store))
+
+
+def checkpoint_times(cells: Iterable[Cell], store: RunStore) -> dict[str, int | None]:
+    """When the checkpoints of models were written, by model id; None where there is none."""
+    models = dict.fromkeys(cell.training.model_id for cell in cells)
+    return {model_id: Checkpoint(store.checkpoint_path(model_id), model_id).time() for model_id in models}
 
 
 def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
@@ -140,7 +146,7 @@ def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Work
         provenance=_provenance(cell, bench, trained, outcome),
     )
     recorded = bench.store.write_cell(row, outcomes=outcome.per_example, witnesses=outcome.witnesses)
-    ModelMeasurements(bench.store, cell).finish()
+    measurements_of(cell, bench).finish()
     return recorded
 
 

@@ -30,7 +30,7 @@ PARTS = 2  # version of the cached parts; version 1 shared what the attack did b
 def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench) -> Outcome:
     """Attack and measure a trained model, with the help of other processes where there are any."""
     if bench.ranks is not None and bench.fresh:  # which is what keeps processes on their own from sharing
-        ModelMeasurements(bench.store, cell).forget()
+        measurements_of(cell, bench).forget()
     with _open_to_others(cell, bench) as sharing:
         return _evaluate(cell, model, bench, sharing)
 
@@ -43,7 +43,7 @@ def help_evaluate(cell: Cell, model: nn.Module, bench: Workbench) -> None:
     """
     notice = _notice(cell, bench)
     if bench.claims is not None and notice.is_posted():
-        scope = ModelMeasurements(bench.store, cell).scope
+        scope = measurements_of(cell, bench).scope
         _evaluate(cell, model, bench, ClaimedShards(claims=bench.claims, scope=scope, stop=bench.stop, notice=notice))
 
 
@@ -54,20 +54,29 @@ def is_open(cell: Cell, bench: Workbench) -> bool:
 
 @contextmanager
 def _open_to_others(cell: Cell, bench: Workbench) -> Iterator[Sharing | None]:
-    if bench.claims is None or (bench.fresh and bench.ranks is None):
+    if bench.claims is None or (bench.fresh and bench.ranks is None and not bench.part_of):
         yield None
         return
     with _notice(cell, bench).posted():
         if bench.ranks is not None:
             bench.ranks.order(EvaluateOrder(cell=cell))
-        yield ClaimedShards(claims=bench.claims, scope=ModelMeasurements(bench.store, cell).scope, stop=bench.stop)
+        yield ClaimedShards(claims=bench.claims, scope=measurements_of(cell, bench).scope, stop=bench.stop)
 
 
 def _notice(cell: Cell, bench: Workbench) -> Notice:
     """Kernels differ between devices and with the number of threads, and so may outcomes."""
     device = provenance.describe_device(bench.device)
-    setting = f"{device}, batches of {default_batch_size(bench.device)}"
+    setting = f"{device}, batches of {default_batch_size(bench.device)}{_fresh_part(bench)}"
     return Notice(path=bench.store.root / "evaluations" / f"{cell.cell_id}.json", setting=setting)
+
+
+def measurements_of(cell: Cell, bench: Workbench) -> ModelMeasurements:
+    """What has been measured for a cell: by anybody, or in a fresh run of several processes by these."""
+    return ModelMeasurements(bench.store, cell, _fresh_part(bench))
+
+
+def _fresh_part(bench: Workbench) -> str:
+    return bench.part_of if bench.fresh else ""
 
 
 def _evaluate(cell: Cell, model: nn.Module, bench: Workbench, sharing: Sharing | None) -> Outcome:
@@ -97,7 +106,7 @@ def _evaluate(cell: Cell, model: nn.Module, bench: Workbench, sharing: Sharing |
             classes=len(splits.classes),
             batch_size=batch_size,
             listener=_stoppable(bench),
-            cache=None if bench.fresh and sharing is None else ModelMeasurements(bench.store, cell),
+            cache=None if bench.fresh and sharing is None else measurements_of(cell, bench),
             precision=spec.precision,
             sharing=sharing,
         )
@@ -124,11 +133,18 @@ def _stoppable(bench: Workbench) -> Listener:
 
 
 class ModelMeasurements:
-    """The evaluation's cache. What depends on the model alone is shared by the cells of a model, whatever their attack."""
+    """The evaluation's cache. What depends on the model alone is shared by the cells of a model, whatever their attack.
 
-    def __init__(self, store: RunStore, cell: Cell) -> None:
+    Args:
+        store: keeps it.
+        cell: whose evaluation it is.
+        part_of: the fresh run that keeps its measurements to itself; empty for what all share.
+    """
+
+    def __init__(self, store: RunStore, cell: Cell, part_of: str = "") -> None:
         self._measurements = store.measurements
-        everything = canonical({"model": cell.training.model_id, "evaluation": cell.evaluation, "parts": PARTS})
+        own = {"part_of": part_of} if part_of else {}
+        everything = canonical({"model": cell.training.model_id, "evaluation": cell.evaluation, "parts": PARTS, **own})
         self._attacked = digest(everything)
         del everything["evaluation"]["attack"]
         self._alone = digest(everything)

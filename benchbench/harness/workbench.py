@@ -30,6 +30,8 @@ class Workbench:
         listener: is told what happens.
         fresh: ignore checkpoints and measurements of earlier runs.
         earlier: when the checkpoints of earlier runs were written, by model id; newer ones are other processes' of this run.
+        part_of: names the run that this is a part of, where a fresh one has several processes, one after another or at once:
+            what they measure is kept for each other under this name. Empty for a run of its own.
         stop: is asked after each step of training and before each pass through the model in evaluation.
         trained: the model at hand, by its id.
         claims: shares evaluations with other processes; None where there are none.
@@ -42,6 +44,7 @@ class Workbench:
     device: torch.device
     listener: Listener = ignore
     fresh: bool = False
+    part_of: str = ""
     stop: StopRequest = field(default_factory=StopRequest)
     trained: dict[str, TrainedModel] = field(default_factory=dict)
     earlier: dict[str, int | None] = field(default_factory=dict)

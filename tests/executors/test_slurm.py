@@ -17,7 +17,7 @@ from run_processes import lines, rows, run, wait_for, write_suite
 from slurm_cluster import Cluster, cluster, why_not
 
 from benchbench.errors import BenchbenchError, ExecutorError, UsageError
-from benchbench.events import Event, Note, TrainingProgress, WorkerProgress
+from benchbench.events import CellFinished, Event, Note, TrainingProgress, WorkerProgress
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not()),
@@ -201,6 +201,36 @@ def test_run_that_was_finished_by_its_jobs_alone_computes_nothing_again(slurm: C
     wait_for(lambda: not slurm.jobs())
     result = run(folder, executor=SLURM)
     assert (result.finished, len(result.rows), result.rows[0].status) == (0, 1, "ok")
+
+
+def test_fresh_run_computes_again_but_not_what_its_own_jobs_have_finished(slurm: Cluster, tmp_path: Path) -> None:
+    write_suite(tmp_path, **{**LONG, "seeds": [0, 1], "epochs": 40})
+    run(tmp_path)
+    old = record_times(tmp_path)
+    heard: list[Event] = []
+
+    def interrupt(event: Event) -> None:
+        heard.append(event)
+        if isinstance(event, CellFinished):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, interrupt, executor=SLURM, jobs=1, fresh=True)
+    middle = record_times(tmp_path)
+    mine = [name for name in old if middle[name] != old[name]]
+    assert len(mine) >= 1
+    again: list[Event] = []
+    result = run(tmp_path, again.append, executor=SLURM, jobs=1, fresh=True)
+    assert (result.finished, result.failed, result.left) == (2, 0, 0)
+    assert "going on with the fresh run" in messages(again)
+    assert "submitted" not in messages(again)
+    end = record_times(tmp_path)
+    assert all(end[name] == middle[name] for name in mine)
+    assert all(end[name] != old[name] for name in old)
+
+
+def record_times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("runs/cells/*.json")}
 
 
 @pytest.mark.parametrize(

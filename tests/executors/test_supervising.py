@@ -59,6 +59,8 @@ def scene(tmp_path: Path) -> Scene:
         units=units,
         estimates={},
         before={cell.cell_id: prepared.store.record_times(cell.cell_id) for cell in prepared.plan.ready},
+        checkpoints={},
+        begun=0.0,
     )
     heard: list[Event] = []
     stop = StopRequest()

@@ -13,6 +13,7 @@ from benchbench.errors import DataError
 from benchbench.executors.job import Job, read_job, suite_copy, write_job
 from benchbench.executors.journal import Journals, Trouble
 from benchbench.executors.working import NotSharedError, open_job, stop_request, work
+from benchbench.harness.cells import checkpoint_times
 from benchbench.plan.preparing import Request, prepare
 from benchbench.settings import Folders
 from benchbench.stopping import StopRequest
@@ -33,6 +34,8 @@ def make_job(folder: Path, **changes: object) -> Job:
         units={cell.cell_id: (cell.cell_id,) for cell in cells},
         estimates={},
         before={cell.cell_id: prepared.store.record_times(cell.cell_id) for cell in cells},
+        checkpoints=checkpoint_times(cells, prepared.store),
+        begun=0.0,
     )
     job = dataclasses.replace(job, **changes)  # type: ignore[arg-type]
     write_job(job, (folder / "tiny.toml").read_bytes())
