@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchbench.cell import Precision
 from benchbench.errors import UsageError
 from benchbench.events import Listener, ignore
+from benchbench.kernels.arithmetic import Precision
 from benchbench.plan import Plan
 from benchbench.plan.preparing import Request, prepare
 from benchbench.ranks.launch import find_launch
@@ -58,7 +58,8 @@ def run(
         fresh: compute every cell anew.
         listener: is told what happens, see `benchbench.events`.
         stop: a budget, or somebody's wish to stop; None for neither.
-        precision: ``"bf16"`` lets attacks search in bfloat16, in cells of their own; everything is judged in float32.
+        precision: ``"bf16"`` and ``"tf32"`` let attacks, and metrics that search, round, in cells of their own; everything is
+            judged in float32.
         jobs: worker processes at once; None leaves that to the executor, and is this process alone, with torch's own number
             of threads, where there is none. ``"auto"`` is what the command does by itself: on a CPU, where several models are
             asked for, one thread to each model, and as many workers as there are cores, models to compute, memory and work for.

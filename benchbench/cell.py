@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from benchbench.contract import Kind
+from benchbench.kernels.arithmetic import Precision
 from benchbench.recipe import Recipe
 from benchbench.threat import Threat
 
 UNSAID = {"unsaid": True}  # a field added later: digests leave it out while it has its default, so that old ids hold
-Precision = Literal["float32", "bf16"]
 ID_LENGTH = 16  # hexadecimal digits: 64 bits
 
 
@@ -78,7 +78,8 @@ class EvaluationSpec:
         n_test: test examples evaluated.
         n_train_evaluated: training examples evaluated, for training accuracies and gaps.
         checkpoint_selection: ``"last"``, the protocol's.
-        precision: of the attack's search: ``"float32"``, the protocol's, or ``"bf16"``; judged in float32 in either case.
+        precision: of the searches of attack and metrics: ``"float32"``, the protocol's, ``"bf16"`` or ``"tf32"``; what they
+            find is judged in float32 in any case.
     """
 
     attack: Component

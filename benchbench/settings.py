@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from benchbench.atomic import storage_errors
 from benchbench.contract import DataSource
 from benchbench.errors import UsageError, suggest
+from benchbench.kernels.arithmetic import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -110,10 +111,20 @@ def find_device(name: str | None = None) -> torch.device:
         raise UsageError(f"unknown device {name!r}", hint="for instance cpu, cuda, cuda:1 or mps") from error
 
 
-def multiplies_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is worth asking for: any CUDA device, or a CPU with AMX or AVX-512's bfloat16."""
+def why_rounding_is_in_vain(precision: Precision, device: torch.device) -> str:
+    """Why a search gains nothing from a precision on a device; empty where it does.
+
+    bfloat16 is worth asking for on any CUDA device, and on a CPU with AMX or AVX-512's bfloat16; TF32 on CUDA devices from
+    Ampere on.
+    """
     import torch
 
-    if device.type != "cpu":
-        return device.type == "cuda"
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    if precision == "tf32":
+        rounds = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return "" if rounds else "only CUDA devices from Ampere on multiply TF32; the search is float32's"
+    if precision == "float32" or device.type == "cuda":
+        return ""
+    multiplies = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    if device.type == "cpu" and multiplies:
+        return ""
+    return "this processor has no instructions that multiply bfloat16"

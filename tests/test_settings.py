@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchbench.errors import StorageError, UsageError
-from benchbench.settings import check_writable, find_device, find_folders
+from benchbench.settings import check_writable, find_device, find_folders, why_rounding_is_in_vain
 
 
 def test_defaults_are_below_the_home_and_the_current_folder(tmp_path: Path) -> None:
@@ -62,6 +62,27 @@ def test_absent_cuda_is_refused_with_what_helps() -> None:
     with pytest.raises(UsageError, match="no CUDA device") as caught:
         find_device("cuda")
     assert "--device cpu" in caught.value.hint
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_rounding_that_a_device_does_not_do_in_hardware_is_told_to_be_in_vain(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for able in (False, True):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda able=able: able)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        assert bool(why_rounding_is_in_vain("bf16", torch.device(device))) == (device != "cpu" or not able)
+        assert "Ampere" in why_rounding_is_in_vain("tf32", torch.device(device))
+        assert why_rounding_is_in_vain("float32", torch.device(device)) == ""
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0)])
+def test_cuda_devices_round_to_bf16_always_and_to_tf32_from_ampere_on(
+    capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert why_rounding_is_in_vain("bf16", torch.device("cuda")) == ""
+    assert bool(why_rounding_is_in_vain("tf32", torch.device("cuda"))) == (capability < (8, 0))
 
 
 def test_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def _rank(contenders: Sequence[Contender], as_json: bool) -> None:
 def _print_ranking(places: Sequence[Place]) -> None:
     first = places[0].contender
     single = list(first.single) if len(first.rows) > 1 else []
-    searched = ", attacks searched in bf16" if first.row.precision == "bf16" else ""
+    searched = f", attacks searched in {first.row.rounding}" if first.row.rounding else ""
     click.echo(
         f"{first.row.dataset}, {first.row.norm} epsilon {first.row.epsilon:g}, {first.row.profile} profile, "
         f"{len(first.index):,} test examples, worst of {' and '.join(first.single)}{searched}"

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from benchbench.kernels.arithmetic import PRECISIONS
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -67,9 +69,10 @@ def precision_option(function: Function) -> Function:
     """``--precision``."""
     return click.option(
         "--precision",
-        type=click.Choice(("float32", "bf16")),
+        type=click.Choice(PRECISIONS),
         default="float32",
-        help="bf16: attacks search in bfloat16: faster on GPUs and CPUs with AMX, but weaker; rows of their own.",
+        help="bf16, tf32: attacks search in rounded numbers: bf16 is faster on GPUs and CPUs with AMX, tf32 on GPUs; both are "
+        "weaker, and have rows of their own.",
     )(function)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +19,7 @@ from benchbench.cli.options import (
     suite_option,
 )
 from benchbench.cli.printing import note, print_json, print_table
+from benchbench.kernels.arithmetic import Precision
 
 if TYPE_CHECKING:
     from benchbench.plan import Bill, Plan, PlannedCell
@@ -52,7 +53,7 @@ def command(
     device: str | None,
     data: Path | None,
     runs: Path | None,
-    precision: Literal["float32", "bf16"],
+    precision: Precision,
     timings: Path | None,
     save_timings: Path | None,
     as_json: bool,

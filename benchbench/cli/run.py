@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -24,6 +24,7 @@ from benchbench.cli.printing import note, print_json
 from benchbench.cli.signals import REQUEUE, requeue, stop_signals
 from benchbench.cli.table import print_rows
 from benchbench.errors import RankError
+from benchbench.kernels.arithmetic import Precision
 from benchbench.stopping import BUDGET_USED, Stopped, StopRequest, parse_duration
 
 
@@ -66,7 +67,7 @@ def command(
     leaderboards: Path | None,
     download: bool,
     fresh: bool,
-    precision: Literal["float32", "bf16"],
+    precision: Precision,
     budget: str | None,
     jobs: int | None,
     executor: str | dict[str, Any] | None,
@@ -87,11 +88,12 @@ def command(
     from benchbench.api import run
     from benchbench.ranks.launch import follows
     from benchbench.running.execution import summarise
-    from benchbench.settings import find_device, multiplies_bf16
+    from benchbench.settings import find_device, why_rounding_is_in_vain
 
     silent = follows()
-    if not silent and precision == "bf16" and not multiplies_bf16(find_device(device)):
-        note("bf16 will not help here: this processor has no instructions that multiply bfloat16")
+    in_vain = "" if silent or precision == "float32" else why_rounding_is_in_vain(precision, find_device(device))
+    if in_vain:
+        note(f"{precision} will not help here: {in_vain}")
     stop = StopRequest(None if budget is None else parse_duration(budget))
     try:
         with stop_signals(stop, last=True), progress_display(quiet=quiet or silent) as listener:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     import torch
 
 Precision = Literal["float32", "bf16", "tf32"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+ROUNDED = PRECISIONS[1:]
 
 _asked: ContextVar[Precision] = ContextVar("asked", default="float32")
 _now: ContextVar[Precision] = ContextVar("now", default="float32")

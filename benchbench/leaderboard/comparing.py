@@ -184,7 +184,7 @@ def _budget(row: Row) -> tuple[object, ...]:
 
 
 def _source(row: Row, reference: Row) -> str:
-    profile = printable(row.profile) + (", bf16" if row.precision == "bf16" else "")
+    profile = printable(row.profile) + (f", {row.rounding}" if row.rounding else "")
     if other_budget(row, reference):
         return f"ours, {profile}: {NOT_COMPARABLE}"
     return "ours" if row.profile == reference.profile else f"ours, {profile}: same budget"

@@ -63,7 +63,7 @@ def other_budget(row: Row, published: Row) -> str:
     """Why a row cannot be held against a published number: what it used less of, or worse; empty when it can."""
     sizes = ("n_train", "n_train_evaluated", "n_test", "epochs")
     differing = [name for name in sizes if getattr(row, name) != getattr(published, name)]
-    weaker = ["attacks searched in bf16"] if row.precision == "bf16" else []
+    weaker = [f"attacks searched in {row.rounding}"] if row.rounding else []
     if not differing and not weaker and (row.profile == published.profile or is_regression(row)):
         return ""  # a regression is solved, whatever the profile: the data say all
     told = [f"{_BUDGET[name].format(getattr(row, name))}" for name in differing] + weaker

@@ -64,7 +64,7 @@ class Contender:
     def label(self) -> str:
         """``mnist cnn2 TRADES (beta=6), seed 0``."""
         row = self.row
-        searched = ", attacks searched in bf16" if row.precision == "bf16" else ""
+        searched = f", attacks searched in {row.rounding}" if row.rounding else ""
         return f"{row.dataset} {self.network} {defense_label(row)}{searched}, seed {row.seed}"
 
     @property

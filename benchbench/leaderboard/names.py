@@ -81,7 +81,7 @@ def setting_label(row: Row, *, every_option: bool) -> str:
         f"augmentation {row.augmentation}" if row.augmentation != "none" else "",
         f"dropout {number(row.dropout)}" if row.dropout else "",
         component_label(row.attack, attack) if every_option else attack_label(row.attack, attack),
-        "searched in bf16" if row.precision == "bf16" else "",
+        f"searched in {row.rounding}" if row.rounding else "",
         f"{row.norm} epsilon {number(row.epsilon)}",
         f"{row.profile} profile",
         f"{row.n_train:,} training examples" + (" (TEST SET INCLUDED)" if row.trained_on != "train" else ""),

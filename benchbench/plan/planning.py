@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from benchbench.cell import Cell, EvaluationSpec, Precision, TrainingSpec
+from benchbench.cell import Cell, EvaluationSpec, TrainingSpec
 from benchbench.contract import DataSource
 from benchbench.errors import BenchbenchError, MissingDataError
+from benchbench.kernels.arithmetic import Precision
 from benchbench.plan.datasets import DatasetLoader
 from benchbench.plan.model import Plan, PlannedCell, Status
 from benchbench.plan.obstacles import find_obstacle

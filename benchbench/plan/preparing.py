@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchbench.cell import Precision
 from benchbench.errors import UsageError, suggest
+from benchbench.kernels.arithmetic import Precision
 from benchbench.plan import Plan, make_plan
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import Folders, find_device

@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from benchbench.errors import DataError
+from benchbench.kernels.arithmetic import ROUNDED
 from benchbench.records.columns import column, measure
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -114,6 +115,11 @@ class Row:
         problems.extend(_check_names(self))
         if problems:
             raise DataError("a leaderboard row has wrong values: " + "; ".join(problems))
+
+    @property
+    def rounding(self) -> str:
+        """What the searches of attack and metrics rounded to, ``bf16`` or ``tf32``; empty where they did not."""
+        return self.precision if self.precision in ROUNDED else ""
 
 
 def _check_names(row: Row) -> list[str]:

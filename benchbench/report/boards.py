@@ -128,7 +128,7 @@ def training_variation(row: Row) -> str:
 def _attack_variation(row: Row) -> str:
     variant = parse_options(row.attack_options).get("variant", "")
     named = f"attack: {variant}" if variant else ""
-    return ", ".join(part for part in (named, "searched in bf16" if row.precision == "bf16" else "") if part)
+    return ", ".join(part for part in (named, f"searched in {row.rounding}" if row.rounding else "") if part)
 
 
 def source_label(row: Row) -> str:

@@ -79,7 +79,7 @@ def _ranking(places: Sequence[Place]) -> Ranking:
         f"{row.norm} epsilon {row.epsilon:g}",
         f"{row.profile} profile",
         f"{len(first.index):,} test examples; worst of {' and '.join(attacks)}",
-        *(["searched in bf16"] if row.precision == "bf16" else []),
+        *([f"searched in {row.rounding}"] if row.rounding else []),
     ]
     return Ranking(
         name=f"{row.dataset}, {row.profile} profile, {' and '.join(attacks)}",

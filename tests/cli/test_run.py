@@ -197,11 +197,20 @@ def test_interrupt_signal_ends_the_process_within_seconds_and_loses_nothing(
     assert rows(rest) == rows(command(*arguments, *folders))
 
 
-def test_bf16_rows_are_rows_of_their_own_and_say_so(command: Command, write_suite: WriteSuite) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_rows_of_a_rounded_search_are_rows_of_their_own_and_say_so(
+    command: Command, write_suite: WriteSuite, precision: str
+) -> None:
     suite = write_suite()
     exact = command("run", "--suite", suite, "--json")
-    fast = command("run", "--suite", suite, "--precision", "bf16", "--json")
+    fast = command("run", "--suite", suite, "--precision", precision, "--json")
     assert exact.document["rows"][0]["precision"] == "float32"
-    assert {row["precision"] for row in fast.document["rows"]} >= {"bf16"}
+    assert {row["precision"] for row in fast.document["rows"]} >= {precision}
     assert fast.document["finished"] == 1
     assert fast.document["rows"][0]["model_id"] == exact.document["rows"][0]["model_id"]
+
+
+def test_tf32_on_a_cpu_is_told_to_gain_nothing(command: Command, write_suite: WriteSuite) -> None:
+    told = command("run", "--suite", write_suite(), "--precision", "tf32", "--device", "cpu")
+    assert told.status == 0
+    assert "tf32 will not help here: only CUDA devices from Ampere on" in told.err

@@ -14,6 +14,7 @@ from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.cell import canonical
 from benchbench.contract import Attack, Examples, KeyedGenerator, Threat
 from benchbench.evaluation import Outcome, evaluate
+from benchbench.kernels.arithmetic import Precision
 from benchbench.testing.toys import smooth_toy
 
 
@@ -76,10 +77,34 @@ def test_float32_runs_nothing_in_bfloat16() -> None:
     assert {dtype for dtype, _ in model.seen} == {torch.float32}
 
 
-def test_precision_is_part_of_a_cells_identity_and_old_ids_hold() -> None:
+@pytest.mark.parametrize("attack", [Pgd(steps=3), MultiTargeted(steps=3)])
+def test_tf32_is_allowed_while_a_search_looks_and_not_while_it_is_judged(attack: Attack) -> None:
+    """On this processor both are float32; the switches are what a CUDA device goes by."""
+    allowed: dict[bool, set[tuple[bool, bool]]] = {True: set(), False: set()}
+
+    class Watching(Recording):
+        def forward(self, images: Tensor) -> Tensor:
+            logits = super().forward(images)
+            switches = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+            allowed[logits.requires_grad].add(switches)
+            return logits
+
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    model = Watching()
+    found = outcome(attack, model, "tf32").per_example["adversarial_prediction"]
+    assert (True, True) in allowed[True]
+    assert allowed[True] <= {(True, True), before}  # diagnostics look for gradients, too
+    assert allowed[False] <= {(False, False), before}
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+    assert {dtype for dtype, _ in model.seen} == {torch.float32}
+    assert torch.equal(found, outcome(attack, Recording(), "float32").per_example["adversarial_prediction"])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_precision_is_part_of_a_cells_identity_and_old_ids_hold(precision: Precision) -> None:
     cell = make_cell()
-    fast = dataclasses.replace(cell, evaluation=dataclasses.replace(cell.evaluation, precision="bf16"))
+    fast = dataclasses.replace(cell, evaluation=dataclasses.replace(cell.evaluation, precision=precision))
     assert fast.cell_id != cell.cell_id
     assert fast.training.model_id == cell.training.model_id  # one model for both
     assert "precision" not in canonical(cell)["evaluation"]
-    assert canonical(fast)["evaluation"]["precision"] == "bf16"
+    assert canonical(fast)["evaluation"]["precision"] == precision

@@ -71,12 +71,13 @@ def test_other_budgets_are_never_judged(change: dict[str, Any]) -> None:
     assert other_budget(row, published())
 
 
-def test_attack_that_searched_in_bf16_is_never_judged_and_says_so() -> None:
-    row = measured(0.9951, cell_id="mine", precision="bf16")
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_attack_whose_search_was_rounded_is_never_judged_and_says_so(precision: str) -> None:
+    row = measured(0.9951, cell_id="mine", precision=precision)
     table = comparison_table([row, *published_rows()], find_table("neurips2020", "2"))
     assert judge(row, published(), "test_accuracy", step=STEP) == "not comparable"
-    assert line_of(table, "mine").entries[1].text == "ours, paper, bf16: not comparable"
-    assert any("searched in bf16" in note for note in table.notes)
+    assert line_of(table, "mine").entries[1].text == f"ours, paper, {precision}: not comparable"
+    assert any(f"searched in {precision}" in note for note in table.notes)
 
 
 def test_regression_of_any_profile_is_comparable_when_data_and_sizes_are_those_of_the_paper() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sample_rows import make_row
 
 from benchbench.leaderboard import Line, Table, paper_table, paper_tables, published_rows
@@ -189,6 +190,7 @@ def test_control_characters_in_names_never_reach_the_text() -> None:
     assert all(text.isprintable() for text in texts)
 
 
-def test_numbers_of_a_search_in_bf16_stand_in_a_group_that_says_so() -> None:
-    table = paper_table([_row(1, precision="float32"), _row(2, precision="bf16")])
-    assert sorted("searched in bf16" in group.label for group in table.groups) == [False, True]
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_numbers_of_a_rounded_search_stand_in_a_group_that_says_so(precision: str) -> None:
+    table = paper_table([_row(1, precision="float32"), _row(2, precision=precision)])
+    assert sorted(f"searched in {precision}" in group.label for group in table.groups) == [False, True]
