@@ -169,6 +169,18 @@ def submission_error(said: str, *, partition: str) -> BenchbenchError:
         ),
         ("invalid account", UsageError, "Slurm does not know the account", "'sacctmgr show associations user=$USER'"),
         ("invalid qos", UsageError, "Slurm does not know the quality of service", "'sacctmgr show qos' lists them"),
+        (
+            "invalid feature",
+            UsageError,
+            "no node has the features that are asked for",
+            "another constraint: 'sinfo -o \"%N %f\"' lists them",
+        ),
+        (
+            "invalid generic resource",
+            UsageError,
+            "no node of the partition has such GPUs",
+            "fewer gpus, or another partition: 'sinfo -o \"%P %G\"' lists them",
+        ),
         ("time limit", UsageError, "the time asked for is longer than the partition allows", "state fewer minutes"),
         (
             "node configuration is not available|memory specification|cpu count",

@@ -18,6 +18,8 @@ COULD_NOT_OPEN_OUTPUT = 256 + 53  # what Slurm says of a job whose log file it c
 VISIBLE_SECONDS = 60.0  # a shared file system may take so long to show what another machine has written
 LOSSES = 5  # so often a unit may lose its job to the cluster before it is given up
 HELD = ("launch failed requeued held", "JobHeldAdmin", "JobHeldUser")
+NODES_AWAY = ("Unavailable", "ReqNodeNotAvail", "DOWN, DRAINED")
+ROOM_AWAITED = ("Resources", "Priority")
 HOPELESS = (
     "PartitionConfig",
     "PartitionTimeLimit",
@@ -184,8 +186,10 @@ class Queue:
             )
         if any(word in state.reason for word in HELD):
             self.say_once(f"jobs are held ({state.reason}): 'scontrol release {job}' lets them go on")
-        elif "Unavailable" in state.reason or "ReqNodeNotAvail" in state.reason:
+        elif any(word in state.reason for word in NODES_AWAY):
             self.say_once(f"jobs wait because nodes are down or drained ({state.reason}): see 'sinfo -R'")
+        elif state.reason in ROOM_AWAITED and before is not None and before.reason == state.reason:
+            self.say_once(f"jobs wait until others make room ({state.reason}): 'squeue --me --start' says when")
 
     def _write(self) -> None:
         write_bytes_atomically(self._file, json.dumps(self._jobs, indent=1).encode())

@@ -77,6 +77,7 @@ class Supervisor:
         self._seconds: dict[str, float] = {}
         self._began: Counter[str] = Counter()
         self._deaths: Counter[str] = Counter()
+        self._off: set[str] = set()  # machines whose clock is
         self._idle_deaths = 0
         self._finished = 0
         self._failures: list[CellFailed] = []
@@ -164,7 +165,8 @@ class Supervisor:
 
     def _greet(self, worker: str, hello: Hello) -> None:
         self.say(f"worker {self._number(worker)}: process {hello.pid} on {hello.host}, {hello.device}")
-        if abs(hello.clock_ahead) > CLOCK_SECONDS:
+        if abs(hello.clock_ahead) > CLOCK_SECONDS and hello.host not in self._off:
+            self._off.add(hello.host)
             ahead = "ahead of" if hello.clock_ahead > 0 else "behind"
             self.say(
                 f"the clock of {hello.host} is {abs(hello.clock_ahead):.0f} s {ahead} that of the shared folder: claims go by "

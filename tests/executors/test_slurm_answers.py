@@ -36,6 +36,12 @@ LIMITS = Limits(minutes=240, array=100)
         ("Invalid account or account/partition combination specified", UsageError, "the account"),
         ("Requested time limit is invalid (missing or exceeds some limit)", UsageError, "longer than"),
         ("Requested node configuration is not available", UsageError, "no node of the partition"),
+        (
+            "sbatch: error: Batch job submission failed: Invalid feature specification",
+            UsageError,
+            "no node has the features",
+        ),
+        ("sbatch: error: Invalid generic resource (gres) specification", UsageError, "has such GPUs"),
         ("Unable to contact slurm controller (connect failure)", ExecutorError, "does not answer"),
         ("sbatch: error: something new", ExecutorError, "sbatch refuses: something new"),
     ],
@@ -137,6 +143,51 @@ def test_unit_of_a_lost_job_waits_for_another_one_until_it_has_lost_too_many(
     assert queue.waiting() == []
     assert f"job 0 is lost: {said}; another one goes on" in host.said[0]
     assert "given up" in host.said[-1]
+
+
+@pytest.mark.parametrize(
+    ("reason", "looks", "said"),
+    [
+        (
+            "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
+            1,
+            "see 'sinfo -R'",
+        ),
+        ("ReqNodeNotAvail, UnavailableNodes:n1", 1, "see 'sinfo -R'"),
+        ("JobHeldAdmin", 1, "'scontrol release 7' lets them go on"),
+        ("launch failed requeued held", 1, "'scontrol release 7' lets them go on"),
+        ("Priority", 2, "until others make room"),
+        ("Resources", 2, "until others make room"),
+        ("None", 3, ""),
+        ("BeginTime", 3, ""),
+    ],
+)
+def test_user_hears_once_why_jobs_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, looks: int, said: str
+) -> None:
+    work = toy_work(tmp_path / "toy", ("first",))
+    host = ToyHost(work.folder, ("first",))
+    pending = slurm_commands.JobState(state="PENDING", reason=reason)
+    monkeypatch.setattr("benchbench.executors.slurm_queue.job_states", lambda _: {"7": pending})
+    queue = Queue("n", work, host)
+    queue.add({"7": "first"})
+    for _ in range(looks - 1):
+        queue.look()
+        assert host.said == []
+    for _ in range(3):
+        queue.look()
+    assert [said in message for message in host.said] == ([True] if said else [])
+
+
+@pytest.mark.parametrize("reason", ["PartitionConfig", "PartitionTimeLimit", "BadConstraints", "InvalidQOS"])
+def test_jobs_that_can_never_start_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    work = toy_work(tmp_path / "toy", ("first",))
+    queue = Queue("n", work, ToyHost(work.folder, ("first",)))
+    pending = slurm_commands.JobState(state="PENDING", reason=reason)
+    monkeypatch.setattr("benchbench.executors.slurm_queue.job_states", lambda _: {"7": pending})
+    queue.add({"7": "first"})
+    with pytest.raises(UsageError, match=f"will never start job 7: {reason}"):
+        queue.look()
 
 
 def test_full_queue_takes_what_it_has_room_for_and_the_rest_later(
