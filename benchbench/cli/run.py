@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,11 @@ from benchbench.cli.table import print_rows
 from benchbench.errors import RankError
 from benchbench.kernels.arithmetic import Precision
 from benchbench.stopping import BUDGET_USED, Stopped, StopRequest, parse_duration
+
+if TYPE_CHECKING:
+    from benchbench.running.execution import RunResult
+
+NAMED = 8  # values of metrics that the note after a table lists
 
 
 @click.command(name="run")
@@ -135,5 +140,20 @@ def command(
         if not result.rows:
             note("no rows to show: see above why")
         note(f"leaderboard: {result.leaderboard}")
+        _name_extras(result)
     unfinished = result.left and stop.reason != BUDGET_USED
     return 1 if result.failed or unfinished else 0
+
+
+def _name_extras(result: RunResult) -> None:
+    """Say what metrics measured beyond the columns of the printed table."""
+    from benchbench.leaderboard.extras import extra_names
+    from benchbench.leaderboard.names import printable
+
+    names = extra_names(result.rows)
+    if names:
+        listed = ", ".join(map(printable, names[:NAMED])) + (
+            f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        )
+        note(f"also measured: {listed}")
+        note(f"to see one: benchbench table {result.leaderboard} --extra {printable(names[0])}")

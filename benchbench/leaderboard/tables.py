@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
+from benchbench.leaderboard.extras import is_share
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
 from benchbench.leaderboard.matching import is_regression, same_setting, setting, shown_published
 from benchbench.leaderboard.names import (
@@ -35,7 +36,7 @@ def _plain(key: str, label: str) -> Column:
 
 def _extra_column(name: str) -> Column:
     """Column of a metric's own value, of which only the name is known: accuracies are fractions, others have no unit."""
-    return Column(key=name, label=name.replace("_", " "), unit="%" if "accuracy" in name else "", align="right")
+    return Column(key=name, label=name.replace("_", " "), unit="%" if is_share(name) else "", align="right")
 
 
 MEASURES: dict[Task, tuple[Column, ...]] = {

@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from benchbench.atomic import storage_errors
+from benchbench.leaderboard.extras import extras_of
 from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.records import Row
 from benchbench.records.disk import read_bytes
@@ -131,6 +132,7 @@ def _write_row(row: Row, history: Sequence[EpochPoint], gallery: Gallery, path: 
         row=row,
         texts=row_texts(row),
         columns=columns,
+        extras=extras_of(row),
         chart=training_chart(history),
         gallery=gallery,
         pictures=[_picture(specimen) for specimen in gallery.specimens],

@@ -48,6 +48,20 @@ def test_board_carries_all_rows_with_values_and_intervals(tmp_path: Path) -> Non
     assert "test_mse" not in columns
 
 
+def test_page_of_a_row_shows_what_metrics_measured_beyond_the_columns(tmp_path: Path) -> None:
+    values = {"certified_accuracy": 0.5, "certified_accuracy_low": 0.4, "certified_accuracy_high": 0.6, "radius": 2.0}
+    rows = (make_row(cell_id="certified", extra={**values, EVIL: 1.0}), make_row(cell_id="plain"))
+    folder = site(tmp_path, *rows) / "rows"
+    page = text(folder / "certified.html")
+    assert "Other values of its metrics" in page
+    assert re.search(
+        r"<code>certified_accuracy</code></th><td[^>]*>50.00 %</td><td[^>]*>\[40.00 %, 60.00 %\]</td>", page
+    )
+    assert re.search(r"<code>radius</code></th><td[^>]*>2</td>", page)
+    assert EVIL not in page
+    assert "Other values of its metrics" not in text(folder / "plain.html")
+
+
 def test_ours_stand_beside_the_published_number_of_the_same_method() -> None:
     from site_samples import PUBLISHED
 

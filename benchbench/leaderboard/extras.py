@@ -1,0 +1,63 @@
+"""Values that metrics give beyond the columns of a leaderboard: those of plugins' metrics, above all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+from benchbench.leaderboard.names import number, printable
+from benchbench.records import Row
+
+_ENDS = ("_low", "_high")
+_COLUMNS = frozenset(column.name for column in fields(Row))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extra:
+    """One such value of a row.
+
+    Attributes:
+        name: what the metric calls it.
+        text: the value as people read it: a share in percent, anything else as it is.
+        interval: its interval likewise; empty where the row has none.
+    """
+
+    name: str
+    text: str
+    interval: str = ""
+
+
+def extra_names(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Names of the values in `Row.extra` that are no column and no end of an interval, sorted.
+
+    A stranger's file may name its values like columns.
+    """
+    names = {name for row in rows for name in row.extra if not hasattr(row, name)}
+    return tuple(sorted(name for name in names if not _is_end(name, names)))
+
+
+def extras_of(row: Row) -> tuple[Extra, ...]:
+    """The values of a row, by name."""
+    return tuple(
+        Extra(name=printable(name), text=_shown(name, row.extra[name]), interval=_interval(row, name))
+        for name in extra_names([row])
+    )
+
+
+def is_share(name: str) -> bool:
+    """Whether a value is a fraction that people read in percent: of a metric's own values only the name is known."""
+    return "accuracy" in name
+
+
+def _is_end(name: str, names: set[str]) -> bool:
+    bases = [name.removesuffix(end) for end in _ENDS if name.endswith(end)]
+    return any(base in names or base in _COLUMNS for base in bases)
+
+
+def _interval(row: Row, name: str) -> str:
+    ends = [row.extra.get(name + end) for end in _ENDS]
+    return "" if None in ends else "[" + ", ".join(_shown(name, end) for end in ends if end is not None) + "]"
+
+
+def _shown(name: str, value: float) -> str:
+    return f"{100 * value:.2f} %" if is_share(name) else number(float(value))
