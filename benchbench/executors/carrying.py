@@ -77,6 +77,7 @@ def carry_out(commission: Commission, estimates: Mapping[str, float]) -> Tally:
         rebuild=commission.rebuild,
     )
     supervisor = Supervisor(job, cells, surroundings, commission.crew.workers)
+    _leave_the_gpu(commission)
     with suppress(Stopped):  # what is left is counted
         commission.crew.executor.execute(_work(commission, job, cells, estimates), supervisor)
         supervisor.follow()
@@ -84,6 +85,14 @@ def carry_out(commission: Commission, estimates: Mapping[str, float]) -> Tally:
     if not (tally.left and commission.crew.elsewhere):
         _clear(job, cells, prepared)
     return tally
+
+
+def _leave_the_gpu(commission: Commission) -> None:
+    """Give back what the plan's pilot took of a GPU: the memory is for the workers."""
+    if commission.prepared.device.type == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def _clear(job: Job, cells: tuple[Cell, ...], prepared: Prepared) -> None:

@@ -60,9 +60,18 @@ def choose_crew(entry: str | Mapping[str, Any] | None, jobs: int | None, registr
 
 
 def planning_device(request: Request, crew: Crew | None) -> torch.device | None:
-    """What to plan on: the CPU where workers have a device that this machine, for instance a login node, has not."""
+    """What to plan on: the CPU where workers have a device that this machine, for instance a login node, has not.
+
+    Raises:
+        UsageError: workers, each of which sees one GPU, are asked for a certain one.
+    """
     import torch
 
+    if crew is not None and request.device is not None and request.device.startswith("cuda:"):
+        raise UsageError(
+            f"--device {request.device} is one GPU, and workers have one each",
+            hint="--device cuda; the environment's CUDA_VISIBLE_DEVICES says which ones",
+        )
     kind = (request.device or "cpu").partition(":")[0]
     lacking = (kind == "cuda" and not torch.cuda.is_available()) or (
         kind == "mps" and not torch.backends.mps.is_available()
