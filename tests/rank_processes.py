@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchbench.ranks.group import Ranks
-from benchbench.ranks.launch import find_launch, joined
+from benchbench.ranks.launch import find_launch, joined, local_device
 
 ANSWER_SECONDS = 120.0
 
@@ -23,9 +23,9 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
-def in_ranks(count: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """What `work(ranks, *arguments)` returns on each of some gloo ranks; an exception counts as what it returned."""
-    return _answers(count, _joined, (work, arguments))
+def in_ranks(count: int, work: Callable[..., Any], *arguments: Any, device: str = "cpu") -> list[Any]:
+    """What `work(ranks, *arguments)` returns on each of some ranks; an exception counts as what it returned."""
+    return _answers(count, _joined, (work, arguments, device))
 
 
 def as_ranks(count: int, work: Callable[..., Any], *arguments: Any, **named: Any) -> list[Any]:
@@ -34,7 +34,7 @@ def as_ranks(count: int, work: Callable[..., Any], *arguments: Any, **named: Any
 
 
 def _answers(count: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Any]:
-    port = _free_port()
+    port = free_port()
     answers: Any = _CONTEXT.Queue()
     task = pickle.dumps((work, arguments))  # plainly: multiprocessing would have the ranks share the memory of tensors
     processes = [_CONTEXT.Process(target=_be_rank, args=(rank, count, port, answers, task)) for rank in range(count)]
@@ -70,17 +70,18 @@ def _be_rank(rank: int, count: int, port: int, answers: Any, task: bytes) -> Non
         answers.put(pickle.dumps((rank, error)))
 
 
-def _joined(work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+def _joined(work: Callable[..., Any], arguments: tuple[Any, ...], device: str) -> Any:
     launch = find_launch()
     assert launch is not None
-    with joined(launch, torch.device("cpu")) as ranks:
+    with joined(launch, local_device(torch.device(device), launch)) as ranks:
         return work(ranks, *arguments)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-__all__ = ["Ranks", "as_ranks", "environment_of", "in_ranks"]
+__all__ = ["Ranks", "as_ranks", "environment_of", "free_port", "in_ranks"]

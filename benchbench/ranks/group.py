@@ -107,13 +107,17 @@ class Ranks:
 
     Args:
         store: torch's key-value store, which all of them reach.
+        device: of this rank.
     """
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, device: torch.device) -> None:
         self.rank: int = dist.get_rank()
         self.count: int = dist.get_world_size()
         self._store = store
-        self._layers = dist.new_group()  # so that statistics of layers never meet buckets of gradients
+        # On the host, a group of their own, so that statistics of layers never meet buckets of gradients. Two communicators of
+        # NCCL at work at once can block each other, so there they share one, as torch's own SyncBatchNorm does; all ranks issue
+        # the same sums in the same order.
+        self._layers = dist.new_group() if device.type == "cpu" else None
         self._orders = 0
 
     @property

@@ -126,11 +126,17 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Ranks]:
             timeout=timedelta(seconds=JOIN_SECONDS),
         )
         shared = PrefixStore("benchbench", store)
-        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=PrefixStore("groups", shared), rank=launch.rank, world_size=launch.count)
+        on_gpu = device.type == "cuda"
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+            store=PrefixStore("groups", shared),
+            rank=launch.rank,
+            world_size=launch.count,
+            device_id=device if on_gpu else None,  # NCCL then connects at once, so that what is wrong is told now
+        )
     except RuntimeError as error:
         raise UsageError(f"the other ranks cannot be reached at {launch.address}:{launch.port}: {error}") from error
-    ranks = Ranks(shared)
+    ranks = Ranks(shared, device)
     try:
         yield ranks
     finally:

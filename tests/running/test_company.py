@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rank_processes import as_ranks
+from rank_processes import free_port, as_ranks
 from run_processes import EXHAUSTIVE, NOT_COMPARED, run, write_suite
 
 import benchbench
@@ -139,8 +139,30 @@ def test_torchrun_runs_a_suite_and_ends_when_a_rank_is_killed(tmp_path: Path) ->
     assert "Traceback" not in complaints.partition("failed (exitcode")[0]  # below it, torchrun tells what became of it
 
 
-def _torchrun(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+@pytest.mark.skipif(not EXHAUSTIVE, reason="starts torchrun on two nodes; BENCHBENCH_EXHAUSTIVE=1 runs it")
+@pytest.mark.parametrize("meeting", ["at a stated node", "by rendezvous"])
+def test_torchrun_on_two_nodes_runs_a_suite(tmp_path: Path, meeting: str) -> None:
+    """Two agents over loopback: two nodes, as far as torchrun can tell."""
+    write_suite(tmp_path, epochs=2, attacks=["pgd-10"])
+    address = f"127.0.0.1:{free_port()}"
+    static = {"--master-addr": "127.0.0.1", "--master-port": address.partition(":")[2]}
+    met = {"--rdzv-backend": "c10d", "--rdzv-endpoint": address, "--rdzv-id": "nodes"}
+    nodes = []
+    for number in range(2):
+        options = {**static, "--node-rank": str(number)} if meeting == "at a stated node" else met
+        listed = [part for pair in options.items() for part in pair]
+        nodes.append(_torchrun(tmp_path, "--nnodes", "2", "--nproc-per-node", "1", *listed))
+    answers = [node.communicate(timeout=300) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], answers
+    (said,) = [said for said, _ in answers if said]  # rank 0 speaks, the other node says nothing
+    document = json.loads(said)
+    assert document["finished"] == 2
+    assert all(row["device"].endswith("x 2 ranks") for row in document["rows"])
+
+
+def _torchrun(folder: Path, *options: str) -> subprocess.Popen[str]:
+    launch = options or ("--nproc-per-node", "2", "--standalone")
+    command = [sys.executable, "-m", "torch.distributed.run", *launch]
     places = ["--runs", str(folder / "runs"), "--leaderboards", str(folder / "leaderboards")]
     suite = ["-m", "benchbench", "run", "--suite", str(folder / "tiny.toml"), "--device", "cpu", "--json", *places]
     return subprocess.Popen([*command, *suite], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

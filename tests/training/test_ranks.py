@@ -15,6 +15,7 @@ from benchbench.builtin.defenses.local_linearity import LocalLinearity
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
 from benchbench.contract import BatchLoss, Examples, Threat
+from benchbench.determinism import deterministic
 from benchbench.errors import BenchbenchError
 from benchbench.events import Event
 from benchbench.recipe import Augmentation, Recipe
@@ -105,7 +106,7 @@ def normalised() -> nn.Module:
 DEFENSES = {"natural": Natural(), "at": AdversarialTraining(), "trades": Trades(beta=6.0), "llr": LocalLinearity()}
 
 
-def job(defense: Any, model: nn.Module, epochs: int = 2) -> TrainingJob:
+def job(defense: Any, model: nn.Module, epochs: int = 2, device: str = "cpu") -> TrainingJob:
     generator = torch.Generator().manual_seed(1)
     examples = Examples(
         inputs=torch.randint(0, 255, (EXAMPLES, 1, 6, 6), generator=generator, dtype=torch.uint8),
@@ -125,7 +126,7 @@ def job(defense: Any, model: nn.Module, epochs: int = 2) -> TrainingJob:
             augmentation=Augmentation(padding=1, flip=True),
         ),
         seed=0,
-        device=torch.device("cpu"),
+        device=torch.device(device),
     )
 
 
@@ -138,6 +139,27 @@ def learn_all(ranks: Ranks | None) -> dict[str, TrainedModel]:
 
 def furthest(one: STATE, other: STATE) -> float:
     return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
+
+
+def learn_on_gpus(ranks: Ranks | None) -> dict[str, STATE]:
+    """Every defense on the network with batch normalisation, each rank on its GPU."""
+    device = f"cuda:{torch.cuda.current_device()}"
+    with deterministic(torch.device(device)):
+        trained = {
+            name: train(job(defense, normalised().to(device), device=device), ranks=ranks)
+            for name, defense in DEFENSES.items()
+        }
+    return {name: {key: value.cpu() for key, value in one.model.state_dict().items()} for name, one in trained.items()}
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_ranks_on_gpus_learn_what_one_process_learns_on_one() -> None:
+    expected = learn_on_gpus(None)
+    first, second = in_ranks(2, learn_on_gpus, device="cuda")
+    for name, state in expected.items():
+        assert furthest(first[name], state) < 1e-9, name
+        assert furthest(first[name], second[name]) == 0, name
 
 
 @pytest.fixture(scope="module")
