@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import sysconfig
-import venv
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from fresh_environments import FreshEnvironment
 
 PLUGIN = Path(__file__).resolve().parents[1] / "plugins" / "benchbench-mart"
 
@@ -38,64 +36,39 @@ defenses = ["natural", { name = "mart", lam = 2.0, steps = 5 }]
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a fresh environment that sees this one's packages and has the plugin besides.
-
-    The packages are borrowed rather than installed again: torch takes minutes and gigabytes.
-    """
-    folder = tmp_path_factory.mktemp("environment")
-    venv.EnvBuilder(with_pip=False, symlinks=True).create(folder)
-    python = folder / "bin" / "python"
-    own = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
-    borrowed = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
-    Path(own, "borrowed.pth").write_text(borrowed, encoding="utf-8")
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
-    installed = subprocess.run(
-        [*pip, "install", "--no-deps", str(PLUGIN)], capture_output=True, text=True, cwd=folder, check=False
-    )
-    assert installed.returncode == 0, installed.stderr
-    return python
+def environment(tmp_path_factory: pytest.TempPathFactory) -> FreshEnvironment:
+    """An environment that has the plugin."""
+    return FreshEnvironment.with_distributions(tmp_path_factory.mktemp("environment"), PLUGIN)
 
 
-def benchbench(python: Path, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command of the installed program outside the checkout."""
-    command = [python, "-m", "benchbench", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=dict(os.environ), check=False)
-
-
-def test_installed_plugin_is_listed_with_its_distribution(environment: Path, tmp_path: Path) -> None:
-    finished = benchbench(environment, "list", "defense", "--json", cwd=tmp_path)
+def test_installed_plugin_is_listed_with_its_distribution(environment: FreshEnvironment, tmp_path: Path) -> None:
+    finished = environment.benchbench("list", "defense", "--json", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     (mart,) = [entry for entry in json.loads(finished.stdout) if entry["name"] == "mart"]
     assert (mart["distribution"], mart["version"]) == ("benchbench-mart", "0.1.0")
 
 
-def test_options_of_the_installed_plugin_are_shown(environment: Path, tmp_path: Path) -> None:
-    finished = benchbench(environment, "show", "defense", "mart", cwd=tmp_path)
+def test_options_of_the_installed_plugin_are_shown(environment: FreshEnvironment, tmp_path: Path) -> None:
+    finished = environment.benchbench("show", "defense", "mart", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     for option in ("lam", "steps", "step_size"):
         assert option in finished.stdout
 
 
-def test_wrong_option_of_the_installed_plugin_is_a_suite_error(environment: Path, tmp_path: Path) -> None:
+def test_wrong_option_of_the_installed_plugin_is_a_suite_error(environment: FreshEnvironment, tmp_path: Path) -> None:
     suite = tmp_path / "suite.toml"
     suite.write_text(SUITE.replace("lam = 2.0", "lamb = 2.0"), encoding="utf-8")
-    finished = benchbench(environment, "check", suite, cwd=tmp_path)
+    finished = environment.benchbench("check", suite, cwd=tmp_path)
     assert finished.returncode == 2
     assert "lamb" in finished.stdout + finished.stderr
     assert "did you mean 'lam'" in finished.stdout + finished.stderr
 
 
-def test_suite_trains_and_records_the_installed_defense(environment: Path, tmp_path: Path) -> None:
+def test_suite_trains_and_records_the_installed_defense(environment: FreshEnvironment, tmp_path: Path) -> None:
     suite = tmp_path / "suite.toml"
     suite.write_text(SUITE, encoding="utf-8")
     folders = ("--runs", tmp_path / "runs", "--leaderboards", tmp_path / "leaderboards")
-    finished = benchbench(environment, "run", "--suite", suite, "--device", "cpu", "--quiet", *folders, cwd=tmp_path)
+    finished = environment.benchbench("run", "--suite", suite, "--device", "cpu", "--quiet", *folders, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     rows = pq.read_table(tmp_path / "leaderboards" / "mart-on-digits.parquet").to_pylist()
     by_defense = {row["defense"]: row for row in rows}
@@ -108,7 +81,8 @@ def test_suite_trains_and_records_the_installed_defense(environment: Path, tmp_p
 
 
 def test_host_without_the_plugin_does_not_know_it(tmp_path: Path) -> None:
-    finished = benchbench(Path(sys.executable), "show", "defense", "mart", cwd=tmp_path)
+    command = [sys.executable, "-m", "benchbench", "show", "defense", "mart"]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     if finished.returncode == 0:
         pytest.skip("benchbench-mart is installed in this environment, too")
     assert finished.returncode == 2

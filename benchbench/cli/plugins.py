@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -75,7 +76,11 @@ def new(kind: str, name: str, out: Path) -> None:
     click.echo(str(folder))
     suite = names.component if names.kind == "suite" else folder / "example.toml"
     executor = f" --executor {names.component}" if names.kind == "executor" else ""
-    note(f"next: pip install {folder}; pytest {folder}; benchbench run --suite {suite}{executor}")
+    place = folder if folder.is_absolute() else f".{os.sep}{folder}"  # otherwise pip takes it for a name on the index
+    note("next:")
+    note(f"  pip install -e '{place}[test]'")
+    note(f"  python -m pytest {folder}")
+    note(f"  benchbench run --suite {suite}{executor}")
 
 
 def _describe(plugin: PluginInfo) -> dict[str, object]:

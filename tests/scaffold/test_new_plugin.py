@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from fresh_environments import FreshEnvironment
 
 from benchbench.api import run
 from benchbench.cli import invoke
@@ -189,7 +190,16 @@ def test_command_prints_the_folder_and_what_comes_next(tmp_path: Path, capsys: p
     assert invoke(["plugins", "new", "attack", "sly", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr()
     assert printed.out.strip() == str(tmp_path / "benchbench-sly")
+    assert f"pip install -e '{tmp_path / 'benchbench-sly'}[test]'" in printed.err
     assert "benchbench run --suite" in printed.err
+
+
+def test_command_that_is_printed_for_a_folder_here_is_no_name_on_the_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke(["plugins", "new", "attack", "sly"]) == 0
+    assert "pip install -e './benchbench-sly[test]'" in capsys.readouterr().err
 
 
 def test_command_refuses_a_name_that_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,12 +209,19 @@ def test_command_refuses_a_name_that_is_taken(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.slow
-def test_new_plugin_is_installed_by_pip_and_runs(tmp_path: Path, fresh_python: Any) -> None:
-    folder = write_plugin("defense", "brand-new-defense", out=tmp_path)
-    python = fresh_python(folder)
-    listed = python("-m", "benchbench", "list", "defense", "--json")
-    assert "brand-new-defense" in [entry["name"] for entry in json.loads(listed.stdout)]
-    tested = python("-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder))
-    assert "4 passed" in tested.stdout, tested.stdout
-    ran = python("-m", "benchbench", "run", "--suite", str(folder / "example.toml"), "--device", "cpu", "--quiet")
+@pytest.mark.parametrize("kind", KINDS if os.environ.get("BENCHBENCH_EXHAUSTIVE") else ["defense"])
+def test_new_plugin_is_installed_by_pip_and_runs(tmp_path: Path, kind: Kind) -> None:
+    name = f"brand-new-{kind}"
+    folder = write_plugin(kind, name, out=tmp_path)
+    environment = FreshEnvironment.with_distributions(tmp_path / "environment", folder)
+    listed = environment.benchbench("list", kind, "--json")
+    assert name in [entry["name"] for entry in json.loads(listed.stdout)]
+    tested = environment.python("-m", "pytest", "-q", "-p", "no:cacheprovider", folder)
+    assert tested.returncode == 0, tested.stdout
+    shutil.rmtree(folder / "src")  # what runs from here on is the installed copy
+    suite = name if kind == "suite" else folder / "example.toml"
+    executor = ("--executor", name) if kind == "executor" else ()
+    ran = environment.benchbench("run", "--suite", suite, "--device", "cpu", "--quiet", *executor)
     assert ran.returncode == 0, ran.stderr
+    examined = environment.benchbench("plugins", "doctor")
+    assert (examined.returncode, examined.stdout) == (0, "every plugin is healthy\n")

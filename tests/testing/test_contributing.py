@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import re
 import runpy
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fresh_environments import FreshEnvironment
 
 import benchbench.contract
 from benchbench.registry import Registry, load_registry
@@ -87,3 +89,22 @@ def test_suite_on_the_page_is_valid(registry: Registry) -> None:
     (experiment,) = read_suite("gaussian", registry).profile("paper")
     assert [defense.name for defense in experiment.defenses] == ["natural", "gaussian"]
     assert dict(experiment.defenses[1].options) == {"sigma": 0.2}
+
+
+@pytest.mark.slow
+def test_plugin_on_the_page_is_installed_by_pip_passes_its_tests_and_runs(plugin: Path, tmp_path: Path) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    both = re.search(r"^    (\[project\.entry-points\.benchbench\]\n(?:    .+\n)+)", page, re.MULTILINE)
+    assert both is not None
+    project = (plugin / "pyproject.toml").read_text(encoding="utf-8")
+    (plugin / "pyproject.toml").write_text(
+        project.partition("[project.entry-points")[0] + re.sub("(?m)^    ", "", both[1])
+    )
+    environment = FreshEnvironment.with_distributions(tmp_path / "environment", plugin)
+    tested = environment.python("-m", "pytest", "-q", "-p", "no:cacheprovider", plugin / "tests")
+    assert "2 passed" in tested.stdout, tested.stdout
+    shutil.rmtree(plugin / "benchbench_gaussian")  # what runs from here on is the installed copy
+    ran = environment.benchbench("run", "--suite", "gaussian", "--device", "cpu", "--quiet")
+    assert ran.returncode == 0, ran.stderr
+    assert "gaussian" in ran.stdout
+    assert environment.benchbench("plugins", "doctor").returncode == 0
