@@ -3,19 +3,25 @@
     benchbench plan --suite closer-look --profile paper --json --save-timings docs/scale-timings.json > /tmp/plan.json
     python -m benchmarks.schedule --timings docs/scale-timings.json --plot docs/scale.png
 
-The timings say which device they were taken on; hours are hours of that device and of no other.
+The timings say which device they were taken on; hours are hours of that device and of no other. Cells that were measured make a
+schedule without any prediction:
+
+    python -m benchmarks.schedule --leaderboard leaderboards/closer-look.parquet --profile short --devices 1 10 24 100 1000
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import benchbench
+from benchbench.leaderboard.files import read_rows
 from benchbench.plan import Plan, bill
-from benchbench.plan.simulation import Task, longest_first, shortest, simulate, tasks_of
+from benchbench.plan.simulation import EXAMPLES_PER_SHARD, Task, longest_first, shortest, simulate, tasks_of
+from benchbench.records import Row
 
 COUNTS = (1, 3, 10, 30, 100, 300, 1000)
 SHOWN = (10, 100, 1000)
@@ -112,17 +118,68 @@ def draw(plan: Plan, path: Path, overhead: float) -> None:
     plt.close(figure)
 
 
+def measured_tasks(rows: Iterable[Row], *, sharded: bool) -> list[Task]:
+    """The tasks of cells that were computed, as long as they took: one to train each model, and its evaluations."""
+    tasks: list[Task] = []
+    trained: dict[str, int] = {}
+    for row in rows:
+        if row.model_id not in trained:
+            trained[row.model_id] = len(tasks)
+            tasks.append(Task(seconds=row.train_seconds or 0.0))
+        pieces = math.ceil((row.n_test + (row.n_train_evaluated or 0)) / EXAMPLES_PER_SHARD) if sharded else 1
+        piece = Task(seconds=(row.evaluate_seconds or 0.0) / pieces, after=trained[row.model_id])
+        tasks += [piece] * pieces
+    return tasks
+
+
+def measured_table(rows: Sequence[Row], counts: Sequence[int]) -> list[str]:
+    """Seconds until all of some measured cells are computed, and the share of the devices' time that is work."""
+    lines = ["| policy | " + " | ".join(f"{n:,} devices" for n in counts) + " |", "| --- |" + " ---: |" * len(counts)]
+    for name, sharded, first in (
+        ("whole cells, in the plan's order", False, False),
+        ("evaluations in shards", True, False),
+        ("shards, longest first", True, True),
+    ):
+        tasks = measured_tasks(rows, sharded=sharded)
+        found = [simulate(longest_first(tasks) if first else tasks, n) for n in counts]
+        lines.append(
+            f"| {name} | " + " | ".join(f"{one.seconds:,.0f} s ({100 * one.busy:.0f}%)" for one in found) + " |"
+        )
+    return lines
+
+
+def tell_measured(path: Path, profile: str, experiments: Sequence[str], counts: Sequence[int]) -> None:
+    """Print the table of the measured cells of a leaderboard."""
+    rows = [
+        row for row in read_rows(path) if row.source == "measured" and row.status == "ok" and row.profile == profile
+    ]
+    rows = [row for row in rows if not experiments or row.experiment in experiments]
+    work = sum(task.seconds for task in measured_tasks(rows, sharded=False))
+    devices = ", ".join(sorted({row.device for row in rows}))
+    print(
+        f"{len(rows)} measured cells, {len({row.model_id for row in rows})} models, {work:,.0f} s of work on {devices}"
+    )
+    print("\n".join(measured_table(rows, counts)))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table and draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", default="closer-look")
     parser.add_argument("--profile", default="paper")
-    parser.add_argument("--timings", type=Path, required=True)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--timings", type=Path)
+    source.add_argument("--leaderboard", type=Path, help="a schedule of the cells that it has measured")
+    parser.add_argument("--experiment", action="append", default=[], help="of the leaderboard; may be repeated")
+    parser.add_argument("--devices", type=int, nargs="+", default=SHOWN, help="for the leaderboard's cells")
     parser.add_argument(
         "--overhead", type=float, default=0.0, help="by which dividing a training step adds to its work"
     )
     parser.add_argument("--plot", type=Path)
     chosen = parser.parse_args(arguments)
+    if chosen.leaderboard:
+        tell_measured(chosen.leaderboard, chosen.profile, chosen.experiment, chosen.devices)
+        return
     plan = benchbench.plan(chosen.suite, profile=chosen.profile, timings=chosen.timings, device="cpu")
     total = bill(plan.cells)
     print(f"{total.cells} cells, {total.models} trained models, {total.unpriced} without a price; {plan.priced_for}")

@@ -22,7 +22,7 @@ from benchbench.cli.printing import note, print_json, print_table
 from benchbench.kernels.arithmetic import Precision
 
 if TYPE_CHECKING:
-    from benchbench.plan import Bill, Plan, PlannedCell
+    from benchbench.plan import Bill, CellPrice, Plan, PlannedCell
 
 
 @click.command(name="plan")
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write the passes that are timed here, for --timings on other machines.",
 )
+@click.option(
+    "--cells", "each", is_flag=True, help="Print the price of every cell, too, also of those without their data."
+)
 @json_option
 def command(
     suite: str,
@@ -56,6 +59,7 @@ def command(
     precision: Precision,
     timings: Path | None,
     save_timings: Path | None,
+    each: bool,
     as_json: bool,
 ) -> int:
     """Show what would run, what is cached, what is skipped and why, and what all of it costs.
@@ -81,7 +85,7 @@ def command(
     if as_json:
         print_json(_document(made))
     else:
-        _print(made)
+        _print(made, each=each)
     return 1 if made.with_status("failed") else 0
 
 
@@ -124,7 +128,7 @@ def _priced(bill: Bill) -> dict[str, object]:
     return {**dataclasses.asdict(bill), "hours": bill.seconds / 3600}
 
 
-def _print(plan: Plan) -> None:
+def _print(plan: Plan, *, each: bool) -> None:
     counts = Counter(planned.status for planned in plan.cells)
     estimate = sum(p.estimate_seconds or 0.0 for p in plan.cells)
     note(f"suite {plan.suite}, profile {plan.profile}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
@@ -136,11 +140,28 @@ def _print(plan: Plan) -> None:
     if gaps:
         rows = [(experiment, n, status, reason) for (experiment, status, reason), n in gaps.items()]
         print_table(("experiment", "cells", "state", "reason"), rows, right=("cells",))
+    if each:
+        _print_cells(plan)
     _print_prices(plan)
     if counts["ready"]:
         note(
             f"about {format_seconds(estimate)} of work in all, which workers share (attacks that stop early take less)"
         )
+
+
+def _print_cells(plan: Plan) -> None:
+    """What each cell costs; training counts for the first cell of a model."""
+    names = ("experiment", "architecture", "defense", "attack", "seed")
+    columns = (*names, f"{_unit(plan)}: training", "evaluation", "memory", "storage")
+    rows = [(*_names(planned), *_prices(planned.price)) for planned in plan.cells if planned.price]
+    print_table(columns, rows, right=columns[4:])
+
+
+def _prices(price: CellPrice) -> tuple[str, ...]:
+    hours = tuple(
+        f"{seconds / 3600:,.2f}" if seconds else "" for seconds in (price.train_seconds, price.evaluate_seconds)
+    )
+    return (*hours, _gibibytes(price.memory_bytes or 0), _gibibytes(price.checkpoint_bytes + price.record_bytes))
 
 
 def _print_prices(plan: Plan) -> None:
@@ -175,6 +196,15 @@ def _gibibytes(size: int) -> str:
 
 def _line(planned: PlannedCell) -> tuple[object, ...]:
     """The table line of a ready or done cell."""
+    return (
+        *_names(planned),
+        planned.status,
+        "" if planned.estimate_seconds is None else format_seconds(planned.estimate_seconds),
+    )
+
+
+def _names(planned: PlannedCell) -> tuple[object, ...]:
+    """What a cell is: experiment, architecture, defense, attack, seed."""
     from benchbench.leaderboard.names import attack_label, parse_options, short_label
 
     identity = planned.identity
@@ -184,6 +214,4 @@ def _line(planned: PlannedCell) -> tuple[object, ...]:
         short_label(identity["defense"], parse_options(identity["defense_options"])),
         attack_label(identity["attack"], parse_options(identity["attack_options"])),
         identity["seed"],
-        planned.status,
-        "" if planned.estimate_seconds is None else format_seconds(planned.estimate_seconds),
     )

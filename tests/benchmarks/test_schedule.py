@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sample_rows import make_row
 
 import benchbench
 from benchbench.plan import Plan, bill, bills
-from benchmarks.schedule import draw, table
+from benchbench.plan.simulation import simulate
+from benchmarks.schedule import draw, measured_table, measured_tasks, table
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 OVERHEAD = 0.72
@@ -34,6 +36,18 @@ def test_the_page_has_the_prices(plan: Plan) -> None:
     total = bill(plan.cells)
     assert f"| total | {total.cells} | {total.models} | **{total.seconds / 3600:,.0f}** |" in page
     assert total.unpriced == 24
+
+
+def test_measured_cells_make_a_schedule() -> None:
+    first = {"model_id": "a", "train_seconds": 10.0, "n_test": 2048, "n_train_evaluated": 0}
+    second = {**first, "model_id": "b", "train_seconds": 20.0}
+    rows = [make_row(evaluate_seconds=seconds, **model) for model in (first, second) for seconds in (6.0, 4.0)]
+    alone, shared = measured_tasks(rows, sharded=False), measured_tasks(rows, sharded=True)
+    assert [task.after for task in alone] == [None, 0, 0, None, 3, 3]
+    assert [simulate(alone, devices).seconds for devices in (1, 2, 4)] == [50.0, 26.0, 26.0]
+    assert simulate(shared, 4).seconds == 23.0  # each evaluation of 2,048 examples in two shards
+    (line,) = [line for line in measured_table(rows, (1, 4)) if line.startswith("| whole cells")]
+    assert line.endswith("| 50 s (100%) | 26 s (48%) |")
 
 
 def test_the_plot_can_be_drawn(plan: Plan, tmp_path: Path) -> None:

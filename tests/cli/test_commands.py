@@ -135,7 +135,10 @@ def test_plan_prices_the_whole_grid_also_for_a_device_timed_elsewhere(
     there = command("plan", "--suite", suite, "--device", "cpu", "--timings", timings, "--json").document
     assert (there["price"]["unit"], there["price"]["device"]) == ("GPU-hours", "cuda (toaster)")
     assert there["price"]["total"]["seconds"] == pytest.approx(here["price"]["total"]["seconds"])
-    assert "GPU-hours" in command("plan", "--suite", suite, "--timings", timings).out
+    lines = command("plan", "--suite", suite, "--timings", timings, "--cells").out.splitlines()
+    (heading,) = [number for number, line in enumerate(lines) if "GPU-hours: training" in line]
+    assert lines[heading + 1].split()[:5] == ["digits", "mlp", "natural", "pgd-10", "0"]
+    assert sum("GPU-hours" in line for line in lines) == 2  # the cells one by one, and by experiment
     assert command("plan", "--suite", suite, "--timings", tmp_path / "none.json").status == 2
 
 
