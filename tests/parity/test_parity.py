@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -176,3 +180,90 @@ def test_command_prints_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def linear() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
+
+
+OFFICIAL = '''
+"""Stands in for github.com/fra31/auto-attack at 1b76134: the constructor and the method that it documents, one sign step."""
+import torch
+
+
+class Part:
+    n_target_classes = 9
+
+
+class AutoAttack:
+    made = []
+
+    def __init__(self, model, norm="Linf", eps=.3, seed=None, verbose=True, attacks_to_run=[], version="standard",
+                 is_tf_model=False, device="cuda", log_path=None):
+        assert norm in ["Linf", "L2", "L1"]
+        assert isinstance(device, str)
+        self.model, self.norm, self.epsilon, self.seed, self.verbose, self.device = model, norm, eps, seed, verbose, device
+        self.apgd_targeted, self.fab = Part(), Part()
+        AutoAttack.made.append(self)
+
+    def run_standard_evaluation(self, x_orig, y_orig, bs=250, return_labels=False):
+        print("using standard version")
+        assert bs == len(x_orig)
+        with torch.enable_grad():
+            leaf = x_orig.clone().requires_grad_(True)
+            loss = torch.nn.functional.cross_entropy(self.model(leaf), y_orig, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, leaf)
+        x_adv = (x_orig + self.epsilon * gradient.sign()).clamp(0.0, 1.0)
+        return (x_adv, self.model(x_adv).argmax(1)) if return_labels else x_adv
+'''
+
+
+@pytest.fixture
+def official(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A package ``autoattack`` with the interface of the authors' own, whose import name and class it has."""
+    package = tmp_path / "official" / "autoattack"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("from .autoattack import AutoAttack\n")
+    (package / "autoattack.py").write_text(OFFICIAL)
+    monkeypatch.syspath_prepend(package.parent)
+    yield importlib.import_module("autoattack").AutoAttack
+    for name in [name for name in sys.modules if name.split(".")[0] == "autoattack"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(("classes", "targets"), [(2, 1), (3, 2), (10, 9), (1000, 9)])
+def test_authors_own_autoattack_is_run_as_it_documents(
+    official: Any, capsys: pytest.CaptureFixture[str], classes: int, targets: int
+) -> None:
+    problem = toy_attack_problem("linf", hardest=0.9, classes=classes)
+    setting = AttackSetting(attack="autoattack", threat=problem.threat, classes=classes, seed=7)
+
+    def only_the_official(model: nn.Module) -> dict[str, Perturb]:
+        return {"autoattack": installed_peers(model, setting)["autoattack"]}
+
+    report = compare_implementations(
+        problem.model,
+        problem.images,
+        problem.labels,
+        threat=problem.threat,
+        native=lambda images, labels: images,
+        peers=only_the_official,
+        batch_size=9,
+    )
+    (_, theirs) = report.implementations
+    assert (theirs.name, theirs.error, theirs.outside) == ("autoattack", "", 0)
+    assert report.disagreements(theirs) == (0, 8)
+    (made,) = official.made
+    assert (made.norm, made.epsilon, made.seed, made.verbose, made.device) == ("Linf", 0.05, 7, False, "cpu")
+    assert (made.apgd_targeted.n_target_classes, made.fab.n_target_classes) == (targets, targets)
+    assert capsys.readouterr().out == ""
+
+
+def test_authors_own_autoattack_has_a_line_in_the_table(
+    official: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    file = tmp_path / "weights.safetensors"
+    save_file(nn.Sequential(nn.Flatten(), nn.Linear(256, 10)).state_dict(), file)
+    arguments = ["parity", "--dataset", "digits", "--architecture", f"{__name__}:linear", "--checkpoint", str(file)]
+    arguments += ["--attack", "autoattack", "--epsilon", "0.02", "--n-test", "3", "--device", "cpu", "--json"]
+    assert invoke(arguments) == 0
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)["implementations"]}
+    assert "error" not in found["autoattack"]
+    assert {"adv_test_accuracy", "only_benchbench_fools", "disagreeing_examples", "seconds"} <= set(found["autoattack"])
