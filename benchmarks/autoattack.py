@@ -3,9 +3,10 @@
     PEERS=FOLDER python -m benchmarks.autoattack --data ../shared/data
 
 CNN2 on MNIST images that it classifies correctly. The authors' package is not on PyPI: where it can be imported it competes,
-otherwise torchattacks' copy of it does, set to the authors' numbers of iterations, which are ten times torchattacks' own. Costs
-are multiples of the authors' code's. Verdicts come before times: random starts differ, so an example near the edge may differ,
-but not more than two of a hundred. ``--steps`` and ``--queries`` shrink all contenders alike: 100 and 5,000 are standard.
+otherwise pyautoattack, the same code with another interface, or torchattacks' copy of it, set to the authors' numbers of
+iterations, which are ten times torchattacks' own. Costs are multiples of the authors' code's. Verdicts come before times:
+random starts differ, so an example near the edge may differ, but not more than two of a hundred. ``--steps`` and
+``--queries`` shrink all contenders alike: 100 and 5,000 are standard.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from importlib import metadata
 
 import torch
 
-PACKAGES = ("benchbench", "torch", "numpy", "foolbox", "torchattacks", "adversarial-robustness-toolbox")
+PACKAGES = ("benchbench", "torch", "numpy", "foolbox", "torchattacks", "pyautoattack", "adversarial-robustness-toolbox")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -163,9 +163,11 @@ def _original_targeted(model: nn.Module) -> Perturb:
 
 
 def autoattack_peer(model: nn.Module, *, steps: int, queries: int) -> Perturb | None:
-    """AutoAttack by its authors' package, by torchattacks' copy of it, or by nobody."""
+    """AutoAttack by its authors' package, by what PyPI has of it (pyautoattack), by torchattacks' copy of it, or by nobody."""
     if installed("autoattack"):
         return _authors_autoattack(model, steps, queries)
+    if installed("pyautoattack"):
+        return _packaged_autoattack(model, steps, queries)
     return _torchattacks_autoattack(model, steps, queries) if installed("torchattacks") else None
 
 
@@ -177,6 +179,17 @@ def _authors_autoattack(model: nn.Module, steps: int, queries: int) -> Perturb:
         part.n_iter = steps
     attack.square.n_queries = queries
     return lambda images, labels: attack.run_standard_evaluation(images, labels, bs=AUTOATTACK_BATCH)
+
+
+def _packaged_autoattack(model: nn.Module, steps: int, queries: int) -> Perturb:
+    """The authors' code with another interface."""
+    from pyautoattack import AutoAttack
+
+    attack: Any = AutoAttack(model, norm="Linf", eps=THREAT.epsilon, seed=0, version="standard", device="cpu")
+    for part in (attack.apgd, attack.apgd_targeted, attack.fab):
+        part.n_iter = steps
+    attack.square.n_queries = queries
+    return lambda images, labels: attack.run_standard_evaluation(images, labels, batch_size=AUTOATTACK_BATCH)[0]
 
 
 def _torchattacks_autoattack(model: nn.Module, steps: int, queries: int) -> Perturb:

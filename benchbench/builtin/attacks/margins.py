@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+# An example that a rounded search left this close to being fooled, as a share of its largest logit, is searched once more in
+# float32: bfloat16 keeps eight bits of a logit, and the verdicts that rounding turned were of examples much closer.
+CLOSE = 0.05
 # A margin counts as fooled only beyond what another batch size or memory layout could round away, relative to the logits.
 ROUNDING = 1e-5
 
@@ -25,6 +28,19 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def wrong_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """The logits with -inf in the place of the right class, float (N, classes)."""
     return logits.scatter(1, labels[:, None], -torch.inf)
+
+
+def all_but_fooled(logits: Tensor, margins: Tensor) -> Tensor:
+    """Whether the strongest candidate comes so close to fooling the model that rounding may have been what kept it from it.
+
+    Args:
+        logits: float (N, classes), of about the size of the candidates' own, for instance the clean ones.
+        margins: float (N,), of the candidates.
+
+    Returns:
+        bool (N,).
+    """
+    return margins > -CLOSE * logits.abs().amax(dim=1)
 
 
 def surely_fooled(logits: Tensor, margins: Tensor) -> Tensor:

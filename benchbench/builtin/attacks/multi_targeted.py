@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchbench.builtin.ascent import ascend, uniform_start
-from benchbench.builtin.attacks.margins import margin, surely_fooled, wrong_logits
-from benchbench.contract import KeyedGenerator, OptionError, Threat, full_precision
+from benchbench.builtin.attacks.margins import all_but_fooled, margin, surely_fooled, wrong_logits
+from benchbench.contract import KeyedGenerator, OptionError, Threat, full_precision, is_rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +64,23 @@ class MultiTargeted:
             clean = torch.cat([model(part) for part in torch.split(images, width)])
         targets = wrong_logits(clean, labels).argsort(dim=1, descending=True, stable=True)[:, :-1]
         race = _Race(images, clean, labels, self.variant)
-        for rank in range(targets.shape[1]):
-            still_open = race.open()
-            if len(still_open) == 0:
-                break
-            for rows in torch.split(still_open, width):
-                batch = images.index_select(0, rows)  # unlike images[rows], keeps the memory layout
-                run = generator.take(rows)
-                candidates = self._toward(model, batch, labels[rows], targets[rows, rank], threat, run)
-                with torch.no_grad(), full_precision(images.device):
-                    race.offer(rows, candidates, model(candidates), targets[rows, rank])
+
+        def pursue(remaining: Callable[[], Tensor]) -> None:
+            for rank in range(targets.shape[1]):
+                left = remaining()
+                if len(left) == 0:
+                    break
+                for rows in torch.split(left, width):
+                    batch = images.index_select(0, rows)  # unlike images[rows], keeps the memory layout
+                    run = generator.take(rows)
+                    candidates = self._toward(model, batch, labels[rows], targets[rows, rank], threat, run)
+                    with torch.no_grad(), full_precision(images.device):
+                        race.offer(rows, candidates, model(candidates), targets[rows, rank])
+
+        pursue(race.open)
+        if is_rounded() and self.variant == "equation":
+            with full_precision(images.device):
+                pursue(race.close)
         return race.candidates
 
     def _toward(
@@ -104,6 +112,7 @@ class _Race:
 
     def __init__(self, images: Tensor, clean: Tensor, labels: Tensor, variant: Literal["equation", "released"]) -> None:
         self.candidates = images.clone()
+        self._clean = clean
         self._labels = labels
         self._variant = variant
         self._clean_confidence = clean.softmax(1).gather(1, labels[:, None])[:, 0]
@@ -113,6 +122,10 @@ class _Race:
     def open(self) -> Tensor:
         """Positions of the examples that the next target is tried on, int64."""
         return (~self._fooled).nonzero()[:, 0]
+
+    def close(self) -> Tensor:
+        """Positions of those that are not fooled, but all but, int64."""
+        return (~self._fooled & all_but_fooled(self._clean, self._scores)).nonzero()[:, 0]
 
     def offer(self, rows: Tensor, candidates: Tensor, logits: Tensor, targets: Tensor) -> None:
         """Keep those candidates for the examples `rows` that beat what there is."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.margins import margin, surely_fooled, wrong_logits
+from benchbench.builtin.attacks.margins import all_but_fooled, margin, surely_fooled, wrong_logits
 from benchbench.contract import full_precision, is_rounded
 
 
@@ -80,6 +80,10 @@ class Standing:
     def open(self) -> Tensor:
         """Positions of the examples that are not fooled yet, int64."""
         return (~self._fooled).nonzero()[:, 0]
+
+    def close(self) -> Tensor:
+        """Positions of those that are not fooled yet, but all but, int64."""
+        return (~self._fooled & all_but_fooled(self.clean_logits, self._margins)).nonzero()[:, 0]
 
     def batches(self, rows: Tensor) -> Iterator[Tensor]:
         """Split positions into full batches; none for none."""

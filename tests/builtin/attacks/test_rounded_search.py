@@ -1,4 +1,4 @@
-"""AutoAttack's parts in the fast mode: what only rounding takes for fooled is not, and the search for it goes on."""
+"""AutoAttack and MT in the fast mode: what only rounding takes for fooled is not; what it all but fools is searched again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from benchbench.builtin.attacks.autoattack.fab import Fab
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.autoattack.standard import AutoAttack
 from benchbench.builtin.attacks.margins import margin
+from benchbench.builtin.attacks.multi_targeted import MultiTargeted
 from benchbench.contract import Attack, KeyedGenerator, Threat, frozen, searching
 from benchbench.kernels.arithmetic import Precision, precision_of_searches
 from benchbench.testing import smooth_toy
@@ -63,6 +64,35 @@ def test_a_search_goes_on_after_what_only_rounding_took_for_fooled(name: str) ->
     candidates(ATTACKS[name], confident, images, labels, "bf16")
     assert deluded.searched >= confident.searched  # which has no reason to leave off
     assert confident.searched >= IMAGES * (STEPS if name != "square" else QUERIES)
+
+
+class Blind(Deluded):
+    """Has a gradient only where products do not come out rounded; its logits are large, and close to each other."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = images.flatten(1) @ self.weight.t()
+        seen = logits if logits.dtype == torch.float32 else logits.detach() + 0.0 * logits
+        return seen.float() + 300.0
+
+
+@pytest.mark.parametrize("attack", [MultiTargeted(steps=10), AutoAttack(steps=10, queries=1)], ids=["mt", "autoattack"])
+def test_what_a_rounded_search_all_but_fools_is_searched_again_in_float32(
+    attack: Attack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, images = Blind(), KeyedGenerator(1, torch.arange(40)).uniform(1, 4, 4)
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+
+    def fooled(precision: Precision) -> Tensor:
+        found = candidates(attack, model, images, labels, precision)
+        with torch.no_grad():
+            return margin(model(found), labels) > 0
+
+    expected = fooled("float32")
+    assert 5 < int(expected.sum()) < 40
+    assert torch.equal(fooled("bf16"), expected)
+    monkeypatch.setattr("benchbench.builtin.attacks.margins.CLOSE", -1.0)  # nothing counts as close
+    assert int(fooled("bf16").sum()) < int(expected.sum())
 
 
 def test_float32_is_not_asked_to_confirm_itself() -> None:
