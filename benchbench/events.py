@@ -118,6 +118,19 @@ class WorkerProgress:
     event: CellStarted | TrainingStarted | TrainingProgress | EvaluationProgress | Note
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkerIdle:
+    """One of several worker processes has nothing at hand: its cell is over, or it has ended.
+
+    Attributes:
+        worker: see `WorkerProgress`.
+        gone: whether it has ended; another process may come in its place.
+    """
+
+    worker: int
+    gone: bool = False
+
+
 Event = (
     RunStarted
     | CellStarted
@@ -128,6 +141,7 @@ Event = (
     | CellFailed
     | Note
     | WorkerProgress
+    | WorkerIdle
     | RunFinished
 )
 Listener = Callable[[Event], None]

@@ -22,6 +22,7 @@ from benchbench.events import (
     RunStarted,
     TrainingProgress,
     TrainingStarted,
+    WorkerIdle,
     WorkerProgress,
     ignore,
 )
@@ -148,6 +149,7 @@ class LiveDisplay:
         self._progress = Progress(*columns, console=console, transient=True)
         self._cells: TaskID | None = None
         self._current: dict[int, TaskID] = {}  # by number of the worker; 0 for this process
+        self._numbers: dict[int, int] = {}  # of the cell that a worker is at
         self._end: float | None = None
 
     def __enter__(self) -> LiveDisplay:
@@ -177,6 +179,8 @@ class LiveDisplay:
                 self._advance_cells()
             case WorkerProgress():
                 self._show_work(event.event, event.worker)
+            case WorkerIdle():
+                self._show_rest(event)
             case _:
                 self._show_work(event, 0)
 
@@ -185,10 +189,25 @@ class LiveDisplay:
         match event:
             case CellStarted():
                 self._predict_end(event)
+                self._begin_cell(event.number, worker)
             case TrainingStarted() | TrainingProgress():
                 self._show_training(event, worker)
             case EvaluationProgress():
                 self._show_current(worker, event.purpose, event.done, event.total, "")
+
+    def _begin_cell(self, number: int, worker: int) -> None:
+        """From here on the bar of a worker is about another cell."""
+        self._numbers[worker] = number
+        self._add_bar(worker)
+        self._progress.reset(
+            self._current[worker], description=f"worker {worker}: [{number}] begins", total=1, detail="", visible=True
+        )
+
+    def _show_rest(self, event: WorkerIdle) -> None:
+        """A worker between two cells keeps its bar, so that the others stay where they are; one that is gone has none."""
+        if event.worker in self._current:
+            name = f"worker {event.worker}: idle"
+            self._progress.update(self._current[event.worker], description=name, detail="", visible=not event.gone)
 
     def _predict_end(self, event: CellStarted) -> None:
         self._end = None if event.seconds_left is None else time.monotonic() + event.seconds_left
@@ -220,7 +239,7 @@ class LiveDisplay:
             return
         self._update_cells()
         self._add_bar(worker)
-        named = f"{worker}: {description}" if worker else description
+        named = f"worker {worker}: [{self._numbers.get(worker, '?')}] {description}" if worker else description
         self._progress.update(
             self._current[worker], description=named, completed=done, total=total, detail=detail, visible=True
         )

@@ -19,6 +19,7 @@ from benchbench.events import (
     Note,
     TrainingProgress,
     TrainingStarted,
+    WorkerIdle,
     WorkerProgress,
 )
 from benchbench.executors.job import Job
@@ -75,7 +76,7 @@ class Supervisor:
         self._numbers: dict[str, int] = {}
         self._at: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
-        self._began: Counter[str] = Counter()
+        self._begun: dict[str, int] = {}  # number of each cell within the run
         self._deaths: Counter[str] = Counter()
         self._off: set[str] = set()  # machines whose clock is
         self._idle_deaths = 0
@@ -107,6 +108,7 @@ class Supervisor:
     def died(self, worker: str, reason: str) -> None:
         """See `Host.died`."""
         self.follow()
+        self._rest(worker, gone=True)
         cell = self._pending.get(self._at.pop(worker, ""))
         if cell is None:
             self._died_idle(worker, reason)
@@ -158,8 +160,10 @@ class Supervisor:
             case CellFinished():
                 self._seconds[entry.cell_id] = entry.seconds
                 self._at.pop(worker, None)
+                self._rest(worker)
             case CellFailed():
                 self._at.pop(worker, None)
+                self._rest(worker)
             case TrainingStarted() | TrainingProgress() | EvaluationProgress():
                 self._show(worker, entry)
 
@@ -175,10 +179,9 @@ class Supervisor:
 
     def _renumbered(self, event: CellStarted) -> CellStarted:
         """The number of a cell within the run rather than within its worker."""
-        self._began[event.cell_id] += 1
         left = self._clock.seconds_left()
         return CellStarted(
-            number=len(self._began),
+            number=self._begun.setdefault(event.cell_id, len(self._begun) + 1),
             total=self._total,
             cell_id=event.cell_id,
             label=event.label,
@@ -189,6 +192,9 @@ class Supervisor:
         self, worker: str, event: CellStarted | TrainingStarted | TrainingProgress | EvaluationProgress | Note
     ) -> None:
         self._run.listener(WorkerProgress(worker=self._number(worker), event=event))
+
+    def _rest(self, worker: str, *, gone: bool = False) -> None:
+        self._run.listener(WorkerIdle(worker=self._number(worker), gone=gone))
 
     def _number(self, worker: str) -> int:
         return self._numbers.setdefault(worker, len(self._numbers) + 1)

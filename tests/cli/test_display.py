@@ -20,6 +20,8 @@ from benchbench.events import (
     RunStarted,
     TrainingProgress,
     TrainingStarted,
+    WorkerIdle,
+    WorkerProgress,
 )
 
 STORY: tuple[Event, ...] = (
@@ -94,6 +96,43 @@ def test_live_bars_show_cells_epoch_loss_accuracy_and_time_left(width: int) -> N
     assert "pgd-10 on test" in evaluation
     assert "64/200" in evaluation
     assert "1/2" in frames[7]
+
+
+def frames_of(events: list[Event]) -> list[str]:
+    """The bars after each event."""
+    screen = io.StringIO()
+    frames = []
+    with LiveDisplay(Console(file=screen, force_terminal=True, width=160, color_system=None)) as live:
+        for event in events:
+            live.show(event)
+            screen.truncate(0)
+            screen.seek(0)
+            live.refresh()
+            frames.append(" ".join(screen.getvalue().split()))
+    return frames
+
+
+def test_each_worker_has_a_bar_that_says_which_cell_it_is_at_and_none_when_it_is_gone() -> None:
+    def started(worker: int, number: int) -> WorkerProgress:
+        event = CellStarted(number=number, total=9, cell_id=str(number), label="a cell", seconds_left=None)
+        return WorkerProgress(worker=worker, event=event)
+
+    def trains(worker: int, step: int) -> WorkerProgress:
+        event = TrainingProgress(epoch=0, epochs=1, step=step, steps=77, loss=0.25, accuracy=None)
+        return WorkerProgress(worker=worker, event=event)
+
+    events = [STORY[0], started(1, 1), started(2, 2), trains(1, 33), trains(2, 44), WorkerIdle(worker=1, gone=True)]
+    frames = frames_of([*events, started(1, 1), trains(1, 55), WorkerIdle(worker=2), WorkerIdle(worker=3, gone=True)])
+    assert "worker 1: [1] begins" in frames[1]
+    assert "worker 2: [2] begins" in frames[2]
+    assert "33/77" in frames[4]
+    assert "44/77" in frames[4]
+    assert "worker 1" not in frames[5]
+    assert "worker 2: [2] training" in frames[5]
+    assert "0/1" in frames[6].partition("worker 1: [1] begins")[2]
+    assert "55/77" in frames[7]
+    assert "worker 2: idle" in frames[8]
+    assert frames[9] == frames[8]
 
 
 def test_live_display_prints_what_stays() -> None:

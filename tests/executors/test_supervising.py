@@ -10,7 +10,7 @@ import pytest
 from run_processes import write_suite
 
 from benchbench.errors import ExecutorError
-from benchbench.events import CellFailed, CellStarted, Event, Note, WorkerProgress
+from benchbench.events import CellFailed, CellStarted, Event, Note, WorkerIdle, WorkerProgress
 from benchbench.executors.job import Job
 from benchbench.executors.journal import Hello, Journal, Trouble
 from benchbench.executors.supervising import Supervisor, Surroundings
@@ -89,6 +89,19 @@ def test_progress_is_told_with_the_number_of_the_worker_and_of_the_cell_in_the_r
     scene.supervisor.wait(0.0)
     told = [event for event in scene.heard if isinstance(event, WorkerProgress)]
     assert [(one.worker, one.event.number, one.event.total) for one in told] == [(1, 1, 4), (2, 2, 4)]  # type: ignore[union-attr]
+
+
+def test_cell_that_is_tried_again_keeps_its_number_and_the_display_hears_that_the_worker_is_gone(scene: Scene) -> None:
+    scene.journal("a").write(scene.started(0))
+    scene.journal("b").write(scene.started(1))
+    scene.supervisor.wait(0.0)
+    scene.supervisor.died("a", "killed by SIGKILL")
+    scene.journal("a").write(hello(0.0))
+    scene.journal("a").write(scene.started(0))
+    scene.supervisor.wait(0.0)
+    told = [event for event in scene.heard if isinstance(event, (WorkerProgress, WorkerIdle))]
+    assert [one.event.number for one in told if isinstance(one, WorkerProgress)] == [1, 2, 1]  # type: ignore[union-attr]
+    assert [one for one in told if isinstance(one, WorkerIdle)] == [WorkerIdle(worker=1, gone=True)]
 
 
 @pytest.mark.parametrize(
