@@ -11,6 +11,7 @@ from typing import Any
 from benchbench.cell import Component
 from benchbench.contract import KINDS, Kind
 from benchbench.errors import BenchbenchError, OptionError, PluginError, UnknownNameError, UsageError
+from benchbench.registry.blame import place_of, summarise_error
 from benchbench.registry.clashes import Clash, find_clashes
 from benchbench.registry.components import PROTOCOLS, require_protocol
 from benchbench.registry.discovery import (
@@ -20,7 +21,6 @@ from benchbench.registry.discovery import (
     Registered,
     find_candidates,
     harvest,
-    summarise_error,
 )
 from benchbench.registry.known import provider
 from benchbench.registry.options import OptionSpec, convert_options, option_specs
@@ -30,6 +30,7 @@ from benchbench.registry.products import check_product
 _SUPPLIED: Mapping[Kind, tuple[str, ...]] = {"architecture": ("input_shape", "classes")}
 _MEMBER = "member"  # what a family's factory takes the part of the name after the colon as
 MAXIMUM_NESTING = 8  # components within components
+NAMED = 3  # broken plugins, where a name is unknown
 
 
 class Registry:
@@ -202,7 +203,7 @@ class Registry:
             specs = option_specs(factory, supplied=supplied)
             values, problems = convert_options(specs, preset, partial=True, resolve=self._resolve_option)
         except (TypeError, ValueError) as error:
-            raise _plugin_error(entry, "has options that no suite can set", error) from error
+            raise _plugin_error(entry, f"has options that no suite can set{place_of(factory)}", error) from error
         if problems:
             raise PluginError(str(InvalidOptionsError(f"preset of {entry.kind} {entry.offer.name!r}", problems)))
         return tuple(
@@ -235,11 +236,17 @@ class Registry:
     def _unknown(self, kind: Kind, name: str) -> UnknownNameError:
         error = UnknownNameError(kind, name, [entry.offer.name for entry in self.offers(kind)])
         distribution = provider(kind, name)
-        if distribution:
-            error.hint = f"the distribution {distribution} provides it: pip install {distribution}"
         broken = sorted({problem.distribution for problem in self.problems})
-        if broken:
-            error.hint += f" (plugins with problems: {', '.join(broken)}; see 'benchbench plugins doctor')"
+        if distribution in broken:
+            error.hint = (
+                f"the distribution {distribution} provides it, and has a problem: see 'benchbench plugins doctor'"
+            )
+        elif distribution:
+            error.hint = f"the distribution {distribution} provides it: pip install {distribution}"
+        elif broken:
+            more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+            named = ", ".join(broken[:NAMED]) + more
+            error.hint += f" (plugins with problems: {named}; see 'benchbench plugins doctor')"
         return error
 
     def _dropped(self, entry: Registered) -> bool:

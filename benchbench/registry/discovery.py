@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -13,6 +12,7 @@ import pluggy
 
 from benchbench.contract import ENTRY_POINT_GROUP, Hooks, Kind, Offer
 from benchbench.errors import suggest
+from benchbench.registry.blame import plugin_traceback, summarise_error
 from benchbench.registry.compatibility import api_mistake
 from benchbench.registry.offers import offer_mistakes
 
@@ -38,7 +38,7 @@ class PluginProblem:
         name: entry point of the plugin.
         distribution: the distribution that it comes from.
         error: one line: what is wrong, with file and line where an exception was raised.
-        traceback: where an exception was raised; empty otherwise.
+        traceback: where an exception was raised, from the plugin's first line on; empty otherwise.
         cause: what sort of problem it is.
     """
 
@@ -100,10 +100,12 @@ class Candidate:
         """What is wrong with this plugin, as a sentence or an exception."""
         if isinstance(error, str):
             return PluginProblem(name=self.name, distribution=self.distribution, error=error, cause=cause)
-        lines = "".join(traceback.format_exception(error))
-        summary = summarise_error(error)
         return PluginProblem(
-            name=self.name, distribution=self.distribution, error=summary, traceback=lines, cause=cause
+            name=self.name,
+            distribution=self.distribution,
+            error=summarise_error(error),
+            traceback=plugin_traceback(error),
+            cause=cause,
         )
 
 
@@ -134,16 +136,6 @@ def harvest(candidates: Iterable[Candidate]) -> tuple[Harvest, ...]:
     manager = pluggy.PluginManager(HOST)
     manager.add_hookspecs(Hooks)
     return tuple(_harvest_one(manager, candidate) for candidate in candidates)
-
-
-def summarise_error(error: BaseException) -> str:
-    """One line for an exception: type, message, and the file and line that raised it."""
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    first_line = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line}{where}"
 
 
 def _installed(entry_point: metadata.EntryPoint) -> Candidate:

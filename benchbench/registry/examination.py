@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
@@ -10,6 +9,7 @@ from importlib.util import find_spec
 from benchbench.cell import Component
 from benchbench.contract import KINDS
 from benchbench.errors import BenchbenchError, ContractError, OptionError, PluginError
+from benchbench.registry.blame import plugin_traceback
 from benchbench.registry.catalog import Registry
 from benchbench.registry.discovery import HOST, Cause, PluginProblem, Registered
 
@@ -18,7 +18,7 @@ REMEDIES: Mapping[Cause, str] = {
     "api": "upgrade whichever is older, benchbench or the plugin",
     "hook": "a hook is a function marked with @hookimpl that returns or yields offers: see CONTRIBUTING.md, How hooks work",
     "offer": "an offer is a benchbench.contract.Offer with a kebab-case name and a one-line summary",
-    "clash": "uninstall one of the two, or ask its author to rename the component",
+    "clash": "names are unique: uninstall a plugin, or ask its author to rename the component",
     "options": "a factory takes typed keyword parameters with defaults of their types, and no others",
     "product": "the factory must make what its kind asks for: see the Protocols in benchbench.contract",
     "capability": "install what is missing, or correct the offer's capabilities",
@@ -33,7 +33,7 @@ _METHODS = {
 
 
 def examine(registry: Registry) -> tuple[PluginProblem, ...]:
-    """Every problem: those known from loading, and those that show when the components of plugins are used.
+    """Every problem, plugin by plugin: those known from loading, and those that show when the components of plugins are used.
 
     Built-in components are left out: they have tests of their own, and what an optional one needs, the plan says. Imports
     plugins' libraries, torch among them.
@@ -44,7 +44,7 @@ def examine(registry: Registry) -> tuple[PluginProblem, ...]:
             if entry.distribution != HOST:
                 found.extend(_capability_problems(entry))
                 found.extend(_use(registry, entry))
-    return tuple(found)
+    return tuple(sorted(found, key=lambda problem: (problem.distribution, problem.name)))
 
 
 def _capability_problems(entry: Registered) -> Iterator[PluginProblem]:
@@ -84,7 +84,7 @@ def _usable_name(registry: Registry, entry: Registered) -> str:
 
 def _explain(entry: Registered, error: BenchbenchError, cause: Cause) -> PluginProblem:
     origin = error.__cause__
-    trace = "".join(traceback.format_exception(origin)) if isinstance(origin, Exception) else ""
+    trace = plugin_traceback(origin) if isinstance(origin, Exception) else ""
     if isinstance(origin, (ImportError, AttributeError, SyntaxError)) and not isinstance(error, OptionError):
         cause = "import"
     text = f"{error.message}: {error.hint}" if error.hint else error.message

@@ -34,7 +34,9 @@ def offer_mistakes(offer: Any) -> list[str]:
 def _capability_mistakes(offer: Offer) -> list[str]:
     capabilities = offer.capabilities
     unknown = [norm for norm in capabilities.norms if norm not in NORMS]
-    mistakes = [f"{offer.name}: unknown norm {norm!r:.40} in its capabilities" for norm in unknown]
+    mistakes = [
+        f"{offer.name}: unknown norm {norm!r:.40} in its capabilities, known: {', '.join(NORMS)}" for norm in unknown
+    ]
     if not isinstance(capabilities.minimum_classes, int):
         mistakes.append(f"{offer.name}: minimum_classes must be an integer")
     return mistakes

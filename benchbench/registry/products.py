@@ -9,6 +9,7 @@ from typing import Any
 from benchbench.cell import Component
 from benchbench.contract import Attack, Dataset, Defense, Executor, FittingDefense, Kind, Metric, SteppingDefense
 from benchbench.errors import ContractError
+from benchbench.registry.wording import with_article
 
 _PROTOCOLS: Mapping[Kind, tuple[type, ...]] = {
     "dataset": (Dataset,),
@@ -33,6 +34,6 @@ def check_product(component: Component, product: Any) -> None:
         fits, expected = isinstance(product, protocols), " or ".join(protocol.__name__ for protocol in protocols)
     if not fits:
         raise ContractError(
-            f"the factory of {component.kind} {component.name!r} ({component.distribution}) made a "
-            f"{type(product).__name__}, expected: {expected}"
+            f"the factory of {component.kind} {component.name!r} ({component.distribution}) made "
+            f"{with_article(type(product).__name__)}, expected: {expected}"
         )

@@ -20,7 +20,7 @@ def describe(annotation: Any) -> str:
     if annotation in SCALARS:
         return SCALARS[annotation]
     if annotation in PROTOCOLS:
-        return f"the name of {_article(PROTOCOLS[annotation])}, or a table of its name and options"
+        return f"the name of {with_article(PROTOCOLS[annotation])}, or a table of its name and options"
     arguments = get_args(annotation)
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(repr(argument) for argument in arguments)
@@ -39,5 +39,6 @@ def shown(value: Any) -> str:
     return f"the {kind} {reprlib.repr(value)}" if type(value) is not str else reprlib.repr(value)
 
 
-def _article(noun: str) -> str:
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+def with_article(noun: str) -> str:
+    """A noun as messages write it: ``an attack``, ``a dict``."""
+    return f"an {noun}" if noun[0].lower() in "aeiou" else f"a {noun}"

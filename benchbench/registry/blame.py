@@ -1,0 +1,70 @@
+"""Where a plugin's exception comes from: the plugin's own line, not the host's that called it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sysconfig
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+
+def _below(folder: str | Path) -> str:
+    return f"{Path(folder).resolve()}{os.sep}"
+
+
+_OTHERS = (_below(Path(__file__).parents[1]), _below(Path(pluggy.__file__).parent))
+_STANDARD = _below(sysconfig.get_path("stdlib"))
+
+
+def summarise_error(error: BaseException) -> str:
+    """One line for an exception: type, message, and the plugin's file and line where there is one."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    frames = _plugin_frames(error)
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    first_line = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first_line}{where}"
+
+
+def plugin_traceback(error: BaseException) -> str:
+    """The traceback from the plugin's first line on; empty where no line of a plugin took part."""
+    lines = traceback.format_exception_only(error)
+    if isinstance(error, SyntaxError):
+        return "".join(lines)
+    every = traceback.extract_tb(error.__traceback__)
+    first = next((place for place, frame in enumerate(every) if _is_plugins(frame)), None)
+    if first is None:
+        return ""
+    kept = traceback.StackSummary.from_list([frame for frame in every[first:] if not _is_frozen(frame)])
+    return "".join(["Traceback, from the plugin on:\n", *kept.format(), *lines])
+
+
+def place_of(factory: Callable[..., Any]) -> str:
+    """File and line of a factory, in brackets; empty where it has none."""
+    function = inspect.unwrap(getattr(factory, "func", factory))
+    try:
+        return f" ({inspect.getsourcefile(function)}, line {inspect.getsourcelines(function)[1]})"
+    except (TypeError, OSError):  # built in, or its source is gone
+        return ""
+
+
+def _plugin_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    return [frame for frame in traceback.extract_tb(error.__traceback__) if _is_plugins(frame)]
+
+
+def _is_plugins(frame: traceback.FrameSummary) -> bool:
+    """Whether a line is neither the host's nor Python's own; installed packages lie below Python's folder, too."""
+    if _is_frozen(frame):
+        return False
+    file = str(Path(frame.filename).resolve())
+    standard = file.startswith(_STANDARD) and "site-packages" not in file and "dist-packages" not in file
+    return not standard and not file.startswith(_OTHERS)
+
+
+def _is_frozen(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith("<frozen")
