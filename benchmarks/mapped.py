@@ -25,13 +25,14 @@ from torch import nn
 
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.builtin.datasets.restricted_imagenet import GROUPS, IMAGENET_CLASSES, RestrictedImagenet
+from benchbench.builtin.metrics.accuracy import AdversarialAccuracy
 from benchbench.contract import DatasetSplits, DataSource, Examples, Threat
 from benchbench.data import crop_to
 from benchbench.evaluation import evaluate
 
 PHOTOGRAPHS = 20  # different ones
 PER_CLASS = {"train": 100, "val": 50}
-COUNTS = (1024, 4096, 10_150)
+COUNTS = (1024, 4096, 10_150, 20_300)  # of each split, as far as it goes
 SAMPLE_SECONDS = 0.002
 MEBIBYTE = 2**20
 
@@ -88,13 +89,13 @@ def run(splits: DatasetSplits, count: int) -> None:
         model,
         train=Examples(inputs=train.inputs[:count], labels=train.labels[:count]),
         test=Examples(inputs=test.inputs[:count], labels=test.labels[:count]),
-        train_rows=torch.arange(count),
-        test_rows=torch.arange(count),
+        train_rows=torch.arange(len(train.inputs[:count])),
+        test_rows=torch.arange(len(test.inputs[:count])),
         classes=9,
         threat=Threat(epsilon=0.005),
         attack=Pgd(steps=1),
         attack_name="pgd",
-        metrics={},
+        metrics={"adversarial-accuracy": AdversarialAccuracy()},
         seed=0,
         device=torch.device("cpu"),
     )

@@ -83,10 +83,11 @@ def _attack_shard(trial: Trial, split: Split, positions: Tensor, prediction: Ten
     for chosen in _in_turn(targets, trial.batch_size):
         images, rows = candidates.index_select(0, chosen), split.rows[positions[chosen]]
         judged[chosen.cpu()] = trial.classify(images, rows, f"the model under {what}")
+    kept = candidates.contiguous() if split.name == "test" else candidates[:0].clone()  # a view would keep them all
     return {
         "prediction": judged,
         "queries": torch.tensor([queries.forward, queries.gradient]),
-        "candidates": candidates.contiguous().cpu() if split.name == "test" else candidates[:0].cpu(),
+        "candidates": kept.cpu(),
     }
 
 

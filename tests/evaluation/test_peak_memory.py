@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 MEBIBYTE = 2**20
 IMAGE_BYTES = 3 * 32 * 32 * 4  # of one adversarial image
 EXAMPLES = 12_288
@@ -60,3 +62,59 @@ def test_adversarial_images_of_many_examples_take_no_more_memory_than_of_few() -
     assert finished.returncode == 0, finished.stderr
     grown, kept = int(finished.stdout) / MEBIBYTE, EXAMPLES * IMAGE_BYTES / MEBIBYTE
     assert grown < 0.25 * kept, f"grown by {grown:.0f} MiB over that of 3,072; adversarial images are {kept:.0f} MiB"
+
+
+MAPPED_PROGRAM = """
+import sys
+import numpy as np
+import torch
+from torch import nn
+from benchbench.builtin.attacks.pgd import Pgd
+from benchbench.builtin.metrics.accuracy import AdversarialAccuracy
+from benchbench.contract import Examples, Threat
+from benchbench.data import crop_to
+from benchbench.evaluation import evaluate
+from benchmarks.mapped import highest
+
+def run(count):
+    part = Examples(inputs=centres.inputs[:count], labels=centres.labels[:count])
+    rows = torch.arange(count)
+    outcome = evaluate(
+        model, train=part, test=few, train_rows=rows, test_rows=rows[:64], classes=2, threat=Threat(epsilon=0.1),
+        attack=Pgd(steps=1), attack_name="pgd", metrics={"accuracy": AdversarialAccuracy()}, seed=0,
+        device=torch.device("cpu"),
+    )
+    assert outcome.values["adv_train_accuracy"] == 1.0
+
+torch.set_num_threads(1)
+mapped = torch.from_numpy(np.load(sys.argv[1], mmap_mode="c"))
+labels = torch.zeros(len(mapped), dtype=torch.int64)
+centres = crop_to(Examples(inputs=mapped, labels=labels), (3, 64, 64))
+few = Examples(inputs=centres.inputs[:64].clone(), labels=labels[:64])
+model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 2))
+nn.init.zeros_(model[1].weight)
+model[1].bias.data = torch.tensor([1.0, 0.0])
+run(2048)  # two parts, the size of which does not depend on the number of examples
+with highest() as of_few:
+    run(2048)
+with highest() as of_all:
+    run(len(mapped))
+print(max(of_all) - max(of_few))
+"""
+MAPPED_SHAPE = (6144, 3, 72, 72)  # training images of Restricted ImageNet, of which the centres are evaluated
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of memory")
+def test_images_that_are_mapped_from_a_file_stay_there(tmp_path: Path) -> None:
+    path = tmp_path / "images.npy"
+    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=MAPPED_SHAPE)
+    for start in range(0, len(images), 1024):
+        images[start : start + 1024] = np.arange(1024, dtype=np.uint8)[:, None, None, None]
+    size = images.nbytes / MEBIBYTE
+    del images
+    program = [sys.executable, "-W", "error", "-c", MAPPED_PROGRAM, str(path)]
+    finished = subprocess.run(program, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert finished.returncode == 0, finished.stderr
+    grown = int(finished.stdout) / MEBIBYTE
+    assert grown < 0.25 * size, f"grown by {grown:.0f} MiB over that of 2,048 images; all of them are {size:.0f} MiB"
