@@ -24,13 +24,14 @@ class StopRequest:
 
     Args:
         budget_seconds: from now on; a tenth of it, at most 5 s, is kept for writing what was done. None for no limit.
+        reserved: whether somebody else, who starts and ends this work, has kept that already.
     """
 
-    def __init__(self, budget_seconds: float | None = None) -> None:
+    def __init__(self, budget_seconds: float | None = None, *, reserved: bool = False) -> None:
         self.reason = ""
         self._deadline = math.inf
         if budget_seconds is not None:
-            reserve = min(_RESERVE_SECONDS, _RESERVE_SHARE * budget_seconds)
+            reserve = 0.0 if reserved else min(_RESERVE_SECONDS, _RESERVE_SHARE * budget_seconds)
             self._deadline = time.monotonic() + budget_seconds - reserve
 
     @property

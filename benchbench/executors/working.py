@@ -50,7 +50,7 @@ def open_job(folder: Path, token: str) -> Job:
 
 def stop_request(job: Job) -> StopRequest:
     """What ends a worker: the moment at which the budget of the run is used up, or somebody's wish."""
-    return StopRequest(None if job.deadline is None else max(job.deadline - time.time(), 0.0))
+    return StopRequest(None if job.deadline is None else max(job.deadline - time.time(), 0.0), reserved=True)
 
 
 def work(job: Job, *, worker: str, units: Sequence[str], stop: StopRequest) -> int:

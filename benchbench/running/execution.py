@@ -221,6 +221,7 @@ def _estimates(plan: Plan) -> Mapping[str, float]:
 
 
 def _why(stop: StopRequest) -> str:
+    stop.is_due()  # workers may have seen the end of the budget a moment before this process
     return stop.reason or "the workers ended"
 
 

@@ -14,7 +14,7 @@ from run_processes import results, rows, run, wait_for, write_suite
 from benchbench.errors import ExecutorError, OptionError, UsageError
 from benchbench.events import CellFailed, CellStarted, Event, Note, TrainingProgress, WorkerProgress
 from benchbench.executors.local import LocalExecutor
-from benchbench.stopping import StopRequest
+from benchbench.stopping import BUDGET_USED, StopRequest
 
 DEADLY = '''
 """A defense that kills the process that trains with it."""
@@ -129,6 +129,21 @@ def test_stop_request_reaches_the_workers(tmp_path: Path) -> None:
     assert (result.stopped, result.finished, result.left) == ("enough", 0, 4)
     assert [*tmp_path.glob("runs/models/*.safetensors")]  # the worker wrote its checkpoint
     assert not [*tmp_path.glob("runs/claims/*.json")]
+
+
+def test_budget_of_the_run_ends_its_workers_and_is_the_reason(tmp_path: Path) -> None:
+    write_suite(tmp_path, epochs=1_000_000, defenses=["natural"], attacks=["pgd-10"], seeds=[0, 1])
+    begun: list[float] = []
+
+    def note_the_beginning(event: Event) -> None:
+        if isinstance(event, WorkerProgress) and isinstance(event.event, TrainingProgress):
+            begun.append(stop.seconds_left)
+
+    stop = StopRequest(12.0)
+    result = run(tmp_path, note_the_beginning, jobs=2, executor={"name": "local", "threads": 1}, stop=stop)
+    assert (result.stopped, stop.reason, result.left) == (BUDGET_USED, BUDGET_USED, 2)
+    assert len([*tmp_path.glob("runs/models/*.safetensors")]) == 2 or not begun
+    assert -4.0 < min(begun, default=0.0) < 3.0  # seconds before the end at which they still trained
 
 
 def test_storage_problem_of_a_worker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

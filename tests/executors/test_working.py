@@ -91,7 +91,7 @@ def test_machine_that_cannot_plan_what_the_run_planned_says_so(tmp_path: Path) -
 
 def test_budget_of_the_run_is_the_workers(tmp_path: Path) -> None:
     job = make_job(tmp_path, deadline=time.time() + 1000.0)
-    assert 900.0 < stop_request(job).seconds_left <= 1000.0
+    assert 997.0 < stop_request(job).seconds_left <= 1000.0  # the run itself has kept what it needs at the end
     assert not stop_request(dataclasses.replace(job, deadline=None)).limited
     assert stop_request(dataclasses.replace(job, deadline=1.0)).is_due()
 
