@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rank_processes import free_port, as_ranks
+from rank_processes import as_ranks, free_port
 from run_processes import EXHAUSTIVE, NOT_COMPARED, run, write_suite
 
 import benchbench
