@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from benchbench.parity import AttackSetting, ParityReport
 
 BATCH = 100
+NAMED = 20  # disputed examples that a line lists
 
 
 @click.command(name="parity")
@@ -80,7 +81,7 @@ def command(
         asked = {"dataset": component.name, "norm": norm, "epsilon": radius, "attack": attack}
         print_json({**asked, **_document(report, test.indices)})
     else:
-        _print(report)
+        _print(report, test.indices)
 
 
 def _compare(
@@ -136,7 +137,7 @@ def _document(report: ParityReport, index: Tensor) -> dict[str, object]:
     }
 
 
-def _print(report: ParityReport) -> None:
+def _print(report: ParityReport, index: Tensor) -> None:
     click.echo(f"{len(report.correct)} test examples, accuracy {float(report.correct.double().mean()):.2%}")
     rows = []
     for one in report.implementations:
@@ -145,3 +146,9 @@ def _print(report: ParityReport) -> None:
         rows.append((one.name, *(("-",) * 5 if one.error else figures), one.error))
     columns = ("implementation", "robust", "only benchbench fools", "only it fools", "outside", "seconds", "error")
     print_table(columns, rows, right=columns[1:6])
+    for one in report.implementations:
+        disputed = sorted(index[report.disputed(one)].tolist()) if not one.error else []
+        if disputed:
+            more = f" and {len(disputed) - NAMED} more (--json lists all)" if len(disputed) > NAMED else ""
+            listed = ", ".join(map(str, disputed[:NAMED]))
+            click.echo(f"benchbench and {one.name} disagree on test examples {listed}{more}")

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from benchbench.contract import Dataset, DatasetSplits, DataSource, Examples, data_digest
+from benchbench.contract import (
+    Dataset,
+    DatasetExtent,
+    DatasetSplits,
+    DataSource,
+    DescribedDataset,
+    Examples,
+    data_digest,
+)
 from benchbench.testing.conformance import expect, name_of
 
 
@@ -25,7 +35,7 @@ def check_dataset(
 
     Inputs are uint8 (N, C, H, W) or float32 (N, ...), finite, inside the declared box and on the CPU; labels are int64 in
     [0, classes) and every class occurs in the training split (float32 targets for regression); both splits have one input
-    shape; loading twice gives the same data.
+    shape; loading twice gives the same data; what a `DescribedDataset` states of its size holds.
 
     Args:
         dataset: the dataset, options set.
@@ -65,6 +75,8 @@ def check_dataset(
     for what, wanted in stated.items():
         expect(wanted is None or wanted == found[what], f"{name}: {what}", expected=wanted, got=found[what])
     _check_same(name, splits, again)
+    if isinstance(dataset, DescribedDataset):
+        _check_extent(name, dataset.extent(), splits)
     if digest is not None:
         expect(data_digest(splits) == digest, f"{name}: digest", expected=digest, got=data_digest(splits))
 
@@ -110,6 +122,19 @@ def _check_labels(name: str, splits: DatasetSplits) -> None:
         expect(not outside, f"{name}, {split} split: labels", expected=f"in [0, {classes})", got=outside)
     absent = sorted(set(range(classes)) - set(splits.train.labels.tolist()))
     expect(not absent, f"{name}: label set", expected="every class in the training split", got=f"without {absent}")
+
+
+def _check_extent(name: str, stated: DatasetExtent, splits: DatasetSplits) -> None:
+    """What a dataset says of its size without its files is what they hold; no `bytes_per_input` means one per value."""
+    found = DatasetExtent(
+        train=len(splits.train),
+        test=len(splits.test),
+        input_shape=splits.input_shape,
+        classes=len(splits.classes),
+        bytes_per_input=splits.train.inputs[:1].nbytes,
+    )
+    meant = stated.bytes_per_input or math.prod(stated.input_shape)
+    expect(replace(stated, bytes_per_input=meant) == found, f"{name}: extent", expected=found, got=stated)
 
 
 def _check_same(name: str, first: DatasetSplits, second: DatasetSplits) -> None:

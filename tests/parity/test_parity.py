@@ -178,6 +178,27 @@ def test_command_prints_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "only benchbench fools" in capsys.readouterr().out
 
 
+def test_table_is_followed_by_the_examples_in_dispute(
+    official: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchbench.cli.parity.NAMED", 2)
+    monkeypatch.setattr("benchbench.builtin.attacks.autoattack.standard.AutoAttack.perturb", lambda *a, **k: a[2])
+    torch.manual_seed(0)
+    file = tmp_path / "weights.safetensors"
+    save_file(nn.Sequential(nn.Flatten(), nn.Linear(256, 10)).state_dict(), file)
+    arguments = ["parity", "--dataset", "digits", "--architecture", f"{__name__}:linear", "--checkpoint", str(file)]
+    arguments += ["--attack", "autoattack", "--epsilon", "0.3", "--n-test", "80", "--device", "cpu"]
+    assert invoke([*arguments, "--json"]) == 0
+    (theirs,) = [one for one in json.loads(capsys.readouterr().out)["implementations"] if one["name"] == "autoattack"]
+    disputed = theirs["disagreeing_examples"]
+    assert len(disputed) > 2
+    assert invoke(arguments) == 0
+    line = (
+        f"benchbench and autoattack disagree on test examples {disputed[0]}, {disputed[1]} and {len(disputed) - 2} more"
+    )
+    assert line in capsys.readouterr().out
+
+
 def linear() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from benchbench.contract import DatasetSplits, DataSource, Examples, data_digest
+from benchbench.contract import DatasetExtent, DatasetSplits, DataSource, Examples, data_digest
 from benchbench.testing import ConformanceError, check_dataset
 
 
@@ -52,6 +52,28 @@ def test_good_dataset_passes_with_everything_stated() -> None:
 
 def test_regression_on_features_passes() -> None:
     check_dataset(Given(regression), input_shape=(1,))
+
+
+class Described(Given):
+    def __init__(self, **extent: object) -> None:
+        super().__init__(lambda good: good)
+        self._extent = {"train": 30, "test": 12, "input_shape": (3, 4, 4), "classes": 3, **extent}
+
+    def extent(self) -> DatasetExtent:
+        return DatasetExtent(**self._extent)
+
+
+def test_extent_that_holds_passes() -> None:
+    check_dataset(Described())
+    check_dataset(Described(bytes_per_input=48))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"train": 31}, {"test": 1}, {"input_shape": (4, 4, 3)}, {"classes": 2}, {"bytes_per_input": 192}]
+)
+def test_extent_that_does_not_hold_is_caught(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConformanceError, match="Described: extent"):
+        check_dataset(Described(**wrong))
 
 
 def test_source_is_handed_on(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -32,8 +33,8 @@ class CertifiedL2:
     An example counts at radius r when g predicts its label without abstaining and its certified radius is at least r. Each
     certificate holds with probability at least 1 - alpha over the noise. Columns: ``certified_test_accuracy_l2_0_5`` and so on
     for each radius, ``certified_test_accuracy`` (correct without abstaining), ``certified_test_radius_l2`` (mean; 0 where
-    wrong or abstained) and ``abstention_test_rate``; per example ``certified_radius_l2`` and ``certified_prediction``
-    (-1: abstained).
+    wrong or abstained) and ``abstention_test_rate``; per example ``certified_radius_l2``, ``certified_prediction``
+    (-1: abstained) and ``certified_correct``. Processes may share the test set.
 
     Args:
         sigma: standard deviation of the noise in pixels / 255, above 0.
@@ -79,17 +80,22 @@ class CertifiedL2:
             certificate = self.certify(evidence.model, images, generator)
             certificates.append(certificate)
             right.append(certificate.prediction == labels.cpu())
-        correct = torch.cat(right)
-        radius = torch.cat([certificate.radius for certificate in certificates])
-        prediction = torch.cat([certificate.prediction for certificate in certificates])
+        columns = {
+            "certified_radius_l2": torch.cat([certificate.radius for certificate in certificates]),
+            "certified_prediction": torch.cat([certificate.prediction for certificate in certificates]),
+            "certified_correct": torch.cat(right),
+        }
+        return Measurement(values=self.summarise(columns), per_example=columns)
+
+    def summarise(self, per_example: Mapping[str, Tensor]) -> dict[str, float]:
+        """The values, from the columns of all examples; see `benchbench.contract.ExamplewiseMetric`."""
+        correct, radius = per_example["certified_correct"].bool(), per_example["certified_radius_l2"]
         values = {
             "certified_test_accuracy": _mean(correct),
             "certified_test_radius_l2": _mean(radius * correct),
-            "abstention_test_rate": _mean(prediction == ABSTAIN),
+            "abstention_test_rate": _mean(per_example["certified_prediction"] == ABSTAIN),
         }
-        values |= {column_name(at): _mean(correct & (radius >= at)) for at in self.radii}
-        per_example = {"certified_radius_l2": radius, "certified_prediction": prediction}
-        return Measurement(values=values, per_example=per_example)
+        return values | {column_name(at): _mean(correct & (radius >= at)) for at in self.radii}
 
     def certify(self, model: nn.Module, images: Tensor, generator: KeyedGenerator) -> Certificate:
         """Certify a batch; noise is keyed by example.
