@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from benchbench.cell import Component
 from benchbench.contract import KINDS, Kind
 from benchbench.errors import BenchbenchError, OptionError, PluginError, UnknownNameError, UsageError
-from benchbench.registry.blame import place_of, summarise_error
+from benchbench.registry.blame import place_of
 from benchbench.registry.clashes import Clash, find_clashes
 from benchbench.registry.components import PROTOCOLS, require_protocol
 from benchbench.registry.discovery import (
@@ -22,6 +21,7 @@ from benchbench.registry.discovery import (
     find_candidates,
     harvest,
 )
+from benchbench.registry.factories import Factories, plugin_error
 from benchbench.registry.known import provider
 from benchbench.registry.options import OptionSpec, convert_options, option_specs
 from benchbench.registry.problems import InvalidOptionsError
@@ -45,7 +45,7 @@ class Registry:
         registered = [entry for one in harvests for entry in one.registered]
         self._clashes = {(clash.kind, clash.name): clash for clash in find_clashes(registered)}
         self._entries = {(entry.kind, entry.offer.name): entry for entry in registered if not self._dropped(entry)}
-        self._loaded: dict[str, Any] = {}
+        self._factories = Factories()
         self._specs: dict[tuple[Kind, str], tuple[OptionSpec, ...]] = {}
         self._members: dict[tuple[Kind, str], tuple[str, ...]] = {}
         self._nesting = 0
@@ -98,11 +98,11 @@ class Registry:
         if entry is None or entry.offer.members is None:
             return ()
         if (kind, own) not in self._members:
-            list_members = self._load(entry, entry.offer.members)
+            list_members = self._factories.load(entry, entry.offer.members)
             try:
                 self._members[kind, own] = tuple(sorted(list_members()))
             except Exception as error:
-                raise _plugin_error(entry, "cannot list its members", error) from error
+                raise plugin_error(entry, "cannot list its members", error) from error
         return self._members[kind, own]
 
     def options(self, kind: Kind, name: str) -> tuple[OptionSpec, ...]:
@@ -159,7 +159,7 @@ class Registry:
             PluginError: the factory cannot be imported, raises something else, or makes something of another kind.
         """
         entry = self.get(component.kind, component.name)
-        factory = self._load(entry, entry.offer.factory)
+        factory = self._factories.load(entry, entry.offer.factory)
         options = {name: self._made(value) for name, value in component.options.items()}
         if entry.offer.members is not None:
             supplied[_MEMBER] = component.name.partition(":")[2]
@@ -170,7 +170,7 @@ class Registry:
         except BenchbenchError:
             raise
         except Exception as error:
-            raise _plugin_error(entry, f"cannot make {component.name!r}", error) from error
+            raise plugin_error(entry, f"cannot make {component.name!r}", error) from error
         check_product(component, product)
         return product
 
@@ -198,12 +198,12 @@ class Registry:
 
     def _read_options(self, entry: Registered) -> tuple[OptionSpec, ...]:
         supplied = (*_SUPPLIED.get(entry.kind, ()), *((_MEMBER,) if entry.offer.members is not None else ()))
-        factory, preset = self._load(entry, entry.offer.factory), entry.offer.preset
+        factory, preset = self._factories.load(entry, entry.offer.factory), entry.offer.preset
         try:
             specs = option_specs(factory, supplied=supplied)
             values, problems = convert_options(specs, preset, partial=True, resolve=self._resolve_option)
         except (TypeError, ValueError) as error:
-            raise _plugin_error(entry, f"has options that no suite can set{place_of(factory)}", error) from error
+            raise plugin_error(entry, f"has options that no suite can set{place_of(factory)}", error) from error
         if problems:
             raise PluginError(str(InvalidOptionsError(f"preset of {entry.kind} {entry.offer.name!r}", problems)))
         return tuple(
@@ -217,21 +217,6 @@ class Registry:
         family, _, member = name.partition(":")
         if member and member not in self.members(kind, name):
             raise UnknownNameError(kind, name, [f"{family}:{known}" for known in self.members(kind, name)])
-
-    def _load(self, entry: Registered, factory: Callable[..., Any] | str) -> Callable[..., Any]:
-        if not isinstance(factory, str):
-            return factory
-        if factory not in self._loaded:
-            module, _, attribute = factory.partition(":")
-            try:
-                found: Any = importlib.import_module(module)
-                for part in attribute.split("."):
-                    found = getattr(found, part)
-            except Exception as error:
-                raise _plugin_error(entry, f"cannot import {factory!r}", error) from error
-            self._loaded[factory] = found
-        loaded: Callable[..., Any] = self._loaded[factory]
-        return loaded
 
     def _unknown(self, kind: Kind, name: str) -> UnknownNameError:
         error = UnknownNameError(kind, name, [entry.offer.name for entry in self.offers(kind)])
@@ -284,8 +269,3 @@ def _blamed(clash: Clash, one: Harvest) -> bool:
 def _check_kind(kind: str) -> None:
     if kind not in KINDS:
         raise UnknownNameError("kind", kind, KINDS)
-
-
-def _plugin_error(entry: Registered, what: str, error: Exception) -> PluginError:
-    message = f"{entry.kind} {entry.offer.name!r} of {entry.distribution} {what}"
-    return PluginError(message, hint=summarise_error(error))
