@@ -7,7 +7,7 @@ from torch import Tensor
 
 # An example that a rounded search left this close to being fooled, as a share of its largest logit, is searched once more in
 # float32: bfloat16 keeps eight bits of a logit, and the verdicts that rounding turned were of examples much closer.
-CLOSE = 0.05
+CLOSE = 0.02
 # A margin counts as fooled only beyond what another batch size or memory layout could round away, relative to the logits.
 ROUNDING = 1e-5
 
