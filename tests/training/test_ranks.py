@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from rank_processes import Ranks, in_ranks
+from run_processes import EXHAUSTIVE
 from torch import Tensor, nn
 
 from benchbench.builtin.defenses.adversarial import AdversarialTraining
@@ -18,7 +20,9 @@ from benchbench.contract import BatchLoss, Examples, Threat
 from benchbench.determinism import deterministic
 from benchbench.errors import BenchbenchError
 from benchbench.events import Event
+from benchbench.lookup import find_component
 from benchbench.recipe import Augmentation, Recipe
+from benchbench.registry import load_registry
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.training.checkpoint import Checkpoint
 from benchbench.training.dividing import sharing_obstacle
@@ -139,6 +143,41 @@ def learn_all(ranks: Ranks | None) -> dict[str, TrainedModel]:
 
 def furthest(one: STATE, other: STATE) -> float:
     return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
+
+
+LARGE: dict[str, tuple[dict[str, Any] | str, tuple[int, ...]]] = {
+    "WRN-40-10": ({"name": "wrn", "depth": 40, "width": 10}, (3, 32, 32)),
+    "ResNet50": ("resnet50", (3, 64, 64)),
+}
+
+
+def learn_large(ranks: Ranks | None, name: str) -> list[STATE]:
+    """Two steps of natural training on the paper's large networks: the weights before, and after."""
+    registry = load_registry()
+    entry, shape = LARGE[name]
+    torch.manual_seed(0)
+    model = registry.make(find_component(registry, "architecture", entry), input_shape=shape, classes=10)
+    if name == "ResNet50":  # normalising over so few examples magnifies the rounding of float32
+        model = Double(model)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    generator = torch.Generator().manual_seed(1)
+    examples = Examples(
+        inputs=torch.randint(0, 255, (8, *shape), generator=generator, dtype=torch.uint8), labels=torch.arange(8)
+    )
+    taken = dataclasses.replace(job(Natural(), model, epochs=1), examples=examples, rows=torch.arange(8))
+    recipe = dataclasses.replace(taken.recipe, batch_size=4, augmentation=Augmentation())
+    trained = train(dataclasses.replace(taken, recipe=recipe), ranks=ranks)
+    return [before, trained.model.state_dict()]
+
+
+@pytest.mark.skipif(not EXHAUSTIVE, reason="takes minutes; BENCHBENCH_EXHAUSTIVE=1 runs it")
+@pytest.mark.parametrize("name", LARGE)
+def test_ranks_learn_large_networks_as_one_process_does(name: str) -> None:
+    torch.set_num_threads(1)
+    before, expected = learn_large(None, name)
+    (_, first), (_, second) = in_ranks(2, learn_large, name)
+    assert furthest(first, second) == 0
+    assert furthest(first, expected) < (1e-9 if name == "ResNet50" else 1e-3) * furthest(expected, before)
 
 
 def learn_on_gpus(ranks: Ranks | None) -> dict[str, STATE]:
