@@ -48,7 +48,10 @@ MinJobAge=300
 MaxJobCount={max_jobs}
 MaxArraySize=50
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb} State=UNKNOWN
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 PartitionName=main Nodes={host} Default=YES MaxTime=60 OverSubscribe=NO State=UP
+PartitionName=urgent Nodes={host} Default=NO MaxTime=60 PriorityTier=10 PreemptMode=OFF State=UP
 PartitionName=closed Nodes={host} Default=NO MaxTime=60 State=DOWN
 """
 

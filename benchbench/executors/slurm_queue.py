@@ -49,6 +49,9 @@ class Queue:
         self._out_of_memory: Counter[str] = Counter()
         self._done_since: dict[str, float] = {}
         self._said: set[str] = set()
+        self._ran: dict[
+            str, str
+        ] = {}  # node by job, of those that were seen to run and have not come back to the queue
 
     def attach(self) -> int:
         """Find the jobs that an earlier process submitted and that are still to end; returns how many."""
@@ -86,6 +89,8 @@ class Queue:
         for job, unit in [*self._jobs.items()]:
             state = self._states.get(job)
             if state is not None and state.is_active:
+                if state.state == "RUNNING":
+                    self._ran[job] = state.node
                 self._explain_waiting(job, state, before.get(job))
             elif unit not in left or self._is_over(job, unit, job_end(job)):
                 del self._jobs[job]
@@ -174,10 +179,10 @@ class Queue:
     def _explain_waiting(self, job: str, state: JobState, before: JobState | None) -> None:
         if state.state not in ("PENDING", "REQUEUED", "REQUEUE_HOLD"):
             return
-        if before is not None and before.state == "RUNNING":
+        if job in self._ran:
             self._host.say(
-                f"job {job} is back in the queue: its time was up, it was preempted, or its node {before.node} failed; it will "
-                "go on from its checkpoint, Slurm says in two minutes at the earliest"
+                f"job {job} is back in the queue: its time was up, it was preempted, or its node {self._ran.pop(job)} failed; "
+                "it will go on from its checkpoint, Slurm says in two minutes at the earliest"
             )
         if state.reason in HOPELESS:
             raise UsageError(

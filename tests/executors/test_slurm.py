@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from run_processes import lines, rows, run, wait_for, write_suite
+from run_processes import EXHAUSTIVE, lines, rows, run, wait_for, write_suite
 from slurm_cluster import Cluster, cluster, why_not
 
 from benchbench.errors import BenchbenchError, ExecutorError, UsageError
@@ -114,12 +115,62 @@ def test_job_is_requeued_before_its_time_is_up(slurm: Cluster, tmp_path: Path) -
             slurm.call("scancel", "--signal=USR1", warned[0])
         if "is back in the queue" in messages(heard) and len(warned) == 1:
             warned.append("released")
-            slurm.call("scontrol", "update", f"job={warned[0]}", "StartTime=now")
+            release(slurm, warned[0])
 
     result = run(tmp_path, warn, executor=SLURM)
     assert (result.finished, result.left) == (1, 0)
     assert "Restarts=1" in slurm.call("scontrol", "show", "job", warned[0])
+    assert messages(heard).count("submitted") == 1
     assert resumed(heard)
+
+
+def test_preempted_job_goes_on_from_its_checkpoint_when_there_is_room_again(slurm: Cluster, tmp_path: Path) -> None:
+    write_suite(tmp_path, **LONG)
+    heard: list[Event] = []
+    jobs: list[str] = []
+
+    def preempt(event: Event) -> None:
+        heard.append(event)
+        if trains(heard) and not jobs:
+            jobs.append(slurm.jobs()[0][0])
+            urgent = ("--partition", "urgent", "--exclusive", "--wrap", "sleep 2", "--output", "/dev/null")
+            jobs.append(slurm.call("sbatch", "--parsable", *urgent).strip())
+        if "is back in the queue" in messages(heard) and len(jobs) == 2:
+            wait_for(lambda: jobs[1] not in [job for job, _ in slurm.jobs()])
+            release(slurm, jobs[0])
+            jobs.append("released")
+
+    result = run(tmp_path, preempt, executor=SLURM)
+    assert len(jobs) == 3
+    assert (result.finished, result.left) == (1, 0)
+    assert "Restarts=1" in slurm.call("scontrol", "show", "job", jobs[0])
+    assert messages(heard).count("submitted") == 1
+    assert resumed(heard)
+
+
+@pytest.mark.skipif(not EXHAUSTIVE, reason="waits for a minute to be up; BENCHBENCH_EXHAUSTIVE=1 runs it")
+def test_job_whose_time_is_up_goes_on_from_its_checkpoint(slurm: Cluster, tmp_path: Path) -> None:
+    write_suite(tmp_path, **{**LONG, "epochs": 20_000})
+    heard: list[Event] = []
+    jobs: list[str] = []
+
+    def wait_no_longer(event: Event) -> None:
+        heard.append(event)
+        if trains(heard) and not jobs:
+            jobs.append(slurm.jobs()[0][0])
+        if messages(heard).count("is back in the queue") == len(jobs) == 1:
+            release(slurm, jobs[0])
+            jobs.append("released")
+        if resumed(heard):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, wait_no_longer, executor={**SLURM, "minutes": 1})
+    assert "its time was up" in messages(heard)
+    assert "Restarts=1" in slurm.call("scontrol", "show", "job", jobs[0])
+    assert messages(heard).count("submitted") == 1
+    slurm.call("scancel", jobs[0])
+    wait_for(lambda: not slurm.jobs())
 
 
 def test_job_of_a_failed_node_goes_on_when_the_node_is_back(slurm: Cluster, tmp_path: Path) -> None:
@@ -138,13 +189,19 @@ def test_job_of_a_failed_node_goes_on_when_the_node_is_back(slurm: Cluster, tmp_
             slurm.start_node()
             slurm.call("scontrol", "update", f"node={node}", "state=resume")
             wait_for(lambda: "idle" in sinfo(slurm))
-            slurm.call("scontrol", "update", f"job={job[0]}", "StartTime=now")
+            release(slurm, job[0])
 
     node = slurm.call("sinfo", "-h", "-o", "%n").strip().splitlines()[0]
     result = run(tmp_path, lose_the_node, executor=SLURM)
     assert (result.finished, result.left) == (1, 0)
     assert "its node" in messages(heard)
     assert resumed(heard)
+
+
+def release(slurm: Cluster, job: str) -> None:
+    """Let a requeued job start now, and not in two minutes; before its old step is cleared away, it would fail at once."""
+    time.sleep(4.0)
+    slurm.call("scontrol", "update", f"job={job}", "StartTime=now")
 
 
 def resumed(heard: list[Event]) -> bool:
