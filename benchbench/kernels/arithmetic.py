@@ -64,14 +64,28 @@ def is_rounded() -> bool:
 def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     import torch
 
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32
-    cudnn.allow_tf32 = matmul.allow_tf32 = precision == "tf32"
-    token = _now.set(precision)
+    before, token = _now.get(), _now.set(precision)
     try:
         # Its cache would hand out the first cast of a buffer that steps overwrite: the gradient at the start, at each step.
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
+        autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
+        with _tf32(before, precision), autocast:
             yield
     finally:
         _now.reset(token)
-        cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+@contextmanager
+def _tf32(before: Precision, precision: Precision) -> Iterator[None]:
+    """Allow TF32 or forbid it; where it is no matter, leave alone what the caller has set, in whichever of torch's two ways."""
+    import torch
+
+    if "tf32" not in (before, precision):
+        yield
+        return
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    allowed = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = allowed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -34,24 +36,44 @@ def before(request: pytest.FixtureRequest) -> Iterator[tuple[torch.dtype, bool, 
 @pytest.mark.parametrize(
     ("precision", "within"),
     [
-        ("float32", (torch.float32, False, False)),
-        ("bf16", (torch.bfloat16, False, False)),
-        ("tf32", (torch.float32, True, True)),
+        ("float32", (torch.float32, None)),
+        ("bf16", (torch.bfloat16, None)),
+        ("tf32", (torch.float32, True)),
     ],
 )
 def test_searches_run_as_asked_and_what_is_judged_within_them_in_float32(
-    precision: Precision, within: tuple[torch.dtype, bool, bool], before: tuple[torch.dtype, bool, bool]
+    precision: Precision, within: tuple[torch.dtype, bool | None], before: tuple[torch.dtype, bool, bool]
 ) -> None:
+    """Only a search in TF32 touches the switches of TF32, which are the caller's."""
+    product, allowed = within
+    searched = (product, *(before[1:] if allowed is None else (allowed, allowed)))
+    judged = (torch.float32, *(before[1:] if allowed is None else (False, False)))
     with precision_of_searches(precision):
         assert arithmetic() == before  # asking alone changes nothing
         with searching(CPU) as told:
-            assert (told, arithmetic()) == (precision, within)
+            assert (told, arithmetic()) == (precision, searched)
             with full_precision(CPU):
-                assert arithmetic() == (torch.float32, False, False)
-            assert arithmetic() == within
+                assert arithmetic() == judged
+            assert arithmetic() == searched
         assert arithmetic() == before
     with searching(CPU) as told:
         assert told == "float32"  # unless it is asked for
+
+
+NEW_WAY = """
+import torch
+from benchbench.contract import full_precision, searching
+torch.backends.cuda.matmul.fp32_precision = "tf32"
+with searching(torch.device("cpu")), full_precision(torch.device("cpu")):
+    pass
+assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+"""
+
+
+def test_a_caller_who_allows_tf32_in_torchs_new_way_is_left_alone() -> None:
+    """In a process of its own, for torch refuses to be asked in the old way afterwards."""
+    finished = subprocess.run([sys.executable, "-c", NEW_WAY], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
 
 
 def test_settings_come_back_when_a_search_fails(before: tuple[torch.dtype, bool, bool]) -> None:
