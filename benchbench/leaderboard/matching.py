@@ -40,8 +40,11 @@ def published_setting(row: Row) -> tuple[tuple[str, str | float], ...]:
 
 
 def same_setting(row: Row) -> tuple[object, ...]:
-    """Equal for rows that may be compared; sorts by data set, architecture, ... and profile last."""
-    return tuple(getattr(row, name) for name in _SETTING)
+    """Equal for measured rows that may be compared; sorts by data set, architecture, ... and what the data hold last.
+
+    Options of a dataset change what it holds, and so does another version of it, under the same name.
+    """
+    return (*(getattr(row, name) for name in _SETTING), row.dataset_digest)
 
 
 def is_of_setting(published: Row, row: Row) -> bool:

@@ -76,7 +76,7 @@ def setting_label(row: Row, *, every_option: bool) -> str:
     architecture, attack = parse_options(row.architecture_options), parse_options(row.attack_options)
     shape = {name: value for name, value in architecture.items() if name != "dropout"}
     parts = [
-        dataset_label(row),
+        dataset_label(row, every_option=every_option),
         component_label(row.architecture, shape),
         f"augmentation {row.augmentation}" if row.augmentation != "none" else "",
         f"dropout {number(row.dropout)}" if row.dropout else "",
@@ -111,13 +111,14 @@ def paper_label(source: str) -> str:
     return _PAPERS.get(source, printable(source))
 
 
-def dataset_label(row: Row) -> str:
+def dataset_label(row: Row, *, every_option: bool = False) -> str:
     """A dataset by its name; one that is made from another with all options, for the name alone does not say from which."""
     found: Any = parse_options(row.configuration)
     for key in ("training", "dataset", "options"):
         found = found.get(key) if isinstance(found, dict) else None
-    made_from_another = isinstance(found, dict) and any(map(_is_component, found.values()))
-    return component_label(row.dataset, found) if made_from_another else row.dataset
+    options = found if isinstance(found, dict) else {}
+    told = every_option or any(map(_is_component, options.values()))
+    return component_label(row.dataset, options) if told else row.dataset
 
 
 def component_label(name: str, options: Mapping[str, Any]) -> str:

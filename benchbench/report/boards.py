@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from benchbench.cell import to_json
 from benchbench.leaderboard.matching import is_regression
-from benchbench.leaderboard.names import defense_label, defense_order, number, paper_label, parse_options
+from benchbench.leaderboard.names import dataset_label, defense_label, defense_order, number, paper_label, parse_options
 from benchbench.records import Row
 
 
@@ -79,7 +79,13 @@ def board_data(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _setting(row: Row) -> tuple[str, ...]:
     """Equal for rows that stand together; variants of an attack, which papers do not tell apart, do."""
-    return (row.dataset, row.architecture, training_variation(row), f"{row.norm} {number(row.epsilon)}", row.attack)
+    return (
+        dataset_label(row),
+        row.architecture,
+        training_variation(row),
+        f"{row.norm} {number(row.epsilon)}",
+        row.attack,
+    )
 
 
 def _order(row: Row) -> tuple[Any, ...]:
@@ -105,7 +111,7 @@ def row_texts(row: Row) -> dict[str, str]:
     failed = f"failed: {row.error}" if row.status != "ok" else ""
     return {
         "method": defense_label(row),
-        "dataset": row.dataset,
+        "dataset": dataset_label(row),
         "architecture": row.architecture,
         "variation": ", ".join(part for part in (training_variation(row), _attack_variation(row)) if part),
         "attack": row.attack,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchbench.leaderboard.choosing import by_method
 from benchbench.leaderboard.contenders import Contender
-from benchbench.leaderboard.names import defense_label
+from benchbench.leaderboard.names import dataset_label, defense_label
 from benchbench.leaderboard.pairing import Spread, seed_spread
 from benchbench.leaderboard.ranking import Place, rank_all
 from benchbench.report.contents import Board
@@ -74,7 +74,7 @@ def _ranking(places: Sequence[Place]) -> Ranking:
     networks = {place.contender.network for place in places}
     alike = len(networks) == 1 and len({place.contender.row.seed for place in places}) == 1
     shared = [
-        row.dataset,
+        dataset_label(row),
         *([f"{first.network}, seed {row.seed}"] if alike else []),
         f"{row.norm} epsilon {row.epsilon:g}",
         f"{row.profile} profile",
@@ -82,7 +82,7 @@ def _ranking(places: Sequence[Place]) -> Ranking:
         *([f"searched in {row.rounding}"] if row.rounding else []),
     ]
     return Ranking(
-        name=f"{row.dataset}, {row.profile} profile, {' and '.join(attacks)}",
+        name=f"{dataset_label(row)}, {row.profile} profile, {' and '.join(attacks)}",
         caption=", ".join(shared),
         value=_UNITS[first.measure][0],
         attacks=attacks if len(attacks) > 1 else (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -194,3 +195,18 @@ def test_control_characters_in_names_never_reach_the_text() -> None:
 def test_numbers_of_a_rounded_search_stand_in_a_group_that_says_so(precision: str) -> None:
     table = paper_table([_row(1, precision="float32"), _row(2, precision=precision)])
     assert sorted(f"searched in {precision}" in group.label for group in table.groups) == [False, True]
+
+
+def test_rows_of_one_name_on_other_data_stand_apart_and_say_what_they_are() -> None:
+    def row(scale: int) -> Row:
+        dataset = {"dataset": {"name": "digits", "options": {"scale": scale}}}
+        configuration = json.dumps({"training": dataset})
+        return make_row(
+            cell_id=f"scale-{scale}", dataset="digits", dataset_digest=f"d{scale}", configuration=configuration
+        )
+
+    groups = paper_table([row(1), row(2)]).groups
+    assert [len(group.lines) for group in groups] == [1, 1]
+    assert [group.label.split(", ")[0] for group in groups] == ["digits (scale=1)", "digits (scale=2)"]
+    (alone,) = paper_table([row(1)]).groups
+    assert alone.label.startswith("digits, ")
