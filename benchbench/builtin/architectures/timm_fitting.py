@@ -113,10 +113,11 @@ def answer(model: nn.Module, image: ImageShape) -> Tensor:
     """The model's answer to one blank image, on the meta device nothing but its shape.
 
     Raises:
-        ValueError: a layer's output is empty, so that a mean over it would be NaN; or the answer is not finite.
+        ValueError: a layer's output is empty, so that a mean over it would be NaN; patches leave a part of the image out, which
+            nothing could then depend on; or the answer is not finite.
     """
     blank = torch.zeros(1, image.channels, image.height, image.width)
-    with _without_empty_layers(model), in_mode(model, training=False), torch.no_grad():
+    with _without_losses(model), in_mode(model, training=False), torch.no_grad():
         found: Tensor = model(blank)
     if not found.is_meta and not bool(found.isfinite().all()):
         raise ValueError("the answer to a blank image is not finite")
@@ -143,10 +144,17 @@ def _create(timm: ModuleType, member: str, options: Options) -> nn.Module:
 
 
 @contextmanager
-def _without_empty_layers(model: nn.Module) -> Iterator[None]:
-    def refuse(module: nn.Module, _: Any, output: Any) -> None:
+def _without_losses(model: nn.Module) -> Iterator[None]:
+    """Refuse what loses the image, or a part of it: layers without output, and patches that do not cover it."""
+    first = True
+
+    def refuse(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal first
         if isinstance(output, Tensor) and output.numel() == 0:
             raise ValueError(f"the image is too small: nothing is left of it after a {type(module).__name__}")
+        if first and isinstance(module, nn.Conv2d):
+            first = False
+            _require_covered(module, inputs[0])
 
     handles = [module.register_forward_hook(refuse) for module in model.modules()]
     try:
@@ -154,3 +162,13 @@ def _without_empty_layers(model: nn.Module) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _require_covered(patches: nn.Conv2d, images: Tensor) -> None:
+    """Refuse patches side by side, as a transformer's, that end before the image does."""
+    if patches.kernel_size != patches.stride or any(patches.padding):
+        return
+    left = [int(size) % side for size, side in zip(images.shape[-2:], patches.stride)]
+    if any(left):
+        side = "x".join(map(str, patches.stride))
+        raise ValueError(f"patches of {side} pixels leave out {left[0]} rows and {left[1]} columns of the image")

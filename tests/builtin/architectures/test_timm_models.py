@@ -72,6 +72,20 @@ def test_patches_are_made_finer_where_the_published_ones_do_not_fit():
     assert model(torch.rand(2, 1, 28, 28)).shape == (2, 5)
 
 
+def test_patches_leave_no_pixel_out():
+    model = make_timm_model(member="vit_tiny_patch16_224", input_shape=(1, 28, 28), classes=5).eval()
+    assert model.patch_embed.patch_size == (7, 7)  # 16 and 8 would end before the image does
+    images = torch.rand(1, 1, 28, 28, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model(images).square().sum(), images)
+    assert bool((gradient != 0).all())
+
+
+@pytest.mark.parametrize(("member", "options"), [("mixer_s16_224", {}), ("vit_tiny_patch16_224", {"patch_size": 8})])
+def test_patches_that_leave_a_part_of_the_image_out_are_refused(member, options):
+    with torch.device("meta"), pytest.raises(OptionError, match=r"patches of \d+x\d+ pixels leave out \d+ rows and"):
+        make_timm_model(member=member, input_shape=(1, 28, 28), classes=5, **options)
+
+
 def test_stages_dilate_where_halving_would_leave_nothing():
     image = ImageShape(channels=1, height=28, width=28)
     assert fitting_options(_timm(), "inception_next_atto", image, {}) == {"output_stride": 16}
