@@ -24,7 +24,8 @@ class Attack(Protocol):
         """Propose one adversarial image per image.
 
         The harness, not the attack, re-checks box, norm and success. The model comes in evaluation mode with frozen
-        parameters. What an attack returns for an image must not depend on the rest of the batch.
+        parameters. What an attack returns for an image must not depend on the rest of the batch. Where the run asked for a
+        rounded search (``--precision``), the model rounds; what must not, goes into a block of `full_precision`.
 
         Args:
             model: maps float32 images to logits (N, classes).
@@ -111,6 +112,9 @@ class Metric(Protocol):
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Measure it; metrics for regression get a `RegressionEvidence` instead.
+
+        The model is float32's. A metric that searches may do so in a block of `searching`, in the arithmetic that the run asked
+        for, and measures what it has found outside of it.
 
         Values that a plugin adds beyond the known columns land in the row's ``extra`` map.
         """
