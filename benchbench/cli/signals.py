@@ -131,4 +131,10 @@ def _insist(over: threading.Event, last: bool) -> None:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
     if last or not over.wait(end - time.monotonic()):
         time.sleep(max(end - time.monotonic(), 0.0))
+        if not over.is_set():
+            with suppress(OSError):
+                os.write(
+                    2,
+                    b"SIGTERM, in the middle of what cannot be interrupted: finished cells and checkpoints are kept\n",
+                )
         os._exit(1)
