@@ -58,9 +58,12 @@ def constant_inside(weight: Tensor, image: Tensor, threat: Threat) -> float:
     return best
 
 
-@pytest.mark.parametrize("variant", ["equation", "released"])
-def test_the_metric_keeps_its_contract(variant: str) -> None:
-    check_metric(LocalLipschitzness(variant=variant))  # type: ignore[arg-type]
+def test_the_metric_keeps_its_contract() -> None:
+    check_metric(LocalLipschitzness())
+
+
+def test_the_released_variant_keeps_it_up_to_the_rounding_that_it_descends_to() -> None:
+    check_metric(LocalLipschitzness(variant="released"), rounding=0.02)
 
 
 @pytest.mark.parametrize("seed", range(5))
