@@ -101,7 +101,7 @@ with highest() as of_all:
     run(len(mapped))
 print(max(of_all) - max(of_few))
 """
-MAPPED_SHAPE = (6144, 3, 72, 72)  # training images of Restricted ImageNet, of which the centres are evaluated
+MAPPED_SHAPE = (8192, 3, 72, 72)  # training images of Restricted ImageNet, of which the centres are evaluated
 
 
 @pytest.mark.slow
@@ -117,4 +117,5 @@ def test_images_that_are_mapped_from_a_file_stay_there(tmp_path: Path) -> None:
     finished = subprocess.run(program, capture_output=True, text=True, check=False, cwd=ROOT)
     assert finished.returncode == 0, finished.stderr
     grown = int(finished.stdout) / MEBIBYTE
-    assert grown < 0.25 * size, f"grown by {grown:.0f} MiB over that of 2,048 images; all of them are {size:.0f} MiB"
+    # a copy of the centres alone is 0.79 of it; what the allocator holds differs by some 40 MiB between runs
+    assert grown < 0.5 * size, f"grown by {grown:.0f} MiB over that of 2,048 images; all of them are {size:.0f} MiB"
