@@ -92,7 +92,7 @@ def run(
     if launch is not None:
         if crew is not None:
             raise UsageError("torchrun and an executor both start processes", hint="leave out --jobs and --executor")
-        return run_in_ranks(launch, request, folders, listener=listener, stop=stop or StopRequest())
+        return run_in_ranks(launch, request, folders, registry=registry, listener=listener, stop=stop or StopRequest())
     prepared = prepare(request, folders, device=planning_device(request, crew), registry=registry)
     told: Any = {"request": request, "listener": listener, "stop": stop or StopRequest()}
     if jobs == AUTO and crew is None:

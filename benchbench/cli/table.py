@@ -114,8 +114,9 @@ def _check_profile(profile: str, rows: Sequence[Row]) -> None:
 
 
 def _check_extra(names: Sequence[str], rows: Sequence[Row]) -> None:
-    # a stranger's file may name its values like columns
-    known = {name for row in rows for name in row.extra if not hasattr(row, name)}
+    from benchbench.leaderboard.extras import extra_keys
+
+    known = extra_keys(rows)
     for name in names:
         if name not in known:
             hint = suggest(name, known) if known else "its rows have none"

@@ -49,9 +49,7 @@ class Queue:
         self._out_of_memory: Counter[str] = Counter()
         self._done_since: dict[str, float] = {}
         self._said: set[str] = set()
-        self._ran: dict[
-            str, str
-        ] = {}  # node by job, of those that were seen to run and have not come back to the queue
+        self._ran: dict[str, str] = {}  # node by job, of those seen to run that have not come back to the queue
 
     def attach(self) -> int:
         """Find the jobs that an earlier process submitted and that are still to end; returns how many."""

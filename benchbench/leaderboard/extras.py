@@ -28,12 +28,14 @@ class Extra:
 
 
 def extra_names(rows: Iterable[Row]) -> tuple[str, ...]:
-    """Names of the values in `Row.extra` that are no column and no end of an interval, sorted.
-
-    A stranger's file may name its values like columns.
-    """
-    names = {name for row in rows for name in row.extra if not hasattr(row, name)}
+    """Names of the values in `Row.extra` that are no column and no end of an interval, sorted."""
+    names = extra_keys(rows)
     return tuple(sorted(name for name in names if not _is_end(name, names)))
+
+
+def extra_keys(rows: Iterable[Row]) -> set[str]:
+    """All names in `Row.extra` but those of columns: a stranger's file may name its values like these."""
+    return {name for row in rows for name in row.extra if not hasattr(row, name)}
 
 
 def extras_of(row: Row) -> tuple[Extra, ...]:

@@ -14,7 +14,7 @@ from benchbench.harness.sharing import EvaluateOrder, EvaluationOverError, Train
 from benchbench.plan.datasets import DatasetLoader
 from benchbench.plan.preparing import Request, prepare
 from benchbench.ranks.launch import Launch, joined, local_device
-from benchbench.registry import load_registry
+from benchbench.registry import Registry
 from benchbench.running.execution import RunResult, execute, with_prices
 from benchbench.settings import Folders, find_device
 from benchbench.stopping import Stopped, StopRequest
@@ -41,7 +41,7 @@ class _End:
 
 
 def run_in_ranks(
-    launch: Launch, request: Request, folders: Folders, *, listener: Listener, stop: StopRequest
+    launch: Launch, request: Request, folders: Folders, *, registry: Registry, listener: Listener, stop: StopRequest
 ) -> RunResult:
     """Run a suite in several processes that share every model; see `benchbench.api.run`.
 
@@ -55,9 +55,9 @@ def run_in_ranks(
     device = local_device(find_device(request.device), launch)
     with joined(launch, device) as ranks:
         if not ranks.leads:
-            return _follow(ranks, request, folders, device)
+            return _follow(ranks, request, folders, device, registry)
         try:
-            prepared = dataclasses.replace(prepare(request, folders, device=device), ranks=ranks)
+            prepared = dataclasses.replace(prepare(request, folders, device=device, registry=registry), ranks=ranks)
             result = execute(with_prices(prepared), folders, request=request, listener=listener, stop=stop)
         except BaseException as error:
             ranks.failed(" ".join(str(error).split()) or type(error).__name__)
@@ -74,13 +74,12 @@ def run_in_ranks(
         return result
 
 
-def _follow(ranks: Ranks, request: Request, folders: Folders, device: torch.device) -> RunResult:
+def _follow(ranks: Ranks, request: Request, folders: Folders, device: torch.device, registry: Registry) -> RunResult:
     from benchbench.determinism import deterministic
     from benchbench.harness.claims import Claims
     from benchbench.harness.workbench import Workbench
     from benchbench.records import RunStore
 
-    registry = load_registry()
     datasets, store = DatasetLoader(registry, folders.source()), RunStore(folders.runs)
     bench = Workbench(
         registry=registry,
@@ -92,7 +91,7 @@ def _follow(ranks: Ranks, request: Request, folders: Folders, device: torch.devi
     )
     with deterministic(device):
         end = _obey(ranks, bench)
-    plan = prepare(request, folders, device=device).plan
+    plan = prepare(request, folders, device=device, registry=registry).plan
     leaderboard = folders.leaderboard(plan.suite)
     return RunResult(plan=plan, leaderboard=leaderboard, **_fields(end))
 

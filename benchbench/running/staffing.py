@@ -71,9 +71,9 @@ def choose_staff(prepared: Prepared) -> Staff:
         prepared: a plan with prices.
     """
     plan = prepared.plan
-    most, why = min(_limits(plan), key=lambda limit: limit[0])
     if not plan.ready:
         return Staff(crew=None, reason="")
+    most, why = min(_limits(plan), key=lambda limit: limit[0])
     if most < 2 or os.name != "posix":
         return Staff(crew=None, reason=f"one thread, in this process: {why}; --jobs 1 would use all threads")
     crew = choose_crew({"name": LOCAL, "threads": 1}, most, prepared.registry)

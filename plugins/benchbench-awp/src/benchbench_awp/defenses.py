@@ -13,7 +13,26 @@ from benchbench_awp.perturbation import step_at_perturbed_weights
 TRADES_START = 0.001  # standard deviation
 
 
-class AwpAdversarialTraining:
+class _WarmingUp:
+    """What both methods share: their options, and weights that are left alone in the first epochs."""
+
+    def __init__(self, *, gamma: float, steps: int, step_ratio: float, warm_up: int) -> None:
+        self.gamma = gamma
+        self.steps = steps
+        self.step_ratio = step_ratio
+        self.warm_up = warm_up
+        self._epoch = 0
+
+    def at_epoch(self, epoch: int) -> None:
+        """The epoch of the next batch, from 0; see `benchbench.contract.ScheduledDefense`."""
+        self._epoch = epoch
+
+    @property
+    def _gamma_now(self) -> float:
+        return self.gamma if self._epoch >= self.warm_up else 0.0
+
+
+class AwpAdversarialTraining(_WarmingUp):
     """min over w, max over v of the summed L(f_{w+v}(x'), y), with x' from PGD at w (equation 7).
 
     The inner loop over images sees the model as it comes, in training mode, from a uniform start.
@@ -30,15 +49,7 @@ class AwpAdversarialTraining:
 
     def __init__(self, *, gamma: float = 0.01, steps: int = 10, step_ratio: float = 0.2, warm_up: int = 0) -> None:
         _require(gamma=gamma, steps=steps, step_ratio=step_ratio, warm_up=warm_up)
-        self.gamma = gamma
-        self.steps = steps
-        self.step_ratio = step_ratio
-        self.warm_up = warm_up
-        self._epoch = 0
-
-    def at_epoch(self, epoch: int) -> None:
-        """The epoch of the next batch, from 0; see `benchbench.contract.ScheduledDefense`."""
-        self._epoch = epoch
+        super().__init__(gamma=gamma, steps=steps, step_ratio=step_ratio, warm_up=warm_up)
 
     def step(
         self,
@@ -65,12 +76,12 @@ class AwpAdversarialTraining:
             model,
             lambda: F.cross_entropy(model(candidates), labels, reduction="sum"),
             optimizer,
-            gamma=self.gamma if self._epoch >= self.warm_up else 0.0,
+            gamma=self._gamma_now,
         )
         return BatchLoss(loss=loss)
 
 
-class AwpTrades:
+class AwpTrades(_WarmingUp):
     """min over w, max over v of the summed L(f_{w+v}(x), y) + beta * KL(f_{w+v}(x) || f_{w+v}(x')) (equation 11).
 
     x' ascends the divergence at w, the model in evaluation mode, from x + 0.001 N(0, 1), as in TRADES.
@@ -91,15 +102,7 @@ class AwpTrades:
     ) -> None:
         _require(beta=beta, gamma=gamma, steps=steps, step_ratio=step_ratio, warm_up=warm_up)
         self.beta = beta
-        self.gamma = gamma
-        self.steps = steps
-        self.step_ratio = step_ratio
-        self.warm_up = warm_up
-        self._epoch = 0
-
-    def at_epoch(self, epoch: int) -> None:
-        """The epoch of the next batch, from 0; see `benchbench.contract.ScheduledDefense`."""
-        self._epoch = epoch
+        super().__init__(gamma=gamma, steps=steps, step_ratio=step_ratio, warm_up=warm_up)
 
     def step(
         self,
@@ -117,7 +120,7 @@ class AwpTrades:
             model,
             lambda: trades_loss(model, images, candidates, labels, self.beta),
             optimizer,
-            gamma=self.gamma if self._epoch >= self.warm_up else 0.0,
+            gamma=self._gamma_now,
         )
         return BatchLoss(loss=loss)
 
