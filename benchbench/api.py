@@ -37,6 +37,7 @@ def run(
     listener: Listener = ignore,
     stop: StopRequest | None = None,
     precision: Precision = "float32",
+    train_precision: Precision | None = None,
     jobs: int | Literal["auto"] | None = None,
     executor: str | Mapping[str, Any] | None = None,
 ) -> RunResult:
@@ -60,6 +61,8 @@ def run(
         stop: a budget, or somebody's wish to stop; None for neither.
         precision: ``"bf16"`` and ``"tf32"`` let attacks, and metrics that search, round, in cells of their own; everything is
             judged in float32.
+        train_precision: ``"bf16"`` and ``"tf32"`` let the training round: other models, with ids of their own, which are
+            evaluated like any. None for what the suite's recipes say, float32 unless they say otherwise.
         jobs: worker processes at once; None leaves that to the executor, and is this process alone, with torch's own number
             of threads, where there is none. ``"auto"`` is what the command does by itself: on a CPU, where several models are
             asked for, one thread to each model, and as many workers as there are cores, models to compute, memory and work for.
@@ -83,6 +86,7 @@ def run(
         download=download,
         fresh=fresh,
         precision=precision,
+        train_precision=train_precision,
     )
     registry = load_registry()
     if isinstance(jobs, str) and jobs != AUTO:
@@ -111,6 +115,7 @@ def plan(
     runs: Path | None = None,
     download: bool = False,
     precision: Precision = "float32",
+    train_precision: Precision | None = None,
     timings: Path | None = None,
     save_timings: Path | None = None,
     jobs: int | Literal["auto"] | None = None,
@@ -127,6 +132,7 @@ def plan(
         runs: see `run`; what is recorded there costs what was measured.
         download: see `run`.
         precision: see `run`; prices are those of float32 in either case.
+        train_precision: see `run`, and `precision`.
         timings: a file of passes timed on another device, instead of timing them here: prices are for that device.
         save_timings: where to write the passes that were timed here.
         jobs: with ``"auto"``, passes are timed on one thread where `run` would give one to each model.
@@ -151,6 +157,7 @@ def plan(
         device=device,
         download=download,
         precision=precision,
+        train_precision=train_precision,
     )
     given = None if timings is None else read_timings(timings)
     prepared = prepare(request, folders)

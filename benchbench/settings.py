@@ -112,7 +112,7 @@ def find_device(name: str | None = None) -> torch.device:
 
 
 def why_rounding_is_in_vain(precision: Precision, device: torch.device) -> str:
-    """Why a search gains nothing from a precision on a device; empty where it does.
+    """Why a search or a training gains nothing from a precision on a device; empty where it does.
 
     bfloat16 is worth asking for on any CUDA device, and on a CPU with AMX or AVX-512's bfloat16; TF32 on CUDA devices from
     Ampere on.
@@ -121,7 +121,7 @@ def why_rounding_is_in_vain(precision: Precision, device: torch.device) -> str:
 
     if precision == "tf32":
         rounds = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-        return "" if rounds else "only CUDA devices from Ampere on multiply TF32; the search is float32's"
+        return "" if rounds else "only CUDA devices from Ampere on multiply TF32; the arithmetic is float32's"
     if precision == "float32" or device.type == "cuda":
         return ""
     multiplies = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

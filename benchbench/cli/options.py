@@ -76,6 +76,16 @@ def precision_option(function: Function) -> Function:
     )(function)
 
 
+def train_precision_option(function: Function) -> Function:
+    """``--train-precision``."""
+    return click.option(
+        "--train-precision",
+        type=click.Choice(PRECISIONS),
+        help="bf16, tf32: train in rounded numbers, faster where --precision is: other models, with rows of their own, "
+        "which are evaluated like any. Default: what the suite says, float32 unless it says otherwise.",
+    )(function)
+
+
 def json_option(function: Function) -> Function:
     """``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")(function)

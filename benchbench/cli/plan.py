@@ -17,6 +17,7 @@ from benchbench.cli.options import (
     precision_option,
     selection_options,
     suite_option,
+    train_precision_option,
 )
 from benchbench.cli.printing import note, print_json, print_table
 from benchbench.kernels.arithmetic import Precision
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @data_option
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Folder of checkpoints and records.")
 @precision_option
+@train_precision_option
 @click.option(
     "--timings",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -57,6 +59,7 @@ def command(
     data: Path | None,
     runs: Path | None,
     precision: Precision,
+    train_precision: Precision | None,
     timings: Path | None,
     save_timings: Path | None,
     each: bool,
@@ -78,6 +81,7 @@ def command(
         data=data,
         runs=runs,
         precision=precision,
+        train_precision=train_precision,
         timings=timings,
         save_timings=save_timings,
         jobs="auto",

@@ -19,6 +19,7 @@ from benchbench.cli.options import (
     precision_option,
     selection_options,
     suite_option,
+    train_precision_option,
 )
 from benchbench.cli.printing import note, print_json
 from benchbench.cli.signals import REQUEUE, requeue, stop_signals
@@ -41,6 +42,7 @@ NAMED = 8  # values of metrics that the note after a table lists
 @click.option("--download", is_flag=True, help="Fetch missing datasets.")
 @click.option("--fresh", is_flag=True, help="Compute every cell anew.")
 @precision_option
+@train_precision_option
 @click.option(
     "--budget",
     metavar="DURATION",
@@ -73,6 +75,7 @@ def command(
     download: bool,
     fresh: bool,
     precision: Precision,
+    train_precision: Precision | None,
     budget: str | None,
     jobs: int | None,
     executor: str | dict[str, Any] | None,
@@ -93,12 +96,10 @@ def command(
     from benchbench.api import run
     from benchbench.ranks.launch import follows
     from benchbench.running.execution import summarise
-    from benchbench.settings import find_device, why_rounding_is_in_vain
 
     silent = follows()
-    in_vain = "" if silent or precision == "float32" else why_rounding_is_in_vain(precision, find_device(device))
-    if in_vain:
-        note(f"{precision} will not help here: {in_vain}")
+    if not silent:
+        _warn_of_rounding_in_vain({precision, train_precision or "float32"}, device)
     stop = StopRequest(None if budget is None else parse_duration(budget))
     try:
         with stop_signals(stop, last=True), progress_display(quiet=quiet or silent) as listener:
@@ -116,6 +117,7 @@ def command(
                 listener=listener,
                 stop=stop,
                 precision=precision,
+                train_precision=train_precision,
                 jobs="auto" if jobs is None and executor is None else jobs,
                 executor=executor,
             )
@@ -143,6 +145,15 @@ def command(
         _name_extras(result)
     unfinished = result.left and stop.reason != BUDGET_USED
     return 1 if result.failed or unfinished else 0
+
+
+def _warn_of_rounding_in_vain(asked: set[Precision], device: str | None) -> None:
+    from benchbench.settings import find_device, why_rounding_is_in_vain
+
+    for precision in sorted(asked - {"float32"}):
+        in_vain = why_rounding_is_in_vain(precision, find_device(device))
+        if in_vain:
+            note(f"{precision} will not help here: {in_vain}")
 
 
 def _name_extras(result: RunResult) -> None:

@@ -1,4 +1,4 @@
-"""The fast mode: searches compute in bfloat16 or TF32 where a run asks for it, everything that counts is judged in float32."""
+"""The fast mode: searches and trainings compute in bfloat16 or TF32 where a run asks for it, and float32 judges what counts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 Precision = Literal["float32", "bf16", "tf32"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -46,6 +47,34 @@ def searching(device: torch.device) -> Iterator[Precision]:
     precision = _asked.get()
     with _arithmetic(device, precision):
         yield precision
+
+
+@contextmanager
+def training_in(precision: Precision, model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Run a training in an arithmetic: its passes, a defense's inner searches among them; `full_precision` works within.
+
+    With ``"bf16"`` convolutions and matrix products round to bfloat16, forward and backward (Micikevicius et al., "Mixed
+    Precision Training", 2018, without the scaling of the loss, for bfloat16 has float32's range); weights stay float32, and so
+    do the gradients that reach them. The model gives float32 logits, so that a defense computes its loss as it always does.
+
+    Args:
+        precision: ``"float32"`` changes nothing.
+        model: what is trained, on the device.
+        device: where.
+    """
+    if precision == "float32":
+        yield
+        return
+    exact = model.register_forward_hook(_in_float32)  # copies of the model, AWP's, have it as well
+    try:
+        with precision_of_searches(precision), searching(device):
+            yield
+    finally:
+        exact.remove()
+
+
+def _in_float32(_model: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
+    return output.float()
 
 
 @contextmanager

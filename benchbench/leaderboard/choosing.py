@@ -22,6 +22,7 @@ _ALIKE = (
     "defense_options",
     "n_train",
     "epochs",
+    "train_precision",
 )
 
 

@@ -180,11 +180,13 @@ class _Lines:
 
 def _budget(row: Row) -> tuple[object, ...]:
     """Equal for rows of one setting with the same data, training and precision; only these compete for bold."""
-    return row.source, row.profile, row.precision, row.n_train, row.n_train_evaluated, row.n_test, row.epochs
+    precisions = row.precision, row.train_precision
+    return row.source, row.profile, *precisions, row.n_train, row.n_train_evaluated, row.n_test, row.epochs
 
 
 def _source(row: Row, reference: Row) -> str:
-    profile = printable(row.profile) + (f", {row.rounding}" if row.rounding else "")
+    trained = f"trained in {row.train_rounding}" if row.train_rounding else ""
+    profile = printable(", ".join(part for part in (row.profile, row.rounding, trained) if part))
     if other_budget(row, reference):
         return f"ours, {profile}: {NOT_COMPARABLE}"
     return "ours" if row.profile == reference.profile else f"ours, {profile}: same budget"

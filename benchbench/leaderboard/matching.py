@@ -14,6 +14,7 @@ _SETTING = (
     "architecture_options",
     "attack_options",
     "precision",
+    "train_precision",
     "profile",
     "protocol",
     "n_train",

@@ -87,6 +87,7 @@ def setting_label(row: Row, *, every_option: bool) -> str:
         f"{row.n_train:,} training examples" + (" (TEST SET INCLUDED)" if row.trained_on != "train" else ""),
         f"{row.n_test:,} test examples",
         f"{row.epochs} epochs" if row.epochs else "",
+        f"trained in {row.train_rounding}" if row.train_rounding else "",
     ]
     return printable(", ".join(part for part in parts if part))
 

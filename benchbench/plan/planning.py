@@ -44,6 +44,7 @@ def make_plan(
     seeds: Sequence[int] | None = None,
     only: Iterable[str] = (),
     precision: Precision = "float32",
+    train_precision: Precision | None = None,
     done: Callable[[str], bool] = lambda cell_id: False,
 ) -> Plan:
     """Expand a suite into cells and load the data that they need.
@@ -56,6 +57,7 @@ def make_plan(
         seeds: instead of the suite's.
         only: filters ``KEY=VALUE,VALUE`` by identity column; data that no remaining cell needs is not loaded.
         precision: of the attacks' search, see `benchbench.cell.EvaluationSpec`.
+        train_precision: of the training, see `benchbench.recipe.Recipe`; None for what the suite's recipes say.
         done: whether the cell of an id is recorded already.
 
     Raises:
@@ -63,7 +65,8 @@ def make_plan(
         UsageError: a filter is malformed, or matches nothing.
     """
     filters = parse_only(only)
-    drafts = tuple(_expand(suite, profile, tuple(seeds) if seeds is not None else suite.seeds, precision))
+    chosen = tuple(seeds) if seeds is not None else suite.seeds
+    drafts = tuple(_expand(suite, profile, chosen, precision, train_precision))
     check_columns(filters, drafts[0].cell.identity() if drafts else ())
     late = {key: values for key, values in filters.items() if key in UNKNOWN_WITHOUT_DATA}
     drafts = select(drafts, {key: values for key, values in filters.items() if key not in late})
@@ -72,10 +75,12 @@ def make_plan(
     return Plan(suite=suite.name, profile=profile, cells=select(cells, late), datasets=datasets)
 
 
-def _expand(suite: Suite, profile: str, seeds: Sequence[int], precision: Precision) -> Iterator[_Draft]:
+def _expand(
+    suite: Suite, profile: str, seeds: Sequence[int], precision: Precision, train_precision: Precision | None
+) -> Iterator[_Draft]:
     for experiment in suite.profile(profile):
         for seed in seeds:
-            for training in _trainings(experiment, seed):
+            for training in _trainings(experiment, seed, train_precision):
                 for attack in experiment.attacks:
                     evaluation = EvaluationSpec(
                         attack=attack,
@@ -95,9 +100,12 @@ def _expand(suite: Suite, profile: str, seeds: Sequence[int], precision: Precisi
                     yield _Draft(cell=cell, experiment=experiment)
 
 
-def _trainings(experiment: Experiment, seed: int) -> Iterator[TrainingSpec]:
+def _trainings(experiment: Experiment, seed: int, precision: Precision | None) -> Iterator[TrainingSpec]:
     for architecture in experiment.architectures:
         for defense in experiment.defenses:
+            recipe = experiment.recipe_for(architecture, defense)
+            if precision is not None and recipe.optimizer != "none":
+                recipe = dataclasses.replace(recipe, precision=precision)
             yield TrainingSpec(
                 dataset=experiment.dataset,
                 dataset_digest="",
@@ -105,7 +113,7 @@ def _trainings(experiment: Experiment, seed: int) -> Iterator[TrainingSpec]:
                 architecture=architecture,
                 defense=defense,
                 threat=experiment.threat,
-                recipe=experiment.recipe_for(architecture, defense),
+                recipe=recipe,
                 seed=seed,
                 trained_on=experiment.trained_on,
             )

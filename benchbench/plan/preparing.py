@@ -33,6 +33,7 @@ class Request:
     download: bool = False
     fresh: bool = False
     precision: Precision = "float32"
+    train_precision: Precision | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,7 @@ def prepare(
         only=request.only,
         source=folders.source(download=request.download),
         precision=request.precision,
+        train_precision=request.train_precision,
         done=done or ((lambda _: False) if request.fresh else store.is_done),
     )
     return Prepared(

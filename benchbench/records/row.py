@@ -54,6 +54,11 @@ class Row:
     n_train_evaluated: int = column("training examples that training accuracies and gaps are measured on")
     n_test: int = column("test examples evaluated")
     epochs: int = column("passes over the training set; 0 for methods that fit without epochs")
+    train_precision: str = column(
+        "what convolutions and matrix products of the training computed in: `float32`, or, rounded, `bf16` or `tf32`",
+        default="float32",
+        since=2,
+    )
 
     train_accuracy: float | None = measure("accuracy on the training set", share=True)
     train_accuracy_low: float | None = measure("lower end of its 95% Wilson interval", share=True)
@@ -120,6 +125,11 @@ class Row:
     def rounding(self) -> str:
         """What the searches of attack and metrics rounded to, ``bf16`` or ``tf32``; empty where they did not."""
         return self.precision if self.precision in ROUNDED else ""
+
+    @property
+    def train_rounding(self) -> str:
+        """What training rounded to, ``bf16`` or ``tf32``; empty where it did not."""
+        return self.train_precision if self.train_precision in ROUNDED else ""
 
 
 def _check_names(row: Row) -> list[str]:

@@ -11,9 +11,10 @@ import pyarrow as pa
 from benchbench.errors import DataError, StorageError
 from benchbench.records.row import Row
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # raised with every column that is added; older files are read, their rows have its default
 _KIND_KEY = b"benchbench.kind"
 _VERSION_KEY = b"benchbench.schema_version"
+_READ = tuple(str(version) for version in range(1, SCHEMA_VERSION + 1))
 _ARROW_TYPES = {
     "str": pa.string(),
     "int": pa.int64(),
@@ -23,10 +24,15 @@ _ARROW_TYPES = {
 }
 
 
-def schema() -> pa.Schema:
-    """Schema of a leaderboard: every column with its description, and the schema's version in the metadata."""
-    metadata = {_KIND_KEY: b"leaderboard", _VERSION_KEY: str(SCHEMA_VERSION).encode()}
-    return pa.schema([_arrow_field(field) for field in dataclasses.fields(Row)], metadata=metadata)
+def schema(version: int = SCHEMA_VERSION) -> pa.Schema:
+    """Schema of a leaderboard: every column with its description, and the schema's version in the metadata.
+
+    Args:
+        version: of the schema, from 1; columns that were added later are left out.
+    """
+    metadata = {_KIND_KEY: b"leaderboard", _VERSION_KEY: str(version).encode()}
+    columns = [field for field in dataclasses.fields(Row) if field.metadata["since"] <= version]
+    return pa.schema([_arrow_field(field) for field in columns], metadata=metadata)
 
 
 def _arrow_field(field: dataclasses.Field[Any]) -> pa.Field:
@@ -49,7 +55,7 @@ def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None
     """The rows of a leaderboard table.
 
     Args:
-        table: in the schema of `schema`.
+        table: in the schema of `schema`, of this version or an earlier one.
         on_problem: is told of each row with impossible values, which is then left out; without it, the first one raises.
 
     Raises:
@@ -70,7 +76,7 @@ def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None
 
 
 def check_schema(found: pa.Schema, where: str) -> None:
-    """Refuse what is not a leaderboard of this schema version.
+    """Refuse what is not a leaderboard of this schema version, or of an earlier one.
 
     Raises:
         StorageError: says whether it is foreign, newer, or has missing, unknown or wrongly typed columns.
@@ -79,20 +85,19 @@ def check_schema(found: pa.Schema, where: str) -> None:
     if metadata.get(_KIND_KEY) != b"leaderboard":
         raise StorageError(f"{where} is not a benchbench leaderboard", hint="name a file that benchbench run wrote")
     version = metadata.get(_VERSION_KEY, b"?").decode(errors="replace")
-    if version != str(SCHEMA_VERSION):
+    if version not in _READ:
         raise StorageError(
-            f"{where} has schema version {version}; this benchbench reads version {SCHEMA_VERSION}",
+            f"{where} has schema version {version}; this benchbench reads versions up to {SCHEMA_VERSION}",
             hint="install the version of benchbench that wrote it, or a newer one",
         )
-    problems = _column_problems(found)
+    problems = _column_problems(found, schema(int(version)))
     if problems:
         raise StorageError(
             f"{where} has wrong columns: " + "; ".join(problems), hint="it was changed by another program"
         )
 
 
-def _column_problems(found: pa.Schema) -> list[str]:
-    expected = schema()
+def _column_problems(found: pa.Schema, expected: pa.Schema) -> list[str]:
     missing = [f"{name!r} is missing" for name in expected.names if name not in found.names]
     unknown = [f"{name!r} is unknown" for name in found.names if name not in expected.names]
     doubled = [f"{name!r} is there twice" for name in set(found.names) if found.names.count(name) > 1]

@@ -128,7 +128,8 @@ def training_variation(row: Row) -> str:
     dropout = f"dropout {number(row.dropout)}" if row.dropout else ""
     size = f"{row.n_train:,} training examples" if is_regression(row) else ""  # tells the two staircases apart
     seen = "TEST SET seen" if row.trained_on != "train" else ""
-    return ", ".join(part for part in (seen, augmentation, dropout, size) if part)
+    rounded = f"trained in {row.train_rounding}" if row.train_rounding else ""
+    return ", ".join(part for part in (seen, augmentation, dropout, size, rounded) if part)
 
 
 def _attack_variation(row: Row) -> str:

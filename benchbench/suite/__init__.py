@@ -26,7 +26,7 @@ Settings, each of which may be left out where another layer gives it::
     architectures, defenses, attacks, metrics   lists of components: a name, or { name = ..., OPTION = ... }
     threat = { norm = "linf", epsilon = 0.1 }   the box comes from the dataset
     recipe = { learning_rate, epochs, optimizer, momentum, weight_decay, batch_size, decay_epochs, decay_factor,
-               augmentation = { padding, crop, flip } }
+               augmentation = { padding, crop, flip }, precision = "float32", "bf16" or "tf32" }
     n_train, n_test, n_train_evaluated          all examples when left out
     trained_on = "train"                        or "train+test", for a proof of concept
     skip = "reason"                             leaves the experiment out; "" takes it in again

@@ -101,6 +101,8 @@ def _normalise(module: nn.Module, inputs: Tensor, batch: BatchInParts) -> Tensor
     if not (isinstance(module, _NORMALISATIONS) and module.training):
         return type(module).forward(module, inputs)  # type: ignore[no-any-return]
     module._check_input_dim(inputs)
+    if inputs.dtype == torch.bfloat16:  # statistics are float32's, as torch's own are
+        return _normalise(module, inputs.float(), batch).to(inputs.dtype)
     counted = inputs if batch.part.counts else inputs[:0]
     over = [axis for axis in range(inputs.dim()) if axis != 1]
     shape = [1, -1] + [1] * (inputs.dim() - 2)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from benchbench.contract import BatchLoss, KeyedGenerator, ScheduledDefense, SteppingDefense, derive_seed
 from benchbench.errors import BenchbenchError, TrainingError
 from benchbench.events import Listener, Note
+from benchbench.kernels.arithmetic import training_in
 from benchbench.kernels.graphs import recorder_for
 from benchbench.ranks.group import Ranks
 from benchbench.shrinking import compute_within_memory
@@ -52,10 +53,10 @@ class Steps:
     @contextmanager
     def ready(self) -> Iterator[None]:
         """Run the block in which steps are taken."""
-        if self._shared is None:
-            yield
-            return
-        with self._shared.ready():
+        with ExitStack() as prepared:
+            if self._shared is not None:
+                prepared.enter_context(self._shared.ready())
+            prepared.enter_context(training_in(self._job.recipe.precision, self._job.model, self._job.device))
             yield
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -208,6 +209,37 @@ def test_rows_of_a_rounded_search_are_rows_of_their_own_and_say_so(
     assert {row["precision"] for row in fast.document["rows"]} >= {precision}
     assert fast.document["finished"] == 1
     assert fast.document["rows"][0]["model_id"] == exact.document["rows"][0]["model_id"]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_model_trained_in_rounded_numbers_is_another_model_judged_in_float32(
+    command: Command, write_suite: WriteSuite, precision: str
+) -> None:
+    suite = write_suite()
+    exact = command("run", "--suite", suite, "--json").document
+    fast = command("run", "--suite", suite, "--train-precision", precision, "--json").document
+    (row,) = [row for row in fast["rows"] if row["train_precision"] == precision]
+    assert fast["finished"] == 1  # and the model that was there is left alone
+    assert row["precision"] == exact["rows"][0]["precision"] == exact["rows"][0]["train_precision"] == "float32"
+    assert row["model_id"] != exact["rows"][0]["model_id"]
+    assert json.loads(row["configuration"])["training"]["recipe"]["precision"] == precision
+    only = command("run", "--suite", suite, "--train-precision", precision, "--only", f"train_precision={precision}")
+    assert only.status == 0
+    assert f"trained in {precision}" in command("table", "tiny", "--format", "markdown").out
+
+
+def test_suite_says_what_it_trains_in_and_the_command_overrules_it(command: Command, write_suite: WriteSuite) -> None:
+    suite = write_suite()
+    text = suite.read_text()
+    suite.write_text(text.replace("recipe = {", 'recipe = { precision = "bf16",', 1))
+    (row,) = command("run", "--suite", suite, "--json").document["rows"]
+    assert row["train_precision"] == "bf16"
+    (row,) = command("run", "--suite", suite, "--train-precision", "float32", "--json").document["rows"]
+    assert row["train_precision"] == "float32"
+    suite.write_text(text.replace("recipe = {", 'recipe = { precision = "bf61",', 1))
+    told = command("check", suite)
+    assert told.status == 2
+    assert "bf16" in told.err + told.out
 
 
 def test_tf32_on_a_cpu_is_told_to_gain_nothing(command: Command, write_suite: WriteSuite) -> None:

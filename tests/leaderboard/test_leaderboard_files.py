@@ -123,7 +123,7 @@ def _truncated() -> bytes:
         (b"PAR1", CorruptDataError, "truncated or damaged"),
         (_truncated(), CorruptDataError, "truncated or damaged"),
         (_foreign(), StorageError, "not a benchbench leaderboard"),
-        (_with_version(b"99"), StorageError, "schema version 99; this benchbench reads version 1"),
+        (_with_version(b"99"), StorageError, "schema version 99; this benchbench reads versions up to 2"),
         (_wrongly_typed(), StorageError, "'test_accuracy' has type string instead of double"),
     ],
 )
@@ -135,6 +135,20 @@ def test_file_that_is_no_leaderboard_is_refused_and_left_alone(
     with pytest.raises(error, match=message):
         read_leaderboard(path)
     assert path.read_bytes() == content
+
+
+def test_file_of_an_earlier_schema_is_read_and_its_rows_have_the_defaults_of_later_columns(tmp_path: Path) -> None:
+    table = table_from_rows([make_row(train_precision="bf16")]).drop_columns(["train_precision"]).cast(schema(1))
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path)
+    assert read_rows(path) == [make_row(train_precision="float32")]
+    assert read_leaderboard(path).schema.equals(schema(), check_metadata=True)
+
+
+def test_file_of_an_earlier_schema_has_no_later_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(_with_version(b"1"))
+    with pytest.raises(StorageError, match="'train_precision' is unknown"):
+        read_rows(tmp_path / "a.parquet")
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
