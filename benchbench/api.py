@@ -38,6 +38,7 @@ def run(
     stop: StopRequest | None = None,
     precision: Precision = "float32",
     train_precision: Precision | None = None,
+    cuda_graphs: bool = False,
     jobs: int | Literal["auto"] | None = None,
     executor: str | Mapping[str, Any] | None = None,
 ) -> RunResult:
@@ -63,6 +64,8 @@ def run(
             judged in float32.
         train_precision: ``"bf16"`` and ``"tf32"`` let the training round: other models, with ids of their own, which are
             evaluated like any. None for what the suite's recipes say, float32 unless they say otherwise.
+        cuda_graphs: on CUDA devices record the steps of attacks and trainings that can be, and replay them: the same results,
+            sooner where kernels are short. No device was at hand to measure it.
         jobs: worker processes at once; None leaves that to the executor, and is this process alone, with torch's own number
             of threads, where there is none. ``"auto"`` is what the command does by itself: on a CPU, where several models are
             asked for, one thread to each model, and as many workers as there are cores, models to compute, memory and work for.
@@ -87,6 +90,7 @@ def run(
         fresh=fresh,
         precision=precision,
         train_precision=train_precision,
+        cuda_graphs=cuda_graphs,
     )
     registry = load_registry()
     if isinstance(jobs, str) and jobs != AUTO:

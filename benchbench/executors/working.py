@@ -89,6 +89,7 @@ def _work(job: Job, units: Sequence[str], journal: Journal, stop: StopRequest) -
         splits=prepared.plan.datasets.splits,
         device=prepared.device,
         listener=journal.write,
+        cuda_graphs=job.request.cuda_graphs,
         fresh=job.request.fresh,
         part_of=job.token,
         earlier={**job.checkpoints},

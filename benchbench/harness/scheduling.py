@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -27,6 +27,7 @@ from benchbench.harness.claims import Claims
 from benchbench.harness.evaluating import evaluate_cell, is_open
 from benchbench.harness.sharing import EvaluationOverError
 from benchbench.harness.workbench import Workbench
+from benchbench.kernels.graphs import recording
 from benchbench.records import Row
 from benchbench.stopping import Stopped
 
@@ -86,7 +87,8 @@ def run_cells(
     ordered = cheap_first(cells, known) if bench.stop.limited else cells
     note_earlier_checkpoints(cells, bench)
     schedule = _Schedule(ordered, bench, known, claims, before)
-    with deterministic(bench.device):
+    recorded = recording() if bench.cuda_graphs else nullcontext()
+    with deterministic(bench.device), recorded:
         try:
             while schedule.pending:
                 schedule.sweep()

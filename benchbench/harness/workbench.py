@@ -28,6 +28,7 @@ class Workbench:
         splits: gives the loaded data of a dataset component.
         device: where everything runs.
         listener: is told what happens.
+        cuda_graphs: whether steps that can be are recorded as CUDA graphs and replayed, on CUDA devices.
         fresh: ignore checkpoints and measurements of earlier runs.
         earlier: when the checkpoints of earlier runs were written, by model id; newer ones are other processes' of this run.
         part_of: names the run that this is a part of, where a fresh one has several processes, one after another or at once:
@@ -43,6 +44,7 @@ class Workbench:
     splits: Callable[[Component], DatasetSplits]
     device: torch.device
     listener: Listener = ignore
+    cuda_graphs: bool = False
     fresh: bool = False
     part_of: str = ""
     stop: StopRequest = field(default_factory=StopRequest)

@@ -1,11 +1,11 @@
 """Sequences of layers with less to do between their convolutions, and the same bits.
 
 A ReLU takes a pass over memory forward and another one backward, both of which grow with its input. Pooling by the largest
-value and ReLU commute, values and gradients alike: the largest value is the same one where it is above 0, and where it is not,
-nothing passes in either order. So a ReLU that comes before such a pooling is taken after it, on what is left, and after a
-flattening that follows, for what comes back from there is in the flat order, which costs ten times as much beside another. A ReLU that
-follows a layer which does not need its own output again overwrites that output; where a convolution comes next, which makes a
-gradient that nobody else sees, the backward pass overwrites that one.
+value and ReLU commute, values and gradients alike: the largest value is the same one where it is above 0, and where it is
+not, nothing passes in either order. So a ReLU that comes before such a pooling is taken after it, on what is left, and
+after a flattening that follows: what comes back from there is in the flat order, and beside another order costs ten times
+as much. A ReLU that follows a layer which does not need its own output again overwrites that output; where a convolution
+comes next, which makes a gradient that nobody else sees, the backward pass overwrites that one.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ class Request:
     fresh: bool = False
     precision: Precision = "float32"
     train_precision: Precision | None = None
+    cuda_graphs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

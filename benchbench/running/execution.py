@@ -185,6 +185,7 @@ class _Run:
             splits=prepared.plan.datasets.splits,
             device=prepared.device,
             listener=self.listener,
+            cuda_graphs=self.request.cuda_graphs,
             fresh=self.request.fresh,
             stop=self.stop,
             ranks=prepared.ranks,

@@ -7,11 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from cli.conftest import Answer, Command, Fault, WriteSuite, leaderboard
+from kernel_traces import recorded, trace
+
+from benchbench.harness import scheduling
+from benchbench.kernels.graphs import recording
 
 TIMES = ("train_seconds", "evaluate_seconds", "peak_memory_bytes")
 
@@ -196,6 +201,21 @@ def test_interrupt_signal_ends_the_process_within_seconds_and_loses_nothing(
     assert rest.status == 0
     folders = ("--runs", tmp_path / "other-runs", "--leaderboards", tmp_path / "other")
     assert rows(rest) == rows(command(*arguments, *folders))
+
+
+def test_cuda_graphs_are_recorded_when_asked_for_and_rows_stay_equal(
+    command: Command, write_suite: WriteSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU, where a trace of the kernels stands in for a graph."""
+    monkeypatch.setattr(scheduling, "recording", partial(recording, trace))
+    suite = write_suite(defenses=["natural", "at", "trades"], batch_size=16)
+    recorded.clear()
+    plain = command("run", "--suite", suite, "--jobs", "1", "--json")
+    folders = ("--runs", tmp_path / "other-runs", "--leaderboards", tmp_path / "other")
+    assert not recorded
+    replayed = command("run", "--suite", suite, "--jobs", "1", "--json", "--cuda-graphs", *folders)
+    assert len(recorded) >= 4  # the training of each model, and attacks
+    assert rows(replayed) == rows(plain)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])

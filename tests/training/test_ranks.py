@@ -141,6 +141,15 @@ def learn_all(ranks: Ranks | None) -> dict[str, TrainedModel]:
     return {name: train(one, ranks=ranks) for name, one in jobs.items()}
 
 
+def learn_in_bf16(ranks: Ranks | None) -> list[STATE]:
+    """Natural training, in bfloat16, of a network with batch normalisation: the weights before, and after."""
+    model = normalised().network.float()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    taken = job(Natural(), model)
+    recipe = dataclasses.replace(taken.recipe, precision="bf16")
+    return [before, train(dataclasses.replace(taken, recipe=recipe), ranks=ranks).model.state_dict()]
+
+
 def furthest(one: STATE, other: STATE) -> float:
     return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
 
@@ -220,6 +229,14 @@ def test_ranks_learn_what_one_process_learns(count: int, alone: dict[str, Traine
         assert furthest(state, untrained.state_dict()) > 1e-3, name
         for other in others:
             assert furthest(other[name].model.state_dict(), trained.model.state_dict()) == 0
+
+
+def test_ranks_learn_in_bf16_what_one_process_learns_up_to_its_rounding() -> None:
+    torch.set_num_threads(1)
+    before, expected = learn_in_bf16(None)
+    (_, first), (_, second) = in_ranks(2, learn_in_bf16)
+    assert furthest(first, second) == 0
+    assert furthest(first, expected) < 0.1 * furthest(expected, before)
 
 
 def train_for(ranks: Ranks | None, folder: Path, steps: int | None) -> Any:
