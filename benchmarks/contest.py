@@ -12,7 +12,16 @@ from importlib import metadata
 
 import torch
 
-PACKAGES = ("benchbench", "torch", "numpy", "foolbox", "torchattacks", "pyautoattack", "adversarial-robustness-toolbox")
+PACKAGES = (
+    "benchbench",
+    "torch",
+    "numpy",
+    "foolbox",
+    "torchattacks",
+    "pyautoattack",
+    "adversarial-robustness-toolbox",
+    "adv-lib",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

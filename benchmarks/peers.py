@@ -1,15 +1,17 @@
 """The same attacks by other libraries, and in the style of the paper's released code (written anew).
 
 Libraries that are not installed are left out. `PEERS` may name a folder with torchattacks and ART installed without their
-dependencies (``pip install --no-deps --target FOLDER torchattacks adversarial-robustness-toolbox six``).
+dependencies (``pip install --no-deps --target FOLDER torchattacks adversarial-robustness-toolbox six adv-lib``).
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchbench.builtin.attacks.foolbox_attack import import_foolbox
+from benchbench.builtin.torchvision_import import import_torchvision
 from benchmarks.subjects import BATCH, THREAT
 
 AUTOATTACK_BATCH = 250  # the authors' default
@@ -34,7 +37,7 @@ def installed(module: str) -> bool:
 
 def pgd_peers(model: nn.Module, *, random_start: bool) -> dict[str, Perturb]:
     """PGD-10 by every library at hand, in batches of 64."""
-    makers = {"foolbox": _foolbox_pgd, "torchattacks": _torchattacks_pgd, "art": _art_pgd}
+    makers = {"foolbox": _foolbox_pgd, "torchattacks": _torchattacks_pgd, "art": _art_pgd, "adv_lib": _adv_lib_pgd}
     found = {name: maker(model, random_start) for name, maker in makers.items() if installed(name)}
     return {**found, "original style": _original_pgd(model, random_start)}
 
@@ -52,6 +55,37 @@ def _torchattacks_pgd(model: nn.Module, random_start: bool) -> Perturb:
     step = THREAT.epsilon / 5
     attack: Any = torchattacks.PGD(model, eps=THREAT.epsilon, alpha=step, steps=10, random_start=random_start)
     return _batched(lambda images, labels: attack(images, labels))
+
+
+def adv_lib_pgd(model: nn.Module, random_start: bool, *, steps: int) -> Perturb:
+    """PGD by adv_lib, which returns the latest iterate that fooled, or the images, and does not look at the last one."""
+    pgd_linf = _import_adv_lib().pgd_linf
+
+    def perturb(images: Tensor, labels: Tensor) -> Tensor:
+        found: Tensor = pgd_linf(
+            model,
+            images,
+            labels,
+            THREAT.epsilon,
+            steps=steps,
+            random_init=random_start,
+            absolute_step_size=THREAT.epsilon / 5,
+        )
+        return found
+
+    return _batched(perturb)
+
+
+def _import_adv_lib() -> Any:
+    """adv_lib wants visdom, which draws and which nothing here asks to."""
+    import_torchvision()
+    if "visdom" not in sys.modules and not installed("visdom"):
+        sys.modules["visdom"] = ModuleType("visdom")
+    return importlib.import_module("adv_lib.attacks")
+
+
+def _adv_lib_pgd(model: nn.Module, random_start: bool) -> Perturb:
+    return adv_lib_pgd(model, random_start, steps=10)
 
 
 def _art_pgd(model: nn.Module, random_start: bool) -> Perturb:
@@ -112,17 +146,30 @@ def original_ascent(
 
 
 def targeted_peers(model: nn.Module) -> dict[str, Perturb]:
-    """MT with 20 steps for each wrong class: torchattacks' targeted PGD in a loop, and the original's style."""
-    loops = {"original style": _original_targeted(model)}
-    return {"torchattacks loop": _torchattacks_targeted(model), **loops} if installed("torchattacks") else loops
+    """MT with 20 steps for each wrong class: loops over libraries' targeted PGD, and the original's style."""
+    makers = {"torchattacks": _torchattacks_targeted, "adv_lib": _adv_lib_targeted}
+    loops = {f"{name} loop": make(model) for name, make in makers.items() if installed(name)}
+    return {**loops, "original style": _original_targeted(model)}
 
 
 def _torchattacks_targeted(model: nn.Module) -> Perturb:
-    """Targets in the order of the clean logits; what is fooled leaves the batch before the next target."""
+    """MT as a loop over torchattacks' targeted PGD."""
     import torchattacks
 
     attack: Any = torchattacks.PGD(model, eps=THREAT.epsilon, alpha=THREAT.epsilon / 10, steps=20, random_start=True)
     attack.set_mode_targeted_by_label(quiet=True)
+    return _over_targets(model, attack)
+
+
+def _adv_lib_targeted(model: nn.Module) -> Perturb:
+    """MT as a loop over adv_lib's targeted PGD, which returns what fooled on the way."""
+    pgd_linf = _import_adv_lib().pgd_linf
+    options: Any = {"targeted": True, "steps": 20, "absolute_step_size": THREAT.epsilon / 10}
+    return _over_targets(model, lambda images, aims: pgd_linf(model, images, aims, THREAT.epsilon, **options))
+
+
+def _over_targets(model: nn.Module, attack: Perturb) -> Perturb:
+    """Targets in the order of the clean logits; what is fooled leaves the batch before the next target."""
 
     def perturb(images: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():

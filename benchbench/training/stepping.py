@@ -18,6 +18,7 @@ from benchbench.errors import BenchbenchError, TrainingError
 from benchbench.events import Listener, Note
 from benchbench.kernels.arithmetic import training_in
 from benchbench.kernels.graphs import recorder_for
+from benchbench.kernels.quick_sequences import quick_sequences
 from benchbench.ranks.group import Ranks
 from benchbench.shrinking import compute_within_memory
 from benchbench.training.augmentation import augment
@@ -56,6 +57,7 @@ class Steps:
         with ExitStack() as prepared:
             if self._shared is not None:
                 prepared.enter_context(self._shared.ready())
+            prepared.enter_context(quick_sequences(self._job.model))  # the same bits
             prepared.enter_context(training_in(self._job.recipe.precision, self._job.model, self._job.device))
             yield
 
