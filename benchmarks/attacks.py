@@ -64,8 +64,8 @@ def perturbed(
     """Candidates by benchbench, as its evaluation calls an attack."""
     size = int(getattr(attack, "queue_length", BATCH))
     found = []
-    with borrowed(model), precision_of_searches(precision), searching(torch.device("cpu")):
-        for rows in torch.arange(len(images)).split(size):
+    with borrowed(model), precision_of_searches(precision), searching(images.device):
+        for rows in torch.arange(len(images), device=images.device).split(size):
             part = images[rows].to(memory_format=torch.channels_last)
             generator = KeyedGenerator(0, rows)
             found.append(attack.perturb(model, part, labels[rows], threat=THREAT, generator=generator))

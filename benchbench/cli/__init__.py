@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import click
 
 from benchbench import __version__
+from benchbench.cli.huge_pages import ask_for_huge_pages
 from benchbench.errors import BenchbenchError, suggest
 
 INTERRUPTED = 130
@@ -80,6 +81,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 some cells failed, 2 usage or suite error, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    ask_for_huge_pages()
     if given[:1] not in (["run"], ["work"]):
         sys.exit(invoke(given))
     from benchbench.cli.signals import exit_when_terminated, leave, leave_if_terminated

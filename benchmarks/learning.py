@@ -1,0 +1,78 @@
+"""What training in bfloat16 learns, beside what float32 learns: accuracy, robust accuracy and Lipschitzness, judged in float32.
+
+    python -m benchmarks.learning --data ../shared/data --threads 1
+
+CNN2 on 6,000 MNIST images for three epochs, by natural training, AT and TRADES, with as many seeds as there are ``--rounds``;
+evaluated on the first test images by PGD-10 with another seed than any training's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from benchbench.builtin.attacks.pgd import Pgd
+from benchbench.builtin.defenses.adversarial import AdversarialTraining
+from benchbench.builtin.defenses.natural import Natural
+from benchbench.builtin.defenses.trades import Trades
+from benchbench.contract import DatasetSplits, Defense, Examples
+from benchbench.kernels.arithmetic import Precision
+from benchbench.training import TrainedModel, TrainingJob, train
+from benchmarks.attacks import perturbed, verdicts
+from benchmarks.contest import versions
+from benchmarks.lipschitz import estimate
+from benchmarks.subjects import RECIPE, THREAT, TRAINED_ON, argument_parser, mnist, parse, untrained
+
+DEFENSES: dict[str, Defense] = {"natural": Natural(), "AT": AdversarialTraining(), "TRADES": Trades(beta=6.0)}
+PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
+
+
+def main() -> None:
+    """Train, judge and print."""
+    parser = argument_parser(__doc__)
+    parser.set_defaults(examples=1024, rounds=2)
+    options = parse(parser)
+    splits = mnist(options.data)
+    print(versions())
+    print(
+        f"{TRAINED_ON:,} training images, {RECIPE.epochs} epochs; {options.examples} test images, all judged in float32"
+    )
+    for name, defense in DEFENSES.items():
+        for seed in range(options.rounds):
+            for precision in PRECISIONS:
+                trained = learn(splits, defense, precision, seed)
+                told = judge(trained.model, splits, options.examples)
+                print(
+                    f"  {name:<8} seed {seed}  {precision:<8} {told}, last epoch's loss {trained.history[-1].loss:.4f}",
+                    flush=True,
+                )
+
+
+def learn(splits: DatasetSplits, defense: Defense, precision: Precision, seed: int) -> TrainedModel:
+    """A model trained on the first images."""
+    job = TrainingJob(
+        model=untrained(),
+        defense=defense,
+        examples=Examples(inputs=splits.train.inputs[:TRAINED_ON], labels=splits.train.labels[:TRAINED_ON]),
+        rows=torch.arange(TRAINED_ON),
+        threat=THREAT,
+        recipe=dataclasses.replace(RECIPE, precision=precision),
+        seed=seed,
+        device=torch.device("cpu"),
+    )
+    return train(job)
+
+
+def judge(model: nn.Module, splits: DatasetSplits, count: int) -> str:
+    """Accuracies and the mean Lipschitz estimate on test images."""
+    images, labels = splits.test.inputs[:count].float() / 255.0, splits.test.labels[:count]
+    right = 1.0 - float(verdicts(model, images, labels).float().mean())
+    robust = 1.0 - float(verdicts(model, perturbed(Pgd(), model, images, labels), labels).float().mean())
+    lipschitz = float(estimate(model, images[:256], labels[:256]).mean())
+    return f"accuracy {right:.4f}, under PGD-10 {robust:.4f}, Lipschitzness {lipschitz:.2f}"
+
+
+if __name__ == "__main__":
+    main()

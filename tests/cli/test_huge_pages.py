@@ -1,0 +1,45 @@
+"""Huge pages are asked for where the system gives them, before torch allocates anything, and nobody is overruled."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchbench.cli.huge_pages import POLICY, VARIABLE, ask_for_huge_pages
+
+
+@pytest.mark.parametrize(
+    ("policy", "before", "after"),
+    [
+        ("always [madvise] never", {}, {VARIABLE: "1"}),
+        ("[always] madvise never", {}, {VARIABLE: "1"}),
+        ("always madvise [never]", {}, {}),
+        ("always [madvise] never", {VARIABLE: "0"}, {VARIABLE: "0"}),
+        (None, {}, {}),
+    ],
+)
+def test_they_are_asked_for_where_there_are_any(
+    tmp_path: Path, policy: str | None, before: dict[str, str], after: dict[str, str]
+) -> None:
+    if policy is not None:
+        (tmp_path / "enabled").write_text(policy)
+    ask_for_huge_pages(before, tmp_path / "enabled")
+    assert before == after
+
+
+@pytest.mark.skipif(not POLICY.exists() or "[never]" in POLICY.read_text(), reason="this system gives none")
+def test_the_command_asks_before_torch_is_there() -> None:
+    program = f"""
+import atexit, os, sys
+atexit.register(lambda: print(os.environ.get({VARIABLE!r}), 'torch' in sys.modules))
+sys.argv = ['benchbench', '--version']
+from benchbench.cli import main
+main()
+"""
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-2:] == ["1", "False"]
