@@ -2,9 +2,9 @@
 
     python -m benchmarks.device --device cuda
 
-Random images, for speed does not depend on what they show. The bare passes are full float32 (no TF32) in the contiguous layout;
-everybody computes with the deterministic kernels that a run uses. With ``--device cpu`` it runs as well, for its tests; nothing is
-recorded there. Sharing one GPU between processes is measured by ``benchmarks.jobs --device cuda``.
+Random images, for speed does not depend on what they show. The bare passes are full float32 (no TF32) in the contiguous
+layout; everybody computes with the deterministic kernels that a run uses. With ``--device cpu`` it runs as well, for its
+tests; nothing is recorded there. Sharing one GPU between processes is measured by ``benchmarks.jobs --device cuda``.
 """
 
 from __future__ import annotations

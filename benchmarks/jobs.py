@@ -1,8 +1,9 @@
 """Several workers of one thread each against one process with as many threads, on cells of a suite.
 
-``python -m benchmarks.jobs --suite closer-look --only dataset=mnist --data DATA``. Contenders run one after the other in each
-round, each in empty folders, start-up included. Ratios of wall-clock time say what a user waits on this machine as it is; those
-of processor time what the work costs, whoever else computes.
+``python -m benchmarks.jobs --suite closer-look --only dataset=mnist --data DATA``. Contenders run one after the other in
+each round, each in empty folders, start-up included. Ratios of wall-clock time say what a user waits on this machine as it
+is; those of processor time what the work costs, whoever else computes. With ``--device cuda --workers N`` N processes share
+the GPUs, against one process.
 """
 
 from __future__ import annotations
@@ -39,7 +40,17 @@ class Contender:
         data = ["--data", str(arguments.data)] if arguments.data else []
         jobs = ["--jobs", str(self.workers)] if self.workers else []
         places = ["--runs", str(folder / "runs"), "--leaderboards", str(folder / "leaderboards")]
-        options = ["--profile", arguments.profile, "--device", "cpu", "--quiet", *places, *only, *data, *jobs]
+        options = [
+            "--profile",
+            arguments.profile,
+            "--device",
+            arguments.device,
+            "--quiet",
+            *places,
+            *only,
+            *data,
+            *jobs,
+        ]
         if self.workers:
             options += ["--executor", f'{{name = "local", threads = {self.threads}}}']
         return [sys.executable, "-m", "benchbench", "run", "--suite", arguments.suite, *options]
@@ -73,10 +84,14 @@ def main() -> None:
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--workers", type=int, help="default one to each core")
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    one, several = Contender(workers=0, threads=arguments.cores), Contender(workers=arguments.cores, threads=1)
+    workers = arguments.workers or arguments.cores
+    one = Contender(workers=1 if arguments.device == "cuda" else 0, threads=arguments.cores)
+    several = Contender(workers=workers, threads=max(1, arguments.cores // workers))
     wall, processor = [], []
     for number in range(1, arguments.rounds + 1):
         base, contender = measure(one, arguments), measure(several, arguments)

@@ -1,0 +1,81 @@
+"""Every figure of docs/performance.md by one command; what each benchmark prints is kept in benchmarks/measured.
+
+    PEERS=PEERS python -m benchmarks --data ../shared/data
+
+Names choose among them: ``python -m benchmarks attacks training``. Takes about two hours on one thread of an AVX-512 core; what
+failed is named at the end, and the exit status is then 1. The benchmark of a GPU is left out where there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+MEASURED = Path(__file__).with_name("measured")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """One file of figures: the module that prints it, and its arguments."""
+
+    module: str
+    arguments: tuple[str, ...] = ()
+    data: bool = True
+
+    def command(self, data: Path) -> list[str]:
+        """What is run."""
+        return [f"benchmarks.{self.module}", *(("--data", str(data)) if self.data else ()), *self.arguments]
+
+
+ONE = ("--threads", "1")
+BENCHMARKS = {
+    "attacks": Benchmark(module="attacks", arguments=(*ONE, "--examples", "128")),
+    "lipschitz": Benchmark(module="lipschitz", arguments=(*ONE, "--examples", "64")),
+    "training": Benchmark(module="training", arguments=(*ONE, "--examples", "256")),
+    "separation": Benchmark(module="separation"),
+    "mapped": Benchmark(module="mapped", data=False),
+    "scaling": Benchmark(module="scaling", arguments=ONE),
+    "learning": Benchmark(module="learning", arguments=ONE),
+    "agreement": Benchmark(module="agreement", arguments=(*ONE, "--examples", "448")),
+    "autoattack": Benchmark(module="autoattack", arguments=(*ONE, "--examples", "32", "--rounds", "1")),
+    "device": Benchmark(module="device", data=False),
+}
+
+
+def main() -> int:
+    """Run them one after the other; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default all: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("BENCHBENCH_DATA", "../shared/data")))
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"unknown benchmarks {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    asked = options.names or [name for name in BENCHMARKS if name != "device" or torch.cuda.is_available()]
+    failed = [name for name in asked if not keep(name, BENCHMARKS[name].command(options.data))]
+    print(f"failed: {', '.join(failed)}" if failed else f"all figures are in {MEASURED}")
+    return 1 if failed else 0
+
+
+def keep(name: str, command: list[str]) -> bool:
+    """Run a benchmark and keep what it prints, once it has succeeded; its own progress is shown."""
+    print(f"== python -m {' '.join(command)}", flush=True)
+    lines = [f"$ python -m {' '.join(command)}\n"]
+    with subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True) as running:  # noqa: S603
+        for line in running.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line)
+    if running.returncode == 0:
+        MEASURED.mkdir(exist_ok=True)
+        (MEASURED / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
+    return running.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
