@@ -197,6 +197,12 @@ def test_numbers_of_a_rounded_search_stand_in_a_group_that_says_so(precision: st
     assert sorted(f"searched in {precision}" in group.label for group in table.groups) == [False, True]
 
 
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_models_trained_in_rounded_numbers_stand_in_a_group_that_says_so(precision: str) -> None:
+    table = paper_table([_row(1), _row(2, train_precision=precision)])
+    assert sorted(f"trained in {precision}" in group.label for group in table.groups) == [False, True]
+
+
 def test_rows_of_one_name_on_other_data_stand_apart_and_say_what_they_are() -> None:
     def row(scale: int) -> Row:
         dataset = {"dataset": {"name": "digits", "options": {"scale": scale}}}

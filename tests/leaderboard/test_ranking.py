@@ -6,6 +6,7 @@ import numpy as np
 from contender_samples import contender, outcomes_of, share
 from sample_rows import make_row
 
+from benchbench.leaderboard.choosing import by_method
 from benchbench.leaderboard.contenders import Contender, comparable_groups, find_contenders
 from benchbench.leaderboard.ranking import rank, rank_all
 from benchbench.records.arrays import Array
@@ -101,6 +102,17 @@ def test_rows_whose_attacks_searched_in_another_precision_are_ranked_apart() -> 
     (places,) = rank_all(found)
     assert [place.contender.row.cell_id for place in places] == ["a32", "b32"]
     assert "bf16" in next(c.label for c in found if c.row.precision == "bf16")
+
+
+def test_models_trained_in_another_precision_are_ranked_together_and_say_so() -> None:
+    """They are models like others: what counts is judged in float32."""
+    exact = contender("exact", ("pgd", share(70)))
+    rounded = contender("rounded", ("pgd", share(80)), train_precision="bf16")
+    (places,) = rank_all([exact, rounded])
+    assert [place.contender.row.model_id for place in places] == ["rounded", "exact"]
+    assert "trained in bf16" in places[0].contender.label
+    assert "trained in" not in places[1].contender.label
+    assert len(by_method([exact, rounded])) == 2  # not two seeds of one method
 
 
 def test_flag_is_cleared_on_common_examples_only() -> None:

@@ -73,6 +73,7 @@ def test_what_sets_rows_of_one_method_apart_is_said_beside_the_setting() -> None
     rows = [
         make_row(cell_id="seen", trained_on="train+test"),
         make_row(cell_id="bf16", precision="bf16", attack_options='{"variant":"released"}'),
+        make_row(cell_id="trained", train_precision="bf16"),
         make_row(cell_id="small", dataset="staircase", n_train=40),
         make_row(cell_id="short", profile="short", augmentation="crop4+flip"),
     ]
@@ -83,6 +84,7 @@ def test_what_sets_rows_of_one_method_apart_is_said_beside_the_setting() -> None
     assert told == {
         "seen": "TEST SET seen",
         "bf16": "attack: released, searched in bf16",
+        "trained": "trained in bf16",
         "small": "40 training examples",
         "short": "crop4+flip",
     }
