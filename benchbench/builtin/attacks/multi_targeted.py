@@ -65,12 +65,9 @@ class MultiTargeted:
         targets = wrong_logits(clean, labels).argsort(dim=1, descending=True, stable=True)[:, :-1]
         race = _Race(images, clean, labels, self.variant)
 
-        def pursue(remaining: Callable[[], Tensor]) -> None:
+        def pursue(remaining: Callable[[Tensor], Tensor]) -> None:
             for rank in range(targets.shape[1]):
-                left = remaining()
-                if len(left) == 0:
-                    break
-                for rows in torch.split(left, width):
+                for rows in torch.split(remaining(targets[:, rank]), width):
                     batch = images.index_select(0, rows)  # unlike images[rows], keeps the memory layout
                     run = generator.take(rows)
                     candidates = self._toward(model, batch, labels[rows], targets[rows, rank], threat, run)
@@ -117,15 +114,17 @@ class _Race:
         self._variant = variant
         self._clean_confidence = clean.softmax(1).gather(1, labels[:, None])[:, 0]
         self._scores = torch.full_like(self._clean_confidence, -torch.inf)
+        self._margins = torch.full_like(clean, -torch.inf)  # that the run towards each class ended with
         self._fooled = self._surely_fooled(clean, margin(clean, labels))
 
-    def open(self) -> Tensor:
+    def open(self, _targets: Tensor) -> Tensor:
         """Positions of the examples that the next target is tried on, int64."""
         return (~self._fooled).nonzero()[:, 0]
 
-    def close(self) -> Tensor:
-        """Positions of those that are not fooled, but all but, int64."""
-        return (~self._fooled & all_but_fooled(self._clean, self._scores)).nonzero()[:, 0]
+    def close(self, targets: Tensor) -> Tensor:
+        """Positions of those that are not fooled, but that the run towards these targets (N,) left all but fooled, int64."""
+        margins = self._margins.gather(1, targets[:, None])[:, 0]
+        return (~self._fooled & all_but_fooled(self._clean, margins)).nonzero()[:, 0]
 
     def offer(self, rows: Tensor, candidates: Tensor, logits: Tensor, targets: Tensor) -> None:
         """Keep those candidates for the examples `rows` that beat what there is."""
@@ -136,6 +135,7 @@ class _Race:
         better = scores > self._scores[rows]
         self._scores[rows] = torch.where(better, scores, self._scores[rows])
         self.candidates[rows[better]] = candidates[better]
+        self._margins[rows, targets] = margins
         self._fooled[rows] |= self._surely_fooled(logits, margins)
 
     def _surely_fooled(self, logits: Tensor, margins: Tensor) -> Tensor:
