@@ -58,7 +58,7 @@ class Contender:
         shape = {name: value for name, value in parse_options(row.architecture_options).items() if name != "dropout"}
         dropout = f" dropout {number(row.dropout)}" if row.dropout else ""
         augmentation = f" {row.augmentation}" if row.augmentation != "none" else ""
-        rounded = f" trained in {row.train_rounding}" if row.train_rounding else ""
+        rounded = f" (trained in {row.train_rounding})" if row.train_rounding else ""
         return f"{component_label(row.architecture, shape)}{dropout}{augmentation}{rounded}"
 
     @property
