@@ -150,8 +150,8 @@ def _draw_sizes(axis: Axes, sizes: Mapping[str, Size]) -> None:
     _curve(axis, millions, [size.ours for size in sizes.values()], linestyle="none")
     limits = [size.limit.median for size in sizes.values()]
     axis.plot(millions, limits, linestyle="none", marker="_", markersize=12, color="grey")
-    for name, place, height in zip(sizes, millions, limits):
-        axis.annotate(name, (place, height), textcoords="offset points", xytext=(6, -8), fontsize=7)
+    for name, place, size in zip(sizes, millions, sizes.values()):
+        axis.annotate(name, (place, size.ours.median), textcoords="offset points", xytext=(6, -8), fontsize=7)
     axis.set(xscale="log", yscale="log", xlabel="million multiply-adds per image (PGD-10)", ylabel="in passes of CNN2")
 
 
