@@ -37,10 +37,14 @@ def test_it_records_on_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert "AT, bf16, recorded" in told
 
 
-def test_every_file_of_figures_names_a_benchmark_that_exists() -> None:
+def test_every_file_of_figures_is_of_the_command_that_measures_it_today() -> None:
     from benchmarks.__main__ import BENCHMARKS, MEASURED
 
     for name, benchmark in BENCHMARKS.items():
         assert (ROOT / "benchmarks" / f"{benchmark.module}.py").is_file(), name
-    for kept in MEASURED.glob("*.txt"):
-        assert kept.read_text().startswith(f"$ python -m benchmarks.{BENCHMARKS[kept.stem].module} ")
+    kept = sorted(MEASURED.glob("*.txt"))
+    assert kept
+    for file in kept:
+        command = file.read_text().splitlines()[0].removeprefix("$ python -m ").split()
+        data = Path(command[command.index("--data") + 1]) if "--data" in command else Path()
+        assert command == BENCHMARKS[file.stem].command(data), f"{file.name} was measured by another command"
