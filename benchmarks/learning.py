@@ -2,8 +2,8 @@
 
     python -m benchmarks.learning --data ../shared/data --threads 1
 
-CNN2 on 6,000 MNIST images for three epochs, by natural training, AT and TRADES, with as many seeds as there are ``--rounds``;
-evaluated on the first test images by PGD-10 with another seed than any training's.
+CNN2 on 6,000 MNIST images (``--train``) for three epochs, by natural training, AT and TRADES (``--methods``), with as many
+seeds as there are ``--rounds``; evaluated on the first test images by PGD-10 with draws of its own.
 """
 
 from __future__ import annotations
@@ -33,16 +33,18 @@ def main() -> None:
     """Train, judge and print."""
     parser = argument_parser(__doc__)
     parser.set_defaults(examples=1024, rounds=2)
+    parser.add_argument("--train", type=int, default=TRAINED_ON, help="training images")
+    parser.add_argument("--methods", nargs="+", choices=tuple(DEFENSES), default=tuple(DEFENSES))
     options = parse(parser)
     splits = mnist(options.data)
     print(versions())
     print(
-        f"{TRAINED_ON:,} training images, {RECIPE.epochs} epochs; {options.examples} test images, all judged in float32"
+        f"{options.train:,} training images, {RECIPE.epochs} epochs; {options.examples} test images, all judged in float32"
     )
-    for name, defense in DEFENSES.items():
+    for name in options.methods:
         for seed in range(options.rounds):
             for precision in PRECISIONS:
-                trained = learn(splits, defense, precision, seed)
+                trained = learn(splits, DEFENSES[name], precision, seed, options.train)
                 told = judge(trained.model, splits, options.examples)
                 print(
                     f"  {name:<8} seed {seed}  {precision:<8} {told}, last epoch's loss {trained.history[-1].loss:.4f}",
@@ -50,13 +52,13 @@ def main() -> None:
                 )
 
 
-def learn(splits: DatasetSplits, defense: Defense, precision: Precision, seed: int) -> TrainedModel:
+def learn(splits: DatasetSplits, defense: Defense, precision: Precision, seed: int, count: int) -> TrainedModel:
     """A model trained on the first images."""
     job = TrainingJob(
         model=untrained(),
         defense=defense,
-        examples=Examples(inputs=splits.train.inputs[:TRAINED_ON], labels=splits.train.labels[:TRAINED_ON]),
-        rows=torch.arange(TRAINED_ON),
+        examples=Examples(inputs=splits.train.inputs[:count], labels=splits.train.labels[:count]),
+        rows=torch.arange(count),
         threat=THREAT,
         recipe=dataclasses.replace(RECIPE, precision=precision),
         seed=seed,
