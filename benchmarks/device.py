@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from benchbench.builtin.architectures.wide_resnet import make_wide_resnet
 from benchbench.builtin.attacks.pgd import Pgd
@@ -25,18 +24,15 @@ from benchbench.contract import Examples
 from benchbench.determinism import deterministic
 from benchbench.kernels.arithmetic import PRECISIONS, Precision
 from benchbench.kernels.graphs import recording
-from benchbench.training import TrainingJob, train
 from benchbench.training.loop import make_optimizer
 from benchmarks.attacks import perturbed
 from benchmarks.contest import Contender, compete, show, versions
-from benchmarks.limit import input_gradients
-from benchmarks.subjects import BATCH, THREAT, own_copy, untrained
-from benchmarks.training import RECIPE
+from benchmarks.limit import adversarial_epoch, input_gradients
+from benchmarks.subjects import own_copy, untrained
+from benchmarks.training import RECIPE, epoch
 
 GREY, COLOURED = (1, 28, 28), (3, 32, 32)
-EQUAL_CANDIDATES = (
-    0.99  # of the pixels, plain steps against recorded ones: the same kernels, so all of them are expected
-)
+EQUAL_CANDIDATES = 0.99  # of the pixels, plain steps against recorded ones; the same kernels, so all are expected
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,15 +136,9 @@ def training_contenders(chosen: Problem, graphs: tuple[bool, ...]) -> dict[str, 
 
 
 def bare_epoch(chosen: Problem) -> None:
-    """For each batch ten input gradients, one gradient for the weights, one update."""
-    model = own_copy(chosen.model).train()
-    optimizer = make_optimizer(model, RECIPE)
-    for part, truth in zip(chosen.images.split(BATCH), chosen.labels.split(BATCH)):
-        input_gradients(model, part, truth, passes=10)
-        model.requires_grad_(True)
-        optimizer.zero_grad(set_to_none=True)
-        cross_entropy(model(part), truth, reduction="sum").backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+    """An epoch of AT without anything of benchbench's."""
+    model = own_copy(chosen.model)
+    adversarial_epoch(model, chosen.images, chosen.labels, make_optimizer(model, RECIPE))
 
 
 def awaited(work: Callable[[], object], device: torch.device) -> Contender:
@@ -166,18 +156,8 @@ def _epoch(chosen: Problem, precision: Precision, graphs: bool) -> Callable[[], 
     examples = Examples(inputs=chosen.images.mul(255).to(torch.uint8).cpu(), labels=chosen.labels.cpu())
 
     def work() -> object:
-        job = TrainingJob(
-            model=own_copy(chosen.model),
-            defense=AdversarialTraining(),
-            examples=examples,
-            rows=torch.arange(len(examples)),
-            threat=THREAT,
-            recipe=dataclasses.replace(RECIPE, precision=precision),
-            seed=0,
-            device=chosen.device,
-        )
         with _recorded(graphs):
-            return train(job)
+            return epoch(chosen.model, AdversarialTraining(), examples, precision, chosen.device)
 
     return work
 

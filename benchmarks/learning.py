@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import dataclasses
 
-import torch
 from torch import nn
 
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.builtin.defenses.adversarial import AdversarialTraining
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
-from benchbench.contract import DatasetSplits, Defense, Examples
+from benchbench.contract import DatasetSplits, Defense
 from benchbench.kernels.arithmetic import Precision
-from benchbench.training import TrainedModel, TrainingJob, train
+from benchbench.training import TrainedModel, train
 from benchmarks.attacks import perturbed, verdicts
 from benchmarks.contest import versions
 from benchmarks.lipschitz import estimate
-from benchmarks.subjects import RECIPE, THREAT, TRAINED_ON, argument_parser, mnist, parse, untrained
+from benchmarks.subjects import RECIPE, TRAINED_ON, argument_parser, mnist, parse, training_job
 
 DEFENSES: dict[str, Defense] = {"natural": Natural(), "AT": AdversarialTraining(), "TRADES": Trades(beta=6.0)}
 PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
@@ -54,17 +53,8 @@ def main() -> None:
 
 def learn(splits: DatasetSplits, defense: Defense, precision: Precision, seed: int, count: int) -> TrainedModel:
     """A model trained on the first images."""
-    job = TrainingJob(
-        model=untrained(),
-        defense=defense,
-        examples=Examples(inputs=splits.train.inputs[:count], labels=splits.train.labels[:count]),
-        rows=torch.arange(count),
-        threat=THREAT,
-        recipe=dataclasses.replace(RECIPE, precision=precision),
-        seed=seed,
-        device=torch.device("cpu"),
-    )
-    return train(job)
+    recipe = dataclasses.replace(RECIPE, precision=precision)
+    return train(training_job(splits, defense, count=count, recipe=recipe, seed=seed))
 
 
 def judge(model: nn.Module, splits: DatasetSplits, count: int) -> str:

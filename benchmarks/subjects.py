@@ -16,7 +16,7 @@ from benchbench.builtin.architectures.cnn import make_cnn2
 from benchbench.builtin.datasets.mnist import Mnist
 from benchbench.builtin.defenses.adversarial import AdversarialTraining
 from benchbench.builtin.defenses.natural import Natural
-from benchbench.contract import DatasetSplits, DataSource, Examples, Threat
+from benchbench.contract import DatasetSplits, DataSource, Defense, Examples, Threat
 from benchbench.recipe import Recipe
 from benchbench.settings import find_folders
 from benchbench.training import Checkpoint, TrainingJob, train
@@ -78,19 +78,25 @@ def untrained() -> nn.Module:
         return make_cnn2(input_shape=(1, 28, 28), classes=10)
 
 
-def trained(method: Method, splits: DatasetSplits) -> nn.Module:
-    """CNN2 after three epochs on 6,000 images; kept below the benchbench home for the next benchmark."""
-    part = Examples(inputs=splits.train.inputs[:TRAINED_ON], labels=splits.train.labels[:TRAINED_ON])
-    job = TrainingJob(
+def training_job(
+    splits: DatasetSplits, defense: Defense, *, count: int = TRAINED_ON, recipe: Recipe = RECIPE, seed: int = 0
+) -> TrainingJob:
+    """Training of CNN2 on the first images."""
+    return TrainingJob(
         model=untrained(),
-        defense=Natural() if method == "natural" else AdversarialTraining(),
-        examples=part,
-        rows=torch.arange(TRAINED_ON),
+        defense=defense,
+        examples=Examples(inputs=splits.train.inputs[:count], labels=splits.train.labels[:count]),
+        rows=torch.arange(count),
         threat=THREAT,
-        recipe=RECIPE,
-        seed=0,
+        recipe=recipe,
+        seed=seed,
         device=torch.device("cpu"),
     )
+
+
+def trained(method: Method, splits: DatasetSplits) -> nn.Module:
+    """CNN2 after three epochs on 6,000 images; kept below the benchbench home for the next benchmark."""
+    job = training_job(splits, Natural() if method == "natural" else AdversarialTraining())
     path = find_folders().home / "benchmarks" / f"cnn2-{method}-{TRAINED_ON}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     model = train(job, checkpoint=Checkpoint(path, path.stem)).model

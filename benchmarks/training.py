@@ -32,6 +32,7 @@ from benchmarks.subjects import BATCH, THREAT, arguments, mnist, trained
 
 RECIPE = Recipe(optimizer="sgd", learning_rate=1e-4, momentum=0.9, batch_size=BATCH, epochs=1)
 GOALS = {"AT: benchbench": 0.88, "AT: bf16": 0.35, "TRADES: benchbench": 1.00, "TRADES: bf16": 0.53}
+CPU = torch.device("cpu")
 EQUAL_WEIGHTS, CHECKED = 1e-4, 2 * BATCH
 
 
@@ -48,7 +49,13 @@ def main() -> None:
     show(f"One epoch of {len(examples)} images, multiples of AT's limit", ratios, GOALS)
 
 
-def epoch(model: nn.Module, defense: Defense, examples: Examples, precision: Precision = "float32") -> TrainedModel:
+def epoch(
+    model: nn.Module,
+    defense: Defense,
+    examples: Examples,
+    precision: Precision = "float32",
+    device: torch.device = CPU,
+) -> TrainedModel:
     """One epoch by benchbench, from a copy of the model."""
     rows = torch.arange(len(examples))
     return train(
@@ -60,7 +67,7 @@ def epoch(model: nn.Module, defense: Defense, examples: Examples, precision: Pre
             threat=THREAT,
             recipe=dataclasses.replace(RECIPE, precision=precision),
             seed=0,
-            device=torch.device("cpu"),
+            device=device,
         )
     )
 

@@ -15,6 +15,7 @@ from benchbench.leaderboard.names import (
     paper_label,
     printable,
     published_label,
+    trained_in,
 )
 from benchbench.leaderboard.papers import PaperTable
 from benchbench.leaderboard.tables import (
@@ -185,8 +186,7 @@ def _budget(row: Row) -> tuple[object, ...]:
 
 
 def _source(row: Row, reference: Row) -> str:
-    trained = f"trained in {row.train_rounding}" if row.train_rounding else ""
-    profile = printable(", ".join(part for part in (row.profile, row.rounding, trained) if part))
+    profile = printable(", ".join(part for part in (row.profile, row.rounding, trained_in(row)) if part))
     if other_budget(row, reference):
         return f"ours, {profile}: {NOT_COMPARABLE}"
     return "ours" if row.profile == reference.profile else f"ours, {profile}: same budget"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchbench.leaderboard.matching import is_regression
-from benchbench.leaderboard.names import contains
+from benchbench.leaderboard.names import contains, trained_in
 from benchbench.records import Row
 
 Verdict = Literal["agrees exactly", "agrees", "differs", "not run", "not comparable", "failed", ""]
@@ -64,7 +64,7 @@ def other_budget(row: Row, published: Row) -> str:
     sizes = ("n_train", "n_train_evaluated", "n_test", "epochs")
     differing = [name for name in sizes if getattr(row, name) != getattr(published, name)]
     weaker = [f"attacks searched in {row.rounding}"] if row.rounding else []
-    weaker += [f"trained in {row.train_rounding}"] if row.train_rounding else []
+    weaker += [trained_in(row)] if row.train_rounding else []
     if not differing and not weaker and (row.profile == published.profile or is_regression(row)):
         return ""  # a regression is solved, whatever the profile: the data say all
     told = [f"{_BUDGET[name].format(getattr(row, name))}" for name in differing] + weaker

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchbench.errors import StorageError
 from benchbench.leaderboard.matching import is_regression
-from benchbench.leaderboard.names import component_label, defense_label, number, parse_options
+from benchbench.leaderboard.names import component_label, defense_label, number, parse_options, trained_in
 from benchbench.records import Row
 from benchbench.records.arrays import Array, read_arrays
 from benchbench.records.outcomes import find_malformation
@@ -58,7 +58,7 @@ class Contender:
         shape = {name: value for name, value in parse_options(row.architecture_options).items() if name != "dropout"}
         dropout = f" dropout {number(row.dropout)}" if row.dropout else ""
         augmentation = f" {row.augmentation}" if row.augmentation != "none" else ""
-        rounded = f" (trained in {row.train_rounding})" if row.train_rounding else ""
+        rounded = f" ({trained_in(row)})" if row.train_rounding else ""
         return f"{component_label(row.architecture, shape)}{dropout}{augmentation}{rounded}"
 
     @property

@@ -71,6 +71,11 @@ def defense_order(row: Row) -> tuple[Any, ...]:
     return (_PAPER_ORDER.index(row.defense), "", number, row.defense_options)
 
 
+def trained_in(row: Row) -> str:
+    """``trained in bf16``; empty where training did not round."""
+    return f"trained in {row.train_rounding}" if row.train_rounding else ""
+
+
 def setting_label(row: Row, *, every_option: bool) -> str:
     """One line on what the rows of a group share: data, architecture, attack, threat, profile and sizes."""
     architecture, attack = parse_options(row.architecture_options), parse_options(row.attack_options)
@@ -87,7 +92,7 @@ def setting_label(row: Row, *, every_option: bool) -> str:
         f"{row.n_train:,} training examples" + (" (TEST SET INCLUDED)" if row.trained_on != "train" else ""),
         f"{row.n_test:,} test examples",
         f"{row.epochs} epochs" if row.epochs else "",
-        f"trained in {row.train_rounding}" if row.train_rounding else "",
+        trained_in(row),
     ]
     return printable(", ".join(part for part in parts if part))
 

@@ -11,7 +11,15 @@ from typing import Any, Literal
 
 from benchbench.cell import to_json
 from benchbench.leaderboard.matching import is_regression
-from benchbench.leaderboard.names import dataset_label, defense_label, defense_order, number, paper_label, parse_options
+from benchbench.leaderboard.names import (
+    dataset_label,
+    defense_label,
+    defense_order,
+    number,
+    paper_label,
+    parse_options,
+    trained_in,
+)
 from benchbench.records import Row
 
 
@@ -128,8 +136,7 @@ def training_variation(row: Row) -> str:
     dropout = f"dropout {number(row.dropout)}" if row.dropout else ""
     size = f"{row.n_train:,} training examples" if is_regression(row) else ""  # tells the two staircases apart
     seen = "TEST SET seen" if row.trained_on != "train" else ""
-    rounded = f"trained in {row.train_rounding}" if row.train_rounding else ""
-    return ", ".join(part for part in (seen, augmentation, dropout, size, rounded) if part)
+    return ", ".join(part for part in (seen, augmentation, dropout, size, trained_in(row)) if part)
 
 
 def _attack_variation(row: Row) -> str:

@@ -72,21 +72,18 @@ def test_other_budgets_are_never_judged(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])
-def test_attack_whose_search_was_rounded_is_never_judged_and_says_so(precision: str) -> None:
-    row = measured(0.9951, cell_id="mine", precision=precision)
+@pytest.mark.parametrize(
+    ("column", "source", "note"),
+    [("precision", "{}", "searched in {}"), ("train_precision", "trained in {}", "trained in {}")],
+)
+def test_what_searched_or_trained_in_rounded_numbers_is_never_judged_and_says_so(
+    column: str, source: str, note: str, precision: str
+) -> None:
+    row = measured(0.9951, cell_id="mine", **{column: precision})
     table = comparison_table([row, *published_rows()], find_table("neurips2020", "2"))
     assert judge(row, published(), "test_accuracy", step=STEP) == "not comparable"
-    assert line_of(table, "mine").entries[1].text == f"ours, paper, {precision}: not comparable"
-    assert any(f"searched in {precision}" in note for note in table.notes)
-
-
-@pytest.mark.parametrize("precision", ["bf16", "tf32"])
-def test_model_trained_in_rounded_numbers_is_never_judged_and_says_so(precision: str) -> None:
-    row = measured(0.9951, cell_id="mine", train_precision=precision)
-    table = comparison_table([row, *published_rows()], find_table("neurips2020", "2"))
-    assert judge(row, published(), "test_accuracy", step=STEP) == "not comparable"
-    assert line_of(table, "mine").entries[1].text == f"ours, paper, trained in {precision}: not comparable"
-    assert any(f"trained in {precision}" in note for note in table.notes)
+    assert line_of(table, "mine").entries[1].text == f"ours, paper, {source.format(precision)}: not comparable"
+    assert any(note.format(precision) in told for told in table.notes)
 
 
 def test_regression_of_any_profile_is_comparable_when_data_and_sizes_are_those_of_the_paper() -> None:
