@@ -67,7 +67,8 @@ class MultiTargeted:
 
         def pursue(remaining: Callable[[Tensor], Tensor]) -> None:
             for rank in range(targets.shape[1]):
-                for rows in torch.split(remaining(targets[:, rank]), width):
+                left = remaining(targets[:, rank])
+                for rows in torch.split(left, width) if len(left) else ():  # of nothing, split gives an empty part
                     batch = images.index_select(0, rows)  # unlike images[rows], keeps the memory layout
                     run = generator.take(rows)
                     candidates = self._toward(model, batch, labels[rows], targets[rows, rank], threat, run)

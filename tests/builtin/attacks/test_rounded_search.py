@@ -56,6 +56,23 @@ def candidates(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor,
         return attack.perturb(model, images, labels, threat=threat, generator=generator)
 
 
+class Unasked(nn.Module):
+    """Wants images, and says on which side of a plane each is."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert len(images) > 0
+        distance = images.flatten(1).sum(1, keepdim=True) - 1.0
+        return torch.cat([distance, -distance, torch.full_like(distance, -9.0)], dim=1)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("value", [0.24, 0.26], ids=["on the wrong side", "reached at once"])
+def test_mt_never_asks_about_no_images(precision: Precision, value: float) -> None:
+    images, labels = torch.full((3, 1, 2, 2), value), torch.zeros(3, dtype=torch.int64)
+    found = candidates(MultiTargeted(), Unasked(), images, labels, precision)
+    assert bool((margin(Unasked()(found), labels) > 0).all())
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_search_goes_on_after_what_only_rounding_took_for_fooled(name: str) -> None:
     images, labels = KeyedGenerator(1, torch.arange(IMAGES)).uniform(1, 4, 4), torch.zeros(IMAGES, dtype=torch.int64)
