@@ -1,4 +1,4 @@
-"""Every figure of docs/performance.md by one command; what each benchmark prints is kept in benchmarks/measured.
+"""The tables of docs/performance.md by one command; what each benchmark prints is kept in benchmarks/measured.
 
     PEERS=PEERS python -m benchmarks --data ../shared/data
 
