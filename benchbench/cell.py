@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +16,11 @@ from benchbench.recipe import UNSAID, Recipe
 from benchbench.threat import Threat
 
 ID_LENGTH = 16  # hexadecimal digits: 64 bits
+DIAGNOSTICS = 1  # revision of the diagnostics, raised when they change: rows with older flags get theirs anew
+# What digests hold in place of a threat that a method does not use: those of the first recorded rows, whose ids must last.
+WITHOUT_THREAT = ("natural", "gr")  # the methods of those rows, and of the papers, that do not use the threat
+UNUSED = Threat(epsilon=0.1)
+UNUSED_IN_FITS = Threat(epsilon=1 / 3, lower=-math.inf, upper=math.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,8 @@ class TrainingSpec:
     Attributes:
         dataset_digest: SHA-256 of the loaded data.
         n_train: training examples used; a fixed subset when fewer than there are.
+        threat: the ball that the method trains against; None for a method that does not use it, whose model then serves the
+            evaluations at all radii.
         trained_on: ``"train"``, or ``"train+test"`` for the proof of concept, which sees the test set.
     """
 
@@ -56,7 +64,7 @@ class TrainingSpec:
     n_train: int
     architecture: Component
     defense: Component
-    threat: Threat
+    threat: Threat | None
     recipe: Recipe
     seed: int = 0
     trained_on: Literal["train", "train+test"] = "train"
@@ -64,7 +72,12 @@ class TrainingSpec:
     @property
     def model_id(self) -> str:
         """Digest of this configuration: models are shared by all cells that train alike."""
-        return digest(self)
+        return digest(dataclasses.replace(self, threat=self.threat_in_digests))
+
+    @property
+    def threat_in_digests(self) -> Threat:
+        """The training threat or, for a method that does not use it, a fixed one, so that ids do not depend on it."""
+        return self.threat or (UNUSED_IN_FITS if self.recipe.optimizer == "none" else UNUSED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +87,7 @@ class EvaluationSpec:
     Attributes:
         attack: the attack of the protocol.
         metrics: what is measured.
+        threat: ball and box of attack and metrics.
         n_test: test examples evaluated.
         n_train_evaluated: training examples evaluated, for training accuracies and gaps.
         checkpoint_selection: ``"last"``, the protocol's.
@@ -83,6 +97,7 @@ class EvaluationSpec:
 
     attack: Component
     metrics: tuple[Component, ...]
+    threat: Threat
     n_test: int
     n_train_evaluated: int
     checkpoint_selection: Literal["last"] = "last"
@@ -110,9 +125,21 @@ class Cell:
     @property
     def cell_id(self) -> str:
         """Digest of the whole configuration but the experiment's name, which is a label."""
-        configuration = canonical(self)
-        del configuration["experiment"]
-        return digest(configuration)
+        return digest({"suite": self.suite, "profile": self.profile, "protocol": self.protocol, **self._work})
+
+    @property
+    def work_id(self) -> str:
+        """Digest of what is computed, without labels: equal in cells of any suite and profile that have equal results."""
+        return digest(self._work)
+
+    @property
+    def _work(self) -> dict[str, Any]:
+        """Training and evaluation as digests hold them: the evaluation's threat only where training had another one."""
+        trained = self.training.threat_in_digests
+        evaluation = canonical(self.evaluation)
+        if self.evaluation.threat == trained:
+            del evaluation["threat"]
+        return {"training": dataclasses.replace(self.training, threat=trained), "evaluation": evaluation}
 
     def identity(self) -> dict[str, Any]:
         """The identity columns of the leaderboard, with their values."""
@@ -133,8 +160,10 @@ class Cell:
             "dropout": float(training.architecture.options.get("dropout") or 0.0),
             "defense": training.defense.name,
             "defense_options": to_json(training.defense.options),
-            "norm": training.threat.norm,
-            "epsilon": training.threat.epsilon,
+            "norm": evaluation.threat.norm,
+            "epsilon": evaluation.threat.epsilon,
+            "train_norm": training.threat.norm if training.threat else "",
+            "train_epsilon": training.threat.epsilon if training.threat else None,
             "attack": evaluation.attack.name,
             "attack_options": to_json(evaluation.attack.options),
             "seed": training.seed,

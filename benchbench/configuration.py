@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from benchbench.cell import Cell, Component, EvaluationSpec, TrainingSpec
+from benchbench.cell import WITHOUT_THREAT, Cell, Component, EvaluationSpec, TrainingSpec
 from benchbench.errors import BenchbenchError, DataError
 from benchbench.recipe import Augmentation, Recipe
 from benchbench.threat import Threat
@@ -22,7 +22,7 @@ def read_cell(text: str) -> Cell:
         DataError: it is damaged, or of another version of benchbench.
     """
     try:
-        document = json.loads(text)
+        document = _completed(json.loads(text))
         return Cell(
             suite=document["suite"],
             profile=document["profile"],
@@ -36,12 +36,25 @@ def read_cell(text: str) -> Cell:
         raise DataError(f"the configuration cannot be read ({type(error).__name__}: {reason})") from error
 
 
+def _completed(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Configurations of schemas 1 and 2 have one threat, that of the training, whether the method uses it or not."""
+    training, evaluation = document["training"], document["evaluation"]
+    if "threat" in evaluation:
+        return document
+    used = training["defense"]["name"] not in WITHOUT_THREAT
+    return {
+        **document,
+        "training": {**training, "threat": training["threat"] if used else None},
+        "evaluation": {**evaluation, "threat": training["threat"]},
+    }
+
+
 def _training(document: Mapping[str, Any]) -> TrainingSpec:
     made = {
         "dataset": _component(document["dataset"]),
         "architecture": _component(document["architecture"]),
         "defense": _component(document["defense"]),
-        "threat": Threat(**document["threat"]),
+        "threat": Threat(**document["threat"]) if document["threat"] else None,
         "recipe": _recipe(document["recipe"]),
     }
     return TrainingSpec(**{**document, **made})
@@ -49,6 +62,7 @@ def _training(document: Mapping[str, Any]) -> TrainingSpec:
 
 def _evaluation(document: Mapping[str, Any]) -> EvaluationSpec:
     made = {
+        "threat": Threat(**document["threat"]),
         "attack": _component(document["attack"]),
         "metrics": tuple(_component(metric) for metric in document["metrics"]),
     }

@@ -59,6 +59,10 @@ def make_cell(**training: Any) -> Cell:
         experiment="mnist",
         training=TrainingSpec(**{**spec, **training}),
         evaluation=EvaluationSpec(
-            attack=component("attack", "pgd-10", steps=10), metrics=(), n_test=200, n_train_evaluated=50
+            attack=component("attack", "pgd-10", steps=10),
+            metrics=(),
+            threat=Threat(epsilon=0.1),
+            n_test=200,
+            n_train_evaluated=50,
         ),
     )

@@ -200,7 +200,7 @@ def test_each_dataset_is_loaded_once_and_handed_on(plan_of: Callable[..., Plan])
 
 def test_recorded_cells_are_done(plan_of: Callable[..., Plan]) -> None:
     recorded = {plan_of(experiment()).ready[0].cell_id}
-    plan = plan_of(experiment(), done=recorded.__contains__)
+    plan = plan_of(experiment(), done=lambda cell: cell.cell_id in recorded)
     assert [planned.status for planned in plan.cells] == ["done", "ready", "ready", "ready"]
     assert len(plan.ready) == 3
 

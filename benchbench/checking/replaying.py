@@ -240,7 +240,7 @@ class Replayer:
         return model, findings
 
     def _replay(self, cell: Cell, model: nn.Module | None, witnesses: Array) -> Replay:
-        test, threat = self.test_examples(cell), cell.training.threat
+        test, threat = self.test_examples(cell), cell.evaluation.threat
         inputs, adversarial = test.examples.inputs, torch.from_numpy(witnesses)
         if adversarial.shape != inputs.shape:
             raise ContractError(f"witnesses of shape {tuple(adversarial.shape)} for inputs {tuple(inputs.shape)}")

@@ -28,6 +28,8 @@ class Capabilities:
         norms: threat norms that an attack or defense works for.
         minimum_classes: least number of classes.
         needs_gradients: whether it needs input gradients of the model.
+        uses_threat: whether a defense trains against the threat; one that does not gives the same model at every radius and in
+            every norm, so that it is trained once for all of them.
         deterministic: whether equal generators give equal results on one machine.
         smallest_input: smallest (height, width) that an architecture accepts; None for any.
         channels: numbers of channels that an architecture accepts; empty for any.
@@ -40,6 +42,7 @@ class Capabilities:
     norms: tuple[Norm, ...] = NORMS
     minimum_classes: int = 2
     needs_gradients: bool = False
+    uses_threat: bool = True
     deterministic: bool = True
     smallest_input: tuple[int, int] | None = None
     channels: tuple[int, ...] = ()

@@ -16,7 +16,7 @@ from benchbench.errors import BenchbenchError, ContractError, DataError, RankErr
 from benchbench.evaluation import Outcome
 from benchbench.events import Note
 from benchbench.harness.evaluating import help_evaluate, measurements_of
-from benchbench.harness.fitting import fit_model, is_fitted
+from benchbench.harness.fitting import fit_model, is_fitted, training_threat
 from benchbench.harness.sharing import TrainOrder
 from benchbench.harness.workbench import Workbench
 from benchbench.leaderboard.names import attack_label, short_label
@@ -66,7 +66,7 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
             defense=defense,
             examples=chosen.examples,
             rows=chosen.indices,
-            threat=spec.threat,
+            threat=training_threat(spec, splits),
             recipe=spec.recipe,
             seed=spec.seed,
             device=bench.device,

@@ -88,7 +88,7 @@ def _evaluate(cell: Cell, model: nn.Module, bench: Workbench, sharing: Sharing |
         "model": model,
         "train": train_set.examples,
         "test": test_set.examples,
-        "threat": cell.training.threat,
+        "threat": spec.threat,
         "attack": bench.registry.make(spec.attack),
         "attack_name": spec.attack.name,
         "metrics": {name: bench.registry.make(metric) for name, metric in _named(spec.metrics).items()},

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
 import torch
 from torch import nn
 
-from benchbench.cell import Cell
+from benchbench.cell import Cell, TrainingSpec
 from benchbench.contract import (
     DatasetSplits,
     Examples,
     FittingDefense,
     KeyedGenerator,
     RegressionDefense,
+    Threat,
     TrainingError,
     derive_seed,
 )
@@ -26,6 +28,11 @@ def is_fitted(defense: object, splits: DatasetSplits) -> bool:
     return splits.task == "regression" or isinstance(defense, FittingDefense)
 
 
+def training_threat(spec: TrainingSpec, splits: DatasetSplits) -> Threat:
+    """The threat that a defense is given; a method that does not use it gets the one that digests hold, in the data's box."""
+    return dataclasses.replace(spec.threat_in_digests, lower=splits.lower, upper=splits.upper)
+
+
 def fit_model(defense: object, model: nn.Module, examples: Examples, cell: Cell, splits: DatasetSplits) -> TrainedModel:
     """Fit the model of a cell.
 
@@ -33,7 +40,7 @@ def fit_model(defense: object, model: nn.Module, examples: Examples, cell: Cell,
         TrainingError: the data is a regression, and the defense does not know how to fit one.
     """
     started = time.monotonic()
-    threat = cell.training.threat
+    threat = training_threat(cell.training, splits)
     if splits.task == "regression":
         if not isinstance(defense, RegressionDefense):
             raise TrainingError(f"defense {cell.training.defense.name!r} has no method fit_regression")

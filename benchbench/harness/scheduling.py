@@ -28,7 +28,7 @@ from benchbench.harness.evaluating import evaluate_cell, is_open
 from benchbench.harness.sharing import EvaluationOverError
 from benchbench.harness.workbench import Workbench
 from benchbench.kernels.graphs import recording
-from benchbench.records import Row
+from benchbench.records import Row, is_finished
 from benchbench.stopping import Stopped
 
 _log = logging.getLogger(__name__)
@@ -215,7 +215,7 @@ class _Schedule:
         """Whether another process has recorded the cell, finished or failed, since this run began."""
         store, cell_id = self._bench.store, cell.cell_id
         new = store.record_times(cell_id) != self._before[cell_id]
-        if not (new or (self._claims and not self._bench.fresh and store.is_done(cell_id))):
+        if not (new or (self._claims and not self._bench.fresh and is_finished(store, cell_id))):
             return False
         row = store.read_cell(cell_id)
         if row is None:
@@ -223,7 +223,7 @@ class _Schedule:
         label = describe_cell(cell)
         if row.status != "ok":
             self._fail(cell, label, row.error)
-        elif store.is_done(cell_id):
+        elif is_finished(store, cell_id):
             self._elsewhere += 1
             self._finish(cell, None)
             self._bench.listener(Note(message=f"  {label}: computed by another process"))

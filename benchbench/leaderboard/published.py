@@ -16,6 +16,7 @@ from typing import Any
 
 from benchbench.cell import digest, to_json
 from benchbench.records import Row
+from benchbench.records.older import trained_under
 
 SUITE = "closer-look"
 _PROTOCOL = "closer-look-1"
@@ -213,7 +214,7 @@ def _row(
     configuration: Mapping[str, Any] | None = None,
 ) -> Row:
     source, table = record["source"], record["table"]
-    identity = {
+    identity: dict[str, Any] = {
         "suite": SUITE,
         "profile": "paper",
         "protocol": _PROTOCOL,
@@ -227,6 +228,7 @@ def _row(
     }
     columns: dict[str, Any] = {
         **identity,
+        **trained_under(identity["defense"], identity["norm"], identity["epsilon"]),
         **measures,
         "cell_id": f"published-{digest(identity)}",
         "model_id": f"published-{digest([source, model])}",

@@ -45,7 +45,7 @@ def make_plan(
     only: Iterable[str] = (),
     precision: Precision = "float32",
     train_precision: Precision | None = None,
-    done: Callable[[str], bool] = lambda cell_id: False,
+    done: Callable[[Cell], bool] = lambda cell: False,
 ) -> Plan:
     """Expand a suite into cells and load the data that they need.
 
@@ -58,7 +58,7 @@ def make_plan(
         only: filters ``KEY=VALUE,VALUE`` by identity column; data that no remaining cell needs is not loaded.
         precision: of the attacks' search, see `benchbench.cell.EvaluationSpec`.
         train_precision: of the training, see `benchbench.recipe.Recipe`; None for what the suite's recipes say.
-        done: whether the cell of an id is recorded already.
+        done: whether a cell is recorded already.
 
     Raises:
         UnknownNameError: the suite has no such profile.
@@ -66,7 +66,7 @@ def make_plan(
     """
     filters = parse_only(only)
     chosen = tuple(seeds) if seeds is not None else suite.seeds
-    drafts = tuple(_expand(suite, profile, chosen, precision, train_precision))
+    drafts = tuple(_expand(suite, registry, profile, chosen, precision, train_precision))
     check_columns(filters, drafts[0].cell.identity() if drafts else ())
     late = {key: values for key, values in filters.items() if key in UNKNOWN_WITHOUT_DATA}
     drafts = select(drafts, {key: values for key, values in filters.items() if key not in late})
@@ -76,15 +76,21 @@ def make_plan(
 
 
 def _expand(
-    suite: Suite, profile: str, seeds: Sequence[int], precision: Precision, train_precision: Precision | None
+    suite: Suite,
+    registry: Registry,
+    profile: str,
+    seeds: Sequence[int],
+    precision: Precision,
+    train_precision: Precision | None,
 ) -> Iterator[_Draft]:
     for experiment in suite.profile(profile):
         for seed in seeds:
-            for training in _trainings(experiment, seed, train_precision):
+            for training in _trainings(experiment, registry, seed, train_precision):
                 for attack in experiment.attacks:
                     evaluation = EvaluationSpec(
                         attack=attack,
                         metrics=experiment.metrics,
+                        threat=experiment.threat,
                         n_test=0,
                         n_train_evaluated=0,
                         precision=precision,
@@ -100,9 +106,12 @@ def _expand(
                     yield _Draft(cell=cell, experiment=experiment)
 
 
-def _trainings(experiment: Experiment, seed: int, precision: Precision | None) -> Iterator[TrainingSpec]:
+def _trainings(
+    experiment: Experiment, registry: Registry, seed: int, precision: Precision | None
+) -> Iterator[TrainingSpec]:
     for architecture in experiment.architectures:
         for defense in experiment.defenses:
+            uses_threat = registry.get("defense", defense.name).offer.capabilities.uses_threat
             recipe = experiment.recipe_for(architecture, defense)
             if precision is not None and recipe.optimizer != "none":
                 recipe = dataclasses.replace(recipe, precision=precision)
@@ -112,14 +121,14 @@ def _trainings(experiment: Experiment, seed: int, precision: Precision | None) -
                 n_train=0,
                 architecture=architecture,
                 defense=defense,
-                threat=experiment.threat,
+                threat=experiment.threat if uses_threat else None,
                 recipe=recipe,
                 seed=seed,
                 trained_on=experiment.trained_on,
             )
 
 
-def _plan_cell(draft: _Draft, registry: Registry, datasets: DatasetLoader, done: Callable[[str], bool]) -> PlannedCell:
+def _plan_cell(draft: _Draft, registry: Registry, datasets: DatasetLoader, done: Callable[[Cell], bool]) -> PlannedCell:
     experiment = draft.experiment
     if experiment.skip:
         return _without_cell(draft, "skipped", experiment.skip)
@@ -132,7 +141,7 @@ def _plan_cell(draft: _Draft, registry: Registry, datasets: DatasetLoader, done:
     except BenchbenchError as error:
         return _without_cell(draft, "failed", error.message)
     identity = cell.identity()
-    status: Status = "skipped" if obstacle else "done" if done(identity["cell_id"]) else "ready"
+    status: Status = "skipped" if obstacle else "done" if done(cell) else "ready"
     return PlannedCell(cell=cell, experiment=experiment.name, identity=identity, status=status, reason=obstacle)
 
 
@@ -147,12 +156,11 @@ def _complete(draft: _Draft, datasets: DatasetLoader) -> Cell:
     loaded = datasets.load(draft.experiment.dataset)
     splits = loaded.splits
     cell = _counted(draft, train=len(splits.train), test=len(splits.test))
+    threat = dataclasses.replace(cell.evaluation.threat, lower=splits.lower, upper=splits.upper)
     training = dataclasses.replace(
-        cell.training,
-        dataset_digest=loaded.digest,
-        threat=dataclasses.replace(cell.training.threat, lower=splits.lower, upper=splits.upper),
+        cell.training, dataset_digest=loaded.digest, threat=threat if cell.training.threat else None
     )
-    return dataclasses.replace(cell, training=training)
+    return dataclasses.replace(cell, training=training, evaluation=dataclasses.replace(cell.evaluation, threat=threat))
 
 
 def _sketch(draft: _Draft, datasets: DatasetLoader) -> Cell | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from benchbench.cell import Cell
     from benchbench.ranks.group import Ranks
     from benchbench.records import RunStore
 
@@ -61,7 +62,7 @@ def prepare(
     folders: Folders,
     *,
     device: torch.device | None = None,
-    done: Callable[[str], bool] | None = None,
+    done: Callable[[Cell], bool] | None = None,
     registry: Registry | None = None,
 ) -> Prepared:
     """Plan what is asked for.
@@ -71,12 +72,12 @@ def prepare(
         folders: where.
         device: what to plan on; None for the one that the request names.
         registry: the plugins; None to discover them.
-        done: tells by its id whether a cell is done; None asks the records, unless the request is for a fresh run.
+        done: tells whether a cell is done; None asks the records, unless the request is for a fresh run.
 
     Raises:
         BenchbenchError: a mistake that the user can mend.
     """
-    from benchbench.records import RunStore
+    from benchbench.records import FinishedCells, RunStore
 
     registry = registry or load_registry()
     suite = read_suite(request.suite, registry)
@@ -92,7 +93,7 @@ def prepare(
         source=folders.source(download=request.download),
         precision=request.precision,
         train_precision=request.train_precision,
-        done=done or ((lambda _: False) if request.fresh else store.is_done),
+        done=done or ((lambda _: False) if request.fresh else FinishedCells(store).__contains__),
     )
     return Prepared(
         registry=registry, suite=suite, profile=profile, reason=reason, device=where, store=store, plan=plan

@@ -151,7 +151,7 @@ class Pricing:
         return data + max(evaluating, training)
 
     def _counted(self, component: Component, cell: Cell, extent: DatasetExtent, count: Callable[..., Any]) -> Any:
-        threat = cell.training.threat
+        threat = cell.evaluation.threat
         key = (component.kind, to_json(component), to_json(extent), to_json(threat))
         return self._once(
             key, lambda: count(self._registry.make(component), extent.input_shape, extent.classes, threat)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchbench.records.building import Provenance, failed_row, measured_row
+from benchbench.records.finished import FinishedCells, flags_are_current, is_finished
 from benchbench.records.intervals import Interval, accuracy_interval, mean_interval
 from benchbench.records.row import Row
 from benchbench.records.schema import SCHEMA_VERSION, rows_from_table, schema, table_from_rows
@@ -10,6 +11,7 @@ from benchbench.records.store import RunStore, checkpoint_name
 
 __all__ = [
     "SCHEMA_VERSION",
+    "FinishedCells",
     "Interval",
     "Provenance",
     "Row",
@@ -17,6 +19,8 @@ __all__ = [
     "accuracy_interval",
     "checkpoint_name",
     "failed_row",
+    "flags_are_current",
+    "is_finished",
     "mean_interval",
     "measured_row",
     "rows_from_table",

@@ -12,7 +12,11 @@ from benchbench.records.arrays import to_array
 from benchbench.records.intervals import accuracy_interval, mean_interval
 from benchbench.records.row import Row
 
-_MEASURES = frozenset(field.name for field in dataclasses.fields(Row) if str(field.type) == "float | None")
+_MEASURES = frozenset(
+    field.name
+    for field in dataclasses.fields(Row)
+    if str(field.type) == "float | None" and field.name != "train_epsilon"
+)
 _LIPSCHITZ = "test_lipschitz"
 _LIPSCHITZ_OF_EXAMPLES = "lipschitz"
 _MEANS_WITHOUT_BOUND_COLUMNS = {

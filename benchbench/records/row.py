@@ -41,8 +41,12 @@ class Row:
     dropout: float = column("dropout rate that the architecture was given, in [0, 1)", default=0.0)
     defense: str = column("registered name of the training method")
     defense_options: str = column("its options, as canonical JSON", default="{}")
-    norm: str = column("norm of the threat: `linf`, `l2` or `l1`")
-    epsilon: float = column("radius of the threat, in units of the model input (pixels / 255)")
+    norm: str = column("norm of the threat that the model was attacked under: `linf`, `l2` or `l1`")
+    epsilon: float = column("its radius, in units of the model input (pixels / 255)")
+    train_norm: str = column(
+        "norm of the threat that the method trained against; empty where it does not use one", default="", since=3
+    )
+    train_epsilon: float | None = column("its radius; null where the method does not use one", default=None, since=3)
     attack: str = column("the attack of the protocol")
     attack_options: str = column("its options, as canonical JSON", default="{}")
     seed: int = column("seed of the run")
@@ -86,6 +90,11 @@ class Row:
     test_mse: float | None = measure("mean squared error on the test set (regression)", least=0)
     adv_test_mse: float | None = measure("mean of each test example's worst squared error (regression)", least=0)
     flags: tuple[str, ...] = column("diagnostics that cast doubt on the row", default=())
+    diagnostics: int = column(
+        "revision of the diagnostics that set the flags; 1 in rows from before it was recorded, 0 for regressions, which have none",
+        default=1,
+        since=3,
+    )
     extra: Mapping[str, float] = column("values of metrics beyond these columns, by name", factory=dict)
 
     precision: str = column("number format of the evaluation, for instance `float32`", default="")

@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from benchbench.errors import DataError, StorageError
+from benchbench.records.older import completed
 from benchbench.records.row import Row
 
-SCHEMA_VERSION = 2  # raised with every column that is added; older files are read, their rows have its default
+SCHEMA_VERSION = 3  # raised with every column that is added; older files are read, their rows have its default
 _KIND_KEY = b"benchbench.kind"
 _VERSION_KEY = b"benchbench.schema_version"
 _READ = tuple(str(version) for version in range(1, SCHEMA_VERSION + 1))
@@ -66,7 +67,7 @@ def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None
     rows = []
     for number, record in enumerate(table.to_pylist(), start=1):
         try:
-            rows.append(Row(**{**record, "extra": dict(record["extra"] or ())}))
+            rows.append(Row(**{**completed(record), "extra": dict(record["extra"] or ())}))
         except DataError as error:
             problem = f"row {number} (cell {record['cell_id']!r}): {error.message}"
             if on_problem is None:

@@ -23,6 +23,7 @@ from benchbench.errors import BenchbenchError, DataError, StorageError
 from benchbench.records.arrays import Array, check_footer, content_digest, read_arrays, to_array, write_arrays
 from benchbench.records.disk import read_bytes, remove_stale_temporaries, set_aside
 from benchbench.records.measurements import StoredMeasurements
+from benchbench.records.older import completed
 from benchbench.records.outcomes import WITNESSES
 from benchbench.records.row import Row
 
@@ -71,11 +72,19 @@ class RunStore:
             outcomes_digest=self._write_arrays("outcomes", outcomes) if outcomes else "",
             witnesses_digest="" if witnesses is None else self._write_arrays("witnesses", {WITNESSES: witnesses}),
         )
-        write_bytes_atomically(self._record(row.cell_id, failed=row.status != "ok"), _pack(recorded))
+        self.write_row(recorded)
+        return recorded
+
+    def write_row(self, row: Row) -> None:
+        """Record a row whose outcomes and witnesses, if it has any, are in the store.
+
+        Raises:
+            StorageError: no space, no permission, ...; earlier records are as they were.
+        """
+        write_bytes_atomically(self._record(row.cell_id, failed=row.status != "ok"), _pack(row))
         if row.status == "ok":
             with suppress(OSError):  # what remains is hidden by the finished record
                 self._record(row.cell_id, failed=True).unlink(missing_ok=True)
-        return recorded
 
     def read_cell(self, cell_id: str) -> Row | None:
         """The record of a cell: the finished one if there is one, else the failed one, else None.
@@ -103,10 +112,10 @@ class RunStore:
         """When the finished and the failed record of a cell were written, in nanoseconds; to see whether they have changed."""
         return (_modified(self._record(cell_id, failed=False)), _modified(self._record(cell_id, failed=True)))
 
-    def rows(self, suite: str) -> list[Row]:
-        """Records of all cells of a suite, by cell id; a finished record hides a failed one of the same cell."""
+    def rows(self, suite: str | None = None) -> list[Row]:
+        """Records of all cells of a suite, or of all suites, by cell id; a finished record hides a failed one."""
         found = (self.read_cell(cell_id) for cell_id in sorted({_cell_id(name) for name in self.record_names()}))
-        return [row for row in found if row is not None and row.suite == suite]
+        return [row for row in found if row is not None and suite in (None, row.suite)]
 
     def record_names(self) -> list[str]:
         """Names of the record files, sorted; cheap, to see whether records have been added.
@@ -213,6 +222,6 @@ def _unpack(content: bytes) -> Row:
         found = hashlib.sha256(json.dumps(envelope["row"], sort_keys=True).encode()).hexdigest()
         if (envelope["format"], envelope["sha256"]) != (_FORMAT, found):
             raise DataError("a cell record does not match its digest")
-        return Row(**envelope["row"])
+        return Row(**completed(envelope["row"]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"a cell record is damaged: {error}") from error

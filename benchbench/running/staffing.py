@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 WORTH_SECONDS = 15.0  # of predicted work for each worker: starting one takes some seconds of a core
-_OF_THE_MODEL = ("experiment", "dataset", "architecture", "architecture_options", "defense", "defense_options", "seed")
+_OF_THE_MODEL = (
+    *("experiment", "dataset", "architecture", "architecture_options", "defense", "defense_options"),
+    *("train_norm", "train_epsilon", "seed"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

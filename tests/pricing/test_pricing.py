@@ -71,7 +71,7 @@ def plan_of(registry: Registry, tmp_path: Path, *, done: str = "", **settings: o
     suite = suite_from_table({"name": "tiny", "protocol": "tiny-1", "experiments": [experiment]}, registry)
     source = DataSource(root=tmp_path, cache=tmp_path)
     return make_plan(
-        suite, registry, profile="paper", source=source, done=lambda cell_id: bool(done) and cell_id.startswith(done)
+        suite, registry, profile="paper", source=source, done=lambda cell: bool(done) and cell.cell_id.startswith(done)
     )
 
 

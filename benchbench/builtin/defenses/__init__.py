@@ -9,7 +9,7 @@ OFFERS: tuple[Offer, ...] = (
         name="natural",
         summary="Natural training: cross-entropy of clean images",
         factory="benchbench.builtin.defenses.natural:Natural",
-        capabilities=Capabilities(task="any"),
+        capabilities=Capabilities(uses_threat=False, task="any"),
     ),
     Offer(
         name="at",
@@ -39,7 +39,7 @@ OFFERS: tuple[Offer, ...] = (
         name="gr",
         summary="Gradient regularisation: penalise the loss's input gradient by a finite difference",
         factory="benchbench.builtin.defenses.gradient_regularisation:GradientRegularisation",
-        capabilities=Capabilities(needs_gradients=True, task="any"),
+        capabilities=Capabilities(needs_gradients=True, uses_threat=False, task="any"),
         citation="Finlay, Oberman: Scaleable input gradient regularization for adversarial robustness, 2019",
     ),
     Offer(

@@ -1,0 +1,69 @@
+"""Which cells need no computing: those that are recorded, under these labels or under those of another suite or profile."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from functools import cached_property
+
+from benchbench.cell import DIAGNOSTICS, Cell, to_json
+from benchbench.configuration import read_cell
+from benchbench.errors import BenchbenchError
+from benchbench.records.row import Row
+from benchbench.records.store import RunStore
+
+NO_DIAGNOSTICS = 0  # revision in the rows of regressions
+_log = logging.getLogger(__name__)
+
+
+def flags_are_current(row: Row) -> bool:
+    """Whether the flags of a row come from today's diagnostics; a regression has none."""
+    return row.diagnostics in (NO_DIAGNOSTICS, DIAGNOSTICS) or row.test_mse is not None
+
+
+def is_finished(store: RunStore, cell_id: str) -> bool:
+    """Whether a cell is recorded with all that its row names, and with today's flags."""
+    row = store.read_cell(cell_id) if store.is_done(cell_id) else None
+    return row is not None and flags_are_current(row)
+
+
+class FinishedCells:
+    """The finished cells of a store, found by what was computed.
+
+    Args:
+        store: the records of all suites and profiles. Records that are added later may not be noticed.
+    """
+
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+
+    def __contains__(self, cell: Cell) -> bool:
+        """Whether a cell, or one with equal training and evaluation, is finished, with today's flags."""
+        return is_finished(self._store, cell.cell_id) or self.equal(cell) is not None
+
+    def equal(self, cell: Cell) -> Row | None:
+        """The finished row of another cell whose training and evaluation are the same; None where there is none."""
+        other = self._by_work.get(cell.work_id)
+        return self._store.read_cell(other) if other and is_finished(self._store, other) else None
+
+    def take_over(self, cell: Cell) -> None:
+        """Record a cell from an equal one, under its own labels; nothing is done for one that has a record of its own.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        row = None if is_finished(self._store, cell.cell_id) else self.equal(cell)
+        if row is not None:
+            self._store.write_row(dataclasses.replace(row, **cell.identity(), configuration=to_json(cell)))
+
+    @cached_property
+    def _by_work(self) -> dict[str, str]:
+        """Cell ids by the digest of what was computed; read once, and only where a cell has no record of its own."""
+        found: dict[str, str] = {}
+        for row in self._store.rows():
+            if row.status == "ok":
+                try:
+                    found.setdefault(read_cell(row.configuration).work_id, row.cell_id)
+                except BenchbenchError:
+                    _log.debug("the configuration of cell %s cannot be read", row.cell_id, exc_info=True)
+        return found
