@@ -31,8 +31,9 @@ class Component:
         kind: what it is.
         name: registered name, for instance ``trades`` or ``timm:resnet50``.
         options: every option with its value, defaults and presets filled in; components among them are resolved likewise.
-        distribution: the distribution that provides it.
-        version: version of that distribution.
+        distribution: the distribution that provides it; of built-in components always ``"benchbench"``, whatever pip calls it.
+        version: version of that distribution; of built-in components always ``"0.1.0"``, so that a release moves no id.
+        revision: the offer's, raised when the component's numbers change.
     """
 
     kind: Kind
@@ -40,6 +41,7 @@ class Component:
     options: Mapping[str, Any] = field(default_factory=dict)
     distribution: str
     version: str
+    revision: int = field(default=1, metadata=UNSAID)
 
     @property
     def with_nested(self) -> tuple[Component, ...]:

@@ -46,6 +46,7 @@ def _document(
         "summary": entry.offer.summary,
         "distribution": entry.distribution,
         "version": entry.version,
+        "revision": entry.offer.revision,
         "citation": entry.offer.citation,
         "capabilities": canonical(dataclasses.asdict(entry.offer.capabilities)),
         "options": [
@@ -64,7 +65,8 @@ def _document(
 
 def _print(entry: Registered, name: str, options: tuple[OptionSpec, ...], members: tuple[str, ...]) -> None:
     click.echo(f"{entry.kind} {name}: {entry.offer.summary}")
-    click.echo(f"from {entry.distribution} {entry.version}")
+    revised = f", revision {entry.offer.revision}" if entry.offer.revision > 1 else ""
+    click.echo(f"from {entry.distribution} {entry.version}{revised}")
     if entry.offer.citation:
         click.echo(f"source: {entry.offer.citation}")
     capabilities = dataclasses.asdict(entry.offer.capabilities)

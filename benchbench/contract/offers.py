@@ -66,6 +66,7 @@ class Offer:
         preset: options fixed by this name, for instance ``{"steps": 10}`` for ``pgd-10``; a suite cannot change them.
         capabilities: what it can do.
         citation: where it comes from: authors, title, year, and equation where that helps.
+        revision: at least 1; raised when the component's numbers change on purpose, so that new rows have new ids.
         members: for a family, what lists its members (or ``"module:attribute"``); None for a single component.
     """
 
@@ -75,6 +76,7 @@ class Offer:
     preset: Mapping[str, Any] = field(default_factory=dict)
     capabilities: Capabilities = field(default_factory=Capabilities)
     citation: str = ""
+    revision: int = 1
     members: Callable[[], Iterable[str]] | str | None = None
 
 

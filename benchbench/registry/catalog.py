@@ -28,6 +28,7 @@ from benchbench.registry.problems import InvalidOptionsError
 from benchbench.registry.products import check_product
 
 _SUPPLIED: Mapping[Kind, tuple[str, ...]] = {"architecture": ("input_shape", "classes")}
+BUILT_IN_AS: Mapping[str, str] = {"distribution": "benchbench", "version": "0.1.0"}  # in ids for ever
 _MEMBER = "member"  # what a family's factory takes the part of the name after the colon as
 MAXIMUM_NESTING = 8  # components within components
 NAMED = 3  # broken plugins, where a name is unknown
@@ -142,9 +143,7 @@ class Registry:
         values, problems = convert_options(specs, options, resolve=self._resolve_option)
         if problems:
             raise InvalidOptionsError(f"{kind} {name!r}", problems)
-        component = Component(
-            kind=kind, name=name, options=values, distribution=entry.distribution, version=entry.version
-        )
+        component = Component(kind=kind, name=name, options=values, **_origin(entry))
         return component, None if kind == "architecture" else self.make(component)
 
     def make(self, component: Component, **supplied: Any) -> Any:
@@ -259,6 +258,12 @@ def load_registry(*, extra_plugins: Sequence[object] = ()) -> Registry:
         extra_plugins: plugin modules or objects to register besides, for instance one under development.
     """
     return Registry(harvest(find_candidates(extra_plugins)))
+
+
+def _origin(entry: Registered) -> dict[str, Any]:
+    """The fields of a component that say whose it is. A release changes no id of a built-in component: see `BUILT_IN_AS`."""
+    named = BUILT_IN_AS if entry.built_in else {"distribution": entry.distribution, "version": entry.version}
+    return {**named, "revision": entry.offer.revision}
 
 
 def _blamed(clash: Clash, one: Harvest) -> bool:

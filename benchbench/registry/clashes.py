@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from benchbench.contract import Kind
-from benchbench.registry.discovery import HOST, Registered
+from benchbench.registry.discovery import Registered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Clash:
     @property
     def keeper(self) -> Registered | None:
         """Who keeps the name: the built-in component, so that no plugin can replace it; otherwise nobody."""
-        return next((claim for claim in self.claims if claim.distribution == HOST), None)
+        return next((claim for claim in self.claims if claim.built_in), None)
 
     @property
     def message(self) -> str:

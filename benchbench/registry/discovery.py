@@ -16,7 +16,8 @@ from benchbench.registry.blame import plugin_traceback, summarise_error
 from benchbench.registry.compatibility import api_mistake
 from benchbench.registry.offers import offer_mistakes
 
-HOST = "benchbench"  # distribution of the built-in plugin, and the prefix of its hooks
+HOST = "benchbench"  # the project, and the prefix of its hooks
+BUILT_IN = "benchbench.builtin"  # the module of the built-in plugin, whatever its distribution is called
 HOOKS: Mapping[str, Kind] = {
     "benchbench_datasets": "dataset",
     "benchbench_architectures": "architecture",
@@ -58,6 +59,7 @@ class Registered:
         offer: the offer itself.
         distribution: the distribution that it comes from, of which `version` is installed.
         plugin: entry point of the plugin.
+        built_in: whether it ships with benchbench.
     """
 
     kind: Kind
@@ -65,6 +67,7 @@ class Registered:
     distribution: str
     version: str
     plugin: str
+    built_in: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +99,11 @@ class Candidate:
     version: str
     load: Callable[[], Any]
 
+    @property
+    def built_in(self) -> bool:
+        """Whether this is the plugin that ships with benchbench."""
+        return self.target == BUILT_IN
+
     def problem(self, error: str | BaseException, *, cause: Cause) -> PluginProblem:
         """What is wrong with this plugin, as a sentence or an exception."""
         if isinstance(error, str):
@@ -125,9 +133,9 @@ def find_candidates(extra_plugins: Sequence[object] = ()) -> tuple[Candidate, ..
         extra_plugins: plugin modules or objects that are registered though not installed, after the others.
     """
     installed = [_installed(entry_point) for entry_point in metadata.entry_points(group=ENTRY_POINT_GROUP)]
-    if not any(candidate.distribution == HOST for candidate in installed):
+    if not any(candidate.built_in for candidate in installed):
         installed.append(_source_tree())
-    installed.sort(key=lambda candidate: (candidate.distribution != HOST, candidate.distribution, candidate.name))
+    installed.sort(key=lambda candidate: (not candidate.built_in, candidate.distribution, candidate.name))
     return (*installed, *(_extra(plugin) for plugin in extra_plugins))
 
 
@@ -159,7 +167,7 @@ def _source_tree() -> Candidate:
         return benchbench.builtin
 
     version = benchbench.__version__
-    return Candidate(name="builtin", target="benchbench.builtin", distribution=HOST, version=version, load=load)
+    return Candidate(name="builtin", target=BUILT_IN, distribution=HOST, version=version, load=load)
 
 
 def _extra(plugin: object) -> Candidate:
@@ -208,7 +216,12 @@ def _call_hook(hook: Callable[[], Any]) -> list[Any]:
 
 def _register(candidate: Candidate, kind: Kind, offer: Offer) -> Registered:
     return Registered(
-        kind=kind, offer=offer, distribution=candidate.distribution, version=candidate.version, plugin=candidate.name
+        kind=kind,
+        offer=offer,
+        distribution=candidate.distribution,
+        version=candidate.version,
+        plugin=candidate.name,
+        built_in=candidate.built_in,
     )
 
 

@@ -11,7 +11,7 @@ from benchbench.contract import KINDS
 from benchbench.errors import BenchbenchError, ContractError, OptionError, PluginError
 from benchbench.registry.blame import plugin_traceback
 from benchbench.registry.catalog import Registry
-from benchbench.registry.discovery import HOST, Cause, PluginProblem, Registered
+from benchbench.registry.discovery import Cause, PluginProblem, Registered
 
 REMEDIES: Mapping[Cause, str] = {
     "import": "the plugin cannot be imported: install what it needs, upgrade it, or tell its author",
@@ -41,7 +41,7 @@ def examine(registry: Registry) -> tuple[PluginProblem, ...]:
     found = list(registry.problems)
     for kind in KINDS:
         for entry in registry.offers(kind):
-            if entry.distribution != HOST:
+            if not entry.built_in:
                 found.extend(_capability_problems(entry))
                 found.extend(_use(registry, entry))
     return tuple(sorted(found, key=lambda problem: (problem.distribution, problem.name)))

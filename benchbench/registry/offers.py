@@ -24,6 +24,7 @@ def offer_mistakes(offer: Any) -> list[str]:
         "preset must map option names to values": isinstance(offer.preset, Mapping)
         and all(isinstance(option, str) for option in offer.preset),
         "citation must be a text": isinstance(offer.citation, str),
+        "revision must be an integer of at least 1": type(offer.revision) is int and offer.revision >= 1,
         "members must be callable, 'module:attribute' or None": offer.members is None or _is_reference(offer.members),
         "capabilities must be Capabilities": isinstance(offer.capabilities, Capabilities),
     }

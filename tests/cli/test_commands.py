@@ -81,6 +81,12 @@ def test_show_tells_options_with_type_and_default(command: Command) -> None:
     assert steps == {"name": "steps", "type": "int", "default": 10, "required": False, "fixed": True}
 
 
+def test_show_tells_a_revision_above_the_first(command: Command) -> None:
+    assert ", revision 2\n" in command("show", "defense", "llr").out
+    assert "revision" not in command("show", "defense", "gr").out
+    assert command("show", "defense", "gr", "--json").document["revision"] == 1
+
+
 def test_show_of_a_family_counts_its_members(command: Command) -> None:
     assert "resnet50" in command("show", "architecture", "timm", "--json").document["members"]
 

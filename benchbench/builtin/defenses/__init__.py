@@ -26,6 +26,7 @@ OFFERS: tuple[Offer, ...] = (
         capabilities=Capabilities(norms=("linf", "l2"), needs_gradients=True, task="any"),
         citation="Zhang, Yu, Jiao, Xing, El Ghaoui, Jordan: Theoretically Principled Trade-off between Robustness and "
         "Accuracy, 2019",
+        revision=2,
     ),
     Offer(
         name="rst",
@@ -49,6 +50,7 @@ OFFERS: tuple[Offer, ...] = (
         capabilities=Capabilities(norms=("linf", "l2"), needs_gradients=True, task="any"),
         citation="Qin, Martens, Gowal, Krishnan, Dvijotham, Fawzi, De, Stanforth, Kohli: Adversarial Robustness through "
         "Local Linearization, 2019",
+        revision=2,
     ),
     Offer(
         name="distance",
