@@ -43,6 +43,11 @@ class Threat:
         if not self.lower < self.upper:
             raise OptionError(f"the box [{self.lower}, {self.upper}] is empty")
 
+    @property
+    def order(self) -> float:
+        """The p of the norm: inf, 2 or 1."""
+        return {"linf": math.inf, "l2": 2.0, "l1": 1.0}[self.norm]
+
     def project(self, candidates: Tensor, images: Tensor) -> Tensor:
         """Project candidates onto the ball around the images, then clip to the box.
 
@@ -67,9 +72,7 @@ class Threat:
 
     def distance(self, candidates: Tensor, images: Tensor) -> Tensor:
         """The size of each perturbation in this threat's norm, float (N,)."""
-        delta = (candidates - images).flatten(1)
-        order = {"linf": math.inf, "l2": 2.0, "l1": 1.0}[self.norm]
-        size: Tensor = delta.norm(p=order, dim=1)
+        size: Tensor = (candidates - images).flatten(1).norm(p=self.order, dim=1)
         return size
 
 

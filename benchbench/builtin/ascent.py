@@ -21,7 +21,6 @@ def ascend(
     threat: Threat,
     steps: int,
     step_size: float,
-    step_norm: Norm | None = None,
     recordable: bool = False,
 ) -> Tensor:
     """Ascend an objective inside the ball around the images, projecting after every step.
@@ -37,8 +36,7 @@ def ascend(
         images: float (N, ...), the centres of the balls, inside the box.
         threat: ball and box.
         steps: number of steps, at least 0.
-        step_size: length of a step in `step_norm`.
-        step_norm: norm whose steepest direction is taken; None for the threat's own.
+        step_size: length of a step in the threat's norm.
         recordable: whether the objective does nothing but map tensors to tensors, so that a step may be recorded and replayed
             without Python; see `benchbench.contract.repeat`.
 
@@ -54,7 +52,7 @@ def ascend(
     def step() -> None:
         point = candidates.detach().requires_grad_(True)  # a name of its own each time: autocast's cache goes by names
         (gradient,) = torch.autograd.grad(objective(point), point)
-        project(candidates.add_(steepest(gradient, step_norm or threat.norm), alpha=step_size))
+        project(candidates.add_(steepest(gradient, threat.norm), alpha=step_size))
 
     repeat(step, steps, device=images.device, recordable=recordable)
     return candidates

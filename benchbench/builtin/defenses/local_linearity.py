@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.builtin.ascent import ascend
 from benchbench.builtin.defenses.options import Variant, inner_checks, require, variant_check
 from benchbench.builtin.defenses.regression import RegressionProblem, fit
 from benchbench.builtin.defenses.regression_llr import solve_llr
-from benchbench.contract import BatchLoss, Examples, KeyedGenerator, OptionError, Threat, frozen
+from benchbench.contract import BatchLoss, Examples, KeyedGenerator, OptionError, Threat, frozen, in_mode
 
 STARTS, FEW_STARTS = 4, 2  # of a regression's search
 MANY_EXAMPLES = 1000  # above which a descent of that search takes ten seconds
+Objective = Callable[[Tensor], Tensor]  # of delta: a sum over the examples
 START_DEVIATION = 0.001  # of the normal noise at the start: the deviation from linear is 0 at the image itself
 
 
@@ -27,14 +27,16 @@ class LocalLinearity:
     """Minimise sum L(f(x), y) + lam * sum g(x, delta) + mu * sum |delta . grad_x L(f(x), y)|.
 
     g(x, delta) = |L(f(x + delta), y) - L(f(x), y) - delta . grad_x L(f(x), y)|, per example, and delta maximises it in the
-    ball: Qin et al., "Adversarial Robustness through Local Linearization", 2019. The linear terms
-    pass gradients to the parameters through grad_x L (a second derivative); delta is a constant.
+    ball: Qin et al., "Adversarial Robustness through Local Linearization", 2019. The search for delta sees the model in
+    evaluation mode. The loss sees it in training mode: delta is a constant there, and the linear terms pass gradients to the
+    parameters through grad_x L (a second derivative).
 
     Attributes:
         lam: weight of the deviation from linear (lambda), at least 0.
         mu: weight of the linear term, at least 0.
         steps: steps of the inner maximisation, at least 1.
-        step_ratio: step size over epsilon, above 0; steps follow the gradient over its L2 norm, in every threat.
+        step_ratio: step size over epsilon, above 0. A step follows the gradient divided by its norm in the threat's order (for
+            L-inf by its largest absolute entry), and a random direction where the gradient is 0.
         variant: ``"equation"``: as above. ``"released"``: what the paper's code minimises, sum L(f(x), y) + lam * sum
             L(f(x + delta), y), where delta ascends L: its stored input gradient is zero, so the linear terms vanish.
 
@@ -65,12 +67,21 @@ class LocalLinearity:
             images: float32 (N, C, H, W) in the threat's box.
             labels: int64 (N,).
             threat: ball and box.
-            generator: of the same N examples; draws the normal start.
+            generator: of the same N examples; draws the normal start and, for each step, a direction.
         """
-        start = threat.project(generator.normal_like(images).mul_(START_DEVIATION).add_(images), images)
+        with in_mode(model, training=False), frozen(model):
+            objective = _loss_around if self.variant == "released" else _deviation_around
+            delta = self._maximise(objective(model, images, labels), images, threat=threat, generator=generator)
         if self.variant == "released":
-            return self._released_loss(model, images, labels, start, threat)
-        return self._equation_loss(model, images, labels, start, threat)
+            logits = model(images)
+            clean = F.cross_entropy(logits, labels, reduction="sum")
+            loss = clean + self.lam * F.cross_entropy(model(images + delta), labels, reduction="sum")
+            return BatchLoss(loss=loss, logits=logits.detach())
+        logits, clean, gradient = _linearised(model, images, labels, create_graph=True)
+        linear = _dot(delta, gradient)
+        beyond_linear = F.cross_entropy(model(images + delta), labels, reduction="none") - clean - linear
+        loss = clean.sum() + self.lam * beyond_linear.abs().sum() + self.mu * linear.abs().sum()
+        return BatchLoss(loss=loss, logits=logits.detach())
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
         """See `regression_llr`, where d is one of two points and needs no search. The paper's lam is 0.01, its mu 0.
@@ -87,49 +98,55 @@ class LocalLinearity:
 
         return fit(model, examples, threat=threat, solve=solve)
 
-    def _equation_loss(
-        self, model: nn.Module, images: Tensor, labels: Tensor, start: Tensor, threat: Threat
-    ) -> BatchLoss:
-        inputs = images.detach().requires_grad_(True)
-        logits = model(inputs)
-        clean = F.cross_entropy(logits, labels, reduction="none")
-        (gradient,) = torch.autograd.grad(clean.sum(), inputs, create_graph=True)
-        constant_clean, constant_gradient = clean.detach(), gradient.detach()
+    def _maximise(self, objective: Objective, images: Tensor, *, threat: Threat, generator: KeyedGenerator) -> Tensor:
+        """Ascend from a start that is not clipped; a step clips delta to the box, then scales it into the ball."""
+        delta = generator.normal_like(images).mul_(START_DEVIATION)
+        for _ in range(self.steps):
+            point = delta.requires_grad_(True)
+            (gradient,) = torch.autograd.grad(objective(point), point)
+            direction = _direction(gradient, otherwise=generator.normal_like(images), order=threat.order)
+            moved = point.detach() + self.step_ratio * threat.epsilon * direction
+            clipped = (images + moved).clamp(threat.lower, threat.upper) - images
+            delta = torch.renorm(clipped, p=threat.order, dim=0, maxnorm=threat.epsilon)
+        return delta
 
-        def deviation(candidates: Tensor) -> Tensor:
-            value = F.cross_entropy(model(candidates), labels, reduction="none")
-            return (value - constant_clean - _dot(candidates - images, constant_gradient)).abs().sum()
 
-        candidates = self._ascend(model, deviation, start, images, threat)
-        linear = _dot(candidates - images, gradient)
-        beyond_linear = F.cross_entropy(model(candidates), labels, reduction="none") - clean - linear
-        loss = clean.sum() + self.lam * beyond_linear.abs().sum() + self.mu * linear.abs().sum()
-        return BatchLoss(loss=loss, logits=logits.detach())
+def _loss_around(model: nn.Module, images: Tensor, labels: Tensor) -> Objective:
+    """sum L(f(x + delta), y) as a function of delta."""
+    return lambda delta: F.cross_entropy(model(images + delta), labels, reduction="sum")
 
-    def _released_loss(
-        self, model: nn.Module, images: Tensor, labels: Tensor, start: Tensor, threat: Threat
-    ) -> BatchLoss:
-        def cross_entropy(candidates: Tensor) -> Tensor:
-            return F.cross_entropy(model(candidates), labels, reduction="sum")
 
-        candidates = self._ascend(model, cross_entropy, start, images, threat)
-        logits = model(images)
-        clean = F.cross_entropy(logits, labels, reduction="sum")
-        return BatchLoss(loss=clean + self.lam * cross_entropy(candidates), logits=logits.detach())
+def _deviation_around(model: nn.Module, images: Tensor, labels: Tensor) -> Objective:
+    """sum g(x, delta) as a function of delta."""
+    _, clean, gradient = _linearised(model, images, labels, create_graph=False)
 
-    def _ascend(
-        self, model: nn.Module, objective: Callable[[Tensor], Tensor], start: Tensor, images: Tensor, threat: Threat
-    ) -> Tensor:
-        with frozen(model):
-            return ascend(
-                objective,
-                start,
-                images,
-                threat=threat,
-                steps=self.steps,
-                step_size=self.step_ratio * threat.epsilon,
-                step_norm="l2",
-            )
+    def deviation(delta: Tensor) -> Tensor:
+        around = F.cross_entropy(model(images + delta), labels, reduction="none")
+        return (around - clean - _dot(delta, gradient)).abs().sum()
+
+    return deviation
+
+
+def _linearised(
+    model: nn.Module, images: Tensor, labels: Tensor, *, create_graph: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (N, classes), cross-entropy (N,) and its gradient in the images; without a graph, all are constants."""
+    inputs = images.detach().requires_grad_(True)
+    logits = model(inputs)
+    clean = F.cross_entropy(logits, labels, reduction="none")
+    (gradient,) = torch.autograd.grad(clean.sum(), inputs, create_graph=create_graph)
+    return (logits, clean, gradient) if create_graph else (logits.detach(), clean.detach(), gradient)
+
+
+def _direction(gradient: Tensor, *, otherwise: Tensor, order: float) -> Tensor:
+    """The gradient over its norm; `otherwise`, a random vector, over its own where an example's gradient is 0."""
+    flat, instead = gradient.flatten(1), otherwise.flatten(1)
+    chosen = torch.where(flat.abs().amax(dim=1, keepdim=True) > 0, flat, instead)
+    tiny = torch.finfo(flat.dtype).tiny
+    # A confident model's gradients are so small that their squares would vanish: scale by the largest first.
+    scaled = chosen / chosen.abs().amax(dim=1, keepdim=True).clamp(min=tiny)
+    direction: Tensor = scaled / torch.linalg.vector_norm(scaled, ord=order, dim=1, keepdim=True).clamp(min=tiny)
+    return direction.view_as(gradient)
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:

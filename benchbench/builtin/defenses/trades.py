@@ -71,7 +71,7 @@ class Trades:
         self, model: nn.Module, images: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
         """Ascend the divergence; against fixed clean probabilities the cross-entropy has the same gradient, for less."""
-        start = threat.project(generator.normal_like(images).mul_(START_DEVIATION).add_(images), images)
+        start = generator.normal_like(images).mul_(START_DEVIATION).add_(images)  # not clipped to the box
         with in_mode(model, training=False), frozen(model):
             with torch.no_grad():
                 probabilities = F.softmax(model(images), dim=1)

@@ -141,6 +141,17 @@ def test_trades_loss_is_the_formula() -> None:
     torch.testing.assert_close(trades_loss(model, images, candidates, labels, 2.5), expected)
 
 
+def test_search_of_trades_starts_beside_the_image_and_is_not_clipped_to_the_box() -> None:
+    model, images, seen = smooth_toy((1, 8, 8), 3), torch.zeros(3, 1, 8, 8), []
+    model.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach().clone()))
+    generators = [KeyedGenerator(1, torch.arange(3)) for _ in range(2)]
+    AwpTrades()._diverging_images(model, images, threat=Threat(epsilon=0.1), generator=generators[0])
+    clean, start, *later = seen
+    assert torch.equal(clean, images)
+    torch.testing.assert_close(start, 0.001 * generators[1].normal(1, 8, 8))
+    assert all(point.min() >= 0.0 for point in later)
+
+
 @pytest.mark.parametrize("defense", BOTH)
 def test_both_work_in_l2(defense: type[AwpAdversarialTraining | AwpTrades]) -> None:
     check_defense(defense(), threat=Threat(norm="l2", epsilon=0.3), accuracy=0.95)

@@ -44,6 +44,15 @@ def test_lambda_weighs_the_second_term_only() -> None:
     torch.testing.assert_close(two - one, one - zero, rtol=1e-3, atol=1e-5)
 
 
+def test_search_starts_beside_the_image_and_is_not_clipped_to_the_box() -> None:
+    model, images, seen = smooth_toy((1, 8, 8), 3), torch.zeros(3, 1, 8, 8), []
+    model.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach().clone()))
+    generators = [KeyedGenerator(1, torch.arange(3)) for _ in range(2)]
+    Mart().loss(model, images, torch.tensor([0, 1, 2]), threat=Threat(epsilon=0.1), generator=generators[0])
+    torch.testing.assert_close(seen[0], 0.001 * generators[1].normal(1, 8, 8))
+    assert all(later.min() >= 0.0 for later in seen[1:])
+
+
 def test_certain_mistake_has_a_finite_loss_and_gradient() -> None:
     logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
     loss = boosted_cross_entropy(logits, torch.tensor([1])).sum()

@@ -114,7 +114,7 @@ class Problem:
         return self.project(self.inputs + noise.flatten(1).numpy())
 
     def normal_start(self) -> Array:
-        return self.project(self.inputs + 0.001 * self.generator().normal_like(self.images).flatten(1).numpy())
+        return self.inputs + 0.001 * self.generator().normal_like(self.images).flatten(1).numpy()
 
     def project(self, candidates: Array) -> Array:
         epsilon = self.threat.epsilon

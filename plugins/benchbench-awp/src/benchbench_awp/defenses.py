@@ -127,7 +127,7 @@ class AwpTrades(_WarmingUp):
     def _diverging_images(
         self, model: nn.Module, images: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        start = threat.project(images + TRADES_START * generator.normal_like(images), images)
+        start = images + TRADES_START * generator.normal_like(images)  # not clipped to the box
         with in_mode(model, training=False), frozen(model):
             with torch.no_grad():
                 clean = F.log_softmax(model(images), dim=1)

@@ -46,7 +46,7 @@ class Mart:
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
         """PGD on the cross-entropy from x + 0.001 N(0, 1), in evaluation mode, as the authors released it."""
-        candidates = threat.project(images + 0.001 * generator.normal_like(images), images)
+        candidates = images + 0.001 * generator.normal_like(images)  # not clipped to the box
         for _ in range(self.steps):
             leaf = candidates.detach().requires_grad_(True)
             rising = F.cross_entropy(model(leaf), labels, reduction="sum")
