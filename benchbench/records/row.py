@@ -91,7 +91,7 @@ class Row:
     adv_test_mse: float | None = measure("mean of each test example's worst squared error (regression)", least=0)
     flags: tuple[str, ...] = column("diagnostics that cast doubt on the row", default=())
     diagnostics: int = column(
-        "revision of the diagnostics that set the flags; 1 in rows from before it was recorded, 0 for regressions, which have none",
+        "revision of the diagnostics that set the flags; 1 in older rows too, 0 for regressions, which have none",
         default=1,
         since=3,
     )
