@@ -60,7 +60,9 @@ class Merged:
 
 
 def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
-    """Join rows; a finished row replaces a failed one of the same cell, and provenance is that of the first file.
+    """Join rows; a finished row replaces a failed one of the same cell, and one with newer diagnostics an older one.
+
+    Where two rows have the same results, provenance is that of the first file.
 
     Args:
         boards: name of each file to its rows, in order of precedence.
@@ -80,7 +82,10 @@ def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
                 kept[row.cell_id] = (name, row)
                 continue
             differing = _differing(known[1], row) if row.status == "ok" else {}
-            if differing and row.source == "measured":
+            if not differing and row.diagnostics > known[1].diagnostics:
+                kept[row.cell_id] = (name, row)
+                repeated += 1
+            elif differing and row.source == "measured":
                 conflicts.append(Conflict(cell_id=row.cell_id, first=known[0], second=name, columns=differing))
             else:
                 repeated += 1
@@ -106,8 +111,10 @@ def copy_evidence(rows: Iterable[Row], folders: Sequence[Path], target: Path) ->
 
 
 def _differing(first: Row, second: Row) -> dict[str, tuple[object, object]]:
+    """Results that are not the same, flags of other diagnostics aside."""
     pairs = {name: (getattr(first, name), getattr(second, name)) for name in _RESULTS}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    outdated = {"flags"} if first.diagnostics != second.diagnostics else set()
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and name not in outdated}
 
 
 def _refuse_other_protocols(boards: Mapping[str, Sequence[Row]]) -> None:

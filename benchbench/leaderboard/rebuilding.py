@@ -20,9 +20,10 @@ def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[st
     """Bring a suite's leaderboard file up to date with the cell records.
 
     Measured rows of the store replace rows of the same cell; rows that other machines measured are kept, except that a failed
-    record never replaces a finished row; cells refused for a broken contract have no row; published rows are those that this
-    version of benchbench ships. Per-example outcomes go to ``<folder>/<suite>/outcomes/<digest>.parquet``. Processes that
-    rebuild the same file at once lose no row: each looks again, after writing, whether records have come in since it read them.
+    record never replaces a finished row, nor one with older diagnostics a newer one. Cells refused for a broken contract have no
+    row; published rows are those that this version of benchbench ships. Per-example outcomes go to
+    ``<folder>/<suite>/outcomes/<digest>.parquet``. Processes that rebuild the same file at once lose no row: each looks again,
+    after writing, whether records have come in since it read them.
 
     Args:
         path: the leaderboard file; made when missing.
@@ -73,7 +74,7 @@ def _merged(present: list[Row], recorded: list[Row], suite: str) -> list[Row]:
     merged = {row.cell_id: row for row in present if row.source == "measured"}
     for row in recorded:
         known = merged.get(row.cell_id)
-        if row.status == "ok" or known is None or known.status != "ok":
+        if known is None or known.status != "ok" or (row.status == "ok" and row.diagnostics >= known.diagnostics):
             merged[row.cell_id] = row
     merged = {cell_id: row for cell_id, row in merged.items() if row.status != "refused"}
     return [*merged.values(), *published_rows(suite)]

@@ -1,0 +1,78 @@
+"""Leaderboards of schemas 1 and 2, as runs of their time wrote them, are read, merged, rebuilt and compared with today's."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+from sample_rows import make_row
+
+from benchbench.configuration import read_cell
+from benchbench.leaderboard import rebuild
+from benchbench.leaderboard.files import read_rows
+from benchbench.leaderboard.merging import merge
+from benchbench.leaderboard.verifying import identity_findings
+from benchbench.records import Row, RunStore
+
+OLDER = Path(__file__).with_name("older")
+FILES = tuple(sorted(OLDER.glob("schema-*.parquet")))
+
+
+def measured(rows: list[Row]) -> dict[str, Row]:
+    return {row.cell_id: row for row in rows if row.source == "measured"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_ids_of_older_rows_are_those_that_their_configurations_have_today(path: Path) -> None:
+    rows = measured(read_rows(path))
+    assert len(rows) > 10
+    for row in rows.values():
+        cell = read_cell(row.configuration)
+        assert (cell.cell_id, cell.training.model_id) == (row.cell_id, row.model_id)
+        assert identity_findings(row, cell) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_older_rows_were_trained_under_the_threat_of_the_attack_if_under_any(path: Path) -> None:
+    for row in read_rows(path):
+        used = row.defense not in ("natural", "gr")
+        assert (row.train_norm, row.train_epsilon) == ((row.norm, row.epsilon) if used else ("", None))
+        assert row.diagnostics == 1
+
+
+def test_rebuilding_an_older_file_keeps_its_rows_and_writes_todays_schema(tmp_path: Path) -> None:
+    for path in FILES:
+        before = measured(read_rows(path))
+        board = tmp_path / path.name
+        shutil.copy(path, board)
+        rebuild(board, RunStore(tmp_path / "runs"), "closer-look")
+        assert measured(read_rows(board)) == before
+
+
+def test_older_files_merge_with_todays_and_equal_rows_are_no_conflict(tmp_path: Path) -> None:
+    boards = {path.name: read_rows(path) for path in FILES}
+    rebuild(tmp_path / "today.parquet", RunStore(tmp_path / "runs"), "closer-look")
+    merged = merge({**boards, "today": read_rows(tmp_path / "today.parquet")})
+    assert merged.conflicts == ()
+    assert merged.repeated >= sum(row.source == "published" for row in boards["schema-1.parquet"])
+    assert measured(list(merged.rows)) == {k: row for rows in boards.values() for k, row in measured(rows).items()}
+
+
+def test_newer_diagnostics_win_whatever_the_order(tmp_path: Path) -> None:
+    old = make_row(flags=("zero-gradients",), diagnostics=1)
+    new = dataclasses.replace(old, flags=(), diagnostics=2)
+    for boards in ({"a": [old], "b": [new]}, {"a": [new], "b": [old]}):
+        merged = merge(boards)
+        assert (merged.rows, merged.conflicts) == ((new,), ())
+    store, board = RunStore(tmp_path / "runs"), tmp_path / "closer-look.parquet"
+    store.write_row(new)
+    rebuild(board, store, "closer-look")
+    store.write_row(old)
+    assert measured(rebuild(board, store, "closer-look")) == {new.cell_id: new}
+
+
+def test_other_results_are_a_conflict_even_with_newer_diagnostics() -> None:
+    old = make_row(test_accuracy=0.9)
+    assert merge({"a": [old], "b": [make_row(test_accuracy=0.8, diagnostics=2)]}).conflicts
