@@ -20,8 +20,8 @@ def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[st
     """Bring a suite's leaderboard file up to date with the cell records.
 
     Measured rows of the store replace rows of the same cell; rows that other machines measured are kept, except that a failed
-    record never replaces a finished row, nor one with older diagnostics a newer one. Cells refused for a broken contract have no
-    row; published rows are those that this version of benchbench ships. Per-example outcomes go to
+    record never replaces a finished row, nor one with older diagnostics a newer one. Cells refused for a broken contract have
+    no row; published rows are those that this version of benchbench ships. Per-example outcomes go to
     ``<folder>/<suite>/outcomes/<digest>.parquet``. Processes that rebuild the same file at once lose no row: each looks again,
     after writing, whether records have come in since it read them.
 
