@@ -136,9 +136,13 @@ class LiveDisplay:
 
     Args:
         console: a terminal.
+        get_time: clock of elapsed and remaining times, in seconds.
+        auto_refresh: whether a thread draws the bars ten times a second; without it only `refresh` does.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(
+        self, console: Console, *, get_time: Callable[[], float] = time.monotonic, auto_refresh: bool = True
+    ) -> None:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -146,7 +150,10 @@ class LiveDisplay:
             TextColumn("{task.fields[detail]}"),
             TimeElapsedColumn(),
         )
-        self._progress = Progress(*columns, console=console, transient=True)
+        self._progress = Progress(
+            *columns, console=console, transient=True, get_time=get_time, auto_refresh=auto_refresh
+        )
+        self._now = get_time
         self._cells: TaskID | None = None
         self._current: dict[int, TaskID] = {}  # by number of the worker; 0 for this process
         self._numbers: dict[int, int] = {}  # of the cell that a worker is at
@@ -210,7 +217,7 @@ class LiveDisplay:
             self._progress.update(self._current[event.worker], description=name, detail="", visible=not event.gone)
 
     def _predict_end(self, event: CellStarted) -> None:
-        self._end = None if event.seconds_left is None else time.monotonic() + event.seconds_left
+        self._end = None if event.seconds_left is None else self._now() + event.seconds_left
 
     def _add_bar(self, worker: int) -> None:
         if worker not in self._current:
@@ -219,7 +226,7 @@ class LiveDisplay:
     def _update_cells(self, *, completed: int | None = None) -> None:
         """Show the cells done, and the time left as far as it was predicted."""
         if self._cells is not None:
-            left = 0.0 if self._end is None else self._end - time.monotonic()
+            left = 0.0 if self._end is None else self._end - self._now()
             detail = f"{format_seconds(left)} left" if left > 0 else ""
             self._progress.update(self._cells, completed=completed, detail=detail)
 

@@ -80,7 +80,7 @@ def test_plain_progress_within_a_cell_is_rare() -> None:
 def test_live_bars_show_cells_epoch_loss_accuracy_and_time_left(width: int) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=width)
-    with LiveDisplay(console) as live:
+    with LiveDisplay(console, get_time=lambda: 0.0, auto_refresh=False) as live:
         frames = []
         for event in STORY:
             live.show(event)
@@ -102,7 +102,8 @@ def frames_of(events: list[Event]) -> list[str]:
     """The bars after each event."""
     screen = io.StringIO()
     frames = []
-    with LiveDisplay(Console(file=screen, force_terminal=True, width=160, color_system=None)) as live:
+    console = Console(file=screen, force_terminal=True, width=160, color_system=None)
+    with LiveDisplay(console, get_time=lambda: 0.0, auto_refresh=False) as live:
         for event in events:
             live.show(event)
             screen.truncate(0)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,6 +133,24 @@ def test_killed_and_resumed_training_ends_in_the_same_weights(
         train(_job(optimizer=optimizer), checkpoint=Checkpoint(path, "id"), listener=_kill_at(kill))
     resumed = train(_job(optimizer=optimizer), checkpoint=Checkpoint(path, "id"))
     assert _same(whole, resumed)
+
+
+def test_each_epoch_sees_every_example_once_in_an_order_of_its_own() -> None:
+    class Watching(Summed):
+        def loss(self, model: nn.Module, images: Tensor, labels: Tensor, **given: Any) -> BatchLoss:
+            seen.append(given["generator"]._rows.clone())
+            return super().loss(model, images, labels, **given)
+
+    orders = []
+    for seed in (0, 0, 1):
+        seen: list[Tensor] = []
+        train(dataclasses.replace(_job(Watching(), epochs=3), seed=seed))
+        orders.append(torch.cat(seen).view(3, 150))
+    for order in orders:
+        assert torch.equal(order.sort(dim=1).values, torch.arange(150).expand(3, 150))
+    first, again, other = orders
+    assert torch.equal(first, again)
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations([*first, *other], 2))
 
 
 def test_a_defense_with_its_own_step_trains_like_the_loop() -> None:
