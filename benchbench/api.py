@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchbench.errors import UsageError
-from benchbench.events import Listener, ignore
+from benchbench.events import Listener, Note, ignore
 from benchbench.kernels.arithmetic import Precision
 from benchbench.plan import Plan
 from benchbench.plan.preparing import Request, prepare
@@ -185,6 +185,7 @@ def separation(
     seed: int = 0,
     data: Path | None = None,
     download: bool = False,
+    listener: Listener = ignore,
 ) -> SeparationReport:
     """How far apart the classes of a dataset are, exactly: `benchbench.separation.measure` for a dataset by name.
 
@@ -197,6 +198,7 @@ def separation(
         seed: of the random labels.
         data: data root; None for ``BENCHBENCH_DATA``.
         download: whether a missing dataset may be fetched.
+        listener: receives the notes of the dataset, for instance what it left out.
 
     Raises:
         UsageError: an unknown dataset or option, an excluded index that does not exist, a radius that is negative or
@@ -215,4 +217,6 @@ def separation(
         threat = protocol_threat(registry, component.name, "linf")
         epsilon = threat.epsilon if threat else None
     splits = load_dataset(registry, component, source).splits
+    for message in splits.notes:
+        listener(Note(message=message))
     return measure(splits, random_labels=random_labels, exclude=exclude, epsilon=epsilon, pairs=pairs, seed=seed)

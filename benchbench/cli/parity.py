@@ -10,7 +10,7 @@ import click
 
 from benchbench.cli.components import COMPONENT, Entry, find_architecture, make_architecture
 from benchbench.cli.options import RADIUS, data_option, device_option, json_option
-from benchbench.cli.printing import print_json, print_table
+from benchbench.cli.printing import note, print_json, print_table
 from benchbench.errors import DataError
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import find_device, find_folders
@@ -69,6 +69,8 @@ def command(
         raise DataError(f"parity compares attacks on classifiers, {component.name!r} is for regression")
     threat = dataclasses.replace(threat, lower=splits.lower, upper=splits.upper)
     check_radius(threat, splits.input_shape)
+    for message in splits.notes:
+        note(message)
     classes = len(splits.classes)
     network = find_architecture(registry, architecture, checkpoint)
     model = make_architecture(registry, network, input_shape=splits.input_shape, classes=classes)

@@ -53,6 +53,7 @@ def command(
     DATASET is a name, or a TOML inline table of name and options.
     """
     from benchbench.api import separation
+    from benchbench.cli.display import describe
 
     report = separation(
         dataset,
@@ -63,6 +64,7 @@ def command(
         seed=seed,
         data=data,
         download=download,
+        listener=lambda event: note(describe(event) or ""),
     )
     if leaderboards is not None:
         from benchbench.leaderboard.separations import measured_separation, record_separation

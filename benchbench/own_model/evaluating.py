@@ -18,7 +18,7 @@ from benchbench.determinism import deterministic
 from benchbench.errors import ContractError, DataError, UsageError
 from benchbench.evaluation import Outcome
 from benchbench.evaluation import evaluate as evaluate_cell
-from benchbench.events import Listener, ignore
+from benchbench.events import Listener, Note, ignore
 from benchbench.leaderboard.names import component_label
 from benchbench.lookup import choose_threat, find_component
 from benchbench.own_model.report import ModelReport, make_report
@@ -112,6 +112,8 @@ def evaluate_on(
     splits = loaded.splits
     threat = dataclasses.replace(threat, lower=splits.lower, upper=splits.upper)
     _check(splits, dataset, threat, attacks, registry, n_test)
+    for message in splits.notes:
+        listener(Note(message=message))
     test = subset(splits.test, min(n_test or len(splits.test), len(splits.test)), "test")
     _try(model.to(device), test, classes=len(splits.classes), device=device)
     outcomes = {}
