@@ -222,7 +222,7 @@ def _number_classes(train: _Split, test: _Split) -> tuple[tuple[str, ...], _Spli
     """Without names, the labels that occur are the classes, and are numbered from 0 in their order."""
     import torch
 
-    occurring = train.examples.labels.unique()
+    occurring = torch.unique(train.examples.labels)
     if int(occurring[0]) < 0:
         raise DataError(
             f"parquet-images: train has labels below 0: {int(occurring[0])}", hint="negative labels are hidden ones"

@@ -126,8 +126,8 @@ def decode(file: ImageFile, pixel_format: PixelFormat, remarks: Remarks | None =
 
 def _remark(image: Image, file: ImageFile, remarks: Remarks) -> None:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
-        if lowest < 255:
+        alpha = image.convert("RGBA").getchannel("A")
+        if alpha.getextrema() != (255, 255):
             remarks.add("transparency", file)
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # an MPO holds a camera's preview
         remarks.add("all frames but the first", file)
