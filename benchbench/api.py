@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchbench.errors import UsageError
-from benchbench.events import Listener, ignore
+from benchbench.events import Listener, Note, ignore
 from benchbench.kernels.arithmetic import Precision
 from benchbench.plan import Plan
 from benchbench.plan.preparing import Request, prepare
@@ -180,11 +180,12 @@ def separation(
     *,
     random_labels: bool = False,
     exclude: Collection[int] = (),
-    epsilon: float | None = None,
+    epsilon: float | str | None = None,
     pairs: int = 5,
     seed: int = 0,
     data: Path | None = None,
     download: bool = False,
+    listener: Listener = ignore,
 ) -> SeparationReport:
     """How far apart the classes of a dataset are, exactly: `benchbench.separation.measure` for a dataset by name.
 
@@ -192,14 +193,16 @@ def separation(
         dataset: a name, or a mapping of ``name`` and options.
         random_labels: draw each label uniformly instead (Table 8).
         exclude: indices of training examples to leave out.
-        epsilon: attack radius to compare with; None for the paper's protocol where it has the dataset.
+        epsilon: L-inf radius to compare with, which may be ``"8/255"``; None for the paper's where it has the dataset.
         pairs: how many closest pairs to keep.
         seed: of the random labels.
         data: data root; None for ``BENCHBENCH_DATA``.
         download: whether a missing dataset may be fetched.
+        listener: receives the notes of the dataset, for instance what it left out.
 
     Raises:
-        UsageError: an unknown dataset or option, an excluded index that does not exist, a negative epsilon.
+        UsageError: an unknown dataset or option, an excluded index that does not exist, a radius that is negative or
+            beyond the box.
         MissingDataError: the data is not there.
         DataError: it is damaged, or for regression.
     """
@@ -211,7 +214,9 @@ def separation(
     source = find_folders(data=data).source(download=download)
     component = find_component(registry, "dataset", dataset)
     if epsilon is None:
-        threat = protocol_threat(registry, component.name)
+        threat = protocol_threat(registry, component.name, "linf")
         epsilon = threat.epsilon if threat else None
     splits = load_dataset(registry, component, source).splits
+    for message in splits.notes:
+        listener(Note(message=message))
     return measure(splits, random_labels=random_labels, exclude=exclude, epsilon=epsilon, pairs=pairs, seed=seed)

@@ -10,9 +10,10 @@ from benchbench.contract import Kind
 from benchbench.errors import UsageError
 from benchbench.registry import Registry
 from benchbench.suite import read_suite
-from benchbench.threat import Threat
+from benchbench.threat import Norm, Threat
 
 PROTOCOL_SUITE = "closer-look"
+_EXAMPLES: Mapping[Norm, str] = {"linf": "8/255", "l2": "128/255", "l1": "12"}  # usual radii, for messages
 
 
 def find_component(registry: Registry, kind: Kind, entry: str | Mapping[str, Any]) -> Component:
@@ -34,8 +35,35 @@ def find_component(registry: Registry, kind: Kind, entry: str | Mapping[str, Any
     return registry.resolve(kind, name, options)
 
 
-def protocol_threat(registry: Registry, dataset: str) -> Threat | None:
-    """The threat that the paper's protocol has for a dataset; None for a dataset that it does not use."""
+def protocol_threat(registry: Registry, dataset: str, norm: Norm | None = None) -> Threat | None:
+    """The first threat that the paper's protocol has for a dataset, in a norm where one is given; None where it has none."""
     suite = read_suite(PROTOCOL_SUITE, registry)
     experiments = (experiment for profile in suite.profiles for experiment in suite.profile(profile))
-    return next((experiment.threat for experiment in experiments if experiment.dataset.name == dataset), None)
+    threats = (experiment.threat for experiment in experiments if experiment.dataset.name == dataset)
+    return next((threat for threat in threats if norm in (None, threat.norm)), None)
+
+
+def choose_threat(
+    registry: Registry, dataset: str, *, norm: Norm | None = None, epsilon: float | str | None = None
+) -> Threat:
+    """The threat of a caller who may have left norm or radius to the protocol; the box is still to be set.
+
+    Args:
+        registry: knows the protocol's suite.
+        dataset: its name.
+        norm: None for the protocol's, or, with a radius, for L-inf.
+        epsilon: None for the protocol's radius in this norm.
+
+    Raises:
+        UsageError: the protocol has no radius for this dataset in this norm.
+        OptionError: a radius that is negative or not finite.
+    """
+    if epsilon is not None:
+        return Threat(norm=norm or "linf", epsilon=epsilon)
+    threat = protocol_threat(registry, dataset, norm)
+    if threat is None:
+        raise UsageError(
+            f"the protocol has no {norm or ''} radius for dataset {dataset!r}".replace("  ", " "),
+            hint=f"give one: --norm {norm or 'linf'} --epsilon {_EXAMPLES[norm or 'linf']}, or a Threat in Python",
+        )
+    return threat

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -16,13 +17,13 @@ NO_BALL = "in a ball of radius 0 there is nothing to attack, and robust accuracy
 NORMS: tuple[Norm, ...] = get_args(Norm)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False)
 class Threat:
     """B(x, epsilon) in a norm, intersected with [lower, upper]^d.
 
     Attributes:
         norm: ``"linf"``, ``"l2"`` or ``"l1"``.
-        epsilon: radius, in the units of the inputs (pixels / 255), at least 0.
+        epsilon: radius, in the units of the inputs (pixels / 255), at least 0; may be given as the text ``"8/255"``.
         lower: smallest valid input value; -inf for inputs without a box.
         upper: largest valid input value; inf for inputs without a box.
 
@@ -35,13 +36,16 @@ class Threat:
     lower: float = 0.0
     upper: float = 1.0
 
-    def __post_init__(self) -> None:
-        if self.norm not in NORMS:
-            raise OptionError(f"unknown norm {self.norm!r}", hint=suggest(str(self.norm), NORMS))
-        if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
-            raise OptionError(f"epsilon must be a finite number of at least 0, got {self.epsilon!r}")
-        if not self.lower < self.upper:
-            raise OptionError(f"the box [{self.lower}, {self.upper}] is empty")
+    def __init__(self, *, norm: Norm = "linf", epsilon: float | str, lower: float = 0.0, upper: float = 1.0) -> None:
+        if norm not in NORMS:
+            raise OptionError(f"unknown norm {norm!r}", hint=suggest(str(norm), NORMS))
+        radius = parse_number(epsilon) if isinstance(epsilon, str) else epsilon
+        if not (math.isfinite(radius) and radius >= 0):
+            raise OptionError(f"epsilon must be a finite number of at least 0, got {epsilon!r}")
+        if not lower < upper:
+            raise OptionError(f"the box [{lower}, {upper}] is empty")
+        for name, value in (("norm", norm), ("epsilon", radius), ("lower", lower), ("upper", upper)):
+            object.__setattr__(self, name, value)
 
     @property
     def order(self) -> float:
@@ -74,6 +78,52 @@ class Threat:
         """The size of each perturbation in this threat's norm, float (N,)."""
         size: Tensor = (candidates - images).flatten(1).norm(p=self.order, dim=1)
         return size
+
+
+def parse_number(text: str) -> float:
+    """The number that a text means: ``0.03``, or a fraction such as ``8/255``, which is Python's ``8 / 255`` to the bit.
+
+    Raises:
+        OptionError: it means none.
+
+    >>> parse_number("8/255") == 8 / 255
+    True
+    """
+    numerator, slash, denominator = text.partition("/")
+    try:
+        return float(numerator) / float(denominator) if slash else float(numerator)
+    except (ValueError, ZeroDivisionError) as error:
+        raise OptionError(f"expected a number or a fraction such as 8/255, got {text!r}") from error
+
+
+def check_radius(threat: Threat, input_shape: Sequence[int]) -> None:
+    """Refuse a ball without a point beside its centre, and one that is larger than the box.
+
+    Args:
+        threat: with the box of the inputs.
+        input_shape: of one input, for instance (3, 32, 32).
+
+    Raises:
+        OptionError: the radius is 0, or above the largest distance of two points of the box: its width in L-inf, the width
+            times sqrt(dimension) in L2 and times the dimension in L1.
+    """
+    if threat.epsilon == 0:
+        raise OptionError(f"epsilon must be above 0: {NO_BALL}")
+    dimension = math.prod(input_shape)
+    growth = {"linf": 1.0, "l2": math.sqrt(dimension), "l1": float(dimension)}[threat.norm]
+    limit = (threat.upper - threat.lower) * growth
+    if threat.epsilon > limit:
+        raise OptionError(
+            f"epsilon {threat.epsilon:g} is beyond the box: no two inputs in [{threat.lower:g}, {threat.upper:g}] are more "
+            f"than {limit:g} apart in {threat.norm}",
+            hint=_meant(threat, limit),
+        )
+
+
+def _meant(threat: Threat, limit: float) -> str:
+    if (threat.lower, threat.upper) == (0.0, 1.0) and threat.epsilon <= 255 * limit:
+        return f"did you mean {threat.epsilon:g}/255?"
+    return f"a radius is in the units of the inputs, here at most {limit:g}"
 
 
 def _project_l2(delta: Tensor, epsilon: float) -> Tensor:

@@ -165,7 +165,7 @@ def test_separation_of_a_dataset_by_name_knows_the_protocol_epsilon() -> None:
     report = benchbench.separation("digits")
     assert report.train_train.minimum == pytest.approx(111 / 255)
     assert report.train_train.epsilon == 0.1
-    assert benchbench.separation("digits", epsilon=0.3).train_train.exceeds_two_epsilon is False
+    assert benchbench.separation("digits", epsilon="3/10").train_train.exceeds_two_epsilon is False
 
 
 def test_separation_refuses_what_is_not_there() -> None:
@@ -203,6 +203,14 @@ def test_attacks_whose_options_are_rounded_alike_in_tables_keep_results_of_their
 def test_a_ball_of_radius_zero_is_refused() -> None:
     with pytest.raises(UsageError, match="epsilon must be above 0"):
         benchbench.evaluate(Brightness(), dataset=DIGITS, threat=Threat(epsilon=0.0), n_test=50)
+
+
+def test_a_radius_beyond_the_box_is_refused() -> None:
+    for threat in (Threat(epsilon=8), Threat(norm="l2", epsilon=128), Threat(norm="l1", epsilon=65)):
+        with pytest.raises(UsageError, match=f"did you mean {threat.epsilon:g}/255"):
+            benchbench.evaluate(Brightness(), dataset=DIGITS, threat=threat, n_test=5)
+    with pytest.raises(UsageError, match="did you mean 8/255"):
+        benchbench.separation(DIGITS, epsilon=8)
 
 
 def test_robust_examples_are_those_beyond_epsilon_of_a_known_boundary() -> None:

@@ -23,7 +23,7 @@ from benchbench.contract import (
     Offer,
     hookimpl,
 )
-from benchbench.errors import UnknownNameError, UsageError
+from benchbench.errors import SuiteError, UnknownNameError, UsageError
 from benchbench.plan import Plan, make_plan, parse_only
 from benchbench.registry import Registry, load_registry
 from benchbench.suite import Suite, suite_from_table
@@ -315,6 +315,32 @@ def test_filter_that_matches_nothing_is_refused(plan_of: Callable[..., Plan], on
     with pytest.raises(UsageError) as caught:
         plan_of(experiment(), experiment(name="two", attacks=["weak"], n_train=5), only=only)
     assert expected in caught.value.hint
+
+
+def test_a_filter_by_radius_may_be_a_fraction(plan_of: Callable[..., Plan]) -> None:
+    small, large = ({"norm": "linf", "epsilon": radius} for radius in ("4/255", "8/255"))
+    plan = plan_of(experiment(threat=small), experiment(name="two", threat=large), only=["epsilon=8/255"])
+    assert set(columns(plan, "experiment", "epsilon")) == {("two", 8 / 255)}
+    same = experiment(name="two", threat={"norm": "linf", "epsilon": 8 / 255})
+    assert columns(plan, "cell_id") == columns(plan_of(same), "cell_id")
+
+
+def test_radii_beyond_the_box_of_the_data_are_refused_together(plan_of: Callable[..., Plan]) -> None:
+    wrong = [
+        experiment(name=f"in-{norm}", threat={"norm": norm, "epsilon": epsilon}, defenses=["plain"], attacks=["weak"])
+        for norm, epsilon in (("linf", 1.5), ("l2", 9.0), ("l1", 65.0), ("l2", 8.0))
+    ]
+    with pytest.raises(SuiteError) as caught:
+        plan_of(*wrong[:3], experiment(name="right"), {**wrong[3], "name": "at-the-limit"})
+    assert [problem.location for problem in caught.value.problems] == [
+        f"in-{norm}.threat.epsilon" for norm in ("linf", "l2", "l1")
+    ]
+    assert caught.value.problems[1].hint == "did you mean 9/255?"
+
+
+def test_a_radius_of_data_that_is_not_there_is_left_for_later(plan_of: Callable[..., Plan]) -> None:
+    lost = experiment(dataset={"name": "blobs", "fault": "missing"}, threat={"norm": "l2", "epsilon": 9.0})
+    assert {planned.status for planned in plan_of(lost).cells} == {"skipped"}
 
 
 def test_thousand_cells_plan_in_seconds(plan_of: Callable[..., Plan]) -> None:

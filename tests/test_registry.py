@@ -239,7 +239,7 @@ def test_factory_that_cannot_be_imported_fails_where_it_is_used(reference: str) 
 
 
 def test_resolve_converts_what_toml_cannot_tell_apart() -> None:
-    given = {"strength": 2, "levels": [1, 2.5], "corner": [3, 4], "limit": 1, "variant": "released"}
+    given = {"strength": "4/2", "levels": [1, "5/2"], "corner": [3, 4], "limit": 1, "variant": "released"}
     options = with_attacks(attack("shift")).resolve("attack", "shift", given).options
     assert options == {
         "strength": 2.0, "steps": 5, "clip": True, "label": "x", "levels": (1.0, 2.5), "corner": (3, 4),
@@ -255,6 +255,8 @@ def test_resolve_converts_what_toml_cannot_tell_apart() -> None:
         ({"steps": 2.0}, "steps: expected an integer"),
         ({"strength": False}, "strength: expected a number"),
         ({"strength": float("nan")}, "strength: expected a finite number"),
+        ({"strength": "2"}, "strength: expected a number, got '2'"),
+        ({"strength": "1e999/2"}, "strength: expected a finite number"),
         ({"strength": 10**400}, "strength: expected a finite number"),
         ({"clip": 1}, "clip: expected true or false"),
         ({"label": 3}, "label: expected a text"),

@@ -140,6 +140,19 @@ def test_suite_reads_with_components_resolved(read: Any) -> None:
     assert (experiment.n_train, experiment.trained_on, experiment.skip) == (None, "train", "")
 
 
+def test_a_radius_may_be_written_as_a_fraction(read: Any) -> None:
+    (experiment,) = read(SMALL.replace("0.1", '"8/255"')).profile("paper")
+    assert experiment.threat.epsilon == 8 / 255
+
+
+def test_a_layer_may_change_norm_and_radius_or_the_radius_alone(read: Any) -> None:
+    text = SMALL.replace("n_train = 100", 'threat = { norm = "l2", epsilon = 0.5 }')
+    assert [read(text).profile(name)[0].threat.norm for name in ("paper", "quick")] == ["linf", "l2"]
+    text = SMALL.replace("epsilon = 0.1", 'norm = "l2"').replace("n_train = 100", "threat = { epsilon = 0.5 }")
+    text = text.replace("[profiles.paper]", "[profiles.paper]\nthreat = { epsilon = 1.5 }")
+    assert [read(text).profile(name)[0].threat.epsilon for name in ("paper", "quick")] == [1.5, 0.5]
+
+
 def test_overrides_apply_to_the_named_defenses(read: Any) -> None:
     (experiment,) = read(SMALL).profile("paper")
     rates = [experiment.recipe_for(experiment.architectures[0], d).learning_rate for d in experiment.defenses]
@@ -296,6 +309,15 @@ def test_closer_look_fits_staircase_and_theory_without_training_in_steps(closer_
         ("epsilon = 0.1", "epsilon = -0.1", "defaults.threat.epsilon", "at least 0"),
         ("epsilon = 0.1", "epsilon = 0", "defaults.threat.epsilon", "must be above 0"),
         ("epsilon = 0.1", "epsilon = nan", "defaults.threat.epsilon", "finite"),
+        ("epsilon = 0.1", "epsilon = 8", "experiments[0].threat.epsilon", "did you mean 8/255?"),
+        (
+            "epsilon = 0.1",
+            'epsilon = "8/o"',
+            "defaults.threat.epsilon",
+            "expected a number or a fraction such as 8/255",
+        ),
+        ("epsilon = 0.1", 'epsilon = "0.1"', "defaults.threat.epsilon", "expected a number, got"),
+        ("n_train = 100", 'threat = { norm = "l2" }', "experiments[0].threat", "the radius was given for linf"),
         ("epsilon = 0.1", 'epsilon = 0.1, norm = "l7"', "defaults.threat.norm", "expected one of 'linf'"),
         ("epsilon = 0.1", "epsilon = 0.1, upper = 2", "defaults.threat.upper", "unknown option"),
         ("threat = { epsilon = 0.1 }", "", "experiments[0].threat.epsilon", "missing"),

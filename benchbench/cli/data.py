@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from benchbench.cli.components import COMPONENT, Entry, component_name
 from benchbench.cli.options import data_option, json_option
-from benchbench.cli.printing import print_json, print_table
+from benchbench.cli.printing import note, print_json, print_table
 from benchbench.registry import load_registry
 from benchbench.settings import find_folders
 
@@ -33,33 +34,37 @@ def list_datasets(data: Path | None, as_json: bool) -> None:
 
 
 @command.command(name="verify")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, type=COMPONENT, metavar="[NAME]...")
 @data_option
 @json_option
-def verify_datasets(names: tuple[str, ...], data: Path | None, as_json: bool) -> int:
-    """Read datasets and verify their checksums; exit status 1 when one is damaged."""
+def verify_datasets(names: tuple[Entry, ...], data: Path | None, as_json: bool) -> int:
+    """Read datasets, verify their checksums and say what they leave out; exit status 1 when one is damaged.
+
+    NAME is a name, or a TOML inline table of name and options: '{name = "image-folder", path = "pets"}'.
+    """
     from benchbench.data import verify
 
-    registry = load_registry()
-    for name in names:
-        registry.get("dataset", name)
-    found = verify(registry, find_folders(data=data).source(), names or None)
+    found = verify(load_registry(), find_folders(data=data).source(), names or None)
     _show(found, as_json=as_json)
     return 1 if any(one.status == "corrupt" or (names and one.status != "available") for one in found) else 0
 
 
 @command.command(name="fetch")
-@click.argument("name")
+@click.argument("dataset", type=COMPONENT, metavar="NAME")
 @data_option
-def fetch_dataset(name: str, data: Path | None) -> None:
-    """Download the dataset NAME into the data root, or build its cache."""
+def fetch_dataset(dataset: Entry, data: Path | None) -> None:
+    """Download the dataset NAME into the data root, or build its cache. NAME is written as for verify."""
     from benchbench.data import fetch
 
     folders = find_folders(data=data)
     folders.data.mkdir(parents=True, exist_ok=True)
-    loaded = fetch(load_registry(), folders.source(download=True), name)
+    loaded = fetch(load_registry(), folders.source(download=True), dataset)
+    for message in loaded.splits.notes:
+        note(message)
     train, test = len(loaded.splits.train), len(loaded.splits.test)
-    click.echo(f"{name}: {train} training and {test} test examples in {folders.data}, digest {loaded.digest[:16]}")
+    click.echo(
+        f"{component_name(dataset)}: {train} training and {test} test examples in {folders.data}, digest {loaded.digest[:16]}"
+    )
 
 
 def _show(found: tuple[Availability, ...], *, as_json: bool) -> None:

@@ -10,11 +10,11 @@ import click
 from benchbench.cell import canonical
 from benchbench.cli.components import COMPONENT, Entry, component_name, find_architecture, make_architecture
 from benchbench.cli.display import progress_display
-from benchbench.cli.options import data_option, device_option, json_option
+from benchbench.cli.options import RADIUS, data_option, device_option, json_option
 from benchbench.cli.printing import print_json, print_table
 from benchbench.registry import load_registry
 from benchbench.settings import find_device, find_folders
-from benchbench.threat import NORMS, Threat
+from benchbench.threat import NORMS, Norm
 
 if TYPE_CHECKING:
     from benchbench.own_model.report import ModelReport
@@ -35,9 +35,13 @@ if TYPE_CHECKING:
     help="Its weights: safetensors, or a torch file of a state_dict.",
 )
 @click.option("--attack", "attacks", multiple=True, default=("pgd-10",), type=COMPONENT, help="May be repeated.")
-@click.option("--norm", type=click.Choice(NORMS), default="linf", show_default=True, help="Norm of the threat.")
 @click.option(
-    "--epsilon", type=float, help="Radius of the threat, in pixels / 255; default the paper's for its datasets."
+    "--norm", type=click.Choice(NORMS), help="Norm of the threat; default linf with --epsilon, else the paper's."
+)
+@click.option(
+    "--epsilon",
+    type=RADIUS,
+    help="Radius of the threat, in pixels / 255, for instance 8/255; default the paper's in this norm for its datasets.",
 )
 @click.option("--n-test", type=click.IntRange(min=1), help="Test examples, a fixed subset; default all.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Keys every draw.")
@@ -51,7 +55,7 @@ def command(
     architecture: Entry | None,
     checkpoint: Path,
     attacks: tuple[Entry, ...],
-    norm: str,
+    norm: Norm | None,
     epsilon: float | None,
     n_test: int | None,
     seed: int,
@@ -67,15 +71,15 @@ def command(
     normalisation belongs inside it.
     """
     from benchbench.data import load_dataset
-    from benchbench.lookup import find_component
-    from benchbench.own_model.evaluating import default_threat, evaluate_on, resolve_attacks
+    from benchbench.lookup import choose_threat, find_component
+    from benchbench.own_model.evaluating import evaluate_on, resolve_attacks
     from benchbench.own_model.files import load_weights
 
     registry = load_registry()
     component = find_component(registry, "dataset", dataset)
     network = find_architecture(registry, architecture, checkpoint)
     resolved = resolve_attacks(registry, attacks)
-    threat = _threat(norm, epsilon) or default_threat(registry, component.name)
+    threat = choose_threat(registry, component.name, norm=norm, epsilon=epsilon)
     where = find_device(device)
     loaded = load_dataset(registry, component, find_folders(data=data).source(download=download))
     shape, classes = loaded.splits.input_shape, len(loaded.splits.classes)
@@ -98,10 +102,6 @@ def command(
         print_json({"architecture": component_name(network), "checkpoint": str(checkpoint), **_document(report)})
     else:
         _print(report)
-
-
-def _threat(norm: str, epsilon: float | None) -> Threat | None:
-    return None if epsilon is None else Threat(norm=norm, epsilon=epsilon)  # type: ignore[arg-type]  # click checked it
 
 
 def _document(report: ModelReport) -> dict[str, object]:

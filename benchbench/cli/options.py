@@ -8,11 +8,29 @@ from typing import Any, TypeVar
 
 import click
 
+from benchbench.errors import OptionError
 from benchbench.kernels.arithmetic import PRECISIONS
+from benchbench.threat import parse_number
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+class RadiusType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
+    """Converts ``0.03`` and ``8/255``."""
+
+    name = "RADIUS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        try:
+            return parse_number(str(value))
+        except OptionError as error:
+            self.fail(error.message, param, ctx)
+
+
+RADIUS = RadiusType()
 
 
 def suite_option(function: Function) -> Function:

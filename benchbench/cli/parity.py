@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from benchbench.cli.components import COMPONENT, Entry, find_architecture, make_architecture
-from benchbench.cli.options import data_option, device_option, json_option
-from benchbench.cli.printing import print_json, print_table
+from benchbench.cli.options import RADIUS, data_option, device_option, json_option
+from benchbench.cli.printing import note, print_json, print_table
 from benchbench.errors import DataError
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import find_device, find_folders
-from benchbench.threat import Threat
+from benchbench.threat import Norm, check_radius
 
 if TYPE_CHECKING:
     import torch
@@ -32,10 +33,8 @@ NAMED = 20  # disputed examples that a line lists
 @click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="As for evaluate.")
 @click.option("--attack", type=click.Choice(["pgd", "autoattack"]), default="pgd", show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Of PGD; each is epsilon / 5.")
-@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
-@click.option(
-    "--epsilon", type=click.FloatRange(min=0, min_open=True), help="Radius; default the paper's for its datasets."
-)
+@click.option("--norm", type=click.Choice(["linf", "l2"]), help="As for evaluate.")
+@click.option("--epsilon", type=RADIUS, help="As for evaluate.")
 @click.option("--n-test", type=click.IntRange(min=1), default=100, show_default=True, help="Test examples.")
 @device_option
 @data_option
@@ -46,7 +45,7 @@ def command(
     checkpoint: Path,
     attack: str,
     steps: int,
-    norm: str,
+    norm: Norm | None,
     epsilon: float | None,
     n_test: int,
     device: str | None,
@@ -58,18 +57,20 @@ def command(
     PGD starts at the image, so that nothing is left to chance; every candidate is checked to lie in ball and box.
     """
     from benchbench.data import load_dataset, subset
-    from benchbench.lookup import find_component
-    from benchbench.own_model.evaluating import default_threat
+    from benchbench.lookup import choose_threat, find_component
     from benchbench.own_model.files import load_weights
     from benchbench.parity import AttackSetting
 
     registry = load_registry()
     component = find_component(registry, "dataset", dataset)
-    radius = default_threat(registry, component.name).epsilon if epsilon is None else epsilon
+    threat = choose_threat(registry, component.name, norm=norm, epsilon=epsilon)
     splits = load_dataset(registry, component, find_folders(data=data).source(download=False)).splits
     if splits.task != "classification":
         raise DataError(f"parity compares attacks on classifiers, {component.name!r} is for regression")
-    threat = Threat(norm=norm, epsilon=radius, lower=splits.lower, upper=splits.upper)  # type: ignore[arg-type]
+    threat = dataclasses.replace(threat, lower=splits.lower, upper=splits.upper)
+    check_radius(threat, splits.input_shape)
+    for message in splits.notes:
+        note(message)
     classes = len(splits.classes)
     network = find_architecture(registry, architecture, checkpoint)
     model = make_architecture(registry, network, input_shape=splits.input_shape, classes=classes)
@@ -78,7 +79,7 @@ def command(
     test = subset(splits.test, min(n_test, len(splits.test)), "test")
     report = _compare(model.to(find_device(device)), test, setting, registry, find_device(device))
     if as_json:
-        asked = {"dataset": component.name, "norm": norm, "epsilon": radius, "attack": attack}
+        asked = {"dataset": component.name, "norm": threat.norm, "epsilon": threat.epsilon, "attack": attack}
         print_json({**asked, **_document(report, test.indices)})
     else:
         _print(report, test.indices)

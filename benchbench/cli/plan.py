@@ -86,6 +86,8 @@ def command(
         save_timings=save_timings,
         jobs="auto",
     )
+    for message in made.datasets.notes:
+        note(message)
     if as_json:
         print_json(_document(made))
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchbench.cli.components import COMPONENT, Entry, component_name
-from benchbench.cli.options import data_option, json_option
+from benchbench.cli.options import RADIUS, data_option, json_option
 from benchbench.cli.printing import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 @click.argument("dataset", type=COMPONENT, metavar="DATASET")
 @click.option("--random-labels", is_flag=True, help="Draw each label uniformly instead (the paper's Table 8).")
 @click.option("--exclude", multiple=True, type=int, metavar="I", help="Leave out training example I; may be repeated.")
-@click.option("--epsilon", type=float, help="Attack radius to compare with; default the paper's for its datasets.")
+@click.option(
+    "--epsilon",
+    type=RADIUS,
+    help="Attack radius to compare with, for instance 8/255; default the paper's for its datasets.",
+)
 @click.option(
     "--pairs", type=click.IntRange(min=0), default=5, show_default=True, help="How many closest pairs to show."
 )
@@ -49,6 +53,7 @@ def command(
     DATASET is a name, or a TOML inline table of name and options.
     """
     from benchbench.api import separation
+    from benchbench.cli.display import describe
 
     report = separation(
         dataset,
@@ -59,6 +64,7 @@ def command(
         seed=seed,
         data=data,
         download=download,
+        listener=lambda event: note(describe(event) or ""),
     )
     if leaderboards is not None:
         from benchbench.leaderboard.separations import measured_separation, record_separation

@@ -37,6 +37,7 @@ class DatasetSplits:
         lower: smallest valid value of a model input (0 for images).
         upper: largest valid value of a model input (1 for images).
         task: ``"classification"`` or ``"regression"``.
+        notes: what people should know, for instance which files were left out and why; commands show them.
     """
 
     train: Examples
@@ -45,6 +46,7 @@ class DatasetSplits:
     lower: float = 0.0
     upper: float = 1.0
     task: Literal["classification", "regression"] = "classification"
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:

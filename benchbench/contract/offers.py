@@ -32,7 +32,7 @@ class Capabilities:
             every norm, so that it is trained once for all of them.
         deterministic: whether equal generators give equal results on one machine.
         smallest_input: smallest (height, width) that an architecture accepts; None for any.
-        channels: numbers of channels that an architecture accepts; empty for any.
+        channels: numbers of channels that an architecture accepts, or that the images of a dataset have; empty for any.
         task: the data that it works for: ``"classification"``, ``"regression"``, or ``"any"`` for both.
         requires: optional module that it cannot do without, to the command that installs it; without the module its cells
             are skipped.

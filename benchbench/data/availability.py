@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from benchbench.contract import DataSource
 from benchbench.data.loading import LoadedDataset, load_dataset
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from benchbench.registry import Registry
 
 Status = Literal["available", "missing", "corrupt", "needs options"]
+Entry = str | Mapping[str, Any]  # a name, or a mapping of name and options, as in a suite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Availability:
         name: of the dataset.
         status: ``available``; ``missing`` files; ``corrupt``, which is anything else that is wrong with it; or
             ``needs options`` that only a suite can give, such as a path.
-        detail: what is wrong and what helps; empty when available.
+        detail: what is wrong and what helps; when available, what is left out, if anything.
         n_train: training examples; None when they were not read.
         n_test: test examples; None when they were not read.
         digest: of the data; None when they were not read.
@@ -53,44 +54,56 @@ class LocatableDataset(Protocol):
 
 
 def availability(
-    registry: Registry, source: DataSource, names: Sequence[str] | None = None
+    registry: Registry, source: DataSource, names: Sequence[Entry] | None = None
 ) -> tuple[Availability, ...]:
     """Look which datasets are there. Files are not read where a dataset can tell without.
 
     Args:
         registry: knows the datasets.
         source: where to look; nothing is downloaded.
-        names: which datasets; all by default.
+        names: which datasets, by name or by a mapping of name and options; all by default.
 
     Raises:
         UnknownNameError: a name is not registered.
+        OptionError: an option is unknown, of the wrong type or out of range.
     """
     local = replace(source, download=False)
-    return tuple(_look(registry, name, lambda c: _locate(registry, c, local)) for name in _chosen(registry, names))
+    return tuple(_look(registry, one, lambda c: _locate(registry, c, local)) for one in _chosen(registry, names))
 
 
-def verify(registry: Registry, source: DataSource, names: Sequence[str] | None = None) -> tuple[Availability, ...]:
+def verify(registry: Registry, source: DataSource, names: Sequence[Entry] | None = None) -> tuple[Availability, ...]:
     """Read datasets completely: every checksum, shape, label and value (arguments as for `availability`)."""
     local = replace(source, download=False)
-    return tuple(_look(registry, name, lambda c: load_dataset(registry, c, local)) for name in _chosen(registry, names))
+    return tuple(_look(registry, one, lambda c: load_dataset(registry, c, local)) for one in _chosen(registry, names))
 
 
-def fetch(registry: Registry, source: DataSource, name: str) -> LoadedDataset:
+def fetch(registry: Registry, source: DataSource, name: Entry) -> LoadedDataset:
     """Download a dataset into the data root where it is missing, or prepare its cache, and verify it.
 
     Raises:
         UnknownNameError: nothing has this name.
-        OptionError: it has options that only a suite can give.
+        OptionError: an option is missing, unknown, of the wrong type or out of range.
         MissingDataError: it cannot be downloaded, or the download failed.
         CorruptDataError: a file is truncated or damaged.
     """
-    return load_dataset(registry, registry.resolve("dataset", name), replace(source, download=True))
+    named, options = _parts(name)
+    return load_dataset(registry, registry.resolve("dataset", named, options), replace(source, download=True))
 
 
-def _chosen(registry: Registry, names: Sequence[str] | None) -> tuple[str, ...]:
+def _chosen(registry: Registry, names: Sequence[Entry] | None) -> tuple[Entry, ...]:
     if names is None:
         return tuple(registered.offer.name for registered in registry.offers("dataset"))
-    return tuple(registry.get("dataset", name).offer.name for name in names)
+    for name, options in map(_parts, names):
+        registry.get("dataset", name)
+        if options:
+            registry.resolve("dataset", name, options)
+    return tuple(names)
+
+
+def _parts(entry: Entry) -> tuple[str, dict[str, Any]]:
+    """Name and options."""
+    options = {"name": entry} if isinstance(entry, str) else dict(entry)
+    return str(options.pop("name")), options
 
 
 def _locate(registry: Registry, component: Component, source: DataSource) -> LoadedDataset | None:
@@ -101,12 +114,13 @@ def _locate(registry: Registry, component: Component, source: DataSource) -> Loa
     return load_dataset(registry, component, source)
 
 
-def _look(registry: Registry, name: str, read: Callable[[Component], LoadedDataset | None]) -> Availability:
+def _look(registry: Registry, entry: Entry, read: Callable[[Component], LoadedDataset | None]) -> Availability:
+    name, options = _parts(entry)
     try:
         required = [option.name for option in registry.options("dataset", name) if option.required]
-        if required:
-            return Availability(name=name, status="needs options", detail=f"a suite gives {', '.join(required)}")
-        loaded = read(registry.resolve("dataset", name))
+        if missing := [option for option in required if option not in options]:
+            return Availability(name=name, status="needs options", detail=f"a suite gives {', '.join(missing)}")
+        loaded = read(registry.resolve("dataset", name, options))
     except MissingDataError as error:
         return Availability(name=name, status="missing", detail=str(error))
     except BenchbenchError as error:
@@ -116,6 +130,7 @@ def _look(registry: Registry, name: str, read: Callable[[Component], LoadedDatas
     return Availability(
         name=name,
         status="available",
+        detail="\n".join(loaded.splits.notes),
         n_train=len(loaded.splits.train),
         n_test=len(loaded.splits.test),
         digest=loaded.digest,

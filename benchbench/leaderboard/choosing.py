@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from benchbench.errors import UsageError, suggest
+from benchbench.errors import OptionError, UsageError, suggest
 from benchbench.leaderboard.contenders import Contender
 from benchbench.leaderboard.names import parse_options
 from benchbench.records import Row
+from benchbench.threat import parse_number
 
 _SHOWN = 8
 _ALIKE = (
@@ -113,7 +114,7 @@ def _described(row: Row) -> Mapping[str, object]:
 def _same(value: object, text: str) -> bool:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
-            return float(text) == float(value)
-        except ValueError:
+            return parse_number(text) == float(value)
+        except OptionError:
             return False
     return str(value) == text

@@ -18,13 +18,13 @@ from benchbench.determinism import deterministic
 from benchbench.errors import ContractError, DataError, UsageError
 from benchbench.evaluation import Outcome
 from benchbench.evaluation import evaluate as evaluate_cell
-from benchbench.events import Listener, ignore
+from benchbench.events import Listener, Note, ignore
 from benchbench.leaderboard.names import component_label
-from benchbench.lookup import find_component, protocol_threat
+from benchbench.lookup import choose_threat, find_component
 from benchbench.own_model.report import ModelReport, make_report
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import find_device, find_folders
-from benchbench.threat import NO_BALL, Threat
+from benchbench.threat import Threat, check_radius
 from benchbench.training.job import as_model_input
 
 
@@ -47,7 +47,8 @@ def evaluate(
         model: maps float32 inputs, pixels / 255, to logits (N, classes); normalisation belongs inside. Its mode and gradient
             flags are put back afterwards.
         dataset: a name, or a mapping of ``name`` and options.
-        threat: norm and radius; the box is the dataset's. None for the paper's protocol where it has the dataset.
+        threat: norm and radius, which may be ``"8/255"``; the box is the dataset's. None for the paper's protocol where it
+            has the dataset.
         attacks: names, or mappings of ``name`` and options.
         n_test: test examples, a fixed subset; None for all.
         seed: keys every draw.
@@ -57,7 +58,8 @@ def evaluate(
         listener: is told the progress.
 
     Raises:
-        UsageError: an unknown name or option, or an attack that does not work for this norm or dataset.
+        UsageError: an unknown name or option, a radius beyond the box, or an attack that does not work for this norm or
+            dataset.
         MissingDataError: the data is not there.
         ContractError: the model or an attack returned something that it must not (wrong shape, NaN, outside the ball).
     """
@@ -72,7 +74,7 @@ def evaluate(
         component.name,
         loaded,
         registry=registry,
-        threat=threat or default_threat(registry, component.name),
+        threat=threat or choose_threat(registry, component.name),
         attacks=resolved,
         n_test=n_test,
         seed=seed,
@@ -93,18 +95,6 @@ def resolve_attacks(registry: Registry, attacks: Sequence[str | Mapping[str, Any
     return tuple(found.values())
 
 
-def default_threat(registry: Registry, dataset: str) -> Threat:
-    """The protocol's threat for a dataset.
-
-    Raises:
-        UsageError: it has none.
-    """
-    threat = protocol_threat(registry, dataset)
-    if threat is None:
-        raise UsageError(f"the protocol has no threat for dataset {dataset!r}", hint="give norm and epsilon")
-    return threat
-
-
 def evaluate_on(
     model: nn.Module,
     dataset: str,
@@ -122,6 +112,8 @@ def evaluate_on(
     splits = loaded.splits
     threat = dataclasses.replace(threat, lower=splits.lower, upper=splits.upper)
     _check(splits, dataset, threat, attacks, registry, n_test)
+    for message in splits.notes:
+        listener(Note(message=message))
     test = subset(splits.test, min(n_test or len(splits.test), len(splits.test)), "test")
     _try(model.to(device), test, classes=len(splits.classes), device=device)
     outcomes = {}
@@ -194,8 +186,7 @@ def _check(
         raise DataError(f"dataset {dataset!r} is for regression", hint="attacks here are on classifiers")
     if n_test is not None and n_test < 1:
         raise UsageError(f"n_test must be at least 1, got {n_test}")
-    if threat.epsilon == 0:
-        raise UsageError(f"epsilon must be above 0: {NO_BALL}")
+    check_radius(threat, splits.input_shape)
     for attack in attacks:
         capabilities = registry.get("attack", attack.name).offer.capabilities
         if capabilities.norms and threat.norm not in capabilities.norms:

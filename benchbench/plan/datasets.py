@@ -51,6 +51,12 @@ class DatasetLoader:
         """The examples of a dataset; see `load`."""
         return self.load(dataset).splits
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the datasets loaded so far say about themselves, for instance what they left out; each once."""
+        loaded = (one for one in self._loaded.values() if not isinstance(one, BenchbenchError))
+        return tuple(dict.fromkeys(note for one in loaded for note in one.splits.notes))
+
     def extent(self, dataset: Component) -> DatasetExtent | None:
         """How large a dataset for classification is, whether its files are there or not; None where nobody knows."""
         try:

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from importlib.util import find_spec
 
 from benchbench.cell import Cell
-from benchbench.contract import Capabilities, DatasetSplits
+from benchbench.contract import Capabilities, DatasetSplits, OptionError
+from benchbench.errors import BenchbenchError, Problem
+from benchbench.plan.datasets import DatasetLoader
 from benchbench.registry import Registry
+from benchbench.suite import Experiment
+from benchbench.threat import check_radius
+
+
+def find_wrong_radii(experiments: Iterable[Experiment], datasets: DatasetLoader) -> tuple[Problem, ...]:
+    """The radii that are beyond the box of their data; data that cannot be loaded says nothing here."""
+    problems = []
+    for experiment in experiments:
+        try:
+            splits = datasets.splits(experiment.dataset)
+        except BenchbenchError:  # the plan says so for each cell
+            continue
+        try:
+            threat = dataclasses.replace(experiment.threat, lower=splits.lower, upper=splits.upper)
+            check_radius(threat, splits.input_shape)
+        except OptionError as error:
+            place = f"{experiment.name}.threat.epsilon"
+            problems.append(Problem(location=place, message=error.message, hint=error.hint))
+    return tuple(problems)
 
 
 def find_obstacle(cell: Cell, splits: DatasetSplits, registry: Registry) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 
 from benchbench.cell import Cell, EvaluationSpec, TrainingSpec
 from benchbench.contract import DataSource
-from benchbench.errors import BenchbenchError, MissingDataError
+from benchbench.errors import BenchbenchError, MissingDataError, SuiteError
 from benchbench.kernels.arithmetic import Precision
 from benchbench.plan.datasets import DatasetLoader
 from benchbench.plan.model import Plan, PlannedCell, Status
-from benchbench.plan.obstacles import find_obstacle
+from benchbench.plan.obstacles import find_obstacle, find_wrong_radii
 from benchbench.plan.selection import check_columns, parse_only, select
 from benchbench.registry import Registry
 from benchbench.suite import Experiment, Suite
@@ -63,6 +63,7 @@ def make_plan(
     Raises:
         UnknownNameError: the suite has no such profile.
         UsageError: a filter is malformed, or matches nothing.
+        SuiteError: a radius is beyond the box of the data.
     """
     filters = parse_only(only)
     chosen = tuple(seeds) if seeds is not None else suite.seeds
@@ -71,6 +72,9 @@ def make_plan(
     late = {key: values for key, values in filters.items() if key in UNKNOWN_WITHOUT_DATA}
     drafts = select(drafts, {key: values for key, values in filters.items() if key not in late})
     datasets = DatasetLoader(registry, source)
+    experiments = {draft.experiment.name: draft.experiment for draft in drafts if not draft.experiment.skip}
+    if wrong := find_wrong_radii(experiments.values(), datasets):
+        raise SuiteError(suite.source or suite.name, wrong)
     cells = _once(_plan_cell(draft, registry, datasets, done) for draft in drafts)
     return Plan(suite=suite.name, profile=profile, cells=select(cells, late), datasets=datasets)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from benchbench.errors import UsageError, suggest
+from benchbench.errors import OptionError, UsageError, suggest
+from benchbench.threat import parse_number
 
 
 class Identified(Protocol):
@@ -77,10 +78,10 @@ def select(items: Sequence[Item], only: Mapping[str, Sequence[str]]) -> tuple[It
 
 
 def _matches(text: str, value: Any) -> bool:
-    """Whether a text means a value: numbers compare as numbers, so that 0.10 means 0.1."""
+    """Whether a text means a value: numbers compare as numbers, so that 0.10 means 0.1 and 8/255 the radius."""
     if isinstance(value, (int, float)):
         try:
-            return float(text) == value
-        except ValueError:
+            return parse_number(text) == value
+        except OptionError:
             return False
     return text == str(value)

@@ -16,6 +16,7 @@ from benchbench.errors import OptionError, suggest
 from benchbench.registry.components import PROTOCOLS, Resolve, resolve_option
 from benchbench.registry.problems import InvalidOptionsError, OptionProblem
 from benchbench.registry.wording import SCALARS, describe, shown
+from benchbench.threat import parse_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,8 @@ def option_specs(factory: Callable[..., Any], *, supplied: Collection[str] = ())
 
 
 def convert(annotation: Any, value: Any, resolve: Resolve | None = None) -> Any:
-    """Check a value against a type and convert what TOML cannot tell apart: integers to floats, lists to tuples.
+    """Check a value against a type and convert what TOML cannot tell apart or write: integers to floats, lists to tuples,
+    fractions such as ``"8/255"`` to floats.
 
     Args:
         annotation: the type.
@@ -82,6 +84,8 @@ def convert(annotation: Any, value: Any, resolve: Resolve | None = None) -> Any:
         return value
     if annotation is float and type(value) in (int, float):
         return _finite(value)
+    if annotation is float and type(value) is str and "/" in value:
+        return _finite(parse_number(value))
     raise OptionError(f"expected {describe(annotation)}, got {shown(value)}")
 
 

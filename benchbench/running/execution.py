@@ -153,7 +153,8 @@ class _Run:
         )
         if reason:
             self.listener(Note(message=reason))
-        for message in dict.fromkeys(f"{p.status} {p.experiment}: {p.reason}" for p in (*skipped, *broken)):
+        gaps = (f"{p.status} {p.experiment}: {p.reason}" for p in (*skipped, *broken))
+        for message in dict.fromkeys((*plan.datasets.notes, *gaps)):
             self.listener(Note(message=message))
 
     def rebuild(self) -> Sequence[Row]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from benchbench.errors import DataError, OptionError
 from benchbench.seeds import derive_seed
 from benchbench.separation.neighbours import Neighbours, nearest_other_class
+from benchbench.threat import Threat, check_radius
 
 if TYPE_CHECKING:
     from benchbench.contract import DatasetSplits, Examples
@@ -117,7 +118,7 @@ def measure(
     *,
     random_labels: bool = False,
     exclude: Collection[int] = (),
-    epsilon: float | None = None,
+    epsilon: float | str | None = None,
     pairs: int = 5,
     seed: int = 0,
 ) -> SeparationReport:
@@ -128,17 +129,19 @@ def measure(
         random_labels: draw each label uniformly from the classes instead (Table 8).
         exclude: indices of training examples to leave out, such as SVHN's 25235, 25236 and 65043. Indices reported are
             those of the whole training set.
-        epsilon: attack radius that 2 * epsilon is compared for.
+        epsilon: attack radius that 2 * epsilon is compared for; may be ``"8/255"``.
         pairs: how many closest pairs to keep.
         seed: seed of the random labels.
 
     Raises:
         DataError: for regression data, or fewer than two classes.
-        OptionError: for an excluded index that does not exist, or a negative epsilon or number of pairs.
+        OptionError: for an excluded index that does not exist, a negative number of pairs, or a radius that is negative or
+            beyond the box.
     """
     if splits.task != "classification":
         raise DataError("separation is defined between classes, and this is regression data")
-    _check_options(len(splits.train), exclude, epsilon, pairs)
+    _check_options(len(splits.train), exclude, pairs)
+    radius = None if epsilon is None else _radius(epsilon, splits)
     kept = np.setdiff1d(np.arange(len(splits.train)), np.fromiter(exclude, dtype=np.int64))
     train, test = splits.train.inputs.numpy(), splits.test.inputs.numpy()
     train_labels = _labels(splits, splits.train, "train", random_labels, seed)
@@ -146,9 +149,9 @@ def measure(
     if len(kept) < len(train):
         train, train_labels = train[kept], train_labels[kept]
     found = nearest_other_class(train, train_labels, train, train_labels)
-    train_train = summarise(found, train_labels, train_labels, epsilon=epsilon, pairs=pairs, symmetric=True)
+    train_train = summarise(found, train_labels, train_labels, epsilon=radius, pairs=pairs, symmetric=True)
     found = nearest_other_class(test, test_labels, train, train_labels)
-    test_train = summarise(found, test_labels, train_labels, epsilon=epsilon, pairs=pairs)
+    test_train = summarise(found, test_labels, train_labels, epsilon=radius, pairs=pairs)
     return SeparationReport(
         train_train=_named(train_train, kept, kept),
         test_train=_named(test_train, np.arange(len(test)), kept),
@@ -157,12 +160,17 @@ def measure(
     )
 
 
-def _check_options(size: int, exclude: Collection[int], epsilon: float | None, pairs: int) -> None:
+def _radius(epsilon: float | str, splits: DatasetSplits) -> float:
+    threat = Threat(epsilon=epsilon, lower=splits.lower, upper=splits.upper)
+    if threat.epsilon > 0:  # 0 compares with nothing, and does no harm
+        check_radius(threat, splits.input_shape)
+    return threat.epsilon
+
+
+def _check_options(size: int, exclude: Collection[int], pairs: int) -> None:
     absent = sorted(index for index in exclude if not 0 <= index < size)
     if absent:
         raise OptionError(f"cannot exclude training examples {absent}", hint=f"indices go from 0 to {size - 1}")
-    if epsilon is not None and not 0 <= epsilon < np.inf:
-        raise OptionError(f"epsilon must be a finite number of at least 0, got {epsilon!r}")
     if pairs < 0:
         raise OptionError(f"pairs must be at least 0, got {pairs}")
 

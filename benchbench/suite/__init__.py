@@ -24,7 +24,7 @@ A suite file has this schema (``?`` marks what may be left out)::
 Settings, each of which may be left out where another layer gives it::
 
     architectures, defenses, attacks, metrics   lists of components: a name, or { name = ..., OPTION = ... }
-    threat = { norm = "linf", epsilon = 0.1 }   the box comes from the dataset
+    threat = { norm = "linf", epsilon = 0.1 }   the box comes from the dataset; any number may be written "8/255"
     recipe = { learning_rate, epochs, optimizer, momentum, weight_decay, batch_size, decay_epochs, decay_factor,
                augmentation = { padding, crop, flip }, precision = "float32", "bf16" or "tf32" }
     n_train, n_test, n_train_evaluated          all examples when left out
@@ -32,8 +32,8 @@ Settings, each of which may be left out where another layer gives it::
     skip = "reason"                             leaves the experiment out; "" takes it in again
 
 Layers apply in this order, the strongest last: defaults, experiment, profile, the experiment's own changes for the profile.
-Recipes and threats merge field by field, anything else replaces what was there. An experiment's overrides apply after its
-recipe and before the profile's.
+Recipes and threats merge field by field (a layer that changes the norm gives a radius, too), anything else replaces what was
+there. An experiment's overrides apply after its recipe and before the profile's.
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ from typing import Any
 
 from benchbench.cell import Component
 from benchbench.contract import Capabilities
-from benchbench.errors import BenchbenchError, suggest
+from benchbench.errors import BenchbenchError, OptionError, suggest
 from benchbench.registry import Registry
 from benchbench.suite.lines import Place
 from benchbench.suite.mistakes import Mistakes
 from benchbench.suite.model import Experiment, Settings
 from benchbench.suite.settings import COMPONENT_LISTS
-from benchbench.threat import Threat
+from benchbench.threat import Threat, check_radius
 
 
 def build_experiment(
@@ -31,6 +31,7 @@ def build_experiment(
     missing += [] if "epsilon" in merged.threat else ["threat.epsilon"]
     for key in missing:
         mistakes.add((*place, *key.split(".")), "missing", "set it in the experiment or under [defaults]")
+    _check_norm(layers, place, mistakes)
     if missing:
         return None
     return Experiment(
@@ -47,12 +48,33 @@ def build_experiment(
     )
 
 
+def _check_norm(layers: Sequence[Settings], place: Place, mistakes: Mistakes) -> None:
+    """A layer that changes the norm must give a radius too: one of another norm means something else."""
+    norm, norm_of_radius = "linf", None
+    for layer in layers:
+        norm = layer.threat.get("norm", norm)
+        norm_of_radius = norm if "epsilon" in layer.threat else norm_of_radius
+    if norm_of_radius not in (None, norm):
+        message = f"the norm is {norm}, but the radius was given for {norm_of_radius}"
+        mistakes.add((*place, "threat"), message, f'give both: threat = {{ norm = "{norm}", epsilon = ... }}')
+
+
 def check_experiment(variants: Sequence[Experiment], *, registry: Registry, place: Place, mistakes: Mistakes) -> None:
     """Note what is impossible about an experiment, given as each profile has it."""
     _check_overrides(variants, place, mistakes)
     for experiment in variants:
         _check_recipes(experiment, place, mistakes)
         _check_capabilities(experiment, registry, place, mistakes)
+        _check_radius(experiment, registry, place, mistakes)
+
+
+def _check_radius(experiment: Experiment, registry: Registry, place: Place, mistakes: Mistakes) -> None:
+    """Images lie in [0, 1]; other boxes, and the dimension that L2 and L1 need, are known when the data is (see the plan)."""
+    if experiment.threat.norm == "linf" and _capabilities(registry, experiment.dataset).channels:
+        try:
+            check_radius(experiment.threat, ())
+        except OptionError as error:
+            mistakes.add((*place, "threat", "epsilon"), error.message, error.hint)
 
 
 def _check_recipes(experiment: Experiment, place: Place, mistakes: Mistakes) -> None:

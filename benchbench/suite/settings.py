@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,10 @@ SETTINGS_KEYS = (*COMPONENT_LISTS, "threat", "recipe", *COUNTS, "trained_on", "s
 
 _RECIPE_SPECS = option_specs(Recipe, supplied=("augmentation",))
 _AUGMENTATION_SPECS = option_specs(Augmentation)
-_THREAT_SPECS = option_specs(Threat, supplied=("lower", "upper"))  # the box comes from the dataset
+_THREAT_SPECS = tuple(
+    dataclasses.replace(spec, annotation=float) if spec.name == "epsilon" else spec
+    for spec in option_specs(Threat, supplied=("lower", "upper"))  # the box comes from the dataset
+)
 _VALID_RECIPE: Mapping[str, Any] = {"learning_rate": 1.0, "epochs": 1}
 _VALID_THREAT: Mapping[str, Any] = {"epsilon": 0.1}
 _MATCHES = ("defenses", "architectures")

@@ -143,4 +143,45 @@ def test_dataset_without_a_protocol_needs_an_epsilon(command: Command) -> None:
     image_folder = '{name = "image-folder", path = "."}'
     answer = command("evaluate", "--dataset", image_folder, "--architecture", "mlp", "--checkpoint", "nowhere.pt")
     assert answer.status == 2
-    assert "--epsilon" in answer.err or "epsilon" in answer.err
+    assert "no radius for dataset 'image-folder'" in answer.err
+    assert "--norm linf --epsilon 8/255" in answer.err
+
+
+@pytest.mark.parametrize("name", ["evaluate", "parity"])
+def test_a_norm_without_a_protocol_radius_needs_one(command: Command, name: str) -> None:
+    answer = command(name, "--dataset", "digits", "--architecture", "mlp", "--checkpoint", "nowhere.pt", "--norm", "l2")
+    assert answer.status == 2
+    assert "the protocol has no l2 radius for dataset 'digits'" in answer.err
+    assert "--norm l2 --epsilon 128/255" in answer.err
+
+
+@pytest.mark.parametrize("name", ["evaluate", "parity"])
+@pytest.mark.parametrize(
+    ("norm", "radius", "expected"),
+    [
+        ((), "8", "did you mean 8/255?"),
+        (("--norm", "l2"), "16.5", "did you mean 16.5/255?"),
+        ((), "0", "must be above 0"),
+        ((), "-1", "at least 0"),
+        ((), "8/o", "expected a number or a fraction such as 8/255, got '8/o'"),
+    ],
+)
+def test_a_radius_that_means_nothing_is_refused(
+    command: Command, module: str, tmp_path: Path, name: str, norm: tuple[str, ...], radius: str, expected: str
+) -> None:
+    save_file(linear().state_dict(), tmp_path / "w.safetensors")
+    threat = (*norm, "--epsilon", radius)
+    model = ("--architecture", f"{module}:network", "--checkpoint", tmp_path / "w.safetensors")
+    answer = command(name, "--dataset", "digits", *model, "--n-test", "5", *threat)
+    assert answer.status == 2
+    assert expected in answer.err
+
+
+@pytest.mark.parametrize("name", ["evaluate", "parity"])
+def test_norm_and_fraction_reach_the_attack(command: Command, module: str, tmp_path: Path, name: str) -> None:
+    save_file(linear().state_dict(), tmp_path / "w.safetensors")
+    model = ("--architecture", f"{module}:network", "--checkpoint", tmp_path / "w.safetensors")
+    document = command(
+        name, "--dataset", "digits", *model, "--n-test", "5", "--norm", "l2", "--epsilon", "8/255", "--json"
+    ).document
+    assert (document["norm"], document["epsilon"]) == ("l2", 8 / 255)

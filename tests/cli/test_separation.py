@@ -15,7 +15,7 @@ def test_figures_are_told_with_the_closest_pairs(command: Command) -> None:
 
 
 def test_json_holds_both_separations(command: Command) -> None:
-    document = command("separation", "digits", "--json", "--epsilon", "0.3").document
+    document = command("separation", "digits", "--json", "--epsilon", "3/10").document
     assert document["dataset"] == "digits"
     assert document["train_train"]["minimum"] == pytest.approx(0.43529, abs=1e-5)
     assert document["test_train"]["exceeds_two_epsilon"] is False

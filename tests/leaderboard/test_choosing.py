@@ -31,6 +31,7 @@ MODELS = [
         ("bb22-pgd", ["bb22"]),
         ("defense=at", ["aa11"]),
         ("defense=trades,beta=6", ["bb22"]),
+        ("defense=trades,beta=12/2", ["bb22"]),
         ("dataset=mnist, defense=trades,beta=1", ["cc33", "dd44"]),
     ],
 )

@@ -39,11 +39,13 @@ OFFERS: tuple[Offer, ...] = (
         name="image-folder",
         summary="any folder of images: train/<class>/ and test/<class>/",
         factory=f"{_ROOM}.image_folder:ImageFolder",
+        capabilities=Capabilities(channels=(1, 3)),
     ),
     Offer(
         name="parquet-images",
         summary="encoded images and labels in Parquet files, as Hugging Face stores them",
         factory=f"{_ROOM}.parquet_images:ParquetImages",
+        capabilities=Capabilities(channels=(1, 3)),
     ),
     Offer(
         name="restricted-imagenet",

@@ -87,6 +87,16 @@ def cached_array(path: Path, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
     return made
 
 
+def cached_text(path: Path, made: str) -> str:
+    """The text beside an array: one just made is kept, without one the text kept before counts."""
+    try:
+        if made:
+            path.write_text(made, encoding="utf-8")
+        return made or path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
+        return made
+
+
 def save_array(path: Path, array: NDArray[Any]) -> None:
     """Write an array under a temporary name and rename it, so that nobody ever reads half of it."""
     import numpy as np

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchbench.contract import DataSource, MissingDataError, OptionError
@@ -30,3 +31,22 @@ def resolve_folder(dataset: str, path: str, source: DataSource) -> Path:
             fetch=f"put the data there, or name another data root with --data or BENCHBENCH_DATA (now {source.root})",
         )
     return folder
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Names as messages list them: the first ones, and how many there are besides.
+
+    >>> listed(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "file"), counted(2000, "file")
+    ('1 file', '2,000 files')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

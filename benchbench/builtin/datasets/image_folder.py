@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from benchbench.builtin.datasets.folders import resolve_folder
-from benchbench.builtin.datasets.pixels import ImageFile, PixelFormat, decode_stack
-from benchbench.contract import DataError, DatasetSplits, DataSource, Examples, MissingDataError
+from benchbench.builtin.datasets.class_folders import (
+    ClassFolder,
+    beside_classes,
+    class_names,
+    find_split,
+    left_out,
+    read_class,
+    require_images,
+)
+from benchbench.builtin.datasets.folders import listed, resolve_folder
+from benchbench.builtin.datasets.pixels import ImageFile, PixelFormat, Remarks, decode_stack
+from benchbench.contract import DataError, DatasetSplits, DataSource, Examples
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
+_TRAIN = ("train",)
+_TEST = ("test", "val", "validation", "valid")
 
 
 class ImageFolder:
-    """Images in ``<path>/train/<class>/`` and ``<path>/test/<class>/`` (or ``val``), uint8 (N, C, H, W).
+    """Images in ``<path>/train/<class>/`` and ``<path>/test/<class>/``, uint8 (N, C, H, W).
 
-    Classes are the folders of ``train``, sorted by name; images are sorted by name within their class.
+    Classes are the folders of ``train``, sorted by name; images are sorted by name within their class. Where ``test`` is
+    missing or has no class folders (labels are hidden), ``val``, ``validation`` or ``valid`` takes its place. EXIF
+    rotations are applied. The notes count and name what is left out.
 
     Args:
         path: the folder, absolute or below the data root.
@@ -36,19 +48,25 @@ class ImageFolder:
         Raises:
             MissingDataError: the folder or one of its splits is not there.
             CorruptDataError: a file is truncated or no image.
-            DataError: a class of the test split is not in the training split, images differ in size, a split has no
-                images, or a symbolic link leaves the folder.
+            DataError: a class folder has no images, a class of the test split is not in the training split, images differ in
+                size, or a symbolic link leaves the folder.
         """
         folder = resolve_folder("image-folder", self.path, source)
-        train = find_split(folder, ("train",))
-        test = find_split(folder, ("test", "val"))
+        train, test = find_split(folder, _TRAIN), find_split(folder, _TEST)
         classes = class_names(train)
         if unknown := sorted(set(class_names(test)) - set(classes)):
             raise DataError(f"{test} has classes that {train} lacks: {', '.join(unknown[:5])}")
+        found = {split: {name: read_class(split / name) for name in class_names(split)} for split in (train, test)}
+        for split, content in found.items():
+            require_images(split, content)
+            _require_within((path for one in content.values() for path in one.images), folder)
+        remarks = Remarks()
+        examples = {split: self._read_split(content, classes, remarks) for split, content in found.items()}
         return DatasetSplits(
-            train=self._read_split(folder, train, classes),
-            test=self._read_split(folder, test, classes),
+            train=examples[train],
+            test=examples[test],
             classes=classes,
+            notes=(*_notes(folder, found), *_lacking(test, classes), *remarks.notes(folder)),
         )
 
     def locate(self, source: DataSource) -> None:
@@ -58,53 +76,37 @@ class ImageFolder:
             MissingDataError: one is not there.
         """
         folder = resolve_folder("image-folder", self.path, source)
-        find_split(folder, ("train",))
-        find_split(folder, ("test", "val"))
+        find_split(folder, _TRAIN)
+        find_split(folder, _TEST)
 
-    def _read_split(self, folder: Path, split: Path, classes: Sequence[str]) -> Examples:
+    def _read_split(self, content: Mapping[str, ClassFolder], classes: tuple[str, ...], remarks: Remarks) -> Examples:
         import torch
 
         files: list[ImageFile] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
-            paths = image_paths(split / name)
-            _require_within(paths, folder)
+            paths = content.get(name, ClassFolder()).images
             files += [ImageFile(name=str(path), content=path) for path in paths]
             labels += [label] * len(paths)
-        if not files:
-            raise DataError(f"{split} has no images ({', '.join(sorted(SUFFIXES))}) in its class folders")
-        images = decode_stack(files, self.pixel_format)
+        images = decode_stack(files, self.pixel_format, remarks)
         return Examples(inputs=torch.from_numpy(images), labels=torch.tensor(labels, dtype=torch.int64))
 
 
-def find_split(folder: Path, names: Sequence[str]) -> Path:
-    """The first of the named folders that is there.
-
-    Raises:
-        MissingDataError: none is.
-    """
-    for name in names:
-        if (folder / name).is_dir():
-            return folder / name
-    wanted = " or ".join(repr(name) for name in names)
-    raise MissingDataError(
-        f"{folder} has no folder {wanted}", fetch=f"arrange the images as {folder / names[0]}/<class>/<image>"
-    )
+def _notes(folder: Path, found: Mapping[Path, Mapping[str, ClassFolder]]) -> list[str]:
+    """What is not read: files of the two splits, and folders beside them."""
+    notes = [note for split, content in found.items() for note in left_out(split, content.values())]
+    notes += [note for split in found for note in beside_classes(split)]
+    splits = [split.name for split in found]
+    unread = [name for name in class_names(folder) if name not in splits]
+    return notes + ([f"{folder}: not read: {listed(unread)}; the splits are {' and '.join(splits)}"] if unread else [])
 
 
-def class_names(split: Path) -> tuple[str, ...]:
-    """Names of the class folders, sorted; hidden ones do not count."""
-    return tuple(sorted(entry.name for entry in split.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+def _lacking(test: Path, classes: tuple[str, ...]) -> list[str]:
+    lacking = sorted(set(classes) - set(class_names(test)))
+    return [f"{test} has no images of {len(lacking)} of {len(classes)} classes: {listed(lacking)}"] if lacking else []
 
 
-def image_paths(folder: Path) -> list[Path]:
-    """Image files of a class folder, sorted; none when the folder is not there."""
-    if not folder.is_dir():
-        return []
-    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
-
-
-def _require_within(paths: Sequence[Path], folder: Path) -> None:
+def _require_within(paths: Iterable[Path], folder: Path) -> None:
     """Refuse symbolic links out of the folder: a folder from elsewhere must not read the user's other files."""
     root = folder.resolve()
     for path in paths:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from benchbench.builtin.datasets.array_cache import cache_key, cached_array
-from benchbench.builtin.datasets.folders import resolve_folder
-from benchbench.builtin.datasets.pixels import ImageFile, PixelFormat, decode_stack
-from benchbench.contract import CorruptDataError, DataError, DatasetSplits, DataSource, Examples, MissingDataError
+from benchbench.builtin.datasets.array_cache import cache_key, cached_array, cached_text
+from benchbench.builtin.datasets.folders import listed, resolve_folder
+from benchbench.builtin.datasets.pixels import ImageFile, PixelFormat, Remarks, decode_stack
+from benchbench.builtin.datasets.shards import Shards, find_shards, shard_notes
+from benchbench.contract import CorruptDataError, DataError, DatasetSplits, DataSource, Examples
 
 _IMAGE_COLUMNS = ("image", "img")
 _LABEL_COLUMNS = ("label", "labels", "fine_label")
-_SPLITS = {"train": ("train",), "test": ("test", "validation", "val")}
+_TRAIN = ("train",)
+_TEST = ("test", "validation", "valid", "val")
 
 
 class ParquetImages:
     """Encoded images and labels in ``<path>/train-*.parquet`` and ``<path>/test-*.parquet``, uint8 (N, C, H, W).
 
     The image column holds a struct with ``bytes``, or the bytes themselves; the label column holds integers. Class
-    names come from the schema's Hugging Face metadata where it has them. Decoded pixels are kept in the cache.
+    names come from the schema's Hugging Face metadata where it has them; otherwise the training labels that occur are the
+    classes, in their order. Where ``test`` is missing or its labels are hidden, ``validation``, ``valid`` or ``val`` takes
+    its place. EXIF rotations are applied. The notes count and name what is left out. Decoded pixels are kept in the cache.
 
     Args:
         path: the folder of the Parquet files, absolute or below the data root.
@@ -55,13 +60,26 @@ class ParquetImages:
         Raises:
             MissingDataError: the folder or the files of a split are not there.
             CorruptDataError: a Parquet file or an image is truncated or damaged.
-            DataError: a column is missing or of another type, a value is null, or images differ in size.
+            DataError: a column is missing or of another type, a value is null, all test labels are hidden, a test label does
+                not occur in training, or images differ in size.
         """
-        train, test = self._read_split(source, "train"), self._read_split(source, "test")
+        folder = resolve_folder("parquet-images", self.path, source)
+        (train_shards,) = find_shards(folder, _TRAIN)
+        train = self._read_split(source, train_shards)
+        test_shards, hidden = self._choose_test(find_shards(folder, _TEST))
+        test = self._read_split(source, test_shards)
         if train.classes and test.classes and train.classes != test.classes:
             raise DataError(f"parquet-images: the splits in {self.path} name different classes")
-        names = train.classes or test.classes or _numbered_classes(train.examples, test.examples)
-        return DatasetSplits(train=train.examples, test=test.examples, classes=names)
+        notes = (*shard_notes(folder, (train_shards, test_shards)), *hidden, *train.notes, *test.notes)
+        names = train.classes or test.classes
+        if not names:
+            names, train, test = _number_classes(train, test)
+        return DatasetSplits(
+            train=train.examples,
+            test=test.examples,
+            classes=names,
+            notes=(*notes, *_lacking(folder, train_shards, train, names), *_lacking(folder, test_shards, test, names)),
+        )
 
     def locate(self, source: DataSource) -> None:
         """Check that the files are there, without reading them.
@@ -69,46 +87,63 @@ class ParquetImages:
         Raises:
             MissingDataError: the folder or the files of a split are not there.
         """
-        self._shards(source, "train")
-        self._shards(source, "test")
-
-    def _shards(self, source: DataSource, split: Literal["train", "test"]) -> list[Path]:
         folder = resolve_folder("parquet-images", self.path, source)
-        for prefix in _SPLITS[split]:
-            if shards := sorted(folder.glob(f"{prefix}-*.parquet")) or sorted(folder.glob(f"{prefix}.parquet")):
-                return shards
-        raise MissingDataError(
-            f"parquet-images: {folder} has no {split}-*.parquet", fetch=f"put the files of both splits into {folder}"
-        )
+        find_shards(folder, _TRAIN)
+        find_shards(folder, _TEST)
 
-    def _read_split(self, source: DataSource, split: Literal["train", "test"]) -> _Split:
+    def _choose_test(self, candidates: Sequence[Shards]) -> tuple[Shards, list[str]]:
+        """The first split whose labels are known, and a note for each before it."""
+        notes: list[str] = []
+        for split in candidates:
+            if not self._labels_are_hidden(split):
+                return split, notes
+            notes.append(f"{split.paths[0].parent}: the labels of {split.name} are hidden (-1, null or no column)")
+        raise DataError("; ".join(notes), hint="add validation-*.parquet with labels")
+
+    def _labels_are_hidden(self, split: Shards) -> bool:
+        """Whether no test example has a label: there is no column, or it holds nothing but null and negative numbers."""
+        import pyarrow.compute as pc
+
+        for shard in split.paths:
+            names = _read_schema(shard).names
+            column = next((name for name in self._label_columns if name in names), None)
+            if column is not None:
+                highest = pc.max(_read_columns(shard, [column]).column(column)).as_py()
+                if highest is not None and not (isinstance(highest, int) and highest < 0):
+                    return False
+        return True
+
+    @property
+    def _label_columns(self) -> Sequence[str]:
+        return _LABEL_COLUMNS if self.label_column == "auto" else (self.label_column,)
+
+    def _read_split(self, source: DataSource, split: Shards) -> _Split:
         import numpy as np
         import PIL
         import torch
 
-        shards = self._shards(source, split)
-        tables = [self._read_shard(shard) for shard in shards]
-        files = [file for table in tables for file in table.files]
-        key = cache_key(shards, self.image_column, self.pixel_format, PIL.__version__)
-        images = cached_array(
-            source.cache / "parquet-images" / f"{key}.npy", lambda: decode_stack(files, self.pixel_format)
-        )
-        labels = np.concatenate([table.labels for table in tables])
+        shards = [self._read_shard(shard) for shard in split.paths]
+        if len({shard.classes for shard in shards}) > 1:
+            raise DataError(f"parquet-images: the files of {split.name} in {self.path} name different classes")
+        files = [file for shard in shards for file in shard.files]
+        key = cache_key(split.paths, self.image_column, self.pixel_format, PIL.__version__)
+        cached, remarks = source.cache / "parquet-images" / f"{key}.npy", Remarks()
+        images = cached_array(cached, lambda: decode_stack(files, self.pixel_format, remarks))
+        said = cached_text(cached.with_suffix(".notes"), "\n".join(remarks.notes(split.paths[0].parent)))
+        labels = np.concatenate([shard.labels for shard in shards])
         examples = Examples(inputs=torch.from_numpy(images), labels=torch.from_numpy(labels))
-        return _Split(examples=examples, classes=tables[0].classes)
+        return _Split(examples=examples, classes=shards[0].classes, notes=tuple(said.splitlines()))
 
     def _read_shard(self, shard: Path) -> _Shard:
         import numpy as np
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        try:
-            schema = pq.read_schema(shard)
-            image_column = _choose_column(shard, schema.names, self.image_column, _IMAGE_COLUMNS)
-            label_column = _choose_column(shard, schema.names, self.label_column, _LABEL_COLUMNS)
-            table = pq.read_table(shard, columns=[image_column, label_column], partitioning=None)
-        except (pa.ArrowException, OSError) as error:
-            raise CorruptDataError(f"{shard} is truncated or no Parquet file: {error}") from error
+        schema = _read_schema(shard)
+        image_column = _choose_column(
+            shard, schema.names, _IMAGE_COLUMNS if self.image_column == "auto" else (self.image_column,)
+        )
+        label_column = _choose_column(shard, schema.names, self._label_columns)
+        table = _read_columns(shard, [image_column, label_column])
         labels = table.column(label_column)
         if labels.null_count or not pa.types.is_integer(labels.type):
             raise DataError(f"{shard}: column {label_column!r} must hold integers without nulls, got {labels.type}")
@@ -130,10 +165,30 @@ class _Shard:
 class _Split:
     examples: Examples
     classes: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
-def _choose_column(shard: Path, there: Sequence[str], wanted: str, usual: Sequence[str]) -> str:
-    names = usual if wanted == "auto" else (wanted,)
+def _read_schema(shard: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_schema(shard)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptDataError(f"{shard} is truncated or no Parquet file: {error}") from error
+
+
+def _read_columns(shard: Path, columns: list[str]) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(shard, columns=columns, partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptDataError(f"{shard} is truncated or no Parquet file: {error}") from error
+
+
+def _choose_column(shard: Path, there: Sequence[str], names: Sequence[str]) -> str:
     for name in names:
         if name in there:
             return name
@@ -163,6 +218,34 @@ def _class_names(metadata: dict[bytes, bytes] | None, label_column: str) -> tupl
     return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
 
-def _numbered_classes(*splits: Examples) -> tuple[str, ...]:
-    highest = max((int(examples.labels.max()) for examples in splits if len(examples)), default=-1)
-    return tuple(str(label) for label in range(highest + 1))
+def _number_classes(train: _Split, test: _Split) -> tuple[tuple[str, ...], _Split, _Split]:
+    """Without names, the labels that occur are the classes, and are numbered from 0 in their order."""
+    import torch
+
+    occurring = torch.unique(train.examples.labels)
+    if int(occurring[0]) < 0:
+        raise DataError(
+            f"parquet-images: train has labels below 0: {int(occurring[0])}", hint="negative labels are hidden ones"
+        )
+    unknown = sorted(set(test.examples.labels.tolist()) - set(occurring.tolist()))
+    if unknown:
+        raise DataError(f"parquet-images: test labels that training lacks: {listed([str(label) for label in unknown])}")
+    train, test = (
+        dataclasses.replace(
+            split,
+            examples=dataclasses.replace(split.examples, labels=torch.searchsorted(occurring, split.examples.labels)),
+        )
+        for split in (train, test)
+    )
+    return tuple(str(label) for label in occurring.tolist()), train, test
+
+
+def _lacking(folder: Path, shards: Shards, split: _Split, names: Sequence[str]) -> list[str]:
+    """Say which classes have no image."""
+    there = set(split.examples.labels.tolist())
+    lacking = [name for label, name in enumerate(names) if label not in there]
+    return (
+        [f"{folder}: {shards.name} has no images of {len(lacking)} of {len(names)} classes: {listed(lacking)}"]
+        if lacking
+        else []
+    )

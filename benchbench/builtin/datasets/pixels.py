@@ -6,10 +6,11 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchbench.builtin.datasets.folders import counted, listed
 from benchbench.contract import CorruptDataError, DataError, OptionError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LARGEST_SIDE = 4096  # that images may be enlarged to
+_ORIENTATION = 0x0112  # of EXIF
 BLOCK = 256  # images decoded between two chances to stop
 
 
@@ -29,6 +31,7 @@ class PixelFormat:
         shorter_side: the shorter side is resized to this many pixels (bilinear, antialiased); None keeps the size.
         crop: side of the centre crop that follows; None for none.
         grayscale: one channel instead of three.
+        upright: whether images are turned as their EXIF entry says.
 
     Raises:
         OptionError: a size below 1 or above 4096.
@@ -37,6 +40,7 @@ class PixelFormat:
     shorter_side: int | None = None
     crop: int | None = None
     grayscale: bool = False
+    upright: bool = True
 
     def __post_init__(self) -> None:
         for name, value in (("shorter_side", self.shorter_side), ("crop", self.crop)):
@@ -57,8 +61,35 @@ class ImageFile:
     content: Path | bytes
 
 
-def decode(file: ImageFile, pixel_format: PixelFormat) -> NDArray[np.uint8]:
-    """Decode one image.
+@dataclass(frozen=True, kw_only=True)
+class Remarks:
+    """What decoding left out of images, for people; threads may add at once.
+
+    Attributes:
+        files: what was left out, to the names of the files.
+    """
+
+    files: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, what: str, file: ImageFile) -> None:
+        """Note what was left out of a file."""
+        self.files.setdefault(what, []).append(file.name)
+
+    def notes(self, folder: Path) -> tuple[str, ...]:
+        """A note for each thing left out: of how many images, and of which."""
+        return tuple(
+            f"{folder}: {what} left out of {counted(len(names), 'image')}: {listed(sorted(names))}"
+            for what, names in sorted(self.files.items())
+        )
+
+
+def decode(file: ImageFile, pixel_format: PixelFormat, remarks: Remarks | None = None) -> NDArray[np.uint8]:
+    """Decode one image; of an animated one the first frame.
+
+    Args:
+        file: the image.
+        pixel_format: what becomes of it.
+        remarks: takes what is left out: transparency, further frames.
 
     Returns:
         uint8 (C, H, W).
@@ -74,14 +105,48 @@ def decode(file: ImageFile, pixel_format: PixelFormat) -> NDArray[np.uint8]:
     try:
         with Image.open(opened) as image:
             if image.mode.startswith(("I", "F")):
-                raise DataError(f"{file.name} has pixels of mode {image.mode}: expected 8 bits per channel")
-            fitted = _fit(image.convert("L" if pixel_format.grayscale else "RGB"), pixel_format)
+                raise DataError(
+                    f"{file.name} has pixels of mode {image.mode}: expected 8 bits per channel",
+                    hint="convert it to an image of 8 bits per channel",
+                )
+            if remarks is not None:
+                _remark(image, file, remarks)
+            turned = _turn_upright(image) if pixel_format.upright else image
+            turned.info.pop("transparency", None)  # it is left out, and Pillow warns where a palette has several
+            fitted = _fit(turned.convert("L" if pixel_format.grayscale else "RGB"), pixel_format)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{file.name} is suspiciously large: {error}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise CorruptDataError(f"{file.name} is damaged or no image: {error}") from error
+    except (UnidentifiedImageError, EOFError, OSError, SyntaxError, ValueError) as error:
+        raise CorruptDataError(
+            f"{file.name} is damaged or no image: {error}", hint="replace it, or take it out of the data"
+        ) from error
     pixels = np.asarray(fitted)
     return pixels[None] if pixel_format.grayscale else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _remark(image: Image, file: ImageFile, remarks: Remarks) -> None:
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        alpha = image.convert("RGBA").getchannel("A")
+        if alpha.getextrema() != (255, 255):
+            remarks.add("transparency", file)
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # an MPO holds a camera's preview
+        remarks.add("all frames but the first", file)
+
+
+def _turn_upright(image: Image) -> Image:
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    turn = turns.get(image.getexif().get(_ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _fit(image: Image, pixel_format: PixelFormat) -> Image:
@@ -101,19 +166,23 @@ def _fit(image: Image, pixel_format: PixelFormat) -> Image:
     return image
 
 
-def decode_blocks(files: Sequence[ImageFile], pixel_format: PixelFormat) -> Iterator[list[NDArray[np.uint8]]]:
-    """Decode many images in threads, `BLOCK` at a time and in order.
+def decode_blocks(
+    files: Sequence[ImageFile], pixel_format: PixelFormat, remarks: Remarks | None = None
+) -> Iterator[list[NDArray[np.uint8]]]:
+    """Decode many images in threads, `BLOCK` at a time and in order (arguments as for `decode`).
 
     Yields:
         Lists of uint8 (C, H, W).
     """
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for start in range(0, len(files), BLOCK):
-            yield list(pool.map(lambda file: decode(file, pixel_format), files[start : start + BLOCK]))
+            yield list(pool.map(lambda file: decode(file, pixel_format, remarks), files[start : start + BLOCK]))
 
 
-def decode_stack(files: Sequence[ImageFile], pixel_format: PixelFormat) -> NDArray[np.uint8]:
-    """Decode images of one size into one array.
+def decode_stack(
+    files: Sequence[ImageFile], pixel_format: PixelFormat, remarks: Remarks | None = None
+) -> NDArray[np.uint8]:
+    """Decode images of one size into one array (arguments as for `decode`).
 
     Returns:
         uint8 (N, C, H, W).
@@ -128,7 +197,7 @@ def decode_stack(files: Sequence[ImageFile], pixel_format: PixelFormat) -> NDArr
     shape = decode(files[0], pixel_format).shape
     stack = np.empty((len(files), *shape), dtype=np.uint8)
     done = 0
-    for block in decode_blocks(files, pixel_format):
+    for block in decode_blocks(files, pixel_format, remarks):
         for image in block:
             _require_size(files[done], image.shape, like=files[0], shape=shape)
             stack[done] = image

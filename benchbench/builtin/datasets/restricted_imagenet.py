@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Literal
 
 from benchbench.builtin.datasets.array_build import build_array
 from benchbench.builtin.datasets.array_cache import open_array
-from benchbench.builtin.datasets.folders import resolve_folder
-from benchbench.builtin.datasets.image_folder import class_names, find_split, image_paths
+from benchbench.builtin.datasets.class_folders import class_names, find_split, left_out, read_class
+from benchbench.builtin.datasets.folders import listed, resolve_folder
 from benchbench.builtin.datasets.pixels import ImageFile, PixelFormat, decode_blocks
 from benchbench.contract import DataError, DatasetExtent, DatasetSplits, DataSource, Examples
 
@@ -47,7 +46,8 @@ class RestrictedImagenet:
     Test images are the centre 64x64, (N, 3, 64, 64). **Training images are the centre 72x72**, (N, 3, 72, 72): the
     random 64x64 crop with padding 8 of the protocol is left to the augmentation, drawn anew for each epoch. Its crops
     come from the centre square then, not from the ends of the longer side. Where training images are evaluated, their
-    centre 64x64 is taken.
+    centre 64x64 is taken. EXIF rotations are not applied, as in the published protocol. The notes count and
+    name the files that are left out.
 
     Args:
         path: the ImageNet folder, absolute or below the data root.
@@ -64,9 +64,8 @@ class RestrictedImagenet:
             CorruptDataError: an image is truncated or no image.
             DataError: a split has not 1,000 class folders, a group has no images, or the cache cannot be written.
         """
-        return DatasetSplits(
-            train=self._load_split(source, "train"), test=self._load_split(source, "val"), classes=tuple(GROUPS)
-        )
+        (train, notes), (test, more) = self._load_split(source, "train"), self._load_split(source, "val")
+        return DatasetSplits(train=train, test=test, classes=tuple(GROUPS), notes=(*notes, *more))
 
     def extent(self) -> DatasetExtent:
         """The size of what `load` gives."""
@@ -84,13 +83,13 @@ class RestrictedImagenet:
         find_split(folder, ("train",))
         find_split(folder, ("val",))
 
-    def _load_split(self, source: DataSource, split: Literal["train", "val"]) -> Examples:
+    def _load_split(self, source: DataSource, split: Literal["train", "val"]) -> tuple[Examples, tuple[str, ...]]:
         import torch
 
         folder = find_split(resolve_folder("restricted-imagenet", self.path, source), (split,))
-        files, labels = _list_images(folder)
+        files, labels, notes = _list_images(folder)
         side = SHORTER_SIDE if split == "train" else TEST_CROP
-        pixel_format = PixelFormat(shorter_side=SHORTER_SIDE, crop=side)
+        pixel_format = PixelFormat(shorter_side=SHORTER_SIDE, crop=side, upright=False)
         path = source.cache / "restricted-imagenet" / f"{split}-{side}-{_listing_key(folder, files)}.npy"
         images = open_array(path)
         if images is None:
@@ -98,11 +97,12 @@ class RestrictedImagenet:
             images = build_array(
                 path, (len(files), 3, side, side), lambda done: decode_blocks(files[done:], pixel_format)
             )
-        return Examples(inputs=torch.from_numpy(images), labels=torch.tensor(labels, dtype=torch.int64))
+        examples = Examples(inputs=torch.from_numpy(images), labels=torch.tensor(labels, dtype=torch.int64))
+        return examples, notes
 
 
-def _list_images(split: Path) -> tuple[list[ImageFile], list[int]]:
-    """Images and labels, ordered by group, class and name."""
+def _list_images(split: Path) -> tuple[list[ImageFile], list[int], tuple[str, ...]]:
+    """Images and labels, ordered by group, class and name, and what is left out."""
     classes = class_names(split)
     if len(classes) != IMAGENET_CLASSES:
         raise DataError(
@@ -111,13 +111,18 @@ def _list_images(split: Path) -> tuple[list[ImageFile], list[int]]:
         )
     files: list[ImageFile] = []
     labels: list[int] = []
+    found = {member: read_class(split / classes[member]) for members in GROUPS.values() for member in members}
     for label, (group, members) in enumerate(GROUPS.items()):
-        paths = list(itertools.chain.from_iterable(image_paths(split / classes[member]) for member in members))
+        paths = [path for member in members for path in found[member].images]
         if not paths:
             raise DataError(f"restricted-imagenet: {split} has no images of the group {group}")
         files += [ImageFile(name=str(path), content=path) for path in paths]
         labels += [label] * len(paths)
-    return files, labels
+    empty = [classes[member] for member, folder in found.items() if not folder.images]
+    lacking = (
+        (f"{split} has no images of {len(empty)} of {len(found)} ImageNet classes: {listed(empty)}",) if empty else ()
+    )
+    return files, labels, (*left_out(split, found.values()), *lacking)
 
 
 def _listing_key(split: Path, files: list[ImageFile]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +128,12 @@ def test_radius_is_in_the_units_of_features_and_zero_removes_nothing(tmp_path: P
     splits = features([0.0, 0.1, 0.15, 0.9], [0, 0, 1, 1])
     assert pruned(splits, radius=0.0).load(source).train.labels.tolist() == [0, 0, 1, 1]
     assert pruned(splits, radius=0.1).load(source).train.inputs[:, 0].tolist() == pytest.approx([0.0, 0.1, 0.9])
+
+
+def test_what_the_base_says_about_itself_is_kept(tmp_path: Path) -> None:
+    splits = replace(features([0.0, 0.9], [0, 1]), notes=("2 files left out",))
+    source = DataSource(root=tmp_path, cache=tmp_path)
+    assert pruned(splits, radius=0.1).load(source).notes == ("2 files left out",)
 
 
 def test_class_that_would_vanish_is_an_error(tmp_path: Path) -> None:

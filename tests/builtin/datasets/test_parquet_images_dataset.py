@@ -16,6 +16,7 @@ from PIL import Image
 
 from benchbench.builtin.datasets import parquet_images
 from benchbench.builtin.datasets.parquet_images import ParquetImages
+from benchbench.builtin.datasets.shards import Shards
 from benchbench.contract import CorruptDataError, DataError, DataSource, MissingDataError
 
 LEVELS = [5, 60, 200]
@@ -128,7 +129,7 @@ def test_an_unknown_column_is_named_beside_those_there(source: DataSource, folde
     ("broken", "message"),
     [
         (table([1], label=pa.array(["cat"])), "must hold integers"),
-        (table([1], label=pa.array([None], type=pa.int64())), "without nulls"),
+        (table([1, 2], label=pa.array([1, None], type=pa.int64())), "without nulls"),
         (table([1, 2], image=pa.array([png(1), None])), "1 rows of column 'image' hold no image bytes"),
         (table([1], image=pa.array(["cat.png"])), "encoded images or a struct"),
     ],
@@ -154,6 +155,114 @@ def test_a_truncated_parquet_file_is_named(source: DataSource, folder: Path) -> 
         ParquetImages(path="pictures").load(source)
 
 
+def labelled(labels: list[int | None], **changes: Any) -> pa.Table:
+    return table([10 * (k + 1) for k in range(len(labels))], label=pa.array(labels, type=pa.int64()), **changes)
+
+
+def replace_files(folder: Path, **tables: pa.Table) -> None:
+    for old in folder.iterdir():
+        old.unlink()
+    for name, content in tables.items():
+        pq.write_table(content, folder / f"{name}-00000-of-00001.parquet")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "classes", "numbers"),
+    [
+        ([1, 2, 3, 1], [3, 1], ("1", "2", "3"), ([0, 1, 2, 0], [2, 0])),
+        ([0, 7, 3], [3], ("0", "3", "7"), ([0, 2, 1], [1])),
+        ([2, 0, 1], [1, 2], ("0", "1", "2"), ([2, 0, 1], [1, 2])),
+    ],
+)
+def test_without_names_the_labels_that_occur_are_the_classes(
+    source: DataSource,
+    folder: Path,
+    train: list[int | None],
+    test: list[int | None],
+    classes: tuple[str, ...],
+    numbers: tuple[list[int], list[int]],
+) -> None:
+    replace_files(folder, train=labelled(train), test=labelled(test))
+    splits = ParquetImages(path="pictures").load(source)
+    assert splits.classes == classes
+    assert (splits.train.labels.tolist(), splits.test.labels.tolist()) == numbers
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [([0, 1], [1, 4], "test labels that training lacks: 4"), ([-1, 0, 1], [0], "train has labels below 0: -1")],
+)
+def test_labels_without_names_that_cannot_be_learnt_are_refused(
+    source: DataSource, folder: Path, train: list[int | None], test: list[int | None], message: str
+) -> None:
+    replace_files(folder, train=labelled(train), test=labelled(test))
+    with pytest.raises(DataError, match=message):
+        ParquetImages(path="pictures").load(source)
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [labelled([-1, -1]), labelled([None, None]), labelled([0, 0]).drop_columns(["label"])],
+    ids=["negative", "null", "no column"],
+)
+@pytest.mark.parametrize("name", ["validation", "valid", "val"])
+def test_hidden_test_labels_give_way_to_validation(
+    source: DataSource, folder: Path, hidden: pa.Table, name: str
+) -> None:
+    replace_files(folder, train=labelled([0, 1]), test=hidden, **{name: labelled([1, 0, 1])})
+    splits = ParquetImages(path="pictures").load(source)
+    assert splits.test.labels.tolist() == [1, 0, 1]
+    unread, why = splits.notes
+    assert unread.endswith(f"not read: test-00000-of-00001.parquet; the splits are train and {name}")
+    assert "the labels of test are hidden" in why
+
+
+def test_hidden_test_labels_without_validation_are_refused(source: DataSource, folder: Path) -> None:
+    replace_files(folder, train=labelled([0, 1]), test=labelled([-1, -1]))
+    with pytest.raises(DataError, match="the labels of test are hidden") as caught:
+        ParquetImages(path="pictures").load(source)
+    assert "validation-*.parquet" in caught.value.hint
+
+
+def test_test_labels_that_are_known_win_over_validation_which_is_named(source: DataSource, folder: Path) -> None:
+    pq.write_table(labelled([1]), folder / "validation-00000-of-00001.parquet")
+    pq.write_table(labelled([1]), folder / "TRAIN-00002.PARQUET")
+    splits = ParquetImages(path="pictures").load(source)
+    assert len(splits.test) == 3
+    (note,) = splits.notes
+    assert "not read: TRAIN-00002.PARQUET, validation-00000-of-00001.parquet; the splits are train and test" in note
+
+
+def test_missing_shards_and_classes_without_images_are_named(source: DataSource, folder: Path) -> None:
+    (folder / "train-00001-of-00002.parquet").unlink()
+    pq.write_table(table(LEVELS[:1], names=["cat", "dog"]), folder / "test-00000-of-00001.parquet")
+    shards, classes = ParquetImages(path="pictures").load(source).notes
+    assert "1 of the 2 files of train are here" in shards
+    assert classes.endswith("test has no images of 1 of 2 classes: dog")
+
+
+def test_shards_that_name_different_classes_are_refused(source: DataSource, folder: Path) -> None:
+    pq.write_table(table(LEVELS, names=["dog", "cat"]), folder / "train-00001-of-00002.parquet")
+    with pytest.raises(DataError, match="the files of train in pictures name different classes"):
+        ParquetImages(path="pictures").load(source)
+
+
+def test_images_are_turned_as_exif_says_and_remarks_outlive_the_cache(source: DataSource, folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 6, 4), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    exif = image.getexif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", exif=exif)
+    one = table(LEVELS[:1], image=pa.array([buffer.getvalue()]), names=["cat", "dog"])
+    pq.write_table(one, folder / "train-00001-of-00002.parquet")
+    first, second = (ParquetImages(path="pictures").load(source) for _ in range(2))
+    assert np.array_equal(first.train.inputs[-1].numpy(), np.rot90(pixels[..., :3], -1).transpose(2, 0, 1))
+    assert "transparency left out of 1 image: " in first.notes[0]
+    assert first.notes[0].endswith("train-00001-of-00002.parquet row 0")
+    assert second.notes == first.notes
+
+
 def test_a_folder_without_a_test_split_says_so(source: DataSource, folder: Path) -> None:
     (folder / "test-00000-of-00001.parquet").unlink()
     with pytest.raises(MissingDataError, match=r"has no test-\*.parquet"):
@@ -163,6 +272,7 @@ def test_a_folder_without_a_test_split_says_so(source: DataSource, folder: Path)
 def test_real_jpegs_in_parquet_load_with_their_class_names(real_source: DataSource) -> None:
     if not (real_source.root / "cifar10-jpeg").is_dir():
         pytest.skip(f"no cifar10-jpeg in {real_source.root}")
-    test = ParquetImages(path="cifar10-jpeg")._read_split(real_source, "test")
+    shards = Shards(name="test", paths=(real_source.root / "cifar10-jpeg" / "test-00000-of-00001.parquet",))
+    test = ParquetImages(path="cifar10-jpeg")._read_split(real_source, shards)
     assert (tuple(test.examples.inputs.shape), test.classes[0]) == ((10_000, 3, 32, 32), "airplane")
     assert test.examples.labels.bincount().tolist() == [1000] * 10

@@ -95,6 +95,17 @@ def test_a_damaged_image_is_named_and_the_build_goes_on_from_there(source: DataS
     assert len(RestrictedImagenet().load(source).test) == len(MEMBERS)
 
 
+def test_files_and_classes_that_are_left_out_are_named(source: DataSource, imagenet: Path) -> None:
+    assert RestrictedImagenet().load(source).notes == ()
+    folder = imagenet / "val" / wnid(151)
+    (folder / f"{wnid(151)}_1.JPEG").rename(folder / f"{wnid(151)}_1.JPEG.part")
+    splits = RestrictedImagenet().load(source)
+    assert len(splits.test) == len(MEMBERS) - 1
+    others, classes = splits.notes
+    assert "left out 1 file of other kinds than .bmp, .jpeg" in others
+    assert classes.endswith(f"val has no images of 1 of {len(MEMBERS)} ImageNet classes: {wnid(151)}")
+
+
 def test_a_folder_that_lacks_classes_is_refused(source: DataSource, imagenet: Path) -> None:
     (imagenet / "val" / wnid(999)).rmdir()
     with pytest.raises(DataError, match="val has 999 class folders, expected 1000"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -54,13 +56,7 @@ class PrunedDataset:
             raise DataError(
                 f"radius {self.radius} leaves no training example of {lost}", hint="choose a smaller radius"
             )
-        return DatasetSplits(
-            train=Examples(inputs=splits.train.inputs[kept], labels=labels[kept]),
-            test=splits.test,
-            classes=splits.classes,
-            lower=splits.lower,
-            upper=splits.upper,
-        )
+        return replace(splits, train=Examples(inputs=splits.train.inputs[kept], labels=labels[kept]))
 
 
 def _exact_features(inputs: Tensor, distance: float) -> tuple[Tensor, float]:
