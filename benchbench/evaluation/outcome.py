@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchbench.cell import DIAGNOSTICS
 from benchbench.contract import Attack, Examples, Metric, Threat
 from benchbench.evaluation.diagnostics import INDICATORS, diagnose
 from benchbench.evaluation.evidence import ModelEvidence
@@ -32,6 +33,7 @@ class Outcome:
         witnesses: float32 (N, ...) on the CPU, the attack's checked candidate for each test example; the image itself
             where that is misclassified already.
         flags: signs that the attack could not do its work, see `benchbench.evaluation.diagnostics`.
+        diagnostics: revision of what looked for these signs; 0 where nothing did.
         queries: test examples that the attack passed through the model (``test_forward``), each time counted, and how many
             of those with a gradient to the input (``test_gradient``).
         seconds: what it took, over all sittings; a metric that an earlier sitting finished counts without what it asked for.
@@ -41,6 +43,7 @@ class Outcome:
     per_example: Mapping[str, Tensor]
     witnesses: Tensor
     flags: tuple[str, ...]
+    diagnostics: int
     queries: Mapping[str, int]
     seconds: float
 
@@ -124,6 +127,7 @@ def _measure(evidence: ModelEvidence, test_rows: Tensor, metrics: Mapping[str, M
         per_example={**{column: torch.as_tensor(v) for column, v in measured.per_example.items()}, **per_example},
         witnesses=attacked.candidates,
         flags=tuple(sorted(flag for flag in flags if flag in INDICATORS)),
+        diagnostics=DIAGNOSTICS,
         queries={"test_forward": attacked.forward, "test_gradient": attacked.gradient},
         seconds=memory.seconds,
     )

@@ -164,6 +164,7 @@ def _measure(evidence: AttackedRegression, metrics: Mapping[str, Metric]) -> Out
         per_example={**{name: torch.as_tensor(v) for name, v in measured.per_example.items()}, **per_example},
         witnesses=attacked.candidates.cpu(),
         flags=(),
+        diagnostics=0,
         queries={"test_forward": attacked.forward, "test_gradient": attacked.gradient},
         seconds=memory.seconds,
     )

@@ -143,6 +143,7 @@ def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Work
         values={**outcome.values, **noted},
         per_example=outcome.per_example,
         flags=outcome.flags,
+        diagnostics=outcome.diagnostics,
         provenance=_provenance(cell, bench, trained, outcome),
     )
     recorded = bench.store.write_cell(row, outcomes=outcome.per_example, witnesses=outcome.witnesses)
@@ -217,6 +218,7 @@ def _provenance(
         evaluate_seconds=outcome.seconds if outcome else None,
         peak_memory_bytes=provenance.peak_memory_bytes(bench.device),
         queries=outcome.queries.get("test_forward") if outcome else None,
+        gradient_queries=outcome.queries.get("test_gradient") if outcome else None,
     )
 
 

@@ -25,6 +25,7 @@ from benchbench.harness.cells import (
 )
 from benchbench.harness.claims import Claims
 from benchbench.harness.evaluating import evaluate_cell, is_open
+from benchbench.harness.renewing import renew_flags
 from benchbench.harness.sharing import EvaluationOverError
 from benchbench.harness.workbench import Workbench
 from benchbench.kernels.graphs import recording
@@ -192,7 +193,9 @@ class _Schedule:
                     return False
                 self._announce(cell, label)
                 trained = train_cell(cell, bench)
-            row = record_cell(cell, trained, evaluate_cell(cell, trained.model, bench), bench)
+            row = renew_flags(cell, trained.model, bench)
+            if row is None:
+                row = record_cell(cell, trained, evaluate_cell(cell, trained.model, bench), bench)
         except (RankError, StorageError):
             raise
         except Exception as error:

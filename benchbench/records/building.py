@@ -35,6 +35,7 @@ class Provenance:
         versions: package or program to version.
         train_seconds: time to train the model; None where it was not trained in this run.
         queries: forward passes of the attack, summed over examples.
+        gradient_queries: those of them that asked for a gradient.
     """
 
     precision: str = "float32"
@@ -45,6 +46,7 @@ class Provenance:
     evaluate_seconds: float | None = None
     peak_memory_bytes: int | None = None
     queries: int | None = None
+    gradient_queries: int | None = None
 
 
 def measured_row(
@@ -53,6 +55,7 @@ def measured_row(
     values: Mapping[str, float],
     per_example: Mapping[str, Any] | None = None,
     flags: Sequence[str] = (),
+    diagnostics: int = 0,
     provenance: Provenance,
 ) -> Row:
     """The row of a finished cell, with 95% intervals.
@@ -63,6 +66,7 @@ def measured_row(
         per_example: per-example columns; ``lipschitz`` there gives the bootstrap interval of its mean; those of mean squared
             errors and of the released Lipschitz search go to ``extra`` (``test_mse_low``, ...).
         flags: diagnostics that cast doubt on the row.
+        diagnostics: their revision; 0 where there are none.
         provenance: how and where.
 
     Raises:
@@ -71,7 +75,14 @@ def measured_row(
     measures: dict[str, Any] = {name: value for name, value in values.items() if name in _MEASURES}
     extra = {name: value for name, value in values.items() if name not in _MEASURES}
     extra |= _extra_bounds(per_example or {}, cell.training.seed)
-    row = Row(**cell.identity(), **measures, extra=extra, flags=tuple(flags), **_provenance(cell, provenance))
+    row = Row(
+        **cell.identity(),
+        **measures,
+        extra=extra,
+        flags=tuple(flags),
+        diagnostics=diagnostics,
+        **_provenance(cell, provenance),
+    )
     return dataclasses.replace(row, **_bounds(row, per_example or {}))
 
 

@@ -105,6 +105,9 @@ class Row:
     evaluate_seconds: float | None = measure("time to evaluate it, in seconds", least=0)
     peak_memory_bytes: int | None = measure("largest memory use, in bytes", least=0)
     queries: int | None = measure("forward passes that the attack made, summed over examples", least=0)
+    gradient_queries: int | None = column(
+        "those of them that asked for a gradient; null in rows from before it was recorded", default=None, since=3
+    )
     status: str = column(
         "`ok`; `failed` with an `error`: it crashed, ran out of memory or diverged; cells `refused` because a plugin, model or "
         "dataset broke its contract are recorded below the runs folder only",

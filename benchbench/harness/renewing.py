@@ -1,0 +1,57 @@
+"""Flags of today's diagnostics for a row that was recorded with older ones: neither training nor attack are computed again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from benchbench.cell import DIAGNOSTICS, Cell
+from benchbench.data import subset
+from benchbench.evaluation import diagnose_again
+from benchbench.harness.workbench import Workbench
+from benchbench.records import Row, flags_are_current
+
+
+def renew_flags(cell: Cell, model: nn.Module, bench: Workbench) -> Row | None:
+    """Diagnose a finished cell anew, from its outcomes and witnesses, and record the row with its new flags.
+
+    Returns:
+        The row; None where the cell is not finished, its evidence is not whole, its flags are current, or the run is fresh.
+
+    Raises:
+        StorageError: the row cannot be written.
+    """
+    row = bench.store.read_cell(cell.cell_id)
+    if bench.fresh or row is None or flags_are_current(row) or not bench.store.is_done(cell.cell_id):
+        return None
+    outcomes, witnesses = (
+        bench.store.read_outcomes(row.outcomes_digest),
+        bench.store.read_witnesses(row.witnesses_digest),
+    )
+    if outcomes is None or witnesses is None:
+        return None
+    test = subset(bench.splits(cell.training.dataset).test, cell.evaluation.n_test, "test")
+    flags = diagnose_again(
+        model,
+        threat=cell.evaluation.threat,
+        test=test.examples,
+        test_rows=test.indices,
+        prediction=torch.from_numpy(outcomes["prediction"]),
+        robust=torch.from_numpy(outcomes["robust"]),
+        candidates=torch.from_numpy(witnesses),
+        uses_gradients=_used_gradients(row, cell, bench),
+        seed=cell.training.seed,
+        device=bench.device,
+    )
+    renewed = dataclasses.replace(row, flags=flags, diagnostics=DIAGNOSTICS)
+    bench.store.write_row(renewed)
+    return renewed
+
+
+def _used_gradients(row: Row, cell: Cell, bench: Workbench) -> bool:
+    """Whether at least half of the attack's queries asked for a gradient; older rows do not say, their attack's offer does."""
+    if row.queries is None or row.gradient_queries is None:
+        return bench.registry.get("attack", cell.evaluation.attack.name).offer.capabilities.needs_gradients
+    return 2 * row.gradient_queries >= row.queries
