@@ -233,3 +233,4 @@ INDICATORS: dict[str, Callable[[Specimens], bool]] = {
     "random-search-succeeds": random_search_succeeds,
     "transfer-succeeds": transfer_succeeds,
 }
+FLAGS = {"margin-ascent-succeeds":"", "quarter-broken":"", "half-broken":"", **INDICATORS}
