@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.contract import Attack, Examples, Metric, Threat
-from benchbench.evaluation.diagnostics import INDICATORS, diagnose
+from benchbench.evaluation.diagnostics import FLAGS, REVISION, diagnose
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.measuring import measure_all
 from benchbench.evaluation.memory import MeasurementCache, Memory
@@ -18,7 +18,7 @@ from benchbench.evaluation.subject import Trial, borrowed, default_batch_size, p
 from benchbench.events import Listener, ignore
 from benchbench.kernels.arithmetic import Precision, precision_of_searches
 
-DIAGNOSTICS = "diagnostics-2"  # the key of their part; changed with the indicators
+DIAGNOSTICS = f"diagnostics-{REVISION + 1}"  # the key of their part; an earlier release stored revision 1 as -2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def _measure(evidence: ModelEvidence, test_rows: Tensor, metrics: Mapping[str, M
         values=measured.values,
         per_example={**{column: torch.as_tensor(v) for column, v in measured.per_example.items()}, **per_example},
         witnesses=attacked.candidates,
-        flags=tuple(sorted(flag for flag in flags if flag in INDICATORS)),
+        flags=tuple(sorted(flag for flag in flags if flag in FLAGS)),
         queries={"test_forward": attacked.forward, "test_gradient": attacked.gradient},
         seconds=memory.seconds,
     )

@@ -1,13 +1,21 @@
-"""Tables of one attack: what another attack's row says against a model counts there, too."""
+"""What an attack clears, and what another attack's row says against a model in tables of one attack."""
 
 from __future__ import annotations
 
+import torch
 from sample_rows import make_row
+from torch import Tensor, nn
 
+from benchbench.builtin.attacks.pgd import Pgd
+from benchbench.contract import Examples, KeyedGenerator, Threat
+from benchbench.evaluation import Outcome, evaluate
 from benchbench.leaderboard.clearing import share_doubts
+from benchbench.leaderboard.contenders import Contender
+from benchbench.leaderboard.ranking import rank
 from benchbench.leaderboard.tables import paper_table
 from benchbench.records import Row
 from benchbench.report.boards import board_data
+from benchbench.testing.toys import smooth_toy
 
 STANDARD = '{"queries":5000,"steps":100,"targets":9}'
 
@@ -50,3 +58,64 @@ def test_other_radii_and_other_models_share_nothing() -> None:
     other = make_row(cell_id="other", model_id="other", attack="noise")
     assert {row.cell_id: row.flags for row in share_doubts([*rows(), far, other])}["far"] == ()
     assert share_doubts([*rows(), far, other])[-1].flags == ()
+
+
+class Quantised(nn.Module):
+    """A network behind rounded pixels."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner((images * 20).round() / 20)  # type: ignore[no-any-return]
+
+
+class UniformNoise:
+    """A useless attack without gradients."""
+
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
+    ) -> Tensor:
+        return threat.project(images + generator.uniform_like(images, low=-threat.epsilon, high=threat.epsilon), images)
+
+
+def contender_of(name: str, model: nn.Module, examples: Examples) -> Contender:
+    """The model under PGD-10 and under noise, evaluated and flagged as a run does it."""
+    found: dict[str, Outcome] = {}
+    for attack_name, attack in {"noise": UniformNoise(), "pgd-10": Pgd()}.items():
+        found[attack_name] = evaluate(
+            model,
+            train=examples,
+            test=examples,
+            train_rows=torch.arange(len(examples)),
+            test_rows=torch.arange(len(examples)),
+            classes=4,
+            threat=Threat(epsilon=0.1),
+            attack=attack,
+            attack_name=attack_name,
+            metrics={},
+            seed=0,
+            device=torch.device("cpu"),
+        )
+    made = [
+        make_row(cell_id=f"{name}-{attack}", model_id=name, attack=attack, flags=outcome.flags)
+        for attack, outcome in found.items()
+    ]
+    columns = [{key: value.numpy() for key, value in outcome.per_example.items()} for outcome in found.values()]
+    return Contender(rows=tuple(made), outcomes=tuple(columns))
+
+
+def test_uniform_noise_does_not_clear_a_quantised_network() -> None:
+    """With the noise, the masked network stood first: its row of noise had no flags, and noise was no weaker than PGD."""
+    inputs = (KeyedGenerator(7, torch.arange(150)).uniform(1, 6, 6) * 255).to(torch.uint8)
+    inner = smooth_toy((1, 6, 6), 4)
+    with torch.no_grad():
+        inner[-1].weight.mul_(8.0)  # type: ignore[index]
+        inner[-1].bias.sub_(inner(inputs.float() / 255).mean(dim=0))  # type: ignore[index]
+        examples = Examples(inputs=inputs, labels=inner(inputs.float() / 255).argmax(dim=1))
+    places = rank([contender_of("masked", Quantised(inner), examples), contender_of("honest", inner, examples)])
+    assert [place.contender.row.model_id for place in places] == ["honest", "masked"]
+    assert places[0].value < places[1].value
+    assert places[0].contender.flags == ()
+    assert "zero-gradients" in places[1].contender.flags
