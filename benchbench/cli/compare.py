@@ -128,7 +128,9 @@ def _rank(contenders: Sequence[Contender], as_json: bool) -> None:
         "= models share a rank unless the difference is significant (accuracies: exact McNemar; squared errors: paired t; "
         "Holm, 0.05)"
     )
-    click.echo("Models with flags that no stronger attack has cleared rank below all others.")
+    click.echo(
+        "Flagged models rank below all others; the standard AutoAttack as a whole may clear flags, no other attack does."
+    )
     _print_spreads(spreads)
 
 
@@ -196,7 +198,7 @@ def _spreads(entries: dict[str, list[Contender]]) -> dict[str, dict[str, Spread]
 
 
 def _flags(entries: dict[str, list[Contender]]) -> dict[str, list[str]]:
-    """Diagnostics that no attack has cleared, of the models that have any."""
+    """Diagnostics that stand, of the models that have any."""
     found = {name: sorted({flag for one in contenders for flag in one.flags}) for name, contenders in entries.items()}
     return {name: flags for name, flags in found.items() if flags}
 

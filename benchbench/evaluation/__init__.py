@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from benchbench.evaluation.diagnostics import FLAGS, diagnose_again
 from benchbench.evaluation.memory import ATTACKED, MeasurementCache
 from benchbench.evaluation.outcome import Outcome, evaluate
 from benchbench.evaluation.regression import evaluate_regression
 
-__all__ = ["ATTACKED", "MeasurementCache", "Outcome", "evaluate", "evaluate_regression"]
+__all__ = [
+    "ATTACKED",
+    "FLAGS",
+    "MeasurementCache",
+    "Outcome",
+    "diagnose_again",
+    "evaluate",
+    "evaluate_regression",
+]

@@ -2,234 +2,167 @@
 
 They follow the indicators of Pintor et al., "Indicators of Attack Failure" (NeurIPS 2022), Carlini et al., "On Evaluating
 Adversarial Robustness" (2019), and the flags of AutoAttack (Croce and Hein, ICML 2020). All look at a few test examples that
-the model gets right; `INDICATORS` lists them under the names of their flags.
+the model gets right; `FLAGS` lists them. How many planted overestimates they find: ``python -m benchmarks.probes``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from benchbench.builtin.ascent import ascend
-from benchbench.builtin.attacks.autoattack.square import Square
-from benchbench.contract import KeyedGenerator, Threat
+from benchbench.contract import Examples, Threat
+from benchbench.evaluation.answer_signs import answers_change, answers_depend_on_batch
 from benchbench.evaluation.evidence import ModelEvidence
-from benchbench.evaluation.substitute import answers_kept, break_substitute, train_substitute
+from benchbench.evaluation.gradient_signs import (
+    gradients_are_missing,
+    loss_does_not_rise,
+    withstands_any_perturbation,
+)
+from benchbench.evaluation.probes import (
+    climb_margins,
+    cover_ball,
+    is_searched_whole,
+    search_at_random,
+    step_to_neighbours,
+    try_substitute,
+)
+from benchbench.evaluation.specimens import Attacked, Specimens, from_evidence, from_storage, inspect
+from benchbench.evaluation.subject import borrowed
 
-INSPECTED = 32  # examples; an indicator needs no more to tell one in ten from none
-INSPECTED_BATCHES = 4  # among which they are looked for
-TOLERATED = 0.1  # share of the inspected examples beyond which an indicator speaks
 FEWEST = 5  # correct examples, below which shares say nothing
-_SEARCH_QUERIES = 50
-_REPEATABLE = 1e-3  # of the largest logit: what kernels may differ by from call to call
+LOOKED_INTO = 32  # specimens whose gradients and answers are looked at; probes take them all
+TOLERATED = 0.05  # share of the specimens that a probe may break beyond the attack
 
-
-@dataclass(frozen=True, kw_only=True)
-class Specimens:
-    """The examples that are looked at: the first ones that the model gets right.
-
-    Attributes:
-        images: float32 (n, ...).
-        labels: int64 (n,).
-        withstood: bool (n,), right under the protocol's attack, too.
-        candidates: float32 (n, ...), what that attack made of them.
-        generator: keyed by example.
-        uses_gradients: whether that attack lives off gradients: at least half of its queries asked for one.
-        known: float32 (m, ...), the first test examples, right or wrong.
-        answers: int64 (m,), the classes that the model predicts for these.
-    """
-
-    model: nn.Module
-    threat: Threat
-    images: Tensor
-    labels: Tensor
-    withstood: Tensor
-    candidates: Tensor
-    generator: KeyedGenerator
-    uses_gradients: bool
-    known: Tensor
-    answers: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
+GRADIENT_SIGNS: dict[str, Callable[[Specimens], bool]] = {
+    "zero-gradients": gradients_are_missing,
+    "loss-not-rising": loss_does_not_rise,
+    "withstands-any-perturbation": withstands_any_perturbation,
+}
+ANSWER_SIGNS: dict[str, Callable[[Specimens], bool]] = {
+    "random-model": answers_change,
+    "batch-dependent": answers_depend_on_batch,
+}
+FLAGS: dict[str, str] = {
+    "zero-gradients": "more than a tenth of the input gradients are all zero or not finite",
+    "loss-not-rising": "ten small steps along the gradient do not raise the loss of more than a tenth",
+    "withstands-any-perturbation": "gradient steps through the whole box leave more than a tenth right",
+    "random-model": "the same inputs get other logits when asked again",
+    "batch-dependent": "an example alone, in another order or in other company gets other logits",
+    "margin-ascent-succeeds": "gradient ascent of the margin, which is steep where the loss is flat, breaks more than a twentieth that the "
+    "attack did not",
+    "random-search-succeeds": "random search (Square Attack, up to 500 queries) breaks more than a twentieth that the attack did not",
+    "transfer-succeeds": "what breaks a substitute network breaks more than a twentieth that the attack did not",
+    "neighbour-steps-succeed": "steps towards the nearest examples of other classes break more than a twentieth that the attack did not",
+    "lattice-succeeds": "some point of a lattice in a ball of at most three dimensions breaks more than a twentieth that the attack did not",
+    "quarter-broken": "all these together break more than a quarter that the attack did not",
+    "half-broken": "all these together break more than half that the attack did not",
+}
+"""Every flag, and the sign that it stands for."""
 
 
 def diagnose(evidence: ModelEvidence) -> tuple[str, ...]:
     """The flags of a model under the protocol's attack, sorted; none for a model that gets almost nothing right."""
-    specimens = inspect(evidence)
+    return _diagnose(from_evidence(evidence))
+
+
+def diagnose_again(
+    model: nn.Module,
+    *,
+    threat: Threat,
+    test: Examples,
+    test_rows: Tensor,
+    prediction: Tensor,
+    robust: Tensor,
+    candidates: Tensor,
+    uses_gradients: bool,
+    seed: int,
+    device: torch.device,
+) -> tuple[str, ...]:
+    """The flags that `diagnose` would give, from what an evaluation has stored: the model is not attacked again.
+
+    Args:
+        model: the trained model. It is moved to `device`; mode, gradient flags and memory layout are put back afterwards.
+        threat: ball and box of the evaluation.
+        test: the test examples that were evaluated, uint8 images or float32 features, in the order of the outcomes.
+        test_rows: int64 (N,), index of each in its dataset: ``index`` of the outcomes.
+        prediction: int64 (N,) on the CPU, of the clean examples.
+        robust: bool (N,) on the CPU.
+        candidates: float32 (N, ...) on the CPU: the witnesses.
+        uses_gradients: whether at least half of the attack's queries asked for a gradient.
+        seed: of the run.
+        device: where it is done.
+    """
+    with borrowed(model.to(device)):
+        return _diagnose(
+            from_storage(
+                model,
+                threat=threat,
+                test=test,
+                test_rows=test_rows,
+                prediction=prediction,
+                robust=robust,
+                candidates=candidates,
+                uses_gradients=uses_gradients,
+                seed=seed,
+                device=device,
+            )
+        )
+
+
+def _diagnose(attacked: Attacked) -> tuple[str, ...]:
+    specimens = inspect(attacked)
     if len(specimens) < FEWEST:
         return ()
-    return tuple(sorted(flag for flag, indicates in INDICATORS.items() if indicates(specimens)))
+    few = specimens.take(torch.arange(min(LOOKED_INTO, len(specimens)), device=specimens.labels.device))
+    flags = {flag for flag, indicates in ANSWER_SIGNS.items() if indicates(few)}
+    if specimens.uses_gradients and not is_searched_whole(specimens) and _has_answers(specimens):
+        flags |= {flag for flag, indicates in GRADIENT_SIGNS.items() if indicates(few)}
+    if "batch-dependent" not in flags:  # else a probe's answers would depend on what else it asks, or fail
+        flags |= _shortfalls(specimens)
+    return tuple(sorted(flags))
 
 
-def inspect(evidence: ModelEvidence) -> Specimens:
-    """The specimens of a model."""
-    attacked, correct, robust = evidence.attacked("test"), evidence.correct("test"), evidence.robust("test")
-    collected: list[tuple[Tensor, Tensor]] = []
-    keys: list[Tensor] = []
-    first = 0
-    for images, labels, _ in islice(evidence.batches("test", "diagnostics"), INSPECTED_BATCHES):
-        right = correct[first : first + len(labels)].nonzero()[:, 0]
-        keys.append(right + first)
-        collected.append((images[right.to(images.device)], labels[right.to(labels.device)]))
-        first += len(labels)
-    rows = torch.cat(keys)[:INSPECTED]
-    images, labels = (torch.cat(parts)[:INSPECTED] for parts in zip(*collected))
-    known = _known(evidence)
-    return Specimens(
-        model=evidence.model,
-        threat=evidence.threat,
-        images=images,
-        labels=labels,
-        withstood=robust[rows].to(labels.device),
-        candidates=attacked.candidates[rows].to(images.device),
-        generator=evidence.generator("test", "diagnostics", rows),
-        uses_gradients=2 * attacked.gradient >= attacked.forward,
-        known=known,
-        answers=evidence.prediction("test")[: len(known)].to(known.device),
-    )
+def _has_answers(specimens: Specimens) -> bool:
+    """Whether the model tells any two test examples apart; one that says the same of everything rightly has no gradient."""
+    return bool((specimens.answers != specimens.answers[0]).any())
 
 
-def _known(evidence: ModelEvidence) -> Tensor:
-    """The first test examples, as many as a substitute learns from, whatever the size of batches."""
-    inputs = evidence.examples("test").inputs
-    wanted, parts = answers_kept(inputs[0].numel()), list[Tensor]()
-    for images, _, _ in evidence.batches("test", "diagnostics"):
-        parts.append(images)
-        if sum(len(part) for part in parts) >= wanted:
-            break
-    return torch.cat(parts)[:wanted]
-
-
-def gradients_are_missing(specimens: Specimens) -> bool:
-    """Whether more than a tenth of the input gradients are all zero or not finite: gradient masking.
-
-    A natural network's gradients get small, yet vanish in float32 only if every other class is beyond exp(-88), as in a
-    saturated softmax.
-    """
-    if not specimens.uses_gradients:
-        return False
-    images = specimens.images.clone().requires_grad_(True)
-    with torch.enable_grad():
-        loss = cross_entropy(specimens.model(images), specimens.labels, reduction="sum")
-    if not loss.requires_grad:  # nothing in the model depends on the input in a differentiable way
-        return True
-    (gradient,) = torch.autograd.grad(loss, images, allow_unused=True)
-    if gradient is None:
-        return True
-    flat = gradient.flatten(1)
-    return _too_many(~flat.isfinite().all(dim=1) | (flat == 0).all(dim=1), specimens)
-
-
-def loss_does_not_rise(specimens: Specimens) -> bool:
-    """Whether the loss of more than a tenth has not risen after ten small steps along its gradient, from the image itself."""
-    threat = specimens.threat
-    if not specimens.uses_gradients or threat.epsilon == 0:
-        return False
-    moved = _climb(specimens, threat, steps=10, step_size=threat.epsilon / 10).last
-    with torch.no_grad():
-        before, after = (
-            cross_entropy(specimens.model(inputs).double(), specimens.labels, reduction="none")
-            for inputs in (specimens.images, moved)
-        )
-    return _too_many(~(after > before), specimens)
-
-
-def withstands_any_perturbation(specimens: Specimens) -> bool:
-    """Whether gradient steps through the whole box, where any image can become any other, leave more than a tenth right."""
-    if not specimens.uses_gradients:
-        return False
-    lower, upper = specimens.threat.lower, specimens.threat.upper
-    if not (math.isfinite(lower) and math.isfinite(upper)):  # features: twice as far as they lie apart
-        width = 2 * float(specimens.images.max() - specimens.images.min())
-    else:
-        width = upper - lower
-    threat = Threat(norm="linf", epsilon=width, lower=lower, upper=upper)
-    return _too_many(~_climb(specimens, threat, steps=20, step_size=width / 10).fooled, specimens)
-
-
-def answers_change(specimens: Specimens) -> bool:
-    """Whether the same inputs get other logits when asked again: a random defense, whose luck an attack's success was."""
-    devices = [specimens.images.device] if specimens.images.is_cuda else []
-    inputs = torch.cat([specimens.images, specimens.candidates])
-    with torch.no_grad(), torch.random.fork_rng(devices=devices):
-        first, *others = (specimens.model(inputs) for _ in range(3))
-    allowed = _REPEATABLE * max(1.0, float(first.abs().max()))
-    return any(float((other - first).abs().max()) > allowed for other in others)
-
-
-def random_search_succeeds(specimens: Specimens) -> bool:
-    """Whether Square Attack, which asks for no gradient, breaks in 50 queries what the protocol's attack did not.
-
-    In more than a tenth of the examples, that is; L1 balls are not searched.
-    """
+def _shortfalls(specimens: Specimens) -> set[str]:
+    """Flags of the probes that break what the attack did not."""
     rows = specimens.withstood.nonzero()[:, 0]
-    if specimens.threat.norm == "l1" or specimens.threat.epsilon == 0 or len(rows) == 0:
-        return False
-    images, labels = specimens.images[rows], specimens.labels[rows]
-    search = Square(queries=_SEARCH_QUERIES)
-    found = search.perturb(
-        specimens.model, images, labels, threat=specimens.threat, generator=specimens.generator.take(rows)
-    )
-    with torch.no_grad():
-        return _too_many(specimens.model(found).argmax(dim=1) != labels, specimens)
-
-
-def transfer_succeeds(specimens: Specimens) -> bool:
-    """Whether what breaks a substitute of the model breaks the model where the protocol's attack did not.
-
-    In more than a tenth of the examples, that is. The substitute learns from the model's answers alone, so that nothing which
-    the model does to its gradients helps it.
-    """
-    rows = specimens.withstood.nonzero()[:, 0]
-    if specimens.threat.epsilon == 0 or len(rows) <= TOLERATED * len(specimens):
-        return False
-    images, labels = specimens.images[rows], specimens.labels[rows]
-    generator = specimens.generator.child("substitute").torch_generator()
-    substitute = train_substitute(specimens.known, specimens.answers, generator)
-    found = break_substitute(substitute, images, labels, specimens.threat)
-    with torch.no_grad():
-        return _too_many(specimens.model(found).argmax(dim=1) != labels, specimens)
+    least = TOLERATED * len(specimens)
+    if specimens.threat.epsilon == 0 or len(rows) <= least:
+        return set()
+    found = list(_probe(specimens.take(rows)))
+    together = int(torch.stack([one.broken for one in found]).any(dim=0).sum())
+    graded = {
+        flag for flag, share in (("quarter-broken", 0.25), ("half-broken", 0.5)) if together > share * len(specimens)
+    }
+    return graded | {one.flag for one in found if int(one.broken.sum()) > least}
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Climb:
-    """The last iterate, and whether any iterate was misclassified."""
+class _Found:
+    """Which specimens a probe broke, bool (n,)."""
 
-    last: Tensor
-    fooled: Tensor
-
-
-def _climb(specimens: Specimens, threat: Threat, *, steps: int, step_size: float) -> _Climb:
-    fooled = torch.zeros_like(specimens.withstood)
-
-    def loss(candidates: Tensor) -> Tensor:
-        logits: Tensor = specimens.model(candidates)
-        fooled.logical_or_(logits.detach().argmax(dim=1) != specimens.labels)
-        total = cross_entropy(logits, specimens.labels, reduction="sum")
-        return total if total.requires_grad else total + 0.0 * candidates.sum()  # a model cut off from its input
-
-    last = ascend(loss, specimens.images, specimens.images, threat=threat, steps=steps, step_size=step_size)
-    with torch.no_grad():
-        fooled.logical_or_(specimens.model(last).argmax(dim=1) != specimens.labels)
-    return _Climb(last=last, fooled=fooled)
+    flag: str
+    broken: Tensor
 
 
-def _too_many(signs: Tensor, specimens: Specimens) -> bool:
-    return int(signs.sum()) > TOLERATED * len(specimens)
-
-
-INDICATORS: dict[str, Callable[[Specimens], bool]] = {
-    "zero-gradients": gradients_are_missing,
-    "loss-not-rising": loss_does_not_rise,
-    "withstands-any-perturbation": withstands_any_perturbation,
-    "random-model": answers_change,
-    "random-search-succeeds": random_search_succeeds,
-    "transfer-succeeds": transfer_succeeds,
-}
+def _probe(standing: Specimens) -> Iterator[_Found]:
+    """Probe after probe, on specimens that withstood the attack; each tells the next which of them are closest to giving way."""
+    if is_searched_whole(standing):
+        yield _Found(flag="lattice-succeeds", broken=cover_ball(standing))
+        return
+    margins = standing.margins(standing.candidates)
+    transferred = standing.margins(try_substitute(standing))
+    yield _Found(flag="transfer-succeeds", broken=transferred > 0)
+    stepped = torch.stack([standing.margins(there) for there in step_to_neighbours(standing)]).amax(dim=0)
+    yield _Found(flag="neighbour-steps-succeed", broken=stepped > 0)
+    margins = torch.stack([margins, transferred, stepped]).amax(dim=0)
+    yield _Found(flag="margin-ascent-succeeds", broken=climb_margins(standing))
+    if standing.threat.norm != "l1":  # which Square does not search
+        yield _Found(flag="random-search-succeeds", broken=search_at_random(standing, margins))

@@ -96,6 +96,15 @@ class ModelEvidence:
         chosen = self._trial.splits[split]
         return self._trial.generator(chosen, purpose, positions.to(chosen.rows.device))
 
+    def images(self, split: SplitName, positions: Tensor) -> Tensor:
+        """Model inputs of some examples of a split, float32, on the device.
+
+        Args:
+            positions: int64, places within the split.
+        """
+        chosen = self._trial.splits[split]
+        return chosen.images(positions.to(chosen.rows.device))
+
     def _predict(self, split: SplitName) -> Tensor:
         chosen = self._trial.splits[split]
         shards = [

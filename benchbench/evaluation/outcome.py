@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchbench.cell import DIAGNOSTICS
 from benchbench.contract import Attack, Examples, Metric, Threat
-from benchbench.evaluation.diagnostics import INDICATORS, diagnose
+from benchbench.evaluation.diagnostics import FLAGS, diagnose
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.measuring import measure_all
 from benchbench.evaluation.memory import MeasurementCache, Memory
@@ -19,7 +19,7 @@ from benchbench.evaluation.subject import Trial, borrowed, default_batch_size, p
 from benchbench.events import Listener, ignore
 from benchbench.kernels.arithmetic import Precision, precision_of_searches
 
-DIAGNOSTICS = "diagnostics-2"  # the key of their part; changed with the indicators
+_DIAGNOSIS = f"diagnosis/{DIAGNOSTICS}"  # the key of their part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def evaluate(
 def _measure(evidence: ModelEvidence, test_rows: Tensor, metrics: Mapping[str, Metric], memory: Memory) -> Outcome:
     attacked = evidence.attacked("test")
     measured = measure_all(metrics, evidence, memory)
-    diagnosis = Shard(key=DIAGNOSTICS, compute=lambda: {flag: torch.tensor(True) for flag in diagnose(evidence)})
+    diagnosis = Shard(key=_DIAGNOSIS, compute=lambda: {flag: torch.tensor(True) for flag in diagnose(evidence)})
     (flags,) = memory.gather([diagnosis])
     per_example = {
         "index": test_rows.cpu(),
@@ -126,7 +126,7 @@ def _measure(evidence: ModelEvidence, test_rows: Tensor, metrics: Mapping[str, M
         values=measured.values,
         per_example={**{column: torch.as_tensor(v) for column, v in measured.per_example.items()}, **per_example},
         witnesses=attacked.candidates,
-        flags=tuple(sorted(flag for flag in flags if flag in INDICATORS)),
+        flags=tuple(sorted(flag for flag in flags if flag in FLAGS)),
         diagnostics=DIAGNOSTICS,
         queries={"test_forward": attacked.forward, "test_gradient": attacked.gradient},
         seconds=memory.seconds,

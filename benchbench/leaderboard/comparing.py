@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.comparison import bounds, is_of_method, judge, other_budget
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
 from benchbench.leaderboard.matching import is_of_setting, published_setting
@@ -60,7 +61,7 @@ def comparison_table(rows: Iterable[Row], paper_table: PaperTable) -> Table:
         rows: of a leaderboard, measured and published.
         paper_table: whose ``kind`` is ``"models"`` or ``"staircase"``.
     """
-    everything = list(rows)
+    everything = share_doubts(rows)
     published = [row for row in everything if stands_in(row, paper_table)]
     measured = [row for row in everything if row.source == "measured"]
     task: Task = "regression" if paper_table.kind == "staircase" else "classification"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchbench.errors import StorageError
+from benchbench.leaderboard.clearing import standing_flags
 from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.names import component_label, defense_label, number, parse_options, trained_in
 from benchbench.records import Row
@@ -137,17 +138,8 @@ class Contender:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Diagnostics that no attack has cleared.
-
-        An attack without flags clears those of the others when it finds the model at most as robust as each of them, on the
-        examples that all of them had.
-        """
-        found = list(zip(self.rows, self.on(self.index).outcomes))
-        flagged = {row.cell_id: _robustness(outcomes) for row, outcomes in found if row.flags}
-        clear = [_robustness(outcomes) for row, outcomes in found if not row.flags]
-        if flagged and clear and min(clear) <= min(flagged.values()):
-            return ()
-        return tuple(sorted({flag for row in self.rows for flag in row.flags}))
+        """Diagnostics that stand, see `benchbench.leaderboard.clearing`, on the examples that all attacks had."""
+        return standing_flags(self.rows, [_robustness(outcomes) for outcomes in self.on(self.index).outcomes])
 
 
 def _robustness(outcomes: Outcomes) -> float:

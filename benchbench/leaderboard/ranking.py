@@ -39,8 +39,8 @@ def rank(contenders: Sequence[Contender]) -> tuple[Place, ...]:
     In that order a model joins the tie group above it unless it is significantly worse than any member: no two models of a
     group differ significantly. Models of neighbouring groups may or may not, for "not significantly different" is not
     transitive. Robust accuracies: exact McNemar tests. Squared errors of regressions: paired t-tests of the mean over
-    thousands of examples. Holm's correction is over all pairs. Models with diagnostic flags that no attack has cleared rank
-    below all without.
+    thousands of examples. Holm's correction is over all pairs. Models with diagnostic flags that stand (see
+    `benchbench.leaderboard.clearing`) rank below all without.
 
     Args:
         contenders: of one of the groups of `comparable_groups`.

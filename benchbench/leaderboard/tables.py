@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
+from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import is_share
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
 from benchbench.leaderboard.matching import is_regression, same_setting, setting, shown_published
@@ -105,7 +106,7 @@ def paper_table(
     Returns:
         A table without groups when there are no such rows.
     """
-    chosen = [row for row in rows if is_regression(row) == (task == "regression")]
+    chosen = [row for row in share_doubts(rows) if is_regression(row) == (task == "regression")]
     reference = [row for row in chosen if row.source == "published" and row.published_source == paper]
     measured = [row for row in chosen if row.source == "measured"]
     settings = _groups(measured)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchbench.cell import to_json
+from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.names import (
     dataset_label,
@@ -72,6 +73,7 @@ def board_data(rows: Sequence[Row]) -> dict[str, Any]:
 
     A measure is [value, low, high], with nulls where there is no interval, or null; accuracies are fractions.
     """
+    rows = share_doubts(rows)
     measured = {_setting(row) for row in rows if row.source == "measured"}
     ordered = sorted(rows, key=lambda row: (_setting(row) not in measured, *_order(row)))
     columns = [c for c in COLUMNS if c.key not in _MEASURES or any(getattr(row, c.key) is not None for row in rows)]

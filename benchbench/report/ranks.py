@@ -23,7 +23,7 @@ class Rank:
         rank: with ``=`` where it is shared.
         href: the page of the model's first row.
         single: values under each attack alone, in the order of the ranking's attacks.
-        flags: diagnostics that no attack has cleared.
+        flags: diagnostics that stand.
     """
 
     rank: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,13 +11,13 @@ from torch import Tensor, nn
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import Attack, Examples, KeyedGenerator, Threat
-from benchbench.evaluation import evaluate
+from benchbench.evaluation import FLAGS, Outcome, diagnose_again, evaluate
 from benchbench.evaluation.substitute import answers_kept, train_substitute
 from benchbench.testing.toys import LinearToy, smooth_toy
 
 SHAPE, CLASSES, COUNT = (1, 6, 6), 4, 60
 THREAT = Threat(epsilon=0.1)
-BLACK_BOX = ("random-search-succeeds", "transfer-succeeds")
+BLACK_BOX = {"random-search-succeeds", "transfer-succeeds"}
 
 
 def network() -> nn.Module:
@@ -28,12 +30,18 @@ def network() -> nn.Module:
     return model
 
 
-def flags(model: nn.Module, attack: Attack | None = None, threat: Threat = THREAT) -> tuple[str, ...]:
+def problem() -> Examples:
+    """Images whose labels are what the network says."""
     inputs = (KeyedGenerator(7, torch.arange(COUNT)).uniform(*SHAPE) * 255).to(torch.uint8)
     with torch.no_grad(), torch.random.fork_rng():
-        labels = network()(inputs.float() / 255).argmax(dim=1)
-    examples, rows = Examples(inputs=inputs, labels=labels), torch.arange(COUNT)
-    outcome = evaluate(
+        return Examples(inputs=inputs, labels=network()(inputs.float() / 255).argmax(dim=1))
+
+
+def outcome(
+    model: nn.Module, attack: Attack | None = None, threat: Threat = THREAT, batch: int | None = None
+) -> Outcome:
+    examples, rows = problem(), torch.arange(COUNT) + 1000
+    return evaluate(
         model,
         train=examples,
         test=examples,
@@ -44,10 +52,14 @@ def flags(model: nn.Module, attack: Attack | None = None, threat: Threat = THREA
         attack=attack or Pgd(),
         attack_name="planted",
         metrics={},
-        seed=0,
+        seed=5,
         device=torch.device("cpu"),
+        batch_size=batch,
     )
-    return outcome.flags
+
+
+def flags(model: nn.Module, attack: Attack | None = None, threat: Threat = THREAT) -> tuple[str, ...]:
+    return outcome(model, attack, threat).flags
 
 
 class Wrapped(nn.Module):
@@ -94,6 +106,43 @@ class NotANumber(Wrapped):
         return self.inner(images) + nothing  # type: ignore[no-any-return]
 
 
+class ByBatch(Wrapped):
+    """Batch norm without running statistics: the neighbours decide, too (the images' mean, as the simplest of them)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(images - images.mean(dim=0, keepdim=True) + 0.5)  # type: ignore[no-any-return]
+
+
+class ByOrder(Wrapped):
+    """The logits of the image before are added."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.inner(images)
+        return logits + 0.5 * logits.roll(1, dims=0)
+
+
+class NeverAlone(Wrapped):
+    """A single example has no batch statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(CLASSES, track_running_stats=False, affine=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.inner(images))  # type: ignore[no-any-return]
+
+
+class After(nn.Module):
+    """Logits, multiplied and shifted."""
+
+    def __init__(self, inner: nn.Module, factor: float, shift: float | Tensor) -> None:
+        super().__init__()
+        self.inner, self.factor, self.shift = inner, factor, shift
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(images) * self.factor + self.shift  # type: ignore[no-any-return]
+
+
 class Idle:
     """An attack that does nothing."""
 
@@ -109,18 +158,36 @@ class Idle:
         (Quantised(), {"zero-gradients", "loss-not-rising", "withstands-any-perturbation", *BLACK_BOX}),
         (Saturated(), {"zero-gradients", "loss-not-rising", "withstands-any-perturbation", *BLACK_BOX}),
         (Stochastic(), {"random-model"}),
+        (ByBatch(), {"batch-dependent"}),
+        (ByOrder(), {"batch-dependent"}),
+        (NeverAlone(), {"batch-dependent"}),
         (Misleading(), {"loss-not-rising", *BLACK_BOX}),
         (NotANumber(), {"zero-gradients"}),
     ],
-    ids=["gradient-masked", "saturated-softmax", "stochastic", "misleading-gradient", "nan-gradient"],
+    ids=[
+        "gradient-masked",
+        "saturated-softmax",
+        "stochastic",
+        "batch-statistics",
+        "order",
+        "never-alone",
+        "misleading-gradient",
+        "nan-gradient",
+    ],
 )
 def test_planted_case_is_flagged(model: nn.Module, expected: set[str]) -> None:
     assert expected <= set(flags(model))
 
 
-@pytest.mark.parametrize("threat", [THREAT, Threat(norm="l2", epsilon=0.5), Threat(norm="l1", epsilon=2.0)])
+@pytest.mark.parametrize("threat", [THREAT, Threat(norm="l2", epsilon=0.5)])
 def test_sound_model_is_not_flagged(threat: Threat) -> None:
     assert flags(network(), threat=threat) == ()
+
+
+def test_attack_that_moves_one_pixel_a_step_is_too_weak_for_a_wide_l1_ball() -> None:
+    found = outcome(network(), threat=Threat(norm="l1", epsilon=2.0))
+    assert {"margin-ascent-succeeds", "transfer-succeeds"} <= set(found.flags)
+    assert found.per_example["robust"].float().mean() > 0.3  # where an ascent of the margin leaves less than a tenth
 
 
 def test_linear_model_and_model_with_idle_dropout_are_not_flagged() -> None:
@@ -129,8 +196,51 @@ def test_linear_model_and_model_with_idle_dropout_are_not_flagged() -> None:
     assert flags(nn.Sequential(network(), nn.Dropout(0.5))) == ()
 
 
-def test_attack_that_does_nothing_is_told_by_attacks_without_gradients() -> None:
-    assert flags(network(), Idle()) == BLACK_BOX
+def test_random_model_does_not_count_as_batch_dependent() -> None:
+    assert "batch-dependent" not in flags(Stochastic())
+
+
+def test_running_statistics_and_large_logits_are_not_batch_dependent() -> None:
+    norm = nn.BatchNorm2d(1)
+    norm.running_mean, norm.running_var = torch.tensor([0.4]), torch.tensor([0.05])
+    assert flags(nn.Sequential(norm, After(network(), 5.0, 1e4))) == flags(
+        nn.Sequential(norm, After(network(), 5.0, 0.0))
+    )
+    assert "batch-dependent" not in flags(nn.Sequential(norm, network()))
+
+
+def test_attack_that_does_nothing_is_found_out_by_attacks_without_gradients() -> None:
+    assert set(flags(network(), Idle())) >= BLACK_BOX | {"quarter-broken"}
+
+
+@pytest.mark.parametrize("model", [Quantised(), network(), Misleading()], ids=["quantised", "sound", "misleading"])
+def test_diagnosing_again_from_what_was_stored_gives_the_same_flags(model: nn.Module) -> None:
+    first = outcome(model)
+    stored = first.per_example
+    again = diagnose_again(
+        model.train(),
+        threat=THREAT,
+        test=problem(),
+        test_rows=stored["index"],
+        prediction=stored["prediction"],
+        robust=stored["robust"],
+        candidates=first.witnesses,
+        uses_gradients=True,
+        seed=5,
+        device=torch.device("cpu"),
+    )
+    assert again == first.flags
+    assert model.training
+
+
+def test_size_of_batches_changes_no_flag() -> None:
+    assert outcome(Quantised(), batch=7).flags == outcome(Quantised()).flags
+
+
+def test_every_flag_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "leaderboards.md").read_text(encoding="utf-8")
+    for flag, meaning in FLAGS.items():
+        assert f"| `{flag}` | {meaning} |" in page
 
 
 def test_transfer_tells_masked_gradients_where_random_search_does_not_look() -> None:
@@ -157,6 +267,10 @@ def test_substitute_of_large_inputs_learns_from_fewer_answers() -> None:
 
 def test_attack_without_gradients_does_not_care_about_missing_ones() -> None:
     assert flags(Quantised(), Square(queries=300)) == ()
+
+
+def test_model_that_says_the_same_of_everything_is_not_flagged() -> None:
+    assert flags(After(network(), 0.0, torch.tensor([1.0, 0.0, 0.0, 0.0]))) == ()
 
 
 def test_radius_of_zero_is_no_reason_for_flags() -> None:

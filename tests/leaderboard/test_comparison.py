@@ -152,7 +152,7 @@ def test_best_of_the_published_and_of_ours_are_bold_and_one_alone_or_flagged_is_
         measured(0.97, cell_id="natural"),
         measured(0.98, cell_id="at", defense="at"),
         measured(0.98, cell_id="gr", defense="gr"),
-        measured(0.999, cell_id="masked", defense="llr", flags=("zero-gradients",)),
+        measured(0.999, cell_id="masked", model_id="masked", defense="llr", flags=("zero-gradients",)),
         measured(0.9999, cell_id="short", defense="at", profile="short", epochs=10),
     ]
     reference = comparison_table(published_rows(), find_table("neurips2020", "9"))

@@ -13,7 +13,7 @@ from benchbench.records import Row
 
 
 def _row(number: int, defense: str = "natural", options: str = "{}", **columns: Any) -> Row:
-    return make_row(cell_id=f"c{number}", defense=defense, defense_options=options, **columns)
+    return make_row(cell_id=f"c{number}", model_id=f"m{number}", defense=defense, defense_options=options, **columns)
 
 
 def _methods(table: Table) -> list[str]:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Mapping
+
 import numpy as np
+import pytest
 from contender_samples import contender, outcomes_of, share
 from sample_rows import make_row
 
+from benchbench.evaluation.diagnostics import FLAGS
 from benchbench.leaderboard.choosing import by_method
+from benchbench.leaderboard.clearing import SHORTFALLS
 from benchbench.leaderboard.contenders import Contender, comparable_groups, find_contenders
 from benchbench.leaderboard.ranking import rank, rank_all
 from benchbench.records.arrays import Array
+
+STANDARD = {"steps": 100, "targets": 9, "queries": 5000}
 
 
 def ranks(*contenders: object) -> dict[str, tuple[int, int]]:
@@ -38,11 +47,54 @@ def test_flagged_model_ranks_below_all_unflagged_ones() -> None:
     assert found == {"honest": (1, 1), "masked": (2, 1)}
 
 
-def test_flag_is_cleared_by_a_stronger_attack_alone() -> None:
-    stronger = contender("model", ("pgd", share(90)), ("square", share(40)), flags=("zero-gradients",))
-    weaker = contender("model", ("pgd", share(40)), ("square", share(90)), flags=("zero-gradients",))
-    assert stronger.flags == ()
-    assert weaker.flags == ("zero-gradients",)
+def test_flag_is_cleared_by_a_stronger_autoattack_alone() -> None:
+    stronger = contender("model", ("pgd", share(90)), ("autoattack", share(40)), flags=("zero-gradients",))
+    weaker = contender("model", ("pgd", share(40)), ("autoattack", share(90)), flags=("zero-gradients",))
+    assert with_options(stronger, STANDARD).flags == ()
+    assert with_options(weaker, STANDARD).flags == ("zero-gradients",)
+
+
+@pytest.mark.parametrize("attack", ["square", "apgd", "mt-20", "noise", "foolbox"])
+@pytest.mark.parametrize("flag", ["zero-gradients", "random-search-succeeds", "random-model"])
+def test_no_other_attack_clears_a_flag(attack: str, flag: str) -> None:
+    model = contender("model", ("pgd-10", share(90)), (attack, share(1)), flags=(flag,))
+    assert with_options(model, STANDARD).flags == (flag,)
+
+
+@pytest.mark.parametrize("option", ["steps", "targets", "queries"])
+def test_cut_down_autoattack_clears_nothing(option: str) -> None:
+    model = contender("model", ("pgd-10", share(90)), ("autoattack", share(40)), flags=("zero-gradients",))
+    assert with_options(model, {**STANDARD, option: STANDARD[option] - 1}).flags == ("zero-gradients",)
+    assert with_options(model, {}).flags == ("zero-gradients",)
+
+
+def test_autoattack_that_is_flagged_or_rounds_clears_nothing() -> None:
+    model = contender("model", ("autoattack", share(40)), ("pgd-10", share(90)), flags=("random-model",))
+    assert with_options(model, STANDARD).flags == ("random-model",)
+    rounded = contender(
+        "model", ("pgd-10", share(90)), ("autoattack", share(40)), flags=("zero-gradients",), precision="bf16"
+    )
+    assert with_options(rounded, STANDARD).flags == ("zero-gradients",)
+
+
+def test_weak_attack_beside_the_protocols_casts_no_doubt_on_a_sound_model() -> None:
+    sound = contender("model", ("noise", share(95)), ("pgd-10", share(70)), flags=("random-search-succeeds",))
+    alone = contender("model", ("noise", share(95)), ("square", share(70)), flags=("random-search-succeeds",))
+    gradients = contender("model", ("apgd", share(95)), ("pgd-10", share(70)), flags=("zero-gradients",))
+    assert sound.flags == ()
+    assert alone.flags == ("random-search-succeeds",)
+    assert gradients.flags == ("zero-gradients",)
+
+
+def test_shortfalls_are_flags_of_the_diagnostics() -> None:
+    assert FLAGS.keys() >= SHORTFALLS
+
+
+def with_options(model: Contender, options: Mapping[str, int]) -> Contender:
+    """The same model, with these options of all its attacks."""
+    text = json.dumps({"variant": "equation", **options})
+    rows = tuple(dataclasses.replace(row, attack_options=text) for row in model.rows)
+    return Contender(rows=rows, outcomes=model.outcomes)
 
 
 def test_only_the_worst_case_over_attacks_ranks() -> None:
@@ -116,11 +168,14 @@ def test_models_trained_in_another_precision_are_ranked_together_and_say_so() ->
 
 
 def test_flag_is_cleared_on_common_examples_only() -> None:
-    lucky = contender("model", ("pgd", share(50, n=100)), ("square", share(20, n=20)), flags=("zero-gradients",))
-    fair = contender("model", ("pgd", share(50, n=100)), ("square", share(10, n=20)), flags=("zero-gradients",))
-    worse = contender("model", ("pgd", ~share(10, n=100)), ("square", share(15, n=20)), flags=("zero-gradients",))
+    def model(pgd: Array, autoattack: Array) -> Contender:
+        attacked = (("pgd", pgd), ("autoattack", autoattack))
+        return with_options(contender("model", *attacked, flags=("zero-gradients",)), STANDARD)
+
+    lucky = model(share(50, n=100), share(20, n=20))
+    worse = model(~share(10, n=100), share(15, n=20))
     assert lucky.flags == ()  # all of the first twenty withstood both
-    assert fair.flags == ()
+    assert model(share(50, n=100), share(10, n=20)).flags == ()
     assert worse.rows[1].adv_test_accuracy < worse.rows[0].adv_test_accuracy  # type: ignore[operator]
     assert worse.flags == ("zero-gradients",)
 
@@ -128,9 +183,11 @@ def test_flag_is_cleared_on_common_examples_only() -> None:
 def test_cleared_model_ranks_by_its_worst_case_and_uncleared_ones_stay_below() -> None:
     found = rank(
         [
-            contender("cleared", ("pgd", share(99)), ("square", share(60)), flags=("zero-gradients",)),
-            contender("masked", ("pgd", share(90)), ("square", share(95)), flags=("zero-gradients",)),
-            contender("honest", ("pgd", share(30)), ("square", share(30))),
+            with_options(
+                contender("cleared", ("pgd", share(99)), ("autoattack", share(60)), flags=("zero-gradients",)), STANDARD
+            ),
+            contender("masked", ("pgd", share(90)), ("autoattack", share(95)), flags=("zero-gradients",)),
+            contender("honest", ("pgd", share(30)), ("autoattack", share(30))),
         ]
     )
     assert [(p.contender.row.model_id, p.rank, p.value) for p in found] == [

@@ -1,0 +1,53 @@
+"""A case of the collection: a model, its data and ball, and what a stronger attack may know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import nn
+
+from benchbench.contract import Examples, Threat
+
+Half = Literal["tuning", "held-out"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A model to be evaluated.
+
+    Attributes:
+        train: examples that it was trained on.
+        test: examples that it is attacked on.
+        surrogates: models that are differentiable and answer almost like it, for the strong attack alone: what breaks them is
+            tried on the model (BPDA, Athalye et al. 2018).
+    """
+
+    model: nn.Module
+    train: Examples
+    test: Examples
+    classes: int
+    threat: Threat
+    surrogates: tuple[nn.Module, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A case by its name.
+
+    Attributes:
+        half: ``"tuning"``: the diagnostics were chosen on it. ``"held-out"``: it was measured once they were.
+        planted: whether PGD-10 overestimates it by construction; else it is honest.
+        mechanism: what deceives the attack, or why it is honest.
+        reference: who showed it.
+        random: whether it answers at random, so that luck decides what an attack finds.
+    """
+
+    name: str
+    half: Half
+    planted: bool
+    mechanism: str
+    make: Callable[[], Case]
+    reference: str = ""
+    random: bool = field(default=False)

@@ -1,0 +1,108 @@
+"""Rows that older diagnostics flagged are diagnosed anew; what was trained and attacked stays."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import benchbench
+from benchbench.cell import DIAGNOSTICS
+from benchbench.events import EvaluationProgress, Event, TrainingProgress
+from benchbench.records import Row, RunStore
+
+SUITE = """
+name = "tiny"
+protocol = "tiny-1"
+
+[[experiments]]
+name = "digits"
+dataset = { name = "digits", scale = 1 }
+architectures = [{ name = "mlp", hidden = [8] }]
+defenses = ["natural"]
+attacks = ["pgd-10"]
+metrics = ["accuracy", "adversarial-accuracy", "lipschitz"]
+threat = { norm = "linf", epsilon = 0.1 }
+recipe = { optimizer = "adam", learning_rate = 0.001, batch_size = 32, epochs = 2 }
+n_train = 64
+n_train_evaluated = 32
+n_test = 100
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(SUITE)
+
+
+def run(folder: Path, *heard: list[Event], **options: Any) -> benchbench.RunResult:
+    def listen(event: Event) -> None:
+        for into in heard:
+            into.append(event)
+
+    return benchbench.run(
+        "tiny.toml", device="cpu", runs=folder / "runs", leaderboards=folder / "boards", listener=listen, **options
+    )
+
+
+def age(folder: Path, row: Row) -> Row:
+    """Make the recorded row one of older diagnostics, which raised another flag."""
+    older = dataclasses.replace(row, flags=("an-old-flag",), diagnostics=DIAGNOSTICS - 1, gradient_queries=None)
+    RunStore(folder / "runs").write_row(older)
+    return older
+
+
+def test_older_flags_are_renewed_without_training_or_attacking_again(tmp_path: Path) -> None:
+    (fresh,) = run(tmp_path).rows
+    assert (fresh.diagnostics, fresh.gradient_queries) == (DIAGNOSTICS, fresh.queries)
+    age(tmp_path, fresh)
+    assert [cell.status for cell in benchbench.plan("tiny.toml", device="cpu", runs=tmp_path / "runs").cells] == [
+        "ready"
+    ]
+    heard: list[Event] = []
+    result = run(tmp_path, heard)
+    (renewed,) = result.rows
+    assert result.finished == 1
+    assert not [event for event in heard if isinstance(event, (TrainingProgress, EvaluationProgress))]
+    assert dataclasses.replace(renewed, gradient_queries=fresh.gradient_queries) == fresh
+    assert run(tmp_path).finished == 0
+
+
+def test_row_whose_witnesses_are_gone_is_evaluated_anew(tmp_path: Path) -> None:
+    (fresh,) = run(tmp_path).rows
+    age(tmp_path, fresh)
+    (tmp_path / "runs" / "witnesses" / f"{fresh.witnesses_digest}.parquet").unlink()
+    heard: list[Event] = []
+    (again,) = run(tmp_path, heard).rows
+    assert [event for event in heard if isinstance(event, EvaluationProgress)]
+    assert (again.flags, again.diagnostics, again.witnesses_digest) == (
+        fresh.flags,
+        DIAGNOSTICS,
+        fresh.witnesses_digest,
+    )
+
+
+def test_regressions_have_no_diagnostics_and_are_not_pending(tmp_path: Path) -> None:
+    pytest.importorskip("cvxpy")
+    result = benchbench.run(
+        "closer-look",
+        profile="quick",
+        only=["dataset=staircase", "defense=natural"],
+        device="cpu",
+        runs=tmp_path / "runs",
+        leaderboards=tmp_path / "boards",
+    )
+    (row,) = result.rows
+    assert (row.diagnostics, row.flags) == (0, ())
+    RunStore(tmp_path / "runs").write_row(dataclasses.replace(row, diagnostics=1))  # as older rows are read
+    again = benchbench.plan(
+        "closer-look",
+        profile="quick",
+        only=["dataset=staircase", "defense=natural"],
+        device="cpu",
+        runs=tmp_path / "runs",
+    )
+    assert [cell.status for cell in again.cells if cell.cell] == ["done"]

@@ -1,0 +1,121 @@
+"""What an attack clears, and what another attack's row says against a model in tables of one attack."""
+
+from __future__ import annotations
+
+import torch
+from sample_rows import make_row
+from torch import Tensor, nn
+
+from benchbench.builtin.attacks.pgd import Pgd
+from benchbench.contract import Examples, KeyedGenerator, Threat
+from benchbench.evaluation import Outcome, evaluate
+from benchbench.leaderboard.clearing import share_doubts
+from benchbench.leaderboard.contenders import Contender
+from benchbench.leaderboard.ranking import rank
+from benchbench.leaderboard.tables import paper_table
+from benchbench.records import Row
+from benchbench.report.boards import board_data
+from benchbench.testing.toys import smooth_toy
+
+STANDARD = '{"queries":5000,"steps":100,"targets":9}'
+
+
+def rows() -> list[Row]:
+    """A masked and an honest model under PGD, uniform noise and AutoAttack."""
+    masked = {"model_id": "masked", "defense": "quantised"}
+    honest = {"model_id": "honest", "defense": "at"}
+    return [
+        make_row(cell_id="m-pgd", **masked, adv_test_accuracy=0.95, flags=("zero-gradients", "transfer-succeeds")),
+        make_row(cell_id="m-noise", attack="noise", **masked, adv_test_accuracy=0.93),
+        make_row(cell_id="m-aa", attack="autoattack", attack_options=STANDARD, **masked, adv_test_accuracy=0.2),
+        make_row(cell_id="h-pgd", **honest, adv_test_accuracy=0.71),
+        make_row(cell_id="h-noise", attack="noise", **honest, adv_test_accuracy=0.9, flags=("random-search-succeeds",)),
+        make_row(cell_id="h-aa", attack="autoattack", attack_options=STANDARD, **honest, adv_test_accuracy=0.7),
+    ]
+
+
+def test_row_of_a_weak_attack_shares_the_doubts_of_its_model() -> None:
+    flags = {row.cell_id: row.flags for row in share_doubts(rows())}
+    assert flags["m-noise"] == ("transfer-succeeds", "zero-gradients")
+    assert flags["h-noise"] == ("random-search-succeeds",)
+    assert flags["m-aa"] == flags["h-aa"] == flags["h-pgd"] == ()
+
+
+def test_masked_model_is_marked_in_the_table_of_a_weak_attack() -> None:
+    lines = {line.cell_id: line for line in paper_table(rows()).lines}
+    assert lines["m-noise"].flags == ("transfer-succeeds", "zero-gradients")
+    assert not any(entry.best for entry in lines["m-noise"].entries)
+    assert any(entry.best for entry in lines["h-aa"].entries)
+
+
+def test_masked_model_is_marked_on_the_page_under_every_attack_but_a_conclusive_one() -> None:
+    flagged = {row["id"] for row in board_data(rows())["rows"] if row["flagged"]}
+    assert flagged == {"m-pgd", "m-noise", "h-noise"}
+
+
+def test_other_radii_and_other_models_share_nothing() -> None:
+    far = make_row(cell_id="far", model_id="masked", epsilon=0.3, attack="noise")
+    other = make_row(cell_id="other", model_id="other", attack="noise")
+    assert {row.cell_id: row.flags for row in share_doubts([*rows(), far, other])}["far"] == ()
+    assert share_doubts([*rows(), far, other])[-1].flags == ()
+
+
+class Quantised(nn.Module):
+    """A network behind rounded pixels."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner((images * 20).round() / 20)  # type: ignore[no-any-return]
+
+
+class UniformNoise:
+    """A useless attack without gradients."""
+
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
+    ) -> Tensor:
+        return threat.project(images + generator.uniform_like(images, low=-threat.epsilon, high=threat.epsilon), images)
+
+
+def contender_of(name: str, model: nn.Module, examples: Examples) -> Contender:
+    """The model under PGD-10 and under noise, evaluated and flagged as a run does it."""
+    found: dict[str, Outcome] = {}
+    for attack_name, attack in {"noise": UniformNoise(), "pgd-10": Pgd()}.items():
+        found[attack_name] = evaluate(
+            model,
+            train=examples,
+            test=examples,
+            train_rows=torch.arange(len(examples)),
+            test_rows=torch.arange(len(examples)),
+            classes=4,
+            threat=Threat(epsilon=0.1),
+            attack=attack,
+            attack_name=attack_name,
+            metrics={},
+            seed=0,
+            device=torch.device("cpu"),
+        )
+    made = [
+        make_row(cell_id=f"{name}-{attack}", model_id=name, attack=attack, flags=outcome.flags)
+        for attack, outcome in found.items()
+    ]
+    columns = [{key: value.numpy() for key, value in outcome.per_example.items()} for outcome in found.values()]
+    return Contender(rows=tuple(made), outcomes=tuple(columns))
+
+
+def test_uniform_noise_does_not_clear_a_quantised_network() -> None:
+    """With the noise, the masked network stood first: its row of noise had no flags, and noise was no weaker than PGD."""
+    inputs = (KeyedGenerator(7, torch.arange(150)).uniform(1, 6, 6) * 255).to(torch.uint8)
+    inner = smooth_toy((1, 6, 6), 4)
+    with torch.no_grad():
+        inner[-1].weight.mul_(8.0)  # type: ignore[index]
+        inner[-1].bias.sub_(inner(inputs.float() / 255).mean(dim=0))  # type: ignore[index]
+        examples = Examples(inputs=inputs, labels=inner(inputs.float() / 255).argmax(dim=1))
+    places = rank([contender_of("masked", Quantised(inner), examples), contender_of("honest", inner, examples)])
+    assert [place.contender.row.model_id for place in places] == ["honest", "masked"]
+    assert places[0].value < places[1].value
+    assert places[0].contender.flags == ()
+    assert "zero-gradients" in places[1].contender.flags
