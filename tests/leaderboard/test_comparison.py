@@ -12,9 +12,10 @@ from sample_rows import make_row
 
 from benchbench.errors import UsageError
 from benchbench.leaderboard import Line, Table, published_rows, render, table_document
-from benchbench.leaderboard.comparing import comparison_table, verdicts
+from benchbench.leaderboard.comparing import comparison_table
 from benchbench.leaderboard.comparison import bounds, is_of_method, judge, other_budget
 from benchbench.leaderboard.papers import TABLES, find_table
+from benchbench.leaderboard.verdicts import tally
 from benchbench.records import Row, accuracy_interval
 
 STEP = 1e-4  # 0.01 %
@@ -44,8 +45,8 @@ def line_of(table: Table, cell_id: str) -> Line:
 
 def test_equal_to_the_printed_digits_agrees_exactly() -> None:
     reference = dataclasses.replace(published(), test_accuracy=0.9951)
-    assert judge(measured(0.99514), reference, "test_accuracy", step=STEP) == "agrees exactly"
-    assert judge(measured(0.99516), reference, "test_accuracy", step=STEP) == "agrees"
+    assert judge([measured(0.99514)], reference, "test_accuracy", step=STEP) == "agrees exactly"
+    assert judge([measured(0.99516)], reference, "test_accuracy", step=STEP) == "agrees"
 
 
 def test_verdict_turns_where_the_interval_ends() -> None:
@@ -53,13 +54,15 @@ def test_verdict_turns_where_the_interval_ends() -> None:
     for end, outwards in ((row.test_accuracy_low or 0, -1), (row.test_accuracy_high or 0, 1)):
         near = dataclasses.replace(published(), test_accuracy=end + outwards * 0.4 * STEP)
         far = dataclasses.replace(published(), test_accuracy=end + outwards * 0.6 * STEP)
-        assert judge(row, near, "test_accuracy", step=STEP) == "agrees"
-        assert judge(row, far, "test_accuracy", step=STEP) == "differs"
+        assert judge([row], near, "test_accuracy", step=STEP) == "agrees"
+        assert judge([row], far, "test_accuracy", step=STEP) == "differs"
 
 
 def test_value_without_an_interval_must_equal_the_printed_digits() -> None:
     row = make_row(**FULL, test_lipschitz=23.0)
-    assert judge(row, dataclasses.replace(published(), test_lipschitz=23.01), "test_lipschitz", step=0.01) == "differs"
+    assert (
+        judge([row], dataclasses.replace(published(), test_lipschitz=23.01), "test_lipschitz", step=0.01) == "differs"
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,7 +70,7 @@ def test_value_without_an_interval_must_equal_the_printed_digits() -> None:
 )
 def test_other_budgets_are_never_judged(change: dict[str, Any]) -> None:
     row = measured(0.9951, **change)
-    assert judge(row, published(), "test_accuracy", step=STEP) == "not comparable"
+    assert judge([row], published(), "test_accuracy", step=STEP) == "not comparable"
     assert other_budget(row, published())
 
 
@@ -81,7 +84,7 @@ def test_what_searched_or_trained_in_rounded_numbers_is_never_judged_and_says_so
 ) -> None:
     row = measured(0.9951, cell_id="mine", **{column: precision})
     table = comparison_table([row, *published_rows()], find_table("neurips2020", "2"))
-    assert judge(row, published(), "test_accuracy", step=STEP) == "not comparable"
+    assert judge([row], published(), "test_accuracy", step=STEP) == "not comparable"
     assert line_of(table, "mine").entries[1].text == f"ours, paper, {source.format(precision)}: not comparable"
     assert any(note.format(precision) in told for told in table.notes)
 
@@ -95,8 +98,8 @@ def test_regression_of_any_profile_is_comparable_when_data_and_sizes_are_those_o
 
 def test_failed_and_unmeasured_values_are_told_apart() -> None:
     failed = make_row(**FULL, status="failed", error="out of memory")
-    assert judge(failed, published(), "test_accuracy", step=STEP) == "failed"
-    assert judge(make_row(**FULL), published(), "test_accuracy", step=STEP) == ""
+    assert judge([failed], published(), "test_accuracy", step=STEP) == "failed"
+    assert judge([make_row(**FULL)], published(), "test_accuracy", step=STEP) == ""
 
 
 def test_gap_interval_is_newcombes_and_contains_the_gap() -> None:
@@ -130,7 +133,7 @@ def test_every_table_shows_its_published_numbers_and_what_is_not_run(paper_table
     ]
     assert sources.count("published") == len(mine) > 0
     assert sources.count("measured") == len(mine)
-    assert set(verdicts(table)) == {"not run"}
+    assert set(tally(table)) == {"not run"}
 
 
 def test_ours_stands_below_the_published_line_with_interval_and_verdict() -> None:

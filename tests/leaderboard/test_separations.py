@@ -10,13 +10,13 @@ import torch
 from benchbench.contract import DatasetSplits, Examples
 from benchbench.errors import CorruptDataError
 from benchbench.leaderboard.papers import find_table
+from benchbench.leaderboard.separation_table import separation_table
 from benchbench.leaderboard.separations import (
     FILE_NAME,
     MeasuredSeparation,
     measured_separation,
     read_separations,
     record_separation,
-    separation_table,
 )
 from benchbench.separation import SeparationReport, measure
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from benchbench.leaderboard import FORMATS, published_rows, read_rows, render
-from benchbench.leaderboard.comparing import verdicts
 from benchbench.leaderboard.papers import TABLES, PaperTable, find_table
 from benchbench.leaderboard.separations import read_separations
+from benchbench.leaderboard.verdicts import tally
 from benchbench.reproduction import Evidence, make_table, write_pages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +34,7 @@ def test_every_table_comes_out_in_every_format(paper_table: PaperTable, committe
 
 def test_setups_of_the_suite_are_those_of_the_papers(committed: Evidence) -> None:
     for paper, number in (("neurips2020", "5"), ("neurips2020", "7"), ("arxiv-v1", "15")):
-        given = verdicts(make_table(find_table(paper, number), committed))
+        given = tally(make_table(find_table(paper, number), committed))
         assert given["differs"] == 0
         assert given["agrees exactly"] >= 21
 
