@@ -98,11 +98,11 @@ def judge(runs: Sequence[Row], published: Row, key: str, *, step: float) -> str:
     finished = [run for run in runs if run.status != "failed"]
     if not finished:
         return FAILED
+    if other_budget(finished[0], published):
+        return NOT_COMPARABLE
     ours = [value for run in finished if (value := getattr(run, key)) is not None]
     if not ours:
         return NOT_RUN
-    if other_budget(finished[0], published):
-        return NOT_COMPARABLE
     if is_regression(finished[0]):  # solved on the published draws: nothing is random
         return judge_certain(max(ours, key=lambda value: abs(value - theirs)), theirs, step=step)
     found = bounds(finished[0], key)

@@ -191,7 +191,7 @@ def _difference(
     change = ours.astype(np.float64) - theirs.astype(np.float64)
     interval = mean_interval(change, derive_seed(0, "pair")) if has_spread(change) else None
     is_share = ours.dtype == np.bool_
-    p_value = float(mcnemar_p_values(np.stack([ours, theirs]))[0, 1]) if is_share else _permutation(change)
+    p_value = float(mcnemar_p_values(np.stack([ours, theirs]))[0, 1]) if is_share else permutation_p_value(change)
     return Difference(
         models=names,
         measure=measure,
@@ -233,17 +233,22 @@ def _means(runs: Sequence[Contender], measure: str) -> list[float]:
     return [float(np.mean(run.worst[measure])) for run in runs]
 
 
-def _permutation(change: Array) -> float:
-    """Two-sided paired permutation test of a zero mean: the signs of the differences are exchanged at random."""
+def permutation_p_value(change: Array, resamples: int = _PERMUTATIONS) -> float:
+    """Two-sided paired permutation test of a zero mean: the signs of the differences are exchanged at random.
+
+    Args:
+        change: float (examples,).
+        resamples: exchanges drawn; all are made where there are no more.
+    """
     from scipy.stats import permutation_test
 
-    if not np.any(change):
+    if len(change) < 2 or not np.any(change):  # of one example both signs give the same size
         return 1.0
     result = permutation_test(
         (change, np.zeros_like(change)),
         lambda one, other, axis: np.mean(one - other, axis=axis),
         permutation_type="samples",
-        n_resamples=_PERMUTATIONS,
+        n_resamples=resamples,
         batch=max(1, _ELEMENTS_AT_ONCE // (2 * len(change))),
         vectorized=True,
         rng=np.random.default_rng(derive_seed(0, "permutation")),

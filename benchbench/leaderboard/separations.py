@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from benchbench.separation import Separation, SeparationReport
 
 FILE_NAME = "separation.parquet"
+OWN_LABELS = "its own labels"
 _KIND = {b"benchbench.kind": b"separation", b"benchbench.schema_version": b"1"}
 MEASURES = {
     "train_train_min": "train-train minimum",
@@ -141,6 +142,6 @@ def read_separations(folder: Path) -> list[MeasuredSeparation]:
 
 def separation_label(measured: MeasuredSeparation) -> str:
     """What tells a measurement from others of its dataset: ``random labels, seed 1, without training examples 3, 5``."""
-    labels = f"random labels, seed {measured.seed}" if measured.labels == "random" else "its own labels"
+    labels = f"random labels, seed {measured.seed}" if measured.labels == "random" else OWN_LABELS
     without = f", without training examples {', '.join(map(str, measured.excluded))}" if measured.excluded else ""
     return labels + without

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -90,21 +89,23 @@ def prediction_interval(values: Sequence[float]) -> Interval | None:
 def compare_seeds(first: Sequence[float], second: Sequence[float]) -> SeedTest:
     """Test two methods for equal means over runs, which have nothing in common but the number of the seed.
 
-    Several runs of both: Welch's t-test. One run against several: whether it is a further run of the same method, by the
-    prediction interval; this takes both methods to spread alike.
+    Several runs of both: Welch's t-test (1947). With as many runs on both sides it rejects equal means about as often as it
+    should or less; with two against six or more, up to twice as often. One run against several: whether it is a further run of
+    the same method, by the prediction interval; this takes both methods to spread alike.
 
     Args:
         first: one value per seed; likewise `second`. One of them has at least two.
     """
-    from scipy.stats import ttest_ind
-
-    if min(len(first), len(second)) == 1:
-        return _single_run(first, second)
-    if not (has_spread(first) or has_spread(second)):
+    several = [side for side in (first, second) if len(side) > 1]
+    if not any(map(has_spread, several)):
         return SeedTest()
-    result: Any = ttest_ind(first, second, equal_var=False)
-    interval = result.confidence_interval(0.95)
-    return SeedTest(low=float(interval.low), high=float(interval.high), p_value=float(result.pvalue))
+    difference = float(np.mean(first) - np.mean(second))
+    if len(several) == 1:
+        (runs,) = several
+        return _t_test(difference, float(np.std(runs, ddof=1)) * math.sqrt(1 + 1 / len(runs)), len(runs) - 1)
+    errors = [float(np.var(side, ddof=1)) / len(side) for side in several]  # squared, of the means
+    inverse = sum(error**2 / (len(side) - 1) for error, side in zip(errors, several))
+    return _t_test(difference, math.sqrt(sum(errors)), sum(errors) ** 2 / inverse)
 
 
 def has_spread(values: Sequence[float]) -> bool:
@@ -112,20 +113,15 @@ def has_spread(values: Sequence[float]) -> bool:
     return bool(np.ptp(values) > _NO_SPREAD * np.abs(values).max())
 
 
-def _single_run(first: Sequence[float], second: Sequence[float]) -> SeedTest:
+def _t_test(difference: float, error: float, degrees: float) -> SeedTest:
     from scipy.stats import t
 
-    several = first if len(first) > 1 else second
-    if not has_spread(several):
-        return SeedTest()
-    n, difference = len(several), float(np.mean(first) - np.mean(second))
-    error = float(np.std(several, ddof=1)) * math.sqrt(1 + 1 / n)
-    half = _quantile(n - 1) * error
-    p_value = 2 * float(t.sf(abs(difference) / error, n - 1))
+    half = _quantile(degrees) * error
+    p_value = 2 * float(t.sf(abs(difference) / error, degrees))
     return SeedTest(low=difference - half, high=difference + half, p_value=p_value)
 
 
-def _quantile(degrees: int) -> float:
+def _quantile(degrees: float) -> float:
     from scipy.stats import t
 
     return float(t.ppf(_UPPER, degrees))

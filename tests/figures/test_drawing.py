@@ -62,7 +62,7 @@ def test_lipschitzness_has_a_panel_for_each_setting_and_marks_ours() -> None:
     assert len(titles) == 7
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]
-    assert texts[-2:] == ["published", "ours, smaller budget"]
+    assert texts[-2:] == ["published", "ours, quick profile"]
 
 
 def test_nothing_measured_is_told_with_the_command_that_measures(tmp_path: Path) -> None:

@@ -39,6 +39,18 @@ def test_setups_of_the_suite_are_those_of_the_papers(committed: Evidence) -> Non
         assert given["agrees exactly"] >= 21
 
 
+@pytest.mark.parametrize("paper_table", TABLES, ids=lambda table: f"{table.paper}-{table.number}")
+def test_every_published_number_is_counted_once(paper_table: PaperTable, committed: Evidence) -> None:
+    table = make_table(paper_table, committed)
+    alone = make_table(paper_table, Evidence(suite="closer-look", rows=published_rows()))
+    assert tally(table).total() == tally(alone).total() > 0
+
+
+def test_the_42_numbers_of_the_small_staircase_are_counted_as_42(committed: Evidence) -> None:
+    given = tally(make_table(find_table("arxiv-v1", "1"), committed))
+    assert given == {"agrees exactly": 32, "differs": 10}
+
+
 def test_committed_staircase_rows_settle_which_llr_table_8_shows(committed: Evidence, tmp_path: Path) -> None:
     write_pages(tmp_path, committed)
     page = (tmp_path / "arxiv-v1-table-8.md").read_text()
