@@ -16,8 +16,9 @@ from benchbench.settings import Folders, find_folders
 
 if TYPE_CHECKING:
     from benchbench.leaderboard.contenders import Contender
-    from benchbench.leaderboard.pairing import Difference, Spread
+    from benchbench.leaderboard.pairing import Difference
     from benchbench.leaderboard.ranking import Place
+    from benchbench.leaderboard.spread import Spread
 
 _SHARES = ("test_accuracy", "adv_test_accuracy")
 

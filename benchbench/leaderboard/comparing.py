@@ -21,13 +21,12 @@ from benchbench.leaderboard.papers import PaperTable
 from benchbench.leaderboard.spread import prediction_interval
 from benchbench.leaderboard.tables import DIGITS, FLAGGED, MEASURES, METHOD, SOURCE, Task, best_shown, shown
 from benchbench.leaderboard.tables import FAILED as FAILED_MARK
-from benchbench.leaderboard.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, VERDICTS, broken
+from benchbench.leaderboard.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, broken, meanings
 from benchbench.records import Interval, Row
 
 _NOTES = (
     "Brackets: 95% intervals over the evaluated examples (Wilson for accuracies, Newcombe for gaps, bootstrap otherwise); they "
     "do not cover the spread between training runs. Beside a mean over seeds: the 95% prediction interval of a further run.",
-    "; ".join(f"{verdict}: {meaning}" for verdict, meaning in VERDICTS.items()) + ".",
     "Bold: best published value of its setting, and best of ours of the same profile and budget; ties together; flagged rows "
     "do not compete.",
 )
@@ -67,7 +66,8 @@ def comparison_table(rows: Iterable[Row], paper_table: PaperTable) -> Table:
         groups.append(Group(label=published_label(members[0]), attributes=setting, lines=tuple(lines.all())))
     title = f"{paper_label(paper_table.paper)}, Table {paper_table.number}: {paper_table.caption}"
     notes = _NOTES + ((_STAIRCASE_NOTE,) if task == "regression" else ()) + tuple(budgets) + _remarks(used)
-    return Table(title=title, columns=columns, groups=tuple(groups), notes=notes)
+    table = Table(title=title, columns=columns, groups=tuple(groups), notes=notes)
+    return dataclasses.replace(table, notes=(*meanings(table), *notes))
 
 
 def _settings(published: Sequence[Row]) -> dict[tuple[tuple[str, str | float], ...], list[Row]]:

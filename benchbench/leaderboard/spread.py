@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchbench.records import Interval
+from benchbench.records.arrays import Array
 
 _NO_SPREAD = 1e-9  # of the largest value: what rounding leaves
 _UPPER = 0.975  # two-sided, 95%
@@ -108,7 +109,7 @@ def compare_seeds(first: Sequence[float], second: Sequence[float]) -> SeedTest:
     return _t_test(difference, math.sqrt(sum(errors)), sum(errors) ** 2 / inverse)
 
 
-def has_spread(values: Sequence[float]) -> bool:
+def has_spread(values: Sequence[float] | Array) -> bool:
     """Whether values differ by more than rounding."""
     return bool(np.ptp(values) > _NO_SPREAD * np.abs(values).max())
 

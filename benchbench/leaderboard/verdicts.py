@@ -85,6 +85,12 @@ def broken(verdict: str) -> list[str]:
     return textwrap.wrap(verdict, _LINE)
 
 
+def meanings(table: Table) -> tuple[str, ...]:
+    """What the verdicts of a table mean, a note for each that it has."""
+    given = {entry.verdict for line in table.lines for entry in line.entries}
+    return tuple(f"{verdict}: {meaning}." for verdict, meaning in VERDICTS.items() if verdict in given)
+
+
 def tally(table: Table) -> Counter[str]:
     """How many published numbers have each verdict; every number counts once, whatever stands beside it."""
     numbers: dict[tuple[str, str], list[str]] = {}

@@ -122,7 +122,8 @@ def _contents(tables: dict[PaperTable, Table]) -> str:
         "# Reproduction report\n\nOne page per table of both versions of the paper, written from the leaderboard by\n\n"
         "    benchbench table closer-look --pages docs/reproduction\n\n"
         "Every published number counts once; one that several of our rows are held against has the verdict that is first here: "
-        f"{', '.join(VERDICTS)}. *Open* are those of unknown spread over runs.\n\n"
+        + ", ".join(f"*{verdict}*" for verdict in VERDICTS)
+        + ". Open are those whose spread over runs is unknown.\n\n"
         "| table | shows | agree | open | differ | not comparable | not run |\n"
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
     )

@@ -24,8 +24,8 @@ _VARIED_DEFENSES = ("gr", "llr")
 _VARIED_ATTACKS = ("mt-20",)
 _OPEN = "Not run at the paper's budget, so this is open."
 _NO_VERDICT = (
-    "Not comparable: no verdict. Both searches find more in a model that was trained for longer and on more images, so that "
-    "which of them is near the published value at a smaller budget says nothing about the paper's models."
+    "Not comparable: no verdict. What the searches find depends on how long a model was trained and on how many images, so "
+    "that the one that is nearer at a smaller budget says nothing about the paper's models."
 )
 
 
