@@ -14,8 +14,9 @@ from benchbench.api import RunResult, plan, run
 from benchbench.contract import Examples, RegressionDefense, Threat, TrainingError
 from benchbench.harness.fitting import fit_model
 from benchbench.leaderboard import read_rows
-from benchbench.leaderboard.comparing import comparison_table, verdicts
+from benchbench.leaderboard.comparing import comparison_table
 from benchbench.leaderboard.papers import find_table
+from benchbench.leaderboard.verdicts import tally
 from benchbench.registry import load_registry
 
 
@@ -72,7 +73,7 @@ def test_natural_at_and_trades_equal_the_published_table(result: RunResult) -> N
     }
     assert len(exact) == 5
     assert all(given == ["agrees exactly"] * 6 for given in exact.values())
-    assert verdicts(table)["not run"] == 6  # LLR, left out here
+    assert tally(table)["not run"] == 6  # LLR, left out here
 
 
 def test_distance_classifier_is_astute_on_the_spiral(result: RunResult) -> None:

@@ -16,8 +16,9 @@ from benchbench.settings import Folders, find_folders
 
 if TYPE_CHECKING:
     from benchbench.leaderboard.contenders import Contender
-    from benchbench.leaderboard.pairing import Difference, Spread
+    from benchbench.leaderboard.pairing import Difference
     from benchbench.leaderboard.ranking import Place
+    from benchbench.leaderboard.spread import Spread
 
 _SHARES = ("test_accuracy", "adv_test_accuracy")
 
@@ -39,7 +40,8 @@ def command(subjects: tuple[str, ...], leaderboards: Path | None, runs: Path | N
     A and B are models: the beginning of a cell or model id, or KEY=VALUE[,KEY=VALUE...], for instance
     dataset=mnist,defense=trades,beta=6; several seeds of one model are taken together. Two leaderboards (Parquet files) are
     compared model by model; one alone is ranked. Accuracies: exact McNemar tests. Lipschitzness and squared errors: paired
-    permutation tests. Intervals: paired bootstrap. Over seeds: Welch's t-test. All p-values are Holm's.
+    permutation tests. Intervals: paired bootstrap. Several seeds of both: Welch's t-test over seeds; of one: whether the single
+    run lies in the prediction interval of the others. All p-values are Holm's; seeds without spread have none.
     """
     folders = find_folders(leaderboards=leaderboards, runs=runs)
     files = [Path(subject) for subject in subjects if subject.endswith(".parquet")]
@@ -81,23 +83,23 @@ def _compare_models(subjects: Sequence[str], folders: Folders, as_json: bool) ->
     if not files:
         raise UsageError(f"there are no leaderboards in {folders.leaderboards}", hint="--leaderboards names the folder")
     contenders = _contenders(files, folders)
-    entries = {subject: choose(contenders, subject) for subject in subjects}
-    named = _named(entries)
+    named = _named([choose(contenders, subject) for subject in subjects])
     _show(compare(named), _spreads(named), _flags(named), as_json)
 
 
-def _named(entries: dict[str, list[Contender]]) -> dict[str, list[Contender]]:
-    """The models under their labels, where these tell them apart."""
-    labels = {
-        subject: found[0].label if len(found) == 1 else f"{found[0].label.rpartition(',')[0]}, {len(found)} seeds"
-        for subject, found in entries.items()
-    }
-    distinct = len(set(labels.values())) == len(labels)
-    return {labels[subject] if distinct else subject: found for subject, found in entries.items()}
+def _named(chosen: Sequence[list[Contender]]) -> dict[str, list[Contender]]:
+    """The models under labels that tell them apart."""
+    from benchbench.leaderboard.contenders import label_runs
+
+    names = label_runs(chosen)
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"a model is named twice: {twice[0]}", hint="name two different models")
+    return dict(zip(names, chosen))
 
 
 def _compare_leaderboards(files: Sequence[Path], folders: Folders, as_json: bool) -> None:
     from benchbench.leaderboard.choosing import matched
+    from benchbench.leaderboard.contenders import labels
     from benchbench.leaderboard.pairing import compare
 
     pairs = matched(_contenders(files[:1], folders), _contenders(files[1:], folders))
@@ -105,25 +107,25 @@ def _compare_leaderboards(files: Sequence[Path], folders: Folders, as_json: bool
         raise UsageError("the leaderboards have no model of the same configuration in common")
     entries: dict[str, list[Contender]] = {}
     names = []
-    for first, second in pairs:
-        one, other = (f"{c.label} [{file}]" for c, file in zip((first, second), files))
-        entries |= {one: [first], other: [second]}
+    sides = [labels([pair[side] for pair in pairs]) for side in (0, 1)]
+    for pair, called in zip(pairs, zip(*sides)):
+        one, other = (f"{label} [{file}]" for label, file in zip(called, files))
+        entries |= {one: [pair[0]], other: [pair[1]]}
         names.append((one, other))
     _show(compare(entries, names), {}, _flags(entries), as_json)
 
 
 def _rank(contenders: Sequence[Contender], as_json: bool) -> None:
-    from benchbench.leaderboard.choosing import by_method
+    from benchbench.leaderboard.choosing import methods
     from benchbench.leaderboard.ranking import rank_all
 
     rankings = rank_all(contenders)
-    methods = {f"{found[0].label.rpartition(',')[0]}": found for found in by_method(contenders).values()}
-    spreads = _spreads({name: found for name, found in methods.items() if len(found) > 1})
+    spreads = _spreads({name: found for name, found in methods(contenders).items() if len(found) > 1})
     if as_json:
         print_json({"rankings": [_ranking_document(places) for places in rankings], "seeds": _plain(spreads)})
         return
-    for places in rankings:
-        _print_ranking(places)
+    for title, places in zip(_titles(rankings), rankings):
+        _print_ranking(title, places)
     click.echo(
         "= models share a rank unless the difference is significant (accuracies: exact McNemar; squared errors: paired t; "
         "Holm, 0.05)"
@@ -134,31 +136,45 @@ def _rank(contenders: Sequence[Contender], as_json: bool) -> None:
     _print_spreads(spreads)
 
 
-def _print_ranking(places: Sequence[Place]) -> None:
+def _titles(rankings: Sequence[Sequence[Place]]) -> list[str]:
+    """What the models of each ranking have in common; equal titles also show what tells the rankings apart."""
+    from benchbench.leaderboard.identity import BALL, tell_apart
+
+    titles = []
+    for first in (places[0].contender for places in rankings):
+        searched = f", attacks searched in {first.row.rounding}" if first.row.rounding else ""
+        titles.append(
+            f"{first.row.dataset}, {first.row.norm} epsilon {first.row.epsilon:g}, {first.row.profile} profile, "
+            f"{len(first.index):,} test examples, worst of {' and '.join(first.single)}{searched}"
+        )
+    return tell_apart(titles, [places[0].contender.row for places in rankings], BALL)
+
+
+def _print_ranking(title: str, places: Sequence[Place]) -> None:
+    from benchbench.leaderboard.contenders import labels
+
     first = places[0].contender
     single = list(first.single) if len(first.rows) > 1 else []
-    searched = f", attacks searched in {first.row.rounding}" if first.row.rounding else ""
-    click.echo(
-        f"{first.row.dataset}, {first.row.norm} epsilon {first.row.epsilon:g}, {first.row.profile} profile, "
-        f"{len(first.index):,} test examples, worst of {' and '.join(first.single)}{searched}"
-    )
+    click.echo(title)
     value = "robust accuracy" if first.measure in _SHARES else first.measure
     rows = [
         (
             f"{p.rank}{'=' if p.tied > 1 else ''}",
-            p.contender.label,
+            label,
             _shown(p.value, first.measure),
             _range(p.interval.low, p.interval.high, first.measure) if p.interval else "",
             *(_shown(p.contender.single[attack], first.measure) for attack in single),
             ", ".join(p.contender.flags),
         )
-        for p in places
+        for p, label in zip(places, labels([p.contender for p in places]))
     ]
     print_table(("rank", "model", value, "[95%]", *single, "flags"), rows, right=("rank", value, "[95%]", *single))
     click.echo()
 
 
 def _ranking_document(places: Sequence[Place]) -> dict[str, Any]:
+    from benchbench.leaderboard.contenders import labels
+
     first = places[0].contender
     return {
         "dataset": first.row.dataset,
@@ -172,29 +188,22 @@ def _ranking_document(places: Sequence[Place]) -> dict[str, Any]:
             {
                 "rank": place.rank,
                 "tied": place.tied,
-                "model": place.contender.label,
+                "model": label,
                 "cell_ids": [row.cell_id for row in place.contender.rows],
                 "robust_accuracy" if place.contender.measure in _SHARES else place.contender.measure: place.value,
                 "interval": dataclasses.asdict(place.interval) if place.interval else None,
                 "attacks": dict(place.contender.single),
                 "flags": list(place.contender.flags),
             }
-            for place in places
+            for place, label in zip(places, labels([place.contender for place in places]))
         ],
     }
 
 
 def _spreads(entries: dict[str, list[Contender]]) -> dict[str, dict[str, Spread]]:
-    from benchbench.leaderboard.pairing import seed_spread
+    from benchbench.leaderboard.pairing import spreads
 
-    return {
-        name: {
-            measure: seed_spread([float(c.worst[measure].mean()) for c in found])
-            for measure in found[0].worst
-            if all(measure in c.worst for c in found)
-        }
-        for name, found in entries.items()
-    }
+    return {name: spreads(found) for name, found in entries.items()}
 
 
 def _flags(entries: dict[str, list[Contender]]) -> dict[str, list[str]]:
@@ -221,9 +230,9 @@ def _show(
             _shown(d.first, d.measure),
             _shown(d.second, d.measure),
             f"{_shown(d.difference, d.measure)} {_range(d.low, d.high, d.measure)}",
-            f"{d.adjusted:.3g}",
-            "significant" if d.significant else "tie",
-            d.test,
+            "" if d.adjusted is None else f"{d.adjusted:.3g}",
+            _verdict(d),
+            d.test if max(d.seeds) == 1 else f"{d.test} ({d.seeds[0]} and {d.seeds[1]})",
         )
         for d in differences
     ]
@@ -234,12 +243,18 @@ def _show(
     _print_spreads({name: found for name, found in spreads.items() if any(one.n > 1 for one in found.values())})
 
 
+def _verdict(difference: Difference) -> str:
+    if difference.p_value is None:
+        return "no test: the seeds show no spread"
+    return "significant" if difference.significant else "tie"
+
+
 def _print_spreads(spreads: dict[str, dict[str, Spread]]) -> None:
     rows = [
-        (name, measure, one.n, _shown(one.mean, measure), _shown(one.deviation or 0.0, measure), interval)
+        (name, measure, one.n, _shown(one.mean, measure), deviation, _range(one.low, one.high, measure))
         for name, found in spreads.items()
         for measure, one in found.items()
-        for interval in [_range(one.low, one.high, measure)]
+        for deviation in ["" if one.deviation is None else _shown(one.deviation, measure)]
     ]
     if rows:
         click.echo()

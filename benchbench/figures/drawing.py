@@ -87,12 +87,13 @@ Files = Callable[[str], list[Path]]
 
 
 def _draw_separation(sources: Sources, files: Files) -> None:
+    from benchbench.leaderboard.separations import OWN_LABELS, separation_label
     from benchbench.separation.figures import save_histogram
 
     for dataset, measured in _by_dataset(sources.separations).items():
         parts: dict[str, Separation] = {}
         for row in measured:
-            suffix = ", random labels" if row.labels == "random" else ""
+            suffix = "" if separation_label(row) == OWN_LABELS else f", {separation_label(row)}"
             train_train, test_train = row.separations
             parts |= {f"train-train{suffix}": train_train, f"test-train{suffix}": test_train}
         save_histogram(parts, *files(f"separation-{dataset}"), title=dataset)
@@ -106,10 +107,11 @@ def _draw_closest_pairs(sources: Sources, files: Files) -> None:
     registry = load_registry()
     missing: list[BenchbenchError] = []
     drawn = 0
-    for dataset, measured in _by_dataset(sources.separations).items():
-        original = next((row for row in measured if row.labels == "original"), None)
-        if original is None:
-            continue
+    originals = [
+        row for found in _by_dataset(sources.separations).values() for row in found if row.labels == "original"
+    ]
+    for original in originals:
+        dataset = original.dataset
         try:
             splits = load_dataset(registry, registry.resolve("dataset", dataset), sources.data).splits
         except (MissingDataError, UnknownNameError) as error:
@@ -118,8 +120,9 @@ def _draw_closest_pairs(sources: Sources, files: Files) -> None:
         drawn += 1
         train, test = splits.train.inputs.numpy(), splits.test.inputs.numpy()
         train_train, test_train = original.separations
-        save_pairs(train_train.closest, train, train, *files(f"closest-pairs-train-{dataset}"), classes=splits.classes)
-        save_pairs(test_train.closest, test, train, *files(f"closest-pairs-test-{dataset}"), classes=splits.classes)
+        stem = "-without-".join([dataset, *(["-".join(map(str, original.excluded))] if original.excluded else [])])
+        save_pairs(train_train.closest, train, train, *files(f"closest-pairs-train-{stem}"), classes=splits.classes)
+        save_pairs(test_train.closest, test, train, *files(f"closest-pairs-test-{stem}"), classes=splits.classes)
     if missing and not drawn:
         raise missing[0]
 

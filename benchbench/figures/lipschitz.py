@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchbench.errors import UsageError
 from benchbench.leaderboard.comparison import bounds
-from benchbench.leaderboard.matching import is_regression, published_setting
-from benchbench.leaderboard.names import defense_label, defense_order, published_label
+from benchbench.leaderboard.identity import SETTING, tell_apart
+from benchbench.leaderboard.matching import is_of_setting, is_regression, published_setting, same_setting
+from benchbench.leaderboard.names import defense_label, defense_order, published_label, trained_in
 from benchbench.leaderboard.papers import PAPERS
 from benchbench.records import Row
 
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 COLUMNS = 3
 TITLE_WIDTH = 50  # characters
 _MEASURED = ("test_lipschitz", "adv_test_accuracy")
+_MARKERS = "^sDvPX<>"  # of our rows by how they were made; published ones are circles
 
 
 def lipschitz_figure(rows: Sequence[Row], *, attack: str = "pgd-10") -> Figure:
     """Draw every setting under one attack; published numbers are those of the NeurIPS version.
 
-    Ours come with 95% intervals; rows of other profiles than the papers' have a marker of their own.
+    Ours come with 95% intervals, and a marker for each profile and precision.
 
     Args:
         rows: of a leaderboard, measured and published.
@@ -50,12 +52,16 @@ def lipschitz_figure(rows: Sequence[Row], *, attack: str = "pgd-10") -> Figure:
         {_method(row): defense_order(row)[:3] for panel in panels for row in panel}.items(), key=lambda i: i[1]
     )
     colours = {label: _colour(place) for place, (label, _) in enumerate(labels)}
-    for axes, panel in zip(grid, panels):
-        _draw_panel(axes, panel, colours)
+    markers = {origin: _MARKERS[place % len(_MARKERS)] for place, origin in enumerate(_origins(panels))}
+    for axes, panel, title in zip(grid, panels, _titles(panels)):
+        _draw_panel(axes, panel, title, colours, markers)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     figure.legend(
-        handles=_legend(colours, panels), loc="outside lower center", ncols=min(8, 4 * columns), fontsize="small"
+        handles=_legend(colours, markers, panels),
+        loc="outside lower center",
+        ncols=min(8, 4 * columns),
+        fontsize="small",
     )
     return figure
 
@@ -70,18 +76,20 @@ def _colour(place: int) -> Any:
 
 def _panels(rows: Sequence[Row], attack: str) -> list[list[Row]]:
     """Rows by setting, where there are two methods or more; those of the papers' settings first, by data set."""
+    wanted = [row for row in rows if row.attack == attack and not is_regression(row) and _has_both(row)]
+    published = [row for row in wanted if row.source == "published" and row.published_source == PAPERS[0]]
     found: dict[Any, list[Row]] = {}
-    for row in rows:
-        wanted = row.source == "measured" or row.published_source == PAPERS[0]
-        if wanted and row.attack == attack and not is_regression(row) and _has_both(row):
-            found.setdefault(_place(row), []).append(row)
+    for row in (*published, *(row for row in wanted if row.source == "measured")):
+        found.setdefault(_place(row, published), []).append(row)
     shown = {key: panel for key, panel in found.items() if len({_method(row) for row in panel}) > 1}
     return [shown[key] for key in sorted(shown, key=lambda key: (not _published(shown[key]), repr(key)))]
 
 
-def _place(row: Row) -> tuple[Any, ...]:
-    """The setting; options that only measured rows state do not tell settings apart where the dropout is the same."""
-    return tuple(value for name, value in published_setting(row) if name != "architecture_options")
+def _place(row: Row, published: Sequence[Row]) -> tuple[Any, ...]:
+    """The published setting that a row is of; of a row that is of none, everything that its setting has."""
+    if row.source == "published":
+        return published_setting(row)
+    return next((published_setting(one) for one in published if is_of_setting(one, row)), same_setting(row))
 
 
 def _published(panel: Sequence[Row]) -> bool:
@@ -97,7 +105,7 @@ def _method(row: Row) -> str:
     return defense_label(row).split(" (variant")[0]
 
 
-def _draw_panel(axes: Axes, panel: Sequence[Row], colours: dict[str, Any]) -> None:
+def _draw_panel(axes: Axes, panel: Sequence[Row], title: str, colours: dict[str, Any], markers: dict[str, str]) -> None:
     for row in panel:
         colour = colours[_method(row)]
         x, y = row.test_lipschitz or 0.0, 100 * (row.adv_test_accuracy or 0.0)
@@ -110,22 +118,23 @@ def _draw_panel(axes: Axes, panel: Sequence[Row], colours: dict[str, Any]) -> No
             y,
             xerr=None if across.low is None or across.high is None else [[x - across.low], [across.high - x]],
             yerr=None if up.low is None or up.high is None else [[y - 100 * up.low], [100 * up.high - y]],
-            marker=_marker(row),
+            marker=markers[_origin(row)],
             color=colour,
             linestyle="none",
             markersize=6,
             linewidth=1.0,
         )
     axes.set(xscale="log", xlabel="test Lipschitzness (log scale)", ylabel="adv. test accuracy (%)")
-    axes.set_title(_title(panel[0]), fontsize="small")
+    axes.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize="small")
     axes.grid(alpha=0.3)
     _label_decades(axes)
 
 
-def _title(row: Row) -> str:
-    """Data and architecture, and what else tells the setting below them."""
-    parts = [part for part in published_label(row).split(", ") if part != row.attack]
-    return textwrap.fill(", ".join(parts), TITLE_WIDTH)
+def _titles(panels: Sequence[Sequence[Row]]) -> list[str]:
+    """Data and architecture, and what else tells the setting below them; equal titles also show what tells them apart."""
+    rows = [panel[0] for panel in panels]
+    parts = [[part for part in published_label(row).split(", ") if part != row.attack] for row in rows]
+    return tell_apart([", ".join(found) for found in parts], rows, SETTING)
 
 
 def _label_decades(axes: Axes) -> None:
@@ -138,11 +147,17 @@ def _label_decades(axes: Axes) -> None:
     axes.tick_params(axis="x", labelsize="small")
 
 
-def _marker(row: Row) -> str:
-    return "o" if row.profile == "paper" else "^"
+def _origin(row: Row) -> str:
+    """How a row of ours was made, for its marker: profiles are different benchmarks, and rounding is another way to compute."""
+    rounded = (f"searched in {row.rounding}" if row.rounding else "", trained_in(row))
+    return ", ".join(["ours", f"{row.profile} profile", *(part for part in rounded if part)])
 
 
-def _legend(colours: dict[str, Any], panels: Sequence[Sequence[Row]]) -> list[Any]:
+def _origins(panels: Sequence[Sequence[Row]]) -> list[str]:
+    return sorted({_origin(row) for panel in panels for row in panel if row.source == "measured"})
+
+
+def _legend(colours: dict[str, Any], markers: dict[str, str], panels: Sequence[Sequence[Row]]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     def handle(label: str, **style: Any) -> Line2D:
@@ -152,8 +167,4 @@ def _legend(colours: dict[str, Any], panels: Sequence[Sequence[Row]]) -> list[An
     everything = [row for panel in panels for row in panel]
     if any(row.source == "published" for row in everything):
         handles.append(handle("published", marker="o", color="black", fillstyle="none"))
-    if any(row.source == "measured" and row.profile == "paper" for row in everything):
-        handles.append(handle("ours", marker="o", color="black"))
-    if any(row.source == "measured" and row.profile != "paper" for row in everything):
-        handles.append(handle("ours, smaller budget", marker="^", color="black"))
-    return handles
+    return handles + [handle(origin, marker=marker, color="black") for origin, marker in markers.items()]

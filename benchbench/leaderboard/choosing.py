@@ -6,25 +6,26 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from benchbench.errors import OptionError, UsageError, suggest
-from benchbench.leaderboard.contenders import Contender
+from benchbench.leaderboard.contenders import Contender, labels
+from benchbench.leaderboard.identity import (
+    DATA,
+    DEFENSE,
+    MODEL,
+    NETWORK,
+    PROTOCOL,
+    SEED,
+    TRAINING,
+    recipe,
+    tell_apart,
+    training,
+    values,
+)
 from benchbench.leaderboard.names import parse_options
 from benchbench.records import Row
 from benchbench.threat import parse_number
 
 _SHOWN = 8
-_ALIKE = (
-    "suite",
-    "dataset",
-    "architecture",
-    "architecture_options",
-    "augmentation",
-    "dropout",
-    "defense",
-    "defense_options",
-    "n_train",
-    "epochs",
-    "train_precision",
-)
+_ALIKE = (*PROTOCOL, *DATA, *NETWORK, *DEFENSE, *TRAINING)
 
 
 def choose(contenders: Sequence[Contender], wanted: str) -> list[Contender]:
@@ -46,7 +47,8 @@ def choose(contenders: Sequence[Contender], wanted: str) -> list[Contender]:
     kinds = by_method(matching)
     seeds = [contender.row.seed for contender in matching]
     if len(kinds) > 1 or len(set(seeds)) < len(seeds):
-        listed = "; ".join(f"{c.row.cell_id} ({c.label}, {c.row.profile} profile)" for c in matching[:_SHOWN])
+        named = zip(matching[:_SHOWN], labels(matching))
+        listed = "; ".join(f"{c.row.cell_id} ({label}, {c.row.profile} profile)" for c, label in named)
         more = f"; and {len(matching) - _SHOWN} more" if len(matching) > _SHOWN else ""
         raise UsageError(f"{wanted!r} matches {len(matching)} models", hint=f"name one of {listed}{more}")
     return sorted(matching, key=lambda contender: contender.row.seed)
@@ -56,21 +58,39 @@ def by_method(contenders: Iterable[Contender]) -> dict[tuple[object, ...], list[
     """Models that differ in nothing but the seed, together."""
     kinds: dict[tuple[object, ...], list[Contender]] = {}
     for contender in contenders:
-        key = (*contender.setting, *(getattr(contender.row, name) for name in _ALIKE))
+        key = (*contender.setting, *values(contender.row, _ALIKE), training(contender.row))
         kinds.setdefault(key, []).append(contender)
     return kinds
 
 
+def methods(contenders: Iterable[Contender]) -> dict[str, list[Contender]]:
+    """The same, by a label; methods that would be called the same also show what tells them apart."""
+    kinds = list(by_method(contenders).values())
+    shown = [name for name in MODEL if name not in SEED]
+    names = tell_apart([kind[0].method for kind in kinds], [kind[0].row for kind in kinds], shown)
+    return dict(zip(names, kinds))
+
+
 def matched(first: Iterable[Contender], second: Iterable[Contender]) -> list[tuple[Contender, Contender]]:
-    """Models of two leaderboards that are of the same configuration and seed, as far as their rows tell."""
-    ours = {_key(contender): contender for contender in first}
-    theirs = {_key(contender): contender for contender in second}
-    return [(ours[key], theirs[key]) for key in ours if key in theirs]
+    """Models of two leaderboards that are of the same configuration and seed, as far as their columns and recipes tell.
+
+    Where several of one leaderboard are, only a model that both contain is matched: with itself.
+    """
+    ours, theirs = _by_configuration(first), _by_configuration(second)
+    pairs = []
+    for key in (key for key in ours if key in theirs):
+        found = [(one, other) for one in ours[key] for other in theirs[key]]
+        pairs += found if len(found) == 1 else [pair for pair in found if pair[0].row.model_id == pair[1].row.model_id]
+    return pairs
 
 
-def _key(contender: Contender) -> tuple[object, ...]:
-    (kind,) = by_method([contender])
-    return (*kind, contender.row.seed)
+def _by_configuration(contenders: Iterable[Contender]) -> dict[tuple[object, ...], list[Contender]]:
+    found: dict[tuple[object, ...], list[Contender]] = {}
+    for contender in contenders:
+        row = contender.row
+        key = (*contender.setting, *values(row, (*_ALIKE, *SEED)), recipe(row))
+        found.setdefault(key, []).append(contender)
+    return found
 
 
 def _by_id(contenders: Sequence[Contender], wanted: str) -> list[Contender]:

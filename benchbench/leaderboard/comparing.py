@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import dataclasses
 from collections.abc import Iterable, Sequence
 
 from benchbench.leaderboard.clearing import share_doubts
-from benchbench.leaderboard.comparison import bounds, is_of_method, judge, other_budget
+from benchbench.leaderboard.comparison import bounds, by_seed, is_of_method, judge, other_budget
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
-from benchbench.leaderboard.matching import is_of_setting, published_setting
+from benchbench.leaderboard.matching import is_of_setting, is_regression, published_setting, same_setting
 from benchbench.leaderboard.names import (
     defense_label,
     defense_order,
@@ -19,25 +19,15 @@ from benchbench.leaderboard.names import (
     trained_in,
 )
 from benchbench.leaderboard.papers import PaperTable
-from benchbench.leaderboard.tables import (
-    DIGITS,
-    FAILED,
-    FLAGGED,
-    MEASURES,
-    METHOD,
-    SOURCE,
-    Task,
-    best_shown,
-    shown,
-)
-from benchbench.records import Row
+from benchbench.leaderboard.spread import prediction_interval
+from benchbench.leaderboard.tables import DIGITS, FLAGGED, MEASURES, METHOD, SOURCE, Task, best_shown, shown
+from benchbench.leaderboard.tables import FAILED as FAILED_MARK
+from benchbench.leaderboard.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, broken, meanings
+from benchbench.records import Interval, Row
 
-NOT_RUN, NOT_COMPARABLE = "not run", "not comparable"
 _NOTES = (
-    "Brackets: 95% intervals over the evaluated examples (Wilson for accuracies, Newcombe for gaps, bootstrap otherwise). "
-    "They do not cover the spread between training runs: the paper reports one run, as do we for each seed.",
-    "agrees exactly: equal to the printed digits; agrees: the printed value, give or take half a unit of its last digit, "
-    "lies in our interval; differs: it does not; not comparable: ours used other data or training.",
+    "Brackets: 95% intervals over the evaluated examples (Wilson for accuracies, Newcombe for gaps, bootstrap otherwise); they "
+    "do not cover the spread between training runs. Beside a mean over seeds: the 95% prediction interval of a further run.",
     "Bold: best published value of its setting, and best of ours of the same profile and budget; ties together; flagged rows "
     "do not compete.",
 )
@@ -77,12 +67,8 @@ def comparison_table(rows: Iterable[Row], paper_table: PaperTable) -> Table:
         groups.append(Group(label=published_label(members[0]), attributes=setting, lines=tuple(lines.all())))
     title = f"{paper_label(paper_table.paper)}, Table {paper_table.number}: {paper_table.caption}"
     notes = _NOTES + ((_STAIRCASE_NOTE,) if task == "regression" else ()) + tuple(budgets) + _remarks(used)
-    return Table(title=title, columns=columns, groups=tuple(groups), notes=notes)
-
-
-def verdicts(table: Table) -> Counter[str]:
-    """How often each verdict was given."""
-    return Counter(entry.verdict for line in table.lines for entry in line.entries if entry.verdict)
+    table = Table(title=title, columns=columns, groups=tuple(groups), notes=notes)
+    return dataclasses.replace(table, notes=(*meanings(table), *notes))
 
 
 def _settings(published: Sequence[Row]) -> dict[tuple[tuple[str, str | float], ...], list[Row]]:
@@ -107,11 +93,15 @@ class _Lines:
         self._best = self._best_of([*published, *ours])
         self._published = sorted(published, key=lambda row: defense_order(row)[:3])
         self._ours = sorted(ours, key=lambda row: (defense_order(row), row.profile, row.seed, row.cell_id))
-        self._labels = {
-            cell_id: label
-            for profile in {row.profile for row in ours}  # which the source column tells
-            for cell_id, label in distinct_labels([row for row in self._ours if row.profile == profile]).items()
-        }
+        self._labels = self._labelled(self._ours)
+        self._methods = self._labelled([runs[0] for runs in by_seed(self._ours)])
+
+    @staticmethod
+    def _labelled(rows: Sequence[Row]) -> dict[str, str]:
+        """Labels by cell id, distinct within a profile, which the source column tells."""
+        profiles = dict.fromkeys(row.profile for row in rows)
+        labels = [distinct_labels([row for row in rows if row.profile == profile]) for profile in profiles]
+        return {cell_id: label for found in labels for cell_id, label in found.items()}
 
     def all(self) -> Iterable[Line]:
         """Line after line."""
@@ -120,14 +110,43 @@ class _Lines:
             yield self._line(reference, reference, defense_label(reference), "published")
             matching = [row for row in self._ours if is_of_method(reference, row)]
             placed.update(row.cell_id for row in matching)
-            for row in matching:
-                yield self._line(row, reference, self._labels[row.cell_id], _source(row, reference))
+            for runs in by_seed(matching):
+                yield from self._runs(runs, reference)
             if not matching:
                 yield self._absent(reference)
         for row in self._ours:
             if row.cell_id not in placed:
                 source = _source(row, self._published[0]) + ", not published"
                 yield self._line(row, None, self._labels[row.cell_id], source)
+
+    def _runs(self, runs: Sequence[Row], reference: Row) -> Iterable[Line]:
+        """Our runs of one configuration, each on a line; where several are judged, their mean with the verdict below."""
+        judged = [row for row in runs if row.status == "ok" and not other_budget(row, reference)]
+        together = len(judged) > 1 and not is_regression(reference)
+        for row in runs:
+            judging = reference if not (together and row in judged) else None
+            line = self._line(row, judging, self._labels[row.cell_id], _source(row, reference))
+            yield dataclasses.replace(line, reference=reference.cell_id)
+        if together:
+            yield self._mean(judged, reference)
+
+    def _mean(self, runs: Sequence[Row], reference: Row) -> Line:
+        flags = tuple(sorted({flag for run in runs for flag in run.flags}))
+        label = f"{self._methods[runs[0].cell_id]} {FLAGGED if flags else ''}".strip()
+        source = f"{_source(runs[0], reference)}, {len(runs)} seeds: mean"
+        entries = [Entry(value=label, text=label), Entry(value=source, text=source)]
+        for column in self._columns[2:]:
+            verdict = judge(runs, reference, column.key, step=self._table.step(column.unit))
+            found = [value for run in runs if (value := getattr(run, column.key)) is not None]
+            entries.append(self._number(found, prediction_interval(found), column, self._digits, verdict))
+        return Line(
+            entries=tuple(entries),
+            cell_id="",
+            source="measured",
+            status="ok",
+            flags=flags,
+            reference=reference.cell_id,
+        )
 
     def _best_of(self, rows: Sequence[Row]) -> dict[tuple[tuple[object, ...], str], float | None]:
         """Best value as shown of each budget's rows, by budget and column."""
@@ -145,7 +164,7 @@ class _Lines:
         return self._table.decimals if row.source == "published" else self._digits
 
     def _line(self, row: Row, reference: Row | None, label: str, source: str) -> Line:
-        mark = FAILED if row.status == "failed" else FLAGGED if row.flags else ""
+        mark = FAILED_MARK if row.status == "failed" else FLAGGED if row.flags else ""
         entries = [
             Entry(value=f"{label} {mark}".strip(), text=f"{label} {mark}".strip()),
             Entry(value=source, text=source),
@@ -159,31 +178,41 @@ class _Lines:
         for column in self._columns[2:]:
             there = getattr(reference, column.key) is not None
             entries.append(Entry(value=None, text=NOT_RUN if there else "-", verdict=NOT_RUN if there else ""))
-        return Line(entries=tuple(entries), cell_id="", source="measured", status=NOT_RUN)
+        return Line(entries=tuple(entries), cell_id="", source="measured", status=NOT_RUN, reference=reference.cell_id)
 
     def _entry(self, row: Row, reference: Row | None, column: Column) -> Entry:
         value: float | None = getattr(row, column.key)
-        step = 10.0**-self._table.decimals * (0.01 if column.unit == "%" else 1.0)
         judged = reference is not None and row.source == "measured"
-        verdict = judge(row, reference, column.key, step=step) if judged and reference is not None else ""
+        step = self._table.step(column.unit)
+        verdict = judge([row], reference, column.key, step=step) if judged and reference is not None else ""
         if value is None:
-            return Entry(value=None, text="failed" if row.status == "failed" else "-", verdict=verdict)
-        interval = bounds(row, column.key)
-        lines = [shown(value, column, self._digits_of(row))]
+            missing = FAILED if row.status == "failed" else "-"
+            return Entry(value=None, text=NOT_RUN if verdict == NOT_RUN else missing, verdict=verdict)
+        found = bounds(row, column.key)
+        interval = None if found.low is None or found.high is None else Interval(low=found.low, high=found.high)
+        entry = self._number([value], interval, column, self._digits_of(row), verdict)
         competes = row.status == "ok" and not row.flags
-        best = competes and self._best.get((_budget(row), column.key)) == float(lines[0])
-        if interval.low is not None and interval.high is not None:
-            low, high = (shown(end, column, self._digits) for end in (interval.low, interval.high))
-            lines.append(f"[{low}, {high}]")
-        lines += [verdict] if verdict not in ("", NOT_COMPARABLE) else []  # the source says that of the whole line
-        text = "\n".join(lines)
-        return Entry(value=value, text=text, best=best, low=interval.low, high=interval.high, verdict=verdict)
+        best = competes and self._best.get((_budget(row), column.key)) == float(entry.text.partition("\n")[0])
+        return dataclasses.replace(entry, best=best)
+
+    def _number(
+        self, values: Sequence[float], interval: Interval | None, column: Column, digits: int, verdict: str
+    ) -> Entry:
+        """The mean of one run or several, its interval and the verdict, on a line each."""
+        if not values:
+            return Entry(value=None, text=verdict or "-", verdict=verdict)
+        value = sum(values) / len(values)
+        lines = [shown(value, column, digits)]
+        if interval is not None:
+            lines.append(f"[{', '.join(shown(end, column, self._digits) for end in (interval.low, interval.high))}]")
+        lines += broken(verdict) if verdict != NOT_COMPARABLE else []  # the source says that of the whole line
+        low, high = (interval.low, interval.high) if interval else (None, None)
+        return Entry(value=value, text="\n".join(lines), low=low, high=high, verdict=verdict)
 
 
 def _budget(row: Row) -> tuple[object, ...]:
-    """Equal for rows of one setting with the same data, training and precision; only these compete for bold."""
-    precisions = row.precision, row.train_precision
-    return row.source, row.profile, *precisions, row.n_train, row.n_train_evaluated, row.n_test, row.epochs
+    """Equal for rows that may be compared; only these compete for bold."""
+    return row.source, *same_setting(row)
 
 
 def _source(row: Row, reference: Row) -> str:
@@ -203,7 +232,9 @@ def _budgets(rows: Sequence[Row], published: Sequence[Row]) -> tuple[str, ...]:
 def _remarks(rows: Sequence[Row]) -> tuple[str, ...]:
     flagged = [f"{FLAGGED} {defense_label(row)}: {printable(', '.join(row.flags))}" for row in rows if row.flags]
     failed = [
-        f"{FAILED} failed: {defense_label(row)}: {printable(row.error[:200])}" for row in rows if row.status == "failed"
+        f"{FAILED_MARK} failed: {defense_label(row)}: {printable(row.error[:200])}"
+        for row in rows
+        if row.status == "failed"
     ]
     seeing = any(row.trained_on != "train" for row in rows)
     return (*flagged, *failed, *(["These models were trained on the TEST SET, too."] if seeing else []))

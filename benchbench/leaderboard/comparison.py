@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from benchbench.leaderboard.identity import RUNS, training, values
 from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.names import contains, trained_in
-from benchbench.records import Row
+from benchbench.leaderboard.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, judge_certain, judge_values
+from benchbench.records import Interval, Row
 
-Verdict = Literal["agrees exactly", "agrees", "differs", "not run", "not comparable", "failed", ""]
-
+_METHOD = ("defense", "train_norm", "train_epsilon")
 _DIFFERENCES = {  # of two independent shares: the gap's interval follows from theirs
     "gap": ("train_accuracy", "test_accuracy"),
     "adv_gap": ("adv_train_accuracy", "adv_test_accuracy"),
 }
-_ROUNDING = 1e-9  # of the last printed digit, for numbers that end in 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +56,18 @@ def _difference(row: Row, minuend: str, subtrahend: str) -> Bounds:
 
 def is_of_method(published: Row, row: Row) -> bool:
     """Whether a row is of a published number's training method; options that the paper does not state match any value."""
-    return published.defense == row.defense and contains(row.defense_options, published.defense_options)
+    return values(published, _METHOD) == values(row, _METHOD) and contains(
+        row.defense_options, published.defense_options
+    )
 
 
 def other_budget(row: Row, published: Row) -> str:
     """Why a row cannot be held against a published number: what it used less of, or worse; empty when it can."""
     sizes = ("n_train", "n_train_evaluated", "n_test", "epochs")
     differing = [name for name in sizes if getattr(row, name) != getattr(published, name)]
-    weaker = [f"attacks searched in {row.rounding}"] if row.rounding else []
+    other = row.checkpoint_selection != published.checkpoint_selection
+    weaker = [f"checkpoint selection {row.checkpoint_selection}"] if other else []
+    weaker += [f"attacks searched in {row.rounding}"] if row.rounding else []
     weaker += [trained_in(row)] if row.train_rounding else []
     if not differing and not weaker and (row.profile == published.profile or is_regression(row)):
         return ""  # a regression is solved, whatever the profile: the data say all
@@ -79,30 +83,39 @@ _BUDGET = {
 }
 
 
-def judge(row: Row, published: Row, key: str, *, step: float) -> Verdict:
+def judge(runs: Sequence[Row], published: Row, key: str, *, step: float) -> str:
     """Whether a published value stands up.
 
     Args:
-        row: measured, of the same setting and method.
+        runs: measured under one seed or several, of the published number's setting and method, equal but for the seed.
         published: what the paper prints.
         key: column of the measure.
         step: one unit of the last printed digit, in the units of the column.
 
     Returns:
-        ``agrees exactly`` when ours rounds to the printed digits, ``agrees`` when the printed value, give or take half a unit
-        of its last digit, lies in our interval, else ``differs``; empty where either did not report it.
+        One of `benchbench.leaderboard.verdicts`; empty where the paper does not print the measure.
     """
-    ours, theirs = getattr(row, key), getattr(published, key)
-    if row.status == "failed":
-        return "failed"
-    if ours is None or theirs is None:
+    theirs = getattr(published, key)
+    if theirs is None:
         return ""
-    if other_budget(row, published):
-        return "not comparable"
-    half = step * (0.5 + _ROUNDING)
-    if abs(ours - theirs) <= half:
-        return "agrees exactly"
-    interval = bounds(row, key)
-    if interval.low is None or interval.high is None:
-        return "differs"
-    return "agrees" if interval.low - half <= theirs <= interval.high + half else "differs"
+    finished = [run for run in runs if run.status != "failed"]
+    if not finished:
+        return FAILED
+    if other_budget(finished[0], published):
+        return NOT_COMPARABLE
+    ours = [value for run in finished if (value := getattr(run, key)) is not None]
+    if not ours:
+        return NOT_RUN
+    if is_regression(finished[0]):  # solved on the published draws: nothing is random
+        return judge_certain(max(ours, key=lambda value: abs(value - theirs)), theirs, step=step)
+    found = bounds(finished[0], key)
+    interval = None if found.low is None or found.high is None else Interval(low=found.low, high=found.high)
+    return judge_values(ours, theirs, step=step, interval=interval)
+
+
+def by_seed(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows that differ in nothing but the seed, together."""
+    runs: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        runs.setdefault((*values(row, RUNS), training(row)), []).append(row)
+    return list(runs.values())

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchbench.errors import StorageError
 from benchbench.leaderboard.clearing import standing_flags
+from benchbench.leaderboard.identity import BALL, MODEL, SEED, tell_apart, values
 from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.names import component_label, defense_label, number, parse_options, trained_in
 from benchbench.records import Row
@@ -21,17 +22,7 @@ from benchbench.records.arrays import Array, read_arrays
 from benchbench.records.outcomes import find_malformation
 
 _log = logging.getLogger(__name__)
-_COMPARABLE = (
-    "profile",
-    "protocol",
-    "dataset",
-    "dataset_digest",
-    "norm",
-    "epsilon",
-    "trained_on",
-    "checkpoint_selection",
-    "precision",
-)
+_MODEL = ("suite", *BALL, "model_id")
 Outcomes = Mapping[str, Array]
 
 
@@ -63,26 +54,31 @@ class Contender:
         return f"{component_label(row.architecture, shape)}{dropout}{augmentation}{rounded}"
 
     @property
-    def label(self) -> str:
-        """``mnist cnn2 TRADES (beta=6), seed 0``."""
+    def method(self) -> str:
+        """``mnist cnn2 TRADES (beta=6)``: what its runs under several seeds share, in short."""
         row = self.row
         searched = f", attacks searched in {row.rounding}" if row.rounding else ""
-        return f"{row.dataset} {self.network} {defense_label(row)}{searched}, seed {row.seed}"
+        return f"{row.dataset} {self.network} {defense_label(row)}{searched}"
+
+    @property
+    def label(self) -> str:
+        """``mnist cnn2 TRADES (beta=6), seed 0``."""
+        return f"{self.method}, seed {self.row.seed}"
 
     @property
     def attacks(self) -> frozenset[tuple[str, str]]:
         """Attacks that it was evaluated under: names with options."""
-        return frozenset((row.attack, row.attack_options) for row in self.rows)
+        return frozenset(_attack(row) for row in self.rows)
 
     @property
     def setting(self) -> tuple[object, ...]:
         """Equal for models that were evaluated on the same data in the same ball, by attacks of the same precision."""
-        return tuple(getattr(self.row, name) for name in _COMPARABLE)
+        return values(self.row, BALL)
 
     def under(self, attacks: Iterable[tuple[str, str]]) -> Contender:
         """The same model under some of its attacks."""
         chosen = frozenset(attacks)
-        kept = [i for i, row in enumerate(self.rows) if (row.attack, row.attack_options) in chosen]
+        kept = [i for i, row in enumerate(self.rows) if _attack(row) in chosen]
         return Contender(rows=tuple(self.rows[i] for i in kept), outcomes=tuple(self.outcomes[i] for i in kept))
 
     @cached_property
@@ -197,8 +193,8 @@ def find_contenders(rows: Iterable[Row], outcomes: Callable[[str], Outcomes | No
         found = outcomes(row.outcomes_digest)
         if found is None or not _usable(row, found):
             continue
-        attacked = models.setdefault((row.suite, row.profile, row.protocol, row.precision, row.model_id), {})
-        attack = (row.attack, row.attack_options)
+        attacked = models.setdefault(values(row, _MODEL), {})
+        attack = _attack(row)
         if attack not in attacked or row.n_test > attacked[attack][0].n_test:
             attacked[attack] = (row, found)
     return [_contender([attacked[name] for name in sorted(attacked)]) for attacked in models.values()]
@@ -208,7 +204,7 @@ def comparable_groups(contenders: Iterable[Contender]) -> list[list[Contender]]:
     """Models that may be ranked together: same examples, same ball, same attacks, searched in the same precision.
 
     For each set of attacks that some model has, all models that have these attacks, under these alone; so a model that was
-    attacked in fewer ways is never held against the worst case of more.
+    attacked in fewer ways is never held against the worst case of more. Models without a common test example form no group.
     """
     settings: dict[tuple[object, ...], list[Contender]] = {}
     for contender in contenders:
@@ -218,13 +214,33 @@ def comparable_groups(contenders: Iterable[Contender]) -> list[list[Contender]]:
         known = {member.attacks for member in members}
         for attacks in sorted(known, key=lambda chosen: (-len(chosen), json.dumps(sorted(chosen)))):
             groups.append(on_common_examples([m.under(attacks) for m in members if attacks <= m.attacks]))
-    return groups
+    return [group for group in groups if len(group[0].index)]
+
+
+def labels(contenders: Sequence[Contender]) -> list[str]:
+    """A label of each model; those that would be called the same also show what tells them apart."""
+    return tell_apart([one.label for one in contenders], [one.row for one in contenders], MODEL)
+
+
+def label_runs(methods: Sequence[Sequence[Contender]]) -> list[str]:
+    """A label of each method, from its runs: of one run with its seed, of several with their number.
+
+    Methods that would be called the same also show what tells them apart.
+    """
+    first = [runs[0] for runs in methods]
+    seeds = [f"seed {runs[0].row.seed}" if len(runs) == 1 else f"{len(runs)} seeds" for runs in methods]
+    names = [f"{one.method}, {text}" for one, text in zip(first, seeds)]
+    return tell_apart(names, [one.row for one in first], [name for name in MODEL if name not in SEED])
 
 
 def on_common_examples(contenders: Sequence[Contender]) -> list[Contender]:
     """The models on the test examples that all of them were evaluated on."""
     common = functools.reduce(np.intersect1d, [contender.index for contender in contenders])
     return [contender.on(common) for contender in contenders]
+
+
+def _attack(row: Row) -> tuple[str, str]:
+    return row.attack, row.attack_options
 
 
 def _contender(found: list[tuple[Row, Outcomes]]) -> Contender:

@@ -41,7 +41,7 @@ class Entry:
         best: to be shown bold: the best of its group, ties together.
         low: lower end of the value's 95% interval.
         high: upper end of it.
-        verdict: of a comparison with a published value: ``"agrees"``, ``"differs"``, ...; empty where none is made.
+        verdict: of a comparison with a published value, one of `benchbench.leaderboard.verdicts`; empty where none is made.
     """
 
     value: str | float | None
@@ -60,6 +60,7 @@ class Line:
         source: ``"measured"`` or ``"published"``.
         status: ``"ok"``, ``"failed"`` or ``"not run"``.
         flags: diagnostics that cast doubt on it.
+        reference: which published line it is held against; empty for none.
     """
 
     entries: tuple[Entry, ...]
@@ -67,6 +68,7 @@ class Line:
     source: str
     status: str
     flags: tuple[str, ...] = ()
+    reference: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchbench.leaderboard.identity import SETTING, THREAT, values
 from benchbench.leaderboard.names import contains, defense_label
 from benchbench.records import Row
 
 _REGRESSION_DATASETS = frozenset({"staircase"})
-_MATCHED = ("dataset", "architecture", "augmentation", "dropout", "norm", "epsilon", "attack", "trained_on")
-_SETTING = (
-    *_MATCHED,
-    "architecture_options",
-    "attack_options",
-    "precision",
-    "train_precision",
-    "profile",
-    "protocol",
-    "n_train",
-    "n_test",
-    "epochs",
-)
+_MATCHED = ("dataset", "architecture", "augmentation", "dropout", *THREAT, "attack", "trained_on")
+_SHOWN_FIRST = ("profile", *_MATCHED)  # the order of columns for programs
+_UNSHOWN = ("suite", "dataset_digest")
 _MEASURES = ("train_accuracy", "test_accuracy", "adv_test_accuracy", "test_lipschitz", "gap", "adv_gap", "train_mse")
 
 
@@ -31,7 +22,8 @@ def is_regression(row: Row) -> bool:
 
 def setting(row: Row) -> tuple[tuple[str, str | float], ...]:
     """What rows must have in common to be compared, as (column, value)."""
-    return tuple((name, getattr(row, name)) for name in ("profile", *(name for name in _SETTING if name != "profile")))
+    names = dict.fromkeys((*_SHOWN_FIRST, *(name for name in SETTING if name not in _UNSHOWN)))
+    return tuple((name, getattr(row, name)) for name in names)
 
 
 def published_setting(row: Row) -> tuple[tuple[str, str | float], ...]:
@@ -45,7 +37,7 @@ def same_setting(row: Row) -> tuple[object, ...]:
 
     Options of a dataset change what it holds, and so does another version of it, under the same name.
     """
-    return (*(getattr(row, name) for name in _SETTING), row.dataset_digest)
+    return values(row, (*_MATCHED, *(name for name in SETTING if name != "dataset_digest"), "dataset_digest"))
 
 
 def is_of_setting(published: Row, row: Row) -> bool:

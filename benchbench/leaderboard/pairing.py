@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,32 +12,16 @@ import numpy as np
 
 from benchbench.errors import UsageError
 from benchbench.leaderboard.contenders import Contender, on_common_examples
+from benchbench.leaderboard.identity import BALL
+from benchbench.leaderboard.spread import Spread, compare_seeds, has_spread, seed_spread
 from benchbench.records import mean_interval
 from benchbench.records.arrays import Array
 from benchbench.seeds import derive_seed
 
 SIGNIFICANCE = 0.05
 _PERMUTATIONS = 9999
-_NO_SPREAD = 1e-9
 _ELEMENTS_AT_ONCE = 2_000_000
 Test = Literal["McNemar", "permutation", "t over seeds"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spread:
-    """A measure over several seeds.
-
-    Attributes:
-        deviation: sample standard deviation; None for one seed.
-        low: lower end of the 95% t interval of the mean over seeds; None for one seed.
-        high: upper end of it.
-    """
-
-    n: int
-    mean: float
-    deviation: float | None = None
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +33,10 @@ class Difference:
         difference: first minus second.
         low: lower end of its 95% interval (paired bootstrap over examples, or t over seeds); None where none is defined.
         high: upper end of it.
-        p_value: two-sided, of no difference.
+        p_value: two-sided, of no difference; None where runs without spread allow no test.
         adjusted: Holm's, over all tests made together.
-        n: examples, or seeds.
+        n: examples, or seeds of the side with fewer.
+        seeds: of both models.
     """
 
     models: tuple[str, str]
@@ -63,14 +47,15 @@ class Difference:
     low: float | None
     high: float | None
     test: Test
-    p_value: float
-    adjusted: float
+    p_value: float | None
+    adjusted: float | None
     n: int
+    seeds: tuple[int, int] = (1, 1)
 
     @property
     def significant(self) -> bool:
         """Whether the adjusted p-value is below 0.05."""
-        return self.adjusted < SIGNIFICANCE
+        return self.adjusted is not None and self.adjusted < SIGNIFICANCE
 
 
 def compare(
@@ -83,15 +68,18 @@ def compare(
         pairs: names to compare; all pairs when left out. Holm's correction is over all pairs and measures.
 
     Raises:
-        UsageError: two models were not evaluated on common examples in the same ball, or under no common attack.
+        UsageError: two models were not evaluated on common examples in the same ball, or under no common attack; or one is
+            on both sides.
     """
     found: list[Difference] = []
     for one, other in pairs or list(combinations(entries, 2)):
         first, second = _on_common_ground(entries[one], entries[other], (one, other))
         measures = [name for name in first[0].worst if all(name in c.worst for c in (*first, *second))]
         found += [_difference((one, other), name, first, second) for name in measures]
-    adjusted = holm([difference.p_value for difference in found])
-    return tuple(dataclasses.replace(difference, adjusted=p) for difference, p in zip(found, adjusted))
+    tested = [(place, one.p_value) for place, one in enumerate(found) if one.p_value is not None]
+    for (place, _), adjusted in zip(tested, holm([p_value for _, p_value in tested])):
+        found[place] = dataclasses.replace(found[place], adjusted=adjusted)
+    return tuple(found)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -140,8 +128,8 @@ def paired_t_p_values(outcomes: Array) -> Array:
     p_values = np.ones((len(outcomes), len(outcomes)))
     for first, second in combinations(range(len(outcomes)), 2):
         change = outcomes[first] - outcomes[second]
-        if np.ptp(change) <= _NO_SPREAD * np.abs(change).max():  # but for rounding: the test is not defined
-            p_value = float(not change.any())
+        if not has_spread(change):  # the test is not defined; if signs were exchanged at random, all would be alike:
+            p_value = min(1.0, 2.0 * 0.5 ** np.count_nonzero(change))
         else:
             result: Any = ttest_rel(outcomes[first], outcomes[second])
             p_value = float(result.pvalue)
@@ -149,29 +137,36 @@ def paired_t_p_values(outcomes: Array) -> Array:
     return p_values
 
 
-def seed_spread(values: Sequence[float]) -> Spread:
-    """Mean, standard deviation and 95% t interval of a measure over seeds.
+def spreads(found: Sequence[Contender]) -> dict[str, Spread]:
+    """Each measure over the runs of one method, under the attacks and on the test examples that all its runs had.
 
     Args:
-        values: one per seed, at least one.
+        found: the runs under their seeds; nothing comes of runs without a common attack or example.
     """
-    from scipy.stats import t
-
-    mean, n = float(np.mean(values)), len(values)
-    if n < 2:
-        return Spread(n=n, mean=mean)
-    deviation = float(np.std(values, ddof=1))
-    half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
-    return Spread(n=n, mean=mean, deviation=deviation, low=mean - half, high=mean + half)
+    common = frozenset.intersection(*(contender.attacks for contender in found))
+    alike = on_common_examples([contender.under(common) for contender in found]) if common else []
+    if not alike or not len(alike[0].index):
+        return {}
+    return {
+        measure: seed_spread(_means(alike, measure))
+        for measure in alike[0].worst
+        if all(measure in contender.worst for contender in alike)
+    }
 
 
 def _on_common_ground(
     first: Sequence[Contender], second: Sequence[Contender], names: tuple[str, str]
 ) -> tuple[list[Contender], list[Contender]]:
-    if len({contender.setting for contender in (*first, *second)}) > 1:
+    if differing := _differing([*first, *second]):
         raise UsageError(
-            f"{names[0]} and {names[1]} cannot be compared: they differ in profile, data or threat",
+            f"{names[0]} and {names[1]} cannot be compared: they differ in {', '.join(differing)}",
             hint="name models of one dataset, threat and profile",
+        )
+    shared = {one.row.model_id for one in first} & {one.row.model_id for one in second}
+    if shared and len(first) + len(second) > 2:
+        raise UsageError(
+            f"{names[0]} and {names[1]} cannot be compared: both contain model {min(shared)}",
+            hint="name runs that are on one side only",
         )
     common = frozenset.intersection(*(contender.attacks for contender in (*first, *second)))
     if not common:
@@ -182,16 +177,21 @@ def _on_common_ground(
     return alike[: len(first)], alike[len(first) :]
 
 
+def _differing(contenders: Sequence[Contender]) -> list[str]:
+    """The columns that models must have in common, and in which these differ."""
+    return [name for name, found in zip(BALL, zip(*(one.setting for one in contenders))) if len(set(found)) > 1]
+
+
 def _difference(
     names: tuple[str, str], measure: str, first: Sequence[Contender], second: Sequence[Contender]
 ) -> Difference:
-    if len(first) > 1 and len(second) > 1:
+    if len(first) > 1 or len(second) > 1:
         return _over_seeds(names, measure, first, second)
     ours, theirs = first[0].worst[measure], second[0].worst[measure]
     change = ours.astype(np.float64) - theirs.astype(np.float64)
-    interval = mean_interval(change, derive_seed(0, "pair"))
+    interval = mean_interval(change, derive_seed(0, "pair")) if has_spread(change) else None
     is_share = ours.dtype == np.bool_
-    p_value = float(mcnemar_p_values(np.stack([ours, theirs]))[0, 1]) if is_share else _permutation(change)
+    p_value = float(mcnemar_p_values(np.stack([ours, theirs]))[0, 1]) if is_share else permutation_p_value(change)
     return Difference(
         models=names,
         measure=measure,
@@ -210,43 +210,45 @@ def _difference(
 def _over_seeds(
     names: tuple[str, str], measure: str, first: Sequence[Contender], second: Sequence[Contender]
 ) -> Difference:
-    """Welch's t-test over seeds: training runs of two methods have nothing in common but the seed's number."""
-    from scipy.stats import ttest_ind
-
-    ours, theirs = (np.array([float(np.mean(c.worst[measure])) for c in side]) for side in (first, second))
-    change = float(ours.mean() - theirs.mean())
-    if ours.std() == theirs.std() == 0:  # no spread at all: the test is not defined
-        p_value, low, high = (1.0 if change == 0 else 0.0), change, change
-    else:
-        result: Any = ttest_ind(ours, theirs, equal_var=False)
-        interval = result.confidence_interval(0.95)
-        p_value, low, high = float(result.pvalue), float(interval.low), float(interval.high)
+    ours, theirs = _means(first, measure), _means(second, measure)
+    found = compare_seeds(ours, theirs)
+    mean, other = float(np.mean(ours)), float(np.mean(theirs))
     return Difference(
         models=names,
         measure=measure,
-        first=float(ours.mean()),
-        second=float(theirs.mean()),
-        difference=change,
-        low=low,
-        high=high,
+        first=mean,
+        second=other,
+        difference=mean - other,
+        low=found.low,
+        high=found.high,
         test="t over seeds",
-        p_value=p_value,
-        adjusted=p_value,
+        p_value=found.p_value,
+        adjusted=found.p_value,
         n=min(len(ours), len(theirs)),
+        seeds=(len(ours), len(theirs)),
     )
 
 
-def _permutation(change: Array) -> float:
-    """Two-sided paired permutation test of a zero mean: the signs of the differences are exchanged at random."""
+def _means(runs: Sequence[Contender], measure: str) -> list[float]:
+    return [float(np.mean(run.worst[measure])) for run in runs]
+
+
+def permutation_p_value(change: Array, resamples: int = _PERMUTATIONS) -> float:
+    """Two-sided paired permutation test of a zero mean: the signs of the differences are exchanged at random.
+
+    Args:
+        change: float (examples,).
+        resamples: exchanges drawn; all are made where there are no more.
+    """
     from scipy.stats import permutation_test
 
-    if not np.any(change):
+    if len(change) < 2 or not np.any(change):  # of one example both signs give the same size
         return 1.0
     result = permutation_test(
         (change, np.zeros_like(change)),
         lambda one, other, axis: np.mean(one - other, axis=axis),
         permutation_type="samples",
-        n_resamples=_PERMUTATIONS,
+        n_resamples=resamples,
         batch=max(1, _ELEMENTS_AT_ONCE // (2 * len(change))),
         vectorized=True,
         rng=np.random.default_rng(derive_seed(0, "permutation")),

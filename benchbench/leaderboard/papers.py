@@ -29,6 +29,14 @@ class PaperTable:
     kind: Kind = "models"
     decimals: int = 2
 
+    def step(self, unit: str = "") -> float:
+        """One unit of the last printed digit, in the units of the leaderboard.
+
+        Args:
+            unit: of the printed numbers: ``"%"`` for accuracies, which the leaderboard has as fractions.
+        """
+        return 10.0**-self.decimals * (0.01 if unit == "%" else 1.0)
+
 
 def _neurips(number: int, caption: str, kind: Kind = "models", decimals: int = 2) -> PaperTable:
     return PaperTable(paper="neurips2020", number=str(number), caption=caption, kind=kind, decimals=decimals)

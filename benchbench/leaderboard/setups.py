@@ -9,6 +9,7 @@ from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
 from benchbench.leaderboard.names import paper_label, printable
 from benchbench.leaderboard.papers import PaperTable
 from benchbench.leaderboard.published import read_published
+from benchbench.leaderboard.verdicts import DIFFERS, EXACT, NOT_RUN
 
 _LABELS = {
     "dataset": "dataset",
@@ -93,15 +94,21 @@ def _line(setup: Setup, source: str, published: Setup | None) -> Line:
         verdict = "" if published is None else _verdict(value, getattr(published, key))
         text = "\n".join(part for part in (printable(value) or ("" if verdict else "-"), verdict) if part)
         entries.append(Entry(value=value or None, text=text, verdict=verdict))
-    return Line(entries=tuple(entries), cell_id="", source="measured" if published else "published", status="ok")
+    return Line(
+        entries=tuple(entries),
+        cell_id="",
+        source="measured" if published else "published",
+        status="ok",
+        reference=published.dataset if published else "",
+    )
 
 
 def _verdict(ours: str, theirs: str) -> str:
     if not theirs:
         return ""
     if not ours:
-        return "not run"
-    return "agrees exactly" if _number(ours) == _number(theirs) else "differs"
+        return NOT_RUN
+    return EXACT if _number(ours) == _number(theirs) else DIFFERS
 
 
 def _number(text: str) -> str | float:

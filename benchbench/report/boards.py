@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchbench.cell import to_json
 from benchbench.leaderboard.clearing import share_doubts
+from benchbench.leaderboard.identity import tell_apart
 from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.names import (
+    component_label,
     dataset_label,
     defense_label,
     defense_order,
@@ -75,16 +77,27 @@ def board_data(rows: Sequence[Row]) -> dict[str, Any]:
     """
     rows = share_doubts(rows)
     measured = {_setting(row) for row in rows if row.source == "measured"}
+    texts = _board_texts(rows)
     ordered = sorted(rows, key=lambda row: (_setting(row) not in measured, *_order(row)))
     columns = [c for c in COLUMNS if c.key not in _MEASURES or any(getattr(row, c.key) is not None for row in rows)]
     return {
         "columns": [dataclasses.asdict(column) for column in columns],
         "rows": [
-            {"id": row.cell_id, "flagged": bool(row.flags), "cells": [_cell(row, column) for column in columns]}
+            {"id": row.cell_id, "flagged": bool(row.flags), "cells": [_cell(row, column, texts) for column in columns]}
             for row in ordered
         ],
         "setting": [place for place, column in enumerate(columns) if column.key in _SETTING],
     }
+
+
+def _board_texts(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
+    """The text columns of each row, by cell; where these are equal, the variation also says what tells the rows apart."""
+    texts = [row_texts(row) | {"remarks": ""} for row in rows]
+    labels = ["\n".join([*found.values(), str(row.seed)]) for found, row in zip(texts, rows)]
+    for found, row, label, told in zip(texts, rows, labels, tell_apart(labels, rows)):
+        found["variation"] = (found["variation"] + told.removeprefix(label)).removeprefix(", ")
+        found["remarks"] = _remarks(row)
+    return {row.cell_id: found for row, found in zip(rows, texts)}
 
 
 def _setting(row: Row) -> tuple[str, ...]:
@@ -103,7 +116,7 @@ def _order(row: Row) -> tuple[Any, ...]:
     return (*_setting(row), defense_order(row)[:3], row.source, row.profile, row.seed, row.cell_id)
 
 
-def _cell(row: Row, column: TableColumn) -> Any:
+def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]]) -> Any:
     if column.key in _MEASURES:
         value = getattr(row, column.key)
         if value is None:
@@ -112,24 +125,33 @@ def _cell(row: Row, column: TableColumn) -> Any:
         return [value, *bounds]
     if column.key == "seed":
         return [row.seed, None, None] if row.source == "measured" else None
-    return row_texts(row)[column.key]
+    return texts[row.cell_id][column.key]
 
 
 def row_texts(row: Row) -> dict[str, str]:
     """The text columns of a row."""
-    seen = "trained on the TEST SET, too" if row.trained_on != "train" else ""
-    failed = f"failed: {row.error}" if row.status != "ok" else ""
     return {
         "method": defense_label(row),
         "dataset": dataset_label(row),
-        "architecture": row.architecture,
+        "architecture": component_label(row.architecture, _shape(row)),
         "variation": ", ".join(part for part in (training_variation(row), _attack_variation(row)) if part),
         "attack": row.attack,
         "threat": f"{row.norm} {number(row.epsilon)}",
         "source": source_label(row),
         "profile": row.profile,
-        "remarks": "; ".join(part for part in (*(f"flag: {flag}" for flag in row.flags), seen, failed) if part),
+        "remarks": _remarks(row),
     }
+
+
+def _remarks(row: Row) -> str:
+    seen = "trained on the TEST SET, too" if row.trained_on != "train" else ""
+    failed = f"failed: {row.error}" if row.status != "ok" else ""
+    return "; ".join(part for part in (*(f"flag: {flag}" for flag in row.flags), seen, failed) if part)
+
+
+def _shape(row: Row) -> dict[str, Any]:
+    """Options of the architecture but the dropout, which is told as a variation."""
+    return {name: value for name, value in parse_options(row.architecture_options).items() if name != "dropout"}
 
 
 def training_variation(row: Row) -> str:

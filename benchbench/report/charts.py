@@ -11,7 +11,6 @@ import altair as alt
 import vl_convert
 
 from benchbench.leaderboard.matching import is_regression
-from benchbench.leaderboard.names import defense_label
 from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.records import Row
 from benchbench.report.boards import row_texts, source_label, training_variation
@@ -21,7 +20,8 @@ MOST_POINTS = 4000  # beyond which a browser takes seconds to draw
 MOST_COLOURS = 20
 _HEIGHT = 340
 _DISTANCES = alt.Axis(format=".1f", tickCount=10, labelOverlap=True)
-_TOOLTIP = ("method", "dataset", "architecture", "attack", "source", "profile", "seed")
+_CHOSEN = ("dataset", "threat", "attack")  # by the reader, below a chart
+_TOOLTIP = ("method", "dataset", "architecture", "variation", "threat", "attack", "source", "profile", "seed")
 
 
 def lipschitz_chart(rows: Sequence[Row]) -> dict[str, Any] | None:
@@ -66,9 +66,7 @@ def training_curves(models: Sequence[tuple[Row, Sequence[EpochPoint]]]) -> dict[
         models: a row of each model with its history; models without one are left out.
     """
     records: list[dict[str, Any]] = [
-        {"models": _family(row), "method": defense_label(row), "seed": str(row.seed), "epoch": p.epoch, "loss": p.loss}
-        for row, history in models
-        for p in history
+        {**_curve(row), "epoch": p.epoch, "loss": p.loss} for row, history in models for p in history
     ][:MOST_POINTS]
     if not records:
         return None
@@ -82,16 +80,24 @@ def training_curves(models: Sequence[tuple[Row, Sequence[EpochPoint]]]) -> dict[
             x=alt.X("epoch:Q", title="Epoch", axis=_epoch_axis(max(record["epoch"] for record in records))),
             y=alt.Y("loss:Q", title="Training loss", scale=alt.Scale(zero=False)),
             color=alt.Color("method:N", title="Method", legend=_legend(records, "method")),
-            detail="seed:N",
-            tooltip=["method:N", "seed:N", "epoch:Q", "loss:Q"],
+            detail="model:N",
+            tooltip=["method:N", "threat:N", "seed:N", "epoch:Q", "loss:Q"],
         )
         .properties(width="container", height=_HEIGHT)
     )
     return _specification(chart.add_params(chosen))
 
 
+def _curve(row: Row) -> dict[str, str]:
+    """What a model's curve is drawn and named by."""
+    texts = row_texts(row)
+    named = {"method": texts["method"], "threat": texts["threat"], "seed": str(row.seed)}
+    return {"models": _family(row), "model": row.model_id, **named}
+
+
 def _family(row: Row) -> str:
-    parts = (row.dataset, row.architecture, training_variation(row), f"{row.profile} profile")
+    texts = row_texts(row)
+    parts = (texts["dataset"], texts["architecture"], training_variation(row), f"{row.profile} profile")
     return ", ".join(part for part in parts if part)
 
 
@@ -143,16 +149,11 @@ def _scatter(rows: Sequence[Row], x: str, title: str, scale: alt.Scale) -> dict[
     if not records:
         return None
     adversarial = "adv_test_accuracy"
-    dataset = _most_measured(records, "dataset")
-    attack = _most_measured([record for record in records if record["dataset"] == dataset], "attack")
-    choices = [
-        _choice(name, sorted({record[name] for record in records}), first)
-        for name, first in (("dataset", dataset), ("attack", attack))
-    ]
+    choices = _choices(records)
     base = alt.Chart(alt.InlineData(values=records)).encode(
         color=alt.Color("defense:N", title="Method", legend=_legend(records, "defense"))
     )
-    for name, choice in zip(("dataset", "attack"), choices):
+    for name, choice in zip(_CHOSEN, choices):
         base = base.transform_filter(_chosen(choice, name))
     y = alt.Y(
         f"{adversarial}:Q", title="Adversarial test accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False)
@@ -186,6 +187,16 @@ def _most_measured(records: Sequence[dict[str, Any]], key: str) -> str:
     ours = Counter(record[key] for record in records if record["source"] == "ours")
     names: list[str] = sorted({record[key] for record in records})
     return max(names, key=lambda name: ours[name])
+
+
+def _choices(records: Sequence[dict[str, Any]]) -> list[alt.Parameter]:
+    """A choice for each of `_CHOSEN`, at first what most of our rows have among those chosen before."""
+    choices, left = [], list(records)
+    for name in _CHOSEN:
+        first = _most_measured(left, name)
+        choices.append(_choice(name, sorted({record[name] for record in records}), first))
+        left = [record for record in left if record[name] == first]
+    return choices
 
 
 def _choice(key: str, names: Sequence[str], first: str, *, every: bool = True) -> alt.Parameter:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchbench.leaderboard.choosing import by_method
+from benchbench.leaderboard.choosing import methods
 from benchbench.leaderboard.contenders import Contender
+from benchbench.leaderboard.identity import BALL, MODEL, tell_apart
 from benchbench.leaderboard.names import dataset_label, defense_label
-from benchbench.leaderboard.pairing import Spread, seed_spread
+from benchbench.leaderboard.pairing import spreads
 from benchbench.leaderboard.ranking import Place, rank_all
+from benchbench.leaderboard.spread import Spread
 from benchbench.report.contents import Board
 
+_SPREAD = "adv_test_accuracy"
 _UNITS = {"adv_test_accuracy": ("Robust accuracy (%)", 100.0, 2), "adv_test_mse": ("Adversarial test MSE", 1.0, 4)}
 
 
@@ -55,58 +58,77 @@ class Ranking:
 
 def rankings(board: Board) -> list[Ranking]:
     """The rankings of a leaderboard, one for each set of models that may be compared."""
-    return [_ranking(places) for places in rank_all(board.contenders)]
+    ranked = rank_all(board.contenders)
+    rows = [places[0].contender.row for places in ranked]
+    captions = tell_apart([_caption(places) for places in ranked], rows, BALL)
+    names = tell_apart([_name(places) for places in ranked], rows, BALL)
+    return [_ranking(*found) for found in zip(ranked, names, captions)]
 
 
-def spreads(board: Board) -> list[tuple[str, str, Spread]]:
+def method_spreads(board: Board) -> list[tuple[str, str, Spread]]:
     """Method, profile, and mean and spread of the robust accuracy of methods with several seeds."""
-    measure = "adv_test_accuracy"
-    return [
-        (found[0].label.rpartition(",")[0], found[0].row.profile, seed_spread([c.worst[measure].mean() for c in found]))
-        for found in by_method(board.contenders).values()
-        if len(found) > 1 and all(measure in contender.worst for contender in found)
-    ]
+    several = {name: found for name, found in methods(board.contenders).items() if len(found) > 1}
+    measured = ((name, found[0].row.profile, spreads(found).get(_SPREAD)) for name, found in several.items())
+    return [(name, profile, spread) for name, profile, spread in measured if spread is not None]
 
 
-def _ranking(places: Sequence[Place]) -> Ranking:
+def _ranking(places: Sequence[Place], name: str, caption: str) -> Ranking:
     first = places[0].contender
-    attacks, row = tuple(first.single), first.row
-    networks = {place.contender.network for place in places}
-    alike = len(networks) == 1 and len({place.contender.row.seed for place in places}) == 1
-    shared = [
-        dataset_label(row),
-        *([f"{first.network}, seed {row.seed}"] if alike else []),
-        f"{row.norm} epsilon {row.epsilon:g}",
-        f"{row.profile} profile",
-        f"{len(first.index):,} test examples; worst of {' and '.join(attacks)}",
-        *([f"searched in {row.rounding}"] if row.rounding else []),
-    ]
+    attacks = tuple(first.single)
     return Ranking(
-        name=f"{dataset_label(row)}, {row.profile} profile, {' and '.join(attacks)}",
-        caption=", ".join(shared),
+        name=name,
+        caption=caption,
         value=_UNITS[first.measure][0],
         attacks=attacks if len(attacks) > 1 else (),
-        lines=tuple(_line(place, alike=alike) for place in places),
+        lines=tuple(_line(place, label) for place, label in zip(places, _labels(places))),
     )
 
 
-def _line(place: Place, *, alike: bool) -> Rank:
+def _name(places: Sequence[Place]) -> str:
+    first = places[0].contender
+    threat = f"{first.row.norm} epsilon {first.row.epsilon:g}"
+    return f"{dataset_label(first.row)}, {threat}, {first.row.profile} profile, {' and '.join(first.single)}"
+
+
+def _caption(places: Sequence[Place]) -> str:
+    first, row = places[0].contender, places[0].contender.row
+    shared = [
+        dataset_label(row),
+        *([f"{first.network}, seed {row.seed}"] if _alike(places) else []),
+        f"{row.norm} epsilon {row.epsilon:g}",
+        f"{row.profile} profile",
+        f"{len(first.index):,} test examples; worst of {' and '.join(first.single)}",
+        *([f"searched in {row.rounding}"] if row.rounding else []),
+    ]
+    return ", ".join(shared)
+
+
+def _alike(places: Sequence[Place]) -> bool:
+    """Whether all models are of one network and seed, which the caption then says instead of every line."""
+    return len({(place.contender.network, place.contender.row.seed) for place in places}) == 1
+
+
+def _labels(places: Sequence[Place]) -> list[str]:
+    rows = [place.contender.row for place in places]
+    if _alike(places):
+        return tell_apart([defense_label(row) for row in rows], rows, MODEL)
+    labels = [f"{defense_label(row)}, {place.contender.network}, seed {row.seed}" for row, place in zip(rows, places)]
+    return tell_apart(labels, rows, MODEL)
+
+
+def _line(place: Place, label: str) -> Rank:
     contender = place.contender
     single = list(contender.single.values())
     interval = place.interval
     return Rank(
         rank=f"{place.rank}{'=' if place.tied > 1 else ''}",
-        label=defense_label(contender.row) if alike else _label(contender),
+        label=label,
         href=f"rows/{contender.row.cell_id}.html",
         value=_shown(place.value, contender),
         interval="" if interval is None else f"[{_shown(interval.low, contender)}, {_shown(interval.high, contender)}]",
         single=tuple(_shown(value, contender) for value in single) if len(single) > 1 else (),
         flags=", ".join(contender.flags),
     )
-
-
-def _label(contender: Contender) -> str:
-    return f"{defense_label(contender.row)}, {contender.network}, seed {contender.row.seed}"
 
 
 def _shown(value: float, contender: Contender) -> str:

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from benchbench.atomic import storage_errors
 from benchbench.leaderboard.extras import extras_of
-from benchbench.leaderboard.separations import MeasuredSeparation
+from benchbench.leaderboard.separations import MeasuredSeparation, separation_label
 from benchbench.records import Row
 from benchbench.records.disk import read_bytes
 from benchbench.report.boards import board_csv, board_data, row_texts
@@ -29,7 +29,7 @@ from benchbench.report.charts import (
 )
 from benchbench.report.contents import Board, Contents, EpochPoint, Gallery
 from benchbench.report.pictures import png_address
-from benchbench.report.ranks import rankings, spreads
+from benchbench.report.ranks import method_spreads, rankings
 
 ASSETS = ("style.css", "board.js", "charts.js")
 RUNTIME = "vega.js"
@@ -83,7 +83,7 @@ def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
         data=board_data(rows),
         charts={name: chart for name, chart in charts.items() if chart is not None},
         rankings=rankings(board),
-        spreads=spreads(board),
+        spreads=method_spreads(board),
         profiles=sorted({row.profile for row in rows if row.source == "measured"}),
         measured=sum(row.source == "measured" for row in rows),
         gallery=shown.gallery,
@@ -144,8 +144,10 @@ def _separations(measured: Sequence[MeasuredSeparation]) -> dict[str, Any]:
     """The table and histograms of separations, for a template."""
     charts = {f"separation-{number}": separation_chart(one) for number, one in enumerate(measured)}
     return {
-        "separations": [{"title": _separation_title(one), "id": name} for name, one in zip(charts, measured)],
-        "separation_rows": measured,
+        "separations": [
+            {"title": f"{one.dataset}, {separation_label(one)}", "id": name} for name, one in zip(charts, measured)
+        ],
+        "separation_rows": [(one, separation_label(one)) for one in measured],
         "separation_charts": charts,
     }
 
@@ -168,10 +170,6 @@ def _shown(row: Row, name: str) -> str:
     if isinstance(value, (tuple, Mapping)):
         return json.dumps(list(value) if isinstance(value, tuple) else dict(value), ensure_ascii=False)
     return str(value)
-
-
-def _separation_title(measured: Any) -> str:
-    return f"{measured.dataset}, {'random labels' if measured.labels == 'random' else 'its own labels'}"
 
 
 def _write(path: Path, content: bytes) -> None:

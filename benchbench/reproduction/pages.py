@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchbench.atomic import write_bytes_atomically
-from benchbench.leaderboard.comparing import stands_in, verdicts
+from benchbench.leaderboard.comparing import stands_in
 from benchbench.leaderboard.formats import escape_markdown, render
 from benchbench.leaderboard.layout import Table
 from benchbench.leaderboard.names import paper_label
 from benchbench.leaderboard.papers import TABLES, PaperTable
+from benchbench.leaderboard.verdicts import AGREEING, DIFFERS, FAILED, NOT_COMPARABLE, NOT_RUN, OPEN, VERDICTS, tally
 from benchbench.records import Row
 from benchbench.reproduction.tables import Evidence, make_table
-from benchbench.reproduction.variants import AGREEING, compared, variant_sections
+from benchbench.reproduction.variants import compared, variant_sections
 
 
 def write_pages(folder: Path, evidence: Evidence) -> list[Path]:
@@ -65,8 +66,8 @@ def render_page(paper_table: PaperTable, table: Table, evidence: Evidence) -> st
         "## What was run",
         _what_was_run(paper_table, rows, evidence),
         "## What came of it",
-        _tally(verdicts(table)),
-        *variant_sections(table, compared(rows, published)),
+        _summary(tally(table)),
+        *variant_sections(paper_table, compared(rows, published), published),
         _numbers(table),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
@@ -109,30 +110,30 @@ def _time(rows: Sequence[Row]) -> str:
     return f"{sum(training.values()):,.0f} s of training and {evaluation:,.0f} s of evaluation"
 
 
-def _tally(counted: Counter[str]) -> str:
+def _summary(counted: Counter[str]) -> str:
     if not counted:
         return "No number could be compared."
-    order = ("agrees exactly", "agrees", "differs", "not comparable", "failed", "not run")
-    return "Numbers by verdict: " + ", ".join(f"{name} {counted[name]}" for name in order if counted[name]) + "."
+    given = ", ".join(f"{name} {counted[name]}" for name in VERDICTS if counted[name])
+    return f"Each of the {counted.total()} published numbers by its verdict: {given}."
 
 
 def _contents(tables: dict[PaperTable, Table]) -> str:
     head = (
         "# Reproduction report\n\nOne page per table of both versions of the paper, written from the leaderboard by\n\n"
         "    benchbench table closer-look --pages docs/reproduction\n\n"
-        "| table | shows | agree | differ | not comparable | not run |\n| --- | --- | ---: | ---: | ---: | ---: |\n"
+        "Every published number counts once; one that several of our rows are held against has the verdict that is first here: "
+        + ", ".join(f"*{verdict}*" for verdict in VERDICTS)
+        + ". Open are those whose spread over runs is unknown.\n\n"
+        "| table | shows | agree | open | differ | not comparable | not run |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
     )
     return head + "".join(_contents_line(paper_table, table) for paper_table, table in tables.items())
 
 
 def _contents_line(paper_table: PaperTable, table: Table) -> str:
-    given = verdicts(table)
-    counts: Iterable[int] = (
-        sum(given[name] for name in AGREEING),
-        given["differs"],
-        given["not comparable"],
-        given["not run"] + given["failed"],
-    )
+    given = tally(table)
+    kinds = (AGREEING, OPEN, (DIFFERS,), (NOT_COMPARABLE,), (NOT_RUN, FAILED))
+    counts = (sum(given[name] for name in kind) for kind in kinds)
     label = f"{paper_label(paper_table.paper)}, Table {paper_table.number}"
     cells = [f"[{label}]({_file_name(paper_table)})", paper_table.caption, *map(str, counts)]
     return f"| {' | '.join(cells)} |\n"

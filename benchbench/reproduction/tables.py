@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from benchbench.leaderboard.comparing import comparison_table
 from benchbench.leaderboard.layout import Table
 from benchbench.leaderboard.papers import PaperTable
-from benchbench.leaderboard.separations import MeasuredSeparation, separation_table
+from benchbench.leaderboard.separation_table import separation_table
+from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.leaderboard.setups import setup_table
 from benchbench.records import Row
 from benchbench.registry import load_registry

@@ -1,8 +1,7 @@
 """Which reading of the paper its numbers come from: the equations, or what the released code computes.
 
-Where rows were measured at the paper's budget, the numbers that agree are counted. Rows of a smaller budget cannot agree or
-differ, but a variant that is far off in the same direction throughout still tells something, so their values stand beside
-the published ones.
+Where rows were measured at the paper's budget, the published numbers that agree are counted, each once. Rows of a smaller
+budget decide nothing: their values only stand beside the published ones.
 """
 
 from __future__ import annotations
@@ -11,17 +10,23 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from benchbench.leaderboard.comparison import is_of_method, other_budget
+from benchbench.leaderboard.comparison import by_seed, is_of_method, judge, other_budget
 from benchbench.leaderboard.formats import escape_markdown
-from benchbench.leaderboard.layout import Table
-from benchbench.leaderboard.matching import is_of_setting
+from benchbench.leaderboard.identity import MODEL, READING, THREAT, tell_apart, values
+from benchbench.leaderboard.matching import is_of_setting, is_regression
 from benchbench.leaderboard.names import attack_label, component_label, defense_label, number, parse_options
+from benchbench.leaderboard.papers import PaperTable
+from benchbench.leaderboard.tables import MEASURES
+from benchbench.leaderboard.verdicts import AGREEING, DIFFERS, NOT_COMPARABLE, OPEN, foremost
 from benchbench.records import Row
 
-AGREEING = ("agrees", "agrees exactly")
 _VARIED_DEFENSES = ("gr", "llr")
 _VARIED_ATTACKS = ("mt-20",)
 _OPEN = "Not run at the paper's budget, so this is open."
+_NO_VERDICT = (
+    "Not comparable: no verdict. What the searches find depends on how long a model was trained and on how many images, so "
+    "that the one that is nearer at a smaller budget says nothing about the paper's models."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +52,17 @@ def compared(rows: Iterable[Row], published: Sequence[Row]) -> tuple[Comparison,
     )
 
 
-def variant_sections(table: Table, comparisons: Sequence[Comparison]) -> list[str]:
+def variant_sections(paper_table: PaperTable, comparisons: Sequence[Comparison], published: Sequence[Row]) -> list[str]:
     """Markdown: for each thing that has variants, a heading, what agrees, and a table of what was measured.
 
     Args:
-        table: with verdicts.
+        paper_table: which.
         comparisons: of its measured rows.
+        published: its rows.
     """
     sections = []
-    if any(line.source == "published" and line.entries[0].text in ("GR", "LLR") for line in table.lines):
-        sections += ["## Which variant explains the published numbers", _training_methods(table, comparisons)]
+    if any(row.defense in _VARIED_DEFENSES for row in published):
+        sections += ["## Which variant explains the published numbers", _training_methods(paper_table, comparisons)]
     if any(_is_varied_attack(c) for c in comparisons):
         sections += ["## Which variant of the multi-targeted attack explains them", _attacks(comparisons)]
     if any("test_lipschitz_released" in c.ours.extra for c in comparisons):
@@ -64,24 +70,22 @@ def variant_sections(table: Table, comparisons: Sequence[Comparison]) -> list[st
     return sections
 
 
-def _training_methods(table: Table, comparisons: Sequence[Comparison]) -> str:
-    by_cell = {line.cell_id: line for line in table.lines}
-    agreeing: Counter[str] = Counter()
-    judged: Counter[str] = Counter()
+def _training_methods(paper_table: PaperTable, comparisons: Sequence[Comparison]) -> str:
+    given: dict[str, dict[tuple[str, str], list[str]]] = {}
     elsewhere = []
-    for comparison in comparisons:
-        row = comparison.ours
-        variant = parse_options(row.defense_options).get("variant")
-        if row.defense not in _VARIED_DEFENSES or variant is None:
+    for published, runs in _over_seeds(comparisons):
+        variant = parse_options(runs[0].defense_options).get("variant")
+        if published.defense not in _VARIED_DEFENSES or variant is None:
             continue
-        given = [e.verdict for e in by_cell[row.cell_id].entries if e.verdict in (*AGREEING, "differs")]
-        name = component_label(row.defense, {"variant": variant})
-        agreeing[name] += sum(verdict in AGREEING for verdict in given)
-        judged[name] += len(given)
-        if not given:
-            elsewhere.append(comparison)
-    counts = [f"- {name}: {agreeing[name]} of {judged[name]} numbers agree" for name in sorted(judged) if judged[name]]
-    head = "\n".join(counts) or _OPEN
+        if other_budget(runs[0], published):
+            elsewhere += [Comparison(ours=row, published=published) for row in runs]
+            continue
+        numbers = given.setdefault(component_label(published.defense, {"variant": variant}), {})
+        for column in MEASURES["regression" if is_regression(published) else "classification"]:
+            verdict = judge(runs, published, column.key, step=paper_table.step(column.unit))
+            numbers.setdefault((published.cell_id, column.key), []).append(verdict)
+    counts = [_count(name, Counter(map(foremost, numbers.values()))) for name, numbers in sorted(given.items())]
+    head = "\n".join(filter(None, counts)) or _OPEN
     return (
         f"{head} At smaller budgets (each pair is published, ours):\n\n{_side_by_side(elsewhere)}"
         if elsewhere
@@ -89,19 +93,36 @@ def _training_methods(table: Table, comparisons: Sequence[Comparison]) -> str:
     )
 
 
-def _side_by_side(comparisons: Iterable[Comparison]) -> str:
+def _count(name: str, verdicts: Counter[str]) -> str:
+    """How many published numbers agree with a variant; empty where none was judged."""
+    agreeing, undecided = (sum(verdicts[verdict] for verdict in kind) for kind in (AGREEING, OPEN))
+    judged = agreeing + undecided + verdicts[DIFFERS]
+    spread = f", {undecided} are open: the spread over runs is unknown" if undecided else ""
+    return f"- {name}: {agreeing} of {judged} numbers agree{spread}" if judged else ""
+
+
+def _over_seeds(comparisons: Iterable[Comparison]) -> Iterator[tuple[Row, list[Row]]]:
+    """Each published row with our runs of one configuration under every seed."""
+    published: dict[str, tuple[Row, list[Row]]] = {}
+    for comparison in comparisons:
+        _, ours = published.setdefault(comparison.published.cell_id, (comparison.published, []))
+        ours.append(comparison.ours)
+    return ((reference, runs) for reference, ours in published.values() for runs in by_seed(ours))
+
+
+def _side_by_side(comparisons: Sequence[Comparison]) -> str:
     """What training methods reached, published and ours."""
     return _markdown(
         ("training method", "setting", "test accuracy (%)", "adv. test accuracy (%)", "test Lipschitz"),
         [
             (
                 defense_label(c.ours),
-                _setting(c.ours),
+                setting,
                 _pair(c.published.test_accuracy, c.ours.test_accuracy, _percent),
                 _pair(c.published.adv_test_accuracy, c.ours.adv_test_accuracy, _percent),
                 _pair(c.published.test_lipschitz, c.ours.test_lipschitz, _plain),
             )
-            for c in comparisons
+            for c, setting in zip(comparisons, _settings([c.ours for c in comparisons]))
         ],
     )
 
@@ -116,11 +137,11 @@ def _attacks(comparisons: Sequence[Comparison]) -> str:
     lines = [
         (
             defense_label(c.ours),
-            _setting(c.ours),
+            setting,
             attack_label(c.ours.attack, parse_options(c.ours.attack_options)),
             _pair(c.published.adv_test_accuracy, c.ours.adv_test_accuracy, _percent),
         )
-        for c in varied
+        for c, setting in zip(varied, _settings([c.ours for c in varied]))
     ]
     note = _OPEN if any(other_budget(c.ours, c.published) for c in varied) else "At the paper's budget."
     return f"{note} The weaker attack leaves the higher accuracy (each pair is published, ours).\n\n" + _markdown(
@@ -129,23 +150,37 @@ def _attacks(comparisons: Sequence[Comparison]) -> str:
 
 
 def _lipschitz(comparisons: Sequence[Comparison]) -> str:
-    nearer: Counter[str] = Counter()
+    nearer: dict[str, str] = {}
     lines = []
-    for c in _once_per_model(comparisons):
-        published, equation = c.published.test_lipschitz, c.ours.test_lipschitz
-        released = c.ours.extra.get("test_lipschitz_released")
-        if not published or not equation or not released:
-            continue
-        verdict = "equation" if _ratio(equation, published) < _ratio(released, published) else "released"
-        nearer[verdict] += 1
-        values = (published, equation, released)
-        lines.append((defense_label(c.ours), _setting(c.ours), *map(_plain, values), verdict))
-    tally = ", ".join(f"{name} {nearer[name]} times" for name in ("equation", "released"))
+    measured = [(published, runs) for published, runs in _once_per_model(comparisons) if _searched(published, runs)]
+    for (published, runs), setting in zip(measured, _settings([runs[0] for _, runs in measured])):
+        found = (published.test_lipschitz or 0.0, *_searches(runs))
+        verdict = NOT_COMPARABLE if other_budget(runs[0], published) else _nearer(*found)
+        nearer |= {published.cell_id: verdict} if verdict != NOT_COMPARABLE else {}
+        lines.append((defense_label(runs[0]), setting, *map(_plain, found), verdict))
+    counted = Counter(nearer.values())
+    tally = ", ".join(f"{name} {counted[name]} times" for name in ("equation", "released"))
     return (
         "The equation's search ascends; the released one, its sign reversed, descends, so that its values are lower. "
-        f"Nearer to the published value, as a ratio: {tally}.\n\n"
+        + (f"Nearer to the published value, as a ratio: {tally}.\n\n" if nearer else f"{_NO_VERDICT}\n\n")
         + _markdown(("training method", "setting", "published", "equation", "released", "nearer"), lines)
     )
+
+
+def _searched(published: Row, runs: Sequence[Row]) -> bool:
+    return bool(published.test_lipschitz) and all(_searches(runs))
+
+
+def _searches(runs: Sequence[Row]) -> tuple[float, float]:
+    """What both searches find, as means over the runs that have both; zeros where none has."""
+    pairs = [(row.test_lipschitz, row.extra.get("test_lipschitz_released")) for row in runs]
+    known = [(equation, released) for equation, released in pairs if equation and released]
+    equation, released = (sum(found) / len(known) for found in zip(*known)) if known else (0.0, 0.0)
+    return equation, released
+
+
+def _nearer(published: float, equation: float, released: float) -> str:
+    return "equation" if _ratio(equation, published) < _ratio(released, published) else "released"
 
 
 def _ratio(one: float, other: float) -> float:
@@ -153,18 +188,21 @@ def _ratio(one: float, other: float) -> float:
     return max(one, other) / min(one, other)
 
 
-def _once_per_model(comparisons: Sequence[Comparison]) -> Iterator[Comparison]:
-    """Lipschitzness depends on the model alone, which stands in the table once for each attack."""
-    seen: set[tuple[str, int]] = set()
-    for comparison in comparisons:
-        key = (comparison.ours.model_id, comparison.ours.n_test)
+def _once_per_model(comparisons: Sequence[Comparison]) -> Iterator[tuple[Row, list[Row]]]:
+    """Lipschitzness depends on the model and the ball alone, and a model stands in the table once for each attack."""
+    seen: set[tuple[object, ...]] = set()
+    for published, runs in _over_seeds(comparisons):
+        row = runs[0]
+        key = (published.defense, published.defense_options, row.model_id, *values(row, (*THREAT, *READING)))
         if key not in seen:
             seen.add(key)
-            yield comparison
+            yield published, runs
 
 
-def _setting(row: Row) -> str:
-    return f"{row.dataset}, {row.architecture}, {row.profile} profile"
+def _settings(rows: Sequence[Row]) -> list[str]:
+    """The setting of each row, for a line that begins with its method; equal lines also show what tells them apart."""
+    labels = [f"{defense_label(row)}\n{row.dataset}, {row.architecture}, {row.profile} profile" for row in rows]
+    return [label.partition("\n")[2] for label in tell_apart(labels, rows, MODEL)]
 
 
 def _pair(published: float | None, ours: float | None, shown: Callable[[float | None], str]) -> str:

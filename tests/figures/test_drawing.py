@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from benchbench.figures import FIGURES, FORMATS, Sources, draw
 from benchbench.figures.lipschitz import lipschitz_figure
 from benchbench.leaderboard import published_rows
 from benchbench.leaderboard.separations import measured_separation
+from benchbench.records import Row
 
 
 @pytest.fixture
@@ -62,7 +65,40 @@ def test_lipschitzness_has_a_panel_for_each_setting_and_marks_ours() -> None:
     assert len(titles) == 7
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]
-    assert texts[-2:] == ["published", "ours, smaller budget"]
+    assert texts[-2:] == ["published", "ours, quick profile"]
+
+
+def test_measured_rows_share_a_panel_of_lipschitzness_only_with_their_own_setting() -> None:
+    def pair(**columns: object) -> list[Row]:
+        measures = {"test_lipschitz": 5.0, "adv_test_accuracy": 0.9}
+        return [make_row(defense=defense, **{**measures, **columns}) for defense in ("natural", "at")]
+
+    networks = [pair(architecture="mlp", architecture_options=f'{{"hidden":[{n}]}}') for n in (64, 128)]
+    epochs = [pair(dataset="digits", epochs=n) for n in (2, 9)]
+    figure = lipschitz_figure([row for rows in (*networks, *epochs) for row in rows])
+    titles = {axes.get_title().replace("\n", " ") for axes in figure.axes if axes.get_title()}
+    assert titles == {
+        "mnist, mlp (hidden=[64]), linf epsilon 0.1",
+        "mnist, mlp (hidden=[128]), linf epsilon 0.1",
+        "digits, cnn2, linf epsilon 0.1, epochs 2",
+        "digits, cnn2, linf epsilon 0.1, epochs 9",
+    }
+
+
+def test_measurements_of_one_dataset_are_drawn_each_under_its_own_name(sources: Sources, tmp_path: Path) -> None:
+    original, random = sources.separations
+    several = [original, dataclasses.replace(original, excluded=(3,)), random, dataclasses.replace(random, seed=1)]
+    drawn = {}
+
+    def save(parts: dict[str, object], *_: Path, title: str) -> None:
+        drawn.update(parts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("benchbench.separation.figures"), "save_histogram", save)
+        draw("separation", dataclasses.replace(sources, separations=several), tmp_path)
+    assert len(drawn) == 8
+    written = draw("closest-pairs", dataclasses.replace(sources, separations=several), tmp_path)
+    assert len(set(written)) == 4
 
 
 def test_nothing_measured_is_told_with_the_command_that_measures(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from sample_rows import make_row
 from benchbench.cli import invoke
 from benchbench.errors import UsageError
 from benchbench.leaderboard import read_rows, write_leaderboard
-from benchbench.leaderboard.choosing import choose, matched
+from benchbench.leaderboard.choosing import by_method, choose, matched, methods
+from benchbench.leaderboard.contenders import Contender, label_runs
+from benchbench.leaderboard.pairing import spreads
 from benchbench.records.arrays import content_digest, write_arrays
 
 MODELS = [
@@ -57,6 +59,110 @@ def test_what_names_no_single_model_is_refused_with_what_there_is(wanted: str, s
 def test_models_of_two_leaderboards_are_matched_by_configuration_and_seed() -> None:
     other = [contender("ee55", ("pgd", share(80)), defense="trades", defense_options='{"beta":1.0}', seed=1)]
     assert [(one.row.model_id, two.row.model_id) for one, two in matched(MODELS, other)] == [("dd44", "ee55")]
+
+
+def grid() -> list[Contender]:
+    """Two radii, two networks, three seeds of one method, each with its own robust accuracy."""
+    return [
+        contender(
+            f"m{epsilon}-{len(options)}-{seed}",
+            ("pgd", share(90 - seed - int(100 * epsilon) - len(options))),
+            defense="at",
+            epsilon=epsilon,
+            architecture="mlp",
+            architecture_options=options,
+            seed=seed,
+        )
+        for epsilon in (0.1, 0.2)
+        for options in ("{}", '{"hidden":[64]}')
+        for seed in range(3)
+    ]
+
+
+def test_methods_are_called_by_everything_that_tells_them_apart_and_hold_their_own_runs() -> None:
+    found = {name: spreads(runs)["adv_test_accuracy"] for name, runs in methods(grid()).items()}
+    assert {name: (one.n, round(100 * one.mean)) for name, one in found.items()} == {
+        "mnist mlp AT, epsilon 0.1": (3, 77),
+        "mnist mlp AT, epsilon 0.2": (3, 67),
+        "mnist mlp (hidden=[64]) AT, epsilon 0.1": (3, 64),
+        "mnist mlp (hidden=[64]) AT, epsilon 0.2": (3, 54),
+    }
+
+
+def test_other_recipes_and_revisions_are_no_seeds_of_a_method() -> None:
+    runs = [
+        contender(
+            f"m{seed}",
+            ("pgd", share(90)),
+            defense="at",
+            seed=seed,
+            configuration=json.dumps({"training": {"seed": seed, **extra}}),
+        )
+        for seed, extra in enumerate([{}, {}, {"recipe": {"learning_rate": 1.0}}, {"defense": {"revision": 2}}])
+    ]
+    assert sorted(map(len, by_method(runs).values())) == [1, 1, 2]
+    assert len(methods(runs)) == 3
+
+
+def test_models_of_one_label_are_matched_with_their_own_radius_and_revision() -> None:
+    pairs = matched(grid(), grid())
+    assert len(pairs) == 12
+    assert all(one.row.model_id == other.row.model_id for one, other in pairs)
+    revised = [contender(name, ("pgd", share(90)), defense="llr") for name in ("old", "new")]
+    assert [(a.row.model_id, b.row.model_id) for a, b in matched(revised, revised[1:])] == [("new", "new")]
+
+
+def test_label_of_one_run_has_its_seed_and_of_several_their_number() -> None:
+    runs = grid()
+    assert label_runs([runs[:3], runs[3:4]]) == ["mnist mlp AT, 3 seeds", "mnist mlp (hidden=[64]) AT, seed 0"]
+    assert label_runs([runs[:3], runs[6:9]]) == [
+        "mnist mlp AT, 3 seeds, epsilon 0.1",
+        "mnist mlp AT, 3 seeds, epsilon 0.2",
+    ]
+
+
+def write_grid(folder: Path) -> Path:
+    rows = []
+    for model in grid():
+        (outcomes,) = model.outcomes
+        digest = content_digest(outcomes)
+        (folder / "outcomes").mkdir(exist_ok=True)
+        write_arrays(folder / "outcomes" / f"{digest}.parquet", outcomes)
+        cell_id = f"cell{len(rows)}"
+        rows.append(dataclasses.replace(model.row, cell_id=cell_id, model_id=cell_id, outcomes_digest=digest))
+    write_leaderboard(folder / "grid.parquet", rows)
+    return folder / "grid.parquet"
+
+
+def test_command_tells_the_radii_of_a_grid_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_grid(tmp_path)
+    assert invoke(["compare", str(path), "--json"]) == 0
+    seeds = json.loads(capsys.readouterr().out)["seeds"]
+    assert {name: round(100 * found["adv_test_accuracy"]["mean"]) for name, found in seeds.items()} == {
+        "mnist mlp AT, epsilon 0.1": 77,
+        "mnist mlp AT, epsilon 0.2": 67,
+        "mnist mlp (hidden=[64]) AT, epsilon 0.1": 64,
+        "mnist mlp (hidden=[64]) AT, epsilon 0.2": 54,
+    }
+    copy = tmp_path / "copy.parquet"
+    copy.write_bytes(path.read_bytes())
+    assert invoke(["compare", str(path), str(copy), "--json"]) == 0
+    robust = [d for d in json.loads(capsys.readouterr().out)["differences"] if d["measure"] == "adv_test_accuracy"]
+    assert len({tuple(d["models"]) for d in robust}) == 12
+    assert len({d["first"] for d in robust}) == 12
+
+
+def test_command_says_how_many_seeds_each_side_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(write_grid(tmp_path).parent)
+    wide, narrow = ("epsilon=0.1,architecture_options={}", 'epsilon=0.1,architecture_options={"hidden":[64]},seed=0')
+    assert invoke(["compare", wide, narrow, "--leaderboards", folder, "--runs", folder, "--json"]) == 0
+    robust = json.loads(capsys.readouterr().out)["differences"][1]
+    assert (robust["seeds"], robust["first"], robust["second"]) == ([3, 1], pytest.approx(0.77), pytest.approx(0.65))
+    assert invoke(["compare", wide, narrow, "--leaderboards", folder, "--runs", folder]) == 0
+    shown = capsys.readouterr().out
+    assert "t over seeds (3 and 1)" in shown
+    assert "no test: the seeds show no spread" in shown  # every image is classified correctly
+    assert invoke(["compare", wide, f"{wide},seed=0", "--leaderboards", folder, "--runs", folder]) == 2
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import math
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from sample_rows import make_row
 
 from benchbench.errors import UsageError
 from benchbench.leaderboard import Line, Table, published_rows, render, table_document
-from benchbench.leaderboard.comparing import comparison_table, verdicts
+from benchbench.leaderboard.comparing import comparison_table
 from benchbench.leaderboard.comparison import bounds, is_of_method, judge, other_budget
 from benchbench.leaderboard.papers import TABLES, find_table
+from benchbench.leaderboard.verdicts import OUTSIDE, UNEQUAL, tally
 from benchbench.records import Row, accuracy_interval
 
 STEP = 1e-4  # 0.01 %
@@ -44,8 +46,8 @@ def line_of(table: Table, cell_id: str) -> Line:
 
 def test_equal_to_the_printed_digits_agrees_exactly() -> None:
     reference = dataclasses.replace(published(), test_accuracy=0.9951)
-    assert judge(measured(0.99514), reference, "test_accuracy", step=STEP) == "agrees exactly"
-    assert judge(measured(0.99516), reference, "test_accuracy", step=STEP) == "agrees"
+    assert judge([measured(0.99514)], reference, "test_accuracy", step=STEP) == "agrees exactly"
+    assert judge([measured(0.99516)], reference, "test_accuracy", step=STEP) == "agrees"
 
 
 def test_verdict_turns_where_the_interval_ends() -> None:
@@ -53,13 +55,62 @@ def test_verdict_turns_where_the_interval_ends() -> None:
     for end, outwards in ((row.test_accuracy_low or 0, -1), (row.test_accuracy_high or 0, 1)):
         near = dataclasses.replace(published(), test_accuracy=end + outwards * 0.4 * STEP)
         far = dataclasses.replace(published(), test_accuracy=end + outwards * 0.6 * STEP)
-        assert judge(row, near, "test_accuracy", step=STEP) == "agrees"
-        assert judge(row, far, "test_accuracy", step=STEP) == "differs"
+        assert judge([row], near, "test_accuracy", step=STEP) == "agrees"
+        assert judge([row], far, "test_accuracy", step=STEP) == OUTSIDE
 
 
-def test_value_without_an_interval_must_equal_the_printed_digits() -> None:
+def test_one_run_without_an_interval_leaves_other_digits_open() -> None:
     row = make_row(**FULL, test_lipschitz=23.0)
-    assert judge(row, dataclasses.replace(published(), test_lipschitz=23.01), "test_lipschitz", step=0.01) == "differs"
+    other = dataclasses.replace(published(), test_lipschitz=23.01)
+    assert judge([row], other, "test_lipschitz", step=0.01) == UNEQUAL
+
+
+def test_several_runs_are_judged_by_the_prediction_interval_of_a_further_run() -> None:
+    runs = [measured(value, seed=seed) for seed, value in enumerate((0.990, 0.991, 0.992))]
+    half = 4.302653 * 0.001 * math.sqrt(4 / 3)  # t with 2 degrees of freedom
+    for side in (-1, 1):
+        near = dataclasses.replace(published(), test_accuracy=0.991 + side * (half + 0.4 * STEP))
+        far = dataclasses.replace(published(), test_accuracy=0.991 + side * (half + 0.6 * STEP))
+        assert judge(runs, near, "test_accuracy", step=STEP) == "agrees"
+        assert judge(runs, far, "test_accuracy", step=STEP) == "differs"
+
+
+def test_several_runs_without_spread_prove_no_difference() -> None:
+    runs = [measured(0.99, seed=seed) for seed in range(3)]
+    assert judge(runs, dataclasses.replace(published(), test_accuracy=0.95), "test_accuracy", step=STEP) == UNEQUAL
+    assert (
+        judge(runs, dataclasses.replace(published(), test_accuracy=0.99), "test_accuracy", step=STEP)
+        == "agrees exactly"
+    )
+
+
+def test_regression_on_the_published_draws_has_the_printed_digits_or_differs() -> None:
+    reference = next(row for row in published_rows() if row.dataset == "staircase" and row.n_train == 40)
+    ours = dataclasses.replace(reference, source="measured", test_mse=(reference.test_mse or 0) + 0.01)
+    wide = dataclasses.replace(ours, extra={"test_mse_low": 0.0, "test_mse_high": 1.0})
+    assert judge([wide], reference, "test_mse", step=1e-4) == "differs"
+    assert judge([wide], reference, "train_mse", step=1e-4) == "agrees exactly"
+
+
+def test_runs_of_one_configuration_stand_above_their_mean_which_alone_is_judged() -> None:
+    runs = [measured(v, seed=s, cell_id=f"run-{s}") for s, v in enumerate((0.990, 0.991, 0.992))]
+    other = measured(0.9951, cell_id="other", epochs=3, profile="quick")
+    table = comparison_table([*runs, other, *published_rows()], find_table("neurips2020", "2"))
+    place = [column.key for column in table.columns].index("test_accuracy")
+    mean = next(line for line in table.lines if "3 seeds: mean" in line.entries[1].text)
+    assert not any(line_of(table, f"run-{seed}").entries[place].verdict for seed in range(3))
+    assert mean.entries[place].verdict == "agrees"  # published: 99.51
+    assert mean.entries[place].text.split("\n") == ["99.10", "[98.60, 99.60]", "agrees"]
+    assert tally(table)["agrees"] == 1
+    assert line_of(table, "other").entries[place].verdict == "not comparable"
+
+
+def test_failed_run_beside_finished_ones_is_left_out_of_their_mean() -> None:
+    runs = [measured(v, seed=s, cell_id=f"run-{s}") for s, v in enumerate((0.990, 0.991))]
+    failed = make_row(**FULL, cell_id="failed", seed=2, status="failed", error="diverged")
+    table = comparison_table([*runs, failed, *published_rows()], find_table("neurips2020", "2"))
+    assert sum("2 seeds: mean" in line.entries[1].text for line in table.lines) == 1
+    assert tally(table)["agrees"] == 1
 
 
 @pytest.mark.parametrize(
@@ -67,7 +118,7 @@ def test_value_without_an_interval_must_equal_the_printed_digits() -> None:
 )
 def test_other_budgets_are_never_judged(change: dict[str, Any]) -> None:
     row = measured(0.9951, **change)
-    assert judge(row, published(), "test_accuracy", step=STEP) == "not comparable"
+    assert judge([row], published(), "test_accuracy", step=STEP) == "not comparable"
     assert other_budget(row, published())
 
 
@@ -81,7 +132,7 @@ def test_what_searched_or_trained_in_rounded_numbers_is_never_judged_and_says_so
 ) -> None:
     row = measured(0.9951, cell_id="mine", **{column: precision})
     table = comparison_table([row, *published_rows()], find_table("neurips2020", "2"))
-    assert judge(row, published(), "test_accuracy", step=STEP) == "not comparable"
+    assert judge([row], published(), "test_accuracy", step=STEP) == "not comparable"
     assert line_of(table, "mine").entries[1].text == f"ours, paper, {source.format(precision)}: not comparable"
     assert any(note.format(precision) in told for told in table.notes)
 
@@ -95,8 +146,10 @@ def test_regression_of_any_profile_is_comparable_when_data_and_sizes_are_those_o
 
 def test_failed_and_unmeasured_values_are_told_apart() -> None:
     failed = make_row(**FULL, status="failed", error="out of memory")
-    assert judge(failed, published(), "test_accuracy", step=STEP) == "failed"
-    assert judge(make_row(**FULL), published(), "test_accuracy", step=STEP) == ""
+    assert judge([failed], published(), "test_accuracy", step=STEP) == "failed"
+    assert judge([make_row(**FULL)], published(), "test_accuracy", step=STEP) == "not run"
+    unprinted = dataclasses.replace(published(), test_accuracy=None)
+    assert judge([failed], unprinted, "test_accuracy", step=STEP) == ""
 
 
 def test_gap_interval_is_newcombes_and_contains_the_gap() -> None:
@@ -130,7 +183,8 @@ def test_every_table_shows_its_published_numbers_and_what_is_not_run(paper_table
     ]
     assert sources.count("published") == len(mine) > 0
     assert sources.count("measured") == len(mine)
-    assert set(verdicts(table)) == {"not run"}
+    printed = sum(getattr(r, c.key) is not None for r in mine for c in table.columns[2:])
+    assert tally(table) == {"not run": printed}
 
 
 def test_ours_stands_below_the_published_line_with_interval_and_verdict() -> None:
@@ -192,7 +246,9 @@ def test_programs_get_verdicts_as_columns_and_as_a_map() -> None:
     (ours,) = [record for record in records if record["cell_id"] == "mine"]
     assert (ours["test_accuracy"], ours["test_accuracy_verdict"]) == ("0.9951", "agrees exactly")
     lines = [line for group in table_document(table)["groups"] for line in group["rows"] if line["cell_id"] == "mine"]
-    assert lines[0]["verdicts"] == {"test_accuracy": "agrees exactly"}
+    assert {key: verdict for key, verdict in lines[0]["verdicts"].items() if verdict != "not run"} == {
+        "test_accuracy": "agrees exactly"
+    }
 
 
 @pytest.mark.parametrize(

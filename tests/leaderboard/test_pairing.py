@@ -8,11 +8,20 @@ import math
 import numpy as np
 import pytest
 from contender_samples import contender, share
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_ind_from_stats
 from scipy.stats import t as student_t
 
 from benchbench.errors import UsageError
-from benchbench.leaderboard.pairing import compare, holm, mcnemar_p_values, paired_t_p_values, seed_spread
+from benchbench.leaderboard.contenders import Contender
+from benchbench.leaderboard.pairing import (
+    compare,
+    holm,
+    mcnemar_p_values,
+    paired_t_p_values,
+    permutation_p_value,
+    spreads,
+)
+from benchbench.leaderboard.spread import seed_spread
 
 
 def test_mcnemar_is_the_exact_binomial_test() -> None:
@@ -116,21 +125,77 @@ def test_only_common_attacks_and_common_examples_count() -> None:
 
 def test_models_of_other_threat_or_without_common_attack_are_refused() -> None:
     one = contender("one", ("pgd", share(90)))
-    with pytest.raises(UsageError, match="threat"):
+    with pytest.raises(UsageError, match="they differ in epsilon"):
         compare({"one": [one], "other": [contender("other", ("pgd", share(90)), epsilon=0.3)]})
     with pytest.raises(UsageError, match="no common attack"):
         compare({"one": [one], "other": [contender("other", ("mt", share(90)))]})
 
 
-def test_several_seeds_are_compared_over_seeds() -> None:
-    def seeds(name: str, counts: tuple[int, ...]) -> list[object]:
-        return [contender(f"{name}{s}", ("pgd", share(count)), defense=name, seed=s) for s, count in enumerate(counts)]
+def seeds(name: str, *counts: int) -> list[Contender]:
+    return [contender(f"{name}{s}", ("pgd", share(count)), defense=name, seed=s) for s, count in enumerate(counts)]
 
-    differences = compare({"a": seeds("a", (90, 92, 91)), "b": seeds("b", (70, 72, 74))})  # type: ignore[dict-item]
+
+def test_several_seeds_are_compared_over_seeds() -> None:
+    differences = compare({"a": seeds("a", 90, 92, 91), "b": seeds("b", 70, 72, 74)})
     robust = {d.measure: d for d in differences}["adv_test_accuracy"]
-    assert (robust.test, robust.n) == ("t over seeds", 3)
+    assert (robust.test, robust.n, robust.seeds) == ("t over seeds", 3, (3, 3))
     assert robust.difference == pytest.approx(0.19)
     assert robust.significant
+
+
+def test_one_seed_against_several_is_held_against_all_of_them() -> None:
+    differences = {d.measure: d for d in compare({"a": seeds("a", 90, 70, 74, 78), "b": seeds("b", 90)})}
+    robust = differences["adv_test_accuracy"]
+    assert (robust.first, robust.second, robust.seeds) == (pytest.approx(0.78), 0.9, (4, 1))
+    assert robust.p_value == pytest.approx(ttest_ind_from_stats(0.9, 0, 1, 0.78, 0.0864099, 4).pvalue, rel=1e-5)
+    assert not robust.significant
+
+
+def test_seeds_without_spread_have_no_p_value_and_leave_the_other_tests_alone() -> None:
+    differences = {d.measure: d for d in compare({"a": seeds("a", 90, 90), "b": seeds("b", 10, 12)})}
+    everything_right = differences["test_accuracy"]
+    assert (everything_right.p_value, everything_right.adjusted, everything_right.low) == (None, None, None)
+    assert not everything_right.significant
+    robust = differences["adv_test_accuracy"]
+    assert robust.adjusted == pytest.approx(2 * (robust.p_value or 0))  # two tests were made, not three
+    none = {d.measure: d for d in compare({"a": seeds("a", 90, 90), "b": seeds("b", 10, 10)})}["adv_test_accuracy"]
+    assert (none.difference, none.p_value, none.significant) == (pytest.approx(0.8), None, False)
+
+
+def test_a_run_on_both_sides_is_refused() -> None:
+    runs = seeds("a", 90, 80, 70)
+    with pytest.raises(UsageError, match="both contain model a1"):
+        compare({"all": runs, "one": runs[1:2]})
+
+
+def test_spread_is_over_the_attacks_and_examples_that_all_seeds_had() -> None:
+    first = contender("a0", ("pgd", share(90)), ("mt", share(10)))
+    second = contender("a1", ("pgd", share(30, n=50)), seed=1)
+    assert spreads([first, second])["adv_test_accuracy"].mean == pytest.approx(0.8)  # of 100 % and 60 % of fifty
+    assert spreads([first, contender("a1", ("mt-20", share(30)), seed=1)]) == {}
+
+
+def test_one_example_and_equal_outcomes_prove_nothing() -> None:
+    for one, other in ((share(1, n=1), share(0, n=1)), (share(80), share(80))):
+        for d in compare({"a": [contender("a", ("pgd", one))], "b": [contender("b", ("pgd", other))]}):
+            assert (d.p_value, d.low, d.high, d.significant) == (1.0, None, None, False)
+    assert paired_t_p_values(np.array([[1.0], [3.0]]))[0, 1] == 1.0
+    assert paired_t_p_values(np.array([[1.0, 1.0], [3.0, 3.0]]))[0, 1] == 0.5  # both signs alike: 2 of 4
+
+
+def test_paired_tests_reject_equal_models_at_most_once_in_20() -> None:
+    generator = np.random.default_rng(5)
+    n, draws = 60, 150
+    slack = 3 * math.sqrt(0.05 * 0.95 / draws)
+    rejected = {"McNemar": 0, "permutation": 0, "t": 0}
+    for _ in range(draws):
+        right = generator.uniform(size=(2, n)) < 0.7
+        ratios = generator.exponential(size=(2, n))
+        rejected["McNemar"] += mcnemar_p_values(right)[0, 1] < 0.05
+        rejected["permutation"] += permutation_p_value(ratios[0] - ratios[1], resamples=199) < 0.05
+        rejected["t"] += paired_t_p_values(ratios)[0, 1] < 0.05
+    assert max(rejected.values()) / draws <= 0.05 + slack
+    assert min(rejected.values()) > 0
 
 
 def test_spread_over_seeds_is_the_t_interval() -> None:

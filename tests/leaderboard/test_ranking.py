@@ -135,6 +135,26 @@ def test_other_profiles_and_threats_are_never_ranked_together() -> None:
     assert rank_all([first, *others]) == []
 
 
+def test_models_without_a_common_example_are_not_ranked() -> None:
+    one, other = contender("one", ("pgd", share(3, n=4))), contender("other", ("pgd", share(3, n=4)))
+    elsewhere = Contender(rows=other.rows, outcomes=(outcomes_of(share(3, n=4), index=np.arange(10, 14)),))
+    assert rank_all([one, elsewhere]) == []
+
+
+def test_one_model_read_in_two_balls_is_two_contenders() -> None:
+    rows = [
+        make_row(cell_id=f"c{epsilon}", model_id="a", epsilon=epsilon, outcomes_digest=str(robust).zfill(64))
+        for epsilon, robust in ((0.1, 80), (0.2, 40))
+    ]
+    found = find_contenders(rows, lambda digest: outcomes_of(share(int(digest))))
+    assert {c.row.epsilon: c.worst["adv_test_accuracy"].mean() for c in found} == {0.1: 0.8, 0.2: 0.4}
+
+
+def test_regressions_of_a_single_example_tie() -> None:
+    (places,) = rank_all([regression("rough", np.array([2.0])), regression("smooth", np.array([1.0]))])
+    assert {place.rank for place in places} == {1}
+
+
 def test_ranking_does_not_depend_on_the_order_given() -> None:
     generator = np.random.default_rng(1)
     models = [contender(f"m{k}", ("pgd", generator.uniform(size=200) < 0.5 + k / 20)) for k in range(8)]

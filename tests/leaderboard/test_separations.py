@@ -10,14 +10,16 @@ import torch
 from benchbench.contract import DatasetSplits, Examples
 from benchbench.errors import CorruptDataError
 from benchbench.leaderboard.papers import find_table
+from benchbench.leaderboard.published import published_separation
+from benchbench.leaderboard.separation_table import separation_table
 from benchbench.leaderboard.separations import (
     FILE_NAME,
     MeasuredSeparation,
     measured_separation,
     read_separations,
     record_separation,
-    separation_table,
 )
+from benchbench.leaderboard.verdicts import UNEQUAL, tally
 from benchbench.separation import SeparationReport, measure
 
 
@@ -81,3 +83,21 @@ def test_table_1_compares_minima_and_table_8_both_labels() -> None:
     assert [group.label for group in eighth.groups] == ["original labels", "random labels"]
     counted = [entry.verdict for line in eighth.lines for entry in line.entries if entry.verdict]
     assert (counted.count("agrees exactly"), counted.count("differs"), counted.count("not run")) == (3, 1, 28)
+
+
+def test_one_draw_of_random_labels_decides_nothing_and_several_are_judged_by_their_spread() -> None:
+    minima = {"train_train_min": 0.42, "test_train_min": 0.5}
+    one = separation_table([mnist(labels="random", **minima)], find_table("neurips2020", "8"))
+    assert tally(one)["differs"] == 0
+    assert tally(one)[UNEQUAL] >= 2
+    published = next(s for s in published_separation() if (s.dataset, s.labels) == ("mnist", "random"))
+    draws = [
+        mnist(labels="random", seed=seed, train_train_min=published.train_train_min + shift, test_train_min=0.9 + shift)
+        for seed, shift in enumerate((-0.01, 0.0, 0.015))
+    ]
+    several = separation_table(draws, find_table("neurips2020", "8"))
+    mean = next(line for line in several.lines if "3 seeds: mean" in line.entries[1].text)
+    by_key = {column.key: entry for column, entry in zip(several.columns, mean.entries)}
+    assert by_key["train_train_min"].verdict == "agrees"
+    assert by_key["test_train_min"].verdict == "differs"
+    assert tally(several).total() == tally(one).total()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from contender_samples import contender, share
 from PIL import Image
 from sample_rows import make_row
 from site_samples import FAILED, ROWS, gallery, history, site
@@ -17,10 +19,11 @@ from site_samples import FAILED, ROWS, gallery, history, site
 from benchbench.cli import invoke
 from benchbench.leaderboard import read_rows, write_leaderboard
 from benchbench.leaderboard.separations import read_separations
-from benchbench.report import Contents, Trouble, write_site
+from benchbench.report import Board, Contents, Trouble, write_site
 from benchbench.report.boards import board_csv, board_data
 from benchbench.report.charts import lipschitz_chart, training_chart, training_curves
 from benchbench.report.pictures import is_picture, png_address
+from benchbench.report.ranks import method_spreads, rankings
 from benchbench.reporting import choose_specimens
 
 EVIL = '</script><script>window.pwned=1</script><img src=x onerror="window.pwned=1">'
@@ -98,6 +101,63 @@ def test_suite_page_has_training_curves_images_and_separations_of_its_datasets(t
     assert drawn == sum(one.dataset == "mnist" for one in measured)
     assert "curves" in embedded(page, "charts")
     assert page.count('src="data:image/png;base64,') == 2 * 4  # each measured model, before and after
+
+
+def test_rows_that_only_a_column_without_a_place_tells_apart_say_so() -> None:
+    rows = [make_row(cell_id="short"), make_row(cell_id="long", epochs=9), make_row(cell_id="other", seed=1)]
+    data = board_data(rows)
+    place = [column["key"] for column in data["columns"]].index("variation")
+    assert {row["id"]: row["cells"][place] for row in data["rows"]} == {
+        "short": "epochs 2",
+        "long": "epochs 9",
+        "other": "",
+    }
+
+
+def test_networks_of_other_options_are_called_by_them() -> None:
+    data = board_data([make_row(architecture="mlp", architecture_options='{"hidden":[64]}')])
+    place = [column["key"] for column in data["columns"]].index("architecture")
+    assert data["rows"][0]["cells"][place] == "mlp (hidden=[64])"
+
+
+def test_each_model_has_a_curve_of_its_own_and_its_radius_is_named() -> None:
+    models = [(make_row(model_id=f"m{e}", epsilon=e), history(ROWS[0])) for e in (0.1, 0.2)]
+    chart = training_curves(models)
+    assert chart is not None
+    assert chart["encoding"]["detail"]["field"] == "model"
+    (points,) = chart["datasets"].values()
+    assert {(one["model"], one["threat"]) for one in points} == {
+        ("m0.1", "linf 0.1"),
+        ("m0.2", "linf 0.2"),
+    }
+
+
+def test_separations_of_one_dataset_are_told_apart(tmp_path: Path) -> None:
+    (one, *_) = read_separations(Path(__file__).parents[2] / "leaderboards")
+    measured = [dataclasses.replace(one, dataset="mnist", labels="random", seed=seed) for seed in (0, 1)]
+    measured.append(dataclasses.replace(one, dataset="mnist", excluded=(3, 5)))
+    page = text(site(tmp_path, separations=measured) / "index.html")
+    for label in ("random labels, seed 0", "random labels, seed 1", "its own labels, without training examples 3, 5"):
+        assert f"<td>{label}</td>" in page
+        assert f"<figcaption>mnist, {label}</figcaption>" in page
+
+
+def test_methods_with_seeds_are_summed_up_by_radius_and_without_spread_have_no_interval(tmp_path: Path) -> None:
+    found = tuple(
+        contender(f"at{epsilon}-{seed}", ("pgd", share(count)), defense="at", epsilon=epsilon, seed=seed)
+        for epsilon, counts in ((0.1, (90, 80)), (0.2, (50, 50)))
+        for seed, count in enumerate(counts)
+    )
+    board = Board(path=tmp_path, rows=tuple(c.row for c in found), contenders=found)
+    assert [(name, profile, one.mean, one.low is None) for name, profile, one in method_spreads(board)] == [
+        ("mnist cnn2 AT, epsilon 0.1", "quick", pytest.approx(0.85), False),
+        ("mnist cnn2 AT, epsilon 0.2", "quick", pytest.approx(0.5), True),
+    ]
+    write_leaderboard(tmp_path / "board.parquet", board.rows)
+    filed = dataclasses.replace(board, path=tmp_path / "board.parquet")
+    write_site(Contents(boards=(filed,)), tmp_path / "site")
+    assert "no spread" in text(tmp_path / "site" / board.suite / "index.html")
+    assert len({ranking.caption for ranking in rankings(board)}) == 2
 
 
 def test_curves_are_chosen_by_network_and_profile() -> None:

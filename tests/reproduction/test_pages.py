@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from benchbench.leaderboard import FORMATS, published_rows, read_rows, render
-from benchbench.leaderboard.comparing import verdicts
 from benchbench.leaderboard.papers import TABLES, PaperTable, find_table
 from benchbench.leaderboard.separations import read_separations
+from benchbench.leaderboard.verdicts import tally
 from benchbench.reproduction import Evidence, make_table, write_pages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,9 +34,21 @@ def test_every_table_comes_out_in_every_format(paper_table: PaperTable, committe
 
 def test_setups_of_the_suite_are_those_of_the_papers(committed: Evidence) -> None:
     for paper, number in (("neurips2020", "5"), ("neurips2020", "7"), ("arxiv-v1", "15")):
-        given = verdicts(make_table(find_table(paper, number), committed))
+        given = tally(make_table(find_table(paper, number), committed))
         assert given["differs"] == 0
         assert given["agrees exactly"] >= 21
+
+
+@pytest.mark.parametrize("paper_table", TABLES, ids=lambda table: f"{table.paper}-{table.number}")
+def test_every_published_number_is_counted_once(paper_table: PaperTable, committed: Evidence) -> None:
+    table = make_table(paper_table, committed)
+    alone = make_table(paper_table, Evidence(suite="closer-look", rows=published_rows()))
+    assert tally(table).total() == tally(alone).total() > 0
+
+
+def test_the_42_numbers_of_the_small_staircase_are_counted_as_42(committed: Evidence) -> None:
+    given = tally(make_table(find_table("arxiv-v1", "1"), committed))
+    assert given == {"agrees exactly": 32, "differs": 10}
 
 
 def test_committed_staircase_rows_settle_which_llr_table_8_shows(committed: Evidence, tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""The identity columns by what they say: every key that groups rows, matches them or tells them apart is built from these."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from benchbench.cell import to_json
+from benchbench.leaderboard.names import component_label, number, parse_options, printable
+from benchbench.records import Row
+
+PROTOCOL = ("suite", "profile", "protocol")
+DATA = ("dataset", "dataset_digest", "trained_on", "n_train")
+NETWORK = ("architecture", "architecture_options", "augmentation", "dropout")
+DEFENSE = ("defense", "defense_options", "train_norm", "train_epsilon")  # the training threat belongs to the method
+TRAINING = ("epochs", "train_precision")
+THREAT = ("norm", "epsilon")
+ATTACK = ("attack", "attack_options")
+READING = ("n_test", "n_train_evaluated", "checkpoint_selection", "precision")
+SEED = ("seed",)
+
+COLUMNS = (*THREAT, *DATA, *NETWORK, *DEFENSE, *TRAINING, *PROTOCOL, *READING, *ATTACK, *SEED)
+"""All of them, each once."""
+
+MODEL = (*THREAT, *DATA, *NETWORK, *DEFENSE, *TRAINING, *PROTOCOL, *READING, *SEED)
+"""What tells models apart that were evaluated under several attacks."""
+
+BALL = ("profile", "protocol", "dataset", "dataset_digest", "trained_on", *THREAT, "checkpoint_selection", "precision")
+"""Equal for models whose outcomes on the same test examples may be compared: the same data, the same ball."""
+
+SETTING = (*PROTOCOL, *DATA, *NETWORK, *TRAINING, *THREAT, *ATTACK, *READING)
+"""Equal for rows that stand in one group of a table: all but the training method and the seed."""
+
+RUNS = tuple(name for name in COLUMNS if name not in SEED)
+"""Equal for rows that are runs of one configuration under several seeds."""
+
+_SHOWN_DIGITS = 12  # of a digest
+
+
+def values(row: Row, columns: Sequence[str]) -> tuple[object, ...]:
+    """The values of some columns, as a key."""
+    return tuple(getattr(row, name) for name in columns)
+
+
+def training(row: Row) -> str:
+    """What the row's configuration says about training, as JSON: also what has no column, like revisions.
+
+    Seed and threat are left out: they have columns, and older configurations state a threat that the method does not use.
+    """
+    return to_json({name: value for name, value in _training(row).items() if name not in ("seed", "threat")})
+
+
+def recipe(row: Row) -> str:
+    """The training recipe as JSON: learning rate, batch size and the like have no column."""
+    return to_json(_training(row).get("recipe", {}))
+
+
+def tell_apart(labels: Sequence[str], rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> list[str]:
+    """The labels; where several are equal, each also shows the identity columns in which their rows differ.
+
+    Args:
+        labels: one per row.
+        rows: what the labels stand for.
+        columns: which columns may be shown. Rows that differ in none of them show their cell.
+
+    Returns:
+        Labels in the order given, equal only for rows of one cell.
+    """
+    places: dict[str, list[int]] = {}
+    for place, label in enumerate(labels):
+        places.setdefault(label, []).append(place)
+    told = list(labels)
+    for alike in places.values():
+        differing = [name for name in columns if len({getattr(rows[place], name) for place in alike}) > 1]
+        for place in alike:
+            told[place] = ", ".join([told[place], *(_shown(rows[place], name) for name in differing)])
+    counts = Counter(told)
+    return [f"{label}, cell {row.cell_id}" if counts[label] > 1 else label for label, row in zip(told, rows)]
+
+
+def _training(row: Row) -> dict[str, Any]:
+    found = parse_options(row.configuration).get("training")
+    return found if isinstance(found, dict) else {}
+
+
+def _shown(row: Row, name: str) -> str:
+    value = getattr(row, name)
+    if name.endswith("_options"):
+        return component_label(name.replace("_", " "), parse_options(value))
+    if name.endswith("_digest"):
+        return f"{name.replace('_', ' ')} {printable(value[:_SHOWN_DIGITS])}"
+    return f"{name.replace('_', ' ')} {printable(number(value))}"

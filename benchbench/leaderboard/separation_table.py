@@ -1,0 +1,132 @@
+"""The papers' tables of separations, ours beside every number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
+from benchbench.leaderboard.names import paper_label, printable
+from benchbench.leaderboard.papers import PaperTable
+from benchbench.leaderboard.published import PublishedSeparation, published_separation
+from benchbench.leaderboard.separations import MEASURES, MeasuredSeparation
+from benchbench.leaderboard.spread import prediction_interval
+from benchbench.leaderboard.verdicts import (
+    AGREES,
+    DIFFERS,
+    EXACT,
+    NOT_RUN,
+    UNEQUAL,
+    broken,
+    judge_certain,
+    judge_values,
+)
+from benchbench.records import Interval
+
+_MINIMA_ONLY = "1"  # the published table that prints the minima of the original labels alone
+
+
+def separation_table(measured: Iterable[MeasuredSeparation], paper_table: PaperTable) -> Table:
+    """A published table of separations, ours beside each line. Table 1 is the minima of Table 8's original labels."""
+    minima = paper_table.number == _MINIMA_ONLY
+    shown = {name: label for name, label in MEASURES.items() if not minima or name.endswith("min")}
+    columns = (
+        Column(key="dataset", label="dataset"),
+        Column(key="reference", label="source"),
+        *(Column(key=name, label=label, align="right") for name, label in shown.items()),
+    )
+    lines: dict[str, list[Line]] = {}
+    ours = list(measured)
+    for reference in published_separation():
+        if minima and reference.labels != "original":
+            continue
+        matching = [row for row in ours if (row.dataset, row.labels) == (reference.dataset, reference.labels)]
+        lines.setdefault(reference.labels, []).extend(_lines(reference, matching, shown, paper_table))
+    groups = tuple(
+        Group(label=f"{labels} labels", attributes=(("labels", labels),), lines=tuple(found))
+        for labels, found in lines.items()
+    )
+    title = f"{paper_label(paper_table.paper)}, Table {paper_table.number}: {paper_table.caption}"
+    return Table(title=title, columns=columns, groups=groups, notes=_NOTES)
+
+
+_NOTES = (
+    "L-inf distances over pixels / 255, exact over all examples, so there is no sampling interval. "
+    f"{EXACT}: equal to the three printed decimals; {DIFFERS}: not.",
+    "Random labels are drawn anew: their means should come close, their minima depend on a few examples. "
+    f"Of one draw, other digits decide nothing ({UNEQUAL}). Of several, the mean stands below them with the 95% prediction "
+    f"interval of a further draw; {AGREES}: the printed value lies in it; {DIFFERS}: it does not.",
+    "The published numbers of SVHN leave out three training examples, those of Restricted ImageNet a few images "
+    "(duplicates with different labels).",
+)
+
+
+def _lines(
+    reference: PublishedSeparation, matching: Sequence[MeasuredSeparation], shown: dict[str, str], table: PaperTable
+) -> list[Line]:
+    name = f"{reference.dataset}, {reference.labels} labels"
+    published = {key: (getattr(reference, key), "") for key in shown}
+    lines = [_line(reference.dataset, "published", published, table)]
+    draws: dict[tuple[int, ...], list[MeasuredSeparation]] = {}
+    for row in matching:
+        draws.setdefault(row.excluded, []).append(row)
+    for excluded, rows in draws.items():
+        source = f"ours, without {printable(', '.join(map(str, excluded)))}" if excluded else "ours"
+        verdicts = {key: _verdict(rows, reference, key, table) for key in shown}
+        for row in rows:
+            seed = f", seed {row.seed}" if row.labels == "random" else ""
+            values = {key: (getattr(row, key), "" if len(rows) > 1 else verdicts[key]) for key in shown}
+            lines.append(_line(row.dataset, source + seed, values, table, name))
+        if len(rows) > 1:
+            lines.append(_mean_line(rows, f"{source}, {len(rows)} seeds: mean", verdicts, table, name))
+    if not matching:
+        lines.append(_line(reference.dataset, "ours", dict.fromkeys(shown, (None, NOT_RUN)), table, name))
+    return lines
+
+
+def _verdict(rows: Sequence[MeasuredSeparation], reference: PublishedSeparation, key: str, table: PaperTable) -> str:
+    ours, theirs = [float(getattr(row, key)) for row in rows], float(getattr(reference, key))
+    if reference.labels != "random":
+        return judge_certain(ours[0], theirs, step=table.step())
+    return judge_values(ours, theirs, step=table.step())
+
+
+def _mean_line(
+    rows: Sequence[MeasuredSeparation], source: str, verdicts: Mapping[str, str], table: PaperTable, reference: str
+) -> Line:
+    ours = {key: [float(getattr(row, key)) for row in rows] for key in verdicts}
+    values = {key: (sum(found) / len(found), verdicts[key]) for key, found in ours.items()}
+    intervals = {key: prediction_interval(found) for key, found in ours.items()}
+    return _line(rows[0].dataset, source, values, table, reference, intervals)
+
+
+def _line(
+    dataset: str,
+    source: str,
+    values: Mapping[str, tuple[float | None, str]],
+    table: PaperTable,
+    reference: str = "",
+    intervals: Mapping[str, Interval | None] = MappingProxyType({}),
+) -> Line:
+    """A line of values with their verdicts."""
+    entries = [Entry(value=dataset, text=printable(dataset)), Entry(value=source, text=source)]
+    for key, (value, verdict) in values.items():
+        entries.append(_entry(value, verdict, intervals.get(key), table))
+    return Line(
+        entries=tuple(entries),
+        cell_id="",
+        source="measured" if reference else "published",
+        status=NOT_RUN if any(value is None for value, _ in values.values()) else "ok",
+        reference=reference,
+    )
+
+
+def _entry(value: float | None, verdict: str, interval: Interval | None, table: PaperTable) -> Entry:
+    if value is None:
+        return Entry(value=None, text=verdict, verdict=verdict)
+    lines = [f"{value:.{table.decimals}f}"]
+    if interval is not None:
+        lines.append(f"[{interval.low:.{table.decimals}f}, {interval.high:.{table.decimals}f}]")
+    text = "\n".join([*lines, *broken(verdict)])
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    return Entry(value=value, text=text, low=low, high=high, verdict=verdict)
