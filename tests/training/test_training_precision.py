@@ -149,7 +149,8 @@ def test_tf32_trains_the_same_model_where_nothing_multiplies_it() -> None:
 
 
 def test_bf16_learns_the_classes() -> None:
-    trained = train(job(Trades(steps=3), dataclasses.replace(RECIPE, epochs=12)))
+    recipe = dataclasses.replace(RECIPE, learning_rate=5e-4, epochs=12)  # at 2e-3 float32 diverges too, by some seeds
+    trained = train(job(Trades(steps=3), recipe))
     assert trained.history[-1].loss < trained.history[0].loss / 2
     assert trained.history[-1].accuracy == pytest.approx(1.0, abs=0.1)
 

@@ -29,7 +29,8 @@ class LocalLinearity:
     g(x, delta) = |L(f(x + delta), y) - L(f(x), y) - delta . grad_x L(f(x), y)|, per example, and delta maximises it in the
     ball: Qin et al., "Adversarial Robustness through Local Linearization", 2019. The search for delta sees the model in
     evaluation mode. The loss sees it in training mode: delta is a constant there, and the linear terms pass gradients to the
-    parameters through grad_x L (a second derivative).
+    parameters through grad_x L (a second derivative). Dropout draws one mask for f(x) and another for f(x + delta), so that
+    the equation's g also penalises how much the masks differ.
 
     Attributes:
         lam: weight of the deviation from linear (lambda), at least 0.
