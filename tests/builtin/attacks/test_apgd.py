@@ -117,9 +117,12 @@ def test_dlr_with_few_classes_falls_back_as_documented(classes: int) -> None:
     logits = KeyedGenerator(1, torch.arange(8)).normal(classes)
     labels = logits.argmin(dim=1)
     targets = logits.argmax(dim=1)
-    span = (logits.amax(1) - logits.amin(1)) if classes == 3 else torch.ones(8)
+    largest, *others = logits.sort(dim=1, descending=True).values.unbind(1)
+    span, targeted_span = torch.ones(8), torch.ones(8)
+    if classes == 3:
+        span, targeted_span = largest - others[1], largest - (others[0] + others[1]) / 2
     torch.testing.assert_close(dlr(logits, labels), margin(logits, labels) / span)
-    torch.testing.assert_close(targeted_dlr(logits, labels, targets), margin(logits, labels) / span)
+    torch.testing.assert_close(targeted_dlr(logits, labels, targets), margin(logits, labels) / targeted_span)
 
 
 def test_dlr_does_not_depend_on_the_scale_of_the_logits() -> None:

@@ -24,8 +24,8 @@ class Apgd:
 
     Attributes:
         loss: ``"ce"``, the cross-entropy; ``"dlr"``, the difference of logits ratio; ``"dlr-targeted"``, which runs once for
-            each of the likeliest wrong classes. The ratio needs three classes, the targeted one four: with three classes
-            the targeted ratio uses the untargeted one's denominator, with two both are the plain margin of logits.
+            each of the likeliest wrong classes. The ratio needs three classes, the targeted one four. With three classes
+            the targeted ratio has another denominator (see `targeted_dlr`), with two both are the plain margin of logits.
         steps: gradient steps of a run, at least 1.
         restarts: runs for each target, at least 1.
         targets: target classes of ``"dlr-targeted"``, at least 1; all wrong classes where there are fewer.

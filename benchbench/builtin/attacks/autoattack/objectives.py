@@ -48,8 +48,12 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
 def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Targeted difference of logits ratio, Croce & Hein 2020, equation 7.
 
-    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2). With three classes, where there is no fourth logit, the denominator is that
-    of `dlr`; with two the difference z_t - z_y itself.
+    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), which needs four classes: the authors' code stops where there are fewer. With
+    three, the two smallest logits, which z_(3) and z_(4) are of four classes, stand in for them: z_(1) - (z_(2) + z_(3)) / 2.
+    That keeps the ratio free of the logits' scale, also where a model's scale depends on the input, and the gradient towards
+    the target vanishes only where the third class has caught up with the label. (Over z_(1) - z_(3) the target that ranks
+    third would have the constant ratio -1.) With two classes every ratio of differences is constant: then the difference
+    z_t - z_y itself.
 
     Args:
         logits: float (N, classes), at least two classes.
@@ -63,4 +67,4 @@ def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     if logits.shape[1] < 3:
         return rise
     largest = logits.topk(min(4, logits.shape[1]), dim=1).values
-    return rise / (largest[:, 0] - largest[:, 2:].mean(dim=1) + _TINY)
+    return rise / (largest[:, 0] - largest[:, -2:].mean(dim=1) + _TINY)
