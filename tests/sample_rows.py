@@ -7,6 +7,7 @@ from typing import Any
 from benchbench.cell import Cell, Component, EvaluationSpec, TrainingSpec
 from benchbench.recipe import Recipe
 from benchbench.records import Row
+from benchbench.records.older import trained_under
 from benchbench.threat import Threat
 
 IDENTITY: dict[str, Any] = {
@@ -32,8 +33,9 @@ IDENTITY: dict[str, Any] = {
 
 
 def make_row(**columns: Any) -> Row:
-    """A measured MNIST row, with other columns as given."""
-    return Row(**{**IDENTITY, **columns})
+    """A measured MNIST row, trained under the threat of the attack where the method uses one, with other columns as given."""
+    told = {**IDENTITY, **columns}
+    return Row(**{**trained_under(told["defense"], told["norm"], told["epsilon"]), **told})
 
 
 def make_cell(**training: Any) -> Cell:

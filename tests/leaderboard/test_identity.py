@@ -22,7 +22,7 @@ def test_every_identity_column_of_a_cell_stands_in_the_keys_once() -> None:
 
 @pytest.mark.parametrize("column", [name for name in COLUMNS if name != "seed"])
 def test_two_rows_that_differ_in_one_column_are_never_called_the_same(column: str) -> None:
-    other: dict[str, Any] = {"dropout": 0.5, "epsilon": 0.2, "dataset_digest": "ab" * 32}
+    other: dict[str, Any] = {"dropout": 0.5, "epsilon": 0.2, "train_epsilon": 0.2, "dataset_digest": "ab" * 32}
     other |= dict.fromkeys(("n_train", "n_train_evaluated", "n_test", "epochs"), 7)
     other |= dict.fromkeys(("architecture_options", "defense_options", "attack_options"), '{"a":1}')
     rows = [make_row(cell_id="one"), make_row(cell_id="two", **{column: other.get(column, "other")})]
