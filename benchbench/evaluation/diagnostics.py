@@ -33,7 +33,7 @@ from benchbench.evaluation.specimens import Attacked, Specimens, from_evidence, 
 from benchbench.evaluation.subject import borrowed
 
 REVISION = 2
-"""Raised whenever other flags may come of the same model and attack, so that rows say by which diagnostics they were looked at."""
+"""Raised whenever the same model and attack may get other flags, so that a row can say which diagnostics it had."""
 
 FEWEST = 5  # correct examples, below which shares say nothing
 LOOKED_INTO = 32  # specimens whose gradients and answers are looked at; probes take them all
@@ -54,14 +54,13 @@ FLAGS: dict[str, str] = {
     "withstands-any-perturbation": "gradient steps through the whole box leave more than a tenth right",
     "random-model": "the same inputs get other logits when asked again",
     "batch-dependent": "an example alone, in another order or in other company gets other logits",
-    "margin-ascent-succeeds": "gradient ascent of the margin, which is steep where the loss is flat, breaks more than a twentieth that the "
-    "attack did not",
-    "random-search-succeeds": "random search (Square Attack, up to 500 queries) breaks more than a twentieth that the attack did not",
+    "margin-ascent-succeeds": "gradient ascent of the margin breaks more than a twentieth that the attack did not",
+    "random-search-succeeds": "500 queries of random search (Square) break more than a twentieth that the attack did not",
     "transfer-succeeds": "what breaks a substitute network breaks more than a twentieth that the attack did not",
-    "neighbour-steps-succeed": "steps towards the nearest examples of other classes break more than a twentieth that the attack did not",
-    "lattice-succeeds": "some point of a lattice in a ball of at most three dimensions breaks more than a twentieth that the attack did not",
-    "quarter-broken": "all these together break more than a quarter that the attack did not",
-    "half-broken": "all these together break more than half that the attack did not",
+    "neighbour-steps-succeed": "steps towards examples of other classes break more than a twentieth that the attack did not",
+    "lattice-succeeds": "a lattice in a ball of up to three dimensions breaks more than a twentieth that the attack did not",
+    "quarter-broken": "all these searches together break more than a quarter that the attack did not",
+    "half-broken": "all these searches together break more than half that the attack did not",
 }
 """Every flag, and the sign that it stands for."""
 
@@ -141,7 +140,9 @@ def _shortfalls(specimens: Specimens) -> set[str]:
         return set()
     found = list(_probe(specimens.take(rows)))
     together = int(torch.stack([one.broken for one in found]).any(dim=0).sum())
-    graded = {flag for flag, share in (("quarter-broken", 0.25), ("half-broken", 0.5)) if together > share * len(specimens)}
+    graded = {
+        flag for flag, share in (("quarter-broken", 0.25), ("half-broken", 0.5)) if together > share * len(specimens)
+    }
     return graded | {one.flag for one in found if int(one.broken.sum()) > least}
 
 
@@ -154,7 +155,7 @@ class _Found:
 
 
 def _probe(standing: Specimens) -> Iterator[_Found]:
-    """Probe after probe, on specimens that withstood the attack; each tells the next which of them are closest to giving way."""
+    """Probe after probe, on specimens that withstood the attack; cheap ones tell which of them are closest to giving way."""
     if is_searched_whole(standing):
         yield _Found(flag="lattice-succeeds", broken=cover_ball(standing))
         return
@@ -164,6 +165,6 @@ def _probe(standing: Specimens) -> Iterator[_Found]:
     stepped = torch.stack([standing.margins(there) for there in step_to_neighbours(standing)]).amax(dim=0)
     yield _Found(flag="neighbour-steps-succeed", broken=stepped > 0)
     margins = torch.stack([margins, transferred, stepped]).amax(dim=0)
-    yield _Found(flag="margin-ascent-succeeds", broken=climb_margins(standing))
+    yield _Found(flag="margin-ascent-succeeds", broken=climb_margins(standing, margins))
     if standing.threat.norm != "l1":  # which Square does not search
         yield _Found(flag="random-search-succeeds", broken=search_at_random(standing, margins))

@@ -1,7 +1,7 @@
-"""Models whose robust accuracy under PGD-10 is too good by ten points or more, each by a mechanism of its own; the last two of the tuning
-half hide nothing, and PGD-10 is too weak for them.
+"""Models whose robust accuracy under PGD-10 is too good by ten points or more, each by a mechanism of its own.
 
-The halves hold different mechanisms, and different seeds and radii where they touch.
+The halves hold different mechanisms, and different seeds and radii where they touch. The last two of the tuning half hide
+nothing: PGD-10 is too weak for them.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ def planted(
     name: str, half: Half, make: Callable[[], Case], mechanism: str, reference: str, *, random: bool = False
 ) -> Entry:
     """A planted entry."""
-    return Entry(
-        name=name, half=half, planted=True, make=make, mechanism=mechanism, reference=reference, random=random
-    )
+    return Entry(name=name, half=half, planted=True, make=make, mechanism=mechanism, reference=reference, random=random)
 
 
 def over(inner: nn.Module, model: nn.Module, threat: Threat = THREAT) -> Case:
@@ -42,7 +40,9 @@ def over(inner: nn.Module, model: nn.Module, threat: Threat = THREAT) -> Case:
     return Case(model=model, train=splits.train, test=splits.test, classes=10, threat=threat, surrogates=(inner,))
 
 
-def before(change: Callable[[Tensor], Tensor], defense: str = "natural", seed: int = 0, threat: Threat = THREAT) -> Case:
+def before(
+    change: Callable[[Tensor], Tensor], defense: str = "natural", seed: int = 0, threat: Threat = THREAT
+) -> Case:
     """A trained MLP behind a change of its inputs."""
     inner = trained(defense, "mlp", seed)
     return over(inner, Before(inner, change), threat)
@@ -129,32 +129,114 @@ PLANTED = (
     planted("quantised", "tuning", lambda: before(layers.quantise(20)), "rounded pixels", SHATTERED),
     planted("wave", "tuning", lambda: before(layers.wave(0.02, 400.0)), "a steep sine on the pixels", SHATTERED),
     planted("saturated", "tuning", lambda: after(scaled(1e4)), "logits times 10,000: exp underflows", CHECKLIST),
-    planted("no-gradient", "tuning", lambda: before(layers.without_gradient), "a layer that returns no gradient", CHECKLIST),
+    planted(
+        "no-gradient", "tuning", lambda: before(layers.without_gradient), "a layer that returns no gradient", CHECKLIST
+    ),
     planted("misleading", "tuning", lambda: before(with_misleading_gradient), "gradient of the wrong sign", INDICATORS),
-    planted("thermometer", "tuning", thermometer_network, "thermometer codes", "Buckman et al. 2018; Athalye et al. 2018"),
-    planted("distance", "tuning", lambda: on_digits(fitted_distance(digits(), THREAT)), "a subgradient of one pixel", ADAPTIVE),
+    planted(
+        "thermometer", "tuning", thermometer_network, "thermometer codes", "Buckman et al. 2018; Athalye et al. 2018"
+    ),
+    planted(
+        "distance",
+        "tuning",
+        lambda: on_digits(fitted_distance(digits(), THREAT)),
+        "a subgradient of one pixel",
+        ADAPTIVE,
+    ),
     planted("noise", "tuning", lambda: before(noise(0.3)), "noise at test time", STOCHASTIC, random=True),
     planted("jpeg", "tuning", lambda: before(layers.jpeg(0.25)), "rounded DCT coefficients", SHATTERED),
     planted("flat-loss", "tuning", lambda: after(flat), "no gradient where the model is sure", INDICATORS),
-    planted("quantised-at", "tuning", lambda: before(layers.quantise(16), "at"), "rounded pixels of a robust network", SHATTERED),
+    planted(
+        "quantised-at",
+        "tuning",
+        lambda: before(layers.quantise(16), "at"),
+        "rounded pixels of a robust network",
+        SHATTERED,
+    ),
     planted("quantised-l2", "tuning", lambda: before(layers.quantise(20), threat=L2), "rounded pixels, L2", SHATTERED),
-    planted("wave-at", "tuning", lambda: before(layers.wave(0.02, 400.0), "at"), "a sine, on a robust network", SHATTERED),
-    planted("gradient-regularised", "tuning", lambda: on_digits(trained("gr")), "a loss that is flat around the image only", "Finlay, Oberman 2021"),
-    planted("linear", "tuning", lambda: on_digits(trained("natural", "linear")), "the loss climbs towards several classes at once", "Gowal et al. 2019, multi-targeted"),
-    planted("winners", "held-out", lambda: with_activations(lambda: layers.WinnersTakeAll(0.1)), "k winners take all", ADAPTIVE),
+    planted(
+        "wave-at", "tuning", lambda: before(layers.wave(0.02, 400.0), "at"), "a sine, on a robust network", SHATTERED
+    ),
+    planted(
+        "gradient-regularised",
+        "tuning",
+        lambda: on_digits(trained("gr")),
+        "a loss that is flat around the image only",
+        "Finlay, Oberman 2021",
+    ),
+    planted(
+        "linear",
+        "tuning",
+        lambda: on_digits(trained("natural", "linear")),
+        "the loss climbs towards several classes at once",
+        "Gowal et al. 2019, multi-targeted",
+    ),
+    planted(
+        "winners",
+        "held-out",
+        lambda: with_activations(lambda: layers.WinnersTakeAll(0.1)),
+        "k winners take all",
+        ADAPTIVE,
+    ),
     planted("binarised", "held-out", lambda: with_activations(layers.Steps), "activations 0 or 1", SHATTERED),
     planted("distilled", "held-out", distilled, "defensive distillation", "Carlini, Wagner 2016; Papernot et al. 2016"),
     planted("forest", "held-out", forest, "decision trees", "Papernot et al. 2016, Transferability; " + CHECKLIST),
     planted("nearest-l2", "held-out", nearest, "nearest neighbour with steep logits", CHECKLIST),
     planted("purified", "held-out", lambda: before(layers.purify(30, 0.9), seed=7), "iterated purification", VANISHING),
-    planted("median", "held-out", lambda: before(lambda x: layers.quantise(12)(layers.blur(x)), seed=7), "median filter, rounded", SHATTERED),
-    planted("voting", "held-out", lambda: over(trained("natural", "mlp", 7), layers.votes(*(trained("natural", "mlp", s) for s in (7, 8, 9)))), "votes of three networks", CHECKLIST),
+    planted(
+        "median",
+        "held-out",
+        lambda: before(lambda x: layers.quantise(12)(layers.blur(x)), seed=7),
+        "median filter, rounded",
+        SHATTERED,
+    ),
+    planted(
+        "voting",
+        "held-out",
+        lambda: over(trained("natural", "mlp", 7), layers.votes(*(trained("natural", "mlp", s) for s in (7, 8, 9)))),
+        "votes of three networks",
+        CHECKLIST,
+    ),
     planted("ripples", "held-out", lambda: after(ripples, seed=7), "a ripple on the logits", SHATTERED),
     planted("rounded-logits", "held-out", lambda: after(steps_of_logits, seed=7), "rounded logits", CHECKLIST),
-    planted("noisy-gradient", "held-out", lambda: before(layers.noisy_gradient, "at", 7), "a gradient drowned in noise", INDICATORS),
-    planted("reverse-steps", "held-out", lambda: before(layers.staircase(24, 0.2), "at", 7), "steps that slope the wrong way", INDICATORS),
-    planted("resized", "held-out", lambda: before(layers.resized, seed=7), "random resizing and padding", STOCHASTIC, random=True),
-    planted("dropped", "held-out", lambda: before(lambda x: nn.functional.dropout(x, 0.3), seed=7), "dropout at test time", STOCHASTIC, random=True),
-    planted("saturated-l2", "held-out", lambda: after(scaled(3e3), seed=7, threat=L2), "logits times 3,000, L2", CHECKLIST),
-    planted("band", "held-out", lambda: over(trained("natural", "mlp", 7), Before(trained("natural", "mlp", 7), layers.band)), "pixels clipped to a band", VANISHING),
+    planted(
+        "noisy-gradient",
+        "held-out",
+        lambda: before(layers.noisy_gradient, "at", 7),
+        "a gradient drowned in noise",
+        INDICATORS,
+    ),
+    planted(
+        "reverse-steps",
+        "held-out",
+        lambda: before(layers.staircase(24, 0.2), "at", 7),
+        "steps that slope the wrong way",
+        INDICATORS,
+    ),
+    planted(
+        "resized",
+        "held-out",
+        lambda: before(layers.resized, seed=7),
+        "random resizing and padding",
+        STOCHASTIC,
+        random=True,
+    ),
+    planted(
+        "dropped",
+        "held-out",
+        lambda: before(lambda x: nn.functional.dropout(x, 0.3), seed=7),
+        "dropout at test time",
+        STOCHASTIC,
+        random=True,
+    ),
+    planted(
+        "saturated-l2", "held-out", lambda: after(scaled(3e3), seed=7, threat=L2), "logits times 3,000, L2", CHECKLIST
+    ),
+    planted(
+        "band",
+        "held-out",
+        lambda: over(trained("natural", "mlp", 7), Before(trained("natural", "mlp", 7), layers.band)),
+        "pixels clipped to a band",
+        VANISHING,
+    ),
 )

@@ -37,7 +37,9 @@ def problem() -> Examples:
         return Examples(inputs=inputs, labels=network()(inputs.float() / 255).argmax(dim=1))
 
 
-def outcome(model: nn.Module, attack: Attack | None = None, threat: Threat = THREAT, batch: int | None = None) -> Outcome:
+def outcome(
+    model: nn.Module, attack: Attack | None = None, threat: Threat = THREAT, batch: int | None = None
+) -> Outcome:
     examples, rows = problem(), torch.arange(COUNT) + 1000
     return evaluate(
         model,
@@ -201,7 +203,9 @@ def test_random_model_does_not_count_as_batch_dependent() -> None:
 def test_running_statistics_and_large_logits_are_not_batch_dependent() -> None:
     norm = nn.BatchNorm2d(1)
     norm.running_mean, norm.running_var = torch.tensor([0.4]), torch.tensor([0.05])
-    assert flags(nn.Sequential(norm, After(network(), 5.0, 1e4))) == flags(nn.Sequential(norm, After(network(), 5.0, 0.0)))
+    assert flags(nn.Sequential(norm, After(network(), 5.0, 1e4))) == flags(
+        nn.Sequential(norm, After(network(), 5.0, 0.0))
+    )
     assert "batch-dependent" not in flags(nn.Sequential(norm, network()))
 
 

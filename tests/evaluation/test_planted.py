@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ HONEST = ("natural-mlp", "spiral", "blobs-linear", "natural-l2")
 
 
 @pytest.fixture
-def probes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def probes(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(ROOT))
     import benchmarks.probes
 
-    yield benchmarks.probes
+    return benchmarks.probes
 
 
 def measured(probes: Any, name: str) -> Any:
@@ -53,4 +52,3 @@ def test_every_planted_overestimate_is_flagged_and_hardly_any_honest_model(probe
     flags = {entry: probes.measure(entry.make(), strong=False).flags for entry in probes.ENTRIES}
     assert [entry.name for entry in flags if entry.planted and not flags[entry]] == []
     assert len([entry.name for entry in flags if not entry.planted and flags[entry]]) <= 2
-

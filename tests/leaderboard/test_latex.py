@@ -34,7 +34,9 @@ def measured() -> list[Row]:
     }
     rows = [
         make_row(cell_id="a", test_accuracy=0.99, test_lipschitz=5.5, gap=-0.01, **bounds),
-        make_row(cell_id="b", model_id="b", defense="my_method%", test_accuracy=0.99, flags=("zero-gradients", HOSTILE)),
+        make_row(
+            cell_id="b", model_id="b", defense="my_method%", test_accuracy=0.99, flags=("zero-gradients", HOSTILE)
+        ),
         make_row(cell_id="c", defense=HOSTILE, status="failed", error=HOSTILE),
         make_row(cell_id="d", dataset=HOSTILE, architecture=HOSTILE, attack=HOSTILE, test_accuracy=1.0),
     ]
