@@ -120,16 +120,11 @@ def _diagnose(attacked: Attacked) -> tuple[str, ...]:
         return ()
     few = specimens.take(torch.arange(min(LOOKED_INTO, len(specimens)), device=specimens.labels.device))
     flags = {flag for flag, indicates in ANSWER_SIGNS.items() if indicates(few)}
-    if specimens.uses_gradients and not is_searched_whole(specimens) and _has_answers(specimens):
+    if specimens.uses_gradients and not is_searched_whole(specimens):
         flags |= {flag for flag, indicates in GRADIENT_SIGNS.items() if indicates(few)}
     if "batch-dependent" not in flags:  # else a probe's answers would depend on what else it asks, or fail
         flags |= _shortfalls(specimens)
     return tuple(sorted(flags))
-
-
-def _has_answers(specimens: Specimens) -> bool:
-    """Whether the model tells any two test examples apart; one that says the same of everything rightly has no gradient."""
-    return bool((specimens.answers != specimens.answers[0]).any())
 
 
 def _shortfalls(specimens: Specimens) -> set[str]:

@@ -82,15 +82,6 @@ def scaled(factor: float) -> Callable[[Tensor], Tensor]:
     return lambda logits: factor * logits
 
 
-def constant() -> nn.Module:
-    """Always class 0: robust wherever it is right."""
-    line = nn.Linear(64, 10)
-    with torch.no_grad():
-        line.weight.zero_()
-        line.bias.copy_(torch.arange(10.0).flip(0))
-    return nn.Sequential(nn.Flatten(), line).requires_grad_(False)
-
-
 HONEST = (
     honest("natural-mlp", "tuning", lambda: on_digits(trained())),
     honest("at-mlp", "tuning", lambda: on_digits(trained("at"))),
@@ -121,7 +112,6 @@ HONEST = (
     ),
     honest("smoothed-inputs", "held-out", lambda: on_digits(Before(trained("at", "mlp", 7), smooth))),
     honest("at-wide", "held-out", lambda: on_digits(trained("at", "cnn", 7, threat=WIDE), threat=WIDE)),
-    honest("constant", "tuning", lambda: on_digits(constant()), "it says the same of everything"),
 )
 
 __all__ = ["HONEST", "digits", "fitted_distance", "on_digits"]
