@@ -1,9 +1,9 @@
-"""The diagnostics held against models whose robust accuracy is too good, and against honest ones: who is flagged, and at what cost.
+"""The diagnostics held against planted overestimates and against honest models: who is flagged, and at what cost.
 
     python -m benchmarks.probes [NAME]... [--half tuning|held-out] [--strong]
 
-Every model is evaluated under PGD-10. Stronger attacks look for the truth: Auto-PGD on two losses, against a
-differentiable surrogate where there is one (BPDA), else also Square with 1,500 queries. An overestimate is one of ten points or more.
+Every model is evaluated under PGD-10. Stronger attacks look for the truth: Auto-PGD on two losses, against a differentiable
+surrogate where there is one (BPDA), else also Square with 1,500 queries. An overestimate is one of ten points or more.
 """
 
 from __future__ import annotations
@@ -148,10 +148,11 @@ def _line(entry: Entry, measured: Measured) -> str:
 def _summarise(found: Sequence[tuple[Entry, Measured]]) -> None:
     for half in ("tuning", "held-out"):
         for planted in (True, False):
-            members = [measured for entry, measured in found if (entry.half, entry.planted) == (half, planted)]
-            flagged = sum(bool(measured.flags) for measured in members)
+            members = [one for entry, one in found if (entry.half, entry.planted) == (half, planted)]
             if members:
-                print(f"{half}, {'planted' if planted else 'honest'}: {flagged} of {len(members)} flagged")
+                flagged, seconds = (sum(bool(one.flags) for one in members), sum(one.seconds for one in members))
+                kind = "planted" if planted else "honest"
+                print(f"{half}, {kind}: {flagged} of {len(members)} flagged, {seconds / len(members):.2f} s each")
 
 
 if __name__ == "__main__":

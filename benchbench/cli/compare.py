@@ -130,9 +130,7 @@ def _rank(contenders: Sequence[Contender], as_json: bool) -> None:
         "= models share a rank unless the difference is significant (accuracies: exact McNemar; squared errors: paired t; "
         "Holm, 0.05)"
     )
-    click.echo(
-        "Flagged models rank below all others; the standard AutoAttack as a whole may clear flags, no other attack does."
-    )
+    click.echo("Flagged models rank below all others; only the standard AutoAttack as a whole clears flags.")
     _print_spreads(spreads)
 
 

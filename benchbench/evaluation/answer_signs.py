@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor
 
@@ -53,6 +55,6 @@ def _alike(here: Tensor, there: Tensor, scale: Tensor) -> bool:
     return float((here - there).abs().max()) <= max(ALIKE * spread, rounding)
 
 
-def _own_randomness(inputs: Tensor):  # type: ignore[no-untyped-def]
+def _own_randomness(inputs: Tensor) -> AbstractContextManager[None]:
     """What a model draws from torch's global generator within the block is drawn from a copy."""
     return torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else [])

@@ -1,7 +1,7 @@
 """Probes: cheap searches for what the protocol's attack missed, which say for each specimen whether they broke it.
 
-Only what withstood that attack is probed. Models are asked for answers alone, but for `climb_margins`, so that nothing which a model
-does to its gradients helps it.
+Only what withstood that attack is probed. All but `climb_margins` ask a model for answers alone, whatever its
+gradients are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NEIGHBOURS = 8  # examples of other answers towards which a step is taken
 ROUNDS = (100, 400)  # queries of each round of random search ...
 KEPT = 3  # ... to which a third of the specimens goes on each time, the ones closest to being broken
 LATTICE = 1000  # points in a ball of at most three dimensions
-CLIMBED = 20  # steps of each ascent of the margin
+CLIMBED = 15  # steps of each ascent of the margin
 
 
 def is_searched_whole(specimens: Specimens) -> bool:
@@ -75,8 +75,8 @@ def cover_ball(specimens: Specimens) -> Tensor:
 def search_at_random(specimens: Specimens, margins: Tensor) -> Tensor:
     """Whether Square Attack breaks a specimen, which asks for no gradient; bool (n,).
 
-    A third of the specimens is searched, the most promising ones, and of what stands a third again with more queries. Where more
-    than half of those searched were broken, the next third is searched, too.
+    The most promising third of the specimens is searched, then a third of what stands with more queries. Where that breaks more
+    than half of them, the next third is searched, too.
 
     Args:
         margins: float (n,), the largest so far of each; the larger, the more promising.
@@ -112,11 +112,21 @@ def _halve(specimens: Specimens, rounds: tuple[int, ...]) -> Tensor:
     return broken
 
 
-def climb_margins(specimens: Specimens) -> Tensor:
-    """Whether gradient ascent of the margin breaks a specimen, from the image and from the attack's candidate; bool (n,).
+def climb_margins(specimens: Specimens, margins: Tensor) -> Tensor:
+    """Whether gradient ascent of the margin breaks a specimen, from the image or from the attack's candidate; bool (n,).
 
-    The margin has a slope wherever the loss of a sure model is flat.
+    The margin has a slope wherever the loss of a sure model is flat. The more promising half is tried.
+
+    Args:
+        margins: float (n,), the largest so far of each; the larger, the more promising.
     """
+    broken = torch.zeros_like(specimens.withstood)
+    chosen = margins.argsort(descending=True, stable=True)[: -(-len(specimens) // 2)]
+    broken[chosen] = _climb(specimens.take(chosen))
+    return broken
+
+
+def _climb(specimens: Specimens) -> Tensor:
     broken = torch.zeros_like(specimens.withstood)
     threat = specimens.threat
 
@@ -124,7 +134,7 @@ def climb_margins(specimens: Specimens) -> Tensor:
         margins = margin(specimens.model(candidates), specimens.labels)
         broken.logical_or_(margins.detach() > 0)
         total = margins.sum()
-        return total if total.requires_grad else total + 0.0 * candidates.sum()
+        return total if total.requires_grad else total + 0.0 * candidates.sum()  # a model cut off from its input
 
     starts = (specimens.images, specimens.candidates)
     for start, length in zip(starts, (threat.epsilon / 4, threat.epsilon / 10)):

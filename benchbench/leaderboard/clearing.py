@@ -14,7 +14,7 @@ CONCLUSIVE: Mapping[str, Mapping[str, int]] = {"autoattack": {"steps": 100, "tar
 """Attacks that clear flags, with the least of their options: the standard ensemble as a whole, and no part of it."""
 
 PROTOCOL: Mapping[str, Mapping[str, Any]] = {"pgd-10": {}, "mt-20": {"variant": "equation"}}
-"""The paper's attacks, with the options that make them so: what they left is what the other attacks' shortfall is held against."""
+"""The paper's attacks, with the options that make them so: their shortfalls count, those of others beside them do not."""
 
 SHORTFALLS = frozenset(
     {

@@ -12,7 +12,7 @@ from benchbench.builtin.defenses.distance import Distance
 from benchbench.contract import DatasetSplits, Examples, KeyedGenerator, Threat
 from benchbench.settings import find_folders
 from benchmarks.zoo.case import Case, Entry, Half
-from benchmarks.zoo.layers import After, Before, smooth
+from benchmarks.zoo.layers import After, Before, band, smooth
 from benchmarks.zoo.training import THREAT, digits, digits_of, trained
 
 L2 = Threat(norm="l2", epsilon=0.4)
@@ -82,15 +82,6 @@ def scaled(factor: float) -> Callable[[Tensor], Tensor]:
     return lambda logits: factor * logits
 
 
-def constant() -> nn.Module:
-    """Always class 0: robust wherever it is right."""
-    line = nn.Linear(64, 10)
-    with torch.no_grad():
-        line.weight.zero_()
-        line.bias.copy_(torch.arange(10.0).flip(0))
-    return nn.Sequential(nn.Flatten(), line).requires_grad_(False)
-
-
 HONEST = (
     honest("natural-mlp", "tuning", lambda: on_digits(trained())),
     honest("at-mlp", "tuning", lambda: on_digits(trained("at"))),
@@ -108,7 +99,6 @@ HONEST = (
     honest("at-mlp-2", "held-out", lambda: on_digits(trained("at", "mlp", 7))),
     honest("natural-cnn", "held-out", lambda: on_digits(trained("natural", "cnn", 7))),
     honest("trades-cnn", "held-out", lambda: on_digits(trained("trades", "cnn", 7))),
-    honest("gr-cnn", "held-out", lambda: on_digits(trained("gr", "cnn", 7))),
     honest("dropout", "held-out", lambda: on_digits(trained("at", "dropout", 7))),
     honest("at-batch-norm", "held-out", lambda: on_digits(trained("at", "bn", 7))),
     honest("logits-times-5", "held-out", lambda: on_digits(After(trained("at", "mlp", 7), scaled(5.0)))),
@@ -117,9 +107,11 @@ HONEST = (
     honest("four-classes", "held-out", lambda: on_digits(trained("natural", "cnn", 7, 4), classes=4)),
     honest("spiral-2", "held-out", lambda: spiral(700), "robust by Theorem 4.2"),
     honest("separated-distance", "held-out", separated, "robust by Theorem 4.2"),
+    honest(
+        "band", "held-out", lambda: on_digits(Before(trained("natural", "mlp", 7), band)), "no gradient, and no effect"
+    ),
     honest("smoothed-inputs", "held-out", lambda: on_digits(Before(trained("at", "mlp", 7), smooth))),
     honest("at-wide", "held-out", lambda: on_digits(trained("at", "cnn", 7, threat=WIDE), threat=WIDE)),
-    honest("constant", "tuning", lambda: on_digits(constant()), "it says the same of everything"),
 )
 
 __all__ = ["HONEST", "digits", "fitted_distance", "on_digits"]

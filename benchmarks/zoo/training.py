@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchbench.builtin.datasets.digits import Digits
@@ -14,7 +14,7 @@ from benchbench.builtin.defenses.adversarial import AdversarialTraining
 from benchbench.builtin.defenses.gradient_regularisation import GradientRegularisation
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
-from benchbench.contract import DatasetSplits, Defense, Examples, KeyedGenerator, Threat
+from benchbench.contract import BatchLoss, DatasetSplits, Defense, Examples, KeyedGenerator, Threat
 from benchbench.settings import find_folders
 
 THREAT = Threat(epsilon=0.1)
@@ -100,8 +100,8 @@ class AtTemperature:
     def __init__(self, temperature: float) -> None:
         self.temperature = temperature
 
-    def loss(self, model, images, labels, *, threat, generator):  # type: ignore[no-untyped-def]
+    def loss(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
+    ) -> BatchLoss:
         """See `benchbench.contract.Defense`."""
-        from benchbench.contract import BatchLoss
-
         return BatchLoss(loss=cross_entropy(model(images) / self.temperature, labels, reduction="sum"))

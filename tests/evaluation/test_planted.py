@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ HONEST = ("natural-mlp", "spiral", "blobs-linear", "natural-l2")
 
 
 @pytest.fixture
-def probes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def probes(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(ROOT))
     import benchmarks.probes
 
-    yield benchmarks.probes
+    return benchmarks.probes
 
 
 def measured(probes: Any, name: str) -> Any:
