@@ -37,6 +37,24 @@ def test_step_is_the_papers_on_a_linear_model() -> None:
     torch.testing.assert_close(candidates - images, (noise + 0.125 * towards_other).clamp(-0.1, 0.1))
 
 
+def test_one_step_across_the_ball_leaves_the_exactly_robust_images_of_two_classes_standing() -> None:
+    draws = KeyedGenerator(7, torch.arange(200))
+    pixels, slopes = draws.uniform(64), draws.child("slopes").normal(64)[0]
+    images = torch.where(draws.child("faces").uniform(64) < 0.5, pixels.round(), pixels)
+    model = LinearToy(torch.stack([slopes, -slopes]), 0.5 * torch.stack([-slopes.sum(), slopes.sum()]))
+    labels, threat = model(images).argmax(dim=1), Threat(epsilon=0.1)
+    down = -slopes * (1.0 - 2.0 * labels)[:, None]  # what lowers the margin, pixel by pixel, as far as the box lets it
+    room = torch.where(down > 0, 1.0 - images, images).clamp(max=threat.epsilon)
+    margins = (images - 0.5) @ slopes * (1.0 - 2.0 * labels)
+    standing = margins - (down.abs() * room).sum(dim=1)
+    generator = KeyedGenerator(3, torch.arange(200))
+    candidates = RandomStartFgsm(step_ratio=2.0).perturb(model, images, labels, threat=threat, generator=generator)
+    clear = standing.abs() > 1e-3
+    robust = model(candidates).argmax(dim=1) == labels
+    assert torch.equal(robust[clear], standing[clear] > 0)
+    assert 20 < int(robust.sum()) < 180
+
+
 def test_random_start_matters_below_twice_epsilon() -> None:
     images, labels = torch.full((1, 3), 0.5), torch.tensor([0])
     model, threat = LinearToy(torch.tensor([[1.0, -2.0, 0.5], [0.0, 1.0, 1.0]])), Threat(epsilon=0.1)
