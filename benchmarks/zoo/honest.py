@@ -87,7 +87,6 @@ HONEST = (
     honest("at-mlp", "tuning", lambda: on_digits(trained("at"))),
     honest("trades-mlp", "tuning", lambda: on_digits(trained("trades"))),
     honest("at-cnn", "tuning", lambda: on_digits(trained("at", "cnn"))),
-    honest("at-linear", "tuning", lambda: on_digits(trained("at", "linear"))),
     honest("blobs-linear", "tuning", certified_line, "a linear model that is robust on every example"),
     honest("normalised", "tuning", lambda: on_digits(normalised()), "normalisation inside"),
     honest("logits-times-0.2", "tuning", lambda: on_digits(After(trained("at"), scaled(0.2)))),
