@@ -34,6 +34,8 @@ class Component:
         distribution: the distribution that provides it; of built-in components always ``"benchbench"``, whatever pip calls it.
         version: version of that distribution; of built-in components always ``"0.1.0"``, so that a release moves no id.
         revision: the offer's, raised when the component's numbers change.
+        sources: digest of the sources of a third-party distribution. It stands in digests for `distribution` and `version`,
+            which then only inform. Empty for built-in components, and where no sources are found.
     """
 
     kind: Kind
@@ -42,11 +44,17 @@ class Component:
     distribution: str
     version: str
     revision: int = field(default=1, metadata=UNSAID)
+    sources: str = field(default="", metadata=UNSAID)
 
     @property
     def with_nested(self) -> tuple[Component, ...]:
         """This component, and those among its options, at any depth."""
         return (self, *(inner for value in self.options.values() for inner in _components_in(value)))
+
+    @property
+    def code(self) -> str:
+        """What it computes by: ``revision 2``, ``revision 1, sources 0123456789abcdef``."""
+        return f"revision {self.revision}" + (f", sources {self.sources}" if self.sources else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +146,17 @@ class Cell:
     def _work(self) -> dict[str, Any]:
         """Training and evaluation as digests hold them: the evaluation's threat only where training had another one."""
         trained = self.training.threat_in_digests
-        evaluation = canonical(self.evaluation)
+        evaluation = canonical(self.evaluation, identifying=True)
         if self.evaluation.threat == trained:
             del evaluation["threat"]
         return {"training": dataclasses.replace(self.training, threat=trained), "evaluation": evaluation}
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """Every component that takes part, nested ones included: data, network, defense, attack, metrics."""
+        training, evaluation = self.training, self.evaluation
+        outer = (training.dataset, training.architecture, training.defense, evaluation.attack, *evaluation.metrics)
+        return tuple(component for one in outer for component in one.with_nested)
 
     def identity(self) -> dict[str, Any]:
         """The identity columns of the leaderboard, with their values."""
@@ -157,17 +172,17 @@ class Cell:
             "dataset": training.dataset.name,
             "dataset_digest": training.dataset_digest,
             "architecture": training.architecture.name,
-            "architecture_options": to_json(training.architecture.options),
+            "architecture_options": to_json(training.architecture.options, identifying=True),
             "augmentation": training.recipe.augmentation.label,
             "dropout": float(training.architecture.options.get("dropout") or 0.0),
             "defense": training.defense.name,
-            "defense_options": to_json(training.defense.options),
+            "defense_options": to_json(training.defense.options, identifying=True),
             "norm": evaluation.threat.norm,
             "epsilon": evaluation.threat.epsilon,
             "train_norm": training.threat.norm if training.threat else "",
             "train_epsilon": training.threat.epsilon if training.threat else None,
             "attack": evaluation.attack.name,
-            "attack_options": to_json(evaluation.attack.options),
+            "attack_options": to_json(evaluation.attack.options, identifying=True),
             "seed": training.seed,
             "checkpoint_selection": evaluation.checkpoint_selection,
             "trained_on": training.trained_on,
@@ -179,14 +194,22 @@ class Cell:
         }
 
 
-def canonical(value: Any) -> Any:
-    """Plain JSON values for a configuration: dataclasses and mappings become dictionaries, tuples lists."""
+def canonical(value: Any, *, identifying: bool = False) -> Any:
+    """Plain JSON values for a configuration: dataclasses and mappings become dictionaries, tuples lists.
+
+    Args:
+        value: the configuration, or part of it.
+        identifying: whether to leave out what is for information only: see `Component.sources`.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_said(f, value)}
+        said = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if _is_said(f, value)}
+        if identifying and isinstance(value, Component) and value.sources:
+            del said["distribution"], said["version"]
+        return {name: canonical(item, identifying=identifying) for name, item in said.items()}
     if isinstance(value, Mapping):
-        return {str(key): canonical(value[key]) for key in sorted(value)}
+        return {str(key): canonical(value[key], identifying=identifying) for key in sorted(value)}
     if isinstance(value, (list, tuple)):
-        return [canonical(item) for item in value]
+        return [canonical(item, identifying=identifying) for item in value]
     return value
 
 
@@ -200,11 +223,11 @@ def _is_said(entry: dataclasses.Field[Any], value: Any) -> bool:
     return "unsaid" not in entry.metadata or getattr(value, entry.name) != entry.default
 
 
-def to_json(value: Any) -> str:
-    """Canonical JSON: sorted keys, no spaces."""
-    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=True)
+def to_json(value: Any, *, identifying: bool = False) -> str:
+    """Canonical JSON: sorted keys, no spaces; see `canonical`."""
+    return json.dumps(canonical(value, identifying=identifying), sort_keys=True, separators=(",", ":"), allow_nan=True)
 
 
 def digest(value: Any) -> str:
-    """Hexadecimal digest of a configuration's canonical JSON."""
-    return hashlib.sha256(to_json(value).encode()).hexdigest()[:ID_LENGTH]
+    """Hexadecimal digest of a configuration's canonical JSON, without what is for information only."""
+    return hashlib.sha256(to_json(value, identifying=True).encode()).hexdigest()[:ID_LENGTH]

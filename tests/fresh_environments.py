@@ -21,7 +21,7 @@ class FreshEnvironment:
     folder: Path
 
     @staticmethod
-    def with_distributions(folder: Path, *distributions: Path) -> FreshEnvironment:
+    def with_distributions(folder: Path, *distributions: Path, editable: bool = False) -> FreshEnvironment:
         """Make it, and install folders with a ``pyproject.toml`` into it by pip."""
         venv.EnvBuilder(with_pip=False, symlinks=True).create(folder)
         environment = FreshEnvironment(folder=folder)
@@ -29,7 +29,7 @@ class FreshEnvironment:
         Path(environment.packages, "borrowed.pth").write_text(borrowed, encoding="utf-8")
         python = str(environment.folder / "bin" / "python")
         pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "install", "--no-deps"]
-        sources = [str(distribution) for distribution in distributions]
+        sources = [part for one in distributions for part in (["-e", str(one)] if editable else [str(one)])]
         installed = subprocess.run([*pip, *sources], capture_output=True, text=True, cwd=folder, check=False)
         assert installed.returncode == 0, installed.stderr
         return environment

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.cell import Cell, to_json
+from benchbench.checking.code import code_changes
 from benchbench.configuration import read_cell
 from benchbench.contract import DataSource, Threat
 from benchbench.data import LoadedDataset, Subset, load_dataset, subset
@@ -124,6 +125,7 @@ class Replayer:
             return Verdict(cell_id=row.cell_id, label=label, status="unchecked", missing=(f"the cell {row.status}",))
         findings: list[Finding] = []
         missing: list[str] = []
+        changed: tuple[str, ...] = ()
         replay = bound = None
         outcomes = self._arrays("outcomes", row.outcomes_digest, findings, missing)
         if outcomes is not None:
@@ -132,6 +134,9 @@ class Replayer:
         try:
             cell = read_cell(row.configuration)
             findings += identity_findings(row, cell)
+            changed = tuple(
+                f"{name}: {old}, here {new}" for name, (old, new) in code_changes(cell, self.registry).items()
+            )
             if outcomes is not None and witnesses is not None:
                 model = self._find_model(cell, findings, missing)
                 replay = self._replay(cell, model, witnesses[WITNESSES])
@@ -148,6 +153,7 @@ class Replayer:
             status=status,  # type: ignore[arg-type]  # a literal, whichever branch
             findings=tuple(findings),
             missing=tuple(missing),
+            changed=changed,
             replayed=0 if replay is None or replay.clean is None else len(replay.index),
             bound=bound,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from benchbench import provenance
+from benchbench.checking.code import code_changes
 from benchbench.configuration import read_cell
 from benchbench.contract import DataSource
 from benchbench.data import load_dataset
@@ -60,7 +62,7 @@ class Rerun:
             tolerance"``: accuracies differ by no more than two examples or one hundredth, magnitudes by 2%; else ``"drifted"``.
         differences: measures that are not equal.
         unequal_files: of ``outcomes`` and ``witnesses``, those whose content differs.
-        changes: what is not as it was, by name: (recorded, now). Versions, device, commit, data.
+        changes: what is not as it was, by name: (recorded, now). Versions, code of components, device, commit, data.
     """
 
     cell_id: str
@@ -123,7 +125,8 @@ def compute_again(row: Row, registry: Registry, source: DataSource, device: torc
         now = store.read_cell(cell.cell_id)
     if now is None:
         raise TrainingError(f"cell {row.cell_id} was recomputed, but its record has vanished")
-    return compare(row, now, data_digest=loaded.digest)
+    compared = compare(row, now, data_digest=loaded.digest)
+    return dataclasses.replace(compared, changes={**code_changes(cell, registry), **compared.changes})
 
 
 def compare(row: Row, now: Row, *, data_digest: str) -> Rerun:

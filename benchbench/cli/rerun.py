@@ -40,7 +40,7 @@ def command(
     as_json: bool,
 ) -> int:
     """Recompute CELL (its id, or the beginning of it) from its row, in a temporary folder, and say whether it is
-    bit-identical, within tolerance or drifted, and what has changed since: versions, device, data.
+    bit-identical, within tolerance or drifted, and what has changed since: versions, code, device, data.
 
     Nothing that is recorded changes. Exit status: 0 bit-identical or within tolerance, 1 drifted or it fails now,
     2 usage error.
@@ -69,5 +69,5 @@ def command(
         if result.changes:
             print_table(("changed", "recorded", "now"), [(name, *pair) for name, pair in result.changes.items()])
         else:
-            click.echo("versions, device, commit and data are as they were")
+            click.echo("versions, code, device, commit and data are as they were")
     return 1 if result.verdict == "drifted" else 0

@@ -67,7 +67,9 @@ def command(
 
 
 def _print(verdicts: Sequence[Verdict], counts: Counter[str]) -> None:
-    rows = [(v.status, v.cell_id, v.label, "; ".join([*map(str, v.findings), *v.missing])) for v in verdicts]
+    rows = [
+        (v.status, v.cell_id, v.label, "; ".join([*map(str, v.findings), *v.missing, *v.changed])) for v in verdicts
+    ]
     print_table(("verdict", "cell", "row", "why"), rows)
     click.echo(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
     if not counts["confirmed"]:

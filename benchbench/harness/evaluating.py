@@ -121,7 +121,9 @@ def _evaluate(cell: Cell, model: nn.Module, bench: Workbench, sharing: Sharing |
 def _named(components: Sequence[Component]) -> dict[str, Component]:
     """Components by name, and by name and options where several have the name."""
     shared = Counter(component.name for component in components)
-    return {c.name if shared[c.name] == 1 else f"{c.name} {to_json(c.options)}": c for c in components}
+    return {
+        c.name if shared[c.name] == 1 else f"{c.name} {to_json(c.options, identifying=True)}": c for c in components
+    }
 
 
 def _stoppable(bench: Workbench) -> Listener:
@@ -144,7 +146,8 @@ class ModelMeasurements:
     def __init__(self, store: RunStore, cell: Cell, part_of: str = "") -> None:
         self._measurements = store.measurements
         own = {"part_of": part_of} if part_of else {}
-        everything = canonical({"model": cell.training.model_id, "evaluation": cell.evaluation, "parts": PARTS, **own})
+        asked = {"model": cell.training.model_id, "evaluation": cell.evaluation, "parts": PARTS, **own}
+        everything = canonical(asked, identifying=True)
         self._attacked = digest(everything)
         del everything["evaluation"]["attack"]
         self._alone = digest(everything)

@@ -57,6 +57,7 @@ class Verdict:
             ``"refuted"``: a finding contradicts it; ``"unchecked"``: nothing does, but something is missing here.
         findings: what refutes it.
         missing: what could not be checked, and why.
+        changed: components that have other code here than the row was computed by; this refutes nothing.
         replayed: test examples replayed; 0 where none were.
         bound: share of examples that withstood the replayed witnesses, an upper bound on robust accuracy; None for
             regressions and where nothing was replayed.
@@ -67,6 +68,7 @@ class Verdict:
     status: Status
     findings: tuple[Finding, ...] = ()
     missing: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     replayed: int = 0
     bound: float | None = None
 

@@ -167,7 +167,7 @@ def _labels(attacks: Sequence[Component]) -> list[str]:
     """For each the shortest of: name, name with options as tables show them, name with exact options, that is its alone."""
     labels = [attack.name for attack in attacks]
     as_shown = [component_label(attack.name, attack.options) for attack in attacks]
-    exact = [f"{attack.name} {to_json(attack.options)}" for attack in attacks]
+    exact = [f"{attack.name} {to_json(attack.options, identifying=True)}" for attack in attacks]
     for longer in (as_shown, exact):
         shared = Counter(labels)
         labels = [label if shared[label] == 1 else other for label, other in zip(labels, longer)]

@@ -146,6 +146,15 @@ class Registry:
         component = Component(kind=kind, name=name, options=values, **_origin(entry))
         return component, None if kind == "architecture" else self.make(component)
 
+    def as_here(self, component: Component) -> Component:
+        """A recorded component with the distribution, revision and sources that it has here.
+
+        Raises:
+            UnknownNameError: it is not here.
+            PluginError: two distributions claim its name.
+        """
+        return dataclasses.replace(component, **_origin(self.get(component.kind, component.name)))
+
     def make(self, component: Component, **supplied: Any) -> Any:
         """Make a component from its resolved options.
 
@@ -261,9 +270,9 @@ def load_registry(*, extra_plugins: Sequence[object] = ()) -> Registry:
 
 
 def _origin(entry: Registered) -> dict[str, Any]:
-    """The fields of a component that say whose it is. A release changes no id of a built-in component: see `BUILT_IN_AS`."""
+    """The fields of a component that say whose it is. A release changes no id: see `BUILT_IN_AS` and `Component`."""
     named = BUILT_IN_AS if entry.built_in else {"distribution": entry.distribution, "version": entry.version}
-    return {**named, "revision": entry.offer.revision}
+    return {**named, "revision": entry.offer.revision, "sources": entry.sources()}
 
 
 def _blamed(clash: Clash, one: Harvest) -> bool:

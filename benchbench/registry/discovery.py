@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib import metadata
 from typing import Any, Literal
 
@@ -60,6 +61,7 @@ class Registered:
         distribution: the distribution that it comes from, of which `version` is installed.
         plugin: entry point of the plugin.
         built_in: whether it ships with benchbench.
+        sources: reads the digest of its distribution's sources; empty for what is built in, or cannot be read.
     """
 
     kind: Kind
@@ -68,6 +70,7 @@ class Registered:
     version: str
     plugin: str
     built_in: bool = False
+    sources: Callable[[], str] = str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,7 @@ class Candidate:
     distribution: str
     version: str
     load: Callable[[], Any]
+    sources: Callable[[], str] = str
 
     @property
     def built_in(self) -> bool:
@@ -154,6 +158,16 @@ def _installed(entry_point: metadata.EntryPoint) -> Candidate:
         distribution=(distribution.name if distribution else None) or "unknown",
         version=(distribution.version if distribution else None) or "unknown",
         load=entry_point.load,
+        sources=str if distribution is None or entry_point.value == BUILT_IN else partial(_read_sources, distribution),
+    )
+
+
+def _read_sources(distribution: metadata.Distribution) -> str:
+    """Digest of a distribution's sources, found from all its plugins."""
+    from benchbench.registry.sources import distribution_digest
+
+    return distribution_digest(
+        distribution, [e.module for e in distribution.entry_points.select(group=ENTRY_POINT_GROUP)]
     )
 
 
@@ -173,7 +187,14 @@ def _source_tree() -> Candidate:
 def _extra(plugin: object) -> Candidate:
     name = getattr(plugin, "__name__", type(plugin).__name__)
     version = str(getattr(plugin, "__version__", "0"))
-    return Candidate(name=name, target=name, distribution=name, version=version, load=lambda: plugin)
+    sources = cache(partial(_read_files, plugin)) if name != BUILT_IN else str
+    return Candidate(name=name, target=name, distribution=name, version=version, load=lambda: plugin, sources=sources)
+
+
+def _read_files(plugin: object) -> str:
+    from benchbench.registry.sources import plugin_digest
+
+    return plugin_digest(plugin, [hook for name in HOOKS if callable(hook := getattr(plugin, name, None))])
 
 
 def _harvest_one(manager: pluggy.PluginManager, candidate: Candidate) -> Harvest:
@@ -222,6 +243,7 @@ def _register(candidate: Candidate, kind: Kind, offer: Offer) -> Registered:
         version=candidate.version,
         plugin=candidate.name,
         built_in=candidate.built_in,
+        sources=candidate.sources,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from run_processes import run, write_suite
 
+from benchbench.builtin import defenses
 from benchbench.checking.rerunning import compare, rerun
 from benchbench.cli import invoke
 from benchbench.errors import UsageError
@@ -88,6 +89,16 @@ def test_what_changed_is_named(recorded: tuple[Row, ...]) -> None:
     assert set(changes) >= {"torch", "device", "dataset_digest"}
     assert changes["torch"][0] == "1.0"
     assert changes["dataset_digest"] == (row.dataset_digest, "f" * 64)
+
+
+def test_component_with_another_revision_now_is_named(
+    folder: Path, recorded: tuple[Row, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    natural, *others = defenses.OFFERS
+    monkeypatch.setattr(defenses, "OFFERS", (dataclasses.replace(natural, revision=7), *others))
+    (row,) = [row for row in recorded if row.defense == "natural"]
+    changes = rerun(row.cell_id, runs=folder / "runs", device="cpu").changes
+    assert changes["defense natural"] == ("revision 1", "revision 7")
 
 
 def test_unknown_and_ambiguous_cells_are_told(folder: Path, recorded: tuple[Row, ...]) -> None:

@@ -1,0 +1,198 @@
+"""Which files a third-party plugin computes by, and a digest of them: the identity of its components.
+
+Python sources count by their syntax trees; compiled extensions and sources in C, C++, CUDA and Cython by their bytes. Not
+covered are data files, other distributions that the plugin imports, benchbench's own tools, files added by hand to an install
+that is not editable, and, of an editable one, another package that is imported under a name put together at run time.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import inspect
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib.machinery import ModuleSpec
+from importlib.metadata import Distribution
+from pathlib import Path, PurePath
+from typing import Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from benchbench.cell import ID_LENGTH
+from benchbench.registry.syntax import syntax_digest
+
+_NATIVE = (".so", ".pyd", ".pyx", ".pxd", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp")
+_OTHERS = frozenset({"..", "__pycache__", "site-packages", "dist-packages"})
+_known: dict[tuple[str, ...], str] = {}  # a process imports a distribution once, so that it also reads it once
+
+
+class _Readable(Protocol):
+    """A path, or a member of a zip file."""
+
+    def read_bytes(self) -> bytes: ...
+
+
+Sources = Mapping[str, _Readable]  # by path below the folder that is on Python's path
+
+
+def distribution_digest(distribution: Distribution, modules: Sequence[str]) -> str:
+    """Digest of an installed distribution's sources; empty where none are found. Read once in a process.
+
+    Args:
+        distribution: installed by any tool; editable or not.
+        modules: that its entry points name.
+    """
+    key = (distribution.name, str(distribution.locate_file("")), *modules)
+    if key not in _known:
+        _known[key] = sources_digest(distribution_sources(distribution, modules))
+    return _known[key]
+
+
+def plugin_digest(plugin: object, hooks: Iterable[Callable[..., object]]) -> str:
+    """Digest of a plugin that is not installed: of its package, or of the files of its module and hooks; else empty.
+
+    Args:
+        plugin: a module or an object.
+        hooks: its hooks.
+    """
+    files = [getattr(plugin, "__file__", None)]
+    for hook in hooks:
+        with suppress(TypeError):
+            files.append(inspect.getsourcefile(inspect.unwrap(hook)))
+    found: dict[str, _Readable] = {}
+    for path in (Path(file) for file in files if file):
+        found |= _below(path.parent, path.parent.name) if path.name == "__init__.py" else {path.name: path}
+    return sources_digest(found)
+
+
+def distribution_sources(distribution: Distribution, modules: Sequence[str]) -> Sources:
+    """The files that its record lists; of an editable install, the packages of its entry points and what they import of the
+    same project; of one without either, the packages of its entry points."""
+    project = _edited_project(distribution)
+    if project is None and distribution.read_text("RECORD") is not None:
+        listed = {file.as_posix(): file.locate() for file in distribution.files or () if _is_source(file)}
+        if listed:
+            return listed  # type: ignore[return-value]  # typeshed knows no `read_bytes` of it
+    return _imported(modules, project)
+
+
+def sources_digest(sources: Sources) -> str:
+    """Hexadecimal digest of files by name and content; empty where none can be read."""
+    state, read = hashlib.sha256(), False
+    for name in sorted(sources):
+        with suppress(OSError, KeyError):  # listed, but not there
+            content = sources[name].read_bytes()
+            part = syntax_digest(content) if name.endswith(".py") else hashlib.sha256(content).digest()
+            state.update(f"{name}\0".encode() + part)
+            read = True
+    return state.hexdigest()[:ID_LENGTH] if read else ""
+
+
+def _edited_project(distribution: Distribution) -> Path | None:
+    """The folder of an editable install."""
+    try:
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        if origin["dir_info"]["editable"] is not True:
+            return None
+        return Path(url2pathname(urlsplit(origin["url"]).path)).resolve()
+    except (ValueError, KeyError, TypeError, AttributeError):  # none, or damaged
+        return None
+
+
+def _is_source(path: PurePath) -> bool:
+    hidden = any(part in _OTHERS or part.startswith(".") or part.endswith(".dist-info") for part in path.parts)
+    return not hidden and (path.suffix == ".py" or path.name.endswith(_NATIVE))
+
+
+def _imported(modules: Iterable[str], project: Path | None) -> dict[str, _Readable]:
+    """The packages of modules, and the packages of a project that these import, directly or not."""
+    found: dict[str, _Readable] = {}
+    waiting, seen, outermost = list(modules), set[str](), functools.cache(_outermost)
+    while waiting:
+        spec = outermost(waiting.pop())
+        if spec is None or spec.name in seen:
+            continue
+        seen.add(spec.name)
+        files = _files_of(spec)
+        found |= files
+        if project is not None:
+            waiting += [name for name in _imports(files) if _belongs(outermost(name), project)]
+    return found
+
+
+def _outermost(name: str) -> ModuleSpec | None:
+    """The outermost package with code on the way to a name, or the module; namespace packages belong to nobody."""
+    parts = name.split(".")
+    if parts[0] in sys.stdlib_module_names:
+        return None
+    for length in range(1, len(parts) + 1):
+        try:
+            spec = importlib.util.find_spec(".".join(parts[:length]))
+        except (ImportError, ValueError, AttributeError):
+            return None
+        if spec is None or spec.origin is not None:
+            return spec
+    return None
+
+
+def _belongs(spec: ModuleSpec | None, project: Path) -> bool:
+    if spec is None or spec.origin is None:
+        return False
+    path = Path(spec.origin).resolve()
+    return path.is_relative_to(project) and not any(
+        part in _OTHERS or part.startswith(".") for part in path.relative_to(project).parts
+    )
+
+
+def _files_of(spec: ModuleSpec) -> dict[str, _Readable]:
+    within = spec.name.replace(".", "/")
+    if spec.submodule_search_locations is None:
+        origin = Path(spec.origin or "")
+        return {f"{within}{''.join(origin.suffixes)}": origin}
+    found: dict[str, _Readable] = {}
+    for folder in spec.submodule_search_locations:
+        found |= _below(Path(folder), within)
+    return found
+
+
+def _below(folder: Path, within: str) -> dict[str, _Readable]:
+    found: dict[str, _Readable] = {}
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in _OTHERS]
+        paths = [Path(place, name) for name in files]
+        found |= {
+            f"{within}/{path.relative_to(folder).as_posix()}": path
+            for path in paths
+            if _is_source(path.relative_to(folder))
+        }
+    return found
+
+
+def _imports(files: Sources) -> Iterator[str]:
+    """Absolute names that files import, and those that they name as ``"module:attribute"``."""
+    for name, path in files.items():
+        if not name.endswith(".py"):
+            continue
+        with suppress(SyntaxError, ValueError, OSError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for node in ast.walk(ast.parse(path.read_bytes())):
+                yield from _named(node, name.removesuffix(".py").split("/"))
+
+
+def _named(node: ast.AST, place: Sequence[str]) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        outer = ".".join([*place[: -node.level], node.module or ""] if node.level else [node.module or ""])
+        yield from (f"{outer.rstrip('.')}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and ":" in node.value:
+        module, _, attribute = node.value.partition(":")
+        if attribute.isidentifier() and all(part.isidentifier() for part in module.split(".")):
+            yield module
