@@ -12,19 +12,20 @@ from benchbench import provenance
 from benchbench.cell import Cell, TrainingSpec
 from benchbench.contract import DatasetSplits, Examples, derive_seed
 from benchbench.data import Subset, crop_to, subset
-from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, TrainingError
+from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, StorageError, TrainingError
 from benchbench.evaluation import Outcome
 from benchbench.events import Note
 from benchbench.harness.evaluating import help_evaluate, measurements_of
 from benchbench.harness.fitting import fit_model, is_fitted
 from benchbench.harness.sharing import TrainOrder
+from benchbench.harness.succession import give_up, stored_model, succeed, training_checkpoint
 from benchbench.harness.workbench import Workbench
 from benchbench.leaderboard.names import attack_label, short_label
 from benchbench.ranks.group import Ranks
 from benchbench.records import Provenance, Row, RunStore, failed_row, measured_row
 from benchbench.registry import Registry
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
-from benchbench.training.checkpoint import read_checkpoint
+from benchbench.training.checkpoint import weights_digest
 from benchbench.training.dividing import sharing_obstacle
 
 
@@ -78,18 +79,17 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
 
 
 def _train(cell: Cell, job: TrainingJob, bench: Workbench) -> TrainedModel:
-    model_id = cell.training.model_id
-    checkpoint = Checkpoint(bench.store.checkpoint_path(model_id), model_id)
-    written = checkpoint.time()
-    if bench.fresh and written == bench.earlier.get(model_id, written):
-        checkpoint.path.unlink(missing_ok=True)
+    leads = bench.ranks is None or bench.ranks.leads
+    checkpoint = training_checkpoint(cell.training.model_id, bench) if leads else None
     ranks = _companions(cell, job, bench)
     try:
         return train(job, checkpoint=checkpoint, listener=bench.listener, stop=bench.stop, ranks=ranks)
-    except (RankError, TrainingError):
+    except RankError:
         raise  # all ranks raise it
     except Exception as error:
-        if ranks is None:
+        if checkpoint is not None and not isinstance(error, StorageError):
+            give_up(checkpoint, bench)
+        if ranks is None or isinstance(error, TrainingError):  # which all ranks raise
             raise
         raise ranks.failed(describe_failure(error)) from error
 
@@ -127,7 +127,7 @@ def _stored_model(cell: Cell, bench: Workbench) -> nn.Module | None:
     splits = bench.splits(spec.dataset)
     if is_fitted(bench.registry.make(spec.defense), splits):
         return train_cell(cell, bench).model
-    stored = read_checkpoint(bench.store.checkpoint_path(spec.model_id))
+    stored = stored_model(spec.model_id, bench)
     if stored is None or stored.position.epoch < spec.recipe.epochs:
         return None
     model = build_model(cell, splits, bench.registry)
@@ -145,7 +145,10 @@ def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Work
         flags=outcome.flags,
         provenance=_provenance(cell, bench, trained, outcome),
     )
-    recorded = bench.store.write_cell(row, outcomes=outcome.per_example, witnesses=outcome.witnesses)
+    model_id, weights = cell.training.model_id, weights_digest(trained.model.state_dict())
+    if bench.fresh:
+        succeed(model_id, weights, bench.store)
+    recorded = bench.store.write_cell(row, outcomes=outcome.per_example, witnesses=outcome.witnesses, weights=weights)
     measurements_of(cell, bench).finish()
     return recorded
 

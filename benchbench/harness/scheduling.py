@@ -214,10 +214,9 @@ class _Schedule:
     def _was_computed_elsewhere(self, cell: Cell) -> bool:
         """Whether another process has recorded the cell, finished or failed, since this run began."""
         store, cell_id = self._bench.store, cell.cell_id
-        new = store.record_times(cell_id) != self._before[cell_id]
-        if not (new or (self._claims and not self._bench.fresh and store.is_done(cell_id))):
-            return False
-        row = store.read_cell(cell_id)
+        row = store.recorded_since(cell_id, self._before[cell_id])
+        if row is None and self._claims and not self._bench.fresh and store.is_done(cell_id):
+            row = store.read_cell(cell_id)
         if row is None:
             return False
         label = describe_cell(cell)

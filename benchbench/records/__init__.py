@@ -6,7 +6,7 @@ from benchbench.records.building import Provenance, failed_row, measured_row
 from benchbench.records.intervals import Interval, accuracy_interval, mean_interval
 from benchbench.records.row import Row
 from benchbench.records.schema import SCHEMA_VERSION, rows_from_table, schema, table_from_rows
-from benchbench.records.store import RunStore, checkpoint_name
+from benchbench.records.store import RunStore, checkpoint_name, kept_checkpoints
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -17,6 +17,7 @@ __all__ = [
     "accuracy_interval",
     "checkpoint_name",
     "failed_row",
+    "kept_checkpoints",
     "mean_interval",
     "measured_row",
     "rows_from_table",

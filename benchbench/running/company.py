@@ -86,6 +86,7 @@ def _follow(ranks: Ranks, request: Request, folders: Folders, device: torch.devi
         store=store,
         splits=datasets.splits,
         device=device,
+        fresh=request.fresh,
         claims=Claims(store.claims),
         ranks=ranks,
     )
