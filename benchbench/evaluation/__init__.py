@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from benchbench.evaluation.measuring import Columns
 from benchbench.evaluation.memory import ATTACKED, MeasurementCache
 from benchbench.evaluation.outcome import Outcome, evaluate
 from benchbench.evaluation.regression import evaluate_regression
 
-__all__ = ["ATTACKED", "MeasurementCache", "Outcome", "evaluate", "evaluate_regression"]
+__all__ = ["ATTACKED", "Columns", "MeasurementCache", "Outcome", "evaluate", "evaluate_regression"]

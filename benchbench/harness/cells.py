@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
@@ -27,6 +28,8 @@ from benchbench.registry import Registry
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
 from benchbench.training.checkpoint import weights_digest
 from benchbench.training.dividing import sharing_obstacle
+
+_HANDED_OUT: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()  # by id; of networks that are still there
 
 
 def describe_failure(error: Exception) -> str:
@@ -135,6 +138,12 @@ def _stored_model(cell: Cell, bench: Workbench) -> nn.Module | None:
     return model.to(bench.device).eval()
 
 
+def take_back(cell: Cell, bench: Workbench) -> None:
+    """After a failure, drop what plugins of a cell were lent, which they may have changed: the next cell loads it anew."""
+    bench.trained.clear()
+    bench.forget(cell.training.dataset)
+
+
 def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Workbench) -> Row:
     """Write the row, the per-example outcomes and the adversarial images of a cell."""
     noted = {"training_part_size": float(trained.part_size)} if trained.part_size else {}
@@ -154,8 +163,11 @@ def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Work
 
 
 def record_failure(cell: Cell, error: Exception, bench: Workbench) -> str:
-    """Record that a cell raised; returns what is said about it."""
+    """Record that a cell raised; returns what is said about it. What was measured by breaking a contract is dropped."""
     message, refused = describe_failure(error), isinstance(error, (ContractError, DataError))
+    take_back(cell, bench)
+    if isinstance(error, ContractError):
+        measurements_of(cell, bench).forget()
     bench.store.write_cell(failed_row(cell, message, provenance=_provenance(cell, bench), refused=refused))
     return message
 
@@ -192,6 +204,12 @@ def initialise(spec: TrainingSpec, input_shape: tuple[int, ...], classes: int, r
         raise ContractError(
             f"architecture {spec.architecture.name!r} made a {type(model).__name__}, expected: nn.Module"
         )
+    parameters = {id(parameter): parameter for parameter in model.parameters()}
+    if any(_HANDED_OUT.get(key) is parameter for key, parameter in parameters.items()):
+        raise ContractError(
+            f"architecture {spec.architecture.name!r} made a network of parameters that another one has"
+        )
+    _HANDED_OUT.update(parameters)
     return model
 
 

@@ -14,17 +14,18 @@ from torch import nn
 from benchbench import provenance
 from benchbench.cell import ID_LENGTH, Cell, Component, canonical, digest, to_json
 from benchbench.data import crop_to, subset
-from benchbench.evaluation import ATTACKED, Outcome, evaluate, evaluate_regression
+from benchbench.evaluation import ATTACKED, Columns, Outcome, evaluate, evaluate_regression
 from benchbench.evaluation.sharing import Sharing
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.evaluation.supervision import leaving
 from benchbench.events import Event, Listener, Note
 from benchbench.harness.sharing import ClaimedShards, EvaluateOrder, Notice
 from benchbench.harness.workbench import Workbench
-from benchbench.records import RunStore
+from benchbench.records import Row, RunStore
 from benchbench.shrinking import compute_within_memory
 from benchbench.training.checkpoint import weights_digest
 
+NOTED = frozenset({"evaluation_batch_size", "training_part_size"})  # what the harness itself adds to a row's `extra`
 PARTS = 2  # version of the cached parts; version 1 shared what the attack did between attacks
 
 
@@ -105,6 +106,7 @@ def _evaluate(
         "metrics": {name: bench.registry.make(metric) for name, metric in _named(spec.metrics).items()},
         "seed": cell.training.seed,
         "device": bench.device,
+        "columns": _columns(spec.metrics, bench),
     }
     if splits.task == "regression":
         return evaluate_regression(**subject)
@@ -127,6 +129,15 @@ def _evaluate(
         outcome, size = compute_within_memory(within, whole, lambda said: bench.listener(Note(message=f"  {said}")))
     noted = {"evaluation_batch_size": float(size)} if size < whole else {}
     return dataclasses.replace(outcome, values={**outcome.values, **noted})
+
+
+def _columns(metrics: Sequence[Component], bench: Workbench) -> Columns:
+    """The columns of the leaderboard that metrics may fill."""
+    offers = {name: bench.registry.get("metric", metric.name).offer for name, metric in _named(metrics).items()}
+    return Columns(
+        fills={name: offer.capabilities.fills for name, offer in offers.items()},
+        reserved=frozenset(column.name for column in dataclasses.fields(Row)) | NOTED,
+    )
 
 
 def _named(components: Sequence[Component]) -> dict[str, Component]:

@@ -21,6 +21,7 @@ from benchbench.harness.cells import (
     note_earlier_checkpoints,
     record_cell,
     record_failure,
+    take_back,
     train_cell,
 )
 from benchbench.harness.claims import Claims
@@ -164,6 +165,7 @@ class _Schedule:
                 except EvaluationOverError:
                     pass
                 except Exception:  # whatever is wrong with the cell is told by the process that records it
+                    take_back(cell, self._bench)
                     _log.debug("no help with cell %s", cell.cell_id, exc_info=True)
                 return True
         return False

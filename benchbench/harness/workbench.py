@@ -27,6 +27,7 @@ class Workbench:
         registry: makes the components.
         store: checkpoints, measurements and records.
         splits: gives the loaded data of a dataset component.
+        forget: has the data of a dataset component loaded anew when it is next asked for.
         device: where everything runs.
         listener: is told what happens.
         cuda_graphs: whether steps that can be are recorded as CUDA graphs and replayed, on CUDA devices.
@@ -49,6 +50,7 @@ class Workbench:
     cuda_graphs: bool = False
     fresh: bool = False
     part_of: str = ""
+    forget: Callable[[Component], None] = lambda _: None
     begun: float = field(default_factory=time.time)
     stop: StopRequest = field(default_factory=StopRequest)
     trained: dict[str, TrainedModel] = field(default_factory=dict)

@@ -185,6 +185,7 @@ class _Run:
             registry=prepared.registry,
             store=prepared.store,
             splits=prepared.plan.datasets.splits,
+            forget=prepared.plan.datasets.forget,
             device=prepared.device,
             listener=self.listener,
             cuda_graphs=self.request.cuda_graphs,
