@@ -57,7 +57,8 @@ def run(
         runs: folder of checkpoints and records; None for the one below ``BENCHBENCH_HOME``.
         leaderboards: folder of the Parquet files; None for ``./leaderboards``.
         download: whether missing datasets may be fetched.
-        fresh: compute every cell anew.
+        fresh: compute every cell anew. What is recorded stays, with the weights that it was measured on, until its successor is
+            complete. A training that an earlier fresh run was interrupted in goes on.
         listener: is told what happens, see `benchbench.events`.
         stop: a budget, or somebody's wish to stop; None for neither.
         precision: ``"bf16"`` and ``"tf32"`` let attacks, and metrics that search, round, in cells of their own; everything is

@@ -11,6 +11,7 @@ import numpy as np
 from benchbench.checking.replaying import Replayer, UnavailableError, evidence_folders, find_evidence
 from benchbench.configuration import read_cell
 from benchbench.errors import BenchbenchError, StorageError
+from benchbench.leaderboard.attempts import describe_failed_attempts
 from benchbench.leaderboard.contenders import OutcomeFiles, find_contenders
 from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.separations import FILE_NAME, MeasuredSeparation, read_separations
@@ -88,7 +89,13 @@ def _read(paths: Iterable[Path], folders: Folders) -> tuple[list[Board], list[Tr
             continue
         outcomes = OutcomeFiles(evidence_folders(path, folders.runs), problems.append)
         contenders = tuple(find_contenders(rows, outcomes))
-        boards[suite] = Board(path=path, rows=tuple(rows), problems=tuple(problems), contenders=contenders)
+        boards[suite] = Board(
+            path=path,
+            rows=tuple(rows),
+            problems=tuple(problems),
+            attempts=describe_failed_attempts(path, rows),
+            contenders=contenders,
+        )
     return list(boards.values()), troubles
 
 

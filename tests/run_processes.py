@@ -115,7 +115,7 @@ def run_and_tell(folder: Path, log: Path, together: int = 1, **arguments: Any) -
     _append(log, f"rows {len(result.rows)} failed {result.failed}")
 
 
-def run_dying_at_flush(folder: Path, count: int) -> None:
+def run_dying_at_flush(folder: Path, count: int, **arguments: Any) -> None:
     """Run, and die by SIGKILL at the n-th flush: odd ones come before a file is renamed into place, even ones after."""
     import benchbench.atomic
 
@@ -129,7 +129,22 @@ def run_dying_at_flush(folder: Path, count: int) -> None:
         flush(path)
 
     benchbench.atomic._flush = dying
-    run(folder)
+    run(folder, **arguments)
+
+
+def run_fresh_elsewhere_dying_at_flush(folder: Path, count: int) -> None:
+    """The same of a fresh run that trains other weights, as on another machine."""
+    import benchbench.harness.cells
+
+    initialise = benchbench.harness.cells.initialise
+    benchbench.harness.cells.initialise = lambda *arguments: shift(initialise(*arguments))
+    run_dying_at_flush(folder, count, fresh=True)
+
+
+def shift(model: Any) -> Any:
+    """Change the bias of the last layer a little."""
+    model[-1].bias.data.add_(0.1)
+    return model
 
 
 def run_slowly(folder: Path, log: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 import run_processes
 from run_processes import EXHAUSTIVE, lines, results, start, wait_for, write_suite
+
+from benchbench.checking.replaying import verify
 
 SMALL = {"defenses": ["natural"], "attacks": ["pgd-10"], "epochs": 1}
 
@@ -52,6 +55,26 @@ def test_run_killed_at_every_write_ends_up_the_same(tmp_path: Path, uninterrupte
     assert sittings >= 10
     run_processes.run(folder)
     assert results(folder) == uninterrupted
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_fresh_run_killed_at_every_write_leaves_rows_and_weights_that_verify_together(tmp_path: Path) -> None:
+    """Each time with a copy of a finished run, of which the fresh run trains other weights."""
+    write_suite(tmp_path / "finished", **SMALL)
+    run_processes.run(tmp_path / "finished")
+    for moment in range(1, 60):
+        folder = tmp_path / f"killed-{moment}"
+        shutil.copytree(tmp_path / "finished", folder)
+        process = start(run_processes.run_fresh_elsewhere_dying_at_flush, folder, moment)
+        process.join()
+        (verdict,) = verify(folder / "leaderboards" / "tiny.parquet", runs=folder / "runs", device="cpu")
+        assert verdict.status == "confirmed", (moment, verdict)
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+    assert 10 < moment < 59
+    assert len([*folder.glob("runs/models/*")]) == 1
 
 
 def kill_at_random_moments(folder: Path, kills: int, seed: int) -> None:

@@ -178,6 +178,7 @@ def test_hook_that_raises_leaves_the_other_hooks_of_the_plugin() -> None:
         (attack("a", preset={3: 4}), "preset must map"),
         (attack("a", members=5), "members must be"),
         (attack("a", capabilities=Capabilities(norms=("l7",))), "unknown norm 'l7'"),  # type: ignore[arg-type]
+        (attack("a", capabilities=Capabilities(fills=("seed",))), "fills 'seed', which is no column"),
         (attack("a", capabilities=Capabilities(norms=5)), "TypeError"),  # type: ignore[arg-type]
         (Offer(name="a", summary="two\nlines", factory=Shift), "summary must be one line"),
     ],

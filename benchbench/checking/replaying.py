@@ -31,7 +31,7 @@ from benchbench.leaderboard.verifying import (
     replay_findings,
     withstood,
 )
-from benchbench.records import Row, checkpoint_name
+from benchbench.records import Row, checkpoint_name, kept_checkpoints
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays
 from benchbench.records.outcomes import WITNESSES, find_malformation, find_malformed_witnesses
 from benchbench.registry import Registry, load_registry
@@ -138,9 +138,7 @@ class Replayer:
                 f"{name}: {old}, here {new}" for name, (old, new) in code_changes(cell, self.registry).items()
             )
             if outcomes is not None and witnesses is not None:
-                model = self._find_model(cell, findings, missing)
-                replay = self._replay(cell, model, witnesses[WITNESSES])
-                findings += replay_findings(outcomes, replay)
+                replay = self._judge_model(cell, outcomes, witnesses[WITNESSES], findings, missing)
                 bound = withstood(outcomes, replay) if not findings else None
         except UnavailableError as error:
             missing.append(str(error))
@@ -207,27 +205,39 @@ class Replayer:
             findings.append(Finding(what=f"the {kind} are malformed: {malformation}"))
         return None if malformation else arrays
 
-    def _find_model(self, cell: Cell, findings: list[Finding], missing: list[str]) -> nn.Module | None:
-        """The model, or None where only box and ball of the witnesses can be checked."""
+    def _judge_model(
+        self, cell: Cell, outcomes: dict[str, Array], witnesses: Array, findings: list[Finding], missing: list[str]
+    ) -> Replay:
+        """Replay with the model's weights; where these refute the row, with earlier ones, which it may be measured on."""
         self.test_examples(cell)  # unavailable data are told before anything else
+        path = find_evidence(self.folders, "models", checkpoint_name(cell.training.model_id))
         try:
-            model, of_model = self._model(cell)
+            model, found = self._model(cell, path)
         except UnavailableError as error:
             missing.append(f"{error}: witnesses checked for box and ball only")
-            return None
-        findings += of_model
-        return model
+            replay = self._replay(cell, None, witnesses)
+            findings += replay_findings(outcomes, replay)
+            return replay
+        replay = self._replay(cell, model, witnesses)
+        found = [*found, *replay_findings(outcomes, replay)]
+        for kept in kept_checkpoints(path) if found and path is not None else []:
+            model, of_model = self._model(cell, kept)
+            earlier = self._replay(cell, model, witnesses)
+            if not of_model and not replay_findings(outcomes, earlier):
+                return earlier
+        findings += found
+        return replay
 
-    def _model(self, cell: Cell) -> tuple[nn.Module, list[Finding]]:
-        if cell.training.model_id not in self._models:
+    def _model(self, cell: Cell, path: Path | None) -> tuple[nn.Module, list[Finding]]:
+        key = f"{cell.training.model_id} {path}"
+        if key not in self._models:
             self._models.clear()
-            self._models[cell.training.model_id] = self._load_model(cell)
-        return self._models[cell.training.model_id]
+            self._models[key] = self._load_model(cell, path)
+        return self._models[key]
 
-    def _load_model(self, cell: Cell) -> tuple[nn.Module, list[Finding]]:
+    def _load_model(self, cell: Cell, path: Path | None) -> tuple[nn.Module, list[Finding]]:
         splits, model_id = self.dataset(cell).splits, cell.training.model_id
         model = build_model(cell, splits, self.registry)
-        path = find_evidence(self.folders, "models", checkpoint_name(model_id))
         if path is None:
             defense = self.registry.make(cell.training.defense)
             if not is_fitted(defense, splits):

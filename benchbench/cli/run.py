@@ -40,7 +40,11 @@ NAMED = 8  # values of metrics that the note after a table lists
 @device_option
 @folder_options
 @click.option("--download", is_flag=True, help="Fetch missing datasets.")
-@click.option("--fresh", is_flag=True, help="Compute every cell anew.")
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Compute every cell anew; what is recorded stays until its successor is complete.",
+)
 @precision_option
 @train_precision_option
 @click.option(
@@ -129,10 +133,10 @@ def command(
                 executor=executor,
             )
     except KeyboardInterrupt:
-        note("interrupted: finished cells and checkpoints are kept; the same command goes on from here")
+        note(f"interrupted: {_how_to_go_on(fresh)}")
         return INTERRUPTED
     except Stopped as reason:
-        note(f"{reason}: finished cells and checkpoints are kept; the same command goes on from here")
+        note(f"{reason}: {_how_to_go_on(fresh)}")
         return 1
     except RankError as error:
         if silent and not error.message.startswith(f"rank {os.environ['RANK']} "):
@@ -145,13 +149,19 @@ def command(
     if as_json:
         print_json({**summarise(result), "rows": [dataclasses.asdict(row) for row in result.rows]})
     else:
-        print_rows(result.rows)
+        print_rows(result.rows, result.leaderboard)
         if not result.rows:
             note("no rows to show: see above why")
         note(f"leaderboard: {result.leaderboard}")
         _name_extras(result)
     unfinished = result.left and stop.reason != BUDGET_USED
     return 1 if result.failed or unfinished else 0
+
+
+def _how_to_go_on(fresh: bool) -> str:
+    if fresh:
+        return "earlier results stand, and so does what is recorded; the same command goes on with what was in training"
+    return "finished cells and checkpoints are kept; the same command goes on from here"
 
 
 def _warn_of_rounding_in_vain(asked: set[Precision], device: str | None) -> None:

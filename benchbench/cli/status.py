@@ -48,6 +48,8 @@ def command(
         print_json(summarise_status(status))
         return
     click.echo(f"{status.suite}, {status.profile} profile: " + ", ".join(f"{n} {s}" for s, n in status.counts.items()))
-    shown = [cell for cell in status.cells if cell.state in ("running", "failed")]
+    shown = [
+        cell for cell in status.cells if cell.state in ("running", "failed") or (cell.state == "done" and cell.detail)
+    ]
     print_table(("state", "cell", "detail"), [(cell.state, cell.label, cell.detail) for cell in shown])
     note(f"leaderboard: {status.leaderboard}")

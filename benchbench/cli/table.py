@@ -61,14 +61,16 @@ def command(
     leaderboards: Path | None,
 ) -> None:
     """Print the leaderboard of SUITE (a name, or a Parquet file) in the papers' style."""
-    rows, folder = _read(suite, profile, leaderboards)
+    rows, path = _read(suite, profile, leaderboards)
     if pages is not None or number:
-        _reproduce(rows, folder, number=number, paper=paper, output=output, pages=pages)
+        _reproduce(rows, path.parent, number=number, paper=paper, output=output, pages=pages)
         return
     from benchbench.leaderboard import paper_tables
+    from benchbench.leaderboard.attempts import describe_failed_attempts
 
     _check_extra(extra, rows)
-    make = partial(paper_tables, rows, paper=paper, intervals=intervals, extra=tuple(dict.fromkeys(extra)))
+    shown = {"paper": paper, "intervals": intervals, "extra": tuple(dict.fromkeys(extra))}
+    make = partial(paper_tables, rows, **shown, notes=describe_failed_attempts(path, rows))
     print_tables(make(published=published) or make(published=True), output)
 
 
@@ -91,7 +93,7 @@ def _reproduce(rows: Sequence[Row], folder: Path, *, number: str, paper: str, ou
 
 
 def _read(suite: str, profile: str | None, leaderboards: Path | None) -> tuple[list[Row], Path]:
-    """The rows of a suite's leaderboard, of one profile where asked for, and the folder that it is in."""
+    """The rows of a suite's leaderboard, of one profile where asked for, and the path of its file."""
     from benchbench.leaderboard import published_rows, read_rows
 
     named = suite.endswith(".parquet")
@@ -104,7 +106,7 @@ def _read(suite: str, profile: str | None, leaderboards: Path | None) -> tuple[l
     if profile is not None:
         _check_profile(profile, rows)
     chosen = [row for row in rows if profile is None or row.profile == profile or row.source == "published"]
-    return chosen, path.parent
+    return chosen, path
 
 
 def _check_profile(profile: str, rows: Sequence[Row]) -> None:
@@ -123,11 +125,12 @@ def _check_extra(names: Sequence[str], rows: Sequence[Row]) -> None:
             raise UsageError(f"no row has the extra value {name!r}", hint=hint)
 
 
-def print_rows(rows: Sequence[Row]) -> None:
-    """Print rows as the paper-style tables on the terminal."""
+def print_rows(rows: Sequence[Row], path: Path) -> None:
+    """Print rows of a leaderboard file as the paper-style tables on the terminal."""
     from benchbench.leaderboard import paper_tables
+    from benchbench.leaderboard.attempts import describe_failed_attempts
 
-    print_tables(paper_tables(rows), "rich")
+    print_tables(paper_tables(rows, notes=describe_failed_attempts(path, rows)), "rich")
 
 
 def print_tables(tables: Sequence[Table], output: str) -> None:

@@ -116,7 +116,8 @@ class Metric(Protocol):
         The model is float32's. A metric that searches may do so in a block of `searching`, in the arithmetic that the run asked
         for, and measures what it has found outside of it.
 
-        Values that a plugin adds beyond the known columns land in the row's ``extra`` map.
+        What it is lent (the model, the examples) it leaves as it was. A value under the name of a column of the leaderboard
+        (``test_lipschitz``) has to be declared by the offer, see `Capabilities`; others land in the row's ``extra`` map.
         """
         ...
 

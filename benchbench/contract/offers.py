@@ -36,6 +36,8 @@ class Capabilities:
         task: the data that it works for: ``"classification"``, ``"regression"``, or ``"any"`` for both.
         requires: optional module that it cannot do without, to the command that installs it; without the module its cells
             are skipped.
+        fills: columns of the leaderboard that a metric fills, for instance ``test_lipschitz``; a value there that is not
+            declared, or that does not agree with the examples, is refused. Values under other names need no declaration.
         elsewhere: whether the workers of an executor run on other machines, so that devices are looked for there.
     """
 
@@ -48,6 +50,7 @@ class Capabilities:
     channels: tuple[int, ...] = ()
     task: Literal["classification", "regression", "any"] = "classification"
     requires: Mapping[str, str] = field(default_factory=dict)
+    fills: tuple[str, ...] = ()
     elsewhere: bool = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchbench.evaluation.diagnostics import FLAGS, diagnose_again
+from benchbench.evaluation.measuring import Columns
 from benchbench.evaluation.memory import ATTACKED, MeasurementCache
 from benchbench.evaluation.outcome import Outcome, evaluate
 from benchbench.evaluation.regression import evaluate_regression
@@ -10,6 +11,7 @@ from benchbench.evaluation.regression import evaluate_regression
 __all__ = [
     "ATTACKED",
     "FLAGS",
+    "Columns",
     "MeasurementCache",
     "Outcome",
     "diagnose_again",

@@ -13,7 +13,7 @@ from benchbench.evaluation.memory import Memory
 from benchbench.evaluation.sharing import Part, Shard, shard_positions
 from benchbench.evaluation.spool import Spool
 from benchbench.evaluation.subject import Split, Trial, default_batch_size
-from benchbench.evaluation.supervision import counting, propose, unchanged_weights
+from benchbench.evaluation.supervision import counting, propose
 from benchbench.kernels.arithmetic import searching
 
 
@@ -60,6 +60,7 @@ def attack_split(trial: Trial, split: Split, prediction: Tensor, memory: Memory)
             outcomes.append((part["prediction"], part["queries"]))
             trial.report(trial.attack_name, split, int(positions[-1]) + 1)
         candidates = kept.joined()
+    trial.loan.inspect(f"attack {trial.attack_name!r} on {split.name}")
     predictions, counts = zip(*outcomes)
     forward, gradient = torch.stack(counts).sum(dim=0).tolist()
     return AttackResult(
@@ -75,10 +76,11 @@ def _attack_shard(trial: Trial, split: Split, positions: Tensor, prediction: Ten
     correct = prediction.to(positions.device)[positions] == split.labels(positions)
     targets = correct.nonzero()[:, 0]  # positions within the shard
     candidates = split.images(positions)
-    with unchanged_weights(trial.model, what=what), counting(trial.model) as queries:
+    with counting(trial.model) as queries:
         for chosen in _in_turn(targets, _examples_per_call(trial)):
             candidates[chosen] = _attack(trial, split, positions[chosen], what)
             trial.report(trial.attack_name, split, first + int(chosen[-1]) + 1)
+    trial.loan.inspect_model(what)
     judged = prediction[positions.cpu()]
     for chosen in _in_turn(targets, trial.batch_size):
         images, rows = candidates.index_select(0, chosen), split.rows[positions[chosen]]
@@ -102,6 +104,7 @@ def _attack(trial: Trial, split: Split, positions: Tensor, what: str) -> Tensor:
             generator=trial.generator(split, "attack", positions),
             rows=split.rows[positions],
             what=what,
+            loan=trial.loan,
         )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from benchbench.contract import Examples, KeyedGenerator, Threat
 from benchbench.evaluation.attacking import AttackResult, attack_split
+from benchbench.evaluation.lending import Loan
 from benchbench.evaluation.memory import Memory
 from benchbench.evaluation.sharing import Part, Shard, shard_positions
 from benchbench.evaluation.subject import SplitName, Trial
@@ -34,6 +35,11 @@ class ModelEvidence:
         return self._trial.model
 
     @property
+    def loan(self) -> Loan:
+        """What plugins are lent."""
+        return self._trial.loan
+
+    @property
     def threat(self) -> Threat:
         """Ball and box of the protocol."""
         return self._trial.threat
@@ -48,7 +54,9 @@ class ModelEvidence:
 
     def prediction(self, split: SplitName) -> Tensor:
         """int64 (N,) on the CPU: the predicted class of each clean example."""
-        return self._memory.recall(f"clean/{split}", lambda: {"prediction": self._predict(split)})["prediction"]
+        known = self._memory.recall(f"clean/{split}", lambda: {"prediction": self._predict(split)})["prediction"]
+        self._trial.loan.add(f"predictions on {split}", known)
+        return known
 
     def correct(self, split: SplitName) -> Tensor:
         """bool (N,) on the CPU: predicted correctly without perturbation."""
@@ -59,7 +67,9 @@ class ModelEvidence:
         self._memory.ask_for_attack()
         if split not in self._attacked:
             chosen, prediction = self._trial.splits[split], self.prediction(split)
-            self._attacked[split] = attack_split(self._trial, chosen, prediction, self._memory)
+            attacked = self._attacked[split] = attack_split(self._trial, chosen, prediction, self._memory)
+            self._trial.loan.add(f"predictions under the attack on {split}", attacked.prediction)
+            self._trial.loan.add(f"candidates of the attack on {split}", attacked.candidates, digested=False)
         return self._attacked[split]
 
     def robust(self, split: SplitName) -> Tensor:

@@ -3,34 +3,62 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from benchbench.contract import Evidence, Measurement, Metric
+from benchbench.contract.columns import column_problems
 from benchbench.contract.evaluation import ExamplewiseMetric
 from benchbench.errors import ContractError
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.excerpt import Excerpt
+from benchbench.evaluation.lending import Loan
 from benchbench.evaluation.memory import Memory
 from benchbench.evaluation.sharing import Part, Shard
 
 _VALUE, _PER_EXAMPLE = "value/", "example/"
 
 
-def measure_all(metrics: Mapping[str, Metric], evidence: Evidence, memory: Memory) -> Measurement:
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The columns of the leaderboard that the answers go to.
+
+    Attributes:
+        fills: by metric, the columns that its offer declares to fill.
+        reserved: columns that no metric fills.
+    """
+
+    fills: Mapping[str, Collection[str]]
+    reserved: Collection[str] = ()
+
+
+def measure_all(
+    metrics: Mapping[str, Metric], evidence: Evidence, memory: Memory, loan: Loan, columns: Columns | None
+) -> Measurement:
     """Ask every metric once and join the answers.
 
+    Args:
+        loan: what the metrics are lent.
+        columns: which of the leaderboard they may fill; None where no row is recorded.
+
     Raises:
-        ContractError: a metric returned no `Measurement`, a value that is not finite, a per-example column of another
-            length than the test set, or a column that another metric filled with something else.
+        ContractError: a metric changed what it was lent, returned no `Measurement`, a value that is not finite, a per-example
+            column of another length than the test set, a column that another metric filled with something else, or one of
+            the leaderboard that it does not declare or that does not agree with the examples.
     """
     values: dict[str, float] = {}
     per_example: dict[str, Tensor] = {}
     for name, metric in metrics.items():
-        answer = _unpack(memory.recall(f"metric/{name}", partial(_ask, name, metric, evidence, memory)))
+        ask = partial(_ask, name, metric, evidence, memory, loan)
+        answer = _unpack(memory.recall(f"metric/{name}", ask))
+        if columns is not None:
+            declared = columns.fills.get(name, ())
+            for problem in column_problems(answer, evidence, fills=declared, reserved=columns.reserved):
+                raise ContractError(f"metric {name!r}: {problem}")
         for column in sorted(values.keys() & answer.values.keys()):
             if values[column] != answer.values[column]:
                 raise ContractError(f"metric {name!r}: another metric gives a different value for {column!r}")
@@ -41,17 +69,25 @@ def measure_all(metrics: Mapping[str, Metric], evidence: Evidence, memory: Memor
     return Measurement(values=values, per_example=per_example)
 
 
-def _ask(name: str, metric: Metric, evidence: Evidence, memory: Memory) -> Part:
+def _ask(name: str, metric: Metric, evidence: Evidence, memory: Memory, loan: Loan) -> Part:
     if isinstance(metric, ExamplewiseMetric) and isinstance(evidence, ModelEvidence):
-        return _pack(_checked(name, _measure_in_shards(name, metric, evidence, memory), evidence))
-    return _pack(_checked(name, metric.measure(evidence), evidence))
+        answer = _measure_in_shards(name, metric, evidence, memory, loan)
+    else:
+        with loan.to(f"metric {name!r}"):
+            answer = metric.measure(evidence)
+    loan.inspect(f"metric {name!r}")
+    return _pack(_checked(name, answer, evidence))
 
 
-def _measure_in_shards(name: str, metric: ExamplewiseMetric, evidence: ModelEvidence, memory: Memory) -> Measurement:
+def _measure_in_shards(
+    name: str, metric: ExamplewiseMetric, evidence: ModelEvidence, memory: Memory, loan: Loan
+) -> Measurement:
     """What a metric measures on each shard of the test set, joined."""
 
     def measure(excerpt: Excerpt) -> Part:
-        return _pack(_checked(name, metric.measure(excerpt), excerpt))
+        with loan.to(f"metric {name!r}"):
+            answer = metric.measure(excerpt)
+        return _pack(_checked(name, answer, excerpt))
 
     shards = [
         Shard(
@@ -93,4 +129,4 @@ def _unpack(part: Part) -> Measurement:
 
 
 def _column(outcomes: Sequence[float] | Tensor) -> Tensor:
-    return outcomes.detach().cpu() if isinstance(outcomes, Tensor) else torch.tensor(outcomes)
+    return outcomes.detach().cpu().clone() if isinstance(outcomes, Tensor) else torch.tensor(outcomes)

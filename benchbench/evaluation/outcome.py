@@ -12,7 +12,7 @@ from benchbench.cell import DIAGNOSTICS
 from benchbench.contract import Attack, Examples, Metric, Threat
 from benchbench.evaluation.diagnostics import FLAGS, diagnose
 from benchbench.evaluation.evidence import ModelEvidence
-from benchbench.evaluation.measuring import measure_all
+from benchbench.evaluation.measuring import Columns, measure_all
 from benchbench.evaluation.memory import MeasurementCache, Memory
 from benchbench.evaluation.sharing import Shard, Sharing
 from benchbench.evaluation.subject import Trial, borrowed, default_batch_size, place
@@ -67,6 +67,7 @@ def evaluate(
     cache: MeasurementCache | None = None,
     precision: Precision = "float32",
     sharing: Sharing | None = None,
+    columns: Columns | None = None,
 ) -> Outcome:
     """Attack and measure a model.
 
@@ -89,6 +90,7 @@ def evaluate(
         cache: keeps finished parts, so that an interrupted evaluation goes on; it must belong to this very evaluation.
         precision: of the searches of attacks and metrics; verdicts and estimates are float32's in any case.
         sharing: with other processes that evaluate the same and use the same cache; None for this process alone.
+        columns: of the leaderboard, and which of them each metric declares to fill; None where no row is recorded.
 
     Raises:
         ContractError: model, attack or metric broke its contract; the message names it and the example.
@@ -105,13 +107,21 @@ def evaluate(
             batch_size=batch_size or default_batch_size(device),
             listener=listener,
         )
-        memory = Memory(cache, sharing)
-        return _measure(ModelEvidence(trial, memory), test_rows, metrics, memory)
+        memory, loan = Memory(cache, sharing), trial.loan
+        outcome = _measure(ModelEvidence(trial, memory), test_rows, metrics, memory, columns)
+        loan.settle()
+        return outcome
 
 
-def _measure(evidence: ModelEvidence, test_rows: Tensor, metrics: Mapping[str, Metric], memory: Memory) -> Outcome:
+def _measure(
+    evidence: ModelEvidence,
+    test_rows: Tensor,
+    metrics: Mapping[str, Metric],
+    memory: Memory,
+    columns: Columns | None,
+) -> Outcome:
     attacked = evidence.attacked("test")
-    measured = measure_all(metrics, evidence, memory)
+    measured = measure_all(metrics, evidence, memory, evidence.loan, columns)
     diagnosis = Shard(key=_DIAGNOSIS, compute=lambda: {flag: torch.tensor(True) for flag in diagnose(evidence)})
     (flags,) = memory.gather([diagnosis])
     per_example = {

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from benchbench.contract import Attack, Examples, KeyedGenerator, Metric, Threat, derive_seed
 from benchbench.errors import ContractError, OptionError
-from benchbench.evaluation.measuring import measure_all
+from benchbench.evaluation.lending import Loan
+from benchbench.evaluation.measuring import Columns, measure_all
 from benchbench.evaluation.memory import Memory
 from benchbench.evaluation.outcome import Outcome
 from benchbench.evaluation.subject import borrowed
-from benchbench.evaluation.supervision import counting, propose, unchanged_weights
+from benchbench.evaluation.supervision import counting, propose
 
 SplitName = Literal["train", "test"]
 _SPLITS: tuple[SplitName, ...] = ("train", "test")
@@ -43,6 +44,8 @@ class AttackedRegression:
         seed: int,
     ) -> None:
         self._model, self._threat = model, threat
+        lent = {f"{name} inputs": split.inputs for name, split in examples.items()}
+        self.loan = Loan(model, {**lent, **{f"{name} targets": split.labels for name, split in examples.items()}})
         self._examples = examples
         self._attack, self._attack_name, self._seed = attack, attack_name, seed
 
@@ -92,7 +95,7 @@ class AttackedRegression:
     def _run(self, split: SplitName) -> _Attacked:
         inputs, what = self.examples(split).inputs, f"attack {self._attack_name!r} on {split}"
         rows = torch.arange(len(inputs), device=inputs.device)
-        with unchanged_weights(self._model, what=what), counting(self._model) as queries:
+        with counting(self._model) as queries:
             candidates = propose(
                 self._attack,
                 self._model,
@@ -102,7 +105,10 @@ class AttackedRegression:
                 generator=KeyedGenerator(derive_seed(self._seed, "attack", split), rows),
                 rows=rows,
                 what=what,
-            )
+                loan=self.loan,
+            ).clone()  # what the attack returned, it may still hold
+        self.loan.inspect(what)
+        self.loan.add(f"candidates of the attack on {split}", candidates)
         return _Attacked(candidates=candidates, forward=queries.forward, gradient=queries.gradient)
 
 
@@ -117,6 +123,7 @@ def evaluate_regression(
     metrics: Mapping[str, Metric],
     seed: int = 0,
     device: torch.device | None = None,
+    columns: Columns | None = None,
 ) -> Outcome:
     """Attack and measure a regression model; the counterpart of `evaluate`.
 
@@ -130,6 +137,7 @@ def evaluate_regression(
         metrics: what is measured, by name; each gets an `AttackedRegression`.
         seed: of the run.
         device: where it is done; None for the CPU. It must have float64.
+        columns: as for `evaluate`.
 
     Raises:
         OptionError: for a radius of 0, where Lipschitz ratios are not defined.
@@ -141,18 +149,20 @@ def evaluate_regression(
     examples: dict[SplitName, Examples] = {"train": _doubled(train, where), "test": _doubled(test, where)}
     with borrowed(model.to(where)):
         evidence = AttackedRegression(model, examples, threat=threat, attack=attack, attack_name=attack_name, seed=seed)
-        return _measure(evidence, metrics)
+        outcome = _measure(evidence, metrics, columns)
+        evidence.loan.settle()
+        return outcome
 
 
 def _doubled(examples: Examples, device: torch.device) -> Examples:
     return Examples(inputs=examples.inputs.to(device).double(), labels=examples.labels.to(device).double())
 
 
-def _measure(evidence: AttackedRegression, metrics: Mapping[str, Metric]) -> Outcome:
+def _measure(evidence: AttackedRegression, metrics: Mapping[str, Metric], columns: Columns | None) -> Outcome:
     memory = Memory(None)
     for split in _SPLITS:
         evidence.predictions(split)  # checked before anything is made of them
-    measured = measure_all(metrics, cast(Any, evidence), memory)
+    measured = measure_all(metrics, cast(Any, evidence), memory, evidence.loan, columns)
     attacked = evidence.attacked_test
     per_example = {
         "index": torch.arange(len(attacked.candidates)),

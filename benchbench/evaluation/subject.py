@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from benchbench.contract import Attack, Examples, KeyedGenerator, Threat, derive_seed, frozen, in_mode
+from benchbench.evaluation.lending import Loan
 from benchbench.evaluation.verification import check_logits
 from benchbench.events import EvaluationProgress, Listener
 
@@ -78,6 +80,13 @@ class Trial:
     seed: int
     batch_size: int
     listener: Listener
+
+    @cached_property
+    def loan(self) -> Loan:
+        """The model and the examples, to be lent to plugins."""
+        tensors = {f"{name} images": split.examples.inputs for name, split in self.splits.items()}
+        tensors |= {f"{name} labels": split.examples.labels for name, split in self.splits.items()}
+        return Loan(self.model, tensors)
 
     def generator(self, split: Split, purpose: str, positions: Tensor) -> KeyedGenerator:
         """The draws of some examples, keyed by seed, purpose, split and example."""

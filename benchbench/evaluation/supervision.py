@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchbench.contract import Attack, KeyedGenerator, Threat
 from benchbench.errors import ContractError
+from benchbench.evaluation.lending import Loan
 from benchbench.evaluation.verification import check_candidates
 from benchbench.kernels.graphs import tallied
 from benchbench.stopping import StopRequest
@@ -67,8 +68,9 @@ def propose(
     generator: KeyedGenerator,
     rows: Tensor,
     what: str,
+    loan: Loan,
 ) -> Tensor:
-    """Call an attack and check its candidates and that it left model mode, images and labels alone.
+    """Call an attack and check its candidates and that it left model, images and labels alone.
 
     Args:
         attack: a plugin's attack.
@@ -79,6 +81,7 @@ def propose(
         generator: keyed by example.
         rows: int64 (N,), identities of the examples, for messages.
         what: attack and split, for messages.
+        loan: what other plugins are lent, too.
 
     Returns:
         The checked candidates.
@@ -87,27 +90,9 @@ def propose(
         ContractError: naming attack and example.
     """
     lent_images, lent_labels = images.clone(), labels.clone()
-    candidates = attack.perturb(model, lent_images, lent_labels, threat=threat, generator=generator)
+    with loan.to(what):
+        candidates = attack.perturb(model, lent_images, lent_labels, threat=threat, generator=generator)
     changed = (lent_images != images).flatten(1).any(dim=1) | (lent_labels != labels)
     if bool(changed.any()):
         raise ContractError(f"{what}: it changed the image or label of example {int(rows[changed][0])} in place")
-    if any(module.training for module in model.modules()):
-        raise ContractError(f"{what}: it left the model in training mode")
-    if any(parameter.requires_grad for parameter in model.parameters()):
-        raise ContractError(f"{what}: it left the model's parameters unfrozen")
     return check_candidates(candidates, images, threat=threat, rows=rows, what=what)
-
-
-@contextmanager
-def unchanged_weights(model: nn.Module, *, what: str) -> Iterator[None]:
-    """Raise a ContractError if the block changes the sum of any parameter or buffer, a cheap check that misses little."""
-    before = _fingerprint(model)
-    yield
-    if not torch.equal(before, _fingerprint(model)):
-        raise ContractError(f"{what}: it changed the model's parameters or buffers")
-
-
-def _fingerprint(model: nn.Module) -> Tensor:
-    tensors = [*model.parameters(), *model.buffers()]
-    sums = [tensor.detach().sum(dtype=torch.float32).nan_to_num() for tensor in tensors]
-    return torch.stack(sums) if sums else torch.zeros(0)

@@ -213,9 +213,7 @@ class Supervisor:
     def _count(self) -> None:
         """Take the cells that have been recorded since the run began off the list."""
         for cell_id, cell in [*self._pending.items()]:
-            if self._run.store.record_times(cell_id) == self._job.before.get(cell_id):
-                continue
-            row = self._run.store.read_cell(cell_id)
+            row = self._run.store.recorded_since(cell_id, self._job.before.get(cell_id, (None, None)))
             if row is None:
                 continue
             del self._pending[cell_id]

@@ -87,6 +87,7 @@ def _work(job: Job, units: Sequence[str], journal: Journal, stop: StopRequest) -
         registry=prepared.registry,
         store=prepared.store,
         splits=prepared.plan.datasets.splits,
+        forget=prepared.plan.datasets.forget,
         device=prepared.device,
         listener=journal.write,
         cuda_graphs=job.request.cuda_graphs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
@@ -12,20 +13,23 @@ from benchbench import provenance
 from benchbench.cell import Cell, TrainingSpec
 from benchbench.contract import DatasetSplits, Examples, derive_seed
 from benchbench.data import Subset, crop_to, subset
-from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, TrainingError
+from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, StorageError, TrainingError
 from benchbench.evaluation import Outcome
 from benchbench.events import Note
 from benchbench.harness.evaluating import help_evaluate, measurements_of
 from benchbench.harness.fitting import fit_model, is_fitted, training_threat
 from benchbench.harness.sharing import TrainOrder
+from benchbench.harness.succession import give_up, stored_model, succeed, training_checkpoint
 from benchbench.harness.workbench import Workbench
 from benchbench.leaderboard.names import attack_label, short_label
 from benchbench.ranks.group import Ranks
 from benchbench.records import Provenance, Row, RunStore, failed_row, measured_row
 from benchbench.registry import Registry
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
-from benchbench.training.checkpoint import read_checkpoint
+from benchbench.training.checkpoint import weights_digest
 from benchbench.training.dividing import sharing_obstacle
+
+_HANDED_OUT: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()  # by id; of networks that are still there
 
 
 def describe_failure(error: Exception) -> str:
@@ -78,18 +82,17 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
 
 
 def _train(cell: Cell, job: TrainingJob, bench: Workbench) -> TrainedModel:
-    model_id = cell.training.model_id
-    checkpoint = Checkpoint(bench.store.checkpoint_path(model_id), model_id)
-    written = checkpoint.time()
-    if bench.fresh and written == bench.earlier.get(model_id, written):
-        checkpoint.path.unlink(missing_ok=True)
+    leads = bench.ranks is None or bench.ranks.leads
+    checkpoint = training_checkpoint(cell.training.model_id, bench) if leads else None
     ranks = _companions(cell, job, bench)
     try:
         return train(job, checkpoint=checkpoint, listener=bench.listener, stop=bench.stop, ranks=ranks)
-    except (RankError, TrainingError):
+    except RankError:
         raise  # all ranks raise it
     except Exception as error:
-        if ranks is None:
+        if checkpoint is not None and not isinstance(error, StorageError):
+            give_up(checkpoint, bench)
+        if ranks is None or isinstance(error, TrainingError):  # which all ranks raise
             raise
         raise ranks.failed(describe_failure(error)) from error
 
@@ -127,12 +130,18 @@ def _stored_model(cell: Cell, bench: Workbench) -> nn.Module | None:
     splits = bench.splits(spec.dataset)
     if is_fitted(bench.registry.make(spec.defense), splits):
         return train_cell(cell, bench).model
-    stored = read_checkpoint(bench.store.checkpoint_path(spec.model_id))
+    stored = stored_model(spec.model_id, bench)
     if stored is None or stored.position.epoch < spec.recipe.epochs:
         return None
     model = build_model(cell, splits, bench.registry)
     model.load_state_dict(stored.state)
     return model.to(bench.device).eval()
+
+
+def take_back(cell: Cell, bench: Workbench) -> None:
+    """After a failure, drop what plugins of a cell were lent, which they may have changed: the next cell loads it anew."""
+    bench.trained.clear()
+    bench.forget(cell.training.dataset)
 
 
 def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Workbench) -> Row:
@@ -146,14 +155,20 @@ def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Work
         diagnostics=outcome.diagnostics,
         provenance=_provenance(cell, bench, trained, outcome),
     )
-    recorded = bench.store.write_cell(row, outcomes=outcome.per_example, witnesses=outcome.witnesses)
+    model_id, weights = cell.training.model_id, weights_digest(trained.model.state_dict())
+    if bench.fresh:
+        succeed(model_id, weights, bench.store)
+    recorded = bench.store.write_cell(row, outcomes=outcome.per_example, witnesses=outcome.witnesses, weights=weights)
     measurements_of(cell, bench).finish()
     return recorded
 
 
 def record_failure(cell: Cell, error: Exception, bench: Workbench) -> str:
-    """Record that a cell raised; returns what is said about it."""
+    """Record that a cell raised; returns what is said about it. What was measured by breaking a contract is dropped."""
     message, refused = describe_failure(error), isinstance(error, (ContractError, DataError))
+    take_back(cell, bench)
+    if isinstance(error, ContractError):
+        measurements_of(cell, bench).forget()
     bench.store.write_cell(failed_row(cell, message, provenance=_provenance(cell, bench), refused=refused))
     return message
 
@@ -190,6 +205,12 @@ def initialise(spec: TrainingSpec, input_shape: tuple[int, ...], classes: int, r
         raise ContractError(
             f"architecture {spec.architecture.name!r} made a {type(model).__name__}, expected: nn.Module"
         )
+    parameters = {id(parameter): parameter for parameter in model.parameters()}
+    if any(_HANDED_OUT.get(key) is parameter for key, parameter in parameters.items()):
+        raise ContractError(
+            f"architecture {spec.architecture.name!r} made a network of parameters that another one has"
+        )
+    _HANDED_OUT.update(parameters)
     return model
 
 

@@ -12,18 +12,20 @@ import torch
 from torch import nn
 
 from benchbench import provenance
-from benchbench.cell import Cell, Component, canonical, digest, to_json
+from benchbench.cell import ID_LENGTH, Cell, Component, canonical, digest, to_json
 from benchbench.data import crop_to, subset
-from benchbench.evaluation import ATTACKED, Outcome, evaluate, evaluate_regression
+from benchbench.evaluation import ATTACKED, Columns, Outcome, evaluate, evaluate_regression
 from benchbench.evaluation.sharing import Sharing
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.evaluation.supervision import leaving
 from benchbench.events import Event, Listener, Note
 from benchbench.harness.sharing import ClaimedShards, EvaluateOrder, Notice
 from benchbench.harness.workbench import Workbench
-from benchbench.records import RunStore
+from benchbench.records import Row, RunStore
 from benchbench.shrinking import compute_within_memory
+from benchbench.training.checkpoint import weights_digest
 
+NOTED = frozenset({"evaluation_batch_size", "training_part_size"})  # what the harness itself adds to a row's `extra`
 PARTS = 2  # version of the cached parts; version 1 shared what the attack did between attacks
 
 
@@ -31,8 +33,10 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench) -> Outcome:
     """Attack and measure a trained model, with the help of other processes where there are any."""
     if bench.ranks is not None and bench.fresh:  # which is what keeps processes on their own from sharing
         measurements_of(cell, bench).forget()
-    with _open_to_others(cell, bench) as sharing:
-        return _evaluate(cell, model, bench, sharing)
+    kept = measurements_of(cell, bench, model)
+    with _open_to_others(cell, bench, kept.scope) as sharing:
+        cache = None if bench.fresh and sharing is None else kept
+        return _evaluate(cell, model, bench, sharing, cache)
 
 
 def help_evaluate(cell: Cell, model: nn.Module, bench: Workbench) -> None:
@@ -43,8 +47,9 @@ def help_evaluate(cell: Cell, model: nn.Module, bench: Workbench) -> None:
     """
     notice = _notice(cell, bench)
     if bench.claims is not None and notice.is_posted():
-        scope = measurements_of(cell, bench).scope
-        _evaluate(cell, model, bench, ClaimedShards(claims=bench.claims, scope=scope, stop=bench.stop, notice=notice))
+        kept = measurements_of(cell, bench, model)
+        sharing = ClaimedShards(claims=bench.claims, scope=kept.scope, stop=bench.stop, notice=notice)
+        _evaluate(cell, model, bench, sharing, kept)
 
 
 def is_open(cell: Cell, bench: Workbench) -> bool:
@@ -53,14 +58,14 @@ def is_open(cell: Cell, bench: Workbench) -> bool:
 
 
 @contextmanager
-def _open_to_others(cell: Cell, bench: Workbench) -> Iterator[Sharing | None]:
+def _open_to_others(cell: Cell, bench: Workbench, scope: str) -> Iterator[Sharing | None]:
     if bench.claims is None or (bench.fresh and bench.ranks is None and not bench.part_of):
         yield None
         return
     with _notice(cell, bench).posted():
         if bench.ranks is not None:
             bench.ranks.order(EvaluateOrder(cell=cell))
-        yield ClaimedShards(claims=bench.claims, scope=measurements_of(cell, bench).scope, stop=bench.stop)
+        yield ClaimedShards(claims=bench.claims, scope=scope, stop=bench.stop)
 
 
 def _notice(cell: Cell, bench: Workbench) -> Notice:
@@ -70,16 +75,23 @@ def _notice(cell: Cell, bench: Workbench) -> Notice:
     return Notice(path=bench.store.root / "evaluations" / f"{cell.cell_id}.json", setting=setting)
 
 
-def measurements_of(cell: Cell, bench: Workbench) -> ModelMeasurements:
-    """What has been measured for a cell: by anybody, or in a fresh run of several processes by these."""
-    return ModelMeasurements(bench.store, cell, _fresh_part(bench))
+def measurements_of(cell: Cell, bench: Workbench, model: nn.Module | None = None) -> ModelMeasurements:
+    """What has been measured for a cell: by anybody, or in a fresh run of several processes by these.
+
+    Args:
+        model: whose measurements are read and written; None where they are only dropped.
+    """
+    weights = "" if model is None else weights_digest(model.state_dict())
+    return ModelMeasurements(bench.store, cell, _fresh_part(bench), weights)
 
 
 def _fresh_part(bench: Workbench) -> str:
     return bench.part_of if bench.fresh else ""
 
 
-def _evaluate(cell: Cell, model: nn.Module, bench: Workbench, sharing: Sharing | None) -> Outcome:
+def _evaluate(
+    cell: Cell, model: nn.Module, bench: Workbench, sharing: Sharing | None, cache: ModelMeasurements | None
+) -> Outcome:
     spec, splits = cell.evaluation, bench.splits(cell.training.dataset)
     seen = crop_to(splits.train, splits.test.inputs.shape[1:])
     train_set = subset(seen, spec.n_train_evaluated, "train")
@@ -94,6 +106,7 @@ def _evaluate(cell: Cell, model: nn.Module, bench: Workbench, sharing: Sharing |
         "metrics": {name: bench.registry.make(metric) for name, metric in _named(spec.metrics).items()},
         "seed": cell.training.seed,
         "device": bench.device,
+        "columns": _columns(spec.metrics, bench),
     }
     if splits.task == "regression":
         return evaluate_regression(**subject)
@@ -106,7 +119,7 @@ def _evaluate(cell: Cell, model: nn.Module, bench: Workbench, sharing: Sharing |
             classes=len(splits.classes),
             batch_size=batch_size,
             listener=_stoppable(bench),
-            cache=None if bench.fresh and sharing is None else measurements_of(cell, bench),
+            cache=cache,
             precision=spec.precision,
             sharing=sharing,
         )
@@ -116,6 +129,15 @@ def _evaluate(cell: Cell, model: nn.Module, bench: Workbench, sharing: Sharing |
         outcome, size = compute_within_memory(within, whole, lambda said: bench.listener(Note(message=f"  {said}")))
     noted = {"evaluation_batch_size": float(size)} if size < whole else {}
     return dataclasses.replace(outcome, values={**outcome.values, **noted})
+
+
+def _columns(metrics: Sequence[Component], bench: Workbench) -> Columns:
+    """The columns of the leaderboard that metrics may fill."""
+    offers = {name: bench.registry.get("metric", metric.name).offer for name, metric in _named(metrics).items()}
+    return Columns(
+        fills={name: offer.capabilities.fills for name, offer in offers.items()},
+        reserved=frozenset(column.name for column in dataclasses.fields(Row)) | NOTED,
+    )
 
 
 def _named(components: Sequence[Component]) -> dict[str, Component]:
@@ -141,10 +163,12 @@ class ModelMeasurements:
         store: keeps it.
         cell: whose evaluation it is.
         part_of: the fresh run that keeps its measurements to itself; empty for what all share.
+        weights: digest of the weights measured: a fresh run on another machine may train others under the same model id.
+            Empty where measurements are only dropped.
     """
 
-    def __init__(self, store: RunStore, cell: Cell, part_of: str = "") -> None:
-        self._measurements = store.measurements
+    def __init__(self, store: RunStore, cell: Cell, part_of: str = "", weights: str = "") -> None:
+        self._measurements, self._weights = store.measurements, weights
         own = {"part_of": part_of} if part_of else {}
         asked = {"model": cell.training.model_id, "evaluation": cell.evaluation, "parts": PARTS, **own}
         everything = canonical(asked, identifying=True)
@@ -155,16 +179,17 @@ class ModelMeasurements:
     @property
     def scope(self) -> str:
         """A name for this evaluation."""
-        return self._attacked
+        return f"{self._attacked}-{self._weights[:ID_LENGTH]}"
 
     def get(self, key: str) -> dict[str, torch.Tensor] | None:
         """The part of a key, or None."""
-        return self._measurements.get(f"{self._alone}/{key}") or self._measurements.get(f"{self._attacked}/{key}")
+        found = (self._measurements.get(f"{scope}/{self._weights}/{key}") for scope in (self._alone, self._attacked))
+        return next((part for part in found if part), None)
 
     def put(self, key: str, value: dict[str, torch.Tensor]) -> None:
         """Keep a part, where all cells of the model find it unless it depends on the attack."""
         scope = self._attacked if value[ATTACKED] else self._alone
-        self._measurements.put(f"{scope}/{key}", value)
+        self._measurements.put(f"{scope}/{self._weights}/{key}", value)
 
     def forget(self) -> None:
         """Drop what earlier runs measured."""

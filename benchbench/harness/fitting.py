@@ -20,6 +20,7 @@ from benchbench.contract import (
     TrainingError,
     derive_seed,
 )
+from benchbench.evaluation.lending import Loan
 from benchbench.training import TrainedModel
 
 
@@ -38,15 +39,21 @@ def fit_model(defense: object, model: nn.Module, examples: Examples, cell: Cell,
 
     Raises:
         TrainingError: the data is a regression, and the defense does not know how to fit one.
+        ContractError: the defense changed the examples.
     """
     started = time.monotonic()
     threat = training_threat(cell.training, splits)
-    if splits.task == "regression":
-        if not isinstance(defense, RegressionDefense):
-            raise TrainingError(f"defense {cell.training.defense.name!r} has no method fit_regression")
-        fitted = defense.fit_regression(model, examples, threat=threat)
-    else:
-        fitting: Any = defense
-        generator = KeyedGenerator(derive_seed(cell.training.seed, "fit"), torch.arange(len(examples)))
-        fitted = fitting.fit(model, examples, classes=len(splits.classes), threat=threat, generator=generator)
+    what = f"defense {cell.training.defense.name!r}"
+    loan = Loan(nn.Identity(), {"training inputs": examples.inputs, "training labels": examples.labels})
+    with loan.to(what):
+        if splits.task == "regression":
+            if not isinstance(defense, RegressionDefense):
+                raise TrainingError(f"{what} has no method fit_regression")
+            fitted = defense.fit_regression(model, examples, threat=threat)
+        else:
+            fitting: Any = defense
+            generator = KeyedGenerator(derive_seed(cell.training.seed, "fit"), torch.arange(len(examples)))
+            fitted = fitting.fit(model, examples, classes=len(splits.classes), threat=threat, generator=generator)
+    loan.inspect(what)
+    loan.settle()
     return TrainedModel(model=fitted.eval(), history=(), seconds=time.monotonic() - started)

@@ -12,19 +12,24 @@ from benchbench.data import subset
 from benchbench.evaluation import diagnose_again
 from benchbench.harness.workbench import Workbench
 from benchbench.records import Row, flags_are_current
+from benchbench.training.checkpoint import weights_digest
 
 
 def renew_flags(cell: Cell, model: nn.Module, bench: Workbench) -> Row | None:
     """Diagnose a finished cell anew, from its outcomes and witnesses, and record the row with its new flags.
 
     Returns:
-        The row; None where the cell is not finished, its evidence is not whole, its flags are current, or the run is fresh.
+        The row; None where the cell is not finished, its evidence is not whole or of other weights, its flags are current, or
+        the run is fresh.
 
     Raises:
         StorageError: the row cannot be written.
     """
     row = bench.store.read_cell(cell.cell_id)
     if bench.fresh or row is None or flags_are_current(row) or not bench.store.is_done(cell.cell_id):
+        return None
+    weights = bench.store.weights_of(cell.cell_id)
+    if weights not in ("", weights_digest(model.state_dict())):
         return None
     outcomes, witnesses = (
         bench.store.read_outcomes(row.outcomes_digest),
@@ -46,7 +51,7 @@ def renew_flags(cell: Cell, model: nn.Module, bench: Workbench) -> Row | None:
         device=bench.device,
     )
     renewed = dataclasses.replace(row, flags=flags, diagnostics=DIAGNOSTICS)
-    bench.store.write_row(renewed)
+    bench.store.write_row(renewed, weights=weights)
     return renewed
 
 

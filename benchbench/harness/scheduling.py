@@ -21,6 +21,7 @@ from benchbench.harness.cells import (
     note_earlier_checkpoints,
     record_cell,
     record_failure,
+    take_back,
     train_cell,
 )
 from benchbench.harness.claims import Claims
@@ -165,6 +166,7 @@ class _Schedule:
                 except EvaluationOverError:
                     pass
                 except Exception:  # whatever is wrong with the cell is told by the process that records it
+                    take_back(cell, self._bench)
                     _log.debug("no help with cell %s", cell.cell_id, exc_info=True)
                 return True
         return False
@@ -217,10 +219,9 @@ class _Schedule:
     def _was_computed_elsewhere(self, cell: Cell) -> bool:
         """Whether another process has recorded the cell, finished or failed, since this run began."""
         store, cell_id = self._bench.store, cell.cell_id
-        new = store.record_times(cell_id) != self._before[cell_id]
-        if not (new or (self._claims and not self._bench.fresh and is_finished(store, cell_id))):
-            return False
-        row = store.read_cell(cell_id)
+        row = store.recorded_since(cell_id, self._before[cell_id])
+        if row is None and self._claims and not self._bench.fresh and is_finished(store, cell_id):
+            row = store.read_cell(cell_id)
         if row is None:
             return False
         label = describe_cell(cell)

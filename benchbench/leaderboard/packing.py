@@ -21,7 +21,7 @@ from typing import Any
 from benchbench.atomic import write_atomically
 from benchbench.errors import BenchbenchError, CorruptDataError, DataError, StorageError
 from benchbench.leaderboard.files import write_leaderboard
-from benchbench.records import Row, checkpoint_name
+from benchbench.records import Row, checkpoint_name, kept_checkpoints
 
 FORMAT = 1
 MANIFEST, LEADERBOARD = "manifest.json", "leaderboard.parquet"
@@ -142,8 +142,8 @@ def _gather(rows: Sequence[Row], find: Callable[[str, str], Path | None]) -> tup
                 found[f"{kind}/{digest}.parquet"] = path
     for model_id in sorted({row.model_id for row in rows}):  # fitted models have no checkpoint: they are fitted again
         path = find("models", checkpoint_name(model_id))
-        if path is not None:
-            found[f"models/{checkpoint_name(model_id)}"] = path
+        for each in [] if path is None else [path, *kept_checkpoints(path)]:
+            found[f"models/{each.name}"] = each
     return found, missing
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchbench.atomic import write_bytes_atomically
 from benchbench.errors import CorruptDataError
+from benchbench.leaderboard.attempts import write_failed_attempts
 from benchbench.leaderboard.files import read_rows, write_leaderboard
 from benchbench.leaderboard.published import published_rows
 from benchbench.records import Row, RunStore
@@ -22,8 +23,9 @@ def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[st
     Measured rows of the store replace rows of the same cell; rows that other machines measured are kept, except that a failed
     record never replaces a finished row, nor one with older diagnostics a newer one. Cells refused for a broken contract have
     no row; published rows are those that this version of benchbench ships. Per-example outcomes go to
-    ``<folder>/<suite>/outcomes/<digest>.parquet``. Processes that rebuild the same file at once lose no row: each looks again,
-    after writing, whether records have come in since it read them.
+    ``<folder>/<suite>/outcomes/<digest>.parquet``; attempts to compute a finished cell again that failed, to
+    ``<folder>/<suite>/failed.json``. Processes that rebuild the same file at once lose no row: each looks again, after writing,
+    whether records have come in or changed since it read them.
 
     Args:
         path: the leaderboard file; made when missing.
@@ -38,12 +40,15 @@ def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[st
         StorageError: the file is foreign or newer (it is left alone), or cannot be written.
     """
     while True:
-        before = store.record_names()
+        before, unused = store.record_stamps(), store.unused_weights()
         present = _present(path, on_problem)
         recorded = store.rows(suite)
         _copy_outcomes(recorded, store, outcomes_folder(path, suite))
+        write_failed_attempts(path, store, recorded)
         rows = write_leaderboard(path, _merged(present, recorded, suite))
-        if store.record_names() == before:
+        if store.record_stamps() == before:
+            for weights in unused:  # now that no row of the file was measured on them either
+                weights.unlink(missing_ok=True)
             return rows
 
 

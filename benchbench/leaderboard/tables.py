@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
@@ -68,17 +69,19 @@ def paper_tables(
     paper: str = "neurips2020",
     intervals: bool = False,
     extra: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> tuple[Table, ...]:
     """The tables of a leaderboard: one of classification and one of regression, as far as there are such rows.
 
-    Arguments are those of `paper_table`.
+    Arguments are those of `paper_table`, and notes to be shown below the last one.
     """
     tables = [
         paper_table(rows, task=task, published=published, paper=paper, intervals=intervals, extra=extra)
         for rows in [list(rows)]
         for task in MEASURES
     ]
-    return tuple(table for table in tables if table.groups)
+    there = [table for table in tables if table.groups]
+    return (*there[:-1], *(dataclasses.replace(last, notes=(*last.notes, *notes)) for last in there[-1:]))
 
 
 def paper_table(

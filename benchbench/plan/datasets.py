@@ -1,4 +1,4 @@
-"""Load each dataset once, and remember also that it could not be loaded."""
+"""Load each dataset once, and remember also that it could not be loaded; one that a plugin has changed is loaded anew."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from benchbench.cell import Component, digest
 from benchbench.contract import DatasetExtent, DatasetSplits, DataSource, DescribedDataset
-from benchbench.errors import BenchbenchError
+from benchbench.errors import BenchbenchError, DataError
+from benchbench.kernels.fingerprints import version_of
 from benchbench.registry import Registry
 
 if TYPE_CHECKING:  # planning starts without torch
@@ -25,26 +26,43 @@ class DatasetLoader:
         self._registry = registry
         self._source = source
         self._loaded: dict[str, LoadedDataset | BenchbenchError] = {}
+        self._versions: dict[str, tuple[int, ...]] = {}
+        self._digests: dict[str, str] = {}
 
     def load(self, dataset: Component) -> LoadedDataset:
-        """The data of a dataset, read at the first call.
+        """The data of a dataset, read at the first call, and again where somebody has written to it.
 
         Raises:
             MissingDataError: its files are not there.
-            DataError: they are damaged or malformed.
+            DataError: they are damaged or malformed, or reading them again gives other data.
             PluginError: the dataset cannot be made.
         """
-        from benchbench.data import load_dataset
-
         key = digest(dataset)
-        if key not in self._loaded:
-            try:
-                self._loaded[key] = load_dataset(self._registry, dataset, self._source)
-            except BenchbenchError as error:
-                self._loaded[key] = error
-        found = self._loaded[key]
+        found = self._loaded.get(key)
+        if found is None or (not isinstance(found, BenchbenchError) and self._versions[key] != _versions(found)):
+            found = self._loaded[key] = self._read(key, dataset)
         if isinstance(found, BenchbenchError):
             raise found
+        return found
+
+    def forget(self, dataset: Component) -> None:
+        """Read a dataset again when it is next asked for, because what was lent of it may have been changed."""
+        self._loaded.pop(digest(dataset), None)
+
+    def _read(self, key: str, dataset: Component) -> LoadedDataset | BenchbenchError:
+        from benchbench.data import load_dataset
+
+        self._loaded.pop(key, None)  # not twice in memory
+        try:
+            found = load_dataset(self._registry, dataset, self._source)
+        except BenchbenchError as error:
+            return error
+        if self._digests.setdefault(key, found.digest) != found.digest:
+            return DataError(
+                f"dataset {dataset.name}: read again, it is not what it was",
+                hint="it hands out the same tensors each time, and a plugin has changed them: start the run again",
+            )
+        self._versions[key] = _versions(found)
         return found
 
     def splits(self, dataset: Component) -> DatasetSplits:
@@ -79,3 +97,9 @@ class DatasetLoader:
         except BenchbenchError:
             return None
         return made.extent() if isinstance(made, DescribedDataset) else None
+
+
+def _versions(loaded: LoadedDataset) -> tuple[int, ...]:
+    splits = loaded.splits
+    tensors = (splits.train.inputs, splits.train.labels, splits.test.inputs, splits.test.labels)
+    return tuple(number for tensor in tensors for number in version_of(tensor))

@@ -7,7 +7,7 @@ from benchbench.records.finished import FinishedCells, flags_are_current, is_fin
 from benchbench.records.intervals import Interval, accuracy_interval, mean_interval
 from benchbench.records.row import Row
 from benchbench.records.schema import SCHEMA_VERSION, rows_from_table, schema, table_from_rows
-from benchbench.records.store import RunStore, checkpoint_name
+from benchbench.records.store import RunStore, checkpoint_name, kept_checkpoints
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -21,6 +21,7 @@ __all__ = [
     "failed_row",
     "flags_are_current",
     "is_finished",
+    "kept_checkpoints",
     "mean_interval",
     "measured_row",
     "rows_from_table",

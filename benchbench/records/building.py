@@ -8,15 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchbench.cell import Cell, to_json
+from benchbench.contract.columns import FILLABLE
 from benchbench.records.arrays import to_array
 from benchbench.records.intervals import accuracy_interval, mean_interval
 from benchbench.records.row import Row
 
-_MEASURES = frozenset(
-    field.name
-    for field in dataclasses.fields(Row)
-    if str(field.type) == "float | None" and field.name != "train_epsilon"
-)
 _LIPSCHITZ = "test_lipschitz"
 _LIPSCHITZ_OF_EXAMPLES = "lipschitz"
 _MEANS_WITHOUT_BOUND_COLUMNS = {
@@ -72,8 +68,8 @@ def measured_row(
     Raises:
         DataError: a value that is not finite or out of range.
     """
-    measures: dict[str, Any] = {name: value for name, value in values.items() if name in _MEASURES}
-    extra = {name: value for name, value in values.items() if name not in _MEASURES}
+    measures: dict[str, Any] = {name: value for name, value in values.items() if name in FILLABLE}
+    extra = {name: value for name, value in values.items() if name not in FILLABLE}
     extra |= _extra_bounds(per_example or {}, cell.training.seed)
     row = Row(
         **cell.identity(),

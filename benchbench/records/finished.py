@@ -54,7 +54,8 @@ class FinishedCells:
         """
         row = None if is_finished(self._store, cell.cell_id) else self.equal(cell)
         if row is not None:
-            self._store.write_row(dataclasses.replace(row, **cell.identity(), configuration=to_json(cell)))
+            own = dataclasses.replace(row, **cell.identity(), configuration=to_json(cell))
+            self._store.write_row(own, weights=self._store.weights_of(row.cell_id))
 
     @cached_property
     def _by_work(self) -> dict[str, str]:

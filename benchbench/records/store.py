@@ -5,11 +5,15 @@
 <root>/outcomes/<digest>.parquet
 <root>/witnesses/<digest>.parquet
 <root>/measurements/<digest of the scope>/<digest of the key>.safetensors
+<root>/models/<model id>.safetensors                      the weights of a model
+<root>/models/<model id>.next.safetensors                 their successor, which a fresh run trains
+<root>/models/<model id>.<digest of weights>.safetensors  earlier weights that a row was measured on
 """
 
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
 import json
 import logging
@@ -28,6 +32,8 @@ from benchbench.records.outcomes import WITNESSES
 from benchbench.records.row import Row
 
 _FORMAT = 1
+_WEIGHTS = "weights"
+_NEXT = ".next"
 _log = logging.getLogger(__name__)
 
 
@@ -52,13 +58,21 @@ class RunStore:
     def _cells(self) -> Path:
         return self.root / "cells"
 
-    def write_cell(self, row: Row, outcomes: Mapping[str, Any] | None = None, witnesses: Any | None = None) -> Row:
+    def write_cell(
+        self,
+        row: Row,
+        outcomes: Mapping[str, Any] | None = None,
+        witnesses: Any | None = None,
+        *,
+        weights: str = "",
+    ) -> Row:
         """Record a cell; the row goes last, so that it never names files that are not there.
 
         Args:
             row: its digests are filled in here. A failed row is kept beside, and never replaces, a finished one.
             outcomes: per-example columns of equal length (N,): tensors, arrays or lists of numbers.
             witnesses: the adversarial images, float32 (N, ...).
+            weights: digest of the weights that the row was measured on; they are kept as long as the row is.
 
         Returns:
             The row as recorded.
@@ -72,16 +86,19 @@ class RunStore:
             outcomes_digest=self._write_arrays("outcomes", outcomes) if outcomes else "",
             witnesses_digest="" if witnesses is None else self._write_arrays("witnesses", {WITNESSES: witnesses}),
         )
-        self.write_row(recorded)
+        self.write_row(recorded, weights=weights)
         return recorded
 
-    def write_row(self, row: Row) -> None:
+    def write_row(self, row: Row, *, weights: str) -> None:
         """Record a row whose outcomes and witnesses, if it has any, are in the store.
+
+        Args:
+            weights: see `write_cell`.
 
         Raises:
             StorageError: no space, no permission, ...; earlier records are as they were.
         """
-        write_bytes_atomically(self._record(row.cell_id, failed=row.status != "ok"), _pack(row))
+        write_bytes_atomically(self._record(row.cell_id, failed=row.status != "ok"), _pack(row, weights))
         if row.status == "ok":
             with suppress(OSError):  # what remains is hidden by the finished record
                 self._record(row.cell_id, failed=True).unlink(missing_ok=True)
@@ -94,6 +111,21 @@ class RunStore:
         """
         finished = self._read_record(self._record(cell_id, failed=False))
         return finished or self._read_record(self._record(cell_id, failed=True))
+
+    def read_failure(self, cell_id: str) -> Row | None:
+        """The last attempt at a cell, if it failed; an earlier one may have finished.
+
+        Raises:
+            StorageError: it is there but cannot be read.
+        """
+        return self._read_record(self._record(cell_id, failed=True))
+
+    def recorded_since(self, cell_id: str, before: tuple[int | None, int | None]) -> Row | None:
+        """What was recorded of a cell since `record_times` gave `before`: its finished row, or else the failed one."""
+        finished, failed = self.record_times(cell_id)
+        if finished != before[0]:
+            return self.read_cell(cell_id)
+        return self.read_failure(cell_id) if failed != before[1] else None
 
     def is_done(self, cell_id: str) -> bool:
         """Whether a cell is finished and what its record names is there and, as far as is cheap to tell, whole.
@@ -118,7 +150,7 @@ class RunStore:
         return [row for row in found if row is not None and suite in (None, row.suite)]
 
     def record_names(self) -> list[str]:
-        """Names of the record files, sorted; cheap, to see whether records have been added.
+        """Names of the record files, sorted.
 
         Raises:
             StorageError: the folder cannot be read.
@@ -129,6 +161,10 @@ class RunStore:
             except FileNotFoundError:
                 return []
 
+    def record_stamps(self) -> list[tuple[str, int | None]]:
+        """Name and time of each record file; cheap, to see whether records have been added or replaced."""
+        return [(name, _modified(self._cells / name)) for name in self.record_names()]
+
     @property
     def claims(self) -> Path:
         """The folder in which processes that share the store claim cells."""
@@ -137,6 +173,34 @@ class RunStore:
     def checkpoint_path(self, model_id: str) -> Path:
         """Where the weights of a model are, or are to be."""
         return self.root / "models" / checkpoint_name(model_id)
+
+    def successor_path(self, model_id: str) -> Path:
+        """Where a fresh run trains the weights that are to replace those of a model."""
+        return self.root / "models" / checkpoint_name(f"{model_id}{_NEXT}")
+
+    def kept_path(self, model_id: str, weights: str) -> Path:
+        """Where weights are kept that are not the model's any more, but that a row was measured on."""
+        return self.root / "models" / checkpoint_name(f"{model_id}.{weights}")
+
+    def unused_weights(self) -> list[Path]:
+        """Kept weights that no finished row was measured on; rows of older versions do not say what they were measured on."""
+        kept = _kept(self.root / "models", "*")
+        if not kept:
+            return []
+        names = [name for name in self.record_names() if _cell_id(name) == name.removesuffix(".json")]
+        used = {measured for name in names if (measured := self._measured_on(self._cells / name)) is not None}
+        unsaid = {model_id for model_id, weights in used if not weights}
+        return [p for p in kept if (*p.stem.split("."),) not in used and p.stem.partition(".")[0] not in unsaid]
+
+    def weights_of(self, cell_id: str) -> str:
+        """Digest of the weights that a finished cell was measured on; empty where its record does not say."""
+        measured = self._measured_on(self._record(cell_id, failed=False))
+        return "" if measured is None else measured[1]
+
+    def _measured_on(self, record: Path) -> tuple[str, str] | None:
+        """The id of a record's model and the digest of the weights, empty where it is not said."""
+        row = self._read_record(record)
+        return None if row is None else (row.model_id, str(json.loads(record.read_bytes()).get(_WEIGHTS, "")))
 
     def outcomes_path(self, digest: str) -> Path:
         """Where the outcomes with this digest are."""
@@ -199,6 +263,16 @@ def checkpoint_name(model_id: str) -> str:
     return f"{model_id}.safetensors"
 
 
+def kept_checkpoints(path: Path) -> list[Path]:
+    """Files beside a model's checkpoint with earlier weights of it; see `RunStore.kept_path`."""
+    return _kept(path.parent, glob.escape(path.name.removesuffix(checkpoint_name(""))))
+
+
+def _kept(folder: Path, model_id: str) -> list[Path]:
+    found = folder.glob(checkpoint_name(f"{model_id}.*")) if folder.is_dir() else ()
+    return sorted(path for path in found if not path.name.endswith(checkpoint_name(_NEXT)))
+
+
 def _cell_id(record_name: str) -> str:
     return record_name.removesuffix(".json").removesuffix(".failed")
 
@@ -210,9 +284,10 @@ def _modified(path: Path) -> int | None:
         return None
 
 
-def _pack(row: Row) -> bytes:
+def _pack(row: Row, weights: str) -> bytes:
     content = json.dumps(dataclasses.asdict(row), sort_keys=True)
     envelope = {"format": _FORMAT, "sha256": hashlib.sha256(content.encode()).hexdigest(), "row": json.loads(content)}
+    envelope |= {_WEIGHTS: weights} if weights else {}
     return json.dumps(envelope, sort_keys=True, indent=1).encode()
 
 

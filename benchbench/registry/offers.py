@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchbench.contract import NORMS, Capabilities, Offer
+from benchbench.contract.columns import FILLABLE
 
 _KEBAB_CASE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\Z")
@@ -37,6 +38,11 @@ def _capability_mistakes(offer: Offer) -> list[str]:
     unknown = [norm for norm in capabilities.norms if norm not in NORMS]
     mistakes = [
         f"{offer.name}: unknown norm {norm!r:.40} in its capabilities, known: {', '.join(NORMS)}" for norm in unknown
+    ]
+    mistakes += [
+        f"{offer.name}: fills {column!r:.40}, which is no column that a metric may fill: {', '.join(FILLABLE)}"
+        for column in capabilities.fills
+        if column not in FILLABLE
     ]
     if not isinstance(capabilities.minimum_classes, int):
         mistakes.append(f"{offer.name}: minimum_classes must be an integer")

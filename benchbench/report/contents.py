@@ -56,12 +56,14 @@ class Board:
         path: the file, offered for download as it is.
         rows: those that can be shown.
         problems: of rows that cannot, in one line each.
+        attempts: to compute rows again that failed, in one line each; the rows stand.
         contenders: models whose per-example outcomes are at hand, for ranks.
     """
 
     path: Path
     rows: tuple[Row, ...]
     problems: tuple[str, ...] = ()
+    attempts: tuple[str, ...] = ()
     contenders: tuple[Contender, ...] = ()
 
     @property

@@ -85,7 +85,9 @@ def _follow(ranks: Ranks, request: Request, folders: Folders, device: torch.devi
         registry=registry,
         store=store,
         splits=datasets.splits,
+        forget=datasets.forget,
         device=device,
+        fresh=request.fresh,
         claims=Claims(store.claims),
         ranks=ranks,
     )
@@ -111,6 +113,7 @@ def _obey(ranks: Ranks, bench: Workbench) -> _End:
 def _help_train(order: TrainOrder, bench: Workbench) -> None:
     from benchbench.harness.cells import train_cell
 
+    bench.trained.clear()  # the first rank has no model at hand
     try:
         train_cell(order.cell, bench)
     except RankError:
@@ -120,13 +123,14 @@ def _help_train(order: TrainOrder, bench: Workbench) -> None:
 
 
 def _help_evaluate(order: EvaluateOrder, bench: Workbench) -> None:
-    from benchbench.harness.cells import help_with
+    from benchbench.harness.cells import help_with, take_back
 
     try:
         help_with(order.cell, bench)
     except EvaluationOverError:
         pass
     except Exception:  # the others do without help; whatever is wrong with the cell is told by its owner
+        take_back(order.cell, bench)
         _log.debug("no help with cell %s", order.cell.cell_id, exc_info=True)
 
 

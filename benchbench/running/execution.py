@@ -86,7 +86,9 @@ def execute(
     if prepared.plan.ready:
         rows = run.rebuild()
     if tally.left:
-        listener(Note(message=f"{_why(stop)}: {len(tally.left)} cells left, the same command goes on from here"))
+        rest = "whose earlier results stand; the same command goes on with what was in training"
+        rest = rest if request.fresh else "the same command goes on from here"
+        listener(Note(message=f"{_why(stop)}: {len(tally.left)} cells left, {rest}"))
     run.conclude(tally, time.monotonic() - began)
     mine = {p.cell.cell_id for p in prepared.plan.cells if p.cell}
     return RunResult(
@@ -199,6 +201,7 @@ class _Run:
             registry=prepared.registry,
             store=prepared.store,
             splits=prepared.plan.datasets.splits,
+            forget=prepared.plan.datasets.forget,
             device=prepared.device,
             listener=self.listener,
             cuda_graphs=self.request.cuda_graphs,

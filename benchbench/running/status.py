@@ -29,7 +29,8 @@ class CellStatus:
         cell_id: empty where the cell's data, and with it its id, is not known.
         label: for people.
         state: ``"failed"`` if it raised, and nobody is at it again; ``"running"`` if some process holds its claim.
-        detail: the error of a failed cell, the reason of a skipped one, who computes a running one; empty otherwise.
+        detail: the error of a failed cell, the reason of a skipped one, who computes a running one, why a finished one could
+            not be computed again; empty otherwise.
     """
 
     cell_id: str
@@ -112,8 +113,11 @@ def _state_of(planned: PlannedCell, prepared: Prepared, claims: Claims) -> CellS
     if cell is None:
         state: State = "failed" if planned.status == "failed" else "skipped"
         return CellStatus(cell_id="", label=planned.experiment, state=state, detail=planned.reason)
-    if planned.status in ("done", "skipped"):
-        return _status(cell, "done" if planned.status == "done" else "skipped", planned.reason)
+    if planned.status == "skipped":
+        return _status(cell, "skipped", planned.reason)
+    if planned.status == "done":
+        again = prepared.store.read_failure(cell.cell_id)
+        return _status(cell, "done", f"computing it again failed: {again.error}" if again else "")
     owner = claims.owner(cell.cell_id)
     if owner:
         return _status(cell, "running", owner)

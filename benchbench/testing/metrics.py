@@ -19,6 +19,7 @@ from benchbench.contract import (
     Threat,
     derive_seed,
 )
+from benchbench.contract.columns import column_problems
 from benchbench.testing.conformance import expect, name_of, untouched
 from benchbench.testing.toys import LinearToy, toy_attack_problem
 
@@ -85,6 +86,7 @@ def check_metric(
     norms: Iterable[Norm] = ("linf",),
     classes: Iterable[int] = (2, 1000),
     rounding: float = 1e-4,
+    fills: Iterable[str] = (),
 ) -> None:
     """Check that a metric keeps its contract.
 
@@ -97,6 +99,8 @@ def check_metric(
         metric: the metric, options set.
         norms: the norms that it claims.
         classes: the numbers of classes to try.
+        fills: columns of the leaderboard that its offer declares to fill (``Capabilities.fills``): the values there must be
+            what the examples give, and no others may be filled.
         rounding: relative difference that is allowed where examples are batched otherwise, which changes the last bits of a
             model's answers; a metric that looks for tiny changes of these magnifies it.
 
@@ -105,19 +109,21 @@ def check_metric(
     """
     name = name_of(metric)
     expect(isinstance(metric, Metric), f"{name}: type", expected="an object with a method `measure`", got=type(metric))
-    counts = tuple(classes)
+    counts, declared = tuple(classes), tuple(fills)
     for norm in norms:
         for count in counts:
-            _check_one(metric, norm, count, rounding)
+            _check_one(metric, norm, count, rounding, declared)
 
 
-def _check_one(metric: Metric, norm: Norm, classes: int, rounding: float) -> None:
+def _check_one(metric: Metric, norm: Norm, classes: int, rounding: float, fills: Sequence[str]) -> None:
     name = f"{name_of(metric)}, {norm}, {classes} classes"
     evidence = ToyEvidence(norm=norm, classes=classes)
-    test = evidence.examples("test")
-    with untouched(metric, evidence.model, test.inputs, test.labels):
+    train, test = evidence.examples("train"), evidence.examples("test")
+    with untouched(metric, evidence.model, test.inputs, test.labels, train.inputs, train.labels):
         measured = metric.measure(evidence)
     _check_form(name, measured, len(test))
+    problems = column_problems(measured, evidence, fills=fills)
+    expect(not problems, f"{name}: columns of the leaderboard", expected="declared and true", got="; ".join(problems))
     again = metric.measure(ToyEvidence(norm=norm, classes=classes))
     drift = _differences(_all_of(measured), _all_of(again), rounding=0.0)
     expect(not drift, f"{name}: repeatability", expected="equal generators give equal values", got=drift)

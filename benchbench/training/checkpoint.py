@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,15 @@ def read_checkpoint(path: Path) -> StoredModel | None:
         )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
+
+
+def weights_digest(state: Mapping[str, Any]) -> str:
+    """Hexadecimal SHA-256 of a model's state, the same on every device and in every memory layout.
+
+    Args:
+        state: from ``state_dict()``, or of a `StoredModel`; entries that are no tensors do not count.
+    """
+    return _digest({name: _stored(value) for name, value in state.items() if isinstance(value, Tensor)})
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,64 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+from evaluation_samples import CLASSES, Planted, Says, Shelf, examples, network, run
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.multi_targeted import MultiTargeted
 from benchbench.builtin.attacks.pgd import Pgd
-from benchbench.builtin.metrics.accuracy import Accuracy, AdversarialAccuracy, Gaps
+from benchbench.builtin.metrics.accuracy import Accuracy, AdversarialAccuracy
 from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
-from benchbench.contract import Attack, Evidence, Examples, KeyedGenerator, Measurement, Threat
+from benchbench.contract import Attack, Examples, KeyedGenerator, Measurement, Threat
 from benchbench.errors import ContractError
-from benchbench.evaluation import Outcome, evaluate
 from benchbench.events import EvaluationProgress, Event
 from benchbench.testing.toys import smooth_toy
-
-CLASSES = 4
-THREAT = Threat(epsilon=0.1)
-
-
-def examples(count: int, purpose: int) -> Examples:
-    pixels = KeyedGenerator(purpose, torch.arange(count)).integers(256)
-    draws = KeyedGenerator(purpose + 1, torch.arange(count)).uniform(1, 6, 6) * 200 + pixels[:, None, None, None] % 56
-    inputs = draws.to(torch.uint8)
-    labels = network()(inputs.float() / 255).argmax(dim=1)
-    labels[::7] = (labels[::7] + 1) % CLASSES
-    return Examples(inputs=inputs, labels=labels)
-
-
-def network() -> nn.Module:
-    model = smooth_toy((1, 6, 6), CLASSES)
-    last = model[-1]  # type: ignore[index]
-    with torch.no_grad():
-        last.weight.mul_(8.0)
-        mean = model(KeyedGenerator(0, torch.arange(200)).uniform(1, 6, 6)).mean(dim=0)
-        last.bias.sub_(mean)
-    return model
-
-
-def run(**changes: Any) -> Outcome:
-    train, test = examples(30, 10), examples(40, 20)
-    settings: dict[str, Any] = {
-        "train": train,
-        "test": test,
-        "train_rows": torch.arange(30) + 1000,
-        "test_rows": torch.arange(40) * 3,
-        "classes": CLASSES,
-        "threat": THREAT,
-        "attack": Pgd(),
-        "attack_name": "pgd-10",
-        "metrics": {"accuracy": Accuracy(), "adversarial-accuracy": AdversarialAccuracy(), "gaps": Gaps()},
-        "seed": 0,
-        "device": torch.device("cpu"),
-    }
-    settings.update(changes)
-    model = settings.pop("model", None) or network()
-    return evaluate(model, **settings)
 
 
 def test_robust_means_correct_without_and_under_attack() -> None:
@@ -136,19 +94,6 @@ def test_progress_is_told_for_each_purpose() -> None:
     assert EvaluationProgress(purpose="pgd-10 on train", done=30, total=30) in progress
 
 
-@dataclass
-class Shelf:
-    """A cache in memory."""
-
-    parts: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-
-    def get(self, key: str) -> dict[str, Tensor] | None:
-        return self.parts.get(key)
-
-    def put(self, key: str, value: dict[str, Tensor]) -> None:
-        self.parts[key] = value
-
-
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchbench.evaluation.sharing.EXAMPLES_PER_SHARD", 16)
     metrics = {"lipschitz": LocalLipschitzness(), "adversarial-accuracy": AdversarialAccuracy()}
@@ -172,18 +117,6 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(monkeypatch: pytest.
     assert resumed.queries == straight.queries
     assert all(torch.equal(resumed.per_example[key], straight.per_example[key]) for key in straight.per_example)
     assert not any(isinstance(e, EvaluationProgress) and e.purpose == "lipschitz on test" for e in counted)
-
-
-@dataclass
-class Planted:
-    """An attack that misbehaves: it does PGD's job, then the deed."""
-
-    deed: Callable[[nn.Module, Tensor, Tensor], Any]
-
-    def perturb(
-        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
-    ) -> Any:
-        return self.deed(model, images, images.clone())
 
 
 def leave_ball(_: nn.Module, images: Tensor, candidates: Tensor) -> Tensor:
@@ -265,16 +198,6 @@ def test_logits_that_are_not_finite_name_the_example() -> None:
 def test_a_model_with_the_wrong_number_of_classes_is_named() -> None:
     with pytest.raises(ContractError, match=r"expected logits of shape \(40, 3\), got \(40, 4\)"):
         run(classes=3)
-
-
-@dataclass
-class Says:
-    """A metric that returns what it is told."""
-
-    answer: Any
-
-    def measure(self, evidence: Evidence) -> Measurement:
-        return self.answer  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def run(folder: Path, *heard: list[Event], **options: Any) -> benchbench.RunResu
 def age(folder: Path, row: Row) -> Row:
     """Make the recorded row one of older diagnostics, which raised another flag."""
     older = dataclasses.replace(row, flags=("an-old-flag",), diagnostics=DIAGNOSTICS - 1, gradient_queries=None)
-    RunStore(folder / "runs").write_row(older)
+    RunStore(folder / "runs").write_row(older, weights="")
     return older
 
 
@@ -97,7 +97,7 @@ def test_regressions_have_no_diagnostics_and_are_not_pending(tmp_path: Path) -> 
     )
     (row,) = result.rows
     assert (row.diagnostics, row.flags) == (0, ())
-    RunStore(tmp_path / "runs").write_row(dataclasses.replace(row, diagnostics=1))  # as older rows are read
+    RunStore(tmp_path / "runs").write_row(dataclasses.replace(row, diagnostics=1), weights="")  # as older rows are read
     again = benchbench.plan(
         "closer-look",
         profile="quick",

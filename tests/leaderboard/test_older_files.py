@@ -67,9 +67,9 @@ def test_newer_diagnostics_win_whatever_the_order(tmp_path: Path) -> None:
         merged = merge(boards)
         assert (merged.rows, merged.conflicts) == ((new,), ())
     store, board = RunStore(tmp_path / "runs"), tmp_path / "closer-look.parquet"
-    store.write_row(new)
+    store.write_row(new, weights="")
     rebuild(board, store, "closer-look")
-    store.write_row(old)
+    store.write_row(old, weights="")
     assert measured(rebuild(board, store, "closer-look")) == {new.cell_id: new}
 
 

@@ -50,7 +50,8 @@ def test_attack_conforms_for_every_norm_that_it_claims(name: str) -> None:
 
 @pytest.mark.parametrize("name", single_offers("metric"))
 def test_metric_conforms(name: str) -> None:
-    check_metric(make("metric", name), norms=REGISTRY.get("metric", name).offer.capabilities.norms)
+    capabilities = REGISTRY.get("metric", name).offer.capabilities
+    check_metric(make("metric", name), norms=capabilities.norms, fills=capabilities.fills)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,22 @@ import pytest
 
 from benchbench.builtin.metrics.accuracy import Accuracy, AdversarialAccuracy, Gaps
 from benchbench.contract import Metric
+from benchbench.testing.conformance import ConformanceError
 from benchbench.testing.metrics import ToyEvidence, check_metric
 
 
-@pytest.mark.parametrize("metric", [Accuracy(), AdversarialAccuracy(), Gaps()])
-def test_metrics_keep_the_contract(metric: Metric) -> None:
-    check_metric(metric)
+@pytest.mark.parametrize(
+    ("metric", "fills"),
+    [
+        (Accuracy(), ("train_accuracy", "test_accuracy")),
+        (AdversarialAccuracy(), ("adv_train_accuracy", "adv_test_accuracy")),
+        (Gaps(), ("gap", "adv_gap")),
+    ],
+)
+def test_metrics_keep_the_contract(metric: Metric, fills: tuple[str, ...]) -> None:
+    check_metric(metric, fills=fills)
+    with pytest.raises(ConformanceError, match="does not declare"):
+        check_metric(metric)
 
 
 def test_accuracies_are_fractions_of_correct_and_of_robust_examples() -> None:
