@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -26,13 +24,11 @@ from benchbench.atomic import storage_errors, write_atomically, write_bytes_atom
 from benchbench.errors import BenchbenchError, DataError, StorageError
 from benchbench.records.arrays import Array, check_footer, content_digest, read_arrays, to_array, write_arrays
 from benchbench.records.disk import read_bytes, remove_stale_temporaries, set_aside
+from benchbench.records.envelope import pack_row, unpack_row, weights_in
 from benchbench.records.measurements import StoredMeasurements
-from benchbench.records.older import completed
 from benchbench.records.outcomes import WITNESSES
 from benchbench.records.row import Row
 
-_FORMAT = 1
-_WEIGHTS = "weights"
 _NEXT = ".next"
 _log = logging.getLogger(__name__)
 
@@ -98,7 +94,7 @@ class RunStore:
         Raises:
             StorageError: no space, no permission, ...; earlier records are as they were.
         """
-        write_bytes_atomically(self._record(row.cell_id, failed=row.status != "ok"), _pack(row, weights))
+        write_bytes_atomically(self._record(row.cell_id, failed=row.status != "ok"), pack_row(row, weights))
         if row.status == "ok":
             with suppress(OSError):  # what remains is hidden by the finished record
                 self._record(row.cell_id, failed=True).unlink(missing_ok=True)
@@ -200,7 +196,7 @@ class RunStore:
     def _measured_on(self, record: Path) -> tuple[str, str] | None:
         """The id of a record's model and the digest of the weights, empty where it is not said."""
         row = self._read_record(record)
-        return None if row is None else (row.model_id, str(json.loads(record.read_bytes()).get(_WEIGHTS, "")))
+        return None if row is None else (row.model_id, weights_in(record.read_bytes()))
 
     def outcomes_path(self, digest: str) -> Path:
         """Where the outcomes with this digest are."""
@@ -223,7 +219,7 @@ class RunStore:
         if content is None:
             return None
         try:
-            row = _unpack(content)
+            row = unpack_row(content)
             if _cell_id(path.name) != row.cell_id:
                 raise DataError(f"it is the record of cell {row.cell_id}")
             return row
@@ -282,21 +278,3 @@ def _modified(path: Path) -> int | None:
         return path.stat().st_mtime_ns
     except OSError:
         return None
-
-
-def _pack(row: Row, weights: str) -> bytes:
-    content = json.dumps(dataclasses.asdict(row), sort_keys=True)
-    envelope = {"format": _FORMAT, "sha256": hashlib.sha256(content.encode()).hexdigest(), "row": json.loads(content)}
-    envelope |= {_WEIGHTS: weights} if weights else {}
-    return json.dumps(envelope, sort_keys=True, indent=1).encode()
-
-
-def _unpack(content: bytes) -> Row:
-    try:
-        envelope = json.loads(content)
-        found = hashlib.sha256(json.dumps(envelope["row"], sort_keys=True).encode()).hexdigest()
-        if (envelope["format"], envelope["sha256"]) != (_FORMAT, found):
-            raise DataError("a cell record does not match its digest")
-        return Row(**completed(envelope["row"]))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"a cell record is damaged: {error}") from error

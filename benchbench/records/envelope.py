@@ -1,0 +1,43 @@
+"""A row as the file of a cell record: JSON that holds its own digest, and the digest of the weights it was measured on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+
+from benchbench.errors import DataError
+from benchbench.records.older import completed
+from benchbench.records.row import Row
+
+_FORMAT = 1
+_WEIGHTS = "weights"
+
+
+def pack_row(row: Row, weights: str) -> bytes:
+    """The content of a record file; `weights` is empty where it is not known."""
+    content = json.dumps(dataclasses.asdict(row), sort_keys=True)
+    envelope = {"format": _FORMAT, "sha256": hashlib.sha256(content.encode()).hexdigest(), "row": json.loads(content)}
+    envelope |= {_WEIGHTS: weights} if weights else {}
+    return json.dumps(envelope, sort_keys=True, indent=1).encode()
+
+
+def weights_in(content: bytes) -> str:
+    """The digest of weights that a record file names; empty where it names none."""
+    return str(json.loads(content).get(_WEIGHTS, ""))
+
+
+def unpack_row(content: bytes) -> Row:
+    """The row of a record file.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        envelope = json.loads(content)
+        found = hashlib.sha256(json.dumps(envelope["row"], sort_keys=True).encode()).hexdigest()
+        if (envelope["format"], envelope["sha256"]) != (_FORMAT, found):
+            raise DataError("a cell record does not match its digest")
+        return Row(**completed(envelope["row"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"a cell record is damaged: {error}") from error
