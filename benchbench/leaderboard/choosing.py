@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from benchbench.errors import UsageError, suggest
 from benchbench.leaderboard.contenders import Contender
-from benchbench.leaderboard.names import parse_options
+from benchbench.leaderboard.names import method_code, parse_options
 from benchbench.records import Row
 
 _SHOWN = 8
@@ -52,24 +52,26 @@ def choose(contenders: Sequence[Contender], wanted: str) -> list[Contender]:
 
 
 def by_method(contenders: Iterable[Contender]) -> dict[tuple[object, ...], list[Contender]]:
-    """Models that differ in nothing but the seed, together."""
+    """Models that differ in nothing but the seed, together; methods of another revision or other sources are others."""
     kinds: dict[tuple[object, ...], list[Contender]] = {}
     for contender in contenders:
-        key = (*contender.setting, *(getattr(contender.row, name) for name in _ALIKE))
-        kinds.setdefault(key, []).append(contender)
+        kinds.setdefault((*_described_alike(contender), method_code(contender.row)), []).append(contender)
     return kinds
 
 
 def matched(first: Iterable[Contender], second: Iterable[Contender]) -> list[tuple[Contender, Contender]]:
-    """Models of two leaderboards that are of the same configuration and seed, as far as their rows tell."""
+    """Models of two leaderboards that are of the same configuration and seed, as far as their rows tell, of any code."""
     ours = {_key(contender): contender for contender in first}
     theirs = {_key(contender): contender for contender in second}
     return [(ours[key], theirs[key]) for key in ours if key in theirs]
 
 
 def _key(contender: Contender) -> tuple[object, ...]:
-    (kind,) = by_method([contender])
-    return (*kind, contender.row.seed)
+    return (*_described_alike(contender), contender.row.seed)
+
+
+def _described_alike(contender: Contender) -> tuple[object, ...]:
+    return (*contender.setting, *(getattr(contender.row, name) for name in _ALIKE))
 
 
 def _by_id(contenders: Sequence[Contender], wanted: str) -> list[Contender]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchbench.errors import StorageError
 from benchbench.leaderboard.matching import is_regression
-from benchbench.leaderboard.names import component_label, defense_label, number, parse_options, trained_in
+from benchbench.leaderboard.names import component_label, defense_label, method_code, number, parse_options, trained_in
 from benchbench.records import Row
 from benchbench.records.arrays import Array, read_arrays
 from benchbench.records.outcomes import find_malformation
@@ -66,7 +66,8 @@ class Contender:
         """``mnist cnn2 TRADES (beta=6), seed 0``."""
         row = self.row
         searched = f", attacks searched in {row.rounding}" if row.rounding else ""
-        return f"{row.dataset} {self.network} {defense_label(row)}{searched}, seed {row.seed}"
+        revised = f", {code}" if (code := method_code(row)) else ""
+        return f"{row.dataset} {self.network} {defense_label(row)}{revised}{searched}, seed {row.seed}"
 
     @property
     def attacks(self) -> frozenset[tuple[str, str]]:
