@@ -55,7 +55,7 @@ def choose(contenders: Sequence[Contender], wanted: str) -> list[Contender]:
 
 
 def by_method(contenders: Iterable[Contender]) -> dict[tuple[object, ...], list[Contender]]:
-    """Models that differ in nothing but the seed, together."""
+    """Models that differ in nothing but the seed, together; methods of another revision or other sources are others."""
     kinds: dict[tuple[object, ...], list[Contender]] = {}
     for contender in contenders:
         key = (*contender.setting, *values(contender.row, _ALIKE), training(contender.row))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchbench.cell import to_json
-from benchbench.leaderboard.names import component_label, number, parse_options, printable
+from benchbench.leaderboard.names import FIRST_REVISION, component_label, method_code, number, parse_options, printable
 from benchbench.records import Row
 
 PROTOCOL = ("suite", "profile", "protocol")
@@ -57,7 +57,7 @@ def recipe(row: Row) -> str:
 
 
 def tell_apart(labels: Sequence[str], rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> list[str]:
-    """The labels; where several are equal, each also shows the identity columns in which their rows differ.
+    """The labels; where several are equal, each also shows the identity columns, and the code, in which their rows differ.
 
     Args:
         labels: one per row.
@@ -72,11 +72,25 @@ def tell_apart(labels: Sequence[str], rows: Sequence[Row], columns: Sequence[str
         places.setdefault(label, []).append(place)
     told = list(labels)
     for alike in places.values():
-        differing = [name for name in columns if len({getattr(rows[place], name) for place in alike}) > 1]
+        differing = _differing([rows[place] for place in alike], columns)
         for place in alike:
             told[place] = ", ".join([told[place], *(_shown(rows[place], name) for name in differing)])
+        if len({method_code(rows[place]) for place in alike}) > 1:
+            for place in alike:
+                told[place] += f", {method_code(rows[place]) or FIRST_REVISION}"
     counts = Counter(told)
     return [f"{label}, cell {row.cell_id}" if counts[label] > 1 else label for label, row in zip(told, rows)]
+
+
+def _differing(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
+    """The columns in which rows differ; not the training threat where each row has it as the attack's, or has none."""
+    differing = [name for name in columns if len({getattr(row, name) for row in rows}) > 1]
+    implied = {
+        f"train_{name}"
+        for name in THREAT
+        if all(getattr(row, f"train_{name}") in (getattr(row, name), "", None) for row in rows)
+    }
+    return [name for name in differing if name not in implied]
 
 
 def _training(row: Row) -> dict[str, Any]:

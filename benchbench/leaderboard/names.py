@@ -45,13 +45,14 @@ def attack_label(attack: str, options: Mapping[str, Any]) -> str:
 
 
 def distinct_labels(rows: Sequence[Row]) -> dict[str, str]:
-    """Labels by cell id; rows of one source that would be called the same also show attack, seed, options, experiment or cell.
+    """Labels by cell id; rows of one source that would be called the same also show attack, seed, options, code, experiment
+    or cell.
 
     Args:
         rows: of one group of a table.
     """
     labels = {row.cell_id: defense_label(row) for row in rows}
-    for distinction in (_attack, _seed, _every_option, _experiment, _cell):
+    for distinction in (_attack, _seed, _every_option, _code, _experiment, _cell):
         alike: dict[tuple[str, str], set[str]] = {}
         for row in rows:
             alike.setdefault((row.source, labels[row.cell_id]), set()).add(distinction(row))
@@ -127,6 +128,19 @@ def dataset_label(row: Row, *, every_option: bool = False) -> str:
     return component_label(row.dataset, options) if told else row.dataset
 
 
+FIRST_REVISION = "revision 1"
+
+
+def method_code(row: Row) -> str:
+    """Which code a row's training method is of: ``revision 2``, ``sources 01234567``; empty for a first revision built in."""
+    training = parse_options(row.configuration).get("training")
+    found = training.get("defense") if isinstance(training, dict) else None
+    defense = found if isinstance(found, dict) else {}
+    revision, sources = defense.get("revision", 1), str(defense.get("sources", ""))[:8]
+    parts = [f"revision {revision}" if revision != 1 else "", f"sources {sources}" if sources else ""]
+    return printable(", ".join(part for part in parts if part))
+
+
 def component_label(name: str, options: Mapping[str, Any]) -> str:
     """``name (option=value, ...)``, or just the name."""
     listed = ", ".join(f"{option}={number(value)}" for option, value in sorted(options.items()))
@@ -193,6 +207,10 @@ def _seed(row: Row) -> str:
 
 def _every_option(row: Row) -> str:
     return component_label("options", parse_options(row.defense_options))
+
+
+def _code(row: Row) -> str:
+    return method_code(row) or FIRST_REVISION
 
 
 def _experiment(row: Row) -> str:

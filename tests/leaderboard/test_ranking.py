@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from contender_samples import contender, outcomes_of, share
 from sample_rows import make_row
 
 from benchbench.evaluation.diagnostics import FLAGS
-from benchbench.leaderboard.choosing import by_method
+from benchbench.leaderboard.choosing import by_method, methods
 from benchbench.leaderboard.clearing import SHORTFALLS
 from benchbench.leaderboard.contenders import Contender, comparable_groups, find_contenders
+from benchbench.leaderboard.names import distinct_labels
 from benchbench.leaderboard.ranking import rank, rank_all
 from benchbench.records.arrays import Array
 
@@ -185,6 +187,26 @@ def test_models_trained_in_another_precision_are_ranked_together_and_say_so() ->
     assert "trained in bf16" in places[0].contender.label
     assert "trained in" not in places[1].contender.label
     assert len(by_method([exact, rounded])) == 2  # not two seeds of one method
+
+
+def configured(**defense: Any) -> str:
+    return json.dumps({"training": {"defense": defense}})
+
+
+def test_method_of_another_revision_or_other_sources_is_not_another_seed() -> None:
+    models = [
+        contender("model", ("pgd", share(70 + seed)), seed=seed, configuration=configured(**defense))
+        for seed, defense in enumerate([{}, {}, {"revision": 2}, {"sources": "ab" * 8}])
+    ]
+    assert [len(found) for found in by_method(models).values()] == [2, 1, 1]
+    assert [name.rpartition(", ")[2] for name in methods(models)] == ["revision 1", "revision 2", "sources abababab"]
+
+
+def test_rows_that_differ_by_revision_alone_say_so() -> None:
+    rows = [
+        make_row(cell_id=name, configuration=configured(**code)) for name, code in (("a", {}), ("b", {"revision": 2}))
+    ]
+    assert distinct_labels(rows) == {"a": "Natural, revision 1", "b": "Natural, revision 2"}
 
 
 def test_flag_is_cleared_on_common_examples_only() -> None:

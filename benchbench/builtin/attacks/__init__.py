@@ -58,6 +58,7 @@ OFFERS: tuple[Offer, ...] = (
     Offer(
         name="apgd",
         summary="Auto-PGD: gradient ascent with momentum that halves its own step size.",
+        revision=2,
         factory="benchbench.builtin.attacks.autoattack.apgd:Apgd",
         capabilities=Capabilities(norms=("linf", "l2"), needs_gradients=True),
         citation=f"{_AUTOATTACK_CITATION}, section 3",
@@ -79,6 +80,7 @@ OFFERS: tuple[Offer, ...] = (
     Offer(
         name="autoattack",
         summary="AutoAttack, standard: APGD-CE, targeted APGD-DLR, targeted FAB, Square; the pointwise worst case.",
+        revision=2,
         factory="benchbench.builtin.attacks.autoattack.standard:AutoAttack",
         capabilities=Capabilities(norms=("linf", "l2"), needs_gradients=True),
         citation=_AUTOATTACK_CITATION,
