@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from benchbench.contract import Examples, KeyedGenerator, Norm, Threat, derive_seed
 
-SHAPE, CLASSES, COUNT = (2, 6, 6), 5, 8
-EPSILON: dict[Norm, float] = {"linf": 0.06, "l2": 0.35, "l1": 1.2}
+SHAPE, CLASSES, COUNT = (3, 10, 10), 5, 8
+EPSILON: dict[Norm, float] = {"linf": 0.04, "l2": 0.45, "l1": 1.5}
 Split = Literal["train", "test"]
 
 
@@ -58,7 +58,7 @@ def _spread(count: int, start: int) -> Tensor:
 
 
 def images() -> Tensor:
-    """Images (8, 2, 6, 6) that touch the box here and there."""
+    """Images (8, 3, 10, 10) that touch the box here and there."""
     return draws("images").uniform(*SHAPE, low=-0.1, high=1.1).clamp(0.0, 1.0).double()
 
 
