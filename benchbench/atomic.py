@@ -13,12 +13,13 @@ from pathlib import Path
 from benchbench.errors import StorageError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
     """Write a file beside its destination, flush it to the disk and rename it into place.
 
     Args:
         path: destination; its folder is created.
         write: writes the content to the temporary path that it is given.
+        durable: whether to flush; without, a power failure may lose the file, an interruption still loses nothing.
 
     Raises:
         StorageError: no space, no permission, a read-only folder; the old file is left as it was.
@@ -28,17 +29,19 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
-            _flush(temporary)
+            if durable:
+                _flush(temporary)
             temporary.replace(path)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        _flush(path.parent)
+        if durable:
+            _flush(path.parent)
 
 
-def write_bytes_atomically(path: Path, content: bytes) -> None:
+def write_bytes_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
     """`write_atomically` for content at hand."""
-    write_atomically(path, lambda temporary: _write_bytes(temporary, content))
+    write_atomically(path, lambda temporary: _write_bytes(temporary, content), durable=durable)
 
 
 @contextmanager

@@ -69,8 +69,8 @@ def command(
     from benchbench.leaderboard.attempts import describe_failed_attempts
 
     _check_extra(extra, rows)
-    shown = {"paper": paper, "intervals": intervals, "extra": tuple(dict.fromkeys(extra))}
-    make = partial(paper_tables, rows, **shown, notes=describe_failed_attempts(path, rows))
+    extras, failed = tuple(dict.fromkeys(extra)), describe_failed_attempts(path, rows)
+    make = partial(paper_tables, rows, paper=paper, intervals=intervals, extra=extras, notes=failed)
     print_tables(make(published=published) or make(published=True), output)
 
 

@@ -25,7 +25,7 @@ OF_HOST = frozenset({"index", "label", "prediction", "correct", "adversarial_pre
 def _share(kind: str, split: str) -> Check:
     def share(answer: Measurement, evidence: Any) -> float:
         hits = getattr(evidence, kind)(split)
-        return int(hits.sum()) / hits.numel()
+        return float(hits.double().mean())
 
     return share
 

@@ -104,7 +104,10 @@ class Loan:
         Raises:
             ContractError: something was written to; the message names the first plugin after which it differed.
         """
-        pairs = [torch.stack([digest, torch.as_tensor(self._digests[name])]) for _, name, digest in self._later]
+        pairs = [
+            torch.stack([torch.as_tensor(digest), torch.as_tensor(self._digests[name])])
+            for _, name, digest in self._later
+        ]
         differs = [now != before for now, before in torch.stack(pairs).tolist()] if pairs else []
         for (what, name, _), different in zip(self._later, differs):
             if different:

@@ -73,9 +73,25 @@ def succeed(model_id: str, weights: str, store: RunStore) -> None:
         return
     earlier = _weights(path)
     if earlier not in ("", weights):
-        write_atomically(store.kept_path(model_id, earlier), lambda copy: shutil.copyfile(path, copy))
+        _keep(path, store.kept_path(model_id, earlier), earlier)
     with storage_errors(path), suppress(FileNotFoundError):  # another process of the run was quicker
         successor.replace(path)
+
+
+class _ReplacedError(Exception):
+    """Another process was quicker: it has kept the earlier weights, and put its own, equal successor in their place."""
+
+
+def _keep(path: Path, kept: Path, weights: str) -> None:
+    """Copy a checkpoint that has these weights, unless it has them no more."""
+
+    def copy(temporary: Path) -> None:
+        shutil.copyfile(path, temporary)
+        if _weights(temporary) != weights:
+            raise _ReplacedError
+
+    with suppress(_ReplacedError):
+        write_atomically(kept, copy)
 
 
 def _weights(path: Path) -> str:

@@ -30,7 +30,7 @@ def fingerprint(tensors: Iterable[Tensor]) -> int | Tensor:
     for tensor in tensors:
         values = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
         if values.device.type == "cpu":
-            total = zlib.crc32(values.numpy(), int(total))
+            total = zlib.crc32(memoryview(values.numpy()), int(total))
         else:
             total = total * _NEXT_CHUNK + weighted_sum(values)
     return total
@@ -45,7 +45,7 @@ def weighted_sum(values: Tensor) -> Tensor:
     import torch
 
     total = torch.zeros((), dtype=torch.int64, device=values.device)
-    for chunk in values.split(_CHUNK):
+    for chunk in torch.split(values, _CHUNK):
         weights = torch.arange(1, len(chunk) + 1, device=values.device) * _MULTIPLIER | 1
         total = total * _NEXT_CHUNK + (chunk.long() * weights).sum()
     return total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from benchbench.atomic import write_bytes_atomically
@@ -48,7 +49,8 @@ def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[st
         rows = write_leaderboard(path, _merged(present, recorded, suite))
         if store.record_stamps() == before:
             for weights in unused:  # now that no row of the file was measured on them either
-                weights.unlink(missing_ok=True)
+                with suppress(OSError):  # the next one will
+                    weights.unlink(missing_ok=True)
             return rows
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from benchbench.atomic import storage_errors
+from benchbench.atomic import write_bytes_atomically
 from benchbench.leaderboard.extras import extras_of
 from benchbench.leaderboard.separations import MeasuredSeparation, separation_label
 from benchbench.records import Row
@@ -173,10 +173,8 @@ def _shown(row: Row, name: str) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Without the care for crashes that records get: thousands of pages would take minutes, and can be written again."""
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    """Not flushed to the disk as records are: thousands of pages would take minutes, and can be written again."""
+    write_bytes_atomically(path, content, durable=False)
 
 
 def _render(template: str, **values: Any) -> bytes:

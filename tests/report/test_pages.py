@@ -287,3 +287,19 @@ def test_command_shows_good_files_and_rows_beside_bad_ones(tmp_path: Path, capsy
 def test_command_without_leaderboards_says_what_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["report", "--out", str(tmp_path / "site"), "--leaderboards", str(tmp_path)]) == 2
     assert "benchbench run" in capsys.readouterr().err
+
+
+def test_interrupted_report_leaves_whole_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = site(tmp_path).parent
+    before = {path: path.read_bytes() for path in pages.rglob("*") if path.is_file()}
+    write = Path.write_bytes
+
+    def interrupted(path: Path, content: bytes) -> int:
+        write(path, content[: len(content) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        site(tmp_path)
+    assert before
+    assert {path: path.read_bytes() for path in before} == before
