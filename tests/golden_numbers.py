@@ -32,7 +32,7 @@ from golden_problems import (
 )
 from torch import Tensor, nn
 
-from benchbench.contract import DataSource, Kind, Threat, data_digest, frozen
+from benchbench.contract import DataSource, Examples, Kind, Threat, data_digest, frozen
 from benchbench.recipe import Augmentation
 from benchbench.registry import Registry, load_registry
 from benchbench.training.augmentation import augment
@@ -195,14 +195,15 @@ def _trained(defense: Any, threat: Threat) -> Numbers:
 
 
 def _fitted(defense: Any, threat: Threat) -> Numbers:
-    from benchbench.contract import Examples
-
-    examples = Examples(inputs=images().float(), labels=torch.arange(COUNT) % CLASSES)
-    model = defense.fit(Network(), examples, classes=CLASSES, threat=threat, generator=draws("fit"))
     moved = (images() + 0.05 * draws("moved").normal(*SHAPE).double()).requires_grad_(True)
-    logits = model(moved)
-    (gradient,) = torch.autograd.grad(logits.square().sum(), moved)
-    return {"logits": logits.flatten().tolist(), "gradient": projected(gradient)}
+    found = Numbers()
+    for name, inputs in {"features": images().float(), "bytes": (images() * 255).byte()}.items():
+        examples = Examples(inputs=inputs, labels=torch.arange(COUNT) % CLASSES)
+        model = defense.fit(Network(), examples, classes=CLASSES, threat=threat, generator=draws("fit"))
+        logits = model(moved)
+        (gradient,) = torch.autograd.grad(logits.square().sum(), moved)
+        found |= {f"logits of {name}": logits.flatten().tolist(), f"gradient of {name}": projected(gradient)}
+    return found
 
 
 def _regression(defense: Any, registry: Registry) -> Numbers:
