@@ -30,7 +30,7 @@ def fingerprint(tensors: Iterable[Tensor]) -> int | Tensor:
     for tensor in tensors:
         values = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
         if values.device.type == "cpu":
-            total = zlib.crc32(memoryview(values.numpy()), int(total))
+            total = zlib.crc32(values.numpy().data, int(total))
         else:
             total = total * _NEXT_CHUNK + weighted_sum(values)
     return total
