@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +32,7 @@ def check_defense(
     threat: Threat = TOY_THREAT,
     accuracy: float = 0.95,
     robust_accuracy: float = 0.0,
+    uses_threat: bool = True,
 ) -> None:
     """Check that a defense keeps its contract.
 
@@ -46,6 +49,7 @@ def check_defense(
         accuracy: least accuracy on the toy problem.
         robust_accuracy: least share of the toy problem on whose whole ball the linear model is right, known exactly.
             Plain training stays under 0.5 at `TOY_THREAT`; set 0.9 for a method that claims robustness.
+        uses_threat: what its offer declares. With False, the loss of a `Defense` has to be the same in every ball.
 
     Raises:
         ConformanceError: what was expected and what came, for the first broken promise.
@@ -71,6 +75,8 @@ def check_defense(
             _check_manners(defense, threat, classes)
             _check_loss(defense, threat, classes)
             _check_sum(defense, threat, classes)
+        if not uses_threat:
+            _check_that_the_threat_is_ignored(defense, threat)
     restore(defense, beginning)
     _check_training(defense, threat, accuracy, robust_accuracy)
     restore(defense, beginning)
@@ -155,6 +161,18 @@ def _check_sum(defense: Defense, threat: Threat, classes: int) -> None:
         expected="equal generators give equal losses, whatever batches came between (no hidden state)",
         got=f"{whole!r}, then {again!r}",
     )
+
+
+def _check_that_the_threat_is_ignored(defense: Defense, threat: Threat) -> None:
+    model, everything = smooth_toy((3, 8, 8), 2).train(), torch.arange(7)
+    loss = _loss(defense, model, threat, 2, everything).loss.item()
+    for other in (dataclasses.replace(threat, epsilon=3 * threat.epsilon), dataclasses.replace(threat, norm="l1")):
+        expect(
+            _loss(defense, model, other, 2, everything).loss.item() == loss,
+            f"{name_of(defense)}: loss in the {other.norm} ball of radius {other.epsilon}",
+            expected=f"that of the {threat.norm} ball of radius {threat.epsilon}, {loss}: its offer says uses_threat=False",
+            got="another one",
+        )
 
 
 def _check_step(defense: SteppingDefense, threat: Threat) -> None:

@@ -29,7 +29,7 @@ def single_offers(kind: str) -> list[str]:
 
 @pytest.mark.parametrize("name", single_offers("defense"))
 def test_defense_conforms(name: str) -> None:
-    check_defense(make("defense", name))
+    check_defense(make("defense", name), uses_threat=REGISTRY.get("defense", name).offer.capabilities.uses_threat)
 
 
 @pytest.mark.parametrize("name", ["at", "rst", "trades"])

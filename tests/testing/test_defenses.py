@@ -261,3 +261,9 @@ def test_scheduled_defense_is_told_the_epochs_of_the_toy_problem() -> None:
     check_defense(defense)
     assert min(defense.told) == 0 < max(defense.told)
     assert defense.epoch == 0
+
+
+def test_method_that_is_said_to_ignore_the_threat_is_held_to_that() -> None:
+    check_defense(Natural(), uses_threat=False)
+    with pytest.raises(ConformanceError, match="uses_threat=False"):
+        check_defense(Adversarial(), uses_threat=False)

@@ -19,6 +19,7 @@ def benchbench_defenses() -> Iterable[Offer]:
         name="gaussian-noise",
         summary="Training on images with Gaussian noise, the base classifier of randomised smoothing",
         factory="benchbench_smoothing.training:GaussianNoise",
+        capabilities=Capabilities(uses_threat=False),
         citation=f"{_CITATION}, section 3.3; Lecuyer et al. 2019",
     )
 
