@@ -62,6 +62,20 @@ def test_seeds_and_only_seeds_change_the_start() -> None:
     assert not torch.equal(run().witnesses, run(seed=1, attack=Pgd(steps=1)).witnesses)
 
 
+def test_examples_of_one_number_in_both_splits_draw_differently() -> None:
+    drawn: list[tuple[float, ...]] = []
+
+    class Noting(Pgd):
+        def perturb(self, model: nn.Module, images: Tensor, labels: Tensor, **given: Any) -> Tensor:
+            drawn.append(tuple(given["generator"].child("noted").uniform().tolist()))
+            return super().perturb(model, images, labels, **given)
+
+    test = examples(40, 20)
+    run(train=test, test=test, train_rows=torch.arange(40), test_rows=torch.arange(40), attack=Noting())
+    of_test, of_train = drawn
+    assert not set(of_test) & set(of_train)
+
+
 def test_queries_count_examples_and_gradients() -> None:
     outcome = run()
     correct = int(outcome.per_example["correct"].sum())
