@@ -16,7 +16,7 @@ from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
 from benchbench.errors import ContractError, StorageError, TrainingError
 from benchbench.events import Event, TrainingProgress, ignore
 from benchbench.recipe import Augmentation, Recipe
-from benchbench.training.checkpoint import Checkpoint
+from benchbench.training.checkpoint import Checkpoint, weights_digest
 from benchbench.training.job import TrainingJob, as_model_input
 from benchbench.training.loop import TrainedModel, make_optimizer, train
 
@@ -261,6 +261,21 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     train(_job(epochs=1), checkpoint=Checkpoint(path, "one"))
     with pytest.raises(StorageError, match="'one', expected 'two'"):
         train(_job(epochs=1), checkpoint=Checkpoint(path, "two"))
+
+
+def test_digest_of_weights_depends_on_names_types_and_shapes_and_not_on_the_layout() -> None:
+    weights = torch.arange(24.0).view(1, 2, 3, 4)
+    states = [
+        {"a": weights},
+        {"b": weights},
+        {"a": weights.view(1, 2, 4, 3)},
+        {"a": weights.view(torch.int32)},
+        {"a": weights, "b": weights},
+        {"a": weights + 1},
+    ]
+    assert len({weights_digest(state) for state in states}) == len(states)
+    laid_out = {"a": weights.contiguous(memory_format=torch.channels_last), "no tensor": 3}
+    assert weights_digest(laid_out) == weights_digest(states[0])
 
 
 def test_diverging_training_is_an_error() -> None:

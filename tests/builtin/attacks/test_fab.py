@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchbench.builtin.attacks.autoattack.fab import Fab
+from benchbench.builtin.attacks.autoattack.fab import Fab, _random_start
 from benchbench.builtin.attacks.autoattack.hyperplane import nearest_on_hyperplane
 from benchbench.builtin.attacks.margins import margin
 from benchbench.contract import KeyedGenerator, Norm, OptionError, Threat, frozen
@@ -106,6 +106,15 @@ def test_restarts_never_find_a_longer_distance_and_repeat_themselves() -> None:
         )
     assert bool((twice.distances <= once.distances).all())
     assert torch.equal(twice.candidates, again.candidates)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_restarts_begin_at_half_of_epsilon_or_of_the_distance_already_found(norm: Norm) -> None:
+    images = torch.full((3, 1, 4, 4), 0.5)
+    threat = Threat(norm=norm, epsilon=0.2)
+    found = torch.tensor([math.inf, 0.3, 0.1])
+    start = _random_start(images, found, threat, KeyedGenerator(1, torch.arange(3)))
+    torch.testing.assert_close(threat.distance(start, images), torch.tensor([0.1, 0.1, 0.05]))
 
 
 def test_a_misclassified_image_is_its_own_closest_adversarial_example() -> None:
