@@ -131,9 +131,7 @@ def test_steps_are_those_of_the_paper(norm: Norm) -> None:
     back = 0.5 + 0.9 * (over - 0.5)
     left = 0.6 - back
     bias = left / (left + 0.1)
-    assert model.seen[:4] == pytest.approx(
-        [0.5, over, back, (1 - bias) * (back + 1.05 * left) + bias * over], abs=1e-6
-    )
+    assert model.seen[:4] == pytest.approx([0.5, over, back, (1 - bias) * (back + 1.05 * left) + bias * over], abs=1e-6)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
