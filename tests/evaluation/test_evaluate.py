@@ -25,6 +25,7 @@ def test_robust_means_correct_without_and_under_attack() -> None:
     outcome = run()
     columns, labels = outcome.per_example, outcome.per_example["label"]
     predicted = network()(outcome.witnesses).argmax(dim=1)
+    assert torch.equal(columns["adversarial_prediction"], predicted)
     assert torch.equal(columns["correct"], columns["prediction"] == labels)
     assert torch.equal(columns["robust"], columns["correct"] & (predicted == labels))
     assert 0 < int(columns["robust"].sum()) < int(columns["correct"].sum()) < 40
