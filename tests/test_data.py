@@ -99,6 +99,12 @@ def test_all_problems_are_reported_together() -> None:
         assert part in caught.value.message
 
 
+def test_crop_of_images_that_are_no_squares_is_their_centre() -> None:
+    pixels = torch.arange(60, dtype=torch.uint8).view(1, 1, 6, 10)
+    cropped = crop_to(Examples(inputs=pixels, labels=torch.zeros(1, dtype=torch.int64)), (1, 2, 4))
+    assert cropped.inputs.tolist() == [[[[23, 24, 25, 26], [33, 34, 35, 36]]]]
+
+
 def test_training_images_may_be_larger_than_test_images() -> None:
     splits = make_splits(train=images(side=6))
     validate(splits)

@@ -251,6 +251,19 @@ def test_impossible_combination_is_skipped_with_its_reason(
     assert statuses(plan_of(experiment(**changes))) == {("skipped", expected)}
 
 
+def test_impossible_combination_is_skipped_though_it_is_recorded(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(experiment(attacks=["weak", "many-classes"]), done=lambda cell: True)
+    assert [planned.status for planned in plan.cells] == ["done", "skipped"] * 2
+
+
+def test_precision_of_the_training_is_of_methods_that_train(plan_of: Callable[..., Plan]) -> None:
+    trained = experiment(defenses=["plain"], attacks=["weak"])
+    fitted = {**trained, "name": "two", "recipe": {"optimizer": "none"}}
+    plan = plan_of(trained, fitted, train_precision="bf16")
+    assert columns(plan, "experiment", "train_precision") == [("one", "bf16"), ("two", "float32")]
+    assert columns(plan, "cell_id")[1] == columns(plan_of(fitted), "cell_id")[0]
+
+
 def test_training_images_with_a_margin_are_cropped_to_the_test_images(plan_of: Callable[..., Plan]) -> None:
     recipe = {"learning_rate": 0.1, "epochs": 1, "augmentation": {"crop": 8, "padding": 1}}
     plan = plan_of(experiment(dataset={"name": "blobs", "margin": 2}, recipe=recipe))

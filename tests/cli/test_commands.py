@@ -126,6 +126,18 @@ def test_plan_tells_what_is_done_and_what_is_skipped_and_why(command: Command, w
     assert command("plan", "--suite", suite).status == 0
 
 
+def test_plan_with_a_failure_ends_with_status_1(command: Command, tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (raw / f"{name}-ubyte").write_bytes(b"damaged")
+    only = ("--only", "dataset=mnist", "--only", "defense=natural")
+    arguments = ("plan", "--suite", "closer-look", "--profile", "quick", *only, "--data", tmp_path, "--json")
+    answer = command(*arguments)
+    assert {cell["status"] for cell in answer.document["cells"]} == {"failed"}
+    assert answer.status == 1
+
+
 def test_plan_prices_the_whole_grid_also_for_a_device_timed_elsewhere(
     command: Command, write_suite: WriteSuite, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ def test_robust_means_correct_without_and_under_attack() -> None:
     outcome = run()
     columns, labels = outcome.per_example, outcome.per_example["label"]
     predicted = network()(outcome.witnesses).argmax(dim=1)
+    assert torch.equal(columns["adversarial_prediction"], predicted)
     assert torch.equal(columns["correct"], columns["prediction"] == labels)
     assert torch.equal(columns["robust"], columns["correct"] & (predicted == labels))
     assert 0 < int(columns["robust"].sum()) < int(columns["correct"].sum()) < 40
@@ -60,6 +61,20 @@ def test_examples_are_attacked_alike_whichever_others_are_evaluated() -> None:
 def test_seeds_and_only_seeds_change_the_start() -> None:
     assert torch.equal(run().witnesses, run(attack_name="another name").witnesses)
     assert not torch.equal(run().witnesses, run(seed=1, attack=Pgd(steps=1)).witnesses)
+
+
+def test_examples_of_one_number_in_both_splits_draw_differently() -> None:
+    drawn: list[tuple[float, ...]] = []
+
+    class Noting(Pgd):
+        def perturb(self, model: nn.Module, images: Tensor, labels: Tensor, **given: Any) -> Tensor:
+            drawn.append(tuple(given["generator"].child("noted").uniform().tolist()))
+            return super().perturb(model, images, labels, **given)
+
+    test = examples(40, 20)
+    run(train=test, test=test, train_rows=torch.arange(40), test_rows=torch.arange(40), attack=Noting())
+    of_test, of_train = drawn
+    assert not set(of_test) & set(of_train)
 
 
 def test_queries_count_examples_and_gradients() -> None:

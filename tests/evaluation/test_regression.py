@@ -21,7 +21,9 @@ INFINITY = float("inf")
 THREAT = Threat(epsilon=1 / 3, lower=-INFINITY, upper=INFINITY)
 
 
-def evaluate(model: nn.Module, splits: DatasetSplits, *, threat: Threat = THREAT, attack: Any = None) -> Outcome:
+def evaluate(
+    model: nn.Module, splits: DatasetSplits, *, threat: Threat = THREAT, attack: Any = None, seed: int = 0
+) -> Outcome:
     metrics: Any = {"squared-error": SquaredError(), "target-lipschitz": TargetLipschitzness()}
     return evaluate_regression(
         model,
@@ -31,6 +33,7 @@ def evaluate(model: nn.Module, splits: DatasetSplits, *, threat: Threat = THREAT
         attack=attack or Exact(),
         attack_name="exact",
         metrics=metrics,
+        seed=seed,
     )
 
 
@@ -70,6 +73,30 @@ def test_measures_equal_brute_force(splits: DatasetSplits) -> None:
     assert measured["adv_gap"] == measured["adv_test_mse"] - measured["adv_train_mse"]
     assert outcome.per_example["adv_squared_error"].tolist() == pytest.approx(worst)
     assert float((outcome.witnesses - splits.test.inputs.double()).abs().max()) == pytest.approx(1 / 3)
+
+
+class Draws:
+    """An attack that notes what it draws."""
+
+    def __init__(self) -> None:
+        self.drawn: list[tuple[float, ...]] = []
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Any, **_: Any) -> Tensor:
+        self.drawn.append(tuple(generator.uniform().tolist()))
+        return images.clone()
+
+
+def test_attack_draws_by_seed_split_and_example() -> None:
+    drawn = []
+    for seed, n_test in ((0, 20), (1, 20), (0, 30)):
+        attack = Draws()
+        splits = Staircase(n_train=20, n_test=n_test).load(DataSource(root=Path(), cache=Path()))
+        evaluate(Returns(2.0, columns=False), splits, attack=attack, seed=seed)
+        drawn.append({values[:20] for values in attack.drawn})
+    first, other_seed, more_examples = drawn
+    assert len(first) == 2  # training and test examples of one number draw differently
+    assert first == more_examples
+    assert not first & other_seed
 
 
 class Strays:

@@ -157,6 +157,18 @@ def test_attacks_on_one_model_do_not_share_what_they_did(tmp_path: Path, uninter
     assert stronger == 5 * weaker
 
 
+def test_row_tells_the_attacks_queries_and_which_of_them_asked_for_gradients(tmp_path: Path) -> None:
+    text = SUITE.replace('"natural", "at"', '"natural"').replace('{ name = "pgd", steps = 2 }', "SQUARE")
+    (tmp_path / "tiny.toml").write_text(text.replace("SQUARE", '{ name = "square", queries = 3 }'))
+    rows = {row.attack: row for row in run(tmp_path).rows}
+    pgd, square = rows["pgd-10"], rows["square"]
+    right = round(pgd.test_accuracy * 32)  # type: ignore[operator]
+    assert (pgd.queries, pgd.gradient_queries) == (10 * right, 10 * right)
+    assert square.queries is not None
+    assert 2 * right < square.queries <= 5 * right  # clean images, candidates, three queries
+    assert square.gradient_queries == 0
+
+
 def test_a_metric_with_other_options_is_another_metric(tmp_path: Path, uninterrupted: list[Row]) -> None:
     both = SUITE.replace('"lipschitz"]', '"lipschitz", { name = "lipschitz", variant = "released" }]')
     (tmp_path / "tiny.toml").write_text(both)

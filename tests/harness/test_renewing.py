@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sample_rows import make_cell, make_row
 
 import benchbench
 from benchbench.cell import DIAGNOSTICS
 from benchbench.events import EvaluationProgress, Event, TrainingProgress
+from benchbench.harness.renewing import _used_gradients
 from benchbench.records import Row, RunStore
+from benchbench.registry import load_registry
 
 SUITE = """
 name = "tiny"
@@ -48,10 +52,10 @@ def run(folder: Path, *heard: list[Event], **options: Any) -> benchbench.RunResu
     )
 
 
-def age(folder: Path, row: Row) -> Row:
+def age(folder: Path, row: Row, weights: str = "") -> Row:
     """Make the recorded row one of older diagnostics, which raised another flag."""
     older = dataclasses.replace(row, flags=("an-old-flag",), diagnostics=DIAGNOSTICS - 1, gradient_queries=None)
-    RunStore(folder / "runs").write_row(older, weights="")
+    RunStore(folder / "runs").write_row(older, weights=weights)
     return older
 
 
@@ -69,6 +73,28 @@ def test_older_flags_are_renewed_without_training_or_attacking_again(tmp_path: P
     assert not [event for event in heard if isinstance(event, (TrainingProgress, EvaluationProgress))]
     assert dataclasses.replace(renewed, gradient_queries=fresh.gradient_queries) == fresh
     assert run(tmp_path).finished == 0
+
+
+def test_row_that_was_measured_on_other_weights_is_evaluated_anew(tmp_path: Path) -> None:
+    (fresh,) = run(tmp_path).rows
+    age(tmp_path, fresh, weights="0" * 64)
+    heard: list[Event] = []
+    (again,) = run(tmp_path, heard).rows
+    assert [event for event in heard if isinstance(event, EvaluationProgress)]
+    assert again.flags == fresh.flags
+    assert RunStore(tmp_path / "runs").weights_of(fresh.cell_id) != "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("queries", "gradients", "expected"),
+    [(100, 50, True), (100, 49, False), (100, 0, False), (None, None, True), (100, None, True)],
+)
+def test_an_attack_uses_gradients_where_half_of_its_queries_ask_for_one(
+    queries: int | None, gradients: int | None, expected: bool
+) -> None:
+    row = make_row(queries=queries, gradient_queries=gradients)
+    bench: Any = SimpleNamespace(registry=load_registry())
+    assert _used_gradients(row, make_cell(), bench) is expected  # of older rows the offer of pgd-10 says it
 
 
 def test_row_whose_witnesses_are_gone_is_evaluated_anew(tmp_path: Path) -> None:

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 from run_processes import rows, run, write_suite
+from sample_rows import make_cell
 
 import benchbench.harness.scheduling
+from benchbench.cell import Cell
 from benchbench.events import CellFinished, CellStarted, Event, Note, RunStarted
 from benchbench.harness.claims import Claims
+from benchbench.harness.scheduling import cheap_first
 from benchbench.records import Row, RunStore
+from benchbench.threat import Threat
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +79,14 @@ def test_cell_recorded_elsewhere_since_the_plan_was_made_is_not_computed(tmp_pat
     assert not any(isinstance(event, (CellStarted, CellFinished)) for event in told)
     assert any("computed by another process" in event.message for event in told if isinstance(event, Note))
     assert [row.cell_id for row in rows(tmp_path)] == [recorded.cell_id]
+
+
+def test_cheap_models_of_an_experiment_come_first_by_what_all_their_cells_cost() -> None:
+    def cells(seed: int, *radii: float, experiment: str = "one") -> list[Cell]:
+        made = dataclasses.replace(make_cell(seed=seed), experiment=experiment)
+        balls = [dataclasses.replace(made.evaluation, threat=Threat(epsilon=radius)) for radius in radii]
+        return [dataclasses.replace(made, evaluation=ball) for ball in balls]
+
+    twice, once, later = cells(0, 0.1, 0.2), cells(1, 0.1), cells(2, 0.1, experiment="two")
+    estimates = {cell.cell_id: 5.0 for cell in twice} | {once[0].cell_id: 8.0, later[0].cell_id: 1.0}
+    assert cheap_first([*twice, *once, *later], estimates) == [*once, *twice, *later]

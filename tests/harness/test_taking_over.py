@@ -9,7 +9,7 @@ import pytest
 
 import benchbench
 from benchbench.events import CellStarted, Event, Note, TrainingStarted
-from benchbench.records import Row
+from benchbench.records import Row, RunStore
 
 HEAD = """
 name = "{name}"
@@ -70,6 +70,10 @@ def test_finished_record_is_taken_over_under_other_labels(tmp_path: Path) -> Non
     assert {row.suite for row in second.rows} == {"second"}
     assert [results(row) for row in second.rows] == [results(row) for row in first.rows]
     assert not {row.cell_id for row in first.rows} & {row.cell_id for row in second.rows}
+    store = RunStore(tmp_path / "runs")
+    measured_on = [[store.weights_of(row.cell_id) for row in result.rows] for result in (first, second)]
+    assert measured_on[0] == measured_on[1]
+    assert all(measured_on[0])
 
 
 def test_fresh_run_takes_nothing_over(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from sample_rows import make_row
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import Examples, KeyedGenerator, Threat
 from benchbench.evaluation import Outcome, evaluate
-from benchbench.leaderboard.clearing import share_doubts
+from benchbench.leaderboard.clearing import share_doubts, standing_flags
 from benchbench.leaderboard.contenders import Contender
 from benchbench.leaderboard.ranking import rank
 from benchbench.leaderboard.tables import paper_table
@@ -39,6 +40,17 @@ def test_row_of_a_weak_attack_shares_the_doubts_of_its_model() -> None:
     assert flags["m-noise"] == ("transfer-succeeds", "zero-gradients")
     assert flags["h-noise"] == ("random-search-succeeds",)
     assert flags["m-aa"] == flags["h-aa"] == flags["h-pgd"] == ()
+
+
+@pytest.mark.parametrize(("found", "cleared"), [(0.2, True), (0.3, True), (0.4, False), (0.6, False)])
+def test_conclusive_attack_clears_flags_if_it_is_as_strong_as_every_flagged_one(found: float, cleared: bool) -> None:
+    flagged = ("zero-gradients",)
+    attacks = [
+        make_row(cell_id="pgd", attack="pgd-10", flags=flagged),
+        make_row(cell_id="mt", attack="mt-20", flags=flagged),
+        make_row(cell_id="aa", attack="autoattack", attack_options=STANDARD),
+    ]
+    assert standing_flags(attacks, [0.5, 0.3, found]) == (() if cleared else flagged)
 
 
 def test_masked_model_is_marked_in_the_table_of_a_weak_attack() -> None:

@@ -43,7 +43,15 @@ def test_finished_row_replaces_a_failed_one_in_either_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("protocol", "other-2"), ("n_test", 100), ("n_train", 7), ("dataset_digest", "cd" * 32)]
+    ("column", "value"),
+    [
+        ("protocol", "other-2"),
+        ("n_test", 100),
+        ("n_train", 7),
+        ("n_train_evaluated", 7),
+        ("trained_on", "train+test"),
+        ("dataset_digest", "cd" * 32),
+    ],
 )
 def test_other_protocol_subset_or_data_is_refused_with_the_reason(column: str, value: object) -> None:
     theirs = dataclasses.replace(OTHER, **{column: value})  # type: ignore[arg-type]

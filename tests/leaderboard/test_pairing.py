@@ -146,7 +146,7 @@ def test_several_seeds_are_compared_over_seeds() -> None:
 def test_one_seed_against_several_is_held_against_all_of_them() -> None:
     differences = {d.measure: d for d in compare({"a": seeds("a", 90, 70, 74, 78), "b": seeds("b", 90)})}
     robust = differences["adv_test_accuracy"]
-    assert (robust.first, robust.second, robust.seeds) == (pytest.approx(0.78), 0.9, (4, 1))
+    assert (robust.first, robust.second, robust.seeds, robust.n) == (pytest.approx(0.78), 0.9, (4, 1), 1)
     assert robust.p_value == pytest.approx(ttest_ind_from_stats(0.9, 0, 1, 0.78, 0.0864099, 4).pvalue, rel=1e-5)
     assert not robust.significant
 

@@ -152,6 +152,23 @@ def test_one_model_read_in_two_balls_is_two_contenders() -> None:
     assert {c.row.epsilon: c.worst["adv_test_accuracy"].mean() for c in found} == {0.1: 0.8, 0.2: 0.4}
 
 
+def test_of_two_rows_of_one_attack_the_one_with_more_examples_counts() -> None:
+    few = make_row(cell_id="few", model_id="a", n_test=20, outcomes_digest="20".zfill(64))
+    many = make_row(cell_id="many", model_id="a", n_test=100, outcomes_digest="99".zfill(64))
+    for rows in ([few, many], [many, few]):
+        (found,) = find_contenders(rows, lambda digest: outcomes_of(share(9, n=int(digest))))
+        assert [row.cell_id for row in found.rows] == ["many"]
+        assert found.worst["adv_test_accuracy"].mean() == 9 / 99
+
+
+def test_worst_case_of_a_regression_is_the_larger_error_of_each_example() -> None:
+    one, other = regression("one", np.array([1.0, 4.0])), regression("other", np.array([3.0, 2.0]))
+    rows = (one.row, dataclasses.replace(one.row, cell_id="other", attack="grid"))
+    both = Contender(rows=rows, outcomes=(one.outcomes[0], other.outcomes[0]))
+    assert both.worst["adv_test_mse"].tolist() == [3.0, 4.0]
+    assert both.worst["test_mse"].tolist() == [0.5, 2.0]
+
+
 def test_regressions_of_a_single_example_tie() -> None:
     (places,) = rank_all([regression("rough", np.array([2.0])), regression("smooth", np.array([1.0]))])
     assert {place.rank for place in places} == {1}

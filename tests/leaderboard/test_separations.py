@@ -55,6 +55,19 @@ def test_new_measurement_replaces_the_old_one_of_the_same_data_and_labels(
     assert found["mnist", "original"].train_train_min == 188 / 255
 
 
+def test_measurements_of_other_seeds_and_without_other_examples_stand_beside_each_other(tmp_path: Path) -> None:
+    rows = [
+        mnist(),
+        mnist(excluded=(3,)),
+        mnist(excluded=(3, 5)),
+        mnist(labels="random"),
+        mnist(labels="random", seed=1),
+    ]
+    for row in rows:
+        record_separation(tmp_path, row)
+    assert sorted(read_separations(tmp_path), key=lambda row: row.key) == sorted(rows, key=lambda row: row.key)
+
+
 def test_folder_without_measurements_has_none(tmp_path: Path) -> None:
     assert read_separations(tmp_path) == []
 

@@ -68,6 +68,12 @@ def test_a_schedule_is_at_most_graham_s_factor_from_the_best(seed: int, devices:
     assert simulate(longest_first(tasks), devices).seconds <= (4 / 3 - 1 / (3 * devices)) * optimum + 1e-9
 
 
+def test_no_schedule_is_shorter_than_the_longest_chain_or_than_all_work_spread_evenly() -> None:
+    chain = [Task(seconds=5.0), Task(seconds=7.0, after=0), Task(seconds=1.0, after=0), Task(seconds=2.0)]
+    assert [shortest(chain, devices) for devices in (1, 2, 4)] == [15.0, 12.0, 12.0]
+    assert shortest([], 3) == 0.0
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_longest_first_keeps_tasks_and_what_they_wait_for(seed: int) -> None:
     tasks = [task for task in some_tasks(seed) if task.after is None] or [Task(seconds=1.0)]

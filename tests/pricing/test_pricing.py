@@ -19,7 +19,7 @@ from benchbench.contract import (
     hookimpl,
 )
 from benchbench.errors import DataError, UsageError
-from benchbench.plan import Plan, bill, bills, make_plan
+from benchbench.plan import Bill, CellPrice, Plan, bill, bills, make_plan
 from benchbench.pricing import cost
 from benchbench.pricing.cells import price, price_all
 from benchbench.pricing.cost import PassSeconds
@@ -245,6 +245,26 @@ def test_done_cells_cost_what_was_measured(registry: Registry, tmp_path: Path) -
     priced = price_all(done, registry, torch.device("cpu"), record=rows.get).plan
     found = [(c.price.train_seconds, c.price.evaluate_seconds, c.price.origin) for c in priced.cells if c.price]
     assert found == [(30.0, 5.0, "measured"), (0.0, 5.0, "measured")]
+
+
+def test_bill_adds_up_what_cells_cost_and_says_which_costs_most(registry: Registry, tmp_path: Path) -> None:
+    plan = plan_of(registry, tmp_path, attacks=["pgd-10", "mt-20", "pgd"])
+    prices = (
+        CellPrice(
+            train_seconds=30.0,
+            evaluate_seconds=5.0,
+            memory_bytes=9,
+            checkpoint_bytes=100,
+            record_bytes=7,
+            origin="timed",
+        ),
+        CellPrice(train_seconds=0.0, evaluate_seconds=20.0, memory_bytes=11, record_bytes=8, origin="timed"),
+        None,
+    )
+    cells = [dataclasses.replace(one, price=price) for one, price in zip(plan.cells, prices, strict=True)]
+    assert bill(cells) == Bill(
+        cells=3, models=1, unpriced=1, seconds=55.0, longest_seconds=35.0, memory_bytes=11, storage_bytes=115
+    )
 
 
 @pytest.mark.parametrize("name", ["mnist", "svhn", "cifar-10", "restricted-imagenet"])

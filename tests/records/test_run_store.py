@@ -135,6 +135,18 @@ def test_cell_whose_outcomes_vanished_is_not_done(store: RunStore) -> None:
     assert not store.is_done(row.cell_id)
 
 
+@pytest.mark.parametrize("damage", ["gone", "truncated"])
+def test_cell_whose_witnesses_are_gone_or_truncated_is_not_done(store: RunStore, damage: str) -> None:
+    row = store.write_cell(make_row(), OUTCOMES, torch.zeros(4, 1, 5, 5))
+    assert store.is_done(row.cell_id)
+    path = store.root / "witnesses" / f"{row.witnesses_digest}.parquet"
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "truncated":
+        path.write_bytes(content[:-7])
+    assert not store.is_done(row.cell_id)
+
+
 def test_equal_outcomes_have_equal_digests_in_any_order(store: RunStore) -> None:
     first = store.write_cell(make_row(cell_id="aa"), OUTCOMES)
     second = store.write_cell(make_row(cell_id="bb"), dict(reversed(OUTCOMES.items())))

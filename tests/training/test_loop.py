@@ -16,7 +16,7 @@ from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
 from benchbench.errors import ContractError, StorageError, TrainingError
 from benchbench.events import Event, TrainingProgress, ignore
 from benchbench.recipe import Augmentation, Recipe
-from benchbench.training.checkpoint import Checkpoint
+from benchbench.training.checkpoint import Checkpoint, weights_digest
 from benchbench.training.job import TrainingJob, as_model_input
 from benchbench.training.loop import TrainedModel, make_optimizer, train
 
@@ -153,6 +153,83 @@ def test_each_epoch_sees_every_example_once_in_an_order_of_its_own() -> None:
     assert not any(torch.equal(a, b) for a, b in itertools.combinations([*first, *other], 2))
 
 
+def test_every_epoch_draws_anew_for_each_example() -> None:
+    seen: dict[int, list[tuple[Tensor, float]]] = {row: [] for row in range(150)}
+
+    class Watching(Summed):
+        def loss(self, model: nn.Module, images: Tensor, labels: Tensor, **given: Any) -> BatchLoss:
+            drawn = given["generator"].uniform()
+            for row, image, draw in zip(given["generator"]._rows.tolist(), images, drawn.tolist()):
+                seen[row].append((image.clone(), draw))
+            return super().loss(model, images, labels, **given)
+
+    train(_job(Watching(), epochs=3))
+    assert all(len({draw for _, draw in epochs}) == 3 for epochs in seen.values())
+    still = [all(torch.equal(image, epochs[0][0]) for image, _ in epochs) for epochs in seen.values()]
+    assert sum(still) < 10  # nine places of a crop: one example in 81 has the same one three times
+
+
+class Constant:
+    """Each example costs 2, and the gradient of every weight is the number of examples."""
+
+    def loss(self, model: nn.Module, images: Tensor, labels: Tensor, **_: Any) -> BatchLoss:
+        weights = torch.cat([parameter.flatten() for parameter in model.parameters()])
+        slope = (weights - weights.detach()).sum()
+        return BatchLoss(loss=len(images) * (slope + 2.0), logits=nn.functional.one_hot(0 * labels, 3).float())
+
+
+def _plain_job(defense: Any, **recipe: Any) -> TrainingJob:
+    job = dataclasses.replace(_job(defense), model=nn.Linear(1, 1, bias=False).double())
+    return dataclasses.replace(job, recipe=Recipe(learning_rate=1e-3, batch_size=64, **recipe))
+
+
+def _weight(model: nn.Module) -> float:
+    (parameter,) = model.parameters()
+    return parameter.item()
+
+
+def test_history_holds_means_over_the_examples() -> None:
+    told: list[Event] = []
+    trained = train(_job(Constant(), epochs=2), listener=told.append)
+    first = float((_examples().labels == 0).double().mean())
+    assert [record.loss for record in trained.history] == pytest.approx([2.0, 2.0])
+    assert [record.accuracy for record in trained.history] == [first, first]
+    assert [record.epoch for record in trained.history] == [1, 2]
+    assert all(event.loss == pytest.approx(2.0) for event in told if isinstance(event, TrainingProgress))
+
+
+def test_sgd_steps_are_those_of_the_recipe() -> None:
+    job = _plain_job(Constant(), epochs=2, momentum=0.9, weight_decay=0.5, decay_epochs=(1,))
+    weight, velocity = _weight(job.model), 0.0
+    for rate in (1e-3, 1e-4):
+        for gradient in (64, 64, 22):  # of 150 examples
+            velocity = 0.9 * velocity + gradient + 0.5 * weight
+            weight -= rate * velocity
+    assert _weight(train(job).model) == pytest.approx(weight, rel=1e-9)
+
+
+def test_adam_steps_are_those_of_the_recipe() -> None:
+    job = _plain_job(Constant(), epochs=2, optimizer="adam", weight_decay=30.0, decay_epochs=(1,))
+    weight = _weight(job.model)
+    mean = square = 0.0
+    for step, (rate, gradient) in enumerate(itertools.product((1e-3, 1e-4), (64, 64, 22)), start=1):
+        slope = gradient + 30.0 * weight
+        mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
+        weight -= rate * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)) ** 0.5 + 1e-8)
+    assert _weight(train(job).model) == pytest.approx(weight, rel=1e-9)
+
+
+def test_seconds_add_up_over_sittings(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "model.safetensors", "id")
+    job = _job(epochs=1)
+    train(job, checkpoint=checkpoint)
+    optimizer = make_optimizer(job.model, job.recipe)
+    position = checkpoint.load(job.model, optimizer)
+    assert position is not None
+    checkpoint.save(job.model, optimizer, dataclasses.replace(position, seconds=1000.0))
+    assert 1000.0 < train(_job(epochs=2), checkpoint=checkpoint).seconds < 1100.0
+
+
 def test_a_defense_with_its_own_step_trains_like_the_loop() -> None:
     assert _same(train(_job()), train(_job(SelfStepping())))
 
@@ -184,6 +261,21 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     train(_job(epochs=1), checkpoint=Checkpoint(path, "one"))
     with pytest.raises(StorageError, match="'one', expected 'two'"):
         train(_job(epochs=1), checkpoint=Checkpoint(path, "two"))
+
+
+def test_digest_of_weights_depends_on_names_types_and_shapes_and_not_on_the_layout() -> None:
+    weights = torch.arange(24.0).view(1, 2, 3, 4)
+    states = [
+        {"a": weights},
+        {"b": weights},
+        {"a": weights.view(1, 2, 4, 3)},
+        {"a": weights.view(torch.int32)},
+        {"a": weights, "b": weights},
+        {"a": weights + 1},
+    ]
+    assert len({weights_digest(state) for state in states}) == len(states)
+    laid_out = {"a": weights.contiguous(memory_format=torch.channels_last), "no tensor": 3}
+    assert weights_digest(laid_out) == weights_digest(states[0])
 
 
 def test_diverging_training_is_an_error() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.autoattack.apgd import Apgd, sphere_start
-from benchbench.builtin.attacks.autoattack.climb import Climb, checkpoints
+from benchbench.builtin.attacks.autoattack.climb import Climb, _adapt, _State, checkpoints
 from benchbench.builtin.attacks.autoattack.objectives import dlr, objective, targeted_dlr
 from benchbench.builtin.attacks.margins import margin
 from benchbench.builtin.attacks.pgd import Pgd
@@ -97,6 +97,42 @@ def test_the_best_iterate_is_returned_to_when_the_step_size_halves() -> None:
     ahead = (best + 0.1 * torch.sign(0.51 - best)).clamp(0.4, 0.6)  # half of 2 epsilon
     expected = best + 0.75 * (ahead - best) + 0.25 * (best - looked[21])
     torch.testing.assert_close(looked[23], expected.clamp(0.4, 0.6))
+
+
+def test_conditions_of_the_checkpoint_are_those_of_algorithm_1() -> None:
+    rises = [2.0, 3.0, 4.0, 4.0, 4.0, 4.0]  # of four steps: three are exactly rho
+    halved = [True, True, True, False, False, True]
+    improved = [True, True, True, False, True, False]
+    rows = torch.arange(6)
+    current, best, gradient, best_gradient = (value + rows[:, None] for value in (0.0, 10.0, 20.0, 30.0))
+    state = _State(
+        rows=rows,
+        images=current,
+        labels=rows,
+        targets=rows,
+        current=current,
+        previous=current,
+        gradient=gradient,
+        loss=torch.zeros(6),
+        best=best,
+        best_gradient=best_gradient,
+        best_loss=torch.ones(6),
+        best_loss_at_check=1.0 - torch.tensor(improved).float(),
+        step_size=torch.full((6,), 0.2),
+        halved=torch.tensor(halved),
+        rises=torch.tensor(rises),
+        strongest=current,
+        margin=torch.zeros(6),
+        fooled=torch.zeros(6, dtype=torch.bool),
+    )
+    _adapt(state, steps=4)
+    expected = torch.tensor([True, True, False, True, False, False])
+    assert torch.equal(state.halved, expected)
+    torch.testing.assert_close(state.step_size, torch.where(expected, 0.1, 0.2))
+    assert torch.equal(state.current, torch.where(expected[:, None], best, current))
+    assert torch.equal(state.gradient, torch.where(expected[:, None], best_gradient, gradient))
+    assert torch.equal(state.best_loss_at_check, torch.ones(6))
+    assert not state.rises.any()
 
 
 def test_dlr_equals_its_definition() -> None:

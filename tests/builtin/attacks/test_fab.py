@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchbench.builtin.attacks.autoattack.fab import Fab
+from benchbench.builtin.attacks.autoattack.boundary import BoundaryWalk
+from benchbench.builtin.attacks.autoattack.fab import Fab, _random_start
 from benchbench.builtin.attacks.autoattack.hyperplane import nearest_on_hyperplane
 from benchbench.builtin.attacks.margins import margin
 from benchbench.contract import KeyedGenerator, Norm, OptionError, Threat, frozen
@@ -106,6 +107,40 @@ def test_restarts_never_find_a_longer_distance_and_repeat_themselves() -> None:
         )
     assert bool((twice.distances <= once.distances).all())
     assert torch.equal(twice.candidates, again.candidates)
+
+
+class Threshold(nn.Module):
+    """Class 1 where the one pixel is above 0.6; notes the pixels that it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[float] = []
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.seen.append(inputs.detach().item())
+        return torch.cat([torch.zeros_like(inputs), inputs - 0.6], dim=1)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_steps_are_those_of_the_paper(norm: Norm) -> None:
+    """Overshoot by 1.05, weigh the step from the image by its share of both, go back to 0.9 of an adversarial point."""
+    model, image, label = Threshold().double(), torch.full((1, 1), 0.5).double(), torch.zeros(1, dtype=torch.int64)
+    walk = BoundaryWalk(model, threat=Threat(norm=norm, epsilon=0.3), steps=3, enough=0.0)
+    walk.run(image, label, 1 - label, image)
+    over = 0.5 + 1.05 * 0.1
+    back = 0.5 + 0.9 * (over - 0.5)
+    left = 0.6 - back
+    bias = left / (left + 0.1)
+    assert model.seen[:4] == pytest.approx([0.5, over, back, (1 - bias) * (back + 1.05 * left) + bias * over], abs=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_restarts_begin_at_half_of_epsilon_or_of_the_distance_already_found(norm: Norm) -> None:
+    images = torch.full((3, 1, 4, 4), 0.5)
+    threat = Threat(norm=norm, epsilon=0.2)
+    found = torch.tensor([math.inf, 0.3, 0.1])
+    start = _random_start(images, found, threat, KeyedGenerator(1, torch.arange(3)))
+    torch.testing.assert_close(threat.distance(start, images), torch.tensor([0.1, 0.1, 0.05]))
 
 
 def test_a_misclassified_image_is_its_own_closest_adversarial_example() -> None:

@@ -60,6 +60,20 @@ class Stubborn(nn.Module):
         return torch.stack([score + 100.0, score - 100.0], dim=1)
 
 
+def test_proposals_are_counted_from_0_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+
+    def propose(images: Tensor, best: Tensor, draws: Tensor, query: int) -> Tensor:
+        counted.append(query)
+        return best
+
+    monkeypatch.setattr("benchbench.builtin.attacks.autoattack.square.propose_square", lambda _: propose)
+    images, rows = torch.full((1, 1, 5, 5), 0.5), torch.arange(1)
+    attack, generator = Square(queries=QUERIES_PER_BLOCK + 5), KeyedGenerator(1, rows)
+    attack.perturb(Stubborn(), images, rows, threat=Threat(epsilon=0.1), generator=generator)
+    assert counted == list(range(QUERIES_PER_BLOCK + 4))  # the start is the first query
+
+
 @pytest.mark.parametrize("queries", [1, 2, QUERIES_PER_BLOCK, QUERIES_PER_BLOCK + 1, QUERIES_PER_BLOCK + 2])
 def test_exactly_the_queries_asked_for_are_spent_without_gradients(queries: int) -> None:
     model = Stubborn()
