@@ -142,8 +142,8 @@ def run_fresh_elsewhere_dying_at_flush(folder: Path, count: int) -> None:
 
 
 def shift(model: Any) -> Any:
-    """Change the bias of the last layer a little."""
-    model[-1].bias.data.add_(0.1)
+    """Change the bias of one class, so that a model predicts other classes."""
+    model[-1].bias.data[0].add_(1.0)
     return model
 
 

@@ -6,7 +6,7 @@ PyTorch counts the writes to a tensor and its views, but not those through ``.da
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # planning starts without torch
@@ -24,16 +24,26 @@ def version_of(tensor: Tensor) -> tuple[int, int]:
 
 def fingerprint(tensors: Iterable[Tensor]) -> int | Tensor:
     """A digest of the content of tensors on one device: CRC-32 on the CPU, elsewhere an int64 scalar that nobody waits for."""
-    import torch
 
     total: int | Tensor = 0
-    for tensor in tensors:
-        values = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    for values in (piece for tensor in tensors for piece in _pieces(tensor)):
         if values.device.type == "cpu":
             total = zlib.crc32(values.numpy().data, int(total))
         else:
             total = total * _NEXT_CHUNK + weighted_sum(values)
     return total
+
+
+def _pieces(tensor: Tensor) -> Iterator[Tensor]:
+    """The bytes of some rows after others, uint8 (n,), so that a large view is never copied whole."""
+    import torch
+
+    whole = tensor.detach()
+    if whole.dim() == 0:
+        whole = whole[None]
+    row_bytes = whole[:1].numel() * whole.element_size()
+    for rows in torch.split(whole, max(1, _CHUNK // max(1, row_bytes))):
+        yield rows.contiguous().reshape(-1).view(torch.uint8)
 
 
 def weighted_sum(values: Tensor) -> Tensor:

@@ -155,6 +155,17 @@ def test_digest_tells_any_byte_and_any_order(digest: Callable[[Tensor], int]) ->
     assert digest(values) == digest(values.clone())
 
 
+def test_digest_is_of_the_content_in_any_layout_type_and_size() -> None:
+    images = torch.rand(3, 4, 5, 6)
+    assert fingerprint([images]) == fingerprint([images.to(memory_format=torch.channels_last)])
+    many = torch.arange(2**23, dtype=torch.int32).reshape(2**12, 2, -1)[:, 0]  # a view, in several pieces
+    before = fingerprint([many])
+    many.data[-1, -1] = 0
+    assert fingerprint([many]) != before
+    odd = [torch.tensor(1.5), torch.zeros(0, 3), torch.ones(3, dtype=torch.bool), torch.ones(2, dtype=torch.bfloat16)]
+    assert len({fingerprint([tensor]) for tensor in odd}) == 4
+
+
 def test_version_changes_with_a_write_to_a_view_and_stays_with_a_look() -> None:
     values = torch.arange(4.0)
     before = version_of(values)
