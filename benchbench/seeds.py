@@ -81,9 +81,8 @@ class KeyedGenerator:
         import torch
 
         bits = self._bits(*shape)
-        dtype = torch.float32 if bits.device.type == "mps" else torch.float64  # MPS has no float64
-        radius = bits.bitwise_and(0xFFFFFF).add_(1).to(dtype).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
-        angle = (bits >> 32).bitwise_and_(0xFFFFFF).to(dtype).mul_(_TWO_PI * 2.0**-24)
+        radius = bits.bitwise_and(0xFFFFFF).add_(1).double().mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
+        angle = (bits >> 32).bitwise_and_(0xFFFFFF).double().mul_(_TWO_PI * 2.0**-24)
         return radius.mul_(angle.cos_()).float()
 
     def normal_like(self, images: Tensor) -> Tensor:

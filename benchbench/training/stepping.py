@@ -24,7 +24,7 @@ from benchbench.shrinking import compute_within_memory
 from benchbench.training.augmentation import augment
 from benchbench.training.data_parallel import SharedGradients
 from benchbench.training.dividing import check_divisible
-from benchbench.training.job import TrainingJob, as_model_input, check_loss, exact_dtype
+from benchbench.training.job import TrainingJob, as_model_input, check_loss
 from benchbench.training.recorded import Batch, RecordedSteps, is_recordable
 
 
@@ -146,11 +146,14 @@ class Steps:
     def _totals(self, result: BatchLoss, labels: Tensor) -> Tensor:
         totals = self._zeros()
         totals[0] = result.loss.detach()
-        totals[1] = -math.inf if result.logits is None else (result.logits.detach().argmax(1) == labels).sum()
+        if result.logits is None:
+            totals[1].fill_(-math.inf)  # assigned, the number would be copied from the host, which waits for the device
+        else:
+            torch.sum(result.logits.detach().argmax(1) == labels, dim=0, out=totals[1])
         return totals
 
     def _zeros(self) -> Tensor:
-        return torch.zeros(2, device=self._job.device, dtype=exact_dtype(self._job.device))
+        return torch.zeros(2, device=self._job.device, dtype=torch.float64)  # so that accuracies are exact
 
     def _note(self, said: str) -> None:
         self._listener(Note(message=f"  {said}"))

@@ -57,7 +57,7 @@ class LocalLipschitzness:
             self._estimate(evidence.model, images, evidence.threat, generator)
             for images, _, generator in evidence.batches("test", name)
         ]
-        last, best = torch.cat(batches, dim=1).double().cpu()
+        last, best = torch.cat(batches, dim=1).cpu().double()
         columns = {name: last, f"{name}_best": best}
         return Measurement(values=self.summarise(columns), per_example=columns)
 
