@@ -7,9 +7,10 @@ The mixing function is SplitMix64's finaliser (Steele, Lea, Flood: "Fast splitta
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # importing benchbench must not import torch
     import torch
@@ -34,6 +35,118 @@ def derive_seed(*keys: int | str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+class Keys(Protocol):
+    """Where the keys of a generator's draws come from."""
+
+    def key(self, draw: int) -> int | Tensor:
+        """The key of a draw, counted from 0: a number, or int64 of shape () or (N,)."""
+        ...
+
+    def child(self, *purpose: int | str) -> Keys:
+        """Those of an independent generator."""
+        ...
+
+    def take(self, selection: Tensor) -> Keys:
+        """Those of some of the rows."""
+        ...
+
+
+class _SeedKeys:
+    """Keys by hashing a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def key(self, draw: int) -> int:
+        return derive_seed(self.seed, draw)
+
+    def child(self, *purpose: int | str) -> _SeedKeys:
+        return _SeedKeys(derive_seed(self.seed, *purpose))
+
+    def take(self, _selection: Tensor) -> _SeedKeys:
+        return self
+
+
+class KeyTable:
+    """Keys in numbers on the device, so that a step that is recorded once draws anew for each seed that it is replayed with.
+
+    Args:
+        device: of the draws.
+
+    Attributes:
+        sealed: whether a draw that no step before has made is refused, as it must be while a step is recorded.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.sealed = False
+        self._device = device
+        self._seed = 0
+        self._keys: dict[tuple[tuple[int | str, ...], ...], Tensor] = {}
+
+    def begin(self, seed: int) -> Keys:
+        """The keys of `KeyedGenerator(seed, ...)`; those that steps have used are written for this seed."""
+        if seed != self._seed:
+            self._seed = seed
+            for path, key in self._keys.items():
+                key.fill_(self._derived(path))
+        return _TabulatedKeys(self, ())
+
+    def at(self, path: tuple[tuple[int | str, ...], ...]) -> Tensor:
+        """The key at the end of a path of purposes, int64 of shape ().
+
+        Raises:
+            LookupError: the table is sealed, and no step before asked for this one.
+        """
+        import torch
+
+        if path not in self._keys:
+            if self.sealed:
+                raise LookupError(path)
+            self._keys[path] = torch.full((), self._derived(path), dtype=torch.int64, device=self._device)
+        return self._keys[path]
+
+    def _derived(self, path: tuple[tuple[int | str, ...], ...]) -> int:
+        return functools.reduce(lambda seed, purpose: derive_seed(seed, *purpose), path, self._seed)
+
+
+class _TabulatedKeys:
+    """Keys of a table below a path of purposes."""
+
+    def __init__(self, table: KeyTable, path: tuple[tuple[int | str, ...], ...]) -> None:
+        self._table = table
+        self._path = path
+
+    def key(self, draw: int) -> Tensor:
+        return self._table.at((*self._path, (draw,)))
+
+    def child(self, *purpose: int | str) -> _TabulatedKeys:
+        return _TabulatedKeys(self._table, (*self._path, purpose))
+
+    def take(self, _selection: Tensor) -> _TabulatedKeys:
+        return self
+
+
+class _KeysByRow:
+    """Keys of a child for each row, which a number on the device chooses."""
+
+    def __init__(self, children: list[Keys], chosen: Tensor) -> None:
+        self._children = children
+        self._chosen = chosen
+
+    def key(self, draw: int) -> Tensor:
+        import torch
+
+        keys: list[Any] = [child.key(draw) for child in self._children]
+        table = torch.stack(keys) if isinstance(keys[0], torch.Tensor) else torch.tensor(keys)
+        return table.to(self._chosen.device)[self._chosen]
+
+    def child(self, *purpose: int | str) -> _KeysByRow:
+        return _KeysByRow([child.child(*purpose) for child in self._children], self._chosen)
+
+    def take(self, selection: Tensor) -> _KeysByRow:
+        return _KeysByRow(self._children, self._chosen[selection])
+
+
 class KeyedGenerator:
     """Random numbers for a batch, one independent stream per row (example).
 
@@ -41,12 +154,12 @@ class KeyedGenerator:
     examples (their index in the data set), never their place in the batch.
 
     Args:
-        seed: key of the stream, usually from `derive_seed`.
+        seed: key of the stream, usually from `derive_seed`; or where its keys come from.
         rows: int64 tensor (N,) with the identity of each example of the batch, on the device of the draws.
     """
 
-    def __init__(self, seed: int, rows: Tensor) -> None:
-        self._seed = seed
+    def __init__(self, seed: int | Keys, rows: Tensor) -> None:
+        self._keys: Keys = _SeedKeys(seed) if isinstance(seed, int) else seed
         self._rows = rows
         self._draws = 0
 
@@ -55,7 +168,37 @@ class KeyedGenerator:
 
     def child(self, *purpose: int | str) -> KeyedGenerator:
         """An independent generator for the same rows, for instance ``generator.child("restart", 3)``."""
-        return KeyedGenerator(derive_seed(self._seed, *purpose), self._rows)
+        return KeyedGenerator(self._keys.child(*purpose), self._rows)
+
+    def children(self, purpose: str, numbers: Tensor, count: int) -> KeyedGenerator:
+        """A generator that draws for each row what ``generator.child(purpose, number)`` draws for it.
+
+        Args:
+            purpose: of the draws.
+            numbers: int64 (N,) in [0, count), on the device of the draws.
+            count: how many children there may be.
+        """
+        children = [self._keys.child(purpose, number) for number in range(count)]
+        return KeyedGenerator(_KeysByRow(children, numbers), self._rows)
+
+    def tabulated(self, table: KeyTable, rows: Tensor) -> KeyedGenerator:
+        """A generator that draws the same from now on for the same rows, its keys in a table.
+
+        Raises:
+            TypeError: it has been drawn from, or has its keys in a table already.
+        """
+        if self._draws or not isinstance(self._keys, _SeedKeys):
+            raise TypeError("only a generator that stands at its beginning can be tabulated")
+        return KeyedGenerator(table.begin(self._keys.seed), rows)
+
+    def again(self) -> KeyedGenerator:
+        """A generator that draws from the first draw on what this one drew."""
+        return KeyedGenerator(self._keys, self._rows)
+
+    @property
+    def rows(self) -> Tensor:
+        """int64 (N,), the identity of each example."""
+        return self._rows
 
     def take(self, selection: Tensor) -> KeyedGenerator:
         """The generator of some of the rows.
@@ -63,7 +206,7 @@ class KeyedGenerator:
         Args:
             selection: boolean mask or int64 positions into the batch.
         """
-        taken = KeyedGenerator(self._seed, self._rows[selection])
+        taken = KeyedGenerator(self._keys.take(selection), self._rows[selection])
         taken._draws = self._draws
         return taken
 
@@ -97,7 +240,9 @@ class KeyedGenerator:
         """A torch generator for code that needs one; it depends on all rows, so its draws depend on the batch."""
         import torch
 
-        key = derive_seed(self._seed, self._draws, *self._rows.tolist())
+        if not isinstance(self._keys, _SeedKeys):
+            raise TypeError("a step that is recorded draws by its generator's own methods")
+        key = derive_seed(self._keys.seed, self._draws, *self._rows.tolist())
         self._draws += 1
         return torch.Generator(device=device).manual_seed(key)
 
@@ -105,7 +250,7 @@ class KeyedGenerator:
         """64 mixed bits per element, int64 of shape (N, *shape)."""
         import torch
 
-        key = derive_seed(self._seed, self._draws)
+        key = self._keys.key(self._draws)
         self._draws += 1
         rows = _mix(self._rows * _GOLDEN + key)
         elements = torch.arange(math.prod(shape), device=rows.device, dtype=torch.int64)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchbench.contract import KeyedGenerator, Norm, Threat, repeat
+from benchbench.contract import KeyedGenerator, Norm, Threat
 
 SPARSE_FRACTION = 0.01  # of the coordinates, moved by one L1 step
 
@@ -21,7 +21,6 @@ def ascend(
     threat: Threat,
     steps: int,
     step_size: float,
-    recordable: bool = False,
 ) -> Tensor:
     """Ascend an objective inside the ball around the images, projecting after every step.
 
@@ -37,8 +36,6 @@ def ascend(
         threat: ball and box.
         steps: number of steps, at least 0.
         step_size: length of a step in the threat's norm.
-        recordable: whether the objective does nothing but map tensors to tensors, so that a step may be recorded and replayed
-            without Python; see `benchbench.contract.repeat`.
 
     Returns:
         The last iterate, float (N, ...), without gradient, in a buffer of its own; inside ball and box if `steps` > 0.
@@ -49,12 +46,10 @@ def ascend(
     candidates = start.detach().clone()
     project = _projection(threat, images)
 
-    def step() -> None:
+    for _ in range(steps):
         point = candidates.detach().requires_grad_(True)  # a name of its own each time: autocast's cache goes by names
         (gradient,) = torch.autograd.grad(objective(point), point)
         project(candidates.add_(steepest(gradient, threat.norm), alpha=step_size))
-
-    repeat(step, steps, device=images.device, recordable=recordable)
     return candidates
 
 

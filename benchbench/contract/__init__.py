@@ -40,6 +40,7 @@ from benchbench.contract.offers import (
     hookimpl,
     hookspec,
 )
+from benchbench.contract.recording import replayed
 from benchbench.contract.training import (
     BatchLoss,
     Defense,
@@ -119,5 +120,6 @@ __all__ = [
     "in_mode",
     "is_rounded",
     "repeat",
+    "replayed",
     "searching",
 ]

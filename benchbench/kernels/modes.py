@@ -27,8 +27,10 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
     """Run a block in which no parameter takes a gradient: attacking then costs no backward pass into the weights.
 
     Within it, first convolutions pass gradients back to the images faster, and sequences of layers need less memory traffic;
-    see `benchbench.kernels.narrow_convolutions` and `benchbench.kernels.quick_sequences`.
+    see `benchbench.kernels.narrow_convolutions` and `benchbench.kernels.quick_sequences`. What is recorded within it is kept
+    until it ends (`benchbench.contract.replayed`).
     """
+    from benchbench.kernels.graphs import keeping_recordings
     from benchbench.kernels.narrow_convolutions import quick_narrow_convolutions
     from benchbench.kernels.quick_sequences import quick_sequences
 
@@ -36,7 +38,7 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
     for parameter, _ in before:
         parameter.requires_grad_(False)
     try:
-        with quick_narrow_convolutions(model), quick_sequences(model):
+        with keeping_recordings(), quick_narrow_convolutions(model), quick_sequences(model):
             yield model
     finally:
         for parameter, required in before:
