@@ -2,7 +2,7 @@
 
 `derive_seed` hashes keys into a seed. `KeyedGenerator` is a counter-based generator: each number is a hash of (key, draw,
 row, element), so that example 4711 gets the same start in a batch of 1 or of 1,000, on a CPU or on a GPU, first or last.
-The mixing function is SplitMix64's finaliser (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
+The mixing function is SplitMix64's finaliser (`benchbench.kernels.hashing`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import hashlib
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
+from benchbench.kernels.hashing import GOLDEN, mix
+
 if TYPE_CHECKING:  # importing benchbench must not import torch
     import torch
     from torch import Tensor
 
-_GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
-_MIX_1 = -0x40A7B892E31B1A47  # 0xBF58476D1CE4E5B9
-_MIX_2 = -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
 _TWO_PI = 2.0 * math.pi
 
 
@@ -67,6 +66,10 @@ class _SeedKeys:
         return self
 
 
+class UnknownDrawError(LookupError):
+    """A recorded step draws what the steps before it did not."""
+
+
 class KeyTable:
     """Keys in numbers on the device, so that a step that is recorded once draws anew for each seed that it is replayed with.
 
@@ -95,13 +98,13 @@ class KeyTable:
         """The key at the end of a path of purposes, int64 of shape ().
 
         Raises:
-            LookupError: the table is sealed, and no step before asked for this one.
+            UnknownDrawError: the table is sealed, and no step before asked for this one.
         """
         import torch
 
         if path not in self._keys:
             if self.sealed:
-                raise LookupError(path)
+                raise UnknownDrawError(f"no step before has drawn {path}")
             self._keys[path] = torch.full((), self._derived(path), dtype=torch.int64, device=self._device)
         return self._keys[path]
 
@@ -212,8 +215,8 @@ class KeyedGenerator:
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Draw from U[low, high), float32, of shape (N, *shape)."""
-        unit = self._bits(*shape).bitwise_and_(0xFFFFFF).float().mul_(2.0**-24)
-        return unit.mul_(high - low).add_(low)
+        unit = self._bits(*shape).bitwise_and_(0xFFFFFF).float()
+        return unit.mul_((high - low) * 2.0**-24).add_(low)  # a power of two rounds nothing
 
     def uniform_like(self, images: Tensor, *, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Draw from U[low, high) in the shape and dtype of `images` (N, ...)."""
@@ -221,8 +224,6 @@ class KeyedGenerator:
 
     def normal(self, *shape: int) -> Tensor:
         """Draw from N(0, 1), float32, of shape (N, *shape), by Box and Muller's transform."""
-        import torch
-
         bits = self._bits(*shape)
         radius = bits.bitwise_and(0xFFFFFF).add_(1).double().mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
         angle = (bits >> 32).bitwise_and_(0xFFFFFF).double().mul_(_TWO_PI * 2.0**-24)
@@ -234,7 +235,7 @@ class KeyedGenerator:
 
     def integers(self, high: int) -> Tensor:
         """Draw one integer per row from {0, ..., high - 1}, int64 of shape (N,)."""
-        return self._bits().bitwise_and_((1 << 48) - 1).remainder_(high)
+        return self._bits().bitwise_and((1 << 48) - 1).remainder(high)
 
     def torch_generator(self, device: torch.device | str = "cpu") -> torch.Generator:
         """A torch generator for code that needs one; it depends on all rows, so its draws depend on the batch."""
@@ -252,14 +253,12 @@ class KeyedGenerator:
 
         key = self._keys.key(self._draws)
         self._draws += 1
-        rows = _mix(self._rows * _GOLDEN + key)
-        elements = torch.arange(math.prod(shape), device=rows.device, dtype=torch.int64)
-        mixed = _mix(rows[:, None] + (elements * _GOLDEN)[None, :])
+        elements = torch.arange(math.prod(shape), device=self._rows.device, dtype=torch.int64)
+        if self._rows.is_cuda:
+            from benchbench.kernels.fused import keyed_bits
+
+            keys = key if isinstance(key, torch.Tensor) else torch.full((), key, device=elements.device)
+            mixed = keyed_bits(self._rows[:, None], keys.view(-1, 1), elements)
+        else:
+            mixed = mix(mix(self._rows * GOLDEN + key)[:, None] + elements * GOLDEN)
         return mixed.reshape(len(self), *shape)
-
-
-def _mix(state: Tensor) -> Tensor:
-    """SplitMix64's finaliser on int64 (two's complement); the shifts are made logical by masks."""
-    state = (state ^ ((state >> 30) & 0x3FFFFFFFF)) * _MIX_1
-    state = (state ^ ((state >> 27) & 0x1FFFFFFFFF)) * _MIX_2
-    return state ^ ((state >> 31) & 0x1FFFFFFFF)

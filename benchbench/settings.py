@@ -90,8 +90,8 @@ def find_device(name: str | None = None) -> torch.device:
     """The device that computes: the one asked for, else CUDA where there is one, else the CPU.
 
     Args:
-        name: ``"cpu"``, ``"cuda"`` or a certain GPU, for instance ``"cuda:1"``. Others are not offered: nothing here ran on one,
-            and Apple's MPS has no float64, in which losses are summed, distances checked and regressions solved.
+        name: ``"cpu"``, ``"cuda"`` or a certain GPU, for instance ``"cuda:1"``. Others are not offered: nothing here ran on
+            one, and Apple's MPS lacks float64, in which losses are summed, distances checked and regressions solved.
 
     Raises:
         UsageError: a device that is not offered, or one that this machine or this build of torch does not have.

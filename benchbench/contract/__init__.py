@@ -62,6 +62,7 @@ from benchbench.errors import (
 from benchbench.kernels.arithmetic import full_precision, is_rounded, searching
 from benchbench.kernels.graphs import repeat
 from benchbench.kernels.modes import frozen, in_mode
+from benchbench.kernels.steps import sign_step
 from benchbench.seeds import KeyedGenerator, derive_seed
 from benchbench.threat import NORMS, Norm, Threat
 
@@ -122,4 +123,5 @@ __all__ = [
     "repeat",
     "replayed",
     "searching",
+    "sign_step",
 ]

@@ -27,7 +27,9 @@ from benchbench.training.stepping import Steps
 
 CHECKPOINT_SECONDS = 30.0  # and after each epoch
 REPORT_SECONDS = 0.5  # how often the host waits for the device to read the running loss
-MOST_STEPS_APART = 64  # steps that ranks take until the leader says again what is due; fewer where half a second holds fewer
+MOST_STEPS_APART = (
+    64  # steps that ranks take until the leader says again what is due; fewer where half a second holds fewer
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Steps of training that are recorded once and replayed: a small network's hundreds of kernels wait for the host otherwise.
 
-Off unless asked for (`benchbench.kernels.graphs.recording`). What is recorded is a whole step: choosing and augmenting the batch, the
-draws, the defense's loss with all of its inner steps, the backward pass and the optimiser's update. The numbers of the examples and the
-keys of the draws stand in buffers.
+Off unless asked for (`benchbench.kernels.graphs.recording`). What is recorded is a whole step: choosing and augmenting the
+batch, the draws, the defense's loss with all of its inner steps, the backward pass and the optimiser's update. The numbers of
+the examples and the keys of the draws stand in buffers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from benchbench.contract import ScheduledDefense, SteppingDefense
 from benchbench.errors import ContractError
 from benchbench.kernels.graphs import WARM_UP, Recorder, Step, not_recording
-from benchbench.seeds import Keys, KeyTable
+from benchbench.seeds import Keys, KeyTable, UnknownDrawError
 from benchbench.training.job import TrainingJob
 
 
@@ -92,7 +92,7 @@ class RecordedSteps:
         try:
             with _capturable(self._optimizer):
                 return recorder(self._step)
-        except LookupError as error:
+        except UnknownDrawError as error:
             raise ContractError(
                 f"{self._defense} says that its steps can be recorded, and draws for this batch what it did not for the first",
                 hint="draw alike for every batch, or leave `recordable` False",

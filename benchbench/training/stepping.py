@@ -18,8 +18,10 @@ from benchbench.contract import BatchLoss, KeyedGenerator, ScheduledDefense, Ste
 from benchbench.errors import BenchbenchError, TrainingError
 from benchbench.events import Listener, Note
 from benchbench.kernels.arithmetic import training_in
+from benchbench.kernels.fused_sequences import fused_sequences
 from benchbench.kernels.graphs import recorder_for
 from benchbench.kernels.quick_sequences import quick_sequences
+from benchbench.kernels.repeatable_pooling import repeatable_pooling
 from benchbench.ranks.group import Ranks
 from benchbench.seeds import Keys
 from benchbench.shrinking import compute_within_memory
@@ -74,6 +76,8 @@ class Steps:
         with ExitStack() as prepared:
             if self._shared is not None:
                 prepared.enter_context(self._shared.ready())
+            prepared.enter_context(repeatable_pooling(self._job.model))
+            prepared.enter_context(fused_sequences(self._job.model))
             prepared.enter_context(quick_sequences(self._job.model))  # the same bits
             prepared.enter_context(training_in(self._job.recipe.precision, self._job.model, self._job.device))
             yield
@@ -142,7 +146,7 @@ class Steps:
 
     def _add_gradients(self, epoch: int, chosen: Tensor, part_size: int) -> Tensor:
         """Leave the gradients of the summed loss of a batch in its parameters; part by part, where it is too large."""
-        job, totals = self._job, self._zeros()
+        job, totals = self._job, list[Tensor]()
         defense: Any = job.defense
         parameters = list(job.model.parameters())
         gradients: list[Tensor | None] = [None] * len(parameters)
@@ -152,11 +156,11 @@ class Steps:
             result = check_loss(result, defense)
             _set_gradients(parameters, gradients)  # of the parts before, in place of what the defense may have left
             result.loss.backward()  # type: ignore[no-untyped-call]
-            totals += self._totals(result, batch.labels)
+            totals.append(self._totals(result, batch.labels))
             gradients = [parameter.grad for parameter in parameters]
             _set_gradients(parameters, [None] * len(parameters))
         _set_gradients(parameters, gradients)
-        return totals
+        return totals[0] if len(totals) == 1 else torch.stack(totals).sum(dim=0)
 
     def _learn(self, keys: Keys, chosen: Tensor) -> Tensor:
         """A whole step by kernels alone, as it is recorded; returns its totals."""
@@ -180,11 +184,10 @@ class Steps:
         return _Batch(images=as_model_input(images), labels=self._labels[chosen], generator=generator.child("defense"))
 
     def _totals(self, result: BatchLoss, labels: Tensor) -> Tensor:
-        totals = self._zeros()
+        # A number that is assigned would be copied from the host, which waits for the device; one that fills it is not.
+        totals = torch.full((2,), -math.inf, device=self._job.device, dtype=torch.float64)
         totals[0] = result.loss.detach()
-        if result.logits is None:
-            totals[1].fill_(-math.inf)  # assigned, the number would be copied from the host, which waits for the device
-        else:
+        if result.logits is not None:
             torch.sum(result.logits.detach().argmax(1) == labels, dim=0, out=totals[1])
         return totals
 

@@ -8,9 +8,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from benchbench.builtin.ascent import ascend, uniform_start
+from benchbench.builtin.ascent import CrossEntropy, Weighted, ascend, one_per_row, uniform_start
 from benchbench.builtin.attacks.margins import all_but_fooled, margin, surely_fooled, wrong_logits
 from benchbench.contract import KeyedGenerator, OptionError, Threat, full_precision, is_rounded, replayed
 
@@ -97,20 +96,29 @@ class MultiTargeted:
     ) -> Tensor:
         """Candidates after an ascent towards one target per example."""
 
-        def margin_to_target(candidates: Tensor) -> Tensor:
-            logits: Tensor = model(candidates)
-            return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).sum()
-
-        def likelihood_of_target(candidates: Tensor) -> Tensor:
-            return -cross_entropy(model(candidates), targets, reduction="sum")
-
-        objective = margin_to_target if self.variant == "equation" else likelihood_of_target
+        loss = CrossEntropy(targets, sign=-1.0) if self.variant == "released" else _MarginTo(targets, labels)
         start = images
         if self.random_start:  # keyed by example and target, so that it never matters which other targets were tried
             keyed = generator.children("target", targets, classes)
             start = torch.empty_like(images).copy_(uniform_start(images, threat=threat, generator=keyed))
         step_size = self.step_ratio * threat.epsilon
-        return ascend(objective, start, images, threat=threat, steps=self.steps, step_size=step_size)
+        return ascend(
+            lambda moved: loss(model(moved)), start, images, threat=threat, steps=self.steps, step_size=step_size
+        )
+
+
+class _MarginTo:
+    """The sum of f_t - f_y, its weights made once for all steps."""
+
+    def __init__(self, targets: Tensor, labels: Tensor) -> None:
+        self._targets = targets
+        self._labels = labels
+        self._weights: Tensor | None = None
+
+    def __call__(self, logits: Tensor) -> Weighted:
+        if self._weights is None:
+            self._weights = one_per_row(logits, self._targets, 1.0) - one_per_row(logits, self._labels, 1.0)
+        return Weighted(values=logits, weights=self._weights)
 
 
 class _Race:

@@ -7,9 +7,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from benchbench.builtin.ascent import ascend, uniform_start
+from benchbench.builtin.ascent import CrossEntropy, Weighted, ascend, uniform_start
 from benchbench.builtin.attacks.margins import margin
 from benchbench.contract import KeyedGenerator, OptionError, Threat, full_precision, replayed
 
@@ -79,11 +78,13 @@ class Pgd:
     ) -> Tensor:
         """One run from one start; returns its last iterate and, with ``keep="best"``, offers the others."""
 
-        def loss(candidates: Tensor) -> Tensor:
+        cross_entropy = CrossEntropy(labels)
+
+        def loss(candidates: Tensor) -> Weighted:
             logits: Tensor = model(candidates)
             if self.keep == "best":
                 strongest.offer(candidates.detach(), logits.detach())
-            return cross_entropy(logits, labels, reduction="sum")
+            return cross_entropy(logits)
 
         start = uniform_start(images, threat=threat, generator=generator) if self.random_start else images
         step_size = self.step_ratio * threat.epsilon
