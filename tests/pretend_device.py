@@ -1,6 +1,6 @@
 """The pretend CUDA device, for tests that count launches and synchronisations; they skip where the tool is not there.
 
-torch is changed for good when the device is installed, and before torch is imported: so each count is taken in a process of its own.
+The device is installed before torch is imported, and changes it for good: so each count is taken in a process of its own.
 """
 
 from __future__ import annotations

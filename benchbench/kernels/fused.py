@@ -46,7 +46,8 @@ template <typename T> T pass_scaled(T gradient, T output, T scale) {
     "sign_step": """
 template <typename T> T sign_step(T point, T gradient, T lowest, T highest, T length) {
   T moved = point + (gradient > T(0) ? length : gradient < T(0) ? -length : T(0));
-  return moved < lowest ? lowest : moved > highest ? highest : moved;
+  moved = moved < lowest ? lowest : moved;
+  return moved > highest ? highest : moved;
 }""",
     "keyed_bits": """
 template <typename T> T keyed_bits(T row, T key, T element) {
@@ -182,10 +183,9 @@ def _kernel(name: str, dtype: torch.dtype, device: torch.device) -> Compute:
     try:
         compiled = _compiled(name)
         numbers = torch.arange(-24, 24, device=device)
-        given = [numbers.roll(3 * place).to(dtype) for place in range(SOURCES[name].split(")")[0].count("T "))]
+        given = [numbers.roll(3 * place).to(dtype) for place in range(_SCHEMAS[name].split("->")[0].count("Tensor"))]
         options = dict.fromkeys(_OPTIONS.get(name, ()), 0.5)
-        inputs = given[: len(given) - len(options)]
-        if _is_same(compiled(*inputs, **options), plain(*inputs, **options)):
+        if _is_same(compiled(*given, **options), plain(*given, **options)):
             return compiled
         reason: object = "it gives other numbers"
     except (RuntimeError, AttributeError, ImportError) as error:
