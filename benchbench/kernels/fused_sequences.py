@@ -47,17 +47,25 @@ def _is_known(module: nn.Module) -> bool:
     )
 
 
+def _rounded_type() -> torch.dtype | None:
+    """What passes round to now; None where they do not."""
+    return torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+
+
 class _Prepared:
-    """Weights as the passes want them, each made once, and again where somebody has changed it in place."""
+    """Weights as the passes want them, each made once, and again where somebody has changed one in place."""
 
     def __init__(self) -> None:
-        self._made: dict[Hashable, tuple[Tensor, int, Tensor]] = {}  # the parameter, too, so that its id stays its own
+        self._made: dict[Hashable, tuple[Sequence[Tensor], list[int], tuple[Tensor, ...]]] = {}
 
-    def once(self, make: Callable[[Tensor], Tensor], parameter: Tensor, *key: Hashable) -> Tensor:
-        """What `make` makes of a parameter; the key says what that is."""
-        name = (id(parameter), *key)
-        if name not in self._made or self._made[name][1] != parameter._version:
-            self._made[name] = (parameter, parameter._version, make(parameter))
+    def once(
+        self, make: Callable[[], tuple[Tensor, ...]], parameters: Sequence[Tensor], *key: Hashable
+    ) -> tuple[Tensor, ...]:
+        """What `make` makes of some parameters; the key says what that is."""
+        name = (*map(id, parameters), *key)  # the parameters are kept, too, so that their ids stay their own
+        versions = [parameter._version for parameter in parameters]
+        if name not in self._made or self._made[name][1] != versions:
+            self._made[name] = (parameters, versions, make())
         return self._made[name][2]
 
 
@@ -72,7 +80,7 @@ class _Forward:
         watched = not all(is_plain(layer, type(layer)) for layer in layers)
         if watched or inputs.dim() not in (2, 4) or torch._C._are_functorch_transforms_active():
             return nn.Sequential.forward(sequence, inputs)
-        rounded = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+        rounded = _rounded_type()
         weights = self._weights(list(sequence.parameters()), rounded)
         with torch.autocast("cuda", enabled=False):
             values, position = inputs if rounded is None else inputs.to(rounded), 0
@@ -86,12 +94,11 @@ class _Forward:
         if rounded is None:
             return {id(parameter): parameter for parameter in parameters}
         learning = [parameter for parameter in parameters if parameter.requires_grad]
-        cast = _Rounded.apply(rounded, *learning) if learning else ()  # type: ignore[no-untyped-call]
-        weights = {id(parameter): value for parameter, value in zip(learning, cast)}
-        for parameter in parameters:
-            if not parameter.requires_grad:
-                weights[id(parameter)] = self._prepared.once(lambda p: p.to(rounded), parameter, rounded)
-        return weights
+        frozen = [parameter for parameter in parameters if not parameter.requires_grad]
+        cast = (*_Rounded.apply(rounded, *learning),) if learning else ()  # type: ignore[no-untyped-call]
+        if frozen:
+            cast += self._prepared.once(lambda: _cast(frozen, rounded), frozen, rounded)
+        return {id(parameter): value for parameter, value in zip([*learning, *frozen], cast)}
 
     def _take(self, layers: list[nn.Module], values: Tensor, weights: Weights) -> tuple[Tensor, int]:
         """Pass one layer, or up to four at once; returns the values and how many."""
@@ -111,9 +118,11 @@ class _Forward:
         """Weights (M, C H W) of a dense layer for inputs that come as (N, H W C); None while they learn."""
         if parameter.requires_grad:
             return None
-        return self._prepared.once(
-            lambda _: weight.view(-1, *order).permute(0, 2, 3, 1).flatten(1), parameter, order, weight.dtype
-        )
+
+        def turn() -> tuple[Tensor, ...]:
+            return (weight.view(-1, *order).permute(0, 2, 3, 1).flatten(1),)
+
+        return self._prepared.once(turn, [parameter], order, weight.dtype)[0]
 
 
 def _convolve(

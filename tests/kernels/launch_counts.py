@@ -30,7 +30,7 @@ from benchbench.training import TrainingJob, train
 DEVICE = torch.device("cuda")
 THREAT = Threat(epsilon=0.1)
 BATCH = 4
-AUGMENTED = Augmentation(padding=1, flip=True)
+PLAIN, AUGMENTED = Augmentation(), Augmentation(padding=1, flip=True)
 DEFENSES: dict[str, Any] = {
     "natural": Natural(),
     "at": AdversarialTraining(),
@@ -66,16 +66,18 @@ def trained(defense: Any, steps: int, precision: Precision, augmentation: Augmen
 
 
 def training_step(
-    defense: Any, *, recorded: bool = False, precision: Precision = "float32", augmentation: Augmentation = AUGMENTED
+    defense: Any, *, recorded: bool = False, precision: Precision = "float32", augmentation: Augmentation = PLAIN
 ) -> dict[str, Any]:
     """What one step more costs; reading the running loss, which depends on the clock, is left out."""
     with recording() if recorded else nullcontext():
-        (few, _), (many, weights) = (trained(defense, steps, precision, augmentation) for steps in (4, 6))
-    waits = sum(number for (what, where), number in (many.syncs + many.copies).items() if "training/loop" not in where)
-    waits -= sum(number for (what, where), number in (few.syncs + few.copies).items() if "training/loop" not in where)
+        (few, _), (many, weights) = (trained(defense, steps, precision, augmentation) for steps in (3, 4))
+    waits = [
+        sum(number for (_, where), number in (tally.syncs + tally.copies).items() if "training/loop" not in where)
+        for tally in (few, many)
+    ]
     return {
-        "launches": (many.total - few.total) / 2,
-        "waits": waits / 2,
+        "launches": many.total - few.total,
+        "waits": waits[1] - waits[0],
         "captures": many.captures,
         "weights": weights.double().sum().item(),
     }
@@ -134,13 +136,12 @@ def main() -> None:
     pgd = [attack_calls(Pgd(steps=steps), recorded=False)[-1]["launches"] for steps in (10, 20)]
     found = {
         "pgd step": (pgd[1] - pgd[0]) / 10,
-        "plain": {name: training_step(DEFENSES[name], augmentation=Augmentation()) for name in DEFENSES},
-        "bf16": {
-            name: training_step(DEFENSES[name], precision="bf16", augmentation=Augmentation()) for name in DEFENSES
-        },
-        "augmented": {name: training_step(DEFENSES[name]) for name in DEFENSES},
-        "recorded": {name: training_step(DEFENSES[name], recorded=True) for name in DEFENSES},
-        "recorded bf16": {"at": training_step(DEFENSES["at"], recorded=True, precision="bf16")},
+        "plain": {name: training_step(defense) for name, defense in DEFENSES.items()},
+        "recorded": {name: training_step(defense, recorded=True) for name, defense in DEFENSES.items()},
+        "bf16": {name: training_step(defense, precision="bf16") for name, defense in DEFENSES.items()},
+        "bf16 recorded": {"at": training_step(DEFENSES["at"], recorded=True, precision="bf16")},
+        "augmented": {"at": training_step(DEFENSES["at"], augmentation=AUGMENTED)},
+        "augmented recorded": {"at": training_step(DEFENSES["at"], recorded=True, augmentation=AUGMENTED)},
         "pgd": attack_calls(Pgd(), recorded=True),
         "mt": attack_calls(MultiTargeted(), recorded=True),
         "mt plain": attack_calls(MultiTargeted(), recorded=False),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchbench.builtin.architectures.cnn import make_cnn1, make_cnn2
+from benchbench.contract import KeyedGenerator
 from benchbench.kernels import fused, fused_sequences
 from benchbench.kernels.repeatable_pooling import overlaps, pool
 
@@ -108,6 +109,33 @@ def test_fused_sequences_pass_what_the_layers_do(make, training: bool, learns: b
     for _ in range(2):  # the second time with what the first has prepared
         for one, other in zip(passed(model, images, forward), expected):
             torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("learns", [False, True], ids=["frozen", "learning"])
+def test_fused_sequences_round_as_finely_as_autocast_does(learns: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_cnn2(input_shape=(2, 20, 20), classes=4).eval().requires_grad_(learns)
+    for number, parameter in enumerate(model.parameters()):
+        parameter.data = KeyedGenerator(number, torch.arange(len(parameter))).normal(*parameter.shape[1:]) / 8
+    model.to(memory_format=torch.channels_last)
+    images = torch.rand(8, 2, 20, 20).to(memory_format=torch.channels_last)
+
+    def by_autocast(model: nn.Sequential, inputs: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
+            return nn.Sequential.forward(model, inputs)
+
+    def fused_way(model: nn.Sequential, inputs: Tensor) -> Tensor:
+        monkeypatch.setattr(fused_sequences, "_rounded_type", lambda: torch.bfloat16)
+        return fused_sequences._Forward()(model, inputs)
+
+    ways = (fused_way, by_autocast, nn.Sequential.forward)
+    for found, expected, exact in zip(*(passed(model, images, way) for way in ways)):
+        assert found.dtype == expected.dtype
+        assert not torch.equal(found.float(), exact)
+        assert alike(found, exact) > alike(expected, exact) - 0.01
+
+
+def alike(one: Tensor, other: Tensor) -> float:
+    return F.cosine_similarity(one.detach().flatten().float(), other.detach().flatten().float(), dim=0).item()
 
 
 def test_prepared_weights_follow_a_change_in_place() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.ascent import CrossEntropy, Weighted, ascend, one_per_row, uniform_start
-from benchbench.builtin.attacks.margins import all_but_fooled, margin, surely_fooled, wrong_logits
+from benchbench.builtin.attacks.margins import all_but_fooled, keep_better, margin, surely_fooled, wrong_logits
 from benchbench.contract import KeyedGenerator, OptionError, Threat, full_precision, is_rounded, replayed
 
 
@@ -151,9 +151,7 @@ class _Race:
             scores = logits.softmax(1).gather(1, targets[:, None])[:, 0] - self._clean_confidence[rows]
         better = scores > self._scores[rows]
         self._scores[rows] = torch.where(better, scores, self._scores[rows])
-        kept = self.candidates.index_select(0, rows)
-        shape = (-1, *[1] * (candidates.dim() - 1))
-        self.candidates.index_copy_(0, rows, torch.where(better.view(shape), candidates, kept))
+        keep_better(self.candidates, rows, better, candidates)
         self._margins[rows, targets] = margins
         self._fooled[rows] |= self._surely_fooled(logits, margins)
 
