@@ -52,7 +52,7 @@ def run(
         profile: ``"paper"``, ``"quick"`` or another one of the suite; None for paper on CUDA, quick otherwise.
         only: filters such as ``"defense=trades,at"``.
         seeds: seeds of the runs; empty for the suite's.
-        device: ``"cpu"``, ``"cuda"`` or ``"mps"``; None for CUDA if there is one.
+        device: ``"cpu"``, ``"cuda"`` or a certain GPU, ``"cuda:1"``; None for CUDA if there is one.
         data: data root in torchvision's layout; None for ``BENCHBENCH_DATA``.
         runs: folder of checkpoints and records; None for the one below ``BENCHBENCH_HOME``.
         leaderboards: folder of the Parquet files; None for ``./leaderboards``.

@@ -2,22 +2,22 @@
 
 `derive_seed` hashes keys into a seed. `KeyedGenerator` is a counter-based generator: each number is a hash of (key, draw,
 row, element), so that example 4711 gets the same start in a batch of 1 or of 1,000, on a CPU or on a GPU, first or last.
-The mixing function is SplitMix64's finaliser (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
+The mixing function is SplitMix64's finaliser (`benchbench.kernels.hashing`).
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+from benchbench.kernels.hashing import GOLDEN, mix
 
 if TYPE_CHECKING:  # importing benchbench must not import torch
     import torch
     from torch import Tensor
 
-_GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
-_MIX_1 = -0x40A7B892E31B1A47  # 0xBF58476D1CE4E5B9
-_MIX_2 = -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
 _TWO_PI = 2.0 * math.pi
 
 
@@ -34,6 +34,122 @@ def derive_seed(*keys: int | str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+class Keys(Protocol):
+    """Where the keys of a generator's draws come from."""
+
+    def key(self, draw: int) -> int | Tensor:
+        """The key of a draw, counted from 0: a number, or int64 of shape () or (N,)."""
+        ...
+
+    def child(self, *purpose: int | str) -> Keys:
+        """Those of an independent generator."""
+        ...
+
+    def take(self, selection: Tensor) -> Keys:
+        """Those of some of the rows."""
+        ...
+
+
+class _SeedKeys:
+    """Keys by hashing a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def key(self, draw: int) -> int:
+        return derive_seed(self.seed, draw)
+
+    def child(self, *purpose: int | str) -> _SeedKeys:
+        return _SeedKeys(derive_seed(self.seed, *purpose))
+
+    def take(self, _selection: Tensor) -> _SeedKeys:
+        return self
+
+
+class UnknownDrawError(LookupError):
+    """A recorded step draws what the steps before it did not."""
+
+
+class KeyTable:
+    """Keys in numbers on the device, so that a step that is recorded once draws anew for each seed that it is replayed with.
+
+    Args:
+        device: of the draws.
+
+    Attributes:
+        sealed: whether a draw that no step before has made is refused, as it must be while a step is recorded.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.sealed = False
+        self._device = device
+        self._seed = 0
+        self._keys: dict[tuple[tuple[int | str, ...], ...], Tensor] = {}
+
+    def begin(self, seed: int) -> Keys:
+        """The keys of `KeyedGenerator(seed, ...)`; those that steps have used are written for this seed."""
+        if seed != self._seed:
+            self._seed = seed
+            for path, key in self._keys.items():
+                key.fill_(self._derived(path))
+        return _TabulatedKeys(self, ())
+
+    def at(self, path: tuple[tuple[int | str, ...], ...]) -> Tensor:
+        """The key at the end of a path of purposes, int64 of shape ().
+
+        Raises:
+            UnknownDrawError: the table is sealed, and no step before asked for this one.
+        """
+        import torch
+
+        if path not in self._keys:
+            if self.sealed:
+                raise UnknownDrawError(f"no step before has drawn {path}")
+            self._keys[path] = torch.full((), self._derived(path), dtype=torch.int64, device=self._device)
+        return self._keys[path]
+
+    def _derived(self, path: tuple[tuple[int | str, ...], ...]) -> int:
+        return functools.reduce(lambda seed, purpose: derive_seed(seed, *purpose), path, self._seed)
+
+
+class _TabulatedKeys:
+    """Keys of a table below a path of purposes."""
+
+    def __init__(self, table: KeyTable, path: tuple[tuple[int | str, ...], ...]) -> None:
+        self._table = table
+        self._path = path
+
+    def key(self, draw: int) -> Tensor:
+        return self._table.at((*self._path, (draw,)))
+
+    def child(self, *purpose: int | str) -> _TabulatedKeys:
+        return _TabulatedKeys(self._table, (*self._path, purpose))
+
+    def take(self, _selection: Tensor) -> _TabulatedKeys:
+        return self
+
+
+class _KeysByRow:
+    """Keys of a child for each row, which a number on the device chooses."""
+
+    def __init__(self, children: list[Keys], chosen: Tensor) -> None:
+        self._children = children
+        self._chosen = chosen
+
+    def key(self, draw: int) -> Tensor:
+        import torch
+
+        keys: list[Any] = [child.key(draw) for child in self._children]
+        table = torch.stack(keys) if isinstance(keys[0], torch.Tensor) else torch.tensor(keys)
+        return table.to(self._chosen.device)[self._chosen]
+
+    def child(self, *purpose: int | str) -> _KeysByRow:
+        return _KeysByRow([child.child(*purpose) for child in self._children], self._chosen)
+
+    def take(self, selection: Tensor) -> _KeysByRow:
+        return _KeysByRow(self._children, self._chosen[selection])
+
+
 class KeyedGenerator:
     """Random numbers for a batch, one independent stream per row (example).
 
@@ -41,12 +157,12 @@ class KeyedGenerator:
     examples (their index in the data set), never their place in the batch.
 
     Args:
-        seed: key of the stream, usually from `derive_seed`.
+        seed: key of the stream, usually from `derive_seed`; or where its keys come from.
         rows: int64 tensor (N,) with the identity of each example of the batch, on the device of the draws.
     """
 
-    def __init__(self, seed: int, rows: Tensor) -> None:
-        self._seed = seed
+    def __init__(self, seed: int | Keys, rows: Tensor) -> None:
+        self._keys: Keys = _SeedKeys(seed) if isinstance(seed, int) else seed
         self._rows = rows
         self._draws = 0
 
@@ -55,7 +171,37 @@ class KeyedGenerator:
 
     def child(self, *purpose: int | str) -> KeyedGenerator:
         """An independent generator for the same rows, for instance ``generator.child("restart", 3)``."""
-        return KeyedGenerator(derive_seed(self._seed, *purpose), self._rows)
+        return KeyedGenerator(self._keys.child(*purpose), self._rows)
+
+    def children(self, purpose: str, numbers: Tensor, count: int) -> KeyedGenerator:
+        """A generator that draws for each row what ``generator.child(purpose, number)`` draws for it.
+
+        Args:
+            purpose: of the draws.
+            numbers: int64 (N,) in [0, count), on the device of the draws.
+            count: how many children there may be.
+        """
+        children = [self._keys.child(purpose, number) for number in range(count)]
+        return KeyedGenerator(_KeysByRow(children, numbers), self._rows)
+
+    def tabulated(self, table: KeyTable, rows: Tensor) -> KeyedGenerator:
+        """A generator that draws the same from now on for the same rows, its keys in a table.
+
+        Raises:
+            TypeError: it has been drawn from, or has its keys in a table already.
+        """
+        if self._draws or not isinstance(self._keys, _SeedKeys):
+            raise TypeError("only a generator that stands at its beginning can be tabulated")
+        return KeyedGenerator(table.begin(self._keys.seed), rows)
+
+    def again(self) -> KeyedGenerator:
+        """A generator that draws from the first draw on what this one drew."""
+        return KeyedGenerator(self._keys, self._rows)
+
+    @property
+    def rows(self) -> Tensor:
+        """int64 (N,), the identity of each example."""
+        return self._rows
 
     def take(self, selection: Tensor) -> KeyedGenerator:
         """The generator of some of the rows.
@@ -63,14 +209,14 @@ class KeyedGenerator:
         Args:
             selection: boolean mask or int64 positions into the batch.
         """
-        taken = KeyedGenerator(self._seed, self._rows[selection])
+        taken = KeyedGenerator(self._keys.take(selection), self._rows[selection])
         taken._draws = self._draws
         return taken
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Draw from U[low, high), float32, of shape (N, *shape)."""
-        unit = self._bits(*shape).bitwise_and_(0xFFFFFF).float().mul_(2.0**-24)
-        return unit.mul_(high - low).add_(low)
+        unit = self._bits(*shape).bitwise_and_(0xFFFFFF).float()
+        return unit.mul_((high - low) * 2.0**-24).add_(low)  # a power of two rounds nothing
 
     def uniform_like(self, images: Tensor, *, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Draw from U[low, high) in the shape and dtype of `images` (N, ...)."""
@@ -78,12 +224,9 @@ class KeyedGenerator:
 
     def normal(self, *shape: int) -> Tensor:
         """Draw from N(0, 1), float32, of shape (N, *shape), by Box and Muller's transform."""
-        import torch
-
         bits = self._bits(*shape)
-        dtype = torch.float32 if bits.device.type == "mps" else torch.float64  # MPS has no float64
-        radius = bits.bitwise_and(0xFFFFFF).add_(1).to(dtype).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
-        angle = (bits >> 32).bitwise_and_(0xFFFFFF).to(dtype).mul_(_TWO_PI * 2.0**-24)
+        radius = bits.bitwise_and(0xFFFFFF).add_(1).double().mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
+        angle = (bits >> 32).bitwise_and_(0xFFFFFF).double().mul_(_TWO_PI * 2.0**-24)
         return radius.mul_(angle.cos_()).float()
 
     def normal_like(self, images: Tensor) -> Tensor:
@@ -92,13 +235,15 @@ class KeyedGenerator:
 
     def integers(self, high: int) -> Tensor:
         """Draw one integer per row from {0, ..., high - 1}, int64 of shape (N,)."""
-        return self._bits().bitwise_and_((1 << 48) - 1).remainder_(high)
+        return self._bits().bitwise_and((1 << 48) - 1).remainder(high)
 
     def torch_generator(self, device: torch.device | str = "cpu") -> torch.Generator:
         """A torch generator for code that needs one; it depends on all rows, so its draws depend on the batch."""
         import torch
 
-        key = derive_seed(self._seed, self._draws, *self._rows.tolist())
+        if not isinstance(self._keys, _SeedKeys):
+            raise TypeError("a step that is recorded draws by its generator's own methods")
+        key = derive_seed(self._keys.seed, self._draws, *self._rows.tolist())
         self._draws += 1
         return torch.Generator(device=device).manual_seed(key)
 
@@ -106,16 +251,14 @@ class KeyedGenerator:
         """64 mixed bits per element, int64 of shape (N, *shape)."""
         import torch
 
-        key = derive_seed(self._seed, self._draws)
+        key = self._keys.key(self._draws)
         self._draws += 1
-        rows = _mix(self._rows * _GOLDEN + key)
-        elements = torch.arange(math.prod(shape), device=rows.device, dtype=torch.int64)
-        mixed = _mix(rows[:, None] + (elements * _GOLDEN)[None, :])
+        elements = torch.arange(math.prod(shape), device=self._rows.device, dtype=torch.int64)
+        if self._rows.is_cuda:
+            from benchbench.kernels.fused import keyed_bits
+
+            keys = key if isinstance(key, torch.Tensor) else torch.full((), key, device=elements.device)
+            mixed = keyed_bits(self._rows[:, None], keys.view(-1, 1), elements)
+        else:
+            mixed = mix(mix(self._rows * GOLDEN + key)[:, None] + elements * GOLDEN)
         return mixed.reshape(len(self), *shape)
-
-
-def _mix(state: Tensor) -> Tensor:
-    """SplitMix64's finaliser on int64 (two's complement); the shifts are made logical by masks."""
-    state = (state ^ ((state >> 30) & 0x3FFFFFFFF)) * _MIX_1
-    state = (state ^ ((state >> 27) & 0x1FFFFFFFFF)) * _MIX_2
-    return state ^ ((state >> 31) & 0x1FFFFFFFF)

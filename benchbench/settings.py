@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from benchbench.atomic import storage_errors
 from benchbench.contract import DataSource
-from benchbench.errors import UsageError, suggest
+from benchbench.errors import UsageError
 from benchbench.kernels.arithmetic import Precision
 
 if TYPE_CHECKING:
     import torch
 
-DEVICES = ("cpu", "cuda", "mps")
+DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +89,12 @@ def check_writable(folder: Path) -> None:
 def find_device(name: str | None = None) -> torch.device:
     """The device that computes: the one asked for, else CUDA where there is one, else the CPU.
 
+    Args:
+        name: ``"cpu"``, ``"cuda"`` or a certain GPU, for instance ``"cuda:1"``. Others are not offered: nothing here ran on
+            one, and Apple's MPS lacks float64, in which losses are summed, distances checked and regressions solved.
+
     Raises:
-        UsageError: an unknown device, or one that this machine or this build of torch does not have.
+        UsageError: a device that is not offered, or one that this machine or this build of torch does not have.
     """
     import torch
 
@@ -98,17 +102,20 @@ def find_device(name: str | None = None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind = name.partition(":")[0]
     if kind not in DEVICES:
-        raise UsageError(f"unknown device {name!r}", hint=suggest(kind, DEVICES))
+        raise UsageError(f"device {name!r} is not offered", hint="use --device cpu, cuda or, of several GPUs, cuda:1")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {name!r}", hint="for instance cpu, cuda or cuda:1") from error
     if kind == "cuda" and not torch.cuda.is_available():
         raise UsageError(
             "no CUDA device is available to torch here", hint="use --device cpu, or install a CUDA build of torch"
         )
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("no MPS device is available to torch here", hint="use --device cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}", hint="for instance cpu, cuda, cuda:1 or mps") from error
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if (device.index or 0) >= count:
+        known = "cpu" if kind == "cpu" else "cuda" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+        raise UsageError(f"there is no device {name!r} here", hint=f"use --device {known}")
+    return device
 
 
 def why_rounding_is_in_vain(precision: Precision, device: torch.device) -> str:
@@ -124,7 +131,6 @@ def why_rounding_is_in_vain(precision: Precision, device: torch.device) -> str:
         return "" if rounds else "only CUDA devices from Ampere on multiply TF32; the arithmetic is float32's"
     if precision == "float32" or device.type == "cuda":
         return ""
-    multiplies = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    if device.type == "cpu" and multiplies:
+    if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported():
         return ""
     return "this processor has no instructions that multiply bfloat16"

@@ -22,7 +22,7 @@ FOUNDATIONS = {"errors", "kernels", "seeds", "threat"}
 MAY_IMPORT = {
     "errors": set(),
     "kernels": {"kernels"},
-    "seeds": set(),
+    "seeds": {"kernels"},
     "threat": {"errors"},
     "contract": FOUNDATIONS | {"contract"},
     "builtin": {"contract", "builtin"},

@@ -51,10 +51,21 @@ def test_device_is_cuda_where_there_is_one() -> None:
     assert find_device("cpu") == torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cpu:x", "", "cuda:-1x", "CPU"])
-def test_unknown_device_is_refused(name: str) -> None:
-    with pytest.raises(UsageError):
+@pytest.mark.parametrize("name", ["gpu", "cpu:x", "", "cuda:-1x", "CPU", "xpu", "mps", "xpu:0", "cpu:1"])
+def test_unknown_device_is_refused_with_what_to_type(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
         find_device(name)
+    assert "cpu" in caught.value.hint
+
+
+@pytest.mark.parametrize(("count", "typed"), [(1, "--device cuda"), (4, "--device cuda:0 to cuda:3")])
+def test_gpu_that_the_machine_lacks_is_refused(count: int, typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    assert find_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(UsageError, match="no device 'cuda:7' here") as caught:
+        find_device("cuda:7")
+    assert caught.value.hint == f"use {typed}"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -64,16 +75,16 @@ def test_absent_cuda_is_refused_with_what_helps() -> None:
     assert "--device cpu" in caught.value.hint
 
 
-@pytest.mark.parametrize("device", ["cpu", "mps"])
-def test_rounding_that_a_device_does_not_do_in_hardware_is_told_to_be_in_vain(
-    device: str, monkeypatch: pytest.MonkeyPatch
+def test_rounding_that_a_processor_does_not_do_in_hardware_is_told_to_be_in_vain(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    cpu = torch.device("cpu")
     for able in (False, True):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda able=able: able)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-        assert bool(why_rounding_is_in_vain("bf16", torch.device(device))) == (device != "cpu" or not able)
-        assert "Ampere" in why_rounding_is_in_vain("tf32", torch.device(device))
-        assert why_rounding_is_in_vain("float32", torch.device(device)) == ""
+        assert bool(why_rounding_is_in_vain("bf16", cpu)) == (not able)
+        assert "Ampere" in why_rounding_is_in_vain("tf32", cpu)
+        assert why_rounding_is_in_vain("float32", cpu) == ""
 
 
 @pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0)])

@@ -3,25 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import log_softmax
 
-from benchbench.contract import KeyedGenerator, Norm, Threat, repeat
+from benchbench.contract import KeyedGenerator, Norm, Threat, sign_step
 
 SPARSE_FRACTION = 0.01  # of the coordinates, moved by one L1 step
 
 
+@dataclass(frozen=True, kw_only=True)
+class Weighted:
+    """The sum of weights times values, as an objective: nothing is summed up, for its gradient does not need the sum.
+
+    Attributes:
+        values: float, with a gradient.
+        weights: in the shape of the values, without one.
+    """
+
+    values: Tensor
+    weights: Tensor
+
+
+Objective = Callable[[Tensor], "Tensor | Weighted"]
+
+
+class CrossEntropy:
+    """The summed cross-entropy of logits to certain classes, its weights made once for all steps.
+
+    Args:
+        labels: int64 (N,), the classes; or float (N, classes), their probabilities.
+        sign: 1.0, or -1.0 to descend.
+    """
+
+    def __init__(self, labels: Tensor, *, sign: float = 1.0) -> None:
+        self._labels = labels
+        self._sign = sign
+        self._weights: Tensor | None = None
+
+    def __call__(self, logits: Tensor) -> Weighted:
+        """Of logits (N, classes), in float32 at least."""
+        values = log_softmax(logits, dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
+        if self._weights is None:
+            chosen = self._labels.dim() == 1
+            self._weights = one_per_row(values, self._labels, -self._sign) if chosen else -self._sign * self._labels
+        return Weighted(values=values, weights=self._weights)
+
+
+def one_per_row(like: Tensor, columns: Tensor, value: float) -> Tensor:
+    """Zeros in the shape of `like` (N, M), and a value in one column (N,) of each row."""
+    return torch.zeros_like(like).scatter_(1, columns[:, None], value)
+
+
 @torch.enable_grad()
 def ascend(
-    objective: Callable[[Tensor], Tensor],
+    objective: Objective,
     start: Tensor,
     images: Tensor,
     *,
     threat: Threat,
     steps: int,
     step_size: float,
-    recordable: bool = False,
 ) -> Tensor:
     """Ascend an objective inside the ball around the images, projecting after every step.
 
@@ -30,15 +74,13 @@ def ascend(
     (`benchbench.contract.frozen`) so that no activation is kept for them. Nothing here waits for the device.
 
     Args:
-        objective: maps candidates (N, ...) to a scalar, a SUM over the examples. Its argument is one buffer that every
-            step overwrites: clone what is to be kept.
+        objective: maps candidates (N, ...) to a scalar, a SUM over the examples, or to what is to be summed up (`Weighted`).
+            Its argument is one buffer that every step overwrites: clone what is to be kept.
         start: float (N, ...), where to begin; used as it is, not projected, and not changed.
         images: float (N, ...), the centres of the balls, inside the box.
         threat: ball and box.
         steps: number of steps, at least 0.
         step_size: length of a step in the threat's norm.
-        recordable: whether the objective does nothing but map tensors to tensors, so that a step may be recorded and replayed
-            without Python; see `benchbench.contract.repeat`.
 
     Returns:
         The last iterate, float (N, ...), without gradient, in a buffer of its own; inside ball and box if `steps` > 0.
@@ -47,14 +89,14 @@ def ascend(
     if threat.epsilon == 0:
         return images.detach().clone()
     candidates = start.detach().clone()
-    project = _projection(threat, images)
+    move = _moves(threat, images, step_size)
 
-    def step() -> None:
+    for _ in range(steps):
         point = candidates.detach().requires_grad_(True)  # a name of its own each time: autocast's cache goes by names
-        (gradient,) = torch.autograd.grad(objective(point), point)
-        project(candidates.add_(steepest(gradient, threat.norm), alpha=step_size))
-
-    repeat(step, steps, device=images.device, recordable=recordable)
+        value = objective(point)
+        values, weights = (value.values, value.weights) if isinstance(value, Weighted) else (value, None)
+        (gradient,) = torch.autograd.grad(values, point, weights)
+        candidates = move(candidates, gradient)
     return candidates
 
 
@@ -110,10 +152,16 @@ def uniform_start(images: Tensor, *, threat: Threat, generator: KeyedGenerator) 
     return threat.project(images + threat.epsilon * share * sign, images)
 
 
-def _projection(threat: Threat, images: Tensor) -> Callable[[Tensor], Tensor]:
-    """Projection of a buffer in place; for L-inf, ball and box are one pair of bounds, computed once."""
+def _moves(threat: Threat, images: Tensor, step_size: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """Maps candidates, which it may overwrite, and a gradient to the candidates after a step and its projection.
+
+    For L-inf, ball and box are one pair of bounds, computed once.
+    """
     if threat.norm != "linf":
-        return lambda candidates: candidates.copy_(threat.project(candidates, images))
+        norm = threat.norm
+        return lambda candidates, gradient: candidates.copy_(
+            threat.project(candidates.add_(steepest(gradient, norm), alpha=step_size), images)
+        )
     lowest = (images - threat.epsilon).clamp_(min=threat.lower)
     highest = (images + threat.epsilon).clamp_(max=threat.upper)
-    return lambda candidates: torch.clamp(candidates, lowest, highest, out=candidates)
+    return lambda candidates, gradient: sign_step(candidates, gradient, lowest, highest, step_size)

@@ -78,7 +78,7 @@ def data_option(function: Function) -> Function:
 
 def device_option(function: Function) -> Function:
     """``--device``."""
-    return click.option("--device", metavar="cpu|cuda|mps", help="Where to compute; default CUDA if there is one.")(
+    return click.option("--device", metavar="cpu|cuda|cuda:N", help="Where to compute; default CUDA if there is one.")(
         function
     )
 

@@ -40,6 +40,7 @@ from benchbench.contract.offers import (
     hookimpl,
     hookspec,
 )
+from benchbench.contract.recording import replayed
 from benchbench.contract.training import (
     BatchLoss,
     Defense,
@@ -61,6 +62,7 @@ from benchbench.errors import (
 from benchbench.kernels.arithmetic import full_precision, is_rounded, searching
 from benchbench.kernels.graphs import repeat
 from benchbench.kernels.modes import frozen, in_mode
+from benchbench.kernels.steps import sign_step
 from benchbench.seeds import KeyedGenerator, derive_seed
 from benchbench.threat import NORMS, Norm, Threat
 
@@ -119,5 +121,7 @@ __all__ = [
     "in_mode",
     "is_rounded",
     "repeat",
+    "replayed",
     "searching",
+    "sign_step",
 ]

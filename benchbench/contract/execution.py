@@ -41,7 +41,7 @@ class Work:
         token: what the file ``token`` in the folder holds; a machine that reads something else does not share the folder.
         units: what is to be done, in the order of the plan.
         workers: how many processes at once; None leaves the number to the executor.
-        device: where workers compute: ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        device: where workers compute: ``"cpu"`` or ``"cuda"``.
         program: the program that a worker is, and its first arguments; see `command`.
     """
 

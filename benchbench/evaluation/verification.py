@@ -89,9 +89,7 @@ def check_candidates(candidates: object, images: Tensor, *, threat: Threat, rows
 
 
 def _distance(candidates: Tensor, images: Tensor, threat: Threat) -> Tensor:
-    """Distances summed in float64 where the device has it, so that only the attack's own rounding counts."""
-    if candidates.device.type == "mps":
-        return threat.distance(candidates, images)
+    """Distances summed in float64, so that only the attack's own rounding counts."""
     return threat.distance(candidates.double(), images.double())
 
 

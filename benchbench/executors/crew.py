@@ -72,8 +72,5 @@ def planning_device(request: Request, crew: Crew | None) -> torch.device | None:
             f"--device {request.device} is one GPU, and workers have one each",
             hint="--device cuda; the environment's CUDA_VISIBLE_DEVICES says which ones",
         )
-    kind = (request.device or "cpu").partition(":")[0]
-    lacking = (kind == "cuda" and not torch.cuda.is_available()) or (
-        kind == "mps" and not torch.backends.mps.is_available()
-    )
+    lacking = (request.device or "cpu").partition(":")[0] == "cuda" and not torch.cuda.is_available()
     return torch.device("cpu") if crew is not None and crew.elsewhere and lacking else None

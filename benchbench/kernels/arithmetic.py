@@ -89,6 +89,11 @@ def is_rounded() -> bool:
     return _now.get() != "float32"
 
 
+def precisions() -> tuple[Precision, Precision]:
+    """What is computed in now, and what a search would be."""
+    return _now.get(), _asked.get()
+
+
 @contextmanager
 def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     import torch

@@ -3,14 +3,17 @@
 Off unless asked for (`recording`): no device was at hand to measure it. Where it is off, or the device is a CPU, a step
 is simply called again and again. What a graph replays are the kernels alone, so a step must keep its tensors where they are and
 change them in place, and nothing that Python does besides counts: only steps that say so are recorded.
+
+Functions of tensors are recorded as a whole (`benchbench.contract.replayed`), and their recordings are kept while a model is
+frozen (`keeping_recordings`): weights that may change would be read where they no longer are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +26,7 @@ WARM_UP = 2  # steps taken before the recording, which libraries use to choose k
 FEWEST = WARM_UP + 2  # steps below which a recording is not worth its while
 
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+_kept: ContextVar[dict[Hashable, Any] | None] = ContextVar("kept", default=None)
 _tallies: ContextVar[tuple[Tally, ...]] = ContextVar("tallies", default=())
 
 
@@ -64,6 +68,23 @@ def recorder_for(device: torch.device) -> Recorder | None:
 
 
 @contextmanager
+def keeping_recordings() -> Iterator[None]:
+    """Keep what is recorded within the block until it ends."""
+    kept: dict[Hashable, Any] = {}
+    token = _kept.set(kept)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+        kept.clear()  # recordings hold memory of the device
+
+
+def kept_recordings() -> dict[Hashable, Any] | None:
+    """The recordings of the innermost block of `keeping_recordings`, by what they are of; None outside of any."""
+    return _kept.get()
+
+
+@contextmanager
 def tallied(tally: Tally) -> Iterator[None]:
     """Within the block, a replay adds to the tally what the recorded step would."""
     token = _tallies.set((*_tallies.get(), tally))
@@ -89,13 +110,13 @@ def repeat(step: Step, times: int, *, device: torch.device, recordable: bool) ->
         return
     for _ in range(WARM_UP):
         step()
-    replay = _tallying(step, recorder)
+    replay = tallying(step, recorder)
     for _ in range(times - WARM_UP):
         replay()
 
 
-def _tallying(step: Step, recorder: Recorder) -> Step:
-    """The recorded step, which counts what the recording itself has counted without taking the step."""
+def tallying(step: Step, recorder: Recorder) -> Step:
+    """Record a step; each replay counts what the recording itself has counted without taking the step."""
     tallies = _tallies.get()
     before = [(tally.forward, tally.gradient) for tally in tallies]
     replay = recorder(step)
@@ -113,10 +134,27 @@ def _tallying(step: Step, recorder: Recorder) -> Step:
 
 
 def _record_on_cuda(step: Step) -> Step:
+    """A CUDA graph of a step.
+
+    Raises:
+        torch.OutOfMemoryError: the memory does not suffice, as if the step were taken.
+    """
     import torch
+
+    short: list[torch.OutOfMemoryError] = []
+
+    def noted() -> None:
+        try:
+            step()
+        except torch.OutOfMemoryError as error:
+            short.append(error)
+            raise
 
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
+    try:
+        with torch.cuda.graph(graph):
+            noted()
+    except RuntimeError as error:  # that the capture was cut off, where it was for want of memory
+        raise (short or [error])[0] from None
     return graph.replay

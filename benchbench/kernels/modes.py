@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,16 +27,23 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
     """Run a block in which no parameter takes a gradient: attacking then costs no backward pass into the weights.
 
     Within it, first convolutions pass gradients back to the images faster, and sequences of layers need less memory traffic;
-    see `benchbench.kernels.narrow_convolutions` and `benchbench.kernels.quick_sequences`.
+    see `benchbench.kernels.narrow_convolutions` and `benchbench.kernels.quick_sequences`. What is recorded within it is kept
+    until it ends (`benchbench.contract.replayed`).
     """
+    from benchbench.kernels.fused_sequences import fused_sequences
+    from benchbench.kernels.graphs import keeping_recordings
     from benchbench.kernels.narrow_convolutions import quick_narrow_convolutions
     from benchbench.kernels.quick_sequences import quick_sequences
+    from benchbench.kernels.repeatable_pooling import repeatable_pooling
 
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     for parameter, _ in before:
         parameter.requires_grad_(False)
     try:
-        with quick_narrow_convolutions(model), quick_sequences(model):
+        with ExitStack() as ways:
+            ways.enter_context(keeping_recordings())
+            for quicker in (repeatable_pooling, fused_sequences, quick_narrow_convolutions, quick_sequences):
+                ways.enter_context(quicker(model))
             yield model
     finally:
         for parameter, required in before:

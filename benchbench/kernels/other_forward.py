@@ -12,17 +12,30 @@ from torch import nn
 
 @contextmanager
 def other_forward(
-    model: nn.Module, is_chosen: Callable[[nn.Module], bool], forward: Callable[..., Any]
+    model: nn.Module,
+    is_chosen: Callable[[nn.Module], bool],
+    forward: Callable[..., Any],
+    over: Callable[[object], bool] = lambda _: False,
 ) -> Iterator[None]:
     """Run a block in which the chosen modules of a model pass forward by a function of module and inputs.
 
-    A module with a ``forward`` of its own, set by an enclosing block or by the model's author, keeps that one.
+    A module with a ``forward`` of its own, set by an enclosing block or by the model's author, keeps that one, unless `over`
+    says of its function that this one may stand in for it.
     """
-    chosen = [module for module in model.modules() if "forward" not in vars(module) and is_chosen(module)]
-    for module in chosen:
+
+    def is_free(module: nn.Module) -> bool:
+        own = vars(module).get("forward")
+        return own is None or over(getattr(own, "__func__", None))
+
+    chosen = [
+        (module, vars(module).get("forward")) for module in model.modules() if is_free(module) and is_chosen(module)
+    ]
+    for module, _ in chosen:
         module.forward = MethodType(forward, module)  # bound, so that a deep copy of the model calls the copy's layers
     try:
         yield
     finally:
-        for module in chosen:
+        for module, before in chosen:
             del module.forward
+            if before is not None:
+                module.forward = before

@@ -26,7 +26,7 @@ _KEEP_NO_OUTPUT = (nn.Conv2d, nn.Linear, nn.MaxPool2d)  # what autograd saves of
 @contextmanager
 def quick_sequences(model: nn.Module) -> Iterator[None]:
     """Run a block in which a model's sequences of layers take the same steps in less time."""
-    with other_forward(model, _has_a_relu, _forward):
+    with other_forward(model, _has_a_relu, quick_forward):
         yield
 
 
@@ -34,17 +34,18 @@ def _has_a_relu(module: nn.Module) -> bool:
     return type(module) is nn.Sequential and any(type(layer) is nn.ReLU for layer in module)
 
 
-def _forward(sequence: nn.Sequential, inputs: Tensor) -> Tensor:
+def quick_forward(sequence: nn.Sequential, inputs: Tensor) -> Tensor:
+    """What a sequence makes of its inputs."""
     values, before = inputs, None
     layers = iter([*sequence, None])
     layer = next(layers)
     while layer is not None:
         after = next(layers)
-        if not _is_plain(layer, nn.ReLU):
+        if not is_plain(layer, nn.ReLU):
             values = layer(values)
-        elif after is not None and _is_plain(after, nn.MaxPool2d) and not after.return_indices:
+        elif after is not None and is_plain(after, nn.MaxPool2d) and not after.return_indices:
             values, after = after(values), next(layers)
-            if after is not None and _is_plain(after, nn.Flatten):
+            if after is not None and is_plain(after, nn.Flatten):
                 values, after = after(values), next(layers)
             values, layer = F.relu(values, inplace=True), None
         else:
@@ -54,9 +55,9 @@ def _forward(sequence: nn.Sequential, inputs: Tensor) -> Tensor:
 
 
 def _relu(values: Tensor, before: nn.Module | None, after: nn.Module | None) -> Tensor:
-    overwritten = any(_is_plain(before, kind) for kind in _KEEP_NO_OUTPUT)
+    overwritten = any(is_plain(before, kind) for kind in _KEEP_NO_OUTPUT)
     derived = torch.is_grad_enabled() and values.requires_grad
-    if not (overwritten and derived and _is_plain(after, nn.Conv2d)) or torch._C._are_functorch_transforms_active():
+    if not (overwritten and derived and is_plain(after, nn.Conv2d)) or torch._C._are_functorch_transforms_active():
         return F.relu(values, inplace=overwritten)
     output: Tensor = _FrugalRelu.apply(values)  # type: ignore[no-untyped-call]
     return output
@@ -84,7 +85,7 @@ class _FrugalRelu(torch.autograd.Function):
         return passed
 
 
-def _is_plain(layer: nn.Module | None, kind: type[nn.Module]) -> bool:
+def is_plain(layer: nn.Module | None, kind: type[nn.Module]) -> bool:
     """Whether a layer is just that, and nobody watches what goes in and out."""
     if type(layer) is not kind:
         return False

@@ -48,11 +48,6 @@ def memory_format(inputs: Tensor) -> torch.memory_format:
     return torch.channels_last if inputs.dim() == 4 else torch.contiguous_format
 
 
-def exact_dtype(device: torch.device) -> torch.dtype:
-    """float64 sums, so that accuracies are exact; MPS has none."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
 def check_loss(result: object, defense: object) -> BatchLoss:
     """Return what a defense returned if it is a loss, summed over the batch.
 

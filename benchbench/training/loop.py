@@ -22,11 +22,14 @@ from benchbench.ranks.group import Alone, Company, Ranks
 from benchbench.recipe import Recipe
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.training.checkpoint import Checkpoint, EpochRecord, Position, pack, unpack
-from benchbench.training.job import TrainingJob, exact_dtype, memory_format
+from benchbench.training.job import TrainingJob, memory_format
 from benchbench.training.stepping import Steps
 
 CHECKPOINT_SECONDS = 30.0  # and after each epoch
 REPORT_SECONDS = 0.5  # how often the host waits for the device to read the running loss
+MOST_STEPS_APART = (
+    64  # steps that ranks take until the leader says again what is due; fewer where half a second holds fewer
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,9 @@ class _Due(enum.IntFlag):
     REPORT = 1
     SAVE = 2
     STOP = 4
+
+
+_ALL_DUE = 8  # above every combination
 
 
 def train(
@@ -106,7 +112,7 @@ class _Loop:
         self.stepping = Steps(job, self.optimizer, self.listener, ranks)
         self.steps = math.ceil(len(job.examples) / job.recipe.batch_size)
         self.position = Position()
-        self.started = self.reported = self.saved = time.monotonic()
+        self.started = self.reported = self.saved = self.asked = time.monotonic()
 
     def run(self) -> TrainedModel:
         self.position = self._resume()
@@ -151,19 +157,37 @@ class _Loop:
             group["lr"] = self.recipe.learning_rate_at(epoch)
         order = self._order(epoch)
         begun = [self.position.loss_sum, self.position.correct] if self.company.leads else [0.0, 0.0]
-        totals = torch.tensor(begun, device=self.job.device, dtype=exact_dtype(self.job.device))
-        self.reported = self.saved = time.monotonic()
+        totals = torch.tensor(begun, device=self.job.device, dtype=torch.float64)  # so that accuracies are exact
+        self.reported = self.saved = self.asked = time.monotonic()
+        apart, ask_after = 1, self.position.step
         for step in range(self.position.step, self.steps):
             totals += self.stepping.take(
                 epoch, step, order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
             )
-            due = _Due(self.company.decide(self._due())) if step + 1 < self.steps else _Due.NOTHING
+            if step < ask_after or step + 1 == self.steps:
+                continue
+            due, apart = self._ask(apart)
+            ask_after = step + apart
             if _Due.REPORT in due:
                 self._report(epoch, step + 1, totals)
             if _Due.SAVE in due:
                 self._save(epoch, step + 1, totals)
             self._stop_if(due & _Due.STOP)
         self._finish_epoch(epoch, totals)
+
+    def _ask(self, apart: int) -> tuple[_Due, int]:
+        """What the leader finds due, and after how many steps to ask it again: a broadcast costs as much as a small step.
+
+        Args:
+            apart: how many steps were taken since it was last asked.
+        """
+        if self.company.count == 1:
+            return self._due(), 1
+        now = time.monotonic()
+        seconds, self.asked = (now - self.asked) / apart, now
+        wait = min(max(int(REPORT_SECONDS / max(seconds, 1e-9)), 1), MOST_STEPS_APART)
+        wait, due = divmod(self.company.decide(wait * _ALL_DUE + self._due()), _ALL_DUE)
+        return _Due(due), wait
 
     def _due(self) -> _Due:
         """What this process finds due."""

@@ -1,38 +1,23 @@
 """Steps of training that are recorded once and replayed: a small network's hundreds of kernels wait for the host otherwise.
 
-Off unless asked for (`benchbench.kernels.graphs.recording`). A batch and its draws are copied into buffers; what is recorded is
-the defense's loss with all of its inner steps, the backward pass and the optimiser's update.
+Off unless asked for (`benchbench.kernels.graphs.recording`). What is recorded is a whole step: choosing and augmenting the
+batch, the draws, the defense's loss with all of its inner steps, the backward pass and the optimiser's update. The numbers of
+the examples and the keys of the draws stand in buffers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchbench.contract import KeyedGenerator, ScheduledDefense, SteppingDefense
+from benchbench.contract import ScheduledDefense, SteppingDefense
+from benchbench.errors import ContractError
 from benchbench.kernels.graphs import WARM_UP, Recorder, Step, not_recording
-from benchbench.training.draws import DrawTape
-from benchbench.training.job import TrainingJob, check_loss
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """What a step learns from.
-
-    Attributes:
-        images: float32 (N, ...), augmented.
-        labels: (N,).
-        generator: the defense's draws.
-    """
-
-    images: Tensor
-    labels: Tensor
-    generator: KeyedGenerator
+from benchbench.seeds import Keys, KeyTable, UnknownDrawError
+from benchbench.training.job import TrainingJob
 
 
 def is_recordable(job: TrainingJob, optimizer: torch.optim.Optimizer) -> bool:
@@ -52,30 +37,36 @@ class RecordedSteps:
     Args:
         job: what is trained.
         optimizer: of the model's parameters.
-        totals: maps what a defense returned and the labels to a step's totals.
+        learn: takes a step, given where the keys of its draws are and the chosen examples, int64 (N,); returns its totals.
     """
 
     def __init__(
-        self, job: TrainingJob, optimizer: torch.optim.Optimizer, totals: Callable[[Any, Tensor], Tensor]
+        self, job: TrainingJob, optimizer: torch.optim.Optimizer, learn: Callable[[Keys, Tensor], Tensor]
     ) -> None:
-        self._job = job
+        self._defense = type(job.defense).__name__
         self._optimizer = optimizer
-        self._measure = totals
-        self._tape = DrawTape()
-        self._buffers: Batch | None = None
+        self._learn = learn
+        self._table = KeyTable(job.device)
+        self._keys = self._table.begin(0)
+        self._chosen: Tensor | None = None
         self._totals: Tensor | None = None
         self._taken = 0
         self._rates: tuple[float, ...] = ()
         self._replay: Step | None = None
 
-    def take(self, batch: Batch, recorder: Recorder) -> Tensor:
+    def take(self, seed: int, chosen: Tensor, recorder: Recorder) -> Tensor:
         """Take one step; returns its totals.
 
         Args:
-            batch: as large as the others.
+            seed: keys the draws.
+            chosen: int64 (N,), as many examples as in the other steps.
             recorder: makes a recording of the step, without taking it.
+
+        Raises:
+            ContractError: the defense draws something else than it did for the first batches.
         """
-        self._load(batch)
+        self._chosen = chosen.clone() if self._chosen is None else self._chosen.copy_(chosen)
+        self._keys = self._table.begin(seed)
         rates = tuple(float(group["lr"]) for group in self._optimizer.param_groups)
         if rates != self._rates:  # numbers that Python hands to kernels are part of a recording
             self._rates, self._replay = rates, None
@@ -90,33 +81,22 @@ class RecordedSteps:
             raise RuntimeError("a step leaves its totals")
         return self._totals.clone()
 
-    def _load(self, batch: Batch) -> None:
-        """Put a batch, and the draws for it, where the recorded step finds them."""
-        self._tape.begin(batch.generator)
-        if self._buffers is None:
-            images, labels = batch.images.clone(), batch.labels.clone()
-            self._buffers = Batch(images=images, labels=labels, generator=batch.generator)
-            return
-        self._buffers.images.copy_(batch.images)
-        self._buffers.labels.copy_(batch.labels)
-
     def _step(self) -> None:
-        if self._buffers is None:
+        if self._chosen is None:
             raise RuntimeError("nothing to learn from")
-        job, batch = self._job, self._buffers
-        defense: Any = job.defense
-        result = defense.loss(job.model, batch.images, batch.labels, threat=job.threat, generator=self._tape.rewound())
-        result = check_loss(result, defense)
-        for parameter in job.model.parameters():
-            parameter.grad = None
-        result.loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        totals = self._measure(result, batch.labels)
+        totals = self._learn(self._keys, self._chosen)
         self._totals = totals if self._totals is None else self._totals.copy_(totals)
 
     def _record(self, recorder: Recorder) -> Step:
-        with _capturable(self._optimizer):
-            return recorder(self._step)
+        self._table.sealed = True
+        try:
+            with _capturable(self._optimizer):
+                return recorder(self._step)
+        except UnknownDrawError as error:
+            raise ContractError(
+                f"{self._defense} says that its steps can be recorded, and draws for this batch what it did not for the first",
+                hint="draw alike for every batch, or leave `recordable` False",
+            ) from error
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,15 +18,33 @@ from benchbench.contract import BatchLoss, KeyedGenerator, ScheduledDefense, Ste
 from benchbench.errors import BenchbenchError, TrainingError
 from benchbench.events import Listener, Note
 from benchbench.kernels.arithmetic import training_in
+from benchbench.kernels.fused_sequences import fused_sequences
 from benchbench.kernels.graphs import recorder_for
 from benchbench.kernels.quick_sequences import quick_sequences
+from benchbench.kernels.repeatable_pooling import repeatable_pooling
 from benchbench.ranks.group import Ranks
+from benchbench.seeds import Keys
 from benchbench.shrinking import compute_within_memory
 from benchbench.training.augmentation import augment
 from benchbench.training.data_parallel import SharedGradients
 from benchbench.training.dividing import check_divisible
-from benchbench.training.job import TrainingJob, as_model_input, check_loss, exact_dtype
-from benchbench.training.recorded import Batch, RecordedSteps, is_recordable
+from benchbench.training.job import TrainingJob, as_model_input, check_loss
+from benchbench.training.recorded import RecordedSteps, is_recordable
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """What a step learns from.
+
+    Attributes:
+        images: float32 (N, ...), augmented.
+        labels: (N,).
+        generator: the defense's draws.
+    """
+
+    images: Tensor
+    labels: Tensor
+    generator: KeyedGenerator
 
 
 class Steps:
@@ -49,7 +68,7 @@ class Steps:
         self._labels = job.examples.labels.to(job.device)
         self._rows = job.rows.to(job.device)
         self._shared = None if ranks is None else SharedGradients(job, ranks)
-        self._recorded = RecordedSteps(job, optimizer, self._totals) if is_recordable(job, optimizer) else None
+        self._recorded = RecordedSteps(job, optimizer, self._learn) if is_recordable(job, optimizer) else None
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -57,6 +76,8 @@ class Steps:
         with ExitStack() as prepared:
             if self._shared is not None:
                 prepared.enter_context(self._shared.ready())
+            prepared.enter_context(repeatable_pooling(self._job.model))
+            prepared.enter_context(fused_sequences(self._job.model))
             prepared.enter_context(quick_sequences(self._job.model))  # the same bits
             prepared.enter_context(training_in(self._job.recipe.precision, self._job.model, self._job.device))
             yield
@@ -78,8 +99,12 @@ class Steps:
             return self._shared_step(epoch, step, chosen, self._shared)
         recorder = recorder_for(self._job.device)
         if self._recorded is not None and recorder is not None and self._is_whole(chosen):
-            torch.manual_seed(derive_seed(self._job.seed, "dropout", epoch, step))
-            return self._recorded.take(self._batch(epoch, chosen), recorder)
+            try:
+                torch.manual_seed(derive_seed(self._job.seed, "dropout", epoch, step))
+                return self._recorded.take(self._seed(epoch), chosen, recorder)
+            except torch.OutOfMemoryError:
+                self._recorded = None  # from now on steps are taken plainly, in parts that fit
+            self._note("out of memory: steps are no longer recorded")
         stepping = isinstance(self._job.defense, SteppingDefense)
 
         def compute(part_size: int) -> Tensor:
@@ -102,7 +127,7 @@ class Steps:
         part = shared.ranks.part(len(chosen))
         try:
             torch.manual_seed(derive_seed(self._job.seed, "dropout", epoch, step))
-            batch = self._batch(epoch, chosen[part.first : part.last])
+            batch = self._batch(self._seed(epoch), chosen[part.first : part.last])
             totals = self._totals(shared.add(part, batch.images, batch.labels, batch.generator), batch.labels)
         except TrainingError:
             raise  # of the loss as such, alike on all ranks
@@ -113,7 +138,7 @@ class Steps:
 
     def _own_step(self, epoch: int, chosen: Tensor) -> Tensor:
         defense: Any = self._job.defense
-        batch, threat, optimizer = self._batch(epoch, chosen), self._job.threat, self._optimizer
+        batch, threat, optimizer = self._batch(self._seed(epoch), chosen), self._job.threat, self._optimizer
         result = defense.step(
             self._job.model, batch.images, batch.labels, threat=threat, generator=batch.generator, optimizer=optimizer
         )
@@ -121,36 +146,53 @@ class Steps:
 
     def _add_gradients(self, epoch: int, chosen: Tensor, part_size: int) -> Tensor:
         """Leave the gradients of the summed loss of a batch in its parameters; part by part, where it is too large."""
-        job, totals = self._job, self._zeros()
+        job, totals = self._job, list[Tensor]()
         defense: Any = job.defense
         parameters = list(job.model.parameters())
         gradients: list[Tensor | None] = [None] * len(parameters)
         for part in torch.split(chosen, part_size):
-            batch = self._batch(epoch, part)
+            batch = self._batch(self._seed(epoch), part)
             result = defense.loss(job.model, batch.images, batch.labels, threat=job.threat, generator=batch.generator)
             result = check_loss(result, defense)
             _set_gradients(parameters, gradients)  # of the parts before, in place of what the defense may have left
             result.loss.backward()  # type: ignore[no-untyped-call]
-            totals += self._totals(result, batch.labels)
+            totals.append(self._totals(result, batch.labels))
             gradients = [parameter.grad for parameter in parameters]
             _set_gradients(parameters, [None] * len(parameters))
         _set_gradients(parameters, gradients)
-        return totals
+        return totals[0] if len(totals) == 1 else torch.stack(totals).sum(dim=0)
 
-    def _batch(self, epoch: int, chosen: Tensor) -> Batch:
+    def _learn(self, keys: Keys, chosen: Tensor) -> Tensor:
+        """A whole step by kernels alone, as it is recorded; returns its totals."""
+        defense: Any = self._job.defense
+        batch, threat = self._batch(keys, chosen), self._job.threat
+        result = defense.loss(self._job.model, batch.images, batch.labels, threat=threat, generator=batch.generator)
+        result = check_loss(result, defense)
+        for parameter in self._job.model.parameters():
+            parameter.grad = None
+        result.loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        return self._totals(result, batch.labels)
+
+    def _seed(self, epoch: int) -> int:
+        return derive_seed(self._job.seed, "train", epoch)
+
+    def _batch(self, seed: int | Keys, chosen: Tensor) -> _Batch:
         """Augmented images, labels and the defense's draws, keyed by epoch and example."""
-        generator = KeyedGenerator(derive_seed(self._job.seed, "train", epoch), self._rows[chosen])
+        generator = KeyedGenerator(seed, self._rows[chosen])
         images = augment(self._inputs[chosen], self._job.recipe.augmentation, generator.child("augmentation"))
-        return Batch(images=as_model_input(images), labels=self._labels[chosen], generator=generator.child("defense"))
+        return _Batch(images=as_model_input(images), labels=self._labels[chosen], generator=generator.child("defense"))
 
     def _totals(self, result: BatchLoss, labels: Tensor) -> Tensor:
-        totals = self._zeros()
+        # A number that is assigned would be copied from the host, which waits for the device; one that fills it is not.
+        totals = torch.full((2,), -math.inf, device=self._job.device, dtype=torch.float64)
         totals[0] = result.loss.detach()
-        totals[1] = -math.inf if result.logits is None else (result.logits.detach().argmax(1) == labels).sum()
+        if result.logits is not None:
+            torch.sum(result.logits.detach().argmax(1) == labels, dim=0, out=totals[1])
         return totals
 
     def _zeros(self) -> Tensor:
-        return torch.zeros(2, device=self._job.device, dtype=exact_dtype(self._job.device))
+        return torch.zeros(2, device=self._job.device, dtype=torch.float64)  # so that accuracies are exact
 
     def _note(self, said: str) -> None:
         self._listener(Note(message=f"  {said}"))

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchbench.builtin.defenses.adversarial import AdversarialTraining, RobustSelfTraining
+from benchbench.builtin.defenses.gradient_regularisation import GradientRegularisation
+from benchbench.builtin.defenses.local_linearity import LocalLinearity
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
 from benchbench.contract import BatchLoss, Defense, Examples, KeyedGenerator, Threat
 from benchbench.errors import ContractError
-from benchbench.kernels.graphs import recording
+from benchbench.events import Event, Note
+from benchbench.kernels.graphs import Step, recording
 from benchbench.recipe import Augmentation, Recipe
 from benchbench.training import TrainedModel, TrainingJob, train
 from benchbench.training.loop import make_optimizer
@@ -33,7 +36,15 @@ RECIPE = Recipe(
     decay_epochs=(1,),
     augmentation=Augmentation(padding=1, flip=True),
 )
-DEFENSES = [Natural(), AdversarialTraining(steps=2), RobustSelfTraining(steps=1), Trades(steps=2)]
+DEFENSES = [
+    Natural(),
+    AdversarialTraining(steps=2),
+    RobustSelfTraining(steps=1),
+    Trades(steps=2),
+    GradientRegularisation(),
+    LocalLinearity(),
+    LocalLinearity(variant="released"),
+]
 
 
 def network() -> nn.Module:
@@ -106,7 +117,7 @@ class ByPython:
 
 
 class Capricious(Natural):
-    """Says that it can be recorded, and draws something else for the second batch."""
+    """Says that it can be recorded, and draws once more for later batches."""
 
     calls = 0
 
@@ -114,7 +125,7 @@ class Capricious(Natural):
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> BatchLoss:
         type(self).calls += 1
-        noise = generator.normal(1, 1, 1) if self.calls > 1 else generator.uniform(1, 1, 1)
+        noise = generator.child("later", self.calls).uniform(1, 1, 1)
         return super().loss(model, images + noise, labels, threat=threat, generator=generator)
 
 
@@ -131,7 +142,7 @@ def test_what_python_has_a_part_in_is_not_recorded() -> None:
 
 
 def test_a_defense_that_draws_something_else_than_for_the_first_batch_is_found_out() -> None:
-    with recording(trace), pytest.raises(ContractError, match="drew uniform for the first batch, and now normal"):
+    with recording(trace), pytest.raises(ContractError, match="Capricious says that its steps can be recorded, and"):
         train(job(Capricious()))
 
 
@@ -141,6 +152,24 @@ def test_nothing_is_recorded_unless_asked_for() -> None:
     with recording():  # CUDA graphs, and no such device
         train(job(Natural()))
     assert not recorded
+
+
+def test_recording_that_runs_out_of_memory_goes_on_plainly_in_parts_that_fit() -> None:
+    def short(step: Step) -> Step:
+        raise torch.OutOfMemoryError("too much")
+
+    plain = dataclasses.replace(job(Natural()), model=nn.Sequential(nn.Flatten(), nn.Linear(64, 4)))
+    torch.manual_seed(0)
+    state = {name: value.clone() for name, value in plain.model.state_dict().items()}
+    expected = state_of(train(plain))
+    plain.model.load_state_dict(state)
+    heard: list[Event] = []
+    with recording(short):
+        found = state_of(train(plain, listener=heard.append))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert [event.message for event in heard if isinstance(event, Note)] == [
+        "  out of memory: steps are no longer recorded"
+    ]
 
 
 @pytest.mark.cuda

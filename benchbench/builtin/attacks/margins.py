@@ -54,3 +54,16 @@ def surely_fooled(logits: Tensor, margins: Tensor) -> Tensor:
         bool (N,).
     """
     return margins > ROUNDING * logits.abs().amax(dim=1)
+
+
+def keep_better(kept: Tensor, rows: Tensor, better: Tensor, offered: Tensor) -> None:
+    """Put what is offered for some rows where it is better, without asking the device how many these are.
+
+    Args:
+        kept: (N, ...), changed in place.
+        rows: int64 (M,), all different.
+        better: bool (M,).
+        offered: (M, ...).
+    """
+    before = kept.index_select(0, rows)
+    kept.index_copy_(0, rows, torch.where(better.view(-1, *[1] * (before.dim() - 1)), offered, before))

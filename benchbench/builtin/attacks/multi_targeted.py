@@ -8,11 +8,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from benchbench.builtin.ascent import ascend, uniform_start
-from benchbench.builtin.attacks.margins import all_but_fooled, margin, surely_fooled, wrong_logits
-from benchbench.contract import KeyedGenerator, OptionError, Threat, full_precision, is_rounded
+from benchbench.builtin.ascent import CrossEntropy, Weighted, ascend, one_per_row, uniform_start
+from benchbench.builtin.attacks.margins import all_but_fooled, keep_better, margin, surely_fooled, wrong_logits
+from benchbench.contract import KeyedGenerator, OptionError, Threat, full_precision, is_rounded, replayed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +64,17 @@ class MultiTargeted:
         targets = wrong_logits(clean, labels).argsort(dim=1, descending=True, stable=True)[:, :-1]
         race = _Race(images, clean, labels, self.variant)
 
+        def toward(images: Tensor, labels: Tensor, targets: Tensor, generator: KeyedGenerator) -> Tensor:
+            return self._toward(model, images, labels, targets, clean.shape[1], threat, generator)
+
         def pursue(remaining: Callable[[Tensor], Tensor]) -> None:
             for rank in range(targets.shape[1]):
                 left = remaining(targets[:, rank])
                 for rows in torch.split(left, width) if len(left) else ():  # of nothing, split gives an empty part
                     batch = images.index_select(0, rows)  # unlike images[rows], keeps the memory layout
                     run = generator.take(rows)
-                    candidates = self._toward(model, batch, labels[rows], targets[rows, rank], threat, run)
+                    chosen = (batch, labels[rows], targets[rows, rank])
+                    candidates = replayed(toward, chosen, run, key=(self, model, threat, clean.shape[1]))
                     with torch.no_grad(), full_precision(images.device):
                         race.offer(rows, candidates, model(candidates), targets[rows, rank])
 
@@ -87,22 +90,35 @@ class MultiTargeted:
         images: Tensor,
         labels: Tensor,
         targets: Tensor,
+        classes: int,
         threat: Threat,
         generator: KeyedGenerator,
     ) -> Tensor:
         """Candidates after an ascent towards one target per example."""
 
-        def margin_to_target(candidates: Tensor) -> Tensor:
-            logits: Tensor = model(candidates)
-            return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).sum()
-
-        def likelihood_of_target(candidates: Tensor) -> Tensor:
-            return -cross_entropy(model(candidates), targets, reduction="sum")
-
-        objective = margin_to_target if self.variant == "equation" else likelihood_of_target
-        start = _start(images, targets, threat, generator) if self.random_start else images
+        loss = CrossEntropy(targets, sign=-1.0) if self.variant == "released" else _MarginTo(targets, labels)
+        start = images
+        if self.random_start:  # keyed by example and target, so that it never matters which other targets were tried
+            keyed = generator.children("target", targets, classes)
+            start = torch.empty_like(images).copy_(uniform_start(images, threat=threat, generator=keyed))
         step_size = self.step_ratio * threat.epsilon
-        return ascend(objective, start, images, threat=threat, steps=self.steps, step_size=step_size, recordable=True)
+        return ascend(
+            lambda moved: loss(model(moved)), start, images, threat=threat, steps=self.steps, step_size=step_size
+        )
+
+
+class _MarginTo:
+    """The sum of f_t - f_y, its weights made once for all steps."""
+
+    def __init__(self, targets: Tensor, labels: Tensor) -> None:
+        self._targets = targets
+        self._labels = labels
+        self._weights: Tensor | None = None
+
+    def __call__(self, logits: Tensor) -> Weighted:
+        if self._weights is None:
+            self._weights = one_per_row(logits, self._targets, 1.0) - one_per_row(logits, self._labels, 1.0)
+        return Weighted(values=logits, weights=self._weights)
 
 
 class _Race:
@@ -135,7 +151,7 @@ class _Race:
             scores = logits.softmax(1).gather(1, targets[:, None])[:, 0] - self._clean_confidence[rows]
         better = scores > self._scores[rows]
         self._scores[rows] = torch.where(better, scores, self._scores[rows])
-        self.candidates[rows[better]] = candidates[better]
+        keep_better(self.candidates, rows, better, candidates)
         self._margins[rows, targets] = margins
         self._fooled[rows] |= self._surely_fooled(logits, margins)
 
@@ -143,16 +159,6 @@ class _Race:
         if self._variant == "released":  # its rule chooses among all targets, fooled or not
             return torch.zeros_like(margins, dtype=torch.bool)
         return surely_fooled(logits, margins)
-
-
-def _start(images: Tensor, targets: Tensor, threat: Threat, generator: KeyedGenerator) -> Tensor:
-    """Random starts keyed by example and target, so that it never matters which other targets were tried."""
-    starts = torch.empty_like(images)
-    for target in torch.unique(targets).tolist():
-        rows = (targets == target).nonzero()[:, 0]
-        keyed = generator.child("target", target).take(rows)
-        starts[rows] = uniform_start(images[rows], threat=threat, generator=keyed)
-    return starts
 
 
 def _batch_width(images: Tensor) -> int:

@@ -7,11 +7,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from benchbench.builtin.ascent import ascend, uniform_start
+from benchbench.builtin.ascent import CrossEntropy, Weighted, ascend, uniform_start
 from benchbench.builtin.attacks.margins import margin
-from benchbench.contract import KeyedGenerator, OptionError, Threat, full_precision
+from benchbench.contract import KeyedGenerator, OptionError, Threat, full_precision, replayed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +49,15 @@ class Pgd:
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
         """Propose one candidate per image; see `benchbench.contract.Attack`."""
+
+        def search(images: Tensor, labels: Tensor, generator: KeyedGenerator) -> Tensor:
+            return self._search(model, images, labels, threat, generator)
+
+        return replayed(search, (images, labels), generator, key=(self, model, threat))
+
+    def _search(
+        self, model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, generator: KeyedGenerator
+    ) -> Tensor:
         if self.restarts == 1 and self.keep == "last":
             return self._run(model, images, labels, threat, generator.child("restart", 0), _Strongest(images, labels))
         strongest = _Strongest(images, labels)
@@ -70,16 +78,17 @@ class Pgd:
     ) -> Tensor:
         """One run from one start; returns its last iterate and, with ``keep="best"``, offers the others."""
 
-        def loss(candidates: Tensor) -> Tensor:
+        cross_entropy = CrossEntropy(labels)
+
+        def loss(candidates: Tensor) -> Weighted:
             logits: Tensor = model(candidates)
             if self.keep == "best":
                 strongest.offer(candidates.detach(), logits.detach())
-            return cross_entropy(logits, labels, reduction="sum")
+            return cross_entropy(logits)
 
         start = uniform_start(images, threat=threat, generator=generator) if self.random_start else images
         step_size = self.step_ratio * threat.epsilon
-        pure = self.keep == "last"
-        return ascend(loss, start, images, threat=threat, steps=self.steps, step_size=step_size, recordable=pure)
+        return ascend(loss, start, images, threat=threat, steps=self.steps, step_size=step_size)
 
 
 class _Strongest:

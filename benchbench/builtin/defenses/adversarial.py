@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.builtin.ascent import ascend, uniform_start
+from benchbench.builtin.ascent import CrossEntropy, ascend, uniform_start
 from benchbench.builtin.defenses.options import inner_checks, require
 from benchbench.builtin.defenses.regression import fit, solve_at, solve_rst
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat, frozen
@@ -127,9 +127,10 @@ def adversarial_images(
         float32 (N, C, H, W) inside ball and box, without gradient.
     """
     start = uniform_start(images, threat=threat, generator=generator)
+    cross_entropy = CrossEntropy(labels)
     with frozen(model):
         return ascend(
-            lambda candidates: F.cross_entropy(model(candidates), labels, reduction="sum"),
+            lambda candidates: cross_entropy(model(candidates)),
             start,
             images,
             threat=threat,

@@ -39,6 +39,7 @@ class DistanceClassifier(nn.Module):
         self.register_buffer("references", references[order])
         self.register_buffer("starts", torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]))
         self.register_buffer("radius", torch.tensor(radius, dtype=torch.float64))
+        self._bounds: tuple[int, list[int]] | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (N, classes) of float inputs (N, ...), in their dtype."""
@@ -54,9 +55,15 @@ class DistanceClassifier(nn.Module):
     @torch.no_grad()
     def _nearest(self, flat: Tensor) -> Tensor:
         """Index of the nearest reference of each class, int64 (N, classes)."""
-        starts = self.starts.tolist()
-        columns = [self._nearest_between(flat, first, last) for first, last in itertools.pairwise(starts)]
-        return torch.stack(columns, dim=1)
+        bounds = itertools.pairwise(self._starts_on_host())
+        return torch.stack([self._nearest_between(flat, first, last) for first, last in bounds], dim=1)
+
+    def _starts_on_host(self) -> list[int]:
+        """Read from the device once, and again after a `load_state_dict`: a pass is not to wait for the device."""
+        version = self.starts._version
+        if self._bounds is None or self._bounds[0] != version:
+            self._bounds = version, self.starts.tolist()
+        return self._bounds[1]
 
     def _nearest_between(self, flat: Tensor, first: int, last: int) -> Tensor:
         rows = max(1, ELEMENTS_AT_ONCE // max(1, flat.shape[1], len(flat)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ class GradientRegularisation:
     beta: float = 1.0
     h: float = 1.0
     variant: Variant = "equation"
+
+    recordable: ClassVar[bool] = True  # all that the loss does is done by kernels
 
     def __post_init__(self) -> None:
         checks = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -50,6 +51,8 @@ class LocalLinearity:
     steps: int = 2
     step_ratio: float = 0.5
     variant: Variant = "equation"
+
+    recordable: ClassVar[bool] = True  # all that the loss does is done by kernels
 
     def __post_init__(self) -> None:
         checks = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.builtin.ascent import ascend
+from benchbench.builtin.ascent import CrossEntropy, ascend
 from benchbench.builtin.defenses.options import inner_checks, require
 from benchbench.builtin.defenses.regression import fit, solve_trades
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat, frozen, in_mode
@@ -74,9 +74,9 @@ class Trades:
         start = generator.normal_like(images).mul_(START_DEVIATION).add_(images)  # not clipped to the box
         with in_mode(model, training=False), frozen(model):
             with torch.no_grad():
-                probabilities = F.softmax(model(images), dim=1)
+                cross_entropy = CrossEntropy(F.softmax(model(images), dim=1))
             return ascend(
-                lambda candidates: F.cross_entropy(model(candidates), probabilities, reduction="sum"),
+                lambda candidates: cross_entropy(model(candidates)),
                 start,
                 images,
                 threat=threat,

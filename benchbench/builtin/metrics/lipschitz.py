@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.ascent import ascend, uniform_start
-from benchbench.contract import Evidence, KeyedGenerator, Measurement, OptionError, Threat, full_precision, searching
+from benchbench.contract import (
+    Evidence,
+    KeyedGenerator,
+    Measurement,
+    OptionError,
+    Threat,
+    full_precision,
+    replayed,
+    searching,
+)
 
 EQUATION_STEP_RATIO = 0.2  # of epsilon
 RELEASED_STEP = 0.003  # whatever epsilon is
@@ -57,7 +66,7 @@ class LocalLipschitzness:
             self._estimate(evidence.model, images, evidence.threat, generator)
             for images, _, generator in evidence.batches("test", name)
         ]
-        last, best = torch.cat(batches, dim=1).double().cpu()
+        last, best = torch.cat(batches, dim=1).cpu().double()
         columns = {name: last, f"{name}_best": best}
         return Measurement(values=self.summarise(columns), per_example=columns)
 
@@ -67,6 +76,13 @@ class LocalLipschitzness:
 
     def _estimate(self, model: nn.Module, images: Tensor, threat: Threat, generator: KeyedGenerator) -> Tensor:
         """Ratios at the last and at the best iterate, float (2, N)."""
+
+        def search(images: Tensor, generator: KeyedGenerator) -> Tensor:
+            return self._search(model, images, threat, generator)
+
+        return replayed(search, (images,), generator, key=(self, model, threat))
+
+    def _search(self, model: nn.Module, images: Tensor, threat: Threat, generator: KeyedGenerator) -> Tensor:
         ratio = _Ratio(model, images, self.variant)
         if self.variant == "released":
             start = _released_start(images, generator)

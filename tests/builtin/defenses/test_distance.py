@@ -76,7 +76,8 @@ def test_gradient_is_that_of_the_distance_to_the_nearest_example() -> None:
 
 def test_all_state_is_in_the_state_dict() -> None:
     examples, inputs = images(), torch.rand(5, 2, 3, 4)
-    model, other = fit(examples, r=0.2), fit(images(60).__class__(inputs=255 - examples.inputs, labels=examples.labels))
+    model, other = fit(examples, r=0.2), fit(Examples(inputs=255 - examples.inputs, labels=examples.labels.flip(0)))
+    assert not torch.equal(model(inputs), other(inputs))
     other.load_state_dict(model.state_dict())
     assert torch.equal(model(inputs), other(inputs))
     assert not list(model.parameters())

@@ -12,6 +12,7 @@ from benchbench.builtin.attacks.autoattack.apgd import sphere_start
 from benchbench.builtin.attacks.autoattack.boundary import BoundaryWalk, Closest
 from benchbench.builtin.attacks.autoattack.options import QUEUE_LENGTH, require, require_norm
 from benchbench.builtin.attacks.autoattack.standing import Standing, broadcast
+from benchbench.builtin.attacks.margins import keep_better
 from benchbench.contract import KeyedGenerator, Threat
 
 
@@ -103,8 +104,8 @@ class Fab:
                     start = _random_start(batch, distances[rows], threat, draws.take(rows)) if restart else batch
                     found = walk.run(batch, labels[rows], targets[rows, rank], start)
                     closer = found.distances < distances[rows]
-                    candidates[rows[closer]] = found.candidates[closer]
-                    distances[rows[closer]] = found.distances[closer]
+                    keep_better(candidates, rows, closer, found.candidates)
+                    keep_better(distances, rows, closer, found.distances)
         return Closest(candidates=candidates, distances=distances)
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.margins import all_but_fooled, margin, surely_fooled, wrong_logits
+from benchbench.builtin.attacks.margins import all_but_fooled, keep_better, margin, surely_fooled, wrong_logits
 from benchbench.contract import full_precision, is_rounded
 
 
@@ -100,7 +100,7 @@ class Standing:
                 judgement = judge(self._model(offered), self._labels[chosen])
             better = judgement.margins > self._margins[chosen]
             self._margins[chosen] = torch.where(better, judgement.margins, self._margins[chosen])
-            self.candidates[chosen[better]] = offered[better]
+            keep_better(self.candidates, chosen, better, offered)
             self._fooled[chosen] |= judgement.fooled
 
 

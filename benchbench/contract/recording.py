@@ -1,0 +1,69 @@
+"""Functions of tensors that are recorded once and replayed: on CUDA, hundreds of small kernels wait for the host otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING
+
+from benchbench.kernels.arithmetic import precisions
+from benchbench.kernels.graphs import Recorder, Step, kept_recordings, not_recording, recorder_for, tallying
+from benchbench.seeds import KeyedGenerator, KeyTable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Function = Callable[..., "Tensor"]  # of some tensors and a generator of their rows
+
+
+def replayed(function: Function, tensors: Sequence[Tensor], generator: KeyedGenerator, *, key: Hashable) -> Tensor:
+    """What a function makes of some tensors; where steps are recorded, by replaying what it did to others of their shapes.
+
+    Args:
+        function: maps the tensors, and a generator, to a new tensor by kernels alone: no number is read from the device, and
+            whatever else it computes with stays the same. Python objects that it makes and drops itself are no matter.
+        tensors: at least one, all on one device; not to be changed.
+        generator: not drawn from before; the function gets one that draws alike, whose rows may be others at each replay.
+        key: what else the function depends on: the attack, the model, the threat.
+
+    Returns:
+        The function's result. Recordings are kept while the model is frozen (`benchbench.contract.frozen`); outside of such a
+        block, on a CPU, and for the first call with tensors of these shapes, the function is simply called.
+    """
+    recorder, kept = recorder_for(tensors[0].device), kept_recordings()
+    if recorder is None or kept is None:
+        return function(*tensors, generator)
+    forms = tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors)
+    call: _Call = kept.setdefault((key, forms, precisions()), _Call(function, tensors))
+    return call.take(tensors, generator, recorder)
+
+
+class _Call:
+    """A call in buffers that stay where they are."""
+
+    def __init__(self, function: Function, tensors: Sequence[Tensor]) -> None:
+        self._function = function
+        self._tensors = tensors
+        self._table = KeyTable(tensors[0].device)
+        self._result: Tensor | None = None
+        self._replay: Step | None = None
+
+    def take(self, tensors: Sequence[Tensor], generator: KeyedGenerator, recorder: Recorder) -> Tensor:
+        """Plainly the first time, which warms up; recorded the second time."""
+        with not_recording():  # of what the function calls in turn
+            if self._result is None:
+                self._tensors, rows = [tensor.clone() for tensor in tensors], generator.rows.clone()
+                self._generator = generator.tabulated(self._table, rows)
+                self._result = self._function(*self._tensors, self._generator).clone()
+                return self._result.clone()
+            for buffer, tensor in zip((*self._tensors, self._generator.rows), (*tensors, generator.rows)):
+                buffer.copy_(tensor)
+            generator.tabulated(self._table, self._generator.rows)
+            if self._replay is None:
+                self._table.sealed = True
+                self._replay = tallying(self._step, recorder)
+            self._replay()
+        return self._result.clone()
+
+    def _step(self) -> None:
+        if self._result is not None:
+            self._result.copy_(self._function(*self._tensors, self._generator.again()))

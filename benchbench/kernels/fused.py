@@ -1,0 +1,217 @@
+"""Several elementwise steps as one kernel on CUDA, where a small network's kernels take less time than their launches.
+
+Each is an operator of torch's, ``benchbench::...``: on CUDA one kernel, which torch's jiterator compiles from the source below.
+Elsewhere, and where that kernel cannot be compiled or gives other numbers, the plain operations do its work. Only
+code for CUDA calls these operators: a CPU has no launches to save.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_log = logging.getLogger(__name__)
+Compute = Callable[..., Any]
+
+SOURCES = {
+    "add_relu": """
+template <typename T> T add_relu(T value, T bias) {
+  T sum = value + bias;
+  return sum < T(0) ? T(0) : sum;
+}""",
+    "pool_relu": """
+template <typename T> void pool_relu(T first, T second, T third, T fourth, T bias, T& value, T& place) {
+  T largest = first;
+  T found = T(0);
+  if (second > largest || second != second) { largest = second; found = T(1); }
+  if (third > largest || third != third) { largest = third; found = T(2); }
+  if (fourth > largest || fourth != fourth) { largest = fourth; found = T(3); }
+  T sum = largest + bias;
+  value = sum < T(0) ? T(0) : sum;
+  place = sum <= T(0) ? T(4) : found;
+}""",
+    "unpool": """
+template <typename T> T unpool(T gradient, T place, T here) {
+  return place == here ? gradient : T(0);
+}""",
+    "pass_scaled": """
+template <typename T> T pass_scaled(T gradient, T output, T scale) {
+  return output > T(0) ? gradient * scale : T(0);
+}""",
+    "sign_step": """
+template <typename T> T sign_step(T point, T gradient, T lowest, T highest, T length) {
+  T moved = point + (gradient > T(0) ? length : gradient < T(0) ? -length : T(0));
+  moved = moved < lowest ? lowest : moved;
+  return moved > highest ? highest : moved;
+}""",
+    "keyed_bits": """
+template <typename T> T keyed_bits(T row, T key, T element) {
+  unsigned long long golden = 0x9E3779B97F4A7C15ULL;
+  unsigned long long state = (unsigned long long)row * golden + (unsigned long long)key;
+  for (int round = 0; round < 2; ++round) {
+    state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    state = (state ^ (state >> 27)) * 0x94D049BB133111EBULL;
+    state = state ^ (state >> 31);
+    if (round == 0) state += (unsigned long long)element * golden;
+  }
+  return (T)state;
+}""",
+}
+"""What CUDA compiles: functions of one element each."""
+
+
+def add_relu(values: Tensor, bias: Tensor) -> Tensor:
+    """ReLU of a sum that is broadcast."""
+    return _launch("add_relu", (values, bias))
+
+
+def pool_relu(values: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """ReLU of the largest of each 2x2 window plus a bias.
+
+    Args:
+        values: float (N, H, W, C), H and W even.
+        bias: float (C,).
+
+    Returns:
+        float (N, H / 2, W / 2, C), and which of the window's four it was, in rows; 4 where the ReLU lets nothing pass.
+    """
+    windows = [values[:, row::2, column::2] for row in range(2) for column in range(2)]
+    found: tuple[Tensor, Tensor] = _launch("pool_relu", (*windows, bias))
+    return found
+
+
+def unpool(gradient: Tensor, places: Tensor) -> Tensor:
+    """The gradient of `pool_relu`'s values, float (N, H, W, C), from that of its result and the places."""
+    count, height, width, channels = gradient.shape
+    here = _places(gradient.dtype, gradient.device)
+    spread = [part.view(count, height, 1, width, 1, channels) for part in (gradient, places)]
+    passed: Tensor = _launch("unpool", (*spread, here))
+    return passed.reshape(count, 2 * height, 2 * width, channels)
+
+
+def pass_scaled(gradient: Tensor, output: Tensor, scale: float) -> Tensor:
+    """A gradient times a scale where an output is above 0, elsewhere 0."""
+    passed: Tensor = _launch("pass_scaled", (gradient, output), scale=scale)
+    return passed
+
+
+@functools.cache
+def _places(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.arange(4, dtype=dtype, device=device).view(1, 1, 2, 1, 2, 1)
+
+
+def sign_step(points: Tensor, gradient: Tensor, lowest: Tensor, highest: Tensor, length: float) -> Tensor:
+    """A step of a length along the signs of a gradient, clamped between bounds."""
+    stepped: Tensor = _launch("sign_step", (points, gradient, lowest, highest), length=length)
+    return stepped
+
+
+def keyed_bits(rows: Tensor, keys: Tensor, elements: Tensor) -> Tensor:
+    """The hash of `benchbench.seeds.KeyedGenerator`: int64 of rows, keys and numbers of elements, broadcast."""
+    mixed: Tensor = _launch("keyed_bits", (rows, keys, elements))
+    return mixed
+
+
+def _plain_add_relu(values: Tensor, bias: Tensor) -> Tensor:
+    return (values + bias).relu_()
+
+
+def _plain_pool_relu(*given: Tensor) -> tuple[Tensor, Tensor]:
+    *windows, bias = given
+    largest, places = torch.stack(windows).max(dim=0)
+    values = (largest + bias).relu_()
+    return values, torch.where(values == 0, 4, places).to(values.dtype)
+
+
+def _plain_unpool(gradient: Tensor, places: Tensor, here: Tensor) -> Tensor:
+    return torch.where(places == here, gradient, 0.0)
+
+
+def _plain_pass_scaled(gradient: Tensor, output: Tensor, *, scale: float) -> Tensor:
+    return torch.where(output > 0, gradient * scale, 0.0)
+
+
+def _plain_sign_step(points: Tensor, gradient: Tensor, lowest: Tensor, highest: Tensor, *, length: float) -> Tensor:
+    return torch.clamp(points.add(gradient.sign(), alpha=length), lowest, highest)
+
+
+def _plain_keyed_bits(rows: Tensor, keys: Tensor, elements: Tensor) -> Tensor:
+    from benchbench.kernels.hashing import GOLDEN, mix
+
+    return mix(mix(rows * GOLDEN + keys) + elements * GOLDEN)
+
+
+PLAIN: dict[str, Compute] = {
+    "add_relu": _plain_add_relu,
+    "pool_relu": _plain_pool_relu,
+    "unpool": _plain_unpool,
+    "pass_scaled": _plain_pass_scaled,
+    "sign_step": _plain_sign_step,
+    "keyed_bits": _plain_keyed_bits,
+}
+_SCHEMAS = {
+    "add_relu": "(Tensor values, Tensor bias) -> Tensor",
+    "pool_relu": "(Tensor first, Tensor second, Tensor third, Tensor fourth, Tensor bias) -> (Tensor, Tensor)",
+    "unpool": "(Tensor gradient, Tensor places, Tensor here) -> Tensor",
+    "pass_scaled": "(Tensor gradient, Tensor output, *, float scale) -> Tensor",
+    "sign_step": "(Tensor points, Tensor gradient, Tensor lowest, Tensor highest, *, float length) -> Tensor",
+    "keyed_bits": "(Tensor rows, Tensor keys, Tensor elements) -> Tensor",
+}
+
+_OPTIONS = {"pass_scaled": ("scale",), "sign_step": ("length",)}  # numbers that follow the tensors
+
+
+def _launch(name: str, tensors: Sequence[Tensor], **options: float) -> Any:
+    return getattr(torch.ops.benchbench, name)(*tensors, **options)
+
+
+def _compute(name: str, *tensors: Tensor, **options: float) -> Any:
+    if not tensors[0].is_cuda:
+        return PLAIN[name](*tensors, **options)
+    return _kernel(name, tensors[0].dtype, tensors[0].device)(*tensors, **options)
+
+
+@functools.cache
+def _kernel(name: str, dtype: torch.dtype, device: torch.device) -> Compute:
+    """The kernel for a device, if it can be compiled and does there what the plain operations do; else those."""
+    plain = PLAIN[name]
+    try:
+        compiled = _compiled(name)
+        numbers = torch.arange(-24, 24, device=device)
+        given = [numbers.roll(3 * place).to(dtype) for place in range(_SCHEMAS[name].split("->")[0].count("Tensor"))]
+        options = dict.fromkeys(_OPTIONS.get(name, ()), 0.5)
+        if _is_same(compiled(*given, **options), plain(*given, **options)):
+            return compiled
+        reason: object = "it gives other numbers"
+    except (RuntimeError, AttributeError, ImportError) as error:
+        reason = error
+    _log.warning("%s runs as plain operations on %s: %s", name, device, reason)
+    return plain
+
+
+def _compiled(name: str) -> Compute:
+    from torch.cuda import jiterator
+
+    source = SOURCES[name].strip()
+    options = dict.fromkeys(_OPTIONS.get(name, ()), 0.0)
+    if name == "pool_relu":
+        several: Compute = jiterator._create_multi_output_jit_fn(source, num_outputs=2, **options)
+        return several
+    single: Compute = jiterator._create_jit_fn(source, **options)
+    return single
+
+
+def _is_same(found: Any, expected: Any) -> bool:
+    pairs = zip(found, expected) if isinstance(expected, tuple) else [(found, expected)]
+    return all(torch.equal(one, other) for one, other in pairs)
+
+
+_library = torch.library.Library("benchbench", "FRAGMENT")
+for _name, _schema in _SCHEMAS.items():
+    _library.define(f"{_name}{_schema}")
+    _library.impl(_name, functools.partial(_compute, _name), "CompositeExplicitAutograd")

@@ -1,0 +1,27 @@
+"""The step of projected sign ascent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def sign_step(points: Tensor, gradient: Tensor, lowest: Tensor, highest: Tensor, length: float) -> Tensor:
+    """A step of a length along the signs of a gradient, clamped between bounds; it may overwrite the points.
+
+    Args:
+        points: float (N, ...), like the other tensors.
+        gradient: only its signs count.
+        lowest: smallest values allowed.
+        highest: largest values allowed.
+        length: of the step in each coordinate.
+    """
+    if points.is_cuda:
+        from benchbench.kernels import fused
+
+        return fused.sign_step(points, gradient, lowest, highest, length)
+    import torch
+
+    return torch.clamp(points.add_(gradient.sign(), alpha=length), lowest, highest, out=points)
