@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 
-from benchbench.errors import DataError
+from benchbench.errors import DataError, StorageError
 from benchbench.records.older import completed
 from benchbench.records.row import Row
 
@@ -27,17 +27,27 @@ def weights_in(content: bytes) -> str:
     return str(json.loads(content).get(_WEIGHTS, ""))
 
 
+class NewerRecordError(StorageError):
+    """A record of a newer version of benchbench, which must be left as it is."""
+
+
 def unpack_row(content: bytes) -> Row:
     """The row of a record file.
 
     Raises:
         DataError: it is damaged.
+        NewerRecordError: it is whole, and has columns that this version does not know.
     """
     try:
         envelope = json.loads(content)
         found = hashlib.sha256(json.dumps(envelope["row"], sort_keys=True).encode()).hexdigest()
         if (envelope["format"], envelope["sha256"]) != (_FORMAT, found):
             raise DataError("a cell record does not match its digest")
+        if unknown := sorted(envelope["row"].keys() - {field.name for field in dataclasses.fields(Row)}):
+            raise NewerRecordError(
+                f"a newer version of benchbench recorded cell {envelope['row'].get('cell_id')}: it has {', '.join(unknown)}",
+                hint="install that version, or use another runs folder",
+            )
         return Row(**completed(envelope["row"]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"a cell record is damaged: {error}") from error

@@ -24,7 +24,7 @@ from benchbench.atomic import storage_errors, write_atomically, write_bytes_atom
 from benchbench.errors import BenchbenchError, DataError, StorageError
 from benchbench.records.arrays import Array, check_footer, content_digest, read_arrays, to_array, write_arrays
 from benchbench.records.disk import read_bytes, remove_stale_temporaries, set_aside
-from benchbench.records.envelope import pack_row, unpack_row, weights_in
+from benchbench.records.envelope import NewerRecordError, pack_row, unpack_row, weights_in
 from benchbench.records.measurements import StoredMeasurements
 from benchbench.records.outcomes import WITNESSES
 from benchbench.records.row import Row
@@ -223,6 +223,8 @@ class RunStore:
             if _cell_id(path.name) != row.cell_id:
                 raise DataError(f"it is the record of cell {row.cell_id}")
             return row
+        except NewerRecordError:
+            raise
         except BenchbenchError as error:
             self._set_aside(path, error)
             return None

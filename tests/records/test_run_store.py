@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -210,3 +212,17 @@ def test_what_killed_writers_left_is_removed_after_a_day(tmp_path: Path) -> None
         os.utime(folder / name, (stamp, stamp))
     RunStore(tmp_path / "runs")
     assert [path.name for path in folder.iterdir()] == [".new.parquet.1.tmp"]
+
+
+def test_record_of_a_newer_version_stays_as_it_is(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    row = store.write_cell(make_row())
+    path = tmp_path / "cells" / f"{row.cell_id}.json"
+    content = json.dumps({**json.loads(path.read_text())["row"], "a_later_column": 1}, sort_keys=True)
+    newer = {"format": 1, "sha256": hashlib.sha256(content.encode()).hexdigest(), "row": json.loads(content)}
+    path.write_text(json.dumps(newer))
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match=r"a newer version of benchbench recorded cell .* a_later_column"):
+        store.read_cell(row.cell_id)
+    assert path.read_bytes() == before
+    assert not list(path.parent.glob("*.corrupt"))
