@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from benchbench.contract import Attack, Examples, KeyedGenerator, Threat
 from benchbench.evaluation import FLAGS, Outcome, diagnose_again, evaluate
 from benchbench.evaluation.answer_signs import answers_depend_on_batch
 from benchbench.evaluation.diagnostics import _shortfalls
-from benchbench.evaluation.specimens import Specimens
+from benchbench.evaluation.specimens import Specimens, from_evidence
 from benchbench.evaluation.substitute import answers_kept, train_substitute
 from benchbench.testing.toys import LinearToy, smooth_toy
 
@@ -311,6 +312,13 @@ def test_substitute_of_large_inputs_learns_from_fewer_answers() -> None:
 
 def test_attack_without_gradients_does_not_care_about_missing_ones() -> None:
     assert flags(Quantised(), Square(queries=300)) == ()
+
+
+@pytest.mark.parametrize(("gradient", "expected"), [(100, True), (50, True), (49, False), (0, False)])
+def test_attack_lives_off_gradients_where_half_of_its_queries_ask_for_one(gradient: int, expected: bool) -> None:
+    evidence: Any = MagicMock()
+    evidence.attacked.return_value = SimpleNamespace(forward=100, gradient=gradient, candidates=torch.zeros(1))
+    assert from_evidence(evidence).uses_gradients is expected
 
 
 def test_radius_of_zero_is_no_reason_for_flags() -> None:
