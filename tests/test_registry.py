@@ -17,6 +17,7 @@ import pytest
 from benchbench.contract import Capabilities, Offer, hookimpl
 from benchbench.errors import ContractError, OptionError, PluginError, UnknownNameError, UsageError
 from benchbench.registry import InvalidOptionsError, Registry, load_registry
+from benchbench.registry.options import convert
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,3 +373,10 @@ def test_offers_are_sorted_and_of_one_kind() -> None:
     assert names == sorted(names)
     assert {"zeta", "alpha"} <= set(names)
     assert "zeta" not in [entry.offer.name for entry in registry.offers("defense")]
+
+
+@pytest.mark.parametrize("value", [True, 1.0, "1", 3])
+def test_a_choice_is_of_the_type_of_its_alternatives(value: object) -> None:
+    assert convert(Literal[1, 2], 1) == 1
+    with pytest.raises(OptionError, match="expected one of 1, 2"):
+        convert(Literal[1, 2], value)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -12,6 +15,9 @@ from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import Attack, Examples, KeyedGenerator, Threat
 from benchbench.evaluation import FLAGS, Outcome, diagnose_again, evaluate
+from benchbench.evaluation.answer_signs import answers_depend_on_batch
+from benchbench.evaluation.diagnostics import _shortfalls
+from benchbench.evaluation.specimens import Specimens, from_evidence
 from benchbench.evaluation.substitute import answers_kept, train_substitute
 from benchbench.testing.toys import LinearToy, smooth_toy
 
@@ -200,6 +206,45 @@ def test_random_model_does_not_count_as_batch_dependent() -> None:
     assert "batch-dependent" not in flags(Stochastic())
 
 
+class LastOnes(Wrapped):
+    """The last examples of a large batch get other logits, whoever they are."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.inner(images)
+        return torch.cat([logits[:20], 2.0 * logits[20:]])
+
+
+def test_answers_by_the_place_in_a_batch_are_found_though_the_first_half_is_sound() -> None:
+    images = KeyedGenerator(1, torch.arange(32)).uniform(*SHAPE)
+    for model, expected in ((LastOnes(), True), (network(), False)):
+        specimens: Any = SimpleNamespace(model=model, images=images, candidates=images.flip(1))
+        assert answers_depend_on_batch(specimens) is expected
+
+
+@pytest.mark.parametrize(("broken", "expected"), [(1, set()), (2, {"x"}), (5, {"x"}), (6, {"x", "quarter-broken"})])
+def test_what_probes_break_is_a_share_of_all_specimens(
+    broken: int, expected: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of twenty specimens, of which the attack broke half."""
+    rows = torch.arange(20)
+    images = torch.zeros(20, *SHAPE)
+    specimens = Specimens(
+        model=network(),
+        threat=THREAT,
+        images=images,
+        labels=rows,
+        withstood=rows < 10,
+        candidates=images,
+        generator=KeyedGenerator(1, rows),
+        uses_gradients=True,
+        known=images,
+        answers=rows,
+    )
+    found = SimpleNamespace(flag="x", broken=torch.arange(10) < broken)
+    monkeypatch.setattr("benchbench.evaluation.diagnostics._probe", lambda standing: [found] * (len(standing) == 10))
+    assert _shortfalls(specimens) == expected
+
+
 def test_running_statistics_and_large_logits_are_not_batch_dependent() -> None:
     norm = nn.BatchNorm2d(1)
     norm.running_mean, norm.running_var = torch.tensor([0.4]), torch.tensor([0.05])
@@ -267,6 +312,13 @@ def test_substitute_of_large_inputs_learns_from_fewer_answers() -> None:
 
 def test_attack_without_gradients_does_not_care_about_missing_ones() -> None:
     assert flags(Quantised(), Square(queries=300)) == ()
+
+
+@pytest.mark.parametrize(("gradient", "expected"), [(100, True), (50, True), (49, False), (0, False)])
+def test_attack_lives_off_gradients_where_half_of_its_queries_ask_for_one(gradient: int, expected: bool) -> None:
+    evidence: Any = MagicMock()
+    evidence.attacked.return_value = SimpleNamespace(forward=100, gradient=gradient, candidates=torch.zeros(1))
+    assert from_evidence(evidence).uses_gradients is expected
 
 
 def test_radius_of_zero_is_no_reason_for_flags() -> None:

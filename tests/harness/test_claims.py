@@ -76,7 +76,7 @@ def test_number_of_a_process_that_was_given_away_again_is_not_its_owner(folder: 
         assert mine
 
 
-@pytest.mark.parametrize(("age", "expected"), [(0.0, False), (100.0, False), (1000.0, True)])
+@pytest.mark.parametrize(("age", "expected"), [(0.0, False), (400.0, False), (600.0, True), (1000.0, True)])
 def test_claim_of_another_machine_is_taken_over_when_its_heart_has_stopped(
     folder: Path, age: float, expected: bool
 ) -> None:

@@ -16,6 +16,7 @@ import benchbench.api
 from benchbench.cell import Cell, Component
 from benchbench.contract import BatchLoss, DatasetSplits, Examples, KeyedGenerator, Offer, Threat, hookimpl
 from benchbench.errors import ContractError, StorageError, TrainingError
+from benchbench.evaluation.memory import ATTACKED
 from benchbench.events import (
     CellFinished,
     CellStarted,
@@ -27,7 +28,14 @@ from benchbench.events import (
     TrainingProgress,
     TrainingStarted,
 )
-from benchbench.harness.cells import build_model, describe_cell, describe_failure, training_examples
+from benchbench.harness.cells import (
+    build_model,
+    describe_cell,
+    describe_failure,
+    record_failure,
+    training_examples,
+)
+from benchbench.harness.evaluating import measurements_of
 from benchbench.harness.scheduling import run_cells
 from benchbench.harness.workbench import Workbench
 from benchbench.records import Row, RunStore
@@ -252,6 +260,23 @@ def test_failures_stay_with_their_cell(tmp_path: Path, faulty: type[Faulty], err
     faulty.error = None
     again = run(tmp_path)
     assert (again.finished, again.failed, len(again.rows)) == (2, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"), [(ContractError("the attack left the ball"), False), (RuntimeError("out of memory"), True)]
+)
+def test_what_was_measured_by_breaking_a_contract_is_dropped(
+    registry: Registry, tmp_path: Path, error: Exception, kept: bool
+) -> None:
+    bench = Workbench(
+        registry=registry, store=RunStore(tmp_path / "store"), splits=lambda _: splits(), device=torch.device("cpu")
+    )
+    measured = measurements_of(cell(), bench, nn.Linear(2, 2))
+    for key, attacked in (("clean/test", False), ("attack/test/00000000", True)):
+        measured.put(key, {"prediction": torch.arange(3), ATTACKED: torch.tensor(attacked)})
+        assert measured.get(key) is not None
+    record_failure(cell(), error, bench)
+    assert [measured.get(key) is not None for key in ("clean/test", "attack/test/00000000")] == [kept, kept]
 
 
 def test_failed_recomputation_does_not_take_a_result_away(tmp_path: Path, faulty: type[Faulty]) -> None:

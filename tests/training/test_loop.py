@@ -110,6 +110,12 @@ def test_training_learns_and_leaves_the_model_in_evaluation_mode() -> None:
     assert not trained.model.training
 
 
+def test_models_see_pixels_over_255_and_features_as_they_are() -> None:
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
+    torch.testing.assert_close(as_model_input(pixels), torch.tensor([0.0, 0.2, 1.0]))
+    assert torch.equal(as_model_input(torch.tensor([-3.0, 51.0])), torch.tensor([-3.0, 51.0]))
+
+
 def test_training_twice_gives_the_same_weights_bit_for_bit() -> None:
     assert _same(train(_job()), train(_job()))
 
