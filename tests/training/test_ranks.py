@@ -281,6 +281,28 @@ def test_a_training_goes_on_with_another_number_of_processes_and_back(tmp_path: 
     assert all(furthest(state, through) < 2e-6 for state in in_ranks(2, train_for, tmp_path, None))
 
 
+def count_decisions(ranks: Ranks) -> int:
+    """How often the leader is asked in an epoch of 22 small steps."""
+    asked = 0
+    decide = ranks.decide
+
+    def counted(decision: int) -> int:
+        nonlocal asked
+        asked += 1
+        return decide(decision)
+
+    ranks.decide = counted  # type: ignore[method-assign]
+    small = job(Natural(), plain(), epochs=1)
+    train(dataclasses.replace(small, recipe=dataclasses.replace(small.recipe, batch_size=1)), ranks=ranks)
+    return asked
+
+
+def test_ranks_do_not_ask_the_leader_at_every_step() -> None:
+    first, second = in_ranks(2, count_decisions)
+    assert first == second  # or one waits for the other forever
+    assert first <= 15  # once for the epoch, then after each half a second, which on a busy machine holds few steps
+
+
 class Stepping:
     """Takes its own steps."""
 
