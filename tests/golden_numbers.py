@@ -46,7 +46,7 @@ EXEMPT: Mapping[str, str] = {
     for name in ("mnist", "cifar-10", "svhn", "image-folder", "parquet-images", "restricted-imagenet")
 }
 TOLERANCE = 1e-6  # of the largest number of a list: float64 numbers of another processor differ by far less
-LOOSE = {"solved": 1e-4, "initial rms": 0.1}  # what a solver finds; what torch draws, whose versions draw differently
+LOOSE = {"solved": 1e-5, "initial rms": 0.1}  # what a solver finds; what torch draws, whose versions draw differently
 NOWHERE = DataSource(root=Path("/nowhere"), cache=Path("/nowhere"))
 Numbers = dict[str, list[float]]
 
@@ -103,9 +103,9 @@ CASES: tuple[Case, ...] = (
         pgd_10=[{}],
         mt=[{}, _RELEASED],
         mt_20=[{}],
-        apgd=[{"loss": loss, "steps": 30} for loss in ("ce", "dlr", "dlr-targeted")],
+        apgd=[{}, {"loss": "dlr", "steps": 40}, {"loss": "dlr-targeted", "steps": 40}],
         fab=[{"steps": 10, "targets": 2}],
-        square=[{"queries": 200}],
+        square=[{"queries": 1200}],
         autoattack=[{"steps": 10, "targets": 2, "queries": 60}],
         exact=[{}],
     ),
