@@ -67,7 +67,8 @@ template <typename T> T keyed_bits(T row, T key, T element) {
 
 def add_relu(values: Tensor, bias: Tensor) -> Tensor:
     """ReLU of a sum that is broadcast."""
-    return _launch("add_relu", (values, bias))
+    output: Tensor = _launch("add_relu", (values, bias))
+    return output
 
 
 def pool_relu(values: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,7 +212,7 @@ def _is_same(found: Any, expected: Any) -> bool:
     return all(torch.equal(one, other) for one, other in pairs)
 
 
-_library = torch.library.Library("benchbench", "FRAGMENT")
+_library: Any = torch.library.Library("benchbench", "FRAGMENT")  # type: ignore[no-untyped-call]
 for _name, _schema in _SCHEMAS.items():
     _library.define(f"{_name}{_schema}")
     _library.impl(_name, functools.partial(_compute, _name), "CompositeExplicitAutograd")

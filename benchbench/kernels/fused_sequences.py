@@ -79,7 +79,8 @@ class _Forward:
         layers = list(sequence)
         watched = not all(is_plain(layer, type(layer)) for layer in layers)
         if watched or inputs.dim() not in (2, 4) or torch._C._are_functorch_transforms_active():
-            return nn.Sequential.forward(sequence, inputs)
+            plain: Tensor = nn.Sequential.forward(sequence, inputs)  # type: ignore[no-untyped-call]
+            return plain
         rounded = _rounded_type()
         weights = self._weights(list(sequence.parameters()), rounded)
         with torch.autocast("cuda", enabled=False):

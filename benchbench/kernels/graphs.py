@@ -155,6 +155,8 @@ def _record_on_cuda(step: Step) -> Step:
     try:
         with torch.cuda.graph(graph):
             noted()
-    except RuntimeError as error:  # that the capture was cut off, where it was for want of memory
-        raise (short or [error])[0] from None
+    except RuntimeError:  # that the capture was cut off
+        if short:
+            raise short[0] from None
+        raise
     return graph.replay
