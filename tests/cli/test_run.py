@@ -15,6 +15,7 @@ import pytest
 from cli.conftest import Answer, Command, Fault, WriteSuite, leaderboard
 from kernel_traces import recorded, trace
 
+from benchbench.evaluation import subject
 from benchbench.harness import scheduling
 from benchbench.kernels.graphs import recording
 
@@ -208,6 +209,7 @@ def test_cuda_graphs_are_recorded_when_asked_for_and_rows_stay_equal(
 ) -> None:
     """On a CPU, where a trace of the kernels stands in for a graph."""
     monkeypatch.setattr(scheduling, "recording", partial(recording, trace))
+    monkeypatch.setattr(subject, "CPU_BATCH", 8)  # several batches, for a call is recorded the second time
     suite = write_suite(defenses=["natural", "at", "trades"], batch_size=16)
     recorded.clear()
     plain = command("run", "--suite", suite, "--jobs", "1", "--json")
