@@ -288,7 +288,7 @@ class NanModel(nn.Module):
         (Constant(), {"attacks": []}, UsageError, "no attack"),
         (Constant(), {"attacks": [{"steps": 3}]}, UsageError, "has no name"),
         (Constant(), {"n_test": 0}, UsageError, "at least 1"),
-        (Constant(), {"device": "gpu"}, UsageError, "unknown device"),
+        (Constant(), {"device": "gpu"}, UsageError, "is not offered"),
         (Constant(), {"dataset": "svhn"}, MissingDataError, "svhn"),
         (Constant(), {"dataset": "staircase", "threat": Threat(epsilon=0.1)}, DataError, "regression"),
         (Constant(classes=7), {}, ContractError, r"returned \(1, 7\).*expected: logits of shape \(1, 10\)"),

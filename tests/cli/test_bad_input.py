@@ -21,7 +21,7 @@ import benchbench.atomic
     [
         (["run", "--suite", "smok"], "unknown suite 'smok'\n  did you mean 'smoke'?"),
         (["run", "--suite", "smoke", "--profile", "quik"], "no profile 'quik'\n  did you mean 'quick'?"),
-        (["run", "--suite", "smoke", "--device", "gpu"], "unknown device 'gpu'\n  did you mean 'cpu'?"),
+        (["run", "--suite", "smoke", "--device", "gpu"], "device 'gpu' is not offered\n  use --device cpu, cuda"),
         (["run", "--suite", "smoke", "--device", "cpu:x"], "unknown device 'cpu:x'"),
         (["run", "--suite", "smoke", "--only", "defence=at"], "unknown column 'defence'\n  did you mean 'defense'?"),
         (

@@ -79,7 +79,9 @@ def test_profiles_are_separate_cells(command: Command, write_suite: WriteSuite) 
     quick = command("run", "--suite", suite, "--json")
     paper = command("run", "--suite", suite, "--json", "--profile", "paper")
     assert (quick.document["profile"], paper.document["profile"]) == ("quick", "paper")
-    assert paper.document["finished"] == 1
+    assert (quick.document["finished"], paper.document["finished"]) == (1, 0)  # equal work is taken over
+    profiles = {row["cell_id"]: row["profile"] for row in rows(paper)}
+    assert sorted(profiles.values()) == ["paper", "quick"]
     assert "chosen because" not in paper.err
 
 

@@ -40,7 +40,7 @@ from benchbench.own_model.files import load_weights
 from benchbench.plan import make_plan
 from benchbench.records import Row, RunStore, table_from_rows
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays, write_arrays
-from benchbench.records.store import _pack
+from benchbench.records.envelope import pack_row
 from benchbench.report.boards import board_csv, board_data, row_texts
 from benchbench.reporting import _Gatherer
 from benchbench.settings import Folders
@@ -112,7 +112,7 @@ def evidence() -> dict[str, bytes]:
         files = {name: path.read_bytes() for name, path in made.items()}
     buffer = io.BytesIO()
     torch.save(_model().state_dict(), buffer)
-    return {**files, "model.pt": buffer.getvalue(), "record.json": _pack(rows()[0])}
+    return {**files, "model.pt": buffer.getvalue(), "record.json": pack_row(rows()[0], "")}
 
 
 def _model() -> nn.Module:

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from benchbench.builtin.ascent import ascend, uniform_start
 from benchbench.builtin.attacks.margins import margin
-from benchbench.builtin.attacks.multi_targeted import MultiTargeted, _start
+from benchbench.builtin.attacks.multi_targeted import MultiTargeted
 from benchbench.contract import KeyedGenerator, OptionError, Threat, frozen
 from benchbench.testing.attacks import check_attack
 from benchbench.testing.toys import LinearToy, smooth_toy
@@ -87,7 +87,7 @@ def test_mt_reaches_the_exact_optimum_of_a_linear_model() -> None:
 def test_runs_towards_different_targets_start_at_different_points() -> None:
     images, targets, threat = torch.full((4, 6), 0.5), torch.tensor([1, 2, 1, 3]), Threat(epsilon=0.1)
     generator = KeyedGenerator(8, torch.tensor([30, 30, 31, 30]))  # three of them one example
-    starts = _start(images, targets, threat, generator)
+    starts = uniform_start(images, threat=threat, generator=generator.children("target", targets, 4))
     for row, target in enumerate(targets.tolist()):
         one = torch.tensor([row])
         keyed = generator.child("target", target).take(one)
