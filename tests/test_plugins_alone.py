@@ -44,7 +44,7 @@ PLAIN = {
 USES = {
     "benchbench-awp": {
         "dataset": '"digits"',
-        "architecture": '{ name = "preact-resnet-18", width = 2 }',
+        "architecture": '{ name = "preact-resnet-18", width = 8 }',
         "defenses": '"awp-at", "awp-trades"',
     },
     "benchbench-corruptions": {"metrics": ', "corruption-accuracy"'},

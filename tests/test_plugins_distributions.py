@@ -46,7 +46,7 @@ defenses = ["mart", "awp-at", { name = "awp-trades", beta = 1.0 }, "fast-at", { 
 [[experiments]]
 name = "measures"
 dataset = { name = "pruned", base = { name = "digits", scale = 3 }, radius = 0.1 }
-architectures = [{ name = "preact-resnet-18", width = 2 }]
+architectures = [{ name = "preact-resnet-18", width = 8 }] # with 2, torch 2.13 corrupts its heap on some processors
 defenses = [{ name = "gaussian-noise", sigma = 0.1 }]
 attacks = ["fgsm-rs"]
 metrics = [
