@@ -212,7 +212,7 @@ def test_cuda_graphs_are_recorded_when_asked_for_and_rows_stay_equal(
 ) -> None:
     """On a CPU, where a trace of the kernels stands in for a graph."""
     monkeypatch.setattr(scheduling, "recording", partial(recording, trace))
-    monkeypatch.setattr(subject, "CPU_BATCH", 8)  # several batches, for a call is recorded the second time
+    monkeypatch.setattr(subject, "CPU_BATCH", 1)  # several calls, for the second one is recorded
     suite = write_suite(defenses=["natural", "at", "trades"], batch_size=16)
     recorded.clear()
     plain = command("run", "--suite", suite, "--jobs", "1", "--json")
