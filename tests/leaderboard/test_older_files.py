@@ -76,3 +76,11 @@ def test_newer_diagnostics_win_whatever_the_order(tmp_path: Path) -> None:
 def test_other_results_are_a_conflict_even_with_newer_diagnostics() -> None:
     old = make_row(test_accuracy=0.9)
     assert merge({"a": [old], "b": [make_row(test_accuracy=0.8, diagnostics=2)]}).conflicts
+
+
+def test_regression_measured_anew_replaces_an_older_row(tmp_path: Path) -> None:
+    old, new = make_row(test_mse=0.5, diagnostics=1), make_row(test_mse=0.4, diagnostics=0)
+    store, board = RunStore(tmp_path / "runs"), tmp_path / "closer-look.parquet"
+    for row in (old, new):
+        store.write_row(row, weights="")
+        assert measured(rebuild(board, store, "closer-look")) == {row.cell_id: row}
