@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from benchbench.cell import Cell
     from benchbench.ranks.group import Ranks
-    from benchbench.records import RunStore
+    from benchbench.records import FinishedCells, RunStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,7 @@ class Prepared:
 
     Attributes:
         reason: why the profile was chosen, in words; empty when it was asked for.
+        finished: what the plan was asked to leave out, as far as it is recorded; it records what is so under other labels.
         ranks: processes that share every model with this one; None where there are none.
     """
 
@@ -54,6 +55,7 @@ class Prepared:
     device: torch.device
     store: RunStore
     plan: Plan
+    finished: FinishedCells
     ranks: Ranks | None = None
 
 
@@ -84,6 +86,7 @@ def prepare(
     where = device or find_device(request.device)
     profile, reason = choose_profile(suite, request.profile, (request.device or where.type).partition(":")[0])
     store = RunStore(folders.runs)
+    finished = FinishedCells(store)
     plan = make_plan(
         suite,
         registry,
@@ -93,10 +96,17 @@ def prepare(
         source=folders.source(download=request.download),
         precision=request.precision,
         train_precision=request.train_precision,
-        done=done or ((lambda _: False) if request.fresh else FinishedCells(store).__contains__),
+        done=done or ((lambda _: False) if request.fresh else finished.__contains__),
     )
     return Prepared(
-        registry=registry, suite=suite, profile=profile, reason=reason, device=where, store=store, plan=plan
+        registry=registry,
+        suite=suite,
+        profile=profile,
+        reason=reason,
+        device=where,
+        store=store,
+        plan=plan,
+        finished=finished,
     )
 
 

@@ -23,8 +23,7 @@ def flags_are_current(row: Row) -> bool:
 
 def is_finished(store: RunStore, cell_id: str) -> bool:
     """Whether a cell is recorded with all that its row names, and with today's flags."""
-    row = store.read_cell(cell_id) if store.is_done(cell_id) else None
-    return row is not None and flags_are_current(row)
+    return _finished(store, cell_id) is not None
 
 
 class FinishedCells:
@@ -36,24 +35,25 @@ class FinishedCells:
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
+        self._equal: dict[str, tuple[Cell, Row]] = {}  # cells that are finished under other labels only, by their ids
 
     def __contains__(self, cell: Cell) -> bool:
         """Whether a cell, or one with equal training and evaluation, is finished, with today's flags."""
-        return is_finished(self._store, cell.cell_id) or self.equal(cell) is not None
-
-    def equal(self, cell: Cell) -> Row | None:
-        """The finished row of another cell whose training and evaluation are the same; None where there is none."""
+        if is_finished(self._store, cell.cell_id):
+            return True
         other = self._by_work.get(cell.work_id)
-        return self._store.read_cell(other) if other and is_finished(self._store, other) else None
+        row = _finished(self._store, other) if other else None
+        if row is not None:
+            self._equal[cell.cell_id] = (cell, row)
+        return row is not None
 
-    def take_over(self, cell: Cell) -> None:
-        """Record a cell from an equal one, under its own labels; nothing is done for one that has a record of its own.
+    def take_over(self) -> None:
+        """Record the cells that were found finished under other labels only, under their own.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: they cannot be written.
         """
-        row = None if is_finished(self._store, cell.cell_id) else self.equal(cell)
-        if row is not None:
+        for cell, row in self._equal.values():
             own = dataclasses.replace(row, **cell.identity(), configuration=to_json(cell))
             self._store.write_row(own, weights=self._store.weights_of(row.cell_id))
 
@@ -68,3 +68,8 @@ class FinishedCells:
                 except BenchbenchError:
                     _log.debug("the configuration of cell %s cannot be read", row.cell_id, exc_info=True)
         return found
+
+
+def _finished(store: RunStore, cell_id: str) -> Row | None:
+    row = store.finished_row(cell_id)
+    return row if row is not None and flags_are_current(row) else None

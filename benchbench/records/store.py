@@ -123,18 +123,22 @@ class RunStore:
             return self.read_cell(cell_id)
         return self.read_failure(cell_id) if failed != before[1] else None
 
-    def is_done(self, cell_id: str) -> bool:
-        """Whether a cell is finished and what its record names is there and, as far as is cheap to tell, whole.
+    def finished_row(self, cell_id: str) -> Row | None:
+        """The row of a finished cell whose record names only what is there and, as far as is cheap to tell, whole; else None.
 
         Failed cells are to be tried again, as are those whose outcomes are damaged or whose witnesses are truncated or gone;
         the content of witnesses, which are large, is checked by who reads them.
         """
         row = self.read_cell(cell_id)
         if row is None or row.status != "ok":
-            return False
+            return None
         if row.outcomes_digest and self.read_outcomes(row.outcomes_digest) is None:
-            return False
-        return not row.witnesses_digest or self._is_whole("witnesses", row.witnesses_digest)
+            return None
+        return None if row.witnesses_digest and not self._is_whole("witnesses", row.witnesses_digest) else row
+
+    def is_done(self, cell_id: str) -> bool:
+        """Whether a cell has a `finished_row`."""
+        return self.finished_row(cell_id) is not None
 
     def record_times(self, cell_id: str) -> tuple[int | None, int | None]:
         """When the finished and the failed record of a cell were written, in nanoseconds; to see whether they have changed."""

@@ -80,7 +80,7 @@ def execute(
     began = time.monotonic()
     run = _Run(prepared=prepared, folders=folders, request=request, listener=listener, stop=stop, crew=crew)
     run.announce(reason)
-    take_over_equal_cells(prepared)
+    prepared.finished.take_over()
     rows = run.rebuild()
     tally = run.compute()
     if prepared.plan.ready:
@@ -100,20 +100,6 @@ def execute(
         left=len(tally.left),
         stopped=_why(stop) if tally.left else "",
     )
-
-
-def take_over_equal_cells(prepared: Prepared) -> None:
-    """Record those cells of a plan that are done under the labels of another suite or profile only.
-
-    Raises:
-        StorageError: the runs folder cannot be written.
-    """
-    from benchbench.records import FinishedCells
-
-    finished = FinishedCells(prepared.store)
-    for planned in prepared.plan.with_status("done"):
-        if planned.cell is not None:
-            finished.take_over(planned.cell)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 from benchbench.harness.claims import Claims
 from benchbench.plan import PlannedCell
 from benchbench.plan.preparing import Prepared, Request, prepare
-from benchbench.running.execution import take_over_equal_cells
 from benchbench.settings import find_folders
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def find_status(
     prepared = prepare(request, folders)
     path = folders.leaderboard(prepared.suite.name)
     if folders.runs.is_dir():
-        take_over_equal_cells(prepared)
+        prepared.finished.take_over()
         rebuild(path, prepared.store, prepared.suite.name)
     claims = Claims(prepared.store.claims)
     return SuiteStatus(
