@@ -81,15 +81,10 @@ def _merged(present: list[Row], recorded: list[Row], suite: str) -> list[Row]:
     merged = {row.cell_id: row for row in present if row.source == "measured"}
     for row in recorded:
         known = merged.get(row.cell_id)
-        if known is None or known.status != "ok" or (row.status == "ok" and not _has_older_flags(row, known)):
+        if known is None or known.status != "ok" or (row.status == "ok" and row.diagnostics >= known.diagnostics):
             merged[row.cell_id] = row
     merged = {cell_id: row for cell_id, row in merged.items() if row.status != "refused"}
     return [*merged.values(), *published_rows(suite)]
-
-
-def _has_older_flags(row: Row, known: Row) -> bool:
-    """Whether a row's diagnostics are older than another's; regressions have none, which is never older."""
-    return 0 < row.diagnostics < known.diagnostics
 
 
 def _copy_outcomes(rows: list[Row], store: RunStore, folder: Path) -> None:

@@ -9,16 +9,16 @@ from functools import cached_property
 from benchbench.cell import DIAGNOSTICS, Cell, to_json
 from benchbench.configuration import read_cell
 from benchbench.errors import BenchbenchError
+from benchbench.records.older import NO_DIAGNOSTICS
 from benchbench.records.row import Row
 from benchbench.records.store import RunStore
 
-NO_DIAGNOSTICS = 0  # revision in the rows of regressions
 _log = logging.getLogger(__name__)
 
 
 def flags_are_current(row: Row) -> bool:
-    """Whether the flags of a row come from today's diagnostics; a regression has none."""
-    return row.diagnostics in (NO_DIAGNOSTICS, DIAGNOSTICS) or row.test_mse is not None
+    """Whether the flags of a row come from today's diagnostics, or from newer ones; a regression has none."""
+    return row.diagnostics == NO_DIAGNOSTICS or row.diagnostics >= DIAGNOSTICS
 
 
 def is_finished(store: RunStore, cell_id: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +16,7 @@ import benchbench
 from benchbench.cell import DIAGNOSTICS
 from benchbench.events import EvaluationProgress, Event, TrainingProgress
 from benchbench.harness.renewing import _used_gradients
-from benchbench.records import Row, RunStore
+from benchbench.records import Row, RunStore, schema
 from benchbench.registry import load_registry
 
 SUITE = """
@@ -50,6 +52,15 @@ def run(folder: Path, *heard: list[Event], **options: Any) -> benchbench.RunResu
     return benchbench.run(
         "tiny.toml", device="cpu", runs=folder / "runs", leaderboards=folder / "boards", listener=listen, **options
     )
+
+
+def make_older(record: Path) -> None:
+    """Write a record as a run of schema 2 did."""
+    row = json.loads(record.read_text())["row"]
+    older = {column: row[column] for column in schema(2).names}
+    content = json.dumps(older, sort_keys=True)
+    envelope = {"format": 1, "sha256": hashlib.sha256(content.encode()).hexdigest(), "row": older}
+    record.write_text(json.dumps(envelope))
 
 
 def age(folder: Path, row: Row, weights: str = "") -> Row:
@@ -123,7 +134,7 @@ def test_regressions_have_no_diagnostics_and_are_not_pending(tmp_path: Path) -> 
     )
     (row,) = result.rows
     assert (row.diagnostics, row.flags) == (0, ())
-    RunStore(tmp_path / "runs").write_row(dataclasses.replace(row, diagnostics=1), weights="")  # as older rows are read
+    make_older(tmp_path / "runs" / "cells" / f"{row.cell_id}.json")
     again = benchbench.plan(
         "closer-look",
         profile="quick",
@@ -132,3 +143,11 @@ def test_regressions_have_no_diagnostics_and_are_not_pending(tmp_path: Path) -> 
         runs=tmp_path / "runs",
     )
     assert [cell.status for cell in again.cells if cell.cell] == ["done"]
+
+
+def test_flags_of_newer_diagnostics_are_left_as_they_are(tmp_path: Path) -> None:
+    (fresh,) = run(tmp_path).rows
+    newer = dataclasses.replace(fresh, flags=("a-new-flag",), diagnostics=DIAGNOSTICS + 1)
+    RunStore(tmp_path / "runs").write_row(newer, weights="")
+    again = run(tmp_path)
+    assert (again.finished, again.rows) == (0, (newer,))
