@@ -7,6 +7,7 @@ from benchbench.evaluation.measuring import Columns
 from benchbench.evaluation.memory import ATTACKED, MeasurementCache
 from benchbench.evaluation.outcome import Outcome, evaluate
 from benchbench.evaluation.regression import evaluate_regression
+from benchbench.evaluation.specimens import lives_off_gradients
 
 __all__ = [
     "ATTACKED",
@@ -17,4 +18,5 @@ __all__ = [
     "diagnose_again",
     "evaluate",
     "evaluate_regression",
+    "lives_off_gradients",
 ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Examples, Threat
+from benchbench.contract import Examples, KeyedGenerator, Threat, derive_seed
 from benchbench.evaluation.answer_signs import answers_change, answers_depend_on_batch
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.gradient_signs import (
@@ -29,8 +29,8 @@ from benchbench.evaluation.probes import (
     step_to_neighbours,
     try_substitute,
 )
-from benchbench.evaluation.specimens import Attacked, Specimens, from_evidence, from_storage, inspect
-from benchbench.evaluation.subject import borrowed
+from benchbench.evaluation.specimens import Attacked, Specimens, from_evidence, inspect
+from benchbench.evaluation.subject import borrowed, place
 
 FEWEST = 5  # correct examples, below which shares say nothing
 LOOKED_INTO = 32  # specimens whose gradients and answers are looked at; probes take them all
@@ -90,23 +90,27 @@ def diagnose_again(
         prediction: int64 (N,) on the CPU, of the clean examples.
         robust: bool (N,) on the CPU.
         candidates: float32 (N, ...) on the CPU: the witnesses.
-        uses_gradients: whether at least half of the attack's queries asked for a gradient.
+        uses_gradients: whether the attack lives off gradients, see `lives_off_gradients`.
         seed: of the run.
         device: where it is done.
     """
+    split = place("test", test, test_rows, device)
+
+    def generator(positions: Tensor) -> KeyedGenerator:
+        return KeyedGenerator(derive_seed(seed, "diagnostics", split.name), split.rows[positions.to(device)])
+
     with borrowed(model.to(device)):
         return _diagnose(
-            from_storage(
-                model,
+            Attacked(
+                model=model,
                 threat=threat,
-                test=test,
-                test_rows=test_rows,
+                images=lambda positions: split.images(positions.to(device)),
+                generator=generator,
+                labels=test.labels.cpu(),
                 prediction=prediction,
                 robust=robust,
                 candidates=candidates,
                 uses_gradients=uses_gradients,
-                seed=seed,
-                device=device,
             )
         )
 

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from benchbench.builtin.ascent import ascend
 from benchbench.contract import Threat
-from benchbench.evaluation.specimens import Specimens
+from benchbench.evaluation.specimens import Specimens, attached
 
 TOLERATED = 0.1  # share of the examples looked at beyond which a sign counts
 
@@ -72,8 +72,7 @@ def _climb(specimens: Specimens, threat: Threat, *, steps: int, step_size: float
     def loss(candidates: Tensor) -> Tensor:
         logits: Tensor = specimens.model(candidates)
         fooled.logical_or_(logits.detach().argmax(dim=1) != specimens.labels)
-        total = cross_entropy(logits, specimens.labels, reduction="sum")
-        return total if total.requires_grad else total + 0.0 * candidates.sum()  # a model cut off from its input
+        return attached(cross_entropy(logits, specimens.labels, reduction="sum"), candidates)
 
     last = ascend(loss, specimens.images, specimens.images, threat=threat, steps=steps, step_size=step_size)
     fooled.logical_or_(specimens.ask(last).argmax(dim=1) != specimens.labels)

@@ -12,7 +12,7 @@ from torch import Tensor
 from benchbench.builtin.ascent import ascend
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.margins import margin
-from benchbench.evaluation.specimens import Specimens
+from benchbench.evaluation.specimens import Specimens, attached
 from benchbench.evaluation.substitute import break_substitute, train_substitute
 
 NEIGHBOURS = 8  # examples of other answers towards which a step is taken
@@ -47,8 +47,7 @@ def step_to_neighbours(specimens: Specimens) -> list[Tensor]:
         at most `NEIGHBOURS` tensors, float32 (n, ...).
     """
     known, answers, threat = specimens.known, specimens.answers, specimens.threat
-    order = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}[threat.norm]
-    distances = torch.cdist(specimens.images.flatten(1), known.flatten(1), p=order)
+    distances = torch.cdist(specimens.images.flatten(1), known.flatten(1), p=threat.order)
     distances.masked_fill_(answers[None, :] == specimens.labels[:, None], torch.inf)
     found = distances.topk(min(NEIGHBOURS, len(known)), dim=1, largest=False)
     nearest = torch.where(found.values.isfinite(), found.indices, -1)
@@ -133,8 +132,7 @@ def _climb(specimens: Specimens) -> Tensor:
     def objective(candidates: Tensor) -> Tensor:
         margins = margin(specimens.model(candidates), specimens.labels)
         broken.logical_or_(margins.detach() > 0)
-        total = margins.sum()
-        return total if total.requires_grad else total + 0.0 * candidates.sum()  # a model cut off from its input
+        return attached(margins.sum(), candidates)
 
     starts = (specimens.images, specimens.candidates)
     for start, length in zip(starts, (threat.epsilon / 4, threat.epsilon / 10)):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.margins import margin
-from benchbench.contract import Examples, KeyedGenerator, Threat, derive_seed
+from benchbench.contract import KeyedGenerator, Threat
 from benchbench.evaluation.evidence import ModelEvidence
-from benchbench.evaluation.subject import default_batch_size, place
+from benchbench.evaluation.subject import default_batch_size
 from benchbench.evaluation.substitute import answers_kept
 
 INSPECTED = 96  # examples that probes try to break; fewer do not tell one in ten from none
@@ -30,7 +30,7 @@ class Attacked:
         prediction: int64 (N,) on the CPU, of the clean examples.
         robust: bool (N,) on the CPU: right without perturbation and under the attack.
         candidates: float32 (N, ...) on the CPU, what the attack made of the examples.
-        uses_gradients: whether the attack lives off gradients: at least half of its queries asked for one.
+        uses_gradients: whether the attack lives off gradients, see `lives_off_gradients`.
     """
 
     model: nn.Module
@@ -94,6 +94,21 @@ class Specimens:
         return margin(self.ask(candidates), self.labels)
 
 
+def lives_off_gradients(forward: int, gradient: int) -> bool:
+    """Whether at least half of an attack's queries asked for a gradient.
+
+    Args:
+        forward: all queries.
+        gradient: those that asked for one.
+    """
+    return 2 * gradient >= forward
+
+
+def attached(total: Tensor, candidates: Tensor) -> Tensor:
+    """An objective that has a gradient in the candidates, 0 where the model is cut off from its input."""
+    return total if total.requires_grad else total + 0.0 * candidates.sum()
+
+
 def from_evidence(evidence: ModelEvidence) -> Attacked:
     """What a running evaluation knows."""
     attacked = evidence.attacked("test")
@@ -106,37 +121,7 @@ def from_evidence(evidence: ModelEvidence) -> Attacked:
         prediction=evidence.prediction("test"),
         robust=evidence.robust("test"),
         candidates=attacked.candidates,
-        uses_gradients=2 * attacked.gradient >= attacked.forward,
-    )
-
-
-def from_storage(
-    model: nn.Module,
-    *,
-    threat: Threat,
-    test: Examples,
-    test_rows: Tensor,
-    prediction: Tensor,
-    robust: Tensor,
-    candidates: Tensor,
-    uses_gradients: bool,
-    seed: int,
-    device: torch.device,
-) -> Attacked:
-    """What an earlier evaluation has stored; arguments as for `benchbench.evaluation.diagnose_again`."""
-    split = place("test", test, test_rows, device)
-    return Attacked(
-        model=model,
-        threat=threat,
-        images=lambda positions: split.images(positions.to(device)),
-        generator=lambda positions: KeyedGenerator(
-            derive_seed(seed, "diagnostics", "test"), split.rows[positions.to(device)]
-        ),
-        labels=test.labels.cpu(),
-        prediction=prediction,
-        robust=robust,
-        candidates=candidates,
-        uses_gradients=uses_gradients,
+        uses_gradients=lives_off_gradients(attacked.forward, attacked.gradient),
     )
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from benchbench.cell import DIAGNOSTICS, Cell
 from benchbench.data import subset
-from benchbench.evaluation import diagnose_again
+from benchbench.evaluation import diagnose_again, lives_off_gradients
 from benchbench.harness.workbench import Workbench
 from benchbench.records import Row, flags_are_current
 from benchbench.training.checkpoint import weights_digest
@@ -25,8 +25,8 @@ def renew_flags(cell: Cell, model: nn.Module, bench: Workbench) -> Row | None:
     Raises:
         StorageError: the row cannot be written.
     """
-    row = bench.store.read_cell(cell.cell_id)
-    if bench.fresh or row is None or flags_are_current(row) or not bench.store.is_done(cell.cell_id):
+    row = None if bench.fresh else bench.store.finished_row(cell.cell_id)
+    if row is None or flags_are_current(row):
         return None
     weights = bench.store.weights_of(cell.cell_id)
     if weights not in ("", weights_digest(model.state_dict())):
@@ -56,7 +56,7 @@ def renew_flags(cell: Cell, model: nn.Module, bench: Workbench) -> Row | None:
 
 
 def _used_gradients(row: Row, cell: Cell, bench: Workbench) -> bool:
-    """Whether at least half of the attack's queries asked for a gradient; older rows do not say, their attack's offer does."""
+    """Whether the attack lives off gradients; older rows do not say, their attack's offer does."""
     if row.queries is None or row.gradient_queries is None:
         return bench.registry.get("attack", cell.evaluation.attack.name).offer.capabilities.needs_gradients
-    return 2 * row.gradient_queries >= row.queries
+    return lives_off_gradients(row.queries, row.gradient_queries)

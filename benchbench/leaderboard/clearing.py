@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from benchbench.leaderboard.identity import ATTACKED, values
 from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.names import parse_options
 from benchbench.records import Row
@@ -77,8 +78,8 @@ def share_doubts(rows: Iterable[Row]) -> list[Row]:
     models: dict[tuple[object, ...], list[Row]] = {}
     for row in listed:
         if row.source == "measured" and not is_regression(row):
-            models.setdefault(_model(row), []).append(row)
-    return [_doubted(row, models.get(_model(row), ())) for row in listed]
+            models.setdefault(values(row, ATTACKED), []).append(row)
+    return [_doubted(row, models.get(values(row, ATTACKED), ())) for row in listed]
 
 
 def _doubted(row: Row, siblings: Sequence[Row]) -> Row:
@@ -86,10 +87,6 @@ def _doubted(row: Row, siblings: Sequence[Row]) -> Row:
         return row
     shared = _doubts([sibling for sibling in siblings if not is_conclusive(sibling)])
     return dataclasses.replace(row, flags=tuple(sorted({*row.flags, *shared})))
-
-
-def _model(row: Row) -> tuple[object, ...]:
-    return (row.suite, row.profile, row.protocol, row.precision, row.model_id, row.norm, row.epsilon)
 
 
 def _doubts(rows: Sequence[Row]) -> set[str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchbench.errors import StorageError
 from benchbench.leaderboard.clearing import standing_flags
-from benchbench.leaderboard.identity import BALL, MODEL, SEED, tell_apart, values
+from benchbench.leaderboard.identity import ATTACKED, BALL, MODEL, SEED, tell_apart, values
 from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.names import component_label, defense_label, number, parse_options, trained_in
 from benchbench.records import Row
@@ -22,7 +22,6 @@ from benchbench.records.arrays import Array, read_arrays
 from benchbench.records.outcomes import find_malformation
 
 _log = logging.getLogger(__name__)
-_MODEL = ("suite", *BALL, "model_id")
 Outcomes = Mapping[str, Array]
 
 
@@ -193,7 +192,7 @@ def find_contenders(rows: Iterable[Row], outcomes: Callable[[str], Outcomes | No
         found = outcomes(row.outcomes_digest)
         if found is None or not _usable(row, found):
             continue
-        attacked = models.setdefault(values(row, _MODEL), {})
+        attacked = models.setdefault(values(row, ATTACKED), {})
         attack = _attack(row)
         if attack not in attacked or row.n_test > attacked[attack][0].n_test:
             attacked[attack] = (row, found)

@@ -29,6 +29,9 @@ MODEL = (*THREAT, *DATA, *NETWORK, *DEFENSE, *TRAINING, *PROTOCOL, *READING, *SE
 BALL = ("profile", "protocol", "dataset", "dataset_digest", "trained_on", *THREAT, "checkpoint_selection", "precision")
 """Equal for models whose outcomes on the same test examples may be compared: the same data, the same ball."""
 
+ATTACKED = ("suite", *BALL, "model_id")
+"""Equal for rows of one model under several attacks in one ball."""
+
 SETTING = (*PROTOCOL, *DATA, *NETWORK, *TRAINING, *THREAT, *ATTACK, *READING)
 """Equal for rows that stand in one group of a table: all but the training method and the seed."""
 
