@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from benchbench.cell import Cell, Component, EvaluationSpec, TrainingSpec
@@ -36,6 +39,13 @@ def make_row(**columns: Any) -> Row:
     """A measured MNIST row, trained under the threat of the attack where the method uses one, with other columns as given."""
     told = {**IDENTITY, **columns}
     return Row(**{**trained_under(told["defense"], told["norm"], told["epsilon"]), **told})
+
+
+def signed(columns: Mapping[str, Any]) -> bytes:
+    """The file of a cell record with these columns, whatever version has them."""
+    content = json.dumps(columns, sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return json.dumps({"format": 1, "sha256": digest, "row": json.loads(content)}).encode()
 
 
 def make_cell(**training: Any) -> Cell:

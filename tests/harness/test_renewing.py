@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sample_rows import make_cell, make_row
+from run_processes import run, write_suite
+from sample_rows import make_cell, make_row, signed
 
 import benchbench
 from benchbench.cell import DIAGNOSTICS
@@ -19,48 +19,18 @@ from benchbench.harness.renewing import _used_gradients
 from benchbench.records import Row, RunStore, schema
 from benchbench.registry import load_registry
 
-SUITE = """
-name = "tiny"
-protocol = "tiny-1"
-
-[[experiments]]
-name = "digits"
-dataset = { name = "digits", scale = 1 }
-architectures = [{ name = "mlp", hidden = [8] }]
-defenses = ["natural"]
-attacks = ["pgd-10"]
-metrics = ["accuracy", "adversarial-accuracy", "lipschitz"]
-threat = { norm = "linf", epsilon = 0.1 }
-recipe = { optimizer = "adam", learning_rate = 0.001, batch_size = 32, epochs = 2 }
-n_train = 64
-n_train_evaluated = 32
-n_test = 100
-"""
+METRICS = ["accuracy", "adversarial-accuracy", "lipschitz"]
 
 
 @pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.toml").write_text(SUITE)
-
-
-def run(folder: Path, *heard: list[Event], **options: Any) -> benchbench.RunResult:
-    def listen(event: Event) -> None:
-        for into in heard:
-            into.append(event)
-
-    return benchbench.run(
-        "tiny.toml", device="cpu", runs=folder / "runs", leaderboards=folder / "boards", listener=listen, **options
-    )
+def _suite(tmp_path: Path) -> None:
+    write_suite(tmp_path, defenses=["natural"], attacks=["pgd-10"], metrics=METRICS)
 
 
 def make_older(record: Path) -> None:
     """Write a record as a run of schema 2 did."""
     row = json.loads(record.read_text())["row"]
-    older = {column: row[column] for column in schema(2).names}
-    content = json.dumps(older, sort_keys=True)
-    envelope = {"format": 1, "sha256": hashlib.sha256(content.encode()).hexdigest(), "row": older}
-    record.write_text(json.dumps(envelope))
+    record.write_bytes(signed({column: row[column] for column in schema(2).names}))
 
 
 def age(folder: Path, row: Row, weights: str = "") -> Row:
@@ -74,11 +44,10 @@ def test_older_flags_are_renewed_without_training_or_attacking_again(tmp_path: P
     (fresh,) = run(tmp_path).rows
     assert (fresh.diagnostics, fresh.gradient_queries) == (DIAGNOSTICS, fresh.queries)
     age(tmp_path, fresh)
-    assert [cell.status for cell in benchbench.plan("tiny.toml", device="cpu", runs=tmp_path / "runs").cells] == [
-        "ready"
-    ]
+    plan = benchbench.plan(str(tmp_path / "tiny.toml"), device="cpu", runs=tmp_path / "runs")
+    assert [cell.status for cell in plan.cells] == ["ready"]
     heard: list[Event] = []
-    result = run(tmp_path, heard)
+    result = run(tmp_path, heard.append)
     (renewed,) = result.rows
     assert result.finished == 1
     assert not [event for event in heard if isinstance(event, (TrainingProgress, EvaluationProgress))]
@@ -90,7 +59,7 @@ def test_row_that_was_measured_on_other_weights_is_evaluated_anew(tmp_path: Path
     (fresh,) = run(tmp_path).rows
     age(tmp_path, fresh, weights="0" * 64)
     heard: list[Event] = []
-    (again,) = run(tmp_path, heard).rows
+    (again,) = run(tmp_path, heard.append).rows
     assert [event for event in heard if isinstance(event, EvaluationProgress)]
     assert again.flags == fresh.flags
     assert RunStore(tmp_path / "runs").weights_of(fresh.cell_id) != "0" * 64
@@ -113,7 +82,7 @@ def test_row_whose_witnesses_are_gone_is_evaluated_anew(tmp_path: Path) -> None:
     age(tmp_path, fresh)
     (tmp_path / "runs" / "witnesses" / f"{fresh.witnesses_digest}.parquet").unlink()
     heard: list[Event] = []
-    (again,) = run(tmp_path, heard).rows
+    (again,) = run(tmp_path, heard.append).rows
     assert [event for event in heard if isinstance(event, EvaluationProgress)]
     assert (again.flags, again.diagnostics, again.witnesses_digest) == (
         fresh.flags,

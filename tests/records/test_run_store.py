@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sample_rows import make_row
+from sample_rows import make_row, signed
 
 from benchbench.errors import DataError, StorageError
 from benchbench.records import RunStore
@@ -218,9 +217,7 @@ def test_record_of_a_newer_version_stays_as_it_is(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     row = store.write_cell(make_row())
     path = tmp_path / "cells" / f"{row.cell_id}.json"
-    content = json.dumps({**json.loads(path.read_text())["row"], "a_later_column": 1}, sort_keys=True)
-    newer = {"format": 1, "sha256": hashlib.sha256(content.encode()).hexdigest(), "row": json.loads(content)}
-    path.write_text(json.dumps(newer))
+    path.write_bytes(signed({**json.loads(path.read_text())["row"], "a_later_column": 1}))
     before = path.read_bytes()
     with pytest.raises(StorageError, match=r"a newer version of benchbench recorded cell .* a_later_column"):
         store.read_cell(row.cell_id)
