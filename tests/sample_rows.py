@@ -37,8 +37,8 @@ IDENTITY: dict[str, Any] = {
 
 def make_row(**columns: Any) -> Row:
     """A measured MNIST row, trained under the threat of the attack where the method uses one, with other columns as given."""
-    told = {**IDENTITY, **columns}
-    return Row(**{**trained_under(told["defense"], told["norm"], told["epsilon"]), **told})
+    given = {**IDENTITY, **columns}
+    return Row(**{**trained_under(given["defense"], given["norm"], given["epsilon"]), **given})
 
 
 def signed(columns: Mapping[str, Any]) -> bytes:

@@ -34,8 +34,8 @@ def training_checkpoint(model_id: str, bench: Workbench) -> Checkpoint:
     if bench.fresh and written == bench.earlier.get(model_id, written):
         if begun is not None and begun / 1e9 < bench.begun:
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(begun / 1e9))
-            told = f"going on with the fresh training that was left at {when}; to begin another one, remove"
-            bench.listener(Note(message=f"  {told} {successor.path}"))
+            advice = f"going on with the fresh training that was left at {when}; to begin another one, remove"
+            bench.listener(Note(message=f"  {advice} {successor.path}"))
         return successor
     if written is None and begun is not None:
         with storage_errors(present.path), suppress(FileNotFoundError):  # another rank was quicker

@@ -73,16 +73,16 @@ def tell_apart(labels: Sequence[str], rows: Sequence[Row], columns: Sequence[str
     places: dict[str, list[int]] = {}
     for place, label in enumerate(labels):
         places.setdefault(label, []).append(place)
-    told = list(labels)
+    extended = list(labels)
     for alike in places.values():
         differing = _differing([rows[place] for place in alike], columns)
         for place in alike:
-            told[place] = ", ".join([told[place], *(_shown(rows[place], name) for name in differing)])
+            extended[place] = ", ".join([extended[place], *(_shown(rows[place], name) for name in differing)])
         if len({method_code(rows[place]) for place in alike}) > 1:
             for place in alike:
-                told[place] += f", {method_code(rows[place]) or FIRST_REVISION}"
-    counts = Counter(told)
-    return [f"{label}, cell {row.cell_id}" if counts[label] > 1 else label for label, row in zip(told, rows)]
+                extended[place] += f", {method_code(rows[place]) or FIRST_REVISION}"
+    counts = Counter(extended)
+    return [f"{label}, cell {row.cell_id}" if counts[label] > 1 else label for label, row in zip(extended, rows)]
 
 
 def _differing(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:

@@ -94,8 +94,8 @@ def _board_texts(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
     """The text columns of each row, by cell; where these are equal, the variation also says what tells the rows apart."""
     texts = [row_texts(row) | {"remarks": ""} for row in rows]
     labels = ["\n".join([*found.values(), str(row.seed)]) for found, row in zip(texts, rows)]
-    for found, row, label, told in zip(texts, rows, labels, tell_apart(labels, rows)):
-        found["variation"] = (found["variation"] + told.removeprefix(label)).removeprefix(", ")
+    for found, row, label, extended in zip(texts, rows, labels, tell_apart(labels, rows)):
+        found["variation"] = (found["variation"] + extended.removeprefix(label)).removeprefix(", ")
         found["remarks"] = _remarks(row)
     return {row.cell_id: found for row, found in zip(rows, texts)}
 
@@ -150,7 +150,7 @@ def _remarks(row: Row) -> str:
 
 
 def _shape(row: Row) -> dict[str, Any]:
-    """Options of the architecture but the dropout, which is told as a variation."""
+    """Options of the architecture but the dropout, which is shown as a variation."""
     return {name: value for name, value in parse_options(row.architecture_options).items() if name != "dropout"}
 
 

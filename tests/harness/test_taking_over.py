@@ -98,10 +98,10 @@ def test_methods_that_do_not_use_the_threat_are_trained_once_for_all_radii(tmp_p
     assert {defense: len(ids) for defense, ids in models.items()} == {"natural": 1, "gr": 1, "at": 3}
     assert len([event for event in heard if isinstance(event, TrainingStarted) and event.epoch == 0]) == 5
     assert not [event for event in heard if isinstance(event, Note) and "fail" in event.message]
-    told = {(row.defense, row.norm, row.epsilon): (row.train_norm, row.train_epsilon) for row in result.rows}
-    assert told["natural", "l2", 0.5] == ("", None)
-    assert told["gr", "linf", 0.2] == ("", None)
-    assert told["at", "l2", 0.5] == ("l2", 0.5)
+    threats = {(row.defense, row.norm, row.epsilon): (row.train_norm, row.train_epsilon) for row in result.rows}
+    assert threats["natural", "l2", 0.5] == ("", None)
+    assert threats["gr", "linf", 0.2] == ("", None)
+    assert threats["at", "l2", 0.5] == ("l2", 0.5)
 
 
 def test_accuracy_falls_with_the_radius_of_one_model(tmp_path: Path) -> None:
