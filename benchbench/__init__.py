@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from benchbench.api import run as run
     from benchbench.api import separation as separation
     from benchbench.checking.replaying import verify as verify
+    from benchbench.contract.threat import Threat as Threat
     from benchbench.leaderboard import read_leaderboard as read_leaderboard
     from benchbench.own_model.evaluating import evaluate as evaluate
     from benchbench.own_model.report import ModelReport as ModelReport
-    from benchbench.reporting import write_report as write_report
+    from benchbench.report.gathering import write_report as write_report
     from benchbench.running.execution import RunResult as RunResult
-    from benchbench.threat import Threat as Threat
 
 __version__ = "0.1.0"
 
 _API = {
     "ModelReport": "benchbench.own_model.report",
     "RunResult": "benchbench.running.execution",
-    "Threat": "benchbench.threat",
+    "Threat": "benchbench.contract.threat",
     "evaluate": "benchbench.own_model.evaluating",
     "plan": "benchbench.api",
     "read_leaderboard": "benchbench.leaderboard",
     "run": "benchbench.api",
     "separation": "benchbench.api",
     "verify": "benchbench.checking.replaying",
-    "write_report": "benchbench.reporting",
+    "write_report": "benchbench.report.gathering",
 }
 
 

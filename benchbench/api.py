@@ -77,7 +77,7 @@ def run(
         BenchbenchError: a mistake that the user can mend, before anything is computed.
     """
     from benchbench.executors.crew import choose_crew, planning_device
-    from benchbench.running.company import run_in_ranks
+    from benchbench.running.in_ranks import run_in_ranks
     from benchbench.running.staffing import AUTO, execute_as_suits
 
     folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
@@ -145,10 +145,10 @@ def plan(
     Raises:
         BenchbenchError: a mistake that the user can mend.
     """
-    from benchbench.determinism import on_threads
+    from benchbench.kernels.determinism import on_threads
     from benchbench.pricing.cells import price_all
     from benchbench.pricing.timings import read_timings, write_timings
-    from benchbench.provenance import describe_device
+    from benchbench.records.provenance import describe_device
     from benchbench.running.staffing import AUTO, is_divided
 
     if timings is not None and save_timings is not None:
@@ -208,8 +208,9 @@ def separation(
         DataError: it is damaged, or for regression.
     """
     from benchbench.data import load_dataset
-    from benchbench.lookup import find_component, protocol_threat
+    from benchbench.registry.lookup import find_component
     from benchbench.separation import measure
+    from benchbench.suite.protocol import protocol_threat
 
     registry = load_registry()
     source = find_folders(data=data).source(download=download)

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from benchbench.harness.claims import BEATS, STALE_SECONDS, Claims
 from benchbench.harness.scheduling import LONGEST_POLL_SECONDS, POLL_SECONDS, POLL_SECONDS_PER_CELL
 from benchbench.records import RunStore
+from benchbench.records.claims import BEATS, STALE_SECONDS, Claims
 
 TIMES = 200
 SEEN = {"open", "os.remove", "os.rename", "os.mkdir", "os.utime", "os.listdir", "os.scandir"}

@@ -21,8 +21,8 @@ from benchbench.builtin.architectures.wide_resnet import make_wide_resnet
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.builtin.defenses.adversarial import AdversarialTraining
 from benchbench.contract import Examples
-from benchbench.determinism import deterministic
 from benchbench.kernels.arithmetic import PRECISIONS, Precision
+from benchbench.kernels.determinism import deterministic
 from benchbench.kernels.graphs import recording
 from benchbench.training.loop import make_optimizer
 from benchmarks.attacks import perturbed

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchbench.cell.recipe import Recipe
 from benchbench.contract import Examples, Threat
 from benchbench.ranks.launch import find_launch, joined
-from benchbench.recipe import Recipe
 from benchbench.registry import load_registry
 from benchbench.training import TrainingJob, train
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import benchbench
 from benchbench.leaderboard.files import read_rows
 from benchbench.plan import Plan, bill
-from benchbench.plan.simulation import EXAMPLES_PER_SHARD, Task, longest_first, shortest, simulate, tasks_of
 from benchbench.records import Row
+from benchmarks.simulation import EXAMPLES_PER_SHARD, Task, longest_first, shortest, simulate, tasks_of
 
 COUNTS = (1, 3, 10, 30, 100, 300, 1000)
 SHOWN = (10, 100, 1000)

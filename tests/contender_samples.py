@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sample_rows import make_row
 
-from benchbench.leaderboard.contenders import Contender
+from benchbench.comparison.contenders import Contender
 from benchbench.records.arrays import Array
 
 

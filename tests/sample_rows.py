@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from benchbench.cell import Cell, Component, EvaluationSpec, TrainingSpec
-from benchbench.recipe import Recipe
+from benchbench.cell.model import Cell, Component, EvaluationSpec, TrainingSpec
+from benchbench.cell.recipe import Recipe
+from benchbench.contract.threat import Threat
 from benchbench.records import Row
 from benchbench.records.older import trained_under
-from benchbench.threat import Threat
 
 IDENTITY: dict[str, Any] = {
     "suite": "closer-look",

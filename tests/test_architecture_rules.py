@@ -59,7 +59,7 @@ def name_of(path: Path) -> str:
 
 
 def room_of(path: Path) -> str:
-    """The first name below the package, for instance ``training``; ``cell`` for ``benchbench/cell.py``."""
+    """The first name below the package, for instance ``training``; ``cell`` for ``benchbench/cell/model.py``."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 

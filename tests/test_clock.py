@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sample_rows import make_cell
 
-from benchbench.clock import Clock
+from benchbench.harness.clock import Clock
 
 CELLS = [make_cell(seed=seed) for seed in range(3)]
 FIRST, SECOND, THIRD = (cell.cell_id for cell in CELLS)

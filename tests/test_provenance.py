@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchbench import provenance
+from benchbench.records import provenance
 
 
 def test_versions_are_those_installed() -> None:

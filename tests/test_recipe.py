@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from benchbench.cell.recipe import Augmentation, Recipe
 from benchbench.errors import OptionError
-from benchbench.recipe import Augmentation, Recipe
 
 
 def test_learning_rate_falls_by_the_factor_after_each_decay_epoch() -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from benchbench.seeds import KeyedGenerator, derive_seed
+from benchbench.contract.seeds import KeyedGenerator, derive_seed
 
 
 def test_derived_seeds_differ_by_key_type_and_order() -> None:

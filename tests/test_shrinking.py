@@ -13,12 +13,12 @@ from run_processes import rows, run, write_suite
 from torch import Tensor, nn
 
 import benchbench.harness.cells
+from benchbench.cell.recipe import Recipe
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
 from benchbench.errors import TrainingError
 from benchbench.events import Event, Note
 from benchbench.harness.cells import build_model
-from benchbench.recipe import Recipe
-from benchbench.shrinking import compute_within_memory
+from benchbench.kernels.shrinking import compute_within_memory
 from benchbench.training.job import TrainingJob
 from benchbench.training.loop import TrainedModel, train
 

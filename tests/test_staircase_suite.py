@@ -14,10 +14,10 @@ from benchbench.api import RunResult, plan, run
 from benchbench.contract import Examples, RegressionDefense, Threat, TrainingError
 from benchbench.harness.fitting import fit_model
 from benchbench.leaderboard import read_rows
-from benchbench.leaderboard.comparing import comparison_table
-from benchbench.leaderboard.papers import find_table
-from benchbench.leaderboard.verdicts import tally
 from benchbench.registry import load_registry
+from benchbench.reproduction.papers import find_table
+from benchbench.reproduction.verdict_tables import comparison_table
+from benchbench.reproduction.verdicts import tally
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from run_processes import results, run, write_suite
 from sample_rows import make_cell
 
 import benchbench
-from benchbench.clock import Clock
 from benchbench.errors import UsageError
 from benchbench.events import CellFinished, CellStarted, EvaluationProgress, Event, Note, TrainingProgress
+from benchbench.harness.clock import Clock
 from benchbench.harness.scheduling import cheap_first
 from benchbench.stopping import BUDGET_USED, Stopped, StopRequest, parse_duration
 from benchbench.training.checkpoint import read_checkpoint

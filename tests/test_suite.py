@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchbench.cell.recipe import NO_TRAINING
 from benchbench.contract import Capabilities, Offer, hookimpl
 from benchbench.errors import BenchbenchError, Problem, SuiteError, UnknownNameError
-from benchbench.recipe import NO_TRAINING
 from benchbench.registry import Registry, load_registry
 from benchbench.suite import Suite, read_suite, suite_from_table
 from benchbench.suite.source import parse, read_text

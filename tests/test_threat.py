@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchbench.contract.threat import NORMS, Norm, Threat, check_radius, parse_number
 from benchbench.errors import OptionError
-from benchbench.threat import NORMS, Norm, Threat, check_radius, parse_number
 
 
 @given(

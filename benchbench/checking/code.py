@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from benchbench.cell import Cell
+from benchbench.cell.model import Cell
 from benchbench.errors import BenchbenchError
 from benchbench.registry import Registry
 

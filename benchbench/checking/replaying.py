@@ -10,19 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchbench.cell import Cell, to_json
+from benchbench.cell.model import Cell, to_json
+from benchbench.cell.reading import read_cell
 from benchbench.checking.code import code_changes
-from benchbench.configuration import read_cell
-from benchbench.contract import DataSource, Threat
-from benchbench.data import LoadedDataset, Subset, load_dataset, subset
-from benchbench.determinism import deterministic
-from benchbench.errors import BenchbenchError, ContractError, DataError
-from benchbench.evaluation.subject import borrowed, default_batch_size
-from benchbench.evaluation.verification import tolerance
-from benchbench.harness.cells import build_model, training_examples
-from benchbench.harness.fitting import fit_model, is_fitted
-from benchbench.leaderboard.files import read_rows
-from benchbench.leaderboard.verifying import (
+from benchbench.checking.evidence import (
     Finding,
     Replay,
     Verdict,
@@ -31,13 +22,22 @@ from benchbench.leaderboard.verifying import (
     replay_findings,
     withstood,
 )
+from benchbench.contract import DataSource, Threat
+from benchbench.data import LoadedDataset, Subset, load_dataset, subset
+from benchbench.errors import BenchbenchError, ContractError, DataError
+from benchbench.evaluation.candidate_checks import tolerance
+from benchbench.evaluation.subject import borrowed, default_batch_size
+from benchbench.harness.cells import build_model, training_examples
+from benchbench.harness.fitting import fit_model, is_fitted
+from benchbench.kernels.determinism import deterministic
+from benchbench.kernels.inputs import as_model_input
+from benchbench.leaderboard.files import read_rows
 from benchbench.records import Row, checkpoint_name, kept_checkpoints
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays
 from benchbench.records.outcomes import WITNESSES, find_malformation, find_malformed_witnesses
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import find_device, find_folders
 from benchbench.training.checkpoint import read_checkpoint
-from benchbench.training.job import as_model_input
 
 _log = logging.getLogger(__name__)
 _MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_witnesses}
@@ -57,7 +57,7 @@ def verify(
     on_problem: Callable[[str], None] = _log.warning,
     done: Callable[[Verdict], None] = lambda _: None,
 ) -> list[Verdict]:
-    """Replay the witnesses of a leaderboard's measured rows; see `benchbench.leaderboard.verifying`.
+    """Replay the witnesses of a leaderboard's measured rows; see `benchbench.checking.evidence`.
 
     Args:
         leaderboard: a Parquet file; outcomes, witnesses and checkpoints are looked for beside the file, then below `runs`.

@@ -12,18 +12,17 @@ from typing import Any, Literal
 
 import torch
 
-from benchbench import provenance
+from benchbench.cell.reading import read_cell
 from benchbench.checking.code import code_changes
-from benchbench.configuration import read_cell
 from benchbench.contract import DataSource
 from benchbench.data import load_dataset
-from benchbench.determinism import on_threads
 from benchbench.errors import TrainingError, UsageError, suggest
 from benchbench.events import Listener, ignore
 from benchbench.harness.scheduling import run_cells
 from benchbench.harness.workbench import Workbench
+from benchbench.kernels.determinism import on_threads
 from benchbench.leaderboard.files import read_rows
-from benchbench.records import Row, RunStore
+from benchbench.records import Row, RunStore, provenance
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import find_device, find_folders
 

@@ -15,9 +15,9 @@ from benchbench.errors import UsageError
 from benchbench.settings import Folders, find_folders
 
 if TYPE_CHECKING:
-    from benchbench.leaderboard.contenders import Contender
-    from benchbench.leaderboard.pairing import Difference
-    from benchbench.leaderboard.ranking import Place
+    from benchbench.comparison.contenders import Contender
+    from benchbench.comparison.pairing import Difference
+    from benchbench.comparison.ranking import Place
     from benchbench.leaderboard.spread import Spread
 
 _SHARES = ("test_accuracy", "adv_test_accuracy")
@@ -56,8 +56,8 @@ def command(subjects: tuple[str, ...], leaderboards: Path | None, runs: Path | N
 
 
 def _contenders(files: Sequence[Path], folders: Folders) -> list[Contender]:
+    from benchbench.comparison.contenders import OutcomeFiles, find_contenders
     from benchbench.leaderboard import read_rows
-    from benchbench.leaderboard.contenders import OutcomeFiles, find_contenders
 
     rows = [row for file in files for row in read_rows(file, on_problem=note)]
     places = [place for file in files for place in (file.parent / file.stem, file.parent)]
@@ -71,8 +71,8 @@ def _contenders(files: Sequence[Path], folders: Folders) -> list[Contender]:
 
 
 def _compare_models(subjects: Sequence[str], folders: Folders, as_json: bool) -> None:
-    from benchbench.leaderboard.choosing import choose
-    from benchbench.leaderboard.pairing import compare
+    from benchbench.comparison.choosing import choose
+    from benchbench.comparison.pairing import compare
     from benchbench.leaderboard.separations import FILE_NAME
 
     if len(subjects) < 2:
@@ -89,7 +89,7 @@ def _compare_models(subjects: Sequence[str], folders: Folders, as_json: bool) ->
 
 def _named(chosen: Sequence[list[Contender]]) -> dict[str, list[Contender]]:
     """The models under labels that tell them apart."""
-    from benchbench.leaderboard.contenders import label_runs
+    from benchbench.comparison.contenders import label_runs
 
     names = label_runs(chosen)
     if twice := [name for name in names if names.count(name) > 1]:
@@ -98,9 +98,9 @@ def _named(chosen: Sequence[list[Contender]]) -> dict[str, list[Contender]]:
 
 
 def _compare_leaderboards(files: Sequence[Path], folders: Folders, as_json: bool) -> None:
-    from benchbench.leaderboard.choosing import matched
-    from benchbench.leaderboard.contenders import labels
-    from benchbench.leaderboard.pairing import compare
+    from benchbench.comparison.choosing import matched
+    from benchbench.comparison.contenders import labels
+    from benchbench.comparison.pairing import compare
 
     pairs = matched(_contenders(files[:1], folders), _contenders(files[1:], folders))
     if not pairs:
@@ -116,8 +116,8 @@ def _compare_leaderboards(files: Sequence[Path], folders: Folders, as_json: bool
 
 
 def _rank(contenders: Sequence[Contender], as_json: bool) -> None:
-    from benchbench.leaderboard.choosing import methods
-    from benchbench.leaderboard.ranking import rank_all
+    from benchbench.comparison.choosing import methods
+    from benchbench.comparison.ranking import rank_all
 
     rankings = rank_all(contenders)
     spreads = _spreads({name: found for name, found in methods(contenders).items() if len(found) > 1})
@@ -149,7 +149,7 @@ def _titles(rankings: Sequence[Sequence[Place]]) -> list[str]:
 
 
 def _print_ranking(title: str, places: Sequence[Place]) -> None:
-    from benchbench.leaderboard.contenders import labels
+    from benchbench.comparison.contenders import labels
 
     first = places[0].contender
     single = list(first.single) if len(first.rows) > 1 else []
@@ -171,7 +171,7 @@ def _print_ranking(title: str, places: Sequence[Place]) -> None:
 
 
 def _ranking_document(places: Sequence[Place]) -> dict[str, Any]:
-    from benchbench.leaderboard.contenders import labels
+    from benchbench.comparison.contenders import labels
 
     first = places[0].contender
     return {
@@ -199,7 +199,7 @@ def _ranking_document(places: Sequence[Place]) -> dict[str, Any]:
 
 
 def _spreads(entries: dict[str, list[Contender]]) -> dict[str, dict[str, Spread]]:
-    from benchbench.leaderboard.pairing import spreads
+    from benchbench.comparison.pairing import spreads
 
     return {name: spreads(found) for name, found in entries.items()}
 

@@ -14,8 +14,8 @@ import click
 
 from benchbench.contract import Kind
 from benchbench.errors import DataError, PluginError, UsageError
-from benchbench.lookup import find_component
 from benchbench.registry import Registry
+from benchbench.registry.lookup import find_component
 
 if TYPE_CHECKING:
     from torch import nn

@@ -30,7 +30,7 @@ def command(as_json: bool, **folders: object) -> int:
 
 def _packages() -> list[tuple[str, bool, str]]:
     from benchbench.builtin.torchvision_import import import_torchvision
-    from benchbench.provenance import versions
+    from benchbench.records.provenance import versions
 
     found = ", ".join(f"{name} {version}" for name, version in versions().items())
     try:
@@ -41,7 +41,7 @@ def _packages() -> list[tuple[str, bool, str]]:
 
 
 def _device() -> tuple[str, bool, str]:
-    from benchbench.provenance import describe_device
+    from benchbench.records.provenance import describe_device
 
     return "device", True, describe_device(find_device())
 

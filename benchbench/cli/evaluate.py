@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cell import canonical
+from benchbench.cell.model import canonical
 from benchbench.cli.components import COMPONENT, Entry, component_name, find_architecture, make_architecture
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import RADIUS, data_option, device_option, json_option
 from benchbench.cli.printing import print_json, print_table
+from benchbench.contract.threat import NORMS, Norm
 from benchbench.registry import load_registry
 from benchbench.settings import find_device, find_folders
-from benchbench.threat import NORMS, Norm
 
 if TYPE_CHECKING:
     from benchbench.own_model.report import ModelReport
@@ -71,9 +71,10 @@ def command(
     normalisation belongs inside it.
     """
     from benchbench.data import load_dataset
-    from benchbench.lookup import choose_threat, find_component
     from benchbench.own_model.evaluating import evaluate_on, resolve_attacks
     from benchbench.own_model.files import load_weights
+    from benchbench.registry.lookup import find_component
+    from benchbench.suite.protocol import choose_threat
 
     registry = load_registry()
     component = find_component(registry, "dataset", dataset)

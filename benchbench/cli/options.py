@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
+from benchbench.contract.threat import parse_number
 from benchbench.errors import OptionError
 from benchbench.kernels.arithmetic import PRECISIONS
-from benchbench.threat import parse_number
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -11,10 +11,10 @@ import click
 from benchbench.cli.components import COMPONENT, Entry, find_architecture, make_architecture
 from benchbench.cli.options import RADIUS, data_option, device_option, json_option
 from benchbench.cli.printing import note, print_json, print_table
+from benchbench.contract.threat import Norm, check_radius
 from benchbench.errors import DataError
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import find_device, find_folders
-from benchbench.threat import Norm, check_radius
 
 if TYPE_CHECKING:
     import torch
@@ -57,9 +57,10 @@ def command(
     PGD starts at the image, so that nothing is left to chance; every candidate is checked to lie in ball and box.
     """
     from benchbench.data import load_dataset, subset
-    from benchbench.lookup import choose_threat, find_component
     from benchbench.own_model.files import load_weights
     from benchbench.parity import AttackSetting
+    from benchbench.registry.lookup import find_component
+    from benchbench.suite.protocol import choose_threat
 
     registry = load_registry()
     component = find_component(registry, "dataset", dataset)
@@ -92,8 +93,8 @@ def _compare(
     import torch
 
     from benchbench.contract import KeyedGenerator, derive_seed
+    from benchbench.kernels.inputs import as_model_input
     from benchbench.parity import compare_implementations, installed_peers
-    from benchbench.training.job import as_model_input
 
     images, labels = as_model_input(test.examples.inputs.to(device)), test.examples.labels.to(device)
     options = {"steps": setting.steps, "random_start": False} if setting.attack == "pgd" else {}

@@ -32,7 +32,7 @@ def command(files: tuple[Path, ...], out: Path, data: Path | None, runs: Path | 
         import vl_convert  # noqa: F401
     except ImportError as error:
         raise UsageError(f"the report needs {error.name}", hint="pip install 'benchbench[report]'") from error
-    from benchbench.reporting import write_report
+    from benchbench.report.gathering import write_report
 
     report = write_report(out, find_folders(data=data, runs=runs, leaderboards=leaderboards), files)
     for problem in report.problems:

@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from benchbench.cell import Component, canonical
+from benchbench.cell.model import Component, canonical
 from benchbench.cli.listing import parse_kind
 from benchbench.cli.options import json_option
 from benchbench.cli.printing import print_json, print_table

@@ -76,9 +76,9 @@ def command(
 
 def _reproduce(rows: Sequence[Row], folder: Path, *, number: str, paper: str, output: str, pages: Path | None) -> None:
     """One table of a paper on standard output, or all of them as pages."""
-    from benchbench.leaderboard.papers import find_table
     from benchbench.leaderboard.separations import read_separations
     from benchbench.reproduction import Evidence, make_table, write_pages
+    from benchbench.reproduction.papers import find_table
 
     if not any(row.source == "published" for row in rows):
         raise UsageError(

@@ -14,7 +14,7 @@ from benchbench.cli.options import data_option, device_option, json_option
 from benchbench.cli.printing import note, print_json, print_table
 
 if TYPE_CHECKING:
-    from benchbench.leaderboard.verifying import Verdict
+    from benchbench.checking.evidence import Verdict
 
 
 @click.command(name="verify")

@@ -41,6 +41,8 @@ from benchbench.contract.offers import (
     hookspec,
 )
 from benchbench.contract.recording import replayed
+from benchbench.contract.seeds import KeyedGenerator, derive_seed
+from benchbench.contract.threat import NORMS, Norm, Threat
 from benchbench.contract.training import (
     BatchLoss,
     Defense,
@@ -63,8 +65,6 @@ from benchbench.kernels.arithmetic import full_precision, is_rounded, searching
 from benchbench.kernels.graphs import repeat
 from benchbench.kernels.modes import frozen, in_mode
 from benchbench.kernels.steps import sign_step
-from benchbench.seeds import KeyedGenerator, derive_seed
-from benchbench.threat import NORMS, Norm, Threat
 
 __all__ = [
     "API_VERSION",

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from benchbench.contract.data import Examples
-from benchbench.seeds import KeyedGenerator
-from benchbench.threat import Threat
+from benchbench.contract.seeds import KeyedGenerator
+from benchbench.contract.threat import Threat
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

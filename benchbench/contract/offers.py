@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pluggy
 
-from benchbench.threat import NORMS, Norm
+from benchbench.contract.threat import NORMS, Norm
 
 API_VERSION = 1
 ENTRY_POINT_GROUP = "benchbench"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING
 
+from benchbench.contract.seeds import KeyedGenerator, KeyTable
 from benchbench.kernels.arithmetic import precisions
 from benchbench.kernels.graphs import Recorder, Step, kept_recordings, not_recording, recorder_for, tallying
-from benchbench.seeds import KeyedGenerator, KeyTable
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,7 @@ from benchbench.data.loading import LoadedDataset, load_dataset
 from benchbench.errors import BenchbenchError, MissingDataError
 
 if TYPE_CHECKING:
-    from benchbench.cell import Component
+    from benchbench.cell.model import Component
     from benchbench.registry import Registry
 
 Status = Literal["available", "missing", "corrupt", "needs options"]

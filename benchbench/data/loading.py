@@ -10,7 +10,7 @@ from benchbench.data.validation import validate
 from benchbench.errors import BenchbenchError, ContractError, DataError, PluginError
 
 if TYPE_CHECKING:
-    from benchbench.cell import Component
+    from benchbench.cell.model import Component
     from benchbench.registry import Registry
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from benchbench.contract import DatasetSplits, Examples
+from benchbench.contract.seeds import KeyedGenerator, derive_seed
 from benchbench.errors import DataError
-from benchbench.seeds import KeyedGenerator, derive_seed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchbench.evaluation.memory import Memory
-from benchbench.evaluation.sharing import Part, Shard, shard_positions
+from benchbench.evaluation.shards import Part, Shard, shard_positions
 from benchbench.evaluation.spool import Spool
 from benchbench.evaluation.subject import Split, Trial, default_batch_size
 from benchbench.evaluation.supervision import counting, propose

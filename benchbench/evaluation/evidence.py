@@ -12,7 +12,7 @@ from benchbench.contract import Examples, KeyedGenerator, Threat
 from benchbench.evaluation.attacking import AttackResult, attack_split
 from benchbench.evaluation.lending import Loan
 from benchbench.evaluation.memory import Memory
-from benchbench.evaluation.sharing import Part, Shard, shard_positions
+from benchbench.evaluation.shards import Part, Shard, shard_positions
 from benchbench.evaluation.subject import SplitName, Trial
 
 

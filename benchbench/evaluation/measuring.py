@@ -18,7 +18,7 @@ from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.excerpt import Excerpt
 from benchbench.evaluation.lending import Loan
 from benchbench.evaluation.memory import Memory
-from benchbench.evaluation.sharing import Part, Shard
+from benchbench.evaluation.shards import Part, Shard
 
 _VALUE, _PER_EXAMPLE = "value/", "example/"
 

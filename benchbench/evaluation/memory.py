@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from benchbench.evaluation.sharing import Part, Shard, Sharing
+from benchbench.evaluation.shards import Part, Shard, Sharing
 
 ATTACKED = "attacked"  # entry of a part: whether it depends on the attack, or on the model alone
 

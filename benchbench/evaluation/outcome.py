@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchbench.cell import DIAGNOSTICS
+from benchbench.cell.model import DIAGNOSTICS
 from benchbench.contract import Attack, Examples, Metric, Threat
 from benchbench.evaluation.diagnostics import FLAGS, diagnose
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.measuring import Columns, measure_all
 from benchbench.evaluation.memory import MeasurementCache, Memory
-from benchbench.evaluation.sharing import Shard, Sharing
+from benchbench.evaluation.shards import Shard, Sharing
 from benchbench.evaluation.subject import Trial, borrowed, default_batch_size, place
 from benchbench.events import Listener, ignore
 from benchbench.kernels.arithmetic import Precision, precision_of_searches

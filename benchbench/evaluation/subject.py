@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.contract import Attack, Examples, KeyedGenerator, Threat, derive_seed, frozen, in_mode
+from benchbench.evaluation.candidate_checks import check_logits
 from benchbench.evaluation.lending import Loan
-from benchbench.evaluation.verification import check_logits
 from benchbench.events import EvaluationProgress, Listener
 
 CPU_BATCH = 64  # more fall out of the cache: 512 cost twice the time per example

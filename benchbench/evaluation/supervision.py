@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from benchbench.contract import Attack, KeyedGenerator, Threat
 from benchbench.errors import ContractError
+from benchbench.evaluation.candidate_checks import check_candidates
 from benchbench.evaluation.lending import Loan
-from benchbench.evaluation.verification import check_candidates
 from benchbench.kernels.graphs import tallied
 from benchbench.stopping import StopRequest
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
-from benchbench.cell import Cell, canonical, digest
+from benchbench.cell.model import Cell, canonical, digest
 from benchbench.contract import Work, WorkUnit
 from benchbench.errors import DataError, StorageError
 from benchbench.events import Note
@@ -203,7 +203,7 @@ def _absolute(folders: Folders) -> Folders:
 
 def _record_death(prepared: Prepared, cell: Cell, error: str) -> None:
     """Record that a cell has cost several workers their lives, so that it costs no more."""
-    from benchbench import provenance
+    from benchbench.records import provenance
 
     told = Provenance(
         precision=cell.evaluation.precision,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchbench.contract import Executor
 from benchbench.errors import UsageError
-from benchbench.lookup import find_component
 from benchbench.plan.preparing import Request
 from benchbench.registry import Registry
+from benchbench.registry.lookup import find_component
 
 if TYPE_CHECKING:
     import torch

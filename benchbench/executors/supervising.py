@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchbench.cell import Cell
-from benchbench.clock import Clock
+from benchbench.cell.model import Cell
 from benchbench.errors import ExecutorError
 from benchbench.events import (
     CellFailed,
@@ -25,6 +24,7 @@ from benchbench.events import (
 from benchbench.executors.job import Job
 from benchbench.executors.journal import Entry, Hello, Journals, Trouble
 from benchbench.harness.cells import describe_cell
+from benchbench.harness.clock import Clock
 from benchbench.harness.scheduling import Tally, shown_values
 from benchbench.records import RunStore
 from benchbench.stopping import StopRequest

@@ -14,13 +14,13 @@ from benchbench.contract import NOT_SHARED
 from benchbench.errors import BenchbenchError, DataError, StorageError
 from benchbench.executors.job import Job, read_job
 from benchbench.executors.journal import Hello, Journal, Trouble
-from benchbench.harness.claims import Claims, folder_clock_ahead
 from benchbench.plan import Plan
 from benchbench.plan.preparing import Prepared, prepare
+from benchbench.records.claims import Claims, folder_clock_ahead
 from benchbench.stopping import StopRequest
 
 if TYPE_CHECKING:
-    from benchbench.cell import Cell
+    from benchbench.cell.model import Cell
     from benchbench.harness.scheduling import Tally
     from benchbench.records import RunStore
 
@@ -104,7 +104,7 @@ def _work(job: Job, units: Sequence[str], journal: Journal, stop: StopRequest) -
 
 
 def _hello(job: Job, prepared: Prepared) -> Hello:
-    from benchbench.provenance import describe_device
+    from benchbench.records.provenance import describe_device
 
     return Hello(
         host=socket.gethostname(),

@@ -129,7 +129,7 @@ def _draw_closest_pairs(sources: Sources, files: Files) -> None:
 
 def _draw_spiral(sources: Sources, files: Files) -> None:
     from benchbench.builtin.datasets.spiral import Spiral
-    from benchbench.theory import evaluate_spiral, save_spiral
+    from benchbench.figures.spiral import evaluate_spiral, save_spiral
 
     train = Spiral(start=1.0).load(sources.data).train  # from t = 1 on the two supports are apart
     save_spiral(evaluate_spiral(train.inputs.numpy(), train.labels.numpy()), *files("spiral"))
@@ -140,7 +140,7 @@ def _draw_staircase(sources: Sources, files: Files) -> None:
     import torch
 
     from benchbench.figures.staircase import FittedCurve, staircase_figure
-    from benchbench.staircase import fit_staircase
+    from benchbench.figures.staircase_fits import fit_staircase
 
     positions = np.linspace(-1 / 3, 9 + 1 / 3, 600)
     for size in (40, 30_000):

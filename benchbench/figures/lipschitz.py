@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchbench.errors import UsageError
-from benchbench.leaderboard.comparison import bounds
 from benchbench.leaderboard.identity import SETTING, tell_apart
+from benchbench.leaderboard.intervals import bounds
 from benchbench.leaderboard.matching import is_of_setting, is_regression, published_setting, same_setting
 from benchbench.leaderboard.names import defense_label, defense_order, published_label, trained_in
-from benchbench.leaderboard.papers import PAPERS
 from benchbench.records import Row
+from benchbench.reproduction.papers import PAPERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

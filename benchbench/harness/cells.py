@@ -9,8 +9,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import nn
 
-from benchbench import provenance
-from benchbench.cell import Cell, TrainingSpec
+from benchbench.cell.model import Cell, TrainingSpec
 from benchbench.contract import DatasetSplits, Examples, derive_seed
 from benchbench.data import Subset, crop_to, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, StorageError, TrainingError
@@ -23,7 +22,7 @@ from benchbench.harness.succession import give_up, stored_model, succeed, traini
 from benchbench.harness.workbench import Workbench
 from benchbench.leaderboard.names import attack_label, short_label
 from benchbench.ranks.group import Ranks
-from benchbench.records import Provenance, Row, RunStore, failed_row, measured_row
+from benchbench.records import Provenance, Row, RunStore, failed_row, measured_row, provenance
 from benchbench.registry import Registry
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
 from benchbench.training.checkpoint import weights_digest

@@ -11,18 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchbench import provenance
-from benchbench.cell import ID_LENGTH, Cell, Component, canonical, digest, to_json
+from benchbench.cell.model import ID_LENGTH, Cell, Component, canonical, digest, to_json
 from benchbench.data import crop_to, subset
 from benchbench.evaluation import ATTACKED, Columns, Outcome, evaluate, evaluate_regression
-from benchbench.evaluation.sharing import Sharing
+from benchbench.evaluation.shards import Sharing
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.evaluation.supervision import leaving
 from benchbench.events import Event, Listener, Note
 from benchbench.harness.sharing import ClaimedShards, EvaluateOrder, Notice
 from benchbench.harness.workbench import Workbench
-from benchbench.records import Row, RunStore
-from benchbench.shrinking import compute_within_memory
+from benchbench.kernels.shrinking import compute_within_memory
+from benchbench.records import Row, RunStore, provenance
 from benchbench.training.checkpoint import weights_digest
 
 NOTED = frozenset({"evaluation_batch_size", "training_part_size"})  # what the harness itself adds to a row's `extra`

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchbench.cell import Cell, TrainingSpec
+from benchbench.cell.model import Cell, TrainingSpec
 from benchbench.contract import (
     DatasetSplits,
     Examples,

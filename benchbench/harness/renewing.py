@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from benchbench.cell import DIAGNOSTICS, Cell
+from benchbench.cell.model import DIAGNOSTICS, Cell
 from benchbench.data import subset
 from benchbench.evaluation import diagnose_again, lives_off_gradients
 from benchbench.harness.workbench import Workbench

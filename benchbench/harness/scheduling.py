@@ -10,9 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 
-from benchbench.cell import Cell
-from benchbench.clock import Clock
-from benchbench.determinism import deterministic
+from benchbench.cell.model import Cell
 from benchbench.errors import RankError, StorageError
 from benchbench.events import CellFailed, CellFinished, CellStarted, Note
 from benchbench.harness.cells import (
@@ -24,13 +22,15 @@ from benchbench.harness.cells import (
     take_back,
     train_cell,
 )
-from benchbench.harness.claims import Claims
+from benchbench.harness.clock import Clock
 from benchbench.harness.evaluating import evaluate_cell, is_open
 from benchbench.harness.renewing import renew_flags
 from benchbench.harness.sharing import EvaluationOverError
 from benchbench.harness.workbench import Workbench
+from benchbench.kernels.determinism import deterministic
 from benchbench.kernels.graphs import recording
 from benchbench.records import Row, is_finished
+from benchbench.records.claims import Claims
 from benchbench.stopping import Stopped
 
 _log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchbench.atomic import write_bytes_atomically
-from benchbench.cell import Cell
-from benchbench.harness.claims import Claims
+from benchbench.cell.model import Cell
+from benchbench.records.claims import Claims
 from benchbench.stopping import StopRequest
 
 POLL_SECONDS = 0.2
@@ -76,7 +76,7 @@ class Notice:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedShards:
-    """Implements `benchbench.evaluation.sharing.Sharing` by claims.
+    """Implements `benchbench.evaluation.shards.Sharing` by claims.
 
     Attributes:
         claims: of the runs folder.

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-from benchbench.cell import Component
+from benchbench.cell.model import Component
 from benchbench.contract import DatasetSplits
 from benchbench.events import Listener, ignore
-from benchbench.harness.claims import Claims
 from benchbench.ranks.group import Ranks
 from benchbench.records import RunStore
+from benchbench.records.claims import Claims
 from benchbench.registry import Registry
 from benchbench.stopping import StopRequest
 from benchbench.training import TrainedModel

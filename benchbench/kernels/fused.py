@@ -113,7 +113,7 @@ def sign_step(points: Tensor, gradient: Tensor, lowest: Tensor, highest: Tensor,
 
 
 def keyed_bits(rows: Tensor, keys: Tensor, elements: Tensor) -> Tensor:
-    """The hash of `benchbench.seeds.KeyedGenerator`: int64 of rows, keys and numbers of elements, broadcast."""
+    """The hash of `benchbench.contract.seeds.KeyedGenerator`: int64 of rows, keys and numbers of elements, broadcast."""
     mixed: Tensor = _launch("keyed_bits", (rows, keys, elements))
     return mixed
 

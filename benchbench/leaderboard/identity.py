@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from benchbench.cell import to_json
+from benchbench.cell.model import to_json
 from benchbench.leaderboard.names import FIRST_REVISION, component_label, method_code, number, parse_options, printable
 from benchbench.records import Row
 

@@ -41,7 +41,7 @@ class Entry:
         best: to be shown bold: the best of its group, ties together.
         low: lower end of the value's 95% interval.
         high: upper end of it.
-        verdict: of a comparison with a published value, one of `benchbench.leaderboard.verdicts`; empty where none is made.
+        verdict: of a comparison with a published value, one of `benchbench.reproduction.verdicts`; empty where none is made.
     """
 
     value: str | float | None

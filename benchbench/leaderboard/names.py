@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchbench.cell import Component, canonical
+from benchbench.cell.model import Component, canonical
 from benchbench.records import Row
 
 _DEFENSES = {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from benchbench.cell import digest, to_json
+from benchbench.cell.model import digest, to_json
 from benchbench.records import Row
 from benchbench.records.older import trained_under
 

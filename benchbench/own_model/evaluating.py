@@ -11,21 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchbench.cell import Component, to_json
+from benchbench.cell.model import Component, to_json
 from benchbench.contract import DatasetSplits, in_mode
+from benchbench.contract.threat import Threat, check_radius
 from benchbench.data import LoadedDataset, Subset, crop_to, load_dataset, subset
-from benchbench.determinism import deterministic
 from benchbench.errors import ContractError, DataError, UsageError
 from benchbench.evaluation import Outcome
 from benchbench.evaluation import evaluate as evaluate_cell
 from benchbench.events import Listener, Note, ignore
+from benchbench.kernels.determinism import deterministic
+from benchbench.kernels.inputs import as_model_input
 from benchbench.leaderboard.names import component_label
-from benchbench.lookup import choose_threat, find_component
 from benchbench.own_model.report import ModelReport, make_report
 from benchbench.registry import Registry, load_registry
+from benchbench.registry.lookup import find_component
 from benchbench.settings import find_device, find_folders
-from benchbench.threat import Threat, check_radius
-from benchbench.training.job import as_model_input
+from benchbench.suite.protocol import choose_threat
 
 
 def evaluate(

@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from benchbench.configuration import read_cell
+from benchbench.cell.reading import read_cell
 from benchbench.errors import BenchbenchError, DataError, StorageError, UsageError
 from benchbench.records import RunStore
 from benchbench.registry import Registry

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchbench.cell import Component
+from benchbench.cell.model import Component
+from benchbench.contract.threat import Threat
 from benchbench.evaluation import Outcome
-from benchbench.threat import Threat
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.contract import frozen, in_mode
+from benchbench.contract.threat import Threat
 from benchbench.parity.peers import Perturb
-from benchbench.threat import Threat
 
 NATIVE = "benchbench"
 TOLERANCE = 1e-5  # of the radius, and of the box: float32 rounding

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.foolbox_attack import import_foolbox
-from benchbench.threat import Threat
+from benchbench.contract.threat import Threat
 
 AttackName = Literal["pgd", "autoattack"]
 ATTACKS: tuple[AttackName, ...] = ("pgd", "autoattack")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchbench.cell import Component, digest
+from benchbench.cell.model import Component, digest
 from benchbench.contract import DatasetExtent, DatasetSplits, DataSource, DescribedDataset
 from benchbench.errors import BenchbenchError, DataError
 from benchbench.kernels.fingerprints import version_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchbench.cell import Cell
+from benchbench.cell.model import Cell
 from benchbench.plan.datasets import DatasetLoader
 from benchbench.plan.price import CellPrice
 

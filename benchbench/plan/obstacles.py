@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Iterable
 from importlib.util import find_spec
 
-from benchbench.cell import Cell
+from benchbench.cell.model import Cell
 from benchbench.contract import Capabilities, DatasetSplits, OptionError
+from benchbench.contract.threat import check_radius
 from benchbench.errors import BenchbenchError, Problem
 from benchbench.plan.datasets import DatasetLoader
 from benchbench.registry import Registry
 from benchbench.suite import Experiment
-from benchbench.threat import check_radius
 
 
 def find_wrong_radii(experiments: Iterable[Experiment], datasets: DatasetLoader) -> tuple[Problem, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from benchbench.cell import Cell, EvaluationSpec, TrainingSpec
+from benchbench.cell.model import Cell, EvaluationSpec, TrainingSpec
 from benchbench.contract import DataSource
 from benchbench.errors import BenchbenchError, MissingDataError, SuiteError
 from benchbench.kernels.arithmetic import Precision
@@ -56,8 +56,8 @@ def make_plan(
         source: where datasets may read.
         seeds: instead of the suite's.
         only: filters ``KEY=VALUE,VALUE`` by identity column; data that no remaining cell needs is not loaded.
-        precision: of the attacks' search, see `benchbench.cell.EvaluationSpec`.
-        train_precision: of the training, see `benchbench.recipe.Recipe`; None for what the suite's recipes say.
+        precision: of the attacks' search, see `benchbench.cell.model.EvaluationSpec`.
+        train_precision: of the training, see `benchbench.cell.recipe.Recipe`; None for what the suite's recipes say.
         done: whether a cell is recorded already.
 
     Raises:

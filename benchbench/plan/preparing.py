@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from benchbench.cell import Cell
+    from benchbench.cell.model import Cell
     from benchbench.ranks.group import Ranks
     from benchbench.records import FinishedCells, RunStore
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from benchbench.contract.threat import parse_number
 from benchbench.errors import OptionError, UsageError, suggest
-from benchbench.threat import parse_number
 
 
 class Identified(Protocol):

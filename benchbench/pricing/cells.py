@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchbench.cell import Cell, Component, to_json
+from benchbench.cell.model import Cell, Component, to_json
 from benchbench.contract import DatasetExtent
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.harness.cells import initialise

@@ -26,7 +26,7 @@ from benchbench.contract import (
     Threat,
     frozen,
 )
-from benchbench.determinism import on_threads
+from benchbench.kernels.determinism import on_threads
 
 PILOT_EXAMPLES = {"cpu": 8, "cuda": 64}
 PILOT_SECONDS = 5.0  # what takes longer on the toy has no estimate, and slow models are timed on fewer examples

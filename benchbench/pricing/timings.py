@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchbench.atomic import storage_errors, write_bytes_atomically
-from benchbench.cell import Component, canonical, to_json
+from benchbench.cell.model import Component, canonical, to_json
 from benchbench.errors import DataError, UsageError
 from benchbench.pricing.cost import ModelBytes, PassSeconds
 

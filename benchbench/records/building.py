@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchbench.cell import Cell, to_json
+from benchbench.cell.model import Cell, to_json
 from benchbench.contract.columns import FILLABLE
 from benchbench.records.arrays import to_array
 from benchbench.records.intervals import accuracy_interval, mean_interval

@@ -6,8 +6,8 @@ import dataclasses
 import logging
 from functools import cached_property
 
-from benchbench.cell import DIAGNOSTICS, Cell, to_json
-from benchbench.configuration import read_cell
+from benchbench.cell.model import DIAGNOSTICS, Cell, to_json
+from benchbench.cell.reading import read_cell
 from benchbench.errors import BenchbenchError
 from benchbench.records.older import NO_DIAGNOSTICS
 from benchbench.records.row import Row

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benchbench.contract.seeds import derive_seed
 from benchbench.errors import DataError
-from benchbench.seeds import derive_seed
 
 if TYPE_CHECKING:
     from torch import Tensor

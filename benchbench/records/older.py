@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchbench.cell import WITHOUT_THREAT
+from benchbench.cell.model import WITHOUT_THREAT
 
 NO_DIAGNOSTICS = 0  # their revision in the rows of regressions
 

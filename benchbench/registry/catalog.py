@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from benchbench.cell import Component
+from benchbench.cell.model import Component
 from benchbench.contract import KINDS, Kind
 from benchbench.errors import BenchbenchError, OptionError, PluginError, UnknownNameError, UsageError
 from benchbench.registry.blame import place_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from benchbench.cell import Component
+from benchbench.cell.model import Component
 from benchbench.contract import (
     Attack,
     Dataset,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 
-from benchbench.cell import Component
+from benchbench.cell.model import Component
 from benchbench.contract import KINDS
 from benchbench.errors import BenchbenchError, ContractError, OptionError, PluginError
 from benchbench.registry.blame import plugin_traceback

@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
-from benchbench.cell import Component
+from benchbench.cell.model import Component
+from benchbench.contract.threat import parse_number
 from benchbench.errors import OptionError, suggest
 from benchbench.registry.components import PROTOCOLS, Resolve, resolve_option
 from benchbench.registry.problems import InvalidOptionsError, OptionProblem
 from benchbench.registry.wording import SCALARS, describe, shown
-from benchbench.threat import parse_number
 
 
 @dataclass(frozen=True, kw_only=True)

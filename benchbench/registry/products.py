@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from benchbench.cell import Component
+from benchbench.cell.model import Component
 from benchbench.contract import Attack, Dataset, Defense, Executor, FittingDefense, Kind, Metric, SteppingDefense
 from benchbench.errors import ContractError
 from benchbench.registry.wording import with_article

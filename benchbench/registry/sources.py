@@ -25,7 +25,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from benchbench.cell import ID_LENGTH
+from benchbench.cell.model import ID_LENGTH
 from benchbench.registry.syntax import syntax_digest
 
 _NATIVE = (".so", ".pyd", ".pyx", ".pxd", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp")

@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
-from benchbench.cell import Component
+from benchbench.cell.model import Component
 from benchbench.registry.components import PROTOCOLS
 
 SCALARS: Mapping[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchbench.cell import to_json
+from benchbench.cell.model import to_json
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.identity import tell_apart
 from benchbench.leaderboard.matching import is_regression

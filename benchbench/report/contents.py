@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchbench.leaderboard.contenders import Contender
+from benchbench.comparison.contenders import Contender
 from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.records import Row
 from benchbench.records.arrays import Array

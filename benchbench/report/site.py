@@ -29,7 +29,7 @@ from benchbench.report.charts import (
 )
 from benchbench.report.contents import Board, Contents, EpochPoint, Gallery
 from benchbench.report.pictures import png_address
-from benchbench.report.ranks import method_spreads, rankings
+from benchbench.report.rankings import method_spreads, rankings
 
 ASSETS = ("style.css", "board.js", "charts.js")
 RUNTIME = "vega.js"

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchbench.atomic import write_bytes_atomically
-from benchbench.leaderboard.comparing import stands_in
 from benchbench.leaderboard.formats import escape_markdown, render
 from benchbench.leaderboard.layout import Table
 from benchbench.leaderboard.names import paper_label
-from benchbench.leaderboard.papers import TABLES, PaperTable
-from benchbench.leaderboard.verdicts import AGREEING, DIFFERS, FAILED, NOT_COMPARABLE, NOT_RUN, OPEN, VERDICTS, tally
 from benchbench.records import Row
+from benchbench.reproduction.papers import TABLES, PaperTable
 from benchbench.reproduction.tables import Evidence, make_table
 from benchbench.reproduction.variants import compared, variant_sections
+from benchbench.reproduction.verdict_tables import stands_in
+from benchbench.reproduction.verdicts import AGREEING, DIFFERS, FAILED, NOT_COMPARABLE, NOT_RUN, OPEN, VERDICTS, tally
 
 
 def write_pages(folder: Path, evidence: Evidence) -> list[Path]:

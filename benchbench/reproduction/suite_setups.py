@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchbench.cell import Component
-from benchbench.leaderboard.papers import PaperTable
+from benchbench.cell.model import Component
+from benchbench.cell.recipe import Recipe
 from benchbench.leaderboard.published import ARCHITECTURE_NAMES, DATASET_NAMES
-from benchbench.leaderboard.setups import Setup
-from benchbench.recipe import Recipe
 from benchbench.records import Row
 from benchbench.registry import Registry
+from benchbench.reproduction.papers import PaperTable
+from benchbench.reproduction.setups import Setup
 from benchbench.suite import Experiment, Suite
 
 _PROOF_OF_CONCEPT = "7"  # the table whose models see the test set

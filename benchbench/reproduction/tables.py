@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchbench.leaderboard.comparing import comparison_table
 from benchbench.leaderboard.layout import Table
-from benchbench.leaderboard.papers import PaperTable
-from benchbench.leaderboard.separation_table import separation_table
 from benchbench.leaderboard.separations import MeasuredSeparation
-from benchbench.leaderboard.setups import setup_table
 from benchbench.records import Row
 from benchbench.registry import load_registry
+from benchbench.reproduction.papers import PaperTable
+from benchbench.reproduction.separation_table import separation_table
+from benchbench.reproduction.setups import setup_table
 from benchbench.reproduction.suite_setups import suite_setups
+from benchbench.reproduction.verdict_tables import comparison_table
 from benchbench.suite import read_suite
 
 
@@ -36,7 +36,7 @@ def make_table(paper_table: PaperTable, evidence: Evidence) -> Table:
     """A published table with ours beside every number.
 
     Args:
-        paper_table: from `benchbench.leaderboard.papers.find_table`.
+        paper_table: from `benchbench.reproduction.papers.find_table`.
         evidence: what was measured.
     """
     if paper_table.kind == "separation":

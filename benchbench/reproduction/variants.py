@@ -10,15 +10,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from benchbench.leaderboard.comparison import by_seed, is_of_method, judge, other_budget
 from benchbench.leaderboard.formats import escape_markdown
 from benchbench.leaderboard.identity import MODEL, READING, THREAT, tell_apart, values
+from benchbench.leaderboard.intervals import by_seed
 from benchbench.leaderboard.matching import is_of_setting, is_regression
 from benchbench.leaderboard.names import attack_label, component_label, defense_label, number, parse_options
-from benchbench.leaderboard.papers import PaperTable
 from benchbench.leaderboard.tables import MEASURES
-from benchbench.leaderboard.verdicts import AGREEING, DIFFERS, NOT_COMPARABLE, OPEN, foremost
 from benchbench.records import Row
+from benchbench.reproduction.papers import PaperTable
+from benchbench.reproduction.verdicts import (
+    AGREEING,
+    DIFFERS,
+    NOT_COMPARABLE,
+    OPEN,
+    foremost,
+    is_of_method,
+    judge,
+    other_budget,
+)
 
 _VARIED_DEFENSES = ("gr", "llr")
 _VARIED_ATTACKS = ("mt-20",)

@@ -178,9 +178,9 @@ class _Run:
         )
 
     def _compute_here(self) -> Tally:
-        from benchbench.harness.claims import Claims
         from benchbench.harness.scheduling import run_cells
         from benchbench.harness.workbench import Workbench
+        from benchbench.records.claims import Claims
 
         prepared = self.prepared
         bench = Workbench(
@@ -214,7 +214,7 @@ class _Run:
         return carry_out(commission, _estimates(self.plan))
 
     def _device(self) -> str:
-        from benchbench.provenance import describe_device
+        from benchbench.records.provenance import describe_device
 
         if self.crew is None:
             together = f" x {self.prepared.ranks.count} ranks" if self.prepared.ranks else ""

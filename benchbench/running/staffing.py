@@ -49,7 +49,7 @@ def execute_as_suits(
     prepared: Prepared, folders: Folders, *, request: Request, listener: Listener, stop: StopRequest
 ) -> RunResult:
     """`execute` by as many workers as suit this machine and what is to be done; see `benchbench.api.run`."""
-    from benchbench.determinism import on_threads
+    from benchbench.kernels.determinism import on_threads
 
     if not is_divided(prepared):
         return execute(with_prices(prepared), folders, request=request, listener=listener, stop=stop)

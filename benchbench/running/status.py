@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from benchbench.harness.claims import Claims
 from benchbench.plan import PlannedCell
 from benchbench.plan.preparing import Prepared, Request, prepare
+from benchbench.records.claims import Claims
 from benchbench.settings import find_folders
 
 if TYPE_CHECKING:
-    from benchbench.cell import Cell
+    from benchbench.cell.model import Cell
 
 State = Literal["pending", "running", "done", "failed", "skipped"]
 STATES: tuple[State, ...] = ("pending", "running", "done", "failed", "skipped")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchbench.contract.seeds import derive_seed
+from benchbench.contract.threat import Threat, check_radius
 from benchbench.errors import DataError, OptionError
-from benchbench.seeds import derive_seed
 from benchbench.separation.neighbours import Neighbours, nearest_other_class
-from benchbench.threat import Threat, check_radius
 
 if TYPE_CHECKING:
     from benchbench.contract import DatasetSplits, Examples

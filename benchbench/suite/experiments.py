@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
-from benchbench.cell import Component
+from benchbench.cell.model import Component
 from benchbench.contract import Capabilities
+from benchbench.contract.threat import Threat, check_radius
 from benchbench.errors import BenchbenchError, OptionError, suggest
 from benchbench.registry import Registry
 from benchbench.suite.lines import Place
 from benchbench.suite.mistakes import Mistakes
 from benchbench.suite.model import Experiment, Settings
 from benchbench.suite.settings import COMPONENT_LISTS
-from benchbench.threat import Threat, check_radius
 
 
 def build_experiment(

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from benchbench.cell import Component
+from benchbench.cell.model import Component
+from benchbench.cell.recipe import NO_TRAINING, Recipe
+from benchbench.contract.threat import Threat
 from benchbench.errors import UnknownNameError
-from benchbench.recipe import NO_TRAINING, Recipe
-from benchbench.threat import Threat
 
 TrainedOn = Literal["train", "train+test"]
 

@@ -6,17 +6,17 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchbench.cell import Component, to_json
+from benchbench.cell.model import Component, to_json
+from benchbench.cell.recipe import Augmentation, Recipe
 from benchbench.contract import Kind
+from benchbench.contract.threat import NO_BALL, Threat
 from benchbench.errors import BenchbenchError, OptionError
-from benchbench.recipe import Augmentation, Recipe
 from benchbench.registry import OptionSpec, Registry
 from benchbench.registry.options import convert_options, option_specs
 from benchbench.registry.wording import shown
 from benchbench.suite.lines import Place
 from benchbench.suite.mistakes import Mistakes
 from benchbench.suite.model import RecipeLayer, Settings, TrainedOn
-from benchbench.threat import NO_BALL, Threat
 
 COMPONENT_LISTS: Mapping[str, Kind] = {
     "architectures": "architecture",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from benchbench.cell.recipe import Augmentation
 from benchbench.contract import KeyedGenerator
-from benchbench.recipe import Augmentation
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: KeyedGenerator) -> Tensor:

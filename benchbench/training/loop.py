@@ -15,14 +15,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchbench.cell.recipe import Recipe
 from benchbench.contract import derive_seed
 from benchbench.errors import TrainingError
 from benchbench.events import Listener, TrainingProgress, TrainingStarted, ignore
+from benchbench.kernels.inputs import memory_format
 from benchbench.ranks.group import Alone, Company, Ranks
-from benchbench.recipe import Recipe
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.training.checkpoint import Checkpoint, EpochRecord, Position, pack, unpack
-from benchbench.training.job import TrainingJob, memory_format
+from benchbench.training.job import TrainingJob
 from benchbench.training.stepping import Steps
 
 CHECKPOINT_SECONDS = 30.0  # and after each epoch

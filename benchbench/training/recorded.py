@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from benchbench.contract import ScheduledDefense, SteppingDefense
+from benchbench.contract.seeds import Keys, KeyTable, UnknownDrawError
 from benchbench.errors import ContractError
 from benchbench.kernels.graphs import WARM_UP, Recorder, Step, not_recording
-from benchbench.seeds import Keys, KeyTable, UnknownDrawError
 from benchbench.training.job import TrainingJob
 
 

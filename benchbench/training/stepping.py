@@ -15,20 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.contract import BatchLoss, KeyedGenerator, ScheduledDefense, SteppingDefense, derive_seed
+from benchbench.contract.seeds import Keys
 from benchbench.errors import BenchbenchError, TrainingError
 from benchbench.events import Listener, Note
 from benchbench.kernels.arithmetic import training_in
 from benchbench.kernels.fused_sequences import fused_sequences
 from benchbench.kernels.graphs import recorder_for
+from benchbench.kernels.inputs import as_model_input
 from benchbench.kernels.quick_sequences import quick_sequences
 from benchbench.kernels.repeatable_pooling import repeatable_pooling
+from benchbench.kernels.shrinking import compute_within_memory
 from benchbench.ranks.group import Ranks
-from benchbench.seeds import Keys
-from benchbench.shrinking import compute_within_memory
 from benchbench.training.augmentation import augment
 from benchbench.training.data_parallel import SharedGradients
 from benchbench.training.dividing import check_divisible
-from benchbench.training.job import TrainingJob, as_model_input, check_loss
+from benchbench.training.job import TrainingJob, check_loss
 from benchbench.training.recorded import RecordedSteps, is_recordable
 
 

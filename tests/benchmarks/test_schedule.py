@@ -9,8 +9,8 @@ from sample_rows import make_row
 
 import benchbench
 from benchbench.plan import Plan, bill, bills
-from benchbench.plan.simulation import simulate
 from benchmarks.schedule import draw, measured_table, measured_tasks, table
+from benchmarks.simulation import simulate
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 OVERHEAD = 0.72

@@ -13,7 +13,7 @@ from benchbench.builtin.architectures.spline import CubicSpline, make_cubic_spli
 from benchbench.builtin.datasets.staircase import Staircase
 from benchbench.contract import DatasetSplits, DataSource, OptionError
 from benchbench.errors import UnknownNameError
-from benchbench.staircase import fit_staircase, run_staircase
+from benchbench.figures.staircase_fits import fit_staircase, run_staircase
 
 COLUMNS = ("train_mse", "test_mse", "adv_test_mse", "test_lipschitz", "gap", "adv_gap")
 

@@ -14,10 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import benchbench
+from benchbench.checking.evidence import Verdict
 from benchbench.checking.replaying import verify
 from benchbench.cli import invoke
 from benchbench.leaderboard import read_rows, write_leaderboard
-from benchbench.leaderboard.verifying import Verdict
 from benchbench.records import Row
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays, write_arrays
 
@@ -161,7 +161,7 @@ def test_image_that_breaks_nothing_any_more_is_refuted(board: Board) -> None:
 
 
 def clean_images(board: Board) -> Array:
-    from benchbench.configuration import read_cell
+    from benchbench.cell.reading import read_cell
     from benchbench.contract import DataSource
     from benchbench.data import load_dataset, subset
     from benchbench.registry import load_registry

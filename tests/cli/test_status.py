@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from cli.conftest import Command, WriteSuite
 
-from benchbench.harness.claims import Claims
+from benchbench.records.claims import Claims
 
 
 def states(command: Command, suite: Path) -> dict[str, list[str]]:

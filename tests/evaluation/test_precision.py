@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchbench.builtin.attacks.multi_targeted import MultiTargeted
 from benchbench.builtin.attacks.pgd import Pgd
-from benchbench.cell import canonical
+from benchbench.cell.model import canonical
 from benchbench.contract import Attack, Examples, KeyedGenerator, Threat
 from benchbench.evaluation import Outcome, evaluate
 from benchbench.kernels.arithmetic import Precision

@@ -13,10 +13,10 @@ from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.builtin.datasets.digits import Digits
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
+from benchbench.cell.recipe import Recipe
 from benchbench.contract import DatasetSplits, DataSource, Examples, Threat
 from benchbench.evaluation import Outcome, evaluate
 from benchbench.kernels.arithmetic import Precision
-from benchbench.recipe import Recipe
 from benchbench.training import TrainingJob, train
 
 THREAT = Threat(epsilon=0.1)

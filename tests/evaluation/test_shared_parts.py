@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from benchbench.evaluation.memory import ATTACKED, Memory
-from benchbench.evaluation.sharing import Part
+from benchbench.evaluation.shards import Part
 
 
 class Kept(dict[str, Part]):

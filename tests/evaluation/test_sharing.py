@@ -19,7 +19,7 @@ from benchbench.builtin.metrics.accuracy import Accuracy, AdversarialAccuracy, G
 from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
 from benchbench.contract import Attack, Examples, Metric, Threat
 from benchbench.evaluation import Outcome, evaluate, sharing
-from benchbench.harness.claims import Claims
+from benchbench.records.claims import Claims
 from benchbench.records.measurements import StoredMeasurements
 
 METRICS: dict[str, Metric] = {

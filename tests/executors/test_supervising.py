@@ -14,9 +14,9 @@ from benchbench.events import CellFailed, CellStarted, Event, Note, WorkerIdle, 
 from benchbench.executors.job import Job
 from benchbench.executors.journal import Hello, Journal, Trouble
 from benchbench.executors.supervising import Supervisor, Surroundings
-from benchbench.harness.claims import folder_clock_ahead
 from benchbench.plan.preparing import Prepared, Request, prepare
 from benchbench.records import Provenance, failed_row
+from benchbench.records.claims import folder_clock_ahead
 from benchbench.settings import Folders
 from benchbench.stopping import Stopped, StopRequest
 

@@ -23,26 +23,26 @@ from fuzzing.draws import NUMBERS, Draws, splice
 from fuzzing.suites import registry, source
 from torch import nn
 
-from benchbench.cell import Cell, to_json
+from benchbench.cell.model import Cell, to_json
+from benchbench.cell.reading import read_cell
 from benchbench.checking.replaying import Replayer
-from benchbench.configuration import read_cell
+from benchbench.comparison.choosing import by_method, matched
+from benchbench.comparison.contenders import OutcomeFiles, find_contenders
+from benchbench.comparison.pairing import compare
+from benchbench.comparison.ranking import rank_all
 from benchbench.data import load_dataset
 from benchbench.errors import BenchbenchError
 from benchbench.harness.cells import build_model
 from benchbench.leaderboard import FORMATS, paper_tables, published_rows, read_rows, render, table_document
-from benchbench.leaderboard.choosing import by_method, matched
-from benchbench.leaderboard.contenders import OutcomeFiles, find_contenders
 from benchbench.leaderboard.merging import merge
 from benchbench.leaderboard.packing import unpack
-from benchbench.leaderboard.pairing import compare
-from benchbench.leaderboard.ranking import rank_all
 from benchbench.own_model.files import load_weights
 from benchbench.plan import make_plan
 from benchbench.records import Row, RunStore, table_from_rows
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays, write_arrays
 from benchbench.records.envelope import pack_row
 from benchbench.report.boards import board_csv, board_data, row_texts
-from benchbench.reporting import _Gatherer
+from benchbench.report.gathering import _Gatherer
 from benchbench.settings import Folders
 from benchbench.suite import suite_from_table
 from benchbench.training.checkpoint import Checkpoint, Position, read_checkpoint

@@ -18,9 +18,9 @@ import run_processes
 from run_processes import lines, results, start, wait_for, write_suite
 
 from benchbench.errors import StorageError
-from benchbench.harness.claims import Claims, _host
 from benchbench.leaderboard import read_rows
 from benchbench.records import RunStore
+from benchbench.records.claims import Claims, _host
 
 
 @pytest.fixture

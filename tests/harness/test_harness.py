@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import benchbench
 import benchbench.api
-from benchbench.cell import Cell, Component
+from benchbench.cell.model import Cell, Component
 from benchbench.contract import BatchLoss, DatasetSplits, Examples, KeyedGenerator, Offer, Threat, hookimpl
 from benchbench.errors import ContractError, StorageError, TrainingError
 from benchbench.evaluation.memory import ATTACKED

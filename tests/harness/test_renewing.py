@@ -13,7 +13,7 @@ from run_processes import run, write_suite
 from sample_rows import make_cell, make_row, signed
 
 import benchbench
-from benchbench.cell import DIAGNOSTICS
+from benchbench.cell.model import DIAGNOSTICS
 from benchbench.events import EvaluationProgress, Event, TrainingProgress
 from benchbench.harness.renewing import _used_gradients
 from benchbench.records import Row, RunStore, schema

@@ -11,12 +11,12 @@ from run_processes import rows, run, write_suite
 from sample_rows import make_cell
 
 import benchbench.harness.scheduling
-from benchbench.cell import Cell
+from benchbench.cell.model import Cell
+from benchbench.contract.threat import Threat
 from benchbench.events import CellFinished, CellStarted, Event, Note, RunStarted
-from benchbench.harness.claims import Claims
 from benchbench.harness.scheduling import cheap_first
 from benchbench.records import Row, RunStore
-from benchbench.threat import Threat
+from benchbench.records.claims import Claims
 
 
 @pytest.fixture(autouse=True)

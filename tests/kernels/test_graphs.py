@@ -17,10 +17,10 @@ from benchbench.builtin.attacks.multi_targeted import MultiTargeted
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
 from benchbench.contract import NORMS, Attack, KeyedGenerator, Norm, Threat, frozen, replayed
+from benchbench.contract.seeds import UnknownDrawError
 from benchbench.evaluation.supervision import QueryCount, counting
 from benchbench.kernels.arithmetic import Precision, precision_of_searches
 from benchbench.kernels.graphs import recording, repeat
-from benchbench.seeds import UnknownDrawError
 
 ROWS = torch.arange(6)
 

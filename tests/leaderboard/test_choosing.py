@@ -11,11 +11,11 @@ from contender_samples import contender, outcomes_of, share
 from sample_rows import make_row
 
 from benchbench.cli import invoke
+from benchbench.comparison.choosing import by_method, choose, matched, methods
+from benchbench.comparison.contenders import Contender, label_runs
+from benchbench.comparison.pairing import spreads
 from benchbench.errors import UsageError
 from benchbench.leaderboard import read_rows, write_leaderboard
-from benchbench.leaderboard.choosing import by_method, choose, matched, methods
-from benchbench.leaderboard.contenders import Contender, label_runs
-from benchbench.leaderboard.pairing import spreads
 from benchbench.records.arrays import content_digest, write_arrays
 
 MODELS = [

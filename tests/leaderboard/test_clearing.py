@@ -8,11 +8,11 @@ from sample_rows import make_row
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.pgd import Pgd
+from benchbench.comparison.contenders import Contender
+from benchbench.comparison.ranking import rank
 from benchbench.contract import Examples, KeyedGenerator, Threat
 from benchbench.evaluation import Outcome, evaluate
 from benchbench.leaderboard.clearing import share_doubts, standing_flags
-from benchbench.leaderboard.contenders import Contender
-from benchbench.leaderboard.ranking import rank
 from benchbench.leaderboard.tables import paper_table
 from benchbench.records import Row
 from benchbench.report.boards import board_data

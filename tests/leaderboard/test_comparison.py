@@ -13,11 +13,11 @@ from sample_rows import make_row
 
 from benchbench.errors import UsageError
 from benchbench.leaderboard import Line, Table, published_rows, render, table_document
-from benchbench.leaderboard.comparing import comparison_table
-from benchbench.leaderboard.comparison import bounds, is_of_method, judge, other_budget
-from benchbench.leaderboard.papers import TABLES, find_table
-from benchbench.leaderboard.verdicts import OUTSIDE, UNEQUAL, tally
+from benchbench.leaderboard.intervals import bounds
 from benchbench.records import Row, accuracy_interval
+from benchbench.reproduction.papers import TABLES, find_table
+from benchbench.reproduction.verdict_tables import comparison_table
+from benchbench.reproduction.verdicts import OUTSIDE, UNEQUAL, is_of_method, judge, other_budget, tally
 
 STEP = 1e-4  # 0.01 %
 FULL = {"profile": "paper", "n_train": 60_000, "n_train_evaluated": 60_000, "n_test": 10_000, "epochs": 160}

@@ -14,9 +14,9 @@ from sample_rows import make_row
 
 from benchbench.leaderboard import Table, paper_table, published_rows, render, render_all
 from benchbench.leaderboard.latex import escape_latex
-from benchbench.leaderboard.papers import TABLES
 from benchbench.records import Row
 from benchbench.reproduction import Evidence, make_table
+from benchbench.reproduction.papers import TABLES
 
 HOSTILE = (
     '<script>|a & b_c $x^2$ 50% #1 ~ \\input{/etc/passwd} **x** `y` [z](u) "q" \N{SNOWMAN} \u00e9 -- \u00df \u4e2d'

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from sample_rows import make_row
 
-from benchbench.configuration import read_cell
+from benchbench.cell.reading import read_cell
+from benchbench.checking.evidence import identity_findings
 from benchbench.leaderboard import rebuild
 from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.merging import merge
-from benchbench.leaderboard.verifying import identity_findings
 from benchbench.records import Row, RunStore
 
 OLDER = Path(__file__).with_name("older")

@@ -11,9 +11,8 @@ from contender_samples import contender, share
 from scipy.stats import binomtest, ttest_ind_from_stats
 from scipy.stats import t as student_t
 
-from benchbench.errors import UsageError
-from benchbench.leaderboard.contenders import Contender
-from benchbench.leaderboard.pairing import (
+from benchbench.comparison.contenders import Contender
+from benchbench.comparison.pairing import (
     compare,
     holm,
     mcnemar_p_values,
@@ -21,6 +20,7 @@ from benchbench.leaderboard.pairing import (
     permutation_p_value,
     spreads,
 )
+from benchbench.errors import UsageError
 from benchbench.leaderboard.spread import seed_spread
 
 

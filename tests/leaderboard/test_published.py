@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from benchbench.cell.recipe import Augmentation
 from benchbench.leaderboard import published_rows, published_separation
-from benchbench.recipe import Augmentation
 from benchbench.records import Row
 
 

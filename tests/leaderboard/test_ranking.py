@@ -12,12 +12,12 @@ import pytest
 from contender_samples import contender, outcomes_of, share
 from sample_rows import make_row
 
+from benchbench.comparison.choosing import by_method, methods
+from benchbench.comparison.contenders import Contender, comparable_groups, find_contenders
+from benchbench.comparison.ranking import rank, rank_all
 from benchbench.evaluation.diagnostics import FLAGS
-from benchbench.leaderboard.choosing import by_method, methods
 from benchbench.leaderboard.clearing import SHORTFALLS
-from benchbench.leaderboard.contenders import Contender, comparable_groups, find_contenders
 from benchbench.leaderboard.names import distinct_labels
-from benchbench.leaderboard.ranking import rank, rank_all
 from benchbench.records.arrays import Array
 
 STANDARD = {"steps": 100, "targets": 9, "queries": 5000}

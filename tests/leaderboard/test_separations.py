@@ -9,9 +9,7 @@ import torch
 
 from benchbench.contract import DatasetSplits, Examples
 from benchbench.errors import CorruptDataError
-from benchbench.leaderboard.papers import find_table
 from benchbench.leaderboard.published import published_separation
-from benchbench.leaderboard.separation_table import separation_table
 from benchbench.leaderboard.separations import (
     FILE_NAME,
     MeasuredSeparation,
@@ -19,7 +17,9 @@ from benchbench.leaderboard.separations import (
     read_separations,
     record_separation,
 )
-from benchbench.leaderboard.verdicts import UNEQUAL, tally
+from benchbench.reproduction.papers import find_table
+from benchbench.reproduction.separation_table import separation_table
+from benchbench.reproduction.verdicts import UNEQUAL, tally
 from benchbench.separation import SeparationReport, measure
 
 

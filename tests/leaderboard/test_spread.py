@@ -10,8 +10,8 @@ from scipy.stats import t as student_t
 from scipy.stats import ttest_ind, ttest_ind_from_stats
 
 from benchbench.leaderboard.spread import compare_seeds, prediction_interval, seed_spread
-from benchbench.leaderboard.verdicts import DIFFERS, OUTSIDE, UNEQUAL, judge_values
 from benchbench.records import Interval
+from benchbench.reproduction.verdicts import DIFFERS, OUTSIDE, UNEQUAL, judge_values
 
 DRAWS = 600
 SLACK = 3 * math.sqrt(0.05 * 0.95 / DRAWS)  # three standard errors of a rate of 5%

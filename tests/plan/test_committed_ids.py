@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import benchbench.data
-from benchbench.configuration import read_cell
+from benchbench.cell.reading import read_cell
 from benchbench.contract import DatasetSplits, DataSource, Examples
 from benchbench.data import LoadedDataset, load_dataset
 from benchbench.leaderboard.published import published_rows

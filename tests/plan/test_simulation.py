@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from benchbench.contract import DataSource
-from benchbench.evaluation.sharing import EXAMPLES_PER_SHARD
+from benchbench.evaluation.shards import EXAMPLES_PER_SHARD
 from benchbench.plan import CellPrice, PlannedCell, make_plan, simulation
-from benchbench.plan.simulation import Task, longest_first, shortest, simulate, tasks_of
 from benchbench.registry import load_registry
 from benchbench.suite import suite_from_table
+from benchmarks.simulation import Task, longest_first, shortest, simulate, tasks_of
 
 
 def some_tasks(seed: int) -> list[Task]:

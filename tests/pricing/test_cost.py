@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchbench.contract import Threat
-from benchbench.determinism import on_threads
+from benchbench.kernels.determinism import on_threads
 from benchbench.pricing import cost
 from benchbench.pricing.cost import Passes, PassSeconds, metric_passes, time_passes, training_passes, weigh
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchbench.cell import Cell
+from benchbench.cell.model import Cell
 from benchbench.contract import (
     DatasetExtent,
     DatasetSplits,

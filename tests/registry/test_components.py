@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sample_rows import make_cell, make_row
 
-from benchbench.cell import Cell, Component, digest, to_json
+from benchbench.cell.model import Cell, Component, digest, to_json
+from benchbench.cell.reading import read_cell
 from benchbench.cli import invoke
-from benchbench.configuration import read_cell
 from benchbench.contract import Attack, Capabilities, Dataset, Defense, Metric, Offer, OptionError, hookimpl
 from benchbench.errors import PluginError, Problem, SuiteError
 from benchbench.leaderboard.names import component_label, dataset_label

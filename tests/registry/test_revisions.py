@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sample_rows import make_cell
 
-from benchbench.cell import Component, canonical, digest, to_json
-from benchbench.configuration import read_cell
+from benchbench.cell.model import Component, canonical, digest, to_json
+from benchbench.cell.reading import read_cell
 from benchbench.contract import Offer
 from benchbench.registry import discovery, load_registry
 from benchbench.registry.offers import offer_mistakes

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from sample_rows import make_cell
 
-from benchbench.cell import Component, to_json
+from benchbench.cell.model import Component, to_json
+from benchbench.cell.reading import read_cell
 from benchbench.checking.code import code_changes
-from benchbench.configuration import read_cell
 from benchbench.contract import Offer, hookimpl
 from benchbench.registry import load_registry
 from benchbench.registry.sources import distribution_digest, distribution_sources, plugin_digest, sources_digest

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from benchbench.leaderboard import FORMATS, published_rows, read_rows, render
-from benchbench.leaderboard.papers import TABLES, PaperTable, find_table
 from benchbench.leaderboard.separations import read_separations
-from benchbench.leaderboard.verdicts import tally
 from benchbench.reproduction import Evidence, make_table, write_pages
+from benchbench.reproduction.papers import TABLES, PaperTable, find_table
+from benchbench.reproduction.verdicts import tally
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,10 +8,10 @@ from typing import Any
 from sample_rows import make_row
 
 from benchbench.leaderboard import published_rows
-from benchbench.leaderboard.papers import find_table
 from benchbench.records import Row
 from benchbench.reproduction import Evidence, make_table
 from benchbench.reproduction.pages import render_page
+from benchbench.reproduction.papers import find_table
 
 PUBLISHED = published_rows()
 

@@ -110,7 +110,7 @@ def test_a_helper_needs_the_same_setting(notice: Notice) -> None:
 
 
 def test_help_ends_with_the_evaluation(notice: Notice, tmp_path: Path) -> None:
-    claims = benchbench.harness.claims.Claims(tmp_path / "claims")
+    claims = benchbench.records.claims.Claims(tmp_path / "claims")
     shards = ClaimedShards(claims=claims, scope="a", stop=StopRequest(), notice=notice)
     with notice.posted():
         with shards.claim("attack/test/00000000") as mine:

@@ -10,7 +10,9 @@ from benchbench.builtin.datasets.spiral import Spiral
 from benchbench.builtin.defenses.distance import DistanceClassifier
 from benchbench.contract import DataSource, Examples, KeyedGenerator
 from benchbench.errors import OptionError
-from benchbench.theory import check_theorem, evaluate_spiral, save_spiral, separation_radius
+from benchbench.figures.spiral import evaluate_spiral, save_spiral
+from benchbench.figures.theory_functions import separation_radius
+from benchmarks.theorem import check_theorem
 
 
 def spiral(size: int = 300, start: float = 2.0) -> Examples:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
+from benchbench.cell.recipe import Augmentation
 from benchbench.contract import KeyedGenerator
-from benchbench.recipe import Augmentation
 from benchbench.training.augmentation import augment
 
 

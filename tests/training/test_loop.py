@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from benchbench.cell.recipe import Augmentation, Recipe
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
 from benchbench.errors import ContractError, StorageError, TrainingError
 from benchbench.events import Event, TrainingProgress, ignore
-from benchbench.recipe import Augmentation, Recipe
+from benchbench.kernels.inputs import as_model_input
 from benchbench.training.checkpoint import Checkpoint, weights_digest
-from benchbench.training.job import TrainingJob, as_model_input
+from benchbench.training.job import TrainingJob
 from benchbench.training.loop import TrainedModel, make_optimizer, train
 
 

@@ -16,13 +16,13 @@ from benchbench.builtin.defenses.adversarial import AdversarialTraining
 from benchbench.builtin.defenses.local_linearity import LocalLinearity
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
+from benchbench.cell.recipe import Augmentation, Recipe
 from benchbench.contract import BatchLoss, Examples, Threat
-from benchbench.determinism import deterministic
 from benchbench.errors import BenchbenchError
 from benchbench.events import Event
-from benchbench.lookup import find_component
-from benchbench.recipe import Augmentation, Recipe
+from benchbench.kernels.determinism import deterministic
 from benchbench.registry import load_registry
+from benchbench.registry.lookup import find_component
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.training.checkpoint import Checkpoint
 from benchbench.training.dividing import sharing_obstacle

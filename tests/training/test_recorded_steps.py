@@ -18,11 +18,11 @@ from benchbench.builtin.defenses.gradient_regularisation import GradientRegulari
 from benchbench.builtin.defenses.local_linearity import LocalLinearity
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
+from benchbench.cell.recipe import Augmentation, Recipe
 from benchbench.contract import BatchLoss, Defense, Examples, KeyedGenerator, Threat
 from benchbench.errors import ContractError
 from benchbench.events import Event, Note
 from benchbench.kernels.graphs import Step, recording
-from benchbench.recipe import Augmentation, Recipe
 from benchbench.training import TrainedModel, TrainingJob, train
 from benchbench.training.loop import make_optimizer
 from benchbench.training.recorded import is_recordable

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from benchbench.cell.recipe import Recipe
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, ScheduledDefense, Threat
 from benchbench.events import Event, TrainingProgress
-from benchbench.recipe import Recipe
 from benchbench.training import Checkpoint, TrainingJob, train
 
 

@@ -19,13 +19,13 @@ from benchbench.builtin.defenses.gradient_regularisation import GradientRegulari
 from benchbench.builtin.defenses.local_linearity import LocalLinearity
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
-from benchbench.cell import canonical
+from benchbench.cell.model import canonical
+from benchbench.cell.recipe import Recipe
 from benchbench.contract import BatchLoss, Defense, Examples, KeyedGenerator, Threat, full_precision
 from benchbench.errors import OptionError, TrainingError
 from benchbench.events import Event, TrainingStarted
 from benchbench.kernels.arithmetic import Precision
 from benchbench.kernels.graphs import recording
-from benchbench.recipe import Recipe
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchbench.cell.reading import read_cell
 from benchbench.checking.replaying import Replayer, UnavailableError, evidence_folders, find_evidence
-from benchbench.configuration import read_cell
+from benchbench.comparison.contenders import OutcomeFiles, find_contenders
 from benchbench.errors import BenchbenchError, StorageError
+from benchbench.kernels.inputs import as_model_input
 from benchbench.leaderboard.attempts import describe_failed_attempts
-from benchbench.leaderboard.contenders import OutcomeFiles, find_contenders
 from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.separations import FILE_NAME, MeasuredSeparation, read_separations
 from benchbench.records import Row, checkpoint_name
@@ -24,7 +25,6 @@ from benchbench.report.contents import EpochPoint
 from benchbench.report.pictures import is_picture
 from benchbench.settings import Folders, find_device
 from benchbench.training.checkpoint import read_checkpoint
-from benchbench.training.job import as_model_input
 
 _MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_witnesses}
 _OF_CLASSIFIERS = {"correct", "robust", "label", "prediction", "adversarial_prediction"}

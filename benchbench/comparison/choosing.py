@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
+from benchbench.comparison.contenders import Contender, labels
+from benchbench.contract.threat import parse_number
 from benchbench.errors import OptionError, UsageError, suggest
-from benchbench.leaderboard.contenders import Contender, labels
 from benchbench.leaderboard.identity import (
     DATA,
     DEFENSE,
@@ -22,7 +23,6 @@ from benchbench.leaderboard.identity import (
 )
 from benchbench.leaderboard.names import parse_options
 from benchbench.records import Row
-from benchbench.threat import parse_number
 
 _SHOWN = 8
 _ALIKE = (*PROTOCOL, *DATA, *NETWORK, *DEFENSE, *TRAINING)

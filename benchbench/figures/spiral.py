@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchbench.errors import OptionError
-from benchbench.theory.functions import binary_function, separation_radius
+from benchbench.figures.theory_functions import binary_function, separation_radius
 
 
 @dataclass(frozen=True, kw_only=True)

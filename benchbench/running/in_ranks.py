@@ -75,10 +75,10 @@ def run_in_ranks(
 
 
 def _follow(ranks: Ranks, request: Request, folders: Folders, device: torch.device, registry: Registry) -> RunResult:
-    from benchbench.determinism import deterministic
-    from benchbench.harness.claims import Claims
     from benchbench.harness.workbench import Workbench
+    from benchbench.kernels.determinism import deterministic
     from benchbench.records import RunStore
+    from benchbench.records.claims import Claims
 
     datasets, store = DatasetLoader(registry, folders.source()), RunStore(folders.runs)
     bench = Workbench(

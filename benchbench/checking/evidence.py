@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchbench.cell import Cell
+from benchbench.cell.model import Cell
 from benchbench.records import Row, accuracy_interval
 from benchbench.records.arrays import Array
 

@@ -6,17 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from benchbench.cell import WITHOUT_THREAT, Cell, Component, EvaluationSpec, TrainingSpec
+from benchbench.cell.model import WITHOUT_THREAT, Cell, Component, EvaluationSpec, TrainingSpec
+from benchbench.cell.recipe import Augmentation, Recipe
+from benchbench.contract.threat import Threat
 from benchbench.errors import BenchbenchError, DataError
-from benchbench.recipe import Augmentation, Recipe
-from benchbench.threat import Threat
 
 
 def read_cell(text: str) -> Cell:
     """The cell of a row's ``configuration`` column.
 
     Args:
-        text: canonical JSON, as `benchbench.cell.to_json` writes it.
+        text: canonical JSON, as `benchbench.cell.model.to_json` writes it.
 
     Raises:
         DataError: it is damaged, or of another version of benchbench.

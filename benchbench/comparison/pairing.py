@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from benchbench.comparison.contenders import Contender, on_common_examples
+from benchbench.contract.seeds import derive_seed
 from benchbench.errors import UsageError
-from benchbench.leaderboard.contenders import Contender, on_common_examples
 from benchbench.leaderboard.identity import BALL
 from benchbench.leaderboard.spread import Spread, compare_seeds, has_spread, seed_spread
 from benchbench.records import mean_interval
 from benchbench.records.arrays import Array
-from benchbench.seeds import derive_seed
 
 SIGNIFICANCE = 0.05
 _PERMUTATIONS = 9999

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from benchbench.cell.recipe import UNSAID, Recipe
 from benchbench.contract import Kind
+from benchbench.contract.threat import Threat
 from benchbench.kernels.arithmetic import Precision
-from benchbench.recipe import UNSAID, Recipe
-from benchbench.threat import Threat
 
 ID_LENGTH = 16  # hexadecimal digits: 64 bits
 DIAGNOSTICS = 2  # revision of `benchbench.evaluation.diagnostics`, raised where equal models may get other flags

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from benchbench.leaderboard.clearing import share_doubts
-from benchbench.leaderboard.comparison import bounds, by_seed, is_of_method, judge, other_budget
+from benchbench.leaderboard.intervals import bounds, by_seed
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
 from benchbench.leaderboard.matching import is_of_setting, is_regression, published_setting, same_setting
 from benchbench.leaderboard.names import (
@@ -18,12 +18,21 @@ from benchbench.leaderboard.names import (
     published_label,
     trained_in,
 )
-from benchbench.leaderboard.papers import PaperTable
 from benchbench.leaderboard.spread import prediction_interval
 from benchbench.leaderboard.tables import DIGITS, FLAGGED, MEASURES, METHOD, SOURCE, Task, best_shown, shown
 from benchbench.leaderboard.tables import FAILED as FAILED_MARK
-from benchbench.leaderboard.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, broken, meanings
 from benchbench.records import Interval, Row
+from benchbench.reproduction.papers import PaperTable
+from benchbench.reproduction.verdicts import (
+    FAILED,
+    NOT_COMPARABLE,
+    NOT_RUN,
+    broken,
+    is_of_method,
+    judge,
+    meanings,
+    other_budget,
+)
 
 _NOTES = (
     "Brackets: 95% intervals over the evaluated examples (Wilson for accuracies, Newcombe for gaps, bootstrap otherwise); they "

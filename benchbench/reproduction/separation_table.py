@@ -7,11 +7,12 @@ from types import MappingProxyType
 
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
 from benchbench.leaderboard.names import paper_label, printable
-from benchbench.leaderboard.papers import PaperTable
 from benchbench.leaderboard.published import PublishedSeparation, published_separation
 from benchbench.leaderboard.separations import MEASURES, MeasuredSeparation
 from benchbench.leaderboard.spread import prediction_interval
-from benchbench.leaderboard.verdicts import (
+from benchbench.records import Interval
+from benchbench.reproduction.papers import PaperTable
+from benchbench.reproduction.verdicts import (
     AGREES,
     DIFFERS,
     EXACT,
@@ -21,7 +22,6 @@ from benchbench.leaderboard.verdicts import (
     judge_certain,
     judge_values,
 )
-from benchbench.records import Interval
 
 _MINIMA_ONLY = "1"  # the published table that prints the minima of the original labels alone
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchbench.contract.seeds import KeyedGenerator
 from benchbench.errors import DataError, OptionError
-from benchbench.seeds import KeyedGenerator
 
 ClassFunctions = Callable[[Tensor], Tensor]
 TOLERANCE = 1e-8  # of margins, which are of order one, in float64

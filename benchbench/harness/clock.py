@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchbench.cell import Cell
+from benchbench.cell.model import Cell
 
 
 class Clock:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchbench.leaderboard.comparison import bounds
-from benchbench.leaderboard.contenders import Contender, comparable_groups
-from benchbench.leaderboard.pairing import SIGNIFICANCE, holm, mcnemar_p_values, paired_t_p_values
+from benchbench.comparison.contenders import Contender, comparable_groups
+from benchbench.comparison.pairing import SIGNIFICANCE, holm, mcnemar_p_values, paired_t_p_values
+from benchbench.contract.seeds import derive_seed
+from benchbench.leaderboard.intervals import bounds
 from benchbench.records import Interval, accuracy_interval, mean_interval
 from benchbench.records.arrays import Array
-from benchbench.seeds import derive_seed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,13 @@ from types import MappingProxyType
 
 import numpy as np
 
+from benchbench.leaderboard.identity import values
+from benchbench.leaderboard.intervals import bounds
 from benchbench.leaderboard.layout import Table
+from benchbench.leaderboard.matching import is_regression
+from benchbench.leaderboard.names import contains, trained_in
 from benchbench.leaderboard.spread import prediction_interval
-from benchbench.records import Interval
+from benchbench.records import Interval, Row
 
 EXACT = "agrees exactly"
 AGREES = "agrees"
@@ -41,6 +45,7 @@ VERDICTS: Mapping[str, str] = MappingProxyType(
 )
 """What each verdict means. A number that several of our rows are held against has the first of their verdicts."""
 
+_METHOD = ("defense", "train_norm", "train_epsilon")
 _LINE = 24  # characters of a verdict beside a number
 _ROUNDING = 1e-9  # of the last printed digit, for numbers that end in 5
 
@@ -73,6 +78,65 @@ def judge_values(ours: Sequence[float], theirs: float, *, step: float, interval:
 def judge_certain(ours: float, theirs: float, *, step: float) -> str:
     """A verdict on a number that does not depend on chance: it has the printed digits or not."""
     return EXACT if abs(ours - theirs) <= step * (0.5 + _ROUNDING) else DIFFERS
+
+
+def is_of_method(published: Row, row: Row) -> bool:
+    """Whether a row is of a published number's training method; options that the paper does not state match any value."""
+    return values(published, _METHOD) == values(row, _METHOD) and contains(
+        row.defense_options, published.defense_options
+    )
+
+
+def other_budget(row: Row, published: Row) -> str:
+    """Why a row cannot be held against a published number: what it used less of, or worse; empty when it can."""
+    sizes = ("n_train", "n_train_evaluated", "n_test", "epochs")
+    differing = [name for name in sizes if getattr(row, name) != getattr(published, name)]
+    other = row.checkpoint_selection != published.checkpoint_selection
+    weaker = [f"checkpoint selection {row.checkpoint_selection}"] if other else []
+    weaker += [f"attacks searched in {row.rounding}"] if row.rounding else []
+    weaker += [trained_in(row)] if row.train_rounding else []
+    if not differing and not weaker and (row.profile == published.profile or is_regression(row)):
+        return ""  # a regression is solved, whatever the profile: the data say all
+    told = [f"{_BUDGET[name].format(getattr(row, name))}" for name in differing] + weaker
+    return ", ".join([f"{row.profile} profile", *told])
+
+
+_BUDGET = {
+    "n_train": "{:,} training examples",
+    "n_train_evaluated": "{:,} of them evaluated",
+    "n_test": "{:,} test examples",
+    "epochs": "{:,} epochs",
+}
+
+
+def judge(runs: Sequence[Row], published: Row, key: str, *, step: float) -> str:
+    """Whether a published value stands up.
+
+    Args:
+        runs: measured under one seed or several, of the published number's setting and method, equal but for the seed.
+        published: what the paper prints.
+        key: column of the measure.
+        step: one unit of the last printed digit, in the units of the column.
+
+    Returns:
+        One of `benchbench.reproduction.verdicts`; empty where the paper does not print the measure.
+    """
+    theirs = getattr(published, key)
+    if theirs is None:
+        return ""
+    finished = [run for run in runs if run.status != "failed"]
+    if not finished:
+        return FAILED
+    if other_budget(finished[0], published):
+        return NOT_COMPARABLE
+    ours = [value for run in finished if (value := getattr(run, key)) is not None]
+    if not ours:
+        return NOT_RUN
+    if is_regression(finished[0]):  # solved on the published draws: nothing is random
+        return judge_certain(max(ours, key=lambda value: abs(value - theirs)), theirs, step=step)
+    found = bounds(finished[0], key)
+    interval = None if found.low is None or found.high is None else Interval(low=found.low, high=found.high)
+    return judge_values(ours, theirs, step=step, interval=interval)
 
 
 def foremost(given: Iterable[str]) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchbench.leaderboard.choosing import methods
-from benchbench.leaderboard.contenders import Contender
+from benchbench.comparison.choosing import methods
+from benchbench.comparison.contenders import Contender
+from benchbench.comparison.pairing import spreads
+from benchbench.comparison.ranking import Place, rank_all
 from benchbench.leaderboard.identity import BALL, MODEL, tell_apart
 from benchbench.leaderboard.names import dataset_label, defense_label
-from benchbench.leaderboard.pairing import spreads
-from benchbench.leaderboard.ranking import Place, rank_all
 from benchbench.leaderboard.spread import Spread
 from benchbench.report.contents import Board
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
 from benchbench.leaderboard.names import paper_label, printable
-from benchbench.leaderboard.papers import PaperTable
 from benchbench.leaderboard.published import read_published
-from benchbench.leaderboard.verdicts import DIFFERS, EXACT, NOT_RUN
+from benchbench.reproduction.papers import PaperTable
+from benchbench.reproduction.verdicts import DIFFERS, EXACT, NOT_RUN
 
 _LABELS = {
     "dataset": "dataset",

@@ -1,0 +1,1 @@
+"""Models against each other: contenders, pairing by example, tests and ranking."""

@@ -1,0 +1,30 @@
+"""Look a component up by name and options, as suites give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchbench.cell.model import Component
+from benchbench.contract import Kind
+from benchbench.errors import UsageError
+from benchbench.registry.catalog import Registry
+
+
+def find_component(registry: Registry, kind: Kind, entry: str | Mapping[str, Any]) -> Component:
+    """Resolve a component given as suites do: a name, or a mapping of ``name`` and options.
+
+    Raises:
+        UsageError: there is no name.
+        UnknownNameError: nothing has this name.
+        OptionError: an option is unknown, of the wrong type or out of range.
+
+    >>> from benchbench.registry import load_registry
+    >>> find_component(load_registry(), "attack", {"name": "pgd", "steps": 50}).options["steps"]
+    50
+    """
+    options = {"name": entry} if isinstance(entry, str) else dict(entry)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise UsageError(f"{kind} {entry!r} has no name", hint='give a name, or {name = "...", OPTION = ...}')
+    return registry.resolve(kind, name, options)
