@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.contract import Examples, KeyedGenerator, Norm, Threat, derive_seed
+from benchbench.contract import Examples, KeyedGenerator, Norm, SplitName, Threat, derive_seed
 
 SHAPE, CLASSES, COUNT = (3, 10, 10), 5, 8
 EPSILON: dict[Norm, float] = {"linf": 0.04, "l2": 0.45, "l1": 1.5}
-Split = Literal["train", "test"]
 
 
 def draws(purpose: str, count: int = COUNT) -> KeyedGenerator:
@@ -84,20 +82,20 @@ class ImageEvidence:
     model: nn.Module
     threat: Threat
 
-    def examples(self, split: Split) -> Examples:
+    def examples(self, split: SplitName) -> Examples:
         """The images, fewer of them for testing."""
         kept = COUNT if split == "train" else COUNT - 3
         return Examples(inputs=images()[:kept], labels=labels()[:kept])
 
-    def correct(self, split: Split) -> Tensor:
+    def correct(self, split: SplitName) -> Tensor:
         """All but every third."""
         return torch.arange(len(self.examples(split))) % 3 != 1
 
-    def robust(self, split: Split) -> Tensor:
+    def robust(self, split: SplitName) -> Tensor:
         """One in four."""
         return torch.arange(len(self.examples(split))) % 4 == 0
 
-    def batches(self, split: Split, purpose: str) -> Iterable[tuple[Tensor, Tensor, KeyedGenerator]]:
+    def batches(self, split: SplitName, purpose: str) -> Iterable[tuple[Tensor, Tensor, KeyedGenerator]]:
         """All in one batch."""
         examples = self.examples(split)
         yield examples.inputs, examples.labels, draws(purpose, len(examples))
@@ -110,12 +108,12 @@ class RegressionEvidence:
     model: nn.Module
     threat: Threat
 
-    def examples(self, split: Split) -> Examples:
+    def examples(self, split: SplitName) -> Examples:
         """Positions around the stairs, and targets."""
         kept = COUNT if split == "train" else COUNT - 3
         inputs = draws("positions").uniform(1, high=9.0).double()[:kept]
         return Examples(inputs=inputs, labels=inputs[:, 0].round() + 0.1)
 
-    def candidates(self, split: Split) -> Tensor:
+    def candidates(self, split: SplitName) -> Tensor:
         """All of them a little to the right."""
         return self.examples(split).inputs + 0.2

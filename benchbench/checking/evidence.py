@@ -13,7 +13,7 @@ from benchbench.cell.model import Cell
 from benchbench.records import Row, accuracy_interval
 from benchbench.records.arrays import Array
 
-Status = Literal["confirmed", "refuted", "unchecked"]
+Confirmation = Literal["confirmed", "refuted", "unchecked"]
 ROUNDING = 1e-4  # of the largest logit: other machines round otherwise, and a tie may break the other way
 _MEAN_ROUNDING = 1e-6
 _SHOWN = 3
@@ -65,7 +65,7 @@ class Verdict:
 
     cell_id: str
     label: str
-    status: Status
+    status: Confirmation
     findings: tuple[Finding, ...] = ()
     missing: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()

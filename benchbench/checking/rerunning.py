@@ -26,7 +26,7 @@ from benchbench.records import Row, RunStore, provenance
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import find_device, find_folders
 
-Verdict = Literal["bit-identical", "within tolerance", "drifted"]
+Agreement = Literal["bit-identical", "within tolerance", "drifted"]
 LEAST_PREFIX = 4
 EXAMPLES_OF_TOLERANCE = 2.0  # counts of examples that another order of sums may turn over
 SHARE_OF_TOLERANCE = 0.01
@@ -43,7 +43,7 @@ _MAGNITUDES = ("test_lipschitz", "test_lipschitz_best", "train_mse", "test_mse",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class ChangedValue:
     """One measure, as it was recorded and as it is now; None where it was not measured."""
 
     column: str
@@ -65,8 +65,8 @@ class Rerun:
     """
 
     cell_id: str
-    verdict: Verdict
-    differences: tuple[Difference, ...]
+    verdict: Agreement
+    differences: tuple[ChangedValue, ...]
     unequal_files: tuple[str, ...]
     changes: Mapping[str, tuple[str, str]]
 
@@ -136,7 +136,7 @@ def compare(row: Row, now: Row, *, data_digest: str) -> Rerun:
     """
     differences = tuple(_differences(row, now))
     unequal = [kind for kind in ("outcomes", "witnesses") if _digest(row, kind) != _digest(now, kind)]
-    verdict: Verdict = "bit-identical"
+    verdict: Agreement = "bit-identical"
     if differences or unequal:
         verdict = "within tolerance" if all(difference.tolerated for difference in differences) else "drifted"
     return Rerun(
@@ -167,13 +167,13 @@ def _find(cell_id: str, rows: Sequence[Row]) -> Row:
     raise UsageError(several, hint=f"give at least {LEAST_PREFIX} digits, and as many as make it unique")
 
 
-def _differences(row: Row, now: Row) -> list[Difference]:
+def _differences(row: Row, now: Row) -> list[ChangedValue]:
     found = []
     for column in (*_FRACTIONS, *_MAGNITUDES):
         recorded, again = getattr(row, column), getattr(now, column)
         if recorded != again:
             tolerated = _is_tolerated(column, recorded, again, row)
-            found.append(Difference(column=column, recorded=recorded, now=again, tolerated=tolerated))
+            found.append(ChangedValue(column=column, recorded=recorded, now=again, tolerated=tolerated))
     return found
 
 

@@ -15,12 +15,10 @@ import click
 from benchbench.contract import Kind
 from benchbench.errors import DataError, PluginError, UsageError
 from benchbench.registry import Registry
-from benchbench.registry.lookup import find_component
+from benchbench.registry.lookup import ComponentEntry, find_component
 
 if TYPE_CHECKING:
     from torch import nn
-
-Entry = str | dict[str, Any]
 
 
 class ComponentType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
@@ -28,7 +26,7 @@ class ComponentType(click.ParamType):  # type: ignore[type-arg]  # generic from 
 
     name = "NAME|{name=..., OPTION=...}"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Entry:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ComponentEntry:
         """The name, or the table."""
         if not isinstance(value, str) or not value.lstrip().startswith("{"):
             return value  # type: ignore[no-any-return]
@@ -44,12 +42,12 @@ class ComponentType(click.ParamType):  # type: ignore[type-arg]  # generic from 
 COMPONENT = ComponentType()
 
 
-def component_name(entry: Entry) -> str:
+def component_name(entry: ComponentEntry) -> str:
     """The name of a component on the command line."""
     return entry if isinstance(entry, str) else str(entry["name"])
 
 
-def find_architecture(registry: Registry, entry: Entry | None, checkpoint: Path) -> Entry:
+def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoint: Path) -> ComponentEntry:
     """What the user names; else what the checkpoint says that it is of.
 
     Raises:
@@ -63,7 +61,9 @@ def find_architecture(registry: Registry, entry: Entry | None, checkpoint: Path)
     return recorded_architecture(checkpoint, registry)
 
 
-def make_architecture(registry: Registry, entry: Entry, *, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+def make_architecture(
+    registry: Registry, entry: ComponentEntry, *, input_shape: tuple[int, ...], classes: int
+) -> nn.Module:
     """Make a registered architecture, or call the ``module:callable`` that the user names.
 
     Raises:

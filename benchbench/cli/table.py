@@ -77,14 +77,14 @@ def command(
 def _reproduce(rows: Sequence[Row], folder: Path, *, number: str, paper: str, output: str, pages: Path | None) -> None:
     """One table of a paper on standard output, or all of them as pages."""
     from benchbench.leaderboard.separations import read_separations
-    from benchbench.reproduction import Evidence, make_table, write_pages
+    from benchbench.reproduction import Measured, make_table, write_pages
     from benchbench.reproduction.papers import find_table
 
     if not any(row.source == "published" for row in rows):
         raise UsageError(
             f"suite {rows[0].suite} has nothing of table {number!r}: no published numbers", hint="leave --table out"
         )
-    evidence = Evidence(suite=rows[0].suite, rows=rows, separations=read_separations(folder))
+    evidence = Measured(suite=rows[0].suite, rows=rows, separations=read_separations(folder))
     if pages is None:
         print_tables([make_table(find_table(paper, number), evidence)], output)
         return

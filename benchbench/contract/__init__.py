@@ -26,6 +26,7 @@ from benchbench.contract.data import (
     DataSource,
     DescribedDataset,
     Examples,
+    SplitName,
 )
 from benchbench.contract.evaluation import Attack, Evidence, ExamplewiseMetric, Measurement, Metric, RegressionEvidence
 from benchbench.contract.execution import DONE, NOT_SHARED, REFUSED, STOPPED, Executor, Host, Work, WorkUnit
@@ -104,6 +105,7 @@ __all__ = [
     "RegressionDefense",
     "RegressionEvidence",
     "ScheduledDefense",
+    "SplitName",
     "StatefulDefense",
     "SteppingDefense",
     "StorageError",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor
 
+SplitName = Literal["train", "test"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from benchbench.contract.data import Examples
+from benchbench.contract.data import Examples, SplitName
 from benchbench.contract.seeds import KeyedGenerator
 from benchbench.contract.threat import Threat
 
@@ -53,19 +53,19 @@ class Evidence(Protocol):
         """Ball and box of the protocol."""
         ...
 
-    def examples(self, split: Literal["train", "test"]) -> Examples:
+    def examples(self, split: SplitName) -> Examples:
         """The examples of a split that are evaluated."""
         ...
 
-    def correct(self, split: Literal["train", "test"]) -> Tensor:
+    def correct(self, split: SplitName) -> Tensor:
         """bool (N,): predicted correctly without perturbation."""
         ...
 
-    def robust(self, split: Literal["train", "test"]) -> Tensor:
+    def robust(self, split: SplitName) -> Tensor:
         """bool (N,): correct without perturbation and under the protocol's attack."""
         ...
 
-    def batches(self, split: Literal["train", "test"], purpose: str) -> Iterable[tuple[Tensor, Tensor, KeyedGenerator]]:
+    def batches(self, split: SplitName, purpose: str) -> Iterable[tuple[Tensor, Tensor, KeyedGenerator]]:
         """Batches of (float32 images on the device, int64 labels, generator keyed by seed, purpose and example)."""
         ...
 
@@ -83,11 +83,11 @@ class RegressionEvidence(Protocol):
         """Ball and box of the protocol."""
         ...
 
-    def examples(self, split: Literal["train", "test"]) -> Examples:
+    def examples(self, split: SplitName) -> Examples:
         """The inputs (N, ...) of a split that are evaluated, and their targets (N,)."""
         ...
 
-    def candidates(self, split: Literal["train", "test"]) -> Tensor:
+    def candidates(self, split: SplitName) -> Tensor:
         """What the protocol's attack made of the inputs (N, ...), checked to lie in ball and box."""
         ...
 

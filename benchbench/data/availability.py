@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from benchbench.contract import DataSource
 from benchbench.data.loading import LoadedDataset, load_dataset
 from benchbench.errors import BenchbenchError, MissingDataError
+from benchbench.registry.lookup import ComponentEntry
 
 if TYPE_CHECKING:
     from benchbench.cell.model import Component
     from benchbench.registry import Registry
 
-Status = Literal["available", "missing", "corrupt", "needs options"]
-Entry = str | Mapping[str, Any]  # a name, or a mapping of name and options, as in a suite
+DataStatus = Literal["available", "missing", "corrupt", "needs options"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Availability:
     """
 
     name: str
-    status: Status
+    status: DataStatus
     detail: str = ""
     n_train: int | None = None
     n_test: int | None = None
@@ -54,7 +54,7 @@ class LocatableDataset(Protocol):
 
 
 def availability(
-    registry: Registry, source: DataSource, names: Sequence[Entry] | None = None
+    registry: Registry, source: DataSource, names: Sequence[ComponentEntry] | None = None
 ) -> tuple[Availability, ...]:
     """Look which datasets are there. Files are not read where a dataset can tell without.
 
@@ -71,13 +71,15 @@ def availability(
     return tuple(_look(registry, one, lambda c: _locate(registry, c, local)) for one in _chosen(registry, names))
 
 
-def verify(registry: Registry, source: DataSource, names: Sequence[Entry] | None = None) -> tuple[Availability, ...]:
+def verify(
+    registry: Registry, source: DataSource, names: Sequence[ComponentEntry] | None = None
+) -> tuple[Availability, ...]:
     """Read datasets completely: every checksum, shape, label and value (arguments as for `availability`)."""
     local = replace(source, download=False)
     return tuple(_look(registry, one, lambda c: load_dataset(registry, c, local)) for one in _chosen(registry, names))
 
 
-def fetch(registry: Registry, source: DataSource, name: Entry) -> LoadedDataset:
+def fetch(registry: Registry, source: DataSource, name: ComponentEntry) -> LoadedDataset:
     """Download a dataset into the data root where it is missing, or prepare its cache, and verify it.
 
     Raises:
@@ -90,7 +92,7 @@ def fetch(registry: Registry, source: DataSource, name: Entry) -> LoadedDataset:
     return load_dataset(registry, registry.resolve("dataset", named, options), replace(source, download=True))
 
 
-def _chosen(registry: Registry, names: Sequence[Entry] | None) -> tuple[Entry, ...]:
+def _chosen(registry: Registry, names: Sequence[ComponentEntry] | None) -> tuple[ComponentEntry, ...]:
     if names is None:
         return tuple(registered.offer.name for registered in registry.offers("dataset"))
     for name, options in map(_parts, names):
@@ -100,7 +102,7 @@ def _chosen(registry: Registry, names: Sequence[Entry] | None) -> tuple[Entry, .
     return tuple(names)
 
 
-def _parts(entry: Entry) -> tuple[str, dict[str, Any]]:
+def _parts(entry: ComponentEntry) -> tuple[str, dict[str, Any]]:
     """Name and options."""
     options = {"name": entry} if isinstance(entry, str) else dict(entry)
     return str(options.pop("name")), options
@@ -114,7 +116,7 @@ def _locate(registry: Registry, component: Component, source: DataSource) -> Loa
     return load_dataset(registry, component, source)
 
 
-def _look(registry: Registry, entry: Entry, read: Callable[[Component], LoadedDataset | None]) -> Availability:
+def _look(registry: Registry, entry: ComponentEntry, read: Callable[[Component], LoadedDataset | None]) -> Availability:
     name, options = _parts(entry)
     try:
         required = [option.name for option in registry.options("dataset", name) if option.required]

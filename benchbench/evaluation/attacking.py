@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchbench.evaluation.memory import Memory
-from benchbench.evaluation.shards import Part, Shard, shard_positions
+from benchbench.evaluation.shards import Shard, ShardResult, shard_positions
 from benchbench.evaluation.spool import Spool
 from benchbench.evaluation.subject import Split, Trial, default_batch_size
 from benchbench.evaluation.supervision import counting, propose
@@ -68,7 +68,7 @@ def attack_split(trial: Trial, split: Split, prediction: Tensor, memory: Memory)
     )
 
 
-def _attack_shard(trial: Trial, split: Split, positions: Tensor, prediction: Tensor, memory: Memory) -> Part:
+def _attack_shard(trial: Trial, split: Split, positions: Tensor, prediction: Tensor, memory: Memory) -> ShardResult:
     """The attack's outcome on consecutive examples: predictions, queries and, on the test split, candidates."""
     memory.ask_for_attack()  # here, where it is computed: what the model alone decides is shared between attacks
     what = f"attack {trial.attack_name!r} on {split.name}"

@@ -8,12 +8,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Examples, KeyedGenerator, Threat
+from benchbench.contract import Examples, KeyedGenerator, SplitName, Threat
 from benchbench.evaluation.attacking import AttackResult, attack_split
 from benchbench.evaluation.lending import Loan
 from benchbench.evaluation.memory import Memory
-from benchbench.evaluation.shards import Part, Shard, shard_positions
-from benchbench.evaluation.subject import SplitName, Trial
+from benchbench.evaluation.shards import Shard, ShardResult, shard_positions
+from benchbench.evaluation.subject import Trial
 
 
 class ModelEvidence:
@@ -123,7 +123,7 @@ class ModelEvidence:
         ]
         return torch.cat([part["prediction"] for part in self._memory.gather(shards)])
 
-    def _predict_shard(self, split: SplitName, shard: Tensor) -> Part:
+    def _predict_shard(self, split: SplitName, shard: Tensor) -> ShardResult:
         chosen, predictions = self._trial.splits[split], []
         for positions in torch.split(shard, self._trial.batch_size):
             what = f"the model on clean {split} examples"

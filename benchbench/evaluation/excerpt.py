@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from benchbench.contract import Examples, KeyedGenerator, Threat
+from benchbench.contract import Examples, KeyedGenerator, SplitName, Threat
 from benchbench.evaluation.evidence import ModelEvidence
-from benchbench.evaluation.subject import SplitName
 
 
 @dataclass(frozen=True, kw_only=True)

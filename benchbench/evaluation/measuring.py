@@ -18,7 +18,7 @@ from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.excerpt import Excerpt
 from benchbench.evaluation.lending import Loan
 from benchbench.evaluation.memory import Memory
-from benchbench.evaluation.shards import Part, Shard
+from benchbench.evaluation.shards import Shard, ShardResult
 
 _VALUE, _PER_EXAMPLE = "value/", "example/"
 
@@ -69,7 +69,7 @@ def measure_all(
     return Measurement(values=values, per_example=per_example)
 
 
-def _ask(name: str, metric: Metric, evidence: Evidence, memory: Memory, loan: Loan) -> Part:
+def _ask(name: str, metric: Metric, evidence: Evidence, memory: Memory, loan: Loan) -> ShardResult:
     if isinstance(metric, ExamplewiseMetric) and isinstance(evidence, ModelEvidence):
         answer = _measure_in_shards(name, metric, evidence, memory, loan)
     else:
@@ -84,7 +84,7 @@ def _measure_in_shards(
 ) -> Measurement:
     """What a metric measures on each shard of the test set, joined."""
 
-    def measure(excerpt: Excerpt) -> Part:
+    def measure(excerpt: Excerpt) -> ShardResult:
         with loan.to(f"metric {name!r}"):
             answer = metric.measure(excerpt)
         return _pack(_checked(name, answer, excerpt))
@@ -115,13 +115,13 @@ def _checked(name: str, answer: object, evidence: Evidence) -> Measurement:
     return answer
 
 
-def _pack(answer: Measurement) -> Part:
+def _pack(answer: Measurement) -> ShardResult:
     values = {f"{_VALUE}{column}": torch.tensor(value, dtype=torch.float64) for column, value in answer.values.items()}
     per_example = {f"{_PER_EXAMPLE}{column}": _column(outcomes) for column, outcomes in answer.per_example.items()}
     return {**values, **per_example}
 
 
-def _unpack(part: Part) -> Measurement:
+def _unpack(part: ShardResult) -> Measurement:
     return Measurement(
         values={key.removeprefix(_VALUE): float(v) for key, v in part.items() if key.startswith(_VALUE)},
         per_example={key.removeprefix(_PER_EXAMPLE): v for key, v in part.items() if key.startswith(_PER_EXAMPLE)},

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from benchbench.evaluation.shards import Part, Shard, Sharing
+from benchbench.evaluation.shards import Shard, ShardResult, Sharing
 
 ATTACKED = "attacked"  # entry of a part: whether it depends on the attack, or on the model alone
 
@@ -16,11 +16,11 @@ ATTACKED = "attacked"  # entry of a part: whether it depends on the attack, or o
 class MeasurementCache(Protocol):
     """Where the parts of one evaluation are kept, so that an interrupted one goes on."""
 
-    def get(self, key: str) -> Part | None:
+    def get(self, key: str) -> ShardResult | None:
         """What was put under a key such as ``"attack/test/00001024"``, or None."""
         ...
 
-    def put(self, key: str, value: Part) -> None:
+    def put(self, key: str, value: ShardResult) -> None:
         """Keep CPU tensors by name; atomically, where it outlives the process."""
         ...
 
@@ -38,9 +38,9 @@ class Memory:
         self._attacked = False  # whether what is being computed has asked for what the attack did
         self._cache = cache
         self._sharing = sharing
-        self._known: dict[str, Part] = {}
+        self._known: dict[str, ShardResult] = {}
 
-    def recall(self, key: str, compute: Callable[[], Part]) -> Part:
+    def recall(self, key: str, compute: Callable[[], ShardResult]) -> ShardResult:
         """The part of a key, computed only if it is not known."""
         if key not in self._known:
             part = self._cache.get(key) if self._cache is not None else None
@@ -53,7 +53,7 @@ class Memory:
         self._attacked |= bool(self._known[key][ATTACKED])
         return self._known[key]
 
-    def gather(self, shards: Sequence[Shard]) -> Iterator[Part]:
+    def gather(self, shards: Sequence[Shard]) -> Iterator[ShardResult]:
         """The parts of some shards in turn, some of them computed by other processes where there are any.
 
         They may be large and are asked for once: here each is forgotten, the cache keeps it.
@@ -87,7 +87,7 @@ class Memory:
         """Note that what is being computed depends on the attack."""
         self._attacked = True
 
-    def _time(self, compute: Callable[[], Part]) -> Part:
+    def _time(self, compute: Callable[[], ShardResult]) -> ShardResult:
         """Compute a part; add how long it took, without the parts that it asked for itself, and what it depends on."""
         began, counted, outer = time.perf_counter(), self.seconds, self._attacked
         self._attacked = False

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Attack, Examples, KeyedGenerator, Metric, Threat, derive_seed
+from benchbench.contract import Attack, Examples, KeyedGenerator, Metric, SplitName, Threat, derive_seed
 from benchbench.errors import ContractError, OptionError
 from benchbench.evaluation.lending import Loan
 from benchbench.evaluation.measuring import Columns, measure_all
@@ -19,7 +19,6 @@ from benchbench.evaluation.outcome import Outcome
 from benchbench.evaluation.subject import borrowed
 from benchbench.evaluation.supervision import counting, propose
 
-SplitName = Literal["train", "test"]
 _SPLITS: tuple[SplitName, ...] = ("train", "test")
 
 

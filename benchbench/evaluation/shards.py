@@ -17,7 +17,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from benchbench.evaluation.subject import Split
 
-Part = dict[str, Tensor]
+ShardResult = dict[str, Tensor]
 EXAMPLES_PER_SHARD = 1024  # what an interruption can lose
 
 
@@ -31,7 +31,7 @@ class Shard:
     """
 
     key: str
-    compute: Callable[[], Part]
+    compute: Callable[[], ShardResult]
 
 
 class Sharing(Protocol):

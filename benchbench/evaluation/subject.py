@@ -6,20 +6,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Attack, Examples, KeyedGenerator, Threat, derive_seed, frozen, in_mode
+from benchbench.contract import Attack, Examples, KeyedGenerator, SplitName, Threat, derive_seed, frozen, in_mode
 from benchbench.evaluation.candidate_checks import check_logits
 from benchbench.evaluation.lending import Loan
 from benchbench.events import EvaluationProgress, Listener
 
 CPU_BATCH = 64  # more fall out of the cache: 512 cost twice the time per example
 CUDA_BATCH = 512
-
-SplitName = Literal["train", "test"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from benchbench.contract import Executor
 from benchbench.errors import UsageError
 from benchbench.plan.preparing import Request
 from benchbench.registry import Registry
-from benchbench.registry.lookup import find_component
+from benchbench.registry.lookup import ComponentEntry, find_component
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ class Crew:
     elsewhere: bool
 
 
-def choose_crew(entry: str | Mapping[str, Any] | None, jobs: int | None, registry: Registry) -> Crew | None:
+def choose_crew(entry: ComponentEntry | None, jobs: int | None, registry: Registry) -> Crew | None:
     """Find and make the executor that is asked for; None where this process does the work.
 
     Raises:

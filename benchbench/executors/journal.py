@@ -45,14 +45,14 @@ class Hello:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trouble:
+class WorkerTrouble:
     """A worker cannot go on, for a reason that the user can mend; see `benchbench.errors.BenchbenchError`."""
 
     message: str
     hint: str
 
 
-Entry = Event | Hello | Trouble
+JournalEntry = Event | Hello | WorkerTrouble
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
@@ -64,7 +64,7 @@ _KINDS: dict[str, type[Any]] = {
         CellFailed,
         Note,
         Hello,
-        Trouble,
+        WorkerTrouble,
     )
 }
 
@@ -84,7 +84,7 @@ class Journal:
         with storage_errors(self._path):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: JournalEntry) -> None:
         """Add an entry; of progress within a cell, only one now and then.
 
         Raises:
@@ -120,7 +120,7 @@ class Journals:
         if from_the_end:
             self._read = {path: path.stat().st_size for path in self._paths()}
 
-    def news(self) -> Iterator[tuple[str, Entry]]:
+    def news(self) -> Iterator[tuple[str, JournalEntry]]:
         """What was added since the last call: name of the worker, and entry; lines that make no sense are passed over."""
         for path in self._paths():
             for line in self._new_lines(path):
@@ -144,10 +144,10 @@ class Journals:
         return whole.splitlines()
 
 
-def _decode(line: bytes) -> Entry | None:
+def _decode(line: bytes) -> JournalEntry | None:
     try:
         fields = json.loads(line)
-        entry: Entry = _KINDS[fields.pop("kind")](**fields)
+        entry: JournalEntry = _KINDS[fields.pop("kind")](**fields)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return entry

@@ -25,7 +25,7 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class Allocation:
     """What a job asks for.
 
     Attributes:
@@ -51,7 +51,7 @@ class Resources:
     time_factor: float
     memory_gb: float | None
 
-    def of(self, units: Sequence[WorkUnit], limits: Limits, *, memory_factor: float = 1.0) -> Request:
+    def of(self, units: Sequence[WorkUnit], limits: Limits, *, memory_factor: float = 1.0) -> Allocation:
         """What each job of an array asks for.
 
         Args:
@@ -69,7 +69,7 @@ class Resources:
             )
         gigabytes = self.memory_gb or self._predicted_gb(units)
         minutes = self.minutes or self._predicted_minutes(units, limits)
-        return Request(minutes=minutes, memory_mb=math.ceil(1024 * gigabytes * memory_factor))
+        return Allocation(minutes=minutes, memory_mb=math.ceil(1024 * gigabytes * memory_factor))
 
     def _predicted_minutes(self, units: Sequence[WorkUnit], limits: Limits) -> int:
         known = [unit.seconds for unit in units if unit.seconds is not None]

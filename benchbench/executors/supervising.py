@@ -22,7 +22,7 @@ from benchbench.events import (
     WorkerProgress,
 )
 from benchbench.executors.job import Job
-from benchbench.executors.journal import Entry, Hello, Journals, Trouble
+from benchbench.executors.journal import Hello, JournalEntry, Journals, WorkerTrouble
 from benchbench.harness.cells import describe_cell
 from benchbench.harness.clock import Clock
 from benchbench.harness.scheduling import Tally, shown_values
@@ -146,12 +146,12 @@ class Supervisor:
         self._count()
         return Tally(finished=self._finished, failures=tuple(self._failures), left=tuple(self._pending.values()))
 
-    def _take_note(self, worker: str, entry: Entry) -> None:
+    def _take_note(self, worker: str, entry: JournalEntry) -> None:
         match entry:
             case Hello():
                 self._at.pop(worker, None)
                 self._greet(worker, entry)
-            case Trouble():
+            case WorkerTrouble():
                 raise ExecutorError(f"worker {self._number(worker)}: {entry.message}", hint=entry.hint)
             case CellStarted():
                 self._at[worker] = entry.cell_id

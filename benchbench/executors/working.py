@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from benchbench.contract import NOT_SHARED
 from benchbench.errors import BenchbenchError, DataError, StorageError
 from benchbench.executors.job import Job, read_job
-from benchbench.executors.journal import Hello, Journal, Trouble
+from benchbench.executors.journal import Hello, Journal, WorkerTrouble
 from benchbench.plan import Plan
 from benchbench.plan.preparing import Prepared, prepare
 from benchbench.records.claims import Claims, folder_clock_ahead
@@ -72,7 +72,7 @@ def work(job: Job, *, worker: str, units: Sequence[str], stop: StopRequest) -> i
     try:
         return len(_work(job, units, journal, stop).left)
     except BenchbenchError as error:
-        journal.write(Trouble(message=error.message, hint=error.hint))
+        journal.write(WorkerTrouble(message=error.message, hint=error.hint))
         raise
 
 

@@ -27,10 +27,10 @@ FEWEST = WARM_UP + 2  # steps below which a recording is not worth its while
 
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 _kept: ContextVar[dict[Hashable, Any] | None] = ContextVar("kept", default=None)
-_tallies: ContextVar[tuple[Tally, ...]] = ContextVar("tallies", default=())
+_tallies: ContextVar[tuple[PassCounts, ...]] = ContextVar("tallies", default=())
 
 
-class Tally(Protocol):
+class PassCounts(Protocol):
     """Something that Python counts while a step is taken, and that a replay would leave out."""
 
     forward: int
@@ -85,7 +85,7 @@ def kept_recordings() -> dict[Hashable, Any] | None:
 
 
 @contextmanager
-def tallied(tally: Tally) -> Iterator[None]:
+def tallied(tally: PassCounts) -> Iterator[None]:
     """Within the block, a replay adds to the tally what the recorded step would."""
     token = _tallies.set((*_tallies.get(), tally))
     try:

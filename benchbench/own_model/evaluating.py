@@ -32,9 +32,9 @@ from benchbench.suite.protocol import choose_threat
 def evaluate(
     model: nn.Module,
     *,
-    dataset: str | Mapping[str, Any],
+    dataset: ComponentEntry,
     threat: Threat | None = None,
-    attacks: Sequence[str | Mapping[str, Any]] = ("pgd-10",),
+    attacks: Sequence[ComponentEntry] = ("pgd-10",),
     n_test: int | None = None,
     seed: int = 0,
     device: str | None = None,
@@ -84,7 +84,7 @@ def evaluate(
     )
 
 
-def resolve_attacks(registry: Registry, attacks: Sequence[str | Mapping[str, Any]]) -> tuple[Component, ...]:
+def resolve_attacks(registry: Registry, attacks: Sequence[ComponentEntry]) -> tuple[Component, ...]:
     """The attacks asked for, each once.
 
     Raises:

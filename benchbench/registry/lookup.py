@@ -10,8 +10,11 @@ from benchbench.contract import Kind
 from benchbench.errors import UsageError
 from benchbench.registry.catalog import Registry
 
+ComponentEntry = str | Mapping[str, Any]
+"""A component as suites give it: a name, or a mapping of ``name`` and options."""
 
-def find_component(registry: Registry, kind: Kind, entry: str | Mapping[str, Any]) -> Component:
+
+def find_component(registry: Registry, kind: Kind, entry: ComponentEntry) -> Component:
     """Resolve a component given as suites do: a name, or a mapping of ``name`` and options.
 
     Raises:

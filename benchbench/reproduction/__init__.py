@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from benchbench.reproduction.pages import write_pages
-from benchbench.reproduction.tables import Evidence, make_table
+from benchbench.reproduction.tables import Measured, make_table
 
-__all__ = ["Evidence", "make_table", "write_pages"]
+__all__ = ["Measured", "make_table", "write_pages"]

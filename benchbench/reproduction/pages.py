@@ -12,13 +12,13 @@ from benchbench.leaderboard.layout import Table
 from benchbench.leaderboard.names import paper_label
 from benchbench.records import Row
 from benchbench.reproduction.papers import TABLES, PaperTable
-from benchbench.reproduction.tables import Evidence, make_table
+from benchbench.reproduction.tables import Measured, make_table
 from benchbench.reproduction.variants import compared, variant_sections
 from benchbench.reproduction.verdict_tables import stands_in
 from benchbench.reproduction.verdicts import AGREEING, DIFFERS, FAILED, NOT_COMPARABLE, NOT_RUN, OPEN, VERDICTS, tally
 
 
-def write_pages(folder: Path, evidence: Evidence) -> list[Path]:
+def write_pages(folder: Path, evidence: Measured) -> list[Path]:
     """Write ``<paper>-table-<N>.md`` for every table of both papers, and a ``README.md`` that lists them.
 
     The pages depend on the evidence alone, so that writing them again changes nothing.
@@ -48,7 +48,7 @@ def _file_name(paper_table: PaperTable) -> str:
     return f"{paper_table.paper}-table-{paper_table.number}.md"
 
 
-def render_page(paper_table: PaperTable, table: Table, evidence: Evidence) -> str:
+def render_page(paper_table: PaperTable, table: Table, evidence: Measured) -> str:
     """The page of a table in Markdown.
 
     Args:
@@ -79,7 +79,7 @@ def _numbers(table: Table) -> str:
     return f"## The numbers\n\n{body.strip()}"
 
 
-def _what_was_run(paper_table: PaperTable, rows: Sequence[Row], evidence: Evidence) -> str:
+def _what_was_run(paper_table: PaperTable, rows: Sequence[Row], evidence: Measured) -> str:
     if paper_table.kind == "setup":
         return "Nothing needs to run: the setups are the recipes of the suite's paper profile."
     if paper_table.kind == "separation":

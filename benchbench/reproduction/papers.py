@@ -8,7 +8,7 @@ from typing import Literal
 from benchbench.errors import UsageError, suggest
 
 Paper = Literal["neurips2020", "arxiv-v1"]
-Kind = Literal["models", "staircase", "separation", "setup"]
+TableKind = Literal["models", "staircase", "separation", "setup"]
 PAPERS: tuple[Paper, ...] = ("neurips2020", "arxiv-v1")
 
 
@@ -26,7 +26,7 @@ class PaperTable:
     paper: Paper
     number: str
     caption: str
-    kind: Kind = "models"
+    kind: TableKind = "models"
     decimals: int = 2
 
     def step(self, unit: str = "") -> float:
@@ -38,11 +38,11 @@ class PaperTable:
         return 10.0**-self.decimals * (0.01 if unit == "%" else 1.0)
 
 
-def _neurips(number: int, caption: str, kind: Kind = "models", decimals: int = 2) -> PaperTable:
+def _neurips(number: int, caption: str, kind: TableKind = "models", decimals: int = 2) -> PaperTable:
     return PaperTable(paper="neurips2020", number=str(number), caption=caption, kind=kind, decimals=decimals)
 
 
-def _arxiv(number: int, caption: str, kind: Kind = "models", decimals: int = 2) -> PaperTable:
+def _arxiv(number: int, caption: str, kind: TableKind = "models", decimals: int = 2) -> PaperTable:
     return PaperTable(paper="arxiv-v1", number=str(number), caption=caption, kind=kind, decimals=decimals)
 
 

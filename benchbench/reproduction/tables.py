@@ -18,7 +18,7 @@ from benchbench.suite import read_suite
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class Measured:
     """What was measured.
 
     Attributes:
@@ -32,7 +32,7 @@ class Evidence:
     separations: Sequence[MeasuredSeparation] = ()
 
 
-def make_table(paper_table: PaperTable, evidence: Evidence) -> Table:
+def make_table(paper_table: PaperTable, evidence: Measured) -> Table:
     """A published table with ours beside every number.
 
     Args:

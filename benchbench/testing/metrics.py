@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from benchbench.contract import (
     Measurement,
     Metric,
     Norm,
+    SplitName,
     Threat,
     derive_seed,
 )
@@ -23,7 +23,6 @@ from benchbench.contract.columns import column_problems
 from benchbench.testing.conformance import expect, name_of, untouched
 from benchbench.testing.toys import LinearToy, toy_attack_problem
 
-Split = Literal["train", "test"]
 _TEST_SIZE = 7
 _BATCH_SIZES = (1, 3, _TEST_SIZE)
 _PARTS = ((0, 1, 2, 3), (4, 5, 6))
@@ -58,21 +57,21 @@ class ToyEvidence:
             for split, places in chosen.items()
         }
 
-    def examples(self, split: Split) -> Examples:
+    def examples(self, split: SplitName) -> Examples:
         """The examples of a split."""
         return self._splits[split]
 
-    def correct(self, split: Split) -> Tensor:
+    def correct(self, split: SplitName) -> Tensor:
         """bool (N,): predicted correctly without perturbation."""
         examples = self.examples(split)
         return self.model.distance(examples.inputs, examples.labels, self.threat.norm) > 0
 
-    def robust(self, split: Split) -> Tensor:
+    def robust(self, split: SplitName) -> Tensor:
         """bool (N,): exactly which examples no attack can change."""
         examples = self.examples(split)
         return self.model.robust(examples.inputs, examples.labels, self.threat)
 
-    def batches(self, split: Split, purpose: str) -> Iterable[tuple[Tensor, Tensor, KeyedGenerator]]:
+    def batches(self, split: SplitName, purpose: str) -> Iterable[tuple[Tensor, Tensor, KeyedGenerator]]:
         """Batches of (images, labels, generator keyed by purpose and example)."""
         examples = self.examples(split)
         for positions in torch.split(torch.arange(len(examples)), self._batch_size):

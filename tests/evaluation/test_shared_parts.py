@@ -3,13 +3,13 @@ from __future__ import annotations
 import torch
 
 from benchbench.evaluation.memory import ATTACKED, Memory
-from benchbench.evaluation.shards import Part
+from benchbench.evaluation.shards import ShardResult
 
 
-class Kept(dict[str, Part]):
+class Kept(dict[str, ShardResult]):
     """A cache in memory."""
 
-    def put(self, key: str, value: Part) -> None:
+    def put(self, key: str, value: ShardResult) -> None:
         self[key] = value
 
 
@@ -17,7 +17,7 @@ def test_a_part_says_whether_it_depends_on_the_attack_even_at_second_hand() -> N
     cache = Kept()
     memory = Memory(cache)
 
-    def robust() -> Part:
+    def robust() -> ShardResult:
         memory.recall("clean", dict)
         memory.ask_for_attack()
         return {"robust": torch.tensor(True)}
@@ -40,7 +40,7 @@ def test_a_cached_part_still_counts_as_depending_on_the_attack() -> None:
     cache = Kept()
     first = Memory(cache)
 
-    def robust(memory: Memory) -> Part:
+    def robust(memory: Memory) -> ShardResult:
         memory.ask_for_attack()
         return {}
 

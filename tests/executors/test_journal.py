@@ -8,7 +8,7 @@ import pytest
 
 from benchbench.errors import StorageError
 from benchbench.events import CellFinished, CellStarted, EvaluationProgress, RunFinished
-from benchbench.executors.journal import Hello, Journal, Journals, Trouble
+from benchbench.executors.journal import Hello, Journal, Journals, WorkerTrouble
 
 STARTED = CellStarted(number=1, total=2, cell_id="a", label="digits mlp at", seconds_left=None)
 FINISHED = CellFinished(cell_id="a", label="digits mlp at", seconds=1.5, values={"test_accuracy": 0.5})
@@ -19,7 +19,7 @@ def test_what_is_written_is_read_once(tmp_path: Path) -> None:
         Hello(host="n1", pid=7, device="cpu", clock_ahead=0.0),
         STARTED,
         FINISHED,
-        Trouble(message="m", hint="h"),
+        WorkerTrouble(message="m", hint="h"),
     ]
     journals, journal = Journals(tmp_path / "j"), Journal(tmp_path / "j", "one")
     for entry in entries:

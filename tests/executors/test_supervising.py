@@ -12,7 +12,7 @@ from run_processes import write_suite
 from benchbench.errors import ExecutorError
 from benchbench.events import CellFailed, CellStarted, Event, Note, WorkerIdle, WorkerProgress
 from benchbench.executors.job import Job
-from benchbench.executors.journal import Hello, Journal, Trouble
+from benchbench.executors.journal import Hello, Journal, WorkerTrouble
 from benchbench.executors.supervising import Supervisor, Surroundings
 from benchbench.plan.preparing import Prepared, Request, prepare
 from benchbench.records import Provenance, failed_row
@@ -157,7 +157,7 @@ def test_deaths_in_between_do_not_add_up(scene: Scene) -> None:
 
 
 def test_trouble_of_a_worker_ends_the_run_with_its_words(scene: Scene) -> None:
-    scene.journal().write(Trouble(message="no space left on the disk", hint="free some"))
+    scene.journal().write(WorkerTrouble(message="no space left on the disk", hint="free some"))
     with pytest.raises(ExecutorError, match="no space left on the disk") as caught:
         scene.supervisor.wait(0.0)
     assert caught.value.hint == "free some"

@@ -11,7 +11,7 @@ from run_processes import SUITE, run, write_suite
 
 from benchbench.errors import DataError
 from benchbench.executors.job import Job, read_job, suite_copy, write_job
-from benchbench.executors.journal import Journals, Trouble
+from benchbench.executors.journal import Journals, WorkerTrouble
 from benchbench.executors.working import NotSharedError, open_job, stop_request, work
 from benchbench.harness.cells import checkpoint_times
 from benchbench.plan.preparing import Request, prepare
@@ -86,7 +86,7 @@ def test_machine_that_cannot_plan_what_the_run_planned_says_so(tmp_path: Path) -
     with pytest.raises(DataError, match="1 cells of the run cannot be planned on"):
         work(job, worker="a", units=[], stop=StopRequest())
     entries = [entry for _, entry in Journals(job.journals).news()]
-    assert any(isinstance(entry, Trouble) and "cannot be planned" in entry.message for entry in entries)
+    assert any(isinstance(entry, WorkerTrouble) and "cannot be planned" in entry.message for entry in entries)
 
 
 def test_budget_of_the_run_is_the_workers(tmp_path: Path) -> None:

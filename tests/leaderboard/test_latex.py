@@ -15,7 +15,7 @@ from sample_rows import make_row
 from benchbench.leaderboard import Table, paper_table, published_rows, render, render_all
 from benchbench.leaderboard.latex import escape_latex
 from benchbench.records import Row
-from benchbench.reproduction import Evidence, make_table
+from benchbench.reproduction import Measured, make_table
 from benchbench.reproduction.papers import TABLES
 
 HOSTILE = (
@@ -45,7 +45,7 @@ def measured() -> list[Row]:
 
 def tables(rows: list[Row]) -> list[Table]:
     """Ours, ours beside published, and every table of both papers."""
-    evidence = Evidence(suite="closer-look", rows=[*rows, *published_rows()], separations=())
+    evidence = Measured(suite="closer-look", rows=[*rows, *published_rows()], separations=())
     ours = [paper_table(evidence.rows, published=published, intervals=True) for published in (False, True)]
     regression = paper_table(evidence.rows, task="regression", published=True)
     return [*ours, regression, *(make_table(one, evidence) for one in TABLES)]

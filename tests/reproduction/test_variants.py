@@ -9,7 +9,7 @@ from sample_rows import make_row
 
 from benchbench.leaderboard import published_rows
 from benchbench.records import Row
-from benchbench.reproduction import Evidence, make_table
+from benchbench.reproduction import Measured, make_table
 from benchbench.reproduction.pages import render_page
 from benchbench.reproduction.papers import find_table
 
@@ -25,7 +25,7 @@ def measured(cell_id: str, **columns: Any) -> Row:
 
 
 def page(*rows: Row, number: str = "2") -> str:
-    evidence = Evidence(suite="closer-look", rows=[*PUBLISHED, *rows])
+    evidence = Measured(suite="closer-look", rows=[*PUBLISHED, *rows])
     paper_table = find_table("neurips2020", number)
     return render_page(paper_table, make_table(paper_table, evidence), evidence)
 

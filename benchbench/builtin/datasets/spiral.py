@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
-from benchbench.contract import DatasetSplits, DataSource, Examples, KeyedGenerator, OptionError, derive_seed
+from benchbench.contract import DatasetSplits, DataSource, Examples, KeyedGenerator, OptionError, SplitName, derive_seed
 
 END = 4.33 * math.pi  # 780 degrees
 NOISE = 0.75
@@ -50,7 +49,7 @@ class Spiral:
             upper=math.inf,
         )
 
-    def _draw(self, count: int, split: Literal["train", "test"]) -> Examples:
+    def _draw(self, count: int, split: SplitName) -> Examples:
         import torch
 
         rows = torch.arange(count)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from benchbench.builtin.datasets.raw_files import downloading, file_md5, missing_files, require_checksum
 from benchbench.builtin.torchvision_import import import_torchvision
-from benchbench.contract import DatasetExtent, DatasetSplits, DataSource, Examples
+from benchbench.contract import DatasetExtent, DatasetSplits, DataSource, Examples, SplitName
 
 _FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
 
@@ -57,7 +56,7 @@ def _lacking(source: DataSource) -> list[Path]:
     return [path for path in paths if not path.is_file()]
 
 
-def _read_split(source: DataSource, split: Literal["train", "test"]) -> Examples:
+def _read_split(source: DataSource, split: SplitName) -> Examples:
     import numpy as np
     import torch
 

@@ -13,11 +13,12 @@ known, it ends with forty times the test error. Both variants' true minima lie c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 
 from benchbench.builtin.defenses.convex import Array, import_cvxpy, make_unknown
+from benchbench.builtin.defenses.options import Variant
 from benchbench.builtin.defenses.regression import (
     AT,
     RegressionProblem,
@@ -28,8 +29,6 @@ from benchbench.builtin.defenses.regression import (
     squared_error,
 )
 from benchbench.builtin.defenses.whitening import search, whiten
-
-Variant = Literal["equation", "released"]
 
 
 def gr_objective(

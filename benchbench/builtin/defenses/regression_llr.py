@@ -14,12 +14,12 @@ released objective.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from benchbench.builtin.defenses.convex import Array
 from benchbench.builtin.defenses.llr_descent import descend_llr
+from benchbench.builtin.defenses.options import Variant
 from benchbench.builtin.defenses.regression import (
     AFTER,
     AT,
@@ -29,8 +29,6 @@ from benchbench.builtin.defenses.regression import (
 )
 from benchbench.builtin.defenses.whitening import search, whiten
 from benchbench.contract import TrainingError
-
-Variant = Literal["equation", "released"]
 
 
 def llr_objective(

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from benchbench.contract import Measurement, RegressionEvidence
-
-Split = Literal["train", "test"]
+from benchbench.contract import Measurement, RegressionEvidence, SplitName
 
 
 class SquaredError:
@@ -50,10 +46,10 @@ class TargetLipschitzness:
         return Measurement(values={"test_lipschitz": float(ratios.mean())}, per_example={"lipschitz": ratios.cpu()})
 
 
-_SPLITS: tuple[Split, ...] = ("train", "test")
+_SPLITS: tuple[SplitName, ...] = ("train", "test")
 
 
-def _squared_errors(evidence: RegressionEvidence, split: Split, inputs: Tensor) -> Tensor:
+def _squared_errors(evidence: RegressionEvidence, split: SplitName, inputs: Tensor) -> Tensor:
     with torch.no_grad():
         predictions: Tensor = evidence.model(inputs)
     return (predictions - evidence.examples(split).labels).square()

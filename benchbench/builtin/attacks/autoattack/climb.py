@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.ascent import steepest
-from benchbench.builtin.attacks.autoattack.objectives import Objective
+from benchbench.builtin.attacks.autoattack.objectives import TargetedObjective
 from benchbench.builtin.attacks.autoattack.standing import Judgement, broadcast, confirmed, judge, keep_rows
 from benchbench.contract import Threat
 
@@ -73,7 +73,7 @@ class Climb:
         steps: number of steps.
     """
 
-    def __init__(self, model: nn.Module, objective: Objective, *, threat: Threat, steps: int) -> None:
+    def __init__(self, model: nn.Module, objective: TargetedObjective, *, threat: Threat, steps: int) -> None:
         self._model = model
         self._objective = objective
         self._threat = threat

@@ -11,13 +11,13 @@ from torch.nn.functional import cross_entropy
 from benchbench.builtin.attacks.margins import margin
 
 LossName = Literal["ce", "dlr", "dlr-targeted"]
-Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
+TargetedObjective = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Maps logits (N, classes), labels (N,) and targets (N,) to one value per example (N,), to be ascended."""
 
 _TINY = 1e-12  # keeps the ratio finite where all logits are equal
 
 
-def objective(loss: LossName) -> Objective:
+def objective(loss: LossName) -> TargetedObjective:
     """The objective of a loss; the untargeted ones ignore the targets."""
     if loss == "dlr-targeted":
         return targeted_dlr
