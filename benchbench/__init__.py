@@ -6,9 +6,9 @@ The functions of the API load on first use, so that importing this package impor
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from benchbench.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from benchbench.api import plan as plan
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from benchbench.own_model.report import ModelReport as ModelReport
     from benchbench.report.gathering import write_report as write_report
     from benchbench.running.execution import RunResult as RunResult
-
-__version__ = "0.1.0"
 
 _API = {
     "ModelReport": "benchbench.own_model.report",
@@ -38,24 +36,11 @@ _API = {
 }
 
 
-class _Package(ModuleType):
-    """This package. The rooms ``benchbench.plan`` and ``benchbench.separation`` bear the names of functions of the API.
-
-    The import system would bind a room to the package when it is first imported, and so cover the function; here the
-    function keeps the name, and what is in the room is imported with ``from benchbench.plan import ...``.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in _API:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(_API[name]), name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _API and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *_API})
+def __getattr__(name: str) -> Any:
+    if name not in _API:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_API[name]), name)
 
 
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_API})

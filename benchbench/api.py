@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from benchbench.errors import UsageError
 from benchbench.events import Listener, Note, ignore
 from benchbench.kernels.arithmetic import Precision
-from benchbench.plan import Plan
-from benchbench.plan.preparing import Request, prepare
+from benchbench.planning import Plan
+from benchbench.planning.preparing import Request, prepare
 from benchbench.ranks.launch import find_launch
 from benchbench.registry import load_registry
 from benchbench.running.execution import RunResult, execute, with_prices
@@ -19,7 +19,7 @@ from benchbench.settings import find_folders
 from benchbench.stopping import StopRequest
 
 if TYPE_CHECKING:
-    from benchbench.separation import SeparationReport
+    from benchbench.separations import SeparationReport
 
 
 def run(
@@ -188,7 +188,7 @@ def separation(
     download: bool = False,
     listener: Listener = ignore,
 ) -> SeparationReport:
-    """How far apart the classes of a dataset are, exactly: `benchbench.separation.measure` for a dataset by name.
+    """How far apart the classes of a dataset are, exactly: `benchbench.separations.measure` for a dataset by name.
 
     Args:
         dataset: a name, or a mapping of ``name`` and options.
@@ -209,7 +209,7 @@ def separation(
     """
     from benchbench.data import load_dataset
     from benchbench.registry.lookup import find_component
-    from benchbench.separation import measure
+    from benchbench.separations import measure
     from benchbench.suite.protocol import protocol_threat
 
     registry = load_registry()

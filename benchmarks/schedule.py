@@ -19,7 +19,7 @@ from pathlib import Path
 
 import benchbench
 from benchbench.leaderboard.files import read_rows
-from benchbench.plan import Plan, bill
+from benchbench.planning import Plan, bill
 from benchbench.records import Row
 from benchmarks.simulation import EXAMPLES_PER_SHARD, Task, longest_first, shortest, simulate, tasks_of
 

@@ -28,7 +28,7 @@ from sklearn.neighbors import NearestNeighbors
 import benchbench
 from benchbench.builtin.datasets.mnist import Mnist
 from benchbench.contract import DataSource
-from benchbench.separation import nearest_other_class
+from benchbench.separations import nearest_other_class
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]
 Search = Callable[[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]], NDArray[np.float64]]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benchbench.plan.model import PlannedCell
+    from benchbench.planning.model import PlannedCell
 
 EXAMPLES_PER_SHARD = 1024  # see `benchbench.evaluation.shards`, which needs torch
 

@@ -37,8 +37,8 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
     """Make runs and plans of this process find a plugin that is not installed."""
 
     def planted(plugin: object) -> None:
-        for name in ("benchbench.api", "benchbench.plan.preparing"):
-            module = importlib.import_module(name)  # benchbench.plan is a function, too
+        for name in ("benchbench.api", "benchbench.planning.preparing"):
+            module = importlib.import_module(name)
             monkeypatch.setattr(module, "load_registry", lambda: load_registry(extra_plugins=[plugin]))
 
     return planted

@@ -18,7 +18,7 @@ import benchbench.api
 from benchbench.contract import DataSource, KeyedGenerator, Offer, Threat, hookimpl
 from benchbench.errors import ContractError, DataError, MissingDataError, OptionError, UnknownNameError, UsageError
 from benchbench.events import CellStarted, Event, RunFinished, RunStarted
-from benchbench.plan.preparing import choose_profile
+from benchbench.planning.preparing import choose_profile
 from benchbench.registry import load_registry
 from benchbench.suite import read_suite
 
@@ -60,19 +60,6 @@ def test_functions_load_on_first_use() -> None:
         "assert {'run', 'plan', 'evaluate', 'separation', 'read_leaderboard'} <= set(dir(benchbench))\n"
         "benchbench.plan\n"
         "assert 'benchbench.api' in sys.modules and 'torch' not in sys.modules"
-    )
-    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (finished.returncode, finished.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("first", ["import benchbench.plan, benchbench.separation", "import benchbench.plan.planning"])
-def test_functions_keep_the_names_that_rooms_have_too(first: str) -> None:
-    program = (
-        f"{first}\nimport benchbench\nfrom benchbench.plan import make_plan\nfrom benchbench.separation import measure\n"
-        "from benchbench import plan, separation\n"
-        "assert plan is benchbench.plan and callable(plan) and plan.__module__ == 'benchbench.api'\n"
-        "assert separation is benchbench.separation and callable(separation)\n"
-        "assert make_plan.__module__ == 'benchbench.plan.planning'"
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stderr) == (0, "")

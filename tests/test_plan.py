@@ -24,7 +24,7 @@ from benchbench.contract import (
     hookimpl,
 )
 from benchbench.errors import SuiteError, UnknownNameError, UsageError
-from benchbench.plan import Plan, make_plan, parse_only
+from benchbench.planning import Plan, make_plan, parse_only
 from benchbench.registry import Registry, load_registry
 from benchbench.suite import Suite, suite_from_table
 
@@ -153,7 +153,7 @@ def statuses(plan: Plan) -> set[tuple[str, str]]:
 
 
 def test_importing_the_plan_loads_no_torch() -> None:
-    code = "import sys, benchbench.plan, benchbench.suite; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    code = "import sys, benchbench.planning, benchbench.suite; print('torch' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import click
 
-from benchbench import __version__
 from benchbench.cli.huge_pages import ask_for_huge_pages
 from benchbench.errors import BenchbenchError, suggest
+from benchbench.version import __version__
 
 INTERRUPTED = 130
 

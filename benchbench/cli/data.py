@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.components import COMPONENT, Entry, component_name
+from benchbench.cli.components import COMPONENT, ComponentEntry, component_name
 from benchbench.cli.options import data_option, json_option
 from benchbench.cli.printing import note, print_json, print_table
 from benchbench.registry import load_registry
@@ -37,7 +37,7 @@ def list_datasets(data: Path | None, as_json: bool) -> None:
 @click.argument("names", nargs=-1, type=COMPONENT, metavar="[NAME]...")
 @data_option
 @json_option
-def verify_datasets(names: tuple[Entry, ...], data: Path | None, as_json: bool) -> int:
+def verify_datasets(names: tuple[ComponentEntry, ...], data: Path | None, as_json: bool) -> int:
     """Read datasets, verify their checksums and say what they leave out; exit status 1 when one is damaged.
 
     NAME is a name, or a TOML inline table of name and options: '{name = "image-folder", path = "pets"}'.
@@ -52,7 +52,7 @@ def verify_datasets(names: tuple[Entry, ...], data: Path | None, as_json: bool) 
 @command.command(name="fetch")
 @click.argument("dataset", type=COMPONENT, metavar="NAME")
 @data_option
-def fetch_dataset(dataset: Entry, data: Path | None) -> None:
+def fetch_dataset(dataset: ComponentEntry, data: Path | None) -> None:
     """Download the dataset NAME into the data root, or build its cache. NAME is written as for verify."""
     from benchbench.data import fetch
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchbench.cell.model import canonical
-from benchbench.cli.components import COMPONENT, Entry, component_name, find_architecture, make_architecture
+from benchbench.cli.components import COMPONENT, ComponentEntry, component_name, find_architecture, make_architecture
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import RADIUS, data_option, device_option, json_option
 from benchbench.cli.printing import print_json, print_table
@@ -51,10 +51,10 @@ if TYPE_CHECKING:
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option
 def command(
-    dataset: Entry,
-    architecture: Entry | None,
+    dataset: ComponentEntry,
+    architecture: ComponentEntry | None,
     checkpoint: Path,
-    attacks: tuple[Entry, ...],
+    attacks: tuple[ComponentEntry, ...],
     norm: Norm | None,
     epsilon: float | None,
     n_test: int | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.components import COMPONENT, Entry, find_architecture, make_architecture
+from benchbench.cli.components import COMPONENT, ComponentEntry, find_architecture, make_architecture
 from benchbench.cli.options import RADIUS, data_option, device_option, json_option
 from benchbench.cli.printing import note, print_json, print_table
 from benchbench.contract.threat import Norm, check_radius
@@ -40,8 +40,8 @@ NAMED = 20  # disputed examples that a line lists
 @data_option
 @json_option
 def command(
-    dataset: Entry,
-    architecture: Entry | None,
+    dataset: ComponentEntry,
+    architecture: ComponentEntry | None,
     checkpoint: Path,
     attack: str,
     steps: int,

@@ -23,7 +23,7 @@ from benchbench.cli.printing import note, print_json, print_table
 from benchbench.kernels.arithmetic import Precision
 
 if TYPE_CHECKING:
-    from benchbench.plan import Bill, CellPrice, Plan, PlannedCell
+    from benchbench.planning import Bill, CellPrice, Plan, PlannedCell
 
 
 @click.command(name="plan")
@@ -96,7 +96,7 @@ def command(
 
 
 def _document(plan: Plan) -> dict[str, object]:
-    from benchbench.plan import bill, bills
+    from benchbench.planning import bill, bills
 
     estimates = [p.estimate_seconds for p in plan.cells if p.estimate_seconds is not None]
     return {
@@ -172,7 +172,7 @@ def _prices(price: CellPrice) -> tuple[str, ...]:
 
 def _print_prices(plan: Plan) -> None:
     """What the whole profile costs, by experiment."""
-    from benchbench.plan import bill, bills
+    from benchbench.planning import bill, bills
 
     by_experiment, total = bills(plan.cells), bill(plan.cells)
     if total.cells == total.unpriced:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.components import COMPONENT, Entry, component_name
+from benchbench.cli.components import COMPONENT, ComponentEntry, component_name
 from benchbench.cli.options import RADIUS, data_option, json_option
 from benchbench.cli.printing import note, print_json, print_table
 
 if TYPE_CHECKING:
-    from benchbench.separation import Separation, SeparationReport
+    from benchbench.separations import Separation, SeparationReport
 
 
 @click.command(name="separation")
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--download", is_flag=True, help="Fetch a missing dataset.")
 @json_option
 def command(
-    dataset: Entry,
+    dataset: ComponentEntry,
     random_labels: bool,
     exclude: tuple[int, ...],
     epsilon: float | None,
@@ -76,7 +76,7 @@ def command(
         _print(component_name(dataset), report)
 
 
-def _name(dataset: Entry) -> str:
+def _name(dataset: ComponentEntry) -> str:
     """The dataset's name, with its options where they are given."""
     if isinstance(dataset, str):
         return dataset

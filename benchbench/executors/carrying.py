@@ -23,7 +23,7 @@ from benchbench.executors.supervising import Supervisor, Surroundings
 from benchbench.harness.cells import checkpoint_times, describe_model
 from benchbench.harness.evaluating import ModelMeasurements
 from benchbench.harness.scheduling import Tally
-from benchbench.plan.preparing import Prepared, Request
+from benchbench.planning.preparing import Prepared, Request
 from benchbench.records import Provenance, failed_row
 from benchbench.settings import Folders
 from benchbench.stopping import Stopped, StopRequest

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchbench.contract import Executor
 from benchbench.errors import UsageError
-from benchbench.plan.preparing import Request
+from benchbench.planning.preparing import Request
 from benchbench.registry import Registry
 from benchbench.registry.lookup import ComponentEntry, find_component
 

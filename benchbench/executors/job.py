@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchbench.atomic import write_bytes_atomically
 from benchbench.errors import DataError, StorageError
-from benchbench.plan.preparing import Request
+from benchbench.planning.preparing import Request
 from benchbench.settings import Folders
 
 Times = tuple[int | None, int | None]  # of the finished and the failed record of a cell: see `RunStore.record_times`

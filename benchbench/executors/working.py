@@ -14,8 +14,8 @@ from benchbench.contract import NOT_SHARED
 from benchbench.errors import BenchbenchError, DataError, StorageError
 from benchbench.executors.job import Job, read_job
 from benchbench.executors.journal import Hello, Journal, WorkerTrouble
-from benchbench.plan import Plan
-from benchbench.plan.preparing import Prepared, prepare
+from benchbench.planning import Plan
+from benchbench.planning.preparing import Prepared, prepare
 from benchbench.records.claims import Claims, folder_clock_ahead
 from benchbench.stopping import StopRequest
 

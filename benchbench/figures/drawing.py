@@ -17,7 +17,7 @@ from benchbench.errors import BenchbenchError, MissingDataError, UnknownNameErro
 if TYPE_CHECKING:
     from benchbench.leaderboard.separations import MeasuredSeparation
     from benchbench.records import Row
-    from benchbench.separation import Separation
+    from benchbench.separations import Separation
 
 FORMATS = ("png", "svg", "pdf")
 FIGURES: Mapping[str, str] = MappingProxyType(
@@ -88,7 +88,7 @@ Files = Callable[[str], list[Path]]
 
 def _draw_separation(sources: Sources, files: Files) -> None:
     from benchbench.leaderboard.separations import OWN_LABELS, separation_label
-    from benchbench.separation.figures import save_histogram
+    from benchbench.separations.figures import save_histogram
 
     for dataset, measured in _by_dataset(sources.separations).items():
         parts: dict[str, Separation] = {}
@@ -102,7 +102,7 @@ def _draw_separation(sources: Sources, files: Files) -> None:
 def _draw_closest_pairs(sources: Sources, files: Files) -> None:
     from benchbench.data import load_dataset
     from benchbench.registry import load_registry
-    from benchbench.separation.figures import save_pairs
+    from benchbench.separations.figures import save_pairs
 
     registry = load_registry()
     missing: list[BenchbenchError] = []

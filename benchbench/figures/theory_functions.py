@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from benchbench.errors import DataError, OptionError
-from benchbench.separation import nearest_other_class
+from benchbench.separations import nearest_other_class
 
 
 def class_functions(

@@ -18,7 +18,7 @@ from benchbench.records.disk import read_bytes
 from benchbench.records.parquet import read_parquet
 
 if TYPE_CHECKING:
-    from benchbench.separation import Separation, SeparationReport
+    from benchbench.separations import Separation, SeparationReport
 
 FILE_NAME = "separation.parquet"
 OWN_LABELS = "its own labels"
@@ -86,7 +86,7 @@ _SCHEMA = pa.schema(
 
 
 def _separation(document: dict[str, Any]) -> Separation:
-    from benchbench.separation import Pair, Separation
+    from benchbench.separations import Pair, Separation
 
     given = {field.name: document[field.name] for field in dataclasses.fields(Separation)}
     lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ from benchbench.kernels.inputs import as_model_input
 from benchbench.leaderboard.names import component_label
 from benchbench.own_model.report import ModelReport, make_report
 from benchbench.registry import Registry, load_registry
-from benchbench.registry.lookup import find_component
+from benchbench.registry.lookup import ComponentEntry, find_component
 from benchbench.settings import find_device, find_folders
 from benchbench.suite.protocol import choose_threat
 

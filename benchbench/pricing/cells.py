@@ -17,7 +17,7 @@ from benchbench.cell.model import Cell, Component, to_json
 from benchbench.contract import DatasetExtent
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.harness.cells import initialise
-from benchbench.plan import CellPrice, Plan, PlannedCell
+from benchbench.planning import CellPrice, Plan, PlannedCell
 from benchbench.pricing.cost import Passes, attack_passes, metric_passes, time_passes, training_passes, weigh
 from benchbench.pricing.timings import TimedModel, Timings, model_key
 from benchbench.records import Row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from benchbench.errors import suggest
 from benchbench.registry.blame import plugin_traceback, summarise_error
 from benchbench.registry.compatibility import api_mistake
 from benchbench.registry.offers import offer_mistakes
+from benchbench.version import __version__
 
 HOST = "benchbench"  # the project, and the prefix of its hooks
 BUILT_IN = "benchbench.builtin"  # the module of the built-in plugin, whatever its distribution is called
@@ -173,15 +175,13 @@ def _read_sources(distribution: metadata.Distribution) -> str:
 
 def _source_tree() -> Candidate:
     """The built-in plugin of a checkout that runs without having been installed."""
-    import benchbench
-
-    def load() -> Any:
-        import benchbench.builtin
-
-        return benchbench.builtin
-
-    version = benchbench.__version__
-    return Candidate(name="builtin", target=BUILT_IN, distribution=HOST, version=version, load=load)
+    return Candidate(
+        name="builtin",
+        target=BUILT_IN,
+        distribution=HOST,
+        version=__version__,
+        load=lambda: importlib.import_module(BUILT_IN),
+    )
 
 
 def _extra(plugin: object) -> Candidate:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchbench.events import CellFailed, Listener, Note, RunFinished, RunStarted
-from benchbench.plan import Plan
-from benchbench.plan.preparing import Prepared, Request
+from benchbench.planning import Plan
+from benchbench.planning.preparing import Prepared, Request
 from benchbench.settings import Folders, check_writable
 from benchbench.stopping import StopRequest
 

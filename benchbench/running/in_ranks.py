@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from benchbench.errors import RankError
 from benchbench.events import CellFailed, Listener
 from benchbench.harness.sharing import EvaluateOrder, EvaluationOverError, TrainOrder
-from benchbench.plan.datasets import DatasetLoader
-from benchbench.plan.preparing import Request, prepare
+from benchbench.planning.datasets import DatasetLoader
+from benchbench.planning.preparing import Request, prepare
 from benchbench.ranks.launch import Launch, joined, local_device
 from benchbench.registry import Registry
 from benchbench.running.execution import RunResult, execute, with_prices

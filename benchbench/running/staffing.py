@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from benchbench.executors.crew import LOCAL, Crew, choose_crew
 from benchbench.executors.local import SPARE
 from benchbench.executors.machine import PROCESS_BYTES, available_memory_bytes, cores_for_workers
-from benchbench.plan.preparing import Prepared, Request
+from benchbench.planning.preparing import Prepared, Request
 from benchbench.running.execution import RunResult, execute, with_prices
 from benchbench.settings import Folders
 
 if TYPE_CHECKING:
     from benchbench.events import Listener
-    from benchbench.plan import Plan
+    from benchbench.planning import Plan
     from benchbench.stopping import StopRequest
 
 AUTO = "auto"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from benchbench.plan import PlannedCell
-from benchbench.plan.preparing import Prepared, Request, prepare
+from benchbench.planning import PlannedCell
+from benchbench.planning.preparing import Prepared, Request, prepare
 from benchbench.records.claims import Claims
 from benchbench.settings import find_folders
 

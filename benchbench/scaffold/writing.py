@@ -10,10 +10,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
 
-from benchbench import __version__
 from benchbench.contract import API_VERSION
 from benchbench.errors import StorageError, UsageError
 from benchbench.scaffold.naming import PluginNames, plugin_names
+from benchbench.version import __version__
 
 _SUFFIX = ".template"  # templates are no Python until they are filled in, and no tool should take them for it
 

@@ -8,7 +8,7 @@ import pytest
 from sample_rows import make_row
 
 import benchbench
-from benchbench.plan import Plan, bill, bills
+from benchbench.planning import Plan, bill, bills
 from benchmarks.schedule import draw, measured_table, measured_tasks, table
 from benchmarks.simulation import simulate
 

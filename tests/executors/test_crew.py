@@ -9,7 +9,7 @@ from benchbench.contract import Capabilities, Host, Offer, Work, hookimpl
 from benchbench.errors import ContractError, UsageError
 from benchbench.executors.crew import choose_crew, planning_device
 from benchbench.executors.local import LocalExecutor
-from benchbench.plan.preparing import Request
+from benchbench.planning.preparing import Request
 from benchbench.registry import Registry, load_registry
 
 

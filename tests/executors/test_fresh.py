@@ -17,7 +17,7 @@ from benchbench.executors.job import read_job
 from benchbench.executors.journal import Journal, Journals
 from benchbench.executors.working import work
 from benchbench.harness.scheduling import Tally
-from benchbench.plan.preparing import Request, prepare
+from benchbench.planning.preparing import Request, prepare
 from benchbench.records.measurements import StoredMeasurements
 from benchbench.settings import find_folders
 from benchbench.stopping import StopRequest

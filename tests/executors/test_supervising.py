@@ -14,7 +14,7 @@ from benchbench.events import CellFailed, CellStarted, Event, Note, WorkerIdle, 
 from benchbench.executors.job import Job
 from benchbench.executors.journal import Hello, Journal, WorkerTrouble
 from benchbench.executors.supervising import Supervisor, Surroundings
-from benchbench.plan.preparing import Prepared, Request, prepare
+from benchbench.planning.preparing import Prepared, Request, prepare
 from benchbench.records import Provenance, failed_row
 from benchbench.records.claims import folder_clock_ahead
 from benchbench.settings import Folders

@@ -14,7 +14,7 @@ from benchbench.executors.job import Job, read_job, suite_copy, write_job
 from benchbench.executors.journal import Journals, WorkerTrouble
 from benchbench.executors.working import NotSharedError, open_job, stop_request, work
 from benchbench.harness.cells import checkpoint_times
-from benchbench.plan.preparing import Request, prepare
+from benchbench.planning.preparing import Request, prepare
 from benchbench.settings import Folders
 from benchbench.stopping import StopRequest
 

@@ -21,7 +21,7 @@ from benchbench.records import Row
 @pytest.fixture
 def sources(tmp_path: Path) -> Sources:
     from benchbench.builtin.datasets.digits import Digits
-    from benchbench.separation import measure
+    from benchbench.separations import measure
 
     data = DataSource(root=tmp_path, cache=tmp_path / "cache")
     splits = Digits(scale=1).load(data)
@@ -94,7 +94,7 @@ def test_measurements_of_one_dataset_are_drawn_each_under_its_own_name(sources: 
         drawn.update(parts)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("benchbench.separation.figures"), "save_histogram", save)
+        patch.setattr(import_module("benchbench.separations.figures"), "save_histogram", save)
         draw("separation", dataclasses.replace(sources, separations=several), tmp_path)
     assert len(drawn) == 8
     written = draw("closest-pairs", dataclasses.replace(sources, separations=several), tmp_path)

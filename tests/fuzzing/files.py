@@ -37,7 +37,7 @@ from benchbench.leaderboard import FORMATS, paper_tables, published_rows, read_r
 from benchbench.leaderboard.merging import merge
 from benchbench.leaderboard.packing import unpack
 from benchbench.own_model.files import load_weights
-from benchbench.plan import make_plan
+from benchbench.planning import make_plan
 from benchbench.records import Row, RunStore, table_from_rows
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays, write_arrays
 from benchbench.records.envelope import pack_row

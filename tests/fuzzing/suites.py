@@ -15,7 +15,7 @@ from fuzzing.draws import NUMBERS, TEXTS, Draws, splice
 import benchbench
 from benchbench.contract import DataSource
 from benchbench.errors import BenchbenchError
-from benchbench.plan import Plan, make_plan
+from benchbench.planning import Plan, make_plan
 from benchbench.registry import Registry, load_registry
 from benchbench.suite import Suite, read_suite, suite_from_table
 

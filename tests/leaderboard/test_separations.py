@@ -20,7 +20,7 @@ from benchbench.leaderboard.separations import (
 from benchbench.reproduction.papers import find_table
 from benchbench.reproduction.separation_table import separation_table
 from benchbench.reproduction.verdicts import UNEQUAL, tally
-from benchbench.separation import SeparationReport, measure
+from benchbench.separations import SeparationReport, measure
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from benchbench.cell.reading import read_cell
 from benchbench.contract import DatasetSplits, DataSource, Examples
 from benchbench.data import LoadedDataset, load_dataset
 from benchbench.leaderboard.published import published_rows
-from benchbench.plan import make_plan
+from benchbench.planning import make_plan
 from benchbench.registry import load_registry
 from benchbench.suite import read_suite
 

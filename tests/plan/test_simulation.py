@@ -11,7 +11,7 @@ import pytest
 
 from benchbench.contract import DataSource
 from benchbench.evaluation.shards import EXAMPLES_PER_SHARD
-from benchbench.plan import CellPrice, PlannedCell, make_plan, simulation
+from benchbench.planning import CellPrice, PlannedCell, make_plan, simulation
 from benchbench.registry import load_registry
 from benchbench.suite import suite_from_table
 from benchmarks.simulation import Task, longest_first, shortest, simulate, tasks_of

@@ -19,7 +19,7 @@ from benchbench.contract import (
     hookimpl,
 )
 from benchbench.errors import DataError, UsageError
-from benchbench.plan import Bill, CellPrice, Plan, bill, bills, make_plan
+from benchbench.planning import Bill, CellPrice, Plan, bill, bills, make_plan
 from benchbench.pricing import cost
 from benchbench.pricing.cells import price, price_all
 from benchbench.pricing.cost import PassSeconds

@@ -17,7 +17,7 @@ from benchbench.cli import invoke
 from benchbench.contract import Attack, Capabilities, Dataset, Defense, Metric, Offer, OptionError, hookimpl
 from benchbench.errors import PluginError, Problem, SuiteError
 from benchbench.leaderboard.names import component_label, dataset_label
-from benchbench.plan.obstacles import find_obstacle
+from benchbench.planning.obstacles import find_obstacle
 from benchbench.registry import InvalidOptionsError, Registry, load_registry
 from benchbench.registry.catalog import MAXIMUM_NESTING
 from benchbench.suite import read_suite

@@ -9,7 +9,7 @@ from sample_rows import make_row
 from benchbench.contract import DataSource
 from benchbench.leaderboard import published_rows
 from benchbench.leaderboard.matching import is_of_setting
-from benchbench.plan import make_plan
+from benchbench.planning import make_plan
 from benchbench.records import Row
 from benchbench.registry import load_registry
 from benchbench.reproduction.verdicts import is_of_method

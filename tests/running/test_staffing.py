@@ -14,8 +14,8 @@ from run_processes import results, run, write_suite
 from benchbench.errors import UsageError
 from benchbench.events import Event, Note, RunStarted, WorkerProgress
 from benchbench.executors.machine import PROCESS_BYTES
-from benchbench.plan import CellPrice
-from benchbench.plan.preparing import Prepared, Request, prepare
+from benchbench.planning import CellPrice
+from benchbench.planning.preparing import Prepared, Request, prepare
 from benchbench.running import staffing
 from benchbench.running.staffing import choose_staff, is_divided
 from benchbench.settings import find_folders

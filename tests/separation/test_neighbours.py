@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchbench.errors import DataError
-from benchbench.separation import nearest_other_class
+from benchbench.separations import nearest_other_class
 
 Definition = Callable[..., tuple[NDArray, NDArray]]
 

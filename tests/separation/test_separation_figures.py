@@ -8,8 +8,8 @@ import torch
 
 from benchbench.contract import DatasetSplits, Examples
 from benchbench.errors import OptionError
-from benchbench.separation import measure
-from benchbench.separation.figures import save_histogram, save_pairs
+from benchbench.separations import measure
+from benchbench.separations.figures import save_histogram, save_pairs
 
 pytest.importorskip("matplotlib")
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchbench.contract import DatasetSplits, Examples
 from benchbench.errors import DataError, OptionError
-from benchbench.separation import measure
+from benchbench.separations import measure
 
 Arrays = Callable[..., tuple[NDArray, NDArray]]
 

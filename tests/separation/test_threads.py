@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from benchbench.contract import DatasetSplits, Examples
-from benchbench.separation import measure
+from benchbench.separations import measure
 
 
 def test_search_leaves_the_number_of_threads_of_torch_alone() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchbench.errors import UsageError, suggest
 from benchbench.kernels.arithmetic import Precision
-from benchbench.plan import Plan, make_plan
+from benchbench.planning import Plan, make_plan
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import Folders, find_device
 from benchbench.suite import Suite, read_suite

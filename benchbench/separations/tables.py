@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from benchbench.separation.compiled import compiled, compiled_parallel
+from benchbench.separations.compiled import compiled, compiled_parallel
 
 PIXELS = 256  # pixels with a table: those of highest variance
 BINS = 16  # at most 1/16 of the references lies between two cuts, unless they share one value

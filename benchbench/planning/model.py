@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchbench.cell.model import Cell
-from benchbench.plan.datasets import DatasetLoader
-from benchbench.plan.price import CellPrice
+from benchbench.planning.datasets import DatasetLoader
+from benchbench.planning.price import CellPrice
 
 Status = Literal["ready", "done", "skipped", "failed"]
 

@@ -41,7 +41,7 @@ def nearest_other_class(
 ) -> Neighbours:
     """Find each query's nearest reference with another label, exactly.
 
-    Pixels are searched with bit tables and compiled loops on all cores (`benchbench.separation.search`), features with one
+    Pixels are searched with bit tables and compiled loops on all cores (`benchbench.separations.search`), features with one
     k-d tree per class, which is fast in few dimensions and exact in any.
 
     Args:
@@ -61,7 +61,7 @@ def nearest_other_class(
     query_codes, reference_codes = np.split(codes.astype(np.int64), [len(queries)])
     if queries.dtype != np.uint8:
         return _search_features(flat_queries, query_codes, flat_references, reference_codes)
-    from benchbench.separation.search import search  # numba takes a while to import
+    from benchbench.separations.search import search  # numba takes a while to import
 
     distance, index = search(flat_queries, query_codes, flat_references, reference_codes, len(known))
     return Neighbours(distance=distance, index=index)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchbench.contract.seeds import derive_seed
 from benchbench.contract.threat import Threat, check_radius
 from benchbench.errors import DataError, OptionError
-from benchbench.separation.neighbours import Neighbours, nearest_other_class
+from benchbench.separations.neighbours import Neighbours, nearest_other_class
 
 if TYPE_CHECKING:
     from benchbench.contract import DatasetSplits, Examples

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchbench.separation.neighbours import Neighbours, nearest_other_class
-from benchbench.separation.report import Pair, Separation, SeparationReport, measure, summarise
+from benchbench.separations.neighbours import Neighbours, nearest_other_class
+from benchbench.separations.report import Pair, Separation, SeparationReport, measure, summarise
 
 __all__ = ["Neighbours", "Pair", "Separation", "SeparationReport", "measure", "nearest_other_class", "summarise"]

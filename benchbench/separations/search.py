@@ -6,8 +6,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from benchbench.separation.compiled import compiled, compiled_parallel
-from benchbench.separation.tables import NO_ROW, TILE, WORDS, BitTables, build_tables
+from benchbench.separations.compiled import compiled, compiled_parallel
+from benchbench.separations.tables import NO_ROW, TILE, WORDS, BitTables, build_tables
 
 STRIDE = 64  # pixels per inner loop; constant, so that it vectorises
 BLOCK = 512  # queries that share a tile while it is in the cache

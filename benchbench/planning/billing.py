@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchbench.plan.model import PlannedCell
+from benchbench.planning.model import PlannedCell
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchbench.errors import OptionError
-from benchbench.separation.report import Pair, Separation
+from benchbench.separations.report import Pair, Separation
 
 
 def save_histogram(separations: dict[str, Separation], *paths: Path, title: str = "") -> None:

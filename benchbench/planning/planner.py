@@ -12,10 +12,10 @@ from benchbench.cell.model import Cell, EvaluationSpec, TrainingSpec
 from benchbench.contract import DataSource
 from benchbench.errors import BenchbenchError, MissingDataError, SuiteError
 from benchbench.kernels.arithmetic import Precision
-from benchbench.plan.datasets import DatasetLoader
-from benchbench.plan.model import Plan, PlannedCell, Status
-from benchbench.plan.obstacles import find_obstacle, find_wrong_radii
-from benchbench.plan.selection import check_columns, parse_only, select
+from benchbench.planning.datasets import DatasetLoader
+from benchbench.planning.model import Plan, PlannedCell, Status
+from benchbench.planning.obstacles import find_obstacle, find_wrong_radii
+from benchbench.planning.selection import check_columns, parse_only, select
 from benchbench.registry import Registry
 from benchbench.suite import Experiment, Suite
 

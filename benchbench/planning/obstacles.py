@@ -10,7 +10,7 @@ from benchbench.cell.model import Cell
 from benchbench.contract import Capabilities, DatasetSplits, OptionError
 from benchbench.contract.threat import check_radius
 from benchbench.errors import BenchbenchError, Problem
-from benchbench.plan.datasets import DatasetLoader
+from benchbench.planning.datasets import DatasetLoader
 from benchbench.registry import Registry
 from benchbench.suite import Experiment
 

@@ -1,0 +1,3 @@
+"""The version of benchbench, also the distribution's."""
+
+__version__ = "0.1.0"
