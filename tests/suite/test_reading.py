@@ -19,7 +19,7 @@ from benchbench.registry import Registry, load_registry
 from benchbench.suite import Suite, read_suite, suite_from_table
 from benchbench.suite.source import parse, read_text
 
-SUITES = Path(__file__).parents[1] / "benchbench" / "builtin" / "suites"
+SUITES = Path(__file__).parents[2] / "benchbench" / "builtin" / "suites"
 
 SMALL = """\
 name = "small"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fresh_environments import FreshEnvironment
 
-PLUGIN = Path(__file__).resolve().parents[1] / "plugins" / "benchbench-mart"
+PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "benchbench-mart"
 SUITE = """
 name = "edits"
 protocol = "edits-1"

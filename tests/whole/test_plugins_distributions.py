@@ -21,7 +21,7 @@ from benchbench.registry.known import KNOWN
 from benchbench.suite import read_suite
 
 ALL = distributions()
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 SUITE = """
 name = "everything"

@@ -1,6 +1,6 @@
 """Ids of the rows that are published here stay, whatever becomes of methods, suites or the distribution.
 
-``committed_ids.json`` holds cells and models by profile and experiment; ``python tests/plan/test_committed_ids.py`` writes it
+``committed_ids.json`` holds cells and models by profile and experiment; ``python tests/planning/test_committed_ids.py`` writes it
 anew, after new rows.
 """
 

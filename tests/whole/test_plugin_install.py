@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from fresh_environments import FreshEnvironment
 
-PLUGIN = Path(__file__).resolve().parents[1] / "plugins" / "benchbench-mart"
+PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "benchbench-mart"
 
 SUITE = """
 name = "mart-on-digits"

@@ -10,7 +10,7 @@ import pytest
 
 from benchbench.suite.lines import Place, find_lines, nearest_line
 
-SUITES = Path(__file__).parents[1] / "benchbench" / "builtin" / "suites"
+SUITES = Path(__file__).parents[2] / "benchbench" / "builtin" / "suites"
 
 EVERYTHING = '''\
 plain = 1 # [not.a.table]
