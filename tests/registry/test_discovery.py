@@ -112,7 +112,7 @@ def install(folder: Path, module: str, source: str, *, distribution: str, versio
         "from benchbench.contract import Offer, hookimpl\n"
         "@hookimpl\n"
         "def benchbench_attacks():\n"
-        f"    return [Offer(name={distribution!r}, summary='A toy.', factory='tests.test_registry:Shift')]\n"
+        f"    return [Offer(name={distribution!r}, summary='A toy.', factory='tests.registry.test_discovery:Shift')]\n"
     )
     (folder / f"{module}.py").write_text(body)
     info = folder / f"{module}-{version}.dist-info"
@@ -323,7 +323,7 @@ def test_constructor_that_raises_is_a_plugin_error_with_the_line() -> None:
     def broken() -> Any:
         raise ZeroDivisionError("oh")
 
-    with pytest.raises(PluginError, match=r"ZeroDivisionError: oh \(.*test_registry.py, line \d+\)"):
+    with pytest.raises(PluginError, match=r"ZeroDivisionError: oh \(.*test_discovery.py, line \d+\)"):
         with_attacks(attack("broken", factory=broken)).resolve("attack", "broken")
 
 
