@@ -44,7 +44,7 @@ BENCHMARKS = {
     "learning": Benchmark(module="learning", arguments=ONE),
     "agreement": Benchmark(module="agreement", arguments=(*ONE, "--examples", "448")),
     "autoattack": Benchmark(module="autoattack", arguments=(*ONE, "--examples", "32", "--rounds", "1")),
-    "device": Benchmark(module="device", data=False),
+    "speeds": Benchmark(module="speeds", data=False),
 }
 
 
@@ -57,7 +57,7 @@ def main() -> int:
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"unknown benchmarks {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    asked = options.names or [name for name in BENCHMARKS if name != "device" or torch.cuda.is_available()]
+    asked = options.names or [name for name in BENCHMARKS if name != "speeds" or torch.cuda.is_available()]
     failed = [name for name in asked if not keep(name, BENCHMARKS[name].command(options.data))]
     print(f"failed: {', '.join(failed)}" if failed else f"all figures are in {MEASURED}")
     return 1 if failed else 0

@@ -31,10 +31,12 @@ class Contender:
     Attributes:
         work: does it once.
         share: of the whole work that `work` does, in (0, 1], where the cost is linear in it; its seconds are divided by it.
+        elsewhere: whether something else than this process's threads does it, a GPU: seconds on the wall count.
     """
 
     work: Callable[[], object]
     share: float = 1.0
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,8 @@ def ratio(values: list[float]) -> Ratio:
 
 def timed(contender: Contender) -> float:
     """Seconds of all of a contender's work: of the processor with one thread, where other processes do not count."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    alone = torch.get_num_threads() == 1 and not contender.elsewhere
+    clock = time.process_time if alone else time.perf_counter
     started = clock()
     contender.work()
     return (clock() - started) / contender.share

@@ -1,184 +1,143 @@
-"""On a GPU: steps of attacks and trainings, plain and as CUDA graphs, in float32, TF32 and bfloat16, against their bare passes.
+"""One command for a GPU machine: check, measure, compute rows of the paper's protocol, and pack what is to come back.
 
-    python -m benchmarks.device --device cuda
+    BENCHBENCH_COMMIT=... python3 -m benchmarks.device --minutes 9 --data DATA --wheels WHEELS --from EARLIER --out OUT
 
-Random images, for speed does not depend on what they show. The bare passes are full float32 (no TF32) in the contiguous
-layout; everybody computes with the deterministic kernels that a run uses. With ``--device cpu`` it runs as well, for its
-tests; nothing is recorded there. Sharing one GPU between processes is measured by ``benchmarks.jobs --device cuda``.
+In this order, each step a process of its own with a limit of its own, so that what fails or hangs is written down and stops
+nothing else:
+
+1. ``machine``: the card, torch, CUDA, driver, processor and commit.
+2. ``tests``: ``pytest -m cuda``.
+3. ``checks``: results against the CPU's, recorded steps against plain ones (`benchmarks.equality`).
+4. ``speeds``: attacks, epochs and WRN-40-10 against bare passes (`benchmarks.speeds`).
+5. ``sharing``: several processes on one GPU against one (`benchmarks.jobs`).
+6. ``rows``: ``benchbench run --budget`` with the time that is left, going on from what earlier calls packed (``--from``, and
+   what lies in OUT): finished cells are not computed again, an interrupted training goes on. It records CUDA graphs where the
+   checks found no difference.
+7. ``pack``: ``report.txt``, ``figures.json`` and archives (`benchmarks.packs`), at most 8 files of 15 MiB.
+
+The whole ends within ``--minutes``. It needs torch, NumPy, timm (with safetensors), pyarrow, rich, pluggy and pytest; click is
+brought along as a pure wheel (``--wheels``). benchmarks/README.md has the commands that prepare and start it on a machine
+without internet and without .git. ``--device cpu`` with small sizes tries the whole of it anywhere.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import itertools
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from benchmarks.ledger import CHECK, GRAPHS, read_ledger
+from benchmarks.sessions import Session, Step
 
-from benchbench.builtin.architectures.wide_resnet import make_wide_resnet
-from benchbench.builtin.attacks.pgd import Pgd
-from benchbench.builtin.defenses.adversarial import AdversarialTraining
-from benchbench.contract import Examples
-from benchbench.kernels.arithmetic import PRECISIONS, Precision
-from benchbench.kernels.determinism import deterministic
-from benchbench.kernels.graphs import recording
-from benchbench.training.loop import make_optimizer
-from benchmarks.attacks import perturbed
-from benchmarks.contest import Contender, compete, show, versions
-from benchmarks.limit import adversarial_epoch, input_gradients
-from benchmarks.subjects import own_copy, untrained
-from benchmarks.training import RECIPE, epoch
-
-GREY, COLOURED = (1, 28, 28), (3, 32, 32)
-EQUAL_CANDIDATES = 0.99  # of the pixels, plain steps against recorded ones; the same kernels, so all are expected
+OWN_FILES = 2  # report.txt and figures.json
+STARTING = 20.0  # seconds of the run that its budget does not cover: imports before, the leaderboard after
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Problem:
-    """A network and images on a device."""
-
-    model: nn.Module
-    images: Tensor
-    labels: Tensor
-
-    @property
-    def device(self) -> torch.device:
-        """Where they are."""
-        return self.images.device
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Check, time and print."""
-    options = _parser().parse_args(arguments)
-    device = torch.device(options.device)
-    graphs = (False, True) if device.type == "cuda" else (False,)
-    print(f"{versions()}; {torch.cuda.get_device_name(device) if device.type == 'cuda' else 'a CPU'}")
-    small = problem(untrained(), GREY, options.examples, device)
-    with deterministic(device):
-        if len(graphs) > 1:
-            print(check_graphs(small))
-        ratios = compete(attack_contenders(small, graphs), reference="limit", rounds=options.rounds)
-        show(f"PGD-10, CNN2, {options.examples} images, multiples of 10 passes over batches of 64", ratios, {})
-        ratios = compete(training_contenders(small, graphs), reference="limit", rounds=options.rounds)
-        show(
-            f"An epoch of AT, CNN2, {options.examples} images in batches of 64, multiples of its bare passes",
-            ratios,
-            {},
-        )
-        depth, width = options.wide
-        wide = problem(
-            make_wide_resnet(input_shape=COLOURED, classes=10, depth=depth, width=width),
-            COLOURED,
-            options.wide_examples,
-            device,
-        )
-        ratios = compete(training_contenders(wide, (False,)), reference="limit", rounds=max(1, options.rounds // 2))
-        show(f"An epoch of AT, WRN-{depth}-{width}, multiples of its bare passes", ratios, {"AT, float32": 1.1})
-
-
-def problem(model: nn.Module, shape: tuple[int, ...], count: int, device: torch.device) -> Problem:
-    """Random images in [0, 1]; a last layer of zeros, CNN2's, gets weights, so that there is a gradient."""
-    generator = torch.Generator().manual_seed(0)
-    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
-    nn.init.normal_(last.weight, std=0.05, generator=generator)
-    return Problem(
-        model=model.to(device),
-        images=torch.rand(count, *shape, generator=generator).to(device),
-        labels=torch.randint(0, 10, (count,), generator=generator).to(device),
+def main(arguments: list[str] | None = None) -> int:
+    """Take all steps; returns 0 if all of them ended well and no check found a difference."""
+    options = read_options(arguments)
+    session = Session(
+        out=options.out, work=options.work, seconds=60 * options.minutes, wheels=options.wheels or Path("no-wheels")
     )
+    session.begin(f"python3 -m benchmarks.device {shlex.join(sys.argv[1:] if arguments is None else arguments)}")
+    for step in itertools.chain(measuring(options, session), computing(options, session)):
+        if step.name not in options.skip:
+            session.take(step)
+    found = read_ledger(session.ledger)
+    differing = [each["name"] for each in found if each["kind"] == CHECK and not each["ok"]]
+    ill = [f"{step['name']} {step['status']}" for step in session.steps if step["status"] != "ok"]
+    session.say(
+        f"\nchecks that differ: {', '.join(differing) or 'none'}; steps not ended well: {', '.join(ill) or 'none'}"
+    )
+    return 1 if differing or ill else 0
 
 
-def check_graphs(chosen: Problem) -> str:
-    """Compare candidates of recorded steps with those of plain ones.
-
-    Raises:
-        SystemExit: they differ.
-    """
-    plain, recorded = attack(chosen, "float32", graphs=False)(), attack(chosen, "float32", graphs=True)()
-    same = float((plain == recorded).float().mean())
-    if same < EQUAL_CANDIDATES:
-        raise SystemExit(f"recorded steps: {same:.5f} of the pixels equal those of plain steps: no times")
-    return f"recorded steps: {same:.5f} of the pixels equal those of plain steps"
-
-
-def attack(chosen: Problem, precision: Precision, *, graphs: bool) -> Callable[[], Tensor]:
-    """PGD-10 by benchbench on the device."""
-    model = own_copy(chosen.model).eval()
-
-    def work() -> Tensor:
-        with _recorded(graphs):
-            return perturbed(Pgd(), model, chosen.images, chosen.labels, precision)
-
-    return work
+def measuring(options: argparse.Namespace, session: Session) -> Iterator[Step]:
+    """The steps before the rows."""
+    here = ("--device", options.device, "--ledger", str(session.ledger))
+    yield Step(name="machine", share=0.1, arguments=("-m", "benchmarks.machines", *here))
+    if options.device.startswith("cuda"):
+        tests = ("-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", "tests")
+        yield Step(name="tests", share=0.15, arguments=tests)
+    yield Step(name="checks", share=0.15, arguments=("-m", "benchmarks.equality", *here))
+    sizes = ("--examples", options.examples, "--wide-examples", options.wide_examples, "--rounds", options.rounds)
+    kinds = ("--wide", *options.wide, "--precisions", *options.precisions)
+    yield Step(name="speeds", share=0.25, arguments=("-m", "benchmarks.speeds", *here, *map(str, (*sizes, *kinds))))
+    profile, *only = options.sharing
+    cells = ("--suite", options.suite, "--profile", profile, *_only(only), *_data(options))
+    sharing = ("-m", "benchmarks.jobs", *here, *cells, "--rounds", "1", "--workers", str(options.workers))
+    yield Step(name="sharing", share=0.15, arguments=sharing)
 
 
-def attack_contenders(chosen: Problem, graphs: tuple[bool, ...]) -> dict[str, Contender]:
-    """Every precision, plainly and recorded."""
-    bare = own_copy(chosen.model).eval()
-    limit = awaited(lambda: input_gradients(bare, chosen.images, chosen.labels, passes=10), chosen.device)
-    return {"limit": limit} | {
-        _name("PGD", precision, recorded): awaited(attack(chosen, precision, graphs=recorded), chosen.device)
-        for precision in PRECISIONS
-        for recorded in graphs
-    }
+def computing(options: argparse.Namespace, session: Session) -> Iterator[Step]:
+    """The steps that compute rows and bring them back; each is made when the one before is over, and knows what is left."""
+    runs, boards = str(options.work / "runs"), str(options.work / "leaderboards")
+    earlier = [str(folder) for folder in (*options.earlier, options.out)]
+    yield Step(name="unpack", share=0.1, arguments=("-m", "benchmarks.archives", *earlier, "--runs", runs))
+    cells = ("--suite", options.suite, "--profile", options.profile, *_only(options.only), *_data(options))
+    places = ("--runs", runs, "--leaderboards", boards)
+    left = session.limit(1.0)
+    budget = max(left - min(STARTING, 0.3 * left), 1.0)
+    ways = [*(("--jobs", str(options.jobs)) if options.jobs else ()), *_graphs(session)]
+    run = ("--device", options.device, "--budget", f"{budget:.0f}s", "--quiet", *ways)
+    yield Step(name="rows", share=1.0, arguments=("-m", "benchbench", "run", *cells, *places, *run))
+    limits = ("--files", options.files - OWN_FILES, "--file-mib", options.file_mib, "--total-mib", options.total_mib)
+    out = ("--out", str(options.out), "--ledger", str(session.ledger), *map(str, limits))
+    yield Step(name="pack", share=1.0, last=True, arguments=("-m", "benchmarks.packs", *places, *out))
 
 
-def training_contenders(chosen: Problem, graphs: tuple[bool, ...]) -> dict[str, Contender]:
-    """An epoch of AT in every precision, plainly and recorded."""
-    limit = awaited(lambda: bare_epoch(chosen), chosen.device)
-    return {"limit": limit} | {
-        _name("AT", precision, recorded): awaited(_epoch(chosen, precision, recorded), chosen.device)
-        for precision in PRECISIONS
-        for recorded in graphs
-    }
+def _graphs(session: Session) -> list[str]:
+    """Whether rows are computed by recorded steps: where all checks were made, and those of graphs found no difference."""
+    made = any(step["name"] == "checks" and step["status"] == "ok" for step in session.steps)
+    found = [each for each in read_ledger(session.ledger) if each["name"].startswith(GRAPHS)]
+    return ["--cuda-graphs"] if made and found and all(each.get("ok", False) for each in found) else []
 
 
-def bare_epoch(chosen: Problem) -> None:
-    """An epoch of AT without anything of benchbench's."""
-    model = own_copy(chosen.model)
-    adversarial_epoch(model, chosen.images, chosen.labels, make_optimizer(model, RECIPE))
+def _only(filters: Sequence[str]) -> list[str]:
+    return [part for each in filters for part in ("--only", each)]
 
 
-def awaited(work: Callable[[], object], device: torch.device) -> Contender:
-    """A contender whose work is over when the device is done."""
-
-    def whole() -> None:
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return Contender(work=whole)
+def _data(options: argparse.Namespace) -> list[str]:
+    return ["--data", str(options.data)] if options.data else []
 
 
-def _epoch(chosen: Problem, precision: Precision, graphs: bool) -> Callable[[], object]:
-    examples = Examples(inputs=chosen.images.mul(255).to(torch.uint8).cpu(), labels=chosen.labels.cpu())
-
-    def work() -> object:
-        with _recorded(graphs):
-            return epoch(chosen.model, AdversarialTraining(), examples, precision, chosen.device)
-
-    return work
-
-
-def _recorded(graphs: bool) -> AbstractContextManager[None]:
-    return recording() if graphs else nullcontext()
-
-
-def _name(method: str, precision: Precision, graphs: bool) -> str:
-    return f"{method}, {precision}{', recorded' if graphs else ''}"
-
-
-def _parser() -> argparse.ArgumentParser:
+def read_options(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line, paths made absolute."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    path = {"type": lambda text: Path(text).resolve()}
+    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument(
+        "--out", required=True, **path, help="folder that comes back; what an earlier call left is gone on from"
+    )
+    parser.add_argument(
+        "--from", dest="earlier", nargs="+", default=[], **path, help="folders that earlier calls brought back"
+    )
+    parser.add_argument("--wheels", **path, help="folder of pure wheels that this machine lacks")
+    parser.add_argument("--data", **path, help="data root with MNIST/raw; default BENCHBENCH_DATA")
+    parser.add_argument("--work", default=Path(tempfile.gettempdir(), "benchbench-device"), **path)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--examples", type=int, default=4096, help="images for CNN2; a multiple of 64")
+    parser.add_argument("--skip", nargs="+", default=[], metavar="STEP", help="steps to leave out")
+    parser.add_argument("--suite", default="closer-look")
+    parser.add_argument("--profile", default="paper")
+    parser.add_argument("--only", nargs="+", default=["dataset=mnist"], metavar="KEY=VALUE", help="rows to compute")
+    parser.add_argument("--jobs", type=int, help="processes that compute rows; default as benchbench run has it")
+    parser.add_argument("--examples", type=int, default=4096)
     parser.add_argument("--wide", type=int, nargs=2, default=(40, 10), metavar=("DEPTH", "WIDTH"))
-    parser.add_argument("--wide-examples", type=int, default=256, help="images for the wide network")
-    parser.add_argument("--rounds", type=int, default=7)
-    return parser
+    parser.add_argument("--wide-examples", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precisions", nargs="+", default=["float32", "bf16", "tf32"])
+    shared = ["short", "experiment=mnist", "defense=at,trades"]
+    parser.add_argument("--sharing", nargs="+", default=shared, help="profile and filters of cells to share a GPU for")
+    parser.add_argument("--workers", type=int, default=4, help="processes that share a GPU for them")
+    parser.add_argument("--files", type=int, default=8)
+    parser.add_argument("--file-mib", type=float, default=15.0)
+    parser.add_argument("--total-mib", type=float, default=60.0)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

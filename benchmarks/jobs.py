@@ -19,6 +19,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.ledger import RATIO, Ledger
+
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -88,6 +90,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="default one to each core")
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ledger", type=Path, help="file that the ratios are appended to")
     arguments = parser.parse_args()
     workers = arguments.workers or arguments.cores
     one = Contender(workers=1 if arguments.device == "cuda" else 0, threads=arguments.cores)
@@ -103,10 +106,13 @@ def main() -> None:
             f"wall {wall[-1]:.2f}, processors {processor[-1]:.2f}",
             flush=True,
         )
+    title, ledger = f"{several.name} (workers x threads) of {one.name}", Ledger(path=arguments.ledger)
+    medians = {"wall": statistics.median(wall), "processors": statistics.median(processor)}
     print(
-        f"{several.name} (workers x threads) of {one.name}, median of {len(wall)} rounds: "
-        f"wall {statistics.median(wall):.2f}, processors {statistics.median(processor):.2f}"
+        f"{title}, median of {len(wall)} rounds: " + ", ".join(f"{name} {value:.2f}" for name, value in medians.items())
     )
+    for name, value in medians.items():
+        ledger.add(RATIO, name, of=title, median=value, rounds=len(wall))
 
 
 if __name__ == "__main__":

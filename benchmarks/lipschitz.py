@@ -54,7 +54,7 @@ class Around:
 
     def batches(self, split: Literal["train", "test"], purpose: str) -> Iterator[tuple[Tensor, Tensor, KeyedGenerator]]:
         """Images in the layout of the evaluation, with keyed draws."""
-        for rows in torch.arange(len(self.images)).split(BATCH):
+        for rows in torch.arange(len(self.images), device=self.images.device).split(BATCH):
             images = self.images[rows].to(memory_format=torch.channels_last)
             yield images, self.labels[rows], KeyedGenerator(0, rows)
 

@@ -11,8 +11,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tabulate import tabulate
-
 from benchbench.errors import UnknownNameError
 from benchbench.leaderboard.latex import latex_document, latex_fragment
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
@@ -66,6 +64,8 @@ def _html(table: Table) -> str:
 
 
 def _grid(table: Table, group: Group, style: str, escape: Callable[[str], str], bold: str) -> str:
+    from tabulate import tabulate  # which a lent machine that computes rows may lack
+
     cells = [[_broken(e, escape, bold) for e in line.entries] for line in group.lines]
     return tabulate(
         cells,

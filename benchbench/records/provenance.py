@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
+import os
 import platform
 import re
 import resource
@@ -40,9 +42,29 @@ def versions() -> dict[str, str]:
     return found
 
 
+COMMIT = "BENCHBENCH_COMMIT"  # environment variable: the commit of a tree that was copied without its .git
+_COMMIT = re.compile(r"[0-9a-f]{40}(-dirty)?")
+_log = logging.getLogger(__name__)
+
+
 @functools.cache
 def git_commit() -> str | None:
-    """The commit of the checkout that benchbench runs from, with ``-dirty`` for local changes; None when installed."""
+    """The commit of the checkout that benchbench runs from, with ``-dirty`` for local changes.
+
+    Where git cannot say, for a tree that was copied to another machine, the environment variable ``BENCHBENCH_COMMIT`` does:
+    40 hexadecimal digits, and ``-dirty`` where the copied tree had local changes. None where nobody does, as when installed.
+    """
+    found = _git_describe()
+    if found is not None:
+        return found
+    stated = os.environ.get(COMMIT, "")
+    if stated and not _COMMIT.fullmatch(stated):
+        _log.warning("%s is %r, expected 40 hexadecimal digits, and -dirty for local changes: left out", COMMIT, stated)
+    return stated if _COMMIT.fullmatch(stated) else None
+
+
+def _git_describe() -> str | None:
+    """What git says of the folder that benchbench lies in; None where it says nothing."""
     folder = Path(__file__).resolve().parent
     if not (folder.parent / ".git").exists():
         return None

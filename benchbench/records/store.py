@@ -4,6 +4,7 @@
 <root>/cells/<cell id>.failed.json     the same for a cell that failed; never hides a finished one
 <root>/outcomes/<digest>.parquet
 <root>/witnesses/<digest>.parquet
+<root>/witnesses/<digest>.left-out     empty: they were left where they were found; their row counts as finished all the same
 <root>/measurements/<digest of the scope>/<digest of the key>.safetensors
 <root>/models/<model id>.safetensors                      the weights of a model
 <root>/models/<model id>.next.safetensors                 their successor, which a fresh run trains
@@ -30,6 +31,7 @@ from benchbench.records.outcomes import WITNESSES
 from benchbench.records.row import Row
 
 _NEXT = ".next"
+LEFT_OUT = ".left-out"  # the suffix of a file in the place of witnesses that were too large to bring along
 _log = logging.getLogger(__name__)
 
 
@@ -251,7 +253,7 @@ class RunStore:
     def _is_whole(self, kind: str, digest: str) -> bool:
         path = self.root / kind / f"{digest}.parquet"
         try:
-            return check_footer(path)
+            return check_footer(path) or path.with_suffix(LEFT_OUT).exists()
         except StorageError as error:
             self._set_aside(path, error)
             return False

@@ -190,6 +190,21 @@ def read_checkpoint(path: Path) -> StoredModel | None:
         raise StorageError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
 
 
+def write_without_optimizer(source: Path, target: Path) -> None:
+    """Copy the checkpoint of a finished training without the optimiser's state, which only training needs.
+
+    Raises:
+        StorageError: it cannot be read or written.
+    """
+    try:
+        tensors, metadata = _read(source)
+    except (SafetensorError, OSError) as error:
+        raise StorageError(f"{source} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
+    metadata = {**metadata, "digest": _digest(kept)}
+    write_atomically(target, lambda temporary: save_file(kept, temporary, metadata))
+
+
 def weights_digest(state: Mapping[str, Any]) -> str:
     """Hexadecimal SHA-256 of a model's state, the same on every device and in every memory layout.
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest, bootstrap
 
+from benchbench.contract.seeds import derive_seed
 from benchbench.errors import DataError
 from benchbench.records import accuracy_interval, mean_interval
 
@@ -67,3 +69,26 @@ def test_fewer_than_two_values_have_no_interval(values: list[float]) -> None:
 def test_values_that_are_not_finite_are_refused() -> None:
     with pytest.raises(DataError, match="finite"):
         mean_interval([1.0, float("nan")], 0)
+
+
+@given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_interval_is_scipys_bit_by_bit(counts: tuple[int, int]) -> None:
+    expected = binomtest(*counts).proportion_ci(confidence_level=0.95, method="wilson")
+    interval = accuracy_interval(*counts)
+    assert (interval.low, interval.high) == (expected.low, expected.high)
+
+
+@pytest.mark.parametrize(("seed", "size"), [(0, 2), (1, 10), (2, 999), (3, 1000), (4, 10_000)])
+def test_bootstrap_interval_is_scipys_bit_by_bit(seed: int, size: int) -> None:
+    values = np.random.default_rng(seed).exponential(size=size)
+    expected = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=2000,
+        batch=2_000_000 // size,
+        method="percentile",
+        rng=np.random.default_rng(derive_seed(seed, "bootstrap")),
+    ).confidence_interval
+    interval = mean_interval(values, seed)
+    assert interval is not None
+    assert (interval.low, interval.high) == (expected.low, expected.high)

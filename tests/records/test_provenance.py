@@ -39,6 +39,7 @@ def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None
         raise FileNotFoundError("git")
 
     monkeypatch.setattr(provenance.subprocess, "run", absent)
+    monkeypatch.delenv("BENCHBENCH_COMMIT", raising=False)
     assert provenance.git_commit.__wrapped__() is None
 
 
@@ -50,6 +51,31 @@ def test_cpu_is_described_with_its_threads() -> None:
 
 def test_peak_memory_is_in_bytes() -> None:
     assert 50e6 < provenance.peak_memory_bytes(torch.device("cpu")) < 1e12
+
+
+@pytest.mark.parametrize("stated", ["0" * 40, "12ab" * 10 + "-dirty"])
+def test_a_tree_that_was_copied_without_git_has_the_commit_that_its_caller_states(
+    stated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "_git_describe", lambda: None)
+    monkeypatch.setenv("BENCHBENCH_COMMIT", stated)
+    assert provenance.git_commit.__wrapped__() == stated
+
+
+@pytest.mark.parametrize("stated", ["main", "0" * 39, "0" * 40 + "-clean", "$(git describe)"])
+def test_a_stated_commit_that_is_none_is_left_out_and_said_so(
+    stated: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(provenance, "_git_describe", lambda: None)
+    monkeypatch.setenv("BENCHBENCH_COMMIT", stated)
+    assert provenance.git_commit.__wrapped__() is None
+    assert stated in caplog.text
+
+
+def test_what_git_says_counts_before_what_a_caller_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "_git_describe", lambda: "a" * 40 + "-dirty")
+    monkeypatch.setenv("BENCHBENCH_COMMIT", "b" * 40)
+    assert provenance.git_commit.__wrapped__() == "a" * 40 + "-dirty"
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's account of memory")

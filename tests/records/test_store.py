@@ -14,6 +14,7 @@ from sample_rows import make_row, signed
 
 from benchbench.errors import DataError, StorageError
 from benchbench.records import RunStore
+from benchbench.records.store import LEFT_OUT
 
 OUTCOMES = {
     "index": torch.arange(4),
@@ -146,6 +147,15 @@ def test_cell_whose_witnesses_are_gone_or_truncated_is_not_done(store: RunStore,
     if damage == "truncated":
         path.write_bytes(content[:-7])
     assert not store.is_done(row.cell_id)
+
+
+def test_cell_whose_witnesses_were_left_where_they_were_found_is_done(store: RunStore) -> None:
+    row = store.write_cell(make_row(), OUTCOMES, torch.zeros(4, 1, 5, 5))
+    path = store.root / "witnesses" / f"{row.witnesses_digest}.parquet"
+    path.with_suffix(LEFT_OUT).touch()
+    path.unlink()
+    assert store.is_done(row.cell_id)
+    assert store.read_witnesses(row.witnesses_digest) is None
 
 
 def test_equal_outcomes_have_equal_digests_in_any_order(store: RunStore) -> None:
