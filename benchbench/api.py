@@ -68,8 +68,9 @@ def run(
         cuda_graphs: on CUDA devices record the steps of attacks and trainings that can be, and replay them: the same results,
             sooner where kernels are short. No device was at hand to measure it.
         jobs: worker processes at once; None leaves that to the executor, and is this process alone, with torch's own number
-            of threads, where there is none. ``"auto"`` is what the command does by itself: on a CPU, where several models are
-            asked for, one thread to each model, and as many workers as there are cores, models to compute, memory and work for.
+            of threads, where there is none. ``"auto"`` is what the command does by itself: where several models are asked
+            for, one thread to each model, and as many workers as there are cores, models to compute, memory and work for; on
+            CUDA the memory of the GPUs counts, as it is measured. A certain GPU, ``cuda:1``, is for this process alone.
         executor: what starts the workers: a name, or a mapping of ``name`` and options; None for ``"local"`` where there are
             several jobs, and for no other process than this one where there are not.
 

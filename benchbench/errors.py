@@ -81,6 +81,10 @@ class TrainingError(BenchbenchError):
     exit_status = 1
 
 
+class OutOfMemoryError(TrainingError):
+    """Training whose batches do not fit into the device's memory, and cannot go through the model in parts."""
+
+
 class ExecutorError(BenchbenchError):
     """Worker processes that cannot be started, or that all die."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import settings
 
 from benchbench.registry import load_registry
 
@@ -17,10 +17,32 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # one core a worker
     os.environ["OMP_NUM_THREADS"] = "1"  # and in the processes that tests start
 
-settings.register_profile("shared-machine", deadline=None, derandomize=True)
-settings.load_profile("shared-machine")
+if find_spec("hypothesis"):
+    from hypothesis import settings
+
+    settings.register_profile("shared-machine", deadline=None, derandomize=True)
+    settings.load_profile("shared-machine")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Know the settings of pytest-timeout where it is not installed, as on a machine with a GPU and few packages."""
+    if not find_spec("pytest_timeout"):
+        parser.addini("timeout", "seconds that a test may take")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not find_spec("pytest_timeout"):
+        config.addinivalue_line("markers", "timeout(seconds): how long a test may take")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m cuda`, leave out files and folders without such a test: not every machine with a GPU has what they import."""
+    if config.option.markexpr.strip() != "cuda":
+        return None
+    files = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
+    return None if any("mark.cuda" in file.read_text(encoding="utf-8") for file in files) else True
 
 
 @pytest.fixture

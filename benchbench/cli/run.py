@@ -62,7 +62,7 @@ NAMED = 8  # values of metrics that the note after a table lists
     type=click.IntRange(min=1),
     metavar="N",
     help="Worker processes at once: a GPU slot each, or the cores divided among them; 1 is this process alone. Default on a "
-    "CPU: one thread to each model, in as many workers as there are cores, models, memory and work for; else this process.",
+    "CPU, and on CUDA: one thread to each model, in as many workers as there are cores, models, memory and work for.",
 )
 @click.option(
     "--executor",

@@ -44,7 +44,7 @@ class LocalExecutor:
         """Carry out the work; see `benchbench.contract.Executor`."""
         slots = self.slots(work)
         gpus = len({slot.gpu for slot in slots if slot.gpu is not None})
-        where = f" on {gpus} GPUs" if gpus else ""
+        where = "" if not gpus else " on one GPU" if gpus == 1 else f" on {gpus} GPUs"
         threads = slots[0].threads
         host.say(f"{len(slots)} worker processes{where}, {threads} {'thread' if threads == 1 else 'threads'} each")
         with _stopping_all([_Worker(number, work, slot) for number, slot in enumerate(slots, start=1)]) as workers:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchbench.contract import UsageError
 
 GIB = 2**30
-USABLE = 0.95  # of a GPU's memory; the rest is the driver's
+USABLE = 0.95  # of a GPU's free memory; the rest is for what nobody foresees
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -19,7 +19,7 @@ class Gpu:
 
     Attributes:
         name: what CUDA_VISIBLE_DEVICES calls it.
-        memory_bytes: all of its memory.
+        memory_bytes: what of its memory is free.
     """
 
     name: str
@@ -65,12 +65,12 @@ def gpu_slots(
     Raises:
         UsageError: there are not so many slots.
     """
-    room = [_room(gpu, need_bytes) for gpu in gpus]
+    room = [places(gpu, need_bytes) for gpu in gpus]
     wanted = len(gpus) if workers is None else workers
     if wanted > sum(room) or not gpus:
         raise UsageError(f"{wanted} workers need as many slots, {_describe(gpus, room)}", hint=_hint(need_bytes))
     each = threads or max(1, cores // wanted)
-    rounds = (gpu for turn in range(max(room)) for gpu, places in zip(gpus, room) if turn < places)
+    rounds = (gpu for turn in range(max(room)) for gpu, number in zip(gpus, room) if turn < number)
     return tuple(Slot(threads=each, gpu=gpu.name) for _, gpu in zip(range(wanted), rounds))
 
 
@@ -82,19 +82,19 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[Gpu, ...]
     stated = [name.strip() for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     names = stated[:count] if stated else [str(index) for index in range(count)]
     return tuple(
-        Gpu(name=name, memory_bytes=int(torch.cuda.get_device_properties(index).total_memory))
-        for index, name in enumerate(names)
+        Gpu(name=name, memory_bytes=int(torch.cuda.mem_get_info(index)[0])) for index, name in enumerate(names)
     )
 
 
-def _room(gpu: Gpu, need_bytes: int | None) -> int:
+def places(gpu: Gpu, need_bytes: int | None) -> int:
+    """How many workers of a need have room on a GPU."""
     return 1 if need_bytes is None else int(USABLE * gpu.memory_bytes / need_bytes)
 
 
 def _describe(gpus: Sequence[Gpu], room: Sequence[int]) -> str:
     if not gpus:
         return "and there is no GPU"
-    listed = ", ".join(f"{places} on {gpu.name} ({gpu.memory_bytes / GIB:.0f} GiB)" for gpu, places in zip(gpus, room))
+    listed = ", ".join(f"{number} on {gpu.name} ({gpu.memory_bytes / GIB:.0f} GiB)" for gpu, number in zip(gpus, room))
     return f"there are {sum(room)}: {listed}"
 
 

@@ -26,6 +26,7 @@ from benchbench.harness.clock import Clock
 from benchbench.harness.evaluating import evaluate_cell, is_open
 from benchbench.harness.renewing import renew_flags
 from benchbench.harness.sharing import EvaluationOverError
+from benchbench.harness.shortage import ALONE, Shortage, free_memory
 from benchbench.harness.workbench import Workbench
 from benchbench.kernels.determinism import deterministic
 from benchbench.kernels.graphs import recording
@@ -129,6 +130,7 @@ class _Schedule:
         self._waiting = False
         self._looks = 0  # in a row at which there was nothing to do
         self._helped: set[str] = set()
+        self._shortage = Shortage(claims)
         self._failures: list[CellFailed] = []
         self._before = before or {cell.cell_id: bench.store.record_times(cell.cell_id) for cell in cells}
 
@@ -143,17 +145,25 @@ class _Schedule:
     def sweep(self) -> None:
         """Go once through the cells; wait a little where all of them are with other processes."""
         progress = False
-        for cell in tuple(self.pending):
+        for cell in self._shortage.others(self.pending):
             self._bench.stop.check()
             progress |= self._fits(cell) and self._attempt(cell)
-        too_long = (cell for cell in tuple(self.pending) if not self._fits(cell))
-        if progress or any(map(self._attempt, too_long)) or self._help():
+        too_long = (cell for cell in self._shortage.others(self.pending) if not self._fits(cell))
+        if progress or any(map(self._attempt, too_long)) or self._retry() or self._help():
             self._looks = 0
             return
         self._say_that_it_waits()
         pause = max(POLL_SECONDS, POLL_SECONDS_PER_CELL * len(self.pending)) * POLL_GROWTH**self._looks
         self._bench.stop.wait(min(pause, LONGEST_POLL_SECONDS))
         self._looks = min(self._looks + 1, 20)
+
+    def _retry(self) -> bool:
+        """Once all others are over, compute a cell that ran out of memory; one process at a time does that."""
+        if not self.pending or self._shortage.others(self.pending):
+            return False
+        free_memory()
+        with self._claim(ALONE) as alone:
+            return alone and any(map(self._attempt, tuple(self.pending)))
 
     def _help(self) -> bool:
         """Compute shards of an evaluation that another process is at, where there is one."""
@@ -174,6 +184,7 @@ class _Schedule:
     def _say_that_it_waits(self) -> None:
         if not self._waiting:
             self._waiting = True
+            free_memory()
             count = len(self.pending)
             self._bench.listener(Note(message=f"waiting for other processes, which compute the last {count} cells"))
 
@@ -202,6 +213,10 @@ class _Schedule:
             raise
         except Exception as error:
             _log.debug("cell %s failed", cell.cell_id, exc_info=True)
+            if self._shortage.put_off(cell, error, self.pending):
+                take_back(cell, bench)
+                bench.listener(Note(message=f"  {label}: out of memory; tried again, alone, when the others are over"))
+                return True
             self._fail(cell, label, record_failure(cell, error, bench))
             return True
         seconds = time.monotonic() - began

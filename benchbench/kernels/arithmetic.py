@@ -84,6 +84,17 @@ def full_precision(device: torch.device) -> Iterator[None]:
         yield
 
 
+def derive(loss: torch.Tensor) -> None:
+    """Add the gradients of a loss to its leaves, each computed in the type that the pass forward had.
+
+    Autocast has no business here: sums that it takes to float32 are rounded to that type again, by a kernel each.
+    """
+    import torch
+
+    with torch.autocast(loss.device.type, enabled=False):
+        loss.backward()  # type: ignore[no-untyped-call]
+
+
 def is_rounded() -> bool:
     """Whether a search is running that rounds, so that what it takes for fooled is to be confirmed."""
     return _now.get() != "float32"

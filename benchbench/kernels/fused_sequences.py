@@ -193,6 +193,11 @@ def _cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
     return tuple(cast)
 
 
+def _bias_gradient(passed: Tensor, over: tuple[int, ...]) -> Tensor:
+    """The sum of gradients, in their own type: autocast, where it is on, would have another kernel round it again."""
+    return passed.sum(over, dtype=passed.dtype)
+
+
 class _AddRelu(torch.autograd.Function):
     """ReLU of values (N, C, H, W) plus a bias (C,)."""
 
@@ -206,7 +211,7 @@ class _AddRelu(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
         (output,) = ctx.saved_tensors
         passed: Tensor = torch.ops.aten.threshold_backward(gradients[0], output, 0)
-        return passed, passed.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
+        return passed, _bias_gradient(passed, (0, 2, 3)) if ctx.needs_input_grad[1] else None
 
 
 class _PoolRelu(torch.autograd.Function):
@@ -222,7 +227,7 @@ class _PoolRelu(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
         (places,) = ctx.saved_tensors
         spread = _Unpool.apply(gradients[0].permute(0, 2, 3, 1), places)  # type: ignore[no-untyped-call]
-        return spread.permute(0, 3, 1, 2), spread.sum((0, 1, 2)) if ctx.needs_input_grad[1] else None
+        return spread.permute(0, 3, 1, 2), _bias_gradient(spread, (0, 1, 2)) if ctx.needs_input_grad[1] else None
 
 
 class _Unpool(torch.autograd.Function):
@@ -268,6 +273,6 @@ class _DenseRelu(torch.autograd.Function):
         return (
             passed @ weight if learns[0] else None,
             passed.t() @ values if learns[1] else None,
-            passed.sum(0) if learns[2] else None,
+            _bias_gradient(passed, (0,)) if learns[2] else None,
             None,
         )

@@ -64,7 +64,7 @@ def _html(table: Table) -> str:
 
 
 def _grid(table: Table, group: Group, style: str, escape: Callable[[str], str], bold: str) -> str:
-    from tabulate import tabulate  # which a lent machine that computes rows may lack
+    from tabulate import tabulate  # only here: a machine that computes rows need not have it
 
     cells = [[_broken(e, escape, bold) for e in line.entries] for line in group.lines]
     return tabulate(

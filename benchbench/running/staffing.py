@@ -1,8 +1,9 @@
 """How many processes compute a run that leaves it to benchbench: workers of one thread each, or this process alone.
 
-On a CPU, workers of one thread each are faster than one process with as many threads (docs/executors.md has the measurement).
-Every model of such a run gets one thread, whoever computes it, so that rows do not depend on how many workers there are, which
-is a matter of cores, memory and how much is left to do.
+On CUDA, as many workers share the GPUs as these have room for (`benchbench.running.gpu_sharing`). On a CPU, workers of one
+thread each are faster than one process with as many threads (docs/executors.md has the measurement). Every model of such a
+run gets one thread, whoever computes it, so that rows do not depend on how many workers there are, which is a matter of cores,
+memory and how much is left to do.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING
 
 from benchbench.executors.crew import LOCAL, Crew, choose_crew
 from benchbench.executors.local import SPARE
-from benchbench.executors.machine import PROCESS_BYTES, available_memory_bytes, cores_for_workers
+from benchbench.executors.machine import PROCESS_BYTES, available_cores, available_memory_bytes, cores_for_workers
+from benchbench.executors.slots import GIB
 from benchbench.planning.preparing import Prepared, Request
 from benchbench.running.execution import RunResult, execute, with_prices
+from benchbench.running.gpu_sharing import share_gpus
 from benchbench.settings import Folders
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from benchbench.stopping import StopRequest
 
 AUTO = "auto"
+SLACK = 0.9
 WORTH_SECONDS = 15.0  # of predicted work for each worker: starting one takes some seconds of a core
 _OF_THE_MODEL = (
     *("experiment", "dataset", "architecture", "architecture_options", "defense", "defense_options"),
@@ -62,9 +66,12 @@ def execute_as_suits(
 
 
 def is_divided(prepared: Prepared) -> bool:
-    """Whether each model gets one thread: on a CPU, where the selection has several, whatever became of them so far."""
+    """Whether each model gets one thread: where the selection has several, whatever became of them so far.
+
+    A certain GPU, ``cuda:1``, is for this process alone.
+    """
     models = {tuple(planned.identity[column] for column in _OF_THE_MODEL) for planned in prepared.plan.cells}
-    return prepared.device.type == "cpu" and len(models) > 1
+    return prepared.device.index is None and len(models) > 1
 
 
 def choose_staff(prepared: Prepared) -> Staff:
@@ -76,21 +83,29 @@ def choose_staff(prepared: Prepared) -> Staff:
     plan = prepared.plan
     if not plan.ready:
         return Staff(crew=None, reason="")
-    most, why = min(_limits(plan), key=lambda limit: limit[0])
+    on_gpus = prepared.device.type == "cuda"
+    limits = list(_limits(plan, on_gpus=on_gpus))
+    share = share_gpus(prepared) if on_gpus and min(number for number, _ in limits) > 1 else None
+    if share is not None:
+        limits.append((share.workers, f"their memory has room for {share.workers}"))
+    most, why = min(limits, key=lambda limit: limit[0])
     if most < 2 or os.name != "posix":
         return Staff(crew=None, reason=f"one thread, in this process: {why}; --jobs 1 would use all threads")
-    crew = choose_crew({"name": LOCAL, "threads": 1}, most, prepared.registry)
-    return Staff(
-        crew=crew, reason=f"{most} workers of one thread each: {why}; --jobs 1 is this process alone, with all threads"
-    )
+    # Some less than is needed, so that a GPU which others use a little more in the meantime is no reason to refuse.
+    stated = {} if share is None else {"gpu_memory_gb": SLACK * share.need_bytes / GIB}
+    crew = choose_crew({"name": LOCAL, "threads": 1, **stated}, most, prepared.registry)
+    shared = "" if share is None else f" {share}"
+    reason = f"{most} workers of one thread each{shared}: {why}; --jobs 1 is this process alone, with all threads"
+    return Staff(crew=crew, reason=reason)
 
 
-def _limits(plan: Plan) -> Iterator[tuple[int, str]]:
-    """How many workers there can be for each of some reasons; the first of equals is told."""
-    cores, models = cores_for_workers(), len({cell.training.model_id for cell in plan.ready})
+def _limits(plan: Plan, *, on_gpus: bool) -> Iterator[tuple[int, str]]:
+    """How many workers there can be for each of some reasons, GPUs aside; the first of equals is told."""
+    cores = available_cores() if on_gpus else cores_for_workers()  # OMP_NUM_THREADS is no matter to a GPU
+    models = len({cell.training.model_id for cell in plan.ready})
     yield cores, f"there {_are(cores, 'core')}"
     yield models, f"there {_are(models, 'model')} to compute"
-    room = _room(plan)
+    room = _room(plan, on_gpus=on_gpus)
     if room is not None:
         yield max(room, 1), f"the memory that is free has room for {max(room, 1)}"
     seconds = sum(planned.estimate_seconds or 0.0 for planned in plan.cells)
@@ -98,9 +113,11 @@ def _limits(plan: Plan) -> Iterator[tuple[int, str]]:
     yield worth, f"there are about {seconds:.0f} s of work"
 
 
-def _room(plan: Plan) -> int | None:
+def _room(plan: Plan, *, on_gpus: bool) -> int | None:
     """How many workers fit into the memory that is free; None where nobody says how much that is."""
     free = available_memory_bytes()
+    if on_gpus:  # where the models are
+        return None if free is None else int(free / (SPARE * PROCESS_BYTES))
     needs = [p.price.memory_bytes for p in plan.cells if p.status == "ready" and p.price and p.price.memory_bytes]
     return None if free is None else int(free / (SPARE * (max(needs, default=0) + PROCESS_BYTES)))
 

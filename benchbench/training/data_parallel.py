@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchbench.contract import BatchLoss, KeyedGenerator
 from benchbench.errors import TrainingError
+from benchbench.kernels.arithmetic import derive
 from benchbench.ranks.group import Part, Ranks
 from benchbench.training.job import TrainingJob, check_loss
 from benchbench.training.shared_layers import BatchInParts, whole_batch_layers
@@ -53,7 +54,7 @@ class SharedGradients:
         """Compute the loss of this rank's part and add up the gradients of all ranks; returns the part's loss."""
         self._batch.part = part
         loss: Tensor = self._shared(images, labels, generator, counts=part.counts)
-        loss.backward()  # type: ignore[no-untyped-call]
+        derive(loss)
         self._check_gradients()
         return cast(BatchLoss, self._part_loss.result)
 

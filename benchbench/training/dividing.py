@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from benchbench.contract import StatefulDefense, SteppingDefense
-from benchbench.errors import TrainingError
+from benchbench.errors import OutOfMemoryError
 from benchbench.training.shared_layers import sees_whole_batch
 
 
@@ -15,11 +15,11 @@ def check_divisible(model: nn.Module, defense: object) -> None:
     """Check that the summed loss of a batch is the sum of the losses of its parts.
 
     Raises:
-        TrainingError: the memory does not suffice, and the model or the defense sees the batch as a whole.
+        OutOfMemoryError: the memory does not suffice, and the model or the defense sees the batch as a whole.
     """
     reason = _of_defense(defense) or _of_layers([*model.modules()])
     if reason:
-        raise TrainingError(
+        raise OutOfMemoryError(
             f"out of memory, and the batch cannot be divided because {reason}",
             hint="train on a device with more memory, or choose a smaller batch_size (another protocol)",
         )

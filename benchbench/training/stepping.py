@@ -18,7 +18,7 @@ from benchbench.contract import BatchLoss, KeyedGenerator, ScheduledDefense, Ste
 from benchbench.contract.seeds import Keys
 from benchbench.errors import BenchbenchError, TrainingError
 from benchbench.events import Listener, Note
-from benchbench.kernels.arithmetic import training_in
+from benchbench.kernels.arithmetic import derive, training_in
 from benchbench.kernels.fused_sequences import fused_sequences
 from benchbench.kernels.graphs import recorder_for
 from benchbench.kernels.inputs import as_model_input
@@ -156,7 +156,7 @@ class Steps:
             result = defense.loss(job.model, batch.images, batch.labels, threat=job.threat, generator=batch.generator)
             result = check_loss(result, defense)
             _set_gradients(parameters, gradients)  # of the parts before, in place of what the defense may have left
-            result.loss.backward()  # type: ignore[no-untyped-call]
+            derive(result.loss)
             totals.append(self._totals(result, batch.labels))
             gradients = [parameter.grad for parameter in parameters]
             _set_gradients(parameters, [None] * len(parameters))
@@ -171,7 +171,7 @@ class Steps:
         result = check_loss(result, defense)
         for parameter in self._job.model.parameters():
             parameter.grad = None
-        result.loss.backward()  # type: ignore[no-untyped-call]
+        derive(result.loss)
         self._optimizer.step()
         return self._totals(result, batch.labels)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,9 +28,9 @@ CARDS = ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-5f2b0e3a-1f0b-4a53-9e5
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two GPUs of 80 GiB, as torch would find them."""
+    """Two GPUs with 80 GiB free, as torch would find them."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80 * GIB))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (80 * GIB, 80 * GIB))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("benchbench.executors.local.visible_gpus", lambda: visible_gpus())
 

@@ -87,7 +87,11 @@ def test_threads_of_a_model_depend_on_the_selection_alone(tmp_path: Path) -> Non
     assert not is_divided(prepared(tmp_path, seconds=0.0, seeds=(1,)))
     run(tmp_path, seeds=[1])
     assert is_divided(prepared(tmp_path, seconds=0.0))  # though one model is left to compute
-    assert not is_divided(dataclasses.replace(prepared(tmp_path, seconds=0.0), device=torch.device("cuda")))
+    several = prepared(tmp_path, seconds=0.0)
+    assert is_divided(dataclasses.replace(several, device=torch.device("cuda")))
+    assert not is_divided(
+        dataclasses.replace(several, device=torch.device("cuda:0"))
+    )  # one GPU, for this process alone
 
 
 def test_rows_do_not_depend_on_who_computes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
