@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from benchbench.errors import UsageError
 from benchbench.events import Listener, Note, ignore
@@ -14,6 +14,7 @@ from benchbench.planning import Plan
 from benchbench.planning.preparing import Request, prepare
 from benchbench.ranks.launch import find_launch
 from benchbench.registry import load_registry
+from benchbench.registry.lookup import ComponentEntry, find_component
 from benchbench.running.execution import RunResult, execute, with_prices
 from benchbench.settings import find_folders
 from benchbench.stopping import StopRequest
@@ -40,7 +41,7 @@ def run(
     train_precision: Precision | None = None,
     cuda_graphs: bool = False,
     jobs: int | Literal["auto"] | None = None,
-    executor: str | Mapping[str, Any] | None = None,
+    executor: ComponentEntry | None = None,
 ) -> RunResult:
     """Train, attack and measure the cells of a suite that are not done yet, and rebuild its leaderboard.
 
@@ -103,10 +104,10 @@ def run(
             raise UsageError("torchrun and an executor both start processes", hint="leave out --jobs and --executor")
         return run_in_ranks(launch, request, folders, registry=registry, listener=listener, stop=stop or StopRequest())
     prepared = prepare(request, folders, device=planning_device(request, crew), registry=registry)
-    told: Any = {"request": request, "listener": listener, "stop": stop or StopRequest()}
+    stop = stop or StopRequest()
     if jobs == AUTO and crew is None:
-        return execute_as_suits(prepared, folders, **told)
-    return execute(with_prices(prepared), folders, **told, crew=crew)
+        return execute_as_suits(prepared, folders, request=request, listener=listener, stop=stop)
+    return execute(with_prices(prepared), folders, request=request, listener=listener, stop=stop, crew=crew)
 
 
 def plan(
@@ -177,7 +178,7 @@ def plan(
 
 
 def separation(
-    dataset: str | Mapping[str, Any],
+    dataset: ComponentEntry,
     *,
     random_labels: bool = False,
     exclude: Collection[int] = (),
@@ -208,7 +209,6 @@ def separation(
         DataError: it is damaged, or for regression.
     """
     from benchbench.data import load_dataset
-    from benchbench.registry.lookup import find_component
     from benchbench.separations import measure
     from benchbench.suite.protocol import protocol_threat
 

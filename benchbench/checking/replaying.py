@@ -239,7 +239,7 @@ class Replayer:
         splits, model_id = self.dataset(cell).splits, cell.training.model_id
         model = build_model(cell, splits, self.registry)
         if path is None:
-            defense = self.registry.make(cell.training.defense)
+            defense = self.registry.make("defense", cell.training.defense)
             if not is_fitted(defense, splits):
                 raise UnavailableError("no checkpoint on this machine")
             return fit_model(defense, model, training_examples(cell, splits).examples, cell, splits).model, []

@@ -75,8 +75,7 @@ def make_architecture(
     registered = {offered.offer.name for offered in registry.offers(kind)}
     if ":" not in name or name.partition(":")[0] in registered:
         component = find_component(registry, kind, entry)
-        model: nn.Module = registry.make(component, input_shape=input_shape, classes=classes)
-        return model
+        return registry.make("architecture", component, input_shape=input_shape, classes=classes)
     options = {} if isinstance(entry, str) else {key: value for key, value in entry.items() if key != "name"}
     return _call(name, options, {"input_shape": input_shape, "classes": classes})
 

@@ -109,7 +109,7 @@ def _parts(entry: ComponentEntry) -> tuple[str, dict[str, Any]]:
 
 
 def _locate(registry: Registry, component: Component, source: DataSource) -> LoadedDataset | None:
-    dataset = registry.make(component)
+    dataset = registry.make("dataset", component)
     if isinstance(dataset, LocatableDataset):
         dataset.locate(source)
         return None

@@ -37,7 +37,7 @@ def load_dataset(registry: Registry, component: Component, source: DataSource) -
         ContractError: it returned something else than `DatasetSplits`.
         PluginError: it raised anything else.
     """
-    dataset = registry.make(component)
+    dataset = registry.make("dataset", component)
     try:
         splits = dataset.load(source)
     except OSError as error:

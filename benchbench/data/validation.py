@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchbench.contract import DatasetSplits, Examples
-from benchbench.contract.content import row_blocks
+from benchbench.contract.data import row_blocks
 from benchbench.errors import DataError
 
 _IMAGE_AXES = 4

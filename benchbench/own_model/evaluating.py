@@ -154,7 +154,7 @@ def _attack(
         test_rows=test.indices,
         classes=len(splits.classes),
         threat=threat,
-        attack=registry.make(attack),
+        attack=registry.make("attack", attack),
         attack_name=attack.name,
         metrics={},
         seed=seed,

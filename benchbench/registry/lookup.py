@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from benchbench.cell.model import Component
 from benchbench.contract import Kind
 from benchbench.errors import UsageError
 from benchbench.registry.catalog import Registry
 
-ComponentEntry = str | Mapping[str, Any]
+ComponentEntry = str | Mapping[str, object]
 """A component as suites give it: a name, or a mapping of ``name`` and options."""
 
 

@@ -26,7 +26,7 @@ def find_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Path
     text = os.fspath(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith(".toml") or any(sep in text for sep in ("/", os.sep)):
         return Path(text)
-    return Path(registry.make(registry.resolve("suite", text)))
+    return Path(registry.make("suite", registry.resolve("suite", text)))
 
 
 def read_text(path: Path) -> str:
