@@ -1,4 +1,4 @@
-"""The data room: load a dataset, check it where it enters, name it by its content, choose examples."""
+"""Load a dataset, check it, digest its content, choose examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load a dataset and name it by its content."""
+"""Load a dataset and compute its digest."""
 
 from __future__ import annotations
 
@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedDataset:
-    """A dataset in memory, or mapped into it.
-
-    Attributes:
-        splits: validated.
-        digest: from `data_digest`.
-    """
+    """A dataset in memory, or mapped into it: validated splits, and their `data_digest`."""
 
     splits: DatasetSplits
     digest: str
@@ -31,10 +26,10 @@ def load_dataset(registry: Registry, component: Component, source: DataSource) -
     """Make a dataset, load it, validate it and compute its digest.
 
     Raises:
-        MissingDataError: its files are not there.
+        MissingDataError: its files are missing.
         CorruptDataError: a file is truncated or damaged.
         DataError: a file cannot be read, or `validate` found problems.
-        ContractError: it returned something else than `DatasetSplits`.
+        ContractError: it did not return `DatasetSplits`.
         PluginError: it raised anything else.
     """
     dataset = registry.make("dataset", component)
@@ -44,10 +39,10 @@ def load_dataset(registry: Registry, component: Component, source: DataSource) -
         raise DataError(f"{component.name}: cannot read its files: {error}") from error
     except BenchbenchError:
         raise
-    except Exception as error:  # a plugin may raise anything; it concerns the cells on this dataset alone
+    except Exception as error:  # a plugin may raise anything; only the cells on this dataset fail
         message = f"dataset {component.name!r} of {component.distribution} raised {type(error).__name__}: {error}"
         raise PluginError(message) from error
-    if not isinstance(splits, DatasetSplits):
+    if not isinstance(splits, DatasetSplits):  # a plugin may not be type-checked
         raise ContractError(f"dataset {component.name!r} loaded a {type(splits).__name__}, expected: DatasetSplits")
     validate(splits, component.name)
     return LoadedDataset(splits=splits, digest=data_digest(splits))

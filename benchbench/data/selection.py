@@ -1,4 +1,4 @@
-"""Choose examples, or give them other labels, by keys and not by chance."""
+"""Choose examples, or draw other labels, by keyed draws."""
 
 from __future__ import annotations
 
@@ -16,12 +16,7 @@ from benchbench.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
-    """Some examples of a split.
-
-    Attributes:
-        examples: in the order of the split.
-        indices: int64 (n,), the row of each in the split, increasing.
-    """
+    """Some examples in the order of their split, and the row of each there: int64 (n,), increasing."""
 
     examples: Examples
     indices: Tensor
@@ -34,9 +29,9 @@ def subset(examples: Examples, n: int, split: str, seed: int = 0) -> Subset:
 
     Args:
         examples: the whole split.
-        n: how many, at least 1; all when there are no more.
+        n: size of the subset, at least 1; a larger one than the split gives the split.
         split: name of the split, part of the key.
-        seed: part of the key; left at 0, every run sees the same examples.
+        seed: part of the key; with 0, every run has the same examples.
 
     Raises:
         DataError: `n` is below 1.
@@ -45,7 +40,7 @@ def subset(examples: Examples, n: int, split: str, seed: int = 0) -> Subset:
         raise DataError(f"a subset of {split} must have at least 1 example, got {n}")
     if n >= len(examples):
         return Subset(examples=examples, indices=torch.arange(len(examples)))
-    # Raw bits: NumPy keeps them the same from version to version, which it does not promise for permutations.
+    # Raw bits are the same in every version of NumPy, which does not promise that for permutations.
     keys = np.random.PCG64(derive_seed(seed, "subset", split)).random_raw(len(examples))
     chosen = np.sort(np.argsort(keys, kind="stable")[:n])
     indices = torch.from_numpy(chosen)
@@ -53,12 +48,7 @@ def subset(examples: Examples, n: int, split: str, seed: int = 0) -> Subset:
 
 
 def random_labels(splits: DatasetSplits, seed: int = 0) -> DatasetSplits:
-    """The same inputs with labels drawn uniformly from all classes (Table 8 of the paper).
-
-    Args:
-        splits: a classification dataset.
-        seed: another one gives other labels.
-    """
+    """The same inputs with labels drawn uniformly from all classes by the seed (Table 8 of the paper)."""
 
     def relabel(examples: Examples, split: str) -> Examples:
         generator = KeyedGenerator(derive_seed(seed, "random-labels", split), torch.arange(len(examples)))
@@ -68,7 +58,7 @@ def random_labels(splits: DatasetSplits, seed: int = 0) -> DatasetSplits:
 
 
 def crop_to(examples: Examples, input_shape: Sequence[int]) -> Examples:
-    """The centre of larger images, as a view: training images that are stored with a margin for random crops.
+    """Crop the centre, as a view, of training images that are stored with a margin for random crops.
 
     Args:
         examples: inputs (N, C, H, W), or of any shape equal to `input_shape`.

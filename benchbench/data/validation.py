@@ -1,4 +1,4 @@
-"""Check a loaded dataset where it enters, and name everything that is wrong with it at once."""
+"""Check a loaded dataset, and report all problems together."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def validate(splits: DatasetSplits, name: str = "dataset") -> None:
     images may be larger than test images where a random crop makes them equal.
 
     Args:
-        splits: what a dataset loaded.
+        splits: of a dataset.
         name: of the dataset, for the message.
 
     Raises:
-        DataError: something is wrong; the message lists every problem.
+        DataError: lists every problem.
     """
     problems: list[str] = []
     for split, examples in (("train", splits.train), ("test", splits.test)):
@@ -101,11 +101,7 @@ def _shape_problems(splits: DatasetSplits) -> list[str]:
     if train.shape[1:] == test.shape[1:]:
         return []
     images = train.dtype == torch.uint8 and train.ndim == test.ndim == _IMAGE_AXES
-    if (
-        images
-        and train.shape[1] == test.shape[1]
-        and train.shape[2] >= test.shape[2]
-        and train.shape[3] >= test.shape[3]
-    ):
-        return []
-    return [shapes]
+    has_margin = (
+        images and train.shape[1] == test.shape[1] and all(a >= b for a, b in zip(train.shape[2:], test.shape[2:]))
+    )
+    return [] if has_margin else [shapes]

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from benchbench.cell.model import ID_LENGTH, Cell, Component, canonical, digest, to_json
+from benchbench.cell.model import ID_LENGTH, Cell, Component, digest, stated_fields, to_json
 from benchbench.contract.evaluation import RegressionMetric
 from benchbench.data import crop_to, subset
 from benchbench.evaluation import ATTACKED, Columns, Outcome, Subject, evaluate, evaluate_regression
@@ -172,10 +172,9 @@ class ModelMeasurements:
         self._measurements, self._weights = store.measurements, weights
         own = {"part_of": part_of} if part_of else {}
         asked = {"model": cell.training.model_id, "evaluation": cell.evaluation, "parts": PARTS, **own}
-        everything = canonical(asked, identifying=True)
-        self._attacked = digest(everything)
-        del everything["evaluation"]["attack"]
-        self._alone = digest(everything)
+        self._attacked = digest(asked)
+        alone = {name: value for name, value in stated_fields(cell.evaluation).items() if name != "attack"}
+        self._alone = digest({**asked, "evaluation": alone})
 
     @property
     def scope(self) -> str:
