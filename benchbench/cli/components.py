@@ -80,7 +80,7 @@ def make_architecture(
     return _call(name, options, {"input_shape": input_shape, "classes": classes})
 
 
-def _call(name: str, options: Mapping[str, Any], supplied: Mapping[str, Any]) -> nn.Module:
+def _call(name: str, options: Mapping[str, object], supplied: Mapping[str, object]) -> nn.Module:
     """Call a function of the user's with the options, and with those of `supplied` that it takes."""
     from torch import nn
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchbench.contract.seeds import derive_seed
 from benchbench.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from benchbench.records.arrays import Array
 
 CONFIDENCE = 0.95
 _RESAMPLES = 2000
@@ -43,7 +45,7 @@ def accuracy_interval(successes: int, n: int) -> Interval:
     return Interval(low=float(interval.low), high=float(interval.high))
 
 
-def mean_interval(values: Sequence[float] | Tensor | Any, seed: int) -> Interval | None:
+def mean_interval(values: Sequence[float] | Tensor | Array, seed: int) -> Interval | None:
     """Percentile bootstrap interval for a mean (Efron, 1979; 2,000 resamples), the same for the same seed.
 
     Args:

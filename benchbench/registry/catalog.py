@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, TypedDict, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from benchbench.cell.model import Component
 from benchbench.contract import KINDS, Attack, Dataset, Executor, Kind, Metric
@@ -23,7 +23,7 @@ from benchbench.registry.discovery import (
     harvest,
 )
 from benchbench.registry.factories import Factories, plugin_error
-from benchbench.registry.known import provider
+from benchbench.registry.known import unknown_name
 from benchbench.registry.options import OptionSpec, convert_options, option_specs
 from benchbench.registry.problems import InvalidOptionsError
 from benchbench.registry.products import check_product
@@ -34,10 +34,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 _SUPPLIED: Mapping[Kind, tuple[str, ...]] = {"architecture": ("input_shape", "classes")}
-BUILT_IN = ("benchbench", "0.1.0")  # distribution and version of built-in components, in ids for ever
 _MEMBER = "member"  # what a family's factory takes the part of the name after the colon as
 MAXIMUM_NESTING = 8  # components within components
-NAMED = 3  # broken plugins, where a name is unknown
 
 
 class Registry:
@@ -105,7 +103,7 @@ class Registry:
         if entry is None or entry.offer.members is None:
             return ()
         if (kind, own) not in self._members:
-            list_members = self._factories.load(entry, entry.offer.members)
+            list_members: Callable[[], Iterable[str]] = self._factories.load(entry, entry.offer.members)
             try:
                 self._members[kind, own] = tuple(sorted(list_members()))
             except Exception as error:
@@ -149,7 +147,7 @@ class Registry:
         values, problems = convert_options(specs, options, resolve=self._resolve_option)
         if problems:
             raise InvalidOptionsError(f"{kind} {name!r}", problems)
-        component = Component(kind=kind, name=name, options=values, **_origin(entry))
+        component = entry.owning(Component(kind=kind, name=name, options=values, distribution="", version=""))
         return component, None if kind == "architecture" else self._make(component)
 
     def as_here(self, component: Component) -> Component:
@@ -159,7 +157,7 @@ class Registry:
             UnknownNameError: it is not here.
             PluginError: two distributions claim its name.
         """
-        return dataclasses.replace(component, **_origin(self.get(component.kind, component.name)))
+        return self.get(component.kind, component.name).owning(component)
 
     @overload
     def make(self, kind: Literal["dataset"], component: Component) -> Dataset: ...
@@ -256,20 +254,8 @@ class Registry:
             raise UnknownNameError(kind, name, [f"{family}:{known}" for known in self.members(kind, name)])
 
     def _unknown(self, kind: Kind, name: str) -> UnknownNameError:
-        error = UnknownNameError(kind, name, [entry.offer.name for entry in self.offers(kind)])
-        distribution = provider(kind, name)
-        broken = sorted({problem.distribution for problem in self.problems})
-        if distribution in broken:
-            error.hint = (
-                f"the distribution {distribution} provides it, and has a problem: see 'benchbench plugins doctor'"
-            )
-        elif distribution:
-            error.hint = f"the distribution {distribution} provides it: pip install {distribution}"
-        elif broken:
-            more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
-            named = ", ".join(broken[:NAMED]) + more
-            error.hint += f" (plugins with problems: {named}; see 'benchbench plugins doctor')"
-        return error
+        offered = [entry.offer.name for entry in self.offers(kind)]
+        return unknown_name(kind, name, offered, broken={problem.distribution for problem in self.problems})
 
     def _dropped(self, entry: Registered) -> bool:
         clash = self._clashes.get((entry.kind, entry.offer.name))
@@ -296,20 +282,6 @@ def load_registry(*, extra_plugins: Sequence[object] = ()) -> Registry:
         extra_plugins: plugin modules or objects to register besides, for instance one under development.
     """
     return Registry(harvest(find_candidates(extra_plugins)))
-
-
-class _Origin(TypedDict):
-    """The fields of a component that say whose it is. A release changes no id: see `BUILT_IN` and `Component`."""
-
-    distribution: str
-    version: str
-    revision: int
-    sources: str
-
-
-def _origin(entry: Registered) -> _Origin:
-    distribution, version = BUILT_IN if entry.built_in else (entry.distribution, entry.version)
-    return _Origin(distribution=distribution, version=version, revision=entry.offer.revision, sources=entry.sources())
 
 
 def _blamed(clash: Clash, one: Harvest) -> bool:
