@@ -2,9 +2,9 @@
 
     python -m benchmarks.house [--at COMMIT]...
 
-The first column is the working tree; each ``--at`` adds that of a commit, from a temporary git worktree. A room is a folder below
-``benchbench``; a loose module counts as a room where arrows are counted. An arrow is a pair of rooms of which one imports the
-other, also for type checking and inside functions.
+The first column is the working tree; each ``--at`` adds that of a commit, from a temporary git worktree. A room is a folder
+below ``benchbench``; a loose module counts as a room where arrows are counted. An arrow is a pair of rooms of which one imports
+the other, also for type checking and inside functions.
 """
 
 from __future__ import annotations
@@ -165,9 +165,7 @@ def worktree(commit: str) -> Iterator[Path]:
     """Check a commit out in a temporary folder, and remove it."""
     with tempfile.TemporaryDirectory() as place:
         tree = Path(place) / "tree"
-        subprocess.run(
-            ["git", "-C", str(ROOT), "worktree", "add", "--quiet", "--detach", str(tree), commit], check=True
-        )
+        _git("worktree", "add", "--quiet", "--detach", str(tree), commit)
         try:
             yield tree
         finally:
