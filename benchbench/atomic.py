@@ -33,7 +33,7 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool
         durable: whether to flush; if not, a power failure may lose the file, but an interruption does not.
 
     Raises:
-        StorageError: no space, no permission, a read-only folder; the old file stays.
+        StorageError: the file cannot be written; the old one stays.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     with storage_errors(path):

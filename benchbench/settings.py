@@ -74,11 +74,7 @@ def find_folders(
 
 
 def check_writable(folder: Path) -> None:
-    """Create a missing folder, and check before hours of work that it is writable.
-
-    Raises:
-        StorageError: it is not.
-    """
+    """Create a missing folder, and raise `StorageError`, before hours of work, if it is not writable."""
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:

@@ -68,10 +68,7 @@ def _evaluation(document: _Document) -> EvaluationSpec:
 
 
 def _recipe(document: _Document) -> Recipe:
-    made = {
-        "augmentation": Augmentation(**document["augmentation"]),
-        "decay_epochs": tuple(document["decay_epochs"]),
-    }
+    made = {"augmentation": Augmentation(**document["augmentation"]), "decay_epochs": tuple(document["decay_epochs"])}
     return Recipe(**{**document, **made})
 
 

@@ -97,11 +97,7 @@ def find_evidence(folders: Iterable[Path], kind: str, name: str) -> Path | None:
 class Replayer:
     """Checks rows one after the other, and keeps the dataset and model of the last one.
 
-    Args:
-        registry: makes datasets, architectures and, for fitted models, defenses.
-        folders: searched in this order for ``outcomes/``, ``witnesses/`` and ``models/``.
-        source: where datasets may read.
-        device: where models run.
+    Evidence is sought in the folders, in their order, below ``outcomes/``, ``witnesses/`` and ``models/``.
     """
 
     registry: Registry
@@ -158,11 +154,7 @@ class Replayer:
         )
 
     def dataset(self, cell: Cell) -> LoadedDataset:
-        """The data of a cell, which may have another digest.
-
-        Raises:
-            UnavailableError: the data or their plugin are not on this machine.
-        """
+        """The data of a cell, which may have another digest; `UnavailableError` if they are not on this machine."""
         key = to_json(cell.training.dataset)
         if key not in self._datasets:
             self._datasets.clear()
@@ -173,11 +165,7 @@ class Replayer:
         return self._datasets[key]
 
     def test_examples(self, cell: Cell) -> Subset:
-        """The test examples that a cell was evaluated on.
-
-        Raises:
-            UnavailableError: they are not on this machine.
-        """
+        """The test examples that a cell was evaluated on; `UnavailableError` if they are not on this machine."""
         loaded = self.dataset(cell)
         if loaded.digest != cell.training.dataset_digest:
             raise UnavailableError(

@@ -23,13 +23,9 @@ class Availability:
     """Whether a dataset can be used.
 
     Attributes:
-        name: of the dataset.
-        status: ``available``, ``missing`` (its files), ``needs options`` (that only a suite can give, such as a path), or
-            ``corrupt`` (any other fault).
+        status: ``needs options`` are such as only a suite can give, a path for instance; ``corrupt`` is any other fault.
         detail: what is wrong and what helps; for available data, which examples are left out.
-        n_train: training examples; None if the data were not read.
-        n_test: test examples; None if the data were not read.
-        digest: of the data; None if they were not read.
+        n_train: None, like `n_test` and `digest`, if the data were not read.
     """
 
     name: str
@@ -45,27 +41,17 @@ class LocatableDataset(Protocol):
     """A dataset that can find its files without reading them."""
 
     def locate(self, source: DataSource) -> None:
-        """Find the files.
-
-        Raises:
-            MissingDataError: a file is missing.
-        """
+        """Find the files, or raise `MissingDataError`."""
         ...
 
 
 def availability(
     registry: Registry, source: DataSource, names: Sequence[ComponentEntry] | None = None
 ) -> tuple[Availability, ...]:
-    """Find out which datasets are available, without reading those that are a `LocatableDataset`.
-
-    Args:
-        registry: knows the datasets.
-        source: where to look; nothing is downloaded.
-        names: names, or mappings of name and options; None for all datasets.
+    """Find out which datasets are available; None for all. A `LocatableDataset` is not read, and nothing is downloaded.
 
     Raises:
-        UnknownNameError: a name is not registered.
-        OptionError: an option is unknown, of the wrong type or out of range.
+        UsageError: an unknown name or option.
     """
     local = replace(source, download=False)
     return tuple(_look(registry, one, lambda c: _locate(registry, c, local)) for one in _chosen(registry, names))
@@ -83,8 +69,7 @@ def fetch(registry: Registry, source: DataSource, name: ComponentEntry) -> Loade
     """Download a missing dataset into the data root, or prepare its cache, and verify it.
 
     Raises:
-        UnknownNameError: no dataset has this name.
-        OptionError: an option is missing, unknown, of the wrong type or out of range.
+        UsageError: an unknown name, or a mistaken or missing option.
         MissingDataError: it cannot be downloaded, or the download failed.
         CorruptDataError: a file is truncated or damaged.
     """

@@ -25,13 +25,7 @@ class Subset:
 def subset(examples: Examples, n: int, split: str, seed: int = 0) -> Subset:
     """The first `n` examples of a keyed permutation, in their original order.
 
-    A smaller subset lies inside a larger one of the same split and seed.
-
-    Args:
-        examples: the whole split.
-        n: size of the subset, at least 1; a larger one than the split gives the split.
-        split: name of the split, part of the key.
-        seed: part of the key; with 0, every run has the same examples.
+    A smaller subset lies inside a larger one of the same split and seed; `n` above the size of the split gives the split.
 
     Raises:
         DataError: `n` is below 1.
@@ -58,12 +52,7 @@ def random_labels(splits: DatasetSplits, seed: int = 0) -> DatasetSplits:
 
 
 def crop_to(examples: Examples, input_shape: Sequence[int]) -> Examples:
-    """Crop the centre, as a view, of training images that are stored with a margin for random crops.
-
-    Args:
-        examples: inputs (N, C, H, W), or of any shape equal to `input_shape`.
-        input_shape: (C, h, w), usually that of the test images; h and w at most H and W.
-    """
+    """Crop the centre (C, h, w), as a view, of training images that are stored with a margin for random crops."""
     if tuple(examples.inputs.shape[1:]) == tuple(input_shape):
         return examples
     height, width = input_shape[-2:]

@@ -19,11 +19,7 @@ def validate(splits: DatasetSplits, name: str = "dataset") -> None:
 
     Inputs are uint8 images (N, C, H, W) in the box [0, 1], or float32 features (N, ...), finite and inside their box.
     Labels are int64 (N,) in [0, classes), of two classes at least, or finite float32 (N,) for regression. Training
-    images may be larger than test images where a random crop makes them equal.
-
-    Args:
-        splits: of a dataset.
-        name: of the dataset, for the message.
+    images may be larger than test images, for random crops.
 
     Raises:
         DataError: lists every problem.

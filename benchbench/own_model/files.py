@@ -30,7 +30,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         path: safetensors, a torch file of a ``state_dict``, or a training checkpoint of benchbench.
 
     Raises:
-        StorageError: there is no such file, or it cannot be read.
+        StorageError: there is no such file.
         DataError: it is damaged, holds more than tensors, or its names or shapes are not the model's.
     """
     own = model.state_dict()
@@ -50,12 +50,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def read_tensors(path: Path) -> Mapping[str, object]:
-    """Read the content of a file of weights.
-
-    Raises:
-        StorageError: there is no such file, or it cannot be read.
-        DataError: it is damaged, or holds more than tensors and plain containers.
-    """
+    """Read the content of a file of weights (errors as of `load_weights`)."""
     if not path.is_file():
         raise StorageError(
             f"there is no file {path}", hint="give a file of weights: .safetensors, or .pt with a state_dict"

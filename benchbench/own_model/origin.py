@@ -24,9 +24,7 @@ def recorded_architecture(checkpoint: Path, registry: Registry) -> Architecture:
     It is in the file's metadata (``save_file(tensors, path, {"architecture": "cnn2"})``), or, for a file in ``models`` of a run
     folder, in the records of that folder.
 
-    Args:
-        checkpoint: a safetensors file; other kinds of file have no metadata.
-        registry: the architecture must be registered there: a file must not name code to import.
+    It must be registered, because a file must not name code to import.
 
     Raises:
         StorageError: there is no such file.

@@ -25,15 +25,10 @@ class PluginNames:
 
 
 def plugin_names(kind: str, name: str) -> PluginNames:
-    """Derive every name from one.
-
-    Args:
-        kind: one of `benchbench.contract.KINDS`.
-        name: the component's name in kebab-case; a leading ``benchbench-`` is the distribution's and is taken off.
+    """Derive every name from the component's; a leading ``benchbench-`` is removed.
 
     Raises:
-        UnknownNameError: there is no such kind.
-        UsageError: the name is not in kebab-case or too long.
+        UsageError: an unknown kind, or a name that is too long or not in kebab-case.
 
     >>> plugin_names("attack", "square-root").class_name
     'SquareRootAttack'

@@ -21,17 +21,11 @@ _SUFFIX = ".template"  # so that no tool takes a template for Python
 def write_plugin(kind: str, name: str, *, out: Path) -> Path:
     """Write a distribution with one component: it installs, passes its own tests and runs in its example suite.
 
-    Args:
-        kind: one of `benchbench.contract.KINDS`.
-        name: the component's name in kebab-case.
-        out: parent of the distribution's folder; created if missing.
-
     Returns:
         The distribution's folder, for instance ``out/benchbench-my-defense``.
 
     Raises:
-        UnknownNameError: there is no such kind.
-        UsageError: the name is refused, or the folder exists.
+        UsageError: an unknown kind, a refused name, or the folder exists.
         StorageError: the folder cannot be written.
     """
     names = plugin_names(kind, name)

@@ -13,13 +13,7 @@ from benchbench.contract import KeyedGenerator, derive_seed
 
 
 class ConformanceError(AssertionError):
-    """A plugin breaks its contract.
-
-    Args:
-        check: what was checked, with the name of the object under test.
-        expected: what the contract requires, and how to reach it if that is not plain.
-        got: what was found.
-    """
+    """A plugin breaks its contract: what was checked, what was expected (and how to reach it), and what came."""
 
     def __init__(self, check: str, *, expected: object, got: object) -> None:
         super().__init__(f"{check}\n  expected: {expected}\n  got: {got}")

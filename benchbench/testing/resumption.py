@@ -37,14 +37,9 @@ def update(
 
 
 def check_resumption(defense: LoopDefense, threat: Threat) -> None:
-    """Train on a few batches; then again with an interruption, which only the ``state_dict`` survives.
+    """Compare training on a few batches with the same interrupted, which only the ``state_dict`` survives.
 
-    Args:
-        defense: a `StatefulDefense`, before its first batch.
-        threat: the ball to be robust in.
-
-    Raises:
-        ConformanceError: the two trainings differ, or the state is not made of tensors.
+    The defense is a `StatefulDefense` before its first batch.
     """
     name = name_of(defense)
     fresh = copy.deepcopy(defense)
@@ -66,11 +61,7 @@ def check_resumption(defense: LoopDefense, threat: Threat) -> None:
 
 
 def kept_state(defense: object) -> dict[str, Tensor]:
-    """Copy the state of a stateful defense, as a checkpoint does; empty for any other.
-
-    Raises:
-        ConformanceError: it holds anything but tensors.
-    """
+    """Copy the state of a stateful defense, which must be tensors, as a checkpoint does; empty for any other."""
     if not isinstance(defense, StatefulDefense):
         return {}
     state = defense.state_dict()
