@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchbench.contract import DatasetSplits, DataSource, data_digest
-from benchbench.data.validation import validate
+from benchbench.contract.validation import data_problems
 from benchbench.errors import BenchbenchError, ContractError, DataError, PluginError
 
 if TYPE_CHECKING:
@@ -20,6 +20,14 @@ class LoadedDataset:
 
     splits: DatasetSplits
     digest: str
+
+
+def validate(splits: DatasetSplits, name: str = "dataset") -> None:
+    """Raise a `DataError` that lists every problem of the data."""
+    if problems := data_problems(splits):
+        noun = "problem" if len(problems) == 1 else "problems"
+        listing = "\n".join(f"  {problem}" for problem in problems)
+        raise DataError(f"{name}: {len(problems)} {noun} in the data\n{listing}")
 
 
 def load_dataset(registry: Registry, component: Component, source: DataSource) -> LoadedDataset:
