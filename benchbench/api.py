@@ -126,19 +126,12 @@ def plan(
     save_timings: Path | None = None,
     jobs: int | Literal["auto"] | None = None,
 ) -> Plan:
-    """Plan what `run` would do (same arguments), and price every cell of the profile, also those whose data are missing.
+    """Plan what `run` would do, and price every cell of the profile, also those whose data are missing.
+
+    Arguments that are not listed are those of `run`. A recorded cell costs what was measured; prices are those of float32.
 
     Args:
-        suite: see `run`.
-        profile: see `run`.
-        only: see `run`.
-        seeds: see `run`.
         device: where passes are timed for the prices.
-        data: see `run`.
-        runs: see `run`; a recorded cell costs what was measured.
-        download: see `run`.
-        precision: see `run`; prices are always those of float32.
-        train_precision: see `run`, and `precision`.
         timings: a file of passes timed on another device: prices are for that device, and nothing is timed here.
         save_timings: where to write the timings of this device.
         jobs: with ``"auto"``, passes are timed on one thread if `run` would use one for each model.

@@ -123,7 +123,7 @@ def _check_rows_alone(attack: Attack, problem: ToyAttackProblem) -> None:
         expect(
             gap <= 1e-4,
             f"{name_of(attack)}, {problem.threat.norm}: independence of the batch",
-            expected="the same candidate for an image whatever else is in the batch (normalise per image)",
+            expected="the same candidate for an image in any batch (normalise per image)",
             got=f"differences of up to {gap:.3g}",
         )
 

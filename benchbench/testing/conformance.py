@@ -28,8 +28,8 @@ def expect(holds: bool | Tensor, check: str, *, expected: object, got: object) -
         raise ConformanceError(check, expected=expected, got=got)
 
 
-def expect_method(plugin: object, protocol: type, methods: str) -> None:
-    """Raise `ConformanceError` unless a plugin has the methods of a Protocol."""
+def expect_method(plugin: object, protocol: type | tuple[type, ...], methods: str) -> None:
+    """Raise `ConformanceError` unless a plugin has the methods of a Protocol, or of one of several."""
     expected = f"an object with a method {methods}"
     expect(isinstance(plugin, protocol), f"{name_of(plugin)}: type", expected=expected, got=type(plugin).__name__)
 

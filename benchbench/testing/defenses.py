@@ -17,7 +17,7 @@ from benchbench.contract import (
     Threat,
 )
 from benchbench.contract.training import AnyDefense, LoopDefense
-from benchbench.testing.conformance import expect, keyed, name_of, untouched
+from benchbench.testing.conformance import expect, expect_method, keyed, name_of, untouched
 from benchbench.testing.resumption import check_resumption, kept_state, restore, update
 from benchbench.testing.toys import TOY_THREAT, FragileToy, LinearToy, smooth_toy, toy_training_examples
 
@@ -60,12 +60,7 @@ def check_defense(
     if isinstance(defense, FittingDefense):
         _check_fit(defense, threat, accuracy)
         return
-    expect(
-        isinstance(defense, (Defense, SteppingDefense)),
-        f"{name_of(defense)}: type",
-        expected="an object with a method `loss`, `step` or `fit`",
-        got=type(defense).__name__,
-    )
+    expect_method(defense, (Defense, SteppingDefense), "`loss`, `step` or `fit`")
     _set_epoch(defense, 0)
     beginning = kept_state(defense)
     if isinstance(defense, StatefulDefense):
@@ -161,7 +156,7 @@ def _check_sum(defense: Defense, threat: Threat, classes: int, rounding: float) 
     expect(
         again == whole,
         f"{name_of(defense)}, {classes} classes: repeatability",
-        expected="equal generators give equal losses, whatever batches came between (no hidden state)",
+        expected="equal generators give equal losses, also after other batches (no hidden state)",
         got=f"{whole!r}, then {again!r}",
     )
 

@@ -87,7 +87,7 @@ def _check_completion(name: str, executor: Executor, folder: Path) -> None:
     executor.execute(work, host)
     expect(not host.left(), f"{name}: units", expected="all carried out", got=f"left: {sorted(host.left())}")
     own = [unit for unit in units if _pid(folder, unit) == os.getpid()]
-    expect(not own, f"{name}: workers", expected="processes of their own", got=f"{own} in the process of the run")
+    expect(not own, f"{name}: workers", expected="other processes", got=f"{own} in the process of the run")
     once = "reported once with Host.died"
     expect(len(host.deaths) == 1, f"{name}: worker killed by SIGKILL", expected=once, got=host.deaths)
     named = all(isinstance(text, str) and text for text in host.deaths[0])

@@ -128,7 +128,7 @@ def _check_one(metric: Metric, norm: Norm, classes: int, rounding: float, fills:
     for size in _BATCH_SIZES:
         again = metric.measure(ToyEvidence(size, norm=norm, classes=classes))
         drift = _differences(_all_of(measured), _all_of(again), rounding=rounding)
-        expect(not drift, f"{name}: batches of {size}", expected="the same whatever the batch size", got=drift)
+        expect(not drift, f"{name}: batches of {size}", expected="the same for every batch size", got=drift)
     if isinstance(metric, ExamplewiseMetric):
         parts = [_columns(metric.measure(ToyEvidence(norm=norm, classes=classes, rows=rows))) for rows in _PARTS]
         _check_examples_alone(name, _columns(measured), parts, rounding)

@@ -115,6 +115,11 @@ def test_component_is_resolved_with_its_own_options_and_given_made(registry: Reg
     assert (type(made.base).__name__, made.base.scale) == ("Digits", 1)
 
 
+def test_component_of_another_kind_is_not_made(registry: Registry) -> None:
+    with pytest.raises(TypeError, match="expected a component of kind 'attack', got dataset 'half-digits'"):
+        registry.make("attack", registry.resolve("dataset", "half-digits"))
+
+
 def test_name_alone_means_the_defaults(registry: Registry) -> None:
     by_name = registry.resolve("dataset", "half", {"base": "digits"})
     by_table = registry.resolve("dataset", "half", {"base": {"name": "digits", "scale": 2}})
