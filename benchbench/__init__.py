@@ -6,7 +6,7 @@ The functions of the API load on first use, so that importing this package impor
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchbench.version import __version__ as __version__
 
@@ -36,7 +36,7 @@ _API = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _API:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_API[name]), name)

@@ -1,11 +1,11 @@
-"""The Python API: what the commands do, for notebooks and other programs."""
+"""The Python API: the functions behind the commands, for notebooks and other programs."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from benchbench.errors import UsageError
 from benchbench.events import Listener, Note, ignore
@@ -14,6 +14,7 @@ from benchbench.planning import Plan
 from benchbench.planning.preparing import Request, prepare
 from benchbench.ranks.launch import find_launch
 from benchbench.registry import load_registry
+from benchbench.registry.lookup import ComponentEntry, find_component
 from benchbench.running.execution import RunResult, execute, with_prices
 from benchbench.settings import find_folders
 from benchbench.stopping import StopRequest
@@ -40,42 +41,42 @@ def run(
     train_precision: Precision | None = None,
     cuda_graphs: bool = False,
     jobs: int | Literal["auto"] | None = None,
-    executor: str | Mapping[str, Any] | None = None,
+    executor: ComponentEntry | None = None,
 ) -> RunResult:
     """Train, attack and measure the cells of a suite that are not done yet, and rebuild its leaderboard.
 
-    Processes that share the folders share the cells, too: each cell is computed by one of them, and all end with all rows.
-    Processes that torchrun started share each model instead: its training batch by batch, its evaluation shard by shard.
+    Processes that share the folders also share the cells: one of them computes each cell, and all end with all rows.
+    Processes of torchrun share each model instead: they divide the batches of its training and the shards of its evaluation.
 
     Args:
         suite: a name, or the path of a TOML file.
         profile: ``"paper"``, ``"quick"`` or another one of the suite; None for paper on CUDA, quick otherwise.
         only: filters such as ``"defense=trades,at"``.
         seeds: seeds of the runs; empty for the suite's.
-        device: ``"cpu"``, ``"cuda"`` or a certain GPU, ``"cuda:1"``; None for CUDA if there is one.
+        device: ``"cpu"``, ``"cuda"`` or one GPU, ``"cuda:1"``; None for CUDA if available.
         data: data root in torchvision's layout; None for ``BENCHBENCH_DATA``.
         runs: folder of checkpoints and records; None for the one below ``BENCHBENCH_HOME``.
         leaderboards: folder of the Parquet files; None for ``./leaderboards``.
         download: whether missing datasets may be fetched.
-        fresh: compute every cell anew. What is recorded stays, with the weights that it was measured on, until its successor is
-            complete. A training that an earlier fresh run was interrupted in goes on.
-        listener: is told what happens, see `benchbench.events`.
-        stop: a budget, or somebody's wish to stop; None for neither.
-        precision: ``"bf16"`` and ``"tf32"`` let attacks, and metrics that search, round, in cells of their own; everything is
-            judged in float32.
-        train_precision: ``"bf16"`` and ``"tf32"`` let the training round: other models, with ids of their own, which are
-            evaluated like any. None for what the suite's recipes say, float32 unless they say otherwise.
-        cuda_graphs: on CUDA devices record the steps of attacks and trainings that can be, and replay them: the same results,
-            sooner where kernels are short. No device was at hand to measure it.
-        jobs: worker processes at once; None leaves that to the executor, and is this process alone, with torch's own number
-            of threads, where there is none. ``"auto"`` is what the command does by itself: where several models are asked
-            for, one thread to each model, and as many workers as there are cores, models to compute, memory and work for; on
-            CUDA the memory of the GPUs counts, as it is measured. A certain GPU, ``cuda:1``, is for this process alone.
-        executor: what starts the workers: a name, or a mapping of ``name`` and options; None for ``"local"`` where there are
-            several jobs, and for no other process than this one where there are not.
+        fresh: whether to recompute every cell. A record stays, with its model's weights, until its successor is complete. An
+            interrupted training of an earlier fresh run is resumed.
+        listener: receives the events, see `benchbench.events`.
+        stop: a budget or a stop request; None for neither.
+        precision: ``"bf16"`` and ``"tf32"`` round the searches of attacks and metrics; such cells have other ids. Their
+            results are judged in float32.
+        train_precision: ``"bf16"`` and ``"tf32"`` round the training; such models have other ids. None for the precision of
+            the suite's recipes, by default float32.
+        cuda_graphs: whether to record recordable steps of attacks and trainings on CUDA devices, and to replay them: equal
+            results, faster with short kernels. Not measured on a device yet.
+        jobs: number of simultaneous workers; None leaves it to the executor, or without one computes in this process with
+            torch's threads. ``"auto"``, the command's default: for several models, one thread for each model, and as many
+            workers as cores, models, memory (on CUDA the GPUs', as measured) and work allow. A certain GPU, ``cuda:1``, is
+            for this process alone.
+        executor: starts the workers: a name, or a mapping of ``name`` and options. None for ``"local"`` if there are several
+            jobs, else for this process alone.
 
     Raises:
-        BenchbenchError: a mistake that the user can mend, before anything is computed.
+        BenchbenchError: a fault that the user can correct, before any computation.
     """
     from benchbench.executors.crew import choose_crew, planning_device
     from benchbench.running.in_ranks import run_in_ranks
@@ -104,10 +105,10 @@ def run(
             raise UsageError("torchrun and an executor both start processes", hint="leave out --jobs and --executor")
         return run_in_ranks(launch, request, folders, registry=registry, listener=listener, stop=stop or StopRequest())
     prepared = prepare(request, folders, device=planning_device(request, crew), registry=registry)
-    told: Any = {"request": request, "listener": listener, "stop": stop or StopRequest()}
+    stop = stop or StopRequest()
     if jobs == AUTO and crew is None:
-        return execute_as_suits(prepared, folders, **told)
-    return execute(with_prices(prepared), folders, **told, crew=crew)
+        return execute_as_suits(prepared, folders, request=request, listener=listener, stop=stop)
+    return execute(with_prices(prepared), folders, request=request, listener=listener, stop=stop, crew=crew)
 
 
 def plan(
@@ -126,25 +127,18 @@ def plan(
     save_timings: Path | None = None,
     jobs: int | Literal["auto"] | None = None,
 ) -> Plan:
-    """What `run` would do (same arguments), and what every cell of the profile costs, also where its data are not here.
+    """Plan what `run` would do, and price every cell of the profile, also those whose data are missing.
+
+    Arguments that are not listed are those of `run`. A recorded cell costs what was measured; prices are those of float32.
 
     Args:
-        suite: see `run`.
-        profile: see `run`.
-        only: see `run`.
-        seeds: see `run`.
         device: where passes are timed for the prices.
-        data: see `run`.
-        runs: see `run`; what is recorded there costs what was measured.
-        download: see `run`.
-        precision: see `run`; prices are those of float32 in either case.
-        train_precision: see `run`, and `precision`.
-        timings: a file of passes timed on another device, instead of timing them here: prices are for that device.
-        save_timings: where to write the passes that were timed here.
-        jobs: with ``"auto"``, passes are timed on one thread where `run` would give one to each model.
+        timings: a file of passes timed on another device: prices are for that device, and nothing is timed here.
+        save_timings: where to write the timings of this device.
+        jobs: with ``"auto"``, passes are timed on one thread if `run` would use one for each model.
 
     Raises:
-        BenchbenchError: a mistake that the user can mend.
+        BenchbenchError: a fault that the user can correct.
     """
     from benchbench.kernels.determinism import on_threads
     from benchbench.pricing.cells import price_all
@@ -178,7 +172,7 @@ def plan(
 
 
 def separation(
-    dataset: str | Mapping[str, Any],
+    dataset: ComponentEntry,
     *,
     random_labels: bool = False,
     exclude: Collection[int] = (),
@@ -189,27 +183,26 @@ def separation(
     download: bool = False,
     listener: Listener = ignore,
 ) -> SeparationReport:
-    """How far apart the classes of a dataset are, exactly: `benchbench.separations.measure` for a dataset by name.
+    """Measure exactly how far apart the classes of a dataset are; see `benchbench.separations.measure`.
 
     Args:
         dataset: a name, or a mapping of ``name`` and options.
-        random_labels: draw each label uniformly instead (Table 8).
+        random_labels: whether to replace the labels by uniform draws (Table 8).
         exclude: indices of training examples to leave out.
-        epsilon: L-inf radius to compare with, which may be ``"8/255"``; None for the paper's where it has the dataset.
-        pairs: how many closest pairs to keep.
+        epsilon: L-inf radius to compare with, which may be ``"8/255"``; None for the paper's, if it uses the dataset.
+        pairs: number of closest pairs to keep.
         seed: of the random labels.
         data: data root; None for ``BENCHBENCH_DATA``.
         download: whether a missing dataset may be fetched.
-        listener: receives the notes of the dataset, for instance what it left out.
+        listener: receives the notes of the dataset, for instance which files it left out.
 
     Raises:
         UsageError: an unknown dataset or option, an excluded index that does not exist, a radius that is negative or
             beyond the box.
-        MissingDataError: the data is not there.
-        DataError: it is damaged, or for regression.
+        MissingDataError: the data are missing.
+        DataError: the data are damaged, or for regression.
     """
     from benchbench.data import load_dataset
-    from benchbench.registry.lookup import find_component
     from benchbench.separations import measure
     from benchbench.suite.protocol import protocol_threat
 

@@ -1,4 +1,4 @@
-"""Write files so that a reader, a crash or a full disk never sees half of one."""
+"""Write files atomically: neither a crash nor a full disk leaves half of one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,28 @@ from pathlib import Path
 
 from benchbench.errors import StorageError
 
+_REMEDIES = {
+    errno.ENOSPC: ("no space left on the disk", "free some space, or choose another folder"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another folder"),
+    errno.EACCES: ("permission denied", "choose a folder that you may write"),
+    errno.EPERM: ("permission denied", "choose a folder that you may write"),
+    errno.EROFS: ("the file system is read-only", "choose a folder that you may write"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another folder"),
+    errno.EISDIR: ("it is a folder, not a file", "choose another path"),
+    errno.ENOENT: ("no such file or folder", "check the path"),
+}
+
 
 def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
     """Write a file beside its destination, flush it to the disk and rename it into place.
 
     Args:
         path: destination; its folder is created.
-        write: writes the content to the temporary path that it is given.
-        durable: whether to flush; without, a power failure may lose the file, an interruption still loses nothing.
+        write: writes the content to a temporary path.
+        durable: whether to flush; if not, a power failure may lose the file, but an interruption does not.
 
     Raises:
-        StorageError: no space, no permission, a read-only folder; the old file is left as it was.
+        StorageError: the file cannot be written; the old one stays.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     with storage_errors(path):
@@ -40,27 +51,17 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool
 
 
 def write_bytes_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """`write_atomically` for content at hand."""
+    """`write_atomically` for content in memory."""
     write_atomically(path, lambda temporary: _write_bytes(temporary, content), durable=durable)
 
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn operating-system errors into a `StorageError` that names the path and what to do."""
+    """Convert operating-system errors to a `StorageError` that names the path and a remedy."""
     try:
         yield
     except OSError as error:
-        reasons = {
-            errno.ENOSPC: ("no space left on the disk", "free some space, or choose another folder"),
-            errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another folder"),
-            errno.EACCES: ("permission denied", "choose a folder that you may write"),
-            errno.EPERM: ("permission denied", "choose a folder that you may write"),
-            errno.EROFS: ("the file system is read-only", "choose a folder that you may write"),
-            errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another folder"),
-            errno.EISDIR: ("it is a folder, not a file", "choose another path"),
-            errno.ENOENT: ("no such file or folder", "check the path"),
-        }
-        reason, hint = reasons.get(error.errno or 0, (error.strerror or str(error), ""))
+        reason, hint = _REMEDIES.get(error.errno or 0, (error.strerror or str(error), ""))
         raise StorageError(f"{path}: {reason}", hint=hint) from error
 
 

@@ -1,7 +1,7 @@
-"""One exception tree: what a user can mend, apart from bugs.
+"""The exceptions for faults that a user can correct.
 
-Every error that a user can mend derives from `BenchbenchError` and carries a message (what is wrong and where), a hint
-(what would be right) and the exit status of the command line. Anything else that escapes is a bug and keeps its traceback.
+All derive from `BenchbenchError` and have a message (what is wrong and where), a hint (what would be right) and the exit
+status of the command line. Any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 
 class BenchbenchError(Exception):
-    """A mistake that the user can mend.
+    """A fault that the user can correct.
 
     Args:
         message: what is wrong, and where.
-        hint: what would be right, or the command that helps; may be empty.
+        hint: what would be right, or a command that helps; may be empty.
     """
 
     exit_status = 2
@@ -31,7 +31,7 @@ class BenchbenchError(Exception):
 
 
 class UsageError(BenchbenchError):
-    """An option, argument or combination of them that cannot be used."""
+    """An unusable option, argument or combination of them."""
 
 
 class UnknownNameError(UsageError):
@@ -48,19 +48,19 @@ class OptionError(UsageError):
 
 
 class PluginError(BenchbenchError):
-    """A plugin that cannot be used: it failed to import, clashes, or offers something malformed."""
+    """An unusable plugin: it fails to import, clashes with another, or makes a malformed offer."""
 
 
 class ContractError(PluginError):
-    """A plugin returned something that its contract forbids (shape, dtype, range, box, ball, NaN)."""
+    """A plugin broke its contract (shape, dtype, range, box, ball, NaN)."""
 
 
 class DataError(BenchbenchError):
-    """Data that is malformed: wrong shape, labels out of range, one class only."""
+    """Malformed data: wrong shape, labels out of range, one class only."""
 
 
 class MissingDataError(DataError):
-    """Data that is not there. `fetch` is the command that brings it, or an instruction."""
+    """Missing data. `fetch` is the command that downloads it, or an instruction."""
 
     def __init__(self, message: str, *, fetch: str) -> None:
         super().__init__(message, hint=fetch)
@@ -68,15 +68,15 @@ class MissingDataError(DataError):
 
 
 class CorruptDataError(DataError):
-    """A data file that is truncated or whose checksum does not match."""
+    """A data file is truncated, or its checksum does not match."""
 
 
 class StorageError(BenchbenchError):
-    """A folder or file that cannot be written or read: no space, no permission, damaged."""
+    """A folder or file cannot be written or read: no space, no permission, damaged."""
 
 
 class TrainingError(BenchbenchError):
-    """Training that cannot go on, for instance because the loss is not finite."""
+    """Training cannot continue, for instance because the loss is not finite."""
 
     exit_status = 1
 
@@ -86,13 +86,13 @@ class OutOfMemoryError(TrainingError):
 
 
 class ExecutorError(BenchbenchError):
-    """Worker processes that cannot be started, or that all die."""
+    """Worker processes cannot be started, or all die."""
 
     exit_status = 1
 
 
 class RankError(BenchbenchError):
-    """One of several processes that share a model cannot go on; the message names the rank that failed first. All end."""
+    """A process that shares a model with others failed; the message names the first such rank. All end."""
 
     exit_status = 1
 
@@ -105,7 +105,7 @@ class Problem:
         location: dotted path of the entry, for instance ``experiments[0].defenses[2].beta``.
         message: what is wrong: expected and got.
         hint: nearest valid name, or what would be right; may be empty.
-        line: line number in the file, from 1; None where it cannot be told.
+        line: line number in the file, from 1; None if unknown.
     """
 
     location: str
@@ -120,11 +120,11 @@ class Problem:
 
 
 class SuiteError(BenchbenchError):
-    """A suite with one or more mistakes, all of them reported together.
+    """A suite with mistakes, all reported together.
 
     Args:
         source: file or name of the suite.
-        problems: every mistake found.
+        problems: every mistake.
     """
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
@@ -136,10 +136,7 @@ class SuiteError(BenchbenchError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Say the nearest known names to a mistaken one.
-
-    Returns:
-        "did you mean 'x'?" when something is close, otherwise the list of what is known.
+    """Ask "did you mean 'x'?" for known names close to a mistaken one; if none is close, list the known names.
 
     >>> suggest("tradse", ["trades", "at"])
     "did you mean 'trades'?"

@@ -1,4 +1,4 @@
-"""What happens during a run, told as events. The logic emits them; only the command line shows them."""
+"""The events of a run. The logic emits them; only the command line shows them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class RunStarted:
     """A run begins.
 
     Attributes:
-        profile_reason: why this profile was chosen, for the first line printed; empty when it was asked for.
-        total: cells of the plan, of which `ready` are to compute, `done` are cached and `skipped` cannot run.
-        estimated_seconds: predicted duration of the ready cells; None when unknown.
+        profile_reason: why benchbench chose this profile, for the first line printed; empty if the user chose it.
+        total: cells of the plan: `ready` ones will be computed, `done` ones are cached, `skipped` ones cannot run.
+        estimated_seconds: predicted duration of the ready cells; None if unknown.
     """
 
     suite: str
@@ -40,7 +40,7 @@ class CellStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStarted:
-    """Training begins or goes on; `epoch` epochs of `epochs` are already done."""
+    """Training begins or resumes; `epoch` of `epochs` epochs are done."""
 
     epoch: int
     epochs: int
@@ -49,7 +49,7 @@ class TrainingStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingProgress:
-    """Some steps later: running means over the epoch; accuracy is None where the defense gives no logits."""
+    """Running means over the epoch; accuracy is None if the defense gives no logits."""
 
     epoch: int
     epochs: int
@@ -80,7 +80,7 @@ class CellFinished:
 
 @dataclass(frozen=True, kw_only=True)
 class CellFailed:
-    """A cell raised; it is recorded as failed and tried again by the next run."""
+    """A cell is recorded as failed; the next run retries it."""
 
     cell_id: str
     label: str
@@ -89,14 +89,14 @@ class CellFailed:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """Something that people should know, for instance how long a compilation takes."""
+    """A message for people, for instance how long a compilation takes."""
 
     message: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFinished:
-    """The run is over; counts are of cells."""
+    """The run has ended; counts are of cells."""
 
     finished: int
     failed: int
@@ -107,12 +107,7 @@ class RunFinished:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerProgress:
-    """What one of several worker processes is at; cells that are over are told without naming who computed them.
-
-    Attributes:
-        worker: number of the worker, from 1, in the order in which they began.
-        event: what it does.
-    """
+    """The activity of worker number `worker`, counted from 1 in the order of their start."""
 
     worker: int
     event: CellStarted | TrainingStarted | TrainingProgress | EvaluationProgress | Note
@@ -120,12 +115,7 @@ class WorkerProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerIdle:
-    """One of several worker processes has nothing at hand: its cell is over, or it has ended.
-
-    Attributes:
-        worker: see `WorkerProgress`.
-        gone: whether it has ended; another process may come in its place.
-    """
+    """A worker has finished its cell or, if `gone`, has ended; another process may replace it."""
 
     worker: int
     gone: bool = False
@@ -148,4 +138,4 @@ Listener = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """The listener that shows nothing."""
+    """A listener that shows nothing."""

@@ -1,4 +1,4 @@
-"""Where things are: the data root, the cache of runs, the leaderboards; and which device computes."""
+"""The folders of data, runs and leaderboards, and the device that computes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Folders:
 
     Attributes:
         data: data root in torchvision's layout (``--data``, ``BENCHBENCH_DATA``, else ``data`` below the home).
-        home: cache for what can be computed again (``BENCHBENCH_HOME``, else ``~/.cache/benchbench``).
+        home: cache of what can be recomputed (``BENCHBENCH_HOME``, else ``~/.cache/benchbench``).
         runs: checkpoints and cell records (``--runs``, else ``runs`` below the home).
         leaderboards: Parquet leaderboards (``--leaderboards``, else ``./leaderboards``).
     """
@@ -41,7 +41,7 @@ class Folders:
         return self.leaderboards / f"{suite}.parquet"
 
     def source(self, *, download: bool = False) -> DataSource:
-        """What datasets may read."""
+        """The folders that datasets may read."""
         return DataSource(root=self.data, cache=self.home / "datasets", download=download)
 
 
@@ -55,18 +55,18 @@ def find_folders(
     """Resolve the folders from options, environment and defaults.
 
     Raises:
-        UsageError: a data root that was asked for does not exist.
+        UsageError: the stated data root does not exist.
     """
     home = Path(environment.get("BENCHBENCH_HOME") or Path.home() / ".cache" / "benchbench").expanduser()
-    asked = data or (Path(environment["BENCHBENCH_DATA"]) if environment.get("BENCHBENCH_DATA") else None)
-    if asked is not None and not asked.expanduser().is_dir():
+    stated = data or (Path(environment["BENCHBENCH_DATA"]) if environment.get("BENCHBENCH_DATA") else None)
+    if stated is not None and not stated.expanduser().is_dir():
         origin = "--data" if data else "BENCHBENCH_DATA"
         raise UsageError(
-            f"the data root {asked} ({origin}) is not a folder",
+            f"the data root {stated} ({origin}) is not a folder",
             hint="give the folder that holds MNIST/, or leave it out",
         )
     return Folders(
-        data=(asked or home / "data").expanduser().resolve(),
+        data=(stated or home / "data").expanduser().resolve(),
         home=home,
         runs=(runs or home / "runs").expanduser(),
         leaderboards=(leaderboards or Path("leaderboards")).expanduser(),
@@ -74,11 +74,7 @@ def find_folders(
 
 
 def check_writable(folder: Path) -> None:
-    """Check, before hours of work, that files can be written to a folder; it is made where it is missing.
-
-    Raises:
-        StorageError: they cannot.
-    """
+    """Create a missing folder, and raise `StorageError`, before hours of work, if it is not writable."""
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -87,14 +83,14 @@ def check_writable(folder: Path) -> None:
 
 
 def find_device(name: str | None = None) -> torch.device:
-    """The device that computes: the one asked for, else CUDA where there is one, else the CPU.
+    """The device that computes: the named one, else CUDA if available, else the CPU.
 
     Args:
-        name: ``"cpu"``, ``"cuda"`` or a certain GPU, for instance ``"cuda:1"``. Others are not offered: nothing here ran on
-            one, and Apple's MPS lacks float64, in which losses are summed, distances checked and regressions solved.
+        name: ``"cpu"``, ``"cuda"`` or one GPU, for instance ``"cuda:1"``. Other devices are refused: they are untested, and
+            Apple's MPS lacks float64, which sums of losses, checks of distances and regressions need.
 
     Raises:
-        UsageError: a device that is not offered, or one that this machine or this build of torch does not have.
+        UsageError: the device is refused, or this machine or this build of torch does not have it.
     """
     import torch
 
@@ -119,10 +115,9 @@ def find_device(name: str | None = None) -> torch.device:
 
 
 def why_rounding_is_in_vain(precision: Precision, device: torch.device) -> str:
-    """Why a search or a training gains nothing from a precision on a device; empty where it does.
+    """The reason why a precision is no faster than float32 on a device; empty if it is.
 
-    bfloat16 is worth asking for on any CUDA device, and on a CPU with AMX or AVX-512's bfloat16; TF32 on CUDA devices from
-    Ampere on.
+    bfloat16 is faster on CUDA devices, and on a CPU with AMX or AVX-512's bfloat16; TF32 on CUDA devices from Ampere on.
     """
     import torch
 

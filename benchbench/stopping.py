@@ -1,4 +1,4 @@
-"""Stopping early and cleanly: a budget that runs out, or somebody's wish; asked for at moments when nothing is lost."""
+"""A budget or a stop request, honoured at safe points."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\
 
 
 class Stopped(BaseException):
-    """The work was stopped; no `Exception`, so that nobody takes it for a failure of a cell."""
+    """The work was stopped; no `Exception`, which would count as a failure of the cell."""
 
 
 class StopRequest:
-    """Whether to stop. Training asks after each step, evaluation after each batch.
+    """Decides whether to stop. Training checks it after each step, evaluation after each batch.
 
     Args:
-        budget_seconds: from now on; a tenth of it, at most 5 s, is kept for writing what was done. None for no limit.
-        reserved: whether somebody else, who starts and ends this work, has kept that already.
+        budget_seconds: from now on; a tenth of it, at most 5 s, is reserved for writing results. None for no limit.
+        reserved: whether the parent process has already reserved that time.
     """
 
     def __init__(self, budget_seconds: float | None = None, *, reserved: bool = False) -> None:
@@ -41,11 +41,11 @@ class StopRequest:
 
     @property
     def seconds_left(self) -> float:
-        """Until the budget is used up; infinite without one."""
+        """Time left in the budget; infinite without one."""
         return self._deadline - time.monotonic()
 
     def request(self, reason: str) -> None:
-        """Ask to stop; signal handlers may call it."""
+        """Request a stop; signal handlers may call it."""
         self.reason = reason
 
     def is_due(self) -> bool:
@@ -55,20 +55,12 @@ class StopRequest:
         return bool(self.reason)
 
     def check(self) -> None:
-        """Stop here if it is time to.
-
-        Raises:
-            Stopped: it is.
-        """
+        """Raise `Stopped` if it is time to stop."""
         if self.is_due():
             raise Stopped(self.reason)
 
     def wait(self, seconds: float) -> None:
-        """Wait, but not beyond the moment to stop.
-
-        Raises:
-            Stopped: that moment came.
-        """
+        """Wait; raise `Stopped` as soon as it is time to stop."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.check()
@@ -76,10 +68,10 @@ class StopRequest:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a duration such as ``45s``, ``30m`` or ``1h30m``.
+    """Parse a duration such as ``45s``, ``30m`` or ``1h30m`` into seconds.
 
     Raises:
-        UsageError: it is none, or it is 0.
+        UsageError: the text is no duration, or it is 0.
 
     >>> parse_duration("1h30m")
     5400.0

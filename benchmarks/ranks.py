@@ -41,14 +41,16 @@ def make_job(subject: tuple[Any, ...], count: int) -> TrainingJob:
     registry = load_registry()
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
-    model = registry.make(registry.resolve("architecture", architecture, options), input_shape=shape, classes=10)
+    model = registry.make(
+        "architecture", registry.resolve("architecture", architecture, options), input_shape=shape, classes=10
+    )
     examples = Examples(
         inputs=torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=generator),
         labels=torch.randint(0, 10, (count,), generator=generator),
     )
     return TrainingJob(
         model=model,
-        defense=registry.make(registry.resolve("defense", defense, {})),
+        defense=registry.make("defense", registry.resolve("defense", defense, {})),
         examples=examples,
         rows=torch.arange(count),
         threat=Threat(epsilon=0.03),

@@ -133,7 +133,7 @@ def numbers_of(case: Case, registry: Registry) -> Numbers:
 
 
 def _make(case: Case, registry: Registry) -> Any:
-    return registry.make(registry.resolve(case.kind, case.name, case.options))
+    return registry.make(case.kind, registry.resolve(case.kind, case.name, case.options))
 
 
 def _dataset(case: Case, registry: Registry) -> Numbers:
@@ -146,9 +146,9 @@ def _dataset(case: Case, registry: Registry) -> Numbers:
 def _architecture(case: Case, registry: Registry) -> Numbers:
     component = registry.resolve("architecture", case.name, case.options)
     if case.name == "cubic-spline":
-        return _spline(registry.make(component, input_shape=(1,), classes=0))
+        return _spline(registry.make("architecture", component, input_shape=(1,), classes=0))
     shape = (3, 32, 32) if case.name == "resnet50" or ":" in case.name else (1, 16, 16)
-    model = registry.make(component, input_shape=shape, classes=CLASSES).double().eval()
+    model = registry.make("architecture", component, input_shape=shape, classes=CLASSES).double().eval()
     large = [parameter for parameter in model.parameters() if parameter.numel() >= 256]
     initial = [float(parameter.detach().square().mean().sqrt()) for parameter in large]
     settings = [
@@ -207,8 +207,10 @@ def _fitted(defense: Any, threat: Threat) -> Numbers:
 
 
 def _regression(defense: Any, registry: Registry) -> Numbers:
-    data = registry.make(registry.resolve("dataset", "staircase", {"n_train": 30, "n_test": 1}))
-    model = registry.make(registry.resolve("architecture", "cubic-spline", {"ridge": 0.1}), input_shape=(1,), classes=0)
+    data = registry.make("dataset", registry.resolve("dataset", "staircase", {"n_train": 30, "n_test": 1}))
+    model = registry.make(
+        "architecture", registry.resolve("architecture", "cubic-spline", {"ridge": 0.1}), input_shape=(1,), classes=0
+    )
     train = data.load(NOWHERE).train
     fitted = defense.fit_regression(model, train, threat=Threat(epsilon=1 / 3, lower=-math.inf, upper=math.inf))
     positions = torch.linspace(0.0, 5.0, 16, dtype=torch.float64)[:, None]

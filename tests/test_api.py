@@ -203,7 +203,7 @@ def test_a_radius_beyond_the_box_is_refused() -> None:
 def test_robust_examples_are_those_beyond_epsilon_of_a_known_boundary() -> None:
     report = benchbench.evaluate(Brightness(), dataset=DIGITS, threat=Threat(epsilon=0.02), attacks=["pgd-10"])
     registry = load_registry()
-    digits = registry.make(registry.resolve("dataset", "digits", {"scale": 1}))
+    digits = registry.make("dataset", registry.resolve("dataset", "digits", {"scale": 1}))
     images = digits.load(DataSource(root=Path(), cache=Path())).test.inputs[report.index].float() / 255
     # an attack moves the mean by epsilon, less where pixels are at the edge of the box already
     down = (images - 0.02).clamp(0, 1).flatten(1).mean(dim=1)

@@ -241,12 +241,20 @@ def test_modules_and_public_names_have_docstrings() -> None:
 
 
 def public(scope: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.ClassDef]:
-    """Public functions and classes, and the public methods of those classes."""
+    """Public functions and classes, and the public methods of those classes; of overloads the implementation."""
     for node in scope.body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+        if (
+            isinstance(node, (ast.FunctionDef, ast.ClassDef))
+            and not node.name.startswith("_")
+            and not is_overload(node)
+        ):
             yield node
             if isinstance(node, ast.ClassDef):
                 yield from public(node)
+
+
+def is_overload(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    return any(isinstance(one, ast.Name) and one.id == "overload" for one in node.decorator_list)
 
 
 def calls(node: ast.AST, name: str) -> bool:

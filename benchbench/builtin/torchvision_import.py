@@ -10,14 +10,15 @@ from __future__ import annotations
 import importlib
 import sys
 from types import ModuleType
-from typing import Any
+
+from benchbench.builtin.untyped import Untyped
 
 _ABSENT_OPERATOR = r"operator torchvision::"  # how torch's error begins when an operator was never loaded
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-_declarations: list[Any] = []  # torch forgets a declaration when its Library object is collected
+_declarations: list[Untyped] = []  # torch forgets a declaration when its Library object is collected
 
 
 def import_torchvision() -> ModuleType:
@@ -52,7 +53,7 @@ def _forget_partial_import() -> None:
 def _declare_absent_operators() -> None:
     import torch
 
-    library_class: Any = torch.library.Library  # not annotated by torch
+    library_class: Untyped = torch.library.Library  # not annotated by torch
     absent = [schema for name, schema in _SCHEMAS.items() if not hasattr(torch.ops.torchvision, name)]
     if not absent:
         return

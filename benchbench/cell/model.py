@@ -8,17 +8,20 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from benchbench.cell.recipe import UNSAID, Recipe
+from benchbench.cell.recipe import OMITTED, Recipe
 from benchbench.contract import Kind
 from benchbench.contract.threat import Threat
 from benchbench.kernels.arithmetic import Precision
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 ID_LENGTH = 16  # hexadecimal digits: 64 bits
-DIAGNOSTICS = 2  # revision of `benchbench.evaluation.diagnostics`, raised where equal models may get other flags
-# What digests hold in place of a threat that a method does not use: those of the first recorded rows, whose ids must last.
-WITHOUT_THREAT = ("natural", "gr")  # the methods of those rows, and of the papers, that do not use the threat
+DIAGNOSTICS = 2  # revision of `benchbench.evaluation.diagnostics`, raised when equal models may get other flags
+# Digests replace a threat that a method does not use by that of the first recorded rows, whose ids must last.
+WITHOUT_THREAT = ("natural", "gr")  # the methods of those rows that do not use the threat
 UNUSED = Threat(epsilon=0.1)
 UNUSED_IN_FITS = Threat(epsilon=1 / 3, lower=-math.inf, upper=math.inf)
 
@@ -31,20 +34,20 @@ class Component:
         kind: what it is.
         name: registered name, for instance ``trades`` or ``timm:resnet50``.
         options: every option with its value, defaults and presets filled in; components among them are resolved likewise.
-        distribution: the distribution that provides it; of built-in components always ``"benchbench"``, whatever pip calls it.
-        version: version of that distribution; of built-in components always ``"0.1.0"``, so that a release moves no id.
+        distribution: the distribution that provides it; always ``"benchbench"`` for built-in components.
+        version: version of that distribution; always ``"0.1.0"`` for built-in components, so that a release changes no id.
         revision: the offer's, raised when the component's numbers change.
-        sources: digest of the sources of a third-party distribution. It stands in digests for `distribution` and `version`,
-            which then only inform. Empty for built-in components, and where no sources are found.
+        sources: digest of a third-party distribution's sources, which replaces `distribution` and `version` in digests.
+            Empty for built-in components, and if no sources are found.
     """
 
     kind: Kind
     name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     distribution: str
     version: str
-    revision: int = field(default=1, metadata=UNSAID)
-    sources: str = field(default="", metadata=UNSAID)
+    revision: int = field(default=1, metadata=OMITTED)
+    sources: str = field(default="", metadata=OMITTED)
 
     @property
     def with_nested(self) -> tuple[Component, ...]:
@@ -53,7 +56,7 @@ class Component:
 
     @property
     def code(self) -> str:
-        """What it computes by: ``revision 2``, ``revision 1, sources 0123456789abcdef``."""
+        """Revision and sources, for people: ``revision 1, sources 0123456789abcdef``."""
         return f"revision {self.revision}" + (f", sources {self.sources}" if self.sources else "")
 
 
@@ -63,10 +66,10 @@ class TrainingSpec:
 
     Attributes:
         dataset_digest: SHA-256 of the loaded data.
-        n_train: training examples used; a fixed subset when fewer than there are.
-        threat: the ball that the method trains against; None for a method that does not use it, whose model then serves the
+        n_train: training examples used, a fixed subset of the split.
+        threat: the ball that the method trains against; None for a method that does not use it, whose model serves the
             evaluations at all radii.
-        trained_on: ``"train"``, or ``"train+test"`` for the proof of concept, which sees the test set.
+        trained_on: ``"train"``, or ``"train+test"`` for the proof of concept, which trains on the test set, too.
     """
 
     dataset: Component
@@ -81,12 +84,12 @@ class TrainingSpec:
 
     @property
     def model_id(self) -> str:
-        """Digest of this configuration: models are shared by all cells that train alike."""
+        """Digest of this configuration; cells with equal training share a model."""
         return digest(dataclasses.replace(self, threat=self.threat_in_digests))
 
     @property
     def threat_in_digests(self) -> Threat:
-        """The training threat or, for a method that does not use it, a fixed one, so that ids do not depend on it."""
+        """The training threat or, for a method that does not use it, a fixed one."""
         return self.threat or (UNUSED_IN_FITS if self.recipe.optimizer == "none" else UNUSED)
 
 
@@ -101,8 +104,8 @@ class EvaluationSpec:
         n_test: test examples evaluated.
         n_train_evaluated: training examples evaluated, for training accuracies and gaps.
         checkpoint_selection: ``"last"``, the protocol's.
-        precision: of the searches of attack and metrics: ``"float32"``, the protocol's, ``"bf16"`` or ``"tf32"``; what they
-            find is judged in float32 in any case.
+        precision: of the searches of attack and metrics: ``"float32"``, the protocol's, ``"bf16"`` or ``"tf32"``. Their
+            results are always judged in float32.
     """
 
     attack: Component
@@ -111,12 +114,12 @@ class EvaluationSpec:
     n_test: int
     n_train_evaluated: int
     checkpoint_selection: Literal["last"] = "last"
-    precision: Precision = field(default="float32", metadata=UNSAID)
+    precision: Precision = field(default="float32", metadata=OMITTED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One row of a leaderboard to be.
+    """One future row of a leaderboard.
 
     Attributes:
         suite: name of the suite.
@@ -134,26 +137,26 @@ class Cell:
 
     @property
     def cell_id(self) -> str:
-        """Digest of the whole configuration but the experiment's name, which is a label."""
+        """Digest of the configuration without the experiment's name, which is a label."""
         return digest({"suite": self.suite, "profile": self.profile, "protocol": self.protocol, **self._work})
 
     @property
     def work_id(self) -> str:
-        """Digest of what is computed, without labels: equal in cells of any suite and profile that have equal results."""
+        """Digest of training and evaluation alone: equal for cells of any suite and profile with equal results."""
         return digest(self._work)
 
     @property
-    def _work(self) -> dict[str, Any]:
-        """Training and evaluation as digests hold them: the evaluation's threat only where training had another one."""
+    def _work(self) -> dict[str, object]:
+        """Training and evaluation as in digests, which omit the evaluation's threat if training had the same."""
         trained = self.training.threat_in_digests
-        evaluation = canonical(self.evaluation, identifying=True)
+        evaluation = stated_fields(self.evaluation)
         if self.evaluation.threat == trained:
             del evaluation["threat"]
         return {"training": dataclasses.replace(self.training, threat=trained), "evaluation": evaluation}
 
     @property
     def components(self) -> tuple[Component, ...]:
-        """Every component that takes part, nested ones included: data, network, defense, attack, metrics."""
+        """Every component of the cell, nested ones included: data, network, defense, attack, metrics."""
         training, evaluation = self.training, self.evaluation
         outer = (training.dataset, training.architecture, training.defense, evaluation.attack, *evaluation.metrics)
         return tuple(component for one in outer for component in one.with_nested)
@@ -161,6 +164,7 @@ class Cell:
     def identity(self) -> dict[str, Any]:
         """The identity columns of the leaderboard, with their values."""
         training, evaluation = self.training, self.evaluation
+        dropout = training.architecture.options.get("dropout")
         return {
             "suite": self.suite,
             "profile": self.profile,
@@ -174,7 +178,7 @@ class Cell:
             "architecture": training.architecture.name,
             "architecture_options": to_json(training.architecture.options, identifying=True),
             "augmentation": training.recipe.augmentation.label,
-            "dropout": float(training.architecture.options.get("dropout") or 0.0),
+            "dropout": float(dropout) if isinstance(dropout, (int, float)) else 0.0,
             "defense": training.defense.name,
             "defense_options": to_json(training.defense.options, identifying=True),
             "norm": evaluation.threat.norm,
@@ -194,18 +198,18 @@ class Cell:
         }
 
 
-def canonical(value: Any, *, identifying: bool = False) -> Any:
-    """Plain JSON values for a configuration: dataclasses and mappings become dictionaries, tuples lists.
+def canonical(value: object, *, identifying: bool = False) -> object:
+    """Convert a configuration to JSON values: dataclasses and mappings to dictionaries, tuples to lists.
 
     Args:
         value: the configuration, or part of it.
-        identifying: whether to leave out what is for information only: see `Component.sources`.
+        identifying: whether to omit what `Component.sources` replaces in digests.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        said = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if _is_said(f, value)}
+        stated = stated_fields(value)
         if identifying and isinstance(value, Component) and value.sources:
-            del said["distribution"], said["version"]
-        return {name: canonical(item, identifying=identifying) for name, item in said.items()}
+            del stated["distribution"], stated["version"]
+        return {name: canonical(item, identifying=identifying) for name, item in stated.items()}
     if isinstance(value, Mapping):
         return {str(key): canonical(value[key], identifying=identifying) for key in sorted(value)}
     if isinstance(value, (list, tuple)):
@@ -213,21 +217,23 @@ def canonical(value: Any, *, identifying: bool = False) -> Any:
     return value
 
 
-def _components_in(value: Any) -> tuple[Component, ...]:
+def _components_in(value: object) -> tuple[Component, ...]:
     if isinstance(value, tuple):
         return tuple(inner for entry in value for inner in _components_in(entry))
     return value.with_nested if isinstance(value, Component) else ()
 
 
-def _is_said(entry: dataclasses.Field[Any], value: Any) -> bool:
-    return "unsaid" not in entry.metadata or getattr(value, entry.name) != entry.default
+def stated_fields(value: DataclassInstance) -> dict[str, object]:
+    """The fields of a dataclass by name, without `OMITTED` ones that have their default."""
+    pairs = ((entry, getattr(value, entry.name)) for entry in dataclasses.fields(value))
+    return {entry.name: item for entry, item in pairs if "omitted" not in entry.metadata or item != entry.default}
 
 
-def to_json(value: Any, *, identifying: bool = False) -> str:
+def to_json(value: object, *, identifying: bool = False) -> str:
     """Canonical JSON: sorted keys, no spaces; see `canonical`."""
     return json.dumps(canonical(value, identifying=identifying), sort_keys=True, separators=(",", ":"), allow_nan=True)
 
 
-def digest(value: Any) -> str:
-    """Hexadecimal digest of a configuration's canonical JSON, without what is for information only."""
+def digest(value: object) -> str:
+    """Hexadecimal digest of a configuration's canonical, identifying JSON."""
     return hashlib.sha256(to_json(value, identifying=True).encode()).hexdigest()[:ID_LENGTH]

@@ -1,9 +1,8 @@
-"""Reading a cell back from the configuration that its row keeps."""
+"""Read a cell from the configuration in its row."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from benchbench.cell.model import WITHOUT_THREAT, Cell, Component, EvaluationSpec, TrainingSpec
@@ -11,12 +10,11 @@ from benchbench.cell.recipe import Augmentation, Recipe
 from benchbench.contract.threat import Threat
 from benchbench.errors import BenchbenchError, DataError
 
+_Document = dict[str, Any]  # parsed JSON, unchecked: `read_cell` turns what a wrong type raises into a `DataError`
+
 
 def read_cell(text: str) -> Cell:
-    """The cell of a row's ``configuration`` column.
-
-    Args:
-        text: canonical JSON, as `benchbench.cell.model.to_json` writes it.
+    """Read the cell of a row's ``configuration`` column, which `benchbench.cell.model.to_json` wrote.
 
     Raises:
         DataError: it is damaged, or of another version of benchbench.
@@ -36,8 +34,8 @@ def read_cell(text: str) -> Cell:
         raise DataError(f"the configuration cannot be read ({type(error).__name__}: {reason})") from error
 
 
-def _completed(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Configurations of schemas 1 and 2 have one threat, that of the training, whether the method uses it or not."""
+def _completed(document: _Document) -> _Document:
+    """Add what schemas 1 and 2 lack: they have one threat, that of training, even if the method does not use it."""
     training, evaluation = document["training"], document["evaluation"]
     if "threat" in evaluation:
         return document
@@ -49,7 +47,7 @@ def _completed(document: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _training(document: Mapping[str, Any]) -> TrainingSpec:
+def _training(document: _Document) -> TrainingSpec:
     made = {
         "dataset": _component(document["dataset"]),
         "architecture": _component(document["architecture"]),
@@ -60,7 +58,7 @@ def _training(document: Mapping[str, Any]) -> TrainingSpec:
     return TrainingSpec(**{**document, **made})
 
 
-def _evaluation(document: Mapping[str, Any]) -> EvaluationSpec:
+def _evaluation(document: _Document) -> EvaluationSpec:
     made = {
         "threat": Threat(**document["threat"]),
         "attack": _component(document["attack"]),
@@ -69,20 +67,17 @@ def _evaluation(document: Mapping[str, Any]) -> EvaluationSpec:
     return EvaluationSpec(**{**document, **made})
 
 
-def _recipe(document: Mapping[str, Any]) -> Recipe:
-    made = {
-        "augmentation": Augmentation(**document["augmentation"]),
-        "decay_epochs": tuple(document["decay_epochs"]),
-    }
+def _recipe(document: _Document) -> Recipe:
+    made = {"augmentation": Augmentation(**document["augmentation"]), "decay_epochs": tuple(document["decay_epochs"])}
     return Recipe(**{**document, **made})
 
 
-def _component(document: Mapping[str, Any]) -> Component:
+def _component(document: _Document) -> Component:
     return Component(**{**document, "options": {name: _frozen(value) for name, value in document["options"].items()}})
 
 
-def _frozen(value: Any) -> Any:
-    """Lists are tuples in a component's options, and mappings components; JSON knows neither."""
+def _frozen(value: object) -> object:
+    """Convert JSON's lists to tuples and its mappings to components, as in a component's options."""
     if isinstance(value, dict):
         return _component(value)
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

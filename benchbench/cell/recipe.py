@@ -1,4 +1,4 @@
-"""How a model is trained, apart from its loss: optimiser, schedule, batch size, augmentation."""
+"""The training schedule: optimiser, learning rates, batch size, augmentation."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from benchbench.errors import OptionError
 from benchbench.kernels.arithmetic import PRECISIONS, Precision
 
 Optimizer = Literal["sgd", "adam", "none"]
-UNSAID = {"unsaid": True}  # a field added later: digests leave it out while it has its default, so that old ids hold
+OMITTED = {"omitted": True}  # a field added later: digests omit it while it has its default, so that old ids last
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What is done to training images on the device, drawn anew for each example and epoch.
+    """Random changes of training images on the device, drawn anew for each example and epoch.
 
     Attributes:
-        padding: zero pixels added on each side before a random crop back to `crop`; 0 for no padding.
+        padding: zero pixels added on each side before the random crop; 0 for none.
         crop: side of the random crop in pixels; 0 keeps the size of the input.
         flip: whether each image is mirrored left to right with probability one half.
 
@@ -58,9 +58,9 @@ class Recipe:
         epochs: passes over the training set, at least 1.
         decay_epochs: epochs (counted from 1) after which the learning rate is multiplied by `decay_factor`.
         decay_factor: in (0, 1].
-        augmentation: what is done to the training images.
-        precision: what convolutions and matrix products compute in: ``"float32"``, the protocol's, or, rounded, ``"bf16"`` or
-            ``"tf32"``. Weights, losses, gradients' sums and updates are float32 in any case, and so is every evaluation.
+        augmentation: of the training images.
+        precision: of convolutions and matrix products: ``"float32"``, the protocol's, or, rounded, ``"bf16"`` or ``"tf32"``.
+            Weights, losses, sums of gradients, updates and evaluations are always float32.
 
     Raises:
         OptionError: for a value out of range.
@@ -75,7 +75,7 @@ class Recipe:
     decay_epochs: tuple[int, ...] = ()
     decay_factor: float = 0.1
     augmentation: Augmentation = Augmentation()
-    precision: Precision = field(default="float32", metadata=UNSAID)
+    precision: Precision = field(default="float32", metadata=OMITTED)
 
     def __post_init__(self) -> None:
         checks = {

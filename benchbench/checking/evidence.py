@@ -1,23 +1,26 @@
-"""Does the evidence bear a row out: its identity, its numbers, and what the model does on the stored adversarial images."""
+"""Compare a row with its evidence: identity, numbers, and the model's predictions on the stored adversarial images."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from benchbench.cell.model import Cell
+from benchbench.errors import BenchbenchError
 from benchbench.records import Row, accuracy_interval
 from benchbench.records.arrays import Array
+from benchbench.registry import Registry
 
 Confirmation = Literal["confirmed", "refuted", "unchecked"]
-ROUNDING = 1e-4  # of the largest logit: other machines round otherwise, and a tie may break the other way
+ROUNDING = 1e-4  # of the largest logit: other machines round differently, which may decide a tie
 _MEAN_ROUNDING = 1e-6
 _SHOWN = 3
-_MEANS = {  # column of the row, or name in its column extra -> column of the outcomes that it is the mean of
+_MEANS = {  # column of the row, or name in its column extra -> column of the outcomes whose mean it is
     "test_accuracy": "correct",
     "adv_test_accuracy": "robust",
     "test_lipschitz": "lipschitz",
@@ -30,12 +33,7 @@ _MEANS = {  # column of the row, or name in its column extra -> column of the ou
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something that refutes a row.
-
-    Attributes:
-        what: in words.
-        examples: index in the dataset of each example at fault, in order; empty where no single one is.
-    """
+    """A contradiction that refutes a row, with the index in the dataset of each example concerned, in order."""
 
     what: str
     examples: tuple[int, ...] = ()
@@ -50,17 +48,17 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What became of one row.
+    """The result of checking one row.
 
     Attributes:
-        status: ``"confirmed"``: the witnesses were replayed and prove that the robust accuracy is at most the row's;
-            ``"refuted"``: a finding contradicts it; ``"unchecked"``: nothing does, but something is missing here.
-        findings: what refutes it.
+        status: ``"confirmed"``: the replayed witnesses prove that the robust accuracy is at most the row's; ``"refuted"``: a
+            finding contradicts the row; ``"unchecked"``: no finding, but something is missing on this machine.
+        findings: what refutes the row.
         missing: what could not be checked, and why.
-        changed: components that have other code here than the row was computed by; this refutes nothing.
-        replayed: test examples replayed; 0 where none were.
+        changed: components whose code here differs from that of the row; this does not refute it.
+        replayed: number of replayed test examples.
         bound: share of examples that withstood the replayed witnesses, an upper bound on robust accuracy; None for
-            regressions and where nothing was replayed.
+            regressions and if nothing was replayed.
     """
 
     cell_id: str
@@ -75,15 +73,15 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """What the model does now.
+    """The predictions of the model now.
 
     Attributes:
-        index: int64 (N,), place of each test example in its dataset.
+        index: int64 (N,), position of each test example in its dataset.
         label: (N,), classes or targets.
         clean: (N, classes) logits, or (N,) predictions of a regression, on the test examples; None without the model.
         attacked: the same on the witnesses.
-        outside: (N,), by how much a witness leaves the box; 0 inside.
-        beyond: (N,), by how much it leaves the ball and the tolerance for rounding; at most 0 inside.
+        outside: (N,), distance of a witness from the box; 0 inside.
+        beyond: (N,), distance to the ball and its tolerance for rounding; at most 0 inside.
     """
 
     index: Array
@@ -94,8 +92,22 @@ class Replay:
     beyond: Array
 
 
+def code_changes(cell: Cell, registry: Registry) -> Mapping[str, tuple[str, str]]:
+    """Recorded and present code of the components that differ: ``{"defense llr": ("revision 1", "revision 2")}``.
+
+    Components that are not installed here are left out.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for component in cell.components:
+        with suppress(BenchbenchError):
+            here = registry.as_here(component)
+            if here.code != component.code:
+                found[f"{component.kind} {component.name}"] = (component.code, here.code)
+    return found
+
+
 def identity_findings(row: Row, cell: Cell) -> list[Finding]:
-    """Identity columns that are not those of the row's own configuration."""
+    """Find identity columns that contradict the row's configuration."""
     return [
         Finding(what=f"column {name} is {getattr(row, name)!r}, but the row's configuration says {value!r}")
         for name, value in cell.identity().items()
@@ -104,7 +116,7 @@ def identity_findings(row: Row, cell: Cell) -> list[Finding]:
 
 
 def outcome_findings(row: Row, outcomes: Mapping[str, Array]) -> list[Finding]:
-    """Numbers of a row that its per-example outcomes, in their right form, do not give."""
+    """Find numbers of a row that contradict its per-example outcomes, whose form has been checked."""
     findings = []
     n = len(outcomes.get("index", ()))
     if n != row.n_test:
@@ -120,7 +132,7 @@ def outcome_findings(row: Row, outcomes: Mapping[str, Array]) -> list[Finding]:
 
 
 def replay_findings(outcomes: Mapping[str, Array], replay: Replay) -> list[Finding]:
-    """Examples on which what was recorded is not what the model does."""
+    """Find examples on which the record contradicts the model."""
     if not _same_length(outcomes, replay):
         return [Finding(what=f"{len(replay.index):,} examples were replayed, the outcomes are of another number")]
     checks = {
@@ -137,7 +149,7 @@ def replay_findings(outcomes: Mapping[str, Array], replay: Replay) -> list[Findi
 
 
 def withstood(outcomes: Mapping[str, Array], replay: Replay) -> float | None:
-    """Share of examples that the witnesses do not break: correct without perturbation, and on the witness."""
+    """Share of examples that are correct without perturbation and on the witness."""
     if replay.clean is None or replay.attacked is None or replay.clean.ndim == 1 or not len(replay.label):
         return None
     correct = _as_recorded(replay.clean, outcomes["prediction"]) == replay.label
@@ -146,14 +158,10 @@ def withstood(outcomes: Mapping[str, Array], replay: Replay) -> float | None:
 
 
 def _class_checks(outcomes: Mapping[str, Array], label: Array, clean: Array, attacked: Array) -> dict[str, Array]:
-    recorded = {name: outcomes[name] for name in ("prediction", "adversarial_prediction")}
+    on_clean, on_attacked = outcomes["prediction"], outcomes["adversarial_prediction"]
     return {
-        "the model predicts another class than recorded": _as_recorded(clean, recorded["prediction"])
-        != recorded["prediction"],
-        "the model predicts another class on the adversarial image": _as_recorded(
-            attacked, recorded["adversarial_prediction"]
-        )
-        != recorded["adversarial_prediction"],
+        "the model predicts another class than recorded": _as_recorded(clean, on_clean) != on_clean,
+        "the model predicts another class on the adversarial image": _as_recorded(attacked, on_attacked) != on_attacked,
     }
 
 
@@ -166,7 +174,7 @@ def _regression_checks(outcomes: Mapping[str, Array], label: Array, clean: Array
 
 
 def _as_recorded(logits: Array, recorded: Array) -> Array:
-    """The predicted classes; where the recorded class is as good but for rounding, that one."""
+    """The predicted classes; the recorded class if its logit is the largest up to rounding."""
     predicted = logits.argmax(axis=1)
     if recorded.dtype.kind not in "iu":
         return np.asarray(predicted)
@@ -181,7 +189,7 @@ def _same_length(outcomes: Mapping[str, Array], replay: Replay) -> bool:
 
 
 def _inconsistent(outcomes: Mapping[str, Array]) -> list[Finding]:
-    """Outcome columns that contradict one another, with the examples where they do."""
+    """Find examples on which outcome columns contradict one another."""
     names = {"index", "label", "prediction", "adversarial_prediction", "correct", "robust"}
     if not names <= outcomes.keys():
         return []
@@ -226,5 +234,4 @@ def _close(first: float, second: float) -> bool:
 
 
 def _all_close(first: Array, second: Array) -> Array:
-    close: Any = np.isclose(first, second, rtol=1e-5, atol=1e-8)
-    return np.asarray(close)
+    return np.asarray(np.isclose(first, second, rtol=1e-5, atol=1e-8))

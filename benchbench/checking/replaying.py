@@ -1,4 +1,4 @@
-"""Replaying a leaderboard's witnesses: data, model and adversarial images of each row, in one forward pass each."""
+"""Replay a leaderboard's witnesses: data, model and adversarial images of each row, in one forward pass each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from benchbench.cell.model import Cell, to_json
 from benchbench.cell.reading import read_cell
-from benchbench.checking.code import code_changes
 from benchbench.checking.evidence import (
+    Confirmation,
     Finding,
     Replay,
     Verdict,
+    code_changes,
     identity_findings,
     outcome_findings,
     replay_findings,
@@ -44,7 +45,7 @@ _MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_wit
 
 
 class UnavailableError(Exception):
-    """Something that a check needs is not on this machine; not an error."""
+    """A check needs something that is not on this machine; the row stays unchecked."""
 
 
 def verify(
@@ -60,13 +61,13 @@ def verify(
     """Replay the witnesses of a leaderboard's measured rows; see `benchbench.checking.evidence`.
 
     Args:
-        leaderboard: a Parquet file; outcomes, witnesses and checkpoints are looked for beside the file, then below `runs`.
+        leaderboard: a Parquet file; outcomes, witnesses and checkpoints are sought beside it, then below `runs`.
         data: data root; None for ``BENCHBENCH_DATA``.
         runs: folder of checkpoints and records; None for the one below ``BENCHBENCH_HOME``.
-        device: where models run; None for CUDA if there is one.
+        device: where models run; None for CUDA if available.
         download: whether missing datasets may be fetched.
-        on_problem: is told of impossible rows, which get no verdict.
-        done: is told of each verdict.
+        on_problem: receives a message for each impossible row, which gets no verdict.
+        done: receives each verdict.
 
     Raises:
         StorageError: the file is missing or no leaderboard.
@@ -83,24 +84,20 @@ def verify(
 
 
 def evidence_folders(leaderboard: Path, runs: Path) -> tuple[Path, ...]:
-    """Where a leaderboard's evidence may be: beside the file, or in the folder of the runs."""
+    """The possible folders of a leaderboard's evidence: beside the file, and the folder of the runs."""
     return (leaderboard.parent, leaderboard.parent / leaderboard.stem, runs)
 
 
 def find_evidence(folders: Iterable[Path], kind: str, name: str) -> Path | None:
-    """A file of a run store (``outcomes``, ``witnesses`` or ``models``), in the first folder that has it."""
+    """Find a file of a run store (``outcomes``, ``witnesses`` or ``models``) in the first folder that has it."""
     return next((path for folder in folders if (path := folder / kind / name).is_file()), None)
 
 
 @dataclass(kw_only=True)
 class Replayer:
-    """Checks rows one after the other; the dataset and model of the last one are kept at hand.
+    """Checks rows one after the other, and keeps the dataset and model of the last one.
 
-    Args:
-        registry: makes datasets, architectures and, for fitted models, defenses.
-        folders: searched in this order for ``outcomes/``, ``witnesses/`` and ``models/``.
-        source: where datasets may read.
-        device: where models run.
+    Evidence is sought in the folders, in their order, below ``outcomes/``, ``witnesses/`` and ``models/``.
     """
 
     registry: Registry
@@ -111,7 +108,7 @@ class Replayer:
     _models: dict[str, tuple[nn.Module, list[Finding]]] = field(default_factory=dict)
 
     def verify(self, rows: Iterable[Row], *, done: Callable[[Verdict], None] = lambda _: None) -> list[Verdict]:
-        """A verdict for each measured row."""
+        """Check each measured row."""
         verdicts = []
         for row in sorted((row for row in rows if row.source == "measured"), key=lambda row: row.model_id):
             verdicts.append(self.judge(row))
@@ -119,7 +116,7 @@ class Replayer:
         return verdicts
 
     def judge(self, row: Row) -> Verdict:
-        """Confirm or refute one row; files are only read."""
+        """Check one row; files are only read."""
         label = f"{row.dataset} {row.architecture} {row.defense}, {row.attack}, seed {row.seed}"
         if row.status != "ok":
             return Verdict(cell_id=row.cell_id, label=label, status="unchecked", missing=(f"the cell {row.status}",))
@@ -144,11 +141,11 @@ class Replayer:
             missing.append(str(error))
         except (BenchbenchError, KeyError) as error:
             findings.append(Finding(what=f"cannot be replayed: {' '.join(str(error).split())[:300]}"))
-        status = "refuted" if findings else "unchecked" if missing else "confirmed"
+        status: Confirmation = "refuted" if findings else "unchecked" if missing else "confirmed"
         return Verdict(
             cell_id=row.cell_id,
             label=label,
-            status=status,  # type: ignore[arg-type]  # a literal, whichever branch
+            status=status,
             findings=tuple(findings),
             missing=tuple(missing),
             changed=changed,
@@ -157,11 +154,7 @@ class Replayer:
         )
 
     def dataset(self, cell: Cell) -> LoadedDataset:
-        """The data of a cell, whatever its digest.
-
-        Raises:
-            UnavailableError: it is not on this machine, or its plugin is not.
-        """
+        """The data of a cell, which may have another digest; `UnavailableError` if they are not on this machine."""
         key = to_json(cell.training.dataset)
         if key not in self._datasets:
             self._datasets.clear()
@@ -172,11 +165,7 @@ class Replayer:
         return self._datasets[key]
 
     def test_examples(self, cell: Cell) -> Subset:
-        """The test examples that a cell was evaluated on.
-
-        Raises:
-            UnavailableError: they are not on this machine.
-        """
+        """The test examples that a cell was evaluated on; `UnavailableError` if they are not on this machine."""
         loaded = self.dataset(cell)
         if loaded.digest != cell.training.dataset_digest:
             raise UnavailableError(
@@ -186,7 +175,7 @@ class Replayer:
         return subset(loaded.splits.test, cell.evaluation.n_test, "test")
 
     def _arrays(self, kind: str, digest: str, findings: list[Finding], missing: list[str]) -> dict[str, Array] | None:
-        """Stored arrays even if they are not those that the digest names, so that the example at fault can be named."""
+        """Read stored arrays, even if their digest is wrong, so that a finding can name the example."""
         path = find_evidence(self.folders, kind, f"{digest}.parquet") if digest else None
         if path is None:
             missing.append(f"no {kind} on this machine" if digest else f"the row has no {kind}")
@@ -208,8 +197,8 @@ class Replayer:
     def _judge_model(
         self, cell: Cell, outcomes: dict[str, Array], witnesses: Array, findings: list[Finding], missing: list[str]
     ) -> Replay:
-        """Replay with the model's weights; where these refute the row, with earlier ones, which it may be measured on."""
-        self.test_examples(cell)  # unavailable data are told before anything else
+        """Replay with the model's weights or, if these refute the row, with earlier ones of a fresh run."""
+        self.test_examples(cell)  # unavailable data are reported first
         path = find_evidence(self.folders, "models", checkpoint_name(cell.training.model_id))
         try:
             model, found = self._model(cell, path)
@@ -239,7 +228,7 @@ class Replayer:
         splits, model_id = self.dataset(cell).splits, cell.training.model_id
         model = build_model(cell, splits, self.registry)
         if path is None:
-            defense = self.registry.make(cell.training.defense)
+            defense = self.registry.make("defense", cell.training.defense)
             if not is_fitted(defense, splits):
                 raise UnavailableError("no checkpoint on this machine")
             return fit_model(defense, model, training_examples(cell, splits).examples, cell, splits).model, []

@@ -1,4 +1,4 @@
-"""Recomputing a recorded cell from its row, and saying whether it came out the same and what has changed since."""
+"""Recompute a recorded cell from its row; report whether the results agree and what has changed since."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from benchbench.cell.reading import read_cell
-from benchbench.checking.code import code_changes
+from benchbench.checking.evidence import code_changes
 from benchbench.contract import DataSource
 from benchbench.data import load_dataset
 from benchbench.errors import TrainingError, UsageError, suggest
@@ -28,23 +28,16 @@ from benchbench.settings import find_device, find_folders
 
 Agreement = Literal["bit-identical", "within tolerance", "drifted"]
 LEAST_PREFIX = 4
-EXAMPLES_OF_TOLERANCE = 2.0  # counts of examples that another order of sums may turn over
+EXAMPLES_OF_TOLERANCE = 2.0  # examples that another order of sums may change
 SHARE_OF_TOLERANCE = 0.01
 RELATIVE_TOLERANCE = 0.02
-_FRACTIONS = (
-    "train_accuracy",
-    "test_accuracy",
-    "adv_train_accuracy",
-    "adv_test_accuracy",
-    "gap",
-    "adv_gap",
-)
+_FRACTIONS = ("train_accuracy", "test_accuracy", "adv_train_accuracy", "adv_test_accuracy", "gap", "adv_gap")
 _MAGNITUDES = ("test_lipschitz", "test_lipschitz_best", "train_mse", "test_mse", "adv_test_mse")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangedValue:
-    """One measure, as it was recorded and as it is now; None where it was not measured."""
+    """A measure as recorded and as recomputed; None if it was not measured."""
 
     column: str
     recorded: float | None
@@ -54,14 +47,14 @@ class ChangedValue:
 
 @dataclass(frozen=True, kw_only=True)
 class Rerun:
-    """What became of a recomputed cell.
+    """The comparison of a recomputed cell with its row.
 
     Attributes:
         verdict: ``"bit-identical"``: all measures, per-example outcomes and adversarial images are equal; ``"within
             tolerance"``: accuracies differ by no more than two examples or one hundredth, magnitudes by 2%; else ``"drifted"``.
         differences: measures that are not equal.
-        unequal_files: of ``outcomes`` and ``witnesses``, those whose content differs.
-        changes: what is not as it was, by name: (recorded, now). Versions, code of components, device, commit, data.
+        unequal_files: those of ``outcomes`` and ``witnesses`` whose content differs.
+        changes: recorded and present value of what has changed: versions, code of components, device, commit, data.
     """
 
     cell_id: str
@@ -81,31 +74,26 @@ def rerun(
     download: bool = False,
     listener: Listener = ignore,
 ) -> Rerun:
-    """Recompute a recorded cell in a temporary folder, from the configuration that its row keeps, with as many threads.
+    """Recompute a recorded cell in a temporary folder, from the configuration in its row, with the same number of threads.
 
     Args:
         cell_id: its id, or the beginning of it.
         data: data root; None for ``BENCHBENCH_DATA``.
         runs: folder of records; None for the one below ``BENCHBENCH_HOME``.
         leaderboard: a Parquet file to take the row from instead.
-        device: where it is computed; None for CUDA if there is one.
+        device: where it is computed; None for CUDA if available.
         download: whether a missing dataset may be fetched.
-        listener: is told what happens.
+        listener: receives the events.
 
     Raises:
         UsageError: no finished cell, or more than one, has this id.
         TrainingError: the cell fails now.
-        BenchbenchError: its data or plugins are not here.
+        BenchbenchError: its data or plugins are missing.
     """
     folders = find_folders(data=data, runs=runs)
     row = _find(cell_id, _recorded(folders.runs, leaderboard))
-    return compute_again(
-        row,
-        load_registry(),
-        folders.source(download=download),
-        find_device(device),
-        listener,
-    )
+    source = folders.source(download=download)
+    return compute_again(row, load_registry(), source, find_device(device), listener)
 
 
 def compute_again(row: Row, registry: Registry, source: DataSource, device: torch.device, listener: Listener) -> Rerun:
@@ -129,11 +117,7 @@ def compute_again(row: Row, registry: Registry, source: DataSource, device: torc
 
 
 def compare(row: Row, now: Row, *, data_digest: str) -> Rerun:
-    """What differs between a recorded row and the recomputed one.
-
-    Args:
-        data_digest: of the data that it was recomputed on.
-    """
+    """Compare a recorded row with one recomputed on data of a digest."""
     differences = tuple(_differences(row, now))
     unequal = [kind for kind in ("outcomes", "witnesses") if _digest(row, kind) != _digest(now, kind)]
     verdict: Agreement = "bit-identical"
@@ -199,7 +183,7 @@ def _changes(row: Row, now: Row, data_digest: str) -> dict[str, tuple[str, str]]
 
 def _versions(row: Row) -> dict[str, str]:
     try:
-        found: Any = json.loads(row.versions)
+        found = json.loads(row.versions)
     except ValueError:
         return {}
     return {str(name): str(version) for name, version in found.items()} if isinstance(found, dict) else {}

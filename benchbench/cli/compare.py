@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -170,7 +170,7 @@ def _print_ranking(title: str, places: Sequence[Place]) -> None:
     click.echo()
 
 
-def _ranking_document(places: Sequence[Place]) -> dict[str, Any]:
+def _ranking_document(places: Sequence[Place]) -> dict[str, object]:
     from benchbench.comparison.contenders import labels
 
     first = places[0].contender
@@ -259,7 +259,7 @@ def _print_spreads(spreads: dict[str, dict[str, Spread]]) -> None:
         print_table(("model", "measure", "seeds", "mean", "deviation", "95% interval"), rows)
 
 
-def _plain(spreads: dict[str, dict[str, Spread]]) -> dict[str, dict[str, Any]]:
+def _plain(spreads: dict[str, dict[str, Spread]]) -> dict[str, dict[str, object]]:
     return {name: {key: dataclasses.asdict(one) for key, one in found.items()} for name, found in spreads.items()}
 
 

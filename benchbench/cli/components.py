@@ -75,13 +75,12 @@ def make_architecture(
     registered = {offered.offer.name for offered in registry.offers(kind)}
     if ":" not in name or name.partition(":")[0] in registered:
         component = find_component(registry, kind, entry)
-        model: nn.Module = registry.make(component, input_shape=input_shape, classes=classes)
-        return model
+        return registry.make("architecture", component, input_shape=input_shape, classes=classes)
     options = {} if isinstance(entry, str) else {key: value for key, value in entry.items() if key != "name"}
     return _call(name, options, {"input_shape": input_shape, "classes": classes})
 
 
-def _call(name: str, options: Mapping[str, Any], supplied: Mapping[str, Any]) -> nn.Module:
+def _call(name: str, options: Mapping[str, object], supplied: Mapping[str, object]) -> nn.Module:
     """Call a function of the user's with the options, and with those of `supplied` that it takes."""
     from torch import nn
 

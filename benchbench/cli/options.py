@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
@@ -12,7 +12,7 @@ from benchbench.contract.threat import parse_number
 from benchbench.errors import OptionError
 from benchbench.kernels.arithmetic import PRECISIONS
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., object])
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -22,7 +22,7 @@ class RadiusType(click.ParamType):  # type: ignore[type-arg]  # generic from cli
 
     name = "RADIUS"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number."""
         try:
             return parse_number(str(value))

@@ -98,13 +98,12 @@ def _compare(
 
     images, labels = as_model_input(test.examples.inputs.to(device)), test.examples.labels.to(device)
     options = {"steps": setting.steps, "random_start": False} if setting.attack == "pgd" else {}
-    native = registry.make(registry.resolve("attack", setting.attack, options))
+    native = registry.make("attack", registry.resolve("attack", setting.attack, options))
     rows = iter(torch.split(test.indices.to(device), BATCH))
 
     def perturb(part: Tensor, truth: Tensor) -> Tensor:
         generator = KeyedGenerator(derive_seed(setting.seed, "parity"), next(rows))
-        found: Tensor = native.perturb(model, part, truth, threat=setting.threat, generator=generator)
-        return found
+        return native.perturb(model, part, truth, threat=setting.threat, generator=generator)
 
     return compare_implementations(
         model,

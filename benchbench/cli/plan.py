@@ -213,7 +213,7 @@ def _names(planned: PlannedCell) -> tuple[object, ...]:
     """What a cell is: experiment, architecture, defense, attack, seed."""
     from benchbench.leaderboard.names import attack_label, parse_options, short_label
 
-    identity = planned.identity
+    identity = {name: str(value) for name, value in planned.identity.items()}
     return (
         planned.experiment,
         identity["architecture"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -88,7 +88,7 @@ def command(
     cuda_graphs: bool,
     budget: str | None,
     jobs: int | None,
-    executor: str | dict[str, Any] | None,
+    executor: str | dict[str, object] | None,
     quiet: bool,
     as_json: bool,
 ) -> int:

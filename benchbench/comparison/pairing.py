@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -110,7 +110,7 @@ def mcnemar_p_values(outcomes: Array) -> Array:
     right = np.asarray(outcomes, dtype=np.float64)
     only_first = right @ (1.0 - right).T
     discordant = only_first + only_first.T
-    p_values: Any = 2.0 * binom.cdf(np.minimum(only_first, only_first.T), discordant, 0.5)
+    p_values = 2.0 * binom.cdf(np.minimum(only_first, only_first.T), discordant, 0.5)
     return np.asarray(np.minimum(p_values, 1.0))
 
 
@@ -131,7 +131,7 @@ def paired_t_p_values(outcomes: Array) -> Array:
         if not has_spread(change):  # the test is not defined; if signs were exchanged at random, all would be alike:
             p_value = min(1.0, 2.0 * 0.5 ** np.count_nonzero(change))
         else:
-            result: Any = ttest_rel(outcomes[first], outcomes[second])
+            result = ttest_rel(outcomes[first], outcomes[second])
             p_value = float(result.pvalue)
         p_values[first, second] = p_values[second, first] = p_value
     return p_values

@@ -2,14 +2,14 @@
 
 A plugin is a module that implements one or more of the `Hooks` and is named in the entry-point group ``benchbench``.
 Each hook returns offers; an offer names a factory, and the factory's typed keyword parameters are the options that a suite
-may set; one that is typed with a Protocol takes another component. The module that implements the hooks should import
-quickly: give factories as ``"module:attribute"``, and they are imported when a suite first uses them. What a factory must
+may set. A parameter typed with a Protocol takes another component. The module that implements the hooks should import
+quickly: write factories as ``"module:attribute"``, which is imported when a suite first uses it. What a factory must
 return, per kind:
 
 - dataset: a `Dataset`;
 - architecture: an ``nn.Module``; the factory also takes ``input_shape`` and ``classes``;
-- defense: a `Defense`, `SteppingDefense` or `FittingDefense`, where it applies also a `StatefulDefense`,
-  `ScheduledDefense` or `RegressionDefense`;
+- defense: a `Defense`, `SteppingDefense` or `FittingDefense`; it may also be a `StatefulDefense`, `ScheduledDefense` or
+  `RegressionDefense`;
 - attack: an `Attack`;
 - metric: a `Metric`;
 - suite: the path of a TOML file;
@@ -18,7 +18,6 @@ return, per kind:
 
 from __future__ import annotations
 
-from benchbench.contract.content import data_digest
 from benchbench.contract.data import (
     Dataset,
     DatasetExtent,
@@ -27,6 +26,7 @@ from benchbench.contract.data import (
     DescribedDataset,
     Examples,
     SplitName,
+    data_digest,
 )
 from benchbench.contract.evaluation import Attack, Evidence, ExamplewiseMetric, Measurement, Metric, RegressionEvidence
 from benchbench.contract.execution import DONE, NOT_SHARED, REFUSED, STOPPED, Executor, Host, Work, WorkUnit

@@ -1,48 +1,57 @@
-"""The columns of a leaderboard that a metric may fill, if its offer declares so, and what a value must agree with.
+"""The columns of a leaderboard that a metric may fill, and the check of its values.
 
-``Capabilities.fills`` declares them. Each value is held against what the host knows itself: which examples are predicted
-correctly, which withstand the attack, what the model predicts; a mean, against the metric's own per-example column.
+A metric's offer declares its columns in ``Capabilities.fills``. Each value must agree with what the host knows (which examples
+are predicted correctly, which withstand the attack, what the model predicts) or, for a mean, with the metric's own per-example
+column.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Literal
 
-from benchbench.contract.evaluation import Measurement
+from benchbench.contract.data import SplitName
+from benchbench.contract.evaluation import AnyEvidence, Evidence, Measurement, RegressionEvidence
 
 _TOLERANCE = 1e-6  # relative: sums in another order
 _AT_LEAST = 1e-9
+_MEANS = {
+    "test_lipschitz": "lipschitz",
+    "test_lipschitz_best": "lipschitz_best",
+}  # of a metric's own per-example column
 
-Check = Callable[[Measurement, Any], float | None]
-"""What a value must be, from the measurement and the evidence; None where its per-example column is missing."""
+Check = Callable[[Measurement, AnyEvidence], float | None]
+"""The expected value; None if the measurement lacks the per-example column, or the evidence is for another task."""
 
 OF_HOST = frozenset({"index", "label", "prediction", "correct", "adversarial_prediction", "robust"})
 """Per-example columns that the host fills."""
 
 
-def _share(kind: str, split: str) -> Check:
-    def share(answer: Measurement, evidence: Any) -> float:
-        hits = getattr(evidence, kind)(split)
+def _share(outcome: Literal["correct", "robust"], split: SplitName) -> Check:
+    def share(_: Measurement, evidence: AnyEvidence) -> float | None:
+        if not isinstance(evidence, Evidence):
+            return None
+        hits = evidence.correct(split) if outcome == "correct" else evidence.robust(split)
         return float(hits.double().mean())
 
     return share
 
 
-def _gap(kind: str, error: str) -> Check:
+def _gap(outcome: Literal["correct", "robust"], *, attacked: bool) -> Check:
     """Training minus test accuracy; for regression, test minus training error."""
 
-    def gap(answer: Measurement, evidence: Any) -> float:
-        if hasattr(evidence, "candidates"):
-            return _squared_error(error, "test")(answer, evidence) - _squared_error(error, "train")(answer, evidence)
-        return _share(kind, "train")(answer, evidence) - _share(kind, "test")(answer, evidence)  # type: ignore[operator]
+    def gap(answer: Measurement, evidence: AnyEvidence) -> float | None:
+        if isinstance(evidence, RegressionEvidence):
+            return _error(evidence, "test", attacked=attacked) - _error(evidence, "train", attacked=attacked)
+        train, test = _share(outcome, "train")(answer, evidence), _share(outcome, "test")(answer, evidence)
+        return None if train is None or test is None else train - test
 
     return gap
 
 
 def _mean_of(column: str) -> Check:
-    def mean(answer: Measurement, evidence: Any) -> float | None:
+    def mean(answer: Measurement, _: AnyEvidence) -> float | None:
         import torch
 
         values = answer.per_example.get(column)
@@ -51,16 +60,20 @@ def _mean_of(column: str) -> Check:
     return mean
 
 
-def _squared_error(inputs: str, split: str) -> Callable[[Measurement, Any], float]:
-    def error(answer: Measurement, evidence: Any) -> float:
-        import torch
-
-        examples = evidence.examples(split)
-        with torch.no_grad():
-            given = examples.inputs if inputs == "clean" else evidence.candidates(split)
-            return float((evidence.model(given) - examples.labels).square().double().mean())
+def _squared_error(split: SplitName, *, attacked: bool) -> Check:
+    def error(_: Measurement, evidence: AnyEvidence) -> float | None:
+        return _error(evidence, split, attacked=attacked) if isinstance(evidence, RegressionEvidence) else None
 
     return error
+
+
+def _error(evidence: RegressionEvidence, split: SplitName, *, attacked: bool) -> float:
+    import torch
+
+    examples = evidence.examples(split)
+    with torch.no_grad():
+        inputs = evidence.candidates(split) if attacked else examples.inputs
+        return float((evidence.model(inputs) - examples.labels).square().double().mean())
 
 
 FILLABLE: Mapping[str, Check] = {
@@ -68,34 +81,32 @@ FILLABLE: Mapping[str, Check] = {
     "test_accuracy": _share("correct", "test"),
     "adv_train_accuracy": _share("robust", "train"),
     "adv_test_accuracy": _share("robust", "test"),
-    "gap": _gap("correct", "clean"),
-    "adv_gap": _gap("robust", "attacked"),
-    "test_lipschitz": _mean_of("lipschitz"),
-    "test_lipschitz_best": _mean_of("lipschitz_best"),
-    "train_mse": _squared_error("clean", "train"),
-    "test_mse": _squared_error("clean", "test"),
-    "adv_test_mse": _squared_error("attacked", "test"),
+    "gap": _gap("correct", attacked=False),
+    "adv_gap": _gap("robust", attacked=True),
+    **{name: _mean_of(column) for name, column in _MEANS.items()},
+    "train_mse": _squared_error("train", attacked=False),
+    "test_mse": _squared_error("test", attacked=False),
+    "adv_test_mse": _squared_error("test", attacked=True),
 }
-"""What each column's value must be."""
+"""The expected value of each column."""
 
 PER_EXAMPLE: Mapping[str, str] = {
-    "lipschitz": "test_lipschitz",
-    "lipschitz_best": "test_lipschitz_best",
+    **{column: name for name, column in _MEANS.items()},
     "squared_error": "test_mse",
     "adv_squared_error": "adv_test_mse",
 }
-"""Per-example columns that belong to a column of the leaderboard, and that column."""
+"""Per-example columns whose mean is a column of the leaderboard, and that column."""
 
 
 def column_problems(
-    answer: Measurement, evidence: object, *, fills: Collection[str], reserved: Collection[str] = ()
+    answer: Measurement, evidence: AnyEvidence, *, fills: Collection[str], reserved: Collection[str] = ()
 ) -> list[str]:
-    """What is wrong with the columns that a metric fills, one line each.
+    """List what is wrong with the columns that a metric fills, one line each.
 
     Args:
-        answer: what it measured.
-        evidence: what it was given.
-        fills: columns of the leaderboard that it declares to fill.
+        answer: what the metric returned.
+        evidence: what the metric received.
+        fills: columns of the leaderboard that the metric declares.
         reserved: further columns of the leaderboard, which no metric fills.
     """
     taken = FILLABLE.keys() | {f"{column}_{end}" for column in FILLABLE for end in ("low", "high")} | {*reserved}
@@ -120,11 +131,12 @@ def column_problems(
     ]
 
 
-def _disagreement(name: str, answer: Measurement, evidence: object) -> str:
+def _disagreement(name: str, answer: Measurement, evidence: AnyEvidence) -> str:
     value, expected = answer.values[name], FILLABLE[name](answer, evidence)
+    if expected is None and name in _MEANS:
+        return f"{name} comes without the per-example column {_MEANS[name]!r} that it is the mean of"
     if expected is None:
-        (column,) = (column for column, mean in PER_EXAMPLE.items() if mean == name)
-        return f"{name} comes without the per-example column {column!r} that it is the mean of"
+        return f"{name} is of another task than the data"
     if not math.isclose(value, expected, rel_tol=_TOLERANCE, abs_tol=_AT_LEAST):
         return f"{name} is {value:.6g}, but the examples give {expected:.6g}"
     if value < 0 and not name.endswith("gap"):

@@ -1,7 +1,10 @@
-"""What a dataset is to the host: where it may read, and the examples that it gives."""
+"""Datasets: where one may read, the examples that it gives, and the digest of its content."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor
 
+_BLOCK_BYTES = 1 << 24
 SplitName = Literal["train", "test"]
 
 
@@ -39,7 +43,7 @@ class DatasetSplits:
         lower: smallest valid value of a model input (0 for images).
         upper: largest valid value of a model input (1 for images).
         task: ``"classification"`` or ``"regression"``.
-        notes: what people should know, for instance which files were left out and why; commands show them.
+        notes: shown by commands, for instance which files were left out and why.
     """
 
     train: Examples
@@ -52,7 +56,7 @@ class DatasetSplits:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one model input, for instance (1, 28, 28): that of the test examples; training ones may have a margin."""
+        """Shape of one test input, for instance (1, 28, 28); training images may have a margin."""
         return tuple(int(size) for size in self.test.inputs.shape[1:])
 
 
@@ -79,7 +83,7 @@ class Dataset(Protocol):
         """Read both splits.
 
         Raises:
-            MissingDataError: the files are not there; its `fetch` says how to get them.
+            MissingDataError: the files are missing; its `fetch` says how to get them.
             CorruptDataError: a file is truncated or fails its checksum.
         """
         ...
@@ -87,7 +91,7 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetExtent:
-    """How large a dataset for classification is.
+    """The size of a dataset for classification.
 
     Attributes:
         train: number of training examples.
@@ -106,8 +110,30 @@ class DatasetExtent:
 
 @runtime_checkable
 class DescribedDataset(Dataset, Protocol):
-    """A `Dataset` whose size is known without its files, so that a plan can price what it needs before anybody fetches it."""
+    """A `Dataset` whose size is known without its files, so that a plan can price it before it is fetched."""
 
     def extent(self) -> DatasetExtent:
-        """The size of what `load` gives."""
+        """The size of what `load` returns."""
         ...
+
+
+def data_digest(splits: DatasetSplits) -> str:
+    """Hexadecimal SHA-256 of the class names and of dtype, shape and bytes of all four tensors (``dataset_digest``)."""
+    state = hashlib.sha256(json.dumps(list(splits.classes)).encode())
+    for examples in (splits.train, splits.test):
+        for tensor in (examples.inputs, examples.labels):
+            state.update(f"\n{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            for block in row_blocks(tensor):
+                state.update(block.contiguous().numpy().tobytes())
+    return state.hexdigest()
+
+
+def row_blocks(tensor: Tensor) -> Iterator[Tensor]:
+    """Yield consecutive rows of a tensor (N, ...), at most 16 MiB and at least one row at a time.
+
+    A tensor that is mapped from a file is then never in memory as a whole.
+    """
+    row_bytes = tensor.element_size() * max(1, tensor[:1].numel())
+    step = max(1, _BLOCK_BYTES // row_bytes)
+    for start in range(0, len(tensor), step):
+        yield tensor[start : start + step]

@@ -1,4 +1,4 @@
-"""What attacks and metrics are to the host, and what a metric may ask about the model under test."""
+"""Attacks and metrics, and what a metric may ask about the model under test."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Attack(Protocol):
     ) -> Tensor:
         """Propose one adversarial image per image.
 
-        The harness, not the attack, re-checks box, norm and success. The model comes in evaluation mode with frozen
-        parameters. What an attack returns for an image must not depend on the rest of the batch. Where the run asked for a
-        rounded search (``--precision``), the model rounds; what must not, goes into a block of `full_precision`.
+        The harness, not the attack, re-checks box, norm and success. The model is in evaluation mode with frozen
+        parameters. The result for an image must not depend on the rest of the batch. With ``--precision bf16`` or ``tf32``
+        the model rounds; what must not round goes into a block of `full_precision`.
 
         Args:
             model: maps float32 images to logits (N, classes).
             images: float32 (N, C, H, W) in [threat.lower, threat.upper]; not to be changed.
-            labels: int64 (N,), the true labels.
+            labels: int64 (N,), the true labels; float64 targets of a regression.
             threat: ball and box that candidates must lie in.
             generator: every random draw comes from here.
 
@@ -40,8 +40,9 @@ class Attack(Protocol):
         ...
 
 
+@runtime_checkable
 class Evidence(Protocol):
-    """What a metric may ask about the model under test; each answer is computed once and shared between metrics."""
+    """What a metric may ask about a classifier under test. Each answer is computed once and shared by all metrics."""
 
     @property
     def model(self) -> nn.Module:
@@ -54,7 +55,7 @@ class Evidence(Protocol):
         ...
 
     def examples(self, split: SplitName) -> Examples:
-        """The examples of a split that are evaluated."""
+        """The evaluated examples of a split."""
         ...
 
     def correct(self, split: SplitName) -> Tensor:
@@ -70,8 +71,9 @@ class Evidence(Protocol):
         ...
 
 
+@runtime_checkable
 class RegressionEvidence(Protocol):
-    """What a metric may ask about a regression model under test, in place of `Evidence`. All tensors are float64."""
+    """What a metric may ask about a regression model under test. All tensors are float64."""
 
     @property
     def model(self) -> nn.Module:
@@ -84,12 +86,15 @@ class RegressionEvidence(Protocol):
         ...
 
     def examples(self, split: SplitName) -> Examples:
-        """The inputs (N, ...) of a split that are evaluated, and their targets (N,)."""
+        """The evaluated inputs (N, ...) of a split, and their targets (N,)."""
         ...
 
     def candidates(self, split: SplitName) -> Tensor:
-        """What the protocol's attack made of the inputs (N, ...), checked to lie in ball and box."""
+        """The inputs after the protocol's attack, (N, ...), checked to lie in ball and box."""
         ...
+
+
+AnyEvidence = Evidence | RegressionEvidence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,28 +113,34 @@ class Measurement:
 
 @runtime_checkable
 class Metric(Protocol):
-    """A quantity measured on a trained model."""
+    """A quantity measured on a trained classifier; `RegressionMetric` is its counterpart for regression."""
 
     def measure(self, evidence: Evidence) -> Measurement:
-        """Measure it; metrics for regression get a `RegressionEvidence` instead.
+        """Measure the quantity, and leave the model and the examples as they were.
 
-        The model is float32's. A metric that searches may do so in a block of `searching`, in the arithmetic that the run asked
-        for, and measures what it has found outside of it.
-
-        What it is lent (the model, the examples) it leaves as it was. A value under the name of a column of the leaderboard
-        (``test_lipschitz``) has to be declared by the offer, see `Capabilities`; others land in the row's ``extra`` map.
+        The model computes in float32. A metric that searches may search in a block of `searching`, in the precision of the
+        run, and measures outside of it what it found. A value named like a column of the leaderboard (``test_lipschitz``)
+        must be declared by the offer, see `Capabilities`; other values go to the row's ``extra`` map.
         """
+        ...
+
+
+class RegressionMetric(Protocol):
+    """A quantity measured on a regression model; its offer has ``Capabilities(task="regression")``."""
+
+    def measure(self, evidence: RegressionEvidence) -> Measurement:
+        """See `Metric.measure`."""
         ...
 
 
 @runtime_checkable
 class ExamplewiseMetric(Metric, Protocol):
-    """A `Metric` that looks at each test example by itself, so that processes can share the test set.
+    """A `Metric` that measures each test example by itself, so that processes can share the test set.
 
-    `measure` is asked about some of the test examples at a time, and only its per-example columns count; what it says about
-    an example must not depend on the others.
+    `measure` then receives some of the test examples at a time, and only its per-example columns count. The result for an
+    example must not depend on the others.
     """
 
     def summarise(self, per_example: Mapping[str, Tensor]) -> Mapping[str, float]:
-        """The values that `measure` would give with these columns, (N,) on the CPU each, of all test examples."""
+        """The values of `measure` from its columns over all test examples, (N,) each, on the CPU."""
         ...

@@ -1,10 +1,10 @@
-"""What a plugin offers: its components by kind, name, factory and capabilities, and the hooks that give them."""
+"""What a plugin offers: components by kind, name, factory and capabilities, and the hooks that return them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import pluggy
 
@@ -22,23 +22,23 @@ KINDS: tuple[Kind, ...] = ("dataset", "architecture", "defense", "attack", "metr
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a component can do; the plan skips impossible combinations with a reason instead of failing late.
+    """What a component can do. The plan skips impossible combinations and gives the reason.
 
     Attributes:
-        norms: threat norms that an attack or defense works for.
-        minimum_classes: least number of classes.
+        norms: threat norms of an attack or defense.
+        minimum_classes: smallest number of classes.
         needs_gradients: whether it needs input gradients of the model.
-        uses_threat: whether a defense trains against the threat; one that does not gives the same model at every radius and in
-            every norm, so that it is trained once for all of them.
+        uses_threat: whether a defense trains against the threat. If not, its model is the same for every radius and norm,
+            and is trained once for all of them.
         deterministic: whether equal generators give equal results on one machine.
         smallest_input: smallest (height, width) that an architecture accepts; None for any.
         channels: numbers of channels that an architecture accepts, or that the images of a dataset have; empty for any.
-        task: the data that it works for: ``"classification"``, ``"regression"``, or ``"any"`` for both.
-        requires: optional module that it cannot do without, to the command that installs it; without the module its cells
-            are skipped.
-        fills: columns of the leaderboard that a metric fills, for instance ``test_lipschitz``; a value there that is not
-            declared, or that does not agree with the examples, is refused. Values under other names need no declaration.
-        elsewhere: whether the workers of an executor run on other machines, so that devices are looked for there.
+        task: ``"classification"``, ``"regression"``, or ``"any"`` for both.
+        requires: names of required optional modules, each with the command that installs it; without one, the component's
+            cells are skipped.
+        fills: columns of the leaderboard that a metric fills, for instance ``test_lipschitz``. An undeclared value there is
+            refused, and so is one that disagrees with the examples. Values under other names need no declaration.
+        elsewhere: whether an executor's workers run on other machines, so that devices are sought there.
     """
 
     norms: tuple[Norm, ...] = NORMS
@@ -61,22 +61,22 @@ class Offer:
     Attributes:
         name: unique within its kind, in kebab-case. A family's name is a prefix: ``timm`` answers for ``timm:resnet50``.
         summary: one line for listings.
-        factory: what makes the component, or ``"module:attribute"``, imported on first use. Its keyword parameters, typed
-            with bool, int, float, str, tuples of them, Literal or optional ones, are the options of the component. One that is
-            typed with a Protocol, `Dataset`, `Defense`, `Attack` or `Metric`, takes another component: a suite writes its name,
-            or a table of its name and options, and the factory is given the component made. A family's factory takes the part
+        factory: makes the component; or ``"module:attribute"``, imported on first use. Its keyword parameters, typed with
+            bool, int, float, str, tuples of these, Literal or None, are the component's options. A parameter typed with a
+            Protocol (`Dataset`, `Defense`, `Attack` or `Metric`) takes another component: a suite writes its name, or a table
+            of name and options, and the factory receives the component. A family's factory receives the part of the name
             after the colon as ``member``.
         preset: options fixed by this name, for instance ``{"steps": 10}`` for ``pgd-10``; a suite cannot change them.
         capabilities: what it can do.
-        citation: where it comes from: authors, title, year, and equation where that helps.
+        citation: its source: authors, title, year, and the equation if that helps.
         revision: at least 1; raised when the component's numbers change on purpose, so that new rows have new ids.
-        members: for a family, what lists its members (or ``"module:attribute"``); None for a single component.
+        members: of a family: lists its members (or ``"module:attribute"``); None for a single component.
     """
 
     name: str
     summary: str
-    factory: Callable[..., Any] | str
-    preset: Mapping[str, Any] = field(default_factory=dict)
+    factory: Callable[..., object] | str
+    preset: Mapping[str, object] = field(default_factory=dict)
     capabilities: Capabilities = field(default_factory=Capabilities)
     citation: str = ""
     revision: int = 1
@@ -84,7 +84,7 @@ class Offer:
 
 
 class Hooks:
-    """The hooks, one per kind. Each returns the offers of one plugin."""
+    """The hooks, one for each kind. Each returns the offers of one plugin."""
 
     @hookspec
     def benchbench_datasets(self) -> Iterable[Offer]:
@@ -118,5 +118,5 @@ class Hooks:
 
     @hookspec
     def benchbench_executors(self) -> Iterable[Offer]:
-        """Offer executors: what starts the worker processes of a run."""
+        """Offer executors: they start the worker processes of a run."""
         return ()

@@ -1,4 +1,4 @@
-"""Functions of tensors that are recorded once and replayed: on CUDA, hundreds of small kernels wait for the host otherwise."""
+"""Functions of tensors, recorded once and replayed: otherwise hundreds of small CUDA kernels wait for the host."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from benchbench.kernels.graphs import Recorder, Step, kept_recordings, not_recor
 if TYPE_CHECKING:
     from torch import Tensor
 
-Function = Callable[..., "Tensor"]  # of some tensors and a generator of their rows
+Function = Callable[..., "Tensor"]  # takes some tensors, and a generator for their rows
 
 
 def replayed(function: Function, tensors: Sequence[Tensor], generator: KeyedGenerator, *, key: Hashable) -> Tensor:
-    """What a function makes of some tensors; where steps are recorded, by replaying what it did to others of their shapes.
+    """Return ``function(*tensors, generator)``; where steps are recorded, by replaying an earlier call with equal shapes.
 
     Args:
-        function: maps the tensors, and a generator, to a new tensor by kernels alone: no number is read from the device, and
-            whatever else it computes with stays the same. Python objects that it makes and drops itself are no matter.
+        function: pure tensor code: it maps the tensors and a generator to a new tensor, reads no number from the device, and
+            depends on nothing else that changes.
         tensors: at least one, all on one device; not to be changed.
-        generator: not drawn from before; the function gets one that draws alike, whose rows may be others at each replay.
+        generator: not drawn from before. The function receives one that draws alike; each replay may have other rows.
         key: what else the function depends on: the attack, the model, the threat.
 
     Returns:
-        The function's result. Recordings are kept while the model is frozen (`benchbench.contract.frozen`); outside of such a
-        block, on a CPU, and for the first call with tensors of these shapes, the function is simply called.
+        The function's result. Recordings are kept while the model is frozen (`benchbench.contract.frozen`). Outside such a
+        block, on a CPU, and in the first call with these shapes, the function is called as it is.
     """
     recorder, kept = recorder_for(tensors[0].device), kept_recordings()
     if recorder is None or kept is None:
@@ -38,7 +38,7 @@ def replayed(function: Function, tensors: Sequence[Tensor], generator: KeyedGene
 
 
 class _Call:
-    """A call in buffers that stay where they are."""
+    """A call whose buffers keep their addresses."""
 
     def __init__(self, function: Function, tensors: Sequence[Tensor]) -> None:
         self._function = function
@@ -48,8 +48,8 @@ class _Call:
         self._replay: Step | None = None
 
     def take(self, tensors: Sequence[Tensor], generator: KeyedGenerator, recorder: Recorder) -> Tensor:
-        """Plainly the first time, which warms up; recorded the second time."""
-        with not_recording():  # of what the function calls in turn
+        """Call the function the first time, which warms up; record it the second time; then replay it."""
+        with not_recording():  # nested calls of `replayed` are part of this recording
             if self._result is None:
                 self._tensors, rows = [tensor.clone() for tensor in tensors], generator.rows.clone()
                 self._generator = generator.tabulated(self._table, rows)

@@ -1,8 +1,8 @@
-"""Every random draw, keyed by (seed, purpose, example): batch size, sharding and interruptions change nothing.
+"""Random draws, keyed by (seed, purpose, example): batch size, sharding and interruptions change nothing.
 
 `derive_seed` hashes keys into a seed. `KeyedGenerator` is a counter-based generator: each number is a hash of (key, draw,
-row, element), so that example 4711 gets the same start in a batch of 1 or of 1,000, on a CPU or on a GPU, first or last.
-The mixing function is SplitMix64's finaliser (`benchbench.kernels.hashing`).
+row, element), so that an example gets the same draws in any batch, on a CPU and on a GPU. The mixing function is
+SplitMix64's finaliser (`benchbench.kernels.hashing`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from benchbench.kernels.hashing import GOLDEN, mix
 
@@ -25,7 +25,7 @@ def derive_seed(*keys: int | str) -> int:
     """Hash keys into a seed in [0, 2**63).
 
     Args:
-        keys: the seed of the run and what the draws are for, for instance ``derive_seed(0, "order", epoch)``.
+        keys: the seed of the run and the purpose of the draws, for instance ``derive_seed(0, "order", epoch)``.
 
     Returns:
         The same number for the same keys on every machine; different keys give independent seeds.
@@ -35,18 +35,18 @@ def derive_seed(*keys: int | str) -> int:
 
 
 class Keys(Protocol):
-    """Where the keys of a generator's draws come from."""
+    """The keys of a generator's draws."""
 
     def key(self, draw: int) -> int | Tensor:
         """The key of a draw, counted from 0: a number, or int64 of shape () or (N,)."""
         ...
 
     def child(self, *purpose: int | str) -> Keys:
-        """Those of an independent generator."""
+        """The keys of an independent generator."""
         ...
 
     def take(self, selection: Tensor) -> Keys:
-        """Those of some of the rows."""
+        """The keys for some of the rows."""
         ...
 
 
@@ -67,17 +67,17 @@ class _SeedKeys:
 
 
 class UnknownDrawError(LookupError):
-    """A recorded step draws what the steps before it did not."""
+    """A recorded step makes a draw that no earlier step made."""
 
 
 class KeyTable:
-    """Keys in numbers on the device, so that a step that is recorded once draws anew for each seed that it is replayed with.
+    """Keys in tensors on the device: a recorded step makes new draws when it is replayed with another seed.
 
     Args:
         device: of the draws.
 
     Attributes:
-        sealed: whether a draw that no step before has made is refused, as it must be while a step is recorded.
+        sealed: whether a draw that no earlier step made is refused, as must be while a step is recorded.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -87,7 +87,7 @@ class KeyTable:
         self._keys: dict[tuple[tuple[int | str, ...], ...], Tensor] = {}
 
     def begin(self, seed: int) -> Keys:
-        """The keys of `KeyedGenerator(seed, ...)`; those that steps have used are written for this seed."""
+        """The keys of ``KeyedGenerator(seed, ...)``; rewrites those used before for this seed."""
         if seed != self._seed:
             self._seed = seed
             for path, key in self._keys.items():
@@ -98,13 +98,13 @@ class KeyTable:
         """The key at the end of a path of purposes, int64 of shape ().
 
         Raises:
-            UnknownDrawError: the table is sealed, and no step before asked for this one.
+            UnknownDrawError: the table is sealed, and no earlier step used this key.
         """
         import torch
 
         if path not in self._keys:
             if self.sealed:
-                raise UnknownDrawError(f"no step before has drawn {path}")
+                raise UnknownDrawError(f"no earlier step has drawn {path}")
             self._keys[path] = torch.full((), self._derived(path), dtype=torch.int64, device=self._device)
         return self._keys[path]
 
@@ -113,7 +113,7 @@ class KeyTable:
 
 
 class _TabulatedKeys:
-    """Keys of a table below a path of purposes."""
+    """The keys of a table under a path of purposes."""
 
     def __init__(self, table: KeyTable, path: tuple[tuple[int | str, ...], ...]) -> None:
         self._table = table
@@ -130,7 +130,7 @@ class _TabulatedKeys:
 
 
 class _KeysByRow:
-    """Keys of a child for each row, which a number on the device chooses."""
+    """For each row the keys of one child, chosen by a number on the device."""
 
     def __init__(self, children: list[Keys], chosen: Tensor) -> None:
         self._children = children
@@ -139,9 +139,8 @@ class _KeysByRow:
     def key(self, draw: int) -> Tensor:
         import torch
 
-        keys: list[Any] = [child.key(draw) for child in self._children]
-        table = torch.stack(keys) if isinstance(keys[0], torch.Tensor) else torch.tensor(keys)
-        return table.to(self._chosen.device)[self._chosen]
+        keys = [torch.as_tensor(child.key(draw)) for child in self._children]
+        return torch.stack(keys).to(self._chosen.device)[self._chosen]
 
     def child(self, *purpose: int | str) -> _KeysByRow:
         return _KeysByRow([child.child(*purpose) for child in self._children], self._chosen)
@@ -153,12 +152,12 @@ class _KeysByRow:
 class KeyedGenerator:
     """Random numbers for a batch, one independent stream per row (example).
 
-    Successive draws from one generator differ; two generators made alike draw alike. Rows are the identities of the
-    examples (their index in the data set), never their place in the batch.
+    Successive draws from one generator differ; generators with equal arguments draw alike. Rows are the identities of the
+    examples (their index in the dataset), never their place in the batch.
 
     Args:
-        seed: key of the stream, usually from `derive_seed`; or where its keys come from.
-        rows: int64 tensor (N,) with the identity of each example of the batch, on the device of the draws.
+        seed: key of the stream, usually from `derive_seed`; or the source of its keys.
+        rows: int64 (N,), the identity of each example of the batch, on the device of the draws.
     """
 
     def __init__(self, seed: int | Keys, rows: Tensor) -> None:
@@ -174,28 +173,28 @@ class KeyedGenerator:
         return KeyedGenerator(self._keys.child(*purpose), self._rows)
 
     def children(self, purpose: str, numbers: Tensor, count: int) -> KeyedGenerator:
-        """A generator that draws for each row what ``generator.child(purpose, number)`` draws for it.
+        """A generator that draws for each row what ``generator.child(purpose, number)`` draws for that row.
 
         Args:
             purpose: of the draws.
             numbers: int64 (N,) in [0, count), on the device of the draws.
-            count: how many children there may be.
+            count: number of possible children.
         """
         children = [self._keys.child(purpose, number) for number in range(count)]
         return KeyedGenerator(_KeysByRow(children, numbers), self._rows)
 
     def tabulated(self, table: KeyTable, rows: Tensor) -> KeyedGenerator:
-        """A generator that draws the same from now on for the same rows, its keys in a table.
+        """A generator with the same draws whose keys are in a table.
 
         Raises:
-            TypeError: it has been drawn from, or has its keys in a table already.
+            TypeError: this generator has been drawn from, or its keys are in a table already.
         """
         if self._draws or not isinstance(self._keys, _SeedKeys):
             raise TypeError("only a generator that stands at its beginning can be tabulated")
         return KeyedGenerator(table.begin(self._keys.seed), rows)
 
     def again(self) -> KeyedGenerator:
-        """A generator that draws from the first draw on what this one drew."""
+        """A generator that repeats this one's draws from the first one."""
         return KeyedGenerator(self._keys, self._rows)
 
     @property
@@ -204,11 +203,7 @@ class KeyedGenerator:
         return self._rows
 
     def take(self, selection: Tensor) -> KeyedGenerator:
-        """The generator of some of the rows.
-
-        Args:
-            selection: boolean mask or int64 positions into the batch.
-        """
+        """The generator for some rows: a boolean mask, or int64 positions in the batch."""
         taken = KeyedGenerator(self._keys.take(selection), self._rows[selection])
         taken._draws = self._draws
         return taken
@@ -238,11 +233,11 @@ class KeyedGenerator:
         return self._bits().bitwise_and((1 << 48) - 1).remainder(high)
 
     def torch_generator(self, device: torch.device | str = "cpu") -> torch.Generator:
-        """A torch generator for code that needs one; it depends on all rows, so its draws depend on the batch."""
+        """A torch generator for code that needs one. It depends on all rows, so its draws depend on the batch."""
         import torch
 
         if not isinstance(self._keys, _SeedKeys):
-            raise TypeError("a step that is recorded draws by its generator's own methods")
+            raise TypeError("a recorded step must draw by the methods of its generator")
         key = derive_seed(self._keys.seed, self._draws, *self._rows.tolist())
         self._draws += 1
         return torch.Generator(device=device).manual_seed(key)

@@ -23,7 +23,7 @@ class Threat:
 
     Attributes:
         norm: ``"linf"``, ``"l2"`` or ``"l1"``.
-        epsilon: radius, in the units of the inputs (pixels / 255), at least 0; may be given as the text ``"8/255"``.
+        epsilon: radius in the units of the inputs (pixels / 255), at least 0; the text ``"8/255"`` is accepted.
         lower: smallest valid input value; -inf for inputs without a box.
         upper: largest valid input value; inf for inputs without a box.
 
@@ -55,15 +55,12 @@ class Threat:
     def project(self, candidates: Tensor, images: Tensor) -> Tensor:
         """Project candidates onto the ball around the images, then clip to the box.
 
-        For L-inf this is the exact projection onto the intersection; for L2 and L1 the result lies in both sets (clipping
-        towards a centre inside the box never leaves the ball) without being the nearest point of both.
+        For L-inf this is the exact projection onto the intersection. For L2 and L1 the result lies in both sets (clipping
+        towards a centre inside the box never leaves the ball), but need not be the nearest such point.
 
         Args:
             candidates: float (N, ...), anywhere.
             images: float (N, ...), the centres, inside the box.
-
-        Returns:
-            float (N, ...).
         """
         if self.norm == "linf":
             inside = candidates.clamp(min=images - self.epsilon, max=images + self.epsilon)
@@ -75,16 +72,16 @@ class Threat:
         return clipped
 
     def distance(self, candidates: Tensor, images: Tensor) -> Tensor:
-        """The size of each perturbation in this threat's norm, float (N,)."""
+        """Norm of each perturbation, float (N,)."""
         size: Tensor = (candidates - images).flatten(1).norm(p=self.order, dim=1)
         return size
 
 
 def parse_number(text: str) -> float:
-    """The number that a text means: ``0.03``, or a fraction such as ``8/255``, which is Python's ``8 / 255`` to the bit.
+    """Parse a number such as ``0.03``, or a fraction such as ``8/255``, which is Python's ``8 / 255`` to the bit.
 
     Raises:
-        OptionError: it means none.
+        OptionError: the text is neither.
 
     >>> parse_number("8/255") == 8 / 255
     True
@@ -97,15 +94,16 @@ def parse_number(text: str) -> float:
 
 
 def check_radius(threat: Threat, input_shape: Sequence[int]) -> None:
-    """Refuse a ball without a point beside its centre, and one that is larger than the box.
+    """Check that the radius is above 0 and at most the largest distance of two points of the box.
+
+    That distance is the box's width in L-inf, the width times sqrt(dimension) in L2 and times the dimension in L1.
 
     Args:
         threat: with the box of the inputs.
         input_shape: of one input, for instance (3, 32, 32).
 
     Raises:
-        OptionError: the radius is 0, or above the largest distance of two points of the box: its width in L-inf, the width
-            times sqrt(dimension) in L2 and times the dimension in L1.
+        OptionError: it is not.
     """
     if threat.epsilon == 0:
         raise OptionError(f"epsilon must be above 0: {NO_BALL}")

@@ -1,4 +1,4 @@
-"""What a defense is to the host: a loss, a step or a fit, and the state that it may carry."""
+"""Defenses: a loss, a step or a fit, and the state that one may carry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class BatchLoss:
 
     Attributes:
         loss: scalar with a gradient, the SUM over the batch (the protocol's reduction), not the mean.
-        logits: (N, classes) on the clean images where the defense has them anyway, for the progress display.
+        logits: (N, classes) on the clean images if the defense has computed them, for the progress display.
     """
 
     loss: Tensor
@@ -32,8 +32,8 @@ class BatchLoss:
 class Defense(Protocol):
     """A training method that is defined by its loss. Options go to the constructor.
 
-    One whose attribute ``recordable`` is True says that its loss maps tensors to tensors by kernels alone, draws aside, and
-    draws alike for every batch: its steps may then be recorded and replayed without Python.
+    An attribute ``recordable = True`` states that the loss is pure tensor code, apart from random draws, and makes the same
+    draws for every batch. Its steps may then be recorded and replayed without Python.
     """
 
     def loss(
@@ -42,7 +42,7 @@ class Defense(Protocol):
         """The loss of one batch.
 
         Args:
-            model: maps float32 images to logits; in training mode, and to be left so.
+            model: maps float32 images to logits; in training mode, which must be restored.
             images: float32 (N, C, H, W) in [threat.lower, threat.upper], already augmented.
             labels: int64 (N,).
             threat: the ball to be robust in.
@@ -74,22 +74,22 @@ class StatefulDefense(Protocol):
     """A `Defense` or `SteppingDefense` that carries state from batch to batch; checkpoints keep it."""
 
     def state_dict(self) -> Mapping[str, Tensor]:
-        """What is carried, as tensors by name; empty before the first batch."""
+        """The carried state as tensors by name; empty before the first batch."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state that `state_dict` gave, its tensors on the CPU; an empty one means from the beginning."""
+        """Continue from a result of `state_dict`, its tensors on the CPU; an empty one restarts from the beginning."""
         ...
 
 
 @runtime_checkable
 class ScheduledDefense(Protocol):
-    """A `Defense` or `SteppingDefense` that depends on how far training has come, for instance for a warm-up."""
+    """A `Defense` or `SteppingDefense` that depends on the epoch, for instance for a warm-up."""
 
     def at_epoch(self, epoch: int) -> None:
-        """Before every batch: the epoch that it belongs to, counted from 0.
+        """Called before every batch with its epoch, counted from 0.
 
-        A state, not an event: told the same twice, nothing changes, and training may go on in the middle of an epoch.
+        Must be idempotent: it may be called twice with the same epoch, and training may resume in the middle of one.
         """
         ...
 
@@ -101,13 +101,13 @@ class FittingDefense(Protocol):
     def fit(
         self, model: nn.Module, examples: Examples, *, classes: int, threat: Threat, generator: KeyedGenerator
     ) -> nn.Module:
-        """Return the fitted model: an ``nn.Module`` from float32 inputs to logits, with all state in its state_dict."""
+        """Return the fitted model, from float32 inputs to logits, with all state in its ``state_dict``."""
         ...
 
 
 @runtime_checkable
 class RegressionDefense(Protocol):
-    """A training method that also knows how to fit a regression, without the training loop."""
+    """A training method that can also fit a regression, without the training loop."""
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
         """Return the fitted model, from float64 inputs (N, ...) to float64 predictions (N,); it may be `model` itself.
@@ -118,3 +118,9 @@ class RegressionDefense(Protocol):
             threat: the ball to be robust in, of radius above 0.
         """
         ...
+
+
+LoopDefense = Defense | SteppingDefense
+"""What the training loop trains with."""
+AnyDefense = LoopDefense | FittingDefense
+"""What a factory of a defense makes."""

@@ -1,10 +1,10 @@
-"""What data is at hand: listed, fetched, verified."""
+"""List, fetch and verify datasets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from benchbench.contract import DataSource
 from benchbench.data.loading import LoadedDataset, load_dataset
@@ -23,13 +23,9 @@ class Availability:
     """Whether a dataset can be used.
 
     Attributes:
-        name: of the dataset.
-        status: ``available``; ``missing`` files; ``corrupt``, which is anything else that is wrong with it; or
-            ``needs options`` that only a suite can give, such as a path.
-        detail: what is wrong and what helps; when available, what is left out, if anything.
-        n_train: training examples; None when they were not read.
-        n_test: test examples; None when they were not read.
-        digest: of the data; None when they were not read.
+        status: ``needs options`` are such as only a suite can give, a path for instance; ``corrupt`` is any other fault.
+        detail: what is wrong and what helps; for available data, which examples are left out.
+        n_train: None, like `n_test` and `digest`, if the data were not read.
     """
 
     name: str
@@ -42,30 +38,20 @@ class Availability:
 
 @runtime_checkable
 class LocatableDataset(Protocol):
-    """A dataset that can tell whether its files are there without reading them."""
+    """A dataset that can find its files without reading them."""
 
     def locate(self, source: DataSource) -> None:
-        """Return when they are there.
-
-        Raises:
-            MissingDataError: they are not.
-        """
+        """Find the files, or raise `MissingDataError`."""
         ...
 
 
 def availability(
     registry: Registry, source: DataSource, names: Sequence[ComponentEntry] | None = None
 ) -> tuple[Availability, ...]:
-    """Look which datasets are there. Files are not read where a dataset can tell without.
-
-    Args:
-        registry: knows the datasets.
-        source: where to look; nothing is downloaded.
-        names: which datasets, by name or by a mapping of name and options; all by default.
+    """Find out which datasets are available; None for all. A `LocatableDataset` is not read, and nothing is downloaded.
 
     Raises:
-        UnknownNameError: a name is not registered.
-        OptionError: an option is unknown, of the wrong type or out of range.
+        UsageError: an unknown name or option.
     """
     local = replace(source, download=False)
     return tuple(_look(registry, one, lambda c: _locate(registry, c, local)) for one in _chosen(registry, names))
@@ -80,11 +66,10 @@ def verify(
 
 
 def fetch(registry: Registry, source: DataSource, name: ComponentEntry) -> LoadedDataset:
-    """Download a dataset into the data root where it is missing, or prepare its cache, and verify it.
+    """Download a missing dataset into the data root, or prepare its cache, and verify it.
 
     Raises:
-        UnknownNameError: nothing has this name.
-        OptionError: an option is missing, unknown, of the wrong type or out of range.
+        UsageError: an unknown name, or a mistaken or missing option.
         MissingDataError: it cannot be downloaded, or the download failed.
         CorruptDataError: a file is truncated or damaged.
     """
@@ -102,14 +87,14 @@ def _chosen(registry: Registry, names: Sequence[ComponentEntry] | None) -> tuple
     return tuple(names)
 
 
-def _parts(entry: ComponentEntry) -> tuple[str, dict[str, Any]]:
+def _parts(entry: ComponentEntry) -> tuple[str, dict[str, object]]:
     """Name and options."""
-    options = {"name": entry} if isinstance(entry, str) else dict(entry)
+    options: dict[str, object] = {"name": entry} if isinstance(entry, str) else dict(entry)
     return str(options.pop("name")), options
 
 
 def _locate(registry: Registry, component: Component, source: DataSource) -> LoadedDataset | None:
-    dataset = registry.make(component)
+    dataset = registry.make("dataset", component)
     if isinstance(dataset, LocatableDataset):
         dataset.locate(source)
         return None

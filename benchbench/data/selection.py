@@ -1,4 +1,4 @@
-"""Choose examples, or give them other labels, by keys and not by chance."""
+"""Choose examples, or draw other labels, by keyed draws."""
 
 from __future__ import annotations
 
@@ -16,12 +16,7 @@ from benchbench.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
-    """Some examples of a split.
-
-    Attributes:
-        examples: in the order of the split.
-        indices: int64 (n,), the row of each in the split, increasing.
-    """
+    """Some examples in the order of their split, and the row of each there: int64 (n,), increasing."""
 
     examples: Examples
     indices: Tensor
@@ -30,13 +25,7 @@ class Subset:
 def subset(examples: Examples, n: int, split: str, seed: int = 0) -> Subset:
     """The first `n` examples of a keyed permutation, in their original order.
 
-    A smaller subset lies inside a larger one of the same split and seed.
-
-    Args:
-        examples: the whole split.
-        n: how many, at least 1; all when there are no more.
-        split: name of the split, part of the key.
-        seed: part of the key; left at 0, every run sees the same examples.
+    A smaller subset lies inside a larger one of the same split and seed; `n` above the size of the split gives the split.
 
     Raises:
         DataError: `n` is below 1.
@@ -45,7 +34,7 @@ def subset(examples: Examples, n: int, split: str, seed: int = 0) -> Subset:
         raise DataError(f"a subset of {split} must have at least 1 example, got {n}")
     if n >= len(examples):
         return Subset(examples=examples, indices=torch.arange(len(examples)))
-    # Raw bits: NumPy keeps them the same from version to version, which it does not promise for permutations.
+    # Raw bits are the same in every version of NumPy, which does not promise that for permutations.
     keys = np.random.PCG64(derive_seed(seed, "subset", split)).random_raw(len(examples))
     chosen = np.sort(np.argsort(keys, kind="stable")[:n])
     indices = torch.from_numpy(chosen)
@@ -53,12 +42,7 @@ def subset(examples: Examples, n: int, split: str, seed: int = 0) -> Subset:
 
 
 def random_labels(splits: DatasetSplits, seed: int = 0) -> DatasetSplits:
-    """The same inputs with labels drawn uniformly from all classes (Table 8 of the paper).
-
-    Args:
-        splits: a classification dataset.
-        seed: another one gives other labels.
-    """
+    """The same inputs with labels drawn uniformly from all classes by the seed (Table 8 of the paper)."""
 
     def relabel(examples: Examples, split: str) -> Examples:
         generator = KeyedGenerator(derive_seed(seed, "random-labels", split), torch.arange(len(examples)))
@@ -68,12 +52,7 @@ def random_labels(splits: DatasetSplits, seed: int = 0) -> DatasetSplits:
 
 
 def crop_to(examples: Examples, input_shape: Sequence[int]) -> Examples:
-    """The centre of larger images, as a view: training images that are stored with a margin for random crops.
-
-    Args:
-        examples: inputs (N, C, H, W), or of any shape equal to `input_shape`.
-        input_shape: (C, h, w), usually that of the test images; h and w at most H and W.
-    """
+    """Crop the centre (C, h, w), as a view, of training images that are stored with a margin for random crops."""
     if tuple(examples.inputs.shape[1:]) == tuple(input_shape):
         return examples
     height, width = input_shape[-2:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchbench.evaluation.diagnostics import FLAGS, diagnose_again
 from benchbench.evaluation.measuring import Columns
 from benchbench.evaluation.memory import ATTACKED, MeasurementCache
-from benchbench.evaluation.outcome import Outcome, evaluate
+from benchbench.evaluation.outcome import Outcome, Subject, evaluate
 from benchbench.evaluation.regression import evaluate_regression
 from benchbench.evaluation.specimens import lives_off_gradients
 
@@ -15,6 +15,7 @@ __all__ = [
     "Columns",
     "MeasurementCache",
     "Outcome",
+    "Subject",
     "diagnose_again",
     "evaluate",
     "evaluate_regression",

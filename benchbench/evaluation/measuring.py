@@ -6,13 +6,14 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from benchbench.contract import Evidence, Measurement, Metric
+from benchbench.contract import ExamplewiseMetric, Measurement
 from benchbench.contract.columns import column_problems
-from benchbench.contract.evaluation import ExamplewiseMetric
+from benchbench.contract.evaluation import AnyEvidence
 from benchbench.errors import ContractError
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.excerpt import Excerpt
@@ -21,6 +22,16 @@ from benchbench.evaluation.memory import Memory
 from benchbench.evaluation.shards import Shard, ShardResult
 
 _VALUE, _PER_EXAMPLE = "value/", "example/"
+EvidenceT = TypeVar("EvidenceT", bound=AnyEvidence)
+_EvidenceT_contra = TypeVar("_EvidenceT_contra", bound=AnyEvidence, contravariant=True)
+
+
+class MetricOf(Protocol[_EvidenceT_contra]):
+    """A `Metric` or a `RegressionMetric`, by the evidence that it takes."""
+
+    def measure(self, evidence: _EvidenceT_contra, /) -> Measurement:
+        """See `Metric.measure`."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +48,11 @@ class Columns:
 
 
 def measure_all(
-    metrics: Mapping[str, Metric], evidence: Evidence, memory: Memory, loan: Loan, columns: Columns | None
+    metrics: Mapping[str, MetricOf[EvidenceT]],
+    evidence: EvidenceT,
+    memory: Memory,
+    loan: Loan,
+    columns: Columns | None,
 ) -> Measurement:
     """Ask every metric once and join the answers.
 
@@ -69,7 +84,7 @@ def measure_all(
     return Measurement(values=values, per_example=per_example)
 
 
-def _ask(name: str, metric: Metric, evidence: Evidence, memory: Memory, loan: Loan) -> ShardResult:
+def _ask(name: str, metric: MetricOf[EvidenceT], evidence: EvidenceT, memory: Memory, loan: Loan) -> ShardResult:
     if isinstance(metric, ExamplewiseMetric) and isinstance(evidence, ModelEvidence):
         answer = _measure_in_shards(name, metric, evidence, memory, loan)
     else:
@@ -101,7 +116,7 @@ def _measure_in_shards(
     return Measurement(values=metric.summarise(columns), per_example=columns)
 
 
-def _checked(name: str, answer: object, evidence: Evidence) -> Measurement:
+def _checked(name: str, answer: object, evidence: AnyEvidence) -> Measurement:
     """Return what a metric answered if it keeps the contract."""
     if not isinstance(answer, Measurement):
         raise ContractError(f"metric {name!r}: expected a Measurement, got {type(answer).__name__}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,20 @@ class Outcome:
     diagnostics: int
     queries: Mapping[str, int]
     seconds: float
+
+
+class Subject(TypedDict):
+    """What `evaluate` and `evaluate_regression` both take."""
+
+    model: nn.Module
+    train: Examples
+    test: Examples
+    threat: Threat
+    attack: Attack
+    attack_name: str
+    seed: int
+    device: torch.device
+    columns: Columns | None
 
 
 def evaluate(

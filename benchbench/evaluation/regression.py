@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Attack, Examples, KeyedGenerator, Metric, SplitName, Threat, derive_seed
+from benchbench.contract import Attack, Examples, KeyedGenerator, SplitName, Threat, derive_seed
+from benchbench.contract.evaluation import RegressionMetric
 from benchbench.errors import ContractError, OptionError
 from benchbench.evaluation.lending import Loan
 from benchbench.evaluation.measuring import Columns, measure_all
@@ -84,12 +84,12 @@ class AttackedRegression:
         """
         inputs = self.examples(split).inputs
         with torch.no_grad():
-            predictions: Any = self._model(inputs)
+            predictions: Tensor = self._model(inputs)
         if tuple(predictions.shape) != (len(inputs),):
             raise ContractError(f"expected one prediction per input, got shape {tuple(predictions.shape)}")
         if not predictions.isfinite().all():
             raise ContractError(f"the model's predictions on {split} are not finite")
-        return cast(Tensor, predictions.double())
+        return predictions.double()
 
     def _run(self, split: SplitName) -> _Attacked:
         inputs, what = self.examples(split).inputs, f"attack {self._attack_name!r} on {split}"
@@ -119,7 +119,7 @@ def evaluate_regression(
     threat: Threat,
     attack: Attack,
     attack_name: str,
-    metrics: Mapping[str, Metric],
+    metrics: Mapping[str, RegressionMetric],
     seed: int = 0,
     device: torch.device | None = None,
     columns: Columns | None = None,
@@ -157,11 +157,11 @@ def _doubled(examples: Examples, device: torch.device) -> Examples:
     return Examples(inputs=examples.inputs.to(device).double(), labels=examples.labels.to(device).double())
 
 
-def _measure(evidence: AttackedRegression, metrics: Mapping[str, Metric], columns: Columns | None) -> Outcome:
+def _measure(evidence: AttackedRegression, metrics: Mapping[str, RegressionMetric], columns: Columns | None) -> Outcome:
     memory = Memory(None)
     for split in _SPLITS:
         evidence.predictions(split)  # checked before anything is made of them
-    measured = measure_all(metrics, cast(Any, evidence), memory, evidence.loan, columns)
+    measured = measure_all(metrics, evidence, memory, evidence.loan, columns)
     attacked = evidence.attacked_test
     per_example = {
         "index": torch.arange(len(attacked.candidates)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ def counting(model: nn.Module) -> Iterator[QueryCount]:
     """Count the examples that pass through the model within a block."""
     count = QueryCount()
 
-    def see(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+    def see(_: nn.Module, arguments: tuple[object, ...]) -> None:
         if arguments and isinstance(arguments[0], Tensor):
             count.forward += len(arguments[0])
             count.gradient += len(arguments[0]) if arguments[0].requires_grad and torch.is_grad_enabled() else 0

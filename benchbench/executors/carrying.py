@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
-from benchbench.cell.model import Cell, canonical, digest
+from benchbench.cell.model import Cell, digest, stated_fields
 from benchbench.contract import Work, WorkUnit
 from benchbench.errors import DataError, StorageError
 from benchbench.events import Note
@@ -105,7 +105,7 @@ def _clear(job: Job, cells: tuple[Cell, ...], prepared: Prepared) -> None:
 
 def job_name(request: Request, profile: str, executor: str, suite: str) -> str:
     """The name of the job of a command: the same for the same command, for as long as the suite's text is the same."""
-    asked = {**canonical(request), "suite": suite, "profile": profile, "fresh": False, "executor": executor}
+    asked = {**stated_fields(request), "suite": suite, "profile": profile, "fresh": False, "executor": executor}
     return digest(asked)
 
 

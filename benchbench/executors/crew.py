@@ -52,7 +52,7 @@ def choose_crew(entry: ComponentEntry | None, jobs: int | None, registry: Regist
             raise UsageError(f"executor {component.name!r} needs {module}, which is not installed", hint=command)
     return Crew(
         name=component.name,
-        executor=registry.make(component),
+        executor=registry.make("executor", component),
         workers=jobs,
         elsewhere=capabilities.elsewhere,
     )

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchbench.atomic import storage_errors
 from benchbench.events import (
@@ -53,7 +52,7 @@ class WorkerTrouble:
 
 
 JournalEntry = Event | Hello | WorkerTrouble
-_KINDS: dict[str, type[Any]] = {
+_KINDS: dict[str, type[JournalEntry]] = {
     kind.__name__: kind
     for kind in (
         CellStarted,

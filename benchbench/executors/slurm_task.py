@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 
 from benchbench.contract import DONE
 
@@ -47,7 +46,7 @@ class UnitTask:
             sys.exit(status if status > 0 else 128 - status)
         return status
 
-    def checkpoint(self) -> Any:
+    def checkpoint(self) -> object:
         """What submitit is to run after requeuing: the same; the worker goes on from its own checkpoint."""
         from submitit.helpers import DelayedSubmission
 

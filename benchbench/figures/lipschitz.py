@@ -18,6 +18,7 @@ from benchbench.reproduction.papers import PAPERS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 COLUMNS = 3
 TITLE_WIDTH = 50  # characters
@@ -66,7 +67,7 @@ def lipschitz_figure(rows: Sequence[Row], *, attack: str = "pgd-10") -> Figure:
     return figure
 
 
-def _colour(place: int) -> Any:
+def _colour(place: int) -> object:
     """Ten strong colours, then their ten pale ones."""
     from matplotlib import colormaps
 
@@ -78,14 +79,14 @@ def _panels(rows: Sequence[Row], attack: str) -> list[list[Row]]:
     """Rows by setting, where there are two methods or more; those of the papers' settings first, by data set."""
     wanted = [row for row in rows if row.attack == attack and not is_regression(row) and _has_both(row)]
     published = [row for row in wanted if row.source == "published" and row.published_source == PAPERS[0]]
-    found: dict[Any, list[Row]] = {}
+    found: dict[object, list[Row]] = {}
     for row in (*published, *(row for row in wanted if row.source == "measured")):
         found.setdefault(_place(row, published), []).append(row)
     shown = {key: panel for key, panel in found.items() if len({_method(row) for row in panel}) > 1}
     return [shown[key] for key in sorted(shown, key=lambda key: (not _published(shown[key]), repr(key)))]
 
 
-def _place(row: Row, published: Sequence[Row]) -> tuple[Any, ...]:
+def _place(row: Row, published: Sequence[Row]) -> tuple[object, ...]:
     """The published setting that a row is of; of a row that is of none, everything that its setting has."""
     if row.source == "published":
         return published_setting(row)
@@ -105,7 +106,9 @@ def _method(row: Row) -> str:
     return defense_label(row).split(" (variant")[0]
 
 
-def _draw_panel(axes: Axes, panel: Sequence[Row], title: str, colours: dict[str, Any], markers: dict[str, str]) -> None:
+def _draw_panel(
+    axes: Axes, panel: Sequence[Row], title: str, colours: dict[str, object], markers: dict[str, str]
+) -> None:
     for row in panel:
         colour = colours[_method(row)]
         x, y = row.test_lipschitz or 0.0, 100 * (row.adv_test_accuracy or 0.0)
@@ -157,7 +160,7 @@ def _origins(panels: Sequence[Sequence[Row]]) -> list[str]:
     return sorted({_origin(row) for panel in panels for row in panel if row.source == "measured"})
 
 
-def _legend(colours: dict[str, Any], markers: dict[str, str], panels: Sequence[Sequence[Row]]) -> list[Any]:
+def _legend(colours: dict[str, object], markers: dict[str, str], panels: Sequence[Sequence[Row]]) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
     def handle(label: str, **style: Any) -> Line2D:

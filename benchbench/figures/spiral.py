@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchbench.errors import OptionError
-from benchbench.figures.theory_functions import binary_function, separation_radius
+from benchbench.figures.theory_functions import Numbers, binary_function, separation_radius
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +28,13 @@ class SpiralField:
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     values: NDArray[np.float64]
-    points: NDArray[Any]
-    labels: NDArray[Any]
+    points: Numbers
+    labels: Numbers
     r: float
 
 
 def evaluate_spiral(
-    points: NDArray[Any], labels: NDArray[Any], *, r: float | None = None, resolution: int = 300, border: float = 1.0
+    points: Numbers, labels: Numbers, *, r: float | None = None, resolution: int = 300, border: float = 1.0
 ) -> SpiralField:
     """Evaluate f over the rectangle that holds the points.
 

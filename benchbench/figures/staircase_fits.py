@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchbench.contract import DatasetSplits, DataSource, RegressionDefense, Threat
+from benchbench.contract.evaluation import RegressionMetric
 from benchbench.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def run_staircase(n_train: int, method: str) -> StaircaseMeasures:
     from benchbench.evaluation import evaluate_regression
 
     fit = fit_staircase(n_train, method)
-    metrics: Any = {"squared-error": SquaredError(), "target-lipschitz": TargetLipschitzness()}
+    metrics: dict[str, RegressionMetric] = {"squared-error": SquaredError(), "target-lipschitz": TargetLipschitzness()}
     outcome = evaluate_regression(
         fit.model,
         train=fit.splits.train,

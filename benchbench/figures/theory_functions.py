@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -11,9 +9,11 @@ from scipy.spatial import cKDTree
 from benchbench.errors import DataError, OptionError
 from benchbench.separations import nearest_other_class
 
+Numbers = NDArray[np.floating | np.integer]
+
 
 def class_functions(
-    points: NDArray[Any], supports: NDArray[Any], labels: NDArray[Any], *, classes: int, r: float
+    points: Numbers, supports: Numbers, labels: Numbers, *, classes: int, r: float
 ) -> NDArray[np.float64]:
     """Equation (1): f(x) = (dist(x, X_1), ..., dist(x, X_C)) / r, in L-inf. Its argmin is equation (2), the classifier.
 
@@ -35,9 +35,7 @@ def class_functions(
     return np.stack([_distance(points, supports[labels == label]) for label in range(classes)], axis=1) / r
 
 
-def binary_function(
-    points: NDArray[Any], negatives: NDArray[Any], positives: NDArray[Any], *, r: float
-) -> NDArray[np.float64]:
+def binary_function(points: Numbers, negatives: Numbers, positives: Numbers, *, r: float) -> NDArray[np.float64]:
     """Theorem 4.4: f(x) = (dist(x, X-) - dist(x, X+)) / 2r, in L-inf. Its sign is the classifier.
 
     Args:
@@ -57,7 +55,7 @@ def binary_function(
     return (_distance(points, negatives) - _distance(points, positives)) / (2.0 * r)
 
 
-def separation_radius(supports: NDArray[Any], labels: NDArray[Any]) -> float:
+def separation_radius(supports: Numbers, labels: Numbers) -> float:
     """The largest r for which points are r-separated (Definition 2): half the least distance between two classes.
 
     Raises:
@@ -66,7 +64,7 @@ def separation_radius(supports: NDArray[Any], labels: NDArray[Any]) -> float:
     return float(nearest_other_class(supports, labels, supports, labels).scaled.min()) / 2.0
 
 
-def _distance(points: NDArray[Any], support: NDArray[Any]) -> NDArray[np.float64]:
+def _distance(points: Numbers, support: Numbers) -> NDArray[np.float64]:
     if len(support) == 0:
         raise DataError("the distance to a class without points is not defined")
     return np.asarray(cKDTree(support).query(points, p=np.inf)[0], dtype=np.float64)

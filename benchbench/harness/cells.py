@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
 
 from benchbench.cell.model import Cell, TrainingSpec
-from benchbench.contract import DatasetSplits, Examples, derive_seed
+from benchbench.contract import DatasetSplits, Examples, FittingDefense, derive_seed
 from benchbench.data import Subset, crop_to, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, StorageError, TrainingError
 from benchbench.evaluation import Outcome
@@ -59,9 +58,9 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
         return bench.trained[spec.model_id]
     splits = bench.splits(spec.dataset)
     chosen = training_examples(cell, splits)
-    defense: Any = bench.registry.make(spec.defense)
+    defense = bench.registry.make("defense", spec.defense)
     model = build_model(cell, splits, bench.registry).to(bench.device)
-    if is_fitted(defense, splits):
+    if splits.task == "regression" or isinstance(defense, FittingDefense):
         trained = fit_model(defense, model, chosen.examples, cell, splits)
     else:
         job = TrainingJob(
@@ -127,7 +126,7 @@ def _stored_model(cell: Cell, bench: Workbench) -> nn.Module | None:
     if spec.model_id in bench.trained:
         return bench.trained[spec.model_id].model
     splits = bench.splits(spec.dataset)
-    if is_fitted(bench.registry.make(spec.defense), splits):
+    if is_fitted(bench.registry.make("defense", spec.defense), splits):
         return train_cell(cell, bench).model
     stored = stored_model(spec.model_id, bench)
     if stored is None or stored.position.epoch < spec.recipe.epochs:
@@ -199,7 +198,7 @@ def initialise(spec: TrainingSpec, input_shape: tuple[int, ...], classes: int, r
     """`build_model`, for inputs of a shape and a number of classes."""
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(spec.seed, "initialisation"))
-        model = registry.make(spec.architecture, input_shape=input_shape, classes=classes)
+        model = registry.make("architecture", spec.architecture, input_shape=input_shape, classes=classes)
     if not isinstance(model, nn.Module):
         raise ContractError(
             f"architecture {spec.architecture.name!r} made a {type(model).__name__}, expected: nn.Module"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import cast
 
 import torch
 from torch import nn
 
-from benchbench.cell.model import ID_LENGTH, Cell, Component, canonical, digest, to_json
+from benchbench.cell.model import ID_LENGTH, Cell, Component, digest, stated_fields, to_json
+from benchbench.contract.evaluation import RegressionMetric
 from benchbench.data import crop_to, subset
-from benchbench.evaluation import ATTACKED, Columns, Outcome, evaluate, evaluate_regression
+from benchbench.evaluation import ATTACKED, Columns, Outcome, Subject, evaluate, evaluate_regression
 from benchbench.evaluation.shards import Sharing
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.evaluation.supervision import leaving
@@ -95,24 +96,25 @@ def _evaluate(
     seen = crop_to(splits.train, splits.test.inputs.shape[1:])
     train_set = subset(seen, spec.n_train_evaluated, "train")
     test_set = subset(splits.test, spec.n_test, "test")
-    subject: Any = {
+    subject: Subject = {
         "model": model,
         "train": train_set.examples,
         "test": test_set.examples,
         "threat": spec.threat,
-        "attack": bench.registry.make(spec.attack),
+        "attack": bench.registry.make("attack", spec.attack),
         "attack_name": spec.attack.name,
-        "metrics": {name: bench.registry.make(metric) for name, metric in _named(spec.metrics).items()},
         "seed": cell.training.seed,
         "device": bench.device,
         "columns": _columns(spec.metrics, bench),
     }
-    if splits.task == "regression":
-        return evaluate_regression(**subject)
+    metrics = {name: bench.registry.make("metric", metric) for name, metric in _named(spec.metrics).items()}
+    if splits.task == "regression":  # the plan has checked that the metrics' offers are for regression
+        return evaluate_regression(**subject, metrics=cast("Mapping[str, RegressionMetric]", metrics))
 
     def within(batch_size: int) -> Outcome:
         return evaluate(
             **subject,
+            metrics=metrics,
             train_rows=train_set.indices,
             test_rows=test_set.indices,
             classes=len(splits.classes),
@@ -170,10 +172,9 @@ class ModelMeasurements:
         self._measurements, self._weights = store.measurements, weights
         own = {"part_of": part_of} if part_of else {}
         asked = {"model": cell.training.model_id, "evaluation": cell.evaluation, "parts": PARTS, **own}
-        everything = canonical(asked, identifying=True)
-        self._attacked = digest(everything)
-        del everything["evaluation"]["attack"]
-        self._alone = digest(everything)
+        self._attacked = digest(asked)
+        alone = {name: value for name, value in stated_fields(cell.evaluation).items() if name != "attack"}
+        self._alone = digest({**asked, "evaluation": alone})
 
     @property
     def scope(self) -> str:

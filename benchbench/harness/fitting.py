@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,11 +19,12 @@ from benchbench.contract import (
     TrainingError,
     derive_seed,
 )
+from benchbench.contract.training import AnyDefense
 from benchbench.evaluation.lending import Loan
 from benchbench.training import TrainedModel
 
 
-def is_fitted(defense: object, splits: DatasetSplits) -> bool:
+def is_fitted(defense: AnyDefense, splits: DatasetSplits) -> bool:
     """Whether a defense needs no training loop on this data."""
     return splits.task == "regression" or isinstance(defense, FittingDefense)
 
@@ -34,11 +34,13 @@ def training_threat(spec: TrainingSpec, splits: DatasetSplits) -> Threat:
     return dataclasses.replace(spec.threat_in_digests, lower=splits.lower, upper=splits.upper)
 
 
-def fit_model(defense: object, model: nn.Module, examples: Examples, cell: Cell, splits: DatasetSplits) -> TrainedModel:
+def fit_model(
+    defense: AnyDefense, model: nn.Module, examples: Examples, cell: Cell, splits: DatasetSplits
+) -> TrainedModel:
     """Fit the model of a cell.
 
     Raises:
-        TrainingError: the data is a regression, and the defense does not know how to fit one.
+        TrainingError: the defense cannot fit a model on this data.
         ContractError: the defense changed the examples.
     """
     started = time.monotonic()
@@ -46,14 +48,13 @@ def fit_model(defense: object, model: nn.Module, examples: Examples, cell: Cell,
     what = f"defense {cell.training.defense.name!r}"
     loan = Loan(nn.Identity(), {"training inputs": examples.inputs, "training labels": examples.labels})
     with loan.to(what):
-        if splits.task == "regression":
-            if not isinstance(defense, RegressionDefense):
-                raise TrainingError(f"{what} has no method fit_regression")
+        if splits.task == "regression" and isinstance(defense, RegressionDefense):
             fitted = defense.fit_regression(model, examples, threat=threat)
-        else:
-            fitting: Any = defense
+        elif splits.task == "classification" and isinstance(defense, FittingDefense):
             generator = KeyedGenerator(derive_seed(cell.training.seed, "fit"), torch.arange(len(examples)))
-            fitted = fitting.fit(model, examples, classes=len(splits.classes), threat=threat, generator=generator)
+            fitted = defense.fit(model, examples, classes=len(splits.classes), threat=threat, generator=generator)
+        else:
+            raise TrainingError(f"{what} has no method {'fit_regression' if splits.task == 'regression' else 'fit'}")
     loan.inspect(what)
     loan.settle()
     return TrainedModel(model=fitted.eval(), history=(), seconds=time.monotonic() - started)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 _log = logging.getLogger(__name__)
-Compute = Callable[..., Any]
+Values = Tensor | tuple[Tensor, ...]
+Compute = Callable[..., Values]
 
 SOURCES = {
     "add_relu": """
@@ -171,7 +172,7 @@ def _launch(name: str, tensors: Sequence[Tensor], **options: float) -> Any:
     return getattr(torch.ops.benchbench, name)(*tensors, **options)
 
 
-def _compute(name: str, *tensors: Tensor, **options: float) -> Any:
+def _compute(name: str, *tensors: Tensor, **options: float) -> Values:
     if not tensors[0].is_cuda:
         return PLAIN[name](*tensors, **options)
     return _kernel(name, tensors[0].dtype, tensors[0].device)(*tensors, **options)
@@ -207,9 +208,9 @@ def _compiled(name: str) -> Compute:
     return single
 
 
-def _is_same(found: Any, expected: Any) -> bool:
-    pairs = zip(found, expected) if isinstance(expected, tuple) else [(found, expected)]
-    return all(torch.equal(one, other) for one, other in pairs)
+def _is_same(found: Values, expected: Values) -> bool:
+    ours, theirs = (values if isinstance(values, tuple) else (values,) for values in (found, expected))
+    return all(map(torch.equal, ours, theirs))
 
 
 _library: Any = torch.library.Library("benchbench", "FRAGMENT")  # type: ignore[no-untyped-call]

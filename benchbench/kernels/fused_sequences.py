@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchbench.kernels.contexts import Context
 from benchbench.kernels.fused import add_relu, pass_scaled, pool_relu, unpool
 from benchbench.kernels.other_forward import other_forward
 from benchbench.kernels.quick_sequences import is_plain, quick_forward
@@ -202,13 +203,13 @@ class _AddRelu(torch.autograd.Function):
     """ReLU of values (N, C, H, W) plus a bias (C,)."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Context, values: Tensor, bias: Tensor) -> Tensor:
         output = add_relu(values.permute(0, 2, 3, 1), bias).permute(0, 3, 1, 2)
         ctx.save_for_backward(output)
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
         (output,) = ctx.saved_tensors
         passed: Tensor = torch.ops.aten.threshold_backward(gradients[0], output, 0)
         return passed, _bias_gradient(passed, (0, 2, 3)) if ctx.needs_input_grad[1] else None
@@ -218,13 +219,13 @@ class _PoolRelu(torch.autograd.Function):
     """ReLU of the largest of each 2x2 window of values (N, C, H, W), plus a bias (C,)."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Context, values: Tensor, bias: Tensor) -> Tensor:
         output, places = pool_relu(values.permute(0, 2, 3, 1), bias)
         ctx.save_for_backward(places)
         return output.permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
         (places,) = ctx.saved_tensors
         spread = _Unpool.apply(gradients[0].permute(0, 2, 3, 1), places)  # type: ignore[no-untyped-call]
         return spread.permute(0, 3, 1, 2), _bias_gradient(spread, (0, 1, 2)) if ctx.needs_input_grad[1] else None
@@ -234,12 +235,12 @@ class _Unpool(torch.autograd.Function):
     """The way back through `_PoolRelu`, which is linear: its own way back gathers what it has spread."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, places: Tensor) -> Tensor:
+    def forward(ctx: Context, gradient: Tensor, places: Tensor) -> Tensor:
         ctx.save_for_backward(places)
         return unpool(gradient.contiguous(), places)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, None]:
         (places,) = ctx.saved_tensors
         spread = gradients[0]
         windows = torch.stack([spread[:, row::2, column::2] for row in range(2) for column in range(2)])

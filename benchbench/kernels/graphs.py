@@ -26,7 +26,8 @@ WARM_UP = 2  # steps taken before the recording, which libraries use to choose k
 FEWEST = WARM_UP + 2  # steps below which a recording is not worth its while
 
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
-_kept: ContextVar[dict[Hashable, Any] | None] = ContextVar("kept", default=None)
+Recordings = dict[Hashable, Any]  # by what they are of
+_kept: ContextVar[Recordings | None] = ContextVar("kept", default=None)
 _tallies: ContextVar[tuple[PassCounts, ...]] = ContextVar("tallies", default=())
 
 
@@ -70,7 +71,7 @@ def recorder_for(device: torch.device) -> Recorder | None:
 @contextmanager
 def keeping_recordings() -> Iterator[None]:
     """Keep what is recorded within the block until it ends."""
-    kept: dict[Hashable, Any] = {}
+    kept: Recordings = {}
     token = _kept.set(kept)
     try:
         yield
@@ -79,7 +80,7 @@ def keeping_recordings() -> Iterator[None]:
         kept.clear()  # recordings hold memory of the device
 
 
-def kept_recordings() -> dict[Hashable, Any] | None:
+def kept_recordings() -> Recordings | None:
     """The recordings of the innermost block of `keeping_recordings`, by what they are of; None outside of any."""
     return _kept.get()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import MethodType
-from typing import Any
 
 from torch import nn
 
@@ -14,7 +13,7 @@ from torch import nn
 def other_forward(
     model: nn.Module,
     is_chosen: Callable[[nn.Module], bool],
-    forward: Callable[..., Any],
+    forward: Callable[..., object],
     over: Callable[[object], bool] = lambda _: False,
 ) -> Iterator[None]:
     """Run a block in which the chosen modules of a model pass forward by a function of module and inputs.

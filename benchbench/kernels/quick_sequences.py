@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchbench.kernels.contexts import Context
 from benchbench.kernels.other_forward import other_forward
 
 _KEEP_NO_OUTPUT = (nn.Conv2d, nn.Linear, nn.MaxPool2d)  # what autograd saves of these: inputs, weights, positions
@@ -67,14 +67,14 @@ class _FrugalRelu(torch.autograd.Function):
     """A ReLU that overwrites its input forward and the gradient backward."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
+    def forward(ctx: Context, values: Tensor) -> Tensor:
         ctx.mark_dirty(values)
         output = values.relu_()
         ctx.save_for_backward(output)
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Context, *gradients: Tensor) -> Tensor:
         (output,) = ctx.saved_tensors
         (gradient,) = gradients
         backward = torch.ops.aten.threshold_backward

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from benchbench.leaderboard.identity import ATTACKED, values
 from benchbench.leaderboard.matching import is_regression
@@ -14,7 +13,7 @@ from benchbench.records import Row
 CONCLUSIVE: Mapping[str, Mapping[str, int]] = {"autoattack": {"steps": 100, "targets": 9, "queries": 5000}}
 """Attacks that clear flags, with the least of their options: the standard ensemble as a whole, and no part of it."""
 
-PROTOCOL: Mapping[str, Mapping[str, Any]] = {"pgd-10": {}, "mt-20": {"variant": "equation"}}
+PROTOCOL: Mapping[str, Mapping[str, object]] = {"pgd-10": {}, "mt-20": {"variant": "equation"}}
 """The paper's attacks, with the options that make them so: their shortfalls count, those of others beside them do not."""
 
 SHORTFALLS = frozenset(
@@ -59,7 +58,7 @@ def is_conclusive(row: Row) -> bool:
     return least is not None and not row.rounding and all(_at_least(options.get(name), n) for name, n in least.items())
 
 
-def _at_least(value: Any, least: int) -> bool:
+def _at_least(value: object, least: int) -> bool:
     return isinstance(value, (int, float)) and value >= least
 
 

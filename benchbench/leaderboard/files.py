@@ -8,7 +8,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -129,14 +128,14 @@ def _set_problems(ordered: list[Row]) -> list[str]:
     ]
 
 
-def _sort_key(row: Row) -> tuple[Any, ...]:
+def _sort_key(row: Row) -> tuple[object, ...]:
     """Options sort by their values, so that beta 3 comes before beta 10; the cell id makes the order total."""
     return tuple(
         _options_order(getattr(row, name)) if name.endswith("_options") else getattr(row, name) for name in _SORTED_BY
     )
 
 
-def _options_order(text: str) -> tuple[Any, ...]:
+def _options_order(text: str) -> tuple[object, ...]:
     try:
         options = dict(json.loads(text))
     except (ValueError, TypeError, RecursionError):

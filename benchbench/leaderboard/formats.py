@@ -9,7 +9,6 @@ import io
 import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from benchbench.errors import UnknownNameError
 from benchbench.leaderboard.latex import latex_document, latex_fragment
@@ -101,7 +100,7 @@ def _csv(table: Table) -> str:
 
 def _csv_values(
     table: Table, group: Group, line: Line, bounded: Sequence[Column], judged: Sequence[Column]
-) -> list[Any]:
+) -> list[object]:
     by_key = {column.key: entry for column, entry in zip(table.columns, line.entries)}
     bounds = [end for column in bounded for end in (by_key[column.key].low, by_key[column.key].high)]
     values = [entry.value for entry in line.entries]
@@ -110,7 +109,7 @@ def _csv_values(
     return [*(value for _, value in group.attributes), *values, *bounds, *verdicts, *state]
 
 
-def _csv_field(value: Any) -> Any:
+def _csv_field(value: object) -> object:
     if value is None:
         return ""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
@@ -130,7 +129,7 @@ def _json(table: Table) -> str:
     return json.dumps(table_document(table), indent=2, ensure_ascii=False)
 
 
-def table_document(table: Table) -> dict[str, Any]:
+def table_document(table: Table) -> dict[str, object]:
     """A table as plain values for JSON: title, columns, groups with their settings and lines, notes."""
     columns = [column.key for column in table.columns]
     return {
@@ -148,7 +147,7 @@ def table_document(table: Table) -> dict[str, Any]:
     }
 
 
-def _line_document(line: Line, columns: Sequence[str]) -> dict[str, Any]:
+def _line_document(line: Line, columns: Sequence[str]) -> dict[str, object]:
     intervals = {key: [e.low, e.high] for key, e in zip(columns, line.entries) if e.low is not None}
     return {
         **{key: entry.value for key, entry in zip(columns, line.entries)},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from benchbench.cell.model import to_json
 from benchbench.leaderboard.names import FIRST_REVISION, component_label, method_code, number, parse_options, printable
@@ -96,7 +95,7 @@ def _differing(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
     return [name for name in differing if name not in implied]
 
 
-def _training(row: Row) -> dict[str, Any]:
+def _training(row: Row) -> dict[str, object]:
     found = parse_options(row.configuration).get("training")
     return found if isinstance(found, dict) else {}
 

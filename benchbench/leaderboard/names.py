@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict, TypeGuard
 
 from benchbench.cell.model import Component, canonical
 from benchbench.records import Row
@@ -34,12 +34,12 @@ def defense_label(row: Row) -> str:
     )
 
 
-def short_label(defense: str, options: Mapping[str, Any]) -> str:
+def short_label(defense: str, options: Mapping[str, object]) -> str:
     """A training method by its registered name, as suites and ``--only`` write it: ``trades (beta=6)``."""
     return component_label(defense, _varied(defense, options))
 
 
-def attack_label(attack: str, options: Mapping[str, Any]) -> str:
+def attack_label(attack: str, options: Mapping[str, object]) -> str:
     """An attack by its registered name, and its variant where it has several: ``mt-20 (variant=released)``."""
     return component_label(attack, _variant(options))
 
@@ -62,7 +62,7 @@ def distinct_labels(rows: Sequence[Row]) -> dict[str, str]:
     return labels
 
 
-def defense_order(row: Row) -> tuple[Any, ...]:
+def defense_order(row: Row) -> tuple[object, ...]:
     """Sort key: Natural, GR, LLR, AT, RST by lambda, TRADES by beta, the distance classifier, then others by name."""
     if row.defense not in _DEFENSES:
         return (len(_PAPER_ORDER), row.defense, 0.0, row.defense_options)
@@ -120,7 +120,7 @@ def paper_label(source: str) -> str:
 
 def dataset_label(row: Row, *, every_option: bool = False) -> str:
     """A dataset by its name; one that is made from another with all options, for the name alone does not say from which."""
-    found: Any = parse_options(row.configuration)
+    found: object = parse_options(row.configuration)
     for key in ("training", "dataset", "options"):
         found = found.get(key) if isinstance(found, dict) else None
     options = found if isinstance(found, dict) else {}
@@ -141,13 +141,13 @@ def method_code(row: Row) -> str:
     return printable(", ".join(part for part in parts if part))
 
 
-def component_label(name: str, options: Mapping[str, Any]) -> str:
+def component_label(name: str, options: Mapping[str, object]) -> str:
     """``name (option=value, ...)``, or just the name."""
     listed = ", ".join(f"{option}={number(value)}" for option, value in sorted(options.items()))
     return printable(f"{name} ({listed})" if listed else name)
 
 
-def parse_options(text: str) -> dict[str, Any]:
+def parse_options(text: str) -> dict[str, object]:
     """Options of a component from their JSON; none where it is damaged."""
     try:
         options = json.loads(text)
@@ -156,7 +156,7 @@ def parse_options(text: str) -> dict[str, Any]:
     return options if isinstance(options, dict) else {}
 
 
-def number(value: Any) -> str:
+def number(value: object) -> str:
     """A value as people write it: ``6`` for 6.0, ``0.333`` for 1/3; a component as name and options."""
     if isinstance(value, Component):
         value = canonical(value)
@@ -179,12 +179,19 @@ def contains(options: str, stated: str) -> bool:
     return all(name in there and there[name] == value for name, value in wanted.items())
 
 
-def _is_component(value: Any) -> bool:
+class _Written(TypedDict):
+    """A component in JSON."""
+
+    name: str
+    options: Mapping[str, object]
+
+
+def _is_component(value: object) -> TypeGuard[_Written]:
     """Whether the value of an option is a component, as JSON has it."""
     return isinstance(value, Mapping) and "name" in value and isinstance(value.get("options"), Mapping)
 
 
-def _varied(defense: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+def _varied(defense: str, options: Mapping[str, object]) -> Mapping[str, object]:
     """The options that the papers vary; of other methods all."""
     if defense not in _DEFENSES:
         return options
@@ -193,7 +200,7 @@ def _varied(defense: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     return strength | _variant(options)
 
 
-def _variant(options: Mapping[str, Any]) -> dict[str, Any]:
+def _variant(options: Mapping[str, object]) -> dict[str, object]:
     return {_VARIANT: options[_VARIANT]} if _VARIANT in options else {}
 
 

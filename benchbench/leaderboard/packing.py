@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from benchbench.atomic import write_atomically
 from benchbench.errors import BenchbenchError, CorruptDataError, DataError, StorageError
@@ -84,7 +84,7 @@ def pack(
     found[LEADERBOARD] = scratch / LEADERBOARD
     digests = {name: _sha256(path) for name, path in sorted(found.items())}
     packed = {name: path for name, path in found.items() if weights or not name.startswith("models/")}
-    manifest = {
+    manifest: _Manifest = {
         "format": FORMAT,
         "suite": chosen[0].suite,
         "files": {name: digests[name] for name in sorted(packed)},
@@ -147,7 +147,16 @@ def _gather(rows: Sequence[Row], find: Callable[[str, str], Path | None]) -> tup
     return found, missing
 
 
-def _write(path: Path, manifest: dict[str, Any], files: dict[str, Path]) -> None:
+class _Manifest(TypedDict):
+    """Digests of the packed files and of the models' weights."""
+
+    format: int
+    suite: str
+    files: dict[str, str]
+    weights: dict[str, str]
+
+
+def _write(path: Path, manifest: _Manifest, files: dict[str, Path]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         archive.writestr(zipfile.ZipInfo(MANIFEST, _DATE), json.dumps(manifest, indent=1, sort_keys=True))
         for name in sorted(files):
@@ -156,14 +165,14 @@ def _write(path: Path, manifest: dict[str, Any], files: dict[str, Path]) -> None
                     target.write(block)
 
 
-def _read_manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+def _read_manifest(archive: zipfile.ZipFile, path: Path) -> _Manifest:
     names = archive.namelist()
     if MANIFEST not in names or archive.getinfo(MANIFEST).file_size > _LARGEST_MANIFEST:
         raise ValueError("it has no manifest")
     limit = max(LARGEST, MOST_GROWTH * path.stat().st_size)
     if sum(info.file_size for info in archive.infolist()) > limit:
         raise ValueError(f"it unpacks to more than {limit / 2**20:,.0f} MiB")
-    manifest: Any = json.loads(archive.read(MANIFEST))
+    manifest = json.loads(archive.read(MANIFEST))
     version = manifest.get("format") if isinstance(manifest, dict) else None
     if version != FORMAT:
         raise StorageError(
@@ -172,7 +181,7 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     texts = [manifest.get("files"), manifest.get("weights")]
     if not isinstance(manifest.get("suite"), str) or not all(_is_texts(each) for each in texts):
         raise ValueError("its manifest is malformed")
-    return dict(manifest)
+    return _Manifest(format=FORMAT, suite=manifest["suite"], files=manifest["files"], weights=manifest["weights"])
 
 
 def _is_texts(value: object) -> bool:

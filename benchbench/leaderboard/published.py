@@ -12,11 +12,10 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 from benchbench.cell.model import digest, to_json
 from benchbench.records import Row
-from benchbench.records.older import trained_under
+from benchbench.records.older import Columns, trained_under
 
 SUITE = "closer-look"
 _PROTOCOL = "closer-look-1"
@@ -44,7 +43,7 @@ _SETTINGS = {
 }
 _GAPS_TURNED = "8"  # the staircase table that prints gaps as train minus test; the leaderboard has test minus train
 _STAIRCASE_TEST_SIZES = {40: 10_000, 30_000: 15_000}
-_ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+_ARCHITECTURES: dict[str, tuple[str, dict[str, object]]] = {
     "CNN1": ("cnn1", {}),
     "CNN2": ("cnn2", {}),
     "WRN-40-10": ("wrn", {"depth": 40, "width": 10}),
@@ -178,7 +177,7 @@ def _staircase_row(record: Mapping[str, str]) -> Row:
     )
 
 
-def _classification_model(record: Mapping[str, str], *, dropout: float) -> dict[str, Any]:
+def _classification_model(record: Mapping[str, str], *, dropout: float) -> Columns:
     setting = _SETTINGS[record["dataset"]]
     architecture, options = _ARCHITECTURES[record["architecture"]]
     if architecture == "wrn":
@@ -197,7 +196,7 @@ def _classification_model(record: Mapping[str, str], *, dropout: float) -> dict[
     }
 
 
-def _defense(record: Mapping[str, str]) -> dict[str, Any]:
+def _defense(record: Mapping[str, str]) -> Columns:
     options = {}
     if record["defense_params"]:
         name, value = record["defense_params"].split("=")
@@ -208,13 +207,13 @@ def _defense(record: Mapping[str, str]) -> dict[str, Any]:
 def _row(
     record: Mapping[str, str],
     *,
-    model: Mapping[str, Any],
-    evaluation: Mapping[str, Any],
+    model: Columns,
+    evaluation: Columns,
     measures: Mapping[str, float | None],
-    configuration: Mapping[str, Any] | None = None,
+    configuration: Mapping[str, object] | None = None,
 ) -> Row:
     source, table = record["source"], record["table"]
-    identity: dict[str, Any] = {
+    identity: Columns = {
         "suite": SUITE,
         "profile": "paper",
         "protocol": _PROTOCOL,
@@ -226,7 +225,7 @@ def _row(
         **model,
         **evaluation,
     }
-    columns: dict[str, Any] = {
+    columns: Columns = {
         **identity,
         **trained_under(identity["defense"], identity["norm"], identity["epsilon"]),
         **measures,

@@ -1,4 +1,4 @@
-"""Evaluate a model of the user's own under several attacks, and under the worst of them for each example."""
+"""Evaluate a model of the user under several attacks, and under the worst of them for each example."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from benchbench.contract import DatasetSplits, in_mode
 from benchbench.contract.threat import Threat, check_radius
 from benchbench.data import LoadedDataset, Subset, crop_to, load_dataset, subset
 from benchbench.errors import ContractError, DataError, UsageError
-from benchbench.evaluation import Outcome
 from benchbench.evaluation import evaluate as evaluate_cell
 from benchbench.events import Listener, Note, ignore
 from benchbench.kernels.determinism import deterministic
@@ -44,24 +43,24 @@ def evaluate(
     """Attack a model on the test set of a dataset. The harness re-checks box, norm and success of every candidate.
 
     Args:
-        model: maps float32 inputs, pixels / 255, to logits (N, classes); normalisation belongs inside. Its mode and gradient
-            flags are put back afterwards.
+        model: maps float32 inputs, pixels / 255, to logits (N, classes); it includes any normalisation. Its mode and
+            gradient flags are restored.
         dataset: a name, or a mapping of ``name`` and options.
-        threat: norm and radius, which may be ``"8/255"``; the box is the dataset's. None for the paper's protocol where it
-            has the dataset.
+        threat: norm and radius, which may be ``"8/255"``; the box is the dataset's. None for that of the paper's protocol,
+            if the dataset is in it.
         attacks: names, or mappings of ``name`` and options.
-        n_test: test examples, a fixed subset; None for all.
+        n_test: size of a fixed subset of the test examples; None for all.
         seed: keys every draw.
-        device: None for where the model is.
+        device: None for that of the model.
         data: data root; None for ``BENCHBENCH_DATA``.
         download: whether a missing dataset may be fetched.
-        listener: is told the progress.
+        listener: receives the progress.
 
     Raises:
-        UsageError: an unknown name or option, a radius beyond the box, or an attack that does not work for this norm or
+        UsageError: an unknown name or option, a radius beyond the box, or an attack that does not support this norm or
             dataset.
-        MissingDataError: the data is not there.
-        ContractError: the model or an attack returned something that it must not (wrong shape, NaN, outside the ball).
+        MissingDataError: the data are missing.
+        ContractError: the model or an attack broke its contract (wrong shape, NaN, outside the ball).
     """
     registry = load_registry()
     source = find_folders(data=data).source(download=download)
@@ -84,10 +83,10 @@ def evaluate(
 
 
 def resolve_attacks(registry: Registry, attacks: Sequence[ComponentEntry]) -> tuple[Component, ...]:
-    """The attacks asked for, each once.
+    """Resolve the attacks, each once.
 
     Raises:
-        UsageError: none, or an unknown name or option.
+        UsageError: no attack, or an unknown name or option.
     """
     found = {repr(one): one for one in (find_component(registry, "attack", entry) for entry in attacks)}
     if not found:
@@ -108,7 +107,7 @@ def evaluate_on(
     device: torch.device,
     listener: Listener = ignore,
 ) -> ModelReport:
-    """`evaluate` on data that is loaded already (arguments and errors as there)."""
+    """`evaluate` on loaded data (arguments and errors as there)."""
     splits = loaded.splits
     threat = dataclasses.replace(threat, lower=splits.lower, upper=splits.upper)
     _check(splits, dataset, threat, attacks, registry, n_test)
@@ -116,16 +115,21 @@ def evaluate_on(
         listener(Note(message=message))
     test = subset(splits.test, min(n_test or len(splits.test), len(splits.test)), "test")
     _try(model.to(device), test, classes=len(splits.classes), device=device)
+    train = subset(crop_to(splits.train, splits.input_shape), 1, "train")  # required, but no metric here uses it
     outcomes = {}
     with deterministic(device):
         for label, attack in zip(_labels(attacks), attacks):
-            outcomes[label] = _attack(
+            outcomes[label] = evaluate_cell(
                 model,
-                splits,
-                test,
-                registry=registry,
+                train=train.examples,
+                test=test.examples,
+                train_rows=train.indices,
+                test_rows=test.indices,
+                classes=len(splits.classes),
                 threat=threat,
-                attack=attack,
+                attack=registry.make("attack", attack),
+                attack_name=attack.name,
+                metrics={},
                 seed=seed,
                 device=device,
                 listener=listener,
@@ -133,38 +137,8 @@ def evaluate_on(
     return make_report(dataset, loaded.digest, threat, outcomes, dict(zip(outcomes, attacks)))
 
 
-def _attack(
-    model: nn.Module,
-    splits: DatasetSplits,
-    test: Subset,
-    *,
-    registry: Registry,
-    threat: Threat,
-    attack: Component,
-    seed: int,
-    device: torch.device,
-    listener: Listener,
-) -> Outcome:
-    train = subset(crop_to(splits.train, splits.input_shape), 1, "train")  # asked for by no metric here
-    return evaluate_cell(
-        model,
-        train=train.examples,
-        test=test.examples,
-        train_rows=train.indices,
-        test_rows=test.indices,
-        classes=len(splits.classes),
-        threat=threat,
-        attack=registry.make(attack),
-        attack_name=attack.name,
-        metrics={},
-        seed=seed,
-        device=device,
-        listener=listener,
-    )
-
-
 def _labels(attacks: Sequence[Component]) -> list[str]:
-    """For each the shortest of: name, name with options as tables show them, name with exact options, that is its alone."""
+    """The shortest unique label of each: name, name with options as in tables, or name with exact options."""
     labels = [attack.name for attack in attacks]
     as_shown = [component_label(attack.name, attack.options) for attack in attacks]
     exact = [f"{attack.name} {to_json(attack.options, identifying=True)}" for attack in attacks]
@@ -204,13 +178,13 @@ def _device_of(model: nn.Module) -> torch.device:
 
 
 def _try(model: nn.Module, test: Subset, *, classes: int, device: torch.device) -> None:
-    """Pass one example through, so that a model for other data is told in one line."""
+    """Pass one example through, so that a shape mismatch is reported in one line."""
     inputs = as_model_input(test.examples.inputs[:1].to(device))
     shape = tuple(inputs.shape)
     try:
         with torch.no_grad(), in_mode(model, training=False):
             logits = model(inputs)
-    except Exception as error:  # the model is the caller's: it may raise anything
+    except Exception as error:  # the caller's model may raise anything
         reason = " ".join(str(error).split())[:300]
         raise ContractError(f"the model cannot take float32 inputs of shape {shape}: {reason}") from error
     if not isinstance(logits, Tensor) or tuple(logits.shape) != (1, classes):

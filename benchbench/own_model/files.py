@@ -1,11 +1,11 @@
-"""Weights of a model of the user's own: read from safetensors, or from a torch file that holds tensors and nothing else."""
+"""Read weights from safetensors, or from a torch file of tensors alone."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from safetensors.torch import load_file
@@ -13,24 +13,24 @@ from torch import Tensor, nn
 
 from benchbench.errors import DataError, StorageError
 
-_NESTED = ("state_dict", "model_state_dict", "model")  # where training scripts put the weights beside other things
+_NESTED = ("state_dict", "model_state_dict", "model")  # keys of the weights in files of training scripts
 _PREFIXES = (
     "",
     "module.",
     "model.",
-)  # "module." is from torch's parallel wrappers, "model." from benchbench's checkpoints
+)  # the second from torch's parallel wrappers, the third from benchbench's checkpoints
 _SHOWN = 5
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a model's weights in place. Nothing is unpickled but tensors and plain containers.
+    """Load a model's weights in place. Only tensors and plain containers are unpickled.
 
     Args:
-        model: the architecture that the weights are for.
-        path: safetensors, a torch file of a state_dict, or a training checkpoint of benchbench.
+        model: of the architecture of the weights.
+        path: safetensors, a torch file of a ``state_dict``, or a training checkpoint of benchbench.
 
     Raises:
-        StorageError: there is no such file, or it cannot be read.
+        StorageError: there is no such file.
         DataError: it is damaged, holds more than tensors, or its names or shapes are not the model's.
     """
     own = model.state_dict()
@@ -49,13 +49,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(found)
 
 
-def read_tensors(path: Path) -> Mapping[str, Any]:
-    """What a file of weights holds.
-
-    Raises:
-        StorageError: there is no such file, or it cannot be read.
-        DataError: it is damaged, or holds more than tensors and plain containers.
-    """
+def read_tensors(path: Path) -> Mapping[str, object]:
+    """Read the content of a file of weights (errors as of `load_weights`)."""
     if not path.is_file():
         raise StorageError(
             f"there is no file {path}", hint="give a file of weights: .safetensors, or .pt with a state_dict"
@@ -69,29 +64,28 @@ def read_tensors(path: Path) -> Mapping[str, Any]:
             f"{path} is refused: it is damaged, or unpickling it could run code",
             hint="save the weights alone, with safetensors or torch.save(model.state_dict(), ...)",
         ) from error
-    except Exception as error:  # a damaged file makes torch's reader raise anything: IndexError, AssertionError, ...
+    except Exception as error:  # torch's reader may raise anything for a damaged file: IndexError, AssertionError, ...
         raise DataError(f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, Mapping):
         raise DataError(f"{path} holds a {type(content).__name__}", hint="expected a state_dict: names and tensors")
     return content
 
 
-def _weights(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    for key in _NESTED:
-        if isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    strange = [name for name, value in content.items() if not isinstance(value, Tensor)]
-    if strange or not content:
+def _weights(content: Mapping[str, object], path: Path) -> dict[str, Tensor]:
+    nested = (content[key] for key in _NESTED if isinstance(content.get(key), Mapping))
+    found = cast("Mapping[str, object]", next(nested, content))
+    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    strange = [name for name in found if name not in tensors]
+    if strange or not tensors:
         raise DataError(
             f"{path} holds no state_dict: {f'{strange[0]!r} is no tensor' if strange else 'it is empty'}",
             hint=f"expected names and tensors, at the top or under {', '.join(_NESTED)}",
         )
-    return dict(content)
+    return tensors
 
 
 def _named_alike(tensors: dict[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
-    """The weights without a prefix that the model's own names do not have, where that makes them match."""
+    """Remove a prefix from the names of the weights if they then match the model's."""
     for prefix in _PREFIXES:
         bare = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         if bare.keys() == set(names):

@@ -1,11 +1,10 @@
-"""Which architecture the weights in a file are of, where the file or the run folder that it lies in says so."""
+"""Find the architecture of a file of weights, from its metadata or from the records of its run folder."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -14,24 +13,23 @@ from benchbench.errors import BenchbenchError, DataError, StorageError, UsageErr
 from benchbench.records import RunStore
 from benchbench.registry import Registry
 
-ARCHITECTURE = "architecture"  # a safetensors file's own metadata: a name, or JSON with a name and options
-MODEL_ID = "model_id"  # what benchbench's checkpoints say
+Architecture = dict[str, object]  # ``name`` and options
+ARCHITECTURE = "architecture"  # in the metadata of a safetensors file: a name, or JSON with a name and options
+MODEL_ID = "model_id"  # in the metadata of benchbench's checkpoints
 
 
-def recorded_architecture(checkpoint: Path, registry: Registry) -> dict[str, Any]:
-    """The architecture of a checkpoint, as a suite would name it: a mapping of ``name`` and options.
+def recorded_architecture(checkpoint: Path, registry: Registry) -> Architecture:
+    """Find the architecture of a checkpoint, as a suite would write it: a mapping of ``name`` and options.
 
-    The file's own metadata say it (``save_file(tensors, path, {"architecture": "cnn2"})``); or it lies in ``models`` of a run
-    folder, whose records say what the model is.
+    It is in the file's metadata (``save_file(tensors, path, {"architecture": "cnn2"})``), or, for a file in ``models`` of a run
+    folder, in the records of that folder.
 
-    Args:
-        checkpoint: a safetensors file; any other kind of file says nothing.
-        registry: only names that are registered there are believed: a file must not name code to import.
+    It must be registered, because a file must not name code to import.
 
     Raises:
         StorageError: there is no such file.
-        UsageError: nothing says what it is of.
-        DataError: the file is damaged, or what it says cannot be read or is not registered.
+        UsageError: neither metadata nor records name the architecture.
+        DataError: the file is damaged, or its architecture cannot be read or is not registered.
     """
     metadata = _metadata(checkpoint)
     if ARCHITECTURE in metadata:
@@ -39,7 +37,7 @@ def recorded_architecture(checkpoint: Path, registry: Registry) -> dict[str, Any
     model_id = metadata.get(MODEL_ID, "")
     found = _from_records(checkpoint.absolute().parent.parent, model_id) if model_id else None
     if found is None:
-        reason = f"no record of model {model_id} lies beside it" if model_id else "it says nothing of its own"
+        reason = f"no record of model {model_id} lies beside it" if model_id else "its metadata name none"
         raise UsageError(
             f"cannot tell the architecture of {checkpoint}: {reason}",
             hint="name it with --architecture NAME or --architecture '{name = \"...\", OPTION = ...}'",
@@ -59,7 +57,7 @@ def _metadata(path: Path) -> Mapping[str, str]:
         raise DataError(f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from error
 
 
-def _parse(text: str, path: Path) -> dict[str, Any]:
+def _parse(text: str, path: Path) -> Architecture:
     try:
         entry = json.loads(text) if text.lstrip().startswith("{") else {"name": text}
     except (ValueError, RecursionError) as error:
@@ -69,16 +67,16 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
     return dict(entry)
 
 
-def _registered(entry: dict[str, Any], path: Path, registry: Registry) -> dict[str, Any]:
+def _registered(entry: Architecture, path: Path, registry: Registry) -> Architecture:
     try:
-        registry.get("architecture", entry["name"])
+        registry.get("architecture", str(entry["name"]))
     except BenchbenchError as error:
         raise DataError(f"{path} says that it is of an {error.message}", hint=error.hint) from error
     return entry
 
 
-def _from_records(runs: Path, model_id: str) -> dict[str, Any] | None:
-    """The architecture of a model that a run folder has a finished cell of; None where it has none."""
+def _from_records(runs: Path, model_id: str) -> Architecture | None:
+    """The architecture of a model, from a finished cell in a run folder; None if there is none."""
     if not (runs / "cells").is_dir():
         return None
     store = RunStore(runs)

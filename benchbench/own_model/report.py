@@ -1,10 +1,9 @@
-"""What was found about one model under several attacks."""
+"""The results of one model under several attacks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,15 +21,15 @@ class AttackReport:
         name: of the attack.
         options: all of them.
         accuracy: fraction of test examples that are classified correctly, without perturbation and under this attack.
-        robust: bool (N,), which ones.
+        robust: bool (N,), these examples.
         prediction: int64 (N,), the class predicted for each candidate.
         witnesses: float32 (N, ...), the checked candidates.
-        flags: signs that the attack could not do its work.
+        flags: signs that the attack failed to work.
         queries: forward passes, summed over examples.
     """
 
     name: str
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     accuracy: float
     robust: Tensor
     prediction: Tensor
@@ -41,7 +40,7 @@ class AttackReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelReport:
-    """What `evaluate` found. Tensors are over the test examples evaluated, on the CPU.
+    """The result of `evaluate`. Tensors are over the evaluated test examples, on the CPU.
 
     Attributes:
         dataset: its name.
@@ -51,9 +50,9 @@ class ModelReport:
         label: int64 (N,).
         prediction: int64 (N,), on the clean examples.
         test_accuracy: fraction correct without perturbation.
-        attacks: by label: the name, with its options where two attacks share it.
-        worst_case: bool (N,), robust against every one of the attacks.
-        worst_case_accuracy: fraction robust against every one of the attacks.
+        attacks: by label: the name, with its options if two attacks share it.
+        worst_case: bool (N,), robust against every attack.
+        worst_case_accuracy: fraction robust against every attack.
     """
 
     dataset: str
@@ -71,7 +70,7 @@ class ModelReport:
 def make_report(
     dataset: str, digest: str, threat: Threat, outcomes: Mapping[str, Outcome], attacks: Mapping[str, Component]
 ) -> ModelReport:
-    """Join the outcomes of several attacks on the same examples, by label."""
+    """Join the outcomes of several attacks on the same examples."""
     first = next(iter(outcomes.values())).per_example
     worst = torch.stack([outcome.per_example["robust"] for outcome in outcomes.values()]).all(dim=0)
     return ModelReport(

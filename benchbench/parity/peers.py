@@ -74,7 +74,7 @@ def _foolbox_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
 def _torchattacks_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
     import torchattacks
 
-    kind: Any = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[setting.threat.norm]
+    kind = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[setting.threat.norm]
     epsilon, step = setting.threat.epsilon, setting.step_size
     attack: Perturb = kind(model, eps=epsilon, alpha=step, steps=setting.steps, random_start=False)
     return attack
@@ -147,7 +147,7 @@ def _packaged_autoattack(model: nn.Module, setting: AttackSetting) -> Perturb:
     """The authors' code as the package index has it, with an interface of its own."""
     from pyautoattack import AutoAttack
 
-    norm: Any = _NORMS[setting.threat.norm]
+    norm = _NORMS[setting.threat.norm]
     attack = AutoAttack(model, norm=norm, eps=setting.threat.epsilon, seed=setting.seed, device=_device(model))
     _limit_targets(attack, setting)
 

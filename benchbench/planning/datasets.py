@@ -93,7 +93,7 @@ class DatasetLoader:
 
     def _described(self, dataset: Component) -> DatasetExtent | None:
         try:
-            made = self._registry.make(dataset)
+            made = self._registry.make("dataset", dataset)
         except BenchbenchError:
             return None
         return made.extent() if isinstance(made, DescribedDataset) else None

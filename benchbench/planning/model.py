@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from benchbench.cell.model import Cell
 from benchbench.planning.datasets import DatasetLoader
@@ -32,7 +32,7 @@ class PlannedCell:
 
     cell: Cell | None
     experiment: str
-    identity: Mapping[str, Any]
+    identity: Mapping[str, object]
     status: Status
     reason: str = ""
     estimate_seconds: float | None = None

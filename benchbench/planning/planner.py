@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from benchbench.cell.model import Cell, EvaluationSpec, TrainingSpec
 from benchbench.contract import DataSource
@@ -30,7 +29,7 @@ class _Draft:
     experiment: Experiment
 
     @cached_property
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         columns = self.cell.identity()
         return {name: value for name, value in columns.items() if name not in UNKNOWN_WITHOUT_DATA}
 
@@ -192,11 +191,11 @@ def _at_most(asked: int | None, available: int) -> int:
 
 def _once(planned: Iterable[PlannedCell]) -> tuple[PlannedCell, ...]:
     """Each cell once, though two experiments may hold it."""
-    seen: set[str] = set()
+    seen: set[object] = set()
     kept = []
     for entry in planned:
         cell_id = entry.identity.get("cell_id")
         if cell_id is None or cell_id not in seen:
             kept.append(entry)
-            seen.update(() if cell_id is None else (cell_id,))
+            seen.add(cell_id)
     return tuple(kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from benchbench.contract.threat import parse_number
 from benchbench.errors import OptionError, UsageError, suggest
@@ -13,7 +13,7 @@ class Identified(Protocol):
     """What has identity columns."""
 
     @property
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         """Column name to value."""
         ...
 
@@ -77,7 +77,7 @@ def select(items: Sequence[Item], only: Mapping[str, Sequence[str]]) -> tuple[It
     return selected
 
 
-def _matches(text: str, value: Any) -> bool:
+def _matches(text: str, value: object) -> bool:
     """Whether a text means a value: numbers compare as numbers, so that 0.10 means 0.1 and 8/255 the radius."""
     if isinstance(value, (int, float)):
         try:

@@ -9,12 +9,12 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar, cast
 
 import torch
 
 from benchbench.cell.model import Cell, Component, to_json
-from benchbench.contract import DatasetExtent
+from benchbench.contract import DatasetExtent, Threat
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.harness.cells import initialise
 from benchbench.planning import CellPrice, Plan, PlannedCell
@@ -23,6 +23,8 @@ from benchbench.pricing.timings import TimedModel, Timings, model_key
 from benchbench.records import Row
 from benchbench.registry import Registry
 
+_Made = TypeVar("_Made")
+_Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 _CHECKS = Passes(forward=2.0)  # the clean prediction, and the harness's own look at a candidate
 _MOMENTS = {"none": 0, "sgd": 0, "adam": 2}  # tensors that an optimiser keeps for each weight, besides SGD's momentum
@@ -88,7 +90,7 @@ class Pricing:
         self._device = device
         self._given = timings
         self.timed: dict[str, TimedModel] = {}
-        self._known: dict[tuple[str, ...], Any] = {}
+        self._known: dict[tuple[str, ...], object] = {}
         self._paid: set[str] = set()
 
     def price(self, cell: Cell) -> CellPrice | None:
@@ -116,7 +118,13 @@ class Pricing:
         if model is None:
             return None
         training, recipe = cell.training, cell.training.recipe
-        step: Passes | None = self._counted(training.defense, cell, extent, training_passes)
+        step = self._counted(
+            training.defense,
+            cell,
+            extent,
+            training_passes,
+            lambda: self._registry.make("defense", training.defense),
+        )
         paid = training.model_id in self._paid
         self._paid.add(training.model_id)
         trained = 0.0 if paid or step is None else model.seconds.cost(step.times(training.n_train * recipe.epochs))
@@ -134,12 +142,16 @@ class Pricing:
     def _evaluation(self, cell: Cell, extent: DatasetExtent) -> Passes:
         """All passes of an evaluation."""
         spec = cell.evaluation
-        attack: Passes = self._counted(spec.attack, cell, extent, attack_passes)
+        attack = self._counted(
+            spec.attack, cell, extent, attack_passes, lambda: self._registry.make("attack", spec.attack)
+        )
         passes = (attack + _CHECKS).times(spec.n_test + spec.n_train_evaluated)
         for metric in spec.metrics:
-            own: Passes = self._counted(metric, cell, extent, metric_passes)
-            passes += own.times(spec.n_test)
+            passes += self._of_metric(metric, cell, extent).times(spec.n_test)
         return passes
+
+    def _of_metric(self, metric: Component, cell: Cell, extent: DatasetExtent) -> Passes:
+        return self._counted(metric, cell, extent, metric_passes, lambda: self._registry.make("metric", metric))
 
     def _memory(self, cell: Cell, extent: DatasetExtent, model: TimedModel, step: Passes | None, moments: int) -> int:
         """Bytes at least: the dataset, weights, gradients and moments, and what a batch keeps for its backward pass."""
@@ -150,12 +162,17 @@ class Pricing:
         training = (2 + moments) * model.size.parameters + batch if step else 0
         return data + max(evaluating, training)
 
-    def _counted(self, component: Component, cell: Cell, extent: DatasetExtent, count: Callable[..., Any]) -> Any:
+    def _counted(
+        self,
+        component: Component,
+        cell: Cell,
+        extent: DatasetExtent,
+        count: Callable[[_Made, tuple[int, ...], int, Threat], _Result],
+        make: Callable[[], _Made],
+    ) -> _Result:
         threat = cell.evaluation.threat
         key = (component.kind, to_json(component), to_json(extent), to_json(threat))
-        return self._once(
-            key, lambda: count(self._registry.make(component), extent.input_shape, extent.classes, threat)
-        )
+        return self._once(key, lambda: count(make(), extent.input_shape, extent.classes, threat))
 
     def _model(self, cell: Cell, extent: DatasetExtent) -> TimedModel | None:
         """The passes of a cell's architecture: given, or timed here."""
@@ -163,7 +180,7 @@ class Pricing:
         key = model_key(architecture, extent.input_shape, extent.classes)
         if self._given is not None:
             return self._given.models.get(key)
-        found: TimedModel = self._once(("architecture", key), lambda: self._time(cell, extent))
+        found = self._once(("architecture", key), lambda: self._time(cell, extent))
         self.timed[key] = found
         return found
 
@@ -177,16 +194,17 @@ class Pricing:
             size=weigh(model, extent.input_shape, self._device),
         )
 
-    def _once(self, key: tuple[str, ...], compute: Callable[[], Any]) -> Any:
-        """What was computed under a key, or the exception that came of it."""
+    def _once(self, key: tuple[str, ...], compute: Callable[[], _Result]) -> _Result:
+        """Compute the result for a key, or raise its exception, at the first call; repeat it afterwards."""
         if key not in self._known:
             try:
                 self._known[key] = compute()
             except Exception as error:
                 self._known[key] = error
-        if isinstance(self._known[key], Exception):
-            raise self._known[key]
-        return self._known[key]
+        found = self._known[key]
+        if isinstance(found, Exception):
+            raise found
+        return cast(_Result, found)  # a key begins with the kind, which decides the type
 
 
 def _estimate(planned: PlannedCell, pricing: Pricing) -> PlannedCell:

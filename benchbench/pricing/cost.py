@@ -10,14 +10,12 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchbench.contract import (
     Attack,
-    Defense,
     Examples,
     FittingDefense,
     KeyedGenerator,
@@ -26,6 +24,7 @@ from benchbench.contract import (
     Threat,
     frozen,
 )
+from benchbench.contract.training import AnyDefense
 from benchbench.kernels.determinism import on_threads
 
 PILOT_EXAMPLES = {"cpu": 8, "cuda": 64}
@@ -141,7 +140,7 @@ class _PerfectEvidence:
         yield self._examples.inputs, self._examples.labels, KeyedGenerator(0, torch.arange(len(self._examples)))
 
 
-def training_passes(defense: object, input_shape: tuple[int, ...], classes: int, threat: Threat) -> Passes | None:
+def training_passes(defense: AnyDefense, input_shape: tuple[int, ...], classes: int, threat: Threat) -> Passes | None:
     """Count the passes of one training step per example; None for a defense that fits without the training loop."""
     if isinstance(defense, FittingDefense):
         return None
@@ -149,9 +148,9 @@ def training_passes(defense: object, input_shape: tuple[int, ...], classes: int,
     if isinstance(defense, SteppingDefense):
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
         defense.step(model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
-    elif isinstance(defense, Defense):
-        loss: Any = defense.loss(model, images, labels, threat=threat, generator=generator).loss
-        loss.backward()
+    else:
+        loss = defense.loss(model, images, labels, threat=threat, generator=generator).loss
+        loss.backward()  # type: ignore[no-untyped-call]
     return model.passes(len(images))
 
 

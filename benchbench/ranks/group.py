@@ -11,13 +11,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from benchbench.errors import RankError
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import ProcessGroup
 
 POLL_SECONDS = 0.05  # a follower asks for its next order this often
 LEAVE_SECONDS = 3.0
@@ -57,6 +60,9 @@ def divide(whole: int, *, rank: int, count: int) -> Part:
     return Part(first=whole - 1, last=whole, whole=whole, counts=False)
 
 
+Shared = TypeVar("Shared")
+
+
 class Company(Protocol):
     """Who trains a model: this process alone, or several that take each step together."""
 
@@ -78,7 +84,7 @@ class Company(Protocol):
         """What the leader decides."""
         ...
 
-    def share(self, value: Any) -> Any:
+    def share(self, value: Shared) -> Shared:
         """An object of the leader's, copied to all."""
         ...
 
@@ -97,7 +103,7 @@ class Alone:
         """The decision."""
         return decision
 
-    def share(self, value: Any) -> Any:
+    def share(self, value: Shared) -> Shared:
         """The object."""
         return value
 
@@ -148,19 +154,19 @@ class Ranks:
             dist.broadcast(said, src=0)
         return int(said)
 
-    def share(self, value: Any) -> Any:
+    def share(self, value: Shared) -> Shared:
         """An object of the leader's, copied to all; the argument of the others is ignored."""
         shared = [value]
         with self._together():
             dist.broadcast_object_list(shared, src=0, device=torch.device("cpu"))
         return shared[0]
 
-    def order(self, what: Any) -> None:
+    def order(self, what: object) -> None:
         """As the leader, say what all do next; waiting for an order has no time limit, as waiting for a sum has."""
         self._store.set(f"order/{self._orders}", pickle.dumps(what))
         self._orders += 1
 
-    def await_order(self) -> Any:
+    def await_order(self) -> object:
         """As a follower, wait for what the leader says next. It comes from the leader's own process, hence pickle."""
         key = f"order/{self._orders}"
         with self._together():
@@ -207,7 +213,7 @@ class _Total(torch.autograd.Function):
     """A sum over ranks. Its derivative is the same sum, so that it can be differentiated again."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, group: Any) -> Tensor:
+    def forward(ctx: Any, values: Tensor, group: ProcessGroup | None) -> Tensor:
         ctx.group = group
         summed = values.clone()
         dist.all_reduce(summed, group=group)

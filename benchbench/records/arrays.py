@@ -30,7 +30,7 @@ _DICTIONARY_BYTES = 8 * 2**20
 _EXAMPLES_PER_GROUP = 1024
 
 
-def to_array(name: str, values: Any) -> Array:
+def to_array(name: str, values: object) -> Array:
     """A NumPy array of booleans, integers or floating-point numbers, little-endian and contiguous.
 
     Args:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from benchbench.cell.model import Cell, to_json
 from benchbench.contract.columns import FILLABLE
 from benchbench.records.arrays import to_array
 from benchbench.records.intervals import accuracy_interval, mean_interval
+from benchbench.records.older import Columns
 from benchbench.records.row import Row
 
 _LIPSCHITZ = "test_lipschitz"
@@ -49,7 +49,7 @@ def measured_row(
     cell: Cell,
     *,
     values: Mapping[str, float],
-    per_example: Mapping[str, Any] | None = None,
+    per_example: Mapping[str, object] | None = None,
     flags: Sequence[str] = (),
     diagnostics: int = 0,
     provenance: Provenance,
@@ -68,7 +68,7 @@ def measured_row(
     Raises:
         DataError: a value that is not finite or out of range.
     """
-    measures: dict[str, Any] = {name: value for name, value in values.items() if name in FILLABLE}
+    measures: Columns = {name: value for name, value in values.items() if name in FILLABLE}
     extra = {name: value for name, value in values.items() if name not in FILLABLE}
     extra |= _extra_bounds(per_example or {}, cell.training.seed)
     row = Row(
@@ -97,7 +97,7 @@ def failed_row(cell: Cell, error: str, *, provenance: Provenance, refused: bool 
     return Row(**cell.identity(), **_provenance(cell, provenance), status=status, error=text or "unknown error")
 
 
-def _provenance(cell: Cell, provenance: Provenance) -> dict[str, Any]:
+def _provenance(cell: Cell, provenance: Provenance) -> Columns:
     columns = {item.name: getattr(provenance, item.name) for item in dataclasses.fields(Provenance)}
     return {
         **columns,
@@ -107,8 +107,8 @@ def _provenance(cell: Cell, provenance: Provenance) -> dict[str, Any]:
     }
 
 
-def _bounds(row: Row, per_example: Mapping[str, Any]) -> dict[str, Any]:
-    bounds: dict[str, Any] = {}
+def _bounds(row: Row, per_example: Mapping[str, object]) -> Columns:
+    bounds: Columns = {}
     for name in ("train_accuracy", "test_accuracy", "adv_train_accuracy", "adv_test_accuracy"):
         accuracy = getattr(row, name)
         n = row.n_train_evaluated if "train" in name else row.n_test
@@ -122,7 +122,7 @@ def _bounds(row: Row, per_example: Mapping[str, Any]) -> dict[str, Any]:
     return bounds
 
 
-def _extra_bounds(per_example: Mapping[str, Any], seed: int) -> dict[str, float]:
+def _extra_bounds(per_example: Mapping[str, object], seed: int) -> dict[str, float]:
     bounds: dict[str, float] = {}
     for column, name in _MEANS_WITHOUT_BOUND_COLUMNS.items():
         spread = mean_interval(to_array(column, per_example[column]), seed) if column in per_example else None

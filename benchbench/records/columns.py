@@ -8,7 +8,11 @@ from typing import Any
 
 
 def column(
-    description: str, *, default: Any = dataclasses.MISSING, factory: Callable[[], Any] | None = None, since: int = 1
+    description: str,
+    *,
+    default: object = dataclasses.MISSING,
+    factory: Callable[[], object] | None = None,
+    since: int = 1,
 ) -> Any:
     """A dataclass field that is a leaderboard column, required unless it has a default.
 

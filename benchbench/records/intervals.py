@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchbench.contract.seeds import derive_seed
 from benchbench.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from benchbench.records.arrays import Array
 
 CONFIDENCE = 0.95
 _QUANTILE = 1.959963984540054  # of the normal distribution, at (1 + CONFIDENCE) / 2
@@ -49,7 +51,7 @@ def accuracy_interval(successes: int, n: int) -> Interval:
     return Interval(low=centre - half if successes else 0.0, high=centre + half if successes < n else 1.0)
 
 
-def mean_interval(values: Sequence[float] | Tensor | Any, seed: int) -> Interval | None:
+def mean_interval(values: Sequence[float] | Tensor | Array, seed: int) -> Interval | None:
     """Percentile bootstrap interval for a mean (Efron, 1979; 2,000 resamples), the same for the same seed.
 
     Args:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from benchbench.cell.model import WITHOUT_THREAT
 
+Columns = dict[str, Any]  # of a row, by name: `Row` checks them
+
 NO_DIAGNOSTICS = 0  # their revision in the rows of regressions
 
 
-def completed(record: Mapping[str, Any]) -> dict[str, Any]:
+def completed(record: Columns) -> Columns:
     """A record with the columns of schema 3.
 
     Before it, models were attacked under the threat that they were trained with, and diagnosed by the first diagnostics;
@@ -23,7 +24,7 @@ def completed(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, **trained, "diagnostics": diagnostics}
 
 
-def trained_under(defense: str, norm: str, epsilon: float) -> dict[str, Any]:
+def trained_under(defense: str, norm: str, epsilon: float) -> Columns:
     """The columns of the training threat, where the attack's threat is the same: empty for methods that do not use it."""
     if defense in WITHOUT_THREAT:
         return {"train_norm": "", "train_epsilon": None}

@@ -160,15 +160,15 @@ def _check_names(row: Row) -> list[str]:
     ]
 
 
-def _check_range(value: Any, metadata: Mapping[str, Any]) -> None:
+def _check_range(value: object, metadata: Mapping[str, Any]) -> None:
     least, most = metadata["least"], metadata["most"]
-    if value is None or isinstance(value, (str, tuple, Mapping)):
+    if not isinstance(value, (int, float)):
         return
     if (least is not None and value < least) or (most is not None and value > most):
         raise ValueError(f"{value!r} is not in [{least}, {'inf' if most is None else most}]")
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected a string, got {value!r}")
     try:
@@ -178,7 +178,7 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _integer(value: Any) -> int:
+def _integer(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"expected an integer, got {value!r}")
     if not -(2**63) <= int(value) < 2**63:
@@ -186,7 +186,7 @@ def _integer(value: Any) -> int:
     return int(value)
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"expected a number, got {value!r}")
     if not math.isfinite(value):
@@ -194,23 +194,23 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _texts(value: Any) -> tuple[str, ...]:
+def _texts(value: object) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, (tuple, list)):
         raise TypeError(f"expected a tuple of strings, got {value!r}")
     return tuple(_text(item) for item in value)
 
 
-def _numbers(value: Any) -> dict[str, float]:
+def _numbers(value: object) -> dict[str, float]:
     if not isinstance(value, Mapping):
         raise TypeError(f"expected a mapping of names to numbers, got {value!r}")
     return {_text(name): _number(value[name]) for name in sorted(value)}
 
 
-def _optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _optional(check: Callable[[object], object]) -> Callable[[object], object]:
     return lambda value: None if value is None else check(value)
 
 
-_CHECKS: dict[str, Callable[[Any], Any]] = {
+_CHECKS: dict[str, Callable[[object], object]] = {
     "str": _text,
     "int": _integer,
     "float": _number,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import pyarrow as pa
 
@@ -36,7 +35,7 @@ def schema(version: int = SCHEMA_VERSION) -> pa.Schema:
     return pa.schema([_arrow_field(field) for field in columns], metadata=metadata)
 
 
-def _arrow_field(field: dataclasses.Field[Any]) -> pa.Field:
+def _arrow_field(field: dataclasses.Field[object]) -> pa.Field:
     annotation = str(field.type)
     nullable = annotation.endswith(" | None")
     description = {"description": field.metadata["description"]}

@@ -19,7 +19,6 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from benchbench.atomic import storage_errors, write_atomically, write_bytes_atomically
 from benchbench.errors import BenchbenchError, DataError, StorageError
@@ -59,8 +58,8 @@ class RunStore:
     def write_cell(
         self,
         row: Row,
-        outcomes: Mapping[str, Any] | None = None,
-        witnesses: Any | None = None,
+        outcomes: Mapping[str, object] | None = None,
+        witnesses: object | None = None,
         *,
         weights: str = "",
     ) -> Row:
@@ -235,7 +234,7 @@ class RunStore:
             self._set_aside(path, error)
             return None
 
-    def _write_arrays(self, kind: str, columns: Mapping[str, Any]) -> str:
+    def _write_arrays(self, kind: str, columns: Mapping[str, object]) -> str:
         arrays = {name: to_array(name, values) for name, values in columns.items()}
         digest = content_digest(arrays)
         if self._read_arrays(kind, digest) is None:

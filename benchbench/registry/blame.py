@@ -8,7 +8,6 @@ import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pluggy
 
@@ -44,7 +43,7 @@ def plugin_traceback(error: BaseException) -> str:
     return "".join(["Traceback, from the plugin on:\n", *kept.format(), *lines])
 
 
-def place_of(factory: Callable[..., Any]) -> str:
+def place_of(factory: Callable[..., object]) -> str:
     """File and line of a factory, in brackets; empty where it has none."""
     function = inspect.unwrap(getattr(factory, "func", factory))
     try:

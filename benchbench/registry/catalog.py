@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Literal, overload
 
 from benchbench.cell.model import Component
-from benchbench.contract import KINDS, Kind
+from benchbench.contract import KINDS, Attack, Dataset, Executor, Kind, Metric
+from benchbench.contract.training import AnyDefense
 from benchbench.errors import BenchbenchError, OptionError, PluginError, UnknownNameError, UsageError
 from benchbench.registry.blame import place_of
 from benchbench.registry.clashes import Clash, find_clashes
@@ -22,16 +23,19 @@ from benchbench.registry.discovery import (
     harvest,
 )
 from benchbench.registry.factories import Factories, plugin_error
-from benchbench.registry.known import provider
+from benchbench.registry.known import unknown_name
 from benchbench.registry.options import OptionSpec, convert_options, option_specs
 from benchbench.registry.problems import InvalidOptionsError
 from benchbench.registry.products import check_product
 
+if TYPE_CHECKING:
+    import os
+
+    from torch import nn
+
 _SUPPLIED: Mapping[Kind, tuple[str, ...]] = {"architecture": ("input_shape", "classes")}
-BUILT_IN_AS: Mapping[str, str] = {"distribution": "benchbench", "version": "0.1.0"}  # in ids for ever
 _MEMBER = "member"  # what a family's factory takes the part of the name after the colon as
 MAXIMUM_NESTING = 8  # components within components
-NAMED = 3  # broken plugins, where a name is unknown
 
 
 class Registry:
@@ -99,7 +103,7 @@ class Registry:
         if entry is None or entry.offer.members is None:
             return ()
         if (kind, own) not in self._members:
-            list_members = self._factories.load(entry, entry.offer.members)
+            list_members: Callable[[], Iterable[str]] = self._factories.load(entry, entry.offer.members)
             try:
                 self._members[kind, own] = tuple(sorted(list_members()))
             except Exception as error:
@@ -119,7 +123,7 @@ class Registry:
             self._specs[key] = self._read_options(entry)
         return self._specs[key]
 
-    def resolve(self, kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> Component:
+    def resolve(self, kind: Kind, name: str, options: Mapping[str, object] | None = None) -> Component:
         """Check a component's options and fill in defaults and preset; components among the options are resolved likewise.
 
         The component is made once, so that its constructor checks the ranges; architectures are not, because they need
@@ -135,7 +139,7 @@ class Registry:
         component, _ = self._resolve(kind, name, options or {})
         return component
 
-    def _resolve(self, kind: Kind, name: str, options: Mapping[str, Any]) -> tuple[Component, Any]:
+    def _resolve(self, kind: Kind, name: str, options: Mapping[str, object]) -> tuple[Component, object]:
         """The component and what it makes; None for an architecture."""
         entry = self.get(kind, name)
         specs = self.options(kind, name)
@@ -143,8 +147,8 @@ class Registry:
         values, problems = convert_options(specs, options, resolve=self._resolve_option)
         if problems:
             raise InvalidOptionsError(f"{kind} {name!r}", problems)
-        component = Component(kind=kind, name=name, options=values, **_origin(entry))
-        return component, None if kind == "architecture" else self.make(component)
+        component = entry.owning(Component(kind=kind, name=name, options=values, distribution="", version=""))
+        return component, None if kind == "architecture" else self._make(component)
 
     def as_here(self, component: Component) -> Component:
         """A recorded component with the distribution, revision and sources that it has here.
@@ -153,19 +157,42 @@ class Registry:
             UnknownNameError: it is not here.
             PluginError: two distributions claim its name.
         """
-        return dataclasses.replace(component, **_origin(self.get(component.kind, component.name)))
+        return self.get(component.kind, component.name).owning(component)
 
-    def make(self, component: Component, **supplied: Any) -> Any:
+    @overload
+    def make(self, kind: Literal["dataset"], component: Component) -> Dataset: ...
+    @overload
+    def make(
+        self, kind: Literal["architecture"], component: Component, *, input_shape: tuple[int, ...], classes: int
+    ) -> nn.Module: ...
+    @overload
+    def make(self, kind: Literal["defense"], component: Component) -> AnyDefense: ...
+    @overload
+    def make(self, kind: Literal["attack"], component: Component) -> Attack: ...
+    @overload
+    def make(self, kind: Literal["metric"], component: Component) -> Metric: ...
+    @overload
+    def make(self, kind: Literal["suite"], component: Component) -> str | os.PathLike[str]: ...
+    @overload
+    def make(self, kind: Literal["executor"], component: Component) -> Executor: ...
+    def make(self, kind: Kind, component: Component, **supplied: object) -> object:
         """Make a component from its resolved options.
 
         Args:
+            kind: the component's; it decides the type of the result.
             component: from `resolve`; components among its options are made first.
             supplied: what the host knows: ``input_shape`` and ``classes`` for an architecture.
 
         Raises:
             OptionError: the constructor refuses a value.
             PluginError: the factory cannot be imported, raises something else, or makes something of another kind.
+            TypeError: the component is of another kind.
         """
+        if component.kind != kind:
+            raise TypeError(f"expected a component of kind {kind!r}, got {component.kind} {component.name!r}")
+        return self._make(component, **supplied)
+
+    def _make(self, component: Component, **supplied: object) -> object:
         entry = self.get(component.kind, component.name)
         factory = self._factories.load(entry, entry.offer.factory)
         options = {name: self._made(value) for name, value in component.options.items()}
@@ -182,12 +209,12 @@ class Registry:
         check_product(component, product)
         return product
 
-    def _made(self, value: Any) -> Any:
+    def _made(self, value: object) -> object:
         if isinstance(value, tuple):
             return tuple(self._made(entry) for entry in value)
-        return self.make(value) if isinstance(value, Component) else value
+        return self._make(value) if isinstance(value, Component) else value
 
-    def _resolve_option(self, protocol: Any, name: str, options: Mapping[str, Any]) -> Component:
+    def _resolve_option(self, protocol: type, name: str, options: Mapping[str, object]) -> Component:
         """A component that is an option of another."""
         with self._nested():
             component, product = self._resolve(PROTOCOLS[protocol], name, options)
@@ -227,20 +254,8 @@ class Registry:
             raise UnknownNameError(kind, name, [f"{family}:{known}" for known in self.members(kind, name)])
 
     def _unknown(self, kind: Kind, name: str) -> UnknownNameError:
-        error = UnknownNameError(kind, name, [entry.offer.name for entry in self.offers(kind)])
-        distribution = provider(kind, name)
-        broken = sorted({problem.distribution for problem in self.problems})
-        if distribution in broken:
-            error.hint = (
-                f"the distribution {distribution} provides it, and has a problem: see 'benchbench plugins doctor'"
-            )
-        elif distribution:
-            error.hint = f"the distribution {distribution} provides it: pip install {distribution}"
-        elif broken:
-            more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
-            named = ", ".join(broken[:NAMED]) + more
-            error.hint += f" (plugins with problems: {named}; see 'benchbench plugins doctor')"
-        return error
+        offered = [entry.offer.name for entry in self.offers(kind)]
+        return unknown_name(kind, name, offered, broken={problem.distribution for problem in self.problems})
 
     def _dropped(self, entry: Registered) -> bool:
         clash = self._clashes.get((entry.kind, entry.offer.name))
@@ -267,12 +282,6 @@ def load_registry(*, extra_plugins: Sequence[object] = ()) -> Registry:
         extra_plugins: plugin modules or objects to register besides, for instance one under development.
     """
     return Registry(harvest(find_candidates(extra_plugins)))
-
-
-def _origin(entry: Registered) -> dict[str, Any]:
-    """The fields of a component that say whose it is. A release changes no id: see `BUILT_IN_AS` and `Component`."""
-    named = BUILT_IN_AS if entry.built_in else {"distribution": entry.distribution, "version": entry.version}
-    return {**named, "revision": entry.offer.revision, "sources": entry.sources()}
 
 
 def _blamed(clash: Clash, one: Harvest) -> bool:

@@ -7,7 +7,7 @@ factory is given the component, made.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from typing import get_args
 
 from benchbench.cell.model import Component
 from benchbench.contract import (
@@ -25,7 +25,7 @@ from benchbench.contract import (
 from benchbench.errors import BenchbenchError, OptionError
 from benchbench.registry.problems import InvalidOptionsError, OptionProblem
 
-PROTOCOLS: Mapping[Any, Kind] = {
+PROTOCOLS: Mapping[object, Kind] = {
     Dataset: "dataset",
     DescribedDataset: "dataset",
     Defense: "defense",
@@ -36,15 +36,15 @@ PROTOCOLS: Mapping[Any, Kind] = {
     Metric: "metric",
     ExamplewiseMetric: "metric",
 }
-Resolve = Callable[[Any, str, Mapping[str, Any]], Component]  # Protocol, name, options -> the component
+Resolve = Callable[[type, str, Mapping[str, object]], Component]  # Protocol, name, options -> the component
 
 
-def takes_components(annotation: Any) -> bool:
+def takes_components(annotation: object) -> bool:
     """Whether values of a type are components, or have components in them."""
     return annotation in PROTOCOLS or any(takes_components(argument) for argument in get_args(annotation))
 
 
-def resolve_option(protocol: Any, name: str, options: Mapping[str, Any], resolve: Resolve) -> Component:
+def resolve_option(protocol: type, name: str, options: Mapping[str, object], resolve: Resolve) -> Component:
     """Resolve a component that is an option of another.
 
     Raises:
@@ -59,7 +59,7 @@ def resolve_option(protocol: Any, name: str, options: Mapping[str, Any], resolve
         raise InvalidOptionsError(f"{PROTOCOLS[protocol]} {name!r}", [problem]) from error
 
 
-def require_protocol(protocol: Any, component: Component, product: object) -> None:
+def require_protocol(protocol: type, component: Component, product: object) -> None:
     """Check that what a component makes is what the option asks for: a `SteppingDefense` is no `Defense`.
 
     Raises:

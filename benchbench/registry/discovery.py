@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import metadata
-from typing import Any, Literal
+from typing import Literal
 
 import pluggy
 
+from benchbench.cell.model import Component
 from benchbench.contract import ENTRY_POINT_GROUP, Hooks, Kind, Offer
 from benchbench.errors import suggest
 from benchbench.registry.blame import plugin_traceback, summarise_error
@@ -20,6 +21,7 @@ from benchbench.registry.offers import offer_mistakes
 from benchbench.version import __version__
 
 HOST = "benchbench"  # the project, and the prefix of its hooks
+BUILT_IN_AS = ("benchbench", "0.1.0")  # distribution and version of built-in components, in ids for ever
 BUILT_IN = "benchbench.builtin"  # the module of the built-in plugin, whatever its distribution is called
 HOOKS: Mapping[str, Kind] = {
     "benchbench_datasets": "dataset",
@@ -74,6 +76,17 @@ class Registered:
     built_in: bool = False
     sources: Callable[[], str] = str
 
+    def owning(self, component: Component) -> Component:
+        """The component with the fields that say whose it is. A release changes no id: see `BUILT_IN_AS`."""
+        distribution, version = BUILT_IN_AS if self.built_in else (self.distribution, self.version)
+        return replace(
+            component,
+            distribution=distribution,
+            version=version,
+            revision=self.offer.revision,
+            sources=self.sources(),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class PluginInfo:
@@ -102,7 +115,7 @@ class Candidate:
     target: str
     distribution: str
     version: str
-    load: Callable[[], Any]
+    load: Callable[[], object]
     sources: Callable[[], str] = str
 
     @property
@@ -221,12 +234,14 @@ def _harvest_one(manager: pluggy.PluginManager, candidate: Candidate) -> Harvest
             candidate.problem(f"{hook}()[{place}]: {mistakes[place]}", cause="offer") for place in sorted(mistakes)
         )
         registered.extend(
-            _register(candidate, kind, offer) for place, offer in enumerate(offers) if place not in mistakes
+            _register(candidate, kind, offer)
+            for place, offer in enumerate(offers)
+            if isinstance(offer, Offer) and place not in mistakes
         )
     return Harvest(candidate=candidate, registered=tuple(registered), problems=tuple(problems))
 
 
-def _call_hook(hook: Callable[[], Any]) -> list[Any]:
+def _call_hook(hook: Callable[[], list[object]]) -> list[object]:
     results = hook()
     if not results:  # pluggy drops None
         raise TypeError(f"{getattr(hook, 'name', 'the hook')}() returned None, expected offers")
@@ -260,13 +275,13 @@ def _misnamed_hooks(manager: pluggy.PluginManager, plugin: object) -> list[str]:
     return messages
 
 
-def _mistakes(offers: Sequence[Any], kind: Kind) -> dict[int, str]:
+def _mistakes(offers: Sequence[object], kind: Kind) -> dict[int, str]:
     """What is wrong with each malformed offer, by its place."""
     mistakes: dict[int, str] = {}
     names: set[str] = set()
     for place, offer in enumerate(offers):
         wrong = offer_mistakes(offer)
-        if wrong:
+        if wrong or not isinstance(offer, Offer):
             mistakes[place] = "; ".join(wrong)
         elif offer.name in names:
             mistakes[place] = f"the {kind} {offer.name!r} is offered twice"

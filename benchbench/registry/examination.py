@@ -101,7 +101,7 @@ def _build(registry: Registry, entry: Registered, component: Component) -> None:
     height, width = capabilities.smallest_input or (32, 32)
     shape = (capabilities.channels[0] if capabilities.channels else 3, max(32, height), max(32, width))
     with torch.random.fork_rng(devices=[]), suppress(OptionError):  # which says that it wants another shape
-        registry.make(component, input_shape=shape, classes=max(10, capabilities.minimum_classes))
+        registry.make("architecture", component, input_shape=shape, classes=max(10, capabilities.minimum_classes))
 
 
 def _problem(entry: Registered, error: str, cause: Cause, trace: str = "") -> PluginProblem:

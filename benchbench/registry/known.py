@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from benchbench.contract import Kind
+from benchbench.errors import UnknownNameError
+
+NAMED = 3  # broken plugins in one message
 
 KNOWN: Mapping[str, Mapping[Kind, tuple[str, ...]]] = {
     "benchbench-awp": {"architecture": ("preact-resnet-18",), "defense": ("awp-at", "awp-trades")},
@@ -28,3 +31,23 @@ def provider(kind: Kind, name: str) -> str:
     'benchbench-mart'
     """
     return next((distribution for distribution, offers in KNOWN.items() if name in offers.get(kind, ())), "")
+
+
+def unknown_name(kind: Kind, name: str, offered: Sequence[str], *, broken: Collection[str]) -> UnknownNameError:
+    """The error for a name that no plugin offers; the hint names its distribution if that is known.
+
+    Args:
+        offered: the names of this kind.
+        broken: distributions with problems, which may be why the name is missing.
+    """
+    error = UnknownNameError(kind, name, offered)
+    distribution = provider(kind, name)
+    if distribution in broken:
+        error.hint = f"the distribution {distribution} provides it, and has a problem: see 'benchbench plugins doctor'"
+    elif distribution:
+        error.hint = f"the distribution {distribution} provides it: pip install {distribution}"
+    elif broken:
+        more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+        named = ", ".join(sorted(broken)[:NAMED]) + more
+        error.hint += f" (plugins with problems: {named}; see 'benchbench plugins doctor')"
+    return error

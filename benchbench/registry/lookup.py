@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from benchbench.cell.model import Component
 from benchbench.contract import Kind
 from benchbench.errors import UsageError
 from benchbench.registry.catalog import Registry
-
-ComponentEntry = str | Mapping[str, Any]
-"""A component as suites give it: a name, or a mapping of ``name`` and options."""
+from benchbench.registry.options import ComponentEntry as ComponentEntry
 
 
 def find_component(registry: Registry, kind: Kind, entry: ComponentEntry) -> Component:
@@ -26,7 +21,7 @@ def find_component(registry: Registry, kind: Kind, entry: ComponentEntry) -> Com
     >>> find_component(load_registry(), "attack", {"name": "pgd", "steps": 50}).options["steps"]
     50
     """
-    options = {"name": entry} if isinstance(entry, str) else dict(entry)
+    options: dict[str, object] = {"name": entry} if isinstance(entry, str) else dict(entry)
     name = options.pop("name", None)
     if not isinstance(name, str):
         raise UsageError(f"{kind} {entry!r} has no name", hint='give a name, or {name = "...", OPTION = ...}')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from benchbench.contract import NORMS, Capabilities, Offer
 from benchbench.contract.columns import FILLABLE
@@ -13,7 +12,7 @@ _KEBAB_CASE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\Z")
 
 
-def offer_mistakes(offer: Any) -> list[str]:
+def offer_mistakes(offer: object) -> list[str]:
     """What is malformed about an offer."""
     if not isinstance(offer, Offer):
         return [f"expected an Offer, got {offer!r:.80}"]
@@ -49,5 +48,5 @@ def _capability_mistakes(offer: Offer) -> list[str]:
     return mistakes
 
 
-def _is_reference(factory: Any) -> bool:
+def _is_reference(factory: object) -> bool:
     return callable(factory) or (isinstance(factory, str) and bool(_REFERENCE.match(factory)))

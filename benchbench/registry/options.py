@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeGuard, Union, cast, get_args, get_origin
 
 from benchbench.cell.model import Component
 from benchbench.contract.threat import parse_number
@@ -17,6 +17,11 @@ from benchbench.errors import OptionError, suggest
 from benchbench.registry.components import PROTOCOLS, Resolve, resolve_option
 from benchbench.registry.problems import InvalidOptionsError, OptionProblem
 from benchbench.registry.wording import SCALARS, describe, shown
+
+ComponentEntry = str | Mapping[str, object]
+"""A component as suites write it: a name, or a mapping of ``name`` and options."""
+Values = dict[str, Any]
+"""Converted options, for the factory or dataclass that has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +37,13 @@ class OptionSpec:
     """
 
     name: str
-    annotation: Any
-    default: Any = None
+    annotation: object
+    default: object = None
     required: bool = False
     fixed: bool = False
 
 
-def option_specs(factory: Callable[..., Any], *, supplied: Collection[str] = ()) -> tuple[OptionSpec, ...]:
+def option_specs(factory: Callable[..., object], *, supplied: Collection[str] = ()) -> tuple[OptionSpec, ...]:
     """Read the options of a factory from its signature.
 
     Args:
@@ -58,7 +63,7 @@ def option_specs(factory: Callable[..., Any], *, supplied: Collection[str] = ())
     return tuple(specs)
 
 
-def convert(annotation: Any, value: Any, resolve: Resolve | None = None) -> Any:
+def convert(annotation: object, value: object, resolve: Resolve | None = None) -> object:
     """Check a value against a type and convert what TOML cannot tell apart or write: integers to floats, lists to tuples,
     fractions such as ``"8/255"`` to floats.
 
@@ -82,7 +87,7 @@ def convert(annotation: Any, value: Any, resolve: Resolve | None = None) -> Any:
         return _convert_component(annotation, value, resolve)
     if type(value) is annotation and annotation is not float:
         return value
-    if annotation is float and type(value) in (int, float):
+    if annotation is float and (type(value) is int or type(value) is float):
         return _finite(value)
     if annotation is float and type(value) is str and "/" in value:
         return _finite(parse_number(value))
@@ -90,8 +95,8 @@ def convert(annotation: Any, value: Any, resolve: Resolve | None = None) -> Any:
 
 
 def convert_options(
-    specs: Sequence[OptionSpec], given: Mapping[str, Any], *, partial: bool = False, resolve: Resolve | None = None
-) -> tuple[dict[str, Any], list[OptionProblem]]:
+    specs: Sequence[OptionSpec], given: Mapping[str, object], *, partial: bool = False, resolve: Resolve | None = None
+) -> tuple[Values, list[OptionProblem]]:
     """Convert the given options and fill in the defaults.
 
     Args:
@@ -110,7 +115,7 @@ def convert_options(
         for name in given
         if name not in known
     ]
-    values: dict[str, Any] = {}
+    values: Values = {}
     for name, spec in known.items():
         if name not in given:
             if not partial and spec.required:
@@ -134,7 +139,7 @@ def _suggest_option(name: str, settable: Sequence[str]) -> str:
     return suggest(name, settable) if settable else "it has no options"
 
 
-def _spec(parameter: inspect.Parameter, annotation: Any) -> OptionSpec:
+def _spec(parameter: inspect.Parameter, annotation: object) -> OptionSpec:
     if not _writable(annotation):
         raise TypeError(f"parameter {parameter.name!r} has the type {annotation!r}, which no suite can write")
     if parameter.default is parameter.empty:
@@ -146,7 +151,7 @@ def _spec(parameter: inspect.Parameter, annotation: Any) -> OptionSpec:
     return OptionSpec(name=parameter.name, annotation=annotation, default=default)
 
 
-def _resolve_annotation(factory: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+def _resolve_annotation(factory: Callable[..., object], parameter: inspect.Parameter) -> object:
     """The parameter's type alone: another annotation may name what is imported only for type checkers."""
     if parameter.annotation is parameter.empty:
         raise TypeError(f"parameter {parameter.name!r} has no type")
@@ -157,7 +162,7 @@ def _resolve_annotation(factory: Callable[..., Any], parameter: inspect.Paramete
         raise TypeError(f"type of parameter {parameter.name!r} cannot be resolved: {error}") from error
 
 
-def _namespace(factory: Callable[..., Any]) -> dict[str, Any]:
+def _namespace(factory: Callable[..., object]) -> dict[str, object]:
     function = inspect.unwrap(getattr(factory, "func", factory))
     if inspect.isclass(function):
         function = inspect.unwrap(function.__init__)
@@ -165,7 +170,7 @@ def _namespace(factory: Callable[..., Any]) -> dict[str, Any]:
     return getattr(function, "__globals__", None) or vars(module or typing)
 
 
-def _writable(annotation: Any) -> bool:
+def _writable(annotation: object) -> bool:
     if annotation in SCALARS or annotation in PROTOCOLS or annotation is type(None):
         return True
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -176,7 +181,7 @@ def _writable(annotation: Any) -> bool:
     return origin in (Union, types.UnionType) and all(_writable(argument) for argument in arguments)
 
 
-def _choose(choices: tuple[Any, ...], value: Any) -> Any:
+def _choose(choices: tuple[object, ...], value: object) -> object:
     for choice in choices:
         if type(choice) is type(value) and choice == value:
             return value
@@ -185,20 +190,20 @@ def _choose(choices: tuple[Any, ...], value: Any) -> Any:
     raise OptionError(f"{expected}, got {shown(value)}", hint=hint if hint.startswith("did you mean") else "")
 
 
-def _names_component(value: Any) -> bool:
+def _names_component(value: object) -> TypeGuard[ComponentEntry | Component]:
     named = isinstance(value, Mapping) and isinstance(value.get("name"), str)
     return named or isinstance(value, (str, Component))
 
 
-def _convert_component(protocol: Any, value: Any, resolve: Resolve) -> Component:
+def _convert_component(protocol: object, value: ComponentEntry | Component, resolve: Resolve) -> Component:
     """A component written as a name, or as a table of name and options; or one that is resolved already."""
     if isinstance(value, Component):
         return value
-    options = {"name": value} if isinstance(value, str) else dict(value)
-    return resolve_option(protocol, options.pop("name"), options, resolve)
+    options: dict[str, object] = {"name": value} if isinstance(value, str) else dict(value)
+    return resolve_option(cast(type, protocol), str(options.pop("name")), options, resolve)
 
 
-def _convert_union(members: tuple[Any, ...], value: Any, resolve: Resolve | None) -> Any:
+def _convert_union(members: tuple[object, ...], value: object, resolve: Resolve | None) -> object:
     for member in members:
         if member is type(None):
             if value is None:
@@ -214,9 +219,9 @@ def _convert_union(members: tuple[Any, ...], value: Any, resolve: Resolve | None
     raise OptionError(f"expected {expected}, got {shown(value)}")
 
 
-def _convert_tuple(annotation: Any, value: Any, resolve: Resolve | None) -> tuple[Any, ...]:
+def _convert_tuple(annotation: object, value: object, resolve: Resolve | None) -> tuple[object, ...]:
     arguments = get_args(annotation)
-    if type(value) not in (list, tuple):
+    if not (type(value) is list or type(value) is tuple):
         raise OptionError(f"expected {describe(annotation)}, got {shown(value)}")
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         arguments = (arguments[0],) * len(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from benchbench.cell.model import Component
 from benchbench.contract import Attack, Dataset, Defense, Executor, FittingDefense, Kind, Metric, SteppingDefense
@@ -21,7 +20,7 @@ _PROTOCOLS: Mapping[Kind, tuple[type, ...]] = {
 }
 
 
-def check_product(component: Component, product: Any) -> None:
+def check_product(component: Component, product: object) -> None:
     """Check that a factory made what its kind asks for.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import warnings
-from typing import Any
 
 _SAYS_NOTHING = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 _VERSIONS = frozenset({"__version__", "__version_tuple__", "__commit_id__"})  # what build tools write by themselves
@@ -34,7 +33,7 @@ def syntax_digest(source: bytes) -> bytes:
     return hashlib.sha256("".join(written).encode()).digest()
 
 
-def _write(value: Any, written: list[str]) -> None:
+def _write(value: object, written: list[str]) -> None:
     """Append the text of a tree; empty fields are left out, because a later Python has more of them."""
     if isinstance(value, ast.AST):
         written.append(f"{type(value).__name__}(")
@@ -54,7 +53,7 @@ def _write(value: Any, written: list[str]) -> None:
         written.append(f"{hex(value) if type(value) is int else ascii(value)};")
 
 
-def _is_text(entry: Any) -> bool:
+def _is_text(entry: object) -> bool:
     return isinstance(entry, ast.Expr) and isinstance(entry.value, ast.Constant) and isinstance(entry.value.value, str)
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 from benchbench.cell.model import Component
 from benchbench.registry.components import PROTOCOLS
 
-SCALARS: Mapping[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
+SCALARS: Mapping[object, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
 _KINDS_OF_VALUE = {bool: "boolean", int: "integer", float: "number", str: "text", list: "list", dict: "table"}
 
 
-def describe(annotation: Any) -> str:
+def describe(annotation: object) -> str:
     """Say a type in words, for instance ``a number or none``."""
     if annotation in (None, type(None)):
         return "none"
@@ -31,7 +31,7 @@ def describe(annotation: Any) -> str:
     return " or ".join(describe(argument) for argument in arguments)
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value as an error message shows it: shortened, with its kind where that helps."""
     if isinstance(value, Component):
         return f"the {value.kind} {value.name!r}"

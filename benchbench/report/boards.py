@@ -7,7 +7,7 @@ import dataclasses
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from benchbench.cell.model import to_json
 from benchbench.leaderboard.clearing import share_doubts
@@ -70,7 +70,7 @@ _SETTING = ("dataset", "architecture", "variation", "threat", "attack", "source"
 _MEASURES = tuple(column.key for column in COLUMNS if column.kind != "text" and column.key != "seed")
 
 
-def board_data(rows: Sequence[Row]) -> dict[str, Any]:
+def board_data(rows: Sequence[Row]) -> dict[str, object]:
     """Columns and rows for the page's script; columns that no row fills are left out, settings that we measured come first.
 
     A measure is [value, low, high], with nulls where there is no interval, or null; accuracies are fractions.
@@ -111,12 +111,12 @@ def _setting(row: Row) -> tuple[str, ...]:
     )
 
 
-def _order(row: Row) -> tuple[Any, ...]:
+def _order(row: Row) -> tuple[object, ...]:
     """Ours beside the published number of the same setting and method."""
     return (*_setting(row), defense_order(row)[:3], row.source, row.profile, row.seed, row.cell_id)
 
 
-def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]]) -> Any:
+def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]]) -> object:
     if column.key in _MEASURES:
         value = getattr(row, column.key)
         if value is None:
@@ -149,7 +149,7 @@ def _remarks(row: Row) -> str:
     return "; ".join(part for part in (*(f"flag: {flag}" for flag in row.flags), seen, failed) if part)
 
 
-def _shape(row: Row) -> dict[str, Any]:
+def _shape(row: Row) -> dict[str, object]:
     """Options of the architecture but the dropout, which is shown as a variation."""
     return {name: value for name, value in parse_options(row.architecture_options).items() if name != "dropout"}
 
@@ -190,7 +190,7 @@ def board_csv(rows: Iterable[Row]) -> str:
     return buffer.getvalue()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if value is None:
         return ""
     if isinstance(value, str):

@@ -23,18 +23,20 @@ _DISTANCES = alt.Axis(format=".1f", tickCount=10, labelOverlap=True)
 _CHOSEN = ("dataset", "threat", "attack")  # by the reader, below a chart
 _TOOLTIP = ("method", "dataset", "architecture", "variation", "threat", "attack", "source", "profile", "seed")
 
+Document = dict[str, Any]  # a chart for Altair, or a record of its data
 
-def lipschitz_chart(rows: Sequence[Row]) -> dict[str, Any] | None:
+
+def lipschitz_chart(rows: Sequence[Row]) -> Document | None:
     """Lipschitzness against adversarial accuracy with both 95% intervals; None where no row has both."""
     return _scatter(rows, "test_lipschitz", "Test Lipschitzness (log)", alt.Scale(type="log", nice=False))
 
 
-def tradeoff_chart(rows: Sequence[Row]) -> dict[str, Any] | None:
+def tradeoff_chart(rows: Sequence[Row]) -> Document | None:
     """Test accuracy against adversarial test accuracy with both 95% intervals; None where no row has both."""
     return _scatter(rows, "test_accuracy", "Test accuracy", alt.Scale(zero=False))
 
 
-def training_chart(history: Sequence[EpochPoint]) -> dict[str, Any] | None:
+def training_chart(history: Sequence[EpochPoint]) -> Document | None:
     """Loss and training accuracy by epoch; None for an empty history."""
     if not history:
         return None
@@ -59,13 +61,13 @@ def training_chart(history: Sequence[EpochPoint]) -> dict[str, Any] | None:
     return _specification(chart)
 
 
-def training_curves(models: Sequence[tuple[Row, Sequence[EpochPoint]]]) -> dict[str, Any] | None:
+def training_curves(models: Sequence[tuple[Row, Sequence[EpochPoint]]]) -> Document | None:
     """Training loss by epoch of all models of a suite, those of one dataset, network and profile at a time.
 
     Args:
         models: a row of each model with its history; models without one are left out.
     """
-    records: list[dict[str, Any]] = [
+    records: list[Document] = [
         {**_curve(row), "epoch": p.epoch, "loss": p.loss} for row, history in models for p in history
     ][:MOST_POINTS]
     if not records:
@@ -106,7 +108,7 @@ def _epoch_axis(epochs: int) -> alt.Axis:
     return alt.Axis(format="d", values=list(range(1, epochs + 1)) if epochs <= 10 else alt.Undefined)
 
 
-def separation_chart(measured: MeasuredSeparation) -> dict[str, Any]:
+def separation_chart(measured: MeasuredSeparation) -> Document:
     """Histogram of the distances to the nearest example of another class, with 2 epsilon marked."""
     records = [
         {"from": low, "to": high, "share": count / max(1, one.examples), "separation": name}
@@ -144,7 +146,7 @@ def plotting_runtime() -> str:
     return f"(() => {{{bundle}\n}})();\n"
 
 
-def _scatter(rows: Sequence[Row], x: str, title: str, scale: alt.Scale) -> dict[str, Any] | None:
+def _scatter(rows: Sequence[Row], x: str, title: str, scale: alt.Scale) -> Document | None:
     records = [_point(row, x) for row in rows if _is_shown(row, x)][:MOST_POINTS]
     if not records:
         return None
@@ -176,20 +178,20 @@ def _scatter(rows: Sequence[Row], x: str, title: str, scale: alt.Scale) -> dict[
     return _specification(chart.add_params(*choices).interactive())
 
 
-def _legend(records: Sequence[dict[str, Any]], key: str) -> alt.Legend | None:
+def _legend(records: Sequence[Document], key: str) -> alt.Legend | None:
     """None for so many methods that no one tells their colours apart; the tooltips name them."""
     crowded = len({record[key] for record in records}) > MOST_COLOURS
     return None if crowded else alt.Legend(orient="bottom", columns=4)
 
 
-def _most_measured(records: Sequence[dict[str, Any]], key: str) -> str:
+def _most_measured(records: Sequence[Document], key: str) -> str:
     """The value that most of our rows have: datasets, and attacks, differ more than methods do, so one is drawn at first."""
     ours = Counter(record[key] for record in records if record["source"] == "ours")
     names: list[str] = sorted({record[key] for record in records})
     return max(names, key=lambda name: ours[name])
 
 
-def _choices(records: Sequence[dict[str, Any]]) -> list[alt.Parameter]:
+def _choices(records: Sequence[Document]) -> list[alt.Parameter]:
     """A choice for each of `_CHOSEN`, at first what most of our rows have among those chosen before."""
     choices, left = [], list(records)
     for name in _CHOSEN:
@@ -216,8 +218,8 @@ def _is_shown(row: Row, x: str) -> bool:
     return there and (x != "test_lipschitz" or value > 0)
 
 
-def _point(row: Row, x: str) -> dict[str, Any]:
-    point: dict[str, Any] = {}
+def _point(row: Row, x: str) -> Document:
+    point: Document = {}
     for measure in (x, "adv_test_accuracy"):
         value = getattr(row, measure)
         point[measure] = value
@@ -230,8 +232,8 @@ def _point(row: Row, x: str) -> dict[str, Any]:
     return {**point, **texts, **known}
 
 
-def _specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    document: dict[str, Any] = chart.to_dict()
+def _specification(chart: alt.TopLevelMixin) -> Document:
+    document: Document = chart.to_dict()
     document.pop("$schema", None)  # an address, which pages that stay off the network have no use for
     document.pop("config", None)
     return document

@@ -27,7 +27,7 @@ from benchbench.report.charts import (
     training_chart,
     training_curves,
 )
-from benchbench.report.contents import Board, Contents, EpochPoint, Gallery
+from benchbench.report.contents import Board, Contents, EpochPoint, Gallery, Specimen
 from benchbench.report.pictures import png_address
 from benchbench.report.rankings import method_spreads, rankings
 
@@ -105,12 +105,12 @@ class _Shown:
     """
 
     curves: list[tuple[Row, Sequence[EpochPoint]]]
-    gallery: list[dict[str, Any]]
+    gallery: list[dict[str, object]]
 
 
 def _write_rows(board: Board, contents: Contents, folder: Path) -> _Shown:
     histories: dict[str, tuple[Row, Sequence[EpochPoint]]] = {}
-    pictures: dict[str, dict[str, Any]] = {}
+    pictures: dict[str, dict[str, object]] = {}
     for row in board.rows:
         measured = row.source == "measured"
         if measured and row.model_id not in histories:
@@ -152,7 +152,7 @@ def _separations(measured: Sequence[MeasuredSeparation]) -> dict[str, Any]:
     }
 
 
-def _picture(specimen: Any) -> dict[str, Any]:
+def _picture(specimen: Specimen) -> dict[str, object]:
     clean = None if specimen.clean is None else png_address(specimen.clean)
     return {"specimen": specimen, "clean": clean, "adversarial": png_address(specimen.adversarial)}
 
@@ -177,7 +177,7 @@ def _write(path: Path, content: bytes) -> None:
     write_bytes_atomically(path, content, durable=False)
 
 
-def _render(template: str, **values: Any) -> bytes:
+def _render(template: str, **values: object) -> bytes:
     return _environment().get_template(f"{template}.j2").render(**values).encode()
 
 

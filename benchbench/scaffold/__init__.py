@@ -1,4 +1,4 @@
-"""The scaffold room: write a new plugin distribution that works as written."""
+"""Write a new plugin distribution, complete and working."""
 
 from __future__ import annotations
 

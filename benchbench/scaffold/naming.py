@@ -1,4 +1,4 @@
-"""The names that a new plugin needs, made from the one that its author gives."""
+"""Derive the names of a new plugin from that of its component."""
 
 from __future__ import annotations
 
@@ -8,25 +8,14 @@ from dataclasses import dataclass
 from benchbench.contract import KINDS, Kind
 from benchbench.errors import UnknownNameError, UsageError
 
-LONGEST_NAME = (
-    60  # characters; some file systems allow no more than 255 bytes, and a name is used several times in a path
-)
-
+LONGEST_NAME = 60  # characters: a name occurs several times in a path, and some file systems allow only 255 bytes
 _PREFIX = "benchbench-"
 _KEBAB_CASE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PluginNames:
-    """What a plugin and its parts are called.
-
-    Attributes:
-        kind: what it offers.
-        component: what a suite calls it, in kebab-case.
-        distribution: what pip calls it; also the name of its folder.
-        package: what Python imports.
-        class_name: the component's class.
-    """
+    """The names of a plugin of a kind: for suites, for pip (and its folder), for imports, and of the component's class."""
 
     kind: Kind
     component: str
@@ -36,15 +25,10 @@ class PluginNames:
 
 
 def plugin_names(kind: str, name: str) -> PluginNames:
-    """Derive every name from one.
-
-    Args:
-        kind: one of `benchbench.contract.KINDS`.
-        name: the component's name in kebab-case; a leading ``benchbench-`` is the distribution's and is taken off.
+    """Derive every name from the component's; a leading ``benchbench-`` is removed.
 
     Raises:
-        UnknownNameError: there is no such kind.
-        UsageError: the name is not in kebab-case, does not begin with a letter, or is too long.
+        UsageError: an unknown kind, or a name that is too long or not in kebab-case.
 
     >>> plugin_names("attack", "square-root").class_name
     'SquareRootAttack'
@@ -69,7 +53,7 @@ def plugin_names(kind: str, name: str) -> PluginNames:
 
 
 def _class_name(component: str, kind: Kind) -> str:
-    """The name in capitals; it ends in the kind, so that it is neither a keyword nor something that a template imports."""
+    """The name in CamelCase with the kind at its end, so that it is no keyword and no name that a template imports."""
     words = component.split("-")
     if words[-1] != kind:
         words.append(kind)

@@ -1,4 +1,4 @@
-"""Write the files of a new distribution from templates that lie beside this module."""
+"""Write the files of a new distribution from the templates beside this module."""
 
 from __future__ import annotations
 
@@ -15,23 +15,17 @@ from benchbench.errors import StorageError, UsageError
 from benchbench.scaffold.naming import PluginNames, plugin_names
 from benchbench.version import __version__
 
-_SUFFIX = ".template"  # templates are no Python until they are filled in, and no tool should take them for it
+_SUFFIX = ".template"  # so that no tool takes a template for Python
 
 
 def write_plugin(kind: str, name: str, *, out: Path) -> Path:
     """Write a distribution with one component: it installs, passes its own tests and runs in its example suite.
 
-    Args:
-        kind: one of `benchbench.contract.KINDS`.
-        name: the component's name in kebab-case.
-        out: the folder to write the distribution's own folder into; made where it is missing.
-
     Returns:
         The distribution's folder, for instance ``out/benchbench-my-defense``.
 
     Raises:
-        UnknownNameError: there is no such kind.
-        UsageError: the name will not do, or the folder exists.
+        UsageError: an unknown kind, a refused name, or the folder exists.
         StorageError: the folder cannot be written.
     """
     names = plugin_names(kind, name)
@@ -43,7 +37,7 @@ def write_plugin(kind: str, name: str, *, out: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=out, prefix=".benchbench-new-") as workplace:
             unfinished = Path(workplace, names.distribution)
             _write_files(unfinished, names)
-            unfinished.rename(folder)  # it appears only when everything could be written
+            unfinished.rename(folder)  # it appears only when it is complete
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror or error}", hint="choose another --out") from error
     return folder
@@ -65,7 +59,7 @@ def _write_files(folder: Path, names: PluginNames) -> None:
 
 
 def _templates(folder: Traversable, place: str = "") -> Iterator[tuple[str, Traversable]]:
-    """Each template below a folder, with the path that its file will have; ``$package`` in it is still to be filled in."""
+    """Each template below a folder, with the path of its file, in which ``$package`` is not substituted yet."""
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if entry.is_dir():
             yield from _templates(entry, f"{place}{entry.name}/")

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchbench.errors import OptionError
+from benchbench.separations.neighbours import Numbers
 from benchbench.separations.report import Pair, Separation
 
 
@@ -48,7 +47,7 @@ def save_histogram(separations: dict[str, Separation], *paths: Path, title: str 
 
 
 def save_pairs(
-    pairs: Sequence[Pair], queries: NDArray[Any], references: NDArray[Any], *paths: Path, classes: Sequence[str] = ()
+    pairs: Sequence[Pair], queries: Numbers, references: Numbers, *paths: Path, classes: Sequence[str] = ()
 ) -> None:
     """Draw pairs of images, one pair per column: the query above, its neighbour below.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from benchbench.errors import DataError
+
+Numbers = NDArray[np.floating | np.integer]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +36,10 @@ class Neighbours:
 
 
 def nearest_other_class(
-    queries: NDArray[Any],
-    query_labels: NDArray[Any],
-    references: NDArray[Any],
-    reference_labels: NDArray[Any],
+    queries: Numbers,
+    query_labels: Numbers,
+    references: Numbers,
+    reference_labels: Numbers,
 ) -> Neighbours:
     """Find each query's nearest reference with another label, exactly.
 
@@ -63,12 +65,13 @@ def nearest_other_class(
         return _search_features(flat_queries, query_codes, flat_references, reference_codes)
     from benchbench.separations.search import search  # numba takes a while to import
 
-    distance, index = search(flat_queries, query_codes, flat_references, reference_codes, len(known))
+    images, others = cast("NDArray[np.uint8]", flat_queries), cast("NDArray[np.uint8]", flat_references)
+    distance, index = search(images, query_codes, others, reference_codes, len(known))
     return Neighbours(distance=distance, index=index)
 
 
 def _search_features(
-    queries: NDArray[Any], query_codes: NDArray[np.int64], references: NDArray[Any], reference_codes: NDArray[np.int64]
+    queries: Numbers, query_codes: NDArray[np.int64], references: Numbers, reference_codes: NDArray[np.int64]
 ) -> Neighbours:
     distance = np.empty(len(queries), dtype=np.float64)
     index = np.empty(len(queries), dtype=np.int64)
@@ -80,9 +83,7 @@ def _search_features(
     return Neighbours(distance=distance, index=index)
 
 
-def _check(
-    queries: NDArray[Any], query_labels: NDArray[Any], references: NDArray[Any], reference_labels: NDArray[Any]
-) -> None:
+def _check(queries: Numbers, query_labels: Numbers, references: Numbers, reference_labels: Numbers) -> None:
     _check_examples("queries", queries, query_labels)
     _check_examples("references", references, reference_labels)
     if queries.dtype != references.dtype or queries.shape[1:] != references.shape[1:]:
@@ -98,7 +99,7 @@ def _check(
         )
 
 
-def _check_examples(name: str, inputs: NDArray[Any], labels: NDArray[Any]) -> None:
+def _check_examples(name: str, inputs: Numbers, labels: Numbers) -> None:
     if len(inputs) == 0 or inputs[0].size == 0:
         raise DataError(f"the {name} are empty", hint="separation needs at least one example with one value")
     if labels.shape != (len(inputs),) or not np.issubdtype(labels.dtype, np.integer):

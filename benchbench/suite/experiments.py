@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Any
 
 from benchbench.cell.model import Component
 from benchbench.contract import Capabilities
 from benchbench.contract.threat import Threat, check_radius
 from benchbench.errors import BenchbenchError, OptionError, suggest
 from benchbench.registry import Registry
+from benchbench.registry.options import Values
 from benchbench.suite.lines import Place
 from benchbench.suite.mistakes import Mistakes
 from benchbench.suite.model import Experiment, Settings
@@ -81,7 +81,7 @@ def _check_recipes(experiment: Experiment, place: Place, mistakes: Mistakes) -> 
     """Each field has been checked on its own; what remains is what no layer gives."""
     for architecture in experiment.architectures:
         for defense in experiment.defenses:
-            given: dict[str, Any] = {}
+            given: Values = {}
             for layer in experiment.recipe_layers:
                 given.update(layer.fields if layer.applies_to(architecture, defense) else {})
             for field in ("learning_rate", "epochs"):

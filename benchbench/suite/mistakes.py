@@ -41,13 +41,15 @@ class Mistakes:
         else:
             self.add(place, error.message, error.hint)
 
-    def check_keys(self, table: Mapping[str, Any], place: Place, known: Sequence[str]) -> None:
+    def check_keys(self, table: Mapping[str, object], place: Place, known: Sequence[str]) -> None:
         """Note the keys that mean nothing here."""
         for key in table:
             if key not in known:
                 self.add((*place, key), "unknown key", suggest(key, known))
 
-    def read(self, table: Mapping[str, Any], key: str, place: Place, annotation: Any, default: Any = None) -> Any:
+    def read(
+        self, table: Mapping[str, object], key: str, place: Place, annotation: object, default: object = None
+    ) -> Any:
         """An entry converted to a type; the default where it is missing or mistaken."""
         if key not in table:
             return default
@@ -57,7 +59,7 @@ class Mistakes:
             self.add_error((*place, key), error)
             return default
 
-    def table(self, table: Mapping[str, Any], key: str, place: Place) -> Mapping[str, Any]:
+    def table(self, table: Mapping[str, object], key: str, place: Place) -> Mapping[str, object]:
         """A table within a table; empty where it is missing or something else."""
         value = table.get(key, {})
         if isinstance(value, dict):
@@ -65,13 +67,13 @@ class Mistakes:
         self.add((*place, key), f"expected a table, got {shown(value)}")
         return {}
 
-    def tables(self, table: Mapping[str, Any], key: str, place: Place) -> list[tuple[Mapping[str, Any], Place]]:
+    def tables(self, table: Mapping[str, object], key: str, place: Place) -> list[tuple[Mapping[str, object], Place]]:
         """The tables of an array of tables, each with its place."""
         value = table.get(key, [])
         if not isinstance(value, list):
             self.add((*place, key), f"expected a list of tables ([[{key}]]), got {shown(value)}")
             return []
-        found: list[tuple[Mapping[str, Any], Place]] = []
+        found: list[tuple[Mapping[str, object], Place]] = []
         for position, entry in enumerate(value):
             if isinstance(entry, dict):
                 found.append((entry, (*place, key, position)))

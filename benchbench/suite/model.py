@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from benchbench.cell.model import Component
 from benchbench.cell.recipe import NO_TRAINING, Recipe
 from benchbench.contract.threat import Threat
 from benchbench.errors import UnknownNameError
+from benchbench.registry.options import Values
 
 TrainedOn = Literal["train", "train+test"]
 
@@ -25,7 +26,7 @@ class RecipeLayer:
         architectures: names of the architectures that it applies to; empty for all.
     """
 
-    fields: Mapping[str, Any]
+    fields: Values
     defenses: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
 
@@ -70,7 +71,7 @@ class Experiment:
             OptionError: a value is out of range.
             TypeError: a required field is not given.
         """
-        fields: dict[str, Any] = {}
+        fields: Values = {}
         for layer in self.recipe_layers:
             if layer.applies_to(architecture, defense):
                 fields.update(layer.fields)
@@ -123,7 +124,7 @@ class Settings:
     defenses: tuple[Component, ...] | None = None
     attacks: tuple[Component, ...] | None = None
     metrics: tuple[Component, ...] | None = None
-    threat: Mapping[str, Any] = field(default_factory=dict)
+    threat: Values = field(default_factory=dict)
     recipe_layers: tuple[RecipeLayer, ...] = ()
     n_train: int | None = None
     n_test: int | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from benchbench.errors import SuiteError
 from benchbench.registry import Registry
@@ -44,7 +43,7 @@ def read_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Suit
 
 
 def suite_from_table(
-    table: Mapping[str, Any], registry: Registry, *, source: str = "suite", lines: Mapping[Place, int] | None = None
+    table: Mapping[str, object], registry: Registry, *, source: str = "suite", lines: Mapping[Place, int] | None = None
 ) -> Suite:
     """Check a suite that is given as nested dictionaries and lists, as TOML has them.
 
@@ -67,7 +66,9 @@ def suite_from_table(
     return suite
 
 
-def _experiments(table: Mapping[str, Any], registry: Registry, mistakes: Mistakes) -> dict[str, tuple[Experiment, ...]]:
+def _experiments(
+    table: Mapping[str, object], registry: Registry, mistakes: Mistakes
+) -> dict[str, tuple[Experiment, ...]]:
     reader = SettingsReader(registry, mistakes)
     defaults = _settings(mistakes.table(table, "defaults", ()), ("defaults",), reader, mistakes)
     profiles = _profiles(table, (), reader, mistakes) or {"paper": Settings()}
@@ -93,7 +94,7 @@ def _experiments(table: Mapping[str, Any], registry: Registry, mistakes: Mistake
 
 
 def _variants(
-    table: Mapping[str, Any],
+    table: Mapping[str, object],
     place: Place,
     defaults: Settings,
     profiles: Mapping[str, Settings],
@@ -118,7 +119,7 @@ def _variants(
 
 
 def _profiles(
-    table: Mapping[str, Any],
+    table: Mapping[str, object],
     place: Place,
     reader: SettingsReader,
     mistakes: Mistakes,
@@ -143,13 +144,13 @@ def _profiles(
 
 
 def _settings(
-    table: Mapping[str, Any], place: Place, reader: SettingsReader, mistakes: Mistakes, *, overrides: bool = False
+    table: Mapping[str, object], place: Place, reader: SettingsReader, mistakes: Mistakes, *, overrides: bool = False
 ) -> Settings:
     mistakes.check_keys(table, place, (*SETTINGS_KEYS, *(["overrides"] if overrides else [])))
     return reader.settings(table, place)
 
 
-def _name(table: Mapping[str, Any], key: str, place: Place, mistakes: Mistakes) -> str:
+def _name(table: Mapping[str, object], key: str, place: Place, mistakes: Mistakes) -> str:
     name: str = mistakes.read(table, key, place, str, "")
     if key not in table:
         mistakes.add((*place, key), "missing")
@@ -158,7 +159,7 @@ def _name(table: Mapping[str, Any], key: str, place: Place, mistakes: Mistakes) 
     return name
 
 
-def _seeds(table: Mapping[str, Any], mistakes: Mistakes) -> tuple[int, ...]:
+def _seeds(table: Mapping[str, object], mistakes: Mistakes) -> tuple[int, ...]:
     seeds: tuple[int, ...] = mistakes.read(table, "seeds", (), tuple[int, ...], (0,))
     if not seeds or len(seeds) > MAXIMUM_SEEDS or len(set(seeds)) < len(seeds):
         mistakes.add(("seeds",), f"expected 1 to {MAXIMUM_SEEDS} different seeds")
@@ -167,7 +168,7 @@ def _seeds(table: Mapping[str, Any], mistakes: Mistakes) -> tuple[int, ...]:
     return seeds
 
 
-def _check_unique(tables: Sequence[tuple[Mapping[str, Any], Place]], mistakes: Mistakes) -> None:
+def _check_unique(tables: Sequence[tuple[Mapping[str, object], Place]], mistakes: Mistakes) -> None:
     seen: list[str] = []
     for table, place in tables:
         name = table.get("name")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from benchbench.cell.model import Component, to_json
 from benchbench.cell.recipe import Augmentation, Recipe
@@ -12,7 +11,7 @@ from benchbench.contract import Kind
 from benchbench.contract.threat import NO_BALL, Threat
 from benchbench.errors import BenchbenchError, OptionError
 from benchbench.registry import OptionSpec, Registry
-from benchbench.registry.options import convert_options, option_specs
+from benchbench.registry.options import Values, convert_options, option_specs
 from benchbench.registry.wording import shown
 from benchbench.suite.lines import Place
 from benchbench.suite.mistakes import Mistakes
@@ -33,8 +32,8 @@ _THREAT_SPECS = tuple(
     dataclasses.replace(spec, annotation=float) if spec.name == "epsilon" else spec
     for spec in option_specs(Threat, supplied=("lower", "upper"))  # the box comes from the dataset
 )
-_VALID_RECIPE: Mapping[str, Any] = {"learning_rate": 1.0, "epochs": 1}
-_VALID_THREAT: Mapping[str, Any] = {"epsilon": 0.1}
+_VALID_RECIPE: Mapping[str, object] = {"learning_rate": 1.0, "epochs": 1}
+_VALID_THREAT: Mapping[str, object] = {"epsilon": 0.1}
 _MATCHES = ("defenses", "architectures")
 
 
@@ -51,9 +50,9 @@ class SettingsReader:
         self._mistakes = mistakes
         self._resolved: dict[str, Component | BenchbenchError] = {}
 
-    def settings(self, table: Mapping[str, Any], place: Place) -> Settings:
+    def settings(self, table: Mapping[str, object], place: Place) -> Settings:
         """Read the settings of a table; the caller has checked its keys."""
-        said: dict[str, Any] = {key: self._components(table, key, place) for key in COMPONENT_LISTS}
+        said: Values = {key: self._components(table, key, place) for key in COMPONENT_LISTS}
         said.update({key: self._count(table, key, place) for key in COUNTS})
         return Settings(
             **said,
@@ -63,7 +62,7 @@ class SettingsReader:
             skip=self._mistakes.read(table, "skip", place, str),
         )
 
-    def component(self, kind: Kind, entry: Any, place: Place) -> Component | None:
+    def component(self, kind: Kind, entry: object, place: Place) -> Component | None:
         """Resolve a component written as a name, or as a table of name and options."""
         options = dict(entry) if isinstance(entry, dict) else {"name": entry}
         name = options.pop("name", None)
@@ -77,7 +76,7 @@ class SettingsReader:
         self._mistakes.add_error(place, resolved)
         return None
 
-    def _resolve(self, kind: Kind, name: str, options: Mapping[str, Any]) -> Component | BenchbenchError:
+    def _resolve(self, kind: Kind, name: str, options: Mapping[str, object]) -> Component | BenchbenchError:
         key = f"{kind} {name} {sorted(options.items(), key=lambda item: item[0])!r}"
         if key not in self._resolved:
             try:
@@ -86,7 +85,7 @@ class SettingsReader:
                 self._resolved[key] = error
         return self._resolved[key]
 
-    def _components(self, table: Mapping[str, Any], key: str, place: Place) -> tuple[Component, ...] | None:
+    def _components(self, table: Mapping[str, object], key: str, place: Place) -> tuple[Component, ...] | None:
         if key not in table:
             return None
         entries = table[key]
@@ -102,25 +101,25 @@ class SettingsReader:
                 found[to_json(component)] = component
         return tuple(found.values())
 
-    def _count(self, table: Mapping[str, Any], key: str, place: Place) -> int | None:
+    def _count(self, table: Mapping[str, object], key: str, place: Place) -> int | None:
         count: int | None = self._mistakes.read(table, key, place, int)
         if count is not None and count < 1:
             self._mistakes.add((*place, key), f"expected an integer of at least 1, got {count}")
             return None
         return count
 
-    def _threat(self, table: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+    def _threat(self, table: Mapping[str, object], place: Place) -> Values:
         given = self._mistakes.table(table, "threat", place)
         fields = self._fields(_THREAT_SPECS, given, (*place, "threat"), Threat, _VALID_THREAT)
         if fields.get("epsilon") == 0:
             self._mistakes.add((*place, "threat", "epsilon"), f"must be above 0: {NO_BALL}")
         return fields
 
-    def _recipe(self, table: Mapping[str, Any], place: Place) -> tuple[RecipeLayer, ...]:
+    def _recipe(self, table: Mapping[str, object], place: Place) -> tuple[RecipeLayer, ...]:
         fields = self._recipe_fields(self._mistakes.table(table, "recipe", place), (*place, "recipe"))
         return (RecipeLayer(fields=fields),) if fields else ()
 
-    def _recipe_fields(self, table: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    def _recipe_fields(self, table: Mapping[str, object], place: Place) -> Values:
         given = {key: value for key, value in table.items() if key != "augmentation"}
         fields = self._fields(_RECIPE_SPECS, given, place, Recipe, _VALID_RECIPE)
         if "augmentation" in table:
@@ -129,7 +128,7 @@ class SettingsReader:
             fields["augmentation"] = Augmentation(**values)
         return fields
 
-    def _overrides(self, table: Mapping[str, Any], place: Place) -> list[RecipeLayer]:
+    def _overrides(self, table: Mapping[str, object], place: Place) -> list[RecipeLayer]:
         layers = []
         for override, at in self._mistakes.tables(table, "overrides", place):
             fields = {key: value for key, value in override.items() if key not in _MATCHES}
@@ -142,11 +141,11 @@ class SettingsReader:
     def _fields(
         self,
         specs: Sequence[OptionSpec],
-        given: Mapping[str, Any],
+        given: Mapping[str, object],
         place: Place,
         make: Callable[..., object],
-        valid: Mapping[str, Any],
-    ) -> dict[str, Any]:
+        valid: Mapping[str, object],
+    ) -> Values:
         """The given fields of a dataclass, each converted and its range checked by the dataclass itself.
 
         Args:

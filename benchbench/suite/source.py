@@ -6,7 +6,6 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
 
 from benchbench.errors import Problem, SuiteError
 from benchbench.registry import Registry
@@ -26,7 +25,7 @@ def find_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Path
     text = os.fspath(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith(".toml") or any(sep in text for sep in ("/", os.sep)):
         return Path(text)
-    return Path(registry.make(registry.resolve("suite", text)))
+    return Path(registry.make("suite", registry.resolve("suite", text)))
 
 
 def read_text(path: Path) -> str:
@@ -53,7 +52,7 @@ def read_text(path: Path) -> str:
         raise _file_error(path, f"not UTF-8: byte {content[error.start]:#04x}", line=line) from error
 
 
-def parse(text: str, path: Path) -> dict[str, Any]:
+def parse(text: str, path: Path) -> dict[str, object]:
     """Parse a suite's text.
 
     Raises:

@@ -9,8 +9,8 @@
 ...         return BatchLoss(loss=torch.nn.functional.cross_entropy(logits, labels, reduction="sum"), logits=logits)
 >>> check_defense(Natural())
 
-Each check raises `ConformanceError`, an `AssertionError` that says what was expected and what came. The toys behind them, with
-exact answers, are there for a plugin's own tests, too.
+Each check raises `ConformanceError`, an `AssertionError` that says what was expected and what came. A plugin's own tests may
+use the toys behind them, whose answers are exact.
 """
 
 from benchbench.testing.architectures import check_architecture

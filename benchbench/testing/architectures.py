@@ -16,14 +16,14 @@ def check_architecture(
 ) -> None:
     """Check that an architecture keeps its contract.
 
-    For each input shape and number of classes: float32 logits (N, classes), finite; in evaluation mode the same logits for
-    an image alone as in a batch, and inputs left as they were; in training mode a gradient for every parameter; the same
-    initial weights from the same seed; and all state in the ``state_dict``, as tensors.
+    For each input shape and number of classes: finite float32 logits (N, classes); in evaluation mode the same logits for an
+    image alone as in a batch, and unchanged inputs; in training mode a gradient for every parameter; equal initial weights
+    from equal seeds; all state in the ``state_dict``, as tensors.
 
     Args:
         factory: called with ``input_shape`` and ``classes``; use `functools.partial` to set further options.
-        input_shapes: the shapes that it claims, for instance ``[(3, 32, 32)]``.
-        classes: the numbers of classes to try.
+        input_shapes: the shapes that it supports, for instance ``[(3, 32, 32)]``.
+        classes: numbers of classes to try.
 
     Raises:
         ConformanceError: what was expected and what came, for the first broken promise.

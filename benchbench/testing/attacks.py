@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.contract import Attack, Norm, Threat, frozen
-from benchbench.testing.conformance import expect, keyed, name_of, untouched
+from benchbench.testing.conformance import expect, expect_method, keyed, name_of, untouched
 from benchbench.testing.toys import FragileToy, ToyAttackProblem, toy_attack_problem
 
 _BOXES = ((0.0, 1.0), (-1.0, 2.0))
@@ -28,29 +28,23 @@ def check_attack(
 ) -> None:
     """Check that an attack keeps its contract.
 
-    For each norm: candidates have the shape and dtype of the images, are finite and lie in box and ball (two boxes, radius
-    0 included, batches of 1 and of 7, 2 and 1,000 classes); the model, its gradients and the inputs are left as they were;
-    equal generators give equal candidates; and linear models of 2 and of 10 classes are fooled wherever their exact
-    distance allows it.
+    For each norm: candidates have the shape and dtype of the images, are finite and lie in box and ball (two boxes, also
+    radius 0, batches of 1 and of 7, 2 and 1,000 classes); the model, its gradients and the inputs are unchanged; equal
+    generators give equal candidates; linear models of 2 and of 10 classes are fooled wherever their exact distance allows it.
 
     Args:
         attack: the attack, options set.
-        norms: the norms that it claims.
-        classes: the numbers of classes to try.
-        slack: the linear model has to be fooled wherever ``epsilon >= slack * exact distance``: how near the attack
-            comes to the smallest perturbation. 1.1 suits gradient attacks of ten steps.
+        norms: the norms that it supports.
+        classes: numbers of classes to try.
+        slack: the linear model must be fooled wherever ``epsilon >= slack * exact distance``. 1.1 suits gradient attacks of
+            ten steps.
         batch_independent: whether an image's candidate must not depend on the rest of the batch. False only for an
-            attack that has to draw from ``generator.torch_generator()``.
+            attack that must draw from ``generator.torch_generator()``.
 
     Raises:
         ConformanceError: what was expected and what came, for the first broken promise.
     """
-    expect(
-        isinstance(attack, Attack),
-        f"{name_of(attack)}: type",
-        expected="an object with a method `perturb`",
-        got=type(attack).__name__,
-    )
+    expect_method(attack, Attack, "`perturb`")
     counts = tuple(classes)
     for norm in norms:
         for lower, upper in _BOXES:
@@ -95,7 +89,7 @@ def _check_candidates(attack: Attack, threat: Threat, classes: int) -> None:
 
 
 def _fragile_problem(threat: Threat, size: int, classes: int) -> tuple[nn.Module, Tensor, Tensor]:
-    """A model as the harness gives it, with left-over gradients; images all over the box, its faces included."""
+    """A model in evaluation mode with old gradients; images all over the box and on its faces."""
     model = FragileToy((3, 8, 8), classes).eval()
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -129,7 +123,7 @@ def _check_rows_alone(attack: Attack, problem: ToyAttackProblem) -> None:
         expect(
             gap <= 1e-4,
             f"{name_of(attack)}, {problem.threat.norm}: independence of the batch",
-            expected="the same candidate for an image whatever else is in the batch (normalise per image)",
+            expected="the same candidate for an image in any batch (normalise per image)",
             got=f"differences of up to {gap:.3g}",
         )
 

@@ -1,4 +1,4 @@
-"""What every check shares: the failure, and the watch over what a plugin must leave as it was."""
+"""The parts that all checks share: the failure, and the watch over what a plugin must restore."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ from benchbench.contract import KeyedGenerator, derive_seed
 
 
 class ConformanceError(AssertionError):
-    """A plugin that breaks its contract: what was checked, what was expected and what came.
-
-    Args:
-        check: what was checked, naming the object under test.
-        expected: what the contract asks for, and how to get there where that is not plain.
-        got: what was found.
-    """
+    """A plugin breaks its contract: what was checked, what was expected (and how to reach it), and what came."""
 
     def __init__(self, check: str, *, expected: object, got: object) -> None:
         super().__init__(f"{check}\n  expected: {expected}\n  got: {got}")
@@ -34,8 +28,14 @@ def expect(holds: bool | Tensor, check: str, *, expected: object, got: object) -
         raise ConformanceError(check, expected=expected, got=got)
 
 
+def expect_method(plugin: object, protocol: type | tuple[type, ...], methods: str) -> None:
+    """Raise `ConformanceError` unless a plugin has the methods of a Protocol, or of one of several."""
+    expected = f"an object with a method {methods}"
+    expect(isinstance(plugin, protocol), f"{name_of(plugin)}: type", expected=expected, got=type(plugin).__name__)
+
+
 def name_of(plugin: object) -> str:
-    """What messages call an object under test: its class or function name."""
+    """The name of an object under test in messages: that of its class or function."""
     return str(getattr(plugin, "__name__", type(plugin).__name__))
 
 
@@ -70,14 +70,14 @@ class _Snapshot:
 def untouched(
     plugin: object, model: nn.Module, *tensors: Tensor, buffers: bool = True, random_state: bool = True
 ) -> Iterator[None]:
-    """Run a block in which `plugin` works on a model and tensors, and check afterwards that it left them as they were.
+    """Run a block that uses a plugin, and check that the model and the tensors are the same afterwards.
 
     Args:
-        plugin: what messages blame.
+        plugin: the object that messages name.
         model: its modes, parameters, gradients and ``requires_grad`` flags must stay, module by module.
         tensors: inputs whose values and gradient state must stay.
-        buffers: whether the model's buffers must stay, too; batch-norm in training mode changes them rightly.
-        random_state: whether torch's global random state must stay; dropout in training mode changes it rightly.
+        buffers: whether the model's buffers must stay; batch-norm in training mode may change them.
+        random_state: whether torch's global random state must stay; dropout in training mode may change it.
 
     Raises:
         ConformanceError: for the first difference.
@@ -85,7 +85,7 @@ def untouched(
     before = _Snapshot.of(model)
     values = [tensor.detach().clone() for tensor in tensors]
     grad_enabled, global_state = torch.is_grad_enabled(), torch.get_rng_state()
-    # A state that no plugin would choose: one that seeds with 0 shows even where the caller has seeded with 0, too.
+    # An unlikely state: a plugin that seeds with 0 is caught even if the caller has seeded with 0.
     torch.default_generator.manual_seed(derive_seed("untouched"))
     own_state = torch.get_rng_state()
     yield

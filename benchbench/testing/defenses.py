@@ -1,4 +1,4 @@
-"""Checks for defenses: those that are a loss, those that take their own steps and those that fit without a loop."""
+"""Checks for defenses: losses, steps and fits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from benchbench.contract import (
     SteppingDefense,
     Threat,
 )
-from benchbench.testing.conformance import expect, keyed, name_of, untouched
+from benchbench.contract.training import AnyDefense, LoopDefense
+from benchbench.testing.conformance import expect, expect_method, keyed, name_of, untouched
 from benchbench.testing.resumption import check_resumption, kept_state, restore, update
 from benchbench.testing.toys import TOY_THREAT, FragileToy, LinearToy, smooth_toy, toy_training_examples
 
@@ -26,7 +27,7 @@ _EPOCHS, _BATCH, _LEARNING_RATE = 40, 16, 0.003
 
 
 def check_defense(
-    defense: Defense | SteppingDefense | FittingDefense,
+    defense: AnyDefense,
     *,
     threat: Threat = TOY_THREAT,
     accuracy: float = 0.95,
@@ -36,22 +37,22 @@ def check_defense(
 ) -> None:
     """Check that a defense keeps its contract.
 
-    A `Defense` returns a finite loss that is the sum of the losses of its examples and reaches every parameter; leaves
-    modes, parameters, gradients, ``requires_grad`` and inputs as they were; draws from the generator only; keeps no state
-    between batches (so that training resumes identically); and trains a linear model. A `SteppingDefense` has to change
-    the parameters and nothing else, repeatably; a `FittingDefense` has to return the same model twice. Both have to solve
-    the toy problem, too. A `StatefulDefense` may keep state, if training that goes on from its ``state_dict`` is identical;
-    a `ScheduledDefense` is told the epoch before every batch, and everything but the toy problem happens in its first.
+    A `Defense` returns a finite loss that is the sum of the losses of its examples and reaches every parameter; restores
+    modes, parameters, gradients, ``requires_grad`` and inputs; draws from the generator only; keeps no state between batches
+    (so that training resumes identically); and trains a linear model. A `SteppingDefense` must change the parameters and
+    nothing else, repeatably; a `FittingDefense` must return the same model twice. Both must also solve the toy problem. A
+    `StatefulDefense` may keep state if training from its ``state_dict`` continues identically. A `ScheduledDefense` is in
+    its first epoch, except on the toy problem.
 
     Args:
         defense: the defense, options set.
-        threat: the ball that it is to be robust in on the toy problem.
-        accuracy: least accuracy on the toy problem.
-        robust_accuracy: least share of the toy problem on whose whole ball the linear model is right, known exactly.
-            Plain training stays under 0.5 at `TOY_THREAT`; set 0.9 for a method that claims robustness.
-        rounding: relative difference that is allowed between the loss of a batch and the sum of its examples' losses: a sign
-            step may flip where the gradient is rounding noise. A method that ascends tiny differences magnifies it.
-        uses_threat: what its offer declares. With False, the loss of a `Defense` has to be the same in every ball.
+        threat: the ball of the toy problem to be robust in.
+        accuracy: smallest accuracy on the toy problem.
+        robust_accuracy: smallest robust accuracy on the toy problem, which is known exactly. Plain training stays under
+            0.5 at `TOY_THREAT`; set 0.9 for a robust method.
+        rounding: allowed relative difference between the loss of a batch and the sum of its examples' losses: a sign step
+            may flip where the gradient is rounding noise. A method that ascends tiny differences magnifies it.
+        uses_threat: as in its offer. With False, the loss of a `Defense` must be the same in every ball.
 
     Raises:
         ConformanceError: what was expected and what came, for the first broken promise.
@@ -59,13 +60,8 @@ def check_defense(
     if isinstance(defense, FittingDefense):
         _check_fit(defense, threat, accuracy)
         return
-    expect(
-        isinstance(defense, (Defense, SteppingDefense)),
-        f"{name_of(defense)}: type",
-        expected="an object with a method `loss`, `step` or `fit`",
-        got=type(defense).__name__,
-    )
-    _tell(defense, 0)
+    expect_method(defense, (Defense, SteppingDefense), "`loss`, `step` or `fit`")
+    _set_epoch(defense, 0)
     beginning = kept_state(defense)
     if isinstance(defense, StatefulDefense):
         check_resumption(defense, threat)
@@ -82,10 +78,10 @@ def check_defense(
     restore(defense, beginning)
     _check_training(defense, threat, accuracy, robust_accuracy)
     restore(defense, beginning)
-    _tell(defense, 0)
+    _set_epoch(defense, 0)
 
 
-def _tell(defense: object, epoch: int) -> None:
+def _set_epoch(defense: object, epoch: int) -> None:
     if isinstance(defense, ScheduledDefense):
         defense.at_epoch(epoch)
 
@@ -96,7 +92,7 @@ def _batch(size: int, classes: int) -> tuple[Tensor, Tensor]:
 
 
 def _loss(defense: Defense, model: nn.Module, threat: Threat, classes: int, rows: Tensor) -> BatchLoss:
-    """The loss of some rows of a batch of 7; a row's images and draws are the same in every choice."""
+    """The loss of some rows of a batch of 7; the image and the draws of a row do not depend on the choice."""
     images, labels = _batch(7, classes)
     generator = keyed("draws", 7).take(rows)
     return defense.loss(model, images[rows], labels[rows], threat=threat, generator=generator)
@@ -104,7 +100,7 @@ def _loss(defense: Defense, model: nn.Module, threat: Threat, classes: int, rows
 
 def _check_manners(defense: Defense, threat: Threat, classes: int) -> None:
     model = FragileToy((3, 8, 8), classes).train()
-    model.normalisation.eval()  # as when fine-tuning: it must come back as it was, not as the rest
+    model.normalisation.eval()  # as in fine-tuning: its own mode must be restored, not that of the rest
     model.first.bias.requires_grad_(False)
     images, labels = _batch(_SIZES[-1], classes)
     with untouched(defense, model, images, labels, buffers=False, random_state=False):
@@ -160,7 +156,7 @@ def _check_sum(defense: Defense, threat: Threat, classes: int, rounding: float) 
     expect(
         again == whole,
         f"{name_of(defense)}, {classes} classes: repeatability",
-        expected="equal generators give equal losses, whatever batches came between (no hidden state)",
+        expected="equal generators give equal losses, also after other batches (no hidden state)",
         got=f"{whole!r}, then {again!r}",
     )
 
@@ -207,16 +203,14 @@ def _step(defense: SteppingDefense, model: nn.Module, images: Tensor, labels: Te
     expect(finite, f"{name_of(defense)}: result", expected="BatchLoss with a finite loss", got=outcome)
 
 
-def _check_training(
-    defense: Defense | SteppingDefense, threat: Threat, accuracy: float, robust_accuracy: float
-) -> None:
+def _check_training(defense: LoopDefense, threat: Threat, accuracy: float, robust_accuracy: float) -> None:
     examples = toy_training_examples()
     model = LinearToy(torch.zeros(2, 64)).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE)
     for epoch in range(_EPOCHS):
         for step, rows in enumerate(torch.split(torch.arange(len(examples)), _BATCH)):
             images, labels = examples.inputs[rows], examples.labels[rows]
-            _tell(defense, epoch)
+            _set_epoch(defense, epoch)
             generator = keyed(f"epoch {epoch} step {step}", len(rows))
             update(defense, model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
     _expect_accuracy(defense, model.eval(), accuracy)

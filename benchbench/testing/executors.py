@@ -1,4 +1,4 @@
-"""Checks for executors, with a worker that trains nothing."""
+"""Checks for executors, with workers that train nothing."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import time
 from pathlib import Path
 
 from benchbench.contract import Executor, Work, WorkUnit
-from benchbench.testing.conformance import ConformanceError, expect, name_of
+from benchbench.testing.conformance import ConformanceError, expect, expect_method, name_of
 
 PATIENCE_SECONDS = 120.0
 END_SECONDS = 15.0
-_TOKEN = "conformance"  # noqa: S105  # no secret: it tells one folder from another
+_TOKEN = "conformance"  # noqa: S105  # no secret: it identifies a folder
 
 
 class _StopNow(BaseException):
-    """What ends a run early; as with the host's own, no `Exception`."""
+    """Ends a run early; like the host's own, it is no `Exception`."""
 
 
 class ToyHost:
@@ -27,7 +27,7 @@ class ToyHost:
     Args:
         folder: of the work.
         units: names of its units.
-        stop_at: file at whose appearance the run is ended; None for never.
+        stop_at: the run ends when this file appears; None for never.
     """
 
     def __init__(self, folder: Path, units: tuple[str, ...], *, stop_at: Path | None = None) -> None:
@@ -37,7 +37,7 @@ class ToyHost:
         self.said: list[str] = []
 
     def wait(self, seconds: float) -> None:
-        """See `benchbench.contract.Host`; gives up after `PATIENCE_SECONDS`."""
+        """Wait, see `benchbench.contract.Host`; raise `ConformanceError` after `PATIENCE_SECONDS`."""
         time.sleep(min(max(seconds, 0.0), 0.2))
         if self._stop_at is not None and self._stop_at.exists():
             raise _StopNow
@@ -51,35 +51,30 @@ class ToyHost:
         return frozenset(unit for unit in self._units if not (self._folder / "done" / unit).exists())
 
     def died(self, worker: str, reason: str) -> None:
-        """Take note of a death."""
+        """Record a death."""
         self.deaths.append((worker, reason))
 
     def say(self, message: str) -> None:
-        """Take note of what is said."""
+        """Record a message."""
         self.said.append(message)
 
 
 def check_executor(executor: Executor, *, folder: Path | None = None, outlives: bool = False) -> None:
     """Check that an executor keeps its contract.
 
-    It has every unit carried out by other processes than this one; reports a worker that is killed, by the name that it gave
-    it, and has its unit carried out after all; and lets through what ends a run early, leaving no worker behind.
+    Other processes carry out every unit. A killed worker is reported by its name, and its unit is carried out by another. An
+    exception of `Host.wait` is let through, and no worker is left behind.
 
     Args:
         executor: the executor, options set.
-        folder: an empty one that its workers share with this process; None for a temporary one on this machine.
-        outlives: whether its workers go on by design when the run is ended early.
+        folder: an empty folder that its workers share with this process; None for a temporary one on this machine.
+        outlives: whether its workers by design continue when the run ends early.
 
     Raises:
         ConformanceError: what was expected and what came, for the first broken promise.
     """
     name = name_of(executor)
-    expect(
-        isinstance(executor, Executor),
-        f"{name}: type",
-        expected="an object with `execute`",
-        got=type(executor).__name__,
-    )
+    expect_method(executor, Executor, "`execute`")
     with tempfile.TemporaryDirectory(dir=folder) as place:
         _check_completion(name, executor, Path(place, "completion"))
         _check_end(name, executor, Path(place, "end"), outlives=outlives)
@@ -92,13 +87,9 @@ def _check_completion(name: str, executor: Executor, folder: Path) -> None:
     executor.execute(work, host)
     expect(not host.left(), f"{name}: units", expected="all carried out", got=f"left: {sorted(host.left())}")
     own = [unit for unit in units if _pid(folder, unit) == os.getpid()]
-    expect(not own, f"{name}: workers", expected="processes of their own", got=f"{own} in the process of the run")
-    expect(
-        len(host.deaths) == 1,
-        f"{name}: worker killed by SIGKILL",
-        expected="reported once with Host.died",
-        got=host.deaths,
-    )
+    expect(not own, f"{name}: workers", expected="other processes", got=f"{own} in the process of the run")
+    once = "reported once with Host.died"
+    expect(len(host.deaths) == 1, f"{name}: worker killed by SIGKILL", expected=once, got=host.deaths)
     named = all(isinstance(text, str) and text for text in host.deaths[0])
     expect(named, f"{name}: report of a death", expected="name of the worker, and reason", got=host.deaths[0])
 
@@ -120,7 +111,7 @@ def _check_end(name: str, executor: Executor, folder: Path, *, outlives: bool) -
 
 
 def toy_work(folder: Path, units: tuple[str, ...], *, workers: int = 2) -> Work:
-    """Work for `benchbench.testing.toy_worker`; the folder is made."""
+    """Make the folder and the `Work` of units for `benchbench.testing.toy_worker`."""
     for part in ("done", "begun", "pids"):
         (folder / part).mkdir(parents=True)
     (folder / "token").write_text(_TOKEN, encoding="utf-8")

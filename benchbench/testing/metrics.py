@@ -1,4 +1,4 @@
-"""Checks for metrics, and evidence whose every answer is exact."""
+"""Checks for metrics, and evidence whose answers are exact."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchbench.contract import (
     derive_seed,
 )
 from benchbench.contract.columns import column_problems
-from benchbench.testing.conformance import expect, name_of, untouched
+from benchbench.testing.conformance import expect, expect_method, name_of, untouched
 from benchbench.testing.toys import LinearToy, toy_attack_problem
 
 _TEST_SIZE = 7
@@ -29,13 +29,13 @@ _PARTS = ((0, 1, 2, 3), (4, 5, 6))
 
 
 class ToyEvidence:
-    """Evidence about a linear model, for tests of metrics. Train and test hold different images, 9 and 7.
+    """Evidence about a linear model, for tests of metrics, with 9 training and 7 other test images.
 
     Args:
         batch_size: examples per batch of `batches`.
         norm: of the threat.
         classes: number of classes, at least 2.
-        rows: places of the test examples that it is about, in [0, 7); all by default.
+        rows: positions of its test examples, in [0, 7); all by default.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ToyEvidence:
         return self.model.distance(examples.inputs, examples.labels, self.threat.norm) > 0
 
     def robust(self, split: SplitName) -> Tensor:
-        """bool (N,): exactly which examples no attack can change."""
+        """bool (N,): exactly the examples that no attack can change."""
         examples = self.examples(split)
         return self.model.robust(examples.inputs, examples.labels, self.threat)
 
@@ -90,24 +90,23 @@ def check_metric(
     """Check that a metric keeps its contract.
 
     For each norm and number of classes: values are finite numbers under column names; per-example columns hold one value
-    per test example; the model and the examples are left as they were; measuring again gives exactly the same, and in
-    batches of another size, 1 among them, the same. What an `ExamplewiseMetric` says of an example does not depend on the
-    others, and `summarise` gives the values of `measure` from the columns put together.
+    per test example; the model and the examples are unchanged; a second measurement gives exactly the same, and other batch
+    sizes, also 1, give the same up to rounding. The result of an `ExamplewiseMetric` for an example does not depend on the
+    others, and `summarise` computes the values of `measure` from the joined columns.
 
     Args:
         metric: the metric, options set.
-        norms: the norms that it claims.
-        classes: the numbers of classes to try.
-        fills: columns of the leaderboard that its offer declares to fill (``Capabilities.fills``): the values there must be
-            what the examples give, and no others may be filled.
-        rounding: relative difference that is allowed where examples are batched otherwise, which changes the last bits of a
-            model's answers; a metric that looks for tiny changes of these magnifies it.
+        norms: the norms that it supports.
+        classes: numbers of classes to try.
+        fills: the columns of the leaderboard in ``Capabilities.fills`` of its offer. Values there must agree with the
+            examples, and no other column may be filled.
+        rounding: allowed relative difference between batch sizes, which change the last bits of a model's output. A metric
+            that searches for tiny changes of these magnifies it.
 
     Raises:
         ConformanceError: what was expected and what came, for the first broken promise.
     """
-    name = name_of(metric)
-    expect(isinstance(metric, Metric), f"{name}: type", expected="an object with a method `measure`", got=type(metric))
+    expect_method(metric, Metric, "`measure`")
     counts, declared = tuple(classes), tuple(fills)
     for norm in norms:
         for count in counts:
@@ -129,7 +128,7 @@ def _check_one(metric: Metric, norm: Norm, classes: int, rounding: float, fills:
     for size in _BATCH_SIZES:
         again = metric.measure(ToyEvidence(size, norm=norm, classes=classes))
         drift = _differences(_all_of(measured), _all_of(again), rounding=rounding)
-        expect(not drift, f"{name}: batches of {size}", expected="the same whatever the batch size", got=drift)
+        expect(not drift, f"{name}: batches of {size}", expected="the same for every batch size", got=drift)
     if isinstance(metric, ExamplewiseMetric):
         parts = [_columns(metric.measure(ToyEvidence(norm=norm, classes=classes, rows=rows))) for rows in _PARTS]
         _check_examples_alone(name, _columns(measured), parts, rounding)
@@ -153,13 +152,13 @@ def _check_values(check: str, values: Mapping[str, float]) -> None:
 def _check_examples_alone(
     name: str, whole: Mapping[str, Tensor], parts: Sequence[Mapping[str, Tensor]], rounding: float
 ) -> None:
-    """Processes that share the test set each measure a part of it."""
+    """Compare with what processes that share the test set measure on their parts."""
     for key, column in whole.items():
         joined = torch.cat([part.get(key, column[:0]) for part in parts])
         expect(
             joined.shape == column.shape and torch.allclose(joined.double(), column.double(), rtol=rounding, atol=1e-6),
             f"{name}: column {key!r}, some examples at a time",
-            expected=f"what it says of each among all: {column.tolist()}",
+            expected=f"the same as among all: {column.tolist()}",
             got=joined.tolist(),
         )
 
@@ -171,7 +170,7 @@ def _check_summary(name: str, metric: ExamplewiseMetric, measured: Measurement) 
     expect(isinstance(values, Mapping), f"{name}: summarise", expected="names to floats", got=type(values).__name__)
     _check_values(f"{name}: summarise", values)
     drift = _differences(measured.values, values) | _differences(values, measured.values)
-    expect(not drift, f"{name}: summarise", expected="the values that measure gives, of these columns", got=drift)
+    expect(not drift, f"{name}: summarise", expected="the values of measure, from its columns", got=drift)
     changed = [key for key, column in columns.items() if not torch.equal(column, given[key])]
     expect(not changed, f"{name}: summarise", expected="columns left as they were", got=f"changed: {changed}")
     _check_values(f"{name}: summarise, of one example", metric.summarise({k: c[:1] for k, c in columns.items()}))
@@ -182,7 +181,7 @@ def _columns(measured: Measurement) -> dict[str, Tensor]:
 
 
 def _all_of(measured: Measurement) -> dict[str, float]:
-    """Every number of a measurement by name: its values, and the entries of its per-example columns."""
+    """All numbers of a measurement by name: its values, and the entries of its per-example columns."""
     entries = {
         f"{key}[{place}]": float(value)
         for key, column in _columns(measured).items()
@@ -194,7 +193,7 @@ def _all_of(measured: Measurement) -> dict[str, float]:
 def _differences(
     wanted: Mapping[str, float], found: Mapping[str, float], *, rounding: float = 1e-4
 ) -> dict[str, tuple[float, float | None]]:
-    """What is wanted and what is found, for each name where they differ."""
+    """The wanted and the found value of each name where they differ."""
     return {key: (value, found.get(key)) for key, value in wanted.items() if not _same(value, found.get(key), rounding)}
 
 

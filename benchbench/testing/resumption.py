@@ -1,14 +1,14 @@
-"""Check that a defense which carries state from batch to batch gives all of it to its checkpoint."""
+"""Check that the checkpoint of a `StatefulDefense` holds all of its state."""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Defense, KeyedGenerator, StatefulDefense, SteppingDefense, Threat
+from benchbench.contract import KeyedGenerator, StatefulDefense, SteppingDefense, Threat
+from benchbench.contract.training import LoopDefense
 from benchbench.testing.conformance import expect, keyed, name_of
 from benchbench.testing.toys import smooth_toy
 
@@ -17,7 +17,7 @@ _INTERRUPTED = 2
 
 
 def update(
-    defense: Defense | SteppingDefense,
+    defense: LoopDefense,
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
@@ -36,25 +36,20 @@ def update(
     optimizer.step()
 
 
-def check_resumption(defense: Any, threat: Threat) -> None:
-    """Train over a few batches; then again with an interruption, in which only the state_dict survives.
+def check_resumption(defense: LoopDefense, threat: Threat) -> None:
+    """Compare training on a few batches with the same interrupted, which only the ``state_dict`` survives.
 
-    Args:
-        defense: a `StatefulDefense` that is also a `Defense` or a `SteppingDefense`, before its first batch.
-        threat: what it trains for.
-
-    Raises:
-        ConformanceError: the two trainings differ, or the state is not made of tensors.
+    The defense is a `StatefulDefense` before its first batch.
     """
     name = name_of(defense)
     fresh = copy.deepcopy(defense)
     beginning = kept_state(defense)
     whole = smooth_toy((3, 8, 8), 2).train()
     _train(defense, whole, threat, range(len(_SIZES)))
-    defense.load_state_dict(beginning)
+    restore(defense, beginning)
     interrupted = smooth_toy((3, 8, 8), 2).train()
     _train(defense, interrupted, threat, range(_INTERRUPTED))
-    fresh.load_state_dict(kept_state(defense))  # what was carried outside the state_dict is lost here
+    restore(fresh, kept_state(defense))  # state outside the state_dict is lost here
     _train(fresh, interrupted, threat, range(_INTERRUPTED, len(_SIZES)))
     same = all(torch.equal(one, other) for one, other in zip(whole.parameters(), interrupted.parameters()))
     expect(
@@ -66,11 +61,7 @@ def check_resumption(defense: Any, threat: Threat) -> None:
 
 
 def kept_state(defense: object) -> dict[str, Tensor]:
-    """The state of a stateful defense as a checkpoint keeps it, in copies; empty for any other.
-
-    Raises:
-        ConformanceError: it holds something else than tensors.
-    """
+    """Copy the state of a stateful defense, which must be tensors, as a checkpoint does; empty for any other."""
     if not isinstance(defense, StatefulDefense):
         return {}
     state = defense.state_dict()
@@ -80,12 +71,12 @@ def kept_state(defense: object) -> dict[str, Tensor]:
 
 
 def restore(defense: object, state: dict[str, Tensor]) -> None:
-    """Give a stateful defense a state back."""
+    """Load a state into a stateful defense; do nothing to any other."""
     if isinstance(defense, StatefulDefense):
         defense.load_state_dict(state)
 
 
-def _train(defense: Defense | SteppingDefense, model: nn.Module, threat: Threat, steps: range) -> None:
+def _train(defense: LoopDefense, model: nn.Module, threat: Threat, steps: range) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     for step in steps:
         size = _SIZES[step]

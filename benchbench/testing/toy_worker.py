@@ -1,7 +1,7 @@
-"""A worker that carries out toy units in no time, run as a script: ``toy_worker.py FOLDER ... --worker NAME [UNIT ...]``.
+"""A worker that carries out toy units at once, run as a script: ``toy_worker.py FOLDER ... --worker NAME [UNIT ...]``.
 
-FOLDER holds ``units.json``. A unit that is done has a file below ``done``, with the process that did it. The unit ``fragile``
-kills the first worker that comes to it, before it is begun; the unit ``slow`` takes minutes, unless there is a file ``fast``.
+FOLDER holds ``units.json``. A finished unit has a file below ``done``; its process id is below ``pids``. The unit ``fragile``
+kills the first worker that reaches it, before it begins. The unit ``slow`` takes minutes, unless there is a file ``fast``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LONGEST_SECONDS = 300.0
 
 
 def main() -> None:
-    """Carry out the units that are named, or all, each once among all workers."""
+    """Carry out the named units, or all, each once among all workers."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("units", nargs="*")
@@ -27,13 +27,13 @@ def main() -> None:
     parser.add_argument("--worker", required=True)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--leashed", action="store_true")
-    asked = parser.parse_intermixed_args()
-    if (asked.folder / "token").read_text(encoding="utf-8") != asked.token:
+    options = parser.parse_intermixed_args()
+    if (options.folder / "token").read_text(encoding="utf-8") != options.token:
         sys.exit(66)
-    if asked.leashed:
+    if options.leashed:
         threading.Thread(target=_end_with_input, daemon=True).start()
-    for unit in asked.units or json.loads((asked.folder / "units.json").read_text(encoding="utf-8")):
-        _carry_out(asked.folder, unit)
+    for unit in options.units or json.loads((options.folder / "units.json").read_text(encoding="utf-8")):
+        _carry_out(options.folder, unit)
 
 
 def _carry_out(folder: Path, unit: str) -> None:

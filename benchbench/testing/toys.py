@@ -1,4 +1,4 @@
-"""Models and problems so small that the exact answer is known."""
+"""Small models and problems whose exact answers are known."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class LinearToy(nn.Module):
 
     @torch.no_grad()
     def distance(self, inputs: Tensor, labels: Tensor, norm: Norm) -> Tensor:
-        """Size of the smallest perturbation that changes a correct answer; negative where it is wrong already.
+        """Size of the smallest perturbation that changes a correct prediction; negative where it is already wrong.
 
         min over t != y of (f_y(x) - f_t(x)) / ||w_y - w_t||_q with q the dual of the norm (Hoelder's inequality is tight).
-        The box of valid inputs is not considered: it is exact where x is farther than the result from every face.
+        The box of valid inputs is ignored: the result is exact if x is farther than that from every face.
 
         Args:
             inputs: float (N, ...).
@@ -62,9 +62,9 @@ class LinearToy(nn.Module):
 
     @torch.no_grad()
     def lipschitz_constant(self) -> float:
-        """sup over x != x' of ||f(x) - f(x')||_1 / ||x - x'||_inf, equation 3's ratio, which is attained everywhere.
+        """sup over x != x' of ||f(x) - f(x')||_1 / ||x - x'||_inf, equation 3's ratio.
 
-        It is the largest ||sum_k s_k w_k||_1 over signs s, found by trying all of them: for at most about 12 classes.
+        It is the largest ||sum_k s_k w_k||_1 over all signs s, which are tried one by one: for at most about 12 classes.
         """
         signs = itertools.product((1.0, -1.0), repeat=self.weight.shape[0] - 1)
         sums = [(self.weight * self.weight.new_tensor((1.0, *rest))[:, None]).sum(dim=0) for rest in signs]
@@ -72,7 +72,7 @@ class LinearToy(nn.Module):
 
 
 class FragileToy(nn.Module):
-    """A network that shows every wrong touch: batch-norm statistics, dropout, a module whose mode differs from the rest.
+    """A network with batch normalisation and dropout, which reveals changes of statistics, modes and random state.
 
     Args:
         input_shape: (C, H, W).
@@ -96,7 +96,7 @@ class FragileToy(nn.Module):
 
 
 def smooth_toy(input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A small network without batch-norm or dropout (softplus, so that it is differentiable twice), always the same."""
+    """A small fixed network without batch-norm or dropout, twice differentiable (softplus)."""
     features = int(torch.Size(input_shape).numel())
     with _own_randomness("smooth toy"):
         return nn.Sequential(nn.Flatten(), nn.Linear(features, 16), nn.Softplus(), nn.Linear(16, classes))
@@ -104,7 +104,7 @@ def smooth_toy(input_shape: tuple[int, ...], classes: int) -> nn.Module:
 
 @contextmanager
 def _own_randomness(purpose: str) -> Iterator[None]:
-    """Seed the initialisation of modules, which torch draws globally, and leave the global state as it was."""
+    """Seed the initialisation of modules, which torch draws globally, and restore the global state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(purpose))
         yield
@@ -115,10 +115,10 @@ class ToyAttackProblem:
     """A linear model and images at known distances from its boundary.
 
     Attributes:
-        model: on 1 x 8 x 8 images; the first and the last class compete, any between them are out of reach.
+        model: on 1 x 8 x 8 images; the first and the last class compete, those between are out of reach.
         images: float32 (N, 1, 8, 8), away from 0 and 1.
         labels: int64 (N,), all predicted correctly.
-        threat: the ball to attack in; it never reaches the box's faces along a smallest perturbation.
+        threat: the ball to attack in; a smallest perturbation never reaches the faces of the box.
         distances: float32 (N,), the exact size of the smallest adversarial perturbation of each image.
     """
 
@@ -132,7 +132,7 @@ class ToyAttackProblem:
 def toy_attack_problem(norm: Norm, *, hardest: float, classes: int = 2) -> ToyAttackProblem:
     """Images whose distances run from 0.2 epsilon to `hardest` epsilon, and one at 1.5 epsilon, out of reach.
 
-    The weights have three magnitudes (1, 1/2, 1/10), so that no norm's best direction serves for another norm.
+    The weights have three magnitudes (1, 1/2, 1/10), so that each norm has another best direction.
     """
     epsilon = {"linf": 0.05, "l2": 0.3, "l1": 0.3}[norm]
     draws = KeyedGenerator(derive_seed("toy attack problem"), torch.arange(9))
@@ -160,14 +160,14 @@ def toy_attack_problem(norm: Norm, *, hardest: float, classes: int = 2) -> ToyAt
 
 
 TOY_THREAT = Threat(epsilon=0.15)
-"""The threat of `toy_training_examples`: a robust classifier exists, and plain training does not find it."""
+"""The threat of `toy_training_examples`: a robust classifier exists, but plain training does not find it."""
 
 
 def toy_training_examples(count: int = 128) -> Examples:
     """A two-class problem on which robust and plain training differ, in the spirit of Tsipras et al. (ICLR 2019).
 
-    Four pixels of 64 differ by +-0.3 between the classes and survive `TOY_THREAT`; the sixty others differ by +-0.1 and do
-    not, yet together they separate better, so that plain training leans on them. Linearly separable either way.
+    Four of 64 pixels differ by +-0.3 between the classes and survive `TOY_THREAT`. The sixty others differ by +-0.1 and do
+    not survive it; but together they separate better, so plain training prefers them. Both are linearly separable.
 
     Returns:
         float32 images (count, 1, 8, 8) in [0.15, 0.85] and labels, alternating 0 and 1.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.distributed as dist
@@ -21,8 +21,11 @@ from benchbench.contract import BatchLoss, KeyedGenerator
 from benchbench.errors import TrainingError
 from benchbench.kernels.arithmetic import derive
 from benchbench.ranks.group import Part, Ranks
-from benchbench.training.job import TrainingJob, check_loss
+from benchbench.training.job import TrainingJob
 from benchbench.training.shared_layers import BatchInParts, whole_batch_layers
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import GradBucket
 
 
 class SharedGradients:
@@ -78,17 +81,15 @@ class _PartLoss(nn.Module):
         self._job = job
 
     def forward(self, images: Tensor, labels: Tensor, generator: KeyedGenerator, *, counts: bool) -> Tensor:
-        defense: Any = self._job.defense
         for parameter in self.model.parameters():
             parameter.grad = None
-        result = defense.loss(self.model, images, labels, threat=self._job.threat, generator=generator)
-        self.result = check_loss(result, defense)
+        self.result = self._job.loss(images, labels, generator)
         for parameter in self.model.parameters():
             parameter.grad = None  # what the defense may have left there
         return self.result.loss if counts else self.result.loss * 0.0
 
 
-def _add_up(bucket: Any) -> torch.futures.Future[Tensor]:
+def _add_up(bucket: GradBucket) -> torch.futures.Future[Tensor]:
     """Add up the gradients of a bucket."""
     future = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
     return cast("torch.futures.Future[Tensor]", future.then(lambda done: done.value()[0]))

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.cell.recipe import Recipe
-from benchbench.contract import BatchLoss, Defense, Examples, SteppingDefense, Threat
+from benchbench.contract import BatchLoss, Defense, Examples, KeyedGenerator, Threat
+from benchbench.contract.training import LoopDefense
 from benchbench.errors import ContractError
 
 
@@ -28,13 +29,24 @@ class TrainingJob:
     """
 
     model: nn.Module
-    defense: Defense | SteppingDefense
+    defense: LoopDefense
     examples: Examples
     rows: Tensor
     threat: Threat
     recipe: Recipe
     seed: int
     device: torch.device
+
+    def loss(self, images: Tensor, labels: Tensor, generator: KeyedGenerator) -> BatchLoss:
+        """The defense's loss of a batch, or of a part of one, checked.
+
+        Raises:
+            ContractError: the defense has no loss, or it is no scalar.
+        """
+        if not isinstance(self.defense, Defense):
+            raise ContractError(f"{type(self.defense).__name__} has no method loss")
+        result = self.defense.loss(self.model, images, labels, threat=self.threat, generator=generator)
+        return check_loss(result, self.defense)
 
 
 def check_loss(result: object, defense: object) -> BatchLoss:

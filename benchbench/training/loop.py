@@ -137,7 +137,7 @@ class _Loop:
 
     def _resume(self) -> Position:
         """The leader's checkpoint, on all ranks."""
-        position, state = Position(), None
+        position, state = Position(), dict[str, Tensor]()
         if self.checkpoint is not None:
             position = self.checkpoint.load(self.model, self.optimizer, defense=self.job.defense) or Position()
         if self.company.count > 1:

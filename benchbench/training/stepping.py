@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,16 +105,18 @@ class Steps:
             except torch.OutOfMemoryError:
                 self._recorded = None  # from now on steps are taken plainly, in parts that fit
             self._note("out of memory: steps are no longer recorded")
-        stepping = isinstance(self._job.defense, SteppingDefense)
+        defense = self._job.defense
 
         def compute(part_size: int) -> Tensor:
             if part_size < self._job.recipe.batch_size:
-                check_divisible(self._job.model, self._job.defense)
+                check_divisible(self._job.model, defense)
             torch.manual_seed(derive_seed(self._job.seed, "dropout", epoch, step))
-            return self._own_step(epoch, chosen) if stepping else self._add_gradients(epoch, chosen, part_size)
+            if isinstance(defense, SteppingDefense):
+                return self._own_step(defense, epoch, chosen)
+            return self._add_gradients(epoch, chosen, part_size)
 
         totals, self._part_size = compute_within_memory(compute, self._part_size, self._note)
-        if not stepping:
+        if not isinstance(defense, SteppingDefense):
             self._optimizer.step()
         return totals
 
@@ -137,8 +138,7 @@ class Steps:
         self._optimizer.step()
         return totals if part.counts else self._zeros()
 
-    def _own_step(self, epoch: int, chosen: Tensor) -> Tensor:
-        defense: Any = self._job.defense
+    def _own_step(self, defense: SteppingDefense, epoch: int, chosen: Tensor) -> Tensor:
         batch, threat, optimizer = self._batch(self._seed(epoch), chosen), self._job.threat, self._optimizer
         result = defense.step(
             self._job.model, batch.images, batch.labels, threat=threat, generator=batch.generator, optimizer=optimizer
@@ -148,13 +148,11 @@ class Steps:
     def _add_gradients(self, epoch: int, chosen: Tensor, part_size: int) -> Tensor:
         """Leave the gradients of the summed loss of a batch in its parameters; part by part, where it is too large."""
         job, totals = self._job, list[Tensor]()
-        defense: Any = job.defense
         parameters = list(job.model.parameters())
         gradients: list[Tensor | None] = [None] * len(parameters)
         for part in torch.split(chosen, part_size):
             batch = self._batch(self._seed(epoch), part)
-            result = defense.loss(job.model, batch.images, batch.labels, threat=job.threat, generator=batch.generator)
-            result = check_loss(result, defense)
+            result = job.loss(batch.images, batch.labels, batch.generator)
             _set_gradients(parameters, gradients)  # of the parts before, in place of what the defense may have left
             derive(result.loss)
             totals.append(self._totals(result, batch.labels))
@@ -165,10 +163,8 @@ class Steps:
 
     def _learn(self, keys: Keys, chosen: Tensor) -> Tensor:
         """A whole step by kernels alone, as it is recorded; returns its totals."""
-        defense: Any = self._job.defense
-        batch, threat = self._batch(keys, chosen), self._job.threat
-        result = defense.loss(self._job.model, batch.images, batch.labels, threat=threat, generator=batch.generator)
-        result = check_loss(result, defense)
+        batch = self._batch(keys, chosen)
+        result = self._job.loss(batch.images, batch.labels, batch.generator)
         for parameter in self._job.model.parameters():
             parameter.grad = None
         derive(result.loss)

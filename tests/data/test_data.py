@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchbench.contract import DatasetSplits, DataSource, Examples, MissingDataError, Offer, hookimpl
-from benchbench.contract import content as rows_module
+from benchbench.contract import data as rows_module
 from benchbench.data import (
     availability,
     crop_to,

@@ -96,7 +96,7 @@ def test_file_must_not_name_code_or_nonsense(registry: Registry, tmp_path: Path,
 
 
 def test_file_that_says_nothing_is_damaged_or_missing_is_told(registry: Registry, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="it says nothing of its own"):
+    with pytest.raises(UsageError, match="its metadata name none"):
         recorded_architecture(weights(tmp_path / "w.safetensors"), registry)
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(b"\x00" * 40)

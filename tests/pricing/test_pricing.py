@@ -269,6 +269,6 @@ def test_bill_adds_up_what_cells_cost_and_says_which_costs_most(registry: Regist
 
 @pytest.mark.parametrize("name", ["mnist", "svhn", "cifar-10", "restricted-imagenet"])
 def test_datasets_of_the_paper_say_how_large_they_are(name: str) -> None:
-    extent = load_registry().make(load_registry().resolve("dataset", name, {})).extent()
+    extent = load_registry().make("dataset", load_registry().resolve("dataset", name, {})).extent()
     published = {"mnist": 60_000, "svhn": 73_257, "cifar-10": 50_000, "restricted-imagenet": 257_748}  # the protocol's
     assert extent.train == published[name]

@@ -111,8 +111,13 @@ def test_component_is_resolved_with_its_own_options_and_given_made(registry: Reg
     base = component.options["base"]
     assert isinstance(base, Component)
     assert (base.kind, base.name, base.options) == ("dataset", "digits", {"scale": 1})
-    made = registry.make(component)
+    made = registry.make("dataset", component)
     assert (type(made.base).__name__, made.base.scale) == ("Digits", 1)
+
+
+def test_component_of_another_kind_is_not_made(registry: Registry) -> None:
+    with pytest.raises(TypeError, match="expected a component of kind 'attack', got dataset 'half-digits'"):
+        registry.make("attack", registry.resolve("dataset", "half-digits"))
 
 
 def test_name_alone_means_the_defaults(registry: Registry) -> None:
@@ -124,11 +129,11 @@ def test_name_alone_means_the_defaults(registry: Registry) -> None:
 
 def test_components_in_components_lists_and_optional_ones(registry: Registry) -> None:
     nested = registry.resolve("dataset", "half", {"base": {"name": "half", "base": "digits", "share": 1}})
-    assert registry.make(nested).base.base.scale == 2
+    assert registry.make("dataset", nested).base.base.scale == 2
     attacks = [{"name": "pgd", "steps": 3}, "pgd-10"]
     strongest = registry.resolve("attack", "strongest", {"attacks": attacks})
     assert [one.name for one in strongest.with_nested] == ["strongest", "pgd", "pgd-10"]
-    made = registry.make(strongest)
+    made = registry.make("attack", strongest)
     assert ([attack.steps for attack in made.attacks], made.first) == ([3, 10], None)
     assert registry.resolve("attack", "strongest", {"attacks": [], "first": "pgd"}).options["first"].name == "pgd"
 
@@ -140,7 +145,7 @@ def test_component_that_is_resolved_already_is_taken_as_it_is(registry: Registry
 
 def test_factory_function_may_take_several_kinds(registry: Registry) -> None:
     component = registry.resolve("metric", "elsewhere", {"data": "digits", "attack": "limited"})
-    data, attack = registry.make(component).seen
+    data, attack = registry.make("metric", component).seen
     assert (type(data).__name__, type(attack).__name__) == ("Digits", "Quiet")
 
 
@@ -165,7 +170,7 @@ def test_cell_is_read_back_from_its_row_with_components_within(registry: Registr
     cell = dataclasses.replace(cell, evaluation=dataclasses.replace(cell.evaluation, attack=attack))
     again = read_cell(to_json(cell))
     assert again == cell
-    assert registry.make(again.training.dataset).base.base.scale == 2
+    assert registry.make("dataset", again.training.dataset).base.base.scale == 2
 
 
 @pytest.mark.parametrize(
@@ -222,7 +227,7 @@ def test_endless_nesting_is_an_error_that_is_told(registry: Registry) -> None:
 
 
 def test_preset_fixes_a_component(registry: Registry) -> None:
-    assert registry.make(registry.resolve("dataset", "half-digits")).base.scale == 1
+    assert registry.make("dataset", registry.resolve("dataset", "half-digits")).base.scale == 1
     with pytest.raises(InvalidOptionsError, match="base: fixed to the dataset 'digits' by this name"):
         registry.resolve("dataset", "half-digits", {"base": "mnist"})
 
@@ -303,7 +308,7 @@ def test_plan_skips_for_what_a_component_within_lacks(registry: Registry) -> Non
         training=dataclasses.replace(cell.training, defense=registry.resolve("defense", "natural")),
         evaluation=dataclasses.replace(cell.evaluation, attack=attack, metrics=()),
     )
-    splits = registry.make(cell.training.dataset).load(DataSource(root=here, cache=here))
+    splits = registry.make("dataset", cell.training.dataset).load(DataSource(root=here, cache=here))
     assert find_obstacle(cell, splits, registry) == "attack 'limited' needs no_such_module; pip install it"
 
 

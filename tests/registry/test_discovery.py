@@ -316,7 +316,7 @@ def test_factory_with_untyped_parameter_is_a_plugin_error() -> None:
 
 def test_factory_that_makes_something_else_breaks_the_contract() -> None:
     with pytest.raises(ContractError, match="made a dict, expected: Attack"):
-        with_attacks(attack("odd", factory=dict)).make(with_attacks(attack("odd")).resolve("attack", "odd"))
+        with_attacks(attack("odd", factory=dict)).make("attack", with_attacks(attack("odd")).resolve("attack", "odd"))
 
 
 def test_constructor_that_raises_is_a_plugin_error_with_the_line() -> None:
@@ -332,14 +332,14 @@ def test_architecture_is_made_from_what_the_host_supplies() -> None:
     registry = load_registry(extra_plugins=[offering("benchbench_architectures", offer)])
     assert [spec.name for spec in registry.options("architecture", "net")] == ["depth"]
     component = registry.resolve("architecture", "net", {"depth": 4})
-    assert registry.make(component, input_shape=(1, 2, 3), classes=7).seen == ((1, 2, 3), 7, 4)
+    assert registry.make("architecture", component, input_shape=(1, 2, 3), classes=7).seen == ((1, 2, 3), 7, 4)
 
 
 def test_family_makes_its_members() -> None:
     registry = with_attacks(attack("many", factory=make_member, members=lambda: ["beta", "alpha"]))
     component = registry.resolve("attack", "many:alpha", {"size": 3})
     assert (component.name, component.options) == ("many:alpha", {"size": 3})
-    assert registry.make(component).perturb() == ("alpha", 3)
+    assert registry.make("attack", component).perturb() == ("alpha", 3)
     assert registry.members("attack", "many") == ("alpha", "beta")
 
 

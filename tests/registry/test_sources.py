@@ -18,7 +18,7 @@ from sample_rows import make_cell
 
 from benchbench.cell.model import Component, to_json
 from benchbench.cell.reading import read_cell
-from benchbench.checking.code import code_changes
+from benchbench.checking.evidence import code_changes
 from benchbench.contract import Offer, hookimpl
 from benchbench.registry import load_registry
 from benchbench.registry.sources import distribution_digest, distribution_sources, plugin_digest, sources_digest

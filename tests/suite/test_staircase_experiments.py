@@ -100,7 +100,7 @@ def test_without_the_convex_solver_the_cells_are_skipped_with_the_command_that_i
 @pytest.mark.parametrize("name", ["natural", "gr", "llr", "at", "rst", "trades"])
 def test_papers_methods_know_how_to_fit_a_regression(name: str) -> None:
     registry = load_registry()
-    assert isinstance(registry.make(registry.resolve("defense", name)), RegressionDefense)
+    assert isinstance(registry.make("defense", registry.resolve("defense", name)), RegressionDefense)
     assert registry.get("defense", name).offer.capabilities.task == "any"
 
 

@@ -13,7 +13,7 @@ REGISTRY = load_registry()
 
 
 def make(kind: str, name: str, **options: Any) -> Any:
-    return REGISTRY.make(REGISTRY.resolve(kind, name, options))
+    return REGISTRY.make(kind, REGISTRY.resolve(kind, name, options))
 
 
 def single_offers(kind: str) -> list[str]:
@@ -71,7 +71,7 @@ def test_metric_conforms(name: str) -> None:
 )
 def test_architecture_conforms(name: str, options: dict[str, Any], shape: tuple[int, ...]) -> None:
     component = REGISTRY.resolve("architecture", name, options)
-    check_architecture(lambda **supplied: REGISTRY.make(component, **supplied), input_shapes=[shape])
+    check_architecture(lambda **supplied: REGISTRY.make("architecture", component, **supplied), input_shapes=[shape])
 
 
 def test_embedded_dataset_conforms() -> None:

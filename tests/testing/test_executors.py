@@ -82,7 +82,7 @@ def test_right_executors_pass(tmp_path: Path) -> None:
         (object(), "type"),
         (Forgetful(), "left: \\['last'\\]"),
         (Silent(), "reported once"),
-        (Homemade(), "processes of their own"),
+        (Homemade(), "other processes"),
         (Deaf(), "let through"),
     ],
 )

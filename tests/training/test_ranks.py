@@ -165,7 +165,9 @@ def learn_large(ranks: Ranks | None, name: str) -> list[STATE]:
     registry = load_registry()
     entry, shape = LARGE[name]
     torch.manual_seed(0)
-    model = registry.make(find_component(registry, "architecture", entry), input_shape=shape, classes=10)
+    model = registry.make(
+        "architecture", find_component(registry, "architecture", entry), input_shape=shape, classes=10
+    )
     if name == "ResNet50":  # normalising over so few examples magnifies the rounding of float32
         model = Double(model)
     before = {key: value.clone() for key, value in model.state_dict().items()}

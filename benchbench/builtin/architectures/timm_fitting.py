@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from benchbench.builtin.architectures.requirements import ImageShape
 from benchbench.contract import in_mode
 
-Options = Mapping[str, Any]
+Options = Mapping[str, object]
 
 _LOG = logging.getLogger(__name__)
 # What timm's models raise for a size that does not fit: there is no one exception for it.
@@ -148,7 +147,7 @@ def _without_losses(model: nn.Module) -> Iterator[None]:
     """Refuse what loses the image, or a part of it: layers without output, and patches that do not cover it."""
     first = True
 
-    def refuse(module: nn.Module, inputs: Any, output: Any) -> None:
+    def refuse(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
         nonlocal first
         if isinstance(output, Tensor) and output.numel() == 0:
             raise ValueError(f"the image is too small: nothing is left of it after a {type(module).__name__}")

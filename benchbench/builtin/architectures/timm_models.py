@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from safetensors import SafetensorError
 from torch import nn
@@ -85,7 +84,7 @@ def make_timm_model(
     if not timm.is_model(member.partition(".")[0]):
         near = difflib.get_close_matches(member, timm.list_models(), n=3)
         raise OptionError(f"timm has no model {member!r}", hint=f"nearest: {', '.join(near)}" if near else "")
-    options: dict[str, Any] = {"num_classes": classes, "in_chans": image.channels}
+    options: dict[str, object] = {"num_classes": classes, "in_chans": image.channels}
     if pretrained or weights:
         options["pretrained"] = True
     if weights:

@@ -9,12 +9,12 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.ascent import uniform_start
+from benchbench.builtin.untyped import Untyped
 from benchbench.contract import NORMS, KeyedGenerator, Norm, OptionError, Threat
 
 _NORM_OF_ORDER: dict[float, Norm] = {float("inf"): "linf", 2.0: "l2", 1.0: "l1"}
@@ -48,7 +48,7 @@ class FoolboxAttack:
     """
 
     member: str
-    options: Mapping[str, Any]
+    options: Mapping[str, Untyped]
 
     @property
     def norms(self) -> tuple[Norm, ...]:
@@ -76,7 +76,7 @@ class FoolboxAttack:
         finite = found.isfinite().flatten(1).all(dim=1).view(-1, *[1] * (images.dim() - 1))
         return threat.project(torch.where(finite, found, images), images)
 
-    def _make(self, norm: Norm) -> Any:
+    def _make(self, norm: Norm) -> Untyped:
         foolbox = import_foolbox()
         attack_class, parameters = getattr(foolbox.attacks, self.member), parameters_of(self.member)
         if "distance" in parameters:
@@ -85,7 +85,7 @@ class FoolboxAttack:
             return attack_class(constraint=norm, **self.options)
         return attack_class(**self.options)
 
-    def _run(self, attack: Any, target: Any, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+    def _run(self, attack: Untyped, target: Untyped, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
         criteria = import_foolbox().criteria
         if self.member in _NEED_STARTS:
             return _run_from_starts(attack, target, images, criteria.Misclassification(labels))
@@ -98,7 +98,7 @@ class FoolboxAttack:
         return inside
 
 
-def import_foolbox() -> Any:
+def import_foolbox() -> Untyped:
     """Foolbox, without the warning that its import of a SciPy name, deprecated since, gives."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -122,14 +122,14 @@ def norms_of(member: str) -> tuple[Norm, ...]:
         return NORMS
     if "constraint" in parameters:
         return _CONSTRAINTS
-    attack: Any = getattr(import_foolbox().attacks, member)
+    attack: Untyped = getattr(import_foolbox().attacks, member)
     if isinstance(inspect.getattr_static(attack, "distance", None), property):  # known to its instances only
         attack = attack(**{name: 1 for name, p in parameters.items() if p.default is inspect.Parameter.empty})
     order = _order(attack)
     return (_NORM_OF_ORDER[order],) if order in _NORM_OF_ORDER else ()
 
 
-def _order(attack: Any) -> float:
+def _order(attack: Untyped) -> float:
     """The p of the Lp distance of an attack (or of a class that declares it); -1 where it has none."""
     try:
         return float(attack.distance.p)
@@ -137,7 +137,7 @@ def _order(attack: Any) -> float:
         return -1.0
 
 
-def _run_from_starts(attack: Any, target: Any, images: Tensor, criterion: Any) -> Tensor:
+def _run_from_starts(attack: Untyped, target: Untyped, images: Tensor, criterion: Untyped) -> Tensor:
     """Run an attack that needs adversarial images to begin with on the images that have one; the others are returned."""
     blend = import_foolbox().attacks.LinearSearchBlendedUniformNoiseAttack(steps=_START_STEPS)
     with warnings.catch_warnings():
@@ -153,17 +153,17 @@ def _run_from_starts(attack: Any, target: Any, images: Tensor, criterion: Any) -
 
 
 @torch.no_grad()
-def _likeliest_wrong_class(target: Any, images: Tensor, labels: Tensor) -> Tensor:
+def _likeliest_wrong_class(target: Untyped, images: Tensor, labels: Tensor) -> Tensor:
     """int64 (N,)."""
     logits: Tensor = target(images)
     return logits.scatter(1, labels[:, None], -torch.inf).argmax(dim=1)
 
 
-def _start_keyed(attack: Any, threat: Threat, generator: KeyedGenerator) -> None:
+def _start_keyed(attack: Untyped, threat: Threat, generator: KeyedGenerator) -> None:
     """Replace this instance's draw of a start, which comes from global state, by ours; the distribution is the same."""
     from eagerpy.astensor import astensor
 
-    def start(centres: Any, epsilon: float) -> Any:
+    def start(centres: Untyped, epsilon: float) -> Untyped:
         return astensor(uniform_start(centres.raw, threat=threat, generator=generator))
 
     attack.get_random_start = start

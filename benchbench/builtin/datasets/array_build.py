@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchbench.builtin.datasets.array_cache import open_array, put_in_place
 from benchbench.contract import DataError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Blocks = Iterator[list["NDArray[np.uint8]"]]
 
 
-def build_array(path: Path, shape: tuple[int, ...], blocks_from: Callable[[int], Blocks]) -> NDArray[Any]:
+def build_array(path: Path, shape: tuple[int, ...], blocks_from: Callable[[int], Blocks]) -> NDArray[np.generic]:
     """Write a uint8 array to a file and map it.
 
     Rows are appended to a file beside `path`, which takes its name when all are written, so its length says how many

@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 _log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def cache_key(files: Iterable[Path], *details: object) -> str:
     return state.hexdigest()
 
 
-def open_array(path: Path) -> NDArray[Any] | None:
+def open_array(path: Path) -> NDArray[np.generic] | None:
     """Map a cached array; None when there is none, or none with its digest. A damaged one is set aside as ``*.corrupt``.
 
     The map is copy-on-write: writing to the array changes neither the file nor anybody else's array.
@@ -36,7 +37,7 @@ def open_array(path: Path) -> NDArray[Any] | None:
         expected = _digest_file(path).read_text(encoding="ascii", errors="replace").strip()
         if file_digest(path) != expected:
             raise ValueError("its content does not match its digest")
-        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+        array: NDArray[np.generic] = np.load(path, mmap_mode="c", allow_pickle=False)
     except OSError:
         return None
     except (ValueError, EOFError) as error:
@@ -74,7 +75,7 @@ def _digest_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def cached_array(path: Path, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+def cached_array(path: Path, make: Callable[[], NDArray[np.generic]]) -> NDArray[np.generic]:
     """The cached array, or a made one, which is then cached; a cache that cannot be written is only logged."""
     array = open_array(path)
     if array is not None:
@@ -97,7 +98,7 @@ def cached_text(path: Path, made: str) -> str:
         return made
 
 
-def save_array(path: Path, array: NDArray[Any]) -> None:
+def save_array(path: Path, array: NDArray[np.generic]) -> None:
     """Write an array under a temporary name and rename it, so that nobody ever reads half of it."""
     import numpy as np
 

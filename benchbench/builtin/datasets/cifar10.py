@@ -7,10 +7,10 @@ import tarfile
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any
 
 from benchbench.builtin.datasets.raw_files import downloading, file_md5, missing_files, require_checksum
 from benchbench.builtin.torchvision_import import import_torchvision
+from benchbench.builtin.untyped import Untyped
 from benchbench.contract import CorruptDataError, DatasetExtent, DatasetSplits, DataSource, Examples
 
 _log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def _is_there(source: DataSource) -> bool:
     return (source.root / _FOLDER).is_dir() or (source.root / _ARCHIVE).is_file()
 
 
-def _find_batches(source: DataSource, reader: Any) -> Path:
+def _find_batches(source: DataSource, reader: Untyped) -> Path:
     """Where the verified batches are: in the data root or, unpacked from the archive, in the cache."""
     if (source.root / _FOLDER).is_dir():
         try:
@@ -75,12 +75,12 @@ def _find_batches(source: DataSource, reader: Any) -> Path:
     return root
 
 
-def _checksums(reader: Any) -> dict[str, str]:
+def _checksums(reader: Untyped) -> dict[str, str]:
     """Published MD5 of each file of the folder."""
     return {**dict(reader.train_list + reader.test_list), reader.meta["filename"]: reader.meta["md5"]}
 
 
-def _verify_batches(folder: Path, source: DataSource, reader: Any) -> None:
+def _verify_batches(folder: Path, source: DataSource, reader: Untyped) -> None:
     checksums = _checksums(reader)
     lacking = [folder / name for name in checksums if not (folder / name).is_file()]
     if lacking:
@@ -89,7 +89,7 @@ def _verify_batches(folder: Path, source: DataSource, reader: Any) -> None:
         require_checksum(folder / name, expected=expected, got=file_md5(folder / name))
 
 
-def _unpack(source: DataSource, reader: Any) -> Path:
+def _unpack(source: DataSource, reader: Untyped) -> Path:
     """Unpack the archive's known files into the cache, once, and return the folder that holds the batch folder."""
     root = source.cache / "cifar-10"
     checksums = _checksums(reader)
@@ -120,14 +120,14 @@ def _unpack_member(tar: tarfile.TarFile, member: str, path: Path) -> None:
     unfinished.replace(path)
 
 
-def _read_split(root: Path, reader: Any, *, train: bool) -> Any:
+def _read_split(root: Path, reader: Untyped, *, train: bool) -> Untyped:
     with warnings.catch_warnings():
         # The batches were pickled by a NumPy that wrote 0 and 1 for False and True; NumPy 2.4 warns about it.
         warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
         return reader(root, train=train)
 
 
-def _examples(loaded: Any) -> Examples:
+def _examples(loaded: Untyped) -> Examples:
     import numpy as np
     import torch
 

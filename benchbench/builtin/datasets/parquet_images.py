@@ -7,12 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchbench.builtin.datasets.array_cache import cache_key, cached_array, cached_text
 from benchbench.builtin.datasets.folders import listed, resolve_folder
 from benchbench.builtin.datasets.pixels import ImageFile, PixelFormat, Remarks, decode_stack
 from benchbench.builtin.datasets.shards import Shards, find_shards, shard_notes
+from benchbench.builtin.untyped import Untyped
 from benchbench.contract import CorruptDataError, DataError, DatasetSplits, DataSource, Examples
 
 _IMAGE_COLUMNS = ("image", "img")
@@ -157,7 +157,7 @@ class ParquetImages:
 @dataclass(frozen=True, kw_only=True)
 class _Shard:
     files: list[ImageFile]
-    labels: Any
+    labels: Untyped
     classes: tuple[str, ...]
 
 
@@ -168,7 +168,7 @@ class _Split:
     notes: tuple[str, ...]
 
 
-def _read_schema(shard: Path) -> Any:
+def _read_schema(shard: Path) -> Untyped:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -178,7 +178,7 @@ def _read_schema(shard: Path) -> Any:
         raise CorruptDataError(f"{shard} is truncated or no Parquet file: {error}") from error
 
 
-def _read_columns(shard: Path, columns: list[str]) -> Any:
+def _read_columns(shard: Path, columns: list[str]) -> Untyped:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -195,7 +195,7 @@ def _choose_column(shard: Path, there: Sequence[str], names: Sequence[str]) -> s
     raise DataError(f"{shard}: no column {' or '.join(names)}", hint=f"its columns: {', '.join(there)}")
 
 
-def _image_files(shard: Path, column: Any, name: str) -> list[ImageFile]:
+def _image_files(shard: Path, column: Untyped, name: str) -> list[ImageFile]:
     import pyarrow as pa
     import pyarrow.compute as pc
 

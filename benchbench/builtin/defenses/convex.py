@@ -6,11 +6,11 @@ import importlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchbench.builtin.untyped import Untyped
 from benchbench.contract import TrainingError, UsageError
 
 Array = NDArray[np.float64]
@@ -24,12 +24,12 @@ TOLERANCES = (1e-12,) * 4 + (1e-11,) * 4 + (1e-10,) * 4 + (1e-9,) * 2
 class Unknown:
     """The parameters as a variable step from a known origin; cvxpy expressions, (F,) each."""
 
-    origin: Any
-    step: Any
-    theta: Any
+    origin: Untyped
+    step: Untyped
+    theta: Untyped
 
 
-def import_cvxpy() -> Any:
+def import_cvxpy() -> Untyped:
     """The modelling layer of the convex programs, imported on first use.
 
     Raises:
@@ -50,7 +50,7 @@ def make_unknown(origin: Array) -> Unknown:
     return Unknown(origin=start, step=step, theta=start + step)
 
 
-def solve_to_optimality(program: Any, unknown: Unknown, *, tolerances: Sequence[float] = TOLERANCES) -> Array:
+def solve_to_optimality(program: Untyped, unknown: Unknown, *, tolerances: Sequence[float] = TOLERANCES) -> Array:
     """Solve a convex program with Clarabel, an interior-point solver, anew around what it found until it is optimal.
 
     Returns:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from benchbench.builtin.defenses.convex import Array, import_cvxpy, make_unknown, solve_to_optimality
 from benchbench.builtin.defenses.regression import AFTER, AT, BEFORE, Groups, RegressionProblem, group
 from benchbench.builtin.defenses.whitening import Whitened
+from benchbench.builtin.untyped import Untyped
 
 STEPS = 60
 DECREASE = 1e-10  # relative; a step that promises less ends the descent
@@ -43,7 +43,7 @@ class _Gap:
         half -= (self.step.T * weights) @ self.at
         return np.asarray(half + half.T)
 
-    def by_target(self, z: Any) -> Any:
+    def by_target(self, z: Untyped) -> Untyped:
         """b at z, a number or an expression, (G,)."""
         constant = self.moved_at_natural - self.at_natural - self.step_at_natural
         return -2 * ((self.moved - self.at - self.step) @ z + constant)
@@ -120,8 +120,8 @@ def _step(
     largest = cp.Variable(len(problem.targets))
     deviations = problem.targets - groups.means[groups.member]
     now = np.zeros(len(deviations))
-    definitions: list[Any] = []
-    sides: list[tuple[Any, Any]] = []
+    definitions: list[Untyped] = []
+    sides: list[tuple[Untyped, Untyped]] = []
     for gap in gaps:
         value, slope = gap.linearise(z)
         free, by_target = cp.Variable(len(value)), cp.Variable(len(value))
@@ -139,7 +139,7 @@ def _step(
     )
 
 
-def _multiplied_curvature(groups: Groups, gaps: list[_Gap], sides: list[tuple[Any, Any]]) -> Array:
+def _multiplied_curvature(groups: Groups, gaps: list[_Gap], sides: list[tuple[Untyped, Untyped]]) -> Array:
     """Second derivative (F, F) of the gaps weighted by the multipliers of their signs."""
     total = np.zeros(1)
     for gap, (above, below) in zip(gaps, sides):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchbench.builtin.defenses.convex import Array, Unknown, import_cvxpy, make_unknown, solve_to_optimality
+from benchbench.builtin.untyped import Untyped
 from benchbench.contract import Examples, OptionError, Threat
 
 if TYPE_CHECKING:
@@ -206,13 +207,13 @@ def solve_trades(problem: RegressionProblem, beta: float) -> Array:
     return solve_program(problem, unknown, squared_error(groups, unknown.theta) + beta * moved, constraints)
 
 
-def squared_error(groups: Groups, theta: Any) -> Any:
+def squared_error(groups: Groups, theta: Untyped) -> Untyped:
     """The sum of squared errors as an expression in theta, less the part that no theta changes."""
     cp = import_cvxpy()
     return cp.sum_squares(cp.multiply(np.sqrt(groups.counts), groups.features[AT] @ theta - groups.means))
 
 
-def _worst_squared_error(problem: RegressionProblem, groups: Groups, theta: Any) -> tuple[Any, list[Any]]:
+def _worst_squared_error(problem: RegressionProblem, groups: Groups, theta: Untyped) -> tuple[Untyped, list[Untyped]]:
     """Sum of the largest squared errors: with l <= f(x') <= u at a position, that is max(u - y, y - l)^2."""
     cp = import_cvxpy()
     upper, lower = cp.Variable(len(groups.counts)), cp.Variable(len(groups.counts))
@@ -224,7 +225,7 @@ def _worst_squared_error(problem: RegressionProblem, groups: Groups, theta: Any)
     return cp.sum_squares(deviation), constraints
 
 
-def solve_program(problem: RegressionProblem, unknown: Unknown, loss: Any, constraints: list[Any]) -> Array:
+def solve_program(problem: RegressionProblem, unknown: Unknown, loss: Untyped, constraints: list[Untyped]) -> Array:
     """Minimise loss + ridge.
 
     Returns:

@@ -13,7 +13,7 @@ known, it ends with forty times the test error. Both variants' true minima lie c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from benchbench.builtin.defenses.regression import (
     squared_error,
 )
 from benchbench.builtin.defenses.whitening import search, whiten
+from benchbench.builtin.untyped import Untyped
 
 
 def gr_objective(
@@ -60,7 +61,7 @@ def solve_gr(
         return _solve_gr_released(problem, beta)
     from scipy.optimize import minimize
 
-    newton = cast(Any, minimize)  # scipy's annotations of one release reject what another requires
+    newton = cast(Untyped, minimize)  # scipy's annotations of one release reject what another requires
 
     whitened = whiten(problem)
     groups = group(problem)

@@ -162,7 +162,7 @@ def test_the_standard_version_has_the_published_numbers() -> None:
     registry = load_registry()
     component = registry.resolve("attack", "autoattack", {})
     assert component.options == {"steps": 100, "targets": 9, "queries": 5000}
-    assert registry.make(component) == AutoAttack()
+    assert registry.make("attack", component) == AutoAttack()
     assert {name: registry.resolve("attack", name, {}).options for name in ("apgd", "fab", "square")} == {
         "apgd": {"loss": "ce", "steps": 100, "restarts": 1, "targets": 9},
         "fab": {"steps": 100, "targets": 9, "restarts": 1},

@@ -114,7 +114,7 @@ def test_robust_accuracy_is_the_exact_one(
     registry: Registry, row: Row, norm: Norm, classes: int, nearest: Nearest
 ) -> None:
     problem = linear_problem(classes, norm, nearest)
-    attack = registry.make(registry.resolve("attack", row.attack, dict(row.options)))
+    attack = registry.make("attack", registry.resolve("attack", row.attack, dict(row.options)))
     generator = KeyedGenerator(1, torch.arange(len(problem.labels)))
     with frozen(problem.model):
         candidates = attack.perturb(

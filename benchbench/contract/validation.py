@@ -1,4 +1,4 @@
-"""Check a loaded dataset where it enters, and name everything that is wrong with it at once."""
+"""The checks of a loaded dataset, for the host and for the conformance kit."""
 
 from __future__ import annotations
 
@@ -7,37 +7,24 @@ import math
 import torch
 from torch import Tensor
 
-from benchbench.contract import DatasetSplits, Examples
-from benchbench.contract.content import row_blocks
-from benchbench.errors import DataError
+from benchbench.contract.data import DatasetSplits, Examples, row_blocks
 
 _IMAGE_AXES = 4
 
 
-def validate(splits: DatasetSplits, name: str = "dataset") -> None:
-    """Check shapes, dtypes, labels and values of both splits.
+def data_problems(splits: DatasetSplits) -> list[str]:
+    """List what is wrong with shapes, dtypes, labels and values of both splits, one line each.
 
     Inputs are uint8 images (N, C, H, W) in the box [0, 1], or float32 features (N, ...), finite and inside their box.
     Labels are int64 (N,) in [0, classes), of two classes at least, or finite float32 (N,) for regression. Training
-    images may be larger than test images where a random crop makes them equal.
-
-    Args:
-        splits: what a dataset loaded.
-        name: of the dataset, for the message.
-
-    Raises:
-        DataError: something is wrong; the message lists every problem.
+    images may be larger than test images, for random crops.
     """
     problems: list[str] = []
     for split, examples in (("train", splits.train), ("test", splits.test)):
         problems += [f"{split}: {problem}" for problem in _input_problems(examples, splits)]
         problems += [f"{split}: {problem}" for problem in _label_problems(examples, splits)]
     problems += _class_problems(splits) if splits.task == "classification" else []
-    problems += _shape_problems(splits)
-    if problems:
-        noun = "problem" if len(problems) == 1 else "problems"
-        listing = "\n".join(f"  {problem}" for problem in problems)
-        raise DataError(f"{name}: {len(problems)} {noun} in the data\n{listing}")
+    return problems + _shape_problems(splits)
 
 
 def _input_problems(examples: Examples, splits: DatasetSplits) -> list[str]:
@@ -101,11 +88,7 @@ def _shape_problems(splits: DatasetSplits) -> list[str]:
     if train.shape[1:] == test.shape[1:]:
         return []
     images = train.dtype == torch.uint8 and train.ndim == test.ndim == _IMAGE_AXES
-    if (
-        images
-        and train.shape[1] == test.shape[1]
-        and train.shape[2] >= test.shape[2]
-        and train.shape[3] >= test.shape[3]
-    ):
-        return []
-    return [shapes]
+    has_margin = (
+        images and train.shape[1] == test.shape[1] and all(a >= b for a, b in zip(train.shape[2:], test.shape[2:]))
+    )
+    return [] if has_margin else [shapes]
