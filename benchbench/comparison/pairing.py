@@ -1,4 +1,4 @@
-"""Differences between models on the same examples: exact McNemar tests, paired bootstrap and permutation, Holm's correction."""
+"""Differences between models on the same examples: McNemar's test, paired bootstrap and permutation, Holm's correction."""
 
 from __future__ import annotations
 
@@ -29,14 +29,12 @@ class Difference:
     """How two models differ in a measure.
 
     Attributes:
-        first, second: values of both: fractions, ratios or squared errors.
-        difference: first minus second.
-        low: lower end of its 95% interval (paired bootstrap over examples, or t over seeds); None where none is defined.
-        high: upper end of it.
+        first: value of the first model, a fraction, ratio or squared error; likewise `second`. `difference` is first - second.
+        low: lower end of its 95% interval (paired bootstrap over examples, or t over seeds), or None; likewise `high`.
         p_value: two-sided, of no difference; None where runs without spread allow no test.
-        adjusted: Holm's, over all tests made together.
-        n: examples, or seeds of the side with fewer.
-        seeds: of both models.
+        adjusted: p-value by Holm's correction over all tests of one comparison.
+        n: number of examples, or of seeds of the model with fewer.
+        seeds: number of seeds of each model.
     """
 
     models: tuple[str, str]
@@ -64,12 +62,11 @@ def compare(
     """Compare models in every measure that both have, under the attacks that both have.
 
     Args:
-        entries: name to a model, or to the same model under several seeds.
-        pairs: names to compare; all pairs when left out. Holm's correction is over all pairs and measures.
+        entries: the runs of each model, by name.
+        pairs: names to compare; all pairs by default. Holm's correction is over all pairs and measures.
 
     Raises:
-        UsageError: two models were not evaluated on common examples in the same ball, or under no common attack; or one is
-            on both sides.
+        UsageError: two models have no common examples, ball or attack; or one model is on both sides.
     """
     found: list[Difference] = []
     for one, other in pairs or list(combinations(entries, 2)):
@@ -115,7 +112,7 @@ def mcnemar_p_values(outcomes: Array) -> Array:
 
 
 def paired_t_p_values(outcomes: Array) -> Array:
-    """Two-sided paired t-tests of the mean between all models; for many examples, where permutations would take minutes.
+    """Two-sided paired t-tests of the mean between all models, for many examples, where permutations would take minutes.
 
     Args:
         outcomes: float (models, examples), for instance squared errors.
@@ -128,7 +125,7 @@ def paired_t_p_values(outcomes: Array) -> Array:
     p_values = np.ones((len(outcomes), len(outcomes)))
     for first, second in combinations(range(len(outcomes)), 2):
         change = outcomes[first] - outcomes[second]
-        if not has_spread(change):  # the test is not defined; if signs were exchanged at random, all would be alike:
+        if not has_spread(change):  # t is undefined; the chance that random signs are all equal:
             p_value = min(1.0, 2.0 * 0.5 ** np.count_nonzero(change))
         else:
             result: Any = ttest_rel(outcomes[first], outcomes[second])
@@ -138,11 +135,7 @@ def paired_t_p_values(outcomes: Array) -> Array:
 
 
 def spreads(found: Sequence[Contender]) -> dict[str, Spread]:
-    """Each measure over the runs of one method, under the attacks and on the test examples that all its runs had.
-
-    Args:
-        found: the runs under their seeds; nothing comes of runs without a common attack or example.
-    """
+    """Each measure over the runs of one method, under their common attacks and examples; empty if they have none."""
     common = frozenset.intersection(*(contender.attacks for contender in found))
     alike = on_common_examples([contender.under(common) for contender in found]) if common else []
     if not alike or not len(alike[0].index):
@@ -178,7 +171,7 @@ def _on_common_ground(
 
 
 def _differing(contenders: Sequence[Contender]) -> list[str]:
-    """The columns that models must have in common, and in which these differ."""
+    """The columns that models must have in common to be compared, but in which these differ."""
     return [name for name, found in zip(BALL, zip(*(one.setting for one in contenders))) if len(set(found)) > 1]
 
 
@@ -234,15 +227,15 @@ def _means(runs: Sequence[Contender], measure: str) -> list[float]:
 
 
 def permutation_p_value(change: Array, resamples: int = _PERMUTATIONS) -> float:
-    """Two-sided paired permutation test of a zero mean: the signs of the differences are exchanged at random.
+    """Two-sided paired permutation test of a zero mean, by random exchanges of the differences' signs.
 
     Args:
         change: float (examples,).
-        resamples: exchanges drawn; all are made where there are no more.
+        resamples: exchanges drawn; where there are no more than that, all are made.
     """
     from scipy.stats import permutation_test
 
-    if len(change) < 2 or not np.any(change):  # of one example both signs give the same size
+    if len(change) < 2 or not np.any(change):  # with one example both signs give the same statistic
         return 1.0
     result = permutation_test(
         (change, np.zeros_like(change)),

@@ -1,4 +1,4 @@
-"""Leaderboard files: one Parquet file per suite, sorted, written whole, and rebuildable from the cell records."""
+"""Leaderboard files: one Parquet file per suite, sorted, written atomically, and rebuildable from the cell records."""
 
 from __future__ import annotations
 
@@ -44,16 +44,13 @@ _SORTED_BY = (
 
 
 def write_leaderboard(path: Path, rows: Iterable[Row]) -> list[Row]:
-    """Write a leaderboard: sorted, atomically, the same bytes for the same rows (under one version of pyarrow).
+    """Write a leaderboard atomically and return its rows, sorted.
 
-    A file that holds these bytes already is not touched.
-
-    Returns:
-        The rows as sorted.
+    Equal rows give equal bytes (under one version of pyarrow); a file that already holds them is not touched.
 
     Raises:
         DataError: two rows have the same cell id, or belong to different suites.
-        StorageError: no space, no permission, ...; the file is as it was.
+        StorageError: no space, no permission, ...; the file stays as it was.
     """
     ordered = sorted(rows, key=_sort_key)
     problems = _set_problems(ordered)
@@ -72,8 +69,8 @@ def read_leaderboard(path: Path | str, *, on_problem: Callable[[str], None] = _l
 
     Args:
         path: a file that `write_leaderboard` wrote.
-        on_problem: is told of rows that are impossible (NaN, accuracies above 1, another suite, a cell twice); they are left
-            out of the result, and the file is left alone.
+        on_problem: receives a message about each impossible row (NaN, accuracy above 1, another suite, a cell twice). Such
+            rows are left out of the result; the file is not changed.
 
     Returns:
         A table in the schema of `benchbench.records.schema`, sorted.
@@ -108,7 +105,7 @@ def _parse(content: bytes, path: Path) -> pa.Table:
 
 
 def _one_suite(rows: list[Row], path: Path, on_problem: Callable[[str], None]) -> list[Row]:
-    """Leave out rows of other suites than the first one, and all but the first row of a cell."""
+    """The rows of the first row's suite, the first row of each cell only."""
     kept: dict[str, Row] = {}
     for row in rows:
         suite = next(iter(kept.values())).suite if kept else row.suite
@@ -130,7 +127,7 @@ def _set_problems(ordered: list[Row]) -> list[str]:
 
 
 def _sort_key(row: Row) -> tuple[Any, ...]:
-    """Options sort by their values, so that beta 3 comes before beta 10; the cell id makes the order total."""
+    """Options are ordered by value, beta 3 before beta 10; the cell id makes the order total."""
     return tuple(
         _options_order(getattr(row, name)) if name.endswith("_options") else getattr(row, name) for name in _SORTED_BY
     )

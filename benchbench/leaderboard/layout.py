@@ -12,10 +12,9 @@ class Column:
     """One column.
 
     Attributes:
-        key: for programs, the leaderboard's column where it is one (``test_accuracy``).
+        key: for programs; the leaderboard's column where there is one (``test_accuracy``).
         label: for people (``test accuracy``).
-        unit: of the text (``%``); empty for none. Values are not scaled: accuracies are fractions.
-        align: where the text stands.
+        unit: of the text (``%``), or empty. Values are not scaled: accuracies are fractions.
         best: which value is the best one; empty where none is.
     """
 
@@ -33,14 +32,13 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What stands in one place.
+    """The content of one line in one column.
 
     Attributes:
         value: unrounded, in the units of the leaderboard; None where there is none.
-        text: as shown; of several lines where newlines stand.
-        best: to be shown bold: the best of its group, ties together.
-        low: lower end of the value's 95% interval.
-        high: upper end of it.
+        text: as shown, in several lines where it contains newlines.
+        best: whether it is the best of its group, ties included, and shown bold.
+        low: lower end of the value's 95% interval; likewise `high`.
         verdict: of a comparison with a published value, one of `benchbench.reproduction.verdicts`; empty where none is made.
     """
 
@@ -60,7 +58,7 @@ class Line:
         source: ``"measured"`` or ``"published"``.
         status: ``"ok"``, ``"failed"`` or ``"not run"``.
         flags: diagnostics that cast doubt on it.
-        reference: which published line it is held against; empty for none.
+        reference: identifies the published line that it is compared with; empty for none.
     """
 
     entries: tuple[Entry, ...]
@@ -73,12 +71,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Lines that may be compared: one setting, one profile.
-
-    Attributes:
-        label: the setting for people.
-        attributes: the same for programs: leaderboard column and value.
-    """
+    """Lines that may be compared: one setting, one profile. `attributes` gives the setting as (column, value)."""
 
     label: str
     attributes: tuple[tuple[str, str | float], ...]

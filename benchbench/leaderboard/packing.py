@@ -1,4 +1,4 @@
-"""Submissions: rows with everything that is needed to check them, in one zip file that is the same for the same content.
+"""Submissions: rows with everything that is needed to check them, in one zip file. Equal content gives equal bytes.
 
 manifest.json                     format, suite, and SHA-256 of every other file; of checkpoints even where left out
 leaderboard.parquet               the rows, with their configurations
@@ -14,7 +14,7 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from benchbench.records import Row, checkpoint_name, kept_checkpoints
 
 FORMAT = 1
 MANIFEST, LEADERBOARD = "manifest.json", "leaderboard.parquet"
-LARGEST = 64 * 2**20  # bytes that any submission may unpack to; larger ones to a few times their size,
-MOST_GROWTH = 10  # so that a small file cannot fill the disk: what is packed is compressed already
+LARGEST = 64 * 2**20  # bytes that any submission may unpack to
+MOST_GROWTH = 10  # times its size that a larger one may: a small file must not fill the disk
 _NAMES = re.compile(
     r"leaderboard\.parquet|(outcomes|witnesses)/[0-9a-f]{64}\.parquet|models/[A-Za-z0-9._-]{1,128}\.safetensors"
 )
@@ -40,35 +40,31 @@ class Submission:
     """An unpacked submission.
 
     Attributes:
-        folder: where it was unpacked: a run store and a leaderboard in one.
-        suite: name of the suite.
-        weights: model id to the SHA-256 of its checkpoint file.
-        problems: files that are missing, too many, or not those of the manifest.
+        folder: where it was unpacked; run store and leaderboard folder in one.
+        weights: SHA-256 of the checkpoint file by model id.
+        problems: files that are missing, unexpected, or not those of the manifest.
     """
 
     folder: Path
     suite: str
-    weights: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, str]
     problems: tuple[str, ...] = ()
 
 
 def pack(
     rows: Sequence[Row], find: Callable[[str, str], Path | None], out: Path, *, scratch: Path, weights: bool = False
 ) -> list[str]:
-    """Write a submission of finished, measured rows.
+    """Write a submission of finished, measured rows; returns the names of the files packed.
 
     Args:
         rows: of one suite; failed and published ones are left out.
-        find: gives the path of a file by kind (``outcomes``, ``witnesses``, ``models``) and name, None where there is none.
+        find: returns the path of a file by kind (``outcomes``, ``witnesses``, ``models``) and name, or None.
         out: the zip file.
-        scratch: an empty folder for a while.
-        weights: whether the checkpoints themselves go in, and not only their digests.
-
-    Returns:
-        Names of the files packed.
+        scratch: an empty temporary folder.
+        weights: whether to pack the checkpoints themselves, and not only their digests.
 
     Raises:
-        DataError: no row to pack, or evidence of a row is missing here; every missing file is named.
+        DataError: no row to pack, or evidence of a row is missing.
         StorageError: it cannot be written.
     """
     chosen = [row for row in rows if row.source == "measured" and row.status == "ok"]
@@ -95,10 +91,10 @@ def pack(
 
 
 def unpack(path: Path, folder: Path) -> Submission:
-    """Unpack a submission into an empty folder and hold every file against the manifest.
+    """Unpack a submission into an empty folder and check every file against the manifest.
 
     Raises:
-        StorageError: there is no such file, or it is of another format.
+        StorageError: the file does not exist, or has another format.
         CorruptDataError: it is truncated, damaged, no zip file, or unpacks to many times its size.
     """
     if not path.is_file():
@@ -117,11 +113,7 @@ def unpack(path: Path, folder: Path) -> Submission:
 
 
 def weight_problems(submission: Submission, rows: Sequence[Row], find: Callable[[str, str], Path | None]) -> list[str]:
-    """Checkpoints at hand that are not those of the manifest, and models that it says nothing about.
-
-    Args:
-        find: as for `pack`.
-    """
+    """A problem for each checkpoint that `find` (as for `pack`) finds and that differs from the manifest's."""
     problems = []
     for model_id in sorted({row.model_id for row in rows}):
         path, stated = find("models", checkpoint_name(model_id)), submission.weights.get(model_id)
@@ -140,7 +132,7 @@ def _gather(rows: Sequence[Row], find: Callable[[str, str], Path | None]) -> tup
                 missing.append(f"{kind}/{digest or '(none kept)'}")
             else:
                 found[f"{kind}/{digest}.parquet"] = path
-    for model_id in sorted({row.model_id for row in rows}):  # fitted models have no checkpoint: they are fitted again
+    for model_id in sorted({row.model_id for row in rows}):  # fitted models have no checkpoint: they are refitted
         path = find("models", checkpoint_name(model_id))
         for each in [] if path is None else [path, *kept_checkpoints(path)]:
             found[f"models/{each.name}"] = each
@@ -180,7 +172,7 @@ def _is_texts(value: object) -> bool:
 
 
 def _extract(archive: zipfile.ZipFile, files: dict[str, str], folder: Path) -> list[str]:
-    """Unpack what the manifest names; a name that could lead elsewhere is refused."""
+    """Unpack the files that the manifest names, except names that could lead out of the folder; returns the problems."""
     present = [name for name in archive.namelist() if name != MANIFEST]
     problems = [f"{name} is there twice" for name in sorted({n for n in present if present.count(n) > 1})]
     problems += [f"{name} is not in the manifest" for name in sorted(set(present) - files.keys())]
@@ -195,7 +187,7 @@ def _extract(archive: zipfile.ZipFile, files: dict[str, str], folder: Path) -> l
 
 
 def _unpack_member(archive: zipfile.ZipFile, name: str, path: Path) -> str:
-    """Write a member to a file, some at a time; returns the SHA-256 of its content."""
+    """Write a member to a file block by block; returns the SHA-256 of its content."""
     digest = hashlib.sha256()
 
     def write(temporary: Path) -> None:

@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from benchbench.cell.model import digest, to_json
+from benchbench.leaderboard.separations import MEASURES
 from benchbench.records import Row
 from benchbench.records.older import trained_under
 
@@ -25,7 +26,7 @@ _FOLDER = "published"
 
 @dataclass(frozen=True, kw_only=True)
 class _Setting:
-    """What the papers' protocol fixes for a dataset (protocol, "Threat models and data" and "Training recipes")."""
+    """Constants of the papers' protocol for a dataset (protocol, "Threat models and data" and "Training recipes")."""
 
     dataset: str
     epsilon: float
@@ -59,14 +60,8 @@ _OPTIONS = {"lambda": "lam", "beta": "beta"}
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedSeparation:
-    """One line of Table 8: L-inf separation of a dataset, in units of pixels / 255.
+    """One line of Table 8: L-inf separation of a dataset, pixels / 255; `labels` are ``"original"`` or ``"random"``."""
 
-    Attributes:
-        labels: ``"original"``, or ``"random"`` for uniformly random ones.
-    """
-
-    source: str
-    table: str
     dataset: str
     epsilon: float
     labels: str
@@ -78,10 +73,10 @@ class PublishedSeparation:
 
 @functools.cache
 def published_rows(suite: str = SUITE) -> tuple[Row, ...]:
-    """Every published model as a row with ``source = "published"``; none for other suites.
+    """Every published model as a row with ``source = "published"``; none for suites other than `SUITE`.
 
-    Accuracies and their gaps are fractions in [0, 1]; what a table leaves blank is None. Options that the papers do not state
-    are absent, not guessed.
+    Accuracies and their gaps are fractions in [0, 1]; blanks of a table are None. Options that the papers do not state are
+    absent, not guessed.
     """
     if suite != SUITE:
         return ()
@@ -97,15 +92,9 @@ def published_separation() -> tuple[PublishedSeparation, ...]:
     """Table 8 of the NeurIPS paper, which includes the numbers of its Table 1."""
     return tuple(
         PublishedSeparation(
-            source=record["source"],
-            table=record["table"],
             dataset=_SETTINGS[record["dataset"]].dataset,
-            epsilon=float(record["epsilon"]),
             labels=record["labels"],
-            train_train_min=float(record["train_train_min"]),
-            train_train_mean=float(record["train_train_mean"]),
-            test_train_min=float(record["test_train_min"]),
-            test_train_mean=float(record["test_train_mean"]),
+            **{field: float(record[field]) for field in ("epsilon", *MEASURES)},
         )
         for record in read_published("published_separation.csv")
     )
@@ -140,7 +129,7 @@ def _proof_of_concept_row(record: Mapping[str, str]) -> Row:
         record,
         model={
             **model,
-            "augmentation": "none",  # none is mentioned, and the protocol has none
+            "augmentation": "none",  # the paper mentions none, and the protocol has none
             "trained_on": "train+test",
             "n_train": setting.n_train + setting.n_test,
             "n_train_evaluated": setting.n_train,
@@ -244,5 +233,5 @@ def _value(text: str) -> float | None:
 
 
 def _fraction(text: str) -> float | None:
-    """Percent with two decimals to a fraction with four, rounded so that 97.21 becomes 0.9721 and no neighbour of it."""
+    """Percent as a fraction, rounded so that 97.21 becomes the float 0.9721 and not its neighbour."""
     return round(float(text) / 100, 6) if text else None

@@ -36,9 +36,8 @@ class MeasuredSeparation:
     """One measurement; distances are L-inf, in units of the model's inputs (pixels / 255).
 
     Attributes:
-        dataset: its name, with options where it has any.
-        labels: ``"original"``, or ``"random"`` for uniformly random ones.
-        seed: of the random labels.
+        dataset: its name with its options.
+        labels: ``"original"``, or ``"random"`` for uniformly random ones, drawn from `seed`.
         excluded: indices of training examples that were left out.
         epsilon: attack radius of interest; None where the protocol has none.
         report: histograms and closest pairs, as JSON of `SeparationReport.to_dict`.
@@ -59,7 +58,7 @@ class MeasuredSeparation:
 
     @property
     def key(self) -> tuple[str, str, int, tuple[int, ...]]:
-        """What a new measurement replaces an old one by."""
+        """Identity of a measurement: a new one replaces the old one of the same key."""
         return (self.dataset, self.labels, self.seed, self.excluded)
 
     @property
@@ -94,7 +93,7 @@ def _separation(document: dict[str, Any]) -> Separation:
 
 
 def measured_separation(dataset: str, report: SeparationReport, *, seed: int = 0) -> MeasuredSeparation:
-    """A report as a record; the seed matters for random labels only."""
+    """A report as a record; only random labels have a seed."""
     return MeasuredSeparation(
         dataset=dataset,
         seed=seed if report.random_labels else 0,
@@ -110,8 +109,8 @@ def record_separation(folder: Path, measured: MeasuredSeparation) -> Path:
     """Add a measurement to the file of a leaderboard folder, in place of an older one of the same key.
 
     Raises:
-        StorageError: it cannot be written.
-        CorruptDataError: the file there is not one of separations.
+        StorageError: the file cannot be written.
+        CorruptDataError: the existing file is damaged or of another kind.
     """
     path = folder / FILE_NAME
     kept = {row.key: row for row in read_separations(folder)} | {measured.key: measured}
@@ -123,7 +122,7 @@ def record_separation(folder: Path, measured: MeasuredSeparation) -> Path:
 
 
 def read_separations(folder: Path) -> list[MeasuredSeparation]:
-    """The measurements of a leaderboard folder, sorted; none when there is no file.
+    """The measurements of a leaderboard folder, sorted; none without a file.
 
     Raises:
         CorruptDataError: the file is damaged or of another kind.
@@ -141,7 +140,7 @@ def read_separations(folder: Path) -> list[MeasuredSeparation]:
 
 
 def separation_label(measured: MeasuredSeparation) -> str:
-    """What tells a measurement from others of its dataset: ``random labels, seed 1, without training examples 3, 5``."""
+    """Label within a dataset, for instance ``random labels, seed 1, without training examples 3, 5``."""
     labels = f"random labels, seed {measured.seed}" if measured.labels == "random" else OWN_LABELS
     without = f", without training examples {', '.join(map(str, measured.excluded))}" if measured.excluded else ""
     return labels + without

@@ -1,4 +1,4 @@
-"""The parity room: one attack by several libraries, on the same model and images."""
+"""One attack by several libraries on the same model and images."""
 
 from __future__ import annotations
 

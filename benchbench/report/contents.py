@@ -1,35 +1,29 @@
-"""What goes into the pages, gathered by whoever can reach runs and data."""
+"""Everything that the pages show, as plain data and two callbacks; `benchbench.report.gathering` collects it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchbench.comparison.contenders import Contender
 from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.records import Row
 from benchbench.records.arrays import Array
 
-
-@dataclass(frozen=True, kw_only=True)
-class EpochPoint:
-    """One epoch of a training history: mean loss, and accuracy where the defense gave logits."""
-
-    epoch: int
-    loss: float
-    accuracy: float | None
+if TYPE_CHECKING:
+    from benchbench.training.checkpoint import EpochRecord
 
 
 @dataclass(frozen=True, kw_only=True)
 class Specimen:
-    """One test example before and after the attack.
+    """One test example before and after the attack, with the names of its true and predicted classes.
 
     Attributes:
         index: in the dataset.
-        label: name of the true class; likewise the predictions.
         adversarial: float (C, H, W) in [0, 1].
-        clean: the same of the image itself; None where the data are not at hand.
+        clean: likewise, the image itself; None if the data are missing.
     """
 
     index: int
@@ -42,7 +36,7 @@ class Specimen:
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """Some examples of a row, and why there are none or no clean ones; empty where nothing is missing."""
+    """Some examples of a row; `remark` says why clean images are missing."""
 
     specimens: tuple[Specimen, ...] = ()
     remark: str = ""
@@ -55,9 +49,9 @@ class Board:
     Attributes:
         path: the file, offered for download as it is.
         rows: those that can be shown.
-        problems: of rows that cannot, in one line each.
-        attempts: to compute rows again that failed, in one line each; the rows stand.
-        contenders: models whose per-example outcomes are at hand, for ranks.
+        problems: a line for each row that cannot be shown.
+        attempts: a line for each row that stands because computing it again failed.
+        contenders: models whose per-example outcomes are available, for ranks.
     """
 
     path: Path
@@ -68,7 +62,7 @@ class Board:
 
     @property
     def suite(self) -> str:
-        """Name of the suite; it is also the name of the folder of its pages."""
+        """Name of the suite, and of the folder of its pages."""
         return self.rows[0].suite
 
 
@@ -80,14 +74,6 @@ class Trouble:
     message: str
 
 
-def _no_history(_: Row) -> Sequence[EpochPoint]:
-    return ()
-
-
-def _no_gallery(_: Row) -> Gallery:
-    return Gallery()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Contents:
     """Everything that the pages show.
@@ -95,13 +81,12 @@ class Contents:
     Attributes:
         boards: one per suite.
         troubles: files without a page.
-        separations: measured separations of datasets.
-        history: gives the training history of a row's model; empty where there is none.
-        gallery: gives examples of a row.
+        history: returns the training history of a row's model; empty if there is none.
+        gallery: returns examples of a row.
     """
 
     boards: tuple[Board, ...]
     troubles: tuple[Trouble, ...] = ()
     separations: tuple[MeasuredSeparation, ...] = ()
-    history: Callable[[Row], Sequence[EpochPoint]] = field(default=_no_history)
-    gallery: Callable[[Row], Gallery] = field(default=_no_gallery)
+    history: Callable[[Row], Sequence[EpochRecord]] = lambda _: ()
+    gallery: Callable[[Row], Gallery] = lambda _: Gallery()

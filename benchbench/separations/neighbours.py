@@ -1,4 +1,4 @@
-"""Exact nearest neighbour of another class in L-inf, over uint8 images or float features."""
+"""Exact nearest neighbour of another class in L-inf, for uint8 images or float features."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ class Neighbours:
 
     Attributes:
         distance: L-inf distance (N,): uint8 in pixel levels for images, float64 for features.
-        index: int64 (N,), its index among the references. For images the first of several equally near; for features
-            any of them.
+        index: int64 (N,), among the references. Of several equally near, the first for images, any for features.
     """
 
     distance: NDArray[np.uint8] | NDArray[np.float64]
@@ -28,9 +27,7 @@ class Neighbours:
     @property
     def scaled(self) -> NDArray[np.float64]:
         """The distance in the units of the model's inputs, float64 (N,): pixel / 255 for images."""
-        if self.distance.dtype == np.uint8:
-            return self.distance.astype(np.float64) / 255.0
-        return self.distance.astype(np.float64)
+        return self.distance.astype(np.float64) / (255.0 if self.distance.dtype == np.uint8 else 1.0)
 
 
 def nearest_other_class(
@@ -42,7 +39,7 @@ def nearest_other_class(
     """Find each query's nearest reference with another label, exactly.
 
     Pixels are searched with bit tables and compiled loops on all cores (`benchbench.separations.search`), features with one
-    k-d tree per class, which is fast in few dimensions and exact in any.
+    k-d tree per class, which is exact, and fast in few dimensions.
 
     Args:
         queries: uint8 images (N, ...) or float features (N, ...).
@@ -51,10 +48,12 @@ def nearest_other_class(
         reference_labels: integers (M,).
 
     Raises:
-        DataError: for no example, shapes or dtypes that do not fit, labels that are not integers, features that are not
-            finite, or a query without any reference of another class.
+        DataError: no example, shapes or dtypes that do not match, labels that are not integers, features that are not finite,
+            or a query without a reference of another class.
     """
-    _check(queries, query_labels, references, reference_labels)
+    _check_examples("queries", queries, query_labels)
+    _check_examples("references", references, reference_labels)
+    _check_pair(queries, query_labels, references, reference_labels)
     flat_references = np.ascontiguousarray(references.reshape(len(references), -1))
     flat_queries = flat_references if queries is references else np.ascontiguousarray(queries.reshape(len(queries), -1))
     known, codes = np.unique(np.concatenate([query_labels, reference_labels]), return_inverse=True)
@@ -73,18 +72,16 @@ def _search_features(
     distance = np.empty(len(queries), dtype=np.float64)
     index = np.empty(len(queries), dtype=np.int64)
     for code in np.unique(query_codes):
-        asking = np.flatnonzero(query_codes == code)
+        members = np.flatnonzero(query_codes == code)
         others = np.flatnonzero(reference_codes != code)
-        found, place = cKDTree(references[others]).query(queries[asking], p=np.inf, workers=-1)
-        distance[asking], index[asking] = found, others[place]
+        found, place = cKDTree(references[others]).query(queries[members], p=np.inf, workers=-1)
+        distance[members], index[members] = found, others[place]
     return Neighbours(distance=distance, index=index)
 
 
-def _check(
+def _check_pair(
     queries: NDArray[Any], query_labels: NDArray[Any], references: NDArray[Any], reference_labels: NDArray[Any]
 ) -> None:
-    _check_examples("queries", queries, query_labels)
-    _check_examples("references", references, reference_labels)
     if queries.dtype != references.dtype or queries.shape[1:] != references.shape[1:]:
         raise DataError(
             f"queries are {queries.dtype} {queries.shape[1:]}, references {references.dtype} {references.shape[1:]}",

@@ -1,4 +1,4 @@
-"""The exact search over uint8 pixels: bit tables discard most references, the rest are compared pixel by pixel."""
+"""Exact search over uint8 pixels: bit tables discard most references, and the rest are compared pixel by pixel."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from benchbench.separations.compiled import compiled, compiled_parallel
 from benchbench.separations.tables import NO_ROW, TILE, WORDS, BitTables, build_tables
 
-STRIDE = 64  # pixels per inner loop; constant, so that it vectorises
+STRIDE = 64  # pixels per inner loop; a constant, so that numba vectorises it
 BLOCK = 512  # queries that share a tile while it is in the cache
-CANDIDATES = 64  # references compared first, for a good bound
-PILOTS = 512  # queries whose neighbours become everybody's first candidates
+CANDIDATES = 64  # references compared first, for a low bound
+PILOTS = 512  # queries whose neighbours are the first candidates of all queries
 SAMPLED = 4096  # references from which the variance of each pixel is estimated
 POWERS = 32  # buckets in which tests are ordered
 TOGETHER = 4  # tests applied in one pass over a tile; `_discard` is written out for four
@@ -25,7 +25,7 @@ def search(
     reference_labels: NDArray[np.int64],
     classes: int,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Nearest reference of another class, in L-inf; of several equally near the first.
+    """Each query's nearest reference of another class in L-inf; the first of several equally near.
 
     Args:
         queries: uint8 (N, D).
@@ -56,7 +56,7 @@ def _evenly(count: int, wanted: int) -> NDArray[np.int64]:
 
 
 def _arrange(pixels: NDArray[np.uint8], order: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Columns in the given order, padded with zeros to whole strides."""
+    """Columns in the given order, padded with zeros to a multiple of `STRIDE`."""
     arranged = np.zeros((len(pixels), -(-len(order) // STRIDE) * STRIDE), dtype=np.uint8)
     _permute(pixels, order, arranged)
     return arranged
@@ -97,7 +97,7 @@ def _run(
 
 @compiled
 def _distance(a: NDArray[np.uint8], b: NDArray[np.uint8], bound: int) -> int:
-    """L-inf distance where it is below `bound`; otherwise some value of at least `bound`."""
+    """The L-inf distance if it is below `bound`, otherwise some value of at least `bound`."""
     worst = np.uint8(0)
     for stride in range(a.shape[0] // STRIDE):
         for offset in range(STRIDE):  # every value stays uint8: numba then compares 64 pixels at once
@@ -138,7 +138,7 @@ def _choose_tests(
     powers: NDArray[np.int32],
     tests: NDArray[np.int32],
 ) -> int:
-    """Rows that discard references at `bound` or farther, strongest first; ~row where the complement stays."""
+    """Choose rows that discard references at distance `bound` or more, strongest first; ~row keeps the complement."""
     found = 0
     starts = np.zeros(POWERS + 1, dtype=np.int64)
     for pixel in range(at_least.shape[0]):
@@ -166,7 +166,7 @@ def _choose_tests(
 
 @compiled
 def _discard(alive: NDArray[np.uint64], rows: NDArray[np.uint64], tests: NDArray[np.int32], count: int) -> bool:
-    """Apply the tests to one tile, `TOGETHER` at a time; whether any reference is left."""
+    """Apply the tests to one tile, `TOGETHER` at a time; returns whether any reference is left."""
     left = np.uint64(1)
     for test in range(0, count, TOGETHER):
         row_0, flip_0 = _row(tests[test])
@@ -186,7 +186,7 @@ def _discard(alive: NDArray[np.uint64], rows: NDArray[np.uint64], tests: NDArray
 
 @compiled
 def _row(test: int) -> tuple[int, np.uint64]:
-    """Row of a test, and the bits that complement it where the test is negative."""
+    """Row of a test, and a mask that complements it if the test is negative."""
     return (test, np.uint64(0)) if test >= 0 else (~test, ~np.uint64(0))
 
 

@@ -17,7 +17,7 @@ from benchbench.comparison.contenders import Contender, comparable_groups, find_
 from benchbench.comparison.ranking import rank, rank_all
 from benchbench.evaluation.diagnostics import FLAGS
 from benchbench.leaderboard.clearing import SHORTFALLS
-from benchbench.leaderboard.names import distinct_labels
+from benchbench.leaderboard.identity import distinct_labels
 from benchbench.records.arrays import Array
 
 STANDARD = {"steps": 100, "targets": 9, "queries": 5000}

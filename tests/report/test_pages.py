@@ -22,9 +22,9 @@ from benchbench.leaderboard.separations import read_separations
 from benchbench.report import Board, Contents, Trouble, write_site
 from benchbench.report.boards import board_csv, board_data
 from benchbench.report.charts import lipschitz_chart, training_chart, training_curves
-from benchbench.report.gathering import choose_specimens
-from benchbench.report.pictures import is_picture, png_address
+from benchbench.report.gathering import choose_specimens, is_picture
 from benchbench.report.rankings import method_spreads, rankings
+from benchbench.report.site import png_address
 
 EVIL = '</script><script>window.pwned=1</script><img src=x onerror="window.pwned=1">'
 

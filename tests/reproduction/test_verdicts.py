@@ -13,7 +13,7 @@ from sample_rows import make_row
 
 from benchbench.errors import UsageError
 from benchbench.leaderboard import Line, Table, published_rows, render, table_document
-from benchbench.leaderboard.intervals import bounds
+from benchbench.leaderboard.intervals import interval_of
 from benchbench.records import Row, accuracy_interval
 from benchbench.reproduction.papers import TABLES, find_table
 from benchbench.reproduction.verdict_tables import comparison_table
@@ -154,11 +154,11 @@ def test_failed_and_unmeasured_values_are_told_apart() -> None:
 
 def test_gap_interval_is_newcombes_and_contains_the_gap() -> None:
     row = measured(0.99, train_accuracy=1.0, train_accuracy_low=0.999, train_accuracy_high=1.0, gap=0.01)
-    found = bounds(row, "gap")
+    found = interval_of(row, "gap")
     low = 0.01 - ((1.0 - 0.999) ** 2 + ((row.test_accuracy_high or 0) - 0.99) ** 2) ** 0.5
     high = 0.01 + (0.0 + (0.99 - (row.test_accuracy_low or 0)) ** 2) ** 0.5
     assert (found.low, found.high) == pytest.approx((low, high))
-    assert bounds(make_row(gap=0.01), "gap").low is None
+    assert interval_of(make_row(gap=0.01), "gap") is None
 
 
 def test_variants_match_the_method_whose_options_the_paper_does_not_state() -> None:

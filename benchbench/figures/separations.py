@@ -1,27 +1,25 @@
-"""Figures of the separation: histograms (paper: Figures 2, 5 and 8) and the closest pairs as images (Figures 6 and 7).
-
-matplotlib is an extra (``pip install 'benchbench[figures]'``) and imported inside the functions only.
-"""
+"""Figures of the separation: histograms (paper: Figures 2, 5 and 8) and the closest pairs as images (Figures 6 and 7)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchbench.errors import OptionError
-from benchbench.separations.report import Pair, Separation
+from benchbench.separations import Pair, Separation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def save_histogram(separations: dict[str, Separation], *paths: Path, title: str = "") -> None:
+def histogram_figure(separations: Mapping[str, Separation], *, title: str = "") -> Figure:
     """Draw the histograms of one dataset over each other, with 2 * epsilon marked where it is known.
 
     Args:
-        separations: name in the legend (``train-train``, ``random labels``, ...) to separation; at least one.
-        paths: files to write, in the format of their suffix (.png, .svg, .pdf).
+        separations: at least one, by name in the legend (``train-train``, ``random labels``, ...).
         title: heading, for instance the dataset's name.
 
     Raises:
@@ -43,20 +41,18 @@ def save_histogram(separations: dict[str, Separation], *paths: Path, title: str 
     for epsilon in sorted({part.epsilon for part in separations.values() if part.epsilon is not None}):
         axes.axvline(2.0 * epsilon, color="black", linestyle=":", label=f"2ε = {2.0 * epsilon:.3g}")
     axes.legend(fontsize="small")
-    for path in paths:
-        figure.savefig(path, dpi=200)
+    return figure
 
 
-def save_pairs(
-    pairs: Sequence[Pair], queries: NDArray[Any], references: NDArray[Any], *paths: Path, classes: Sequence[str] = ()
-) -> None:
+def pairs_figure(
+    pairs: Sequence[Pair], queries: NDArray[Any], references: NDArray[Any], *, classes: Sequence[str] = ()
+) -> Figure:
     """Draw pairs of images, one pair per column: the query above, its neighbour below.
 
     Args:
-        pairs: for instance ``report.train_train.closest``; at least one.
-        queries: uint8 (N, C, H, W), the split that was asked for, with 1 or 3 channels.
+        pairs: at least one, for instance ``report.train_train.closest``.
+        queries: uint8 (N, C, H, W), the split of the queries, with 1 or 3 channels.
         references: uint8 (M, C, H, W), the whole training split.
-        paths: files to write, in the format of their suffix (.png, .svg, .pdf).
         classes: name of each class; numbers by default.
 
     Raises:
@@ -75,5 +71,4 @@ def save_pairs(
             axes.set_title(classes[label] if classes else str(label), fontsize="small")
             axes.set_axis_off()
         column[1].text(0.5, -0.15, f"{pair.distance:.3f}", transform=column[1].transAxes, ha="center", fontsize="small")
-    for path in paths:
-        figure.savefig(path, dpi=200)
+    return figure
