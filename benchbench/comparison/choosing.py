@@ -8,25 +8,11 @@ from collections.abc import Iterable, Sequence
 from benchbench.comparison.contenders import Contender, labels
 from benchbench.contract.threat import parse_number
 from benchbench.errors import OptionError, UsageError, suggest
-from benchbench.leaderboard.identity import (
-    DATA,
-    DEFENSE,
-    MODEL,
-    NETWORK,
-    PROTOCOL,
-    SEED,
-    TRAINING,
-    grouped,
-    recipe,
-    tell_apart,
-    training,
-    values,
-)
+from benchbench.leaderboard.identity import METHOD, SEED, TRAINED, grouped, recipe, tell_apart, training, values
 from benchbench.leaderboard.names import parse_options
 from benchbench.records import Row
 
 _SHOWN = 8
-_ALIKE = (*PROTOCOL, *DATA, *NETWORK, *DEFENSE, *TRAINING)
 
 
 def choose(contenders: Sequence[Contender], wanted: str) -> list[Contender]:
@@ -58,14 +44,13 @@ def _first(texts: Sequence[str]) -> str:
 
 def by_method(contenders: Iterable[Contender]) -> dict[tuple[object, ...], list[Contender]]:
     """Groups of models that differ in nothing but the seed; other revisions or sources of a method are other methods."""
-    return grouped(contenders, lambda one: (*one.setting, *values(one.row, _ALIKE), training(one.row)))
+    return grouped(contenders, lambda one: (*one.setting, *values(one.row, TRAINED), training(one.row)))
 
 
 def methods(contenders: Iterable[Contender]) -> dict[str, list[Contender]]:
     """The groups of `by_method` under distinct labels."""
     kinds = list(by_method(contenders).values())
-    shown = [name for name in MODEL if name not in SEED]
-    names = tell_apart([kind[0].method for kind in kinds], [kind[0].row for kind in kinds], shown)
+    names = tell_apart([kind[0].method for kind in kinds], [kind[0].row for kind in kinds], METHOD)
     return dict(zip(names, kinds))
 
 
@@ -76,7 +61,7 @@ def matched(first: Iterable[Contender], second: Iterable[Contender]) -> list[tup
     """
 
     def configuration(one: Contender) -> tuple[object, ...]:
-        return (*one.setting, *values(one.row, (*_ALIKE, *SEED)), recipe(one.row))
+        return (*one.setting, *values(one.row, (*TRAINED, *SEED)), recipe(one.row))
 
     ours, theirs = grouped(first, configuration), grouped(second, configuration)
     pairs: list[tuple[Contender, Contender]] = []

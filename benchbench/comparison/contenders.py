@@ -14,7 +14,7 @@ import numpy as np
 
 from benchbench.errors import StorageError
 from benchbench.leaderboard.clearing import standing_flags
-from benchbench.leaderboard.identity import ATTACKED, BALL, MODEL, SEED, grouped, tell_apart, values
+from benchbench.leaderboard.identity import ATTACKED, BALL, METHOD, MODEL, grouped, tell_apart, values
 from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.names import (
     component_label,
@@ -35,15 +35,10 @@ Outcomes = Mapping[str, Array]
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """One trained model with all attacks that it was evaluated under.
+    """One trained model with all attacks that it was evaluated under."""
 
-    Attributes:
-        rows: one or more rows of the model, sorted by attack.
-        outcomes: per-example outcomes of each row, in the same order; rows may have different subsets of the examples.
-    """
-
-    rows: tuple[Row, ...]
-    outcomes: tuple[Outcomes, ...]
+    rows: tuple[Row, ...]  # of the model, at least one, sorted by attack
+    outcomes: tuple[Outcomes, ...]  # per-example outcomes of each row; rows may have different subsets of the examples
 
     @property
     def row(self) -> Row:
@@ -119,27 +114,21 @@ class Contender:
     @property
     def single(self) -> Mapping[str, float]:
         """The measure under each attack alone, on `index`; attacks of one name also show their options."""
-        column = "adv_squared_error" if is_regression(self.row) else "robust"
         names = [row.attack for row in self.rows]
-        labels = [
-            row.attack
-            if names.count(row.attack) == 1
-            else component_label(row.attack, parse_options(row.attack_options))
-            for row in self.rows
-        ]
-        shared = self.on(self.index).outcomes
-        return {label: float(np.mean(outcomes[column])) for label, outcomes in zip(labels, shared)}
+        full = [component_label(row.attack, parse_options(row.attack_options)) for row in self.rows]
+        labels = [name if names.count(name) == 1 else label for name, label in zip(names, full)]
+        return dict(zip(labels, self._means()))
 
     @property
     def flags(self) -> tuple[str, ...]:
         """Flags that stand, see `benchbench.leaderboard.clearing`, on the examples that all attacks share."""
-        return standing_flags(self.rows, [_robustness(outcomes) for outcomes in self.on(self.index).outcomes])
+        sign = -1.0 if is_regression(self.row) else 1.0
+        return standing_flags(self.rows, [sign * mean for mean in self._means()])
 
-
-def _robustness(outcomes: Outcomes) -> float:
-    if "robust" in outcomes:
-        return float(np.mean(outcomes["robust"]))
-    return -float(np.mean(outcomes["adv_squared_error"]))
+    def _means(self) -> list[float]:
+        """The measure under each attack alone, on `index`."""
+        column = "adv_squared_error" if is_regression(self.row) else "robust"
+        return [float(np.mean(outcomes[column])) for outcomes in self.on(self.index).outcomes]
 
 
 class OutcomeFiles:
@@ -218,7 +207,7 @@ def label_runs(methods: Sequence[Sequence[Contender]]) -> list[str]:
     first = [runs[0] for runs in methods]
     seeds = [f"seed {runs[0].row.seed}" if len(runs) == 1 else f"{len(runs)} seeds" for runs in methods]
     names = [f"{one.method}, {text}" for one, text in zip(first, seeds)]
-    return tell_apart(names, [one.row for one in first], [name for name in MODEL if name not in SEED])
+    return tell_apart(names, [one.row for one in first], METHOD)
 
 
 def on_common_examples(contenders: Sequence[Contender]) -> list[Contender]:

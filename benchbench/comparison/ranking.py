@@ -17,20 +17,13 @@ from benchbench.records.arrays import Array
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A model's place in its group.
-
-    Attributes:
-        rank: 1 plus the number of models in better tie groups.
-        tied: number of models that share it, this one included.
-        value: robust accuracy, or mean squared error, in the pointwise worst case over the attacks.
-        interval: its 95% interval, Wilson's or bootstrap; None where undefined.
-    """
+    """A model's place in its group."""
 
     contender: Contender
-    rank: int
-    tied: int
-    value: float
-    interval: Interval | None
+    rank: int  # 1 plus the number of models in better tie groups
+    tied: int  # number of models that share it, this one included
+    value: float  # robust accuracy, or mean squared error, in the pointwise worst case over the attacks
+    interval: Interval | None  # 95%, Wilson's or bootstrap; None where undefined
 
 
 def rank(contenders: Sequence[Contender]) -> tuple[Place, ...]:

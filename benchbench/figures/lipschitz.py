@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 TITLE_WIDTH = 50  # characters
-_MEASURED = ("test_lipschitz", "adv_test_accuracy")
 _MARKERS = "^sDvPX<>"  # of our rows by profile and precision; published ones are circles
 
 
@@ -72,7 +71,8 @@ def _colour(place: int) -> Any:
 
 def _panels(rows: Sequence[Row], attack: str) -> list[list[Row]]:
     """Rows by setting, of settings with several methods; those of the papers first, then by dataset."""
-    wanted = [row for row in rows if row.attack == attack and not is_regression(row) and _has_both(row)]
+    finished = (row for row in rows if row.attack == attack and row.status == "ok" and not is_regression(row))
+    wanted = [row for row in finished if None not in (row.test_lipschitz, row.adv_test_accuracy)]
     published = [row for row in wanted if _is_published(row) and row.published_source == PAPERS[0]]
 
     def setting(row: Row) -> tuple[Any, ...]:
@@ -87,10 +87,6 @@ def _panels(rows: Sequence[Row], attack: str) -> list[list[Row]]:
 
 def _is_published(row: Row) -> bool:
     return row.source == "published"
-
-
-def _has_both(row: Row) -> bool:
-    return row.status == "ok" and all(getattr(row, name) is not None for name in _MEASURED)
 
 
 def _method(row: Row) -> str:

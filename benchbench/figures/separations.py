@@ -16,14 +16,10 @@ if TYPE_CHECKING:
 
 
 def histogram_figure(separations: Mapping[str, Separation], *, title: str = "") -> Figure:
-    """Draw the histograms of one dataset over each other, with 2 * epsilon marked where it is known.
-
-    Args:
-        separations: at least one, by name in the legend (``train-train``, ``random labels``, ...).
-        title: heading, for instance the dataset's name.
+    """Draw at least one histogram of a dataset, by name in the legend, with 2 * epsilon marked where it is known.
 
     Raises:
-        OptionError: for no separation.
+        OptionError: no separation.
     """
     if not separations:
         raise OptionError("a histogram needs at least one separation")
@@ -49,14 +45,11 @@ def pairs_figure(
 ) -> Figure:
     """Draw pairs of images, one pair per column: the query above, its neighbour below.
 
-    Args:
-        pairs: at least one, for instance ``report.train_train.closest``.
-        queries: uint8 (N, C, H, W), the split of the queries, with 1 or 3 channels.
-        references: uint8 (M, C, H, W), the whole training split.
-        classes: name of each class; numbers by default.
+    Takes uint8 images (N, C, H, W) with 1 or 3 channels: the split of the queries, and the whole training split. Classes
+    without names are shown as numbers.
 
     Raises:
-        OptionError: for no pair, or data that are not images.
+        OptionError: no pair, or data that are not images.
     """
     if not pairs or queries.ndim != 4 or queries.shape[1] not in (1, 3):
         raise OptionError(f"expected pairs of images (N, 1 or 3, H, W), got {len(pairs)} pairs of {queries.shape}")

@@ -20,36 +20,22 @@ _MARGIN = 1.0  # around the points
 
 @dataclass(frozen=True, kw_only=True)
 class SpiralField:
-    """f of Theorem 4.4 on a grid.
+    """f of Theorem 4.4 on a grid."""
 
-    Attributes:
-        x: float64 (W,), first coordinates of the grid.
-        y: float64 (H,), second coordinates of the grid.
-        values: float64 (H, W); 0 on the decision boundary, positive where the positive class is predicted.
-        points: float (N, 2), the support.
-        labels: integers (N,), 0 negative and 1 positive.
-        r: the radius used.
-    """
-
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    values: NDArray[np.float64]
-    points: NDArray[Any]
-    labels: NDArray[Any]
-    r: float
+    x: NDArray[np.float64]  # (W,), first coordinates of the grid
+    y: NDArray[np.float64]  # (H,), second coordinates of the grid
+    values: NDArray[np.float64]  # (H, W); 0 on the decision boundary, positive where the positive class is predicted
+    points: NDArray[Any]  # float (N, 2), the support
+    labels: NDArray[Any]  # integers (N,), 0 negative and 1 positive
+    r: float  # the radius used
 
 
 def evaluate_spiral(points: NDArray[Any], labels: NDArray[Any], *, resolution: int = 300) -> SpiralField:
-    """Evaluate f over the points' bounding rectangle, with the largest r for which they are r-separated.
-
-    Args:
-        points: float (N, 2), for instance the training examples of the ``spiral`` dataset.
-        labels: integers (N,), 0 negative and 1 positive.
-        resolution: grid points per axis, at least 2.
+    """Evaluate f over the rectangle around points (N, 2), with the largest r for which they are r-separated.
 
     Raises:
-        OptionError: for points that are not in the plane, or a bad resolution.
-        DataError: if a class has no points.
+        OptionError: points that are not in the plane, or fewer than 2 grid points per axis.
+        DataError: a class without points.
     """
     if points.ndim != 2 or points.shape[1] != 2 or resolution < 2:
         raise OptionError(f"expected points (N, 2) and a resolution of at least 2, got {points.shape} and {resolution}")
@@ -83,18 +69,12 @@ def binary_function(
 ) -> NDArray[np.float64]:
     """Theorem 4.4: f(x) = (dist(x, X-) - dist(x, X+)) / 2r, in L-inf. Its sign is the classifier.
 
-    Args:
-        points: float (N, D), where to evaluate.
-        negatives: float (M, D), the support of the negative class.
-        positives: float (K, D), the support of the positive class.
-        r: above 0.
-
-    Returns:
-        float64 (N,); on r-separated supports at least 1 on the positives, at most -1 on the negatives.
+    Takes points float (N, D) and the supports of both classes, likewise; returns float64 (N,). On r-separated supports f is at
+    least 1 on the positives and at most -1 on the negatives.
 
     Raises:
-        OptionError: for an r that is not above 0.
-        DataError: for a class without points.
+        OptionError: r is not above 0.
+        DataError: a class without points.
     """
     if not (np.isfinite(r) and r > 0):
         raise OptionError(f"r must be a finite number above 0, got {r!r}")

@@ -19,15 +19,7 @@ def staircase_figure(
     targets: NDArray[np.float64],
     title: str,
 ) -> Figure:
-    """Draw the fits over the training examples.
-
-    Args:
-        positions: (M,), increasing, where the curves are drawn.
-        curves: predictions (M,) at the positions, by method; drawn in this order.
-        inputs: (N,) positions of the training examples.
-        targets: (N,) their targets.
-        title: of the figure.
-    """
+    """Draw each method's predictions (M,) at increasing positions (M,), over the training examples (N,)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.0, 4.5), layout="constrained")

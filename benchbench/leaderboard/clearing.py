@@ -52,11 +52,10 @@ def standing_flags(rows: Sequence[Row], robustness: Sequence[float]) -> tuple[st
 def is_conclusive(row: Row) -> bool:
     """Whether the row's attack is the standard ensemble with at least its standard options, searched without rounding."""
     least, options = CONCLUSIVE.get(row.attack), parse_options(row.attack_options)
-    return least is not None and not row.rounding and all(_at_least(options.get(name), n) for name, n in least.items())
-
-
-def _at_least(value: Any, least: int) -> bool:
-    return isinstance(value, (int, float)) and value >= least
+    if least is None or row.rounding:
+        return False
+    found = ((options.get(name), minimum) for name, minimum in least.items())
+    return all(isinstance(value, (int, float)) and value >= minimum for value, minimum in found)
 
 
 def _is_protocol(row: Row) -> bool:

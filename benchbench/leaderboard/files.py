@@ -53,7 +53,10 @@ def write_leaderboard(path: Path, rows: Iterable[Row]) -> list[Row]:
         StorageError: no space, no permission, ...; the file stays as it was.
     """
     ordered = sorted(rows, key=_sort_key)
-    problems = _set_problems(ordered)
+    suites = sorted({row.suite for row in ordered})
+    problems = [f"rows of several suites: {', '.join(suites)}"] if len(suites) > 1 else []
+    counts = sorted(Counter(row.cell_id for row in ordered).items())
+    problems += [f"cell {cell_id} is there twice" for cell_id, count in counts if count > 1]
     if problems:
         raise DataError(f"cannot write {path}: " + "; ".join(problems))
     buffer = io.BytesIO()
@@ -116,14 +119,6 @@ def _one_suite(rows: list[Row], path: Path, on_problem: Callable[[str], None]) -
         else:
             kept[row.cell_id] = row
     return list(kept.values())
-
-
-def _set_problems(ordered: list[Row]) -> list[str]:
-    suites = sorted({row.suite for row in ordered})
-    twice = sorted(cell_id for cell_id, count in Counter(row.cell_id for row in ordered).items() if count > 1)
-    return ([f"rows of several suites: {', '.join(suites)}"] if len(suites) > 1 else []) + [
-        f"cell {cell_id} is there twice" for cell_id in twice
-    ]
 
 
 def _sort_key(row: Row) -> tuple[Any, ...]:

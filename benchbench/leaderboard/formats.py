@@ -107,10 +107,6 @@ def csv_text(lines: Iterable[Iterable[Any]]) -> str:
     return buffer.getvalue()
 
 
-def _json(table: Table) -> str:
-    return json.dumps(table_document(table), indent=2, ensure_ascii=False)
-
-
 def table_document(table: Table) -> dict[str, Any]:
     """A table as plain values for JSON: title, columns, groups with their settings and lines, notes."""
     columns = [column.key for column in table.columns]
@@ -153,6 +149,6 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "latex": latex_fragment,
     "latex-document": lambda table: latex_document([table]),
     "csv": _csv,
-    "json": _json,
+    "json": lambda table: json.dumps(table_document(table), indent=2, ensure_ascii=False),
     "html": _html,
 }

@@ -32,10 +32,16 @@ ATTACK = ("attack", "attack_options")
 READING = ("n_test", "n_train_evaluated", "checkpoint_selection", "precision")
 SEED = ("seed",)
 
-COLUMNS = (*THREAT, *DATA, *NETWORK, *DEFENSE, *TRAINING, *PROTOCOL, *READING, *ATTACK, *SEED)
+TRAINED = (*DATA, *NETWORK, *DEFENSE, *TRAINING, *PROTOCOL)
+"""Equal for models of one configuration that were trained under several seeds."""
+
+COLUMNS = (*THREAT, *TRAINED, *READING, *ATTACK, *SEED)
 """All of them, each once."""
 
-MODEL = (*THREAT, *DATA, *NETWORK, *DEFENSE, *TRAINING, *PROTOCOL, *READING, *SEED)
+METHOD = (*THREAT, *TRAINED, *READING)
+"""Tell apart methods whose models were evaluated under several attacks and seeds."""
+
+MODEL = (*METHOD, *SEED)
 """Tell apart models that were evaluated under several attacks."""
 
 BALL = ("profile", "protocol", "dataset", "dataset_digest", "trained_on", *THREAT, "checkpoint_selection", "precision")
@@ -87,15 +93,9 @@ def recipe(row: Row) -> str:
 
 
 def tell_apart(labels: Sequence[str], rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> list[str]:
-    """The labels; equal ones are extended by the identity columns, and the code, in which their rows differ.
+    """The labels of rows; equal ones are extended by the columns, and the code, in which their rows differ.
 
-    Args:
-        labels: one per row.
-        rows: the rows that the labels stand for.
-        columns: which columns may be shown. Rows that differ in none of them show their cell.
-
-    Returns:
-        Labels in the order given, equal only for rows of one cell.
+    Rows that differ in none of the columns show their cell, so that only rows of one cell have equal labels.
     """
     extended = list(labels)
     for alike in grouped(range(len(labels)), lambda place: labels[place]).values():

@@ -76,7 +76,7 @@ def _parts(columns: Sequence[Column], group: Group) -> Iterator[Group]:
 
 
 def _float(table: Table, group: Group) -> str:
-    headings = " & ".join(_heading(column) for column in table.columns)
+    headings = " & ".join(map(_heading, table.columns))
     return "\n".join(
         [
             r"\begin{table}[htbp]",
@@ -86,7 +86,7 @@ def _float(table: Table, group: Group) -> str:
             r"\toprule",
             rf"{headings} \\",
             r"\midrule",
-            *(_line(table.columns, line) for line in group.lines),
+            *(" & ".join(map(_entry, table.columns, line.entries)) + r" \\" for line in group.lines),
             r"\bottomrule",
             r"\end{tabular}}",
             r"\end{table}",
@@ -99,10 +99,6 @@ def _heading(column: Column) -> str:
     words = column.label.split()
     words[-1] += f" ({column.unit})" if column.unit else ""
     return _stacked([escape_latex(word) for word in words], column, "b")
-
-
-def _line(columns: Sequence[Column], line: Line) -> str:
-    return " & ".join(_entry(column, entry) for column, entry in zip(columns, line.entries)) + r" \\"
 
 
 def _entry(column: Column, entry: Entry) -> str:

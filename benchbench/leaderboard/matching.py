@@ -56,10 +56,7 @@ def is_of_setting(published: Row, row: Row) -> bool:
 def shown_published(groups: list[list[Row]], published: Sequence[Row], *, every: bool) -> list[list[Row]]:
     """Groups of measured rows of one setting, each with the published rows of that setting.
 
-    Args:
-        groups: measured rows of one setting each.
-        published: rows of one paper.
-        every: whether separate groups with the published rows of all other settings follow.
+    With `every`, groups of the other published rows follow.
     """
     joined = [
         group + _without_repeats([reference for reference in published if is_of_setting(reference, group[0])])
@@ -72,10 +69,6 @@ def shown_published(groups: list[list[Row]], published: Sequence[Row], *, every:
 def _without_repeats(published: list[Row]) -> list[Row]:
     """One row per method: a number that several tables of a paper print is taken from the most complete one."""
     kept: dict[str, Row] = {}
-    for row in sorted(published, key=lambda row: (_blanks(row), int(row.published_table))):
+    for row in sorted(published, key=lambda row: (values(row, _MEASURES).count(None), int(row.published_table))):
         kept.setdefault(defense_label(row), row)
     return list(kept.values())
-
-
-def _blanks(row: Row) -> int:
-    return sum(getattr(row, name) is None for name in _MEASURES)

@@ -71,13 +71,12 @@ def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
                 kept[row.cell_id] = (name, row)
                 continue
             differing = _differing(known[1], row) if row.status == "ok" else {}
+            if differing and row.source == "measured":
+                conflicts.append(Conflict(cell_id=row.cell_id, first=known[0], second=name, columns=differing))
+                continue
+            repeated += 1
             if not differing and row.diagnostics > known[1].diagnostics:
                 kept[row.cell_id] = (name, row)
-                repeated += 1
-            elif differing and row.source == "measured":
-                conflicts.append(Conflict(cell_id=row.cell_id, first=known[0], second=name, columns=differing))
-            else:
-                repeated += 1
     return Merged(rows=tuple(row for _, row in kept.values()), repeated=repeated, conflicts=tuple(conflicts))
 
 

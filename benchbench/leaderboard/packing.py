@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,18 +38,12 @@ _LARGEST_MANIFEST = 64 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """An unpacked submission.
+    """An unpacked submission."""
 
-    Attributes:
-        folder: where it was unpacked; run store and leaderboard folder in one.
-        weights: SHA-256 of the checkpoint file by model id.
-        problems: files that are missing, unexpected, or not those of the manifest.
-    """
-
-    folder: Path
+    folder: Path  # run store and leaderboard folder in one
     suite: str
-    weights: dict[str, str]
-    problems: tuple[str, ...] = ()
+    weights: dict[str, str]  # SHA-256 of the checkpoint file by model id
+    problems: tuple[str, ...] = ()  # files that are missing, unexpected, or not those of the manifest
 
 
 def pack(
@@ -107,9 +102,8 @@ def unpack(path: Path, folder: Path) -> Submission:
         raise
     except Exception as error:  # a damaged archive makes zipfile raise anything: OSError, zlib.error, struct.error, ...
         raise CorruptDataError(f"{path} is no submission, or damaged: {' '.join(str(error).split())[:200]}") from error
-    return Submission(
-        folder=folder, suite=manifest["suite"], weights=dict(manifest["weights"]), problems=tuple(problems)
-    )
+    suite, weights = manifest["suite"], dict(manifest["weights"])
+    return Submission(folder=folder, suite=suite, weights=weights, problems=tuple(problems))
 
 
 def weight_problems(submission: Submission, rows: Sequence[Row], find: Callable[[str, str], Path | None]) -> list[str]:
@@ -144,8 +138,7 @@ def _write(path: Path, manifest: dict[str, Any], files: dict[str, Path]) -> None
         archive.writestr(zipfile.ZipInfo(MANIFEST, _DATE), json.dumps(manifest, indent=1, sort_keys=True))
         for name in sorted(files):
             with files[name].open("rb") as source, archive.open(zipfile.ZipInfo(name, _DATE), "w") as target:
-                while block := source.read(_BLOCK):
-                    target.write(block)
+                shutil.copyfileobj(source, target, _BLOCK)
 
 
 def _read_manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
@@ -161,14 +154,11 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
         raise StorageError(
             f"{path} has format {version!r}; this benchbench reads {FORMAT}", hint="install the version that wrote it"
         )
-    texts = [manifest.get("files"), manifest.get("weights")]
-    if not isinstance(manifest.get("suite"), str) or not all(_is_texts(each) for each in texts):
+    digests = [manifest.get("files"), manifest.get("weights")]
+    valid = all(isinstance(d, dict) and all(isinstance(text, str) for text in d.values()) for d in digests)
+    if not isinstance(manifest.get("suite"), str) or not valid:
         raise ValueError("its manifest is malformed")
     return dict(manifest)
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
 
 
 def _extract(archive: zipfile.ZipFile, files: dict[str, str], folder: Path) -> list[str]:
@@ -181,23 +171,18 @@ def _extract(archive: zipfile.ZipFile, files: dict[str, str], folder: Path) -> l
         if not _NAMES.fullmatch(name):
             problems.append(f"{name!r} does not belong into a submission")
             continue
-        if _unpack_member(archive, name, folder / name) != files[name]:
+        _unpack_member(archive, name, folder / name)
+        if _sha256(folder / name) != files[name]:
             problems.append(f"{name} is not the file that was packed")
     return problems
 
 
-def _unpack_member(archive: zipfile.ZipFile, name: str, path: Path) -> str:
-    """Write a member to a file block by block; returns the SHA-256 of its content."""
-    digest = hashlib.sha256()
-
+def _unpack_member(archive: zipfile.ZipFile, name: str, path: Path) -> None:
     def write(temporary: Path) -> None:
         with archive.open(name) as source, temporary.open("wb") as target:
-            while block := source.read(_BLOCK):
-                digest.update(block)
-                target.write(block)
+            shutil.copyfileobj(source, target, _BLOCK)
 
     write_atomically(path, write)
-    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -12,6 +12,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 from benchbench.cell.model import digest, to_json
@@ -56,6 +57,13 @@ ARCHITECTURE_NAMES = {registered: name for name, (registered, _) in _ARCHITECTUR
 _AUGMENTATIONS = {"none": "none", "crop4+flip": "crop4+flip", "resize72+crop64": "crop64"}
 _ATTACKS = {"pgd10": "pgd-10", "mt20": "mt-20"}
 _OPTIONS = {"lambda": "lam", "beta": "beta"}
+_PRINTED = {  # percentages
+    "train_accuracy": "train_acc",
+    "test_accuracy": "test_acc",
+    "adv_test_accuracy": "adv_test_acc",
+    "gap": "gap",
+    "adv_gap": "adv_gap",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,42 +115,29 @@ def read_published(name: str) -> list[dict[str, str]]:
 
 
 def _classification_row(record: Mapping[str, str]) -> Row:
-    return _row(
-        record,
-        model=_classification_model(record, dropout=float(record["dropout"])),
-        evaluation={"attack": _ATTACKS[record["attack"]], "n_test": _SETTINGS[record["dataset"]].n_test},
-        measures={
-            "train_accuracy": _fraction(record["train_acc"]),
-            "test_accuracy": _fraction(record["test_acc"]),
-            "adv_test_accuracy": _fraction(record["adv_test_acc"]),
-            "test_lipschitz": _value(record["test_lipschitz"]),
-            "gap": _fraction(record["gap"]),
-            "adv_gap": _fraction(record["adv_gap"]),
-        },
-    )
+    model = _classification_model(record, dropout=float(record["dropout"]))
+    evaluation = {"attack": _ATTACKS[record["attack"]], "n_test": _SETTINGS[record["dataset"]].n_test}
+    return _row(record, model, evaluation, _measures(record))
 
 
 def _proof_of_concept_row(record: Mapping[str, str]) -> Row:
-    model, setting = _classification_model(record, dropout=0.0), _SETTINGS[record["dataset"]]
+    setting = _SETTINGS[record["dataset"]]
+    model = {
+        **_classification_model(record, dropout=0.0),
+        "augmentation": "none",  # the paper mentions none, and the protocol has none
+        "trained_on": "train+test",
+        "n_train": setting.n_train + setting.n_test,
+        "n_train_evaluated": setting.n_train,
+        "epochs": int(record["epochs"]),
+        "epsilon": float(record["epsilon"]),
+    }
     recipe = {name: record[name] for name in ("optimizer", "batch_size", "epochs", "learning_rate")}
-    return _row(
-        record,
-        model={
-            **model,
-            "augmentation": "none",  # the paper mentions none, and the protocol has none
-            "trained_on": "train+test",
-            "n_train": setting.n_train + setting.n_test,
-            "n_train_evaluated": setting.n_train,
-            "epochs": int(record["epochs"]),
-            "epsilon": float(record["epsilon"]),
-        },
-        evaluation={"attack": "pgd-10", "n_test": setting.n_test},
-        measures={
-            "test_accuracy": _fraction(record["test_acc"]),
-            "adv_test_accuracy": _fraction(record["adv_test_acc"]),
-        },
-        configuration=recipe,
-    )
+    return _row(record, model, {"attack": "pgd-10", "n_test": setting.n_test}, _measures(record), recipe)
+
+
+def _measures(record: Mapping[str, str]) -> dict[str, float | None]:
+    shares = {column: _fraction(record.get(printed, "")) for column, printed in _PRINTED.items()}
+    return {**shares, "test_lipschitz": _value(record.get("test_lipschitz", ""))}
 
 
 def _staircase_row(record: Mapping[str, str]) -> Row:
@@ -159,12 +154,8 @@ def _staircase_row(record: Mapping[str, str]) -> Row:
     names = ("train_mse", "test_mse", "adv_test_mse", "test_lipschitz")
     sign = -1.0 if record["table"] == _GAPS_TURNED else 1.0
     gaps = {name: sign * float(record[name]) + 0.0 for name in ("gap", "adv_gap")}  # + 0.0: no negative zero
-    return _row(
-        record,
-        model=model,
-        evaluation={"attack": "exact", "n_test": _STAIRCASE_TEST_SIZES[n_train]},
-        measures={name: _value(record[name]) for name in names} | gaps,
-    )
+    evaluation = {"attack": "exact", "n_test": _STAIRCASE_TEST_SIZES[n_train]}
+    return _row(record, model, evaluation, {name: _value(record[name]) for name in names} | gaps)
 
 
 def _classification_model(record: Mapping[str, str], *, dropout: float) -> dict[str, Any]:
@@ -187,20 +178,17 @@ def _classification_model(record: Mapping[str, str], *, dropout: float) -> dict[
 
 
 def _defense(record: Mapping[str, str]) -> dict[str, Any]:
-    options = {}
-    if record["defense_params"]:
-        name, value = record["defense_params"].split("=")
-        options = {_OPTIONS[name]: float(value)}
+    name, _, value = record["defense_params"].partition("=")
+    options = {_OPTIONS[name]: float(value)} if name else {}
     return {"defense": record["defense"].lower(), "defense_options": to_json(options)}
 
 
 def _row(
     record: Mapping[str, str],
-    *,
     model: Mapping[str, Any],
     evaluation: Mapping[str, Any],
     measures: Mapping[str, float | None],
-    configuration: Mapping[str, Any] | None = None,
+    configuration: Mapping[str, Any] = MappingProxyType({}),
 ) -> Row:
     source, table = record["source"], record["table"]
     identity: dict[str, Any] = {
@@ -221,7 +209,7 @@ def _row(
         **measures,
         "cell_id": f"published-{digest(identity)}",
         "model_id": f"published-{digest([source, model])}",
-        "configuration": to_json(configuration or {}),
+        "configuration": to_json(dict(configuration)),
         "published_source": source,
         "published_table": table,
     }

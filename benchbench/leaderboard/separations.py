@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 FILE_NAME = "separation.parquet"
 OWN_LABELS = "its own labels"
-_KIND = {b"benchbench.kind": b"separation", b"benchbench.schema_version": b"1"}
 MEASURES = {
     "train_train_min": "train-train minimum",
     "train_train_mean": "train-train mean",
@@ -33,28 +32,20 @@ MEASURES = {
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredSeparation:
-    """One measurement; distances are L-inf, in units of the model's inputs (pixels / 255).
+    """One measurement; distances are L-inf, in units of the model's inputs (pixels / 255)."""
 
-    Attributes:
-        dataset: its name with its options.
-        labels: ``"original"``, or ``"random"`` for uniformly random ones, drawn from `seed`.
-        excluded: indices of training examples that were left out.
-        epsilon: attack radius of interest; None where the protocol has none.
-        report: histograms and closest pairs, as JSON of `SeparationReport.to_dict`.
-    """
-
-    dataset: str
-    labels: str
+    dataset: str  # its name with its options
+    labels: str  # "original", or "random" for uniformly random ones, drawn from `seed`
     seed: int
-    excluded: tuple[int, ...]
+    excluded: tuple[int, ...]  # indices of training examples that were left out
     n_train: int
     n_test: int
-    epsilon: float | None
+    epsilon: float | None  # attack radius of interest; None where the protocol has none
     train_train_min: float
     train_train_mean: float
     test_train_min: float
     test_train_mean: float
-    report: str
+    report: str  # histograms and closest pairs, as JSON of `SeparationReport.to_dict`
 
     @property
     def key(self) -> tuple[str, str, int, tuple[int, ...]]:
@@ -80,7 +71,7 @@ _SCHEMA = pa.schema(
         *(pa.field(name, pa.float64(), False) for name in MEASURES),
         pa.field("report", pa.string(), False),
     ],
-    metadata=_KIND,
+    metadata={b"benchbench.kind": b"separation", b"benchbench.schema_version": b"1"},
 )
 
 
@@ -133,9 +124,8 @@ def read_separations(folder: Path) -> list[MeasuredSeparation]:
         return []
     table = read_parquet(content, str(path), hint="benchbench separation writes it anew")
     if not table.schema.equals(_SCHEMA) or (table.schema.metadata or {}).get(b"benchbench.kind") != b"separation":
-        raise CorruptDataError(
-            f"{path} does not hold separations", hint="move it away; benchbench separation writes one"
-        )
+        hint = "move it away; benchbench separation writes one"
+        raise CorruptDataError(f"{path} does not hold separations", hint=hint)
     return [MeasuredSeparation(**{**row, "excluded": tuple(row["excluded"])}) for row in table.to_pylist()]
 
 

@@ -34,11 +34,8 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedTest:
-    """95% interval of the difference of two methods' means, first minus second, and two-sided p-value of equal means.
-
-    All are None where the runs show no spread.
-    """
+class MeanTest:
+    """95% interval of a difference of means, and two-sided p-value of equal means; None where undefined."""
 
     low: float | None = None
     high: float | None = None
@@ -72,7 +69,7 @@ def prediction_interval(values: Sequence[float]) -> Interval | None:
     return Interval(low=mean - half, high=mean + half)
 
 
-def compare_seeds(first: Sequence[float], second: Sequence[float]) -> SeedTest:
+def compare_seeds(first: Sequence[float], second: Sequence[float]) -> MeanTest:
     """Test two methods for equal means over independent runs; equal seeds do not pair them.
 
     Several runs of both: Welch's t-test (1947). With equal numbers of runs it rejects equal means about as often as it should
@@ -84,7 +81,7 @@ def compare_seeds(first: Sequence[float], second: Sequence[float]) -> SeedTest:
     """
     several = [side for side in (first, second) if len(side) > 1]
     if not any(map(has_spread, several)):
-        return SeedTest()
+        return MeanTest()
     difference = float(np.mean(first) - np.mean(second))
     if len(several) == 1:
         (runs,) = several
@@ -99,12 +96,12 @@ def has_spread(values: Sequence[float] | Array) -> bool:
     return bool(np.ptp(values) > _NO_SPREAD * np.abs(values).max())
 
 
-def _t_test(difference: float, error: float, degrees: float) -> SeedTest:
+def _t_test(difference: float, error: float, degrees: float) -> MeanTest:
     from scipy.stats import t
 
     half = _quantile(degrees) * error
     p_value = 2 * float(t.sf(abs(difference) / error, degrees))
-    return SeedTest(low=difference - half, high=difference + half, p_value=p_value)
+    return MeanTest(low=difference - half, high=difference + half, p_value=p_value)
 
 
 def _quantile(degrees: float) -> float:

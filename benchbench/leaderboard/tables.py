@@ -30,10 +30,6 @@ def _plain(key: str, label: str) -> Column:
     return Column(key=key, label=label, align="right", best="lowest")
 
 
-def _extra_column(name: str) -> Column:
-    return Column(key=name, label=name.replace("_", " "), unit="%" if is_share(name) else "", align="right")
-
-
 MEASURES: dict[Task, tuple[Column, ...]] = {
     "classification": (
         _percent("train_accuracy", "train accuracy", "highest"),
@@ -106,7 +102,11 @@ def paper_table(
     settings = [groups_of[key] for key in sorted(groups_of, key=repr)]
     if published:
         settings = shown_published(settings, reference, every=not measured)
-    columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *map(_extra_column, extra))
+    extras = [
+        Column(key=name, label=name.replace("_", " "), unit="%" if is_share(name) else "", align="right")
+        for name in extra
+    ]
+    columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *extras)
     groups = _labelled(settings, lambda members: _lines(members, columns, DIGITS[task], intervals))
     shown = [row for members in settings for row in members]
     title = _title(shown)

@@ -21,20 +21,13 @@ TOLERANCE = 1e-5  # of radius and box, for float32 rounding
 
 @dataclass(frozen=True, kw_only=True)
 class Implementation:
-    """The result of one library's implementation.
-
-    Attributes:
-        robust: bool (N,): correct without perturbation, and on its candidate if that lies in ball and box.
-        outside: number of candidates outside ball or box, which are ignored.
-        seconds: of wall time.
-        error: why it gave no result; the other fields then have no meaning.
-    """
+    """The result of one library's implementation."""
 
     name: str
-    robust: Tensor
-    outside: int = 0
-    seconds: float = 0.0
-    error: str = ""
+    robust: Tensor  # bool (N,): correct without perturbation, and on its candidate if that lies in ball and box
+    outside: int = 0  # candidates outside ball or box, which are ignored
+    seconds: float = 0.0  # of wall time
+    error: str = ""  # why it gave no result; the other fields then have no meaning
 
     @property
     def robust_accuracy(self) -> float:

@@ -21,22 +21,14 @@ Perturb = Callable[[Tensor, Tensor], Tensor]  # images, labels -> candidates
 
 @dataclass(frozen=True, kw_only=True)
 class AttackSetting:
-    """The attack of every implementation.
+    """The attack of every implementation."""
 
-    Attributes:
-        attack: ``"pgd"``, which starts at the image and so is deterministic; or the standard ``"autoattack"``.
-        steps: of PGD, at least 1.
-        step_ratio: PGD's step size as a multiple of epsilon.
-        classes: number of logits.
-        seed: of libraries that draw at random.
-    """
-
-    attack: AttackName
+    attack: AttackName  # "pgd", which starts at the image and so is deterministic, or the standard "autoattack"
     threat: Threat
-    steps: int = 10
-    step_ratio: float = 0.2
+    steps: int = 10  # of PGD, at least 1
+    step_ratio: float = 0.2  # PGD's step size as a multiple of epsilon
     classes: int
-    seed: int = 0
+    seed: int = 0  # of libraries that draw at random
 
     @property
     def step_size(self) -> float:
@@ -47,9 +39,7 @@ class AttackSetting:
 def installed_peers(model: nn.Module, setting: AttackSetting) -> dict[str, Perturb]:
     """Implementations of the installed libraries by name; none in L1.
 
-    Args:
-        model: in evaluation mode, with frozen parameters; some libraries adopt its mode.
-        setting: the attack.
+    The model must be frozen and in evaluation mode, which some libraries adopt.
     """
     if setting.threat.norm == "l1":
         return {}

@@ -30,21 +30,14 @@ from benchbench.records import Row
 
 @dataclass(frozen=True, kw_only=True)
 class TableColumn:
-    """One column of the page's table.
-
-    Attributes:
-        kind: decides how it is shown and sorted.
-        filtered: whether the reader can choose among its values.
-        best: the good end, which the first click on the heading sorts to the top.
-        doubtful: whether a failed attack makes it look too good; flagged rows are then sorted last.
-    """
+    """One column of the page's table."""
 
     key: str
     label: str
-    kind: Literal["text", "share", "number"] = "text"
-    filtered: bool = False
-    best: Literal["high", "low", ""] = ""
-    doubtful: bool = False
+    kind: Literal["text", "share", "number"] = "text"  # decides how it is shown and sorted
+    filtered: bool = False  # whether the reader can choose among its values
+    best: Literal["high", "low", ""] = ""  # the good end, which the first click on the heading sorts to the top
+    doubtful: bool = False  # whether a failed attack makes it look too good; flagged rows are then sorted last
 
 
 COLUMNS = (
@@ -80,13 +73,12 @@ def board_data(rows: Sequence[Row]) -> dict[str, Any]:
     rows = share_doubts(rows)
     measured = {_setting(row) for row in rows if row.source == "measured"}
     texts = _board_texts(rows)
-    ordered = sorted(rows, key=lambda row: (_setting(row) not in measured, *_order(row)))
     columns = [c for c in COLUMNS if c.key not in _MEASURES or any(getattr(row, c.key) is not None for row in rows)]
     return {
         "columns": [dataclasses.asdict(column) for column in columns],
         "rows": [
             {"id": row.cell_id, "flagged": bool(row.flags), "cells": [_cell(row, column, texts) for column in columns]}
-            for row in ordered
+            for row in sorted(rows, key=lambda row: (_setting(row) not in measured, *_order(row)))
         ],
         "setting": [place for place, column in enumerate(columns) if column.key in _SETTING],
     }

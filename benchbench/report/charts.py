@@ -149,10 +149,9 @@ def _scatter(rows: Sequence[Row], x: str, title: str, scale: alt.Scale) -> dict[
     )
     for name, choice in zip(_CHOSEN, choices):
         base = base.transform_filter(_chosen(choice, name))
-    y = alt.Y(
-        f"{adversarial}:Q", title="Adversarial test accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False)
-    )
-    axis = alt.Axis(format="%") if x == "test_accuracy" else alt.Axis()
+    percent, near = alt.Axis(format="%"), alt.Scale(zero=False)
+    y = alt.Y(f"{adversarial}:Q", title="Adversarial test accuracy", axis=percent, scale=near)
+    axis = percent if x == "test_accuracy" else alt.Axis()
     intervals = base.mark_rule(opacity=0.5)
     points = base.mark_point(filled=True, size=70, opacity=0.9).encode(
         x=alt.X(f"{x}:Q", title=title, scale=scale, axis=axis),

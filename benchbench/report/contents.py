@@ -18,20 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Specimen:
-    """One test example before and after the attack, with the names of its true and predicted classes.
+    """One test example before and after the attack, with the names of its true and predicted classes."""
 
-    Attributes:
-        index: in the dataset.
-        adversarial: float (C, H, W) in [0, 1].
-        clean: likewise, the image itself; None if the data are missing.
-    """
-
-    index: int
+    index: int  # in the dataset
     label: str
     prediction: str
     adversarial_prediction: str
-    adversarial: Array
-    clean: Array | None = None
+    adversarial: Array  # float (C, H, W) in [0, 1]
+    clean: Array | None = None  # likewise; None if the data are missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +38,13 @@ class Gallery:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """One leaderboard file.
+    """One leaderboard file."""
 
-    Attributes:
-        path: the file, offered for download as it is.
-        rows: those that can be shown.
-        problems: a line for each row that cannot be shown.
-        attempts: a line for each row that stands because computing it again failed.
-        contenders: models whose per-example outcomes are available, for ranks.
-    """
-
-    path: Path
+    path: Path  # the file, offered for download as it is
     rows: tuple[Row, ...]
-    problems: tuple[str, ...] = ()
-    attempts: tuple[str, ...] = ()
-    contenders: tuple[Contender, ...] = ()
+    problems: tuple[str, ...] = ()  # a line for each row that cannot be shown
+    attempts: tuple[str, ...] = ()  # a line for each row that stands because computing it again failed
+    contenders: tuple[Contender, ...] = ()  # models whose per-example outcomes are available, for ranks
 
     @property
     def suite(self) -> str:
@@ -76,17 +62,10 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """Everything that the pages show.
+    """Everything that the pages show."""
 
-    Attributes:
-        boards: one per suite.
-        troubles: files without a page.
-        history: returns the training history of a row's model; empty if there is none.
-        gallery: returns examples of a row.
-    """
-
-    boards: tuple[Board, ...]
+    boards: tuple[Board, ...]  # one per suite
     troubles: tuple[Trouble, ...] = ()
     separations: tuple[MeasuredSeparation, ...] = ()
-    history: Callable[[Row], Sequence[EpochRecord]] = lambda _: ()
+    history: Callable[[Row], Sequence[EpochRecord]] = lambda _: ()  # of a row's model; empty if there is none
     gallery: Callable[[Row], Gallery] = lambda _: Gallery()

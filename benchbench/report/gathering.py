@@ -153,7 +153,7 @@ class _Gatherer:
             examples = self._replayer.test_examples(cell).examples
             classes = self._replayer.dataset(cell).splits.classes
         except UnavailableError as error:
-            return None, (), f"Only the adversarial images are at hand ({error})."
+            return None, (), f"Only the adversarial images are available ({error})."
         except BenchbenchError as error:
             return None, (), f"Only the adversarial images can be shown: {error.message}"
         if max(chosen, default=0) >= len(examples):

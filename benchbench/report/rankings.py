@@ -33,19 +33,12 @@ class Rank:
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Models that may be ranked together.
+    """Models that may be ranked together."""
 
-    Attributes:
-        name: data and attacks, for screen readers.
-        caption: what the models have in common.
-        value: heading of the values, with their unit.
-        attacks: headings of the values under single attacks; empty if there is only one attack.
-    """
-
-    name: str
-    caption: str
-    value: str
-    attacks: tuple[str, ...]
+    name: str  # data and attacks, for screen readers
+    caption: str  # what the models have in common
+    value: str  # heading of the values, with their unit
+    attacks: tuple[str, ...]  # headings of the values under single attacks; empty if there is only one attack
     lines: tuple[Rank, ...]
 
 

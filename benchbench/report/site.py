@@ -66,11 +66,7 @@ def write_site(contents: Contents, out: Path) -> list[Path]:
 def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
     rows = board.rows
     curves, gallery = _write_rows(board, contents, folder / "rows")
-    charts = {
-        "lipschitz": lipschitz_chart(rows),
-        "tradeoff": tradeoff_chart(rows),
-        "curves": training_curves(curves),
-    }
+    charts = {"lipschitz": lipschitz_chart(rows), "tradeoff": tradeoff_chart(rows), "curves": training_curves(curves)}
     datasets = {row.dataset for row in rows}
     separations = _separations([one for one in contents.separations if one.dataset.partition(" ")[0] in datasets])
     charts |= separations["separation_charts"]

@@ -52,7 +52,7 @@ def render_page(paper_table: PaperTable, table: Table, evidence: Measured) -> st
         f"Written from the leaderboard; do not edit. The table alone: `{command}`.",
         "## What was run",
         _what_was_run(paper_table, rows, evidence),
-        "## What came of it",
+        "## Results",
         _summary(tally(table)),
         *variant_sections(paper_table, compared(rows, published), published),
         "## The numbers",
@@ -99,9 +99,9 @@ def _contents(tables: dict[PaperTable, Table]) -> str:
     head = (
         "# Reproduction report\n\nOne page per table of both versions of the paper, written from the leaderboard by\n\n"
         "    benchbench table closer-look --pages docs/reproduction\n\n"
-        "Every published number counts once; one that several of our rows are held against has the verdict that is first here: "
-        + ", ".join(f"*{verdict}*" for verdict in VERDICTS)
-        + ". Open are those whose spread over runs is unknown.\n\n"
+        "Every published number counts once. If several of our rows are compared with it, the first of their verdicts counts, "
+        f"in this order: {', '.join(f'*{verdict}*' for verdict in VERDICTS)}. "
+        "A number is open if its spread over runs is unknown.\n\n"
         "| table | shows | agree | open | differ | not comparable | not run |\n"
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
     )

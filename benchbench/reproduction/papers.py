@@ -16,19 +16,13 @@ PAPERS: tuple[Paper, ...] = ("neurips2020", "arxiv-v1")
 
 @dataclass(frozen=True, kw_only=True)
 class PaperTable:
-    """One table.
-
-    Attributes:
-        caption: its content in our words.
-        kind: ``"models"`` and ``"staircase"`` hold leaderboard rows, ``"separation"`` distances, ``"setup"`` recipes.
-        decimals: printed, of accuracies in percent and of plain numbers.
-    """
+    """One table; "models" and "staircase" hold leaderboard rows, "separation" distances, and "setup" recipes."""
 
     paper: Paper
     number: str
-    caption: str
+    caption: str  # its content in our words
     kind: TableKind = "models"
-    decimals: int = 2
+    decimals: int = 2  # printed, of accuracies in percent and of plain numbers
 
     @property
     def name(self) -> str:

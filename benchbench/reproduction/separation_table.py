@@ -53,9 +53,9 @@ def separation_table(measured: Iterable[MeasuredSeparation], paper_table: PaperT
 _NOTES = (
     "L-inf distances over pixels / 255, exact over all examples, so there is no sampling interval. "
     f"{EXACT}: equal to the three printed decimals; {DIFFERS}: not.",
-    "Random labels are drawn anew: their means should come close, their minima depend on a few examples. "
-    f"Of one draw, other digits decide nothing ({UNEQUAL}). Of several, the mean stands below them with the 95% prediction "
-    f"interval of a further draw; {AGREES}: the printed value lies in it; {DIFFERS}: it does not.",
+    "Our random labels are other draws than the paper's: means should be close, but minima depend on a few examples. "
+    f"With one draw, other digits decide nothing ({UNEQUAL}). With several draws, the line below has their mean and the 95% "
+    f"prediction interval of a further draw; {AGREES}: the printed value lies in it; {DIFFERS}: it does not.",
     "The published numbers of SVHN leave out three training examples, those of Restricted ImageNet a few images "
     "(duplicates with different labels).",
 )

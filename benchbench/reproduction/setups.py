@@ -87,13 +87,7 @@ def suite_setups(
 ) -> dict[str, dict[str, str]]:
     """The setup of each dataset's first experiment in the paper profile, by the paper's name of the dataset.
 
-    Empty for a suite without a paper profile.
-
-    Args:
-        suite: the suite with the recipes.
-        registry: has the number of classes of each dataset.
-        rows: of the suite's leaderboard; rows measured in the paper profile give the sizes of the datasets.
-        paper_table: decides whether the models see the test set.
+    Empty for a suite without a paper profile. Rows measured in that profile give the sizes of the datasets.
     """
     trained_on = "train+test" if paper_table.number == _PROOF_OF_CONCEPT else "train"
     found: dict[str, dict[str, str]] = {}

@@ -32,8 +32,8 @@ _VARIED_DEFENSES = ("gr", "llr")
 _VARIED_ATTACKS = ("mt-20",)
 _OPEN = "Not run at the paper's budget, so this is open."
 _NO_VERDICT = (
-    "Not comparable: no verdict. What the searches find depends on how long a model was trained and on how many images, so "
-    "that the one that is nearer at a smaller budget says nothing about the paper's models."
+    "Not comparable: no verdict. The constants that the searches find depend on the length of training and on the number of "
+    "images. So the nearer search at a smaller budget says nothing about the paper's models."
 )
 
 
@@ -56,13 +56,7 @@ def compared(rows: Iterable[Row], published: Sequence[Row]) -> tuple[Comparison,
 
 
 def variant_sections(paper_table: PaperTable, comparisons: Sequence[Comparison], published: Sequence[Row]) -> list[str]:
-    """Markdown sections on training methods, attacks and Lipschitz searches with variants: what agrees, and a table.
-
-    Args:
-        paper_table: the table of the paper.
-        comparisons: its measured rows beside the published ones.
-        published: its published rows.
-    """
+    """Markdown sections on the training methods, attacks and Lipschitz searches of a table that have variants."""
     sections = []
     if any(row.defense in _VARIED_DEFENSES for row in published):
         sections += ["## Which variant explains the published numbers", _training_methods(paper_table, comparisons)]
@@ -89,11 +83,8 @@ def _training_methods(paper_table: PaperTable, comparisons: Sequence[Comparison]
             numbers.setdefault((published.cell_id, column.key), []).append(verdict)
     counts = [_count(name, Counter(map(foremost, numbers.values()))) for name, numbers in sorted(given.items())]
     head = "\n".join(filter(None, counts)) or _OPEN
-    return (
-        f"{head} At smaller budgets (each pair is published, ours):\n\n{_side_by_side(elsewhere)}"
-        if elsewhere
-        else head
-    )
+    smaller = f" At smaller budgets (each pair is published, ours):\n\n{_side_by_side(elsewhere)}"
+    return head + (smaller if elsewhere else "")
 
 
 def _count(name: str, verdicts: Counter[str]) -> str:
@@ -112,19 +103,18 @@ def _over_seeds(comparisons: Iterable[Comparison]) -> Iterator[tuple[Row, list[R
 
 
 def _side_by_side(comparisons: Sequence[Comparison]) -> str:
-    return _markdown(
-        ("training method", "setting", "test accuracy (%)", "adv. test accuracy (%)", "test Lipschitz"),
-        [
-            (
-                defense_label(c.ours),
-                setting,
-                _pair(c.published.test_accuracy, c.ours.test_accuracy, _percent),
-                _pair(c.published.adv_test_accuracy, c.ours.adv_test_accuracy, _percent),
-                _pair(c.published.test_lipschitz, c.ours.test_lipschitz, _plain),
-            )
-            for c, setting in zip(comparisons, _settings([c.ours for c in comparisons]))
-        ],
-    )
+    lines = [
+        (
+            defense_label(c.ours),
+            setting,
+            _pair(c, "test_accuracy", _percent),
+            _pair(c, "adv_test_accuracy", _percent),
+            _pair(c, "test_lipschitz", _plain),
+        )
+        for c, setting in zip(comparisons, _settings([c.ours for c in comparisons]))
+    ]
+    heads = ("training method", "setting", "test accuracy (%)", "adv. test accuracy (%)", "test Lipschitz")
+    return _markdown(heads, lines)
 
 
 def _is_varied_attack(comparison: Comparison) -> bool:
@@ -134,27 +124,22 @@ def _is_varied_attack(comparison: Comparison) -> bool:
 
 def _attacks(comparisons: Sequence[Comparison]) -> str:
     varied = [c for c in comparisons if _is_varied_attack(c)]
-    lines = [
-        (
-            defense_label(c.ours),
-            setting,
-            attack_label(c.ours.attack, parse_options(c.ours.attack_options)),
-            _pair(c.published.adv_test_accuracy, c.ours.adv_test_accuracy, _percent),
-        )
-        for c, setting in zip(varied, _settings([c.ours for c in varied]))
-    ]
+    lines = []
+    for c, setting in zip(varied, _settings([c.ours for c in varied])):
+        attack = attack_label(c.ours.attack, parse_options(c.ours.attack_options))
+        lines.append((defense_label(c.ours), setting, attack, _pair(c, "adv_test_accuracy", _percent)))
     note = _OPEN if any(other_budget(c.ours, c.published) for c in varied) else "At the paper's budget."
-    return f"{note} The weaker attack leaves the higher accuracy (each pair is published, ours).\n\n" + _markdown(
-        ("training method", "setting", "attack", "adv. test accuracy (%)"), lines
-    )
+    table = _markdown(("training method", "setting", "attack", "adv. test accuracy (%)"), lines)
+    return f"{note} The weaker attack leaves the higher accuracy (each pair is published, ours).\n\n{table}"
 
 
 def _lipschitz(comparisons: Sequence[Comparison]) -> str:
     nearer: dict[str, str] = {}
     lines = []
-    measured = [(published, runs) for published, runs in _once_per_model(comparisons) if _searched(published, runs)]
-    for (published, runs), setting in zip(measured, _settings([runs[0] for _, runs in measured])):
-        found = (published.test_lipschitz or 0.0, *_searches(runs))
+    models = ((published, runs, _searches(runs)) for published, runs in _once_per_model(comparisons))
+    measured = [found for found in models if found[0].test_lipschitz and all(found[2])]
+    for (published, runs, searches), setting in zip(measured, _settings([runs[0] for _, runs, _ in measured])):
+        found = (published.test_lipschitz or 0.0, *searches)
         verdict = NOT_COMPARABLE if other_budget(runs[0], published) else _nearer(*found)
         nearer |= {published.cell_id: verdict} if verdict != NOT_COMPARABLE else {}
         lines.append((defense_label(runs[0]), setting, *map(_plain, found), verdict))
@@ -165,10 +150,6 @@ def _lipschitz(comparisons: Sequence[Comparison]) -> str:
         + (f"Nearer to the published value, as a ratio: {tally}.\n\n" if nearer else f"{_NO_VERDICT}\n\n")
         + _markdown(("training method", "setting", "published", "equation", "released", "nearer"), lines)
     )
-
-
-def _searched(published: Row, runs: Sequence[Row]) -> bool:
-    return bool(published.test_lipschitz) and all(_searches(runs))
 
 
 def _searches(runs: Sequence[Row]) -> tuple[float, float]:
@@ -203,8 +184,8 @@ def _settings(rows: Sequence[Row]) -> list[str]:
     return [label.partition("\n")[2] for label in tell_apart(labels, rows, MODEL)]
 
 
-def _pair(published: float | None, ours: float | None, shown: Callable[[float | None], str]) -> str:
-    return f"{shown(published)}, {shown(ours)}"
+def _pair(comparison: Comparison, measure: str, shown: Callable[[float | None], str]) -> str:
+    return f"{shown(getattr(comparison.published, measure))}, {shown(getattr(comparison.ours, measure))}"
 
 
 def _percent(value: float | None) -> str:

@@ -59,10 +59,6 @@ def comparison_table(rows: Iterable[Row], paper_table: PaperTable) -> Table:
     """Every line of a published table, followed by what we measured for it.
 
     Rows of other budgets than the paper's (the quick profile) are shown and marked, but not judged.
-
-    Args:
-        rows: of a leaderboard, measured and published.
-        paper_table: whose ``kind`` is ``"models"`` or ``"staircase"``.
     """
     everything = share_doubts(rows)
     published = [row for row in everything if stands_in(row, paper_table)]

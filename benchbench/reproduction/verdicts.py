@@ -31,11 +31,12 @@ OPEN = (OUTSIDE, UNEQUAL)
 VERDICTS: Mapping[str, str] = MappingProxyType(
     {
         EXACT: "every run of ours rounds to the printed digits",
-        AGREES: "the printed value, give or take half a unit of its last digit, lies in our interval: of one run the 95% "
-        "interval over examples, of several the 95% prediction interval of a further run",
+        AGREES: "the printed value, plus or minus half a unit of its last digit, lies in our interval: with one run the 95% "
+        "interval over examples, with several runs the 95% prediction interval of a further run",
         OUTSIDE: "we have one run, and the printed value is not in its interval. Another run may be as far away, so this "
         "decides nothing",
-        UNEQUAL: "the same, where one run has no interval or several runs show no spread",
+        UNEQUAL: "we have one run without an interval, or several runs without spread, and other digits than printed. This "
+        "decides nothing",
         DIFFERS: "the printed value lies outside the prediction interval (which happens to one number in twenty of the same "
         "method), or, where nothing is random, has other digits",
         NOT_COMPARABLE: "ours used other data or training",
@@ -43,7 +44,7 @@ VERDICTS: Mapping[str, str] = MappingProxyType(
         NOT_RUN: "we have not measured it",
     }
 )
-"""What each verdict means. A number that several of our rows are held against has the first of their verdicts."""
+"""What each verdict means. The verdict on a number with several of our rows is the first of theirs."""
 
 _METHOD = ("defense", "train_norm", "train_epsilon")
 _LINE = 24  # characters of a line of a verdict, to fit a column of numbers

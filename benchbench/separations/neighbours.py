@@ -31,10 +31,7 @@ class Neighbours:
 
 
 def nearest_other_class(
-    queries: NDArray[Any],
-    query_labels: NDArray[Any],
-    references: NDArray[Any],
-    reference_labels: NDArray[Any],
+    queries: NDArray[Any], query_labels: NDArray[Any], references: NDArray[Any], reference_labels: NDArray[Any]
 ) -> Neighbours:
     """Find each query's nearest reference with another label, exactly.
 

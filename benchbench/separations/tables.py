@@ -22,6 +22,8 @@ WORDS = 32  # 64-bit words per tile: 2,048 references
 TILE = 64 * WORDS
 NO_ROW = -1
 
+U8, I32, I64, U64 = NDArray[np.uint8], NDArray[np.int32], NDArray[np.int64], NDArray[np.uint64]
+
 
 @dataclass(frozen=True, kw_only=True)
 class BitTables:
@@ -37,21 +39,15 @@ class BitTables:
         others: uint64 (classes, tiles, WORDS), the references of every class but one.
     """
 
-    rows: NDArray[np.uint64]
-    counts: NDArray[np.int64]
-    at_least: NDArray[np.int32]
-    at_most: NDArray[np.int32]
-    others: NDArray[np.uint64]
+    rows: U64
+    counts: I64
+    at_least: I32
+    at_most: I32
+    others: U64
 
 
-def build_tables(pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: int) -> BitTables:
-    """Build the tables of references.
-
-    Args:
-        pixels: uint8 (N, D), columns by decreasing variance.
-        labels: int64 (N,) in [0, classes).
-        classes: number of classes, including those that only queries have.
-    """
+def build_tables(pixels: U8, labels: I64, classes: int) -> BitTables:
+    """Build the tables of references (N, D) with columns by decreasing variance, and labels (N,) in [0, classes)."""
     columns = np.ascontiguousarray(pixels[:, :PIXELS].T)
     tiles = -(-len(pixels) // TILE)
     cuts = _choose_cuts(columns)
@@ -68,7 +64,7 @@ def build_tables(pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: 
 
 
 @compiled
-def _choose_cuts(columns: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _choose_cuts(columns: U8) -> I64:
     """Cuts of each pixel, so that each bin has one value or at most a `BINS`-th of the references; 256 where unused."""
     cuts = np.full((columns.shape[0], CUTS), 256, dtype=np.int64)
     most = columns.shape[1] // BINS
@@ -87,7 +83,7 @@ def _choose_cuts(columns: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 @compiled_parallel
-def _fill_rows(columns: NDArray[np.uint8], cuts: NDArray[np.int64], rows: NDArray[np.uint64]) -> None:
+def _fill_rows(columns: U8, cuts: I64, rows: U64) -> None:
     """Set each reference's bit in the row of the highest cut it reaches, then copy the bits of higher cuts to lower ones."""
     for pixel in numba.prange(columns.shape[0]):
         bin_of = np.searchsorted(cuts[pixel], np.arange(256), side="right") - 1
@@ -103,7 +99,7 @@ def _fill_rows(columns: NDArray[np.uint8], cuts: NDArray[np.int64], rows: NDArra
                     rows[tile, first + cut, word] |= rows[tile, first + cut + 1, word]
 
 
-def _look_up_tables(cuts: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _look_up_tables(cuts: I64) -> tuple[I32, I32]:
     values = np.arange(256)
     at_least = np.full((len(cuts), 256), NO_ROW, dtype=np.int32)
     at_most = np.full((len(cuts), 256), NO_ROW, dtype=np.int32)
@@ -117,7 +113,7 @@ def _look_up_tables(cuts: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray
     return at_least, at_most
 
 
-def _bits_of_others(labels: NDArray[np.int64], classes: int, tiles: int) -> NDArray[np.uint64]:
+def _bits_of_others(labels: I64, classes: int, tiles: int) -> U64:
     others = np.zeros((classes, tiles, WORDS), dtype=np.uint64)
     for label in range(classes):  # one class at a time: an array of all classes would be large
         members = np.zeros(tiles * TILE, dtype=np.bool_)

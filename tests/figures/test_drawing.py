@@ -85,7 +85,7 @@ def test_measured_rows_share_a_panel_of_lipschitzness_only_with_their_own_settin
     }
 
 
-def test_measurements_of_one_dataset_are_drawn_each_under_its_own_name(sources: Sources, tmp_path: Path) -> None:
+def test_measurements_of_one_dataset_are_drawn_under_distinct_names(sources: Sources, tmp_path: Path) -> None:
     original, random = sources.separations
     several = [original, dataclasses.replace(original, excluded=(3,)), random, dataclasses.replace(random, seed=1)]
     drawn = {}
