@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from benchbench.contract.seeds import KeyedGenerator
 from benchbench.errors import DataError, OptionError
+from benchbench.figures.spiral import distance_to
 
 ClassFunctions = Callable[[Tensor], Tensor]
 TOLERANCE = 1e-8  # of margins, which are of order one, in float64
@@ -176,3 +180,27 @@ class _Search:
         self.ratio = torch.maximum(self.ratio, ratios.amax(dim=1))
         self.ball_margin = torch.minimum(self.ball_margin, margins.amin(dim=1))
         self.tried += len(ratios)
+
+
+def class_functions(
+    points: NDArray[Any], supports: NDArray[Any], labels: NDArray[Any], *, classes: int, r: float
+) -> NDArray[np.float64]:
+    """Equation (1): f(x) = (dist(x, X_1), ..., dist(x, X_C)) / r, in L-inf. Its argmin is equation (2), the classifier.
+
+    Args:
+        points: float (N, D), where to evaluate.
+        supports: float (M, D), points of all classes.
+        labels: integers (M,) in [0, classes); every class occurs.
+        classes: number of classes C.
+        r: above 0; the classes are r-separated when at least 2r apart.
+
+    Returns:
+        float64 (N, C), at least 0.
+
+    Raises:
+        OptionError: for an r that is not above 0.
+        DataError: for a class without points.
+    """
+    if not (np.isfinite(r) and r > 0):
+        raise OptionError(f"r must be a finite number above 0, got {r!r}")
+    return np.stack([distance_to(points, supports[labels == label]) for label in range(classes)], axis=1) / r

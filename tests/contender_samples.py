@@ -12,7 +12,7 @@ from benchbench.records.arrays import Array
 
 
 def outcomes_of(robust: Array, *, correct: Array | None = None, index: Array | None = None) -> dict[str, Array]:
-    """Outcomes of examples; correct wherever robust unless given."""
+    """Outcomes of examples; correct where robust by default."""
     robust = np.asarray(robust, dtype=bool)
     return {
         "index": np.arange(len(robust)) if index is None else index,

@@ -11,7 +11,7 @@ from sample_rows import make_row
 from benchbench.leaderboard import write_leaderboard
 from benchbench.records import Row
 from benchbench.report import Board, Contents, Gallery, Specimen, write_site
-from benchbench.report.contents import EpochPoint
+from benchbench.training.checkpoint import EpochRecord
 
 ROWS = tuple(
     make_row(
@@ -55,9 +55,11 @@ def site(folder: Path, *rows: Row, **contents: Any) -> Path:
     return folder / "site" / chosen[0].suite
 
 
-def history(_: Row) -> list[EpochPoint]:
+def history(_: Row) -> list[EpochRecord]:
     """Three epochs."""
-    return [EpochPoint(epoch=epoch, loss=1 / epoch, accuracy=1 - 0.5 / epoch) for epoch in (1, 2, 3)]
+    return [
+        EpochRecord(epoch=epoch, learning_rate=0.1, loss=1 / epoch, accuracy=1 - 0.5 / epoch) for epoch in (1, 2, 3)
+    ]
 
 
 def gallery(_: Row) -> Gallery:

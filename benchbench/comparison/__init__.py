@@ -1,1 +1,1 @@
-"""Models against each other: contenders, pairing by example, tests and ranking."""
+"""Comparing models: contenders, pairing by example, tests and ranking."""

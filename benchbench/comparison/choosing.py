@@ -1,38 +1,25 @@
-"""Finding the models that a caller names: by the beginning of an id, or by what they are."""
+"""Finding models by the beginning of an id, or by their columns and options."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from benchbench.comparison.contenders import Contender, labels
 from benchbench.contract.threat import parse_number
 from benchbench.errors import OptionError, UsageError, suggest
-from benchbench.leaderboard.identity import (
-    DATA,
-    DEFENSE,
-    MODEL,
-    NETWORK,
-    PROTOCOL,
-    SEED,
-    TRAINING,
-    recipe,
-    tell_apart,
-    training,
-    values,
-)
+from benchbench.leaderboard.identity import METHOD, SEED, TRAINED, grouped, recipe, tell_apart, training, values
 from benchbench.leaderboard.names import parse_options
 from benchbench.records import Row
 
 _SHOWN = 8
-_ALIKE = (*PROTOCOL, *DATA, *NETWORK, *DEFENSE, *TRAINING)
 
 
 def choose(contenders: Sequence[Contender], wanted: str) -> list[Contender]:
-    """The model that is meant, under each of its seeds.
+    """The runs of one model, sorted by seed.
 
     Args:
-        contenders: all that there are.
+        contenders: the models to choose from.
         wanted: the beginning of a cell or model id, or ``KEY=VALUE[,KEY=VALUE...]`` with identity columns and options of
             defense and architecture: ``dataset=mnist,defense=trades,beta=6``.
 
@@ -42,55 +29,46 @@ def choose(contenders: Sequence[Contender], wanted: str) -> list[Contender]:
     matching = _by_filters(contenders, wanted) if "=" in wanted else _by_id(contenders, wanted)
     if not matching:
         known = sorted(f"{contender.row.cell_id} ({contender.label})" for contender in contenders)
-        shown = "; ".join(known[:_SHOWN]) + (f"; and {len(known) - _SHOWN} more" if len(known) > _SHOWN else "")
-        raise UsageError(f"no model with outcomes matches {wanted!r}", hint=f"there are: {shown or 'none'}")
-    kinds = by_method(matching)
+        raise UsageError(f"no model with outcomes matches {wanted!r}", hint=f"there are: {_first(known) or 'none'}")
     seeds = [contender.row.seed for contender in matching]
-    if len(kinds) > 1 or len(set(seeds)) < len(seeds):
-        named = zip(matching[:_SHOWN], labels(matching))
-        listed = "; ".join(f"{c.row.cell_id} ({label}, {c.row.profile} profile)" for c, label in named)
-        more = f"; and {len(matching) - _SHOWN} more" if len(matching) > _SHOWN else ""
-        raise UsageError(f"{wanted!r} matches {len(matching)} models", hint=f"name one of {listed}{more}")
+    if len(by_method(matching)) > 1 or len(set(seeds)) < len(seeds):
+        named = zip(matching, labels(matching))
+        listed = _first([f"{c.row.cell_id} ({label}, {c.row.profile} profile)" for c, label in named])
+        raise UsageError(f"{wanted!r} matches {len(matching)} models", hint=f"name one of {listed}")
     return sorted(matching, key=lambda contender: contender.row.seed)
 
 
+def _first(texts: Sequence[str]) -> str:
+    return "; ".join([*texts[:_SHOWN], *([f"and {len(texts) - _SHOWN} more"] if len(texts) > _SHOWN else [])])
+
+
 def by_method(contenders: Iterable[Contender]) -> dict[tuple[object, ...], list[Contender]]:
-    """Models that differ in nothing but the seed, together; methods of another revision or other sources are others."""
-    kinds: dict[tuple[object, ...], list[Contender]] = {}
-    for contender in contenders:
-        key = (*contender.setting, *values(contender.row, _ALIKE), training(contender.row))
-        kinds.setdefault(key, []).append(contender)
-    return kinds
+    """Groups of models that differ in nothing but the seed; other revisions or sources of a method are other methods."""
+    return grouped(contenders, lambda one: (*one.setting, *values(one.row, TRAINED), training(one.row)))
 
 
 def methods(contenders: Iterable[Contender]) -> dict[str, list[Contender]]:
-    """The same, by a label; methods that would be called the same also show what tells them apart."""
+    """The groups of `by_method` under distinct labels."""
     kinds = list(by_method(contenders).values())
-    shown = [name for name in MODEL if name not in SEED]
-    names = tell_apart([kind[0].method for kind in kinds], [kind[0].row for kind in kinds], shown)
+    names = tell_apart([kind[0].method for kind in kinds], [kind[0].row for kind in kinds], METHOD)
     return dict(zip(names, kinds))
 
 
 def matched(first: Iterable[Contender], second: Iterable[Contender]) -> list[tuple[Contender, Contender]]:
-    """Models of two leaderboards that are of the same configuration and seed, as far as their columns and recipes tell.
+    """Pairs of models of two leaderboards with equal columns, recipe and seed.
 
-    Where several of one leaderboard are, only a model that both contain is matched: with itself.
+    If a leaderboard has several such models, only a model that both leaderboards contain is matched, with itself.
     """
-    ours, theirs = _by_configuration(first), _by_configuration(second)
-    pairs = []
+
+    def configuration(one: Contender) -> tuple[object, ...]:
+        return (*one.setting, *values(one.row, (*TRAINED, *SEED)), recipe(one.row))
+
+    ours, theirs = grouped(first, configuration), grouped(second, configuration)
+    pairs: list[tuple[Contender, Contender]] = []
     for key in (key for key in ours if key in theirs):
         found = [(one, other) for one in ours[key] for other in theirs[key]]
         pairs += found if len(found) == 1 else [pair for pair in found if pair[0].row.model_id == pair[1].row.model_id]
     return pairs
-
-
-def _by_configuration(contenders: Iterable[Contender]) -> dict[tuple[object, ...], list[Contender]]:
-    found: dict[tuple[object, ...], list[Contender]] = {}
-    for contender in contenders:
-        row = contender.row
-        key = (*contender.setting, *values(row, (*_ALIKE, *SEED)), recipe(row))
-        found.setdefault(key, []).append(contender)
-    return found
 
 
 def _by_id(contenders: Sequence[Contender], wanted: str) -> list[Contender]:
@@ -123,8 +101,8 @@ def _filter(part: str, wanted: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _described(row: Row) -> Mapping[str, object]:
-    """Everything that a model can be named by; the attack is not, for a model has several."""
+def _described(row: Row) -> dict[str, object]:
+    """Columns and options by which a model can be chosen; without the attack, because a model has several."""
     columns = {f.name: getattr(row, f.name) for f in dataclasses.fields(Row) if f.metadata["least"] is None}
     identity = {name: value for name, value in columns.items() if isinstance(value, (str, int, float))}
     del identity["attack"], identity["attack_options"], identity["cell_id"]

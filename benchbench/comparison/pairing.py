@@ -1,4 +1,4 @@
-"""Differences between models on the same examples: exact McNemar tests, paired bootstrap and permutation, Holm's correction."""
+"""Differences between models on the same examples: McNemar's test, paired bootstrap and permutation, Holm's correction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchbench.comparison.contenders import Contender, on_common_examples
 from benchbench.contract.seeds import derive_seed
 from benchbench.errors import UsageError
 from benchbench.leaderboard.identity import BALL
-from benchbench.leaderboard.spread import Spread, compare_seeds, has_spread, seed_spread
+from benchbench.leaderboard.spread import MeanTest, Spread, compare_seeds, has_spread, seed_spread
 from benchbench.records import mean_interval
 from benchbench.records.arrays import Array
 
@@ -26,30 +26,19 @@ Test = Literal["McNemar", "permutation", "t over seeds"]
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How two models differ in a measure.
-
-    Attributes:
-        first, second: values of both: fractions, ratios or squared errors.
-        difference: first minus second.
-        low: lower end of its 95% interval (paired bootstrap over examples, or t over seeds); None where none is defined.
-        high: upper end of it.
-        p_value: two-sided, of no difference; None where runs without spread allow no test.
-        adjusted: Holm's, over all tests made together.
-        n: examples, or seeds of the side with fewer.
-        seeds: of both models.
-    """
+    """How two models differ in a measure."""
 
     models: tuple[str, str]
     measure: str
-    first: float
+    first: float  # value of the first model: a fraction, ratio or squared error
     second: float
-    difference: float
-    low: float | None
+    difference: float  # first minus second
+    low: float | None  # 95% interval: paired bootstrap over examples, or t over seeds; None where undefined
     high: float | None
     test: Test
-    p_value: float | None
-    adjusted: float | None
-    n: int
+    p_value: float | None  # two-sided, of no difference; None where runs without spread allow no test
+    adjusted: float | None  # by Holm's correction over all tests of one comparison
+    n: int  # examples, or seeds of the model with fewer
     seeds: tuple[int, int] = (1, 1)
 
     @property
@@ -64,12 +53,11 @@ def compare(
     """Compare models in every measure that both have, under the attacks that both have.
 
     Args:
-        entries: name to a model, or to the same model under several seeds.
-        pairs: names to compare; all pairs when left out. Holm's correction is over all pairs and measures.
+        entries: the runs of each model, by name.
+        pairs: names to compare; all pairs by default. Holm's correction is over all pairs and measures.
 
     Raises:
-        UsageError: two models were not evaluated on common examples in the same ball, or under no common attack; or one is
-            on both sides.
+        UsageError: two models have no common examples, ball or attack; or one model is on both sides.
     """
     found: list[Difference] = []
     for one, other in pairs or list(combinations(entries, 2)):
@@ -97,13 +85,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def mcnemar_p_values(outcomes: Array) -> Array:
-    """Exact two-sided McNemar tests between all models (McNemar, 1947; the binomial form).
+    """Exact two-sided McNemar tests (McNemar, 1947; the binomial form) between all models, given by outcomes.
 
-    Args:
-        outcomes: bool (models, examples).
-
-    Returns:
-        float64 (models, models), 1 on the diagonal.
+    Takes bool (models, examples); returns float64 (models, models), 1 on the diagonal.
     """
     from scipy.stats import binom
 
@@ -115,20 +99,16 @@ def mcnemar_p_values(outcomes: Array) -> Array:
 
 
 def paired_t_p_values(outcomes: Array) -> Array:
-    """Two-sided paired t-tests of the mean between all models; for many examples, where permutations would take minutes.
+    """Two-sided paired t-tests of the mean between all models, for many examples, where permutations would take minutes.
 
-    Args:
-        outcomes: float (models, examples), for instance squared errors.
-
-    Returns:
-        float64 (models, models), 1 on the diagonal.
+    Takes float (models, examples); returns float64 (models, models), 1 on the diagonal.
     """
     from scipy.stats import ttest_rel
 
     p_values = np.ones((len(outcomes), len(outcomes)))
     for first, second in combinations(range(len(outcomes)), 2):
         change = outcomes[first] - outcomes[second]
-        if not has_spread(change):  # the test is not defined; if signs were exchanged at random, all would be alike:
+        if not has_spread(change):  # t is undefined; the chance that random signs are all equal:
             p_value = min(1.0, 2.0 * 0.5 ** np.count_nonzero(change))
         else:
             result = ttest_rel(outcomes[first], outcomes[second])
@@ -138,11 +118,7 @@ def paired_t_p_values(outcomes: Array) -> Array:
 
 
 def spreads(found: Sequence[Contender]) -> dict[str, Spread]:
-    """Each measure over the runs of one method, under the attacks and on the test examples that all its runs had.
-
-    Args:
-        found: the runs under their seeds; nothing comes of runs without a common attack or example.
-    """
+    """Each measure over the runs of one method, under their common attacks and examples; empty if they have none."""
     common = frozenset.intersection(*(contender.attacks for contender in found))
     alike = on_common_examples([contender.under(common) for contender in found]) if common else []
     if not alike or not len(alike[0].index):
@@ -178,54 +154,39 @@ def _on_common_ground(
 
 
 def _differing(contenders: Sequence[Contender]) -> list[str]:
-    """The columns that models must have in common, and in which these differ."""
+    """The columns that models must have in common to be compared, but in which these differ."""
     return [name for name, found in zip(BALL, zip(*(one.setting for one in contenders))) if len(set(found)) > 1]
 
 
 def _difference(
     names: tuple[str, str], measure: str, first: Sequence[Contender], second: Sequence[Contender]
 ) -> Difference:
-    if len(first) > 1 or len(second) > 1:
-        return _over_seeds(names, measure, first, second)
-    ours, theirs = first[0].worst[measure], second[0].worst[measure]
-    change = ours.astype(np.float64) - theirs.astype(np.float64)
-    interval = mean_interval(change, derive_seed(0, "pair")) if has_spread(change) else None
-    is_share = ours.dtype == np.bool_
-    p_value = float(mcnemar_p_values(np.stack([ours, theirs]))[0, 1]) if is_share else permutation_p_value(change)
-    return Difference(
-        models=names,
-        measure=measure,
-        first=float(np.mean(ours)),
-        second=float(np.mean(theirs)),
-        difference=float(change.mean()),
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        test="McNemar" if is_share else "permutation",
-        p_value=p_value,
-        adjusted=p_value,
-        n=len(change),
-    )
-
-
-def _over_seeds(
-    names: tuple[str, str], measure: str, first: Sequence[Contender], second: Sequence[Contender]
-) -> Difference:
     ours, theirs = _means(first, measure), _means(second, measure)
-    found = compare_seeds(ours, theirs)
-    mean, other = float(np.mean(ours)), float(np.mean(theirs))
+    seeds, mean, other = (len(ours), len(theirs)), float(np.mean(ours)), float(np.mean(theirs))
+    if max(seeds) > 1:
+        test: Test = "t over seeds"
+        difference, n, found = mean - other, min(seeds), compare_seeds(ours, theirs)
+    else:
+        values = np.stack([first[0].worst[measure], second[0].worst[measure]])
+        test = "McNemar" if values.dtype == np.bool_ else "permutation"
+        change = values[0].astype(np.float64) - values[1].astype(np.float64)
+        difference, n = float(change.mean()), len(change)
+        interval = mean_interval(change, derive_seed(0, "pair")) if has_spread(change) else None
+        p_value = float(mcnemar_p_values(values)[0, 1]) if test == "McNemar" else permutation_p_value(change)
+        found = MeanTest(low=interval and interval.low, high=interval and interval.high, p_value=p_value)
     return Difference(
         models=names,
         measure=measure,
         first=mean,
         second=other,
-        difference=mean - other,
+        difference=difference,
         low=found.low,
         high=found.high,
-        test="t over seeds",
+        test=test,
         p_value=found.p_value,
         adjusted=found.p_value,
-        n=min(len(ours), len(theirs)),
-        seeds=(len(ours), len(theirs)),
+        n=n,
+        seeds=seeds,
     )
 
 
@@ -234,15 +195,10 @@ def _means(runs: Sequence[Contender], measure: str) -> list[float]:
 
 
 def permutation_p_value(change: Array, resamples: int = _PERMUTATIONS) -> float:
-    """Two-sided paired permutation test of a zero mean: the signs of the differences are exchanged at random.
-
-    Args:
-        change: float (examples,).
-        resamples: exchanges drawn; all are made where there are no more.
-    """
+    """Two-sided paired permutation test of a zero mean of float (examples,), by `resamples` exchanges of signs, or all."""
     from scipy.stats import permutation_test
 
-    if len(change) < 2 or not np.any(change):  # of one example both signs give the same size
+    if len(change) < 2 or not np.any(change):  # with one example both signs give the same statistic
         return 1.0
     result = permutation_test(
         (change, np.zeros_like(change)),

@@ -1,4 +1,4 @@
-"""Ranks with tie groups: models share a rank unless the difference is significant; flagged models come after the others."""
+"""Ranks with ties: models share a rank unless they differ significantly; flagged models come last."""
 
 from __future__ import annotations
 
@@ -10,40 +10,30 @@ import numpy as np
 from benchbench.comparison.contenders import Contender, comparable_groups
 from benchbench.comparison.pairing import SIGNIFICANCE, holm, mcnemar_p_values, paired_t_p_values
 from benchbench.contract.seeds import derive_seed
-from benchbench.leaderboard.intervals import bounds
+from benchbench.leaderboard.intervals import interval_of
 from benchbench.records import Interval, accuracy_interval, mean_interval
 from benchbench.records.arrays import Array
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A model's place in its group.
-
-    Attributes:
-        rank: 1 plus the number of models in better tie groups.
-        tied: how many models share it, this one included.
-        value: of the contender's measure in the pointwise worst case over the attacks: robust accuracy, or mean squared error.
-        interval: its 95% interval: Wilson's, or bootstrap; None where that is not defined.
-    """
+    """A model's place in its group."""
 
     contender: Contender
-    rank: int
-    tied: int
-    value: float
-    interval: Interval | None
+    rank: int  # 1 plus the number of models in better tie groups
+    tied: int  # number of models that share it, this one included
+    value: float  # robust accuracy, or mean squared error, in the pointwise worst case over the attacks
+    interval: Interval | None  # 95%, Wilson's or bootstrap; None where undefined
 
 
 def rank(contenders: Sequence[Contender]) -> tuple[Place, ...]:
-    """Rank models by what they withstand under the worst of their attacks, best first.
+    """Rank one of the groups of `comparable_groups` by robustness under the worst attack, best first.
 
     In that order a model joins the tie group above it unless it is significantly worse than any member: no two models of a
-    group differ significantly. Models of neighbouring groups may or may not, for "not significantly different" is not
+    group differ significantly. Models of neighbouring groups may or may not, because "not significantly different" is not
     transitive. Robust accuracies: exact McNemar tests. Squared errors of regressions: paired t-tests of the mean over
-    thousands of examples. Holm's correction is over all pairs. Models with diagnostic flags that stand (see
-    `benchbench.leaderboard.clearing`) rank below all without.
-
-    Args:
-        contenders: of one of the groups of `comparable_groups`.
+    thousands of examples. Holm's correction is over all pairs. Models with flags that stand (see
+    `benchbench.leaderboard.clearing`) rank below all others.
     """
     if not contenders:
         return ()
@@ -51,7 +41,7 @@ def rank(contenders: Sequence[Contender]) -> tuple[Place, ...]:
     outcomes = np.stack([contender.worst[measure] for contender in contenders])
     values = outcomes.mean(axis=1, dtype=np.float64)
     different = _different(outcomes)
-    better = -values if outcomes.dtype == np.bool_ else values  # accuracies: more is better; errors: less
+    better = -values if outcomes.dtype == np.bool_ else values  # high accuracies and low errors are better
     order = sorted(
         range(len(contenders)), key=lambda i: (bool(contenders[i].flags), better[i], contenders[i].row.cell_id)
     )
@@ -69,17 +59,15 @@ def rank(contenders: Sequence[Contender]) -> tuple[Place, ...]:
 
 
 def rank_all(contenders: Sequence[Contender]) -> list[tuple[Place, ...]]:
-    """The ranking of every comparable group, those of one model alone left out."""
+    """The ranking of every comparable group of several models."""
     return [rank(group) for group in comparable_groups(contenders) if len(group) > 1]
 
 
 def _interval(contender: Contender, outcomes: Array) -> Interval | None:
     if outcomes.dtype == np.bool_:
         return accuracy_interval(int(outcomes.sum()), len(outcomes))
-    stated = bounds(contender.row, contender.measure)
-    if len(contender.rows) == 1 and stated.low is not None and stated.high is not None:
-        return Interval(low=stated.low, high=stated.high)  # measured with the row
-    return mean_interval(outcomes, derive_seed(0, "rank"))
+    measured = interval_of(contender.row, contender.measure) if len(contender.rows) == 1 else None
+    return measured or mean_interval(outcomes, derive_seed(0, "rank"))
 
 
 def _tie_groups(order: Sequence[int], contenders: Sequence[Contender], different: Array) -> list[tuple[int, list[int]]]:

@@ -1,4 +1,4 @@
-"""The papers' figures, drawn from what was measured. matplotlib is an extra, imported inside the functions only."""
+"""The papers' figures with measured data. matplotlib is an extra, so only functions import it."""
 
 from __future__ import annotations
 

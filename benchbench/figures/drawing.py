@@ -1,9 +1,9 @@
-"""Each figure by its name: where its data comes from, and the files that it becomes."""
+"""Each figure by its name: where its data come from, and its files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +15,8 @@ from benchbench.contract import DataSource
 from benchbench.errors import BenchbenchError, MissingDataError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from benchbench.leaderboard.separations import MeasuredSeparation
     from benchbench.records import Row
     from benchbench.separations import Separation
@@ -33,13 +35,7 @@ FIGURES: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What figures are drawn from.
-
-    Attributes:
-        rows: of a leaderboard, published ones included.
-        separations: measured ones.
-        data: where datasets are read, for the closest pairs and the spiral.
-    """
+    """The data of figures: rows of a leaderboard, published ones included, measured separations, and datasets."""
 
     rows: Sequence[Row]
     separations: Sequence[MeasuredSeparation]
@@ -47,16 +43,13 @@ class Sources:
 
 
 def draw(name: str, sources: Sources, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """Draw a figure.
+    """Draw one of `FIGURES`; returns its files: one or several, for instance one per dataset.
 
     Args:
-        name: one of `FIGURES`.
-        sources: what it is drawn from.
-        folder: where its files go; made when missing.
+        name: of the figure.
+        sources: its data.
+        folder: of its files; created if missing.
         formats: some of `FORMATS`.
-
-    Returns:
-        The files: one figure may be several, one per dataset or size.
 
     Raises:
         UnknownNameError: an unknown figure or format.
@@ -71,24 +64,22 @@ def draw(name: str, sources: Sources, folder: Path, formats: Sequence[str] = ("p
     if find_spec("matplotlib") is None:
         raise UsageError("figures need matplotlib", hint="pip install 'benchbench[figures]'")
     written: list[Path] = []
-
-    def files(stem: str) -> list[Path]:
-        paths = [folder / f"{_safe(stem)}.{format}" for format in formats]
-        written.extend(paths)
-        return paths
-
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _DRAWERS[name](sources, files)
+        for stem, figure in _DRAWERS[name](sources):
+            safe = re.sub(r"[^A-Za-z0-9.]+", "-", stem).strip("-")  # dataset names may contain any character
+            for format in formats:
+                written.append(folder / f"{safe}.{format}")
+                figure.savefig(written[-1], dpi=200)
     return written
 
 
-Files = Callable[[str], list[Path]]
+Figures = Iterator[tuple[str, "Figure"]]  # with the stem of its file's name
 
 
-def _draw_separation(sources: Sources, files: Files) -> None:
+def _draw_separation(sources: Sources) -> Figures:
+    from benchbench.figures.separations import histogram_figure
     from benchbench.leaderboard.separations import OWN_LABELS, separation_label
-    from benchbench.separations.figures import save_histogram
 
     for dataset, measured in _by_dataset(sources.separations).items():
         parts: dict[str, Separation] = {}
@@ -96,21 +87,19 @@ def _draw_separation(sources: Sources, files: Files) -> None:
             suffix = "" if separation_label(row) == OWN_LABELS else f", {separation_label(row)}"
             train_train, test_train = row.separations
             parts |= {f"train-train{suffix}": train_train, f"test-train{suffix}": test_train}
-        save_histogram(parts, *files(f"separation-{dataset}"), title=dataset)
+        yield f"separation-{dataset}", histogram_figure(parts, title=dataset)
 
 
-def _draw_closest_pairs(sources: Sources, files: Files) -> None:
+def _draw_closest_pairs(sources: Sources) -> Figures:
     from benchbench.data import load_dataset
+    from benchbench.figures.separations import pairs_figure
     from benchbench.registry import load_registry
-    from benchbench.separations.figures import save_pairs
 
     registry = load_registry()
     missing: list[BenchbenchError] = []
     drawn = 0
-    originals = [
-        row for found in _by_dataset(sources.separations).values() for row in found if row.labels == "original"
-    ]
-    for original in originals:
+    separations = (row for found in _by_dataset(sources.separations).values() for row in found)
+    for original in (row for row in separations if row.labels == "original"):
         dataset = original.dataset
         try:
             splits = load_dataset(registry, registry.resolve("dataset", dataset), sources.data).splits
@@ -121,73 +110,61 @@ def _draw_closest_pairs(sources: Sources, files: Files) -> None:
         train, test = splits.train.inputs.numpy(), splits.test.inputs.numpy()
         train_train, test_train = original.separations
         stem = "-without-".join([dataset, *(["-".join(map(str, original.excluded))] if original.excluded else [])])
-        save_pairs(train_train.closest, train, train, *files(f"closest-pairs-train-{stem}"), classes=splits.classes)
-        save_pairs(test_train.closest, test, train, *files(f"closest-pairs-test-{stem}"), classes=splits.classes)
+        yield f"closest-pairs-train-{stem}", pairs_figure(train_train.closest, train, train, classes=splits.classes)
+        yield f"closest-pairs-test-{stem}", pairs_figure(test_train.closest, test, train, classes=splits.classes)
     if missing and not drawn:
         raise missing[0]
 
 
-def _draw_spiral(sources: Sources, files: Files) -> None:
+def _draw_spiral(sources: Sources) -> Figures:
     from benchbench.builtin.datasets.spiral import Spiral
-    from benchbench.figures.spiral import evaluate_spiral, save_spiral
+    from benchbench.figures.spiral import evaluate_spiral, spiral_figure
 
-    train = Spiral(start=1.0).load(sources.data).train  # from t = 1 on the two supports are apart
-    save_spiral(evaluate_spiral(train.inputs.numpy(), train.labels.numpy()), *files("spiral"))
+    train = Spiral(start=1.0).load(sources.data).train  # from t = 1 on, the two supports are apart
+    yield "spiral", spiral_figure(evaluate_spiral(train.inputs.numpy(), train.labels.numpy()))
 
 
-def _draw_staircase(sources: Sources, files: Files) -> None:
+def _draw_staircase(sources: Sources) -> Figures:
     import numpy as np
     import torch
 
-    from benchbench.figures.staircase import FittedCurve, staircase_figure
+    from benchbench.figures.staircase import staircase_figure
     from benchbench.figures.staircase_fits import fit_staircase
 
     positions = np.linspace(-1 / 3, 9 + 1 / 3, 600)
     for size in (40, 30_000):
         fits = {label: fit_staircase(size, method) for label, method in _STAIRCASE_METHODS.items()}
-        with torch.no_grad():
-            curves = [
-                FittedCurve(label=label, predictions=fit.model(torch.from_numpy(positions)[:, None]).numpy())
-                for label, fit in fits.items()
-            ]
         train = fits["Natural"].splits.train
-        figure = staircase_figure(
-            positions,
-            curves,
-            inputs=train.inputs.numpy()[:, 0],
-            targets=train.labels.numpy(),
-            title=f"staircase, {size:,} training examples",
-        )
-        for path in files(f"staircase-{size}"):
-            figure.savefig(path, dpi=200)
+        with torch.no_grad():
+            drawn_at = torch.from_numpy(positions)[:, None]
+            figure = staircase_figure(
+                positions,
+                {label: fit.model(drawn_at).numpy() for label, fit in fits.items()},
+                inputs=train.inputs.numpy()[:, 0],
+                targets=train.labels.numpy(),
+                title=f"staircase, {size:,} training examples",
+            )
+        yield f"staircase-{size}", figure
 
 
-def _draw_lipschitz(sources: Sources, files: Files) -> None:
+def _draw_lipschitz(sources: Sources) -> Figures:
     from benchbench.figures.lipschitz import lipschitz_figure
 
-    figure = lipschitz_figure(sources.rows)
-    for path in files("lipschitz"):
-        figure.savefig(path, dpi=200)
+    yield "lipschitz", lipschitz_figure(sources.rows)
 
 
 def _by_dataset(separations: Sequence[MeasuredSeparation]) -> dict[str, list[MeasuredSeparation]]:
+    from benchbench.leaderboard.identity import grouped
+
     if not separations:
         raise UsageError(
             "no separation has been measured yet", hint="benchbench separation mnist --leaderboards leaderboards"
         )
-    found: dict[str, list[MeasuredSeparation]] = {}
-    for row in separations:
-        found.setdefault(row.dataset, []).append(row)
-    return found
-
-
-def _safe(stem: str) -> str:
-    """A file name of letters, digits, dots and hyphens."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", stem).strip("-")
+    return grouped(separations, lambda row: row.dataset)
 
 
 _STAIRCASE_METHODS = {"Natural": "natural", "AT": "at", "RST (lambda=2)": "rst-2", "TRADES (beta=6)": "trades-6"}
-_DRAWERS: Mapping[str, Callable[[Sources, Files], None]] = {
+_DRAWERS: Mapping[str, Callable[[Sources], Figures]] = {
     "separation": _draw_separation,
     "closest-pairs": _draw_closest_pairs,
     "spiral": _draw_spiral,

@@ -1,4 +1,4 @@
-"""Local Lipschitzness against adversarial accuracy: one panel per setting, ours filled, published hollow."""
+"""Local Lipschitzness against adversarial accuracy: a panel per setting, ours filled, published hollow."""
 
 from __future__ import annotations
 
@@ -8,32 +8,26 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchbench.errors import UsageError
-from benchbench.leaderboard.identity import SETTING, tell_apart
-from benchbench.leaderboard.intervals import bounds
+from benchbench.leaderboard.identity import SETTING, grouped, tell_apart
+from benchbench.leaderboard.intervals import interval_of
 from benchbench.leaderboard.matching import is_of_setting, is_regression, published_setting, same_setting
-from benchbench.leaderboard.names import defense_label, defense_order, published_label, trained_in
+from benchbench.leaderboard.names import defense_label, defense_order, joined, published_label, searched_in, trained_in
 from benchbench.records import Row
 from benchbench.reproduction.papers import PAPERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
 COLUMNS = 3
 TITLE_WIDTH = 50  # characters
-_MEASURED = ("test_lipschitz", "adv_test_accuracy")
-_MARKERS = "^sDvPX<>"  # of our rows by how they were made; published ones are circles
+_MARKERS = "^sDvPX<>"  # of our rows by profile and precision; published ones are circles
 
 
 def lipschitz_figure(rows: Sequence[Row], *, attack: str = "pgd-10") -> Figure:
     """Draw every setting under one attack; published numbers are those of the NeurIPS version.
 
-    Ours come with 95% intervals, and a marker for each profile and precision.
-
-    Args:
-        rows: of a leaderboard, measured and published.
-        attack: the attack of the protocol.
+    Ours have 95% intervals, and a marker for each profile and precision.
 
     Raises:
         UsageError: no row holds both measures.
@@ -49,17 +43,17 @@ def lipschitz_figure(rows: Sequence[Row], *, attack: str = "pgd-10") -> Figure:
     lines = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(4.2 * columns, 3.4 * lines + 0.9), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False).flatten()
-    labels = sorted(
-        {_method(row): defense_order(row)[:3] for panel in panels for row in panel}.items(), key=lambda i: i[1]
-    )
-    colours = {label: _colour(place) for place, (label, _) in enumerate(labels)}
-    markers = {origin: _MARKERS[place % len(_MARKERS)] for place, origin in enumerate(_origins(panels))}
+    shown = [row for panel in panels for row in panel]
+    order = {_method(row): defense_order(row)[:3] for row in shown}
+    colours = {label: _colour(place) for place, label in enumerate(sorted(order, key=order.__getitem__))}
+    origins = sorted({_origin(row) for row in shown if row.source == "measured"})
+    markers = {origin: _MARKERS[place % len(_MARKERS)] for place, origin in enumerate(origins)}
     for axes, panel, title in zip(grid, panels, _titles(panels)):
         _draw_panel(axes, panel, title, colours, markers)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     figure.legend(
-        handles=_legend(colours, markers, panels),
+        handles=_legend(colours, markers, any(_is_published(row) for row in shown)),
         loc="outside lower center",
         ncols=min(8, 4 * columns),
         fontsize="small",
@@ -67,7 +61,7 @@ def lipschitz_figure(rows: Sequence[Row], *, attack: str = "pgd-10") -> Figure:
     return figure
 
 
-def _colour(place: int) -> object:
+def _colour(place: int) -> Any:
     """Ten strong colours, then their ten pale ones."""
     from matplotlib import colormaps
 
@@ -76,51 +70,43 @@ def _colour(place: int) -> object:
 
 
 def _panels(rows: Sequence[Row], attack: str) -> list[list[Row]]:
-    """Rows by setting, where there are two methods or more; those of the papers' settings first, by data set."""
-    wanted = [row for row in rows if row.attack == attack and not is_regression(row) and _has_both(row)]
-    published = [row for row in wanted if row.source == "published" and row.published_source == PAPERS[0]]
-    found: dict[object, list[Row]] = {}
-    for row in (*published, *(row for row in wanted if row.source == "measured")):
-        found.setdefault(_place(row, published), []).append(row)
+    """Rows by setting, of settings with several methods; those of the papers first, then by dataset."""
+    finished = (row for row in rows if row.attack == attack and row.status == "ok" and not is_regression(row))
+    wanted = [row for row in finished if None not in (row.test_lipschitz, row.adv_test_accuracy)]
+    published = [row for row in wanted if _is_published(row) and row.published_source == PAPERS[0]]
+
+    def setting(row: Row) -> tuple[Any, ...]:
+        if _is_published(row):
+            return published_setting(row)
+        return next((published_setting(one) for one in published if is_of_setting(one, row)), same_setting(row))
+
+    found = grouped([*published, *(row for row in wanted if row.source == "measured")], setting)
     shown = {key: panel for key, panel in found.items() if len({_method(row) for row in panel}) > 1}
-    return [shown[key] for key in sorted(shown, key=lambda key: (not _published(shown[key]), repr(key)))]
+    return [shown[key] for key in sorted(shown, key=lambda key: (not any(map(_is_published, shown[key])), repr(key)))]
 
 
-def _place(row: Row, published: Sequence[Row]) -> tuple[object, ...]:
-    """The published setting that a row is of; of a row that is of none, everything that its setting has."""
-    if row.source == "published":
-        return published_setting(row)
-    return next((published_setting(one) for one in published if is_of_setting(one, row)), same_setting(row))
-
-
-def _published(panel: Sequence[Row]) -> bool:
-    return any(row.source == "published" for row in panel)
-
-
-def _has_both(row: Row) -> bool:
-    return row.status == "ok" and all(getattr(row, name) is not None for name in _MEASURED)
+def _is_published(row: Row) -> bool:
+    return row.source == "published"
 
 
 def _method(row: Row) -> str:
-    """The method without its variant, so that ours has the colour of the published."""
+    """The method without its variant, so that ours and the published one have the same colour."""
     return defense_label(row).split(" (variant")[0]
 
 
-def _draw_panel(
-    axes: Axes, panel: Sequence[Row], title: str, colours: dict[str, object], markers: dict[str, str]
-) -> None:
+def _draw_panel(axes: Axes, panel: Sequence[Row], title: str, colours: dict[str, Any], markers: dict[str, str]) -> None:
     for row in panel:
         colour = colours[_method(row)]
         x, y = row.test_lipschitz or 0.0, 100 * (row.adv_test_accuracy or 0.0)
-        if row.source == "published":
+        if _is_published(row):
             axes.plot(x, y, marker="o", color=colour, fillstyle="none", linestyle="none", markersize=8)
             continue
-        across, up = bounds(row, "test_lipschitz"), bounds(row, "adv_test_accuracy")
+        across, up = interval_of(row, "test_lipschitz"), interval_of(row, "adv_test_accuracy")
         axes.errorbar(
             x,
             y,
-            xerr=None if across.low is None or across.high is None else [[x - across.low], [across.high - x]],
-            yerr=None if up.low is None or up.high is None else [[y - 100 * up.low], [100 * up.high - y]],
+            xerr=[[x - across.low], [across.high - x]] if across else None,
+            yerr=[[y - 100 * up.low], [100 * up.high - y]] if up else None,
             marker=markers[_origin(row)],
             color=colour,
             linestyle="none",
@@ -134,14 +120,14 @@ def _draw_panel(
 
 
 def _titles(panels: Sequence[Sequence[Row]]) -> list[str]:
-    """Data and architecture, and what else tells the setting below them; equal titles also show what tells them apart."""
+    """The setting of each panel, extended where titles would be equal."""
     rows = [panel[0] for panel in panels]
     parts = [[part for part in published_label(row).split(", ") if part != row.attack] for row in rows]
     return tell_apart([", ".join(found) for found in parts], rows, SETTING)
 
 
 def _label_decades(axes: Axes) -> None:
-    """Ticks at 1, 2 and 5 of each decade, as plain numbers; matplotlib's own overlap on short ranges."""
+    """Ticks at 1, 2 and 5 of each decade, as plain numbers; matplotlib's default ticks overlap on short ranges."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -151,23 +137,17 @@ def _label_decades(axes: Axes) -> None:
 
 
 def _origin(row: Row) -> str:
-    """How a row of ours was made, for its marker: profiles are different benchmarks, and rounding is another way to compute."""
-    rounded = (f"searched in {row.rounding}" if row.rounding else "", trained_in(row))
-    return ", ".join(["ours", f"{row.profile} profile", *(part for part in rounded if part)])
+    """Profile and precision of a row of ours, which its marker shows."""
+    return joined("ours", f"{row.profile} profile", searched_in(row), trained_in(row))
 
 
-def _origins(panels: Sequence[Sequence[Row]]) -> list[str]:
-    return sorted({_origin(row) for panel in panels for row in panel if row.source == "measured"})
-
-
-def _legend(colours: dict[str, object], markers: dict[str, str], panels: Sequence[Sequence[Row]]) -> list[Line2D]:
+def _legend(colours: dict[str, Any], markers: dict[str, str], with_published: bool) -> list[Any]:
     from matplotlib.lines import Line2D
 
     def handle(label: str, **style: Any) -> Line2D:
         return Line2D([], [], linestyle="none", label=label, **style)
 
     handles = [handle(label, marker="s", color=colour) for label, colour in colours.items()]
-    everything = [row for panel in panels for row in panel]
-    if any(row.source == "published" for row in everything):
+    if with_published:
         handles.append(handle("published", marker="o", color="black", fillstyle="none"))
     return handles + [handle(origin, marker=marker, color="black") for origin, marker in markers.items()]

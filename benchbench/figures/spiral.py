@@ -3,64 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
-from benchbench.errors import OptionError
-from benchbench.figures.theory_functions import Numbers, binary_function, separation_radius
+from benchbench.errors import DataError, OptionError
+from benchbench.separations import nearest_other_class
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MARGIN = 1.0  # around the points
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpiralField:
-    """f of Theorem 4.4 on a grid.
+    """f of Theorem 4.4 on a grid."""
 
-    Attributes:
-        x: float64 (W,), first coordinates of the grid.
-        y: float64 (H,), second coordinates of the grid.
-        values: float64 (H, W); 0 on the decision boundary, positive where the positive class is predicted.
-        points: float (N, 2), the support.
-        labels: integers (N,), 0 negative and 1 positive.
-        r: the radius used.
-    """
-
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    values: NDArray[np.float64]
-    points: Numbers
-    labels: Numbers
-    r: float
+    x: NDArray[np.float64]  # (W,), first coordinates of the grid
+    y: NDArray[np.float64]  # (H,), second coordinates of the grid
+    values: NDArray[np.float64]  # (H, W); 0 on the decision boundary, positive where the positive class is predicted
+    points: NDArray[Any]  # float (N, 2), the support
+    labels: NDArray[Any]  # integers (N,), 0 negative and 1 positive
+    r: float  # the radius used
 
 
-def evaluate_spiral(
-    points: Numbers, labels: Numbers, *, r: float | None = None, resolution: int = 300, border: float = 1.0
-) -> SpiralField:
-    """Evaluate f over the rectangle that holds the points.
-
-    Args:
-        points: float (N, 2), for instance the training examples of the ``spiral`` dataset.
-        labels: integers (N,), 0 negative and 1 positive.
-        r: radius, above 0; None for the largest for which the points are r-separated.
-        resolution: grid points per axis, at least 2.
-        border: margin around the points.
+def evaluate_spiral(points: NDArray[Any], labels: NDArray[Any], *, resolution: int = 300) -> SpiralField:
+    """Evaluate f over the rectangle around points (N, 2), with the largest r for which they are r-separated.
 
     Raises:
-        OptionError: for points that are not in the plane, a bad resolution, or an r that is not above 0.
-        DataError: if a class has no points.
+        OptionError: points that are not in the plane, or fewer than 2 grid points per axis.
+        DataError: a class without points.
     """
     if points.ndim != 2 or points.shape[1] != 2 or resolution < 2:
         raise OptionError(f"expected points (N, 2) and a resolution of at least 2, got {points.shape} and {resolution}")
-    chosen = separation_radius(points, labels) if r is None else r
-    low, high = points.min(axis=0) - border, points.max(axis=0) + border
+    r = separation_radius(points, labels)
+    low, high = points.min(axis=0) - _MARGIN, points.max(axis=0) + _MARGIN
     x, y = (np.linspace(low[axis], high[axis], resolution, dtype=np.float64) for axis in range(2))
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    values = binary_function(grid, points[labels == 0], points[labels == 1], r=chosen)
-    return SpiralField(x=x, y=y, values=values.reshape(resolution, resolution), points=points, labels=labels, r=chosen)
+    values = binary_function(grid, points[labels == 0], points[labels == 1], r=r)
+    return SpiralField(x=x, y=y, values=values.reshape(resolution, resolution), points=points, labels=labels, r=r)
 
 
-def save_spiral(field: SpiralField, *paths: Path) -> None:
-    """Draw f, its zero line and the points; one file per path, in the format of its suffix (.png, .svg, .pdf)."""
+def spiral_figure(field: SpiralField) -> Figure:
+    """Draw f, its zero line and the points."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.0, 4.2), layout="constrained")
@@ -73,5 +61,37 @@ def save_spiral(field: SpiralField, *paths: Path) -> None:
         axes.scatter(x, y, s=4, color=colour, label=name)
     axes.legend(loc="upper right", fontsize="small")
     figure.colorbar(shades, label="f(x)", shrink=0.8)
-    for path in paths:
-        figure.savefig(path, dpi=200)
+    return figure
+
+
+def binary_function(
+    points: NDArray[Any], negatives: NDArray[Any], positives: NDArray[Any], *, r: float
+) -> NDArray[np.float64]:
+    """Theorem 4.4: f(x) = (dist(x, X-) - dist(x, X+)) / 2r, in L-inf. Its sign is the classifier.
+
+    Takes points float (N, D) and the supports of both classes, likewise; returns float64 (N,). On r-separated supports f is at
+    least 1 on the positives and at most -1 on the negatives.
+
+    Raises:
+        OptionError: r is not above 0.
+        DataError: a class without points.
+    """
+    if not (np.isfinite(r) and r > 0):
+        raise OptionError(f"r must be a finite number above 0, got {r!r}")
+    return (distance_to(points, negatives) - distance_to(points, positives)) / (2.0 * r)
+
+
+def separation_radius(supports: NDArray[Any], labels: NDArray[Any]) -> float:
+    """The largest r for which points are r-separated (Definition 2): half the least distance between two classes.
+
+    Raises:
+        DataError: for fewer than two classes.
+    """
+    return float(nearest_other_class(supports, labels, supports, labels).scaled.min()) / 2.0
+
+
+def distance_to(points: NDArray[Any], support: NDArray[Any]) -> NDArray[np.float64]:
+    """L-inf distance of each point to the nearest point of a support."""
+    if len(support) == 0:
+        raise DataError("the distance to a class without points is not defined")
+    return np.asarray(cKDTree(support).query(points, p=np.inf)[0], dtype=np.float64)

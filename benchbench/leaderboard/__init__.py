@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from benchbench.leaderboard.files import read_leaderboard, read_rows, write_leaderboard
 from benchbench.leaderboard.formats import FORMATS, render, render_all, table_document
-from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
-from benchbench.leaderboard.published import PublishedSeparation, published_rows, published_separation
+from benchbench.leaderboard.layout import Entry, Group, Line, Table
+from benchbench.leaderboard.published import published_rows, published_separation
 from benchbench.leaderboard.rebuilding import outcomes_folder, rebuild
 from benchbench.leaderboard.tables import paper_table, paper_tables
 
 __all__ = [
     "FORMATS",
-    "Column",
     "Entry",
     "Group",
     "Line",
-    "PublishedSeparation",
     "Table",
     "outcomes_folder",
     "paper_table",

@@ -1,15 +1,13 @@
-"""Attempts to compute a finished cell again that failed: the row stays as it was, and this says what failed, and when.
+"""Failed attempts to compute a finished cell again: the row stays as it was, and this file says what failed, and when.
 
-They are in ``<folder>/<suite>/failed.json`` beside a leaderboard file, and there is no such file where none failed.
+They are in ``<folder>/<suite>/failed.json`` beside a leaderboard file. Without failed attempts there is no such file.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchbench.atomic import storage_errors, write_bytes_atomically
@@ -21,26 +19,10 @@ FILE_NAME = "failed.json"
 _LONGEST = 200  # characters of an error that are shown
 
 
-@dataclass(frozen=True, kw_only=True)
-class FailedAttempt:
-    """A failed attempt to compute a finished cell again.
-
-    Attributes:
-        time: when it failed, in UTC.
-        error: why.
-    """
-
-    time: str
-    error: str
-
-
 def write_failed_attempts(path: Path, store: RunStore, recorded: Iterable[Row]) -> None:
-    """Bring the file beside a leaderboard up to date.
+    """Bring the file beside a leaderboard up to date with the cells recorded in a store.
 
-    Args:
-        path: of the leaderboard.
-        store: where the cells are recorded; what other machines wrote about cells that are not there stays.
-        recorded: rows of the store.
+    Attempts at cells that this store has not recorded were written by other machines, and stay.
 
     Raises:
         StorageError: it cannot be written.
@@ -48,51 +30,46 @@ def write_failed_attempts(path: Path, store: RunStore, recorded: Iterable[Row]) 
     file, rows = _beside(path), {row.cell_id: row for row in recorded}
     attempts = {cell_id: found for cell_id, found in _read(file).items() if cell_id not in rows}
     names = {*store.record_names()}
-    for cell_id in sorted(rows):
-        if rows[cell_id].status == "ok" and f"{cell_id}.failed.json" in names:
-            attempts |= _attempt(cell_id, store)
-    content = json.dumps({cell_id: dataclasses.asdict(one) for cell_id, one in sorted(attempts.items())}, indent=1)
-    if attempts and read_bytes(file) != content.encode():
-        write_bytes_atomically(file, content.encode())
+    for cell_id, row in rows.items():
+        if row.status == "ok" and f"{cell_id}.failed.json" in names and (attempt := _attempt(cell_id, store)):
+            attempts[cell_id] = attempt
+    content = json.dumps(dict(sorted(attempts.items())), indent=1).encode()
+    if attempts and read_bytes(file) != content:
+        write_bytes_atomically(file, content)
     elif not attempts:
         with storage_errors(file):
             file.unlink(missing_ok=True)
 
 
 def describe_failed_attempts(path: Path, rows: Iterable[Row]) -> tuple[str, ...]:
-    """A line for each row of a leaderboard that stands because computing it again failed.
-
-    Args:
-        path: of the leaderboard.
-        rows: of it, those that are shown.
-    """
+    """A line for each row of a leaderboard that stands because computing it again failed."""
     attempts = _read(_beside(path))
     return tuple(
-        f"{_label(row)}: an earlier result; computing it again failed on {printable(attempts[row.cell_id].time)}: "
-        f"{printable(attempts[row.cell_id].error[:_LONGEST])}"
+        f"{_label(row)}: an earlier result; computing it again failed on {printable(attempts[row.cell_id]['time'])}: "
+        f"{printable(attempts[row.cell_id]['error'][:_LONGEST])}"
         for row in rows
         if row.cell_id in attempts and row.source == "measured" and row.status == "ok"
     )
 
 
-def _attempt(cell_id: str, store: RunStore) -> Mapping[str, FailedAttempt]:
+def _attempt(cell_id: str, store: RunStore) -> Mapping[str, str]:
+    """Time (UTC) and error of a failure newer than the finished record; empty without one."""
     finished, failed = store.record_times(cell_id)
     row = store.read_failure(cell_id)
     if row is None or failed is None or (finished is not None and failed < finished):
         return {}
-    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(failed / 1e9))
-    return {cell_id: FailedAttempt(time=when, error=row.error)}
+    return {"time": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(failed / 1e9)), "error": row.error}
 
 
 def _beside(path: Path) -> Path:
     return path.parent / path.stem / FILE_NAME
 
 
-def _read(file: Path) -> dict[str, FailedAttempt]:
-    """Attempts by cell id; none where the file is missing or no such file."""
+def _read(file: Path) -> dict[str, Mapping[str, str]]:
+    """Attempts by cell id; none if the file is missing or damaged."""
     try:
         found = json.loads(read_bytes(file) or b"{}")
-        return {str(c): FailedAttempt(time=str(one["time"]), error=str(one["error"])) for c, one in found.items()}
+        return {str(cell_id): {name: str(one[name]) for name in ("time", "error")} for cell_id, one in found.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
 

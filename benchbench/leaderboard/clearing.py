@@ -1,20 +1,21 @@
-"""Which flags of a model stand once all attacks on it are looked at together, and what clears them."""
+"""Which diagnostic flags of a model stand once all attacks on it are considered together, and what clears them."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from benchbench.leaderboard.identity import ATTACKED, values
+from benchbench.leaderboard.identity import ATTACKED, grouped, values
 from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.names import parse_options
 from benchbench.records import Row
 
 CONCLUSIVE: Mapping[str, Mapping[str, int]] = {"autoattack": {"steps": 100, "targets": 9, "queries": 5000}}
-"""Attacks that clear flags, with the least of their options: the standard ensemble as a whole, and no part of it."""
+"""Attacks that clear flags, with the least value of each option: the standard ensemble as a whole, no part of it alone."""
 
-PROTOCOL: Mapping[str, Mapping[str, object]] = {"pgd-10": {}, "mt-20": {"variant": "equation"}}
-"""The paper's attacks, with the options that make them so: their shortfalls count, those of others beside them do not."""
+PROTOCOL: Mapping[str, Mapping[str, Any]] = {"pgd-10": {}, "mt-20": {"variant": "equation"}}
+"""The paper's attacks, with their defining options: where they were run, only their shortfalls count."""
 
 SHORTFALLS = frozenset(
     {
@@ -27,16 +28,15 @@ SHORTFALLS = frozenset(
         "half-broken",
     }
 )
-"""Flags that say that one attack was too weak. All others cast doubt on the model, whatever the attack."""
+"""Flags that say that one attack was too weak. All others cast doubt on the model under any attack."""
 
 
 def standing_flags(rows: Sequence[Row], robustness: Sequence[float]) -> tuple[str, ...]:
-    """The flags of a model under several attacks that nothing has cleared, sorted.
+    """The flags of a model under several attacks that no conclusive attack has cleared, sorted.
 
     A conclusive attack without flags clears them all if it finds the model at most as robust as every flagged attack does. No
-    other attack clears anything, however low the accuracy that it finds: an attack that is blind to gradients escapes the
-    diagnostics of gradients. Nor does an attack that is merely weak cast doubt on a model: where the protocol's attacks were
-    run, only their shortfalls count.
+    other attack clears anything, even at a lower accuracy: an attack that is blind to gradients escapes the diagnostics of
+    gradients. A weak attack alone casts no doubt on a model: if the protocol's attacks were run, only their shortfalls count.
 
     Args:
         rows: one for each attack on the model.
@@ -50,16 +50,12 @@ def standing_flags(rows: Sequence[Row], robustness: Sequence[float]) -> tuple[st
 
 
 def is_conclusive(row: Row) -> bool:
-    """Whether what a row reports may be relied on: its attack is the standard ensemble, with no less than its standard options.
-
-    A row with a sound bound from below would belong here, too: whatever becomes conclusive clears flags everywhere.
-    """
+    """Whether the row's attack is the standard ensemble with at least its standard options, searched without rounding."""
     least, options = CONCLUSIVE.get(row.attack), parse_options(row.attack_options)
-    return least is not None and not row.rounding and all(_at_least(options.get(name), n) for name, n in least.items())
-
-
-def _at_least(value: object, least: int) -> bool:
-    return isinstance(value, (int, float)) and value >= least
+    if least is None or row.rounding:
+        return False
+    found = ((options.get(name), minimum) for name, minimum in least.items())
+    return all(isinstance(value, (int, float)) and value >= minimum for value, minimum in found)
 
 
 def _is_protocol(row: Row) -> bool:
@@ -68,16 +64,14 @@ def _is_protocol(row: Row) -> bool:
 
 
 def share_doubts(rows: Iterable[Row]) -> list[Row]:
-    """The same rows, in the same order, each with the flags of its model's other attacks, for tables of one attack.
+    """The same rows in the same order, each also with the flags of its model's other attacks, for tables of one attack.
 
-    A weak attack, of which no diagnostics hold, must not make a model look sound that another attack's row casts doubt on. Rows
-    of conclusive attacks keep their own flags alone.
+    A weak attack, whose own diagnostics find nothing, must not make a model look sound that another attack's row casts doubt
+    on. Rows of conclusive attacks keep only their own flags.
     """
     listed = list(rows)
-    models: dict[tuple[object, ...], list[Row]] = {}
-    for row in listed:
-        if row.source == "measured" and not is_regression(row):
-            models.setdefault(values(row, ATTACKED), []).append(row)
+    attacked = (row for row in listed if row.source == "measured" and not is_regression(row))
+    models = grouped(attacked, lambda row: values(row, ATTACKED))
     return [_doubted(row, models.get(values(row, ATTACKED), ())) for row in listed]
 
 
@@ -89,5 +83,5 @@ def _doubted(row: Row, siblings: Sequence[Row]) -> Row:
 
 
 def _doubts(rows: Sequence[Row]) -> set[str]:
-    speaking = [row for row in rows if _is_protocol(row)] or rows
-    return {flag for row in rows for flag in row.flags} - SHORTFALLS | {flag for row in speaking for flag in row.flags}
+    counted = [row for row in rows if _is_protocol(row)] or rows
+    return {flag for row in rows for flag in row.flags} - SHORTFALLS | {flag for row in counted for flag in row.flags}

@@ -1,4 +1,4 @@
-"""Values that metrics give beyond the columns of a leaderboard: those of plugins' metrics, above all."""
+"""Values that metrics, above all those of plugins, report beyond the columns of a leaderboard."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ _COLUMNS = frozenset(column.name for column in fields(Row))
 
 @dataclass(frozen=True, kw_only=True)
 class Extra:
-    """One such value of a row.
-
-    Attributes:
-        name: what the metric calls it.
-        text: the value as people read it: a share in percent, anything else as it is.
-        interval: its interval likewise; empty where the row has none.
-    """
+    """One such value of a row as text, accuracies in percent; `interval` is empty where the row has none."""
 
     name: str
     text: str
@@ -28,18 +22,18 @@ class Extra:
 
 
 def extra_names(rows: Iterable[Row]) -> tuple[str, ...]:
-    """Names of the values in `Row.extra` that are no column and no end of an interval, sorted."""
+    """Names of the values in `Row.extra`, without columns and ends of intervals, sorted."""
     names = extra_keys(rows)
     return tuple(sorted(name for name in names if not _is_end(name, names)))
 
 
 def extra_keys(rows: Iterable[Row]) -> set[str]:
-    """All names in `Row.extra` but those of columns: a stranger's file may name its values like these."""
+    """All names in `Row.extra` except those of columns, which a stranger's file may contain there."""
     return {name for row in rows for name in row.extra if not hasattr(row, name)}
 
 
 def extras_of(row: Row) -> tuple[Extra, ...]:
-    """The values of a row, by name."""
+    """The values of a row, sorted by name."""
     return tuple(
         Extra(name=printable(name), text=_shown(name, row.extra[name]), interval=_interval(row, name))
         for name in extra_names([row])
@@ -47,7 +41,7 @@ def extras_of(row: Row) -> tuple[Extra, ...]:
 
 
 def is_share(name: str) -> bool:
-    """Whether a value is a fraction that people read in percent: of a metric's own values only the name is known."""
+    """Whether a value is a fraction, to be shown in percent. Nothing but the name of such a value is known."""
     return "accuracy" in name
 
 

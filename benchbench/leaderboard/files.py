@@ -1,4 +1,4 @@
-"""Leaderboard files: one Parquet file per suite, sorted, written whole, and rebuildable from the cell records."""
+"""Leaderboard files: one Parquet file per suite, sorted, written atomically, and rebuildable from the cell records."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,19 +44,19 @@ _SORTED_BY = (
 
 
 def write_leaderboard(path: Path, rows: Iterable[Row]) -> list[Row]:
-    """Write a leaderboard: sorted, atomically, the same bytes for the same rows (under one version of pyarrow).
+    """Write a leaderboard atomically and return its rows, sorted.
 
-    A file that holds these bytes already is not touched.
-
-    Returns:
-        The rows as sorted.
+    Equal rows give equal bytes (under one version of pyarrow); a file that already holds them is not touched.
 
     Raises:
         DataError: two rows have the same cell id, or belong to different suites.
-        StorageError: no space, no permission, ...; the file is as it was.
+        StorageError: no space, no permission, ...; the file stays as it was.
     """
     ordered = sorted(rows, key=_sort_key)
-    problems = _set_problems(ordered)
+    suites = sorted({row.suite for row in ordered})
+    problems = [f"rows of several suites: {', '.join(suites)}"] if len(suites) > 1 else []
+    counts = sorted(Counter(row.cell_id for row in ordered).items())
+    problems += [f"cell {cell_id} is there twice" for cell_id, count in counts if count > 1]
     if problems:
         raise DataError(f"cannot write {path}: " + "; ".join(problems))
     buffer = io.BytesIO()
@@ -71,8 +72,8 @@ def read_leaderboard(path: Path | str, *, on_problem: Callable[[str], None] = _l
 
     Args:
         path: a file that `write_leaderboard` wrote.
-        on_problem: is told of rows that are impossible (NaN, accuracies above 1, another suite, a cell twice); they are left
-            out of the result, and the file is left alone.
+        on_problem: receives a message about each impossible row (NaN, accuracy above 1, another suite, a cell twice). Such
+            rows are left out of the result; the file is not changed.
 
     Returns:
         A table in the schema of `benchbench.records.schema`, sorted.
@@ -107,7 +108,7 @@ def _parse(content: bytes, path: Path) -> pa.Table:
 
 
 def _one_suite(rows: list[Row], path: Path, on_problem: Callable[[str], None]) -> list[Row]:
-    """Leave out rows of other suites than the first one, and all but the first row of a cell."""
+    """The rows of the first row's suite, the first row of each cell only."""
     kept: dict[str, Row] = {}
     for row in rows:
         suite = next(iter(kept.values())).suite if kept else row.suite
@@ -120,22 +121,14 @@ def _one_suite(rows: list[Row], path: Path, on_problem: Callable[[str], None]) -
     return list(kept.values())
 
 
-def _set_problems(ordered: list[Row]) -> list[str]:
-    suites = sorted({row.suite for row in ordered})
-    twice = sorted(cell_id for cell_id, count in Counter(row.cell_id for row in ordered).items() if count > 1)
-    return ([f"rows of several suites: {', '.join(suites)}"] if len(suites) > 1 else []) + [
-        f"cell {cell_id} is there twice" for cell_id in twice
-    ]
-
-
-def _sort_key(row: Row) -> tuple[object, ...]:
-    """Options sort by their values, so that beta 3 comes before beta 10; the cell id makes the order total."""
+def _sort_key(row: Row) -> tuple[Any, ...]:
+    """Options are ordered by value, beta 3 before beta 10; the cell id makes the order total."""
     return tuple(
         _options_order(getattr(row, name)) if name.endswith("_options") else getattr(row, name) for name in _SORTED_BY
     )
 
 
-def _options_order(text: str) -> tuple[object, ...]:
+def _options_order(text: str) -> tuple[Any, ...]:
     try:
         options = dict(json.loads(text))
     except (ValueError, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""A table as text: Markdown, LaTeX, CSV, JSON or HTML. Everything that comes from names is escaped."""
+"""A table as text: Markdown, LaTeX, CSV, JSON or HTML. Text from rows is escaped."""
 
 from __future__ import annotations
 
@@ -8,25 +8,22 @@ import html
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from benchbench.errors import UnknownNameError
 from benchbench.leaderboard.latex import latex_document, latex_fragment
-from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
+from benchbench.leaderboard.layout import Entry, Group, Line, Table
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
-_FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run text that begins with one of these
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs text that begins with one of these
 
 
 def render(table: Table, format: str) -> str:
-    """A table in a text format, ending in a newline.
+    """A table in one of `FORMATS`, ending in a newline.
 
     Markdown, LaTeX and HTML are for people: rounded, in the units of the headings, best values bold. CSV and JSON are for
     programs: unrounded, in the units of the leaderboard (accuracies as fractions), with the columns of the setting.
-
-    Args:
-        table: from `benchbench.leaderboard.paper_table`.
-        format: one of `FORMATS`.
 
     Raises:
         UnknownNameError: for another format.
@@ -35,7 +32,7 @@ def render(table: Table, format: str) -> str:
 
 
 def render_all(tables: Sequence[Table], format: str) -> str:
-    """Several tables, as by `render`; of LaTeX documents one with all of them."""
+    """Several tables in one of `FORMATS`; for ``latex-document`` in one document."""
     if format not in FORMATS:
         raise UnknownNameError("format", format, FORMATS)
     if format == "latex-document":
@@ -63,9 +60,9 @@ def _html(table: Table) -> str:
 
 
 def _grid(table: Table, group: Group, style: str, escape: Callable[[str], str], bold: str) -> str:
+    cells = [[_broken(e, escape, bold) for e in line.entries] for line in group.lines]
     from tabulate import tabulate  # only here: a machine that computes rows need not have it
 
-    cells = [[_broken(e, escape, bold) for e in line.entries] for line in group.lines]
     return tabulate(
         cells,
         headers=[escape(column.heading) for column in table.columns],
@@ -76,60 +73,41 @@ def _grid(table: Table, group: Group, style: str, escape: Callable[[str], str], 
 
 
 def _broken(entry: Entry, escape: Callable[[str], str], bold: str) -> str:
-    """Text with its line breaks; Markdown tables and HTML know the same tag."""
+    """Escaped text with line breaks; Markdown tables and HTML use the same tag for them."""
     first, *others = (escape(line) for line in entry.text.split("\n"))
     return "<br>".join([bold.format(first) if entry.best else first, *others])
 
 
 def _csv(table: Table) -> str:
-    setting = [name for name, _ in table.groups[0].attributes] if table.groups else []
-    bounded = [column for column in table.columns if _has_bounds(table, column)]
-    judged = [column for column in table.columns if _has_verdicts(table, column)]
-    bounds = [f"{column.key}_{end}" for column in bounded for end in ("low", "high")]
-    bounds += [f"{column.key}_verdict" for column in judged]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        [*setting, *(column.key for column in table.columns), *bounds, "source", "status", "flags", "cell_id"]
-    )
+    places = range(len(table.columns))
+    bounded = [place for place in places if any(line.entries[place].low is not None for line in table.lines)]
+    judged = [place for place in places if any(line.entries[place].verdict for line in table.lines)]
+    keys = [column.key for column in table.columns]
+    head = [name for name, _ in table.groups[0].attributes] if table.groups else []
+    head += [*keys, *(f"{keys[place]}_{end}" for place in bounded for end in ("low", "high"))]
+    head += [*(f"{keys[place]}_verdict" for place in judged), "source", "status", "flags", "cell_id"]
+    lines: list[list[Any]] = [head]
     for group in table.groups:
         for line in group.lines:
-            writer.writerow([_csv_field(value) for value in _csv_values(table, group, line, bounded, judged)])
+            entries = line.entries
+            values = [*(value for _, value in group.attributes), *(entry.value for entry in entries)]
+            values += [end for place in bounded for end in (entries[place].low, entries[place].high)]
+            values += [entries[place].verdict for place in judged]
+            lines.append([*values, line.source, line.status, ";".join(line.flags), line.cell_id])
+    return csv_text(lines)
+
+
+def csv_text(lines: Iterable[Iterable[Any]]) -> str:
+    """Lines of values as CSV; None is empty, and text that a spreadsheet would run as a formula gets an apostrophe."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    for line in lines:
+        values = ("" if value is None else value for value in line)
+        writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in values])
     return buffer.getvalue()
 
 
-def _csv_values(
-    table: Table, group: Group, line: Line, bounded: Sequence[Column], judged: Sequence[Column]
-) -> list[object]:
-    by_key = {column.key: entry for column, entry in zip(table.columns, line.entries)}
-    bounds = [end for column in bounded for end in (by_key[column.key].low, by_key[column.key].high)]
-    values = [entry.value for entry in line.entries]
-    state = (line.source, line.status, ";".join(line.flags), line.cell_id)
-    verdicts = [by_key[column.key].verdict for column in judged]
-    return [*(value for _, value in group.attributes), *values, *bounds, *verdicts, *state]
-
-
-def _csv_field(value: object) -> object:
-    if value is None:
-        return ""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-
-def _has_bounds(table: Table, column: Column) -> bool:
-    place = table.columns.index(column)
-    return any(line.entries[place].low is not None for line in table.lines)
-
-
-def _has_verdicts(table: Table, column: Column) -> bool:
-    place = table.columns.index(column)
-    return any(line.entries[place].verdict for line in table.lines)
-
-
-def _json(table: Table) -> str:
-    return json.dumps(table_document(table), indent=2, ensure_ascii=False)
-
-
-def table_document(table: Table) -> dict[str, object]:
+def table_document(table: Table) -> dict[str, Any]:
     """A table as plain values for JSON: title, columns, groups with their settings and lines, notes."""
     columns = [column.key for column in table.columns]
     return {
@@ -147,7 +125,7 @@ def table_document(table: Table) -> dict[str, object]:
     }
 
 
-def _line_document(line: Line, columns: Sequence[str]) -> dict[str, object]:
+def _line_document(line: Line, columns: Sequence[str]) -> dict[str, Any]:
     intervals = {key: [e.low, e.high] for key, e in zip(columns, line.entries) if e.low is not None}
     return {
         **{key: entry.value for key, entry in zip(columns, line.entries)},
@@ -162,7 +140,7 @@ def _line_document(line: Line, columns: Sequence[str]) -> dict[str, object]:
 
 
 def escape_markdown(text: str) -> str:
-    """Text that Markdown shows as it is, also inside a table."""
+    """Text escaped for Markdown, also inside a table."""
     return _MARKDOWN.sub(r"\\\1", text)
 
 
@@ -171,6 +149,6 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "latex": latex_fragment,
     "latex-document": lambda table: latex_document([table]),
     "csv": _csv,
-    "json": _json,
+    "json": lambda table: json.dumps(table_document(table), indent=2, ensure_ascii=False),
     "html": _html,
 }

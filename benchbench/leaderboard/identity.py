@@ -1,13 +1,26 @@
-"""The identity columns by what they say: every key that groups rows, matches them or tells them apart is built from these."""
+"""Identity columns, grouped by meaning. Every key that groups rows, matches them or tells them apart is built from these."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
 
 from benchbench.cell.model import to_json
-from benchbench.leaderboard.names import FIRST_REVISION, component_label, method_code, number, parse_options, printable
+from benchbench.leaderboard.names import (
+    attack_label,
+    component_label,
+    configured,
+    defense_label,
+    method_code,
+    number,
+    parse_options,
+    printable,
+)
 from benchbench.records import Row
+
+_T = TypeVar("_T")
+_K = TypeVar("_K", bound=Hashable)
 
 PROTOCOL = ("suite", "profile", "protocol")
 DATA = ("dataset", "dataset_digest", "trained_on", "n_train")
@@ -19,11 +32,17 @@ ATTACK = ("attack", "attack_options")
 READING = ("n_test", "n_train_evaluated", "checkpoint_selection", "precision")
 SEED = ("seed",)
 
-COLUMNS = (*THREAT, *DATA, *NETWORK, *DEFENSE, *TRAINING, *PROTOCOL, *READING, *ATTACK, *SEED)
+TRAINED = (*DATA, *NETWORK, *DEFENSE, *TRAINING, *PROTOCOL)
+"""Equal for models of one configuration that were trained under several seeds."""
+
+COLUMNS = (*THREAT, *TRAINED, *READING, *ATTACK, *SEED)
 """All of them, each once."""
 
-MODEL = (*THREAT, *DATA, *NETWORK, *DEFENSE, *TRAINING, *PROTOCOL, *READING, *SEED)
-"""What tells models apart that were evaluated under several attacks."""
+METHOD = (*THREAT, *TRAINED, *READING)
+"""Tell apart methods whose models were evaluated under several attacks and seeds."""
+
+MODEL = (*METHOD, *SEED)
+"""Tell apart models that were evaluated under several attacks."""
 
 BALL = ("profile", "protocol", "dataset", "dataset_digest", "trained_on", *THREAT, "checkpoint_selection", "precision")
 """Equal for models whose outcomes on the same test examples may be compared: the same data, the same ball."""
@@ -32,7 +51,7 @@ ATTACKED = ("suite", *BALL, "model_id")
 """Equal for rows of one model under several attacks in one ball."""
 
 SETTING = (*PROTOCOL, *DATA, *NETWORK, *TRAINING, *THREAT, *ATTACK, *READING)
-"""Equal for rows that stand in one group of a table: all but the training method and the seed."""
+"""Equal for rows of one group of a table: all columns but the training method and the seed."""
 
 RUNS = tuple(name for name in COLUMNS if name not in SEED)
 """Equal for rows that are runs of one configuration under several seeds."""
@@ -40,52 +59,77 @@ RUNS = tuple(name for name in COLUMNS if name not in SEED)
 _SHOWN_DIGITS = 12  # of a digest
 
 
+def grouped(items: Iterable[_T], key: Callable[[_T], _K]) -> dict[_K, list[_T]]:
+    """Items by a key, keys and items in the order of their first appearance."""
+    groups: dict[_K, list[_T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
 def values(row: Row, columns: Sequence[str]) -> tuple[object, ...]:
     """The values of some columns, as a key."""
     return tuple(getattr(row, name) for name in columns)
 
 
+def by_seed(rows: Iterable[Row]) -> list[list[Row]]:
+    """Groups of rows that differ in nothing but the seed."""
+    return list(grouped(rows, lambda row: (*values(row, RUNS), training(row))).values())
+
+
 def training(row: Row) -> str:
-    """What the row's configuration says about training, as JSON: also what has no column, like revisions.
+    """The training part of the row's configuration as JSON, with what has no column, like revisions.
 
     Seed and threat are left out: they have columns, and older configurations state a threat that the method does not use.
     """
-    return to_json({name: value for name, value in _training(row).items() if name not in ("seed", "threat")})
+    return to_json(
+        {name: value for name, value in configured(row, "training").items() if name not in ("seed", "threat")}
+    )
 
 
 def recipe(row: Row) -> str:
     """The training recipe as JSON: learning rate, batch size and the like have no column."""
-    return to_json(_training(row).get("recipe", {}))
+    return to_json(configured(row, "training", "recipe"))
 
 
 def tell_apart(labels: Sequence[str], rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> list[str]:
-    """The labels; where several are equal, each also shows the identity columns, and the code, in which their rows differ.
+    """The labels of rows; equal ones are extended by the columns, and the code, in which their rows differ.
 
-    Args:
-        labels: one per row.
-        rows: what the labels stand for.
-        columns: which columns may be shown. Rows that differ in none of them show their cell.
-
-    Returns:
-        Labels in the order given, equal only for rows of one cell.
+    Rows that differ in none of the columns show their cell, so that only rows of one cell have equal labels.
     """
-    places: dict[str, list[int]] = {}
-    for place, label in enumerate(labels):
-        places.setdefault(label, []).append(place)
     extended = list(labels)
-    for alike in places.values():
+    for alike in grouped(range(len(labels)), lambda place: labels[place]).values():
         differing = _differing([rows[place] for place in alike], columns)
+        several_codes = len({method_code(rows[place]) for place in alike}) > 1
         for place in alike:
-            extended[place] = ", ".join([extended[place], *(_shown(rows[place], name) for name in differing)])
-        if len({method_code(rows[place]) for place in alike}) > 1:
-            for place in alike:
-                extended[place] += f", {method_code(rows[place]) or FIRST_REVISION}"
+            code = [method_code(rows[place])] if several_codes else []
+            extended[place] = ", ".join([labels[place], *(_shown(rows[place], name) for name in differing), *code])
     counts = Counter(extended)
     return [f"{label}, cell {row.cell_id}" if counts[label] > 1 else label for label, row in zip(extended, rows)]
 
 
+def distinct_labels(rows: Sequence[Row]) -> dict[str, str]:
+    """Methods of one group of a table by cell id; equal ones of one source are extended until they differ."""
+    labels = {row.cell_id: defense_label(row) for row in rows}
+    for distinction in _DISTINCTIONS:
+        for alike in grouped(rows, lambda row: (row.source, labels[row.cell_id])).values():
+            if len({distinction(row) for row in alike}) > 1:
+                labels.update({row.cell_id: f"{labels[row.cell_id]}, {distinction(row)}" for row in alike})
+    return labels
+
+
+_DISTINCTIONS: tuple[Callable[[Row], str], ...] = (
+    lambda row: attack_label(row.attack, parse_options(row.attack_options)),
+    lambda row: f"seed {row.seed}",
+    lambda row: component_label("options", parse_options(row.defense_options)),
+    method_code,
+    lambda row: f"experiment {printable(row.experiment)}",
+    lambda row: f"cell {row.cell_id[:8]}",
+)
+
+
 def _differing(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
-    """The columns in which rows differ; not the training threat where each row has it as the attack's, or has none."""
+    """The columns in which rows differ; not the training threat if each row has it as the attack's, or has none."""
     differing = [name for name in columns if len({getattr(row, name) for row in rows}) > 1]
     implied = {
         f"train_{name}"
@@ -93,11 +137,6 @@ def _differing(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
         if all(getattr(row, f"train_{name}") in (getattr(row, name), "", None) for row in rows)
     }
     return [name for name in differing if name not in implied]
-
-
-def _training(row: Row) -> dict[str, object]:
-    found = parse_options(row.configuration).get("training")
-    return found if isinstance(found, dict) else {}
 
 
 def _shown(row: Row, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Tables as LaTeX: one floating table of booktabs for each group, so that none is longer than a page."""
+"""Tables as LaTeX: a floating booktabs table for each part of a group that fits a page."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _ESCAPED = {
     "[": "{[}",  # after a line's \\ a plain bracket would be taken for an optional argument
     "]": "{]}",
 }
-_UNKNOWN = "?"  # for what pdfLaTeX's standard fonts lack: it would stop at such a character
-_ACCENTED = frozenset(map(chr, range(0xC0, 0x100))) - frozenset("×÷ÐðÞþ")
+_UNKNOWN = "?"  # for characters that pdfLaTeX's standard fonts lack: it would stop there
+_PRINTED = frozenset(map(chr, (*range(0x20, 0x7F), *range(0xC0, 0x100)))) - frozenset("×÷ÐðÞþ")
 _WIDEST = 20  # characters on a line of a column of text
-_LONGEST = 44  # lines of text in a table, more of which do not fit a page
+_LONGEST = 44  # lines of text in a table on one page
 _PREAMBLE = r"""% Needs \usepackage{booktabs}. With \usepackage{graphicx}, too, tables wider than the text shrink to its width.
 \providecommand{\benchbenchfit}[1]{\ifdefined\resizebox
   \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{#1}\else#1\fi}"""
@@ -58,17 +58,12 @@ def latex_document(tables: Sequence[Table]) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX prints as it is; characters that its fonts lack become question marks."""
-    return "".join(_ESCAPED.get(character) or _plain(character) for character in text)
-
-
-def _plain(character: str) -> str:
-    known = character.isascii() and character.isprintable()
-    return character if known or character in _ACCENTED else _UNKNOWN
+    """Text escaped for LaTeX; characters that its fonts lack become question marks."""
+    return "".join(_ESCAPED.get(one) or (one if one in _PRINTED else _UNKNOWN) for one in text)
 
 
 def _parts(columns: Sequence[Column], group: Group) -> Iterator[Group]:
-    """The group, cut into parts that fit a page each."""
+    """The group in parts that each fit a page."""
     lines: list[Line] = []
     label, height = group.label, 0
     for line in group.lines:
@@ -81,7 +76,7 @@ def _parts(columns: Sequence[Column], group: Group) -> Iterator[Group]:
 
 
 def _float(table: Table, group: Group) -> str:
-    headings = " & ".join(_heading(column) for column in table.columns)
+    headings = " & ".join(map(_heading, table.columns))
     return "\n".join(
         [
             r"\begin{table}[htbp]",
@@ -91,7 +86,7 @@ def _float(table: Table, group: Group) -> str:
             r"\toprule",
             rf"{headings} \\",
             r"\midrule",
-            *(_line(table.columns, line) for line in group.lines),
+            *(" & ".join(map(_entry, table.columns, line.entries)) + r" \\" for line in group.lines),
             r"\bottomrule",
             r"\end{tabular}}",
             r"\end{table}",
@@ -100,20 +95,16 @@ def _float(table: Table, group: Group) -> str:
 
 
 def _heading(column: Column) -> str:
-    """Words below one another, the unit beside the last one."""
+    """One word a line, the unit beside the last one."""
     words = column.label.split()
     words[-1] += f" ({column.unit})" if column.unit else ""
     return _stacked([escape_latex(word) for word in words], column, "b")
 
 
-def _line(columns: Sequence[Column], line: Line) -> str:
-    return " & ".join(_entry(column, entry) for column, entry in zip(columns, line.entries)) + r" \\"
-
-
 def _entry(column: Column, entry: Entry) -> str:
     shown = [escape_latex(row) for row in _rows(column, entry)]
     if entry.value is not None and column.align == "right":
-        shown = [row.replace("-", "$-$") for row in shown]  # a minus, and no hyphen
+        shown = [row.replace("-", "$-$") for row in shown]  # a minus sign instead of a hyphen
         shown[1:] = [rf"\scriptsize {row}" for row in shown[1:]]
     if entry.best:
         shown[0] = rf"\textbf{{{shown[0]}}}"
@@ -125,12 +116,8 @@ def _rows(column: Column, entry: Entry) -> list[str]:
     rows = entry.text.split("\n")
     if column.align == "left":
         return [line for row in rows for line in _wrapped(row)]
-    return entry.text.split(" ", 1) if _has_interval(entry.text) else rows
-
-
-def _has_interval(text: str) -> bool:
-    """Whether a value is followed by its interval, which goes below it to keep the column narrow."""
-    return text.endswith("]") and " [" in text and "\n" not in text
+    with_interval = len(rows) == 1 and entry.text.endswith("]") and " [" in entry.text
+    return entry.text.split(" ", 1) if with_interval else rows  # the interval below keeps the column narrow
 
 
 def _wrapped(text: str) -> list[str]:

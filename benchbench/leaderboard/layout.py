@@ -9,21 +9,13 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column.
+    """One column."""
 
-    Attributes:
-        key: for programs, the leaderboard's column where it is one (``test_accuracy``).
-        label: for people (``test accuracy``).
-        unit: of the text (``%``); empty for none. Values are not scaled: accuracies are fractions.
-        align: where the text stands.
-        best: which value is the best one; empty where none is.
-    """
-
-    key: str
-    label: str
-    unit: str = ""
+    key: str  # for programs; the leaderboard's column where there is one (``test_accuracy``)
+    label: str  # for people (``test accuracy``)
+    unit: str = ""  # of the text (``%``), or empty; values are not scaled: accuracies are fractions
     align: Literal["left", "right"] = "left"
-    best: Literal["highest", "lowest", ""] = ""
+    best: Literal["highest", "lowest", ""] = ""  # which value is the best one; empty where none is
 
     @property
     def heading(self) -> str:
@@ -33,52 +25,31 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What stands in one place.
+    """The content of one line in one column."""
 
-    Attributes:
-        value: unrounded, in the units of the leaderboard; None where there is none.
-        text: as shown; of several lines where newlines stand.
-        best: to be shown bold: the best of its group, ties together.
-        low: lower end of the value's 95% interval.
-        high: upper end of it.
-        verdict: of a comparison with a published value, one of `benchbench.reproduction.verdicts`; empty where none is made.
-    """
-
-    value: str | float | None
-    text: str
-    best: bool = False
-    low: float | None = None
+    value: str | float | None  # unrounded, in the units of the leaderboard; None where there is none
+    text: str  # as shown, in several lines where it contains newlines
+    best: bool = False  # of its group, ties included; shown bold
+    low: float | None = None  # ends of the value's 95% interval
     high: float | None = None
-    verdict: str = ""
+    verdict: str = ""  # one of `benchbench.reproduction.verdicts`; empty without comparison to a published value
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line: an entry for each column of the table.
-
-    Attributes:
-        source: ``"measured"`` or ``"published"``.
-        status: ``"ok"``, ``"failed"`` or ``"not run"``.
-        flags: diagnostics that cast doubt on it.
-        reference: which published line it is held against; empty for none.
-    """
+    """One line: an entry for each column of the table."""
 
     entries: tuple[Entry, ...]
     cell_id: str
-    source: str
-    status: str
+    source: str  # "measured" or "published"
+    status: str  # "ok", "failed" or "not run"
     flags: tuple[str, ...] = ()
-    reference: str = ""
+    reference: str = ""  # id of the published line that it is compared with; empty for none
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Lines that may be compared: one setting, one profile.
-
-    Attributes:
-        label: the setting for people.
-        attributes: the same for programs: leaderboard column and value.
-    """
+    """Lines that may be compared: one setting, one profile. `attributes` gives the setting as (column, value)."""
 
     label: str
     attributes: tuple[tuple[str, str | float], ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchbench.leaderboard.identity import SETTING, THREAT, values
+from benchbench.leaderboard.identity import SETTING, THREAT, grouped, values
 from benchbench.leaderboard.names import contains, defense_label
 from benchbench.records import Row
 
@@ -21,30 +21,30 @@ def is_regression(row: Row) -> bool:
 
 
 def setting(row: Row) -> tuple[tuple[str, str | float], ...]:
-    """What rows must have in common to be compared, as (column, value)."""
+    """Columns and values that rows must share to be compared."""
     names = dict.fromkeys((*_SHOWN_FIRST, *(name for name in SETTING if name not in _UNSHOWN)))
     return tuple((name, getattr(row, name)) for name in names)
 
 
 def published_setting(row: Row) -> tuple[tuple[str, str | float], ...]:
-    """What tells the settings of a published table apart, as (column, value); sizes matter for regression only."""
+    """Columns and values that tell the settings of a published table apart; sizes only for regression."""
     names = (*_MATCHED, "architecture_options", *(["n_train"] if is_regression(row) else []))
     return tuple((name, getattr(row, name)) for name in names)
 
 
 def same_setting(row: Row) -> tuple[object, ...]:
-    """Equal for measured rows that may be compared; sorts by data set, architecture, ... and what the data hold last.
+    """Equal for measured rows that may be compared; sorts by dataset, architecture, ..., and by the dataset's digest last.
 
-    Options of a dataset change what it holds, and so does another version of it, under the same name.
+    The digest tells apart datasets of one name with other options, or of another version.
     """
     return values(row, (*_MATCHED, *(name for name in SETTING if name != "dataset_digest"), "dataset_digest"))
 
 
 def is_of_setting(published: Row, row: Row) -> bool:
-    """Whether a published number is of a row's setting, training method and budget aside.
+    """Whether a published number is of a row's setting; training method and budget may differ.
 
-    Options that the paper does not state match any value; sizes of subsets are the profile's business, but for regression
-    they tell the small problem from the large one.
+    Options that the paper does not state match any value. Sizes count only for regression, where they tell the small problem
+    from the large one; otherwise they belong to the profile.
     """
     return (
         all(getattr(published, name) == getattr(row, name) for name in _MATCHED)
@@ -54,32 +54,21 @@ def is_of_setting(published: Row, row: Row) -> bool:
 
 
 def shown_published(groups: list[list[Row]], published: Sequence[Row], *, every: bool) -> list[list[Row]]:
-    """Groups of measured rows, each with the published rows of its setting.
+    """Groups of measured rows of one setting, each with the published rows of that setting.
 
-    Args:
-        groups: rows of one setting each.
-        published: of one paper.
-        every: whether published rows of other settings follow in groups of their own.
+    With `every`, groups of the other published rows follow.
     """
     joined = [
         group + _without_repeats([reference for reference in published if is_of_setting(reference, group[0])])
         for group in groups
     ]
-    placed = {row.cell_id for group in joined for row in group}
-    rest: dict[tuple[object, ...], list[Row]] = {}
-    for reference in published:
-        if every and reference.cell_id not in placed and not any(is_of_setting(reference, g[0]) for g in groups):
-            rest.setdefault(same_setting(reference), []).append(reference)
-    return joined + [_without_repeats(group) for group in rest.values()]
+    rest = [one for one in published if every and not any(is_of_setting(one, group[0]) for group in groups)]
+    return joined + [_without_repeats(group) for group in grouped(rest, same_setting).values()]
 
 
 def _without_repeats(published: list[Row]) -> list[Row]:
-    """A number that several tables of a paper print is shown once, from the table that says most."""
+    """One row per method: a number that several tables of a paper print is taken from the most complete one."""
     kept: dict[str, Row] = {}
-    for row in sorted(published, key=lambda row: (_blanks(row), int(row.published_table))):
+    for row in sorted(published, key=lambda row: (values(row, _MEASURES).count(None), int(row.published_table))):
         kept.setdefault(defense_label(row), row)
     return list(kept.values())
-
-
-def _blanks(row: Row) -> int:
-    return sum(getattr(row, name) is None for name in _MEASURES)

@@ -1,4 +1,4 @@
-"""Joining the leaderboards of several machines: equal results once, different ones named, other protocols refused."""
+"""Merging leaderboards: equal results are kept once, conflicts are listed, different protocols are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchbench.atomic import write_bytes_atomically
 from benchbench.errors import DataError
-from benchbench.leaderboard.names import parse_options
+from benchbench.leaderboard.names import configured
 from benchbench.records import Row
 from benchbench.records.disk import read_bytes
 
@@ -27,13 +27,7 @@ _KINDS = ("outcomes", "witnesses")
 
 @dataclass(frozen=True, kw_only=True)
 class Conflict:
-    """One cell with different results.
-
-    Attributes:
-        first: file whose row stands.
-        second: file whose row differs.
-        columns: column to both values.
-    """
+    """One cell with different results: the file whose row stands, the one that differs, and both values by column."""
 
     cell_id: str
     first: str
@@ -47,12 +41,7 @@ class Conflict:
 
 @dataclass(frozen=True, kw_only=True)
 class Merged:
-    """The rows of all files.
-
-    Attributes:
-        repeated: rows that were there with the same result already.
-        conflicts: cells with different results, of which `rows` holds the first file's.
-    """
+    """The rows of all files, of conflicting ones the first; `repeated` counts rows that several files have."""
 
     rows: tuple[Row, ...]
     repeated: int
@@ -60,16 +49,16 @@ class Merged:
 
 
 def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
-    """Join rows; a finished row replaces a failed one of the same cell, and one with newer diagnostics an older one.
+    """Merge rows: a finished row replaces a failed one of the same cell, and newer diagnostics replace older ones.
 
-    Where two rows have the same results, provenance is that of the first file.
+    Rows with equal results keep the provenance of the first file.
 
     Args:
-        boards: name of each file to its rows, in order of precedence.
+        boards: rows by name of their file, in order of precedence.
 
     Raises:
-        DataError: files of other suites, or the same experiment under another protocol, subset or dataset digest; every
-            difference is named.
+        DataError: files of different suites, or one experiment under different protocols, subsets or dataset digests; the
+            message names every difference.
     """
     _refuse_other_protocols(boards)
     kept: dict[str, tuple[str, Row]] = {}
@@ -82,18 +71,17 @@ def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
                 kept[row.cell_id] = (name, row)
                 continue
             differing = _differing(known[1], row) if row.status == "ok" else {}
+            if differing and row.source == "measured":
+                conflicts.append(Conflict(cell_id=row.cell_id, first=known[0], second=name, columns=differing))
+                continue
+            repeated += 1
             if not differing and row.diagnostics > known[1].diagnostics:
                 kept[row.cell_id] = (name, row)
-                repeated += 1
-            elif differing and row.source == "measured":
-                conflicts.append(Conflict(cell_id=row.cell_id, first=known[0], second=name, columns=differing))
-            else:
-                repeated += 1
     return Merged(rows=tuple(row for _, row in kept.values()), repeated=repeated, conflicts=tuple(conflicts))
 
 
 def copy_evidence(rows: Iterable[Row], folders: Sequence[Path], target: Path) -> int:
-    """Copy outcomes and witnesses that lie beside the merged files to beside the new one; returns how many files.
+    """Copy outcomes and witnesses of rows from the folders of the merged files to `target`; returns how many files.
 
     Raises:
         StorageError: they cannot be written.
@@ -111,7 +99,7 @@ def copy_evidence(rows: Iterable[Row], folders: Sequence[Path], target: Path) ->
 
 
 def _differing(first: Row, second: Row) -> dict[str, tuple[object, object]]:
-    """Results that are not the same, flags of other diagnostics aside."""
+    """Results that differ; flags count only where both rows have the same diagnostics."""
     pairs = {name: (getattr(first, name), getattr(second, name)) for name in _RESULTS}
     outdated = {"flags"} if first.diagnostics != second.diagnostics else set()
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and name not in outdated}
@@ -141,11 +129,9 @@ def _refuse_other_protocols(boards: Mapping[str, Sequence[Row]]) -> None:
 
 
 def _experiment(row: Row) -> tuple[object, ...]:
-    """What two files must agree about: an experiment of a profile, on a dataset with its options."""
-    training = parse_options(row.configuration).get("training")
-    dataset = training.get("dataset") if isinstance(training, dict) else None
-    options = dataset.get("options") if isinstance(dataset, dict) else None
-    return row.profile, row.experiment, row.dataset, row.attack, json.dumps(options, sort_keys=True)
+    """Key of rows that must agree in `_fixed`: an experiment of a profile, on a dataset with its options."""
+    options = json.dumps(configured(row, "training", "dataset", "options"), sort_keys=True)
+    return row.profile, row.experiment, row.dataset, row.attack, options
 
 
 def _fixed(row: Row) -> dict[str, object]:

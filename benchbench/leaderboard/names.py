@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import TypedDict, TypeGuard
+from collections.abc import Mapping
+from typing import Any
 
 from benchbench.cell.model import Component, canonical
 from benchbench.records import Row
@@ -27,42 +27,23 @@ _PAPERS = {"neurips2020": "NeurIPS 2020", "arxiv-v1": "arXiv v1"}
 def defense_label(row: Row) -> str:
     """Display name of a row's training method: ``TRADES (beta=6)``, ``AT``, ``mart (beta=5)``.
 
-    For the papers' methods only what the papers vary is shown; for others every option.
+    For the papers' methods only the options that the papers vary are shown; for others every option.
     """
-    return component_label(
-        _DEFENSES.get(row.defense, row.defense), _varied(row.defense, parse_options(row.defense_options))
-    )
+    options = _varied(row.defense, parse_options(row.defense_options))
+    return component_label(_DEFENSES.get(row.defense, row.defense), options)
 
 
-def short_label(defense: str, options: Mapping[str, object]) -> str:
+def short_label(defense: str, options: Mapping[str, Any]) -> str:
     """A training method by its registered name, as suites and ``--only`` write it: ``trades (beta=6)``."""
     return component_label(defense, _varied(defense, options))
 
 
-def attack_label(attack: str, options: Mapping[str, object]) -> str:
-    """An attack by its registered name, and its variant where it has several: ``mt-20 (variant=released)``."""
+def attack_label(attack: str, options: Mapping[str, Any]) -> str:
+    """An attack by its registered name, with its variant if it has several: ``mt-20 (variant=released)``."""
     return component_label(attack, _variant(options))
 
 
-def distinct_labels(rows: Sequence[Row]) -> dict[str, str]:
-    """Labels by cell id; rows of one source that would be called the same also show attack, seed, options, code, experiment
-    or cell.
-
-    Args:
-        rows: of one group of a table.
-    """
-    labels = {row.cell_id: defense_label(row) for row in rows}
-    for distinction in (_attack, _seed, _every_option, _code, _experiment, _cell):
-        alike: dict[tuple[str, str], set[str]] = {}
-        for row in rows:
-            alike.setdefault((row.source, labels[row.cell_id]), set()).add(distinction(row))
-        for row, label in [(row, labels[row.cell_id]) for row in rows]:
-            if len(alike[row.source, label]) > 1:
-                labels[row.cell_id] = f"{label}, {distinction(row)}"
-    return labels
-
-
-def defense_order(row: Row) -> tuple[object, ...]:
+def defense_order(row: Row) -> tuple[Any, ...]:
     """Sort key: Natural, GR, LLR, AT, RST by lambda, TRADES by beta, the distance classifier, then others by name."""
     if row.defense not in _DEFENSES:
         return (len(_PAPER_ORDER), row.defense, 0.0, row.defense_options)
@@ -77,40 +58,50 @@ def trained_in(row: Row) -> str:
     return f"trained in {row.train_rounding}" if row.train_rounding else ""
 
 
+def searched_in(row: Row) -> str:
+    """``searched in bf16``; empty where the attack's search did not round."""
+    return f"searched in {row.rounding}" if row.rounding else ""
+
+
+def network_label(row: Row) -> str:
+    """``wrn (depth=40, width=10)``: the architecture without its dropout, which has a column."""
+    options = parse_options(row.architecture_options)
+    return component_label(row.architecture, {name: value for name, value in options.items() if name != "dropout"})
+
+
+def dropout_label(row: Row) -> str:
+    """``dropout 0.5``; empty without dropout."""
+    return f"dropout {number(row.dropout)}" if row.dropout else ""
+
+
 def setting_label(row: Row, *, every_option: bool) -> str:
-    """One line on what the rows of a group share: data, architecture, attack, threat, profile and sizes."""
-    architecture, attack = parse_options(row.architecture_options), parse_options(row.attack_options)
-    shape = {name: value for name, value in architecture.items() if name != "dropout"}
-    parts = [
+    """One line with what the rows of a group share: data, architecture, attack, threat, profile and sizes."""
+    attack = parse_options(row.attack_options)
+    text = joined(
         dataset_label(row, every_option=every_option),
-        component_label(row.architecture, shape),
-        f"augmentation {row.augmentation}" if row.augmentation != "none" else "",
-        f"dropout {number(row.dropout)}" if row.dropout else "",
+        *_network_parts(row),
         component_label(row.attack, attack) if every_option else attack_label(row.attack, attack),
-        f"searched in {row.rounding}" if row.rounding else "",
+        searched_in(row),
         f"{row.norm} epsilon {number(row.epsilon)}",
         f"{row.profile} profile",
         f"{row.n_train:,} training examples" + (" (TEST SET INCLUDED)" if row.trained_on != "train" else ""),
         f"{row.n_test:,} test examples",
         f"{row.epochs} epochs" if row.epochs else "",
         trained_in(row),
-    ]
-    return printable(", ".join(part for part in parts if part))
+    )
+    return printable(text)
 
 
 def published_label(row: Row) -> str:
-    """One line on the setting of published numbers, in which sizes and budgets go without saying."""
-    shape = {name: value for name, value in parse_options(row.architecture_options).items() if name != "dropout"}
-    parts = [
-        row.dataset,
-        component_label(row.architecture, shape),
-        f"augmentation {row.augmentation}" if row.augmentation != "none" else "",
-        f"dropout {number(row.dropout)}" if row.dropout else "",
-        row.attack,
-        f"{row.norm} epsilon {number(row.epsilon)}",
-        "TEST SET INCLUDED in training" if row.trained_on != "train" else "",
-    ]
-    return printable(", ".join(part for part in parts if part))
+    """One line with the setting of published numbers; their sizes and budgets follow from the protocol."""
+    seen = "TEST SET INCLUDED in training" if row.trained_on != "train" else ""
+    threat = f"{row.norm} epsilon {number(row.epsilon)}"
+    return printable(joined(row.dataset, *_network_parts(row), row.attack, threat, seen))
+
+
+def _network_parts(row: Row) -> tuple[str, ...]:
+    augmentation = f"augmentation {row.augmentation}" if row.augmentation != "none" else ""
+    return network_label(row), augmentation, dropout_label(row)
 
 
 def paper_label(source: str) -> str:
@@ -119,36 +110,36 @@ def paper_label(source: str) -> str:
 
 
 def dataset_label(row: Row, *, every_option: bool = False) -> str:
-    """A dataset by its name; one that is made from another with all options, for the name alone does not say from which."""
-    found: object = parse_options(row.configuration)
-    for key in ("training", "dataset", "options"):
-        found = found.get(key) if isinstance(found, dict) else None
-    options = found if isinstance(found, dict) else {}
-    told = every_option or any(map(_is_component, options.values()))
-    return component_label(row.dataset, options) if told else row.dataset
-
-
-FIRST_REVISION = "revision 1"
+    """A dataset by its name; with all options if it is made from another one, which the name does not mention."""
+    options = configured(row, "training", "dataset", "options")
+    with_options = every_option or any(map(_is_component, options.values()))
+    return component_label(row.dataset, options) if with_options else row.dataset
 
 
 def method_code(row: Row) -> str:
-    """Which code a row's training method is of: ``revision 2``, ``sources 01234567``; empty for a first revision built in."""
-    training = parse_options(row.configuration).get("training")
-    found = training.get("defense") if isinstance(training, dict) else None
-    defense = found if isinstance(found, dict) else {}
+    """Version of the training method's code: ``revision 2``, ``sources 01234567``; ``revision 1`` if nothing is stated."""
+    defense = configured(row, "training", "defense")
     revision, sources = defense.get("revision", 1), str(defense.get("sources", ""))[:8]
-    parts = [f"revision {revision}" if revision != 1 else "", f"sources {sources}" if sources else ""]
-    return printable(", ".join(part for part in parts if part))
+    stated = joined(f"revision {revision}" if revision != 1 else "", f"sources {sources}" if sources else "")
+    return printable(stated or "revision 1")
 
 
-def component_label(name: str, options: Mapping[str, object]) -> str:
+def configured(row: Row, *path: str) -> dict[str, Any]:
+    """A part of the row's configuration; empty where it is missing or damaged."""
+    found: Any = parse_options(row.configuration)
+    for name in path:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def component_label(name: str, options: Mapping[str, Any]) -> str:
     """``name (option=value, ...)``, or just the name."""
     listed = ", ".join(f"{option}={number(value)}" for option, value in sorted(options.items()))
     return printable(f"{name} ({listed})" if listed else name)
 
 
-def parse_options(text: str) -> dict[str, object]:
-    """Options of a component from their JSON; none where it is damaged."""
+def parse_options(text: str) -> dict[str, Any]:
+    """Options of a component from their JSON; none if it is damaged."""
     try:
         options = json.loads(text)
     except (ValueError, RecursionError):
@@ -156,11 +147,11 @@ def parse_options(text: str) -> dict[str, object]:
     return options if isinstance(options, dict) else {}
 
 
-def number(value: object) -> str:
+def number(value: Any) -> str:
     """A value as people write it: ``6`` for 6.0, ``0.333`` for 1/3; a component as name and options."""
     if isinstance(value, Component):
         value = canonical(value)
-    if _is_component(value):  # those within it by name alone: a stranger's leaderboard may nest them without end
+    if _is_component(value):  # inner components by name only: a stranger's leaderboard may nest them without end
         inner = {name: one["name"] if _is_component(one) else one for name, one in value["options"].items()}
         return component_label(str(value["name"]), inner)
     if isinstance(value, float):
@@ -173,26 +164,24 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
+def joined(*parts: str) -> str:
+    """The parts that are not empty, separated by commas."""
+    return ", ".join(part for part in parts if part)
+
+
 def contains(options: str, stated: str) -> bool:
-    """Whether all options that a published row states have these values in a measured row's options."""
-    there, wanted = parse_options(options), parse_options(stated)
-    return all(name in there and there[name] == value for name, value in wanted.items())
+    """Whether a measured row's options have every option and value that a published row states."""
+    known, wanted = parse_options(options), parse_options(stated)
+    return all(name in known and known[name] == value for name, value in wanted.items())
 
 
-class _Written(TypedDict):
-    """A component in JSON."""
-
-    name: str
-    options: Mapping[str, object]
-
-
-def _is_component(value: object) -> TypeGuard[_Written]:
-    """Whether the value of an option is a component, as JSON has it."""
+def _is_component(value: Any) -> bool:
+    """Whether the value of an option is a component in its JSON form."""
     return isinstance(value, Mapping) and "name" in value and isinstance(value.get("options"), Mapping)
 
 
-def _varied(defense: str, options: Mapping[str, object]) -> Mapping[str, object]:
-    """The options that the papers vary; of other methods all."""
+def _varied(defense: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options that the papers vary; all options of other methods."""
     if defense not in _DEFENSES:
         return options
     option, shown_as = _STRENGTHS.get(defense, ("", ""))
@@ -200,29 +189,5 @@ def _varied(defense: str, options: Mapping[str, object]) -> Mapping[str, object]
     return strength | _variant(options)
 
 
-def _variant(options: Mapping[str, object]) -> dict[str, object]:
+def _variant(options: Mapping[str, Any]) -> dict[str, Any]:
     return {_VARIANT: options[_VARIANT]} if _VARIANT in options else {}
-
-
-def _attack(row: Row) -> str:
-    return attack_label(row.attack, parse_options(row.attack_options))
-
-
-def _seed(row: Row) -> str:
-    return f"seed {row.seed}"
-
-
-def _every_option(row: Row) -> str:
-    return component_label("options", parse_options(row.defense_options))
-
-
-def _code(row: Row) -> str:
-    return method_code(row) or FIRST_REVISION
-
-
-def _experiment(row: Row) -> str:
-    return f"experiment {printable(row.experiment)}"
-
-
-def _cell(row: Row) -> str:
-    return f"cell {row.cell_id[:8]}"

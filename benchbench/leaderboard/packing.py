@@ -1,4 +1,4 @@
-"""Submissions: rows with everything that is needed to check them, in one zip file that is the same for the same content.
+"""Submissions: rows with everything that is needed to check them, in one zip file. Equal content gives equal bytes.
 
 manifest.json                     format, suite, and SHA-256 of every other file; of checkpoints even where left out
 leaderboard.parquet               the rows, with their configurations
@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
@@ -25,8 +26,8 @@ from benchbench.records import Row, checkpoint_name, kept_checkpoints
 
 FORMAT = 1
 MANIFEST, LEADERBOARD = "manifest.json", "leaderboard.parquet"
-LARGEST = 64 * 2**20  # bytes that any submission may unpack to; larger ones to a few times their size,
-MOST_GROWTH = 10  # so that a small file cannot fill the disk: what is packed is compressed already
+LARGEST = 64 * 2**20  # bytes that any submission may unpack to
+MOST_GROWTH = 10  # times its size that a larger one may: a small file must not fill the disk
 _NAMES = re.compile(
     r"leaderboard\.parquet|(outcomes|witnesses)/[0-9a-f]{64}\.parquet|models/[A-Za-z0-9._-]{1,128}\.safetensors"
 )
@@ -37,38 +38,28 @@ _LARGEST_MANIFEST = 64 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """An unpacked submission.
+    """An unpacked submission."""
 
-    Attributes:
-        folder: where it was unpacked: a run store and a leaderboard in one.
-        suite: name of the suite.
-        weights: model id to the SHA-256 of its checkpoint file.
-        problems: files that are missing, too many, or not those of the manifest.
-    """
-
-    folder: Path
+    folder: Path  # run store and leaderboard folder in one
     suite: str
-    weights: dict[str, str] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
+    weights: dict[str, str]  # SHA-256 of the checkpoint file by model id
+    problems: tuple[str, ...] = ()  # files that are missing, unexpected, or not those of the manifest
 
 
 def pack(
     rows: Sequence[Row], find: Callable[[str, str], Path | None], out: Path, *, scratch: Path, weights: bool = False
 ) -> list[str]:
-    """Write a submission of finished, measured rows.
+    """Write a submission of finished, measured rows; returns the names of the files packed.
 
     Args:
         rows: of one suite; failed and published ones are left out.
-        find: gives the path of a file by kind (``outcomes``, ``witnesses``, ``models``) and name, None where there is none.
+        find: returns the path of a file by kind (``outcomes``, ``witnesses``, ``models``) and name, or None.
         out: the zip file.
-        scratch: an empty folder for a while.
-        weights: whether the checkpoints themselves go in, and not only their digests.
-
-    Returns:
-        Names of the files packed.
+        scratch: an empty temporary folder.
+        weights: whether to pack the checkpoints themselves, and not only their digests.
 
     Raises:
-        DataError: no row to pack, or evidence of a row is missing here; every missing file is named.
+        DataError: no row to pack, or evidence of a row is missing.
         StorageError: it cannot be written.
     """
     chosen = [row for row in rows if row.source == "measured" and row.status == "ok"]
@@ -95,10 +86,10 @@ def pack(
 
 
 def unpack(path: Path, folder: Path) -> Submission:
-    """Unpack a submission into an empty folder and hold every file against the manifest.
+    """Unpack a submission into an empty folder and check every file against the manifest.
 
     Raises:
-        StorageError: there is no such file, or it is of another format.
+        StorageError: the file does not exist, or has another format.
         CorruptDataError: it is truncated, damaged, no zip file, or unpacks to many times its size.
     """
     if not path.is_file():
@@ -111,17 +102,12 @@ def unpack(path: Path, folder: Path) -> Submission:
         raise
     except Exception as error:  # a damaged archive makes zipfile raise anything: OSError, zlib.error, struct.error, ...
         raise CorruptDataError(f"{path} is no submission, or damaged: {' '.join(str(error).split())[:200]}") from error
-    return Submission(
-        folder=folder, suite=manifest["suite"], weights=dict(manifest["weights"]), problems=tuple(problems)
-    )
+    suite, weights = manifest["suite"], dict(manifest["weights"])
+    return Submission(folder=folder, suite=suite, weights=weights, problems=tuple(problems))
 
 
 def weight_problems(submission: Submission, rows: Sequence[Row], find: Callable[[str, str], Path | None]) -> list[str]:
-    """Checkpoints at hand that are not those of the manifest, and models that it says nothing about.
-
-    Args:
-        find: as for `pack`.
-    """
+    """A problem for each checkpoint that `find` (as for `pack`) finds and that differs from the manifest's."""
     problems = []
     for model_id in sorted({row.model_id for row in rows}):
         path, stated = find("models", checkpoint_name(model_id)), submission.weights.get(model_id)
@@ -140,7 +126,7 @@ def _gather(rows: Sequence[Row], find: Callable[[str, str], Path | None]) -> tup
                 missing.append(f"{kind}/{digest or '(none kept)'}")
             else:
                 found[f"{kind}/{digest}.parquet"] = path
-    for model_id in sorted({row.model_id for row in rows}):  # fitted models have no checkpoint: they are fitted again
+    for model_id in sorted({row.model_id for row in rows}):  # fitted models have no checkpoint: they are refitted
         path = find("models", checkpoint_name(model_id))
         for each in [] if path is None else [path, *kept_checkpoints(path)]:
             found[f"models/{each.name}"] = each
@@ -161,8 +147,7 @@ def _write(path: Path, manifest: _Manifest, files: dict[str, Path]) -> None:
         archive.writestr(zipfile.ZipInfo(MANIFEST, _DATE), json.dumps(manifest, indent=1, sort_keys=True))
         for name in sorted(files):
             with files[name].open("rb") as source, archive.open(zipfile.ZipInfo(name, _DATE), "w") as target:
-                while block := source.read(_BLOCK):
-                    target.write(block)
+                shutil.copyfileobj(source, target, _BLOCK)
 
 
 def _read_manifest(archive: zipfile.ZipFile, path: Path) -> _Manifest:
@@ -178,18 +163,15 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path) -> _Manifest:
         raise StorageError(
             f"{path} has format {version!r}; this benchbench reads {FORMAT}", hint="install the version that wrote it"
         )
-    texts = [manifest.get("files"), manifest.get("weights")]
-    if not isinstance(manifest.get("suite"), str) or not all(_is_texts(each) for each in texts):
+    digests = [manifest.get("files"), manifest.get("weights")]
+    valid = all(isinstance(d, dict) and all(isinstance(text, str) for text in d.values()) for d in digests)
+    if not isinstance(manifest.get("suite"), str) or not valid:
         raise ValueError("its manifest is malformed")
     return _Manifest(format=FORMAT, suite=manifest["suite"], files=manifest["files"], weights=manifest["weights"])
 
 
-def _is_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
-
-
 def _extract(archive: zipfile.ZipFile, files: dict[str, str], folder: Path) -> list[str]:
-    """Unpack what the manifest names; a name that could lead elsewhere is refused."""
+    """Unpack the files that the manifest names, except names that could lead out of the folder; returns the problems."""
     present = [name for name in archive.namelist() if name != MANIFEST]
     problems = [f"{name} is there twice" for name in sorted({n for n in present if present.count(n) > 1})]
     problems += [f"{name} is not in the manifest" for name in sorted(set(present) - files.keys())]
@@ -198,23 +180,18 @@ def _extract(archive: zipfile.ZipFile, files: dict[str, str], folder: Path) -> l
         if not _NAMES.fullmatch(name):
             problems.append(f"{name!r} does not belong into a submission")
             continue
-        if _unpack_member(archive, name, folder / name) != files[name]:
+        _unpack_member(archive, name, folder / name)
+        if _sha256(folder / name) != files[name]:
             problems.append(f"{name} is not the file that was packed")
     return problems
 
 
-def _unpack_member(archive: zipfile.ZipFile, name: str, path: Path) -> str:
-    """Write a member to a file, some at a time; returns the SHA-256 of its content."""
-    digest = hashlib.sha256()
-
+def _unpack_member(archive: zipfile.ZipFile, name: str, path: Path) -> None:
     def write(temporary: Path) -> None:
         with archive.open(name) as source, temporary.open("wb") as target:
-            while block := source.read(_BLOCK):
-                digest.update(block)
-                target.write(block)
+            shutil.copyfileobj(source, target, _BLOCK)
 
     write_atomically(path, write)
-    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

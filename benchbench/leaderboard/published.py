@@ -12,10 +12,13 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
 
 from benchbench.cell.model import digest, to_json
+from benchbench.leaderboard.separations import MEASURES
 from benchbench.records import Row
-from benchbench.records.older import Columns, trained_under
+from benchbench.records.older import trained_under
 
 SUITE = "closer-look"
 _PROTOCOL = "closer-look-1"
@@ -24,7 +27,7 @@ _FOLDER = "published"
 
 @dataclass(frozen=True, kw_only=True)
 class _Setting:
-    """What the papers' protocol fixes for a dataset (protocol, "Threat models and data" and "Training recipes")."""
+    """Constants of the papers' protocol for a dataset (protocol, "Threat models and data" and "Training recipes")."""
 
     dataset: str
     epsilon: float
@@ -43,7 +46,7 @@ _SETTINGS = {
 }
 _GAPS_TURNED = "8"  # the staircase table that prints gaps as train minus test; the leaderboard has test minus train
 _STAIRCASE_TEST_SIZES = {40: 10_000, 30_000: 15_000}
-_ARCHITECTURES: dict[str, tuple[str, dict[str, object]]] = {
+_ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "CNN1": ("cnn1", {}),
     "CNN2": ("cnn2", {}),
     "WRN-40-10": ("wrn", {"depth": 40, "width": 10}),
@@ -54,18 +57,19 @@ ARCHITECTURE_NAMES = {registered: name for name, (registered, _) in _ARCHITECTUR
 _AUGMENTATIONS = {"none": "none", "crop4+flip": "crop4+flip", "resize72+crop64": "crop64"}
 _ATTACKS = {"pgd10": "pgd-10", "mt20": "mt-20"}
 _OPTIONS = {"lambda": "lam", "beta": "beta"}
+_PRINTED = {  # percentages
+    "train_accuracy": "train_acc",
+    "test_accuracy": "test_acc",
+    "adv_test_accuracy": "adv_test_acc",
+    "gap": "gap",
+    "adv_gap": "adv_gap",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedSeparation:
-    """One line of Table 8: L-inf separation of a dataset, in units of pixels / 255.
+    """One line of Table 8: L-inf separation of a dataset, pixels / 255; `labels` are ``"original"`` or ``"random"``."""
 
-    Attributes:
-        labels: ``"original"``, or ``"random"`` for uniformly random ones.
-    """
-
-    source: str
-    table: str
     dataset: str
     epsilon: float
     labels: str
@@ -77,10 +81,10 @@ class PublishedSeparation:
 
 @functools.cache
 def published_rows(suite: str = SUITE) -> tuple[Row, ...]:
-    """Every published model as a row with ``source = "published"``; none for other suites.
+    """Every published model as a row with ``source = "published"``; none for suites other than `SUITE`.
 
-    Accuracies and their gaps are fractions in [0, 1]; what a table leaves blank is None. Options that the papers do not state
-    are absent, not guessed.
+    Accuracies and their gaps are fractions in [0, 1]; blanks of a table are None. Options that the papers do not state are
+    absent, not guessed.
     """
     if suite != SUITE:
         return ()
@@ -96,15 +100,9 @@ def published_separation() -> tuple[PublishedSeparation, ...]:
     """Table 8 of the NeurIPS paper, which includes the numbers of its Table 1."""
     return tuple(
         PublishedSeparation(
-            source=record["source"],
-            table=record["table"],
             dataset=_SETTINGS[record["dataset"]].dataset,
-            epsilon=float(record["epsilon"]),
             labels=record["labels"],
-            train_train_min=float(record["train_train_min"]),
-            train_train_mean=float(record["train_train_mean"]),
-            test_train_min=float(record["test_train_min"]),
-            test_train_mean=float(record["test_train_mean"]),
+            **{field: float(record[field]) for field in ("epsilon", *MEASURES)},
         )
         for record in read_published("published_separation.csv")
     )
@@ -117,42 +115,29 @@ def read_published(name: str) -> list[dict[str, str]]:
 
 
 def _classification_row(record: Mapping[str, str]) -> Row:
-    return _row(
-        record,
-        model=_classification_model(record, dropout=float(record["dropout"])),
-        evaluation={"attack": _ATTACKS[record["attack"]], "n_test": _SETTINGS[record["dataset"]].n_test},
-        measures={
-            "train_accuracy": _fraction(record["train_acc"]),
-            "test_accuracy": _fraction(record["test_acc"]),
-            "adv_test_accuracy": _fraction(record["adv_test_acc"]),
-            "test_lipschitz": _value(record["test_lipschitz"]),
-            "gap": _fraction(record["gap"]),
-            "adv_gap": _fraction(record["adv_gap"]),
-        },
-    )
+    model = _classification_model(record, dropout=float(record["dropout"]))
+    evaluation = {"attack": _ATTACKS[record["attack"]], "n_test": _SETTINGS[record["dataset"]].n_test}
+    return _row(record, model, evaluation, _measures(record))
 
 
 def _proof_of_concept_row(record: Mapping[str, str]) -> Row:
-    model, setting = _classification_model(record, dropout=0.0), _SETTINGS[record["dataset"]]
+    setting = _SETTINGS[record["dataset"]]
+    model = {
+        **_classification_model(record, dropout=0.0),
+        "augmentation": "none",  # the paper mentions none, and the protocol has none
+        "trained_on": "train+test",
+        "n_train": setting.n_train + setting.n_test,
+        "n_train_evaluated": setting.n_train,
+        "epochs": int(record["epochs"]),
+        "epsilon": float(record["epsilon"]),
+    }
     recipe = {name: record[name] for name in ("optimizer", "batch_size", "epochs", "learning_rate")}
-    return _row(
-        record,
-        model={
-            **model,
-            "augmentation": "none",  # none is mentioned, and the protocol has none
-            "trained_on": "train+test",
-            "n_train": setting.n_train + setting.n_test,
-            "n_train_evaluated": setting.n_train,
-            "epochs": int(record["epochs"]),
-            "epsilon": float(record["epsilon"]),
-        },
-        evaluation={"attack": "pgd-10", "n_test": setting.n_test},
-        measures={
-            "test_accuracy": _fraction(record["test_acc"]),
-            "adv_test_accuracy": _fraction(record["adv_test_acc"]),
-        },
-        configuration=recipe,
-    )
+    return _row(record, model, {"attack": "pgd-10", "n_test": setting.n_test}, _measures(record), recipe)
+
+
+def _measures(record: Mapping[str, str]) -> dict[str, float | None]:
+    shares = {column: _fraction(record.get(printed, "")) for column, printed in _PRINTED.items()}
+    return {**shares, "test_lipschitz": _value(record.get("test_lipschitz", ""))}
 
 
 def _staircase_row(record: Mapping[str, str]) -> Row:
@@ -169,15 +154,11 @@ def _staircase_row(record: Mapping[str, str]) -> Row:
     names = ("train_mse", "test_mse", "adv_test_mse", "test_lipschitz")
     sign = -1.0 if record["table"] == _GAPS_TURNED else 1.0
     gaps = {name: sign * float(record[name]) + 0.0 for name in ("gap", "adv_gap")}  # + 0.0: no negative zero
-    return _row(
-        record,
-        model=model,
-        evaluation={"attack": "exact", "n_test": _STAIRCASE_TEST_SIZES[n_train]},
-        measures={name: _value(record[name]) for name in names} | gaps,
-    )
+    evaluation = {"attack": "exact", "n_test": _STAIRCASE_TEST_SIZES[n_train]}
+    return _row(record, model, evaluation, {name: _value(record[name]) for name in names} | gaps)
 
 
-def _classification_model(record: Mapping[str, str], *, dropout: float) -> Columns:
+def _classification_model(record: Mapping[str, str], *, dropout: float) -> dict[str, Any]:
     setting = _SETTINGS[record["dataset"]]
     architecture, options = _ARCHITECTURES[record["architecture"]]
     if architecture == "wrn":
@@ -196,24 +177,21 @@ def _classification_model(record: Mapping[str, str], *, dropout: float) -> Colum
     }
 
 
-def _defense(record: Mapping[str, str]) -> Columns:
-    options = {}
-    if record["defense_params"]:
-        name, value = record["defense_params"].split("=")
-        options = {_OPTIONS[name]: float(value)}
+def _defense(record: Mapping[str, str]) -> dict[str, Any]:
+    name, _, value = record["defense_params"].partition("=")
+    options = {_OPTIONS[name]: float(value)} if name else {}
     return {"defense": record["defense"].lower(), "defense_options": to_json(options)}
 
 
 def _row(
     record: Mapping[str, str],
-    *,
-    model: Columns,
-    evaluation: Columns,
+    model: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
     measures: Mapping[str, float | None],
-    configuration: Mapping[str, object] | None = None,
+    configuration: Mapping[str, Any] = MappingProxyType({}),
 ) -> Row:
     source, table = record["source"], record["table"]
-    identity: Columns = {
+    identity: dict[str, Any] = {
         "suite": SUITE,
         "profile": "paper",
         "protocol": _PROTOCOL,
@@ -225,13 +203,13 @@ def _row(
         **model,
         **evaluation,
     }
-    columns: Columns = {
+    columns: dict[str, Any] = {
         **identity,
         **trained_under(identity["defense"], identity["norm"], identity["epsilon"]),
         **measures,
         "cell_id": f"published-{digest(identity)}",
         "model_id": f"published-{digest([source, model])}",
-        "configuration": to_json(configuration or {}),
+        "configuration": to_json(dict(configuration)),
         "published_source": source,
         "published_table": table,
     }
@@ -243,5 +221,5 @@ def _value(text: str) -> float | None:
 
 
 def _fraction(text: str) -> float | None:
-    """Percent with two decimals to a fraction with four, rounded so that 97.21 becomes 0.9721 and no neighbour of it."""
+    """Percent as a fraction, rounded so that 97.21 becomes the float 0.9721 and not its neighbour."""
     return round(float(text) / 100, 6) if text else None

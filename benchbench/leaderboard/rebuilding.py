@@ -1,4 +1,4 @@
-"""Rebuilding a leaderboard file from the cell records, at any time, as often as one likes."""
+"""Rebuilding a leaderboard file from the cell records; idempotent."""
 
 from __future__ import annotations
 
@@ -19,23 +19,20 @@ _log = logging.getLogger(__name__)
 
 
 def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[str], None] = _log.warning) -> list[Row]:
-    """Bring a suite's leaderboard file up to date with the cell records.
+    """Bring a suite's leaderboard file up to date with the cell records; returns its rows, sorted.
 
-    Measured rows of the store replace rows of the same cell; rows that other machines measured are kept, except that a failed
-    record never replaces a finished row, nor one with older diagnostics a newer one. Cells refused for a broken contract have
-    no row; published rows are those that this version of benchbench ships. Per-example outcomes go to
-    ``<folder>/<suite>/outcomes/<digest>.parquet``; attempts to compute a finished cell again that failed, to
-    ``<folder>/<suite>/failed.json``. Processes that rebuild the same file at once lose no row: each looks again, after writing,
-    whether records have come in or changed since it read them.
+    Measured rows of the store replace rows of the same cell, but a failed record never replaces a finished row, nor older
+    diagnostics newer ones. Rows that other machines measured are kept. Cells refused for a broken contract have no row.
+    Published rows are those that this version of benchbench ships. Per-example outcomes are copied to
+    ``<folder>/<suite>/outcomes/<digest>.parquet``; failed attempts to compute a finished cell again are listed in
+    ``<folder>/<suite>/failed.json``. Processes that rebuild one file at the same time lose no row: after writing, each checks
+    whether records were added or changed since it read them, and then starts over.
 
     Args:
-        path: the leaderboard file; made when missing.
+        path: the leaderboard file; created if missing.
         store: where the cells are recorded.
         suite: name of the suite.
-        on_problem: is told of a damaged file, or of impossible rows in it; it is then kept as ``<name>.corrupt``.
-
-    Returns:
-        The rows written, sorted as in the file.
+        on_problem: receives a message about a damaged file or impossible rows; the file is then kept as ``<name>.corrupt``.
 
     Raises:
         StorageError: the file is foreign or newer (it is left alone), or cannot be written.
@@ -48,19 +45,19 @@ def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[st
         write_failed_attempts(path, store, recorded)
         rows = write_leaderboard(path, _merged(present, recorded, suite))
         if store.record_stamps() == before:
-            for weights in unused:  # now that no row of the file was measured on them either
-                with suppress(OSError):  # the next one will
+            for weights in unused:  # the file just written has no row measured on them either
+                with suppress(OSError):  # the next rebuild tries again
                     weights.unlink(missing_ok=True)
             return rows
 
 
 def outcomes_folder(path: Path, suite: str) -> Path:
-    """Where the per-example outcomes beside a leaderboard file are."""
+    """The folder of the per-example outcomes beside a leaderboard file."""
     return path.parent / suite / "outcomes"
 
 
 def _present(path: Path, on_problem: Callable[[str], None]) -> list[Row]:
-    """The rows of the file as it is; where something is wrong with it, a copy is kept before it is written anew."""
+    """The rows of the file before the rebuild; a copy of a damaged file is kept."""
     content = read_bytes(path)
     if content is None:
         return []
@@ -92,4 +89,4 @@ def _copy_outcomes(rows: list[Row], store: RunStore, folder: Path) -> None:
         copy = folder / f"{digest}.parquet"
         content = read_bytes(store.outcomes_path(digest))
         if content is not None and read_bytes(copy) != content and store.read_outcomes(digest) is not None:
-            write_bytes_atomically(copy, content)  # one of them is damaged, and it is the copy
+            write_bytes_atomically(copy, content)  # the stored file is intact, so the copy is damaged

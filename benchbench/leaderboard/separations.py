@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 FILE_NAME = "separation.parquet"
 OWN_LABELS = "its own labels"
-_KIND = {b"benchbench.kind": b"separation", b"benchbench.schema_version": b"1"}
 MEASURES = {
     "train_train_min": "train-train minimum",
     "train_train_mean": "train-train mean",
@@ -33,33 +32,24 @@ MEASURES = {
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredSeparation:
-    """One measurement; distances are L-inf, in units of the model's inputs (pixels / 255).
+    """One measurement; distances are L-inf, in units of the model's inputs (pixels / 255)."""
 
-    Attributes:
-        dataset: its name, with options where it has any.
-        labels: ``"original"``, or ``"random"`` for uniformly random ones.
-        seed: of the random labels.
-        excluded: indices of training examples that were left out.
-        epsilon: attack radius of interest; None where the protocol has none.
-        report: histograms and closest pairs, as JSON of `SeparationReport.to_dict`.
-    """
-
-    dataset: str
-    labels: str
+    dataset: str  # its name with its options
+    labels: str  # "original", or "random" for uniformly random ones, drawn from `seed`
     seed: int
-    excluded: tuple[int, ...]
+    excluded: tuple[int, ...]  # indices of training examples that were left out
     n_train: int
     n_test: int
-    epsilon: float | None
+    epsilon: float | None  # attack radius of interest; None where the protocol has none
     train_train_min: float
     train_train_mean: float
     test_train_min: float
     test_train_mean: float
-    report: str
+    report: str  # histograms and closest pairs, as JSON of `SeparationReport.to_dict`
 
     @property
     def key(self) -> tuple[str, str, int, tuple[int, ...]]:
-        """What a new measurement replaces an old one by."""
+        """Identity of a measurement: a new one replaces the old one of the same key."""
         return (self.dataset, self.labels, self.seed, self.excluded)
 
     @property
@@ -81,7 +71,7 @@ _SCHEMA = pa.schema(
         *(pa.field(name, pa.float64(), False) for name in MEASURES),
         pa.field("report", pa.string(), False),
     ],
-    metadata=_KIND,
+    metadata={b"benchbench.kind": b"separation", b"benchbench.schema_version": b"1"},
 )
 
 
@@ -94,7 +84,7 @@ def _separation(document: dict[str, Any]) -> Separation:
 
 
 def measured_separation(dataset: str, report: SeparationReport, *, seed: int = 0) -> MeasuredSeparation:
-    """A report as a record; the seed matters for random labels only."""
+    """A report as a record; only random labels have a seed."""
     return MeasuredSeparation(
         dataset=dataset,
         seed=seed if report.random_labels else 0,
@@ -110,8 +100,8 @@ def record_separation(folder: Path, measured: MeasuredSeparation) -> Path:
     """Add a measurement to the file of a leaderboard folder, in place of an older one of the same key.
 
     Raises:
-        StorageError: it cannot be written.
-        CorruptDataError: the file there is not one of separations.
+        StorageError: the file cannot be written.
+        CorruptDataError: the existing file is damaged or of another kind.
     """
     path = folder / FILE_NAME
     kept = {row.key: row for row in read_separations(folder)} | {measured.key: measured}
@@ -123,7 +113,7 @@ def record_separation(folder: Path, measured: MeasuredSeparation) -> Path:
 
 
 def read_separations(folder: Path) -> list[MeasuredSeparation]:
-    """The measurements of a leaderboard folder, sorted; none when there is no file.
+    """The measurements of a leaderboard folder, sorted; none without a file.
 
     Raises:
         CorruptDataError: the file is damaged or of another kind.
@@ -134,14 +124,13 @@ def read_separations(folder: Path) -> list[MeasuredSeparation]:
         return []
     table = read_parquet(content, str(path), hint="benchbench separation writes it anew")
     if not table.schema.equals(_SCHEMA) or (table.schema.metadata or {}).get(b"benchbench.kind") != b"separation":
-        raise CorruptDataError(
-            f"{path} does not hold separations", hint="move it away; benchbench separation writes one"
-        )
+        hint = "move it away; benchbench separation writes one"
+        raise CorruptDataError(f"{path} does not hold separations", hint=hint)
     return [MeasuredSeparation(**{**row, "excluded": tuple(row["excluded"])}) for row in table.to_pylist()]
 
 
 def separation_label(measured: MeasuredSeparation) -> str:
-    """What tells a measurement from others of its dataset: ``random labels, seed 1, without training examples 3, 5``."""
+    """Label within a dataset, for instance ``random labels, seed 1, without training examples 3, 5``."""
     labels = f"random labels, seed {measured.seed}" if measured.labels == "random" else OWN_LABELS
     without = f", without training examples {', '.join(map(str, measured.excluded))}" if measured.excluded else ""
     return labels + without

@@ -1,7 +1,7 @@
-"""What several runs say: the spread of a measure over seeds, intervals that follow from it, and tests between methods.
+"""Statistics over runs: the spread of a measure over seeds, intervals that follow from it, and tests between methods.
 
-All of it takes the values of independent runs as normal with unknown mean and variance. Runs that all give the same value
-show no spread, which does not mean that there is none: no interval and no p-value follow from them.
+All assume that independent runs are normal with unknown mean and variance. Runs that all give the same value show no spread,
+but further runs may: no interval and no p-value follow from them.
 """
 
 from __future__ import annotations
@@ -15,18 +15,15 @@ import numpy as np
 from benchbench.records import Interval
 from benchbench.records.arrays import Array
 
-_NO_SPREAD = 1e-9  # of the largest value: what rounding leaves
+_NO_SPREAD = 1e-9  # of the largest value: differences due to rounding
 _UPPER = 0.975  # two-sided, 95%
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """A measure over several seeds.
+    """A measure over seeds: mean, sample standard deviation, and 95% t interval of the mean.
 
-    Attributes:
-        deviation: sample standard deviation; None for one seed.
-        low: lower end of the 95% t interval of the mean over seeds; None for one seed, and for seeds without spread.
-        high: upper end of it.
+    Deviation and interval are None for one seed; the interval is also None for seeds without spread.
     """
 
     n: int
@@ -37,14 +34,8 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedTest:
-    """Two methods by their runs; all None where the runs show no spread.
-
-    Attributes:
-        low: lower end of the 95% interval of the difference of means, first minus second.
-        high: upper end of it.
-        p_value: two-sided, of equal means.
-    """
+class MeanTest:
+    """95% interval of a difference of means, and two-sided p-value of equal means; None where undefined."""
 
     low: float | None = None
     high: float | None = None
@@ -52,11 +43,7 @@ class SeedTest:
 
 
 def seed_spread(values: Sequence[float]) -> Spread:
-    """Mean, standard deviation and 95% t interval of a measure over seeds.
-
-    Args:
-        values: one per seed, at least one.
-    """
+    """Mean, standard deviation and 95% t interval of a measure over seeds, with one value per seed and at least one."""
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
         return Spread(n=n, mean=mean)
@@ -71,13 +58,8 @@ def prediction_interval(values: Sequence[float]) -> Interval | None:
     """The 95% prediction interval of one further run: mean -+ t s sqrt(1 + 1/n), t with n - 1 degrees of freedom.
 
     A further run minus the mean of n is normal with variance sigma^2 (1 + 1/n) and independent of s, so that their ratio has
-    Student's t distribution (Meeker, Hahn and Escobar, Statistical Intervals, 2nd edition, 2017, chapter 4).
-
-    Args:
-        values: one per seed.
-
-    Returns:
-        None for fewer than two seeds, and for seeds without spread.
+    Student's t distribution (Meeker, Hahn and Escobar, Statistical Intervals, 2nd edition, 2017, chapter 4). None for fewer
+    than two seeds, and for seeds without spread.
     """
     n = len(values)
     if n < 2 or not has_spread(values):
@@ -87,19 +69,19 @@ def prediction_interval(values: Sequence[float]) -> Interval | None:
     return Interval(low=mean - half, high=mean + half)
 
 
-def compare_seeds(first: Sequence[float], second: Sequence[float]) -> SeedTest:
-    """Test two methods for equal means over runs, which have nothing in common but the number of the seed.
+def compare_seeds(first: Sequence[float], second: Sequence[float]) -> MeanTest:
+    """Test two methods for equal means over independent runs; equal seeds do not pair them.
 
-    Several runs of both: Welch's t-test (1947). With as many runs on both sides it rejects equal means about as often as it
-    should or less; with two against six or more, up to twice as often. One run against several: whether it is a further run of
-    the same method, by the prediction interval; this takes both methods to spread alike.
+    Several runs of both: Welch's t-test (1947). With equal numbers of runs it rejects equal means about as often as it should
+    or less; with two against six or more, up to twice as often. One run against several: whether it is a further run of the
+    same method, by the prediction interval; this assumes that both methods have the same spread.
 
     Args:
-        first: one value per seed; likewise `second`. One of them has at least two.
+        first: one value per seed; likewise `second`. At least one of them has several.
     """
     several = [side for side in (first, second) if len(side) > 1]
     if not any(map(has_spread, several)):
-        return SeedTest()
+        return MeanTest()
     difference = float(np.mean(first) - np.mean(second))
     if len(several) == 1:
         (runs,) = several
@@ -114,12 +96,12 @@ def has_spread(values: Sequence[float] | Array) -> bool:
     return bool(np.ptp(values) > _NO_SPREAD * np.abs(values).max())
 
 
-def _t_test(difference: float, error: float, degrees: float) -> SeedTest:
+def _t_test(difference: float, error: float, degrees: float) -> MeanTest:
     from scipy.stats import t
 
     half = _quantile(degrees) * error
     p_value = 2 * float(t.sf(abs(difference) / error, degrees))
-    return SeedTest(low=difference - half, high=difference + half, p_value=p_value)
+    return MeanTest(low=difference - half, high=difference + half, p_value=p_value)
 
 
 def _quantile(degrees: float) -> float:

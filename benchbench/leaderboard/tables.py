@@ -1,4 +1,4 @@
-"""Tables in the papers' style: one line per training method, grouped by setting, ours beside the published numbers."""
+"""Tables in the papers' style: a line per training method, grouped by setting, ours beside the published numbers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ from typing import Literal
 
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import is_share
+from benchbench.leaderboard.identity import distinct_labels, grouped
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
 from benchbench.leaderboard.matching import is_regression, same_setting, setting, shown_published
-from benchbench.leaderboard.names import (
-    defense_label,
-    defense_order,
-    distinct_labels,
-    paper_label,
-    printable,
-    setting_label,
-)
+from benchbench.leaderboard.names import defense_label, defense_order, paper_label, printable, setting_label
 from benchbench.records import Row
 
 Task = Literal["classification", "regression"]
@@ -34,11 +28,6 @@ def _percent(key: str, label: str, best: Literal["highest", "lowest"]) -> Column
 
 def _plain(key: str, label: str) -> Column:
     return Column(key=key, label=label, align="right", best="lowest")
-
-
-def _extra_column(name: str) -> Column:
-    """Column of a metric's own value, of which only the name is known: accuracies are fractions, others have no unit."""
-    return Column(key=name, label=name.replace("_", " "), unit="%" if is_share(name) else "", align="right")
 
 
 MEASURES: dict[Task, tuple[Column, ...]] = {
@@ -71,17 +60,17 @@ def paper_tables(
     extra: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> tuple[Table, ...]:
-    """The tables of a leaderboard: one of classification and one of regression, as far as there are such rows.
+    """The tables of a leaderboard that have rows: one of classification and one of regression.
 
-    Arguments are those of `paper_table`, and notes to be shown below the last one.
+    Arguments are those of `paper_table`; `notes` are added to the last table.
     """
+    listed = list(rows)
     tables = [
-        paper_table(rows, task=task, published=published, paper=paper, intervals=intervals, extra=extra)
-        for rows in [list(rows)]
+        paper_table(listed, task=task, published=published, paper=paper, intervals=intervals, extra=extra)
         for task in MEASURES
     ]
-    there = [table for table in tables if table.groups]
-    return (*there[:-1], *(dataclasses.replace(last, notes=(*last.notes, *notes)) for last in there[-1:]))
+    shown = [table for table in tables if table.groups]
+    return (*shown[:-1], *(dataclasses.replace(last, notes=(*last.notes, *notes)) for last in shown[-1:]))
 
 
 def paper_table(
@@ -95,38 +84,33 @@ def paper_table(
 ) -> Table:
     """One line per training method in the papers' order, grouped by everything that must agree for a fair comparison.
 
-    Groups never mix profiles, subsets, attacks or training budgets; a published number stands in each group whose setting it
-    is of, under its own source, and the notes say when the profiles differ.
+    Groups never mix profiles, subsets, attacks or training budgets. A published number is shown in each group of its setting,
+    with its source; the notes say when the profiles differ. Without rows of the task, the table has no groups.
 
     Args:
         rows: of a leaderboard, measured and published.
         task: whether to show accuracies or squared errors.
-        published: whether to show the published numbers, too.
+        published: whether to show the published numbers.
         paper: which paper's numbers: ``"neurips2020"`` or ``"arxiv-v1"``.
-        intervals: whether the text gives 95% intervals; the entries hold them in any case.
-        extra: names of values in the rows' `extra` that get a column each, behind the others; none of them is marked best.
-
-    Returns:
-        A table without groups when there are no such rows.
+        intervals: whether the text shows 95% intervals; the entries always hold them.
+        extra: names of values in the rows' `extra` that get a last column each; none of them is marked best.
     """
     chosen = [row for row in share_doubts(rows) if is_regression(row) == (task == "regression")]
     reference = [row for row in chosen if row.source == "published" and row.published_source == paper]
     measured = [row for row in chosen if row.source == "measured"]
-    settings = _groups(measured)
+    groups_of = grouped(measured, same_setting)
+    settings = [groups_of[key] for key in sorted(groups_of, key=repr)]
     if published:
         settings = shown_published(settings, reference, every=not measured)
-    columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *map(_extra_column, extra))
+    extras = [
+        Column(key=name, label=name.replace("_", " "), unit="%" if is_share(name) else "", align="right")
+        for name in extra
+    ]
+    columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *extras)
     groups = _labelled(settings, lambda members: _lines(members, columns, DIGITS[task], intervals))
     shown = [row for members in settings for row in members]
     title = _title(shown)
     return Table(title=title, columns=columns, groups=groups, notes=_notes(shown, groups, task, intervals))
-
-
-def _groups(rows: Sequence[Row]) -> list[list[Row]]:
-    groups: dict[tuple[object, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(same_setting(row), []).append(row)
-    return [groups[key] for key in sorted(groups, key=repr)]
 
 
 def _labelled(settings: list[list[Row]], lines: Callable[[list[Row]], tuple[Line, ...]]) -> tuple[Group, ...]:
@@ -143,7 +127,6 @@ def _labelled(settings: list[list[Row]], lines: Callable[[list[Row]], tuple[Line
 
 
 def _lines(rows: list[Row], columns: tuple[Column, ...], digits: int, intervals: bool) -> tuple[Line, ...]:
-    """Lines of a group: each method's measured rows, then its published ones."""
     ordered = sorted(
         rows, key=lambda row: (defense_order(row)[:3], row.source, row.defense_options, row.seed, row.cell_id)
     )
@@ -163,12 +146,9 @@ def _lines(rows: list[Row], columns: tuple[Column, ...], digits: int, intervals:
 
 
 def best_shown(rows: Sequence[Row], column: Column, digits: int) -> float | None:
-    """The best value of rows that compete, as shown; flagged and failed rows do not, and one alone is not the best."""
-    values = [
-        float(shown(getattr(row, column.key), column, digits))
-        for row in rows
-        if row.status == "ok" and not row.flags and getattr(row, column.key) is not None
-    ]
+    """The best value as shown; flagged and failed rows do not compete, and a single row is not the best."""
+    found = [getattr(row, column.key) for row in rows if row.status == "ok" and not row.flags]
+    values = [float(shown(value, column, digits)) for value in found if value is not None]
     if len(values) < 2:
         return None
     return max(values) if column.best == "highest" else min(values)
@@ -176,8 +156,7 @@ def best_shown(rows: Sequence[Row], column: Column, digits: int) -> float | None
 
 def _entry(row: Row, column: Column, label: str, best: dict[str, float | None], digits: int, intervals: bool) -> Entry:
     if column.key == "defense":
-        mark = FAILED if row.status == "failed" else FLAGGED if row.flags else ""
-        return Entry(value=label, text=f"{label} {mark}".strip())
+        return Entry(value=label, text=marked(label, row))
     if column.key == "reference":
         paper = f"{paper_label(row.published_source)}, table {row.published_table}"
         text = "ours" if row.source == "measured" else paper
@@ -192,6 +171,11 @@ def _entry(row: Row, column: Column, label: str, best: dict[str, float | None], 
     if intervals and low is not None and high is not None:
         text += f" [{shown(low, column, digits)}, {shown(high, column, digits)}]"
     return Entry(value=value, text=text, best=is_best, low=low, high=high)
+
+
+def marked(label: str, row: Row) -> str:
+    """A label with the mark of a failed or flagged row."""
+    return f"{label} {FAILED if row.status == 'failed' else FLAGGED if row.flags else ''}".strip()
 
 
 def shown(value: float, column: Column, digits: int) -> str:
@@ -219,6 +203,11 @@ def _notes(rows: list[Row], groups: tuple[Group, ...], task: Task, intervals: bo
         notes.append("Published numbers are of the papers' full protocol; other profiles use less data or training.")
     if task == "regression":
         notes.append("MSE: mean squared error; gap: test minus train.")
-    flagged = [f"{defense_label(row)}: {printable(', '.join(row.flags))}" for row in rows if row.flags]
-    failed = [f"{defense_label(row)}: {printable(row.error[:200])}" for row in rows if row.status == "failed"]
-    return (*notes, *(f"{FLAGGED} {text}" for text in flagged), *(f"{FAILED} failed: {text}" for text in failed))
+    return (*notes, *row_notes(rows))
+
+
+def row_notes(rows: Sequence[Row]) -> tuple[str, ...]:
+    """A note with the flags of each flagged row, then one with the error of each failed row."""
+    flagged = [f"{FLAGGED} {defense_label(row)}: {printable(', '.join(row.flags))}" for row in rows if row.flags]
+    failed = [(defense_label(row), printable(row.error[:200])) for row in rows if row.status == "failed"]
+    return (*flagged, *(f"{FAILED} failed: {label}: {error}" for label, error in failed))

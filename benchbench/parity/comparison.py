@@ -1,4 +1,4 @@
-"""Run implementations of one attack on the same images, re-check what they return, and compare example by example."""
+"""Run implementations of one attack on the same images, re-check their candidates, and compare by example."""
 
 from __future__ import annotations
 
@@ -16,52 +16,39 @@ from benchbench.contract.threat import Threat
 from benchbench.parity.peers import Perturb
 
 NATIVE = "benchbench"
-TOLERANCE = 1e-5  # of the radius, and of the box: float32 rounding
+TOLERANCE = 1e-5  # of radius and box, for float32 rounding
 
 
 @dataclass(frozen=True, kw_only=True)
 class Implementation:
-    """What one implementation did.
-
-    Attributes:
-        name: the library.
-        robust: bool (N,): correct without perturbation and on its candidate, where that lies in ball and box.
-        outside: candidates outside ball or box, which count as no attack at all.
-        seconds: of wall time.
-        error: why it gave no result; then nothing above it means anything.
-    """
+    """The result of one library's implementation."""
 
     name: str
-    robust: Tensor
-    outside: int = 0
-    seconds: float = 0.0
-    error: str = ""
+    robust: Tensor  # bool (N,): correct without perturbation, and on its candidate if that lies in ball and box
+    outside: int = 0  # candidates outside ball or box, which are ignored
+    seconds: float = 0.0  # of wall time
+    error: str = ""  # why it gave no result; the other fields then have no meaning
 
     @property
     def robust_accuracy(self) -> float:
-        """Share of examples that it could not fool."""
+        """Share of examples that it does not fool."""
         return float(self.robust.double().mean())
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParityReport:
-    """The comparison.
-
-    Attributes:
-        correct: bool (N,): predicted correctly without perturbation.
-        implementations: benchbench's own first.
-    """
+    """The comparison: bool (N,) of examples correct without perturbation, and implementations, benchbench's first."""
 
     correct: Tensor
     implementations: tuple[Implementation, ...]
 
     def disagreements(self, other: Implementation) -> tuple[int, int]:
-        """Examples that only benchbench's own fools, and those that only the other one fools."""
+        """Numbers of examples that only benchbench's implementation fools, and that only the other one fools."""
         own = self.implementations[0].robust
         return int((~own & other.robust).sum()), int((own & ~other.robust).sum())
 
     def disputed(self, other: Implementation) -> Tensor:
-        """bool (N,): which examples exactly one of benchbench's own and the other one fools."""
+        """bool (N,): the examples that either benchbench's implementation or the other one fools, but not both."""
         return self.implementations[0].robust ^ other.robust
 
 
@@ -76,17 +63,17 @@ def compare_implementations(
     batch_size: int = 100,
     seed: int = 0,
 ) -> ParityReport:
-    """Attack the same images by each implementation.
+    """Attack the same images with each implementation.
 
     Args:
-        model: maps float32 images to logits; its mode and gradient flags are put back afterwards.
+        model: maps float32 images to logits; its mode and gradient flags are restored.
         images: float32 (N, ...) in the threat's box, on the model's device.
         labels: int64 (N,).
         threat: ball and box.
-        native: benchbench's own implementation.
+        native: benchbench's implementation.
         peers: makes the others; called with the model in evaluation mode and frozen.
-        batch_size: images at once, at least 1.
-        seed: of torch's global generator, from which other libraries draw; it is put back afterwards.
+        batch_size: images per call, at least 1.
+        seed: of torch's global generator, from which other libraries draw; its state is restored.
     """
     with in_mode(model, training=False), frozen(model):
         with torch.no_grad():
@@ -113,7 +100,7 @@ def _run(
     started = time.perf_counter()
     try:
         batches = zip(torch.split(images, batch_size), torch.split(labels, batch_size))
-        with redirect_stdout(sys.stderr):  # libraries print; standard output is for the table
+        with redirect_stdout(sys.stderr):  # libraries print, but standard output is for the table
             candidates = torch.cat([perturb(part.clone(), truth.clone()).detach() for part, truth in batches])
         float(candidates.flatten()[0])  # waits for the device
     except Exception as error:

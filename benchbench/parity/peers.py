@@ -1,4 +1,4 @@
-"""The same attacks by other libraries, where these are installed: foolbox, torchattacks, ART, and AutoAttack's authors' own."""
+"""Attacks of other libraries that are installed: foolbox, torchattacks, ART, and both packages of AutoAttack's authors."""
 
 from __future__ import annotations
 
@@ -21,36 +21,25 @@ Perturb = Callable[[Tensor, Tensor], Tensor]  # images, labels -> candidates
 
 @dataclass(frozen=True, kw_only=True)
 class AttackSetting:
-    """What every implementation is asked to do.
+    """The attack of every implementation."""
 
-    Attributes:
-        attack: ``"pgd"``, which starts at the image, so that nothing is left to chance; or the standard ``"autoattack"``.
-        threat: ball and box.
-        steps: of PGD, at least 1.
-        step_ratio: PGD's step over epsilon.
-        classes: number of logits.
-        seed: of the libraries that draw at random.
-    """
-
-    attack: AttackName
+    attack: AttackName  # "pgd", which starts at the image and so is deterministic, or the standard "autoattack"
     threat: Threat
-    steps: int = 10
-    step_ratio: float = 0.2
+    steps: int = 10  # of PGD, at least 1
+    step_ratio: float = 0.2  # PGD's step size as a multiple of epsilon
     classes: int
-    seed: int = 0
+    seed: int = 0  # of libraries that draw at random
 
     @property
     def step_size(self) -> float:
-        """Length of a step in the threat's norm."""
+        """Size of a step in the threat's norm."""
         return self.step_ratio * self.threat.epsilon
 
 
 def installed_peers(model: nn.Module, setting: AttackSetting) -> dict[str, Perturb]:
-    """The implementations of other libraries that are installed and know the attack in this norm.
+    """Implementations of the installed libraries by name; none in L1.
 
-    Args:
-        model: in evaluation mode, with frozen parameters; some libraries take its mode from there.
-        setting: what they are asked to do. L1 has no peer here.
+    The model must be frozen and in evaluation mode, which some libraries adopt.
     """
     if setting.threat.norm == "l1":
         return {}
@@ -122,18 +111,11 @@ def _art_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
 
 
 def _official_autoattack(model: nn.Module, setting: AttackSetting) -> Perturb:
-    """The authors' package, github.com/fra31/auto-attack, which is on no package index."""
+    """The authors' package, github.com/fra31/auto-attack, which no package index has."""
     from autoattack import AutoAttack
 
-    device = str(_device(model))
-    attack = AutoAttack(
-        model,
-        norm=_NORMS[setting.threat.norm],
-        eps=setting.threat.epsilon,
-        seed=setting.seed,
-        verbose=False,
-        device=device,
-    )
+    norm, epsilon, device = _NORMS[setting.threat.norm], setting.threat.epsilon, str(_device(model))
+    attack = AutoAttack(model, norm=norm, eps=epsilon, seed=setting.seed, verbose=False, device=device)
     _limit_targets(attack, setting)
 
     def perturb(images: Tensor, labels: Tensor) -> Tensor:
@@ -144,7 +126,7 @@ def _official_autoattack(model: nn.Module, setting: AttackSetting) -> Perturb:
 
 
 def _packaged_autoattack(model: nn.Module, setting: AttackSetting) -> Perturb:
-    """The authors' code as the package index has it, with an interface of its own."""
+    """The authors' code as packaged on the index, with a different interface."""
     from pyautoattack import AutoAttack
 
     norm = _NORMS[setting.threat.norm]
@@ -160,7 +142,7 @@ def _packaged_autoattack(model: nn.Module, setting: AttackSetting) -> Perturb:
 
 
 def _limit_targets(attack: Any, setting: AttackSetting) -> None:
-    """Nine target classes are the standard; with fewer than ten classes there are not as many."""
+    """Use nine target classes, the standard, or fewer if there are fewer than ten classes."""
     for part in (attack.apgd_targeted, attack.fab):
         part.n_target_classes = min(9, setting.classes - 1)
 
@@ -171,8 +153,7 @@ def _device(model: nn.Module) -> torch.device:
 
 
 _NORMS = {"linf": "Linf", "l2": "L2"}  # as AutoAttack's implementations spell them
-# By the module that has to be installed.
-_MAKERS: Mapping[AttackName, Mapping[str, Callable[[nn.Module, AttackSetting], Perturb]]] = {
+_MAKERS: Mapping[AttackName, Mapping[str, Callable[[nn.Module, AttackSetting], Perturb]]] = {  # by name of the module
     "pgd": {"foolbox": _foolbox_pgd, "torchattacks": _torchattacks_pgd, "art": _art_pgd},
     "autoattack": {
         "torchattacks": _torchattacks_autoattack,

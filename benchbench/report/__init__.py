@@ -1,4 +1,4 @@
-"""Leaderboards as static HTML pages that work from a disk, without a server and without a network."""
+"""Leaderboards as static HTML pages that need no server and no network."""
 
 from __future__ import annotations
 

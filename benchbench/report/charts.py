@@ -1,51 +1,49 @@
-"""Interactive charts, described with altair; the page draws them with the Vega runtime beside it."""
+"""Interactive charts as Vega-Lite specifications, built with altair; the page draws them with its Vega runtime."""
 
 from __future__ import annotations
 
 import functools
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import vl_convert
 
 from benchbench.leaderboard.matching import is_regression
+from benchbench.leaderboard.names import joined
 from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.records import Row
 from benchbench.report.boards import row_texts, source_label, training_variation
-from benchbench.report.contents import EpochPoint
 
-MOST_POINTS = 4000  # beyond which a browser takes seconds to draw
+if TYPE_CHECKING:
+    from benchbench.training.checkpoint import EpochRecord
+
+MOST_POINTS = 4000  # a browser takes seconds to draw more
 MOST_COLOURS = 20
 _HEIGHT = 340
 _DISTANCES = alt.Axis(format=".1f", tickCount=10, labelOverlap=True)
-_CHOSEN = ("dataset", "threat", "attack")  # by the reader, below a chart
+_CHOSEN = ("dataset", "threat", "attack")  # the reader chooses one of each below a chart
 _TOOLTIP = ("method", "dataset", "architecture", "variation", "threat", "attack", "source", "profile", "seed")
 
-Document = dict[str, Any]  # a chart for Altair, or a record of its data
 
-
-def lipschitz_chart(rows: Sequence[Row]) -> Document | None:
-    """Lipschitzness against adversarial accuracy with both 95% intervals; None where no row has both."""
+def lipschitz_chart(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Lipschitzness against adversarial accuracy with both 95% intervals; None if no row has both."""
     return _scatter(rows, "test_lipschitz", "Test Lipschitzness (log)", alt.Scale(type="log", nice=False))
 
 
-def tradeoff_chart(rows: Sequence[Row]) -> Document | None:
-    """Test accuracy against adversarial test accuracy with both 95% intervals; None where no row has both."""
+def tradeoff_chart(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Test accuracy against adversarial test accuracy with both 95% intervals; None if no row has both."""
     return _scatter(rows, "test_accuracy", "Test accuracy", alt.Scale(zero=False))
 
 
-def training_chart(history: Sequence[EpochPoint]) -> Document | None:
+def training_chart(history: Sequence[EpochRecord]) -> dict[str, Any] | None:
     """Loss and training accuracy by epoch; None for an empty history."""
     if not history:
         return None
-    records = [{"epoch": p.epoch, "measure": "training loss", "value": p.loss} for p in history]
-    records += [
-        {"epoch": p.epoch, "measure": "training accuracy", "value": p.accuracy}
-        for p in history
-        if p.accuracy is not None
-    ]
+    measures = [(p.epoch, "training loss", p.loss) for p in history]
+    measures += [(p.epoch, "training accuracy", p.accuracy) for p in history if p.accuracy is not None]
+    records = [{"epoch": epoch, "measure": measure, "value": value} for epoch, measure, value in measures]
     chart = (
         alt.Chart(alt.InlineData(values=records))
         .mark_line(point=True)
@@ -61,15 +59,14 @@ def training_chart(history: Sequence[EpochPoint]) -> Document | None:
     return _specification(chart)
 
 
-def training_curves(models: Sequence[tuple[Row, Sequence[EpochPoint]]]) -> Document | None:
-    """Training loss by epoch of all models of a suite, those of one dataset, network and profile at a time.
+def training_curves(models: Sequence[tuple[Row, Sequence[EpochRecord]]]) -> dict[str, Any] | None:
+    """Training loss by epoch of all models of a suite, one dataset, network and profile at a time.
 
     Args:
-        models: a row of each model with its history; models without one are left out.
+        models: a row of each model with its history, which may be empty.
     """
-    records: list[Document] = [
-        {**_curve(row), "epoch": p.epoch, "loss": p.loss} for row, history in models for p in history
-    ][:MOST_POINTS]
+    records = [{**_curve(row), "epoch": p.epoch, "loss": p.loss} for row, history in models for p in history]
+    records = records[:MOST_POINTS]
     if not records:
         return None
     families = Counter[str](record["models"] for record in records)
@@ -90,25 +87,20 @@ def training_curves(models: Sequence[tuple[Row, Sequence[EpochPoint]]]) -> Docum
     return _specification(chart.add_params(chosen))
 
 
-def _curve(row: Row) -> dict[str, str]:
-    """What a model's curve is drawn and named by."""
+def _curve(row: Row) -> dict[str, Any]:
+    """Fields that every point of a model's curve has."""
     texts = row_texts(row)
+    family = joined(texts["dataset"], texts["architecture"], training_variation(row), f"{row.profile} profile")
     named = {"method": texts["method"], "threat": texts["threat"], "seed": str(row.seed)}
-    return {"models": _family(row), "model": row.model_id, **named}
-
-
-def _family(row: Row) -> str:
-    texts = row_texts(row)
-    parts = (texts["dataset"], texts["architecture"], training_variation(row), f"{row.profile} profile")
-    return ", ".join(part for part in parts if part)
+    return {"models": family, "model": row.model_id, **named}
 
 
 def _epoch_axis(epochs: int) -> alt.Axis:
-    """Whole epochs only: the plotting library would put ticks between the few of a short run."""
+    """Whole epochs only: Vega would put ticks between the few epochs of a short run."""
     return alt.Axis(format="d", values=list(range(1, epochs + 1)) if epochs <= 10 else alt.Undefined)
 
 
-def separation_chart(measured: MeasuredSeparation) -> Document:
+def separation_chart(measured: MeasuredSeparation) -> dict[str, Any]:
     """Histogram of the distances to the nearest example of another class, with 2 epsilon marked."""
     records = [
         {"from": low, "to": high, "share": count / max(1, one.examples), "separation": name}
@@ -140,13 +132,13 @@ def separation_chart(measured: MeasuredSeparation) -> Document:
 
 @functools.cache
 def plotting_runtime() -> str:
-    """A classic script that defines ``window.vegaEmbed``: Vega, Vega-Lite and Vega-Embed, in altair's version."""
+    """A script that defines ``window.vegaEmbed``: Vega, Vega-Lite and Vega-Embed, in altair's version."""
     version = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
     return f"(() => {{{bundle}\n}})();\n"
 
 
-def _scatter(rows: Sequence[Row], x: str, title: str, scale: alt.Scale) -> Document | None:
+def _scatter(rows: Sequence[Row], x: str, title: str, scale: alt.Scale) -> dict[str, Any] | None:
     records = [_point(row, x) for row in rows if _is_shown(row, x)][:MOST_POINTS]
     if not records:
         return None
@@ -157,10 +149,9 @@ def _scatter(rows: Sequence[Row], x: str, title: str, scale: alt.Scale) -> Docum
     )
     for name, choice in zip(_CHOSEN, choices):
         base = base.transform_filter(_chosen(choice, name))
-    y = alt.Y(
-        f"{adversarial}:Q", title="Adversarial test accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False)
-    )
-    axis = alt.Axis(format="%") if x == "test_accuracy" else alt.Axis()
+    percent, near = alt.Axis(format="%"), alt.Scale(zero=False)
+    y = alt.Y(f"{adversarial}:Q", title="Adversarial test accuracy", axis=percent, scale=near)
+    axis = percent if x == "test_accuracy" else alt.Axis()
     intervals = base.mark_rule(opacity=0.5)
     points = base.mark_point(filled=True, size=70, opacity=0.9).encode(
         x=alt.X(f"{x}:Q", title=title, scale=scale, axis=axis),
@@ -178,31 +169,28 @@ def _scatter(rows: Sequence[Row], x: str, title: str, scale: alt.Scale) -> Docum
     return _specification(chart.add_params(*choices).interactive())
 
 
-def _legend(records: Sequence[Document], key: str) -> alt.Legend | None:
-    """None for so many methods that no one tells their colours apart; the tooltips name them."""
+def _legend(records: Sequence[dict[str, Any]], key: str) -> alt.Legend | None:
+    """None for too many methods to tell their colours apart; the tooltips name them."""
     crowded = len({record[key] for record in records}) > MOST_COLOURS
     return None if crowded else alt.Legend(orient="bottom", columns=4)
 
 
-def _most_measured(records: Sequence[Document], key: str) -> str:
-    """The value that most of our rows have: datasets, and attacks, differ more than methods do, so one is drawn at first."""
-    ours = Counter(record[key] for record in records if record["source"] == "ours")
-    names: list[str] = sorted({record[key] for record in records})
-    return max(names, key=lambda name: ours[name])
+def _choices(records: Sequence[dict[str, Any]]) -> list[alt.Parameter]:
+    """A choice for each of `_CHOSEN`; its first value is the most frequent of our rows, given the choices before.
 
-
-def _choices(records: Sequence[Document]) -> list[alt.Parameter]:
-    """A choice for each of `_CHOSEN`, at first what most of our rows have among those chosen before."""
+    Datasets and attacks differ more than methods do, so only one of each is drawn at first.
+    """
     choices, left = [], list(records)
     for name in _CHOSEN:
-        first = _most_measured(left, name)
+        ours = Counter[str](record[name] for record in left if record["source"] == "ours")
+        first = max(sorted({record[name] for record in left}), key=ours.__getitem__)
         choices.append(_choice(name, sorted({record[name] for record in records}), first))
         left = [record for record in left if record[name] == first]
     return choices
 
 
 def _choice(key: str, names: Sequence[str], first: str, *, every: bool = True) -> alt.Parameter:
-    """A list below the chart to choose one value from, or all."""
+    """A list below the chart of which the reader chooses one value, or all."""
     options, labels = (["", *names], ["all", *names]) if every else (list(names), list(names))
     choices = alt.binding_select(options=options, labels=labels, name=f"{key.capitalize()} ")
     return alt.param(name=f"shown_{key}", value=first, bind=choices)
@@ -214,16 +202,17 @@ def _chosen(choice: alt.Parameter, key: str) -> str:
 
 def _is_shown(row: Row, x: str) -> bool:
     value = getattr(row, x)
-    there = row.status == "ok" and value is not None and row.adv_test_accuracy is not None and not is_regression(row)
-    return there and (x != "test_lipschitz" or value > 0)
+    if row.status != "ok" or value is None or row.adv_test_accuracy is None or is_regression(row):
+        return False
+    return x != "test_lipschitz" or bool(value > 0)
 
 
-def _point(row: Row, x: str) -> Document:
-    point: Document = {}
+def _point(row: Row, x: str) -> dict[str, Any]:
+    point: dict[str, Any] = {}
     for measure in (x, "adv_test_accuracy"):
         value = getattr(row, measure)
         point[measure] = value
-        for end in ("low", "high"):  # without an interval a rule of no length, so that scales stay finite
+        for end in ("low", "high"):  # without an interval, a rule of length 0 keeps the scales finite
             bound = getattr(row, f"{measure}_{end}")
             point[f"{measure}_{end}"] = value if bound is None else bound
     texts = {name: text for name, text in row_texts(row).items() if name in _TOOLTIP}
@@ -232,8 +221,8 @@ def _point(row: Row, x: str) -> Document:
     return {**point, **texts, **known}
 
 
-def _specification(chart: alt.TopLevelMixin) -> Document:
-    document: Document = chart.to_dict()
-    document.pop("$schema", None)  # an address, which pages that stay off the network have no use for
+def _specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    document: dict[str, Any] = chart.to_dict()
+    document.pop("$schema", None)  # an address; the pages need no network
     document.pop("config", None)
     return document

@@ -1,48 +1,36 @@
-"""What goes into the pages, gathered by whoever can reach runs and data."""
+"""Everything that the pages show, as plain data and two callbacks; `benchbench.report.gathering` collects it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchbench.comparison.contenders import Contender
 from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.records import Row
 from benchbench.records.arrays import Array
 
-
-@dataclass(frozen=True, kw_only=True)
-class EpochPoint:
-    """One epoch of a training history: mean loss, and accuracy where the defense gave logits."""
-
-    epoch: int
-    loss: float
-    accuracy: float | None
+if TYPE_CHECKING:
+    from benchbench.training.checkpoint import EpochRecord
 
 
 @dataclass(frozen=True, kw_only=True)
 class Specimen:
-    """One test example before and after the attack.
+    """One test example before and after the attack, with the names of its true and predicted classes."""
 
-    Attributes:
-        index: in the dataset.
-        label: name of the true class; likewise the predictions.
-        adversarial: float (C, H, W) in [0, 1].
-        clean: the same of the image itself; None where the data are not at hand.
-    """
-
-    index: int
+    index: int  # in the dataset
     label: str
     prediction: str
     adversarial_prediction: str
-    adversarial: Array
-    clean: Array | None = None
+    adversarial: Array  # float (C, H, W) in [0, 1]
+    clean: Array | None = None  # likewise; None if the data are missing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """Some examples of a row, and why there are none or no clean ones; empty where nothing is missing."""
+    """Some examples of a row; `remark` says why clean images are missing."""
 
     specimens: tuple[Specimen, ...] = ()
     remark: str = ""
@@ -50,25 +38,17 @@ class Gallery:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """One leaderboard file.
+    """One leaderboard file."""
 
-    Attributes:
-        path: the file, offered for download as it is.
-        rows: those that can be shown.
-        problems: of rows that cannot, in one line each.
-        attempts: to compute rows again that failed, in one line each; the rows stand.
-        contenders: models whose per-example outcomes are at hand, for ranks.
-    """
-
-    path: Path
+    path: Path  # the file, offered for download as it is
     rows: tuple[Row, ...]
-    problems: tuple[str, ...] = ()
-    attempts: tuple[str, ...] = ()
-    contenders: tuple[Contender, ...] = ()
+    problems: tuple[str, ...] = ()  # a line for each row that cannot be shown
+    attempts: tuple[str, ...] = ()  # a line for each row that stands because computing it again failed
+    contenders: tuple[Contender, ...] = ()  # models whose per-example outcomes are available, for ranks
 
     @property
     def suite(self) -> str:
-        """Name of the suite; it is also the name of the folder of its pages."""
+        """Name of the suite, and of the folder of its pages."""
         return self.rows[0].suite
 
 
@@ -80,28 +60,12 @@ class Trouble:
     message: str
 
 
-def _no_history(_: Row) -> Sequence[EpochPoint]:
-    return ()
-
-
-def _no_gallery(_: Row) -> Gallery:
-    return Gallery()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """Everything that the pages show.
+    """Everything that the pages show."""
 
-    Attributes:
-        boards: one per suite.
-        troubles: files without a page.
-        separations: measured separations of datasets.
-        history: gives the training history of a row's model; empty where there is none.
-        gallery: gives examples of a row.
-    """
-
-    boards: tuple[Board, ...]
+    boards: tuple[Board, ...]  # one per suite
     troubles: tuple[Trouble, ...] = ()
     separations: tuple[MeasuredSeparation, ...] = ()
-    history: Callable[[Row], Sequence[EpochPoint]] = field(default=_no_history)
-    gallery: Callable[[Row], Gallery] = field(default=_no_gallery)
+    history: Callable[[Row], Sequence[EpochRecord]] = lambda _: ()  # of a row's model; empty if there is none
+    gallery: Callable[[Row], Gallery] = lambda _: Gallery()

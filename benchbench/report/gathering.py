@@ -1,4 +1,4 @@
-"""Gathering what the pages show: leaderboards, outcomes, training histories, adversarial images and the images themselves."""
+"""Reads what the pages show: leaderboards, outcomes, training histories, and images before and after the attack."""
 
 from __future__ import annotations
 
@@ -21,31 +21,29 @@ from benchbench.records.arrays import Array, read_arrays
 from benchbench.records.outcomes import WITNESSES, find_malformation, find_malformed_witnesses
 from benchbench.registry import load_registry
 from benchbench.report import Board, Contents, Gallery, Specimen, Trouble, write_site
-from benchbench.report.contents import EpochPoint
-from benchbench.report.pictures import is_picture
 from benchbench.settings import Folders, find_device
-from benchbench.training.checkpoint import read_checkpoint
+from benchbench.training.checkpoint import EpochRecord, read_checkpoint
 
 _MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_witnesses}
 _OF_CLASSIFIERS = {"correct", "robust", "label", "prediction", "adversarial_prediction"}
-SPECIMENS = 12  # shown of each row; as many broken ones among them as there are, up to three quarters
+SPECIMENS = 12  # shown of each row; up to three quarters of them broken ones
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was written: the pages, index first, and what could not be shown."""
+    """The pages written, index first, and a line for each thing that could not be shown."""
 
     pages: tuple[Path, ...]
     problems: tuple[str, ...]
 
 
 def write_report(out: Path, folders: Folders, files: Sequence[Path] = ()) -> Report:
-    """Write the pages of leaderboards; nothing but `out` is written to.
+    """Write the pages of leaderboards; only files in `out` are written.
 
     Args:
         out: folder of the pages.
-        folders: of leaderboards, runs and data; what is missing there is missing on the pages.
-        files: leaderboard files; all of the leaderboards folder when left out.
+        folders: of leaderboards, runs and data; the pages leave out what is missing there.
+        files: leaderboard files; by default all of the leaderboards folder.
 
     Raises:
         StorageError: there are no leaderboards, or the pages cannot be written.
@@ -54,7 +52,7 @@ def write_report(out: Path, folders: Folders, files: Sequence[Path] = ()) -> Rep
     if not paths:
         raise StorageError(f"there are no leaderboards in {folders.leaderboards}", hint="benchbench run writes them")
     boards, troubles = _read(paths, folders)
-    gatherer = _Gatherer(folders, {path: board for board in boards for path in [board.path]})
+    gatherer = _Gatherer(folders, [board.path for board in boards])
     contents = Contents(
         boards=tuple(boards),
         troubles=tuple(troubles),
@@ -63,10 +61,7 @@ def write_report(out: Path, folders: Folders, files: Sequence[Path] = ()) -> Rep
         gallery=gatherer.gallery,
     )
     pages = write_site(contents, out)
-    problems = [
-        trouble.message if str(trouble.path) in trouble.message else f"{trouble.path}: {trouble.message}"
-        for trouble in troubles
-    ]
+    problems = [t.message if str(t.path) in t.message else f"{t.path}: {t.message}" for t in troubles]
     return Report(pages=tuple(pages), problems=(*problems, *(p for board in boards for p in board.problems)))
 
 
@@ -82,19 +77,16 @@ def _read(paths: Iterable[Path], folders: Folders) -> tuple[list[Board], list[Tr
             continue
         suite = rows[0].suite if rows else ""
         if not rows or suite in boards:
-            reason = (
+            other = (
                 f"its suite {suite!r} is that of {boards[suite].path}" if rows else "it has no row that can be shown"
             )
-            troubles.append(Trouble(path=path, message="; ".join([reason, *problems])))
+            troubles.append(Trouble(path=path, message="; ".join([other, *problems])))
             continue
         outcomes = OutcomeFiles(evidence_folders(path, folders.runs), problems.append)
         contenders = tuple(find_contenders(rows, outcomes))
+        attempts = describe_failed_attempts(path, rows)
         boards[suite] = Board(
-            path=path,
-            rows=tuple(rows),
-            problems=tuple(problems),
-            attempts=describe_failed_attempts(path, rows),
-            contenders=contenders,
+            path=path, rows=tuple(rows), problems=tuple(problems), attempts=attempts, contenders=contenders
         )
     return list(boards.values()), troubles
 
@@ -108,22 +100,21 @@ def _separations(folders: Folders, troubles: list[Trouble]) -> Sequence[Measured
 
 
 class _Gatherer:
-    """Histories and galleries of rows, as far as their files are here; files are only read."""
+    """Histories and galleries of rows whose files are available."""
 
-    def __init__(self, folders: Folders, boards: dict[Path, Board]) -> None:
+    def __init__(self, folders: Folders, boards: Sequence[Path]) -> None:
         self._folders = tuple(dict.fromkeys(f for path in boards for f in evidence_folders(path, folders.runs)))
         self._replayer = Replayer(
             registry=load_registry(), folders=self._folders, source=folders.source(), device=find_device("cpu")
         )
 
-    def history(self, row: Row) -> Sequence[EpochPoint]:
+    def history(self, row: Row) -> Sequence[EpochRecord]:
         path = find_evidence(self._folders, "models", checkpoint_name(row.model_id))
         try:
             stored = read_checkpoint(path) if path is not None else None
         except BenchbenchError:
-            return ()  # `benchbench verify` says what is wrong with it
-        records = stored.position.history if stored is not None else ()
-        return [EpochPoint(epoch=record.epoch, loss=record.loss, accuracy=record.accuracy) for record in records]
+            return ()  # `benchbench verify` reports the error
+        return stored.position.history if stored is not None else ()
 
     def gallery(self, row: Row) -> Gallery:
         outcomes, witnesses = (self._arrays(kind, getattr(row, f"{kind}_digest")) for kind in ("outcomes", "witnesses"))
@@ -162,7 +153,7 @@ class _Gatherer:
             examples = self._replayer.test_examples(cell).examples
             classes = self._replayer.dataset(cell).splits.classes
         except UnavailableError as error:
-            return None, (), f"Only the adversarial images are at hand ({error})."
+            return None, (), f"Only the adversarial images are available ({error})."
         except BenchbenchError as error:
             return None, (), f"Only the adversarial images can be shown: {error.message}"
         if max(chosen, default=0) >= len(examples):
@@ -171,16 +162,16 @@ class _Gatherer:
 
 
 def choose_specimens(correct: Array, robust: Array) -> list[int]:
-    """Places of the examples to show: first ones that the attack broke, then ones that withstood, then others.
-
-    Args:
-        correct: bool (N,).
-        robust: bool (N,).
-    """
+    """Positions of the examples to show: first broken ones, then robust ones, then others; both arguments are bool (N,)."""
     broken, kept = np.flatnonzero(correct & ~robust).tolist(), np.flatnonzero(robust).tolist()
     first = broken[: SPECIMENS * 3 // 4]
     order = [*first, *kept, *broken[len(first) :], *np.flatnonzero(~correct).tolist()]
     return order[:SPECIMENS]
+
+
+def is_picture(shape: tuple[int, ...]) -> bool:
+    """Whether an input of this shape, without the batch, can be shown as an image."""
+    return len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) > 1
 
 
 def _class_name(classes: tuple[str, ...], label: int) -> str:

@@ -1,4 +1,4 @@
-"""Ranks and spreads over seeds, as the page of a suite shows them."""
+"""Ranks and spreads over seeds as text for the page of a suite."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchbench.comparison.contenders import Contender
 from benchbench.comparison.pairing import spreads
 from benchbench.comparison.ranking import Place, rank_all
 from benchbench.leaderboard.identity import BALL, MODEL, tell_apart
-from benchbench.leaderboard.names import dataset_label, defense_label
+from benchbench.leaderboard.names import dataset_label, defense_label, joined, searched_in
 from benchbench.leaderboard.spread import Spread
 from benchbench.report.contents import Board
 
@@ -20,14 +20,7 @@ _UNITS = {"adv_test_accuracy": ("Robust accuracy (%)", 100.0, 2), "adv_test_mse"
 
 @dataclass(frozen=True, kw_only=True)
 class Rank:
-    """A line of a ranking; numbers are text in the unit of the heading.
-
-    Attributes:
-        rank: with ``=`` where it is shared.
-        href: the page of the model's first row.
-        single: values under each attack alone, in the order of the ranking's attacks.
-        flags: diagnostics that stand.
-    """
+    """A line of a ranking as text: a shared rank ends in ``=``, and `single` has the value under each attack alone."""
 
     rank: str
     label: str
@@ -40,24 +33,17 @@ class Rank:
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Models that may be ranked together.
+    """Models that may be ranked together."""
 
-    Attributes:
-        name: data and attacks, for those who hear the page.
-        caption: what the models have in common.
-        value: heading of the values, with their unit.
-        attacks: headings of the single attacks; empty where there is but one.
-    """
-
-    name: str
-    caption: str
-    value: str
-    attacks: tuple[str, ...]
+    name: str  # data and attacks, for screen readers
+    caption: str  # what the models have in common
+    value: str  # heading of the values, with their unit
+    attacks: tuple[str, ...]  # headings of the values under single attacks; empty if there is only one attack
     lines: tuple[Rank, ...]
 
 
 def rankings(board: Board) -> list[Ranking]:
-    """The rankings of a leaderboard, one for each set of models that may be compared."""
+    """The rankings of a leaderboard, one for each group of comparable models."""
     ranked = rank_all(board.contenders)
     rows = [places[0].contender.row for places in ranked]
     captions = tell_apart([_caption(places) for places in ranked], rows, BALL)
@@ -66,7 +52,7 @@ def rankings(board: Board) -> list[Ranking]:
 
 
 def method_spreads(board: Board) -> list[tuple[str, str, Spread]]:
-    """Method, profile, and mean and spread of the robust accuracy of methods with several seeds."""
+    """Method, profile, and spread of the robust accuracy, of methods with several seeds."""
     several = {name: found for name, found in methods(board.contenders).items() if len(found) > 1}
     measured = ((name, found[0].row.profile, spreads(found).get(_SPREAD)) for name, found in several.items())
     return [(name, profile, spread) for name, profile, spread in measured if spread is not None]
@@ -92,19 +78,18 @@ def _name(places: Sequence[Place]) -> str:
 
 def _caption(places: Sequence[Place]) -> str:
     first, row = places[0].contender, places[0].contender.row
-    shared = [
+    return joined(
         dataset_label(row),
-        *([f"{first.network}, seed {row.seed}"] if _alike(places) else []),
+        f"{first.network}, seed {row.seed}" if _alike(places) else "",
         f"{row.norm} epsilon {row.epsilon:g}",
         f"{row.profile} profile",
         f"{len(first.index):,} test examples; worst of {' and '.join(first.single)}",
-        *([f"searched in {row.rounding}"] if row.rounding else []),
-    ]
-    return ", ".join(shared)
+        searched_in(row),
+    )
 
 
 def _alike(places: Sequence[Place]) -> bool:
-    """Whether all models are of one network and seed, which the caption then says instead of every line."""
+    """Whether all models have one network and seed, which the caption then shows instead of every line."""
     return len({(place.contender.network, place.contender.row.seed) for place in places}) == 1
 
 

@@ -1,22 +1,26 @@
-"""Writing the pages."""
+"""Renders and writes the pages."""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import functools
+import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from PIL import Image
 
 from benchbench.atomic import write_bytes_atomically
 from benchbench.leaderboard.extras import extras_of
 from benchbench.leaderboard.separations import MeasuredSeparation, separation_label
 from benchbench.records import Row
+from benchbench.records.arrays import Array
 from benchbench.records.disk import read_bytes
 from benchbench.report.boards import board_csv, board_data, row_texts
 from benchbench.report.charts import (
@@ -27,9 +31,11 @@ from benchbench.report.charts import (
     training_chart,
     training_curves,
 )
-from benchbench.report.contents import Board, Contents, EpochPoint, Gallery, Specimen
-from benchbench.report.pictures import png_address
+from benchbench.report.contents import Board, Contents, Gallery, Specimen
 from benchbench.report.rankings import method_spreads, rankings
+
+if TYPE_CHECKING:
+    from benchbench.training.checkpoint import EpochRecord
 
 ASSETS = ("style.css", "board.js", "charts.js")
 RUNTIME = "vega.js"
@@ -38,14 +44,7 @@ _JSON_COLUMNS = ("configuration", "versions", "defense_options", "architecture_o
 
 
 def write_site(contents: Contents, out: Path) -> list[Path]:
-    """Write all pages; other files of the folder are left alone.
-
-    Args:
-        contents: what they show.
-        out: the folder; open its ``index.html``.
-
-    Returns:
-        The index, and the page of each suite.
+    """Write all pages into a folder; returns its ``index.html`` and the page of each suite.
 
     Raises:
         StorageError: they cannot be written.
@@ -66,12 +65,8 @@ def write_site(contents: Contents, out: Path) -> list[Path]:
 
 def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
     rows = board.rows
-    shown = _write_rows(board, contents, folder / "rows")
-    charts = {
-        "lipschitz": lipschitz_chart(rows),
-        "tradeoff": tradeoff_chart(rows),
-        "curves": training_curves(shown.curves),
-    }
+    curves, gallery = _write_rows(board, contents, folder / "rows")
+    charts = {"lipschitz": lipschitz_chart(rows), "tradeoff": tradeoff_chart(rows), "curves": training_curves(curves)}
     datasets = {row.dataset for row in rows}
     separations = _separations([one for one in contents.separations if one.dataset.partition(" ")[0] in datasets])
     charts |= separations["separation_charts"]
@@ -86,7 +81,7 @@ def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
         spreads=method_spreads(board),
         profiles=sorted({row.profile for row in rows if row.source == "measured"}),
         measured=sum(row.source == "measured" for row in rows),
-        gallery=shown.gallery,
+        gallery=gallery,
         **separations,
     )
     _write(folder / f"{board.suite}.csv", board_csv(rows).encode())
@@ -95,22 +90,12 @@ def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
     return folder / "index.html"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Shown:
-    """What the pages of the rows show that the suite's page shows, too.
-
-    Attributes:
-        curves: a row of each model, and its training history.
-        gallery: the first image of the first models that have any, with a row and its texts.
-    """
-
-    curves: list[tuple[Row, Sequence[EpochPoint]]]
-    gallery: list[dict[str, object]]
-
-
-def _write_rows(board: Board, contents: Contents, folder: Path) -> _Shown:
-    histories: dict[str, tuple[Row, Sequence[EpochPoint]]] = {}
-    pictures: dict[str, dict[str, object]] = {}
+def _write_rows(
+    board: Board, contents: Contents, folder: Path
+) -> tuple[list[tuple[Row, Sequence[EpochRecord]]], list[dict[str, Any]]]:
+    """Write the page of each row; returns the training history of each model, and pictures of the first models."""
+    histories: dict[str, tuple[Row, Sequence[EpochRecord]]] = {}
+    pictures: dict[str, dict[str, Any]] = {}
     for row in board.rows:
         measured = row.source == "measured"
         if measured and row.model_id not in histories:
@@ -120,17 +105,18 @@ def _write_rows(board: Board, contents: Contents, folder: Path) -> _Shown:
             pictures[row.model_id] = {**_picture(gallery.specimens[0]), "row": row, "texts": row_texts(row)}
         history = histories[row.model_id][1] if measured else ()
         _write_row(row, history, gallery, folder / f"{row.cell_id}.html")
-    return _Shown(curves=list(histories.values()), gallery=list(pictures.values()))
+    return list(histories.values()), list(pictures.values())
 
 
-def _write_row(row: Row, history: Sequence[EpochPoint], gallery: Gallery, path: Path) -> None:
+def _write_row(row: Row, history: Sequence[EpochRecord], gallery: Gallery, path: Path) -> None:
     columns = {f.name: (_shown(row, f.name), f.metadata["description"]) for f in dataclasses.fields(Row)}
+    texts = row_texts(row)
     page = _render(
         "row.html",
         root="../..",
-        title=f"{row_texts(row)['method']} on {row.dataset}, {row.attack}",
+        title=f"{texts['method']} on {row.dataset}, {row.attack}",
         row=row,
-        texts=row_texts(row),
+        texts=texts,
         columns=columns,
         extras=extras_of(row),
         chart=training_chart(history),
@@ -141,7 +127,7 @@ def _write_row(row: Row, history: Sequence[EpochPoint], gallery: Gallery, path: 
 
 
 def _separations(measured: Sequence[MeasuredSeparation]) -> dict[str, Any]:
-    """The table and histograms of separations, for a template."""
+    """The template's variables for the table and histograms of separations."""
     charts = {f"separation-{number}": separation_chart(one) for number, one in enumerate(measured)}
     return {
         "separations": [
@@ -152,13 +138,22 @@ def _separations(measured: Sequence[MeasuredSeparation]) -> dict[str, Any]:
     }
 
 
-def _picture(specimen: Specimen) -> dict[str, object]:
+def _picture(specimen: Specimen) -> dict[str, Any]:
     clean = None if specimen.clean is None else png_address(specimen.clean)
     return {"specimen": specimen, "clean": clean, "adversarial": png_address(specimen.adversarial)}
 
 
+def png_address(pixels: Array) -> str:
+    """A ``data:`` address of an image, given as float (C, H, W) in [0, 1], of one channel or three."""
+    scaled = (np.clip(np.nan_to_num(pixels), 0.0, 1.0) * 255).round().astype(np.uint8)
+    image = Image.fromarray(scaled[0] if len(scaled) == 1 else scaled.transpose(1, 2, 0))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
 def _shown(row: Row, name: str) -> str:
-    """A column's value as text: JSON laid out over lines."""
+    """A column's value as text, JSON indented."""
     value = getattr(row, name)
     if name in _JSON_COLUMNS:
         try:
@@ -173,11 +168,10 @@ def _shown(row: Row, name: str) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Not flushed to the disk as records are: thousands of pages would take minutes, and can be written again."""
-    write_bytes_atomically(path, content, durable=False)
+    write_bytes_atomically(path, content, durable=False)  # flushing thousands of pages to the disk would take minutes
 
 
-def _render(template: str, **values: object) -> bytes:
+def _render(template: str, **values: Any) -> bytes:
     return _environment().get_template(f"{template}.j2").render(**values).encode()
 
 

@@ -1,4 +1,4 @@
-"""Regenerating the papers: any table by its number, and a page for each that says what was run and what agrees."""
+"""Reproducing the papers: any table by its number, and a page for each with what was run and what agrees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reproduction report: one page per published table, written from the leaderboard alone."""
+"""The reproduction report: one page per published table, written only from the leaderboard."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchbench.atomic import write_bytes_atomically
 from benchbench.leaderboard.formats import escape_markdown, render
+from benchbench.leaderboard.identity import grouped
 from benchbench.leaderboard.layout import Table
-from benchbench.leaderboard.names import paper_label
 from benchbench.records import Row
 from benchbench.reproduction.papers import TABLES, PaperTable
 from benchbench.reproduction.tables import Measured, make_table
@@ -19,16 +19,9 @@ from benchbench.reproduction.verdicts import AGREEING, DIFFERS, FAILED, NOT_COMP
 
 
 def write_pages(folder: Path, evidence: Measured) -> list[Path]:
-    """Write ``<paper>-table-<N>.md`` for every table of both papers, and a ``README.md`` that lists them.
+    """Write ``<paper>-table-<N>.md`` for every table of both papers, and last a ``README.md`` that lists them.
 
-    The pages depend on the evidence alone, so that writing them again changes nothing.
-
-    Args:
-        folder: made when missing.
-        evidence: what was measured.
-
-    Returns:
-        The files, the list of pages last.
+    Equal evidence gives equal pages. Returns the files in the order written.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -49,48 +42,33 @@ def _file_name(paper_table: PaperTable) -> str:
 
 
 def render_page(paper_table: PaperTable, table: Table, evidence: Measured) -> str:
-    """The page of a table in Markdown.
-
-    Args:
-        paper_table: which.
-        table: `make_table` of it.
-        evidence: what was measured.
-    """
+    """The page of a paper's table in Markdown; `table` is `make_table` of it."""
     shown = {line.cell_id for line in table.lines if line.source == "measured" and line.cell_id}
     rows = [row for row in evidence.rows if row.cell_id in shown]
     published = [row for row in evidence.rows if stands_in(row, paper_table)]
     command = f"benchbench table {evidence.suite} --table {paper_table.number} --paper {paper_table.paper}"
     parts = [
-        f"# {paper_label(paper_table.paper)}, Table {paper_table.number}: {paper_table.caption}",
+        f"# {paper_table.title}",
         f"Written from the leaderboard; do not edit. The table alone: `{command}`.",
         "## What was run",
         _what_was_run(paper_table, rows, evidence),
-        "## What came of it",
+        "## Results",
         _summary(tally(table)),
         *variant_sections(paper_table, compared(rows, published), published),
-        _numbers(table),
+        "## The numbers",
+        render(table, "markdown").partition("\n")[2],  # without the table's title
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
-
-
-def _numbers(table: Table) -> str:
-    """The table in Markdown under a heading of the page instead of its own title."""
-    _, _, body = render(table, "markdown").partition("\n")
-    return f"## The numbers\n\n{body.strip()}"
 
 
 def _what_was_run(paper_table: PaperTable, rows: Sequence[Row], evidence: Measured) -> str:
     if paper_table.kind == "setup":
         return "Nothing needs to run: the setups are the recipes of the suite's paper profile."
     if paper_table.kind == "separation":
-        there = [f"- {s.dataset}, {s.labels} labels: {s.n_train:,} + {s.n_test:,} images" for s in evidence.separations]
-        return "\n".join(map(escape_markdown, there)) or "Nothing yet."
-    budgets: dict[str, list[Row]] = {}
-    for row in rows:
-        budgets.setdefault(_budget(row), []).append(row)
-    lines = [
-        f"- {escape_markdown(budget)}: {len(members)} rows, {_time(members)}" for budget, members in budgets.items()
-    ]
+        lines = [f"- {s.dataset}, {s.labels} labels: {s.n_train:,} + {s.n_test:,} images" for s in evidence.separations]
+        return "\n".join(map(escape_markdown, lines)) or "Nothing yet."
+    budgets = grouped(rows, _budget).items()
+    lines = [f"- {escape_markdown(budget)}: {len(members)} rows, {_time(members)}" for budget, members in budgets]
     return "\n".join(lines) or "Nothing yet."
 
 
@@ -121,9 +99,9 @@ def _contents(tables: dict[PaperTable, Table]) -> str:
     head = (
         "# Reproduction report\n\nOne page per table of both versions of the paper, written from the leaderboard by\n\n"
         "    benchbench table closer-look --pages docs/reproduction\n\n"
-        "Every published number counts once; one that several of our rows are held against has the verdict that is first here: "
-        + ", ".join(f"*{verdict}*" for verdict in VERDICTS)
-        + ". Open are those whose spread over runs is unknown.\n\n"
+        "Every published number counts once. If several of our rows are compared with it, the first of their verdicts counts, "
+        f"in this order: {', '.join(f'*{verdict}*' for verdict in VERDICTS)}. "
+        "A number is open if its spread over runs is unknown.\n\n"
         "| table | shows | agree | open | differ | not comparable | not run |\n"
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
     )
@@ -134,6 +112,5 @@ def _contents_line(paper_table: PaperTable, table: Table) -> str:
     given = tally(table)
     kinds = (AGREEING, OPEN, (DIFFERS,), (NOT_COMPARABLE,), (NOT_RUN, FAILED))
     counts = (sum(given[name] for name in kind) for kind in kinds)
-    label = f"{paper_label(paper_table.paper)}, Table {paper_table.number}"
-    cells = [f"[{label}]({_file_name(paper_table)})", paper_table.caption, *map(str, counts)]
+    cells = [f"[{paper_table.name}]({_file_name(paper_table)})", paper_table.caption, *map(str, counts)]
     return f"| {' | '.join(cells)} |\n"

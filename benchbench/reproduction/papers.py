@@ -1,11 +1,13 @@
-"""The tables of both versions of the paper: what each number is."""
+"""The tables of both versions of the paper."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from benchbench.errors import UsageError, suggest
+from benchbench.leaderboard.names import paper_label
 
 Paper = Literal["neurips2020", "arxiv-v1"]
 TableKind = Literal["models", "staircase", "separation", "setup"]
@@ -14,38 +16,34 @@ PAPERS: tuple[Paper, ...] = ("neurips2020", "arxiv-v1")
 
 @dataclass(frozen=True, kw_only=True)
 class PaperTable:
-    """One table.
-
-    Attributes:
-        number: as printed.
-        caption: what it shows, in our words.
-        kind: ``"models"`` and ``"staircase"`` hold leaderboard rows, ``"separation"`` distances, ``"setup"`` recipes.
-        decimals: printed, of accuracies in percent and of plain numbers.
-    """
+    """One table; "models" and "staircase" hold leaderboard rows, "separation" distances, and "setup" recipes."""
 
     paper: Paper
     number: str
-    caption: str
+    caption: str  # its content in our words
     kind: TableKind = "models"
-    decimals: int = 2
+    decimals: int = 2  # printed, of accuracies in percent and of plain numbers
+
+    @property
+    def name(self) -> str:
+        """``NeurIPS 2020, Table 1``."""
+        return f"{paper_label(self.paper)}, Table {self.number}"
+
+    @property
+    def title(self) -> str:
+        """Name and caption."""
+        return f"{self.name}: {self.caption}"
 
     def step(self, unit: str = "") -> float:
-        """One unit of the last printed digit, in the units of the leaderboard.
-
-        Args:
-            unit: of the printed numbers: ``"%"`` for accuracies, which the leaderboard has as fractions.
-        """
+        """One unit of the last printed digit as the leaderboard has it: numbers in ``"%"`` are fractions there."""
         return 10.0**-self.decimals * (0.01 if unit == "%" else 1.0)
 
 
-def _neurips(number: int, caption: str, kind: TableKind = "models", decimals: int = 2) -> PaperTable:
-    return PaperTable(paper="neurips2020", number=str(number), caption=caption, kind=kind, decimals=decimals)
+def _table(paper: Paper, number: int, caption: str, kind: TableKind = "models", decimals: int = 2) -> PaperTable:
+    return PaperTable(paper=paper, number=str(number), caption=caption, kind=kind, decimals=decimals)
 
 
-def _arxiv(number: int, caption: str, kind: TableKind = "models", decimals: int = 2) -> PaperTable:
-    return PaperTable(paper="arxiv-v1", number=str(number), caption=caption, kind=kind, decimals=decimals)
-
-
+_neurips, _arxiv = partial(_table, "neurips2020"), partial(_table, "arxiv-v1")
 TABLES: tuple[PaperTable, ...] = (
     _neurips(1, "separation of the training and test data", "separation", 3),
     _neurips(2, "MNIST, CNN1 and CNN2, PGD-10"),
@@ -80,15 +78,15 @@ TABLES: tuple[PaperTable, ...] = (
 
 
 def find_table(paper: str, number: str) -> PaperTable:
-    """The table of a paper with a number.
+    """A paper's table by its number.
 
     Raises:
-        UsageError: there is no such paper or table; the message says what there is.
+        UsageError: unknown paper or table; the hint lists the known ones.
     """
     if paper not in PAPERS:
         raise UsageError(f"unknown paper {paper!r}", hint=suggest(paper, PAPERS))
-    there = {table.number: table for table in TABLES if table.paper == paper}
-    if number.strip() not in there:
-        listed = "; ".join(f"{table.number}: {table.caption}" for table in there.values())
-        raise UsageError(f"{paper} has nothing of table {number!r}", hint=f"it has 1 to {len(there)} ({listed})")
-    return there[number.strip()]
+    known = {table.number: table for table in TABLES if table.paper == paper}
+    if number.strip() not in known:
+        listed = "; ".join(f"{table.number}: {table.caption}" for table in known.values())
+        raise UsageError(f"{paper} has nothing of table {number!r}", hint=f"it has 1 to {len(known)} ({listed})")
+    return known[number.strip()]

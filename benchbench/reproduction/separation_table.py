@@ -1,12 +1,13 @@
-"""The papers' tables of separations, ours beside every number."""
+"""The papers' tables of separations, with ours beside every number."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from benchbench.leaderboard.identity import grouped
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
-from benchbench.leaderboard.names import paper_label, printable
+from benchbench.leaderboard.names import printable
 from benchbench.leaderboard.published import PublishedSeparation, published_separation
 from benchbench.leaderboard.separations import MEASURES, MeasuredSeparation
 from benchbench.leaderboard.spread import prediction_interval
@@ -18,16 +19,16 @@ from benchbench.reproduction.verdicts import (
     EXACT,
     NOT_RUN,
     UNEQUAL,
-    broken,
     judge_certain,
     judge_values,
+    judged_entry,
 )
 
 _MINIMA_ONLY = "1"  # the published table that prints the minima of the original labels alone
 
 
 def separation_table(measured: Iterable[MeasuredSeparation], paper_table: PaperTable) -> Table:
-    """A published table of separations, ours beside each line. Table 1 is the minima of Table 8's original labels."""
+    """A published table of separations, ours below each line. Table 1 has the minima of Table 8's original labels."""
     minima = paper_table.number == _MINIMA_ONLY
     shown = {name: label for name, label in MEASURES.items() if not minima or name.endswith("min")}
     columns = (
@@ -46,16 +47,15 @@ def separation_table(measured: Iterable[MeasuredSeparation], paper_table: PaperT
         Group(label=f"{labels} labels", attributes=(("labels", labels),), lines=tuple(found))
         for labels, found in lines.items()
     )
-    title = f"{paper_label(paper_table.paper)}, Table {paper_table.number}: {paper_table.caption}"
-    return Table(title=title, columns=columns, groups=groups, notes=_NOTES)
+    return Table(title=paper_table.title, columns=columns, groups=groups, notes=_NOTES)
 
 
 _NOTES = (
     "L-inf distances over pixels / 255, exact over all examples, so there is no sampling interval. "
     f"{EXACT}: equal to the three printed decimals; {DIFFERS}: not.",
-    "Random labels are drawn anew: their means should come close, their minima depend on a few examples. "
-    f"Of one draw, other digits decide nothing ({UNEQUAL}). Of several, the mean stands below them with the 95% prediction "
-    f"interval of a further draw; {AGREES}: the printed value lies in it; {DIFFERS}: it does not.",
+    "Our random labels are other draws than the paper's: means should be close, but minima depend on a few examples. "
+    f"With one draw, other digits decide nothing ({UNEQUAL}). With several draws, the line below has their mean and the 95% "
+    f"prediction interval of a further draw; {AGREES}: the printed value lies in it; {DIFFERS}: it does not.",
     "The published numbers of SVHN leave out three training examples, those of Restricted ImageNet a few images "
     "(duplicates with different labels).",
 )
@@ -67,10 +67,7 @@ def _lines(
     name = f"{reference.dataset}, {reference.labels} labels"
     published = {key: (getattr(reference, key), "") for key in shown}
     lines = [_line(reference.dataset, "published", published, table)]
-    draws: dict[tuple[int, ...], list[MeasuredSeparation]] = {}
-    for row in matching:
-        draws.setdefault(row.excluded, []).append(row)
-    for excluded, rows in draws.items():
+    for excluded, rows in grouped(matching, lambda row: row.excluded).items():
         source = f"ours, without {printable(', '.join(map(str, excluded)))}" if excluded else "ours"
         verdicts = {key: _verdict(rows, reference, key, table) for key in shown}
         for row in rows:
@@ -108,10 +105,12 @@ def _line(
     reference: str = "",
     intervals: Mapping[str, Interval | None] = MappingProxyType({}),
 ) -> Line:
-    """A line of values with their verdicts."""
     entries = [Entry(value=dataset, text=printable(dataset)), Entry(value=source, text=source)]
     for key, (value, verdict) in values.items():
-        entries.append(_entry(value, verdict, intervals.get(key), table))
+        if value is None:
+            entries.append(Entry(value=None, text=verdict, verdict=verdict))
+        else:
+            entries.append(judged_entry(value, intervals.get(key), verdict, lambda x: f"{x:.{table.decimals}f}"))
     return Line(
         entries=tuple(entries),
         cell_id="",
@@ -119,14 +118,3 @@ def _line(
         status=NOT_RUN if any(value is None for value, _ in values.values()) else "ok",
         reference=reference,
     )
-
-
-def _entry(value: float | None, verdict: str, interval: Interval | None, table: PaperTable) -> Entry:
-    if value is None:
-        return Entry(value=None, text=verdict, verdict=verdict)
-    lines = [f"{value:.{table.decimals}f}"]
-    if interval is not None:
-        lines.append(f"[{interval.low:.{table.decimals}f}, {interval.high:.{table.decimals}f}]")
-    text = "\n".join([*lines, *broken(verdict)])
-    low, high = (interval.low, interval.high) if interval else (None, None)
-    return Entry(value=value, text=text, low=low, high=high, verdict=verdict)

@@ -1,15 +1,19 @@
-"""The papers' tables of experimental setups, the suite's settings beside them."""
+"""The papers' tables of experimental setups, with the settings of a suite's paper profile beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
 
+from benchbench.cell.model import Component
+from benchbench.cell.recipe import Recipe
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
-from benchbench.leaderboard.names import paper_label, printable
-from benchbench.leaderboard.published import read_published
+from benchbench.leaderboard.names import printable
+from benchbench.leaderboard.published import ARCHITECTURE_NAMES, DATASET_NAMES, read_published
+from benchbench.records import Row
+from benchbench.registry import Registry
 from benchbench.reproduction.papers import PaperTable
 from benchbench.reproduction.verdicts import DIFFERS, EXACT, NOT_RUN
+from benchbench.suite import Experiment, Suite
 
 _LABELS = {
     "dataset": "dataset",
@@ -25,82 +29,42 @@ _LABELS = {
     "n_test": "test examples",
     "classes": "classes",
 }
+_PROOF_OF_CONCEPT = "7"  # the table whose models see the test set
+_PROFILE = "paper"
+_OPTIMIZERS = {"sgd": "SGD", "adam": "Adam"}
+
+Setup = Mapping[str, str]
+"""A dataset's training and attack: each column of the table as printed, and under ``exceptions`` what methods do otherwise."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """How the models of one dataset are trained and attacked; every value as printed, empty where not known.
-
-    Attributes:
-        exceptions: methods with settings of their own, in words.
-    """
-
-    dataset: str
-    architecture: str = ""
-    optimizer: str = ""
-    batch_size: str = ""
-    epsilon: str = ""
-    step_size: str = ""
-    learning_rate: str = ""
-    epochs: str = ""
-    decay_epochs: str = ""
-    n_train: str = ""
-    n_test: str = ""
-    classes: str = ""
-    exceptions: str = ""
-
-
-def published_setups(paper_table: PaperTable) -> tuple[Setup, ...]:
-    """The columns of a published table of setups, with the schedules that the text around it gives."""
-    names = {field.name for field in fields(Setup)}
-    return tuple(
-        Setup(**{name: value for name, value in record.items() if name in names})
-        for record in read_published("published_setup.csv")
-        if (record["source"], record["table"]) == (paper_table.paper, paper_table.number)
-    )
-
-
-def setup_table(ours: Sequence[Setup], paper_table: PaperTable) -> Table:
-    """Published setups, ours beside each.
-
-    Args:
-        ours: of the suite's paper profile, by the paper's name of the dataset.
-        paper_table: whose ``kind`` is ``"setup"``.
-    """
-    by_dataset = {setup.dataset: setup for setup in ours}
+def setup_table(ours: Mapping[str, Setup], paper_table: PaperTable) -> Table:
+    """The published setups with ours, given by the paper's name of the dataset, below each."""
     lines = []
-    for published in published_setups(paper_table):
-        lines.append(_line(published, "published", None))
-        lines.append(_line(by_dataset.get(published.dataset, Setup(dataset=published.dataset)), "ours", published))
+    for record in read_published("published_setup.csv"):
+        if (record["source"], record["table"]) == (paper_table.paper, paper_table.number):
+            dataset = record["dataset"]
+            lines += [_line(record, "published", None), _line(ours.get(dataset, {"dataset": dataset}), "ours", record)]
     columns = [Column(key=key, label=label) for key, label in _LABELS.items()]
     columns.insert(1, Column(key="reference", label="source"))
-    title = f"{paper_label(paper_table.paper)}, Table {paper_table.number}: {paper_table.caption}"
     group = Group(label="setup", attributes=(), lines=tuple(lines))
-    return Table(title=title, columns=tuple(columns), groups=(group,), notes=_notes(ours))
-
-
-def _notes(ours: Sequence[Setup]) -> tuple[str, ...]:
-    return (
+    notes = (
         "Ours are the recipes of the suite's paper profile; sizes are those of the rows measured in that profile, if any. "
         "Published schedules stand in the text beside the table.",
-        *(f"{setup.dataset}, ours: {printable(setup.exceptions)}" for setup in ours if setup.exceptions),
+        *(f"{name}, ours: {printable(setup['exceptions'])}" for name, setup in ours.items() if setup["exceptions"]),
     )
+    return Table(title=paper_table.title, columns=tuple(columns), groups=(group,), notes=notes)
 
 
 def _line(setup: Setup, source: str, published: Setup | None) -> Line:
-    entries = [Entry(value=setup.dataset, text=setup.dataset), Entry(value=source, text=source)]
+    dataset = setup["dataset"]
+    entries = [Entry(value=dataset, text=dataset), Entry(value=source, text=source)]
     for key in list(_LABELS)[1:]:
-        value = getattr(setup, key)
-        verdict = "" if published is None else _verdict(value, getattr(published, key))
+        value = setup.get(key, "")
+        verdict = "" if published is None else _verdict(value, published.get(key, ""))
         text = "\n".join(part for part in (printable(value) or ("" if verdict else "-"), verdict) if part)
         entries.append(Entry(value=value or None, text=text, verdict=verdict))
-    return Line(
-        entries=tuple(entries),
-        cell_id="",
-        source="measured" if published else "published",
-        status="ok",
-        reference=published.dataset if published else "",
-    )
+    kind = "measured" if published else "published"
+    return Line(entries=tuple(entries), cell_id="", source=kind, status="ok", reference=dataset if published else "")
 
 
 def _verdict(ours: str, theirs: str) -> str:
@@ -116,3 +80,54 @@ def _number(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+def suite_setups(
+    suite: Suite, registry: Registry, rows: Sequence[Row], paper_table: PaperTable
+) -> dict[str, dict[str, str]]:
+    """The setup of each dataset's first experiment in the paper profile, by the paper's name of the dataset.
+
+    Empty for a suite without a paper profile. Rows measured in that profile give the sizes of the datasets.
+    """
+    trained_on = "train+test" if paper_table.number == _PROOF_OF_CONCEPT else "train"
+    found: dict[str, dict[str, str]] = {}
+    for experiment in suite.profile(_PROFILE) if _PROFILE in suite.profiles else ():
+        name = DATASET_NAMES.get(experiment.dataset.name)
+        if name and name not in found and experiment.trained_on == trained_on and not experiment.skip:
+            found[name] = _setup(name, experiment, registry, rows)
+    return found
+
+
+def _setup(name: str, experiment: Experiment, registry: Registry, rows: Sequence[Row]) -> dict[str, str]:
+    recipe = experiment.recipe_for(experiment.architectures[0], experiment.defenses[0])
+    measured = [r for r in rows if (r.source, r.profile, r.experiment) == ("measured", _PROFILE, experiment.name)]
+    return {
+        "dataset": name,
+        "architecture": " / ".join(ARCHITECTURE_NAMES.get(part.name, part.name) for part in experiment.architectures),
+        "optimizer": _OPTIMIZERS.get(recipe.optimizer, recipe.optimizer),
+        "batch_size": str(recipe.batch_size),
+        "epsilon": f"{experiment.threat.epsilon:g}",
+        "step_size": _step_size(experiment.attacks, experiment.threat.epsilon),
+        "learning_rate": f"{recipe.learning_rate:g}",
+        "epochs": str(recipe.epochs),
+        "decay_epochs": " ".join(map(str, recipe.decay_epochs)),
+        "n_train": str(measured[0].n_train) if measured else "",
+        "n_test": str(measured[0].n_test) if measured else "",
+        "classes": str(registry.get("dataset", experiment.dataset.name).offer.capabilities.minimum_classes),
+        "exceptions": _exceptions(experiment, recipe),
+    }
+
+
+def _step_size(attacks: Sequence[Component], epsilon: float) -> str:
+    """The step size of PGD, whose options give it as a multiple of epsilon."""
+    ratios = [attack.options["step_ratio"] for attack in attacks if "step_ratio" in attack.options]
+    return f"{ratios[0] * epsilon:g}" if ratios else ""
+
+
+def _exceptions(experiment: Experiment, usual: Recipe) -> str:
+    network = experiment.architectures[0]
+    rates = {defense.name: experiment.recipe_for(network, defense).learning_rate for defense in experiment.defenses}
+    other = [f"{name} at learning rate {rate:g}" for name, rate in rates.items() if rate != usual.learning_rate]
+    momentum = [f"momentum {usual.momentum:g}"] if usual.momentum else []
+    augmented = [f"augmentation {usual.augmentation.label}"] if usual.augmentation.label != "none" else []
+    return ", ".join([*momentum, *augmented, *other])

@@ -1,4 +1,4 @@
-"""Any table of the papers by its number."""
+"""Any table of the papers, with ours beside it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,15 @@ from benchbench.records import Row
 from benchbench.registry import load_registry
 from benchbench.reproduction.papers import PaperTable
 from benchbench.reproduction.separation_table import separation_table
-from benchbench.reproduction.setups import setup_table
-from benchbench.reproduction.suite_setups import suite_setups
+from benchbench.reproduction.setups import setup_table, suite_setups
 from benchbench.reproduction.verdict_tables import comparison_table
 from benchbench.suite import read_suite
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What was measured.
-
-    Attributes:
-        suite: name or path of the suite.
-        rows: of its leaderboard, published ones included.
-        separations: from `benchbench.leaderboard.separations.read_separations`.
+    """Everything measured with a suite, given by name or path: the rows of its leaderboard, published ones included, and
+    separations.
     """
 
     suite: str
@@ -33,12 +28,7 @@ class Measured:
 
 
 def make_table(paper_table: PaperTable, evidence: Measured) -> Table:
-    """A published table with ours beside every number.
-
-    Args:
-        paper_table: from `benchbench.reproduction.papers.find_table`.
-        evidence: what was measured.
-    """
+    """A published table with ours beside every number."""
     if paper_table.kind == "separation":
         return separation_table(evidence.separations, paper_table)
     if paper_table.kind == "setup":

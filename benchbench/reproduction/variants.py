@@ -1,7 +1,7 @@
-"""Which reading of the paper its numbers come from: the equations, or what the released code computes.
+"""Which variant reproduces the paper's numbers: its equations, or its released code.
 
-Where rows were measured at the paper's budget, the published numbers that agree are counted, each once. Rows of a smaller
-budget decide nothing: their values only stand beside the published ones.
+Rows measured at the paper's budget count the published numbers that agree, each once. Rows of a smaller budget decide nothing:
+their values are only shown beside the published ones.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchbench.leaderboard.formats import escape_markdown
-from benchbench.leaderboard.identity import MODEL, READING, THREAT, tell_apart, values
-from benchbench.leaderboard.intervals import by_seed
+from benchbench.leaderboard.identity import MODEL, READING, THREAT, by_seed, grouped, tell_apart, values
 from benchbench.leaderboard.matching import is_of_setting, is_regression
 from benchbench.leaderboard.names import attack_label, component_label, defense_label, number, parse_options
 from benchbench.leaderboard.tables import MEASURES
@@ -33,8 +32,8 @@ _VARIED_DEFENSES = ("gr", "llr")
 _VARIED_ATTACKS = ("mt-20",)
 _OPEN = "Not run at the paper's budget, so this is open."
 _NO_VERDICT = (
-    "Not comparable: no verdict. What the searches find depends on how long a model was trained and on how many images, so "
-    "that the one that is nearer at a smaller budget says nothing about the paper's models."
+    "Not comparable: no verdict. The constants that the searches find depend on the length of training and on the number of "
+    "images. So the nearer search at a smaller budget says nothing about the paper's models."
 )
 
 
@@ -47,12 +46,7 @@ class Comparison:
 
 
 def compared(rows: Iterable[Row], published: Sequence[Row]) -> tuple[Comparison, ...]:
-    """Each measured row beside its published one, where there is one.
-
-    Args:
-        rows: measured.
-        published: of one table.
-    """
+    """Each finished row beside the published rows of its setting and method."""
     return tuple(
         Comparison(ours=row, published=reference)
         for row in rows
@@ -62,13 +56,7 @@ def compared(rows: Iterable[Row], published: Sequence[Row]) -> tuple[Comparison,
 
 
 def variant_sections(paper_table: PaperTable, comparisons: Sequence[Comparison], published: Sequence[Row]) -> list[str]:
-    """Markdown: for each thing that has variants, a heading, what agrees, and a table of what was measured.
-
-    Args:
-        paper_table: which.
-        comparisons: of its measured rows.
-        published: its rows.
-    """
+    """Markdown sections on the training methods, attacks and Lipschitz searches of a table that have variants."""
     sections = []
     if any(row.defense in _VARIED_DEFENSES for row in published):
         sections += ["## Which variant explains the published numbers", _training_methods(paper_table, comparisons)]
@@ -95,15 +83,12 @@ def _training_methods(paper_table: PaperTable, comparisons: Sequence[Comparison]
             numbers.setdefault((published.cell_id, column.key), []).append(verdict)
     counts = [_count(name, Counter(map(foremost, numbers.values()))) for name, numbers in sorted(given.items())]
     head = "\n".join(filter(None, counts)) or _OPEN
-    return (
-        f"{head} At smaller budgets (each pair is published, ours):\n\n{_side_by_side(elsewhere)}"
-        if elsewhere
-        else head
-    )
+    smaller = f" At smaller budgets (each pair is published, ours):\n\n{_side_by_side(elsewhere)}"
+    return head + (smaller if elsewhere else "")
 
 
 def _count(name: str, verdicts: Counter[str]) -> str:
-    """How many published numbers agree with a variant; empty where none was judged."""
+    """A line with the number of published numbers that agree with a variant; empty if none was judged."""
     agreeing, undecided = (sum(verdicts[verdict] for verdict in kind) for kind in (AGREEING, OPEN))
     judged = agreeing + undecided + verdicts[DIFFERS]
     spread = f", {undecided} are open: the spread over runs is unknown" if undecided else ""
@@ -111,29 +96,25 @@ def _count(name: str, verdicts: Counter[str]) -> str:
 
 
 def _over_seeds(comparisons: Iterable[Comparison]) -> Iterator[tuple[Row, list[Row]]]:
-    """Each published row with our runs of one configuration under every seed."""
-    published: dict[str, tuple[Row, list[Row]]] = {}
-    for comparison in comparisons:
-        _, ours = published.setdefault(comparison.published.cell_id, (comparison.published, []))
-        ours.append(comparison.ours)
-    return ((reference, runs) for reference, ours in published.values() for runs in by_seed(ours))
+    """Each published row with our runs of one configuration, for each configuration."""
+    for found in grouped(comparisons, lambda comparison: comparison.published.cell_id).values():
+        for runs in by_seed(comparison.ours for comparison in found):
+            yield found[0].published, runs
 
 
 def _side_by_side(comparisons: Sequence[Comparison]) -> str:
-    """What training methods reached, published and ours."""
-    return _markdown(
-        ("training method", "setting", "test accuracy (%)", "adv. test accuracy (%)", "test Lipschitz"),
-        [
-            (
-                defense_label(c.ours),
-                setting,
-                _pair(c.published.test_accuracy, c.ours.test_accuracy, _percent),
-                _pair(c.published.adv_test_accuracy, c.ours.adv_test_accuracy, _percent),
-                _pair(c.published.test_lipschitz, c.ours.test_lipschitz, _plain),
-            )
-            for c, setting in zip(comparisons, _settings([c.ours for c in comparisons]))
-        ],
-    )
+    lines = [
+        (
+            defense_label(c.ours),
+            setting,
+            _pair(c, "test_accuracy", _percent),
+            _pair(c, "adv_test_accuracy", _percent),
+            _pair(c, "test_lipschitz", _plain),
+        )
+        for c, setting in zip(comparisons, _settings([c.ours for c in comparisons]))
+    ]
+    heads = ("training method", "setting", "test accuracy (%)", "adv. test accuracy (%)", "test Lipschitz")
+    return _markdown(heads, lines)
 
 
 def _is_varied_attack(comparison: Comparison) -> bool:
@@ -143,27 +124,22 @@ def _is_varied_attack(comparison: Comparison) -> bool:
 
 def _attacks(comparisons: Sequence[Comparison]) -> str:
     varied = [c for c in comparisons if _is_varied_attack(c)]
-    lines = [
-        (
-            defense_label(c.ours),
-            setting,
-            attack_label(c.ours.attack, parse_options(c.ours.attack_options)),
-            _pair(c.published.adv_test_accuracy, c.ours.adv_test_accuracy, _percent),
-        )
-        for c, setting in zip(varied, _settings([c.ours for c in varied]))
-    ]
+    lines = []
+    for c, setting in zip(varied, _settings([c.ours for c in varied])):
+        attack = attack_label(c.ours.attack, parse_options(c.ours.attack_options))
+        lines.append((defense_label(c.ours), setting, attack, _pair(c, "adv_test_accuracy", _percent)))
     note = _OPEN if any(other_budget(c.ours, c.published) for c in varied) else "At the paper's budget."
-    return f"{note} The weaker attack leaves the higher accuracy (each pair is published, ours).\n\n" + _markdown(
-        ("training method", "setting", "attack", "adv. test accuracy (%)"), lines
-    )
+    table = _markdown(("training method", "setting", "attack", "adv. test accuracy (%)"), lines)
+    return f"{note} The weaker attack leaves the higher accuracy (each pair is published, ours).\n\n{table}"
 
 
 def _lipschitz(comparisons: Sequence[Comparison]) -> str:
     nearer: dict[str, str] = {}
     lines = []
-    measured = [(published, runs) for published, runs in _once_per_model(comparisons) if _searched(published, runs)]
-    for (published, runs), setting in zip(measured, _settings([runs[0] for _, runs in measured])):
-        found = (published.test_lipschitz or 0.0, *_searches(runs))
+    models = ((published, runs, _searches(runs)) for published, runs in _once_per_model(comparisons))
+    measured = [found for found in models if found[0].test_lipschitz and all(found[2])]
+    for (published, runs, searches), setting in zip(measured, _settings([runs[0] for _, runs, _ in measured])):
+        found = (published.test_lipschitz or 0.0, *searches)
         verdict = NOT_COMPARABLE if other_budget(runs[0], published) else _nearer(*found)
         nearer |= {published.cell_id: verdict} if verdict != NOT_COMPARABLE else {}
         lines.append((defense_label(runs[0]), setting, *map(_plain, found), verdict))
@@ -176,12 +152,8 @@ def _lipschitz(comparisons: Sequence[Comparison]) -> str:
     )
 
 
-def _searched(published: Row, runs: Sequence[Row]) -> bool:
-    return bool(published.test_lipschitz) and all(_searches(runs))
-
-
 def _searches(runs: Sequence[Row]) -> tuple[float, float]:
-    """What both searches find, as means over the runs that have both; zeros where none has."""
+    """The constants that both searches find, as means over the runs that have both; zeros where none has."""
     pairs = [(row.test_lipschitz, row.extra.get("test_lipschitz_released")) for row in runs]
     known = [(equation, released) for equation, released in pairs if equation and released]
     equation, released = (sum(found) / len(known) for found in zip(*known)) if known else (0.0, 0.0)
@@ -189,16 +161,14 @@ def _searches(runs: Sequence[Row]) -> tuple[float, float]:
 
 
 def _nearer(published: float, equation: float, released: float) -> str:
-    return "equation" if _ratio(equation, published) < _ratio(released, published) else "released"
+    def ratio(found: float) -> float:
+        return max(found, published) / min(found, published)
 
-
-def _ratio(one: float, other: float) -> float:
-    """The larger by the smaller, at least 1."""
-    return max(one, other) / min(one, other)
+    return "equation" if ratio(equation) < ratio(released) else "released"
 
 
 def _once_per_model(comparisons: Sequence[Comparison]) -> Iterator[tuple[Row, list[Row]]]:
-    """Lipschitzness depends on the model and the ball alone, and a model stands in the table once for each attack."""
+    """`_over_seeds` without repeated models: a model has a row per attack, but one Lipschitzness."""
     seen: set[tuple[object, ...]] = set()
     for published, runs in _over_seeds(comparisons):
         row = runs[0]
@@ -209,13 +179,13 @@ def _once_per_model(comparisons: Sequence[Comparison]) -> Iterator[tuple[Row, li
 
 
 def _settings(rows: Sequence[Row]) -> list[str]:
-    """The setting of each row, for a line that begins with its method; equal lines also show what tells them apart."""
+    """The setting of each row, extended where rows of one method would have equal settings."""
     labels = [f"{defense_label(row)}\n{row.dataset}, {row.architecture}, {row.profile} profile" for row in rows]
     return [label.partition("\n")[2] for label in tell_apart(labels, rows, MODEL)]
 
 
-def _pair(published: float | None, ours: float | None, shown: Callable[[float | None], str]) -> str:
-    return f"{shown(published)}, {shown(ours)}"
+def _pair(comparison: Comparison, measure: str, shown: Callable[[float | None], str]) -> str:
+    return f"{shown(getattr(comparison.published, measure))}, {shown(getattr(comparison.ours, measure))}"
 
 
 def _percent(value: float | None) -> str:

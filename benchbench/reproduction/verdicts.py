@@ -1,19 +1,19 @@
-"""Whether a published number stands up: every verdict, what it means, and how it is reached."""
+"""Verdicts on published numbers: what each means, and how it is reached."""
 
 from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 
 from benchbench.leaderboard.identity import values
-from benchbench.leaderboard.intervals import bounds
-from benchbench.leaderboard.layout import Table
+from benchbench.leaderboard.intervals import interval_of
+from benchbench.leaderboard.layout import Entry, Table
 from benchbench.leaderboard.matching import is_regression
-from benchbench.leaderboard.names import contains, trained_in
+from benchbench.leaderboard.names import contains, joined, searched_in, trained_in
 from benchbench.leaderboard.spread import prediction_interval
 from benchbench.records import Interval, Row
 
@@ -31,11 +31,12 @@ OPEN = (OUTSIDE, UNEQUAL)
 VERDICTS: Mapping[str, str] = MappingProxyType(
     {
         EXACT: "every run of ours rounds to the printed digits",
-        AGREES: "the printed value, give or take half a unit of its last digit, lies in our interval: of one run the 95% "
-        "interval over examples, of several the 95% prediction interval of a further run",
+        AGREES: "the printed value, plus or minus half a unit of its last digit, lies in our interval: with one run the 95% "
+        "interval over examples, with several runs the 95% prediction interval of a further run",
         OUTSIDE: "we have one run, and the printed value is not in its interval. Another run may be as far away, so this "
         "decides nothing",
-        UNEQUAL: "the same, where one run has no interval or several runs show no spread",
+        UNEQUAL: "we have one run without an interval, or several runs without spread, and other digits than printed. This "
+        "decides nothing",
         DIFFERS: "the printed value lies outside the prediction interval (which happens to one number in twenty of the same "
         "method), or, where nothing is random, has other digits",
         NOT_COMPARABLE: "ours used other data or training",
@@ -43,10 +44,10 @@ VERDICTS: Mapping[str, str] = MappingProxyType(
         NOT_RUN: "we have not measured it",
     }
 )
-"""What each verdict means. A number that several of our rows are held against has the first of their verdicts."""
+"""What each verdict means. The verdict on a number with several of our rows is the first of theirs."""
 
 _METHOD = ("defense", "train_norm", "train_epsilon")
-_LINE = 24  # characters of a verdict beside a number
+_LINE = 24  # characters of a line of a verdict, to fit a column of numbers
 _ROUNDING = 1e-9  # of the last printed digit, for numbers that end in 5
 
 
@@ -54,14 +55,14 @@ def judge_values(ours: Sequence[float], theirs: float, *, step: float, interval:
     """A verdict on a number that depends on chance.
 
     Under the same method, the published run is one more run like ours: it lies in the prediction interval of one further run
-    with a chance of 95%. What is printed is at most half a unit of the last digit away from it, so that the interval widened by
-    that much at both ends holds the printed value at least as often.
+    with a probability of 95%. The printed value is at most half a unit of the last digit away from it. So the interval, widened
+    by that much at both ends, holds the printed value at least as often.
 
     Args:
         ours: the value of each run.
-        theirs: as printed.
+        theirs: the printed value.
         step: one unit of the last printed digit.
-        interval: 95% interval over examples; used where there is one run.
+        interval: 95% interval over examples; used for a single run.
     """
     half = step * (0.5 + _ROUNDING)
     if np.abs(np.subtract(ours, theirs)).max() <= half:
@@ -76,7 +77,7 @@ def judge_values(ours: Sequence[float], theirs: float, *, step: float, interval:
 
 
 def judge_certain(ours: float, theirs: float, *, step: float) -> str:
-    """A verdict on a number that does not depend on chance: it has the printed digits or not."""
+    """A verdict on a number that does not depend on chance: whether it has the printed digits."""
     return EXACT if abs(ours - theirs) <= step * (0.5 + _ROUNDING) else DIFFERS
 
 
@@ -88,17 +89,15 @@ def is_of_method(published: Row, row: Row) -> bool:
 
 
 def other_budget(row: Row, published: Row) -> str:
-    """Why a row cannot be held against a published number: what it used less of, or worse; empty when it can."""
-    sizes = ("n_train", "n_train_evaluated", "n_test", "epochs")
-    differing = [name for name in sizes if getattr(row, name) != getattr(published, name)]
+    """Why a row is not comparable with a published number: smaller sizes, or lower precision; empty if it is comparable."""
+    differing = [name for name in _BUDGET if getattr(row, name) != getattr(published, name)]
     other = row.checkpoint_selection != published.checkpoint_selection
     weaker = [f"checkpoint selection {row.checkpoint_selection}"] if other else []
-    weaker += [f"attacks searched in {row.rounding}"] if row.rounding else []
+    weaker += [f"attacks {searched_in(row)}"] if row.rounding else []
     weaker += [trained_in(row)] if row.train_rounding else []
     if not differing and not weaker and (row.profile == published.profile or is_regression(row)):
-        return ""  # a regression is solved, whatever the profile: the data say all
-    told = [f"{_BUDGET[name].format(getattr(row, name))}" for name in differing] + weaker
-    return ", ".join([f"{row.profile} profile", *told])
+        return ""  # a regression is solved exactly in every profile, so only the data count
+    return joined(f"{row.profile} profile", *(_BUDGET[name].format(getattr(row, name)) for name in differing), *weaker)
 
 
 _BUDGET = {
@@ -110,16 +109,13 @@ _BUDGET = {
 
 
 def judge(runs: Sequence[Row], published: Row, key: str, *, step: float) -> str:
-    """Whether a published value stands up.
+    """The verdict on a published value; empty where the paper does not print the measure.
 
     Args:
-        runs: measured under one seed or several, of the published number's setting and method, equal but for the seed.
-        published: what the paper prints.
+        runs: measured rows of the published number's setting and method that differ only in the seed.
+        published: row of the paper.
         key: column of the measure.
         step: one unit of the last printed digit, in the units of the column.
-
-    Returns:
-        One of `benchbench.reproduction.verdicts`; empty where the paper does not print the measure.
     """
     theirs = getattr(published, key)
     if theirs is None:
@@ -132,31 +128,35 @@ def judge(runs: Sequence[Row], published: Row, key: str, *, step: float) -> str:
     ours = [value for run in finished if (value := getattr(run, key)) is not None]
     if not ours:
         return NOT_RUN
-    if is_regression(finished[0]):  # solved on the published draws: nothing is random
+    if is_regression(finished[0]):  # solved on the published draws, without randomness
         return judge_certain(max(ours, key=lambda value: abs(value - theirs)), theirs, step=step)
-    found = bounds(finished[0], key)
-    interval = None if found.low is None or found.high is None else Interval(low=found.low, high=found.high)
-    return judge_values(ours, theirs, step=step, interval=interval)
+    return judge_values(ours, theirs, step=step, interval=interval_of(finished[0], key))
 
 
 def foremost(given: Iterable[str]) -> str:
-    """The verdict on a number that has these: the first in the order of `VERDICTS`; empty without any."""
+    """The first of several verdicts in the order of `VERDICTS`; empty if there are none."""
     return min((verdict for verdict in given if verdict), key=list(VERDICTS).index, default="")
 
 
-def broken(verdict: str) -> list[str]:
-    """A verdict in lines that fit a column of numbers; none for an empty one."""
-    return textwrap.wrap(verdict, _LINE)
+def judged_entry(value: float, interval: Interval | None, verdict: str, show: Callable[[float], str]) -> Entry:
+    """A number as `show` prints it, with its interval and its verdict in the lines below."""
+    lines = [show(value)]
+    if interval is not None:
+        lines.append(f"[{show(interval.low)}, {show(interval.high)}]")
+    if verdict != NOT_COMPARABLE:  # of which the source of the whole line informs
+        lines += textwrap.wrap(verdict, _LINE)
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    return Entry(value=value, text="\n".join(lines), low=low, high=high, verdict=verdict)
 
 
 def meanings(table: Table) -> tuple[str, ...]:
-    """What the verdicts of a table mean, a note for each that it has."""
+    """A note for each verdict in a table, with its meaning."""
     given = {entry.verdict for line in table.lines for entry in line.entries}
     return tuple(f"{verdict}: {meaning}." for verdict, meaning in VERDICTS.items() if verdict in given)
 
 
 def tally(table: Table) -> Counter[str]:
-    """How many published numbers have each verdict; every number counts once, whatever stands beside it."""
+    """How many published numbers have each verdict; every number counts once, with its foremost verdict."""
     numbers: dict[tuple[str, str], list[str]] = {}
     for line in table.lines:
         for column, entry in zip(table.columns, line.entries):

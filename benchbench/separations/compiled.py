@@ -1,4 +1,4 @@
-"""Compilation with numba, typed, and cached on disk so that it is paid once per machine."""
+"""Typed compilation with numba, cached on disk so that each machine compiles once."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _F = TypeVar("_F", bound=Callable[..., object])
 
 
 def compiled(function: _F) -> _F:
-    """Compile one step of a kernel; called from other compiled functions, it is inlined by LLVM."""
+    """Compile one step of a kernel; LLVM inlines it into other compiled functions."""
     return _jit(function, parallel=False)
 
 
 def compiled_parallel(function: _F) -> _F:
-    """Compile a kernel whose ``numba.prange`` loops run on all cores; Python's lock is released meanwhile.
+    """Compile a kernel whose ``numba.prange`` loops run on all cores, without Python's lock.
 
-    Numba sets the number of OpenMP threads of the caller, which torch uses, too: it is given back, since float32 results and
-    the provenance of rows depend on it.
+    Numba changes the caller's number of OpenMP threads, which torch also uses. It is restored, because float32 results and the
+    provenance of rows depend on it.
     """
     kernel = _jit(function, parallel=True)
 
@@ -39,5 +39,5 @@ def compiled_parallel(function: _F) -> _F:
 def _jit(function: _F, *, parallel: bool) -> _F:
     try:
         return cast(_F, numba.njit(parallel=parallel, nogil=True, cache=True)(function))
-    except RuntimeError:  # neither the package's folder nor the home can be written: compile in every process
+    except RuntimeError:  # no folder for the cache is writable: compile in every process
         return cast(_F, numba.njit(parallel=parallel, nogil=True)(function))

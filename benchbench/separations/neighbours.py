@@ -1,17 +1,15 @@
-"""Exact nearest neighbour of another class in L-inf, over uint8 images or float features."""
+"""Exact nearest neighbour of another class in L-inf, for uint8 images or float features."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from benchbench.errors import DataError
-
-Numbers = NDArray[np.floating | np.integer]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +18,7 @@ class Neighbours:
 
     Attributes:
         distance: L-inf distance (N,): uint8 in pixel levels for images, float64 for features.
-        index: int64 (N,), its index among the references. For images the first of several equally near; for features
-            any of them.
+        index: int64 (N,), among the references. Of several equally near, the first for images, any for features.
     """
 
     distance: NDArray[np.uint8] | NDArray[np.float64]
@@ -30,21 +27,16 @@ class Neighbours:
     @property
     def scaled(self) -> NDArray[np.float64]:
         """The distance in the units of the model's inputs, float64 (N,): pixel / 255 for images."""
-        if self.distance.dtype == np.uint8:
-            return self.distance.astype(np.float64) / 255.0
-        return self.distance.astype(np.float64)
+        return self.distance.astype(np.float64) / (255.0 if self.distance.dtype == np.uint8 else 1.0)
 
 
 def nearest_other_class(
-    queries: Numbers,
-    query_labels: Numbers,
-    references: Numbers,
-    reference_labels: Numbers,
+    queries: NDArray[Any], query_labels: NDArray[Any], references: NDArray[Any], reference_labels: NDArray[Any]
 ) -> Neighbours:
     """Find each query's nearest reference with another label, exactly.
 
     Pixels are searched with bit tables and compiled loops on all cores (`benchbench.separations.search`), features with one
-    k-d tree per class, which is fast in few dimensions and exact in any.
+    k-d tree per class, which is exact, and fast in few dimensions.
 
     Args:
         queries: uint8 images (N, ...) or float features (N, ...).
@@ -53,10 +45,12 @@ def nearest_other_class(
         reference_labels: integers (M,).
 
     Raises:
-        DataError: for no example, shapes or dtypes that do not fit, labels that are not integers, features that are not
-            finite, or a query without any reference of another class.
+        DataError: no example, shapes or dtypes that do not match, labels that are not integers, features that are not finite,
+            or a query without a reference of another class.
     """
-    _check(queries, query_labels, references, reference_labels)
+    _check_examples("queries", queries, query_labels)
+    _check_examples("references", references, reference_labels)
+    _check_pair(queries, query_labels, references, reference_labels)
     flat_references = np.ascontiguousarray(references.reshape(len(references), -1))
     flat_queries = flat_references if queries is references else np.ascontiguousarray(queries.reshape(len(queries), -1))
     known, codes = np.unique(np.concatenate([query_labels, reference_labels]), return_inverse=True)
@@ -65,27 +59,26 @@ def nearest_other_class(
         return _search_features(flat_queries, query_codes, flat_references, reference_codes)
     from benchbench.separations.search import search  # numba takes a while to import
 
-    images, others = cast("NDArray[np.uint8]", flat_queries), cast("NDArray[np.uint8]", flat_references)
-    distance, index = search(images, query_codes, others, reference_codes, len(known))
+    distance, index = search(flat_queries, query_codes, flat_references, reference_codes, len(known))
     return Neighbours(distance=distance, index=index)
 
 
 def _search_features(
-    queries: Numbers, query_codes: NDArray[np.int64], references: Numbers, reference_codes: NDArray[np.int64]
+    queries: NDArray[Any], query_codes: NDArray[np.int64], references: NDArray[Any], reference_codes: NDArray[np.int64]
 ) -> Neighbours:
     distance = np.empty(len(queries), dtype=np.float64)
     index = np.empty(len(queries), dtype=np.int64)
     for code in np.unique(query_codes):
-        asking = np.flatnonzero(query_codes == code)
+        members = np.flatnonzero(query_codes == code)
         others = np.flatnonzero(reference_codes != code)
-        found, place = cKDTree(references[others]).query(queries[asking], p=np.inf, workers=-1)
-        distance[asking], index[asking] = found, others[place]
+        found, place = cKDTree(references[others]).query(queries[members], p=np.inf, workers=-1)
+        distance[members], index[members] = found, others[place]
     return Neighbours(distance=distance, index=index)
 
 
-def _check(queries: Numbers, query_labels: Numbers, references: Numbers, reference_labels: Numbers) -> None:
-    _check_examples("queries", queries, query_labels)
-    _check_examples("references", references, reference_labels)
+def _check_pair(
+    queries: NDArray[Any], query_labels: NDArray[Any], references: NDArray[Any], reference_labels: NDArray[Any]
+) -> None:
     if queries.dtype != references.dtype or queries.shape[1:] != references.shape[1:]:
         raise DataError(
             f"queries are {queries.dtype} {queries.shape[1:]}, references {references.dtype} {references.shape[1:]}",
@@ -99,7 +92,7 @@ def _check(queries: Numbers, query_labels: Numbers, references: Numbers, referen
         )
 
 
-def _check_examples(name: str, inputs: Numbers, labels: Numbers) -> None:
+def _check_examples(name: str, inputs: NDArray[Any], labels: NDArray[Any]) -> None:
     if len(inputs) == 0 or inputs[0].size == 0:
         raise DataError(f"the {name} are empty", hint="separation needs at least one example with one value")
     if labels.shape != (len(inputs),) or not np.issubdtype(labels.dtype, np.integer):

@@ -1,4 +1,4 @@
-"""Separation of a dataset (paper: Definition 2, Tables 1 and 8): train-train and test-train, summed up."""
+"""Separation of a dataset (paper: Definition 2, Tables 1 and 8), train-train and test-train."""
 
 from __future__ import annotations
 
@@ -22,14 +22,12 @@ BINS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two examples of different classes.
+    """Two examples of different classes, with the labels used, which may be random ones.
 
     Attributes:
-        query: index in the split that was asked for (train or test).
+        query: index in the split of the queries (train or test).
         reference: index in the training split.
-        query_label: label of the query, as used (random where labels were drawn).
-        reference_label: label of the reference.
-        distance: L-inf distance in the units of the model's inputs.
+        distance: L-inf, in the units of the model's inputs.
     """
 
     query: int
@@ -41,16 +39,15 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Separation:
-    """Distances of examples to the nearest training example of another class, summed up.
+    """Statistics of the distances of examples to the nearest training example of another class.
 
     Attributes:
-        examples: how many were asked for.
-        minimum: smallest distance, in the units of the model's inputs (pixel / 255).
-        mean: mean distance.
-        histogram: examples per bin, `BINS` bins.
-        edges: `BINS` + 1 bin edges: [0, 1] for images, [0, largest distance] for features that go beyond.
+        examples: number of examples.
+        minimum: smallest distance, in the units of the model's inputs (pixel / 255); likewise the mean.
+        histogram: examples in each of `BINS` bins.
+        edges: `BINS` + 1 bin edges in [0, 1], or in [0, largest distance] where that is above 1.
         closest: the closest pairs, nearest first, each unordered pair once.
-        epsilon: radius of the attacks of interest; None where not given.
+        epsilon: attack radius of interest; None if not given.
     """
 
     examples: int
@@ -68,7 +65,7 @@ class Separation:
 
     @property
     def exceeds_two_epsilon(self) -> bool | None:
-        """Whether the minimum is above 2 * epsilon, so that no attack of that radius can confuse two examples."""
+        """Whether the minimum is above 2 * epsilon: then no attack of that radius can confuse two examples."""
         return None if self.epsilon is None else self.minimum > 2.0 * self.epsilon
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,11 +75,9 @@ class Separation:
 
 @dataclass(frozen=True, kw_only=True)
 class SeparationReport:
-    """Both separations of a dataset.
+    """Separations of a dataset's training and test examples from its training examples.
 
     Attributes:
-        train_train: each training example against the other training examples.
-        test_train: each test example against the training examples.
         random_labels: whether labels were drawn uniformly instead of the dataset's own (Table 8).
         excluded: indices of training examples that were left out.
     """
@@ -127,16 +122,16 @@ def measure(
     Args:
         splits: the dataset; uint8 images or float features, two classes or more.
         random_labels: draw each label uniformly from the classes instead (Table 8).
-        exclude: indices of training examples to leave out, such as SVHN's 25235, 25236 and 65043. Indices reported are
-            those of the whole training set.
-        epsilon: attack radius that 2 * epsilon is compared for; may be ``"8/255"``.
+        exclude: indices of training examples to leave out, such as SVHN's 25235, 25236 and 65043. Reported indices are those
+            of the whole training set.
+        epsilon: attack radius; the minimum is compared with 2 * epsilon. May be ``"8/255"``.
         pairs: how many closest pairs to keep.
         seed: seed of the random labels.
 
     Raises:
-        DataError: for regression data, or fewer than two classes.
-        OptionError: for an excluded index that does not exist, a negative number of pairs, or a radius that is negative or
-            beyond the box.
+        DataError: regression data, or fewer than two classes.
+        OptionError: an excluded index that does not exist, a negative number of pairs, or a radius that is negative or beyond
+            the box.
     """
     if splits.task != "classification":
         raise DataError("separation is defined between classes, and this is regression data")
@@ -153,8 +148,8 @@ def measure(
     found = nearest_other_class(test, test_labels, train, train_labels)
     test_train = summarise(found, test_labels, train_labels, epsilon=radius, pairs=pairs)
     return SeparationReport(
-        train_train=_named(train_train, kept, kept),
-        test_train=_named(test_train, np.arange(len(test)), kept),
+        train_train=_renumbered(train_train, kept, kept),
+        test_train=_renumbered(test_train, np.arange(len(test)), kept),
         random_labels=random_labels,
         excluded=tuple(sorted(int(index) for index in set(exclude))),
     )
@@ -162,7 +157,7 @@ def measure(
 
 def _radius(epsilon: float | str, splits: DatasetSplits) -> float:
     threat = Threat(epsilon=epsilon, lower=splits.lower, upper=splits.upper)
-    if threat.epsilon > 0:  # 0 compares with nothing, and does no harm
+    if threat.epsilon > 0:  # `check_radius` refuses 0, which is harmless here
         check_radius(threat, splits.input_shape)
     return threat.epsilon
 
@@ -191,10 +186,10 @@ def summarise(
     pairs: int = 5,
     symmetric: bool = False,
 ) -> Separation:
-    """Sum up nearest neighbours.
+    """Statistics of the result of `nearest_other_class`.
 
     Args:
-        neighbours: from `nearest_other_class`.
+        neighbours: of N queries among M references.
         query_labels: int64 (N,).
         reference_labels: int64 (M,).
         epsilon: attack radius of interest.
@@ -235,8 +230,8 @@ def _closest_pairs(neighbours: Neighbours, wanted: int, symmetric: bool) -> list
     return found
 
 
-def _named(separation: Separation, queries: NDArray[np.int64], references: NDArray[np.int64]) -> Separation:
-    """The same with the pairs' positions replaced by names."""
+def _renumbered(separation: Separation, queries: NDArray[np.int64], references: NDArray[np.int64]) -> Separation:
+    """The separation with the pairs' positions replaced by the indices at them."""
     closest = tuple(
         replace(pair, query=int(queries[pair.query]), reference=int(references[pair.reference]))
         for pair in separation.closest

@@ -1,41 +1,26 @@
-"""The exact search over uint8 pixels: bit tables discard most references, the rest are compared pixel by pixel."""
+"""Exact search over uint8 pixels: bit tables discard most references, and the rest are compared pixel by pixel."""
 
 from __future__ import annotations
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from benchbench.separations.compiled import compiled, compiled_parallel
-from benchbench.separations.tables import NO_ROW, TILE, WORDS, BitTables, build_tables
+from benchbench.separations.tables import I32, I64, NO_ROW, TILE, U8, U64, WORDS, BitTables, build_tables
 
-STRIDE = 64  # pixels per inner loop; constant, so that it vectorises
+STRIDE = 64  # pixels per inner loop; a constant, so that numba vectorises it
 BLOCK = 512  # queries that share a tile while it is in the cache
-CANDIDATES = 64  # references compared first, for a good bound
-PILOTS = 512  # queries whose neighbours become everybody's first candidates
+CANDIDATES = 64  # references compared first, for a low bound
+PILOTS = 512  # queries whose neighbours are the first candidates of all queries
 SAMPLED = 4096  # references from which the variance of each pixel is estimated
 POWERS = 32  # buckets in which tests are ordered
 TOGETHER = 4  # tests applied in one pass over a tile; `_discard` is written out for four
 
 
-def search(
-    queries: NDArray[np.uint8],
-    query_labels: NDArray[np.int64],
-    references: NDArray[np.uint8],
-    reference_labels: NDArray[np.int64],
-    classes: int,
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Nearest reference of another class, in L-inf; of several equally near the first.
+def search(queries: U8, query_labels: I64, references: U8, reference_labels: I64, classes: int) -> tuple[U8, I64]:
+    """Distance (N,) and index (N,) of each query's nearest reference of another class; the first of several equally near.
 
-    Args:
-        queries: uint8 (N, D).
-        query_labels: int64 (N,) in [0, classes); each query has a reference of another class.
-        references: uint8 (M, D).
-        reference_labels: int64 (M,) in [0, classes).
-        classes: number of classes.
-
-    Returns:
-        Distances uint8 (N,) and indices int64 (N,).
+    Takes pixels (N, D) and (M, D), and labels in [0, classes); each query needs a reference of another class.
     """
     sample = references[:: -(-len(references) // SAMPLED)]
     order = np.argsort(-sample.var(axis=0, dtype=np.float32), kind="stable")
@@ -51,53 +36,40 @@ def search(
     return _run(query_pixels, query_labels, reference_pixels, reference_labels, tables, candidates)
 
 
-def _evenly(count: int, wanted: int) -> NDArray[np.int64]:
+def _evenly(count: int, wanted: int) -> I64:
     return np.linspace(0, count - 1, min(wanted, count)).astype(np.int64)
 
 
-def _arrange(pixels: NDArray[np.uint8], order: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Columns in the given order, padded with zeros to whole strides."""
+def _arrange(pixels: U8, order: I64) -> U8:
+    """Columns in the given order, padded with zeros to a multiple of `STRIDE`."""
     arranged = np.zeros((len(pixels), -(-len(order) // STRIDE) * STRIDE), dtype=np.uint8)
     _permute(pixels, order, arranged)
     return arranged
 
 
 @compiled_parallel
-def _permute(pixels: NDArray[np.uint8], order: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+def _permute(pixels: U8, order: I64, out: U8) -> None:
     for row in numba.prange(pixels.shape[0]):
         for column in range(order.shape[0]):
             out[row, column] = pixels[row, order[column]]
 
 
 def _run(
-    queries: NDArray[np.uint8],
-    query_labels: NDArray[np.int64],
-    references: NDArray[np.uint8],
-    reference_labels: NDArray[np.int64],
-    tables: BitTables,
-    candidates: NDArray[np.int64],
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    queries: U8, query_labels: I64, references: U8, reference_labels: I64, tables: BitTables, candidates: I64
+) -> tuple[U8, I64]:
     bounds = np.full(len(queries), 256, dtype=np.int64)
     nearest = np.full(len(queries), -1, dtype=np.int64)
     _bound(queries, query_labels, references, reference_labels, candidates, bounds)
+    t = tables
     _search_blocks(
-        queries,
-        query_labels,
-        references,
-        tables.rows,
-        tables.counts,
-        tables.at_least,
-        tables.at_most,
-        tables.others,
-        bounds,
-        nearest,
+        queries, query_labels, references, t.rows, t.counts, t.at_least, t.at_most, t.others, bounds, nearest
     )
     return bounds.astype(np.uint8), nearest
 
 
 @compiled
-def _distance(a: NDArray[np.uint8], b: NDArray[np.uint8], bound: int) -> int:
-    """L-inf distance where it is below `bound`; otherwise some value of at least `bound`."""
+def _distance(a: U8, b: U8, bound: int) -> int:
+    """The L-inf distance if it is below `bound`, otherwise some value of at least `bound`."""
     worst = np.uint8(0)
     for stride in range(a.shape[0] // STRIDE):
         for offset in range(STRIDE):  # every value stays uint8: numba then compares 64 pixels at once
@@ -110,14 +82,7 @@ def _distance(a: NDArray[np.uint8], b: NDArray[np.uint8], bound: int) -> int:
 
 
 @compiled_parallel
-def _bound(
-    queries: NDArray[np.uint8],
-    query_labels: NDArray[np.int64],
-    references: NDArray[np.uint8],
-    reference_labels: NDArray[np.int64],
-    candidates: NDArray[np.int64],
-    bounds: NDArray[np.int64],
-) -> None:
+def _bound(queries: U8, query_labels: I64, references: U8, reference_labels: I64, candidates: I64, bounds: I64) -> None:
     """Lower each bound to one more than the distance of the best candidate, so that the search still finds the first."""
     for query in numba.prange(queries.shape[0]):
         for candidate in candidates:
@@ -128,17 +93,9 @@ def _bound(
 
 @compiled
 def _choose_tests(
-    query: NDArray[np.uint8],
-    bound: int,
-    size: int,
-    counts: NDArray[np.int64],
-    at_least: NDArray[np.int32],
-    at_most: NDArray[np.int32],
-    unsorted: NDArray[np.int32],
-    powers: NDArray[np.int32],
-    tests: NDArray[np.int32],
+    query: U8, bound: int, size: int, counts: I64, at_least: I32, at_most: I32, unsorted: I32, powers: I32, tests: I32
 ) -> int:
-    """Rows that discard references at `bound` or farther, strongest first; ~row where the complement stays."""
+    """Choose rows that discard references at distance `bound` or more, strongest first; ~row keeps the complement."""
     found = 0
     starts = np.zeros(POWERS + 1, dtype=np.int64)
     for pixel in range(at_least.shape[0]):
@@ -165,8 +122,8 @@ def _choose_tests(
 
 
 @compiled
-def _discard(alive: NDArray[np.uint64], rows: NDArray[np.uint64], tests: NDArray[np.int32], count: int) -> bool:
-    """Apply the tests to one tile, `TOGETHER` at a time; whether any reference is left."""
+def _discard(alive: U64, rows: U64, tests: I32, count: int) -> bool:
+    """Apply the tests to one tile, `TOGETHER` at a time; returns whether any reference is left."""
     left = np.uint64(1)
     for test in range(0, count, TOGETHER):
         row_0, flip_0 = _row(tests[test])
@@ -186,19 +143,12 @@ def _discard(alive: NDArray[np.uint64], rows: NDArray[np.uint64], tests: NDArray
 
 @compiled
 def _row(test: int) -> tuple[int, np.uint64]:
-    """Row of a test, and the bits that complement it where the test is negative."""
+    """Row of a test, and a mask that complements it if the test is negative."""
     return (test, np.uint64(0)) if test >= 0 else (~test, ~np.uint64(0))
 
 
 @compiled
-def _compare_survivors(
-    query: NDArray[np.uint8],
-    references: NDArray[np.uint8],
-    alive: NDArray[np.uint64],
-    first: int,
-    bound: int,
-    nearest: int,
-) -> tuple[int, int]:
+def _compare_survivors(query: U8, references: U8, alive: U64, first: int, bound: int, nearest: int) -> tuple[int, int]:
     for word in range(WORDS):
         bits = alive[word]
         reference = first + 64 * word
@@ -214,16 +164,16 @@ def _compare_survivors(
 
 @compiled_parallel
 def _search_blocks(
-    queries: NDArray[np.uint8],
-    query_labels: NDArray[np.int64],
-    references: NDArray[np.uint8],
-    rows: NDArray[np.uint64],
-    counts: NDArray[np.int64],
-    at_least: NDArray[np.int32],
-    at_most: NDArray[np.int32],
-    others: NDArray[np.uint64],
-    bounds: NDArray[np.int64],
-    nearest: NDArray[np.int64],
+    queries: U8,
+    query_labels: I64,
+    references: U8,
+    rows: U64,
+    counts: I64,
+    at_least: I32,
+    at_most: I32,
+    others: U64,
+    bounds: I64,
+    nearest: I64,
 ) -> None:
     """Search tile by tile, in the order of the references, so that the first of several equally near is kept."""
     pixels, size = at_least.shape[0], references.shape[0]

@@ -1,8 +1,8 @@
 """Bit tables: for a pixel and a cut, which references have a value of at least the cut.
 
-A reference cannot be closer than ``bound`` to a query when one of its pixels differs by ``bound`` or more. Whether it does
-is one bit per reference, pixel and cut; so one machine instruction settles 512 references. Cuts are placed by mass, so that
-rounding to the next cut (always towards keeping a reference) overlooks at most one reference in `BINS` per pixel.
+A reference cannot be closer than ``bound`` to a query if one of its pixels differs by ``bound`` or more. Whether it does is
+one bit per reference, pixel and cut, so one machine instruction tests 512 references. Cuts are quantiles, so that rounding to
+the next cut (always towards keeping a reference) overlooks at most one reference in `BINS` per pixel.
 """
 
 from __future__ import annotations
@@ -22,36 +22,32 @@ WORDS = 32  # 64-bit words per tile: 2,048 references
 TILE = 64 * WORDS
 NO_ROW = -1
 
+U8, I32, I64, U64 = NDArray[np.uint8], NDArray[np.int32], NDArray[np.int64], NDArray[np.uint64]
+
 
 @dataclass(frozen=True, kw_only=True)
 class BitTables:
     """The tables of a set of references.
 
     Attributes:
-        rows: uint64 (tiles, pixels * CUTS, WORDS); bit k of word w in tile t tells whether reference
-            t * TILE + 64 * w + k has a value of at least the row's cut.
-        counts: int64 (pixels * CUTS,), references in each row.
+        rows: uint64 (tiles, pixels * CUTS, WORDS); bit k of word w in tile t is set if reference t * TILE + 64 * w + k has a
+            value of at least the row's cut.
+        counts: int64 (pixels * CUTS,), number of references in each row.
         at_least: int32 (pixels, 256); for a value v the row of the smallest cut >= v, or `NO_ROW`.
         at_most: int32 (pixels, 256); for a value v the row of the largest cut <= v + 1, whose complement holds only
             references of at most v, or `NO_ROW`.
         others: uint64 (classes, tiles, WORDS), the references of every class but one.
     """
 
-    rows: NDArray[np.uint64]
-    counts: NDArray[np.int64]
-    at_least: NDArray[np.int32]
-    at_most: NDArray[np.int32]
-    others: NDArray[np.uint64]
+    rows: U64
+    counts: I64
+    at_least: I32
+    at_most: I32
+    others: U64
 
 
-def build_tables(pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: int) -> BitTables:
-    """Build the tables.
-
-    Args:
-        pixels: uint8 (N, D), columns by decreasing variance.
-        labels: int64 (N,) in [0, classes).
-        classes: number of classes, counting those that only queries have.
-    """
+def build_tables(pixels: U8, labels: I64, classes: int) -> BitTables:
+    """Build the tables of references (N, D) with columns by decreasing variance, and labels (N,) in [0, classes)."""
     columns = np.ascontiguousarray(pixels[:, :PIXELS].T)
     tiles = -(-len(pixels) // TILE)
     cuts = _choose_cuts(columns)
@@ -68,8 +64,8 @@ def build_tables(pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: 
 
 
 @compiled
-def _choose_cuts(columns: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Values that split each pixel's references into bins of at most a `BINS`-th, or of one value; 256 where unused."""
+def _choose_cuts(columns: U8) -> I64:
+    """Cuts of each pixel, so that each bin has one value or at most a `BINS`-th of the references; 256 where unused."""
     cuts = np.full((columns.shape[0], CUTS), 256, dtype=np.int64)
     most = columns.shape[1] // BINS
     for pixel in range(columns.shape[0]):
@@ -87,8 +83,8 @@ def _choose_cuts(columns: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 @compiled_parallel
-def _fill_rows(columns: NDArray[np.uint8], cuts: NDArray[np.int64], rows: NDArray[np.uint64]) -> None:
-    """Set each reference's bit in the row of the highest cut it reaches, then let lower cuts include higher ones."""
+def _fill_rows(columns: U8, cuts: I64, rows: U64) -> None:
+    """Set each reference's bit in the row of the highest cut it reaches, then copy the bits of higher cuts to lower ones."""
     for pixel in numba.prange(columns.shape[0]):
         bin_of = np.searchsorted(cuts[pixel], np.arange(256), side="right") - 1
         first = pixel * CUTS
@@ -103,7 +99,7 @@ def _fill_rows(columns: NDArray[np.uint8], cuts: NDArray[np.int64], rows: NDArra
                     rows[tile, first + cut, word] |= rows[tile, first + cut + 1, word]
 
 
-def _look_up_tables(cuts: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _look_up_tables(cuts: I64) -> tuple[I32, I32]:
     values = np.arange(256)
     at_least = np.full((len(cuts), 256), NO_ROW, dtype=np.int32)
     at_most = np.full((len(cuts), 256), NO_ROW, dtype=np.int32)
@@ -117,9 +113,9 @@ def _look_up_tables(cuts: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray
     return at_least, at_most
 
 
-def _bits_of_others(labels: NDArray[np.int64], classes: int, tiles: int) -> NDArray[np.uint64]:
+def _bits_of_others(labels: I64, classes: int, tiles: int) -> U64:
     others = np.zeros((classes, tiles, WORDS), dtype=np.uint64)
-    for label in range(classes):  # one class at a time: a byte per class and reference would be large
+    for label in range(classes):  # one class at a time: an array of all classes would be large
         members = np.zeros(tiles * TILE, dtype=np.bool_)
         members[: len(labels)] = labels != label
         others[label] = np.packbits(members, bitorder="little").view("<u8").reshape(tiles, WORDS)

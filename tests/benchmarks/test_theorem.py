@@ -10,8 +10,8 @@ from torch import Tensor
 from benchbench.builtin.defenses.distance import DistanceClassifier
 from benchbench.contract import KeyedGenerator
 from benchbench.errors import DataError, OptionError
-from benchbench.figures.theory_functions import binary_function, class_functions, separation_radius
-from benchmarks.theorem import TheoremCheck, check_theorem, separation
+from benchbench.figures.spiral import binary_function, separation_radius
+from benchmarks.theorem import TheoremCheck, check_theorem, class_functions, separation
 
 
 def supports(classes: int = 3, size: int = 45, dimensions: int = 4) -> tuple[Tensor, Tensor]:

@@ -50,7 +50,7 @@ def test_model_is_found_under_all_its_seeds(wanted: str, found: list[str]) -> No
         ("defense=at,", "is no filter"),
     ],
 )
-def test_what_names_no_single_model_is_refused_with_what_there_is(wanted: str, said: str) -> None:
+def test_filter_of_no_single_model_is_refused_with_the_list_of_models(wanted: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         choose(MODELS, wanted)
     assert said in str(caught.value)
@@ -79,7 +79,7 @@ def grid() -> list[Contender]:
     ]
 
 
-def test_methods_are_called_by_everything_that_tells_them_apart_and_hold_their_own_runs() -> None:
+def test_label_of_a_method_has_every_difference_and_its_group_has_only_its_runs() -> None:
     found = {name: spreads(runs)["adv_test_accuracy"] for name, runs in methods(grid()).items()}
     assert {name: (one.n, round(100 * one.mean)) for name, one in found.items()} == {
         "mnist mlp AT, epsilon 0.1": (3, 77),

@@ -73,7 +73,7 @@ def test_permutation_test_of_few_examples_is_exact() -> None:
     other = contender("other", ("pgd", np.ones(8, dtype=bool)))
     lipschitz = {d.measure: d for d in compare({"one": [one], "other": [other]})}["test_lipschitz"]
     assert lipschitz.test == "permutation"
-    assert lipschitz.p_value == pytest.approx(2 / 2**6)  # six examples differ, all one way
+    assert lipschitz.p_value == pytest.approx(2 / 2**6)  # six examples differ, all in one direction
 
 
 def test_holm_gives_the_textbook_values_in_the_order_given() -> None:
@@ -143,7 +143,7 @@ def test_several_seeds_are_compared_over_seeds() -> None:
     assert robust.significant
 
 
-def test_one_seed_against_several_is_held_against_all_of_them() -> None:
+def test_one_seed_is_compared_with_all_of_several() -> None:
     differences = {d.measure: d for d in compare({"a": seeds("a", 90, 70, 74, 78), "b": seeds("b", 90)})}
     robust = differences["adv_test_accuracy"]
     assert (robust.first, robust.second, robust.seeds, robust.n) == (pytest.approx(0.78), 0.9, (4, 1), 1)
@@ -175,7 +175,7 @@ def test_spread_is_over_the_attacks_and_examples_that_all_seeds_had() -> None:
     assert spreads([first, contender("a1", ("mt-20", share(30)), seed=1)]) == {}
 
 
-def test_one_example_and_equal_outcomes_prove_nothing() -> None:
+def test_one_example_or_equal_outcomes_give_no_significance() -> None:
     for one, other in ((share(1, n=1), share(0, n=1)), (share(80), share(80))):
         for d in compare({"a": [contender("a", ("pgd", one))], "b": [contender("b", ("pgd", other))]}):
             assert (d.p_value, d.low, d.high, d.significant) == (1.0, None, None, False)

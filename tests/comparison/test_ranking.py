@@ -17,7 +17,7 @@ from benchbench.comparison.contenders import Contender, comparable_groups, find_
 from benchbench.comparison.ranking import rank, rank_all
 from benchbench.evaluation.diagnostics import FLAGS
 from benchbench.leaderboard.clearing import SHORTFALLS
-from benchbench.leaderboard.names import distinct_labels
+from benchbench.leaderboard.identity import distinct_labels
 from benchbench.records.arrays import Array
 
 STANDARD = {"steps": 100, "targets": 9, "queries": 5000}
@@ -196,7 +196,7 @@ def test_rows_whose_attacks_searched_in_another_precision_are_ranked_apart() -> 
 
 
 def test_models_trained_in_another_precision_are_ranked_together_and_say_so() -> None:
-    """They are models like others: what counts is judged in float32."""
+    """They are models like others, because robustness is judged in float32."""
     exact = contender("exact", ("pgd", share(70)))
     rounded = contender("rounded", ("pgd", share(80)), train_precision="bf16")
     (places,) = rank_all([exact, rounded])

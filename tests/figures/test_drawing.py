@@ -1,4 +1,4 @@
-"""Every figure by its name, in every format; and what is said when it cannot be drawn."""
+"""Every figure by its name, in every format; and the message if it cannot be drawn."""
 
 from __future__ import annotations
 
@@ -85,23 +85,25 @@ def test_measured_rows_share_a_panel_of_lipschitzness_only_with_their_own_settin
     }
 
 
-def test_measurements_of_one_dataset_are_drawn_each_under_its_own_name(sources: Sources, tmp_path: Path) -> None:
+def test_measurements_of_one_dataset_are_drawn_under_distinct_names(sources: Sources, tmp_path: Path) -> None:
     original, random = sources.separations
     several = [original, dataclasses.replace(original, excluded=(3,)), random, dataclasses.replace(random, seed=1)]
     drawn = {}
+    from matplotlib.figure import Figure
 
-    def save(parts: dict[str, object], *_: Path, title: str) -> None:
+    def histogram(parts: dict[str, object], *, title: str) -> Figure:
         drawn.update(parts)
+        return Figure()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("benchbench.separations.figures"), "save_histogram", save)
+        patch.setattr(import_module("benchbench.figures.separations"), "histogram_figure", histogram)
         draw("separation", dataclasses.replace(sources, separations=several), tmp_path)
     assert len(drawn) == 8
     written = draw("closest-pairs", dataclasses.replace(sources, separations=several), tmp_path)
     assert len(set(written)) == 4
 
 
-def test_nothing_measured_is_told_with_the_command_that_measures(tmp_path: Path) -> None:
+def test_message_without_measurements_names_the_command_that_measures(tmp_path: Path) -> None:
     empty = Sources(rows=(), separations=(), data=DataSource(root=tmp_path, cache=tmp_path))
     for name in ("separation", "closest-pairs", "lipschitz"):
         with pytest.raises(UsageError, match="benchbench"):

@@ -10,8 +10,7 @@ from benchbench.builtin.datasets.spiral import Spiral
 from benchbench.builtin.defenses.distance import DistanceClassifier
 from benchbench.contract import DataSource, Examples, KeyedGenerator
 from benchbench.errors import OptionError
-from benchbench.figures.spiral import evaluate_spiral, save_spiral
-from benchbench.figures.theory_functions import separation_radius
+from benchbench.figures.spiral import evaluate_spiral, separation_radius, spiral_figure
 from benchmarks.theorem import check_theorem
 
 
@@ -42,13 +41,12 @@ def test_theorem_holds_on_the_spiral() -> None:
     assert report.holds, report.failures
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-def test_spiral_figure_is_written(tmp_path: Path, suffix: str) -> None:
+def test_spiral_figure_shows_both_classes() -> None:
     pytest.importorskip("matplotlib")
     examples = spiral(60)
-    path = tmp_path / f"spiral.{suffix}"
-    save_spiral(evaluate_spiral(examples.inputs.numpy(), examples.labels.numpy(), resolution=40), path)
-    assert path.stat().st_size > 5000
+    figure = spiral_figure(evaluate_spiral(examples.inputs.numpy(), examples.labels.numpy(), resolution=40))
+    texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert texts == ["negative", "positive"]
 
 
 def test_points_outside_the_plane_are_refused() -> None:

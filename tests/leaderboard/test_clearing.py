@@ -1,4 +1,4 @@
-"""What an attack clears, and what another attack's row says against a model in tables of one attack."""
+"""Flags that an attack clears, and flags of other attacks in tables of one attack."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class UniformNoise:
 
 
 def contender_of(name: str, model: nn.Module, examples: Examples) -> Contender:
-    """The model under PGD-10 and under noise, evaluated and flagged as a run does it."""
+    """The model under PGD-10 and under noise, evaluated and flagged as in a run."""
     found: dict[str, Outcome] = {}
     for attack_name, attack in {"noise": UniformNoise(), "pgd-10": Pgd()}.items():
         found[attack_name] = evaluate(
@@ -119,7 +119,7 @@ def contender_of(name: str, model: nn.Module, examples: Examples) -> Contender:
 
 
 def test_uniform_noise_does_not_clear_a_quantised_network() -> None:
-    """With the noise, the masked network stood first: its row of noise had no flags, and noise was no weaker than PGD."""
+    """The masked network was first with the noise: that row had no flags, and noise was as strong as PGD."""
     inputs = (KeyedGenerator(7, torch.arange(150)).uniform(1, 6, 6) * 255).to(torch.uint8)
     inner = smooth_toy((1, 6, 6), 4)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Values of metrics beyond the columns: which there are, and how they are told."""
+"""Values of metrics beyond the columns: their names, and how they are shown."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def test_run_names_the_extras_and_the_command_that_shows_them(
     file.write_text(SUITE)
     folders = ["--runs", str(tmp_path / "runs"), "--leaderboards", str(tmp_path / "boards")]
     assert invoke(["run", "--suite", str(file), "--device", "cpu", "--quiet", *folders]) == 0
-    told = capsys.readouterr().err
-    assert "also measured: count_0, count_1, " in told
-    assert "count_7 and 2 more" in told
-    command = told.split("to see one: benchbench ")[1].split("\n")[0].split()
+    shown = capsys.readouterr().err
+    assert "also measured: count_0, count_1, " in shown
+    assert "count_7 and 2 more" in shown
+    command = shown.split("to see one: benchbench ")[1].split("\n")[0].split()
     assert invoke(command) == 0
     assert "count 0" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Leaderboard files: sorted, deterministic, whole, and read with suspicion."""
+"""Leaderboard files: sorted, deterministic, atomic, and checked when read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text formats of tables: faithful numbers, and no name that escapes its place."""
+"""Text formats of tables: exact numbers, and every name escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The identity columns: all of them have a place, and labels tell rows apart by them."""
+"""The identity columns: every column is in the keys, and distinguishes labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchbench.leaderboard.identity import BALL, COLUMNS, MODEL, RUNS, SETTING,
 LABELS = {"cell_id", "model_id", "source", "experiment"}  # digests of the others, or names that change no number
 
 
-def test_every_identity_column_of_a_cell_stands_in_the_keys_once() -> None:
+def test_every_identity_column_of_a_cell_is_in_the_keys_once() -> None:
     expected = {*make_cell().identity(), "precision"} - LABELS
     assert Counter(COLUMNS) == Counter(expected)
     assert {*MODEL, *RUNS, *SETTING, *BALL} == expected

@@ -1,4 +1,4 @@
-"""LaTeX: compiles as it is, in a document with booktabs and by itself, whatever the names; nothing escapes its place."""
+"""LaTeX: compiles in a document with booktabs and by itself, with any names; nothing escapes its place."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def tables(rows: list[Row]) -> list[Table]:
 
 
 def compiled(folder: Path, text: str) -> str:
-    """What pdfLaTeX says; fails where it would stop."""
+    """The log of pdfLaTeX; fails where it would stop."""
     program = shutil.which("pdflatex")
     if program is None:
         pytest.skip("no pdflatex: install Debian's texlive-latex-recommended")

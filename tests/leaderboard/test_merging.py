@@ -1,4 +1,4 @@
-"""Merging: equal results once, different ones named, other protocols refused; and the command around it."""
+"""Merging: equal results are kept once, conflicts listed, other protocols refused; and the command."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_other_suite_is_refused() -> None:
         merge({"A": [FIRST], "B": [make_row(suite="elsewhere", cell_id="c")]})
 
 
-def test_other_profiles_and_options_of_the_dataset_live_side_by_side() -> None:
+def test_other_profiles_and_options_of_the_dataset_are_merged_side_by_side() -> None:
     paper = make_row(cell_id="p", profile="paper", n_train=60_000)
     scaled = make_row(
         cell_id="s",
@@ -94,9 +94,7 @@ def test_command_writes_rows_with_the_evidence_beside_them(tmp_path: Path) -> No
     assert (tmp_path / "c" / "closer-look" / "outcomes" / f"{digest}.parquet").is_file()
 
 
-def test_command_writes_nothing_on_conflicts_unless_told_how(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_writes_nothing_on_conflicts_without_keep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     theirs = dataclasses.replace(FIRST, adv_test_accuracy=0.6)
     files = [str(board(tmp_path / "a", FIRST)), str(board(tmp_path / "b", theirs))]
     arguments = ["leaderboard", "merge", *files, "--out", str(tmp_path / "c.parquet")]

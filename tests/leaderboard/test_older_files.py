@@ -1,4 +1,4 @@
-"""Leaderboards of schemas 1 and 2, as runs of their time wrote them, are read, merged, rebuilt and compared with today's."""
+"""Leaderboards written in schemas 1 and 2 are read, merged, rebuilt and compared with today's."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_older_files_merge_with_todays_and_equal_rows_are_no_conflict(tmp_path: 
     assert measured(list(merged.rows)) == {k: row for rows in boards.values() for k, row in measured(rows).items()}
 
 
-def test_newer_diagnostics_win_whatever_the_order(tmp_path: Path) -> None:
+def test_newer_diagnostics_win_in_either_order(tmp_path: Path) -> None:
     old = make_row(flags=("zero-gradients",), diagnostics=1)
     new = dataclasses.replace(old, flags=(), diagnostics=2)
     for boards in ({"a": [old], "b": [new]}, {"a": [new], "b": [old]}):
@@ -79,7 +79,7 @@ def test_other_results_are_a_conflict_even_with_newer_diagnostics() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_regression_measured_anew_replaces_an_older_row(path: Path, tmp_path: Path) -> None:
+def test_regression_measured_again_replaces_an_older_row(path: Path, tmp_path: Path) -> None:
     old = next(row for row in measured(read_rows(path)).values() if row.test_mse is not None)
     new = dataclasses.replace(old, adv_test_mse=0.4)
     store, board = RunStore(tmp_path / "runs"), tmp_path / "closer-look.parquet"

@@ -1,4 +1,4 @@
-"""Submissions: whole, the same for the same content, and unpacked only as far as the manifest vouches for."""
+"""Submissions: complete, deterministic, and unpacked only where the manifest lists and confirms the files."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_files_that_do_not_belong_are_refused(tmp_path: Path, row: Row, name: st
     assert not list(tmp_path.rglob("escape*"))
 
 
-def test_changed_missing_and_added_files_are_told(tmp_path: Path, row: Row) -> None:
+def test_changed_missing_and_added_files_are_reported(tmp_path: Path, row: Row) -> None:
     outcomes = f"outcomes/{row.outcomes_digest}.parquet"
     path = rezip(packed(tmp_path, row), {outcomes: b"forged", "note.txt": b"hello"})
     problems = " ".join(unpack(path, tmp_path / "there").problems)
@@ -93,7 +93,7 @@ def test_changed_missing_and_added_files_are_told(tmp_path: Path, row: Row) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 but no more"])
-def test_what_is_no_zip_file_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_no_zip_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "s.zip").write_bytes(content)
     with pytest.raises(CorruptDataError):
         unpack(tmp_path / "s.zip", tmp_path / "there")

@@ -16,7 +16,7 @@ def _find(**columns: object) -> Row:
     return row
 
 
-def test_all_published_rows_are_there() -> None:
+def test_all_published_rows_are_read() -> None:
     counts = Counter((row.published_source, row.dataset == "staircase", row.trained_on) for row in published_rows())
     assert counts == {
         ("neurips2020", False, "train"): 130,

@@ -55,7 +55,7 @@ def test_new_measurement_replaces_the_old_one_of_the_same_data_and_labels(
     assert found["mnist", "original"].train_train_min == 188 / 255
 
 
-def test_measurements_of_other_seeds_and_without_other_examples_stand_beside_each_other(tmp_path: Path) -> None:
+def test_measurements_with_other_seeds_or_excluded_examples_are_kept_beside_each_other(tmp_path: Path) -> None:
     rows = [
         mnist(),
         mnist(excluded=(3,)),
@@ -73,7 +73,7 @@ def test_folder_without_measurements_has_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 is how it starts", b"nothing of the kind"])
-def test_damaged_file_is_told(content: bytes, tmp_path: Path) -> None:
+def test_damaged_file_is_reported(content: bytes, tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(content)
     with pytest.raises(CorruptDataError, match="separation"):
         read_separations(tmp_path)

@@ -65,7 +65,7 @@ def test_seed_tests_reject_equal_methods_as_often_as_documented(sizes: tuple[int
         assert None not in (found.p_value, found.low, found.high)
         rejected += found.p_value < 0.05  # type: ignore[operator]
         covered += found.low <= 0 <= found.high  # type: ignore[operator]
-    assert rejected / DRAWS <= rate + SLACK  # Welch's test of as few runs on both sides rejects more seldom
+    assert rejected / DRAWS <= rate + SLACK  # Welch's test with equally few runs on both sides rejects less often
     assert rejected == DRAWS - covered
     if 1 in sizes:
         assert rejected / DRAWS == pytest.approx(0.05, abs=SLACK)
@@ -76,7 +76,7 @@ def test_several_runs_of_both_are_welchs_test() -> None:
     expected = ttest_ind(first, second, equal_var=False)
     found, interval = compare_seeds(first, second), expected.confidence_interval(0.95)
     assert (found.low, found.high, found.p_value) == pytest.approx((interval.low, interval.high, expected.pvalue))
-    one_constant = compare_seeds([0.5, 0.5], [0.7, 0.9, 0.8])  # the spread of the other side is what there is
+    one_constant = compare_seeds([0.5, 0.5], [0.7, 0.9, 0.8])  # only the other side has a spread
     assert one_constant.p_value == pytest.approx(2 * student_t.sf(0.3 / (0.1 / math.sqrt(3)), 2))
 
 

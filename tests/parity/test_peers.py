@@ -146,7 +146,7 @@ def test_installed_libraries_agree_with_our_autoattack(norm: str) -> None:
         assert sum(report.disagreements(one)) <= 1
 
 
-def test_what_a_library_prints_stays_off_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_of_a_library_stays_off_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     def chatty(images: Tensor, labels: Tensor) -> Tensor:
         print("working hard")
         return images
@@ -237,7 +237,7 @@ class AutoAttack:
 
 @pytest.fixture
 def official(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A package ``autoattack`` with the interface of the authors' own, whose import name and class it has."""
+    """A fake package ``autoattack`` with the import name, class and interface of the authors' package."""
     package = tmp_path / "official" / "autoattack"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("from .autoattack import AutoAttack\n")

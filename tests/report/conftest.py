@@ -1,4 +1,4 @@
-"""A headless Chromium for the pages, where this machine has one."""
+"""A headless Chromium for the pages, if this machine has one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FLAGS = (
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A browser that keeps its console; skips, and says why, where there is none."""
+    """A browser that keeps its console; skips with the reason if there is none."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if browser is None or driver is None:
@@ -35,7 +35,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def browser(chromium: Any) -> Iterator[Any]:
-    """The browser at its usual size and colours; whatever a test does, the console must stay free of errors."""
+    """The browser at its usual size and colours; every test must leave the console free of errors."""
     chromium.set_window_size(1400, 1000)
     chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     chromium.get("about:blank")

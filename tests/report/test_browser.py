@@ -89,14 +89,14 @@ def test_row_link_leads_to_configuration_and_back(browser: Any, folder: Path) ->
     assert browser.find_element(By.TAG_NAME, "h1").text == "closer-look"
 
 
-def test_plots_are_drawn_and_nothing_is_asked_of_a_network(browser: Any, folder: Path) -> None:
+def test_plots_are_drawn_without_any_network_request(browser: Any, folder: Path) -> None:
     browser.get_log("performance")
     visit(browser, folder / "index.html")
     wait(browser, "document.querySelectorAll('#lipschitz canvas, #tradeoff canvas, #curves canvas').length === 3")
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    assert any(url.endswith("vega.js") for url in asked)
-    assert all(url.startswith(("file:", "data:")) for url in asked)
+    requested = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert any(url.endswith("vega.js") for url in requested)
+    assert all(url.startswith(("file:", "data:")) for url in requested)
 
 
 def test_table_is_sorted_by_keyboard_alone(browser: Any, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The pages as files: content, escaping, downloads, and what cannot be shown."""
+"""The pages as files: content, escaping, downloads, and troubles."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from benchbench.leaderboard.separations import read_separations
 from benchbench.report import Board, Contents, Trouble, write_site
 from benchbench.report.boards import board_csv, board_data
 from benchbench.report.charts import lipschitz_chart, training_chart, training_curves
-from benchbench.report.gathering import choose_specimens
-from benchbench.report.pictures import is_picture, png_address
+from benchbench.report.gathering import choose_specimens, is_picture
 from benchbench.report.rankings import method_spreads, rankings
+from benchbench.report.site import png_address
 
 EVIL = '</script><script>window.pwned=1</script><img src=x onerror="window.pwned=1">'
 
@@ -65,14 +65,14 @@ def test_page_of_a_row_shows_what_metrics_measured_beyond_the_columns(tmp_path: 
     assert "Other values of its metrics" not in text(folder / "plain.html")
 
 
-def test_ours_stand_beside_the_published_number_of_the_same_method() -> None:
+def test_ours_are_beside_the_published_number_of_the_same_method() -> None:
     from site_samples import PUBLISHED
 
     order = [row["id"] for row in board_data((*ROWS, PUBLISHED))["rows"]]
     assert order.index("published-1") == order.index("cell-at") + 1
 
 
-def test_what_sets_rows_of_one_method_apart_is_said_beside_the_setting() -> None:
+def test_variation_shows_the_difference_between_rows_of_one_method() -> None:
     rows = [
         make_row(cell_id="seen", trained_on="train+test"),
         make_row(cell_id="bf16", precision="bf16", attack_options='{"variant":"released"}'),
@@ -83,8 +83,8 @@ def test_what_sets_rows_of_one_method_apart_is_said_beside_the_setting() -> None
     data = board_data(rows)
     keys = [column["key"] for column in data["columns"]]
     assert keys.index("profile") == keys.index("source") + 1
-    told = {row["id"]: row["cells"][keys.index("variation")] for row in data["rows"]}
-    assert told == {
+    variations = {row["id"]: row["cells"][keys.index("variation")] for row in data["rows"]}
+    assert variations == {
         "seen": "TEST SET seen",
         "bf16": "attack: released, searched in bf16",
         "trained": "trained in bf16",
@@ -103,7 +103,7 @@ def test_suite_page_has_training_curves_images_and_separations_of_its_datasets(t
     assert page.count('src="data:image/png;base64,') == 2 * 4  # each measured model, before and after
 
 
-def test_rows_that_only_a_column_without_a_place_tells_apart_say_so() -> None:
+def test_variation_shows_a_difference_in_a_column_that_the_table_lacks() -> None:
     rows = [make_row(cell_id="short"), make_row(cell_id="long", epochs=9), make_row(cell_id="other", seed=1)]
     data = board_data(rows)
     place = [column["key"] for column in data["columns"]].index("variation")
@@ -120,7 +120,7 @@ def test_networks_of_other_options_are_called_by_them() -> None:
     assert data["rows"][0]["cells"][place] == "mlp (hidden=[64])"
 
 
-def test_each_model_has_a_curve_of_its_own_and_its_radius_is_named() -> None:
+def test_each_model_has_a_separate_curve_with_its_radius() -> None:
     models = [(make_row(model_id=f"m{e}", epsilon=e), history(ROWS[0])) for e in (0.1, 0.2)]
     chart = training_curves(models)
     assert chart is not None
@@ -132,7 +132,7 @@ def test_each_model_has_a_curve_of_its_own_and_its_radius_is_named() -> None:
     }
 
 
-def test_separations_of_one_dataset_are_told_apart(tmp_path: Path) -> None:
+def test_separations_of_one_dataset_are_variations_apart(tmp_path: Path) -> None:
     (one, *_) = read_separations(Path(__file__).parents[2] / "leaderboards")
     measured = [dataclasses.replace(one, dataset="mnist", labels="random", seed=seed) for seed in (0, 1)]
     measured.append(dataclasses.replace(one, dataset="mnist", excluded=(3, 5)))
@@ -142,7 +142,7 @@ def test_separations_of_one_dataset_are_told_apart(tmp_path: Path) -> None:
         assert f"<figcaption>mnist, {label}</figcaption>" in page
 
 
-def test_methods_with_seeds_are_summed_up_by_radius_and_without_spread_have_no_interval(tmp_path: Path) -> None:
+def test_spreads_are_by_radius_and_seeds_without_spread_have_no_interval(tmp_path: Path) -> None:
     found = tuple(
         contender(f"at{epsilon}-{seed}", ("pgd", share(count)), defense="at", epsilon=epsilon, seed=seed)
         for epsilon, counts in ((0.1, (90, 80)), (0.2, (50, 50)))
@@ -271,13 +271,13 @@ def test_command_shows_good_files_and_rows_beside_bad_ones(tmp_path: Path, capsy
     pq.write_table(spoilt.set_column(place, table.schema.field(place), pa.array(two)), boards / "mixed.parquet")
     before = {path: path.read_bytes() for path in boards.iterdir()}
     assert invoke(["report", "--out", str(tmp_path / "site"), "--leaderboards", str(boards)]) == 1
-    told = capsys.readouterr().err
+    shown = capsys.readouterr().err
     for name, reason in {"empty": "empty", "half": "truncated", "foreign": "not a benchbench", "newer": "99"}.items():
-        assert f"{name}.parquet" in told
-        assert reason in told
-    assert "nan" in told
-    assert "'another'" in told
-    assert max(line.count("empty.parquet") for line in told.splitlines()) == 1
+        assert f"{name}.parquet" in shown
+        assert reason in shown
+    assert "nan" in shown
+    assert "'another'" in shown
+    assert max(line.count("empty.parquet") for line in shown.splitlines()) == 1
     assert len(embedded(text(tmp_path / "site" / "closer-look" / "index.html"), "rows")["rows"]) == 3  # type: ignore[arg-type]
     assert len(embedded(text(tmp_path / "site" / "mixed" / "index.html"), "rows")["rows"]) == 1  # type: ignore[arg-type]
     assert {path: path.read_bytes() for path in boards.iterdir()} == before

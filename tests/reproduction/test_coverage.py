@@ -1,4 +1,4 @@
-"""The suite's paper profile holds a cell for every number that the papers print of image classifiers and staircases."""
+"""The suite's paper profile has a cell for every number that the papers print on image classifiers and staircases."""
 
 from __future__ import annotations
 

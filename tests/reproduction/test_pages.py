@@ -1,4 +1,4 @@
-"""The reproduction report and the setups: written from the leaderboard, the same each time."""
+"""The reproduction report and the setups: written only from the leaderboard, and deterministic."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_without_measurements_the_pages_say_so(tmp_path: Path) -> None:
     assert "not run 120" in page
 
 
-def test_budget_device_and_time_are_told(tmp_path: Path, committed: Measured) -> None:
+def test_pages_state_budget_device_and_time(tmp_path: Path, committed: Measured) -> None:
     write_pages(tmp_path, committed)
     page = (tmp_path / "arxiv-v1-table-1.md").read_text()
     what: Any = next(line for line in page.splitlines() if line.startswith("- paper profile, staircase"))

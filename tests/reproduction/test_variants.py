@@ -1,4 +1,4 @@
-"""Which variant the published numbers come from: agreements at the paper's budget, values beside them at smaller ones."""
+"""Variants behind the published numbers: agreements at the paper's budget, only values at smaller budgets."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_searches_in_models_of_a_smaller_budget_are_shown_without_a_verdict() ->
     assert "| Natural | mnist, cnn2, short profile | 23.06 | 230.60 | 20.00 | not comparable |" in text
 
 
-def test_published_lipschitzness_counts_once_whatever_the_seeds_and_attacks() -> None:
+def test_published_lipschitzness_counts_once_for_all_seeds_and_attacks() -> None:
     rows = [
         full(
             f"{attack}-{seed}", seed=seed, attack=attack, test_lipschitz=value, extra={"test_lipschitz_released": 20.0}
@@ -98,11 +98,11 @@ def test_each_published_number_counts_once_for_a_variant_under_several_seeds_and
     assert "- llr (variant=released): 1 of 1 numbers agree\n" in text
 
 
-def test_without_the_released_search_nothing_is_said_of_it() -> None:
+def test_page_without_the_released_search_does_not_mention_it() -> None:
     assert "Lipschitz constant explains" not in page(measured("a", test_lipschitz=230.6))
 
 
-def test_both_variants_of_the_multi_targeted_attack_stand_beside_the_published_number() -> None:
+def test_both_variants_of_the_multi_targeted_attack_are_shown_beside_the_published_number() -> None:
     rows = [
         measured(v, attack="mt-20", attack_options=options(variant=v), adv_test_accuracy=accuracy, test_accuracy=0.99)
         for v, accuracy in (("equation", 0.75), ("released", 0.8))

@@ -121,7 +121,7 @@ def test_rows_of_one_method_show_what_tells_them_apart() -> None:
     assert _methods(cells) == ["Natural, cell c1", "Natural, cell c2"]
 
 
-def test_ours_stands_beside_the_published_number_and_the_difference_in_profile_is_said() -> None:
+def test_ours_is_beside_the_published_number_and_a_note_states_the_difference_in_profile() -> None:
     ours = _row(1, "trades", '{"beta":6.0,"steps":10}', test_accuracy=0.98)
     table = paper_table([ours, *published_rows()], published=True)
     (group,) = table.groups
@@ -132,7 +132,7 @@ def test_ours_stands_beside_the_published_number_and_the_difference_in_profile_i
     assert any("full protocol" in note for note in table.notes)
 
 
-def test_published_numbers_stay_away_unless_asked_for() -> None:
+def test_published_numbers_are_shown_only_on_request() -> None:
     table = paper_table([_row(1), *published_rows()])
     assert [line.source for line in table.lines] == ["measured"]
     assert "reference" not in [column.key for column in table.columns]
@@ -162,7 +162,7 @@ def test_smaller_network_is_not_compared_with_the_published_one() -> None:
     assert sources["c2"] == {"measured", "published"}
 
 
-def test_regression_has_a_table_of_its_own() -> None:
+def test_regression_has_a_separate_table() -> None:
     rows = [_row(1), *published_rows()]
     classification, regression = paper_tables(rows, published=True, paper="arxiv-v1")
     assert "test_accuracy" in [column.key for column in classification.columns]
@@ -170,7 +170,7 @@ def test_regression_has_a_table_of_its_own() -> None:
     assert len(list(regression.lines)) == 14
 
 
-def test_intervals_are_shown_when_asked_for() -> None:
+def test_intervals_are_shown_on_request() -> None:
     row = _row(1, test_accuracy=0.9, test_accuracy_low=0.85, test_accuracy_high=0.93)
     (line,) = paper_table([row], intervals=True).lines
     assert line.entries[2].text == "90.00 [85.00, 93.00]"
@@ -192,18 +192,18 @@ def test_control_characters_in_names_never_reach_the_text() -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])
-def test_numbers_of_a_rounded_search_stand_in_a_group_that_says_so(precision: str) -> None:
+def test_numbers_of_a_rounded_search_have_a_group_whose_label_says_so(precision: str) -> None:
     table = paper_table([_row(1, precision="float32"), _row(2, precision=precision)])
     assert sorted(f"searched in {precision}" in group.label for group in table.groups) == [False, True]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])
-def test_models_trained_in_rounded_numbers_stand_in_a_group_that_says_so(precision: str) -> None:
+def test_models_trained_in_rounded_numbers_have_a_group_whose_label_says_so(precision: str) -> None:
     table = paper_table([_row(1), _row(2, train_precision=precision)])
     assert sorted(f"trained in {precision}" in group.label for group in table.groups) == [False, True]
 
 
-def test_rows_of_one_name_on_other_data_stand_apart_and_say_what_they_are() -> None:
+def test_rows_on_other_data_of_one_name_have_groups_whose_labels_differ() -> None:
     def row(scale: int) -> Row:
         dataset = {"dataset": {"name": "digits", "options": {"scale": scale}}}
         configuration = json.dumps({"training": dataset})

@@ -13,7 +13,7 @@ from sample_rows import make_row
 
 from benchbench.errors import UsageError
 from benchbench.leaderboard import Line, Table, published_rows, render, table_document
-from benchbench.leaderboard.intervals import bounds
+from benchbench.leaderboard.intervals import interval_of
 from benchbench.records import Row, accuracy_interval
 from benchbench.reproduction.papers import TABLES, find_table
 from benchbench.reproduction.verdict_tables import comparison_table
@@ -92,7 +92,7 @@ def test_regression_on_the_published_draws_has_the_printed_digits_or_differs() -
     assert judge([wide], reference, "train_mse", step=1e-4) == "agrees exactly"
 
 
-def test_runs_of_one_configuration_stand_above_their_mean_which_alone_is_judged() -> None:
+def test_runs_of_one_configuration_are_above_their_mean_and_only_the_mean_is_judged() -> None:
     runs = [measured(v, seed=s, cell_id=f"run-{s}") for s, v in enumerate((0.990, 0.991, 0.992))]
     other = measured(0.9951, cell_id="other", epochs=3, profile="quick")
     table = comparison_table([*runs, other, *published_rows()], find_table("neurips2020", "2"))
@@ -127,14 +127,14 @@ def test_other_budgets_are_never_judged(change: dict[str, Any]) -> None:
     ("column", "source", "note"),
     [("precision", "{}", "searched in {}"), ("train_precision", "trained in {}", "trained in {}")],
 )
-def test_what_searched_or_trained_in_rounded_numbers_is_never_judged_and_says_so(
+def test_rows_searched_or_trained_in_rounded_numbers_are_marked_and_never_judged(
     column: str, source: str, note: str, precision: str
 ) -> None:
     row = measured(0.9951, cell_id="mine", **{column: precision})
     table = comparison_table([row, *published_rows()], find_table("neurips2020", "2"))
     assert judge([row], published(), "test_accuracy", step=STEP) == "not comparable"
     assert line_of(table, "mine").entries[1].text == f"ours, paper, {source.format(precision)}: not comparable"
-    assert any(note.format(precision) in told for told in table.notes)
+    assert any(note.format(precision) in found for found in table.notes)
 
 
 def test_regression_of_any_profile_is_comparable_when_data_and_sizes_are_those_of_the_paper() -> None:
@@ -154,11 +154,11 @@ def test_failed_and_unmeasured_values_are_told_apart() -> None:
 
 def test_gap_interval_is_newcombes_and_contains_the_gap() -> None:
     row = measured(0.99, train_accuracy=1.0, train_accuracy_low=0.999, train_accuracy_high=1.0, gap=0.01)
-    found = bounds(row, "gap")
+    found = interval_of(row, "gap")
     low = 0.01 - ((1.0 - 0.999) ** 2 + ((row.test_accuracy_high or 0) - 0.99) ** 2) ** 0.5
     high = 0.01 + (0.0 + (0.99 - (row.test_accuracy_low or 0)) ** 2) ** 0.5
     assert (found.low, found.high) == pytest.approx((low, high))
-    assert bounds(make_row(gap=0.01), "gap").low is None
+    assert interval_of(make_row(gap=0.01), "gap") is None
 
 
 def test_variants_match_the_method_whose_options_the_paper_does_not_state() -> None:
@@ -173,7 +173,7 @@ def test_variants_match_the_method_whose_options_the_paper_does_not_state() -> N
 @pytest.mark.parametrize(
     "paper_table", [t for t in TABLES if t.kind in ("models", "staircase")], ids=lambda t: f"{t.paper}-{t.number}"
 )
-def test_every_table_shows_its_published_numbers_and_what_is_not_run(paper_table: Any) -> None:
+def test_every_table_shows_its_published_numbers_and_marks_those_not_run(paper_table: Any) -> None:
     table = comparison_table(published_rows(), paper_table)
     sources = [line.source for line in table.lines]
     mine = [
@@ -187,7 +187,7 @@ def test_every_table_shows_its_published_numbers_and_what_is_not_run(paper_table
     assert tally(table) == {"not run": printed}
 
 
-def test_ours_stands_below_the_published_line_with_interval_and_verdict() -> None:
+def test_ours_is_below_the_published_line_with_interval_and_verdict() -> None:
     rows = [measured(0.9951, cell_id="mine"), *published_rows()]
     table = comparison_table(rows, find_table("neurips2020", "2"))
     entry = line_of(table, "mine").entries[[column.key for column in table.columns].index("test_accuracy")]
@@ -260,7 +260,7 @@ def test_lines_break_within_a_place_in_every_format_for_people(format: str, sign
 
 
 @pytest.mark.parametrize(("paper", "number"), [("neurips2020", "15"), ("neurips2020", "x"), ("arxiv-v1", "0")])
-def test_unknown_number_is_answered_with_what_there_is(paper: str, number: str) -> None:
+def test_unknown_number_is_answered_with_the_list_of_tables(paper: str, number: str) -> None:
     with pytest.raises(UsageError, match="CNN1") as caught:
         find_table(paper, number)
     assert f"table {number!r}" in str(caught.value)

@@ -40,8 +40,8 @@ def test_pixels_match_the_definition_including_ties(
     images = generator.integers(0, values, (size, *shape)).astype(np.uint8)
     labels = generator.integers(0, classes, size)
     assert_equal(definition, images, labels, images, labels)
-    asked = generator.integers(0, values, (40, *shape)).astype(np.uint8)
-    assert_equal(definition, asked, generator.integers(0, classes, 40), images, labels)
+    queries = generator.integers(0, values, (40, *shape)).astype(np.uint8)
+    assert_equal(definition, queries, generator.integers(0, classes, 40), images, labels)
 
 
 def test_extreme_contrast_matches_the_definition(definition: Definition) -> None:
@@ -62,8 +62,8 @@ def test_smooth_images_match_the_definition(definition: Definition) -> None:
 def test_real_digits_match_the_definition(definition: Definition, mnist: Definition) -> None:
     images, labels = mnist("train", 4000)
     assert_equal(definition, images[:60], labels[:60], images, labels)
-    asked, asked_labels = mnist("t10k", 40)
-    assert_equal(definition, asked, asked_labels, images, labels)
+    queries, query_labels = mnist("t10k", 40)
+    assert_equal(definition, queries, query_labels, images, labels)
     random = np.random.default_rng(0).integers(0, 10, len(images))
     assert_equal(definition, images[:40], random[:40], images, random)
 

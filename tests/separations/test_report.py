@@ -32,7 +32,7 @@ def real_mnist(mnist: Arrays) -> DatasetSplits:
     return DatasetSplits(train=parts[0], test=parts[1], classes=tuple("0123456789"))
 
 
-def test_report_sums_up_the_definition(definition: Arrays) -> None:
+def test_report_has_the_statistics_of_the_definition(definition: Arrays) -> None:
     data = splits()
     report = measure(data, epsilon=0.1)
     train, labels = data.train.inputs.numpy(), data.train.labels.numpy()
@@ -47,8 +47,8 @@ def test_report_sums_up_the_definition(definition: Arrays) -> None:
     assert index[first.query] == first.reference
     assert first.distance == summary.minimum
     assert first.query_label != first.reference_label
-    asked = data.test.inputs.numpy(), data.test.labels.numpy()
-    assert report.test_train.minimum == definition(*asked, train, labels)[0].min() / 255
+    queries = data.test.inputs.numpy(), data.test.labels.numpy()
+    assert report.test_train.minimum == definition(*queries, train, labels)[0].min() / 255
 
 
 def test_closest_pairs_are_ordered_and_listed_once() -> None:
@@ -57,7 +57,7 @@ def test_closest_pairs_are_ordered_and_listed_once() -> None:
     assert [pair.distance for pair in closest] == sorted(pair.distance for pair in closest)
 
 
-def test_excluded_examples_are_neither_asked_nor_found() -> None:
+def test_excluded_examples_are_neither_queries_nor_neighbours() -> None:
     data = splits()
     data.train.inputs[21] = data.train.inputs[40]
     assert measure(data).train_train.minimum == 0.0

@@ -1,30 +1,25 @@
-"""Figures of the separation: histograms (paper: Figures 2, 5 and 8) and the closest pairs as images (Figures 6 and 7).
-
-matplotlib is an extra (``pip install 'benchbench[figures]'``) and imported inside the functions only.
-"""
+"""Figures of the separation: histograms (paper: Figures 2, 5 and 8) and the closest pairs as images (Figures 6 and 7)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchbench.errors import OptionError
-from benchbench.separations.neighbours import Numbers
-from benchbench.separations.report import Pair, Separation
+from benchbench.separations import Pair, Separation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def save_histogram(separations: dict[str, Separation], *paths: Path, title: str = "") -> None:
-    """Draw the histograms of one dataset over each other, with 2 * epsilon marked where it is known.
-
-    Args:
-        separations: name in the legend (``train-train``, ``random labels``, ...) to separation; at least one.
-        paths: files to write, in the format of their suffix (.png, .svg, .pdf).
-        title: heading, for instance the dataset's name.
+def histogram_figure(separations: Mapping[str, Separation], *, title: str = "") -> Figure:
+    """Draw at least one histogram of a dataset, by name in the legend, with 2 * epsilon marked where it is known.
 
     Raises:
-        OptionError: for no separation.
+        OptionError: no separation.
     """
     if not separations:
         raise OptionError("a histogram needs at least one separation")
@@ -42,24 +37,19 @@ def save_histogram(separations: dict[str, Separation], *paths: Path, title: str 
     for epsilon in sorted({part.epsilon for part in separations.values() if part.epsilon is not None}):
         axes.axvline(2.0 * epsilon, color="black", linestyle=":", label=f"2ε = {2.0 * epsilon:.3g}")
     axes.legend(fontsize="small")
-    for path in paths:
-        figure.savefig(path, dpi=200)
+    return figure
 
 
-def save_pairs(
-    pairs: Sequence[Pair], queries: Numbers, references: Numbers, *paths: Path, classes: Sequence[str] = ()
-) -> None:
+def pairs_figure(
+    pairs: Sequence[Pair], queries: NDArray[Any], references: NDArray[Any], *, classes: Sequence[str] = ()
+) -> Figure:
     """Draw pairs of images, one pair per column: the query above, its neighbour below.
 
-    Args:
-        pairs: for instance ``report.train_train.closest``; at least one.
-        queries: uint8 (N, C, H, W), the split that was asked for, with 1 or 3 channels.
-        references: uint8 (M, C, H, W), the whole training split.
-        paths: files to write, in the format of their suffix (.png, .svg, .pdf).
-        classes: name of each class; numbers by default.
+    Takes uint8 images (N, C, H, W) with 1 or 3 channels: the split of the queries, and the whole training split. Classes
+    without names are shown as numbers.
 
     Raises:
-        OptionError: for no pair, or data that are not images.
+        OptionError: no pair, or data that are not images.
     """
     if not pairs or queries.ndim != 4 or queries.shape[1] not in (1, 3):
         raise OptionError(f"expected pairs of images (N, 1 or 3, H, W), got {len(pairs)} pairs of {queries.shape}")
@@ -74,5 +64,4 @@ def save_pairs(
             axes.set_title(classes[label] if classes else str(label), fontsize="small")
             axes.set_axis_off()
         column[1].text(0.5, -0.15, f"{pair.distance:.3f}", transform=column[1].transAxes, ha="center", fontsize="small")
-    for path in paths:
-        figure.savefig(path, dpi=200)
+    return figure
