@@ -14,10 +14,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.ascent import uniform_start
 from benchbench.builtin.attacks.multi_targeted import MultiTargeted
 from benchbench.builtin.attacks.pgd import Pgd
-from benchbench.contract import Attack, Examples, KeyedGenerator, frozen
+from benchbench.contract import Attack, Examples, KeyedGenerator, frozen, uniform_start
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.memory import Memory
 from benchbench.evaluation.subject import Trial, borrowed, place

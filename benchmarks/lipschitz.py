@@ -17,9 +17,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.ascent import uniform_start
 from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
-from benchbench.contract import Evidence, Examples, KeyedGenerator, Threat
+from benchbench.contract import Evidence, Examples, KeyedGenerator, Threat, uniform_start
 from benchbench.evaluation.subject import borrowed
 from benchbench.kernels.arithmetic import Precision, precision_of_searches
 from benchmarks.contest import Contender, compete, show, versions

@@ -17,11 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.builtin.ascent import uniform_start
 from benchbench.builtin.defenses.adversarial import AdversarialTraining
 from benchbench.builtin.defenses.trades import Trades
 from benchbench.cell.recipe import Recipe
-from benchbench.contract import Defense, Examples, KeyedGenerator, derive_seed
+from benchbench.contract import Defense, Examples, KeyedGenerator, derive_seed, uniform_start
 from benchbench.kernels.arithmetic import Precision
 from benchbench.training import TrainedModel, TrainingJob, train
 from benchbench.training.loop import make_optimizer

@@ -144,18 +144,17 @@ def _draw_staircase(sources: Sources, files: Files) -> None:
 
     positions = np.linspace(-1 / 3, 9 + 1 / 3, 600)
     for size in (40, 30_000):
-        fits = {label: fit_staircase(size, method) for label, method in _STAIRCASE_METHODS.items()}
+        fits = fit_staircase(size)
         with torch.no_grad():
             curves = [
-                FittedCurve(label=label, predictions=fit.model(torch.from_numpy(positions)[:, None]).numpy())
-                for label, fit in fits.items()
+                FittedCurve(label=label, predictions=model(torch.from_numpy(positions)[:, None]).numpy())
+                for label, model in fits.models.items()
             ]
-        train = fits["Natural"].splits.train
         figure = staircase_figure(
             positions,
             curves,
-            inputs=train.inputs.numpy()[:, 0],
-            targets=train.labels.numpy(),
+            inputs=fits.examples.inputs.numpy()[:, 0],
+            targets=fits.examples.labels.numpy(),
             title=f"staircase, {size:,} training examples",
         )
         for path in files(f"staircase-{size}"):
@@ -186,7 +185,6 @@ def _safe(stem: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", stem).strip("-")
 
 
-_STAIRCASE_METHODS = {"Natural": "natural", "AT": "at", "RST (lambda=2)": "rst-2", "TRADES (beta=6)": "trades-6"}
 _DRAWERS: Mapping[str, Callable[[Sources, Files], None]] = {
     "separation": _draw_separation,
     "closest-pairs": _draw_closest_pairs,

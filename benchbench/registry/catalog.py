@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from benchbench.cell.model import Component
-from benchbench.contract import KINDS, Kind
+from benchbench.contract.offers import KINDS, Kind
 from benchbench.errors import BenchbenchError, OptionError, PluginError, UnknownNameError, UsageError
 from benchbench.registry.blame import place_of
 from benchbench.registry.clashes import Clash, find_clashes

@@ -7,7 +7,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 
 from benchbench.cell.model import Component
-from benchbench.contract import KINDS
+from benchbench.contract.offers import KINDS
 from benchbench.errors import BenchbenchError, ContractError, OptionError, PluginError
 from benchbench.registry.blame import plugin_traceback
 from benchbench.registry.catalog import Registry

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchbench.cell.model import Component
-from benchbench.contract import Kind
+from benchbench.contract.offers import Kind
 from benchbench.errors import UsageError
 from benchbench.registry.catalog import Registry
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchbench.cell.model import Component
-from benchbench.contract import Attack, Dataset, Defense, Executor, FittingDefense, Kind, Metric, SteppingDefense
+from benchbench.contract import Attack, Dataset, Defense, Executor, FittingDefense, Metric, SteppingDefense
+from benchbench.contract.offers import Kind
 from benchbench.errors import ContractError
 from benchbench.registry.wording import with_article
 

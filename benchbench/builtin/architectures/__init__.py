@@ -49,7 +49,7 @@ OFFERS: tuple[Offer, ...] = (
     Offer(
         name="cubic-spline",
         summary="Ridge regression on cubic B-splines: the model of the staircase",
-        factory="benchbench.builtin.architectures.spline:make_cubic_spline",
+        factory="benchbench.builtin.regression.spline:make_cubic_spline",
         capabilities=Capabilities(
             task="regression",
             minimum_classes=0,

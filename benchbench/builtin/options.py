@@ -1,0 +1,20 @@
+"""Checks of options that several components share; see `benchbench.contract.require`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Variant = Literal["equation", "released"]
+
+
+def ascent_checks(*, steps: int, step_ratio: float) -> dict[str, bool]:
+    """Requirements on the number of steps of an ascent and on its step size over epsilon."""
+    return {
+        f"steps must be at least 1, got {steps}": steps >= 1,
+        f"step_ratio must be above 0, got {step_ratio}": step_ratio > 0,
+    }
+
+
+def variant_check(variant: str) -> dict[str, bool]:
+    """The requirement that a variant is the equation of the paper or what its code computes."""
+    return {f"variant must be 'equation' or 'released', got {variant!r}": variant in ("equation", "released")}
