@@ -7,12 +7,14 @@ from typing import Literal
 Variant = Literal["equation", "released"]
 
 
+def at_least(least: int, **values: float) -> dict[str, bool]:
+    """The requirement on each option, given by name, to have at least a value."""
+    return {f"{name} must be at least {least}, got {value}": value >= least for name, value in values.items()}
+
+
 def ascent_checks(*, steps: int, step_ratio: float) -> dict[str, bool]:
     """Requirements on the number of steps of an ascent and on its step size over epsilon."""
-    return {
-        f"steps must be at least 1, got {steps}": steps >= 1,
-        f"step_ratio must be above 0, got {step_ratio}": step_ratio > 0,
-    }
+    return at_least(1, steps=steps) | {f"step_ratio must be above 0, got {step_ratio}": step_ratio > 0}
 
 
 def variant_check(variant: str) -> dict[str, bool]:

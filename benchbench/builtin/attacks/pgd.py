@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchbench.builtin.attacks.batching import broadcast
 from benchbench.builtin.attacks.margins import margin
-from benchbench.builtin.options import ascent_checks
+from benchbench.builtin.options import ascent_checks, at_least
 from benchbench.contract import (
     CrossEntropy,
     KeyedGenerator,
@@ -46,11 +46,8 @@ class Pgd:
     keep: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
-        checks = {
-            f"restarts must be at least 1, got {self.restarts}": self.restarts >= 1,
-            f"keep must be 'last' or 'best', got {self.keep!r}": self.keep in ("last", "best"),
-        }
-        require(ascent_checks(steps=self.steps, step_ratio=self.step_ratio) | checks)
+        checks = ascent_checks(steps=self.steps, step_ratio=self.step_ratio) | at_least(1, restarts=self.restarts)
+        require(checks | {f"keep must be 'last' or 'best', got {self.keep!r}": self.keep in ("last", "best")})
 
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator

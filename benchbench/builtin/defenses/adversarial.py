@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.builtin.options import ascent_checks
+from benchbench.builtin.options import ascent_checks, at_least
 from benchbench.builtin.regression.fitting import fit_at, fit_rst
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat, adversarial_images, require
 
@@ -72,8 +72,7 @@ class RobustSelfTraining:
     recordable: ClassVar[bool] = True  # pure tensor code, apart from random draws
 
     def __post_init__(self) -> None:
-        checks = {f"lam must be at least 0, got {self.lam}": self.lam >= 0}
-        require(checks | ascent_checks(steps=self.steps, step_ratio=self.step_ratio))
+        require(at_least(0, lam=self.lam) | ascent_checks(steps=self.steps, step_ratio=self.step_ratio))
 
     def loss(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator

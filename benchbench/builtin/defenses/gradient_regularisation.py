@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.builtin.options import Variant, variant_check
+from benchbench.builtin.options import Variant, at_least, variant_check
 from benchbench.builtin.regression.fitting import fit_gr
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat, require, steepest
 
@@ -38,11 +38,9 @@ class GradientRegularisation:
     recordable: ClassVar[bool] = True  # pure tensor code
 
     def __post_init__(self) -> None:
-        checks = {
-            f"beta must be at least 0, got {self.beta}": self.beta >= 0,
-            f"h must be above 0, got {self.h}": self.h > 0,
-        }
-        require(checks | variant_check(self.variant))
+        require(
+            at_least(0, beta=self.beta) | {f"h must be above 0, got {self.h}": self.h > 0} | variant_check(self.variant)
+        )
 
     def loss(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator

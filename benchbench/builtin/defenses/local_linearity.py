@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.builtin.options import Variant, ascent_checks, variant_check
+from benchbench.builtin.options import Variant, ascent_checks, at_least, variant_check
 from benchbench.builtin.regression.fitting import fit_llr
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, OptionError, Threat, frozen, in_mode, require
 
@@ -50,11 +50,8 @@ class LocalLinearity:
     recordable: ClassVar[bool] = True  # pure tensor code, apart from random draws
 
     def __post_init__(self) -> None:
-        checks = {
-            f"lam must be at least 0, got {self.lam}": self.lam >= 0,
-            f"mu must be at least 0, got {self.mu}": self.mu >= 0,
-        }
-        require(checks | ascent_checks(steps=self.steps, step_ratio=self.step_ratio) | variant_check(self.variant))
+        checks = at_least(0, lam=self.lam, mu=self.mu) | variant_check(self.variant)
+        require(checks | ascent_checks(steps=self.steps, step_ratio=self.step_ratio))
 
     def loss(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator

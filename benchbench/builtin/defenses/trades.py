@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.builtin.options import ascent_checks
+from benchbench.builtin.options import ascent_checks, at_least
 from benchbench.builtin.regression.fitting import fit_trades
 from benchbench.contract import (
     BatchLoss,
@@ -49,8 +49,7 @@ class Trades:
     recordable: ClassVar[bool] = True  # pure tensor code, apart from random draws
 
     def __post_init__(self) -> None:
-        checks = {f"beta must be at least 0, got {self.beta}": self.beta >= 0}
-        require(checks | ascent_checks(steps=self.steps, step_ratio=self.step_ratio))
+        require(at_least(0, beta=self.beta) | ascent_checks(steps=self.steps, step_ratio=self.step_ratio))
 
     def loss(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.batching import broadcast
-from benchbench.builtin.options import Variant, variant_check
+from benchbench.builtin.options import Variant, at_least, variant_check
 from benchbench.contract import (
     Evidence,
     KeyedGenerator,
@@ -56,7 +56,7 @@ class LocalLipschitzness:
     variant: Variant = "equation"
 
     def __post_init__(self) -> None:
-        require({f"steps must be at least 1, got {self.steps}": self.steps >= 1} | variant_check(self.variant))
+        require(at_least(1, steps=self.steps) | variant_check(self.variant))
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Measure it; see `benchbench.contract.Metric`."""

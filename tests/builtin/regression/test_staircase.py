@@ -47,7 +47,7 @@ def measured(n_train: int, method: str) -> dict[str, float]:
     option = {"rst": "lam", "trades": "beta"}.get(name, "variant")
     options = OPTIONS.get(name, {}) | ({option: setting if option == "variant" else float(setting)} if setting else {})
     splits = load(n_train, 10_000 if n_train == 40 else 15_000)
-    defense = REGISTRY.make(REGISTRY.resolve("defense", {"name": name, **options}))
+    defense = REGISTRY.make(REGISTRY.resolve("defense", name, options))
     metrics = {
         metric: REGISTRY.make(REGISTRY.resolve("metric", metric)) for metric in ("squared-error", "target-lipschitz")
     }

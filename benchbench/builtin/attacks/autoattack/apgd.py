@@ -12,6 +12,7 @@ from benchbench.builtin.attacks.autoattack.climb import Climb
 from benchbench.builtin.attacks.autoattack.objectives import LossName, objective
 from benchbench.builtin.attacks.autoattack.standing import Standing
 from benchbench.builtin.attacks.batching import QUEUE_LENGTH, require_norm
+from benchbench.builtin.options import at_least
 from benchbench.contract import KeyedGenerator, Threat, require, steepest
 
 
@@ -42,15 +43,9 @@ class Apgd:
     queue_length: ClassVar[int] = QUEUE_LENGTH
 
     def __post_init__(self) -> None:
-        require(
-            {
-                f"loss must be 'ce', 'dlr' or 'dlr-targeted', got {self.loss!r}": self.loss
-                in ("ce", "dlr", "dlr-targeted"),
-                f"steps must be at least 1, got {self.steps}": self.steps >= 1,
-                f"restarts must be at least 1, got {self.restarts}": self.restarts >= 1,
-                f"targets must be at least 1, got {self.targets}": self.targets >= 1,
-            }
-        )
+        known = self.loss in ("ce", "dlr", "dlr-targeted")
+        checks = {f"loss must be 'ce', 'dlr' or 'dlr-targeted', got {self.loss!r}": known}
+        require(checks | at_least(1, steps=self.steps, restarts=self.restarts, targets=self.targets))
 
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator

@@ -14,6 +14,7 @@ from benchbench.builtin.attacks.autoattack.boundary import BoundaryWalk, Closest
 from benchbench.builtin.attacks.autoattack.standing import Standing
 from benchbench.builtin.attacks.batching import QUEUE_LENGTH, broadcast, require_norm
 from benchbench.builtin.attacks.margins import keep_better
+from benchbench.builtin.options import at_least
 from benchbench.contract import KeyedGenerator, Threat, require
 
 
@@ -40,13 +41,7 @@ class Fab:
     queue_length: ClassVar[int] = QUEUE_LENGTH
 
     def __post_init__(self) -> None:
-        require(
-            {
-                f"steps must be at least 1, got {self.steps}": self.steps >= 1,
-                f"targets must be at least 1, got {self.targets}": self.targets >= 1,
-                f"restarts must be at least 1, got {self.restarts}": self.restarts >= 1,
-            }
-        )
+        require(at_least(1, steps=self.steps, targets=self.targets, restarts=self.restarts))
 
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
@@ -62,24 +57,10 @@ class Fab:
         require_norm("fab", threat)
         if threat.epsilon == 0:
             return images.clone()
-        closest = self._search(model, images, labels, threat, generator, enough=threat.epsilon)
+        closest = self.search(model, images, labels, threat, generator, enough=threat.epsilon)
         return threat.project(closest.candidates, images)
 
-    def closest(
-        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
-    ) -> Closest:
-        """The closest adversarial examples over all targets, at any distance; arguments as for `perturb`.
-
-        Of the threat, only norm and box count, and epsilon for the radius of random starts. A misclassified image is its
-        own closest adversarial example.
-
-        Raises:
-            OptionError: the threat is neither in L-inf nor in L2.
-        """
-        require_norm("fab", threat)
-        return self._search(model, images, labels, threat, generator, enough=0.0)
-
-    def _search(
+    def search(
         self,
         model: nn.Module,
         images: Tensor,
@@ -89,6 +70,11 @@ class Fab:
         *,
         enough: float,
     ) -> Closest:
+        """The closest adversarial examples over all targets; a misclassified image is its own.
+
+        Of the threat, only norm and box count, and epsilon for the radius of random starts. The search for an image ends
+        with an adversarial example at a distance of at most `enough`; 0 looks for the closest one.
+        """
         standing = Standing(model, images, labels)
         targets = standing.targets(self.targets)
         candidates = images.clone()

@@ -18,6 +18,7 @@ from benchbench.builtin.attacks.autoattack.squares import (
 )
 from benchbench.builtin.attacks.autoattack.standing import Judgement, Standing, confirmed, judge, keep_rows
 from benchbench.builtin.attacks.batching import QUEUE_LENGTH, broadcast, require_norm
+from benchbench.builtin.options import at_least
 from benchbench.contract import KeyedGenerator, Threat, require
 
 QUERIES_PER_BLOCK = 50  # drawn at once; after each block fooled examples leave, the only time that the host waits
@@ -44,7 +45,7 @@ class Square:
     queue_length: ClassVar[int] = QUEUE_LENGTH
 
     def __post_init__(self) -> None:
-        require({f"queries must be at least 1, got {self.queries}": self.queries >= 1})
+        require(at_least(1, queries=self.queries))
 
     @torch.no_grad()
     def perturb(

@@ -12,6 +12,7 @@ from benchbench.builtin.attacks.autoattack.fab import Fab
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.autoattack.standing import Standing
 from benchbench.builtin.attacks.batching import QUEUE_LENGTH, require_norm
+from benchbench.builtin.options import at_least
 from benchbench.contract import Attack, KeyedGenerator, Threat, full_precision, is_rounded, require
 
 CLIMBS, AFTER_CLIMBS = ("apgd-ce", "apgd-t"), ("fab-t", "square")
@@ -42,13 +43,7 @@ class AutoAttack:
     queue_length: ClassVar[int] = QUEUE_LENGTH
 
     def __post_init__(self) -> None:
-        require(
-            {
-                f"steps must be at least 1, got {self.steps}": self.steps >= 1,
-                f"targets must be at least 1, got {self.targets}": self.targets >= 1,
-                f"queries must be at least 1, got {self.queries}": self.queries >= 1,
-            }
-        )
+        require(at_least(1, steps=self.steps, targets=self.targets, queries=self.queries))
 
     def attacks(self) -> dict[str, Attack]:
         """The attacks by name, in sequence."""
