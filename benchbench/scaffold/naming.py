@@ -39,7 +39,7 @@ def plugin_names(kind: str, name: str) -> PluginNames:
     """Derive every name from one.
 
     Args:
-        kind: one of `benchbench.contract.KINDS`.
+        kind: one of `benchbench.contract.offers.KINDS`.
         name: the component's name in kebab-case; a leading ``benchbench-`` is the distribution's and is taken off.
 
     Raises:

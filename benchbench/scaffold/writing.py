@@ -22,7 +22,7 @@ def write_plugin(kind: str, name: str, *, out: Path) -> Path:
     """Write a distribution with one component: it installs, passes its own tests and runs in its example suite.
 
     Args:
-        kind: one of `benchbench.contract.KINDS`.
+        kind: one of `benchbench.contract.offers.KINDS`.
         name: the component's name in kebab-case.
         out: the folder to write the distribution's own folder into; made where it is missing.
 
