@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,11 @@ def test_name_that_left_the_contract_still_works_and_says_what_to_do(name: str) 
         assert getattr(benchbench.contract, name) is getattr(importlib.import_module(MOVED[name]), name)
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         benchbench.contract.Nothing  # noqa: B018
+
+
+def test_every_name_of_the_contract_is_explained_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert [name for name in benchbench.contract.__all__ if not re.search(rf"\b{name}\b", page)] == []
 
 
 def test_versions_fit_together_and_the_page_states_the_present_one() -> None:

@@ -13,18 +13,7 @@ CNN2_SMALLEST = (16, 16)  # for all of that twice
 
 
 def make_cnn1(*, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
-    """CNN1, as in PyTorch's MNIST example of the time: two convolutions, two dense layers, PyTorch's initialisation.
-
-    Args:
-        input_shape: (channels, height, width), at least 6x6.
-        classes: number of logits, at least 2.
-
-    Returns:
-        A model from float (N, channels, height, width) in [0, 1] to logits (N, classes).
-
-    Raises:
-        OptionError: the input is no image or too small, or there are fewer than two classes.
-    """
+    """CNN1, as in PyTorch's MNIST example of the time: two convolutions, two dense layers, PyTorch's initialisation."""
     image = image_shape("cnn1", input_shape, smallest=CNN1_SMALLEST)
     require_classes("cnn1", classes)
     features = 64 * _pooled(image.height) * _pooled(image.width)
@@ -48,16 +37,6 @@ def make_cnn2(*, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """CNN2, the SmallCNN of TRADES (Zhang et al., 2019; after Carlini & Wagner, 2017): four convolutions, three dense layers.
 
     Convolutions are initialised Kaiming-normal with zero bias, the last layer with zeros: an untrained CNN2 returns 0.
-
-    Args:
-        input_shape: (channels, height, width), at least 16x16.
-        classes: number of logits, at least 2.
-
-    Returns:
-        A model from float (N, channels, height, width) in [0, 1] to logits (N, classes).
-
-    Raises:
-        OptionError: the input is no image or too small, or there are fewer than two classes.
     """
     image = image_shape("cnn2", input_shape, smallest=CNN2_SMALLEST)
     require_classes("cnn2", classes)

@@ -25,16 +25,7 @@ RESNET50_SMALLEST = (32, 32)  # leaves one pixel to the last stage
 def make_resnet50(*, input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """The standard ResNet50 (He et al., 2016): 7x7 stride-2 stem and max-pool for inputs of every size.
 
-    Args:
-        input_shape: (channels, height, width), at least 32x32.
-        classes: number of logits, at least 2.
-
-    Returns:
-        A model from float (N, channels, height, width) in [0, 1] to logits (N, classes), initialised as by He et al.: the
-        last normalisation of a block starts at one; timm's default is zero.
-
-    Raises:
-        OptionError: the input is no image or too small, or there are fewer than two classes.
+    It is initialised as by He et al.: the last normalisation of a block starts at one; timm's default is zero.
     """
     image = image_shape("resnet50", input_shape, smallest=RESNET50_SMALLEST)
     require_classes("resnet50", classes)
@@ -61,17 +52,14 @@ def make_timm_model(
 
     Args:
         member: timm's name, for instance ``resnet18`` or, for particular weights, ``resnet18.a1_in1k``.
-        input_shape: (channels, height, width).
-        classes: number of logits, at least 2.
+        input_shape: of images.
+        classes: number of logits.
         pretrained: whether to start from the published weights, which timm downloads. Inputs stay pixels / 255, never
             normalised by mean and deviation. timm adapts the weights to another number of channels or classes: it sums
             filters and makes a new last layer.
         weights: a file with the published weights, instead of a download: safetensors, or tensors saved by torch.
         patch_size: side of the patches, for models that take it; None for the published one, or one that fits.
         output_stride: pixels of the image per feature of the last stage, for models that take it; None likewise.
-
-    Returns:
-        A model from float (N, channels, height, width) in [0, 1] to logits (N, classes).
 
     Raises:
         OptionError: timm has no such model or weights, the weights cannot be loaded or belong to another model, or the

@@ -77,14 +77,11 @@ def make_wide_resnet(
     """A wide residual network; WRN-40-10 by default (55.84 million parameters for 3 channels and 10 classes).
 
     Args:
-        input_shape: (channels, height, width), at least 8x8.
-        classes: number of logits, at least 2.
+        input_shape: of images of at least 8x8.
+        classes: number of logits.
         depth: number of layers on the main path, 6 n + 4 with n at least 1.
         width: multiple of the 16, 32 and 64 channels of the three groups, at least 1.
         dropout: probability between the two convolutions of each block, in [0, 1).
-
-    Raises:
-        OptionError: an option is out of range, the input is no image or too small, or there are fewer than two classes.
     """
     image = image_shape("wrn", input_shape, smallest=SMALLEST)
     require_classes("wrn", classes)

@@ -57,11 +57,7 @@ class FoolboxAttack:
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        """Propose one candidate per image; see `benchbench.contract.Attack`.
-
-        Raises:
-            OptionError: the attack works in another norm than the threat.
-        """
+        """Propose one candidate per image; see `benchbench.contract.Attack`."""
         require_norm(f"foolbox:{self.member}", threat, self.norms, joint=" or ")
         if threat.epsilon == 0:
             return images.clone()

@@ -42,9 +42,6 @@ class MultiTargeted:
             all wrong classes; ``"released"``, as in the paper's code, descends the cross-entropy to t and keeps the
             candidate with the largest softmax_t(x') - softmax_y(x), whether it fools the model or not.
         random_start: start at a uniform draw from the ball; otherwise at the image.
-
-    Raises:
-        OptionError: a value is out of range.
     """
 
     steps: int = 20

@@ -34,9 +34,6 @@ class Pgd:
         restarts: independent runs, at least 1; each example keeps the candidate with the largest margin over all of them.
         random_start: start at a uniform draw from the ball; otherwise at the image, where all restarts are equal.
         keep: the ``"last"`` iterate of a run, as the protocol does, or the ``"best"``: the one with the largest margin.
-
-    Raises:
-        OptionError: a value is out of range.
     """
 
     steps: int = 10

@@ -27,12 +27,7 @@ class Cifar10:
     """
 
     def load(self, source: DataSource) -> DatasetSplits:
-        """Read both splits and verify each file.
-
-        Raises:
-            MissingDataError: neither folder nor archive is there, or the folder lacks a file.
-            CorruptDataError: a file's MD5 differs from the published one.
-        """
+        """Read both splits, and compare the MD5 of each file with the published one."""
         require_files(
             "cifar-10", source, _lacking, lambda: import_torchvision().datasets.CIFAR10(source.root, download=True)
         )

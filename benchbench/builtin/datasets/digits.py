@@ -15,9 +15,6 @@ class Digits:
 
     Args:
         scale: side of the square that each pixel becomes; 2 gives 16x16, which the convolutional architectures accept.
-
-    Raises:
-        OptionError: `scale` is not in [1, 64].
     """
 
     def __init__(self, *, scale: int = 2) -> None:

@@ -33,9 +33,6 @@ class ImageFolder:
         path: the folder, absolute or below the data root.
         size: resize the shorter side to this and crop the centre; without it, all images must have one size.
         grayscale: one channel instead of three.
-
-    Raises:
-        OptionError: `size` is below 1.
     """
 
     def __init__(self, *, path: str, size: int | None = None, grayscale: bool = False) -> None:
@@ -46,8 +43,6 @@ class ImageFolder:
         """Read both splits.
 
         Raises:
-            MissingDataError: the folder or one of its splits is not there.
-            CorruptDataError: a file is truncated or no image.
             DataError: a class folder has no images, a class of the test split is not in the training split, images differ in
                 size, or a symbolic link leaves the folder.
         """

@@ -34,12 +34,7 @@ class Mnist:
     """
 
     def load(self, source: DataSource) -> DatasetSplits:
-        """Read both splits and verify each file.
-
-        Raises:
-            MissingDataError: a file is not there, plain or gzipped.
-            CorruptDataError: a file is truncated, or its MD5 differs from the published one.
-        """
+        """Read both splits, and compare the MD5 of each file with the published one."""
         require_files(
             "mnist", source, _lacking, lambda: import_torchvision().datasets.MNIST(source.root, download=True)
         )

@@ -36,9 +36,6 @@ class ParquetImages:
         label_column: name of the label column; ``"auto"`` takes ``label``, ``labels`` or ``fine_label``.
         size: resize the shorter side to this and crop the centre; without it, all images must have one size.
         grayscale: one channel instead of three.
-
-    Raises:
-        OptionError: `size` is below 1.
     """
 
     def __init__(
@@ -59,8 +56,6 @@ class ParquetImages:
         """Read both splits.
 
         Raises:
-            MissingDataError: the folder or the files of a split are not there.
-            CorruptDataError: a Parquet file or an image is truncated or damaged.
             DataError: a column is missing or of another type, a value is null, all test labels are hidden, a test label does
                 not occur in training, or images differ in size.
         """

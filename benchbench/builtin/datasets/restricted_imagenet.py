@@ -59,8 +59,6 @@ class RestrictedImagenet:
         """Map both splits; build the cache first if it is not there.
 
         Raises:
-            MissingDataError: the folder or one of its splits is not there.
-            CorruptDataError: an image is truncated or no image.
             DataError: a split does not have 1,000 class folders, a group has no images, or the cache cannot be written.
         """
         (train, notes), (test, more) = self._load_split(source, "train"), self._load_split(source, "val")

@@ -25,9 +25,6 @@ class Spiral:
         n_train: training points, in [2, 10**7].
         n_test: test points, in [2, 10**7].
         start: smallest t, in [0, 4.33 pi); the paper's is 0, where the supports overlap; from 0.5 on they do not.
-
-    Raises:
-        OptionError: a value out of range.
     """
 
     def __init__(self, *, n_train: int = 1000, n_test: int = 1000, start: float = 0.0) -> None:

@@ -19,12 +19,7 @@ class Svhn:
     """
 
     def load(self, source: DataSource) -> DatasetSplits:
-        """Read both splits and verify each file.
-
-        Raises:
-            MissingDataError: a file is not there.
-            CorruptDataError: a file's MD5 differs from the published one.
-        """
+        """Read both splits, and compare the MD5 of each file with the published one."""
 
         def download() -> None:
             for split in _FILES:

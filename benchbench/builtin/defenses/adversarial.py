@@ -22,9 +22,6 @@ class AdversarialTraining:
     Attributes:
         steps: steps of the inner maximisation, at least 1.
         step_ratio: step size over epsilon, above 0.
-
-    Raises:
-        OptionError: an option is out of range.
     """
 
     steps: int = 10
@@ -60,9 +57,6 @@ class RobustSelfTraining:
         lam: weight of the adversarial term (lambda), at least 0.
         steps: steps of the inner maximisation, at least 1.
         step_ratio: step size over epsilon, above 0.
-
-    Raises:
-        OptionError: an option is out of range.
     """
 
     lam: float = 1.0

@@ -82,9 +82,6 @@ class Distance:
         r: the radius of Theorem 4.2, at most half of the measured separation: the paper calls data r-separated when classes
             are at least **2r** apart. None takes the threat's epsilon: if data are r-separated for the radius of the attacks,
             the theorem promises astuteness at that radius. It scales the logits and changes no prediction.
-
-    Raises:
-        OptionError: `r` is not a finite number above 0.
     """
 
     def __init__(self, *, r: float | None = None) -> None:

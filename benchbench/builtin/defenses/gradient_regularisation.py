@@ -26,9 +26,6 @@ class GradientRegularisation:
         h: length of the finite difference, above 0.
         variant: ``"equation"``: as above. ``"released"``: what the paper's code minimises, 2 * sum L + beta / 2 * sum
             (.)^2, because it accumulates the gradient of the cross-entropy twice.
-
-    Raises:
-        OptionError: an option is out of range.
     """
 
     beta: float = 1.0

@@ -36,9 +36,6 @@ class LocalLinearity:
             L-inf, its largest absolute entry), or a random direction where the gradient is 0.
         variant: ``"equation"``: as above. ``"released"``: what the paper's code minimises, sum L(f(x), y) + lam * sum
             L(f(x + delta), y), where delta ascends L: its stored input gradient is zero, so the linear terms vanish.
-
-    Raises:
-        OptionError: an option is out of range.
     """
 
     lam: float = 4.0

@@ -37,9 +37,6 @@ class Trades:
         beta: weight of the divergence, at least 0.
         steps: steps of the inner maximisation, at least 1.
         step_ratio: step size over epsilon, above 0.
-
-    Raises:
-        OptionError: an option is out of range.
     """
 
     beta: float = 6.0

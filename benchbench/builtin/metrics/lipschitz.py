@@ -47,9 +47,6 @@ class LocalLipschitzness:
         variant: ``"equation"`` starts uniformly in the ball and ascends by steps of epsilon/5; ``"released"``, as in the
             paper's code, starts at x + 0.001 N(0, 1), steps by 0.003, divides by ||x - x' + 1e-6||_inf, and descends,
             because its sign is reversed.
-
-    Raises:
-        OptionError: a value is out of range.
     """
 
     steps: int = 10

@@ -20,9 +20,6 @@ class CubicSpline(nn.Module):
     Args:
         stairs: number of stairs, at least 1; there are 3 * stairs + 4 features (34 for ten stairs).
         ridge: weight of theta' P theta in the training objective, above 0; P is `penalty`.
-
-    Raises:
-        OptionError: for an option out of range.
     """
 
     knots: Tensor

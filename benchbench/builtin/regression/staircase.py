@@ -28,9 +28,6 @@ class Staircase:
         n_train: training examples, in [1, 10**7].
         n_test: test examples, in [1, 10**7].
         seed: of the legacy generator, in [0, 2**32).
-
-    Raises:
-        OptionError: for a size or a seed out of range.
     """
 
     def __init__(self, *, n_train: int = 40, n_test: int = 10_000, seed: int = 1) -> None:

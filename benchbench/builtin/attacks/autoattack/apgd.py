@@ -30,9 +30,6 @@ class Apgd:
         steps: gradient steps of a run, at least 1.
         restarts: runs for each target, at least 1.
         targets: target classes of ``"dlr-targeted"``, at least 1; all wrong classes if there are fewer.
-
-    Raises:
-        OptionError: a value is out of range.
     """
 
     loss: LossName = "ce"
@@ -50,11 +47,7 @@ class Apgd:
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        """Propose one candidate per image; see `benchbench.contract.Attack`.
-
-        Raises:
-            OptionError: the threat is neither in L-inf nor in L2.
-        """
+        """Propose one candidate per image, in L-inf or L2; see `benchbench.contract.Attack`."""
         require_norm("apgd", threat)
         if threat.epsilon == 0:
             return images.clone()

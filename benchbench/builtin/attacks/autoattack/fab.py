@@ -29,9 +29,6 @@ class Fab:
         steps: steps of a run, at least 1; each takes a gradient and a further forward pass.
         targets: target classes, the likeliest first, at least 1; all wrong classes if there are fewer.
         restarts: runs for each target, at least 1.
-
-    Raises:
-        OptionError: a value is out of range.
     """
 
     steps: int = 100
@@ -46,13 +43,10 @@ class Fab:
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        """Propose one candidate per image; see `benchbench.contract.Attack`.
+        """Propose one candidate per image, in L-inf or L2; see `benchbench.contract.Attack`.
 
         The search for an image ends with an adversarial example within epsilon. If the closest one lies outside, its
         projection onto the ball is proposed.
-
-        Raises:
-            OptionError: the threat is neither in L-inf nor in L2.
         """
         require_norm("fab", threat)
         if threat.epsilon == 0:

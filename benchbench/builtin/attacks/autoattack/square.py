@@ -35,9 +35,6 @@ class Square:
 
     Attributes:
         queries: forward passes per example, with that of the start, at least 1.
-
-    Raises:
-        OptionError: a value is out of range.
     """
 
     queries: int = 5000
@@ -51,11 +48,7 @@ class Square:
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        """Propose one candidate per image; see `benchbench.contract.Attack`.
-
-        Raises:
-            OptionError: the threat is neither in L-inf nor in L2.
-        """
+        """Propose one candidate per image, in L-inf or L2; see `benchbench.contract.Attack`."""
         require_norm("square", threat)
         if threat.epsilon == 0:
             return images.clone()

@@ -31,9 +31,6 @@ class AutoAttack:
         steps: gradient steps of each run of Auto-PGD and FAB, at least 1; 100 is standard.
         targets: target classes of Auto-PGD and FAB, at least 1; 9 is standard.
         queries: of Square, at least 1; 5,000 is standard.
-
-    Raises:
-        OptionError: a value is out of range.
     """
 
     steps: int = 100
@@ -57,11 +54,7 @@ class AutoAttack:
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        """Propose one candidate per image; see `benchbench.contract.Attack`.
-
-        Raises:
-            OptionError: the threat is neither in L-inf nor in L2.
-        """
+        """Propose one candidate per image, in L-inf or L2; see `benchbench.contract.Attack`."""
         require_norm("autoattack", threat)
         if threat.epsilon == 0:
             return images.clone()
