@@ -30,11 +30,11 @@ class Certificate:
 class CertifiedL2:
     """Accuracy of g(x) = the most probable class of f(x + sigma N(0, I)), certified at L2 radii, each with its example.
 
-    An example counts at radius r when g predicts its label without abstaining and its certified radius is at least r. Each
-    certificate holds with probability at least 1 - alpha over the noise. Columns: ``certified_test_accuracy_l2_0_5`` and so on
-    for each radius, ``certified_test_accuracy`` (correct without abstaining), ``certified_test_radius_l2`` (mean; 0 where
-    wrong or abstained) and ``abstention_test_rate``; per example ``certified_radius_l2``, ``certified_prediction``
-    (-1: abstained) and ``certified_correct``. Processes may share the test set.
+    An example counts at radius r if g predicts its label without abstaining and its certified radius is at least r. Each
+    certificate holds with probability at least 1 - alpha over the noise. Columns: for each radius, for instance,
+    ``certified_test_accuracy_l2_0_5``; ``certified_test_accuracy`` (correct without abstaining), ``certified_test_radius_l2``
+    (mean; 0 where wrong or abstained) and ``abstention_test_rate``; per example ``certified_radius_l2``,
+    ``certified_prediction`` (-1: abstained) and ``certified_correct``. Processes may share the test set.
 
     Args:
         sigma: standard deviation of the noise in pixels / 255, above 0.
