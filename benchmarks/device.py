@@ -2,9 +2,9 @@
 
     python -m benchmarks.device --device cuda
 
-Random images, for speed does not depend on what they show. The bare passes are full float32 (no TF32) in the contiguous
-layout; everybody computes with the deterministic kernels that a run uses. With ``--device cpu`` it runs as well, for its
-tests; nothing is recorded there. Sharing one GPU between processes is measured by ``benchmarks.jobs --device cuda``.
+Images are random: speed does not depend on their content. The bare passes are full float32 (no TF32) in the contiguous
+layout; all contenders use the deterministic kernels of a run. With ``--device cpu`` it runs too, for its tests, but records
+nothing. ``benchmarks.jobs --device cuda`` measures several processes on one GPU.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ from benchmarks.subjects import own_copy, untrained
 from benchmarks.training import RECIPE, epoch
 
 GREY, COLOURED = (1, 28, 28), (3, 32, 32)
-EQUAL_CANDIDATES = 0.99  # of the pixels, plain steps against recorded ones; the same kernels, so all are expected
+EQUAL_CANDIDATES = (
+    0.99  # least share of equal pixels after plain and recorded steps; all are expected: the kernels are equal
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class Problem:
 
     @property
     def device(self) -> torch.device:
-        """Where they are."""
+        """The device of the images."""
         return self.images.device
 
 
@@ -79,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def problem(model: nn.Module, shape: tuple[int, ...], count: int, device: torch.device) -> Problem:
-    """Random images in [0, 1]; a last layer of zeros, CNN2's, gets weights, so that there is a gradient."""
+    """Random images in [0, 1]; CNN2's last layer of zeros gets weights, so that gradients are not zero."""
     generator = torch.Generator().manual_seed(0)
     last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
     nn.init.normal_(last.weight, std=0.05, generator=generator)
@@ -136,13 +138,13 @@ def training_contenders(chosen: Problem, graphs: tuple[bool, ...]) -> dict[str, 
 
 
 def bare_epoch(chosen: Problem) -> None:
-    """An epoch of AT without anything of benchbench's."""
+    """An epoch of AT without any code of benchbench."""
     model = own_copy(chosen.model)
     adversarial_epoch(model, chosen.images, chosen.labels, make_optimizer(model, RECIPE))
 
 
 def awaited(work: Callable[[], object], device: torch.device) -> Contender:
-    """A contender whose work is over when the device is done."""
+    """A contender whose work includes the wait for the device."""
 
     def whole() -> None:
         work()

@@ -64,7 +64,7 @@ def adv_lib_pgd(model: nn.Module, random_start: bool, *, steps: int) -> Perturb:
 
 
 def _import_adv_lib() -> Any:
-    """adv_lib wants visdom, which draws and which nothing here asks to."""
+    """adv_lib imports visdom, a drawing library that is not needed here."""
     import_torchvision()
     if "visdom" not in sys.modules and not installed("visdom"):
         sys.modules["visdom"] = ModuleType("visdom")
@@ -94,7 +94,7 @@ def original_ascent(
     ratio: float,
     into_weights: bool = True,
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Sign steps whose backward pass also fills the gradients of all weights, if asked; the result as a NumPy array."""
+    """Sign steps, by default with a backward pass that also fills the gradients of all weights; the result in NumPy."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     candidates = start.detach().clone()
     for _ in range(steps):
@@ -133,7 +133,7 @@ def _adv_lib_targeted(model: nn.Module) -> Perturb:
 
 
 def _over_targets(model: nn.Module, attack: Perturb) -> Perturb:
-    """Targets in the order of the clean logits; what is fooled leaves the batch before the next target."""
+    """Targets in the order of the clean logits; fooled images leave the batch before the next target."""
 
     def perturb(images: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
@@ -174,7 +174,7 @@ def _original_targeted(model: nn.Module) -> Perturb:
 
 
 def autoattack_peer(model: nn.Module, *, steps: int, queries: int) -> Perturb | None:
-    """AutoAttack by its authors' package, by what PyPI has of it (pyautoattack), by torchattacks' copy of it, or by nobody."""
+    """AutoAttack by its authors' package, else by pyautoattack or torchattacks' copy of it; None if none is installed."""
     if installed("autoattack"):
         return _authors_autoattack(model, steps, queries)
     if installed("pyautoattack"):
