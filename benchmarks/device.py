@@ -32,9 +32,7 @@ from benchmarks.subjects import own_copy, untrained
 from benchmarks.training import RECIPE, epoch
 
 GREY, COLOURED = (1, 28, 28), (3, 32, 32)
-EQUAL_CANDIDATES = (
-    0.99  # least share of equal pixels after plain and recorded steps; all are expected: the kernels are equal
-)
+EQUAL_CANDIDATES = 0.99  # least share of equal pixels after plain and recorded steps; all are expected
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
