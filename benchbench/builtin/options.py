@@ -1,8 +1,11 @@
-"""Checks of options that several components share; see `benchbench.contract.require`."""
+"""Checks of options and norms that several components share; see `benchbench.contract.require`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
+
+from benchbench.contract import Norm, OptionError, Threat
 
 Variant = Literal["equation", "released"]
 
@@ -20,3 +23,9 @@ def ascent_checks(*, steps: int, step_ratio: float) -> dict[str, bool]:
 def variant_check(variant: str) -> dict[str, bool]:
     """The requirement that a variant is the equation of the paper or what its code computes."""
     return {f"variant must be 'equation' or 'released', got {variant!r}": variant in ("equation", "released")}
+
+
+def require_norm(name: str, threat: Threat, norms: Iterable[Norm] = ("linf", "l2")) -> None:
+    """Raise an OptionError if the attack of this name does not work in the norm of the threat."""
+    if threat.norm not in norms:
+        raise OptionError(f"{name} works in {' or '.join(norms)}, the threat is {threat.norm}")

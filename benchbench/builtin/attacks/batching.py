@@ -1,21 +1,15 @@
-"""What attacks share: norms that they work in, sizes of batches, and one value per example."""
+"""Batches of the examples that an attack still works on, and values for each example."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Norm, OptionError, Threat, full_precision
+from benchbench.contract import full_precision
 
 QUEUE_LENGTH = 1024  # examples per call, packed into full batches whenever some of them are fooled
-
-
-def require_norm(name: str, threat: Threat, norms: Iterable[Norm] = ("linf", "l2"), *, joint: str = " and ") -> None:
-    """Raise an OptionError if the attack of this name does not work in the norm of the threat."""
-    if threat.norm not in norms:
-        raise OptionError(f"{name} works in {joint.join(norms)}, the threat is {threat.norm}")
 
 
 def batch_width(images: Tensor) -> int:

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.batching import broadcast, require_norm
+from benchbench.builtin.attacks.batching import broadcast
 from benchbench.builtin.attacks.margins import wrong_logits
+from benchbench.builtin.options import require_norm
 from benchbench.contract import NORMS, KeyedGenerator, Norm, Threat, uniform_start
 
 _NORM_OF_ORDER: dict[float, Norm] = {float("inf"): "linf", 2.0: "l2", 1.0: "l1"}
@@ -58,7 +59,7 @@ class FoolboxAttack:
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
         """Propose one candidate per image; see `benchbench.contract.Attack`."""
-        require_norm(f"foolbox:{self.member}", threat, self.norms, joint=" or ")
+        require_norm(f"foolbox:{self.member}", threat, self.norms)
         if threat.epsilon == 0:
             return images.clone()
         attack = self._make(threat.norm)

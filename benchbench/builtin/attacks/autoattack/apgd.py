@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from benchbench.builtin.attacks.autoattack.climb import Climb
 from benchbench.builtin.attacks.autoattack.objectives import LossName, objective
 from benchbench.builtin.attacks.autoattack.standing import Standing
-from benchbench.builtin.attacks.batching import QUEUE_LENGTH, require_norm
-from benchbench.builtin.options import at_least
+from benchbench.builtin.attacks.batching import QUEUE_LENGTH
+from benchbench.builtin.options import at_least, require_norm
 from benchbench.contract import KeyedGenerator, Threat, require, steepest
 
 

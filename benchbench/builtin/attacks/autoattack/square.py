@@ -17,8 +17,8 @@ from benchbench.builtin.attacks.autoattack.squares import (
     tiles,
 )
 from benchbench.builtin.attacks.autoattack.standing import Judgement, Standing, confirmed, judge, keep_rows
-from benchbench.builtin.attacks.batching import QUEUE_LENGTH, broadcast, require_norm
-from benchbench.builtin.options import at_least
+from benchbench.builtin.attacks.batching import QUEUE_LENGTH, broadcast
+from benchbench.builtin.options import at_least, require_norm
 from benchbench.contract import KeyedGenerator, Threat, require
 
 QUERIES_PER_BLOCK = 50  # drawn at once; after each block fooled examples leave, the only time that the host waits

@@ -11,8 +11,8 @@ from benchbench.builtin.attacks.autoattack.apgd import Apgd
 from benchbench.builtin.attacks.autoattack.fab import Fab
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.autoattack.standing import Standing
-from benchbench.builtin.attacks.batching import QUEUE_LENGTH, require_norm
-from benchbench.builtin.options import at_least
+from benchbench.builtin.attacks.batching import QUEUE_LENGTH
+from benchbench.builtin.options import at_least, require_norm
 from benchbench.contract import Attack, KeyedGenerator, Threat, full_precision, is_rounded, require
 
 CLIMBS, AFTER_CLIMBS = ("apgd-ce", "apgd-t"), ("fab-t", "square")
