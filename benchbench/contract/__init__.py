@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import warnings
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from benchbench.contract.ascent import (
     CrossEntropy,
@@ -132,10 +133,12 @@ MOVED = {
 """Names that left the contract, because no plugin needs them, and where they stand now."""
 
 
-def __getattr__(name: str) -> object:
-    if name not in MOVED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    instead = {"repeat": "use replayed", "sign_step": "use ascend", "StorageError": "raise DataError"}
-    message = f"benchbench.contract.{name} is for benchbench itself, and API version 2 removes it"
-    warnings.warn(f"{message}: {instead.get(name, 'no plugin needs it')}", DeprecationWarning, stacklevel=2)
-    return getattr(import_module(MOVED[name]), name)
+if not TYPE_CHECKING:  # a type checker should go on reporting names that do not exist
+
+    def __getattr__(name: str) -> object:
+        if name not in MOVED:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        instead = {"repeat": "use replayed", "sign_step": "use ascend", "StorageError": "raise DataError"}
+        message = f"benchbench.contract.{name} is for benchbench itself, and API version 2 removes it"
+        warnings.warn(f"{message}: {instead.get(name, 'no plugin needs it')}", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(MOVED[name]), name)
