@@ -1,9 +1,9 @@
-"""The tables of docs/performance.md by one command; what each benchmark prints is kept in benchmarks/measured.
+"""The tables of docs/performance.md by one command; benchmarks/measured keeps the output of each benchmark.
 
     PEERS=PEERS python -m benchmarks --data ../shared/data
 
-Names choose among them: ``python -m benchmarks attacks training``. Takes about two hours on one thread of an AVX-512 core; what
-failed is named at the end, and the exit status is then 1. The benchmark of a GPU is left out where there is none.
+Names choose among them: ``python -m benchmarks attacks training``. All take about two hours on one thread of an AVX-512 core.
+Failed ones are named at the end, and the exit status is then 1. Without a GPU, its benchmark is left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Benchmark:
     data: bool = True
 
     def command(self, data: Path) -> list[str]:
-        """What is run."""
+        """The command line of a benchmark."""
         return [f"benchmarks.{self.module}", *(("--data", str(data)) if self.data else ()), *self.arguments]
 
 
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def keep(name: str, command: list[str]) -> bool:
-    """Run a benchmark and keep what it prints, once it has succeeded; its own progress is shown."""
+    """Run a benchmark, show its progress, and keep its output if it succeeds."""
     print(f"== python -m {' '.join(command)}", flush=True)
     lines = [f"$ python -m {' '.join(command)}\n"]
     with subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True) as running:  # noqa: S603

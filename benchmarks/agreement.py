@@ -1,9 +1,10 @@
-"""How often the fast mode (bf16) comes to float32's verdicts, on many images, and at which cost.
+"""How often the fast mode (bf16) and float32 agree on verdicts, on many images, and the costs of both.
 
     python -m benchmarks.agreement --data ../shared/data --threads 1 --examples 448
 
-CNN2 on MNIST images that it classifies correctly; every verdict is float32's, judged on what either search found. Costs are
-those of float32's search in the same run. ``--steps`` and ``--queries`` are AutoAttack's: 100 and 5,000 are standard.
+CNN2 on MNIST images that it classifies correctly; every verdict is float32's, judged on the candidates of either search.
+Costs are those of float32's search in the same run. ``--steps`` and ``--queries`` are AutoAttack's: 100 and 5,000 are
+standard.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 def compared(chosen: Subject, attack: Attack) -> str:
-    """What the two searches found and what they cost."""
+    """Verdicts and costs of the two searches."""
     fooled: dict[Precision, Tensor] = {}
     seconds: dict[Precision, float] = {}
 

@@ -14,10 +14,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.ascent import uniform_start
 from benchbench.builtin.attacks.multi_targeted import MultiTargeted
 from benchbench.builtin.attacks.pgd import Pgd
-from benchbench.contract import Attack, Examples, KeyedGenerator, frozen
+from benchbench.contract import Attack, Examples, KeyedGenerator, frozen, uniform_start
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.memory import Memory
 from benchbench.evaluation.subject import Trial, borrowed, place
@@ -29,7 +28,7 @@ from benchmarks.peers import adv_lib_pgd, pgd_peers, targeted_peers
 from benchmarks.subjects import BATCH, THREAT, Method, Subject, arguments, mnist, own_copy, subject
 
 MT_PASSES = 20 * 9
-# Rounding may turn the sign of a gradient that is all but zero, in another memory layout, and with it the path of an image.
+# In another memory layout, rounding may change the sign of a gradient that is almost zero, and so the path of an image.
 EQUAL_PIXELS = 0.999
 EQUAL_VERDICTS = 1.0
 PGD_GOALS = {"benchbench": 0.80, "benchbench, bf16": 0.28}
@@ -73,7 +72,7 @@ def perturbed(
 
 
 def verdicts(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Whether the model is fooled, judged alike for everyone: float32, contiguous."""
+    """Whether the model is fooled, judged for every contender in float32 and the contiguous layout."""
     with torch.no_grad():
         parts = zip(images.split(BATCH), labels.split(BATCH))
         return torch.cat([model(part.contiguous()).argmax(1) != truth for part, truth in parts])
@@ -83,7 +82,7 @@ def check_pgd(chosen: Subject) -> str:
     """Compare candidates from the images themselves.
 
     Raises:
-        SystemExit: a contender found something else.
+        SystemExit: candidates differ.
     """
     model, images, labels = own_copy(chosen.model), chosen.images, chosen.labels
     ours = perturbed(Pgd(random_start=False), model, images, labels)
@@ -103,10 +102,10 @@ def check_pgd(chosen: Subject) -> str:
 
 
 def check_adv_lib(model: nn.Module, images: Tensor, labels: Tensor, fooled: Tensor) -> str:
-    """adv_lib returns any iterate that fools; with one step more it looks at the last one, too, so it fools all of these.
+    """adv_lib returns any iterate that fools; with one more step it also checks the last one, so it fools all of these.
 
     Raises:
-        SystemExit: it does not.
+        SystemExit: it does not fool all of them.
     """
     theirs = verdicts(model, adv_lib_pgd(model, False, steps=11)(images, labels), labels)
     if bool((fooled & ~theirs).any()):
@@ -115,7 +114,7 @@ def check_adv_lib(model: nn.Module, images: Tensor, labels: Tensor, fooled: Tens
 
 
 def check_targeted(chosen: Subject) -> str:
-    """Compare MT's verdicts with those of every target tried on every image, nothing dropped, contiguous layout.
+    """Compare MT's verdicts with those of every target on every image, none left out, contiguous layout.
 
     Raises:
         SystemExit: a verdict differs.
@@ -150,7 +149,7 @@ def plain_run(model: nn.Module, images: Tensor, labels: Tensor, rows: Tensor, ta
 
 
 def pgd_contenders(chosen: Subject) -> dict[str, Contender]:
-    """Each with a copy of the model of its own, since some change it."""
+    """The contenders, each with its own copy of the model, because some change it."""
     images, labels = chosen.images, chosen.labels
     bare, own, fast, whole = (own_copy(chosen.model) for _ in range(4))
     contenders = {
@@ -166,7 +165,7 @@ def pgd_contenders(chosen: Subject) -> dict[str, Contender]:
 
 
 def targeted_contenders(chosen: Subject) -> dict[str, Contender]:
-    """One batch, so that turns are short and what else the machine does meets all alike; the limit does a part of the work."""
+    """The contenders on one batch: turns are short, so that other work on the machine affects all equally."""
     images, labels = chosen.images[:BATCH], chosen.labels[:BATCH]
     bare, own, fast = (own_copy(chosen.model) for _ in range(3))
     contenders = {

@@ -2,11 +2,11 @@
 
     PEERS=FOLDER python -m benchmarks.autoattack --data ../shared/data
 
-CNN2 on MNIST images that it classifies correctly. The authors' package is not on PyPI: where it can be imported it competes,
-otherwise pyautoattack, the same code with another interface, or torchattacks' copy of it, set to the authors' numbers of
-iterations, which are ten times torchattacks' own. Costs are multiples of the authors' code's. Verdicts come before times:
-random starts differ, so an example near the edge may differ, but not more than two of a hundred. ``--steps`` and
-``--queries`` shrink all contenders alike: 100 and 5,000 are standard.
+CNN2 on MNIST images that it classifies correctly. The authors' package is not on PyPI: it competes if it can be imported,
+otherwise pyautoattack, the same code with another interface, or torchattacks' copy of it, with the authors' numbers of
+iterations, which are ten times torchattacks' defaults. Costs are multiples of the cost of the authors' code. Verdicts are
+compared before times: random starts differ, so up to two of a hundred verdicts, of examples near the boundary, may differ.
+``--steps`` and ``--queries`` shrink the work of all contenders: 100 and 5,000 are standard.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def contenders(chosen: Subject, steps: int, queries: int) -> dict[str, Callable[
     """Each with its own copy of the model.
 
     Raises:
-        SystemExit: there is nobody to compete with.
+        SystemExit: no other implementation is installed.
     """
     images, labels = chosen.images, chosen.labels
     own, fast = own_copy(chosen.model), own_copy(chosen.model)
@@ -65,7 +65,7 @@ def contenders(chosen: Subject, steps: int, queries: int) -> dict[str, Callable[
 
 
 def check(chosen: Subject, works: dict[str, Callable[[], Tensor]]) -> str:
-    """Compare the verdicts; the runs also warm everybody up.
+    """Compare the verdicts; these runs also warm up all contenders.
 
     Raises:
         SystemExit: too many differ.

@@ -1,9 +1,9 @@
-"""What sharing a runs folder costs: processor time and file-system calls of claims, and of a process that waits for others.
+"""The costs of sharing a runs folder: processor time and file-system calls of claims, and of a process that waits.
 
     python -m benchmarks.claims [--folder DIR]
 
-Calls are counted by Python's audit hook and by the system calls that it does not see (stat, utime), on the folder's own file
-system; on a network file system the calls are the same and each takes longer.
+Python's audit hook counts the calls, except stat and utime, which it does not see and which are counted separately. On a
+network file system the calls are the same, and each takes longer.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def measure(action: Callable[[], object]) -> tuple[float, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the costs, and what they come to with many processes."""
+    """Print the costs, and their sum for many processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where to try; default the system's temporary folder")
     chosen = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Contenders interleaved in one process: every round runs all of them, and only ratios within a round count."""
+"""Contenders interleaved in one process: every round runs all of them, and ratios are formed within a round."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ PACKAGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """Somebody who does the work.
+    """One of the implementations that are compared.
 
     Attributes:
         work: does it once.
-        share: of the whole work that `work` does, in (0, 1], where the cost is linear in it; its seconds are divided by it.
-        elsewhere: whether something else than this process's threads does it, a GPU: seconds on the wall count.
+        share: share of the whole work that `work` does, in (0, 1]; seconds are divided by it, as the cost is linear in it.
+        elsewhere: whether a GPU does the work, so that wall-clock seconds count.
     """
 
     work: Callable[[], object]
@@ -54,13 +54,13 @@ class Ratio:
 def compete(
     contenders: Mapping[str, Contender], *, reference: str, rounds: int, warm_up: bool = True
 ) -> dict[str, Ratio]:
-    """Run every contender once per round, after a round that warms up unless everybody has run before.
+    """Run every contender once per round, after a round to warm up, unless all have run before.
 
     Args:
         contenders: by name.
         reference: the contender that the others are compared with.
         rounds: at least 1; ratios are formed within each.
-        warm_up: whether that round is needed.
+        warm_up: whether to run the round to warm up.
     """
     for contender in contenders.values() if warm_up else ():
         contender.work()
@@ -77,9 +77,8 @@ def ratio(values: list[float]) -> Ratio:
 
 
 def timed(contender: Contender) -> float:
-    """Seconds of all of a contender's work: of the processor with one thread, where other processes do not count."""
-    alone = torch.get_num_threads() == 1 and not contender.elsewhere
-    clock = time.process_time if alone else time.perf_counter
+    """Seconds of all of a contender's work; with one thread, of processor time, which other processes do not affect."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     started = clock()
     contender.work()
     return (clock() - started) / contender.share

@@ -1,9 +1,9 @@
 """Several workers of one thread each against one process with as many threads, on cells of a suite.
 
-``python -m benchmarks.jobs --suite closer-look --only dataset=mnist --data DATA``. Contenders run one after the other in
-each round, each in empty folders, start-up included. Ratios of wall-clock time say what a user waits on this machine as it
-is; those of processor time what the work costs, whoever else computes. With ``--device cuda --workers N`` N processes share
-the GPUs, against one process.
+``python -m benchmarks.jobs --suite closer-look --only dataset=mnist --data DATA``. Contenders run one after the other in each
+round, each in empty folders, start-up included. Ratios of wall-clock time show how long a user waits on this machine; ratios
+of processor time show the cost of the work, independent of other load. With ``--device cuda --workers N``, N processes share
+the GPUs and are compared with one process.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A way to run the suite: so many worker processes (0 for none but the run's own), of so many threads each."""
+    """A way to run the suite: the number of worker processes (0 for the run's own process only), and the threads of each."""
 
     workers: int
     threads: int
 
     @property
     def name(self) -> str:
-        """What it is called in the table."""
+        """Its name in the table."""
         return f"{self.workers or 1} x {self.threads}"
 
     def command(self, arguments: argparse.Namespace, folder: Path) -> list[str]:
@@ -60,7 +60,7 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Seconds on the wall, and of all processors together."""
+    """Seconds of wall-clock time, and of processor time over all processors."""
 
     wall: float
     processor: float

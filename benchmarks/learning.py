@@ -1,9 +1,9 @@
-"""What training in bfloat16 learns, beside what float32 learns: accuracy, robust accuracy and Lipschitzness, judged in float32.
+"""Training in bfloat16 against training in float32: accuracy, robust accuracy and Lipschitzness, judged in float32.
 
     python -m benchmarks.learning --data ../shared/data --threads 1
 
-CNN2 on 6,000 MNIST images (``--train``) for three epochs, by natural training, AT and TRADES (``--methods``), with as many
-seeds as there are ``--rounds``; evaluated on the first test images by PGD-10 with draws of its own.
+CNN2 on 6,000 MNIST images (``--train``) for three epochs, by natural training, AT and TRADES (``--methods``), with one seed
+per round (``--rounds``); evaluated on the first test images by PGD-10 with independent draws.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from benchmarks.subjects import BATCH
 
 
 def input_gradients(model: nn.Module, images: Tensor, labels: Tensor, *, passes: int) -> None:
-    """Passes over all images, each a forward pass and its gradient for the input alone, with nothing of benchbench's."""
+    """Passes over all images without any code of benchbench: a forward pass and its gradient for the input only."""
     model.requires_grad_(False)
     for part, truth in zip(images.split(BATCH), labels.split(BATCH)):
         for _ in range(passes):
@@ -27,7 +27,7 @@ def forwards(model: nn.Module, images: Tensor, *, passes: int) -> None:
 
 
 def adversarial_epoch(model: nn.Module, images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """What an epoch of adversarial training cannot do without: ten input gradients, one weight gradient, one update."""
+    """The necessary work of an epoch of adversarial training: ten input gradients, one weight gradient, one update."""
     model.train()
     for part, truth in zip(images.split(BATCH), labels.split(BATCH)):
         input_gradients(model, part, truth, passes=10)

@@ -3,9 +3,9 @@
     python -m benchmarks.lipschitz --data ../shared/data
 
 CNN2 on MNIST, batches of 64, ten steps of ascent. Costs are multiples of ten forward and input-gradient passes, float32,
-contiguous layout. The limit beside it also has the two forward passes that cannot be done without, for f(x) and the last
-iterate. Before any time counts, both estimates from the same starts must agree, image by image, and the means of the fast
-mode (bf16) must come within 1% of float32's.
+contiguous layout. The limit beside it also has the two necessary forward passes, for f(x) and the last iterate. Before times
+are taken, both estimates from the same starts must agree, image by image, and the mean of the fast mode (bf16) must be within
+1% of float32's.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.ascent import uniform_start
 from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
-from benchbench.contract import Evidence, Examples, KeyedGenerator, Threat
+from benchbench.contract import Evidence, Examples, KeyedGenerator, Threat, uniform_start
 from benchbench.evaluation.subject import borrowed
 from benchbench.kernels.arithmetic import Precision, precision_of_searches
 from benchmarks.contest import Contender, compete, show, versions
@@ -30,7 +29,7 @@ from benchmarks.subjects import BATCH, THREAT, Method, Subject, arguments, mnist
 GOALS = {"benchbench": 0.90, "benchbench, bf16": 0.40}
 METHODS: tuple[Method, ...] = ("natural", "robust")
 EQUAL_MEAN, EQUAL_FAST_MEAN = 0.002, 0.01
-EQUAL_RATIO, EQUAL_SHARE = 0.01, 0.9  # rounding in another memory layout may turn single steps of single images
+EQUAL_RATIO, EQUAL_SHARE = 0.01, 0.9  # in another memory layout, rounding may change single steps of single images
 
 
 @dataclass(frozen=True, kw_only=True)

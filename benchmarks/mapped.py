@@ -2,11 +2,10 @@
 
     python -m benchmarks.mapped
 
-Synthetic photographs in ImageNet's layout, 10,150 for the test as there are and twice as many for training, go through the
-dataset's own preparation into its cache (half a gigabyte, in a temporary folder). Then a small network is evaluated by one
-step of PGD, on more and more of them, each time in a process of its own. Printed is the largest amount of memory that such a
-process had besides pages of files, which the system takes back when it needs them, and beyond what it had when the images were
-mapped.
+The dataset prepares synthetic photographs in ImageNet's layout, 10,150 for testing, as in the original, and twice as many for
+training, in its cache (half a gigabyte, in a temporary folder). Then a small network is evaluated by one step of PGD on more
+and more of them, each time in a new process. It prints by how much the memory of such a process grows at most after the
+images are mapped, without pages of files, which the system reclaims when it needs them.
 """
 
 from __future__ import annotations
@@ -70,10 +69,10 @@ def write_photographs(folder: Path) -> None:
 
 
 def grown(source: DataSource, count: int) -> float:
-    """MiB by which this process grows at most while it evaluates so many images of each split."""
+    """MiB by which this process grows at most while it evaluates a number of images of each split."""
     torch.set_num_threads(1)
     splits = RestrictedImagenet().load(source)
-    run(splits, 64)  # libraries take their share
+    run(splits, 64)  # libraries take memory, too
     before = anonymous()
     with highest() as seen:
         run(splits, count)
@@ -81,7 +80,7 @@ def grown(source: DataSource, count: int) -> float:
 
 
 def run(splits: DatasetSplits, count: int) -> None:
-    """Evaluate the first images of both splits, of the training photographs the centres."""
+    """Evaluate the first images of both splits; of training photographs, the centres."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 5, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 15 * 15, 9))
     test, train = splits.test, crop_to(splits.train, splits.test.inputs.shape[1:])
@@ -103,7 +102,7 @@ def run(splits: DatasetSplits, count: int) -> None:
 
 @contextmanager
 def highest() -> Iterator[list[int]]:
-    """Within the block, look at this process's memory again and again."""
+    """Within the block, poll this process's memory."""
     seen, over = [anonymous()], threading.Event()
 
     def watch() -> None:
@@ -120,7 +119,7 @@ def highest() -> Iterator[list[int]]:
 
 
 def anonymous() -> int:
-    """Bytes of this process's memory that are no pages of files, from Linux's account."""
+    """Bytes of this process's memory that are not pages of files, by Linux's accounting."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.builtin.attacks.foolbox_attack import import_foolbox
 from benchbench.builtin.torchvision_import import import_torchvision
+from benchbench.parity import AttackSetting, installed_peers
 from benchmarks.subjects import BATCH, THREAT
 
 AUTOATTACK_BATCH = 250  # the authors' default
@@ -37,24 +37,11 @@ def installed(module: str) -> bool:
 
 def pgd_peers(model: nn.Module, *, random_start: bool) -> dict[str, Perturb]:
     """PGD-10 by every library at hand, in batches of 64."""
-    makers = {"foolbox": _foolbox_pgd, "torchattacks": _torchattacks_pgd, "art": _art_pgd, "adv_lib": _adv_lib_pgd}
-    found = {name: maker(model, random_start) for name, maker in makers.items() if installed(name)}
+    setting = AttackSetting(attack="pgd", threat=THREAT, random_start=random_start, classes=10)
+    found = {name: _batched(perturb) for name, perturb in installed_peers(model, setting).items()}
+    if installed("adv_lib"):
+        found["adv_lib"] = adv_lib_pgd(model, random_start, steps=10)
     return {**found, "original style": _original_pgd(model, random_start)}
-
-
-def _foolbox_pgd(model: nn.Module, random_start: bool) -> Perturb:
-    foolbox = import_foolbox()
-    attack = foolbox.attacks.LinfPGD(rel_stepsize=0.2, steps=10, random_start=random_start)
-    wrapped = foolbox.PyTorchModel(model, bounds=(0, 1))
-    return _batched(lambda images, labels: attack.run(wrapped, images, labels, epsilon=THREAT.epsilon))
-
-
-def _torchattacks_pgd(model: nn.Module, random_start: bool) -> Perturb:
-    import torchattacks
-
-    step = THREAT.epsilon / 5
-    attack: Any = torchattacks.PGD(model, eps=THREAT.epsilon, alpha=step, steps=10, random_start=random_start)
-    return _batched(lambda images, labels: attack(images, labels))
 
 
 def adv_lib_pgd(model: nn.Module, random_start: bool, *, steps: int) -> Perturb:
@@ -77,34 +64,11 @@ def adv_lib_pgd(model: nn.Module, random_start: bool, *, steps: int) -> Perturb:
 
 
 def _import_adv_lib() -> Any:
-    """adv_lib wants visdom, which draws and which nothing here asks to."""
+    """adv_lib imports visdom, a drawing library that is not needed here."""
     import_torchvision()
     if "visdom" not in sys.modules and not installed("visdom"):
         sys.modules["visdom"] = ModuleType("visdom")
     return importlib.import_module("adv_lib.attacks")
-
-
-def _adv_lib_pgd(model: nn.Module, random_start: bool) -> Perturb:
-    return adv_lib_pgd(model, random_start, steps=10)
-
-
-def _art_pgd(model: nn.Module, random_start: bool) -> Perturb:
-    from art.attacks.evasion import ProjectedGradientDescentPyTorch
-    from art.estimators.classification import PyTorchClassifier
-
-    classifier = PyTorchClassifier(
-        model, nn.CrossEntropyLoss(), input_shape=(1, 28, 28), nb_classes=10, clip_values=(0.0, 1.0), device_type="cpu"
-    )
-    attack = ProjectedGradientDescentPyTorch(
-        classifier,
-        eps=THREAT.epsilon,
-        eps_step=THREAT.epsilon / 5,
-        max_iter=10,
-        num_random_init=int(random_start),
-        batch_size=BATCH,
-        verbose=False,
-    )
-    return lambda images, labels: torch.from_numpy(attack.generate(images.numpy(), F.one_hot(labels, 10).numpy()))
 
 
 def _original_pgd(model: nn.Module, random_start: bool) -> Perturb:
@@ -130,7 +94,7 @@ def original_ascent(
     ratio: float,
     into_weights: bool = True,
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Sign steps whose backward pass also fills the gradients of all weights, if asked; the result as a NumPy array."""
+    """Sign steps, by default with a backward pass that also fills the gradients of all weights; the result in NumPy."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     candidates = start.detach().clone()
     for _ in range(steps):
@@ -169,7 +133,7 @@ def _adv_lib_targeted(model: nn.Module) -> Perturb:
 
 
 def _over_targets(model: nn.Module, attack: Perturb) -> Perturb:
-    """Targets in the order of the clean logits; what is fooled leaves the batch before the next target."""
+    """Targets in the order of the clean logits; fooled images leave the batch before the next target."""
 
     def perturb(images: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
@@ -210,7 +174,7 @@ def _original_targeted(model: nn.Module) -> Perturb:
 
 
 def autoattack_peer(model: nn.Module, *, steps: int, queries: int) -> Perturb | None:
-    """AutoAttack by its authors' package, by what PyPI has of it (pyautoattack), by torchattacks' copy of it, or by nobody."""
+    """AutoAttack by its authors' package, else by pyautoattack or torchattacks' copy of it; None if none is installed."""
     if installed("autoattack"):
         return _authors_autoattack(model, steps, queries)
     if installed("pyautoattack"):

@@ -1,9 +1,9 @@
-"""The diagnostics held against planted overestimates and against honest models: who is flagged, and at what cost.
+"""The diagnostics on planted overestimates and on honest models: which are flagged, and the cost.
 
     python -m benchmarks.probes [NAME]... [--half tuning|held-out] [--strong]
 
 Every model is evaluated under PGD-10. Stronger attacks look for the truth: Auto-PGD on two losses, against a differentiable
-surrogate where there is one (BPDA), else also Square with 1,500 queries. An overestimate is one of ten points or more.
+surrogate if there is one (BPDA), else also Square with 1,500 queries. An overestimate is one of ten points or more.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ JUDGED = 60  # test examples that the strong attack is run on
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What became of a case.
+    """The measurements of a case.
 
     Attributes:
         clean: accuracy without perturbation.
@@ -93,7 +93,7 @@ def measure(case: Case, *, strong: bool, attack: Attack | None = None) -> Measur
 
 
 def _truth(case: Case, images: Tensor, robust: Tensor) -> float:
-    """Robust accuracy under everything we have: reported minus the share that a sample of the survivors loses."""
+    """Robust accuracy under all attacks: reported minus the share that a sample of the survivors loses."""
     survivors = robust.nonzero()[:, 0][:JUDGED]
     images, labels = images[survivors], case.test.labels[survivors]
     standing = torch.ones(len(survivors), dtype=torch.bool)
@@ -109,7 +109,7 @@ def _truth(case: Case, images: Tensor, robust: Tensor) -> float:
 
 
 def _strong_attacks(case: Case) -> list[tuple[nn.Module, Attack]]:
-    """What breaks a surrogate, where there is one; else two losses and random search."""
+    """Attacks that break a surrogate, if there is one; else two losses and random search."""
     losses: tuple[Attack, ...] = (Apgd(loss="ce", steps=50), Apgd(loss="dlr-targeted", steps=50, targets=3))
     if case.surrogates:
         return [(surrogate, attack) for surrogate in case.surrogates for attack in losses]

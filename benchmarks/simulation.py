@@ -1,7 +1,7 @@
-"""How long a priced plan takes on many devices: a simulated list schedule, as processes that share a runs folder keep it.
+"""The duration of a priced plan on many devices: a simulation of the list schedule of processes that share a runs folder.
 
-Each device that falls idle takes the first piece of work that can begin: a model is trained before it is evaluated, and its
-evaluations may go to other devices. Graham's bounds hold: a list schedule takes at most 2 - 1/m times as long as the best one
+Each idle device takes the first task that can begin: a model is trained before it is evaluated, and its evaluations may
+run on other devices. Graham's bounds hold: a list schedule takes at most 2 - 1/m times as long as the best one
 (R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969).
 """
 
@@ -21,7 +21,7 @@ EXAMPLES_PER_SHARD = 1024  # see `benchbench.evaluation.shards`, which needs tor
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A piece of work that one device does without a break.
+    """Work that one device does without interruption.
 
     Attributes:
         seconds: at least 0.
@@ -34,7 +34,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """What came of a simulation.
+    """The result of a simulation.
 
     Attributes:
         seconds: until the last task ends.
@@ -48,7 +48,7 @@ class Schedule:
 
 
 def simulate(tasks: Sequence[Task], devices: int) -> Schedule:
-    """Let devices work off a list.
+    """Let devices do the tasks of a list.
 
     Args:
         tasks: in the order in which they are taken; each comes after the one that it waits for.
@@ -68,7 +68,7 @@ def simulate(tasks: Sequence[Task], devices: int) -> Schedule:
             begins[number] = now
             heapq.heappush(running, (now + tasks[number].seconds, number))
         now = running[0][0]
-        while running and running[0][0] == now:  # whatever ends together frees its devices together
+        while running and running[0][0] == now:  # tasks that end at the same time free their devices at the same time
             _, ended = heapq.heappop(running)
             for number in waiting.get(ended, ()):
                 heapq.heappush(ready, number)
@@ -122,14 +122,14 @@ def _evaluation(planned: PlannedCell, after: int | None, *, sharded: bool, ranks
 
 
 def longest_first(tasks: Sequence[Task]) -> list[Task]:
-    """The same tasks, those with the longest chain before them and of them first; later ones stay after what they wait for."""
+    """The same tasks, those in the longest chains first; each stays after the task that it waits for."""
     chains = [task.seconds for task in tasks]
     for number in range(len(tasks) - 1, -1, -1):
         after = tasks[number].after
         if after is not None:
             chains[after] = max(chains[after], tasks[after].seconds + chains[number])
     order = sorted(range(len(tasks)), key=lambda number: (-chains[number], number))
-    order.sort(key=lambda number: tasks[number].after is not None)  # stable: what waits comes behind all that does not
+    order.sort(key=lambda number: tasks[number].after is not None)  # stable: tasks that wait for others come last
     places = {number: place for place, number in enumerate(order)}
     return [
         Task(seconds=tasks[n].seconds, after=None if (after := tasks[n].after) is None else places[after])

@@ -1,4 +1,4 @@
-"""How the cost of an attack grows with the size of the model: ten steps of PGD on networks of growing size."""
+"""Growth of the cost of an attack with the size of the model: ten steps of PGD on networks of growing size."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def multiply_adds(model: nn.Module, shape: tuple[int, ...]) -> float:
 
 
 def _works(model: nn.Module, shape: tuple[int, ...], count: int) -> tuple[Callable[[], object], Callable[[], object]]:
-    """The limit's passes and PGD's, on random images, each with a copy of the model of its own."""
+    """The passes of the limit and of PGD on random images, each with its own copy of the model."""
     images = torch.rand(count, *shape, generator=torch.Generator().manual_seed(0))
     labels = torch.zeros(count, dtype=torch.int64)
     bare, own = own_copy(model), own_copy(model)

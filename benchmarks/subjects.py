@@ -1,4 +1,4 @@
-"""What the benchmarks work on: MNIST, and CNN2 trained on a part of it, naturally and adversarially."""
+"""The data and models of the benchmarks: MNIST, and CNN2 trained on a part of it, naturally and adversarially."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Subject:
     """A trained model and test images.
 
     Attributes:
-        model: in evaluation mode, contiguous layout, parameters taking gradients, as peers find it.
+        model: in evaluation mode, contiguous layout, with parameters that take gradients, as the other libraries expect.
         images: float32 (N, 1, 28, 28).
         labels: int64 (N,), the classes that the model predicts: every image is worth attacking.
     """
@@ -45,7 +45,7 @@ class Subject:
 
 
 def arguments(description: str | None) -> argparse.Namespace:
-    """The command line of a benchmark without options of its own."""
+    """The command line of a benchmark without further options."""
     return parse(argument_parser(description))
 
 
@@ -72,7 +72,7 @@ def mnist(root: Path) -> DatasetSplits:
 
 
 def untrained() -> nn.Module:
-    """CNN2 with weights that depend on nothing."""
+    """CNN2 with fixed weights."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return make_cnn2(input_shape=(1, 28, 28), classes=10)

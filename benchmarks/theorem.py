@@ -1,4 +1,4 @@
-"""A numerical check of Theorem 4.2 and Lemma 4.1, that tries to break them and fails when they do not apply."""
+"""A numerical check of Theorem 4.2 and Lemma 4.1: it tries to refute them, and does so where they do not apply."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LEAST_DISTANCE = 1e-6  # of x' from x, as a fraction of r: nearer, the ratio is 
 
 @dataclass(frozen=True, kw_only=True)
 class TheoremCheck:
-    """What was found. "Worst" is over all points and everything tried in their balls, so it can prove a failure only.
+    """The results. "Worst" is over all points and all perturbations tried in their balls, so it can only prove a failure.
 
     Attributes:
         r: the radius claimed.
@@ -50,7 +50,7 @@ class TheoremCheck:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Every statement that does not hold, in words; empty when the theorem was confirmed."""
+        """The statements that do not hold, in words; empty if the theorem was confirmed."""
         checks = {
             f"not {self.r}-separated: classes are {self.separation} apart, less than 2r": self.separation
             >= 2.0 * self.r * (1.0 - TOLERANCE),

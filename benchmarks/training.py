@@ -2,9 +2,10 @@
 
     python -m benchmarks.training --data ../shared/data
 
-CNN2 on MNIST in batches of 64. All costs are multiples of AT's limit: for each batch ten input gradients, one gradient for the
-weights, one update, float32, contiguous layout, images ready. Before any time counts, benchbench's AT must end where a plain
-loop with the same draws ends. In bfloat16 nothing ends at the same weights; what it learns, ``benchmarks.learning`` compares.
+CNN2 on MNIST in batches of 64. All costs are multiples of AT's limit: for each batch ten input gradients, one gradient for
+the weights, one update, float32, contiguous layout, images ready. Before times are taken, benchbench's AT must reach the
+weights of a plain loop with the same draws. In bfloat16 no two trainings reach equal weights; ``benchmarks.learning``
+compares what they learn.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.builtin.ascent import uniform_start
 from benchbench.builtin.defenses.adversarial import AdversarialTraining
 from benchbench.builtin.defenses.trades import Trades
 from benchbench.cell.recipe import Recipe
-from benchbench.contract import Defense, Examples, KeyedGenerator, derive_seed
+from benchbench.contract import Defense, Examples, KeyedGenerator, derive_seed, uniform_start
 from benchbench.kernels.arithmetic import Precision
 from benchbench.training import TrainedModel, TrainingJob, train
 from benchbench.training.loop import make_optimizer
@@ -44,7 +44,7 @@ def main() -> None:
     examples = Examples(inputs=splits.train.inputs[: options.examples], labels=splits.train.labels[: options.examples])
     print(versions())
     few = Examples(inputs=examples.inputs[:CHECKED], labels=examples.labels[:CHECKED])
-    print(check(model, few))  # of longer epochs, those in two layouts part: sums round differently, and signs turn
+    print(check(model, few))  # longer epochs in two layouts diverge: sums round differently, and signs change
     ratios = compete(contenders(model, examples), reference="AT: limit", rounds=options.rounds)
     show(f"One epoch of {len(examples)} images, multiples of AT's limit", ratios, GOALS)
 
@@ -87,7 +87,7 @@ def check(model: nn.Module, examples: Examples) -> str:
 
 
 def plain_epoch(model: nn.Module, examples: Examples) -> nn.Module:
-    """AT written down plainly, contiguous, with benchbench's draws."""
+    """A plain loop of AT, contiguous, with benchbench's draws."""
     model = copy.deepcopy(model).train()
     optimizer = make_optimizer(model, RECIPE)
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(derive_seed(0, "order", 0)))
@@ -109,7 +109,7 @@ def plain_epoch(model: nn.Module, examples: Examples) -> nn.Module:
 
 
 def contenders(model: nn.Module, examples: Examples) -> dict[str, Contender]:
-    """Everyone begins each epoch with a copy of the same model."""
+    """The contenders; each begins each epoch with a copy of the same model."""
     images, labels = examples.inputs.float() / 255.0, examples.labels
 
     def limit() -> None:

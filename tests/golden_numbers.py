@@ -33,7 +33,8 @@ from golden_problems import (
 from torch import Tensor, nn
 
 from benchbench.cell.recipe import Augmentation
-from benchbench.contract import DataSource, Examples, Kind, Threat, data_digest, frozen
+from benchbench.contract import DataSource, Examples, Threat, data_digest, frozen
+from benchbench.contract.offers import Kind
 from benchbench.registry import Registry, load_registry
 from benchbench.training.augmentation import augment
 

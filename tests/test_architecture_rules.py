@@ -287,13 +287,13 @@ def test_no_module_is_a_drawer_for_the_rest() -> None:
 
 
 def hook_names() -> list[str]:
-    from benchbench.contract import Hooks
+    from benchbench.contract.offers import Hooks
 
     return sorted(name for name in vars(Hooks) if name.startswith("benchbench_"))
 
 
 def test_there_is_a_hook_for_every_kind() -> None:
-    from benchbench.contract import KINDS
+    from benchbench.contract.offers import KINDS
 
     assert hook_names() == sorted(f"benchbench_{kind}s" for kind in KINDS)
 
@@ -308,7 +308,7 @@ def test_hook_is_implemented_built_in_and_documented(hook: str) -> None:
 
 def test_kind_with_a_protocol_has_a_conformance_check() -> None:
     from benchbench import testing
-    from benchbench.contract import KINDS
+    from benchbench.contract.offers import KINDS
 
     checks = {name.removeprefix("check_") for name in testing.__all__ if name.startswith("check_")}
     assert checks == set(KINDS) - {"suite"}  # a suite is checked by `benchbench check`

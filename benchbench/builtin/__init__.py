@@ -1,4 +1,7 @@
-"""Everything that ships with benchbench, offered through the same hooks as any other plugin."""
+"""Everything that ships with benchbench, offered through the same hooks as any other plugin.
+
+All components refuse options out of range with an OptionError that names each of them.
+"""
 
 from __future__ import annotations
 

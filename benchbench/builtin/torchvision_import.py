@@ -1,8 +1,8 @@
-"""Import torchvision beside a build of torch that its compiled operators were not made for.
+"""Import torchvision where its compiled operators do not fit the installed torch.
 
-From the package index, a CPU-only torch comes with a torchvision whose compiled operators do not load. torchvision
-shrugs that off until it describes two of them, ``nms`` and ``qnms``, to torch's compiler, and then its import fails.
-Datasets and timm's models need neither, so declaring that the two exist is enough for the import.
+The package index combines a CPU-only torch with a torchvision whose compiled operators do not load. The import of
+torchvision fails only when it describes two of them, ``nms`` and ``qnms``, to torch's compiler. Datasets and timm's models
+need neither, so it is enough to declare that the two exist.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import ModuleType
 
 from benchbench.builtin.untyped import Untyped
 
-_ABSENT_OPERATOR = r"operator torchvision::"  # how torch's error begins when an operator was never loaded
+_ABSENT_OPERATOR = "operator torchvision::"  # the beginning of torch's error for an operator that was never loaded
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -22,13 +22,9 @@ _declarations: list[Untyped] = []  # torch forgets a declaration when its Librar
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision, declaring the operators that it misses when its compiled ones did not load.
+    """The module torchvision; if its compiled operators do not load, they are declared first.
 
-    Call this before importing torchvision or anything that does so, such as timm. Where torchvision imports plainly,
-    nothing is declared; a second call does nothing.
-
-    Returns:
-        The module ``torchvision``.
+    Call this before importing torchvision or a package that imports it, such as timm. It is idempotent.
 
     Raises:
         ImportError: torchvision is not installed.
@@ -45,7 +41,7 @@ def import_torchvision() -> ModuleType:
 
 
 def _forget_partial_import() -> None:
-    """Drop the submodules that the failed import left behind, so that the next one starts afresh."""
+    """Remove the submodules that the failed import left behind, so that the next import starts again."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchbench.cell.recipe import OMITTED, Recipe
-from benchbench.contract import Kind
+from benchbench.contract.offers import Kind
 from benchbench.contract.threat import Threat
 from benchbench.kernels.arithmetic import Precision
 

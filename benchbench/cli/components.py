@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchbench.contract import Kind
+from benchbench.contract.offers import Kind
 from benchbench.errors import DataError, PluginError, UsageError
 from benchbench.registry import Registry
 from benchbench.registry.lookup import ComponentEntry, find_component

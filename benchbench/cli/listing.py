@@ -6,7 +6,7 @@ import click
 
 from benchbench.cli.options import json_option
 from benchbench.cli.printing import note, print_json, print_table
-from benchbench.contract import KINDS, Kind
+from benchbench.contract.offers import KINDS, Kind
 from benchbench.errors import UnknownNameError
 from benchbench.registry import Registered, load_registry
 

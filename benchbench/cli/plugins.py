@@ -9,7 +9,7 @@ import click
 
 from benchbench.cli.options import json_option
 from benchbench.cli.printing import note, print_json, print_table
-from benchbench.contract import KINDS
+from benchbench.contract.offers import KINDS
 from benchbench.errors import UsageError
 from benchbench.registry import REMEDIES, PluginInfo, examine, load_registry
 from benchbench.scaffold import plugin_names, write_plugin

@@ -1,10 +1,9 @@
 """Everything that a plugin author imports.
 
-A plugin is a module that implements one or more of the `Hooks` and is named in the entry-point group ``benchbench``.
-Each hook returns offers; an offer names a factory, and the factory's typed keyword parameters are the options that a suite
-may set. A parameter typed with a Protocol takes another component. The module that implements the hooks should import
-quickly: write factories as ``"module:attribute"``, which is imported when a suite first uses it. What a factory must
-return, per kind:
+A plugin is a module that implements one or more hooks and is named in the entry-point group ``benchbench``. Each hook returns
+offers. An offer names a factory, and the factory's typed keyword parameters are the options that a suite may set; a parameter
+typed with a Protocol takes another component. The module that implements the hooks should import quickly: give factories
+as ``"module:attribute"``, and they are imported when a suite first uses them. What a factory must return, per kind:
 
 - dataset: a `Dataset`;
 - architecture: an ``nn.Module``; the factory also takes ``input_shape`` and ``classes``;
@@ -14,10 +13,25 @@ return, per kind:
 - metric: a `Metric`;
 - suite: the path of a TOML file;
 - executor: an `Executor`.
+
+Beside them stand the tools that the built-in components use themselves: CONTRIBUTING.md lists them under *Tools*.
 """
 
 from __future__ import annotations
 
+import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from benchbench.contract.ascent import (
+    CrossEntropy,
+    Weighted,
+    adversarial_images,
+    ascend,
+    normal_start,
+    steepest,
+    uniform_start,
+)
 from benchbench.contract.data import (
     Dataset,
     DatasetExtent,
@@ -30,17 +44,7 @@ from benchbench.contract.data import (
 )
 from benchbench.contract.evaluation import Attack, Evidence, ExamplewiseMetric, Measurement, Metric, RegressionEvidence
 from benchbench.contract.execution import DONE, NOT_SHARED, REFUSED, STOPPED, Executor, Host, Work, WorkUnit
-from benchbench.contract.offers import (
-    API_VERSION,
-    ENTRY_POINT_GROUP,
-    KINDS,
-    Capabilities,
-    Hooks,
-    Kind,
-    Offer,
-    hookimpl,
-    hookspec,
-)
+from benchbench.contract.offers import API_VERSION, Capabilities, Offer, hookimpl, require
 from benchbench.contract.recording import replayed
 from benchbench.contract.seeds import KeyedGenerator, derive_seed
 from benchbench.contract.threat import NORMS, Norm, Threat
@@ -53,25 +57,14 @@ from benchbench.contract.training import (
     StatefulDefense,
     SteppingDefense,
 )
-from benchbench.errors import (
-    CorruptDataError,
-    DataError,
-    MissingDataError,
-    OptionError,
-    StorageError,
-    TrainingError,
-    UsageError,
-)
+from benchbench.errors import CorruptDataError, DataError, MissingDataError, OptionError, TrainingError, UsageError
 from benchbench.kernels.arithmetic import full_precision, is_rounded, searching
-from benchbench.kernels.graphs import repeat
+from benchbench.kernels.inputs import as_model_input
 from benchbench.kernels.modes import frozen, in_mode
-from benchbench.kernels.steps import sign_step
 
 __all__ = [
     "API_VERSION",
     "DONE",
-    "ENTRY_POINT_GROUP",
-    "KINDS",
     "NORMS",
     "NOT_SHARED",
     "REFUSED",
@@ -80,6 +73,7 @@ __all__ = [
     "BatchLoss",
     "Capabilities",
     "CorruptDataError",
+    "CrossEntropy",
     "DataError",
     "DataSource",
     "Dataset",
@@ -92,10 +86,8 @@ __all__ = [
     "ExamplewiseMetric",
     "Executor",
     "FittingDefense",
-    "Hooks",
     "Host",
     "KeyedGenerator",
-    "Kind",
     "Measurement",
     "Metric",
     "MissingDataError",
@@ -108,22 +100,45 @@ __all__ = [
     "SplitName",
     "StatefulDefense",
     "SteppingDefense",
-    "StorageError",
     "Threat",
     "TrainingError",
     "UsageError",
+    "Weighted",
     "Work",
     "WorkUnit",
+    "adversarial_images",
+    "as_model_input",
+    "ascend",
     "data_digest",
     "derive_seed",
     "frozen",
     "full_precision",
     "hookimpl",
-    "hookspec",
     "in_mode",
     "is_rounded",
-    "repeat",
+    "normal_start",
     "replayed",
+    "require",
     "searching",
-    "sign_step",
+    "steepest",
+    "uniform_start",
 ]
+
+MOVED = {
+    **dict.fromkeys(("ENTRY_POINT_GROUP", "KINDS", "Hooks", "Kind", "hookspec"), "benchbench.contract.offers"),
+    "StorageError": "benchbench.errors",
+    "repeat": "benchbench.kernels.graphs",
+    "sign_step": "benchbench.kernels.steps",
+}
+"""Names that left the contract, because no plugin needs them, and where they stand now."""
+
+
+if not TYPE_CHECKING:  # a type checker should go on reporting names that do not exist
+
+    def __getattr__(name: str) -> object:
+        if name not in MOVED:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        instead = {"repeat": "use replayed", "sign_step": "use ascend", "StorageError": "raise DataError"}
+        message = f"benchbench.contract.{name} is for benchbench itself, and API version 2 removes it"
+        warnings.warn(f"{message}: {instead.get(name, 'no plugin needs it')}", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(MOVED[name]), name)

@@ -9,6 +9,7 @@ from typing import Literal
 import pluggy
 
 from benchbench.contract.threat import NORMS, Norm
+from benchbench.errors import OptionError
 
 API_VERSION = 1
 ENTRY_POINT_GROUP = "benchbench"
@@ -120,3 +121,18 @@ class Hooks:
     def benchbench_executors(self) -> Iterable[Offer]:
         """Offer executors: they start the worker processes of a run."""
         return ()
+
+
+def require(checks: Mapping[str, bool]) -> None:
+    """Refuse options: raise one error that names every broken requirement.
+
+    Args:
+        checks: each requirement in words, with the value that came, to whether it holds; for instance
+            ``{f"steps must be at least 1, got {steps}": steps >= 1}``.
+
+    Raises:
+        OptionError: a requirement does not hold.
+    """
+    broken = [requirement for requirement, holds in checks.items() if not holds]
+    if broken:
+        raise OptionError("; ".join(broken))

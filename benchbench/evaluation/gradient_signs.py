@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from benchbench.builtin.ascent import ascend
-from benchbench.contract import Threat
+from benchbench.contract import Threat, ascend
 from benchbench.evaluation.specimens import Specimens, attached
 
 TOLERATED = 0.1  # share of the examples looked at beyond which a sign counts

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchbench.builtin.ascent import ascend
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.margins import margin
+from benchbench.contract import ascend
 from benchbench.evaluation.specimens import Specimens, attached
 from benchbench.evaluation.substitute import break_substitute, train_substitute
 

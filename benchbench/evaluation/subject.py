@@ -14,6 +14,7 @@ from benchbench.contract import Attack, Examples, KeyedGenerator, SplitName, Thr
 from benchbench.evaluation.candidate_checks import check_logits
 from benchbench.evaluation.lending import Loan
 from benchbench.events import EvaluationProgress, Listener
+from benchbench.kernels.inputs import model_values
 
 CPU_BATCH = 64  # more fall out of the cache: 512 cost twice the time per example
 CUDA_BATCH = 512
@@ -43,8 +44,8 @@ class Split:
 
     def images(self, positions: Tensor) -> Tensor:
         """Model inputs of some examples: float32, pixels / 255, in the memory layout that convolutions like best."""
-        inputs = self.examples.inputs.index_select(0, positions)
-        images = inputs.float().div_(255.0) if inputs.dtype == torch.uint8 else inputs.float()
+        images = model_values(self.examples.inputs.index_select(0, positions))
+        # Unlike `as_model_input`, this also changes the strides of grey images, and with them how convolutions round.
         return images.to(memory_format=torch.channels_last) if images.dim() == 4 else images
 
     def labels(self, positions: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from benchbench.contract import Executor
@@ -11,6 +10,7 @@ from benchbench.errors import UsageError
 from benchbench.planning.preparing import Request
 from benchbench.registry import Registry
 from benchbench.registry.lookup import ComponentEntry, find_component
+from benchbench.registry.suitability import missing_modules
 
 if TYPE_CHECKING:
     import torch
@@ -47,9 +47,8 @@ def choose_crew(entry: ComponentEntry | None, jobs: int | None, registry: Regist
         return None
     component = find_component(registry, "executor", LOCAL if entry is None else entry)
     capabilities = registry.get("executor", component.name).offer.capabilities
-    for module, command in capabilities.requires.items():
-        if find_spec(module) is None:
-            raise UsageError(f"executor {component.name!r} needs {module}, which is not installed", hint=command)
+    for module, command in missing_modules(capabilities).items():
+        raise UsageError(f"executor {component.name!r} needs {module}, which is not installed", hint=command)
     return Crew(
         name=component.name,
         executor=registry.make("executor", component),

@@ -133,15 +133,14 @@ def _draw_staircase(sources: Sources) -> Figures:
 
     positions = np.linspace(-1 / 3, 9 + 1 / 3, 600)
     for size in (40, 30_000):
-        fits = {label: fit_staircase(size, method) for label, method in _STAIRCASE_METHODS.items()}
-        train = fits["Natural"].splits.train
+        fits = fit_staircase(size)
         with torch.no_grad():
             drawn_at = torch.from_numpy(positions)[:, None]
             figure = staircase_figure(
                 positions,
-                {label: fit.model(drawn_at).numpy() for label, fit in fits.items()},
-                inputs=train.inputs.numpy()[:, 0],
-                targets=train.labels.numpy(),
+                {label: model(drawn_at).numpy() for label, model in fits.models.items()},
+                inputs=fits.examples.inputs.numpy()[:, 0],
+                targets=fits.examples.labels.numpy(),
                 title=f"staircase, {size:,} training examples",
             )
         yield f"staircase-{size}", figure
@@ -163,7 +162,6 @@ def _by_dataset(separations: Sequence[MeasuredSeparation]) -> dict[str, list[Mea
     return grouped(separations, lambda row: row.dataset)
 
 
-_STAIRCASE_METHODS = {"Natural": "natural", "AT": "at", "RST (lambda=2)": "rst-2", "TRADES (beta=6)": "trades-6"}
 _DRAWERS: Mapping[str, Callable[[Sources], Figures]] = {
     "separation": _draw_separation,
     "closest-pairs": _draw_closest_pairs,

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # importing benchbench must not import torch
+    import torch
+    from torch import Tensor
 
 
-def as_model_input(inputs: Tensor) -> Tensor:
-    """What the model sees: uint8 pixels become float32 in [0, 1], images in the faster channels-last layout."""
-    values = inputs.float().div_(255.0) if inputs.dtype == torch.uint8 else inputs.float()
+def as_model_input(inputs: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """What the model sees of stored inputs: pixels / 255, and images in the channels-last layout, which is faster.
+
+    Args:
+        inputs: uint8 pixels or float features, (N, ...), as `benchbench.contract.Examples` holds them.
+        dtype: of the result; float32 by default.
+
+    Returns:
+        float (N, ...); features keep their values.
+    """
+    values = model_values(inputs, dtype)
     return values.contiguous(memory_format=memory_format(values))
 
 
+def model_values(inputs: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """What the model sees of stored inputs, in the memory layout in which they are stored."""
+    import torch
+
+    values = inputs.to(dtype or torch.float32)
+    return values.div_(255.0) if inputs.dtype == torch.uint8 else values
+
+
 def memory_format(inputs: Tensor) -> torch.memory_format:
-    """Channels-last for images, which convolutions like best."""
+    """Channels-last for images, which convolutions are fastest with."""
+    import torch
+
     return torch.channels_last if inputs.dim() == 4 else torch.contiguous_format

@@ -23,6 +23,7 @@ from benchbench.leaderboard.names import component_label
 from benchbench.own_model.report import ModelReport, make_report
 from benchbench.registry import Registry, load_registry
 from benchbench.registry.lookup import ComponentEntry, find_component
+from benchbench.registry.suitability import unsuited_norm, unsuited_task
 from benchbench.settings import find_device, find_folders
 from benchbench.suite.protocol import choose_threat
 
@@ -163,13 +164,9 @@ def _check(
     check_radius(threat, splits.input_shape)
     for attack in attacks:
         capabilities = registry.get("attack", attack.name).offer.capabilities
-        if capabilities.norms and threat.norm not in capabilities.norms:
-            known = ", ".join(capabilities.norms)
-            raise UsageError(
-                f"attack {attack.name!r} does not work for the norm {threat.norm}", hint=f"it works for {known}"
-            )
-        if len(splits.classes) < capabilities.minimum_classes:
-            raise UsageError(f"attack {attack.name!r} needs at least {capabilities.minimum_classes} classes")
+        in_norm = unsuited_norm(capabilities, threat.norm)
+        if unsuited := in_norm or unsuited_task(capabilities, splits.task, len(splits.classes)):
+            raise UsageError(f"attack {attack.name!r} {unsuited.reason}", hint=unsuited.hint)
 
 
 def _device_of(model: nn.Module) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,14 +22,25 @@ Perturb = Callable[[Tensor, Tensor], Tensor]  # images, labels -> candidates
 
 @dataclass(frozen=True, kw_only=True)
 class AttackSetting:
-    """The attack of every implementation."""
+    """The attack of every implementation.
 
-    attack: AttackName  # "pgd", which starts at the image and so is deterministic, or the standard "autoattack"
+    Attributes:
+        attack: ``"pgd"`` or the standard ``"autoattack"``.
+        threat: ball and box.
+        steps: of PGD, at least 1.
+        step_ratio: PGD's step over epsilon.
+        random_start: whether PGD starts at random in the ball; otherwise at the image, so that nothing is random.
+        classes: number of logits.
+        seed: of the libraries that draw at random.
+    """
+
+    attack: AttackName
     threat: Threat
-    steps: int = 10  # of PGD, at least 1
-    step_ratio: float = 0.2  # PGD's step size as a multiple of epsilon
+    steps: int = 10
+    step_ratio: float = 0.2
+    random_start: bool = False
     classes: int
-    seed: int = 0  # of libraries that draw at random
+    seed: int = 0
 
     @property
     def step_size(self) -> float:
@@ -50,7 +62,7 @@ def installed_peers(model: nn.Module, setting: AttackSetting) -> dict[str, Pertu
 def _foolbox_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
     foolbox, threat = import_foolbox(), setting.threat
     kind = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}[threat.norm]
-    attack = kind(abs_stepsize=setting.step_size, steps=setting.steps, random_start=False)
+    attack = kind(abs_stepsize=setting.step_size, steps=setting.steps, random_start=setting.random_start)
     wrapped = foolbox.PyTorchModel(model, bounds=(threat.lower, threat.upper), device=_device(model))
 
     def perturb(images: Tensor, labels: Tensor) -> Tensor:
@@ -63,9 +75,9 @@ def _foolbox_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
 def _torchattacks_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
     import torchattacks
 
-    kind = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[setting.threat.norm]
-    epsilon, step = setting.threat.epsilon, setting.step_size
-    attack: Perturb = kind(model, eps=epsilon, alpha=step, steps=setting.steps, random_start=False)
+    kind: Any = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[setting.threat.norm]
+    options = {"alpha": setting.step_size, "steps": setting.steps, "random_start": setting.random_start}
+    attack: Perturb = kind(model, eps=setting.threat.epsilon, **options)
     return attack
 
 
@@ -85,25 +97,29 @@ def _art_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
 
     threat, device = setting.threat, _device(model)
 
-    def perturb(images: Tensor, labels: Tensor) -> Tensor:
+    @functools.cache
+    def attack_on(input_shape: tuple[int, ...], count: int) -> Any:
         classifier = PyTorchClassifier(
             model,
             nn.CrossEntropyLoss(),
-            input_shape=tuple(images.shape[1:]),
+            input_shape=input_shape,
             nb_classes=setting.classes,
             clip_values=(threat.lower, threat.upper),
             device_type="gpu" if device.type == "cuda" else "cpu",
         )
-        attack = ProjectedGradientDescentPyTorch(
+        return ProjectedGradientDescentPyTorch(
             classifier,
             norm={"linf": math.inf, "l2": 2}[threat.norm],
             eps=threat.epsilon,
             eps_step=setting.step_size,
             max_iter=setting.steps,
-            num_random_init=0,
-            batch_size=len(images),
+            num_random_init=int(setting.random_start),
+            batch_size=count,
             verbose=False,
         )
+
+    def perturb(images: Tensor, labels: Tensor) -> Tensor:
+        attack = attack_on(tuple(images.shape[1:]), len(images))
         targets = nn.functional.one_hot(labels, setting.classes).cpu().numpy()
         return torch.from_numpy(attack.generate(images.cpu().numpy(), targets)).to(images)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from importlib.util import find_spec
 
 from benchbench.cell.model import Cell
 from benchbench.contract import Capabilities, DatasetSplits, OptionError
@@ -12,6 +11,7 @@ from benchbench.contract.threat import check_radius
 from benchbench.errors import BenchbenchError, Problem
 from benchbench.planning.datasets import DatasetLoader
 from benchbench.registry import Registry
+from benchbench.registry.suitability import missing_modules, unsuited_task
 from benchbench.suite import Experiment
 
 
@@ -38,22 +38,15 @@ def find_obstacle(cell: Cell, splits: DatasetSplits, registry: Registry) -> str:
     named = (training.architecture, training.defense, evaluation.attack, *evaluation.metrics)
     for component in (one for outer in named for one in outer.with_nested):
         capabilities = registry.get(component.kind, component.name).offer.capabilities
-        reason = _task_obstacle(capabilities, splits) or _input_obstacle(capabilities, splits) or _missing(capabilities)
+        unsuited = unsuited_task(capabilities, splits.task, len(splits.classes))
+        reason = unsuited.reason if unsuited else _input_obstacle(capabilities, splits) or _missing(capabilities)
         if reason:
             return f"{component.kind} {component.name!r} {reason}"
     return _augmentation_obstacle(cell, splits)
 
 
-def _task_obstacle(capabilities: Capabilities, splits: DatasetSplits) -> str:
-    if capabilities.task not in ("any", splits.task):
-        return f"is for {capabilities.task}, the data is for {splits.task}"
-    if splits.task == "classification" and len(splits.classes) < capabilities.minimum_classes:
-        return f"needs at least {capabilities.minimum_classes} classes, the data has {len(splits.classes)}"
-    return ""
-
-
 def _missing(capabilities: Capabilities) -> str:
-    absent = {module: how for module, how in capabilities.requires.items() if find_spec(module) is None}
+    absent = missing_modules(capabilities)
     return f"needs {' and '.join(absent)}; {'; '.join(dict.fromkeys(absent.values()))}" if absent else ""
 
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, overload
 
 from benchbench.cell.model import Component
-from benchbench.contract import KINDS, Attack, Dataset, Executor, Kind, Metric
+from benchbench.contract import Attack, Dataset, Executor, Metric
+from benchbench.contract.offers import KINDS, Kind
 from benchbench.contract.training import AnyDefense
 from benchbench.errors import BenchbenchError, OptionError, PluginError, UnknownNameError, UsageError
 from benchbench.registry.blame import place_of

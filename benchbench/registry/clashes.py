@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchbench.contract import Kind
+from benchbench.contract.offers import Kind
 from benchbench.registry.discovery import Registered
 
 

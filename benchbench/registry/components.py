@@ -17,11 +17,11 @@ from benchbench.contract import (
     DescribedDataset,
     ExamplewiseMetric,
     FittingDefense,
-    Kind,
     Metric,
     RegressionDefense,
     SteppingDefense,
 )
+from benchbench.contract.offers import Kind
 from benchbench.errors import BenchbenchError, OptionError
 from benchbench.registry.problems import InvalidOptionsError, OptionProblem
 

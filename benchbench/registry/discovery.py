@@ -13,7 +13,8 @@ from typing import Literal
 import pluggy
 
 from benchbench.cell.model import Component
-from benchbench.contract import ENTRY_POINT_GROUP, Hooks, Kind, Offer
+from benchbench.contract import Offer
+from benchbench.contract.offers import ENTRY_POINT_GROUP, Hooks, Kind
 from benchbench.errors import suggest
 from benchbench.registry.blame import plugin_traceback, summarise_error
 from benchbench.registry.compatibility import api_mistake

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from importlib.util import find_spec
 
 from benchbench.cell.model import Component
-from benchbench.contract import KINDS
+from benchbench.contract.offers import KINDS
 from benchbench.errors import BenchbenchError, ContractError, OptionError, PluginError
 from benchbench.registry.blame import plugin_traceback
 from benchbench.registry.catalog import Registry
 from benchbench.registry.discovery import Cause, PluginProblem, Registered
+from benchbench.registry.suitability import missing_modules
 
 REMEDIES: Mapping[Cause, str] = {
     "import": "the plugin cannot be imported: install what it needs, upgrade it, or tell its author",
@@ -51,9 +51,8 @@ def _capability_problems(entry: Registered) -> Iterator[PluginProblem]:
     what, capabilities = f"{entry.kind} {entry.offer.name!r}", entry.offer.capabilities
     if not capabilities.norms:
         yield _problem(entry, f"{what} claims to work for no norm, so no suite can use it", "capability")
-    for module, command in capabilities.requires.items():
-        if find_spec(module.partition(".")[0]) is None:
-            yield _problem(entry, f"{what} needs the module {module}, which is not installed: {command}", "capability")
+    for module, command in missing_modules(capabilities).items():
+        yield _problem(entry, f"{what} needs the module {module}, which is not installed: {command}", "capability")
 
 
 def _use(registry: Registry, entry: Registered) -> Iterator[PluginProblem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from benchbench.contract import Kind
+from benchbench.contract.offers import Kind
 from benchbench.errors import UnknownNameError
 
 NAMED = 3  # broken plugins in one message

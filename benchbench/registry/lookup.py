@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchbench.cell.model import Component
-from benchbench.contract import Kind
+from benchbench.contract.offers import Kind
 from benchbench.errors import UsageError
 from benchbench.registry.catalog import Registry
 from benchbench.registry.options import ComponentEntry as ComponentEntry

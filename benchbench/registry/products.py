@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 
 from benchbench.cell.model import Component
-from benchbench.contract import Attack, Dataset, Defense, Executor, FittingDefense, Kind, Metric, SteppingDefense
+from benchbench.contract import Attack, Dataset, Defense, Executor, FittingDefense, Metric, SteppingDefense
+from benchbench.contract.offers import Kind
 from benchbench.errors import ContractError
 from benchbench.registry.wording import with_article
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from benchbench.contract import KINDS, Kind
+from benchbench.contract.offers import KINDS, Kind
 from benchbench.errors import UnknownNameError, UsageError
 
 LONGEST_NAME = 60  # characters: a name occurs several times in a path, and some file systems allow only 255 bytes

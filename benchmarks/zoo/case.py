@@ -1,4 +1,4 @@
-"""A case of the collection: a model, its data and ball, and what a stronger attack may know about it."""
+"""A case of the collection: a model, its data and ball, and the surrogates for a stronger attack."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Case:
     Attributes:
         train: examples that it was trained on.
         test: examples that it is attacked on.
-        surrogates: models that are differentiable and answer almost like it, for the strong attack alone: what breaks them is
-            tried on the model (BPDA, Athalye et al. 2018).
+        surrogates: differentiable models that answer almost like it, for the strong attack only: perturbations that break them
+            are tried on the model (BPDA, Athalye et al. 2018).
     """
 
     model: nn.Module
@@ -37,11 +37,11 @@ class Entry:
     """A case by its name.
 
     Attributes:
-        half: ``"tuning"``: the diagnostics were chosen on it. ``"held-out"``: it was measured once they were.
+        half: ``"tuning"``: the diagnostics were chosen on it. ``"held-out"``: it was measured once after that.
         planted: whether PGD-10 overestimates it by construction; else it is honest.
         mechanism: what deceives the attack, or why it is honest.
         reference: who showed it.
-        random: whether it answers at random, so that luck decides what an attack finds.
+        random: whether its answers are random, so that the result of an attack depends on chance.
     """
 
     name: str

@@ -32,7 +32,7 @@ def honest(name: str, half: Half, make: Callable[[], Case], mechanism: str = "")
 
 
 def normalised() -> nn.Module:
-    """The mean is subtracted inside, and the weights make up for it: the same function."""
+    """The mean is subtracted inside, and the weights compensate for it: the same function."""
     return Before(trained("at"), lambda images: ((images - 0.3) / 0.25) * 0.25 + 0.3)
 
 
@@ -70,7 +70,7 @@ def spiral(n_train: int) -> Case:
 
 
 def separated() -> Case:
-    """The distance classifier on blobs in 64 dimensions that lie further apart than twice the radius."""
+    """The distance classifier on blobs in 64 dimensions that are farther apart than twice the radius."""
     blobs = certified_line(4)
     splits = DatasetSplits(train=blobs.train, test=blobs.test, classes=("0", "1", "2", "3"))
     model = fitted_distance(splits, THREAT)

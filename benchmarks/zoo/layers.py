@@ -1,4 +1,4 @@
-"""What hides a model's weakness: wrappers and layers of a few lines each."""
+"""Wrappers and layers, of a few lines each, that hide a model's weakness."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _WithoutGradient(torch.autograd.Function):
 
 
 class _NoisyGradient(torch.autograd.Function):
-    """Identity whose gradient is drowned in a fixed pattern."""
+    """Identity with a large fixed pattern added to its gradient."""
 
     @staticmethod
     def forward(context: Any, images: Tensor) -> Tensor:
@@ -61,22 +61,22 @@ def without_gradient(images: Tensor) -> Tensor:
 
 
 def noisy_gradient(images: Tensor) -> Tensor:
-    """The images, with a gradient that says nothing."""
+    """The images, with a useless gradient."""
     return _NoisyGradient.apply(images)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def quantise(levels: int) -> Callable[[Tensor], Tensor]:
-    """Round to that many steps."""
+    """Round to a number of steps."""
     return lambda images: (images * levels).round() / levels
 
 
 def wave(amplitude: float, frequency: float) -> Callable[[Tensor], Tensor]:
-    """Add a sine of high frequency: the value hardly changes, the slope wildly."""
+    """Add a sine of high frequency: the value changes little, the slope much."""
     return lambda images: images + amplitude * torch.sin(frequency * images)
 
 
 def staircase(levels: int, slope: float) -> Callable[[Tensor], Tensor]:
-    """Steps with a small slope between them, which points the wrong way."""
+    """Steps with a small slope in the wrong direction between them."""
 
     def change(images: Tensor) -> Tensor:
         steps: Tensor = (images * levels).round() / levels
@@ -111,13 +111,13 @@ def jpeg(step: float) -> Callable[[Tensor], Tensor]:
 
 
 def thermometer(levels: int) -> Callable[[Tensor], Tensor]:
-    """Channels that say whether a pixel is above each level (Buckman et al., 2018)."""
+    """Channels that show whether a pixel is above each level (Buckman et al., 2018)."""
     above = (torch.arange(levels) + 0.5) / levels
     return lambda images: (images > above.view(1, -1, 1, 1)).float() + 0.0 * images
 
 
 def purify(steps: int, rate: float) -> Callable[[Tensor], Tensor]:
-    """Pull every pixel towards the nearest of three grey levels, again and again: the gradient vanishes with the steps."""
+    """Pull every pixel repeatedly towards the nearest of three grey levels: the gradient vanishes with the steps."""
 
     def change(images: Tensor) -> Tensor:
         for _ in range(steps):
@@ -133,7 +133,7 @@ def smooth(images: Tensor) -> Tensor:
 
 
 def band(images: Tensor) -> Tensor:
-    """Pixels clipped to [0.12, 0.88] and stretched again: what is nearly black or white passes no gradient."""
+    """Pixels clipped to [0.12, 0.88] and stretched again: almost black or white pixels pass no gradient."""
     return (images.clamp(0.12, 0.88) - 0.12) / 0.76
 
 

@@ -35,7 +35,7 @@ def digits() -> DatasetSplits:
 
 @functools.cache
 def digits_of(classes: int) -> DatasetSplits:
-    """The digits below `classes` alone."""
+    """Only the digits below `classes`."""
     whole = digits()
     parts = [
         Examples(inputs=part.inputs[part.labels < classes], labels=part.labels[part.labels < classes])
@@ -78,7 +78,7 @@ def trained(
 def fit(
     model: nn.Module, examples: Examples, defense: Defense, *, threat: Threat, seed: int = 0, epochs: int = EPOCHS
 ) -> nn.Module:
-    """Train with Adam, its last quarter at a tenth of the rate; frozen and in evaluation mode afterwards."""
+    """Train with Adam, the last quarter at a tenth of the rate; the result is frozen and in evaluation mode."""
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     inputs = examples.inputs.float() / 255 if examples.inputs.dtype == torch.uint8 else examples.inputs
     for epoch in range(epochs):
@@ -95,7 +95,7 @@ def fit(
 
 
 class AtTemperature:
-    """Cross-entropy of logits divided by a temperature, as defensive distillation has it (Papernot et al., 2016)."""
+    """Cross-entropy of logits divided by a temperature, as in defensive distillation (Papernot et al., 2016)."""
 
     def __init__(self, temperature: float) -> None:
         self.temperature = temperature

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.ascent import ascend
-from benchbench.contract import KeyedGenerator, Threat, full_precision, searching
+from benchbench.contract import KeyedGenerator, Threat, ascend, full_precision, searching
 from benchbench.kernels.arithmetic import Precision, precision_of_searches
 
 CPU = torch.device("cpu")

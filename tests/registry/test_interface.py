@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import json
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import pytest
 
 import benchbench.contract
 import benchbench.testing
-from benchbench.contract import API_VERSION
+from benchbench.contract import API_VERSION, MOVED
 from benchbench.registry.compatibility import OLDEST_SUPPORTED
 
 Described = dict[str, dict[str, Any]]
@@ -41,10 +44,16 @@ def described(value: Any) -> dict[str, Any]:
 
 
 def interface() -> dict[str, Described]:
-    return {
-        module.__name__: {name: described(getattr(module, name)) for name in sorted(module.__all__)}
-        for module in (benchbench.contract, benchbench.testing)
+    names = {
+        benchbench.contract: [*benchbench.contract.__all__, *MOVED],
+        benchbench.testing: benchbench.testing.__all__,
     }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the moved names, which still have to work
+        return {
+            module.__name__: {name: described(getattr(module, name)) for name in sorted(names[module])}
+            for module in names
+        }
 
 
 def breaks(name: str, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
@@ -103,6 +112,20 @@ def test_change_that_would_break_a_plugin_is_told(
 def test_name_that_goes_is_told_and_what_the_host_gives_may_grow() -> None:
     assert all_breaks({"m": {"Thing": {}}}, {"m": {}}) == ["m.Thing is gone"]
     assert breaks("Host", {"protocol": ["wait"]}, {"protocol": ["wait", "say"]}) == []
+
+
+@pytest.mark.parametrize("name", sorted(MOVED))
+def test_name_that_left_the_contract_still_works_and_says_what_to_do(name: str) -> None:
+    assert name not in benchbench.contract.__all__
+    with pytest.warns(DeprecationWarning, match=rf"contract\.{name} is .*API version 2 removes it: \w+"):
+        assert getattr(benchbench.contract, name) is getattr(importlib.import_module(MOVED[name]), name)
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        benchbench.contract.Nothing  # noqa: B018
+
+
+def test_every_name_of_the_contract_is_explained_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert [name for name in benchbench.contract.__all__ if not re.search(rf"\b{name}\b", page)] == []
 
 
 def test_versions_fit_together_and_the_page_states_the_present_one() -> None:

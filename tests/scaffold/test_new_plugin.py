@@ -16,7 +16,8 @@ from fresh_environments import FreshEnvironment
 
 from benchbench.api import run
 from benchbench.cli import invoke
-from benchbench.contract import API_VERSION, KINDS, Kind
+from benchbench.contract import API_VERSION
+from benchbench.contract.offers import KINDS, Kind
 from benchbench.errors import StorageError, UnknownNameError, UsageError
 from benchbench.registry import load_registry
 from benchbench.scaffold import plugin_names, write_plugin

@@ -67,7 +67,7 @@ def test_changed_code_is_computed_anew_and_a_changed_comment_is_not(
     edit(environment, '(Wang et al., ICLR 2020)."""', 'in other words."""')
     planned = benchbench("plan", *folders[:2])["cells"]
     assert [cell["status"] for cell in planned] == ["done", "done"]
-    edit(environment, "step_size: float = 0.25", "step_size: float = 0.25 + 0")
+    edit(environment, "step_ratio: float = 0.25", "step_ratio: float = 0.25 + 0")
     again = benchbench("run", *folders)
     assert (again["finished"], again["cells"]["done"]) == (1, 1)
     leaderboard = tmp_path / "leaderboards" / "edits.parquet"

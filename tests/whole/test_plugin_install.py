@@ -51,7 +51,7 @@ def test_installed_plugin_is_listed_with_its_distribution(environment: FreshEnvi
 def test_options_of_the_installed_plugin_are_shown(environment: FreshEnvironment, tmp_path: Path) -> None:
     finished = environment.benchbench("show", "defense", "mart", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
-    for option in ("lam", "steps", "step_size"):
+    for option in ("lam", "steps", "step_ratio"):
         assert option in finished.stdout
 
 
@@ -74,7 +74,7 @@ def test_suite_trains_and_records_the_installed_defense(environment: FreshEnviro
     by_defense = {row["defense"]: row for row in rows}
     assert set(by_defense) == {"natural", "mart"}
     mart, natural = by_defense["mart"], by_defense["natural"]
-    assert json.loads(mart["defense_options"]) == {"lam": 2.0, "step_size": 0.25, "steps": 5}
+    assert json.loads(mart["defense_options"]) == {"lam": 2.0, "step_ratio": 0.25, "steps": 5}
     assert mart["source"] == "measured"
     assert mart["test_accuracy"] > 0.7
     assert mart["adv_test_accuracy"] > natural["adv_test_accuracy"]

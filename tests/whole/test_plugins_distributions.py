@@ -13,7 +13,8 @@ import pytest
 from plugin_sources import Distribution, distributions, put_on_path
 
 from benchbench.api import run
-from benchbench.contract import API_VERSION, Hooks
+from benchbench.contract import API_VERSION
+from benchbench.contract.offers import Hooks
 from benchbench.errors import SuiteError, UnknownNameError
 from benchbench.registry import examine, load_registry
 from benchbench.registry.discovery import HOOKS

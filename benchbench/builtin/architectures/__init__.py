@@ -1,4 +1,9 @@
-"""Built-in architectures. All take pixels / 255: none normalises by mean and deviation."""
+"""Built-in architectures: models from float (N, ...) to logits (N, classes).
+
+Images (N, channels, height, width) are pixels / 255 in [0, 1]: no model normalises by mean and deviation. Every factory takes
+the `input_shape` of one input, for instance (channels, height, width), and the number of `classes`, at least 2. It raises an
+OptionError for inputs that it cannot take.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +54,7 @@ OFFERS: tuple[Offer, ...] = (
     Offer(
         name="cubic-spline",
         summary="Ridge regression on cubic B-splines: the model of the staircase",
-        factory="benchbench.builtin.architectures.spline:make_cubic_spline",
+        factory="benchbench.builtin.regression.spline:make_cubic_spline",
         capabilities=Capabilities(
             task="regression",
             minimum_classes=0,

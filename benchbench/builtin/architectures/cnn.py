@@ -1,4 +1,4 @@
-"""CNN1 and CNN2: the two small convolutional networks of the MNIST experiments."""
+"""CNN1 and CNN2, the two small convolutional networks of the MNIST experiments."""
 
 from __future__ import annotations
 
@@ -8,23 +8,12 @@ from torch import nn
 
 from benchbench.builtin.architectures.requirements import image_shape, require_classes
 
-CNN1_SMALLEST = (6, 6)  # two unpadded 3x3 convolutions, then pooling by two
-CNN2_SMALLEST = (16, 16)  # that twice
+CNN1_SMALLEST = (6, 6)  # for two unpadded 3x3 convolutions and pooling by two
+CNN2_SMALLEST = (16, 16)  # for all of that twice
 
 
 def make_cnn1(*, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
-    """CNN1, as in PyTorch's MNIST example of the time: two convolutions, two dense layers, PyTorch's initialisation.
-
-    Args:
-        input_shape: (channels, height, width), at least 6x6.
-        classes: number of logits, at least 2.
-
-    Returns:
-        A model from float (N, channels, height, width) in [0, 1] to logits (N, classes).
-
-    Raises:
-        OptionError: the input is no image or too small, or there are fewer than two classes.
-    """
+    """CNN1, as in PyTorch's MNIST example of the time: two convolutions, two dense layers, PyTorch's initialisation."""
     image = image_shape("cnn1", input_shape, smallest=CNN1_SMALLEST)
     require_classes("cnn1", classes)
     features = 64 * _pooled(image.height) * _pooled(image.width)
@@ -32,7 +21,7 @@ def make_cnn1(*, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
         OrderedDict(
             conv1=nn.Conv2d(image.channels, 32, 3),
             relu1=nn.ReLU(),
-            conv2=nn.Conv2d(32, 64, 3),  # no ReLU follows: the protocol's
+            conv2=nn.Conv2d(32, 64, 3),  # the protocol has no ReLU after it
             pool=nn.MaxPool2d(2),
             dropout1=nn.Dropout2d(0.25),
             flatten=nn.Flatten(),
@@ -47,17 +36,7 @@ def make_cnn1(*, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
 def make_cnn2(*, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """CNN2, the SmallCNN of TRADES (Zhang et al., 2019; after Carlini & Wagner, 2017): four convolutions, three dense layers.
 
-    Convolutions start Kaiming-normal with zero bias, and the last layer at zero: an untrained CNN2 answers 0 everywhere.
-
-    Args:
-        input_shape: (channels, height, width), at least 16x16.
-        classes: number of logits, at least 2.
-
-    Returns:
-        A model from float (N, channels, height, width) in [0, 1] to logits (N, classes).
-
-    Raises:
-        OptionError: the input is no image or too small, or there are fewer than two classes.
+    Convolutions are initialised Kaiming-normal with zero bias, the last layer with zeros: an untrained CNN2 returns 0.
     """
     image = image_shape("cnn2", input_shape, smallest=CNN2_SMALLEST)
     require_classes("cnn2", classes)

@@ -18,15 +18,9 @@ def make_mlp(*, input_shape: tuple[int, ...], classes: int, hidden: tuple[int, .
     """Dense layers with ReLU between them, PyTorch's initialisation; without hidden layers a linear model.
 
     Args:
-        input_shape: shape of one input, of any dimension.
-        classes: number of logits, at least 2.
+        input_shape: of any dimension.
+        classes: number of logits.
         hidden: width of each hidden layer, in [1, 10**5]; at most 100 of them, or none.
-
-    Returns:
-        A model from float (N, *input_shape) to logits (N, classes).
-
-    Raises:
-        OptionError: a width is out of range, there are too many of them, or fewer than two classes.
     """
     require_classes("mlp", classes)
     if len(hidden) > MOST_LAYERS or any(not 1 <= width <= WIDEST for width in hidden):

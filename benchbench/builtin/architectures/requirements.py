@@ -1,4 +1,4 @@
-"""What an architecture requires of its inputs and classes, checked before it is built."""
+"""Requirements of architectures on inputs and classes, checked before a model is built."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ from benchbench.contract import OptionError
 
 @dataclass(frozen=True, kw_only=True)
 class ImageShape:
-    """The shape of one image.
-
-    Attributes:
-        channels: number of channels, at least 1.
-        height: in pixels.
-        width: in pixels.
-    """
+    """The shape of one image; height and width in pixels."""
 
     channels: int
     height: int
@@ -23,15 +17,10 @@ class ImageShape:
 
 
 def image_shape(name: str, input_shape: tuple[int, ...], *, smallest: tuple[int, int]) -> ImageShape:
-    """Read the shape of an image.
-
-    Args:
-        name: of the architecture, for the message.
-        input_shape: should be (channels, height, width).
-        smallest: least height and width that the architecture takes.
+    """The shape (channels, height, width) of an input of an architecture.
 
     Raises:
-        OptionError: it is no image, or too small.
+        OptionError: it is no image, or smaller than `smallest`, (height, width).
     """
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise OptionError(
@@ -48,10 +37,6 @@ def image_shape(name: str, input_shape: tuple[int, ...], *, smallest: tuple[int,
 
 
 def require_classes(name: str, classes: int) -> None:
-    """Check the number of classes.
-
-    Raises:
-        OptionError: there are fewer than two.
-    """
+    """Raise an OptionError for fewer than two classes."""
     if classes < 2:
         raise OptionError(f"{name} is a classifier of at least 2 classes, got {classes}")

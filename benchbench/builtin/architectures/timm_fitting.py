@@ -1,4 +1,4 @@
-"""How a timm model is made to take images of a given size: as published, or with a finer stem where its options allow."""
+"""Build timm models for images of a given size: as published, or with a finer stem if their options allow it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from benchbench.contract import in_mode
 Options = Mapping[str, object]
 
 _LOG = logging.getLogger(__name__)
-# What timm's models raise for a size that does not fit: there is no one exception for it.
+# timm's models raise any of these for a size that does not fit.
 REFUSALS = (RuntimeError, ValueError, TypeError, AssertionError, ArithmeticError, LookupError)
-_SIDES = (32, 64, 128, 224, 256)  # of square images, that a refusal names the first fitting one of
+_SIDES = (32, 64, 128, 224, 256)  # of square images; an error names the first that fits
 _PATCH_SIZES = (8, 7, 4, 2, 1)
 _OUTPUT_STRIDES = (16, 8)
 ADAPTATIONS: tuple[Options, ...] = (
@@ -30,11 +30,7 @@ ADAPTATIONS: tuple[Options, ...] = (
 
 
 class NoFitError(Exception):
-    """A model takes no images of a size, however it is adapted.
-
-    Args:
-        side: of the square images that it does take, for instance 32; None where none was found.
-    """
+    """No adaptation makes a model take images of a size; `side` is of square images that it does take, or None."""
 
     def __init__(self, side: int | None) -> None:
         super().__init__("no adaptation fits")
@@ -43,16 +39,16 @@ class NoFitError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """A model that answers images of the size that was asked for, and the shape of its answer to one of them."""
+    """A model for images of the wanted size, and the shape of its answer to one of them."""
 
     model: nn.Module
     answer_shape: tuple[int, ...]
 
 
 def create_fitting(timm: ModuleType, member: str, image: ImageShape, options: Options, given: Options) -> Fitted:
-    """Build a model that answers images of a size.
+    """Build a model that takes images of a size.
 
-    As published, where that takes the size; else with the first of `ADAPTATIONS` that makes it do so: the coarsest patches
+    It is built as published if it takes the size, else with the first fitting one of `ADAPTATIONS`: the coarsest patches
     that fit, else stages that dilate their filters instead of halving the image again. Candidates are tried on torch's meta
     device, without weights.
 
@@ -61,11 +57,11 @@ def create_fitting(timm: ModuleType, member: str, image: ImageShape, options: Op
         member: name of the model.
         image: size of the images.
         options: keyword arguments of `timm.create_model`.
-        given: more of them, which a user chose: nothing else is adapted then.
+        given: further ones, chosen by the user: nothing else is adapted then.
 
     Raises:
-        NoFitError: no adaptation makes it take the size; its cause is what the model says to it, as published or as given.
-        RuntimeError, ValueError, TypeError, AssertionError, ArithmeticError, LookupError: whatever else it fails for.
+        NoFitError: no adaptation fits; its cause is the error of the model as published or as given.
+        RuntimeError, ValueError, TypeError, AssertionError, ArithmeticError, LookupError: building fails for another reason.
     """
     first = {**_sized(image), **given}
     try:
@@ -81,9 +77,9 @@ def create_fitting(timm: ModuleType, member: str, image: ImageShape, options: Op
 
 
 def fitting_options(timm: ModuleType, member: str, image: ImageShape, given: Options) -> Options | None:
-    """Options with which a model takes images of a size: none besides the given ones, or one of `ADAPTATIONS`.
+    """Options with which a model takes images of a size; None if it takes no such images.
 
-    Where the model wants to know the size, ``img_size`` is among them. None: it does not take such images.
+    They are the given ones, or else none or one of `ADAPTATIONS`; with ``img_size`` if the model accepts it.
     """
     adaptations: tuple[Options, ...] = (given,) if given else ({}, *ADAPTATIONS)
     sizes: tuple[Options, ...] = (_sized(image), {})
@@ -109,11 +105,11 @@ def _side_that_fits(timm: ModuleType, member: str, channels: int, given: Options
 
 
 def answer(model: nn.Module, image: ImageShape) -> Tensor:
-    """The model's answer to one blank image, on the meta device nothing but its shape.
+    """The model's answer to one blank image; on the meta device, only its shape.
 
     Raises:
-        ValueError: a layer's output is empty, so that a mean over it would be NaN; patches leave a part of the image out, which
-            nothing could then depend on; or the answer is not finite.
+        ValueError: a layer's output is empty, so that a mean over it would be NaN; patches leave out a part of the image; or
+            the answer is not finite.
     """
     blank = torch.zeros(1, image.channels, image.height, image.width)
     with _without_losses(model), in_mode(model, training=False), torch.no_grad():
@@ -132,7 +128,7 @@ def _sized(image: ImageShape) -> Options:
 
 
 def _create(timm: ModuleType, member: str, options: Options) -> nn.Module:
-    """Build; a model of no fixed size that refuses to be told one is built without."""
+    """Build a model; retry without ``img_size`` if the model rejects it."""
     try:
         model: nn.Module = timm.create_model(member, **options)
     except TypeError as error:
@@ -144,7 +140,7 @@ def _create(timm: ModuleType, member: str, options: Options) -> nn.Module:
 
 @contextmanager
 def _without_losses(model: nn.Module) -> Iterator[None]:
-    """Refuse what loses the image, or a part of it: layers without output, and patches that do not cover it."""
+    """Refuse models that lose the image or a part of it: layers with empty outputs, patches that do not cover it."""
     first = True
 
     def refuse(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
@@ -164,7 +160,7 @@ def _without_losses(model: nn.Module) -> Iterator[None]:
 
 
 def _require_covered(patches: nn.Conv2d, images: Tensor) -> None:
-    """Refuse patches side by side, as a transformer's, that end before the image does."""
+    """Refuse patches side by side, as of a transformer, that do not cover the whole image."""
     if patches.kernel_size != patches.stride or any(patches.padding):
         return
     left = [int(size) % side for size, side in zip(images.shape[-2:], patches.stride)]

@@ -1,4 +1,4 @@
-"""Every architecture of timm (Wightman, "PyTorch Image Models", 2019), and the protocol's ResNet50 among them."""
+"""Every architecture of timm (Wightman, "PyTorch Image Models", 2019), with the protocol's ResNet50."""
 
 from __future__ import annotations
 
@@ -22,18 +22,9 @@ RESNET50_SMALLEST = (32, 32)  # leaves one pixel to the last stage
 
 
 def make_resnet50(*, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """The standard ResNet50 (He et al., 2016): 7x7 stride-2 stem and max-pool whatever the size of the input.
+    """The standard ResNet50 (He et al., 2016): 7x7 stride-2 stem and max-pool for inputs of every size.
 
-    Args:
-        input_shape: (channels, height, width), at least 32x32.
-        classes: number of logits, at least 2.
-
-    Returns:
-        A model from float (N, channels, height, width) in [0, 1] to logits (N, classes), initialised as by He et al.: the
-        last normalisation of a block starts at one, where timm's default is zero.
-
-    Raises:
-        OptionError: the input is no image or too small, or there are fewer than two classes.
+    It is initialised as by He et al.: the last normalisation of a block starts at one; timm's default is zero.
     """
     image = image_shape("resnet50", input_shape, smallest=RESNET50_SMALLEST)
     require_classes("resnet50", classes)
@@ -53,28 +44,25 @@ def make_timm_model(
     patch_size: int | None = None,
     output_stride: int | None = None,
 ) -> nn.Module:
-    """A timm model, told the size of its input where it wants to know, and tried on one blank image.
+    """Build a timm model (``img_size`` is passed if accepted), and check it on a blank image.
 
-    A model that does not take the size as published gets finer patches, or stages that dilate instead of shrinking, where
-    timm has such an option for it: see `benchbench.builtin.architectures.timm_fitting`.
+    A model that does not take the size as published gets finer patches, or stages that dilate instead of shrinking, if timm
+    has such an option for it: see `benchbench.builtin.architectures.timm_fitting`.
 
     Args:
         member: timm's name, for instance ``resnet18`` or, for particular weights, ``resnet18.a1_in1k``.
-        input_shape: (channels, height, width).
-        classes: number of logits, at least 2.
-        pretrained: whether to start from the published weights, downloaded by timm. Inputs are pixels / 255 all the same,
-            never normalised by mean and deviation. Another number of channels or classes than they were trained for is
-            adapted by timm: summed filters, a new last layer.
-        weights: a file that holds the published weights, in place of a download: safetensors, or tensors saved by torch.
+        input_shape: of images.
+        classes: number of logits.
+        pretrained: whether to start from the published weights, which timm downloads. Inputs stay pixels / 255, never
+            normalised by mean and deviation. timm adapts the weights to another number of channels or classes: it sums
+            filters and makes a new last layer.
+        weights: a file with the published weights, instead of a download: safetensors, or tensors saved by torch.
         patch_size: side of the patches, for models that take it; None for the published one, or one that fits.
         output_stride: pixels of the image per feature of the last stage, for models that take it; None likewise.
 
-    Returns:
-        A model from float (N, channels, height, width) in [0, 1] to logits (N, classes).
-
     Raises:
-        OptionError: timm has no such model or weights, the weights cannot be had or are another model's, or the model
-            cannot take such images.
+        OptionError: timm has no such model or weights, the weights cannot be loaded or belong to another model, or the
+            model cannot take such images.
     """
     name = f"timm:{member}"
     image = image_shape(name, input_shape, smallest=(1, 1))
@@ -113,13 +101,11 @@ def make_timm_model(
 def list_timm_models() -> Iterable[str]:
     """Names of all timm architectures, and those of their published weights: ``resnet18`` and ``resnet18.a1_in1k``."""
     timm = _timm()
-    names: list[str] = timm.list_models()
-    with_weights: list[str] = timm.list_pretrained()
-    return dict.fromkeys([*names, *with_weights])
+    return dict.fromkeys([*timm.list_models(), *timm.list_pretrained()])
 
 
 def _timm() -> ModuleType:
-    import_torchvision()  # timm imports torchvision, which needs help beside some builds of torch
+    import_torchvision()  # timm imports torchvision, which does not load beside every build of torch
     import timm
 
     module: ModuleType = timm
@@ -132,7 +118,7 @@ def _require_weights(weights: str) -> None:
 
 
 def _sizes(timm: ModuleType, member: str, error: Exception) -> str:
-    """Which images a model takes that does not take those of the data; empty where they are not what is wrong."""
+    """The size of images that the model does take; empty if the size is not the problem."""
     if not isinstance(error, NoFitError):
         return ""
     if error.side is not None:
@@ -142,7 +128,7 @@ def _sizes(timm: ModuleType, member: str, error: Exception) -> str:
 
 
 def _first_line(error: BaseException | None) -> str:
-    """What an exception says; of one that says nothing, where timm raised it."""
+    """The first line of an exception's message; without a message, the place in timm that raised it."""
     if error is None:
         return ""
     if lines := str(error).splitlines():

@@ -8,24 +8,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchbench.builtin.architectures.requirements import image_shape, require_classes
-from benchbench.contract import OptionError
+from benchbench.contract import require
 
 DEEPEST = 1000
 WIDEST = 100
-SMALLEST = (8, 8)  # leaves 2x2 pixels to the last group: batch normalisation needs more than one value
+SMALLEST = (8, 8)  # leaves 2x2 pixels to the last group, because batch normalisation needs more than one value
 STEM_CHANNELS = 16
 
 
 class WideBlock(nn.Module):
     """Batch-norm, ReLU, 3x3 convolution, batch-norm, ReLU, dropout, 3x3 convolution, added to the input.
 
-    Where width or resolution changes, a 1x1 convolution of the activated input takes the place of the input.
-
-    Args:
-        inputs: channels in.
-        outputs: channels out.
-        stride: of the first convolution.
-        dropout: probability between the two convolutions.
+    Where width or resolution changes, a 1x1 convolution of the activated input replaces the input in the sum.
     """
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, dropout: float) -> None:
@@ -49,7 +43,7 @@ class WideBlock(nn.Module):
 class WideResNet(nn.Module):
     """Stem, three groups of blocks at full, half and quarter resolution, average over the pixels, one dense layer.
 
-    At 32x32 the average is the protocol's pooling by 8. Build it with `make_wide_resnet`, which checks the options.
+    At 32x32 the average equals the protocol's pooling by 8. `make_wide_resnet` checks the options.
     """
 
     def __init__(self, *, channels: int, classes: int, depth: int, width: int, dropout: float) -> None:
@@ -83,25 +77,21 @@ def make_wide_resnet(
     """A wide residual network; WRN-40-10 by default (55.84 million parameters for 3 channels and 10 classes).
 
     Args:
-        input_shape: (channels, height, width), at least 8x8.
-        classes: number of logits, at least 2.
+        input_shape: of images of at least 8x8.
+        classes: number of logits.
         depth: number of layers on the main path, 6 n + 4 with n at least 1.
         width: multiple of the 16, 32 and 64 channels of the three groups, at least 1.
         dropout: probability between the two convolutions of each block, in [0, 1).
-
-    Raises:
-        OptionError: an option is out of range, the input is no image or too small, or there are fewer than two classes.
     """
     image = image_shape("wrn", input_shape, smallest=SMALLEST)
     require_classes("wrn", classes)
-    checks = {
-        f"depth must be 6 n + 4 with n at least 1 (10, 16, 22, 28, 34, 40, ...), got {depth}": depth >= 10
-        and depth % 6 == 4,
-        f"depth must be at most {DEEPEST}, got {depth}": depth <= DEEPEST,
-        f"width must be in [1, {WIDEST}], got {width}": 1 <= width <= WIDEST,
-        f"dropout must be in [0, 1), got {dropout}": 0 <= dropout < 1,
-    }
-    broken = [requirement for requirement, holds in checks.items() if not holds]
-    if broken:
-        raise OptionError("wrn: " + "; ".join(broken))
+    fits = depth >= 10 and depth % 6 == 4
+    require(
+        {
+            f"wrn: depth must be 6 n + 4 with n at least 1 (10, 16, 22, 28, 34, 40, ...), got {depth}": fits,
+            f"wrn: depth must be at most {DEEPEST}, got {depth}": depth <= DEEPEST,
+            f"wrn: width must be in [1, {WIDEST}], got {width}": 1 <= width <= WIDEST,
+            f"wrn: dropout must be in [0, 1), got {dropout}": 0 <= dropout < 1,
+        }
+    )
     return WideResNet(channels=image.channels, classes=classes, depth=depth, width=width, dropout=dropout)

@@ -99,7 +99,7 @@ OFFERS: tuple[Offer, ...] = (
     Offer(
         name="exact",
         summary="Regression: the worst of x - epsilon, x and x + epsilon.",
-        factory="benchbench.builtin.attacks.exact:Exact",
+        factory="benchbench.builtin.regression.exact:Exact",
         capabilities=Capabilities(task="regression", minimum_classes=0, norms=("linf",)),
         citation="Yang, Rashtchian, Zhang, Salakhutdinov, Chaudhuri: Adversarial Robustness Through Local Lipschitzness, "
         "2020, appendix C",

@@ -1,4 +1,4 @@
-"""A Foolbox attack behind the contract: norm by the threat, randomness by the generator, nothing that is no candidate."""
+"""A Foolbox attack behind the contract: its norm comes from the threat, its randomness from the generator."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.ascent import uniform_start
+from benchbench.builtin.attacks.batching import broadcast
+from benchbench.builtin.attacks.margins import wrong_logits
+from benchbench.builtin.options import require_norm
 from benchbench.builtin.untyped import Untyped
-from benchbench.contract import NORMS, KeyedGenerator, Norm, OptionError, Threat
+from benchbench.contract import NORMS, KeyedGenerator, Norm, Threat, uniform_start
 
 _NORM_OF_ORDER: dict[float, Norm] = {float("inf"): "linf", 2.0: "l2", 1.0: "l1"}
-_CONSTRAINTS: tuple[Norm, ...] = ("linf", "l2")  # what HopSkipJump's option of that name may be
-_ANY_NORM = "PointwiseAttack"  # says no distance: it puts back pixel by pixel, which shrinks every one
+_CONSTRAINTS: tuple[Norm, ...] = ("linf", "l2")  # values of HopSkipJump's option of that name
+_ANY_NORM = (
+    "PointwiseAttack"  # it declares no distance: it puts pixels back, which shrinks the perturbation in every norm
+)
 _TARGETED = "GenAttack"
 _NEED_STARTS = (
     "BoundaryAttack",
@@ -29,22 +33,18 @@ _NEED_STARTS = (
     "LinfinityBrendelBethgeAttack",
     "PointwiseAttack",
 )
-_START_STEPS = 50  # shares of noise that are tried, from the image to noise alone
+_START_STEPS = 50  # shares of noise to try, from the image to noise only
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoolboxAttack:
-    """A Foolbox attack behind the contract.
+    """A class of `foolbox.attacks`, by name, with keyword arguments of its constructor.
 
-    First-order attacks take their random start from the keyed generator and so do not depend on the batch. The other
-    random ones draw from global state, which is seeded from the generator and put back afterwards: they repeat exactly
-    for the same batches. Attacks that walk along the decision boundary begin at the image blended with noise; where no
-    blend fools the model, the image is returned. The targeted genetic attack aims at the likeliest wrong class. Where
-    Foolbox returns NaN, as for a gradient of zero, the image is returned, too.
-
-    Attributes:
-        member: name of the class in `foolbox.attacks`.
-        options: keyword arguments of its constructor.
+    First-order attacks take their random start from the keyed generator, so they do not depend on the batch. Other random
+    attacks draw from global state, which is seeded from the generator and restored afterwards: they are reproducible for
+    equal batches. Attacks along the decision boundary start at the image blended with noise; where no blend fools the
+    model, the image is returned. The targeted genetic attack aims at the likeliest wrong class. Where Foolbox returns NaN,
+    for instance for a zero gradient, the image is returned.
     """
 
     member: str
@@ -58,13 +58,8 @@ class FoolboxAttack:
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        """Propose one candidate per image; see `benchbench.contract.Attack`.
-
-        Raises:
-            OptionError: the attack works in another norm than the threat.
-        """
-        if threat.norm not in self.norms:
-            raise OptionError(f"foolbox:{self.member} works in {' or '.join(self.norms)}, the threat is {threat.norm}")
+        """Propose one candidate per image; see `benchbench.contract.Attack`."""
+        require_norm(f"foolbox:{self.member}", threat, self.norms)
         if threat.epsilon == 0:
             return images.clone()
         attack = self._make(threat.norm)
@@ -73,8 +68,8 @@ class FoolboxAttack:
         target = import_foolbox().PyTorchModel(model, bounds=(threat.lower, threat.upper), device=images.device)
         with _seeded(generator, images.device):
             found = self._run(attack, target, images, labels, threat.epsilon)
-        finite = found.isfinite().flatten(1).all(dim=1).view(-1, *[1] * (images.dim() - 1))
-        return threat.project(torch.where(finite, found, images), images)
+        finite = found.isfinite().flatten(1).all(dim=1)
+        return threat.project(torch.where(broadcast(finite, images), found, images), images)
 
     def _make(self, norm: Norm) -> Untyped:
         foolbox = import_foolbox()
@@ -90,7 +85,8 @@ class FoolboxAttack:
         if self.member in _NEED_STARTS:
             return _run_from_starts(attack, target, images, criteria.Misclassification(labels))
         if self.member == _TARGETED:
-            wrong = _likeliest_wrong_class(target, images, labels)
+            with torch.no_grad():
+                wrong = wrong_logits(target(images), labels).argmax(dim=1)
             found: Tensor = attack.run(target, images, criteria.TargetedMisclassification(wrong), epsilon=epsilon)
             return found.detach()
         _, clipped, _ = attack(target, images, labels, epsilons=epsilon)
@@ -99,7 +95,7 @@ class FoolboxAttack:
 
 
 def import_foolbox() -> Untyped:
-    """Foolbox, without the warning that its import of a SciPy name, deprecated since, gives."""
+    """Foolbox, without the warning about a SciPy name that it imports and that is deprecated by now."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return importlib.import_module("foolbox")
@@ -116,21 +112,21 @@ def parameters_of(member: str) -> dict[str, inspect.Parameter]:
 
 
 def norms_of(member: str) -> tuple[Norm, ...]:
-    """The norms that a Foolbox class works in; none where it declares another distance, or no distance at all."""
+    """The norms that a Foolbox class works in; none if it declares another distance, or no distance."""
     parameters = parameters_of(member)
     if "distance" in parameters or member == _ANY_NORM:
         return NORMS
     if "constraint" in parameters:
         return _CONSTRAINTS
     attack: Untyped = getattr(import_foolbox().attacks, member)
-    if isinstance(inspect.getattr_static(attack, "distance", None), property):  # known to its instances only
+    if isinstance(inspect.getattr_static(attack, "distance", None), property):  # only its instances know it
         attack = attack(**{name: 1 for name, p in parameters.items() if p.default is inspect.Parameter.empty})
     order = _order(attack)
     return (_NORM_OF_ORDER[order],) if order in _NORM_OF_ORDER else ()
 
 
 def _order(attack: Untyped) -> float:
-    """The p of the Lp distance of an attack (or of a class that declares it); -1 where it has none."""
+    """The p of the Lp distance of an attack, or of a class that declares it; -1 if there is none."""
     try:
         return float(attack.distance.p)
     except (AttributeError, ValueError, TypeError):
@@ -138,10 +134,10 @@ def _order(attack: Untyped) -> float:
 
 
 def _run_from_starts(attack: Untyped, target: Untyped, images: Tensor, criterion: Untyped) -> Tensor:
-    """Run an attack that needs adversarial images to begin with on the images that have one; the others are returned."""
+    """Run an attack that needs an adversarial start on the images that have one; return the other images."""
     blend = import_foolbox().attacks.LinearSearchBlendedUniformNoiseAttack(steps=_START_STEPS)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # says that some images have no start: they are returned
+        warnings.simplefilter("ignore", UserWarning)  # it warns that some images have no start
         starts: Tensor = blend.run(target, images, criterion)
     with torch.no_grad():
         usable = target(starts).argmax(dim=1) != criterion.labels.raw
@@ -152,15 +148,8 @@ def _run_from_starts(attack: Untyped, target: Untyped, images: Tensor, criterion
     return found
 
 
-@torch.no_grad()
-def _likeliest_wrong_class(target: Untyped, images: Tensor, labels: Tensor) -> Tensor:
-    """int64 (N,)."""
-    logits: Tensor = target(images)
-    return logits.scatter(1, labels[:, None], -torch.inf).argmax(dim=1)
-
-
 def _start_keyed(attack: Untyped, threat: Threat, generator: KeyedGenerator) -> None:
-    """Replace this instance's draw of a start, which comes from global state, by ours; the distribution is the same."""
+    """Replace the start of this instance, drawn from global state, by a keyed one of the same distribution."""
     from eagerpy.astensor import astensor
 
     def start(centres: Untyped, epsilon: float) -> Untyped:
@@ -171,7 +160,7 @@ def _start_keyed(attack: Untyped, threat: Threat, generator: KeyedGenerator) -> 
 
 @contextmanager
 def _seeded(generator: KeyedGenerator, device: torch.device) -> Iterator[None]:
-    """Seed the global generators of torch, NumPy and Python, which Foolbox draws from, and put their states back."""
+    """Seed the global generators of torch, NumPy and Python, from which Foolbox draws, and restore their states."""
     import numpy
 
     seed = generator.torch_generator().initial_seed()

@@ -19,7 +19,7 @@ UNSUITABLE: Mapping[str, str] = {
 
 
 def members() -> tuple[str, ...]:
-    """Names of the Foolbox classes that work as attacks here, sorted: all but abstract ones and those of `UNSUITABLE`."""
+    """Sorted names of the Foolbox classes that work as attacks here: all but abstract ones and those of `UNSUITABLE`."""
     foolbox = import_foolbox()
     names = (name for name, value in vars(foolbox.attacks).items() if _is_attack(value, foolbox.attacks.Attack))
     return tuple(sorted(name for name in names if name not in UNSUITABLE and norms_of(name)))
@@ -40,10 +40,10 @@ def foolbox_attack(
         steps: number of steps; None for Foolbox's default, here and below.
         rel_stepsize: step as a multiple of epsilon.
         abs_stepsize: step in input units.
-        random_start: whether to begin at a random point of the ball.
+        random_start: whether to start at a random point of the ball.
 
     Raises:
-        OptionError: the class is unknown, cannot be used here, or does not take an option that was given.
+        OptionError: the class is unknown, cannot be used here, or does not take a given option.
     """
     if member in UNSUITABLE:
         raise OptionError(f"foolbox:{member} cannot be used: {UNSUITABLE[member]}")

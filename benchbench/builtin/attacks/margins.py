@@ -5,22 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# An example that a rounded search left this close to being fooled, as a share of its largest logit, is searched once more in
-# float32: bfloat16 keeps eight bits of a logit, and the verdicts that rounding turned were of examples much closer.
+from benchbench.builtin.attacks.batching import broadcast
+
+# After a rounded search, an example whose margin is within this share of its largest logit is searched once more in float32:
+# bfloat16 keeps eight bits of a logit, and the verdicts that rounding changed were of examples much closer.
 CLOSE = 0.02
 # A margin counts as fooled only beyond what another batch size or memory layout could round away, relative to the logits.
 ROUNDING = 1e-5
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """The largest wrong logit minus the right one: above 0 exactly where the model is fooled.
+    """The largest wrong logit minus the right one, float (N,): above 0 exactly where the model is fooled.
 
     Args:
         logits: float (N, classes), at least two classes.
         labels: int64 (N,).
-
-    Returns:
-        float (N,).
     """
     return wrong_logits(logits, labels).amax(dim=1) - logits.gather(1, labels[:, None])[:, 0]
 
@@ -30,34 +29,28 @@ def wrong_logits(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.scatter(1, labels[:, None], -torch.inf)
 
 
+def likely_targets(logits: Tensor, labels: Tensor) -> Tensor:
+    """The wrong classes of each example by falling logit, int64 (N, classes - 1)."""
+    return wrong_logits(logits, labels).argsort(dim=1, descending=True, stable=True)[:, :-1]
+
+
 def all_but_fooled(logits: Tensor, margins: Tensor) -> Tensor:
-    """Whether the strongest candidate comes so close to fooling the model that rounding may have been what kept it from it.
+    """Whether a candidate is so close to fooling the model that only rounding may have prevented it, bool (N,).
 
     Args:
         logits: float (N, classes), of about the size of the candidates' own, for instance the clean ones.
         margins: float (N,), of the candidates.
-
-    Returns:
-        bool (N,).
     """
     return margins > -CLOSE * logits.abs().amax(dim=1)
 
 
 def surely_fooled(logits: Tensor, margins: Tensor) -> Tensor:
-    """Whether the model is fooled beyond what rounding could undo.
-
-    Args:
-        logits: float (N, classes).
-        margins: float (N,), those of the logits.
-
-    Returns:
-        bool (N,).
-    """
+    """Whether logits (N, classes) with these margins (N,) fool the model beyond what rounding could undo, bool (N,)."""
     return margins > ROUNDING * logits.abs().amax(dim=1)
 
 
 def keep_better(kept: Tensor, rows: Tensor, better: Tensor, offered: Tensor) -> None:
-    """Put what is offered for some rows where it is better, without asking the device how many these are.
+    """Overwrite rows of `kept` with the offered ones that are better, without waiting for the device.
 
     Args:
         kept: (N, ...), changed in place.
@@ -66,4 +59,4 @@ def keep_better(kept: Tensor, rows: Tensor, better: Tensor, offered: Tensor) -> 
         offered: (M, ...).
     """
     before = kept.index_select(0, rows)
-    kept.index_copy_(0, rows, torch.where(better.view(-1, *[1] * (before.dim() - 1)), offered, before))
+    kept.index_copy_(0, rows, torch.where(broadcast(better, before), offered, before))

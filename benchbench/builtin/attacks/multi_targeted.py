@@ -4,64 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.ascent import CrossEntropy, Weighted, ascend, one_per_row, uniform_start
-from benchbench.builtin.attacks.margins import all_but_fooled, keep_better, margin, surely_fooled, wrong_logits
-from benchbench.contract import KeyedGenerator, OptionError, Threat, full_precision, is_rounded, replayed
+from benchbench.builtin.attacks.batching import QUEUE_LENGTH, batch_width, batches, clean_logits
+from benchbench.builtin.attacks.margins import all_but_fooled, keep_better, likely_targets, margin, surely_fooled
+from benchbench.builtin.options import Variant, ascent_checks, variant_check
+from benchbench.contract import (
+    CrossEntropy,
+    KeyedGenerator,
+    Threat,
+    Weighted,
+    ascend,
+    full_precision,
+    is_rounded,
+    replayed,
+    require,
+    uniform_start,
+)
+from benchbench.contract.ascent import one_per_row
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultiTargeted:
     """Ascend towards each wrong class in turn and keep the best candidate (Gowal et al., 2019).
 
-    Targets come in the order of the clean logits, the likeliest first. In the ``equation`` variant an example that a final
-    candidate fools is out of the race: the attack has succeeded on it, so further targets could change neither the
-    verdict nor, since starts are keyed by example and target, anything about the other examples.
+    Targets come in the order of the clean logits, the likeliest first. In the ``equation`` variant an example leaves when a
+    final candidate fools the model: further targets could not change the verdict on it. Nor does its absence change other
+    examples, because starts are keyed by example and target.
 
     Attributes:
         steps: gradient steps for each target, at least 1.
         step_ratio: length of a step as a multiple of epsilon, above 0.
         variant: ``"equation"`` ascends the margin f_t(x') - f_y(x') and keeps the candidate with the largest margin over
-            all wrong classes; ``"released"``, as the paper's code does it, descends the cross-entropy towards t and keeps
-            the candidate with the largest softmax_t(x') - softmax_y(x), whether it fools the model or not.
-        random_start: begin at a uniform draw from the ball; otherwise at the image.
-
-    Raises:
-        OptionError: for a value out of range.
+            all wrong classes; ``"released"``, as in the paper's code, descends the cross-entropy to t and keeps the
+            candidate with the largest softmax_t(x') - softmax_y(x), whether it fools the model or not.
+        random_start: start at a uniform draw from the ball; otherwise at the image.
     """
 
     steps: int = 20
     step_ratio: float = 0.1
-    variant: Literal["equation", "released"] = "equation"
+    variant: Variant = "equation"
     random_start: bool = True
 
-    def __post_init__(self) -> None:
-        checks = {
-            "steps must be at least 1": self.steps >= 1,
-            "step_ratio must be above 0": self.step_ratio > 0,
-            "variant must be 'equation' or 'released'": self.variant in ("equation", "released"),
-        }
-        broken = [message for message, holds in checks.items() if not holds]
-        if broken:
-            raise OptionError("; ".join(broken))
+    queue_length: ClassVar[int] = QUEUE_LENGTH
 
-    @property
-    def queue_length(self) -> int:
-        """How many examples it likes in one call: those still open are packed into full batches for the next target."""
-        return 1024
+    def __post_init__(self) -> None:
+        require(ascent_checks(steps=self.steps, step_ratio=self.step_ratio) | variant_check(self.variant))
 
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
         """Propose one candidate per image; see `benchbench.contract.Attack`."""
-        width = _batch_width(images)
-        with torch.no_grad(), full_precision(images.device):
-            clean = torch.cat([model(part) for part in torch.split(images, width)])
-        targets = wrong_logits(clean, labels).argsort(dim=1, descending=True, stable=True)[:, :-1]
+        clean = clean_logits(model, images)
+        targets = likely_targets(clean, labels)
         race = _Race(images, clean, labels, self.variant)
 
         def toward(images: Tensor, labels: Tensor, targets: Tensor, generator: KeyedGenerator) -> Tensor:
@@ -69,8 +67,7 @@ class MultiTargeted:
 
         def pursue(remaining: Callable[[Tensor], Tensor]) -> None:
             for rank in range(targets.shape[1]):
-                left = remaining(targets[:, rank])
-                for rows in torch.split(left, width) if len(left) else ():  # of nothing, split gives an empty part
+                for rows in batches(remaining(targets[:, rank]), batch_width(images)):
                     batch = images.index_select(0, rows)  # unlike images[rows], keeps the memory layout
                     run = generator.take(rows)
                     chosen = (batch, labels[rows], targets[rows, rank])
@@ -95,7 +92,6 @@ class MultiTargeted:
         generator: KeyedGenerator,
     ) -> Tensor:
         """Candidates after an ascent towards one target per example."""
-
         loss = CrossEntropy(targets, sign=-1.0) if self.variant == "released" else _MarginTo(targets, labels)
         start = images
         if self.random_start:  # keyed by example and target, so that it never matters which other targets were tried
@@ -108,7 +104,7 @@ class MultiTargeted:
 
 
 class _MarginTo:
-    """The sum of f_t - f_y, its weights made once for all steps."""
+    """The sum of f_t - f_y, as an objective; it makes its weights once."""
 
     def __init__(self, targets: Tensor, labels: Tensor) -> None:
         self._targets = targets
@@ -122,29 +118,29 @@ class _MarginTo:
 
 
 class _Race:
-    """The best candidate of each example so far, and which examples are still to be fooled."""
+    """The best candidate of each example so far, and the examples that are not fooled yet."""
 
-    def __init__(self, images: Tensor, clean: Tensor, labels: Tensor, variant: Literal["equation", "released"]) -> None:
+    def __init__(self, images: Tensor, clean: Tensor, labels: Tensor, variant: Variant) -> None:
         self.candidates = images.clone()
         self._clean = clean
         self._labels = labels
         self._variant = variant
         self._clean_confidence = clean.softmax(1).gather(1, labels[:, None])[:, 0]
         self._scores = torch.full_like(self._clean_confidence, -torch.inf)
-        self._margins = torch.full_like(clean, -torch.inf)  # that the run towards each class ended with
+        self._margins = torch.full_like(clean, -torch.inf)  # at the end of the run towards each class
         self._fooled = self._surely_fooled(clean, margin(clean, labels))
 
     def open(self, _targets: Tensor) -> Tensor:
-        """Positions of the examples that the next target is tried on, int64."""
+        """Positions of the examples that are not fooled yet, int64."""
         return (~self._fooled).nonzero()[:, 0]
 
     def close(self, targets: Tensor) -> Tensor:
-        """Positions of those that are not fooled, but that the run towards these targets (N,) left all but fooled, int64."""
+        """Positions, int64, of those that are not fooled, but all but fooled by the run towards these targets (N,)."""
         margins = self._margins.gather(1, targets[:, None])[:, 0]
         return (~self._fooled & all_but_fooled(self._clean, margins)).nonzero()[:, 0]
 
     def offer(self, rows: Tensor, candidates: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Keep those candidates for the examples `rows` that beat what there is."""
+        """Keep the candidates that beat the present ones of the examples `rows`."""
         margins = margin(logits, self._labels[rows])
         scores = margins
         if self._variant == "released":
@@ -159,8 +155,3 @@ class _Race:
         if self._variant == "released":  # its rule chooses among all targets, fooled or not
             return torch.zeros_like(margins, dtype=torch.bool)
         return surely_fooled(logits, margins)
-
-
-def _batch_width(images: Tensor) -> int:
-    """Examples per pass: on a CPU more than about 64 fall out of the cache, on a GPU fewer than about 512 leave it idle."""
-    return 64 if images.device.type == "cpu" else 512

@@ -1,4 +1,4 @@
-"""Projected gradient descent (PGD), the attack that the protocol's accuracies are measured with."""
+"""Projected gradient descent (PGD), the attack behind the protocol's accuracies."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.ascent import CrossEntropy, Weighted, ascend, uniform_start
+from benchbench.builtin.attacks.batching import broadcast
 from benchbench.builtin.attacks.margins import margin
-from benchbench.contract import KeyedGenerator, OptionError, Threat, full_precision, replayed
+from benchbench.builtin.options import ascent_checks, at_least
+from benchbench.contract import (
+    CrossEntropy,
+    KeyedGenerator,
+    Threat,
+    Weighted,
+    ascend,
+    full_precision,
+    replayed,
+    require,
+    uniform_start,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +31,9 @@ class Pgd:
     Attributes:
         steps: gradient steps, at least 1.
         step_ratio: length of a step as a multiple of epsilon, above 0.
-        restarts: independent runs, at least 1; of several, each example keeps the candidate with the largest margin.
-        random_start: begin at a uniform draw from the ball; otherwise at the image, where every restart is the same.
-        keep: ``"last"`` iterate of a run, the protocol's, or the ``"best"``: the iterate with the largest margin.
-
-    Raises:
-        OptionError: for a value out of range.
+        restarts: independent runs, at least 1; each example keeps the candidate with the largest margin over all of them.
+        random_start: start at a uniform draw from the ball; otherwise at the image, where all restarts are equal.
+        keep: the ``"last"`` iterate of a run, as the protocol does, or the ``"best"``: the one with the largest margin.
     """
 
     steps: int = 10
@@ -35,15 +43,8 @@ class Pgd:
     keep: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
-        checks = {
-            "steps must be at least 1": self.steps >= 1,
-            "step_ratio must be above 0": self.step_ratio > 0,
-            "restarts must be at least 1": self.restarts >= 1,
-            "keep must be 'last' or 'best'": self.keep in ("last", "best"),
-        }
-        broken = [message for message, holds in checks.items() if not holds]
-        if broken:
-            raise OptionError("; ".join(broken))
+        checks = ascent_checks(steps=self.steps, step_ratio=self.step_ratio) | at_least(1, restarts=self.restarts)
+        require(checks | {f"keep must be 'last' or 'best', got {self.keep!r}": self.keep in ("last", "best")})
 
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
@@ -76,7 +77,7 @@ class Pgd:
         generator: KeyedGenerator,
         strongest: _Strongest,
     ) -> Tensor:
-        """One run from one start; returns its last iterate and, with ``keep="best"``, offers the others."""
+        """The last iterate of a run from one start; with ``keep="best"``, the others are offered."""
 
         cross_entropy = CrossEntropy(labels)
 
@@ -103,5 +104,4 @@ class _Strongest:
         margins = margin(logits, self._labels)
         better = margins > self._margins
         self._margins = torch.where(better, margins, self._margins)
-        shape = (-1,) + (1,) * (candidates.dim() - 1)
-        self.candidates = torch.where(better.view(shape), candidates, self.candidates)
+        self.candidates = torch.where(broadcast(better, candidates), candidates, self.candidates)

@@ -1,4 +1,4 @@
-"""Build a large array on disk, block by block, so that an interrupted build goes on where it stopped."""
+"""Build a large array on disk, block by block, so that an interrupted build continues where it stopped."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ Blocks = Iterator[list["NDArray[np.uint8]"]]
 def build_array(path: Path, shape: tuple[int, ...], blocks_from: Callable[[int], Blocks]) -> NDArray[np.generic]:
     """Write a uint8 array to a file and map it.
 
-    Rows are appended to a file beside `path`, which takes its name when all are written, so its length says how many
-    there are. Only one block is held in memory. Of several processes that build the same array, one does and the
-    others wait.
+    Rows are appended to a file beside `path`, whose length says how many are done; it is renamed when all are written. Only one
+    block is held in memory. If several processes build the same array, one builds and the others wait.
 
     Args:
         path: the file, ending in ``.npy``.
         shape: shape of the array; rows come first.
-        blocks_from: gives the rows from a number on, in order, some at a time.
+        blocks_from: yields the rows from a number on, in order, in blocks.
 
     Raises:
         DataError: the folder cannot be written or has no space left.
@@ -53,14 +52,14 @@ def build_array(path: Path, shape: tuple[int, ...], blocks_from: Callable[[int],
 
 @contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file; the system releases it even when the process is killed."""
+    """Hold a lock on a file; the system releases it even if the process is killed."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _write_rows(path: Path, shape: tuple[int, ...], blocks_from: Callable[[int], Blocks]) -> None:
-    """Append to a plain file rather than to a map: on a full disk, a write raises and a map kills the process."""
+    """Append to a plain file, not to a map: on a full disk, a write raises an error, but a map kills the process."""
     unfinished = path.with_suffix(".part")
     header, row_size = _header(shape), math.prod(shape[1:])
     done = _rows_written(unfinished, header, row_size)
@@ -84,7 +83,7 @@ def _header(shape: tuple[int, ...]) -> bytes:
 
 
 def _rows_written(unfinished: Path, header: bytes, row_size: int) -> int:
-    """Whole rows of an interrupted build of the same shape; 0 when there was none."""
+    """Number of whole rows of an interrupted build of the same shape; 0 if there was none."""
     if not unfinished.is_file():
         return 0
     with unfinished.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Arrays kept in the cache folder: written whole or not at all, each with its digest beside it, read through a memory map."""
+"""Arrays in the cache folder: written atomically, each with a file of its digest, and read through a memory map."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def cache_key(files: Iterable[Path], *details: object) -> str:
-    """Hexadecimal SHA-256 of the content of some files, in order, and of what else determines an array."""
+    """Hexadecimal SHA-256 of the content of files, in order, and of the details that also determine an array."""
     state = hashlib.sha256(repr(details).encode())
     for path in files:
         with path.open("rb") as file:
@@ -27,9 +27,9 @@ def cache_key(files: Iterable[Path], *details: object) -> str:
 
 
 def open_array(path: Path) -> NDArray[np.generic] | None:
-    """Map a cached array; None when there is none, or none with its digest. A damaged one is set aside as ``*.corrupt``.
+    """Map a cached array; None if there is no array with a digest. A damaged one is renamed to ``*.corrupt``.
 
-    The map is copy-on-write: writing to the array changes neither the file nor anybody else's array.
+    The map is copy-on-write: writing to the array changes neither the file nor other maps of it.
     """
     import numpy as np
 
@@ -42,7 +42,7 @@ def open_array(path: Path) -> NDArray[np.generic] | None:
         return None
     except (ValueError, EOFError) as error:
         aside = path.with_name(f"{path.name}.corrupt")
-        with suppress(OSError):  # a cache that cannot be written is made again in memory
+        with suppress(OSError):  # if the cache cannot be written, the array is made again in memory
             path.replace(aside)
         _log.warning("%s is damaged (%s); set aside as %s, to be made again", path, error, aside.name)
         return None
@@ -50,21 +50,13 @@ def open_array(path: Path) -> NDArray[np.generic] | None:
 
 
 def file_digest(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def put_in_place(unfinished: Path, path: Path) -> None:
-    """Give an array's file its name, and its digest a file beside it: first, for without it the array counts as none.
-
-    Raises:
-        OSError: no space, no permission, ...
-    """
+    """Write the digest of an array's file beside `path`, then rename the file: an array without a digest does not count."""
     note = path.with_name(f"{path.name}.{os.getpid()}.note")
     note.write_text(file_digest(unfinished), encoding="ascii")
     note.replace(_digest_file(path))
@@ -76,7 +68,7 @@ def _digest_file(path: Path) -> Path:
 
 
 def cached_array(path: Path, make: Callable[[], NDArray[np.generic]]) -> NDArray[np.generic]:
-    """The cached array, or a made one, which is then cached; a cache that cannot be written is only logged."""
+    """The cached array, or one that is made and cached now; if the cache cannot be written, that is logged."""
     array = open_array(path)
     if array is not None:
         return array
@@ -89,7 +81,7 @@ def cached_array(path: Path, make: Callable[[], NDArray[np.generic]]) -> NDArray
 
 
 def cached_text(path: Path, made: str) -> str:
-    """The text beside an array: one just made is kept, without one the text kept before counts."""
+    """The text beside an array: a text just made is written; if it is empty, the stored text is read."""
     try:
         if made:
             path.write_text(made, encoding="utf-8")
@@ -99,7 +91,7 @@ def cached_text(path: Path, made: str) -> str:
 
 
 def save_array(path: Path, array: NDArray[np.generic]) -> None:
-    """Write an array under a temporary name and rename it, so that nobody ever reads half of it."""
+    """Write an array under a temporary name and rename it, so that no process reads half of it."""
     import numpy as np
 
     path.parent.mkdir(parents=True, exist_ok=True)

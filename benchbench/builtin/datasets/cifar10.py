@@ -8,7 +8,7 @@ import warnings
 import zlib
 from pathlib import Path
 
-from benchbench.builtin.datasets.raw_files import downloading, file_md5, missing_files, require_checksum
+from benchbench.builtin.datasets.raw_files import file_md5, missing_files, require_checksum, require_files
 from benchbench.builtin.torchvision_import import import_torchvision
 from benchbench.builtin.untyped import Untyped
 from benchbench.contract import CorruptDataError, DatasetExtent, DatasetSplits, DataSource, Examples
@@ -21,22 +21,16 @@ _ARCHIVE = "cifar-10-python.tar.gz"
 class Cifar10:
     """50,000 training and 10,000 test photographs of ten kinds, uint8 (N, 3, 32, 32).
 
-    Either the folder ``cifar-10-batches-py`` or the archive ``cifar-10-python.tar.gz`` lies in the data root,
-    torchvision's layout. An archive alone is unpacked into the cache, because the data root may be read-only. The
-    batches are pickles, which can run code: each is unpickled only after its MD5 equals the published one.
+    The folder ``cifar-10-batches-py`` or the archive ``cifar-10-python.tar.gz`` lies in the data root, as torchvision puts
+    them. Without the folder, the archive is unpacked into the cache, because the data root may be read-only. The batches
+    are pickles, which can run code: each is unpickled only if its MD5 equals the published one.
     """
 
     def load(self, source: DataSource) -> DatasetSplits:
-        """Read both splits and verify each file.
-
-        Raises:
-            MissingDataError: neither folder nor archive is there, or the folder lacks a file.
-            CorruptDataError: a file's MD5 differs from the published one.
-        """
-        if source.download and not _is_there(source):
-            with downloading("cifar-10", source):
-                import_torchvision().datasets.CIFAR10(source.root, download=True)
-        self.locate(source)
+        """Read both splits, and compare the MD5 of each file with the published one."""
+        require_files(
+            "cifar-10", source, _lacking, lambda: import_torchvision().datasets.CIFAR10(source.root, download=True)
+        )
         reader = import_torchvision().datasets.CIFAR10
         root = _find_batches(source, reader)
         train, test = _read_split(root, reader, train=True), _read_split(root, reader, train=False)
@@ -47,21 +41,17 @@ class Cifar10:
         return DatasetExtent(train=50_000, test=10_000, input_shape=(3, 32, 32), classes=10)
 
     def locate(self, source: DataSource) -> None:
-        """Check that the folder or the archive is there, without reading it.
-
-        Raises:
-            MissingDataError: neither is there.
-        """
-        if not _is_there(source):
-            raise missing_files("cifar-10", source, [source.root / _FOLDER / "data_batch_1"])
+        """Raise a MissingDataError if neither folder nor archive is there; nothing is read."""
+        require_files("cifar-10", source, _lacking)
 
 
-def _is_there(source: DataSource) -> bool:
-    return (source.root / _FOLDER).is_dir() or (source.root / _ARCHIVE).is_file()
+def _lacking(source: DataSource) -> list[Path]:
+    there = (source.root / _FOLDER).is_dir() or (source.root / _ARCHIVE).is_file()
+    return [] if there else [source.root / _FOLDER / "data_batch_1"]
 
 
 def _find_batches(source: DataSource, reader: Untyped) -> Path:
-    """Where the verified batches are: in the data root or, unpacked from the archive, in the cache."""
+    """The folder of the verified batches: the data root, or the cache, where the archive is unpacked."""
     if (source.root / _FOLDER).is_dir():
         try:
             _verify_batches(source.root / _FOLDER, source, reader)
@@ -90,7 +80,7 @@ def _verify_batches(folder: Path, source: DataSource, reader: Untyped) -> None:
 
 
 def _unpack(source: DataSource, reader: Untyped) -> Path:
-    """Unpack the archive's known files into the cache, once, and return the folder that holds the batch folder."""
+    """Unpack the known files of the archive into the cache if they are not there; the parent of the batch folder."""
     root = source.cache / "cifar-10"
     checksums = _checksums(reader)
     paths = {name: root / _FOLDER / name for name in checksums}
@@ -111,7 +101,7 @@ def _unpack(source: DataSource, reader: Untyped) -> Path:
 
 
 def _unpack_member(tar: tarfile.TarFile, member: str, path: Path) -> None:
-    """Write one regular file; where it goes is decided here and not by the archive."""
+    """Write one regular file to a given path: the archive does not choose where."""
     content = tar.extractfile(member)
     if content is None:
         raise tarfile.ReadError(f"{member} is not a regular file")

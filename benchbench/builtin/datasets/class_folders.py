@@ -1,4 +1,4 @@
-"""Folders of class folders of images: what is read, and what is left out."""
+"""Folders of class folders of images: the images, and notes on what is left out."""
 
 from __future__ import annotations
 
@@ -16,13 +16,7 @@ _READ = ", ".join(sorted(SUFFIXES))
 
 @dataclass(frozen=True, kw_only=True)
 class ClassFolder:
-    """The content of one class folder, sorted by name. Hidden files and folders do not count.
-
-    Attributes:
-        images: the files that are read.
-        others: files of other kinds, and broken links.
-        deeper: files in folders below.
-    """
+    """The content of one class folder, sorted by name, without hidden files: images, other files, and files below it."""
 
     images: tuple[Path, ...] = ()
     others: tuple[Path, ...] = ()
@@ -30,7 +24,7 @@ class ClassFolder:
 
 
 def find_split(folder: Path, names: Sequence[str]) -> Path:
-    """The first of the named folders that holds class folders; where none does, the first that is there.
+    """The first of the named folders that holds class folders; if none does, the first that is there.
 
     Raises:
         MissingDataError: none is there.
@@ -64,10 +58,6 @@ def read_class(folder: Path) -> ClassFolder:
 def require_images(split: Path, classes: Mapping[str, ClassFolder]) -> None:
     """Refuse a split without class folders, and class folders without images.
 
-    Args:
-        split: the folder of the class folders.
-        classes: their content, by name.
-
     Raises:
         DataError: it names the empty classes and what they hold instead.
     """
@@ -81,7 +71,7 @@ def require_images(split: Path, classes: Mapping[str, ClassFolder]) -> None:
 
 
 def left_out(split: Path, classes: Iterable[ClassFolder]) -> tuple[str, ...]:
-    """Say which files of class folders are not read, how many, and what to do about it; nothing where all are."""
+    """Notes on the files of class folders that are not read: their number, some names, and a remedy."""
     found = tuple(classes)
     others = [path for one in found for path in one.others]
     deeper = [path for one in found for path in one.deeper]
@@ -92,7 +82,7 @@ def left_out(split: Path, classes: Iterable[ClassFolder]) -> tuple[str, ...]:
 
 
 def beside_classes(split: Path) -> tuple[str, ...]:
-    """Say which files lie beside the class folders; nothing where none does."""
+    """A note on the files beside the class folders, if there are any."""
     loose = sorted(entry for entry in split.iterdir() if not entry.is_dir() and not _is_hidden(entry))
     return _mention(split, loose, "beside the class folders", "move images into the folder of their class")
 

@@ -14,11 +14,7 @@ class Digits:
     Grey levels 0..16 become round(level * 255 / 16). The split is stratified and fixed: it depends on no seed.
 
     Args:
-        scale: each pixel becomes a square of this many pixels on a side; 2 gives 16x16, which the convolutional
-            architectures accept.
-
-    Raises:
-        OptionError: `scale` is not in [1, 64].
+        scale: side of the square that each pixel becomes; 2 gives 16x16, which the convolutional architectures accept.
     """
 
     def __init__(self, *, scale: int = 2) -> None:
@@ -38,8 +34,8 @@ class Digits:
         images = torch.from_numpy(enlarged[:, None])
         labels = torch.from_numpy(bundle.target.astype(np.int64))
 
-        # Ordered by label and, within a label, at random: every fifth example is then a stratified sample. Raw bits
-        # because NumPy keeps them the same from version to version, which it does not promise for permutations.
+        # In the order of labels, and at random within a label, every fifth example is a stratified sample. NumPy promises the
+        # same raw bits in every version, but not the same permutations.
         keys = np.random.PCG64(derive_seed("digits", "split")).random_raw(len(labels))
         order = torch.from_numpy(np.lexsort((keys, bundle.target)))
         in_test = torch.zeros(len(labels), dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Folders that a suite names: below the data root, or anywhere by an absolute path."""
+"""Folders that a suite names: below the data root, or anywhere by an absolute path; and notes about their content."""
 
 from __future__ import annotations
 
@@ -9,15 +9,10 @@ from benchbench.contract import DataSource, MissingDataError, OptionError
 
 
 def resolve_folder(dataset: str, path: str, source: DataSource) -> Path:
-    """The folder that an option `path` names.
-
-    Args:
-        dataset: name of the dataset, for messages.
-        path: absolute, or relative to the data root, which it may not leave.
-        source: where datasets may read.
+    """The folder that an option `path` names: absolute, or relative to the data root, which it may not leave.
 
     Raises:
-        OptionError: a relative path that leaves the data root.
+        OptionError: a relative path leaves the data root.
         MissingDataError: there is no such folder.
     """
     folder = source.root / path
@@ -34,7 +29,7 @@ def resolve_folder(dataset: str, path: str, source: DataSource) -> Path:
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
-    """Names as messages list them: the first ones, and how many there are besides.
+    """The first names, and the number of the others.
 
     >>> listed(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
@@ -44,9 +39,14 @@ def listed(names: Sequence[str], most: int = 3) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things in words.
+    """A number with its noun.
 
     >>> counted(1, "file"), counted(2000, "file")
     ('1 file', '2,000 files')
     """
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def lacking_note(place: str, lacking: Sequence[str], total: int, kind: str = "classes") -> tuple[str, ...]:
+    """A note on the classes without images; none if every class has some."""
+    return (f"{place} has no images of {len(lacking)} of {total} {kind}: {listed(lacking)}",) if lacking else ()

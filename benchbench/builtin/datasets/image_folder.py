@@ -14,7 +14,7 @@ from benchbench.builtin.datasets.class_folders import (
     read_class,
     require_images,
 )
-from benchbench.builtin.datasets.folders import listed, resolve_folder
+from benchbench.builtin.datasets.folders import lacking_note, listed, resolve_folder
 from benchbench.builtin.datasets.pixels import ImageFile, PixelFormat, Remarks, decode_stack
 from benchbench.contract import DataError, DatasetSplits, DataSource, Examples
 
@@ -25,17 +25,14 @@ _TEST = ("test", "val", "validation", "valid")
 class ImageFolder:
     """Images in ``<path>/train/<class>/`` and ``<path>/test/<class>/``, uint8 (N, C, H, W).
 
-    Classes are the folders of ``train``, sorted by name; images are sorted by name within their class. Where ``test`` is
-    missing or has no class folders (labels are hidden), ``val``, ``validation`` or ``valid`` takes its place. EXIF
-    rotations are applied. The notes count and name what is left out.
+    Classes are the folders of ``train``, sorted by name; images are sorted by name within their class. If ``test`` is
+    missing or has no class folders (hidden labels), ``val``, ``validation`` or ``valid`` takes its place. EXIF rotations are
+    applied. The notes count and name what is left out.
 
     Args:
         path: the folder, absolute or below the data root.
         size: resize the shorter side to this and crop the centre; without it, all images must have one size.
         grayscale: one channel instead of three.
-
-    Raises:
-        OptionError: `size` is below 1.
     """
 
     def __init__(self, *, path: str, size: int | None = None, grayscale: bool = False) -> None:
@@ -46,8 +43,6 @@ class ImageFolder:
         """Read both splits.
 
         Raises:
-            MissingDataError: the folder or one of its splits is not there.
-            CorruptDataError: a file is truncated or no image.
             DataError: a class folder has no images, a class of the test split is not in the training split, images differ in
                 size, or a symbolic link leaves the folder.
         """
@@ -62,19 +57,16 @@ class ImageFolder:
             _require_within((path for one in content.values() for path in one.images), folder)
         remarks = Remarks()
         examples = {split: self._read_split(content, classes, remarks) for split, content in found.items()}
+        lacking = sorted(set(classes) - set(class_names(test)))
         return DatasetSplits(
             train=examples[train],
             test=examples[test],
             classes=classes,
-            notes=(*_notes(folder, found), *_lacking(test, classes), *remarks.notes(folder)),
+            notes=(*_notes(folder, found), *lacking_note(str(test), lacking, len(classes)), *remarks.notes(folder)),
         )
 
     def locate(self, source: DataSource) -> None:
-        """Check that the folder and its splits are there, without reading images.
-
-        Raises:
-            MissingDataError: one is not there.
-        """
+        """Raise a MissingDataError if the folder or a split is not there; no image is read."""
         folder = resolve_folder("image-folder", self.path, source)
         find_split(folder, _TRAIN)
         find_split(folder, _TEST)
@@ -93,7 +85,7 @@ class ImageFolder:
 
 
 def _notes(folder: Path, found: Mapping[Path, Mapping[str, ClassFolder]]) -> list[str]:
-    """What is not read: files of the two splits, and folders beside them."""
+    """Notes on files of the two splits and folders beside them that are not read."""
     notes = [note for split, content in found.items() for note in left_out(split, content.values())]
     notes += [note for split in found for note in beside_classes(split)]
     splits = [split.name for split in found]
@@ -101,13 +93,8 @@ def _notes(folder: Path, found: Mapping[Path, Mapping[str, ClassFolder]]) -> lis
     return notes + ([f"{folder}: not read: {listed(unread)}; the splits are {' and '.join(splits)}"] if unread else [])
 
 
-def _lacking(test: Path, classes: tuple[str, ...]) -> list[str]:
-    lacking = sorted(set(classes) - set(class_names(test)))
-    return [f"{test} has no images of {len(lacking)} of {len(classes)} classes: {listed(lacking)}"] if lacking else []
-
-
 def _require_within(paths: Iterable[Path], folder: Path) -> None:
-    """Refuse symbolic links out of the folder: a folder from elsewhere must not read the user's other files."""
+    """Refuse symbolic links out of the folder: a foreign folder must not make this read the user's other files."""
     root = folder.resolve()
     for path in paths:
         if not path.resolve().is_relative_to(root):

@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchbench.builtin.datasets.raw_files import downloading, missing_files, require_checksum
+from benchbench.builtin.datasets.raw_files import require_checksum, require_files
 from benchbench.builtin.torchvision_import import import_torchvision
 from benchbench.contract import CorruptDataError, DatasetExtent, DatasetSplits, DataSource, Examples
 
@@ -29,24 +29,15 @@ UNPACKED_MD5 = {
 class Mnist:
     """60,000 training and 10,000 test images of handwritten digits, uint8 (N, 1, 28, 28).
 
-    The files lie in ``<root>/MNIST/raw/``, torchvision's layout. They are read here rather than by torchvision's class
-    because that unpacks gzipped files beside themselves, and a data root may be read-only.
+    The files lie in ``<root>/MNIST/raw/``, as torchvision puts them. Torchvision's own class does not read them here,
+    because it unpacks gzipped files into their folder, and a data root may be read-only.
     """
 
     def load(self, source: DataSource) -> DatasetSplits:
-        """Read both splits and verify each file.
-
-        Raises:
-            MissingDataError: a file is not there, plain or gzipped.
-            CorruptDataError: a file is truncated or its MD5 differs from the published original's.
-        """
-        lacking = _lacking(source)
-        if lacking and source.download:
-            with downloading("mnist", source):
-                import_torchvision().datasets.MNIST(source.root, download=True)
-            lacking = _lacking(source)
-        if lacking:
-            raise missing_files("mnist", source, lacking)
+        """Read both splits, and compare the MD5 of each file with the published one."""
+        require_files(
+            "mnist", source, _lacking, lambda: import_torchvision().datasets.MNIST(source.root, download=True)
+        )
         raw = _raw_folder(source)
         return DatasetSplits(
             train=_read_split(raw, "train"), test=_read_split(raw, "t10k"), classes=tuple("0123456789")
@@ -57,13 +48,8 @@ class Mnist:
         return DatasetExtent(train=60_000, test=10_000, input_shape=(1, 28, 28), classes=10)
 
     def locate(self, source: DataSource) -> None:
-        """Check that the files are there, without reading them.
-
-        Raises:
-            MissingDataError: a file is not there.
-        """
-        if lacking := _lacking(source):
-            raise missing_files("mnist", source, lacking)
+        """Raise a MissingDataError if a file is not there; nothing is read."""
+        require_files("mnist", source, _lacking)
 
 
 def _raw_folder(source: DataSource) -> Path:
@@ -98,7 +84,7 @@ def _read_idx(path: Path) -> Tensor:
 
 
 def _read_verified(path: Path) -> bytes:
-    """The content of a file, plain or gzipped; where both are there, of the one that is sound."""
+    """The content of a file, plain or gzipped; if both are there, that of the one that is sound."""
     there = [file for file in (path, _gzipped(path)) if file.is_file()]
     for file in there[:-1]:
         try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchbench.builtin.datasets.array_cache import cache_key, cached_array, cached_text
-from benchbench.builtin.datasets.folders import listed, resolve_folder
+from benchbench.builtin.datasets.folders import lacking_note, listed, resolve_folder
 from benchbench.builtin.datasets.pixels import ImageFile, PixelFormat, Remarks, decode_stack
 from benchbench.builtin.datasets.shards import Shards, find_shards, shard_notes
 from benchbench.builtin.untyped import Untyped
@@ -24,10 +25,10 @@ _TEST = ("test", "validation", "valid", "val")
 class ParquetImages:
     """Encoded images and labels in ``<path>/train-*.parquet`` and ``<path>/test-*.parquet``, uint8 (N, C, H, W).
 
-    The image column holds a struct with ``bytes``, or the bytes themselves; the label column holds integers. Class
-    names come from the schema's Hugging Face metadata where it has them; otherwise the training labels that occur are the
-    classes, in their order. Where ``test`` is missing or its labels are hidden, ``validation``, ``valid`` or ``val`` takes
-    its place. EXIF rotations are applied. The notes count and name what is left out. Decoded pixels are kept in the cache.
+    The image column holds a struct with ``bytes``, or the bytes themselves; the label column holds integers. Class names
+    come from the Hugging Face metadata of the schema; without them, the sorted training labels are the classes. If ``test``
+    is missing or its labels are hidden, ``validation``, ``valid`` or ``val`` takes its place. EXIF rotations are applied.
+    The notes count and name what is left out. The cache keeps the decoded pixels.
 
     Args:
         path: the folder of the Parquet files, absolute or below the data root.
@@ -35,9 +36,6 @@ class ParquetImages:
         label_column: name of the label column; ``"auto"`` takes ``label``, ``labels`` or ``fine_label``.
         size: resize the shorter side to this and crop the centre; without it, all images must have one size.
         grayscale: one channel instead of three.
-
-    Raises:
-        OptionError: `size` is below 1.
     """
 
     def __init__(
@@ -58,8 +56,6 @@ class ParquetImages:
         """Read both splits.
 
         Raises:
-            MissingDataError: the folder or the files of a split are not there.
-            CorruptDataError: a Parquet file or an image is truncated or damaged.
             DataError: a column is missing or of another type, a value is null, all test labels are hidden, a test label does
                 not occur in training, or images differ in size.
         """
@@ -78,15 +74,15 @@ class ParquetImages:
             train=train.examples,
             test=test.examples,
             classes=names,
-            notes=(*notes, *_lacking(folder, train_shards, train, names), *_lacking(folder, test_shards, test, names)),
+            notes=(
+                *notes,
+                *_lacking(f"{folder}: {train_shards.name}", train, names),
+                *_lacking(f"{folder}: {test_shards.name}", test, names),
+            ),
         )
 
     def locate(self, source: DataSource) -> None:
-        """Check that the files are there, without reading them.
-
-        Raises:
-            MissingDataError: the folder or the files of a split are not there.
-        """
+        """Raise a MissingDataError if the folder or the files of a split are not there; no file is read."""
         folder = resolve_folder("parquet-images", self.path, source)
         find_shards(folder, _TRAIN)
         find_shards(folder, _TEST)
@@ -101,7 +97,7 @@ class ParquetImages:
         raise DataError("; ".join(notes), hint="add validation-*.parquet with labels")
 
     def _labels_are_hidden(self, split: Shards) -> bool:
-        """Whether no test example has a label: there is no column, or it holds nothing but null and negative numbers."""
+        """Whether no test example has a label: there is no column, or it holds only null and negative numbers."""
         import pyarrow.compute as pc
 
         for shard in split.paths:
@@ -169,21 +165,25 @@ class _Split:
 
 
 def _read_schema(shard: Path) -> Untyped:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _reading(shard):
         return pq.read_schema(shard)
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptDataError(f"{shard} is truncated or no Parquet file: {error}") from error
 
 
 def _read_columns(shard: Path, columns: list[str]) -> Untyped:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _reading(shard):
         return pq.read_table(shard, columns=columns, partitioning=None)
+
+
+@contextmanager
+def _reading(shard: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         raise CorruptDataError(f"{shard} is truncated or no Parquet file: {error}") from error
 
@@ -209,7 +209,7 @@ def _image_files(shard: Path, column: Untyped, name: str) -> list[ImageFile]:
 
 
 def _class_names(metadata: dict[bytes, bytes] | None, label_column: str) -> tuple[str, ...]:
-    """Class names from the ``huggingface`` entry of the schema's metadata; empty when it has none."""
+    """Class names from the ``huggingface`` entry of the schema's metadata; empty if there are none."""
     try:
         described = json.loads((metadata or {})[b"huggingface"])
         names = described["info"]["features"][label_column]["names"]
@@ -219,7 +219,7 @@ def _class_names(metadata: dict[bytes, bytes] | None, label_column: str) -> tupl
 
 
 def _number_classes(train: _Split, test: _Split) -> tuple[tuple[str, ...], _Split, _Split]:
-    """Without names, the labels that occur are the classes, and are numbered from 0 in their order."""
+    """Without names, the sorted labels that occur in training are the classes, numbered from 0."""
     import torch
 
     occurring = torch.unique(train.examples.labels)
@@ -240,12 +240,6 @@ def _number_classes(train: _Split, test: _Split) -> tuple[tuple[str, ...], _Spli
     return tuple(str(label) for label in occurring.tolist()), train, test
 
 
-def _lacking(folder: Path, shards: Shards, split: _Split, names: Sequence[str]) -> list[str]:
-    """Say which classes have no image."""
+def _lacking(place: str, split: _Split, names: Sequence[str]) -> tuple[str, ...]:
     there = set(split.examples.labels.tolist())
-    lacking = [name for label, name in enumerate(names) if label not in there]
-    return (
-        [f"{folder}: {shards.name} has no images of {len(lacking)} of {len(names)} classes: {listed(lacking)}"]
-        if lacking
-        else []
-    )
+    return lacking_note(place, [name for label, name in enumerate(names) if label not in there], len(names))

@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-LARGEST_SIDE = 4096  # that images may be enlarged to
+LARGEST_SIDE = 4096  # of an enlarged image
 _ORIENTATION = 0x0112  # of EXIF
-BLOCK = 256  # images decoded between two chances to stop
+BLOCK = 256  # images decoded at a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelFormat:
-    """What becomes of an image.
+    """How an image is transformed after decoding.
 
     Attributes:
-        shorter_side: the shorter side is resized to this many pixels (bilinear, antialiased); None keeps the size.
-        crop: side of the centre crop that follows; None for none.
+        shorter_side: pixels of the shorter side after resizing (bilinear, antialiased); None keeps the size.
+        crop: side of the centre crop that follows; None for no crop.
         grayscale: one channel instead of three.
-        upright: whether images are turned as their EXIF entry says.
+        upright: whether images are turned by their EXIF entry.
 
     Raises:
         OptionError: a size below 1 or above 4096.
@@ -50,12 +50,7 @@ class PixelFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFile:
-    """An encoded image.
-
-    Attributes:
-        name: where it comes from, for messages.
-        content: the path of its file, or the bytes themselves.
-    """
+    """An encoded image: the path of its file, or its bytes; `name` tells messages where it comes from."""
 
     name: str
     content: Path | bytes
@@ -63,20 +58,16 @@ class ImageFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Remarks:
-    """What decoding left out of images, for people; threads may add at once.
-
-    Attributes:
-        files: what was left out, to the names of the files.
-    """
+    """The parts of images that decoding left out, each with the names of its files; threads may add at the same time."""
 
     files: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, what: str, file: ImageFile) -> None:
-        """Note what was left out of a file."""
+        """Note a part that was left out of a file."""
         self.files.setdefault(what, []).append(file.name)
 
     def notes(self, folder: Path) -> tuple[str, ...]:
-        """A note for each thing left out: of how many images, and of which."""
+        """A note for each part left out, with the number and some names of its images."""
         return tuple(
             f"{folder}: {what} left out of {counted(len(names), 'image')}: {listed(sorted(names))}"
             for what, names in sorted(self.files.items())
@@ -84,15 +75,9 @@ class Remarks:
 
 
 def decode(file: ImageFile, pixel_format: PixelFormat, remarks: Remarks | None = None) -> NDArray[np.uint8]:
-    """Decode one image; of an animated one the first frame.
+    """Decode one image, or the first frame of an animated one, to uint8 (C, H, W).
 
-    Args:
-        file: the image.
-        pixel_format: what becomes of it.
-        remarks: takes what is left out: transparency, further frames.
-
-    Returns:
-        uint8 (C, H, W).
+    Transparency and further frames are left out, and noted in the remarks.
 
     Raises:
         CorruptDataError: it is truncated or no image.
@@ -112,7 +97,7 @@ def decode(file: ImageFile, pixel_format: PixelFormat, remarks: Remarks | None =
             if remarks is not None:
                 _remark(image, file, remarks)
             turned = _turn_upright(image) if pixel_format.upright else image
-            turned.info.pop("transparency", None)  # it is left out, and Pillow warns where a palette has several
+            turned.info.pop("transparency", None)  # Pillow warns of palettes with several transparent colours
             fitted = _fit(turned.convert("L" if pixel_format.grayscale else "RGB"), pixel_format)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{file.name} is suspiciously large: {error}") from error
@@ -129,7 +114,9 @@ def _remark(image: Image, file: ImageFile, remarks: Remarks) -> None:
         alpha = image.convert("RGBA").getchannel("A")
         if alpha.getextrema() != (255, 255):
             remarks.add("transparency", file)
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # an MPO holds a camera's preview
+    if (
+        image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+    ):  # the further frames of an MPO are a camera's previews
         remarks.add("all frames but the first", file)
 
 
@@ -169,11 +156,7 @@ def _fit(image: Image, pixel_format: PixelFormat) -> Image:
 def decode_blocks(
     files: Sequence[ImageFile], pixel_format: PixelFormat, remarks: Remarks | None = None
 ) -> Iterator[list[NDArray[np.uint8]]]:
-    """Decode many images in threads, `BLOCK` at a time and in order (arguments as for `decode`).
-
-    Yields:
-        Lists of uint8 (C, H, W).
-    """
+    """Decode images in threads, in order; yields lists of `BLOCK` arrays, uint8 (C, H, W)."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for start in range(0, len(files), BLOCK):
             yield list(pool.map(lambda file: decode(file, pixel_format, remarks), files[start : start + BLOCK]))
@@ -182,13 +165,10 @@ def decode_blocks(
 def decode_stack(
     files: Sequence[ImageFile], pixel_format: PixelFormat, remarks: Remarks | None = None
 ) -> NDArray[np.uint8]:
-    """Decode images of one size into one array (arguments as for `decode`).
-
-    Returns:
-        uint8 (N, C, H, W).
+    """Decode images of one size into one array, uint8 (N, C, H, W).
 
     Raises:
-        DataError: there is none, or two differ in size.
+        DataError: there are no images, or two differ in size.
     """
     import numpy as np
 

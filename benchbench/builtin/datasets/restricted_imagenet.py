@@ -12,7 +12,7 @@ from typing import Literal
 from benchbench.builtin.datasets.array_build import build_array
 from benchbench.builtin.datasets.array_cache import open_array
 from benchbench.builtin.datasets.class_folders import class_names, find_split, left_out, read_class
-from benchbench.builtin.datasets.folders import listed, resolve_folder
+from benchbench.builtin.datasets.folders import lacking_note, resolve_folder
 from benchbench.builtin.datasets.pixels import ImageFile, PixelFormat, decode_blocks
 from benchbench.contract import DataError, DatasetExtent, DatasetSplits, DataSource, Examples
 
@@ -40,14 +40,13 @@ class RestrictedImagenet:
     """257,748 training and 10,150 test photographs in nine groups, uint8, mapped from a cache on disk.
 
     ImageNet's classes are the folders of ``<path>/train`` and ``<path>/val``, numbered in the order of their names. The
-    first load resizes every image (shorter side 72) and writes the pixels into the cache: about 4 GB, of which a
-    process that only maps them holds none. A build that was interrupted goes on where it stopped.
+    first load resizes every image (shorter side 72) and writes the pixels, about 4 GB, into the cache; later loads only map
+    them. An interrupted build continues where it stopped.
 
     Test images are the centre 64x64, (N, 3, 64, 64). **Training images are the centre 72x72**, (N, 3, 72, 72): the
-    random 64x64 crop with padding 8 of the protocol is left to the augmentation, drawn anew for each epoch. Its crops
-    come from the centre square then, not from the ends of the longer side. Where training images are evaluated, their
-    centre 64x64 is taken. EXIF rotations are not applied, as in the published protocol. The notes count and
-    name the files that are left out.
+    augmentation draws the protocol's random 64x64 crop with padding 8 anew for each epoch. So crops come from the centre
+    square, not from the ends of the longer side. The evaluation of training images takes their centre 64x64. EXIF
+    rotations are not applied, as in the published protocol. The notes count and name the files that are left out.
 
     Args:
         path: the ImageNet folder, absolute or below the data root.
@@ -57,12 +56,10 @@ class RestrictedImagenet:
         self.path = path
 
     def load(self, source: DataSource) -> DatasetSplits:
-        """Map both splits, after building the cache where it is not there yet.
+        """Map both splits; build the cache first if it is not there.
 
         Raises:
-            MissingDataError: the folder or one of its splits is not there.
-            CorruptDataError: an image is truncated or no image.
-            DataError: a split has not 1,000 class folders, a group has no images, or the cache cannot be written.
+            DataError: a split does not have 1,000 class folders, a group has no images, or the cache cannot be written.
         """
         (train, notes), (test, more) = self._load_split(source, "train"), self._load_split(source, "val")
         return DatasetSplits(train=train, test=test, classes=tuple(GROUPS), notes=(*notes, *more))
@@ -74,11 +71,7 @@ class RestrictedImagenet:
         )
 
     def locate(self, source: DataSource) -> None:
-        """Check that the folder and its splits are there, without reading images.
-
-        Raises:
-            MissingDataError: one is not there.
-        """
+        """Raise a MissingDataError if the folder or a split is not there; no image is read."""
         folder = resolve_folder("restricted-imagenet", self.path, source)
         find_split(folder, ("train",))
         find_split(folder, ("val",))
@@ -119,14 +112,12 @@ def _list_images(split: Path) -> tuple[list[ImageFile], list[int], tuple[str, ..
         files += [ImageFile(name=str(path), content=path) for path in paths]
         labels += [label] * len(paths)
     empty = [classes[member] for member, folder in found.items() if not folder.images]
-    lacking = (
-        (f"{split} has no images of {len(empty)} of {len(found)} ImageNet classes: {listed(empty)}",) if empty else ()
-    )
+    lacking = lacking_note(str(split), empty, len(found), "ImageNet classes")
     return files, labels, (*left_out(split, found.values()), *lacking)
 
 
 def _listing_key(split: Path, files: list[ImageFile]) -> str:
-    """Digest of names and sizes: other images get another cache file without reading 30 GB to find out."""
+    """Digest of names and sizes: changed images get another cache file, and 30 GB need not be read to notice."""
     state = hashlib.sha256()
     for file in files:
         path = Path(file.name)

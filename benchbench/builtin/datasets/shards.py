@@ -1,4 +1,4 @@
-"""The Parquet files of a folder: which belong to which split, and which are left out."""
+"""The Parquet files of a folder by split, and those that are left out."""
 
 from __future__ import annotations
 
@@ -15,12 +15,7 @@ _NUMBERED = re.compile(r"-of-(\d+)\Z")
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """The files of one split.
-
-    Attributes:
-        name: what their names begin with, for instance ``validation``.
-        paths: sorted by name, at least one.
-    """
+    """The files of one split, at least one, sorted by name; `name` is the beginning of their names."""
 
     name: str
     paths: tuple[Path, ...]
@@ -30,7 +25,7 @@ def find_shards(folder: Path, names: Sequence[str]) -> tuple[Shards, ...]:
     """The splits that are there, ``NAME-*.parquet`` or else ``NAME.parquet``, in the order of the names.
 
     Raises:
-        MissingDataError: none is.
+        MissingDataError: none is there.
     """
     there = {name: sorted(folder.glob(f"{name}-*.parquet")) or sorted(folder.glob(f"{name}.parquet")) for name in names}
     if not any(there.values()):
@@ -41,7 +36,7 @@ def find_shards(folder: Path, names: Sequence[str]) -> tuple[Shards, ...]:
 
 
 def shard_notes(folder: Path, splits: Iterable[Shards]) -> tuple[str, ...]:
-    """Say which Parquet files are not read, and which are missing by the numbers in the names of those that are."""
+    """Notes on the Parquet files that are not read, and on those that lack by the numbers in the names of the others."""
     read = {path for split in splits for path in split.paths}
     unread = sorted(path.name for path in folder.iterdir() if path.suffix.lower() == ".parquet" and path not in read)
     notes = [f"{folder}: {note}" for split in splits for note in _incomplete(split)]

@@ -15,19 +15,16 @@ class Spiral:
     """Points of two interleaved spirals, float32 (N, 2) without a box, half of them in each class.
 
     t ~ U[start, 4.33 pi] and n1, n2 ~ U[0, 0.75]; class 0 (negative) is (-t cos t + n1, t sin t + n2) and class 1
-    (positive) is **(t cos t + n1, -t sin t + n2)**: its arm is the other one turned by half a turn about the origin,
-    and the two interleave, pi apart along each ray. The paper prints (-t cos t + n1, -t sin t + n2) for it, which is
-    the mirror image of the other arm in the first axis: the arms then cross wherever they meet that axis, and no
-    distance separates the classes. Turned, they overlap only near the origin, where both begin: from t = 1 on, the
-    supports are 0.93 apart in L-inf, from t = 2 on 1.40.
+    (positive) is **(t cos t + n1, -t sin t + n2)**: its arm is the other one turned by half a turn about the origin, so the
+    two interleave, pi apart along each ray. The paper prints (-t cos t + n1, -t sin t + n2) for it, the mirror image of the
+    other arm in the first axis: the arms would cross where they meet that axis, and no distance would separate the
+    classes. Turned, they overlap only near the origin, where both begin: from t = 1 on, the supports are 0.93 apart in
+    L-inf, from t = 2 on 1.40.
 
     Args:
         n_train: training points, in [2, 10**7].
         n_test: test points, in [2, 10**7].
         start: smallest t, in [0, 4.33 pi); the paper's is 0, where the supports overlap; from 0.5 on they do not.
-
-    Raises:
-        OptionError: a value out of range.
     """
 
     def __init__(self, *, n_train: int = 1000, n_test: int = 1000, start: float = 0.0) -> None:
@@ -40,7 +37,7 @@ class Spiral:
         self.start = start
 
     def load(self, source: DataSource) -> DatasetSplits:
-        """Draw both splits; they depend on no seed and on nothing in the data root."""
+        """Draw both splits; they depend neither on a seed nor on the data root."""
         return DatasetSplits(
             train=self._draw(self.n_train, "train"),
             test=self._draw(self.n_test, "test"),
@@ -54,7 +51,9 @@ class Spiral:
 
         rows = torch.arange(count)
         generator = KeyedGenerator(derive_seed("spiral", split), rows)
-        t = generator.uniform(low=self.start, high=END).double()  # then rounding hides how a machine takes sines
+        t = generator.uniform(
+            low=self.start, high=END
+        ).double()  # rounding to float32 then hides how a machine computes sines
         noise = generator.uniform(2, high=NOISE)
         labels = rows.remainder(2)
         arm = torch.stack([-t * t.cos(), t * t.sin()], dim=1)

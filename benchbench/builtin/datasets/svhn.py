@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchbench.builtin.datasets.raw_files import downloading, file_md5, missing_files, require_checksum
+from benchbench.builtin.datasets.raw_files import file_md5, require_checksum, require_files
 from benchbench.builtin.torchvision_import import import_torchvision
 from benchbench.contract import DatasetExtent, DatasetSplits, DataSource, Examples, SplitName
 
@@ -14,25 +14,18 @@ _FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
 class Svhn:
     """73,257 training and 26,032 test images of house-number digits, uint8 (N, 3, 32, 32).
 
-    The files ``train_32x32.mat`` and ``test_32x32.mat`` lie in the data root itself, torchvision's layout. The digit 0,
-    which the files call 10, gets label 0.
+    The files ``train_32x32.mat`` and ``test_32x32.mat`` lie in the data root itself, as torchvision puts them. The digit 0,
+    labelled 10 in the files, gets label 0.
     """
 
     def load(self, source: DataSource) -> DatasetSplits:
-        """Read both splits and verify each file.
+        """Read both splits, and compare the MD5 of each file with the published one."""
 
-        Raises:
-            MissingDataError: a file is not there.
-            CorruptDataError: a file's MD5 differs from the published one.
-        """
-        lacking = _lacking(source)
-        if lacking and source.download:
-            with downloading("svhn", source):
-                for split in _FILES:
-                    import_torchvision().datasets.SVHN(source.root, split=split, download=True)
-            lacking = _lacking(source)
-        if lacking:
-            raise missing_files("svhn", source, lacking)
+        def download() -> None:
+            for split in _FILES:
+                import_torchvision().datasets.SVHN(source.root, split=split, download=True)
+
+        require_files("svhn", source, _lacking, download)
         return DatasetSplits(
             train=_read_split(source, "train"), test=_read_split(source, "test"), classes=tuple("0123456789")
         )
@@ -42,13 +35,8 @@ class Svhn:
         return DatasetExtent(train=73_257, test=26_032, input_shape=(3, 32, 32), classes=10)
 
     def locate(self, source: DataSource) -> None:
-        """Check that the files are there, without reading them.
-
-        Raises:
-            MissingDataError: a file is not there.
-        """
-        if lacking := _lacking(source):
-            raise missing_files("svhn", source, lacking)
+        """Raise a MissingDataError if a file is not there; nothing is read."""
+        require_files("svhn", source, _lacking)
 
 
 def _lacking(source: DataSource) -> list[Path]:

@@ -8,8 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.defenses.options import require
-from benchbench.contract import DataError, Examples, KeyedGenerator, OptionError, Threat
+from benchbench.contract import DataError, Examples, KeyedGenerator, OptionError, Threat, as_model_input, require
 
 ELEMENTS_AT_ONCE = 1 << 24  # float values of references converted at once: 64 MiB in float32
 
@@ -17,12 +16,11 @@ ELEMENTS_AT_ONCE = 1 << 24  # float values of references converted at once: 64 M
 class DistanceClassifier(nn.Module):
     """Logits -dist(x, X_c) / r, the negative of equation (1), so that argmax is the classifier g of equation (2).
 
-    dist is the L-inf distance to the nearest stored example of the class, found exactly. Each logit is 1/r-Lipschitz. Where
-    attacks differentiate it they get a subgradient: that of the distance to the nearest example, shared equally between
-    the coordinates that attain the maximum.
+    dist is the exact L-inf distance to the nearest stored example of the class. Each logit is 1/r-Lipschitz. Its gradient is a
+    subgradient of the distance to the nearest example, shared equally between the coordinates that attain the maximum.
 
     Args:
-        references: uint8 images (M, ...) that stand for pixel / 255, or float32 features (M, ...).
+        references: uint8 images or float32 features (M, ...), as `benchbench.contract.Examples` holds them.
         labels: int64 (M,) in [0, classes); every class occurs.
         classes: number of classes.
         radius: r, above 0.
@@ -45,12 +43,8 @@ class DistanceClassifier(nn.Module):
         """Logits (N, classes) of float inputs (N, ...), in their dtype."""
         flat = inputs.flatten(1)
         nearest = self._nearest(flat.detach())
-        return torch.stack([-self._distance(flat, chosen) for chosen in nearest.unbind(1)], dim=1) / self.radius.to(
-            flat
-        )
-
-    def _distance(self, flat: Tensor, chosen: Tensor) -> Tensor:
-        return (flat - self._values(chosen, flat)).abs().amax(dim=1)
+        distances = [(flat - self._values(chosen, flat)).abs().amax(dim=1) for chosen in nearest.unbind(1)]
+        return -torch.stack(distances, dim=1) / self.radius.to(flat)
 
     @torch.no_grad()
     def _nearest(self, flat: Tensor) -> Tensor:
@@ -59,7 +53,7 @@ class DistanceClassifier(nn.Module):
         return torch.stack([self._nearest_between(flat, first, last) for first, last in bounds], dim=1)
 
     def _starts_on_host(self) -> list[int]:
-        """Read from the device once, and again after a `load_state_dict`: a pass is not to wait for the device."""
+        """Read from the device once, and again after a `load_state_dict`, so that no pass waits for the device."""
         version = self.starts._version
         if self._bounds is None or self._bounds[0] != version:
             self._bounds = version, self.starts.tolist()
@@ -77,22 +71,17 @@ class DistanceClassifier(nn.Module):
         return index
 
     def _values(self, chosen: Tensor, like: Tensor) -> Tensor:
-        """The chosen references as model inputs, flat, in the dtype of `like`."""
-        stored = self.references[chosen].flatten(1)
-        return stored.to(like.dtype).div_(255.0) if stored.dtype == torch.uint8 else stored.to(like.dtype)
+        """The chosen references as model inputs (len(chosen), d), in the dtype of `like`."""
+        return as_model_input(self.references[chosen].flatten(1), like.dtype)
 
 
 class Distance:
     """Fit the distance classifier: keep the training set, and classify by the nearest class in L-inf.
 
     Args:
-        r: the radius of Theorem 4.2. The paper calls data r-separated when classes are at least **2r** apart, so r may be up
-            to half of the measured separation. None takes the threat's epsilon: the paper's claim is that real data are
-            r-separated for the radius of the attacks, and then the theorem promises astuteness at that radius. It scales
-            the logits and changes no prediction.
-
-    Raises:
-        OptionError: for an `r` that is not a finite number above 0.
+        r: the radius of Theorem 4.2, at most half of the measured separation: the paper calls data r-separated when classes
+            are at least **2r** apart. None takes the threat's epsilon: if data are r-separated for the radius of the attacks,
+            the theorem promises astuteness at that radius. It scales the logits and changes no prediction.
     """
 
     def __init__(self, *, r: float | None = None) -> None:
@@ -102,11 +91,11 @@ class Distance:
     def fit(
         self, model: nn.Module, examples: Examples, *, classes: int, threat: Threat, generator: KeyedGenerator
     ) -> nn.Module:
-        """The classifier made of the examples, on the device of `model`; nothing is drawn and nothing trained.
+        """The classifier that stores the examples, on the device of `model`; nothing is drawn or trained.
 
         Raises:
-            DataError: if a class has no example.
-            OptionError: if r is left to the threat and its epsilon is 0.
+            DataError: a class has no example.
+            OptionError: r is taken from the threat, and its epsilon is 0.
         """
         radius = threat.epsilon if self.r is None else self.r
         if radius <= 0:

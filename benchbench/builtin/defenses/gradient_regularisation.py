@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.builtin.ascent import steepest
-from benchbench.builtin.defenses.options import Variant, require, variant_check
-from benchbench.builtin.defenses.regression import fit
-from benchbench.builtin.defenses.regression_gr import solve_gr
-from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
+from benchbench.builtin.options import Variant, at_least, variant_check
+from benchbench.builtin.regression.fitting import fit_gr
+from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat, require, steepest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,37 +25,24 @@ class GradientRegularisation:
         beta: weight of the penalty, at least 0.
         h: length of the finite difference, above 0.
         variant: ``"equation"``: as above. ``"released"``: what the paper's code minimises, 2 * sum L + beta / 2 * sum
-            (.)^2, because it accumulates the cross-entropy's gradient twice.
-
-    Raises:
-        OptionError: for an option out of range.
+            (.)^2, because it accumulates the gradient of the cross-entropy twice.
     """
 
     beta: float = 1.0
     h: float = 1.0
     variant: Variant = "equation"
 
-    recordable: ClassVar[bool] = True  # all that the loss does is done by kernels
+    recordable: ClassVar[bool] = True  # pure tensor code
 
     def __post_init__(self) -> None:
-        checks = {
-            f"beta must be at least 0, got {self.beta}": self.beta >= 0,
-            f"h must be above 0, got {self.h}": self.h > 0,
-        }
-        require(checks | variant_check(self.variant))
+        require(
+            at_least(0, beta=self.beta) | {f"h must be above 0, got {self.h}": self.h > 0} | variant_check(self.variant)
+        )
 
     def loss(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> BatchLoss:
-        """The summed cross-entropy and penalty; threat and generator are not used.
-
-        Args:
-            model: maps float32 images to logits (N, classes), in training mode.
-            images: float32 (N, C, H, W).
-            labels: int64 (N,).
-            threat: ball and box.
-            generator: of the same N examples.
-        """
+        """The summed cross-entropy and penalty; threat and generator are not used."""
         inputs = images.detach().requires_grad_(True)
         logits = model(inputs)
         clean = F.cross_entropy(logits, labels, reduction="none")
@@ -71,10 +56,5 @@ class GradientRegularisation:
         return BatchLoss(loss=loss, logits=logits.detach())
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
-        """See `regression_gr`; the derivative is exact there, so h plays no part. The paper's beta is 1e-4."""
-        return fit(
-            model,
-            examples,
-            threat=threat,
-            solve=lambda problem: solve_gr(problem, beta=self.beta, variant=self.variant),
-        )
+        """Penalise the exact derivative, where h plays no part; see `fit_gr`."""
+        return fit_gr(model, examples, threat, beta=self.beta, variant=self.variant)

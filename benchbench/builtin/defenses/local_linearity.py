@@ -6,21 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.builtin.defenses.options import Variant, inner_checks, require, variant_check
-from benchbench.builtin.defenses.regression import RegressionProblem, fit
-from benchbench.builtin.defenses.regression_llr import solve_llr
-from benchbench.contract import BatchLoss, Examples, KeyedGenerator, OptionError, Threat, frozen, in_mode
+from benchbench.builtin.options import Variant, ascent_checks, at_least, variant_check
+from benchbench.builtin.regression.fitting import fit_llr
+from benchbench.contract import BatchLoss, Examples, KeyedGenerator, OptionError, Threat, frozen, in_mode, require
 
-STARTS, FEW_STARTS = 4, 2  # of a regression's search
-MANY_EXAMPLES = 1000  # above which a descent of that search takes ten seconds
 Objective = Callable[[Tensor], Tensor]  # of delta: a sum over the examples
-START_DEVIATION = 0.001  # of the normal noise at the start: the deviation from linear is 0 at the image itself
+START_DEVIATION = 0.001  # of the normal noise at the start: at the image itself the deviation from linear is 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,21 +24,18 @@ class LocalLinearity:
 
     g(x, delta) = |L(f(x + delta), y) - L(f(x), y) - delta . grad_x L(f(x), y)|, per example, and delta maximises it in the
     ball: Qin et al., "Adversarial Robustness through Local Linearization", 2019. The search for delta sees the model in
-    evaluation mode. The loss sees it in training mode: delta is a constant there, and the linear terms pass gradients to the
-    parameters through grad_x L (a second derivative). Dropout draws one mask for f(x) and another for f(x + delta), so that
-    the equation's g also penalises how much the masks differ.
+    evaluation mode. The loss sees it in training mode and takes delta as a constant; the linear terms pass gradients to the
+    parameters through grad_x L (a second derivative). Dropout draws one mask for f(x) and another for f(x + delta), so the
+    equation's g also penalises the difference of the masks.
 
     Attributes:
         lam: weight of the deviation from linear (lambda), at least 0.
         mu: weight of the linear term, at least 0.
         steps: steps of the inner maximisation, at least 1.
-        step_ratio: step size over epsilon, above 0. A step follows the gradient divided by its norm in the threat's order (for
-            L-inf by its largest absolute entry), and a random direction where the gradient is 0.
+        step_ratio: step size over epsilon, above 0. A step follows the gradient over its norm in the threat's order (for
+            L-inf, its largest absolute entry), or a random direction where the gradient is 0.
         variant: ``"equation"``: as above. ``"released"``: what the paper's code minimises, sum L(f(x), y) + lam * sum
             L(f(x + delta), y), where delta ascends L: its stored input gradient is zero, so the linear terms vanish.
-
-    Raises:
-        OptionError: for an option out of range.
     """
 
     lam: float = 4.0
@@ -52,27 +44,16 @@ class LocalLinearity:
     step_ratio: float = 0.5
     variant: Variant = "equation"
 
-    recordable: ClassVar[bool] = True  # all that the loss does is done by kernels
+    recordable: ClassVar[bool] = True  # pure tensor code, apart from random draws
 
     def __post_init__(self) -> None:
-        checks = {
-            f"lam must be at least 0, got {self.lam}": self.lam >= 0,
-            f"mu must be at least 0, got {self.mu}": self.mu >= 0,
-        }
-        require(checks | inner_checks(steps=self.steps, step_ratio=self.step_ratio) | variant_check(self.variant))
+        checks = at_least(0, lam=self.lam, mu=self.mu) | variant_check(self.variant)
+        require(checks | ascent_checks(steps=self.steps, step_ratio=self.step_ratio))
 
     def loss(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> BatchLoss:
-        """The summed loss of the variant.
-
-        Args:
-            model: maps float32 images to logits (N, classes), twice differentiable, in training mode.
-            images: float32 (N, C, H, W) in the threat's box.
-            labels: int64 (N,).
-            threat: ball and box.
-            generator: of the same N examples; draws the normal start and, for each step, a direction.
-        """
+        """The summed loss of the variant, for a model that is twice differentiable; see `benchbench.contract.Defense`."""
         with in_mode(model, training=False), frozen(model):
             objective = _loss_around if self.variant == "released" else _deviation_around
             delta = self._maximise(objective(model, images, labels), images, threat=threat, generator=generator)
@@ -88,22 +69,17 @@ class LocalLinearity:
         return BatchLoss(loss=loss, logits=logits.detach())
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
-        """See `regression_llr`, where d is one of two points and needs no search. The paper's lam is 0.01, its mu 0.
+        """Penalise the gap from linear at two points, see `fit_llr`; the paper's lam is 0.01.
 
         Raises:
-            OptionError: for a mu other than 0: the last term is not part of the paper's regression.
+            OptionError: mu is not 0: the last term is not part of the paper's regression.
         """
         if self.mu != 0:
             raise OptionError(f"llr: mu must be 0 for a regression, got {self.mu}", hint="set mu = 0.0 in the suite")
-
-        def solve(problem: RegressionProblem) -> NDArray[np.float64]:
-            starts = FEW_STARTS if len(problem.targets) > MANY_EXAMPLES else STARTS
-            return solve_llr(problem, lam=self.lam, variant=self.variant, starts=starts)
-
-        return fit(model, examples, threat=threat, solve=solve)
+        return fit_llr(model, examples, threat, lam=self.lam, variant=self.variant)
 
     def _maximise(self, objective: Objective, images: Tensor, *, threat: Threat, generator: KeyedGenerator) -> Tensor:
-        """Ascend from a start that is not clipped; a step clips delta to the box, then scales it into the ball."""
+        """Ascend from a start that is not clipped; each step clips delta to the box, then scales it into the ball."""
         delta = generator.normal_like(images).mul_(START_DEVIATION)
         for _ in range(self.steps):
             point = delta.requires_grad_(True)
@@ -143,11 +119,11 @@ def _linearised(
 
 
 def _direction(gradient: Tensor, *, otherwise: Tensor, order: float) -> Tensor:
-    """The gradient over its norm; `otherwise`, a random vector, over its own where an example's gradient is 0."""
+    """The gradient over its norm; where that of an example is 0, the random vector `otherwise` over its norm."""
     flat, instead = gradient.flatten(1), otherwise.flatten(1)
     chosen = torch.where(flat.abs().amax(dim=1, keepdim=True) > 0, flat, instead)
     tiny = torch.finfo(flat.dtype).tiny
-    # A confident model's gradients are so small that their squares would vanish: scale by the largest first.
+    # The gradients of a confident model are so small that their squares underflow: divide by the largest first.
     scaled = chosen / chosen.abs().amax(dim=1, keepdim=True).clamp(min=tiny)
     direction: Tensor = scaled / torch.linalg.vector_norm(scaled, ord=order, dim=1, keepdim=True).clamp(min=tiny)
     return direction.view_as(gradient)

@@ -41,7 +41,7 @@ OFFERS: tuple[Offer, ...] = (
     Offer(
         name="squared-error",
         summary="Regression: mean squared errors, clean and under the attack, and their gaps.",
-        factory="benchbench.builtin.metrics.squared_error:SquaredError",
+        factory="benchbench.builtin.regression.metrics:SquaredError",
         capabilities=Capabilities(
             task="regression",
             minimum_classes=0,
@@ -52,7 +52,7 @@ OFFERS: tuple[Offer, ...] = (
     Offer(
         name="target-lipschitz",
         summary="Regression: how far predictions at x - epsilon and x + epsilon stray from the target, over epsilon.",
-        factory="benchbench.builtin.metrics.squared_error:TargetLipschitzness",
+        factory="benchbench.builtin.regression.metrics:TargetLipschitzness",
         capabilities=Capabilities(task="regression", minimum_classes=0, norms=("linf",), fills=("test_lipschitz",)),
         citation=_ARXIV_CITATION,
     ),

@@ -1,4 +1,4 @@
-"""Accuracies, without and under the protocol's attack, and their generalisation gaps; all are fractions in [0, 1]."""
+"""Accuracies, fractions in [0, 1], without and under the protocol's attack, and their generalisation gaps."""
 
 from __future__ import annotations
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.ascent import ascend, uniform_start
+from benchbench.builtin.attacks.batching import broadcast
+from benchbench.builtin.options import Variant, at_least, variant_check
 from benchbench.contract import (
     Evidence,
     KeyedGenerator,
     Measurement,
-    OptionError,
     Threat,
+    ascend,
     full_precision,
+    normal_start,
     replayed,
+    require,
     searching,
+    uniform_start,
 )
 
 EQUATION_STEP_RATIO = 0.2  # of epsilon
-RELEASED_STEP = 0.003  # whatever epsilon is
+RELEASED_STEP = 0.003  # at every epsilon
 RELEASED_START = 0.001  # standard deviation of the start
 RELEASED_OFFSET = 1e-6  # added to x - x' in the denominator
 
@@ -32,32 +35,25 @@ class LocalLipschitzness:
     """Mean over test examples of max over x' in the ball of ||f(x) - f(x')||_1 / ||x - x'||_inf, f the logits.
 
     Equation 3 of "A Closer Look at Accuracy vs. Robustness", estimated from below by sign steps. Columns:
-    ``test_lipschitz`` from the last iterate, which is the protocol's, and ``test_lipschitz_best`` from the best one; those
-    of the released variant are ``test_lipschitz_released`` and ``test_lipschitz_released_best``, so that a cell can have both
-    and neither passes for the other.
+    ``test_lipschitz`` from the last iterate, as in the protocol, and ``test_lipschitz_best`` from the best one. The released
+    variant has its own columns, ``test_lipschitz_released`` and ``test_lipschitz_released_best``, so that a cell can have
+    both.
 
-    Where a run's searches are rounded (``--precision``), so are the steps of the equation's variant; its ratios at the last
-    and at the best iterate are float32's all the same. The released variant, which descends to where rounding is all that is
-    left of the change, always is float32's.
+    With ``--precision``, the steps of the equation's variant are rounded, but float32 computes the ratios at the last and at
+    the best iterate. The released variant is always computed in float32: it descends to changes as small as rounding errors.
 
     Attributes:
         steps: sign steps, at least 1.
-        variant: ``"equation"`` starts uniformly in the ball and ascends by steps of epsilon/5; ``"released"``, as the
-            paper's code does it, starts at x + 0.001 N(0, 1), steps by 0.003, measures ||x - x' + 1e-6||_inf below the
-            line, and, its sign being reversed, descends.
-
-    Raises:
-        OptionError: for a value out of range.
+        variant: ``"equation"`` starts uniformly in the ball and ascends by steps of epsilon/5; ``"released"``, as in the
+            paper's code, starts at x + 0.001 N(0, 1), steps by 0.003, divides by ||x - x' + 1e-6||_inf, and descends,
+            because its sign is reversed.
     """
 
     steps: int = 10
-    variant: Literal["equation", "released"] = "equation"
+    variant: Variant = "equation"
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise OptionError(f"steps must be at least 1, got {self.steps}")
-        if self.variant not in ("equation", "released"):
-            raise OptionError(f"variant must be 'equation' or 'released', got {self.variant!r}")
+        require(at_least(1, steps=self.steps) | variant_check(self.variant))
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Measure it; see `benchbench.contract.Metric`."""
@@ -85,7 +81,7 @@ class LocalLipschitzness:
     def _search(self, model: nn.Module, images: Tensor, threat: Threat, generator: KeyedGenerator) -> Tensor:
         ratio = _Ratio(model, images, self.variant)
         if self.variant == "released":
-            start = _released_start(images, generator)
+            start = normal_start(images, deviation=RELEASED_START, generator=generator)
             last = ascend(ratio.descent, start, images, threat=threat, steps=self.steps, step_size=RELEASED_STEP)
             return ratio.conclude(last)
         start = uniform_start(images, threat=threat, generator=generator)
@@ -99,11 +95,10 @@ class LocalLipschitzness:
 class _Ratio:
     """||f(x) - f(x')||_1 / ||x - x'||_inf for each example, and the largest one seen.
 
-    Attributes:
-        rounded: whether the ratios seen now are too rough to be reported, so that the candidates have to be kept.
+    While `rounded` is set, ratios are too rough to be reported: the best candidates are kept for float32.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor, variant: Literal["equation", "released"]) -> None:
+    def __init__(self, model: nn.Module, images: Tensor, variant: Variant) -> None:
         self._model = model
         self._images = images
         self._distance = _distance if variant == "equation" else _released_distance
@@ -132,7 +127,7 @@ class _Ratio:
 
     def _keep(self, candidates: Tensor, better: Tensor) -> None:
         kept = self._images if self._candidates is None else self._candidates
-        self._candidates = torch.where(better.view(-1, *[1] * (candidates.dim() - 1)), candidates, kept)
+        self._candidates = torch.where(broadcast(better, candidates), candidates, kept)
 
     def ascent(self, candidates: Tensor) -> Tensor:
         return self(candidates).sum()
@@ -142,10 +137,10 @@ class _Ratio:
 
 
 def _distance(difference: Tensor) -> Tensor:
-    """||difference||_inf of each example, float (N,); where x' = x it is tiny instead of 0, which makes the ratio 0.
+    """||difference||_inf of each example, float (N,); tiny instead of 0 where x' = x, so that the ratio is 0 there.
 
-    Where several coordinates share the maximum, the gradient goes to one of them. Spread over all, it would pull every
-    coordinate that has reached the face of the ball, and whose own pull is below average, back inside at each step.
+    If several coordinates share the maximum, `max` sends the gradient to one of them. Spread over all of them, it would pull
+    coordinates back from the face of the ball at each step if their own gradient is below average.
     """
     return difference.abs().flatten(1).max(dim=1).values.clamp(min=torch.finfo(difference.dtype).tiny)
 
@@ -153,7 +148,3 @@ def _distance(difference: Tensor) -> Tensor:
 def _released_distance(difference: Tensor) -> Tensor:
     distance: Tensor = torch.linalg.vector_norm((difference + RELEASED_OFFSET).flatten(1), ord=torch.inf, dim=1)
     return distance
-
-
-def _released_start(images: Tensor, generator: KeyedGenerator) -> Tensor:
-    return images + RELEASED_START * generator.normal_like(images)

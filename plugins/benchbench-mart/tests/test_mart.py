@@ -62,9 +62,9 @@ def test_certain_mistake_has_a_finite_loss_and_gradient() -> None:
     assert logits.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("options", [{"lam": -1.0}, {"steps": 0}, {"step_size": 0.0}])
+@pytest.mark.parametrize("options", [{"lam": -1.0}, {"steps": 0}, {"step_ratio": 0.0}])
 def test_option_out_of_range_is_refused(options: dict[str, float]) -> None:
-    with pytest.raises(OptionError, match="mart needs"):
+    with pytest.raises(OptionError, match="must be"):
         Mart(**options)
 
 

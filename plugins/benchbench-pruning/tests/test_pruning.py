@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,17 +105,17 @@ def test_a_star_loses_its_centre() -> None:
 
 def test_pairs_at_exactly_the_distance_are_no_conflict() -> None:
     features, labels = torch.tensor([[0.0], [51.0], [102.0]]), torch.tensor([0, 1, 1])
-    assert conflicts(features, labels, distance=51.0, norm="linf").tolist() == []
-    assert conflicts(features, labels, distance=52.0, norm="linf").tolist() == [[0, 1]]
-    assert conflicts(features, labels, distance=200.0, norm="l1").tolist() == [[0, 1], [0, 2]]
+    assert conflicts(features, labels, distance=51.0, order=math.inf).tolist() == []
+    assert conflicts(features, labels, distance=52.0, order=math.inf).tolist() == [[0, 1]]
+    assert conflicts(features, labels, distance=200.0, order=1.0).tolist() == [[0, 1], [0, 2]]
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     features, labels = torch.rand(40, 3, generator=generator), torch.arange(40) % 3
-    whole = conflicts(features, labels, distance=0.4, norm="l2")
+    whole = conflicts(features, labels, distance=0.4, order=2.0)
     monkeypatch.setattr("benchbench_pruning.conflicts.BLOCK_ELEMENTS", 7 * 40)
-    assert np.array_equal(conflicts(features, labels, distance=0.4, norm="l2"), whole)
+    assert np.array_equal(conflicts(features, labels, distance=0.4, order=2.0), whole)
     assert len(whole) > 10
 
 

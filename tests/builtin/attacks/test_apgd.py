@@ -244,7 +244,7 @@ def test_bad_options_are_refused_together() -> None:
 
 
 def test_l1_is_refused() -> None:
-    with pytest.raises(OptionError, match="apgd works in linf and l2"):
+    with pytest.raises(OptionError, match="apgd works in linf or l2"):
         Apgd().perturb(
             smooth_toy((1, 2, 2), 2),
             torch.zeros(1, 1, 2, 2),

@@ -63,7 +63,7 @@ def test_fab_finds_the_exact_distance_of_a_linear_model(norm: Norm) -> None:
     labels = model(images).argmax(dim=1)
     threat = Threat(norm=norm, epsilon=0.1, lower=-9.0, upper=9.0)
     with frozen(model):
-        closest = Fab(steps=20).closest(model, images, labels, threat=threat, generator=draws)
+        closest = Fab(steps=20).search(model, images, labels, threat, draws, enough=0.0)
     exact = model.distance(images, labels, norm)
     assert bool((closest.distances >= exact * (1.0 - 1e-5)).all())
     torch.testing.assert_close(closest.distances, exact, rtol=1e-3, atol=0.0)
@@ -102,7 +102,7 @@ def test_restarts_never_find_a_longer_distance_and_repeat_themselves() -> None:
     threat = Threat(norm="l2", epsilon=0.5)
     with frozen(model):
         once, twice, again = (
-            Fab(steps=10, restarts=restarts).closest(model, images, labels, threat=threat, generator=draws)
+            Fab(steps=10, restarts=restarts).search(model, images, labels, threat, draws, enough=0.0)
             for restarts in (1, 2, 2)
         )
     assert bool((twice.distances <= once.distances).all())
@@ -146,12 +146,9 @@ def test_restarts_begin_at_half_of_epsilon_or_of_the_distance_already_found(norm
 def test_a_misclassified_image_is_its_own_closest_adversarial_example() -> None:
     problem = toy_attack_problem("linf", hardest=0.9)
     with frozen(problem.model):
-        closest = Fab(steps=2).closest(
-            problem.model,
-            problem.images,
-            1 - problem.labels,
-            threat=problem.threat,
-            generator=KeyedGenerator(1, torch.arange(9)),
+        draws = KeyedGenerator(1, torch.arange(9))
+        closest = Fab(steps=2).search(
+            problem.model, problem.images, 1 - problem.labels, problem.threat, draws, enough=0.0
         )
     assert torch.equal(closest.candidates, problem.images)
     assert torch.equal(closest.distances, torch.zeros(9))

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchbench.builtin.ascent import ascend, uniform_start
 from benchbench.builtin.attacks.margins import margin
 from benchbench.builtin.attacks.multi_targeted import MultiTargeted
-from benchbench.contract import KeyedGenerator, OptionError, Threat, frozen
+from benchbench.contract import KeyedGenerator, OptionError, Threat, ascend, frozen, uniform_start
 from benchbench.testing.attacks import check_attack
 from benchbench.testing.toys import LinearToy, smooth_toy
 

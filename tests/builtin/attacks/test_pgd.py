@@ -115,5 +115,7 @@ def test_an_epsilon_of_zero_returns_the_images() -> None:
 
 
 def test_all_bad_options_are_reported_together() -> None:
-    with pytest.raises(OptionError, match=r"steps must be at least 1; step_ratio must be above 0; restarts"):
+    with pytest.raises(
+        OptionError, match=r"steps must be at least 1, got 0; step_ratio must be above 0, got 0.0; restarts"
+    ):
         Pgd(steps=0, step_ratio=0.0, restarts=0)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchbench.builtin.defenses.adversarial import AdversarialTraining, RobustSelfTraining, adversarial_images
-from benchbench.contract import KeyedGenerator, OptionError, Threat
+from benchbench.builtin.defenses.adversarial import AdversarialTraining, RobustSelfTraining
+from benchbench.contract import KeyedGenerator, OptionError, Threat, adversarial_images
 from benchbench.testing.toys import LinearToy
 
 

@@ -1,2 +1,2 @@
 """AutoAttack (Croce & Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free
-Attacks", ICML 2020) and the four attacks that it consists of, written from the papers."""
+Attacks", ICML 2020) and its four attacks, written from the papers."""

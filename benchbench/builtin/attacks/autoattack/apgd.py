@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.ascent import steepest
 from benchbench.builtin.attacks.autoattack.climb import Climb
 from benchbench.builtin.attacks.autoattack.objectives import LossName, objective
-from benchbench.builtin.attacks.autoattack.options import QUEUE_LENGTH, require, require_norm
 from benchbench.builtin.attacks.autoattack.standing import Standing
-from benchbench.contract import KeyedGenerator, Threat
+from benchbench.builtin.attacks.batching import QUEUE_LENGTH
+from benchbench.builtin.options import at_least, require_norm
+from benchbench.contract import KeyedGenerator, Threat, require, steepest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Apgd:
     """Projected gradient ascent that adapts its own step size (Croce & Hein, ICML 2020, section 3), in L-inf or L2.
 
-    Every run starts at a random point on the sphere of radius epsilon, clipped to the box. An example that is fooled leaves
-    the batch; restarts and further targets are spent on the others.
+    Every run starts at a random point on the sphere of radius epsilon, clipped to the box. Fooled examples leave the batch
+    before the next restart or target.
 
     Attributes:
         loss: ``"ce"``, the cross-entropy; ``"dlr"``, the difference of logits ratio; ``"dlr-targeted"``, which runs once for
-            each of the likeliest wrong classes. The ratio needs three classes, the targeted one four. With three classes
-            the targeted ratio has another denominator (see `targeted_dlr`), with two both are the plain margin of logits.
+            each of the likeliest wrong classes. The ratio needs three classes, the targeted one four. With three classes the
+            targeted ratio has another denominator (see `targeted_dlr`); with two classes both are the margin of logits.
         steps: gradient steps of a run, at least 1.
         restarts: runs for each target, at least 1.
-        targets: target classes of ``"dlr-targeted"``, at least 1; all wrong classes where there are fewer.
-
-    Raises:
-        OptionError: for a value out of range.
+        targets: target classes of ``"dlr-targeted"``, at least 1; all wrong classes if there are fewer.
     """
 
     loss: LossName = "ce"
@@ -39,29 +37,17 @@ class Apgd:
     restarts: int = 1
     targets: int = 9
 
-    def __post_init__(self) -> None:
-        require(
-            {
-                "loss must be 'ce', 'dlr' or 'dlr-targeted'": self.loss in ("ce", "dlr", "dlr-targeted"),
-                "steps must be at least 1": self.steps >= 1,
-                "restarts must be at least 1": self.restarts >= 1,
-                "targets must be at least 1": self.targets >= 1,
-            }
-        )
+    queue_length: ClassVar[int] = QUEUE_LENGTH
 
-    @property
-    def queue_length(self) -> int:
-        """How many examples it likes in one call."""
-        return QUEUE_LENGTH
+    def __post_init__(self) -> None:
+        known = self.loss in ("ce", "dlr", "dlr-targeted")
+        checks = {f"loss must be 'ce', 'dlr' or 'dlr-targeted', got {self.loss!r}": known}
+        require(checks | at_least(1, steps=self.steps, restarts=self.restarts, targets=self.targets))
 
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        """Propose one candidate per image; see `benchbench.contract.Attack`.
-
-        Raises:
-            OptionError: the threat is neither in L-inf nor in L2.
-        """
+        """Propose one candidate per image, in L-inf or L2; see `benchbench.contract.Attack`."""
         require_norm("apgd", threat)
         if threat.epsilon == 0:
             return images.clone()

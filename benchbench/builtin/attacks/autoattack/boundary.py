@@ -9,25 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.autoattack.hyperplane import nearest_on_hyperplane
-from benchbench.builtin.attacks.autoattack.standing import Judgement, broadcast, confirmed, judge, keep_rows
+from benchbench.builtin.attacks.autoattack.standing import Judgement, confirmed, judge, keep_rows
+from benchbench.builtin.attacks.batching import broadcast
 from benchbench.contract import Threat
 
 LARGEST_BIAS = 0.1  # alpha_max: the largest weight of the step from the image itself
 OVERSHOOT = 1.05  # eta
-BACKWARD = 0.9  # beta: how much of the way is kept when a point is adversarial
+BACKWARD = 0.9  # beta: the share of the way that an adversarial point keeps
 FINAL_STEPS = 3
-FINAL_CAUTION = 0.9  # of the way to the boundary: where logits are linear, the boundary itself fools nobody
-STEPS_BETWEEN_LEAVES = 10  # the only time that the host waits for the device
+FINAL_CAUTION = 0.9  # of the way to the boundary: with linear logits, the boundary itself does not fool the model
+STEPS_BETWEEN_LEAVES = 10  # how often finished examples leave, the only time that the host waits for the device
 
 
 @dataclass(frozen=True, kw_only=True)
 class Closest:
-    """The closest adversarial examples found.
-
-    Attributes:
-        candidates: float (N, ...); the image where none was found.
-        distances: float (N,), in the threat's norm; infinity where none was found.
-    """
+    """The closest adversarial examples (N, ...) and their distances (N,); where none was found, the image and infinity."""
 
     candidates: Tensor
     distances: Tensor
@@ -35,7 +31,7 @@ class Closest:
 
 @dataclass(kw_only=True)
 class _State:
-    """One row per example that is still searched for."""
+    """One row per example whose search goes on."""
 
     rows: Tensor  # position in the batch
     images: Tensor
@@ -51,9 +47,9 @@ class BoundaryWalk:
 
     Args:
         model: maps images to logits, parameters frozen.
-        threat: norm (L-inf or L2) and box; epsilon is not looked at.
+        threat: norm (L-inf or L2) and box; epsilon is not used.
         steps: number of steps.
-        enough: an example is done once an adversarial example this close is found; 0 for never.
+        enough: the search for an image ends with an adversarial example this close; 0 for never.
     """
 
     def __init__(self, model: nn.Module, *, threat: Threat, steps: int, enough: float) -> None:
@@ -64,7 +60,7 @@ class BoundaryWalk:
 
     @torch.no_grad()
     def run(self, images: Tensor, labels: Tensor, targets: Tensor, start: Tensor) -> Closest:
-        """The closest adversarial examples on the way from `start`, whatever class they are taken for.
+        """The closest adversarial examples on the way from `start`, of any wrong class.
 
         Args:
             images: float (N, ...), correctly classified.
@@ -96,7 +92,7 @@ class BoundaryWalk:
         return Closest(candidates=candidates, distances=distances)
 
     def _move(self, state: _State) -> None:
-        """Step onto the linearised boundary from the iterate and from the image, mix, and step back where adversarial."""
+        """Mix the steps onto the linearised boundary from the iterate and from the image; step back where adversarial."""
         rise, gradient = self._slope(state)
         normals = gradient.flatten(1)
         from_current = state.current.flatten(1)
@@ -136,7 +132,7 @@ class BoundaryWalk:
         return judgement
 
     def _confirm(self, state: _State) -> None:
-        """Go on with what only rounding took for adversarial, before it leaves or counts as the closest."""
+        """Discard closest points that are adversarial by rounding only, before their examples leave."""
         found = Judgement(margins=state.distance, fooled=state.distance.isfinite())
         refuted = found.fooled & ~confirmed(self._model, state.closest, state.labels, found).fooled
         state.distance = torch.where(refuted, math.inf, state.distance)
@@ -157,7 +153,7 @@ class BoundaryWalk:
 
 
 def _bias(threat: Threat, own: Tensor, direct: Tensor) -> Tensor:
-    """Weight of the step from the image (N,): large where the iterate is further from the boundary than the image."""
+    """Weight (N,) of the step from the image: large where the iterate is farther from the boundary than the image."""
     zero = torch.zeros_like(own)
     own_size = threat.distance(own, zero).clamp(min=1e-8)
     direct_size = threat.distance(direct, zero).clamp(min=1e-8)

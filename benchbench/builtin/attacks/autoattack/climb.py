@@ -1,4 +1,4 @@
-"""One run of Auto-PGD: gradient ascent with momentum whose step size halves by itself (Croce & Hein 2020, algorithm 1)."""
+"""One run of Auto-PGD: gradient ascent with momentum that halves its own step size (Croce & Hein 2020, algorithm 1)."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.ascent import steepest
 from benchbench.builtin.attacks.autoattack.objectives import TargetedObjective
-from benchbench.builtin.attacks.autoattack.standing import Judgement, broadcast, confirmed, judge, keep_rows
-from benchbench.contract import Threat
+from benchbench.builtin.attacks.autoattack.standing import Judgement, confirmed, judge, keep_rows
+from benchbench.builtin.attacks.batching import broadcast
+from benchbench.contract import Threat, steepest
 
 FIRST_STEP = 2.0  # times epsilon
 MOMENTUM = 0.75  # weight of the new direction, alpha in the paper
 RISES_NEEDED = 0.75  # of the steps between checkpoints, rho in the paper
-STEPS_BETWEEN_LEAVES = 5  # how often fooled examples leave the batch: the only time that the host waits for the device
+STEPS_BETWEEN_LEAVES = 5  # how often fooled examples leave the batch, the only time that the host waits for the device
 
 
 def checkpoints(steps: int) -> tuple[int, ...]:
-    """After which steps the step size may halve.
+    """The steps after which the step size may halve.
 
-    The paper's w_j = ceil(p_j steps), p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06), counted in whole
-    steps of at least one as the authors' code does: first gap floor(0.22 steps), then shorter by floor(0.03 steps) each time
-    down to floor(0.06 steps).
+    The paper's w_j = ceil(p_j steps), p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06), in whole steps of
+    at least one as in the authors' code: the first gap is floor(0.22 steps), each next gap is shorter by
+    floor(0.03 steps), down to floor(0.06 steps).
 
     >>> checkpoints(100)
     (22, 41, 57, 70, 80, 87, 93, 99)
@@ -41,7 +41,7 @@ def checkpoints(steps: int) -> tuple[int, ...]:
 
 @dataclass(kw_only=True)
 class _State:
-    """One row per example that is not fooled yet; see algorithm 1 for the names."""
+    """One row per example that is not fooled yet; names as in algorithm 1."""
 
     rows: Tensor  # position in the batch
     images: Tensor
@@ -58,20 +58,13 @@ class _State:
     step_size: Tensor
     halved: Tensor  # at the last checkpoint
     rises: Tensor  # since the last checkpoint
-    strongest: Tensor  # by margin: what is handed out
+    strongest: Tensor  # by margin: the result
     margin: Tensor
     fooled: Tensor
 
 
 class Climb:
-    """Auto-PGD from given starts on one batch.
-
-    Args:
-        model: maps images to logits, parameters frozen.
-        objective: what to ascend.
-        threat: ball and box, epsilon above 0.
-        steps: number of steps.
-    """
+    """Auto-PGD from given starts on one batch, in a ball of epsilon above 0; the parameters of the model are frozen."""
 
     def __init__(self, model: nn.Module, objective: TargetedObjective, *, threat: Threat, steps: int) -> None:
         self._model = model
@@ -80,16 +73,13 @@ class Climb:
         self._steps = steps
 
     def run(self, images: Tensor, labels: Tensor, targets: Tensor, start: Tensor) -> Tensor:
-        """The iterate with the largest margin of each example.
+        """The iterate with the largest margin of each example, inside ball and box; a fooled example ends its run early.
 
         Args:
             images: float (N, ...), the centres of the balls.
             labels: int64 (N,).
-            targets: int64 (N,), target classes; ignored by untargeted objectives.
+            targets: int64 (N,), target classes; untargeted objectives ignore them.
             start: float (N, ...), inside ball and box.
-
-        Returns:
-            float (N, ...), inside ball and box. An example that is fooled is not pursued to the end.
         """
         state = self._begin(images, labels, targets, start)
         candidates = start.clone()
@@ -110,7 +100,7 @@ class Climb:
         return candidates
 
     def _confirm(self, state: _State) -> None:
-        """Go on with what only rounding took for fooled."""
+        """Keep searching for examples that were fooled by rounding only."""
         found = Judgement(margins=state.margin, fooled=state.fooled)
         judgement = confirmed(self._model, state.strongest, state.labels, found)
         state.margin, state.fooled = judgement.margins, judgement.fooled
@@ -134,7 +124,7 @@ class Climb:
             step_size=images.new_full((count,), FIRST_STEP * self._threat.epsilon),
             halved=torch.ones(
                 count, dtype=torch.bool, device=images.device
-            ),  # so that the first check asks for rises only
+            ),  # the first checkpoint looks at rises only
             rises=images.new_zeros(count),
             strongest=start,
             margin=unknown,
@@ -154,7 +144,7 @@ class Climb:
         state.previous, state.current = state.current, self._threat.project(blended, state.images)
 
     def _look(self, state: _State) -> None:
-        """Loss and gradient at the current iterates, and what is best so far."""
+        """Compute loss and gradient at the current iterates, and update the best ones."""
         with torch.enable_grad():
             candidates = state.current.detach().requires_grad_(True)
             logits = self._model(candidates)
@@ -175,9 +165,9 @@ class Climb:
 
 
 def _adapt(state: _State, *, steps: int) -> None:
-    """At a checkpoint: halve the step size and return to the best iterate where progress was poor (conditions 1 and 2).
+    """At a checkpoint, halve the step size and return to the best iterate where progress was poor (conditions 1 and 2).
 
-    Condition 1 counts a share of rises of exactly rho as poor, as the authors' code does.
+    A share of rises of exactly rho counts as poor in condition 1, as in the authors' code.
     """
     oscillating = state.rises <= RISES_NEEDED * steps
     stuck = ~state.halved & (state.best_loss_at_check >= state.best_loss)

@@ -4,84 +4,57 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.autoattack.apgd import sphere_start
 from benchbench.builtin.attacks.autoattack.boundary import BoundaryWalk, Closest
-from benchbench.builtin.attacks.autoattack.options import QUEUE_LENGTH, require, require_norm
-from benchbench.builtin.attacks.autoattack.standing import Standing, broadcast
+from benchbench.builtin.attacks.autoattack.standing import Standing
+from benchbench.builtin.attacks.batching import QUEUE_LENGTH, broadcast
 from benchbench.builtin.attacks.margins import keep_better
-from benchbench.contract import KeyedGenerator, Threat
+from benchbench.builtin.options import at_least, require_norm
+from benchbench.contract import KeyedGenerator, Threat, require
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fab:
-    """Walk along the boundary to each likely wrong class (Croce & Hein, "Minimally distorted Adversarial Examples with a Fast
-    Adaptive Boundary Attack", ICML 2020; targets as in AutoAttack), in L-inf or L2.
+    """Walk along the boundary to each likely wrong class, in L-inf or L2.
 
-    The first run of each target starts at the image, restarts at a random point within half of epsilon.
+    Croce & Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack", ICML 2020; targets as in
+    AutoAttack. The first run of each target starts at the image, restarts start at a random point within half of epsilon.
 
     Attributes:
         steps: steps of a run, at least 1; each takes a gradient and a further forward pass.
-        targets: target classes, the likeliest first, at least 1; all wrong classes where there are fewer.
+        targets: target classes, the likeliest first, at least 1; all wrong classes if there are fewer.
         restarts: runs for each target, at least 1.
-
-    Raises:
-        OptionError: for a value out of range.
     """
 
     steps: int = 100
     targets: int = 9
     restarts: int = 1
 
-    def __post_init__(self) -> None:
-        require(
-            {
-                "steps must be at least 1": self.steps >= 1,
-                "targets must be at least 1": self.targets >= 1,
-                "restarts must be at least 1": self.restarts >= 1,
-            }
-        )
+    queue_length: ClassVar[int] = QUEUE_LENGTH
 
-    @property
-    def queue_length(self) -> int:
-        """How many examples it likes in one call."""
-        return QUEUE_LENGTH
+    def __post_init__(self) -> None:
+        require(at_least(1, steps=self.steps, targets=self.targets, restarts=self.restarts))
 
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        """Propose one candidate per image; see `benchbench.contract.Attack`.
+        """Propose one candidate per image, in L-inf or L2; see `benchbench.contract.Attack`.
 
-        An example is done once an adversarial example within epsilon is found. Where the closest one lies outside, its
+        The search for an image ends with an adversarial example within epsilon. If the closest one lies outside, its
         projection onto the ball is proposed.
-
-        Raises:
-            OptionError: the threat is neither in L-inf nor in L2.
         """
         require_norm("fab", threat)
         if threat.epsilon == 0:
             return images.clone()
-        closest = self._search(model, images, labels, threat, generator, enough=threat.epsilon)
+        closest = self.search(model, images, labels, threat, generator, enough=threat.epsilon)
         return threat.project(closest.candidates, images)
 
-    def closest(
-        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
-    ) -> Closest:
-        """The closest adversarial examples over all targets, however far; arguments as for `perturb`.
-
-        Of the threat only norm and box count, and epsilon for the radius of random starts. An image that is misclassified
-        is its own closest adversarial example.
-
-        Raises:
-            OptionError: the threat is neither in L-inf nor in L2.
-        """
-        require_norm("fab", threat)
-        return self._search(model, images, labels, threat, generator, enough=0.0)
-
-    def _search(
+    def search(
         self,
         model: nn.Module,
         images: Tensor,
@@ -91,6 +64,11 @@ class Fab:
         *,
         enough: float,
     ) -> Closest:
+        """The closest adversarial examples over all targets; a misclassified image is its own.
+
+        Of the threat, only norm and box count, and epsilon for the radius of random starts. The search for an image ends
+        with an adversarial example at a distance of at most `enough`; 0 looks for the closest one.
+        """
         standing = Standing(model, images, labels)
         targets = standing.targets(self.targets)
         candidates = images.clone()
@@ -110,7 +88,7 @@ class Fab:
 
 
 def _random_start(images: Tensor, distances: Tensor, threat: Threat, generator: KeyedGenerator) -> Tensor:
-    """A random point at half of epsilon, or of the distance already found if that is less."""
+    """A random point at half of epsilon, or at half of the distance already found if that is less."""
     share = 0.5 * (distances / threat.epsilon).clamp(max=1.0) if threat.epsilon > 0 else torch.zeros_like(distances)
     far = sphere_start(images, threat=threat, generator=generator)
     return images + broadcast(share, images) * (far - images)

@@ -1,4 +1,4 @@
-"""The nearest point of a hyperplane within a box, which FAB projects on at every step."""
+"""The nearest point of a hyperplane within a box: the projection of every step of FAB."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from torch import Tensor
 
 from benchbench.contract import Threat
 
-# What a level gains is piecewise linear and concave: from 0, Newton's method climbs monotonically and ends exactly.
+# The gain of a level is piecewise linear and concave: Newton's method from 0 climbs monotonically and ends exactly.
 _NEWTON_STEPS = 12  # mostly 3 to 8 suffice
-_CLOSE = 1e-6  # relative: a level this close stays as it is, whatever the rest of the batch needs
+_CLOSE = 1e-6  # relative: a level this close no longer changes, so that it does not depend on the rest of the batch
 
 
 def nearest_on_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, *, threat: Threat) -> Tensor:
     """The smallest step from each point, in the threat's norm, onto {z: normal . z = normal . point + gap} within the box.
 
     The problem of Croce & Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack", ICML 2020,
-    equation 4. At the optimum every coordinate has moved by min(level * rate, room): `room` is its distance to the box and
-    its rate 1 for L-inf, |normal| for L2. What that gains along the normal is concave in the level, which Newton's method finds
-    without the sorting that the paper proposes.
+    equation 4. At the optimum every coordinate has moved by min(level * rate, room): `room` is its distance to the face of the
+    box, its rate is 1 for L-inf and |normal| for L2. The gain along the normal is concave in the level, so Newton's method
+    finds the level without the sorting that the paper proposes.
 
     Args:
         points: float (N, d), inside the box.
         normals: float (N, d).
-        gaps: float (N,), how far normal . point has to change.
+        gaps: float (N,), the change of normal . point.
         threat: norm (L-inf or L2) and box.
 
     Returns:
-        float (N, d). Where the box ends before the hyperplane begins, the step goes as far as the box allows.
+        float (N, d). Where the hyperplane lies outside the box, the step goes as far as the box allows.
     """
     scale = normals.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(normals.dtype).tiny)
     slopes = normals.abs() / scale
@@ -41,7 +41,7 @@ def nearest_on_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, *, thre
         missing = goals - (slopes * torch.minimum(moved, room)).sum(dim=1, keepdim=True)
         growth = (slopes * rates * (moved < room)).sum(dim=1, keepdim=True)
         short = (missing > _CLOSE * goals) & (growth > 0)
-        if level.device.type == "cpu" and not bool(short.any()):  # elsewhere the question would stall the device
+        if level.device.type == "cpu" and not bool(short.any()):  # elsewhere this would wait for the device
             break
         level = torch.where(short, level + missing / growth, level)
     return signs * torch.minimum(level * rates, room)

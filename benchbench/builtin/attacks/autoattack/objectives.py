@@ -1,4 +1,4 @@
-"""What Auto-PGD ascends: cross-entropy, and the difference of logits ratio (DLR), which no scaling of logits changes."""
+"""Objectives of Auto-PGD: cross-entropy, and the difference of logits ratio (DLR), which no scaling of logits changes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     """Difference of logits ratio, Croce & Hein 2020, equation 6.
 
     -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)) with z_(k) the k-th largest logit. With two classes there is no third
-    logit, and every ratio of differences is constant: then the margin itself.
+    logit, and every ratio of differences is constant: it is the margin itself then.
 
     Args:
         logits: float (N, classes), at least two classes.
@@ -48,12 +48,11 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
 def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Targeted difference of logits ratio, Croce & Hein 2020, equation 7.
 
-    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), which needs four classes: the authors' code stops where there are fewer. With
-    three, the two smallest logits, which z_(3) and z_(4) are of four classes, stand in for them: z_(1) - (z_(2) + z_(3)) / 2.
-    That keeps the ratio free of the logits' scale, also where a model's scale depends on the input, and the gradient towards
-    the target vanishes only where the third class has caught up with the label. (Over z_(1) - z_(3) the target that ranks
-    third would have the constant ratio -1.) With two classes every ratio of differences is constant: then the difference
-    z_t - z_y itself.
+    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), which needs four classes: the authors' code refuses fewer. With three classes
+    the denominator takes the two smallest logits, as z_(3) and z_(4) are of four: z_(1) - (z_(2) + z_(3)) / 2. So the ratio
+    does not depend on the logits' scale, not even where that depends on the input, and the gradient towards the target vanishes
+    only where the third class has caught up with the label. (Over z_(1) - z_(3), a target that ranks third would have the
+    constant ratio -1.) With two classes every ratio of differences is constant: it is the difference z_t - z_y then.
 
     Args:
         logits: float (N, classes), at least two classes.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.autoattack.options import QUEUE_LENGTH, require, require_norm
 from benchbench.builtin.attacks.autoattack.squares import (
     Proposal,
     draws_per_query,
@@ -16,47 +16,39 @@ from benchbench.builtin.attacks.autoattack.squares import (
     stripes,
     tiles,
 )
-from benchbench.builtin.attacks.autoattack.standing import Judgement, Standing, broadcast, confirmed, judge, keep_rows
-from benchbench.contract import KeyedGenerator, Threat
+from benchbench.builtin.attacks.autoattack.standing import Judgement, Standing, confirmed, judge, keep_rows
+from benchbench.builtin.attacks.batching import QUEUE_LENGTH, broadcast
+from benchbench.builtin.options import at_least, require_norm
+from benchbench.contract import KeyedGenerator, Threat, require
 
-QUERIES_PER_BLOCK = 50  # drawn at once; after each block fooled examples leave: the only time that the host waits
+QUERIES_PER_BLOCK = 50  # drawn at once; after each block fooled examples leave, the only time that the host waits
 _GRID = 8  # random signs along each side of the L2 start, which has five tiles or, at odd sizes, a few more
 
 
 @dataclass(frozen=True, kw_only=True)
 class Square:
-    """Accept a random square whenever it raises the margin (Andriushchenko, Croce, Flammarion, Hein, ECCV 2020), L-inf or L2.
+    """Accept a random square if it raises the margin (Andriushchenko, Croce, Flammarion, Hein, ECCV 2020), L-inf or L2.
 
-    Squares cover 80% of the pixels at first and shrink on the paper's schedule for 10,000 queries, which is cut off and not
-    rescaled for fewer, as in AutoAttack. Every example draws its own squares. Features, which are no images, count as one
-    row of pixels.
+    Squares cover 80% of the pixels at first and shrink on the paper's schedule for 10,000 queries; for fewer queries the
+    schedule is cut off, not rescaled, as in AutoAttack. Every example draws its own squares. Features count as one row of
+    pixels.
 
     Attributes:
-        queries: forward passes for each example, the start included, at least 1.
-
-    Raises:
-        OptionError: for a value out of range.
+        queries: forward passes per example, with that of the start, at least 1.
     """
 
     queries: int = 5000
 
-    def __post_init__(self) -> None:
-        require({"queries must be at least 1": self.queries >= 1})
+    queue_length: ClassVar[int] = QUEUE_LENGTH
 
-    @property
-    def queue_length(self) -> int:
-        """How many examples it likes in one call."""
-        return QUEUE_LENGTH
+    def __post_init__(self) -> None:
+        require(at_least(1, queries=self.queries))
 
     @torch.no_grad()
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        """Propose one candidate per image; see `benchbench.contract.Attack`.
-
-        Raises:
-            OptionError: the threat is neither in L-inf nor in L2.
-        """
+        """Propose one candidate per image, in L-inf or L2; see `benchbench.contract.Attack`."""
         require_norm("square", threat)
         if threat.epsilon == 0:
             return images.clone()
@@ -120,7 +112,7 @@ class _Search:
         )
 
     def _search(self, state: _State, queries: range, generator: KeyedGenerator) -> None:
-        """Try one block of proposals, one after the other."""
+        """Try a block of proposals one after the other."""
         count = draws_per_query(self._threat, state.images.shape[1])
         draws = generator.uniform(len(queries), count).to(state.images)
         for position, query in enumerate(queries):

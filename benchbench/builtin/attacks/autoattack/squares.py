@@ -1,4 +1,4 @@
-"""How Square Attack starts and what it proposes next (Andriushchenko et al., ECCV 2020, algorithms 2 and 3)."""
+"""The starts and the proposals of Square Attack (Andriushchenko et al., ECCV 2020, algorithms 2 and 3)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchbench.builtin.ascent import steepest
-from benchbench.contract import Threat
+from benchbench.contract import Threat, steepest
 
 FIRST_SHARE = 0.8  # of the pixels, covered by the first squares
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries after which the share halves
@@ -22,15 +21,15 @@ Proposal = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
 def share_of_pixels(query: int) -> float:
-    """The share of the image that a square covers in a query, counted from 0.
+    """The share of the image that the square of a query, counted from 0, covers.
 
-    The schedule for 10,000 queries of the paper's section 3.1, which AutoAttack cuts off at 5,000 rather than rescale.
+    It follows the schedule for 10,000 queries of the paper's section 3.1, which AutoAttack cuts off at 5,000.
     """
     return FIRST_SHARE * 0.5 ** sum(query > halving for halving in _HALVINGS)
 
 
 def draws_per_query(threat: Threat, channels: int) -> int:
-    """How many uniform draws a proposal needs."""
+    """Number of uniform draws of one proposal."""
     return channels + (2 if threat.norm == "linf" else 5)
 
 
@@ -40,7 +39,7 @@ def stripes(images: Tensor, draws: Tensor, threat: Threat) -> Tensor:
 
 
 def tiles(images: Tensor, draws: Tensor, threat: Threat) -> Tensor:
-    """The L2 start: a grid of bumps, each with a random sign for each channel; draws uniform (N, C, 6 or more, 6 or more)."""
+    """The L2 start: a grid of bumps with a random sign per bump and channel; draws uniform (N, C, 6 or more, 6 or more)."""
     height, width = images.shape[2:]
     side = max(min(height, width) // _TILES, 1)
     bump = _bump(side, images)

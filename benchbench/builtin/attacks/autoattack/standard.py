@@ -1,20 +1,22 @@
-"""AutoAttack: four attacks in sequence, each on the examples that the ones before it left standing."""
+"""AutoAttack: four attacks in sequence, each on the examples that the attacks before it did not fool."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.autoattack.apgd import Apgd
 from benchbench.builtin.attacks.autoattack.fab import Fab
-from benchbench.builtin.attacks.autoattack.options import QUEUE_LENGTH, require, require_norm
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.autoattack.standing import Standing
-from benchbench.contract import Attack, KeyedGenerator, Threat, full_precision, is_rounded
+from benchbench.builtin.attacks.batching import QUEUE_LENGTH
+from benchbench.builtin.options import at_least, require_norm
+from benchbench.contract import Attack, KeyedGenerator, Threat, full_precision, is_rounded, require
 
 CLIMBS, AFTER_CLIMBS = ("apgd-ce", "apgd-t"), ("fab-t", "square")
-PRECISE = ("apgd-ce", "apgd-t", "fab-t")  # in the fast mode once more in float32, for what the climbs all but fooled
+PRECISE = ("apgd-ce", "apgd-t", "fab-t")  # after a rounded search, once more in float32 for all but fooled examples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,35 +24,23 @@ class AutoAttack:
     """The standard version of AutoAttack (Croce & Hein, ICML 2020) in L-inf or L2: the pointwise worst case over four attacks.
 
     In this order: Auto-PGD on the cross-entropy, Auto-PGD on the targeted DLR loss, targeted FAB, Square. With fewer classes
-    than targets all wrong classes are targets; with fewer than four classes, where the targeted DLR loss is not defined, its
-    stand-in is (see `benchbench.builtin.attacks.autoattack.objectives.targeted_dlr`).
+    than targets, all wrong classes are targets. With fewer than four classes the targeted DLR loss is not defined; see
+    `benchbench.builtin.attacks.autoattack.objectives.targeted_dlr` for what replaces it.
 
     Attributes:
         steps: gradient steps of each run of Auto-PGD and FAB, at least 1; 100 is standard.
         targets: target classes of Auto-PGD and FAB, at least 1; 9 is standard.
         queries: of Square, at least 1; 5,000 is standard.
-
-    Raises:
-        OptionError: for a value out of range.
     """
 
     steps: int = 100
     targets: int = 9
     queries: int = 5000
 
-    def __post_init__(self) -> None:
-        require(
-            {
-                "steps must be at least 1": self.steps >= 1,
-                "targets must be at least 1": self.targets >= 1,
-                "queries must be at least 1": self.queries >= 1,
-            }
-        )
+    queue_length: ClassVar[int] = QUEUE_LENGTH
 
-    @property
-    def queue_length(self) -> int:
-        """How many examples it likes in one call."""
-        return QUEUE_LENGTH
+    def __post_init__(self) -> None:
+        require(at_least(1, steps=self.steps, targets=self.targets, queries=self.queries))
 
     def attacks(self) -> dict[str, Attack]:
         """The attacks by name, in sequence."""
@@ -64,17 +54,11 @@ class AutoAttack:
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        """Propose one candidate per image; see `benchbench.contract.Attack`.
-
-        Raises:
-            OptionError: the threat is neither in L-inf nor in L2.
-        """
+        """Propose one candidate per image, in L-inf or L2; see `benchbench.contract.Attack`."""
         require_norm("autoattack", threat)
         if threat.epsilon == 0:
             return images.clone()
-        standing = Standing(model, images, labels)
-
-        attacks = self.attacks()
+        standing, attacks = Standing(model, images, labels), self.attacks()
 
         def pursue(name: str, rows: Tensor) -> None:
             if len(rows) == 0:

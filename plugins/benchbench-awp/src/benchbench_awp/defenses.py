@@ -6,17 +6,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.contract import BatchLoss, KeyedGenerator, OptionError, Threat, frozen, in_mode
-from benchbench_awp.inner import ascend
+from benchbench.contract import (
+    BatchLoss,
+    KeyedGenerator,
+    Threat,
+    adversarial_images,
+    ascend,
+    frozen,
+    in_mode,
+    normal_start,
+    require,
+)
 from benchbench_awp.perturbation import step_at_perturbed_weights
 
 TRADES_START = 0.001  # standard deviation
 
 
 class _WarmingUp:
-    """What both methods share: their options, and weights that are left alone in the first epochs."""
+    """What both methods share: their options, and a warm-up that leaves the weights alone in the first epochs."""
 
     def __init__(self, *, gamma: float, steps: int, step_ratio: float, warm_up: int) -> None:
+        require(
+            {
+                f"gamma must be at least 0, got {gamma}": gamma >= 0,
+                f"steps must be at least 1, got {steps}": steps >= 1,
+                f"step_ratio must be above 0, got {step_ratio}": step_ratio > 0,
+                f"warm_up must be at least 0, got {warm_up}": warm_up >= 0,
+            }
+        )
         self.gamma = gamma
         self.steps = steps
         self.step_ratio = step_ratio
@@ -35,7 +52,7 @@ class _WarmingUp:
 class AwpAdversarialTraining(_WarmingUp):
     """min over w, max over v of the summed L(f_{w+v}(x'), y), with x' from PGD at w (equation 7).
 
-    The inner loop over images sees the model as it comes, in training mode, from a uniform start.
+    The inner loop over images starts uniformly in the ball and sees the model in training mode.
 
     Args:
         gamma: size of the weight perturbation relative to each layer's weights, at least 0; 0 is plain adversarial training.
@@ -44,11 +61,10 @@ class AwpAdversarialTraining(_WarmingUp):
         warm_up: epochs at the beginning in which the weights are not perturbed, at least 0.
 
     Raises:
-        OptionError: for an option out of range.
+        OptionError: an option is out of range.
     """
 
     def __init__(self, *, gamma: float = 0.01, steps: int = 10, step_ratio: float = 0.2, warm_up: int = 0) -> None:
-        _require(gamma=gamma, steps=steps, step_ratio=step_ratio, warm_up=warm_up)
         super().__init__(gamma=gamma, steps=steps, step_ratio=step_ratio, warm_up=warm_up)
 
     def step(
@@ -62,16 +78,9 @@ class AwpAdversarialTraining(_WarmingUp):
         optimizer: torch.optim.Optimizer,
     ) -> BatchLoss:
         """One optimiser step on the gradient at the perturbed weights."""
-        noise = generator.uniform_like(images, low=-threat.epsilon, high=threat.epsilon)
-        with frozen(model):
-            candidates = ascend(
-                lambda leaf: F.cross_entropy(model(leaf), labels, reduction="sum"),
-                threat.project(images + noise, images),
-                images,
-                threat=threat,
-                steps=self.steps,
-                step_size=self.step_ratio * threat.epsilon,
-            )
+        candidates = adversarial_images(
+            model, images, labels, threat=threat, generator=generator, steps=self.steps, step_ratio=self.step_ratio
+        )
         loss = step_at_perturbed_weights(
             model,
             lambda: F.cross_entropy(model(candidates), labels, reduction="sum"),
@@ -84,7 +93,7 @@ class AwpAdversarialTraining(_WarmingUp):
 class AwpTrades(_WarmingUp):
     """min over w, max over v of the summed L(f_{w+v}(x), y) + beta * KL(f_{w+v}(x) || f_{w+v}(x')) (equation 11).
 
-    x' ascends the divergence at w, the model in evaluation mode, from x + 0.001 N(0, 1), as in TRADES.
+    As in TRADES, x' ascends the divergence at w from x + 0.001 N(0, 1), with the model in evaluation mode.
 
     Args:
         beta: weight of the divergence, at least 0.
@@ -94,13 +103,13 @@ class AwpTrades(_WarmingUp):
         warm_up: epochs at the beginning in which the weights are not perturbed, at least 0.
 
     Raises:
-        OptionError: for an option out of range.
+        OptionError: an option is out of range.
     """
 
     def __init__(
         self, *, beta: float = 6.0, gamma: float = 0.005, steps: int = 10, step_ratio: float = 0.2, warm_up: int = 0
     ) -> None:
-        _require(beta=beta, gamma=gamma, steps=steps, step_ratio=step_ratio, warm_up=warm_up)
+        require({f"beta must be at least 0, got {beta}": beta >= 0})
         self.beta = beta
         super().__init__(gamma=gamma, steps=steps, step_ratio=step_ratio, warm_up=warm_up)
 
@@ -127,7 +136,7 @@ class AwpTrades(_WarmingUp):
     def _diverging_images(
         self, model: nn.Module, images: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        start = images + TRADES_START * generator.normal_like(images)  # not clipped to the box
+        start = normal_start(images, deviation=TRADES_START, generator=generator)
         with in_mode(model, training=False), frozen(model):
             with torch.no_grad():
                 clean = F.log_softmax(model(images), dim=1)
@@ -148,16 +157,3 @@ def trades_loss(model: nn.Module, images: Tensor, candidates: Tensor, labels: Te
         F.log_softmax(perturbed, dim=1), F.log_softmax(logits, dim=1), reduction="sum", log_target=True
     )
     return F.cross_entropy(logits, labels, reduction="sum") + beta * divergence
-
-
-def _require(*, gamma: float, steps: int, step_ratio: float, warm_up: int, beta: float = 0.0) -> None:
-    checks = {
-        f"warm_up must be at least 0, got {warm_up}": warm_up >= 0,
-        f"beta must be at least 0, got {beta}": beta >= 0,
-        f"gamma must be at least 0, got {gamma}": gamma >= 0,
-        f"steps must be at least 1, got {steps}": steps >= 1,
-        f"step_ratio must be above 0, got {step_ratio}": step_ratio > 0,
-    }
-    broken = [requirement for requirement, holds in checks.items() if not holds]
-    if broken:
-        raise OptionError("; ".join(broken))

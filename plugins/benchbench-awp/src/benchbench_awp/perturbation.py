@@ -16,12 +16,12 @@ def step_at_perturbed_weights(
 ) -> Tensor:
     """Step on the objective's gradient at w + v, where v = gamma ||w|| / ||g|| g layer by layer and g its gradient at w.
 
-    The weights are restored, bit for bit, before the optimiser steps: w <- w - learning rate * gradient at (w + v), the
-    paper's update, without the rounding of adding and subtracting v.
+    The weights are restored, bit for bit, before the optimiser steps. This is the paper's update, w <- w - learning rate *
+    gradient at (w + v), without the rounding of adding and subtracting v.
 
     Args:
         model: whose weights are perturbed.
-        objective: computes the summed loss of the batch with the model as it is; called twice, with equal randomness.
+        objective: computes the summed loss of the batch with the present weights; called twice, with equal randomness.
         optimizer: over the model's parameters.
         gamma: size of the perturbation relative to the weights, at least 0.
 
@@ -38,12 +38,7 @@ def step_at_perturbed_weights(
 
 
 def layer_direction(weight: Tensor, gradient: Tensor) -> Tensor:
-    """||w|| / ||g|| g for one layer, which has the length of its weights; 0 where the gradient is 0.
-
-    Args:
-        weight: float, any shape.
-        gradient: of the same shape.
-    """
+    """||w|| / ||g|| g for the weights and the gradient of one layer: as long as the weights, 0 if the gradient is 0."""
     length = torch.linalg.vector_norm(gradient)
     scale = torch.where(length > 0, torch.linalg.vector_norm(weight) / length, torch.zeros_like(length))
     return gradient * scale
@@ -52,8 +47,8 @@ def layer_direction(weight: Tensor, gradient: Tensor) -> Tensor:
 def _ascent(model: nn.Module, objective: Objective) -> dict[nn.Parameter, Tensor]:
     """The direction of each layer's perturbation.
 
-    Biases and the scales of normalisations are left alone, as in the authors' experiments: they have one axis. Looking for
-    the direction must leave no trace, in batch-norm statistics or in the state of dropout's generator.
+    Biases and the scales of normalisations, parameters with one axis, are not perturbed, as in the authors' experiments. The
+    search must change neither batch-norm statistics nor the state of dropout's generator.
     """
     weights = [weight for weight in model.parameters() if weight.requires_grad and weight.dim() > 1]
     with _left_as_it_was(model):

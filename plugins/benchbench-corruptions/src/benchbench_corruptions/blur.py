@@ -14,9 +14,9 @@ from benchbench.contract import KeyedGenerator
 
 
 def defocus_blur(images: Tensor, strength: tuple[float, float], generator: KeyedGenerator) -> Tensor:
-    """Average over a disk whose edge is softened; `strength` is (radius, width of the edge) in pixels. Draws nothing.
+    """Average over a disk with a soft edge; `strength` is (radius, width of the edge) in pixels. Draws nothing.
 
-    Beyond the border the image goes on mirrored, without its border pixels twice.
+    Beyond the border the image is mirrored, without repeating its border pixels.
     """
     kernel = disk(*strength).to(images)
     channels, reach = images.shape[1], kernel.shape[0] // 2
@@ -33,8 +33,8 @@ def motion_blur(images: Tensor, strength: tuple[float, float], generator: KeyedG
 def glass_blur(images: Tensor, strength: tuple[float, int, int], generator: KeyedGenerator) -> Tensor:
     """Blur, then let each pixel take the value of a random neighbour, then blur again.
 
-    `strength` is (standard deviation, how far neighbours reach, rounds). Pixels take their turn from the last to the first. As
-    in the authors' code, a neighbour keeps its value: on colour images its exchange of two pixels only copies.
+    `strength` is (standard deviation, distance of neighbours, rounds). The last pixel is the first to change. As in the
+    authors' code, a neighbour keeps its value: on colour images its exchange of two pixels only copies.
     """
     deviation, reach, rounds = strength
     shuffled = np.floor(_gaussian(images, deviation) * 255.0) / 255.0
@@ -63,8 +63,8 @@ def zoom_blur(images: Tensor, strength: tuple[float, float], generator: KeyedGen
 def smear(images: Tensor, radius: float, deviation: float, angle: Tensor) -> Tensor:
     """Average the pixels on a line from each pixel, with the weights of a half normal distribution.
 
-    The line is 2 * radius pixels long, each of its points the nearest pixel; beyond the border the border pixels go on: as
-    ImageMagick's motion blur does, which the published images were made with.
+    The line is 2 * radius pixels long, and each of its points stands for the nearest pixel; border pixels are repeated beyond
+    the border. So does the motion blur of ImageMagick, with which the published images were made.
 
     Args:
         images: float (N, C, H, W).
@@ -100,7 +100,7 @@ def zoomed(images: Tensor, factor: float) -> Tensor:
 def disk(radius: float, edge: float) -> Tensor:
     """The kernel of defocus, float64 with sum 1: a disk on the pixels' grid, softened by a normal distribution.
 
-    Of that distribution, of standard deviation `edge`, three by three pixels are used up to a radius of 8, else five by five.
+    The distribution has the standard deviation `edge`, and covers 3x3 pixels up to a radius of 8, else 5x5.
     """
     reach = math.floor(radius) + (1 if radius <= 8 else 2)
     axis = np.arange(-reach, reach + 1)

@@ -10,7 +10,7 @@ _AMPLITUDE = 100.0
 
 
 def height_maps(height: int, width: int, decay: float, generator: KeyedGenerator) -> Tensor:
-    """One map for each example, of which a corner of the asked size is returned.
+    """One map for each example, of which a corner of the given size is returned.
 
     Args:
         height: in pixels.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchbench.contract import KeyedGenerator
 
-_KEYS = 2**31 - 1  # so many for either half of a key
+_KEYS = 2**31 - 1  # values of each half of a key
 
 
 def gaussian_noise(images: Tensor, strength: float, generator: KeyedGenerator) -> Tensor:

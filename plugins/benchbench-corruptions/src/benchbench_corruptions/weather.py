@@ -31,7 +31,7 @@ def frost(images: Tensor, strength: tuple[float, float], generator: KeyedGenerat
     """Mix in a layer of ice: `strength` is (share of the image, share of the ice).
 
     The authors lay photographs of frost over the images. This ice is generated: bright veins where two height maps cross
-    their middle, on a bluish ground. The shares are the authors', so accuracies are near theirs at best.
+    their middle, on a bluish ground. The shares are the authors'; accuracies are at best near theirs.
     """
     share, of_ice = strength
     veins = [
@@ -44,10 +44,10 @@ def frost(images: Tensor, strength: tuple[float, float], generator: KeyedGenerat
 
 
 def snow(images: Tensor, strength: tuple[float, ...], generator: KeyedGenerator) -> Tensor:
-    """Whiten the image, and let flakes fall on it, each layer and the same turned by half a circle.
+    """Whiten the image, and add a layer of falling flakes and the same layer turned by half a circle.
 
-    `strength` is (mean and deviation of the noise that flakes are made of, how much it is enlarged, the least value that is a
-    flake, radius and deviation of their motion, share of the image that is not whitened). They fall at an angle of their
+    `strength` is (mean and deviation of the noise that makes the flakes, factor of its enlargement, least value of a flake,
+    radius and deviation of their motion, share of the image that is not whitened). The angle of their fall is drawn for each
     image, uniform in [-135, -45] degrees.
     """
     mean, deviation, enlarged, least, radius, spread, share = strength

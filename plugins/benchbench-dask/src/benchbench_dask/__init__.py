@@ -1,7 +1,4 @@
-"""An executor for benchbench: the units of a run as tasks of a Dask cluster.
-
-It imports nothing heavy: Dask is imported when a run first uses it.
-"""
+"""An executor for benchbench: the units of a run as tasks of a Dask cluster. Dask is imported when a run first uses it."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ def benchbench_executors() -> Iterable[Offer]:
     """Offer Dask."""
     yield Offer(
         name="dask",
-        summary="Tasks on a Dask cluster, one that is there or one of its own on this machine",
+        summary="Tasks on a Dask cluster, a running one or one that is started on this machine",
         factory="benchbench_dask.executor:DaskExecutor",
         capabilities=Capabilities(requires={"distributed": "pip install distributed"}, elsewhere=True),
         citation="https://distributed.dask.org",

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchbench.contract import DONE, NOT_SHARED, REFUSED, STOPPED, Host, OptionError, UsageError, Work
+from benchbench.contract import DONE, NOT_SHARED, REFUSED, STOPPED, Host, UsageError, Work, require
 
 POLL_SECONDS = 0.25
-STOP_SECONDS = 10.0  # a worker that is asked to stop does so within 5 s
+STOP_SECONDS = 10.0  # a worker stops within 5 s of SIGTERM
 CONNECT_SECONDS = 20.0
 OWN_WORKERS = 2
 
@@ -22,8 +22,8 @@ class DaskExecutor:
     """Each unit is a task, which starts a worker process and waits for it; Dask decides where.
 
     Args:
-        address: of a scheduler, for instance ``"tcp://10.0.0.1:8786"``; empty for a cluster on this machine that lives as
-            long as the run.
+        address: of a scheduler, for instance ``"tcp://10.0.0.1:8786"``; empty to start a cluster on this machine for the
+            length of the run.
         threads: of torch in each worker process.
 
     Raises:
@@ -31,8 +31,7 @@ class DaskExecutor:
     """
 
     def __init__(self, *, address: str = "", threads: int = 1) -> None:
-        if threads < 1:
-            raise OptionError(f"threads must be at least 1, got {threads}")
+        require({f"threads must be at least 1, got {threads}": threads >= 1})
         self._address = address
         self._threads = threads
 
@@ -57,12 +56,12 @@ class DaskExecutor:
         return client.submit(carry_out, command, str(stop), pure=False)
 
     def _is_over(self, unit: str, task: Any, host: Host) -> bool:
-        """Whether a task that has ended needs no successor."""
+        """Whether the unit of a task that has ended needs no further task."""
         error = task.exception()
         status = task.result() if error is None else None
         if status in (DONE, STOPPED):
             return True
-        host.wait(0.0)  # raises what a worker that refused has told
+        host.wait(0.0)  # raises the error that a worker reported before it refused
         if status == NOT_SHARED and unit in host.left():
             raise UsageError(
                 "a Dask worker does not see the runs folder", hint="choose one with --runs that all machines share"
@@ -95,7 +94,7 @@ class DaskExecutor:
 
 @contextmanager
 def _stopping(tasks: Mapping[str, Any], stop: Path) -> Iterator[None]:
-    """Ask the tasks that are at work to stop when the block is left early, and wait until they have."""
+    """If the block is left early, ask the running tasks to stop, and wait until they have stopped."""
     try:
         yield
     except BaseException:
@@ -107,7 +106,7 @@ def _stopping(tasks: Mapping[str, Any], stop: Path) -> Iterator[None]:
 
 
 def carry_out(command: tuple[str, ...], stop: str) -> int:
-    """The task: run a worker process to its end, or until the run asks to stop by making a file; its exit status."""
+    """The task: run a worker process until it ends, or until the run creates the file `stop`; return its exit status."""
     if Path(stop).exists():
         return STOPPED
     process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.contract import BatchLoss, KeyedGenerator, OptionError, Threat
+from benchbench.contract import BatchLoss, KeyedGenerator, Threat, require, steepest
 
 _DELTA = "delta"
 
@@ -16,20 +16,24 @@ _DELTA = "delta"
 class FreeAdversarialTraining:
     """Replay each batch: one backward pass gives the gradient for a step of the weights and for one of the perturbation.
 
-    The perturbation is carried over from batch to batch, by place in the batch, and starts at 0. Divide the epochs of a
-    recipe by `replays` for a training of equal cost.
+    Each batch starts from the perturbation of the batch before, by place in the batch; the first one starts at 0. Divide the
+    epochs of a recipe by `replays` for a training of equal cost.
 
     Args:
         replays: m in the paper, at least 1.
         step_ratio: step of the perturbation over epsilon, above 0; 1 is the paper's.
 
     Raises:
-        OptionError: for an option out of range.
+        OptionError: an option is out of range.
     """
 
     def __init__(self, *, replays: int = 8, step_ratio: float = 1.0) -> None:
-        if replays < 1 or step_ratio <= 0:
-            raise OptionError(f"replays must be at least 1 and step_ratio above 0, got {replays} and {step_ratio}")
+        require(
+            {
+                f"replays must be at least 1, got {replays}": replays >= 1,
+                f"step_ratio must be above 0, got {step_ratio}": step_ratio > 0,
+            }
+        )
         self.replays = replays
         self.step_ratio = step_ratio
         self._delta: Tensor | None = None
@@ -53,7 +57,7 @@ class FreeAdversarialTraining:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             if leaf.grad is not None:
-                moved = delta[: len(images)] + self.step_ratio * threat.epsilon * leaf.grad.sign()
+                moved = delta[: len(images)] + self.step_ratio * threat.epsilon * steepest(leaf.grad, "linf")
                 delta[: len(images)] = moved.clamp(-threat.epsilon, threat.epsilon)
         self._delta = delta
         return BatchLoss(loss=loss.detach())

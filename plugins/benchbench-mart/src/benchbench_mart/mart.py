@@ -6,8 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.contract import BatchLoss, KeyedGenerator, OptionError, Threat, in_mode
+from benchbench.contract import (
+    BatchLoss,
+    CrossEntropy,
+    KeyedGenerator,
+    Threat,
+    ascend,
+    frozen,
+    in_mode,
+    normal_start,
+    require,
+)
 
+_START_DEVIATION = 0.001
 _SMALLEST = 1e-12  # keeps the logarithm of a vanishing probability finite
 
 
@@ -17,25 +28,29 @@ class Mart:
     Args:
         lam: weight of the KL term, lambda in the paper, at least 0; 6 is the default of the authors' released loss.
         steps: sign steps of the inner maximisation, at least 1.
-        step_size: size of a step as a fraction of epsilon; the authors' 0.007 for epsilon 0.031 is about 1/4.
+        step_ratio: step size over epsilon, above 0; the authors' 0.007 for epsilon 0.031 is about 1/4.
 
     Raises:
-        OptionError: for an option out of range.
+        OptionError: an option is out of range.
     """
 
-    def __init__(self, *, lam: float = 6.0, steps: int = 10, step_size: float = 0.25) -> None:
-        if lam < 0 or steps < 1 or step_size <= 0:
-            raise OptionError(f"mart needs lam >= 0, steps >= 1, step_size > 0; got {lam}, {steps}, {step_size}")
+    def __init__(self, *, lam: float = 6.0, steps: int = 10, step_ratio: float = 0.25) -> None:
+        require(
+            {
+                f"lam must be at least 0, got {lam}": lam >= 0,
+                f"steps must be at least 1, got {steps}": steps >= 1,
+                f"step_ratio must be above 0, got {step_ratio}": step_ratio > 0,
+            }
+        )
         self.lam = lam
         self.steps = steps
-        self.step_size = step_size
+        self.step_ratio = step_ratio
 
     def loss(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> BatchLoss:
         """The sum over the batch of BCE(f(x'), y) + lam * KL(p(x) || p(x')) * (1 - p_y(x))."""
-        with in_mode(model, training=False):
-            adversarial = self._maximise(model, images, labels, threat, generator)
+        adversarial = self._maximise(model, images, labels, threat, generator)
         clean_logits, adversarial_logits = model(images), model(adversarial)
         loss = boosted_cross_entropy(adversarial_logits, labels) + self.lam * weighted_divergence(
             clean_logits, adversarial_logits, labels
@@ -46,13 +61,19 @@ class Mart:
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
         """PGD on the cross-entropy from x + 0.001 N(0, 1), in evaluation mode, as the authors released it."""
-        candidates = images + 0.001 * generator.normal_like(images)  # not clipped to the box
-        for _ in range(self.steps):
-            leaf = candidates.detach().requires_grad_(True)
-            rising = F.cross_entropy(model(leaf), labels, reduction="sum")
-            (gradient,) = torch.autograd.grad(rising, leaf)
-            candidates = threat.project(candidates + self.step_size * threat.epsilon * gradient.sign(), images)
-        return candidates
+        start, cross_entropy = (
+            normal_start(images, deviation=_START_DEVIATION, generator=generator),
+            CrossEntropy(labels),
+        )
+        with in_mode(model, training=False), frozen(model):
+            return ascend(
+                lambda candidates: cross_entropy(model(candidates)),
+                start,
+                images,
+                threat=threat,
+                steps=self.steps,
+                step_size=self.step_ratio * threat.epsilon,
+            )
 
 
 def boosted_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

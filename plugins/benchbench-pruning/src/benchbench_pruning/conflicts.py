@@ -1,8 +1,6 @@
-"""Which training examples of different classes are too close, and the fewest whose removal separates the classes."""
+"""Pairs of training examples of different classes that are too close, and the fewest removals that separate them."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import torch
@@ -11,20 +9,17 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from torch import Tensor
 
-from benchbench.contract import Norm
-
 BLOCK_ELEMENTS = 1 << 24  # of a block of distances: 64 MiB
-_ORDER = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
 
 
-def conflicts(features: Tensor, labels: Tensor, *, distance: float, norm: Norm) -> NDArray[np.int64]:
+def conflicts(features: Tensor, labels: Tensor, *, distance: float, order: float) -> NDArray[np.int64]:
     """Pairs of examples with different labels that lie closer than a distance.
 
     Args:
         features: float32 (N, d), or float64.
         labels: int64 (N,).
         distance: at least 0; pairs at exactly this distance are no conflict.
-        norm: ``"linf"``, ``"l2"`` or ``"l1"``.
+        order: the p of the norm: inf, 2 or 1.
 
     Returns:
         int64 (M, 2), each pair once, the smaller index first, sorted.
@@ -34,9 +29,7 @@ def conflicts(features: Tensor, labels: Tensor, *, distance: float, norm: Norm) 
     for start in range(0, len(features), rows):
         block = slice(start, start + rows)
         # without matrix multiplication: its rounding would blur an exact threshold
-        near = torch.cdist(
-            features[block], features[start:], p=_ORDER[norm], compute_mode="donot_use_mm_for_euclid_dist"
-        )
+        near = torch.cdist(features[block], features[start:], p=order, compute_mode="donot_use_mm_for_euclid_dist")
         pairs = ((near < distance) & (labels[block, None] != labels[None, start:])).nonzero() + start
         found.append(pairs[pairs[:, 0] < pairs[:, 1]])
     return torch.cat(found).numpy() if found else np.zeros((0, 2), dtype=np.int64)
@@ -46,9 +39,9 @@ def fewest_removals(pairs: NDArray[np.int64], labels: NDArray[np.int64]) -> NDAr
     """Examples to remove so that no pair remains: the fewest for two classes, few for more.
 
     The pairs are edges of a graph, and the removals a vertex cover. Between two classes the graph is bipartite, and a
-    smallest cover follows from a largest matching (Koenig's theorem). For three or more classes the problem is NP-hard:
-    the example with the most remaining conflicts goes first, the earliest on a tie, and then each removed example that is
-    in no conflict with a kept one comes back.
+    smallest cover follows from a largest matching (Koenig's theorem). For three or more classes the problem is NP-hard, so
+    it is solved greedily: remove the example with the most remaining conflicts, the earliest on a tie, until none is left;
+    then restore each removed example that is in no conflict with a kept one.
 
     Args:
         pairs: int64 (M, 2).
@@ -65,7 +58,7 @@ def fewest_removals(pairs: NDArray[np.int64], labels: NDArray[np.int64]) -> NDAr
 
 
 def _smallest_cover(pairs: NDArray[np.int64], labels: NDArray[np.int64], left_label: int) -> NDArray[np.int64]:
-    """Koenig: with Z all that an alternating path reaches from unmatched left vertices, (left - Z) and (right in Z)."""
+    """Koenig: with Z the vertices on alternating paths from unmatched left vertices, (left - Z) and (right in Z)."""
     swapped = labels[pairs[:, 0]] != left_label
     left = np.where(swapped, pairs[:, 1], pairs[:, 0])
     right = np.where(swapped, pairs[:, 0], pairs[:, 1])

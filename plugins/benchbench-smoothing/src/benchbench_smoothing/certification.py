@@ -9,7 +9,7 @@ import torch
 from scipy.stats import beta, norm
 from torch import Tensor, nn
 
-from benchbench.contract import Evidence, KeyedGenerator, Measurement, OptionError
+from benchbench.contract import Evidence, KeyedGenerator, Measurement, require
 
 ABSTAIN = -1
 
@@ -30,11 +30,11 @@ class Certificate:
 class CertifiedL2:
     """Accuracy of g(x) = the most probable class of f(x + sigma N(0, I)), certified at L2 radii, each with its example.
 
-    An example counts at radius r when g predicts its label without abstaining and its certified radius is at least r. Each
-    certificate holds with probability at least 1 - alpha over the noise. Columns: ``certified_test_accuracy_l2_0_5`` and so on
-    for each radius, ``certified_test_accuracy`` (correct without abstaining), ``certified_test_radius_l2`` (mean; 0 where
-    wrong or abstained) and ``abstention_test_rate``; per example ``certified_radius_l2``, ``certified_prediction``
-    (-1: abstained) and ``certified_correct``. Processes may share the test set.
+    An example counts at radius r if g predicts its label without abstaining and its certified radius is at least r. Each
+    certificate holds with probability at least 1 - alpha over the noise. Columns: for each radius, for instance,
+    ``certified_test_accuracy_l2_0_5``; ``certified_test_accuracy`` (correct without abstaining), ``certified_test_radius_l2``
+    (mean; 0 where wrong or abstained) and ``abstention_test_rate``; per example ``certified_radius_l2``,
+    ``certified_prediction`` (-1: abstained) and ``certified_correct``. Processes may share the test set.
 
     Args:
         sigma: standard deviation of the noise in pixels / 255, above 0.
@@ -45,7 +45,7 @@ class CertifiedL2:
         radii: L2 radii in pixels / 255, above 0.
 
     Raises:
-        OptionError: for an option out of range.
+        OptionError: an option is out of range.
     """
 
     def __init__(
@@ -57,16 +57,15 @@ class CertifiedL2:
         alpha: float = 0.001,
         radii: tuple[float, ...] = (0.25, 0.5, 0.75),
     ) -> None:
-        checks = {
-            f"sigma must be above 0, got {sigma}": sigma > 0,
-            f"n0 and n must be at least 1, got {n0} and {n}": min(n0, n) >= 1,
-            f"alpha must be in (0, 1), got {alpha}": 0 < alpha < 1,
-            f"radii must be above 0 and different, got {radii}": len(set(radii)) == len(radii)
-            and min(radii, default=1) > 0,
-        }
-        broken = [requirement for requirement, holds in checks.items() if not holds]
-        if broken:
-            raise OptionError("; ".join(broken))
+        different = len(set(radii)) == len(radii)
+        require(
+            {
+                f"sigma must be above 0, got {sigma}": sigma > 0,
+                f"n0 and n must be at least 1, got {n0} and {n}": min(n0, n) >= 1,
+                f"alpha must be in (0, 1), got {alpha}": 0 < alpha < 1,
+                f"radii must be above 0 and different, got {radii}": different and min(radii, default=1) > 0,
+            }
+        )
         self.sigma = sigma
         self.n0 = n0
         self.n = n

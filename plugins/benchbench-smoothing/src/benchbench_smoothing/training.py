@@ -5,22 +5,21 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.contract import BatchLoss, KeyedGenerator, OptionError, Threat
+from benchbench.contract import BatchLoss, KeyedGenerator, Threat, require
 
 
 class GaussianNoise:
-    """Minimise the summed L(f(x + sigma * N(0, I)), y). Noisy images are not clipped: the certificate's noise is not either.
+    """Minimise the summed L(f(x + sigma * N(0, I)), y). Noisy images are not clipped, as in the certificate.
 
     Args:
         sigma: standard deviation in pixels / 255, at least 0; that of the certificate.
 
     Raises:
-        OptionError: for an option out of range.
+        OptionError: an option is out of range.
     """
 
     def __init__(self, *, sigma: float = 0.25) -> None:
-        if sigma < 0:
-            raise OptionError(f"sigma must be at least 0, got {sigma}")
+        require({f"sigma must be at least 0, got {sigma}": sigma >= 0})
         self.sigma = sigma
 
     def loss(

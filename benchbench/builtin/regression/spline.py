@@ -15,14 +15,11 @@ STAIR_RADIUS = 1 / 3
 class CubicSpline(nn.Module):
     """f(x) = features(x) . theta with cubic B-splines on the knots k - 1/3, k, k + 1/3 of each stair k.
 
-    Everything is float64: the ridge is so weak that the published four decimals are lost in float32.
+    Everything is float64: the ridge is so weak that float32 would lose the four published decimals.
 
     Args:
         stairs: number of stairs, at least 1; there are 3 * stairs + 4 features (34 for ten stairs).
         ridge: weight of theta' P theta in the training objective, above 0; P is `penalty`.
-
-    Raises:
-        OptionError: for an option out of range.
     """
 
     knots: Tensor
@@ -42,11 +39,11 @@ class CubicSpline(nn.Module):
         return self.features(inputs) @ self.theta
 
     def features(self, inputs: Tensor) -> Tensor:
-        """The B-splines at float (N, 1) positions, float64 (N, F)."""
+        """B-splines at float (N, 1) positions, float64 (N, F)."""
         return self._basis(inputs, DEGREE)
 
     def slopes(self, inputs: Tensor) -> Tensor:
-        """Their derivatives with respect to the position, float64 (N, F)."""
+        """Derivatives of the B-splines in the position, float64 (N, F)."""
         lower = self._basis(inputs, DEGREE - 1)
         scaled = lower * DEGREE / (self.knots[DEGREE:] - self.knots[:-DEGREE])
         return scaled[:, :-1] - scaled[:, 1:]
@@ -73,11 +70,7 @@ class CubicSpline(nn.Module):
 def make_cubic_spline(
     *, input_shape: tuple[int, ...], classes: int, stairs: int = 10, ridge: float = 0.01
 ) -> CubicSpline:
-    """Make the model for one-dimensional regression inputs.
-
-    Raises:
-        OptionError: for inputs that are not single numbers, or for a classification task.
-    """
+    """The spline for a regression on single numbers; it refuses other inputs, and classes."""
     if tuple(input_shape) != (1,) or classes:
         raise OptionError(
             f"cubic-spline predicts a number from a number, got inputs of shape {tuple(input_shape)}, {classes} classes"
@@ -86,10 +79,10 @@ def make_cubic_spline(
 
 
 def _knots(stairs: int) -> Tensor:
-    """Knots around each stair, and four unit-spaced ones on each side.
+    """Knots around each stair, and four knots one apart on each side.
 
-    The left ones follow the published code, which counts them from minus the first knot: they end 1/3, not 1, before
-    it. Natural training's published numbers at n = 40 need exactly that.
+    The left ones are counted from minus the first knot, as in the published code, and so end 1/3, not 1, before it. The
+    published numbers of natural training at n = 40 need exactly that.
     """
     stair = torch.arange(stairs, dtype=torch.float64)
     inner = torch.stack([stair - STAIR_RADIUS, stair, stair + STAIR_RADIUS], dim=1).flatten()

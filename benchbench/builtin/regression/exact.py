@@ -7,27 +7,19 @@ from torch import Tensor, nn
 
 from benchbench.contract import KeyedGenerator, Threat
 
-SHIFTS = (0.0, -1.0, 1.0)  # the input itself first: of equal errors the first counts
+SHIFTS = (0.0, -1.0, 1.0)  # the input itself first: the first of equal errors counts
 
 
 class Exact:
     """Move every input by -epsilon, 0 or +epsilon in all coordinates, whichever makes the error largest.
 
-    The paper's regression considers these three points alone ("only the point-wise perturbation"), so nothing is missed.
+    The paper's regression considers these three points only ("only the point-wise perturbation").
     """
 
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        """The worst of the three points.
-
-        Args:
-            model: maps inputs (N, ...) to predictions (N,).
-            images: float inputs (N, ...).
-            labels: float targets (N,).
-            threat: of which only epsilon is used.
-            generator: not used.
-        """
+        """The worst of the three points for inputs (N, ...) with float targets (N,); only epsilon of the threat counts."""
         candidates = torch.stack([images + shift * threat.epsilon for shift in SHIFTS])
         with torch.no_grad():
             errors = torch.stack([(model(moved) - labels).abs() for moved in candidates])

@@ -1,4 +1,4 @@
-"""The staircase of Raghunathan et al. (2020): a regression task on which adversarial training overfits small samples."""
+"""The staircase (Raghunathan et al., 2020): a regression task on which adversarial training overfits small samples."""
 
 from __future__ import annotations
 
@@ -18,19 +18,16 @@ MOST = 10**7
 
 
 class Staircase:
-    """Stairs k = 0, ..., 9 at height k: y = k + 0.1 N(0, 1), seen at x = k and now and then at x = k - 1/3 or k + 1/3.
+    """Stairs k = 0, ..., 9: y = k + 0.1 N(0, 1) at x = k, and with probability 0.005 at x = k - 1/3 or k + 1/3.
 
-    The first five stairs weigh 0.2 each and the others 0.01 (normalised). Train and test come from one stream of NumPy's
-    legacy generator, as published: seed 1 with 40 / 10,000 examples is Table 1 of the paper's arXiv version, with
-    30,000 / 15,000 it is Table 8.
+    The first five stairs weigh 0.2 each and the others 0.01 (normalised). Both splits come from one stream of NumPy's
+    legacy generator, as published. Seed 1 with 40 / 10,000 examples gives Table 1 of the paper's arXiv version, with
+    30,000 / 15,000 examples Table 8.
 
     Args:
         n_train: training examples, in [1, 10**7].
         n_test: test examples, in [1, 10**7].
         seed: of the legacy generator, in [0, 2**32).
-
-    Raises:
-        OptionError: for a size or a seed out of range.
     """
 
     def __init__(self, *, n_train: int = 40, n_test: int = 10_000, seed: int = 1) -> None:
@@ -43,11 +40,7 @@ class Staircase:
         self.seed = seed
 
     def load(self, source: DataSource) -> DatasetSplits:
-        """Draw both splits; nothing is read.
-
-        Returns:
-            float32 inputs (N, 1) and float32 targets (N,), without a box.
-        """
+        """Draw both splits: float32 inputs (N, 1) without a box, and float32 targets (N,)."""
         draws = np.random.RandomState(self.seed)
         return DatasetSplits(
             train=_draw(draws, self.n_train),

@@ -1,14 +1,14 @@
 """LLR, local linearity regularisation, for a model that is linear in its parameters.
 
-L(x) = (f(x) - y)^2 is the loss and dL/dx = 2 (f(x) - y) f'(x). Natural training plus, over d = -radius, +radius (the
-staircase uses local linearity alone, without the paper's last term):
+With the loss L(x) = (f(x) - y)^2, dL/dx = 2 (f(x) - y) f'(x). The staircase leaves out the last term of the paper's loss.
+Natural training plus, over d = -radius, +radius:
 
-- equation: lam * sum max |L(x + d) - L(x) - d dL/dx|. Not convex;
-- released: lam * max of the sums, without the absolute value, so one d for the whole training set, and with second
-  differences of theta where f'(x) belongs. The larger of two quadratics, convex for the published lam = 0.01.
+- equation: lam * sum max |L(x + d) - L(x) - d dL/dx|; not convex;
+- released: lam * max of the sums without the absolute value, so that one d serves the whole training set, and with second
+  differences of theta in the place of f'(x). It is the larger of two quadratics, convex for the published lam = 0.01.
 
-The published row for n = 40 was found by BFGS from theta = 0, which stops early; that for n = 30,000 is the minimum of the
-released objective.
+The published row for n = 40 comes from BFGS started at theta = 0, which stops early; the row for n = 30,000 is the minimum
+of the released objective.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchbench.builtin.defenses.convex import Array
-from benchbench.builtin.defenses.llr_descent import descend_llr
-from benchbench.builtin.defenses.options import Variant
-from benchbench.builtin.defenses.regression import (
+from benchbench.builtin.options import Variant
+from benchbench.builtin.regression.convex import Array
+from benchbench.builtin.regression.descent import descend_llr
+from benchbench.builtin.regression.problem import (
     AFTER,
     AT,
     BEFORE,
     RegressionProblem,
     natural_objective,
 )
-from benchbench.builtin.defenses.whitening import search, whiten
+from benchbench.builtin.regression.whitening import search, whiten
 from benchbench.contract import TrainingError
 
 
@@ -48,12 +48,7 @@ def llr_objective(
 def solve_llr(
     problem: RegressionProblem, *, lam: float = 0.01, variant: Variant = "equation", starts: int = 4
 ) -> Array:
-    """Local linearity regularisation, (F,). Released: the global minimum. Equation: the best local one found.
-
-    Args:
-        lam: weight of the penalty, at least 0; the paper's is 0.01.
-        variant: `equation` or `released`, see the module.
-        starts: descents of the equation's search, at least 1.
+    """The minimiser (F,): the global one if released; of the equation, the best local one from several starts.
 
     Raises:
         TrainingError: the solver failed, or the released objective is not convex for this lam.
@@ -72,7 +67,7 @@ def solve_llr(
 
 
 def _released_slopes(problem: RegressionProblem) -> Array:
-    """The released stand-in for f'(x): -t[j-1] + 2 t[j] - t[j+1], j the spline that is largest at x. (N, F)."""
+    """What the released code computes for f'(x), (N, F): -t[j-1] + 2 t[j] - t[j+1], j the largest spline at x."""
     differences = np.diff(np.eye(problem.penalty.shape[0]), axis=1)
     largest = problem.features[AT].argmax(axis=1)
     return np.asarray((differences @ differences.T)[largest])
@@ -91,7 +86,7 @@ class _Quadratic:
 
 
 def _released_branch(problem: RegressionProblem, lam: float, side: int, sign: float) -> _Quadratic:
-    """The released objective if the penalty is taken on one side of every example."""
+    """The released objective with d on one side of every example."""
     at, moved = problem.features[AT], problem.features[side]
     slopes = sign * problem.radius * _released_slopes(problem)
     cross = slopes.T @ at
@@ -103,7 +98,7 @@ def _released_branch(problem: RegressionProblem, lam: float, side: int, sign: fl
 
 
 def _solve_llr_released(problem: RegressionProblem, lam: float) -> Array:
-    """Minimise the larger of two convex quadratics: by duality, the right mixture of both has the same minimiser."""
+    """Minimise the larger of two convex quadratics: by duality, a mixture of both has the same minimiser."""
     from scipy.optimize import brentq
 
     before = _released_branch(problem, lam, BEFORE, 1.0)
@@ -115,7 +110,7 @@ def _solve_llr_released(problem: RegressionProblem, lam: float) -> Array:
         hessian = (1 - weight) * before.hessian + weight * after.hessian
         return np.asarray(np.linalg.solve(hessian, (1 - weight) * before.linear + weight * after.linear))
 
-    def imbalance(weight: float) -> float:  # falls in the weight: the derivative of the concave dual function
+    def imbalance(weight: float) -> float:  # the derivative of the concave dual function: it falls with the weight
         theta = minimiser(weight)
         return after(theta) - before(theta)
 

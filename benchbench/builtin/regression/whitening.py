@@ -1,4 +1,4 @@
-"""Searches for the minimum of natural training plus a penalty that is not convex."""
+"""Search for the minimum of natural training plus a penalty that is not convex."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchbench.builtin.defenses.convex import Array
-from benchbench.builtin.defenses.regression import AT, RegressionProblem, natural_objective, solve_natural
+from benchbench.builtin.regression.convex import Array
+from benchbench.builtin.regression.problem import AT, RegressionProblem, natural_objective, solve_natural
 
 
 @dataclass(frozen=True, kw_only=True)
 class Whitened:
-    """Coordinates z in which the natural objective is its least value plus |z|^2: theta = natural + scale z."""
+    """Coordinates z, theta = natural + scale z, in which the natural objective is its minimum plus |z|^2."""
 
     natural: Array
     scale: Array
@@ -24,7 +24,7 @@ class Whitened:
 
 
 def whiten(problem: RegressionProblem) -> Whitened:
-    """Coordinates in which the natural objective is round: the searches need no preconditioning there."""
+    """Coordinates in which a search needs no preconditioning, because the natural objective is round there."""
     features = problem.features[AT]
     values, vectors = np.linalg.eigh(features.T @ features + problem.strength * problem.penalty)
     return Whitened(natural=solve_natural(problem), scale=vectors / np.sqrt(values))
@@ -37,10 +37,10 @@ def search(
     *,
     starts: int,
 ) -> Array:
-    """Descend from the natural solution and from random points around it; the best z (F,) found.
+    """The best z (F,) of several descents, from the natural solution and from random points around it.
 
-    A penalty is never negative, so a global minimum lies within the sphere |z|^2 = excess of the first solution's
-    objective over the natural one's least value: the other starts lie on that sphere.
+    The penalty is never negative. So a global minimum lies within the sphere |z|^2 = objective of the first solution minus
+    the minimum of the natural objective. The other descents start on that sphere.
     """
     size = problem.penalty.shape[0]
     first = descend(np.zeros(size))

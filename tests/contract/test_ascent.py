@@ -1,12 +1,11 @@
-"""The inner maximisation that defenses and attacks share."""
+"""Ascent in a ball and its starts."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from benchbench.builtin.ascent import ascend, steepest, uniform_start
-from benchbench.contract import NORMS, KeyedGenerator, Threat
+from benchbench.contract import NORMS, KeyedGenerator, Threat, ascend, normal_start, steepest, uniform_start
 
 LENGTH = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}
 
@@ -113,3 +112,10 @@ def test_uniform_start_depends_on_the_example_alone_and_stays_in_the_box(draws, 
     assert torch.equal(whole[2:4], part)
     assert ((whole >= 0.0) & (whole <= 1.0)).all()
     assert (threat.distance(whole, images) <= 0.4 + 1e-6).all()
+
+
+def test_normal_start_is_the_images_plus_noise_that_nothing_clips():
+    images, rows = torch.zeros(3, 1, 2, 2), torch.arange(3)
+    start = normal_start(images, deviation=0.001, generator=KeyedGenerator(1, rows))
+    assert torch.equal(start, 0.001 * KeyedGenerator(1, rows).normal(1, 2, 2))
+    assert (start < 0).any()

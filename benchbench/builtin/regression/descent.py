@@ -1,4 +1,4 @@
-"""Descent on the LLR equation's objective: natural training plus lam times the sum of absolute gaps from linearity."""
+"""Descent on the objective of LLR's equation: natural training plus lam times the sum of absolute gaps from linearity."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchbench.builtin.defenses.convex import Array, import_cvxpy, make_unknown, solve_to_optimality
-from benchbench.builtin.defenses.regression import AFTER, AT, BEFORE, Groups, RegressionProblem, group
-from benchbench.builtin.defenses.whitening import Whitened
+from benchbench.builtin.regression.convex import Array, import_cvxpy, make_unknown, solve_to_optimality
+from benchbench.builtin.regression.problem import AFTER, AT, BEFORE, Groups, RegressionProblem, group
+from benchbench.builtin.regression.whitening import Whitened
 from benchbench.builtin.untyped import Untyped
 
 STEPS = 60
-DECREASE = 1e-10  # relative; a step that promises less ends the descent
+DECREASE = 1e-10  # relative; the descent ends at a step that promises less
 TOLERANCES = (1e-11, 1e-10, 1e-9, 1e-8, 1e-7)
 
 
@@ -64,7 +64,7 @@ def _gap(problem: RegressionProblem, groups: Groups, whitened: Whitened, side: i
 
 @dataclass(frozen=True, kw_only=True)
 class _Step:
-    """A step of the descent: where it leads, what its model promises there, and the gaps' curvature for the next."""
+    """A step of the descent: where it leads, the decrease that its model predicts, and the curvature for the next step."""
 
     z: Array
     decrease: float
@@ -74,17 +74,10 @@ class _Step:
 def descend_llr(
     problem: RegressionProblem, whitened: Whitened, start: Array, lam: float, objective: Callable[[Array], float]
 ) -> Array:
-    """Descend from z = start (F,) by convex programs with linearised gaps (sequential quadratic programming).
+    """Descend from z = start (F,) by sequential quadratic programming: convex programs with linearised gaps.
 
-    The curvature that the linearisation drops comes back through the multipliers of the program before; damping shortens
-    steps that fail. Ends at a stationary point: where the model promises no decrease.
-
-    Args:
-        problem: with N examples and F features.
-        whitened: coordinates z of the parameters.
-        start: (F,).
-        lam: weight of the gaps.
-        objective: in z.
+    The multipliers of each program give the next one the curvature that the linearisation drops. Damping shortens steps
+    that fail. The descent ends at a stationary point, where the model predicts no decrease.
 
     Raises:
         TrainingError: a convex program failed.
@@ -106,7 +99,7 @@ def descend_llr(
 
 
 def _positive(curvature: Array, damping: float) -> Array:
-    """A factor R (F, F) with R'R the curvature plus damping, less what would make it negative; |z|^2 adds 2 to it."""
+    """A factor R (F, F): R'R is the positive part of the curvature, plus damping."""
     values, vectors = np.linalg.eigh(curvature)
     return np.asarray(np.sqrt(np.maximum(values, 0.0) + damping)[:, None] * vectors.T)
 

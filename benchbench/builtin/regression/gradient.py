@@ -1,13 +1,13 @@
 """GR, gradient regularisation, for a model that is linear in its parameters.
 
-L(x) = (f(x) - y)^2 is the loss and r = f(x) - y the residual, so that dL/dx = 2 r f'(x). Natural training plus:
+With the loss L(x) = (f(x) - y)^2 and the residual r = f(x) - y, dL/dx = 2 r f'(x). Natural training plus:
 
-- equation: beta * sum (dL/dx)^2, the paper's penalty with the exact derivative of the spline in place of its finite
-  difference. A quartic in theta, not convex;
-- released: beta / 2 * sum |r| ||features(x)||, the norm of half the loss's gradient with respect to theta, not x. Convex.
+- equation: beta * sum (dL/dx)^2. This is the paper's penalty, with the exact derivative of the spline instead of a finite
+  difference; a quartic in theta, not convex;
+- released: beta / 2 * sum |r| ||features(x)||, half the norm of the loss's gradient in theta instead of x; convex.
 
-The published rows were found by L-BFGS-B from theta = 0, which stops early: on the natural objective, whose solution is
-known, it ends with forty times the test error. Both variants' true minima lie close to natural training.
+The published rows come from L-BFGS-B started at theta = 0, which stops early: on the natural objective, whose solution is
+known, it ends with forty times the test error. The true minima of both variants lie close to natural training.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import cast
 
 import numpy as np
 
-from benchbench.builtin.defenses.convex import Array, import_cvxpy, make_unknown
-from benchbench.builtin.defenses.options import Variant
-from benchbench.builtin.defenses.regression import (
+from benchbench.builtin.options import Variant
+from benchbench.builtin.regression.convex import Array, import_cvxpy, make_unknown
+from benchbench.builtin.regression.problem import (
     AT,
     RegressionProblem,
     group,
@@ -28,7 +28,7 @@ from benchbench.builtin.defenses.regression import (
     solve_program,
     squared_error,
 )
-from benchbench.builtin.defenses.whitening import search, whiten
+from benchbench.builtin.regression.whitening import search, whiten
 from benchbench.builtin.untyped import Untyped
 
 
@@ -47,21 +47,12 @@ def gr_objective(
 def solve_gr(
     problem: RegressionProblem, *, beta: float = 1e-4, variant: Variant = "equation", starts: int = 4
 ) -> Array:
-    """Gradient regularisation, (F,). Released: the global minimum. Equation: the best local one from several starts.
-
-    Args:
-        beta: weight of the penalty, at least 0; the paper's is 1e-4.
-        variant: `equation` or `released`, see the module.
-        starts: descents of the equation's search, at least 1.
-
-    Raises:
-        TrainingError: the solver failed.
-    """
+    """The minimiser (F,): the global one if released; of the equation, the best local one from several starts."""
     if variant == "released":
         return _solve_gr_released(problem, beta)
     from scipy.optimize import minimize
 
-    newton = cast(Untyped, minimize)  # scipy's annotations of one release reject what another requires
+    newton = cast(Untyped, minimize)  # the annotations of one SciPy reject what those of another require
 
     whitened = whiten(problem)
     groups = group(problem)

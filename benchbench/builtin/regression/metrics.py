@@ -1,4 +1,4 @@
-"""Measures of a regression: squared errors, clean and under the attack, and how far predictions stray from the target."""
+"""Metrics of a regression: squared errors, and the distance of predictions from the target around each input."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SquaredError:
 class TargetLipschitzness:
     """Mean over test examples of max |f(x +- epsilon) - y| / epsilon.
 
-    The distance is to the target, not to f(x): that is what Tables 1 and 8 of the paper's arXiv version show.
+    It takes the distance to the target, not to f(x): Tables 1 and 8 of the paper's arXiv version show that.
     """
 
     def measure(self, evidence: RegressionEvidence) -> Measurement:

@@ -1,4 +1,4 @@
-"""Convex programs in a vector of parameters, solved to the last digits that rounding allows."""
+"""Convex programs in a vector of parameters, solved to the tightest tolerance that rounding allows."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from benchbench.contract import TrainingError, UsageError
 
 Array = NDArray[np.float64]
 
-# The objectives are nearly flat where there are no data, and four published decimals are read there: the tightest
-# tolerance that rounding allows is used. Solving again around the solution found leaves smaller numbers to round.
+# The objectives are nearly flat where there are no data, yet the published tables show four decimals there. Each tolerance is
+# tried several times, because a program around the last solution has smaller numbers to round.
 TOLERANCES = (1e-12,) * 4 + (1e-11,) * 4 + (1e-10,) * 4 + (1e-9,) * 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unknown:
-    """The parameters as a variable step from a known origin; cvxpy expressions, (F,) each."""
+    """The parameters theta (F,) as origin plus step, in cvxpy's expressions; only the step is a variable."""
 
     origin: Untyped
     step: Untyped
@@ -30,7 +30,7 @@ class Unknown:
 
 
 def import_cvxpy() -> Untyped:
-    """The modelling layer of the convex programs, imported on first use.
+    """cvxpy, imported on first use.
 
     Raises:
         UsageError: it is not installed.
@@ -44,17 +44,14 @@ def import_cvxpy() -> Untyped:
 
 
 def make_unknown(origin: Array) -> Unknown:
-    """Parameters (F,) to solve for, around a first guess."""
+    """Parameters (F,) to solve for, around a first guess of them."""
     cp = import_cvxpy()
     start, step = cp.Parameter(len(origin), value=origin), cp.Variable(len(origin))
     return Unknown(origin=start, step=step, theta=start + step)
 
 
 def solve_to_optimality(program: Untyped, unknown: Unknown, *, tolerances: Sequence[float] = TOLERANCES) -> Array:
-    """Solve a convex program with Clarabel, an interior-point solver, anew around what it found until it is optimal.
-
-    Returns:
-        The minimiser, (F,).
+    """The minimiser (F,) of a convex program, by the interior-point solver Clarabel, restarted around each solution.
 
     Raises:
         TrainingError: the solver reached none of the tolerances.
@@ -62,7 +59,7 @@ def solve_to_optimality(program: Untyped, unknown: Unknown, *, tolerances: Seque
     cp = import_cvxpy()
     for tolerance in tolerances:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # cvxpy's note on a tolerance not reached: checked below
+            warnings.simplefilter("ignore", UserWarning)  # cvxpy warns of a tolerance not reached: checked below
             program.solve(
                 solver=cp.CLARABEL, tol_gap_abs=tolerance, tol_gap_rel=tolerance, tol_feas=tolerance, max_iter=500
             )

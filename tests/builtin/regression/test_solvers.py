@@ -10,11 +10,22 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize, nnls
 
-from benchbench.builtin.architectures.spline import CubicSpline
-from benchbench.builtin.datasets.staircase import Staircase
-from benchbench.builtin.defenses import regression, regression_gr, regression_llr, whitening
-from benchbench.builtin.defenses.convex import Array
-from benchbench.builtin.defenses.regression import AFTER, AT, BEFORE, RegressionProblem
+from benchbench.builtin.regression import whitening
+from benchbench.builtin.regression.convex import Array
+from benchbench.builtin.regression.convex_methods import solve_at, solve_rst, solve_trades
+from benchbench.builtin.regression.gradient import gr_objective, solve_gr
+from benchbench.builtin.regression.linearity import llr_objective, solve_llr
+from benchbench.builtin.regression.problem import (
+    AFTER,
+    AT,
+    BEFORE,
+    RegressionProblem,
+    natural_objective,
+    pose,
+    solve_natural,
+)
+from benchbench.builtin.regression.spline import CubicSpline
+from benchbench.builtin.regression.staircase import Staircase
 from benchbench.contract import DataSource, OptionError
 from benchbench.errors import TrainingError, UsageError
 
@@ -24,25 +35,42 @@ RADIUS = 1 / 3
 @pytest.fixture(scope="module")
 def problem() -> RegressionProblem:
     splits = Staircase(n_train=40, n_test=10).load(DataSource(root=Path(), cache=Path()))
-    return regression.pose(CubicSpline(), splits.train, radius=RADIUS)
+    return pose(CubicSpline(), splits.train, radius=RADIUS)
+
+
+def worst_errors(problem: RegressionProblem, theta: Array) -> float:
+    return float(np.square(problem.features @ theta - problem.targets).max(axis=0).sum())
+
+
+def at_objective(problem: RegressionProblem, theta: Array) -> float:
+    return worst_errors(problem, theta) + float(problem.strength * theta @ problem.penalty @ theta)
+
+
+def rst_objective(problem: RegressionProblem, theta: Array, *, lam: float) -> float:
+    return natural_objective(problem, theta) + lam * worst_errors(problem, theta)
+
+
+def trades_objective(problem: RegressionProblem, theta: Array, *, beta: float) -> float:
+    predictions = problem.features @ theta
+    return natural_objective(problem, theta) + beta * float(np.square(predictions - predictions[AT]).max(axis=0).sum())
 
 
 Solver = Callable[[RegressionProblem], Array]
 Objective = Callable[[RegressionProblem, Array], float]
 CASES: dict[str, tuple[Solver, Objective]] = {
-    "natural": (regression.solve_natural, regression.natural_objective),
-    "at": (regression.solve_at, regression.at_objective),
-    "rst": (lambda p: regression.solve_rst(p, 2.0), lambda p, t: regression.rst_objective(p, t, lam=2.0)),
-    "trades": (lambda p: regression.solve_trades(p, 6.0), lambda p, t: regression.trades_objective(p, t, beta=6.0)),
-    "gr": (regression_gr.solve_gr, regression_gr.gr_objective),
+    "natural": (solve_natural, natural_objective),
+    "at": (solve_at, at_objective),
+    "rst": (lambda p: solve_rst(p, 2.0), lambda p, t: rst_objective(p, t, lam=2.0)),
+    "trades": (lambda p: solve_trades(p, 6.0), lambda p, t: trades_objective(p, t, beta=6.0)),
+    "gr": (solve_gr, gr_objective),
     "gr-released": (
-        lambda p: regression_gr.solve_gr(p, variant="released"),
-        lambda p, t: regression_gr.gr_objective(p, t, variant="released"),
+        lambda p: solve_gr(p, variant="released"),
+        lambda p, t: gr_objective(p, t, variant="released"),
     ),
-    "llr": (regression_llr.solve_llr, regression_llr.llr_objective),
+    "llr": (solve_llr, llr_objective),
     "llr-released": (
-        lambda p: regression_llr.solve_llr(p, variant="released"),
-        lambda p, t: regression_llr.llr_objective(p, t, variant="released"),
+        lambda p: solve_llr(p, variant="released"),
+        lambda p, t: llr_objective(p, t, variant="released"),
     ),
 }
 
@@ -90,26 +118,26 @@ def quadratic_lower_bound(
 
 
 def test_adversarial_training_reaches_a_lower_bound(problem: RegressionProblem) -> None:
-    theta = regression.solve_at(problem)
+    theta = solve_at(problem)
     targets = np.broadcast_to(problem.targets, (3, 40))
     bound = quadratic_lower_bound(problem, theta, problem.features, targets, clean=0.0, weight=1.0)
-    assert regression.at_objective(problem, theta) == pytest.approx(bound, abs=1e-8)
+    assert at_objective(problem, theta) == pytest.approx(bound, abs=1e-8)
 
 
 @pytest.mark.parametrize("lam", [0.5, 1.0, 2.0])
 def test_robust_self_training_reaches_a_lower_bound(lam: float, problem: RegressionProblem) -> None:
-    theta = regression.solve_rst(problem, lam)
+    theta = solve_rst(problem, lam)
     targets = np.broadcast_to(problem.targets, (3, 40))
     bound = quadratic_lower_bound(problem, theta, problem.features, targets, clean=1.0, weight=lam)
-    assert regression.rst_objective(problem, theta, lam=lam) == pytest.approx(bound, abs=1e-8)
+    assert rst_objective(problem, theta, lam=lam) == pytest.approx(bound, abs=1e-8)
 
 
 @pytest.mark.parametrize("beta", [1.0, 3.0, 6.0])
 def test_trades_reaches_a_lower_bound(beta: float, problem: RegressionProblem) -> None:
-    theta = regression.solve_trades(problem, beta)
+    theta = solve_trades(problem, beta)
     moves = problem.features[[BEFORE, AFTER]] - problem.features[AT]
     bound = quadratic_lower_bound(problem, theta, moves, np.zeros((2, 40)), clean=1.0, weight=beta)
-    assert regression.trades_objective(problem, theta, beta=beta) == pytest.approx(bound, abs=1e-8)
+    assert trades_objective(problem, theta, beta=beta) == pytest.approx(bound, abs=1e-8)
 
 
 def test_objectives_equal_loops_over_the_examples(problem: RegressionProblem) -> None:
@@ -125,38 +153,38 @@ def test_objectives_equal_loops_over_the_examples(problem: RegressionProblem) ->
         gradient += slope**2
         linear += max(abs(losses[0] - losses[1] + RADIUS * slope), abs(losses[2] - losses[1] - RADIUS * slope))
     ridge = 0.01 * sum(float(d) ** 2 for d in np.diff(theta, n=2))
-    assert regression.natural_objective(problem, theta) == pytest.approx(clean + ridge)
-    assert regression.at_objective(problem, theta) == pytest.approx(worst + ridge)
-    assert regression.rst_objective(problem, theta, lam=0.5) == pytest.approx(clean + 0.5 * worst + ridge)
-    assert regression.trades_objective(problem, theta, beta=3.0) == pytest.approx(clean + 3 * moved + ridge)
-    assert regression_gr.gr_objective(problem, theta, beta=0.1) == pytest.approx(clean + 0.1 * gradient + ridge)
-    assert regression_llr.llr_objective(problem, theta, lam=0.2) == pytest.approx(clean + 0.2 * linear + ridge)
+    assert natural_objective(problem, theta) == pytest.approx(clean + ridge)
+    assert at_objective(problem, theta) == pytest.approx(worst + ridge)
+    assert rst_objective(problem, theta, lam=0.5) == pytest.approx(clean + 0.5 * worst + ridge)
+    assert trades_objective(problem, theta, beta=3.0) == pytest.approx(clean + 3 * moved + ridge)
+    assert gr_objective(problem, theta, beta=0.1) == pytest.approx(clean + 0.1 * gradient + ridge)
+    assert llr_objective(problem, theta, lam=0.2) == pytest.approx(clean + 0.2 * linear + ridge)
 
 
 def test_weights_of_zero_give_natural_training(problem: RegressionProblem) -> None:
-    natural = regression.solve_natural(problem)
-    for theta in (regression.solve_rst(problem, 0.0), regression.solve_trades(problem, 0.0)):
+    natural = solve_natural(problem)
+    for theta in (solve_rst(problem, 0.0), solve_trades(problem, 0.0)):
         np.testing.assert_allclose(problem.features[AT] @ theta, problem.features[AT] @ natural, atol=1e-5)
 
 
 def test_llr_search_ends_at_one_minimum_from_each_start(problem: RegressionProblem) -> None:
-    one = regression_llr.llr_objective(problem, regression_llr.solve_llr(problem, starts=1))
-    four = regression_llr.llr_objective(problem, regression_llr.solve_llr(problem, starts=4))
+    one = llr_objective(problem, solve_llr(problem, starts=1))
+    four = llr_objective(problem, solve_llr(problem, starts=4))
     assert one == pytest.approx(four, abs=1e-9)
 
 
 def test_released_llr_refuses_a_weight_that_is_not_convex(problem: RegressionProblem) -> None:
     with pytest.raises(TrainingError, match="not convex"):
-        regression_llr.solve_llr(problem, lam=10.0, variant="released")
+        solve_llr(problem, lam=10.0, variant="released")
 
 
 def test_radius_zero_is_refused() -> None:
     splits = Staircase(n_test=1).load(DataSource(root=Path(), cache=Path()))
     with pytest.raises(OptionError, match="radius"):
-        regression.pose(CubicSpline(), splits.train, radius=0.0)
+        pose(CubicSpline(), splits.train, radius=0.0)
 
 
 def test_missing_solver_says_what_to_install(problem: RegressionProblem, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cvxpy", None)
     with pytest.raises(UsageError, match="benchbench\\[staircase\\]"):
-        regression.solve_at(problem)
+        solve_at(problem)

@@ -1,0 +1,133 @@
+"""The regression problem that all methods share, its natural solution, and programs around its ridge.
+
+Every objective is a sum over the training examples plus strength * theta' P theta.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchbench.builtin.regression.convex import Array, Unknown, import_cvxpy, solve_to_optimality
+from benchbench.contract import Examples, OptionError
+
+if TYPE_CHECKING:
+    from benchbench.builtin.regression.spline import CubicSpline
+
+BEFORE, AT, AFTER = 0, 1, 2  # rows of `RegressionProblem.features`
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionProblem:
+    """A regularised linear regression with a perturbation set of three points; all arrays are float64.
+
+    Attributes:
+        features: (3, N, F), at x - radius, x, x + radius.
+        slopes: (N, F), derivatives of the features at x.
+        targets: (N,).
+        penalty: P (F, F), symmetric positive semidefinite.
+        strength: the weight of theta' P theta, above 0.
+        radius: of the perturbation set, above 0.
+    """
+
+    features: Array
+    slopes: Array
+    targets: Array
+    penalty: Array
+    strength: float
+    radius: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """The G distinct positions among the training examples.
+
+    Attributes:
+        features: (3, G, F), as in the problem.
+        slopes: (G, F).
+        member: (N,), the group of each example.
+        counts: (G,), examples per group.
+        means: (G,), mean target of each group.
+        spread: (G,), sum of squared deviations from that mean.
+    """
+
+    features: Array
+    slopes: Array
+    member: NDArray[np.intp]
+    counts: Array
+    means: Array
+    spread: Array
+
+
+def pose(model: CubicSpline, examples: Examples, *, radius: float) -> RegressionProblem:
+    """The training problem of a spline.
+
+    Raises:
+        OptionError: the radius is not above 0.
+    """
+    if not radius > 0:
+        raise OptionError(f"the perturbation set needs a radius above 0, got {radius!r}")
+    inputs = examples.inputs.double()
+    with torch.no_grad():
+        features = torch.stack([model.features(inputs + shift * radius) for shift in (-1, 0, 1)])
+        return RegressionProblem(
+            features=features.cpu().numpy(),
+            slopes=model.slopes(inputs).cpu().numpy(),
+            targets=examples.labels.double().cpu().numpy(),
+            penalty=model.penalty().cpu().numpy(),
+            strength=model.ridge,
+            radius=radius,
+        )
+
+
+def group(problem: RegressionProblem) -> Groups:
+    """Join the examples at the same position: they share everything but their target."""
+    rows = np.concatenate(problem.features, axis=1)
+    _, first, member = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    member = member.reshape(-1)
+    counts = np.bincount(member).astype(np.float64)
+    means = np.bincount(member, problem.targets) / counts
+    return Groups(
+        features=problem.features[:, first],
+        slopes=problem.slopes[first],
+        member=member,
+        counts=counts,
+        means=means,
+        spread=np.bincount(member, (problem.targets - means[member]) ** 2).astype(np.float64),
+    )
+
+
+def natural_objective(problem: RegressionProblem, theta: Array) -> float:
+    """Sum of squared errors plus the ridge."""
+    residuals = problem.features[AT] @ theta - problem.targets
+    return float(residuals @ residuals) + float(problem.strength * theta @ problem.penalty @ theta)
+
+
+def solve_natural(problem: RegressionProblem) -> Array:
+    """The closed form pinv(F'F + strength P) F'y, (F,)."""
+    features = problem.features[AT]
+    normal = features.T @ features + problem.strength * problem.penalty
+    return np.asarray(np.linalg.pinv(normal) @ (features.T @ problem.targets))
+
+
+def squared_error(groups: Groups, theta: Any) -> Any:
+    """Sum of squared errors as an expression in theta, without the part that no theta changes."""
+    cp = import_cvxpy()
+    return cp.sum_squares(cp.multiply(np.sqrt(groups.counts), groups.features[AT] @ theta - groups.means))
+
+
+def solve_program(problem: RegressionProblem, unknown: Unknown, loss: Any, constraints: list[Any]) -> Array:
+    """The minimiser (F,) of loss plus ridge.
+
+    Raises:
+        TrainingError: the solver reached none of its tolerances.
+    """
+    cp = import_cvxpy()
+    values, vectors = np.linalg.eigh(problem.strength * problem.penalty)
+    root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+    program = cp.Problem(cp.Minimize(loss + cp.sum_squares(root @ unknown.theta)), constraints)
+    return solve_to_optimality(program, unknown)
