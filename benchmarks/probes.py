@@ -60,7 +60,7 @@ def measure(case: Case, *, strong: bool, attack: Attack | None = None) -> Measur
     device, count = torch.device("cpu"), min(len(case.test), 360)
     test = Examples(inputs=case.test.inputs[:count], labels=case.test.labels[:count])
     split = place("test", test, torch.arange(count), device)
-    with borrowed(case.model), torch.random.fork_rng():
+    with borrowed(case.model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         trial = Trial(
             model=case.model,

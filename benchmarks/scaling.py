@@ -90,7 +90,7 @@ def few_classes(classes: int) -> Callable[[], object]:
 
 def confident_model(classes: int) -> nn.Module:
     """CNN2 with random features and class 0 far ahead."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = make_cnn2(input_shape=(1, 28, 28), classes=classes)
         nn.init.normal_(model.dense3.weight, std=0.01)

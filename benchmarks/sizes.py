@@ -64,7 +64,7 @@ def along_sizes(rounds: int) -> dict[str, Size]:
 
 def make_models() -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
     """Networks with random weights by name, with the shape of their inputs."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
             "cnn1": (make_cnn1(input_shape=GREY, classes=10), GREY),

@@ -73,7 +73,7 @@ def mnist(root: Path) -> DatasetSplits:
 
 def untrained() -> nn.Module:
     """CNN2 with fixed weights."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return make_cnn2(input_shape=(1, 28, 28), classes=10)
 

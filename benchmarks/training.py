@@ -91,7 +91,7 @@ def plain_epoch(model: nn.Module, examples: Examples) -> nn.Module:
     model = copy.deepcopy(model).train()
     optimizer = make_optimizer(model, RECIPE)
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(derive_seed(0, "order", 0)))
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         for step, rows in enumerate(order.split(BATCH)):
             images, labels = examples.inputs[rows].float() / 255.0, examples.labels[rows]
             keyed = KeyedGenerator(derive_seed(0, "train", 0), rows).child("defense")

@@ -1,34 +1,34 @@
-"""The pretend CUDA device, for tests that count launches and synchronisations; they skip where the tool is not there.
-
-The device is installed before torch is imported, and changes it for good: so each count is taken in a process of its own.
-"""
+"""Commands on the pretend CUDA device, in processes that begin with it: it changes torch for good."""
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pretend_cuda
 import pytest
 
-TOOL = Path(os.environ.get("PRETEND_CUDA_TOOL", "not-set"))  # the folder of pretend_cuda.py
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 
 needs_pretend_device = pytest.mark.skipif(
-    not (TOOL / "pretend_cuda.py").exists(),
-    reason="counts for minutes on the pretend CUDA device: PRETEND_CUDA_TOOL names its folder",
+    bool(pretend_cuda.why_not()) or pretend_cuda.installed(), reason=pretend_cuda.why_not() or "is on the device itself"
+)
+only_on_pretend_device = pytest.mark.skipif(
+    not pretend_cuda.installed(), reason="run by tests/test_pretend_device.py, on the pretend CUDA device"
 )
 
 
-def on_pretend_device(program: str, *arguments: str) -> Any:
-    """Run a program of `tests/` there; returns what it prints as JSON in its last line."""
-    paths = os.pathsep.join([str(TOOL / "site"), str(TOOL), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "PRETEND_CUDA": "1"}
+def on_pretend_device(*arguments: str, **options: Any) -> str:
+    """Run Python there; returns what it prints. See `pretend_cuda.environment` for the options."""
     finished = subprocess.run(
-        [sys.executable, str(HERE / program), *arguments], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=pretend_cuda.environment(**options),
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert finished.returncode == 0, finished.stderr[-3000:]
-    return json.loads(finished.stdout.splitlines()[-1])
+    assert finished.returncode == 0, (finished.stdout + finished.stderr)[-6000:]
+    return finished.stdout

@@ -69,8 +69,8 @@ def write_suite(folder: Path, **entries: Any) -> None:
 
 def run(folder: Path, listener: Callable[[Event], None] = lambda _: None, **arguments: Any) -> benchbench.RunResult:
     """Run the suite of a folder within it."""
-    places = {"runs": folder / "runs", "leaderboards": folder / "leaderboards"}
-    return benchbench.run(str(folder / "tiny.toml"), device="cpu", listener=listener, **places, **arguments)
+    given = {"device": "cpu", "runs": folder / "runs", "leaderboards": folder / "leaderboards", **arguments}
+    return benchbench.run(str(folder / "tiny.toml"), listener=listener, **given)
 
 
 def start(target: Callable[..., None], *arguments: Any, **named: Any) -> BaseProcess:

@@ -196,7 +196,7 @@ def build_model(cell: Cell, splits: DatasetSplits, registry: Registry) -> nn.Mod
 
 def initialise(spec: TrainingSpec, input_shape: tuple[int, ...], classes: int, registry: Registry) -> nn.Module:
     """`build_model`, for inputs of a shape and a number of classes."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(spec.seed, "initialisation"))
         model = registry.make("architecture", spec.architecture, input_shape=input_shape, classes=classes)
     if not isinstance(model, nn.Module):

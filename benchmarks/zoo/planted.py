@@ -56,7 +56,7 @@ def after(change: Callable[[Tensor], Tensor], defense: str = "natural", seed: in
 
 def taught(model: nn.Module, *, temperature: float = 1.0, threat: Threat = THREAT) -> nn.Module:
     """A network with a deceptive layer, trained through it."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
         for layer in model.modules():
             if hasattr(layer, "reset_parameters"):

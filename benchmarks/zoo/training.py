@@ -63,7 +63,7 @@ def trained(
     defense: str = "natural", shape: str = "mlp", seed: int = 0, classes: int = 10, threat: Threat = THREAT
 ) -> nn.Module:
     """A network of a shape by a training method; the same object for the same arguments, in evaluation mode."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = {
             "mlp": lambda: mlp(classes),

@@ -132,12 +132,17 @@ def test_dropout_that_drops_nothing_is_no_obstacle() -> None:
     assert trained(Hungry(), 8, nn.Dropout(0.0)).part_size == 8
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({"device": "cuda", "cuda_graphs": True}, marks=pytest.mark.cuda)],
+    ids=["plainly", "by CUDA graphs"],
+)
 def test_cell_computed_in_smaller_batches_has_the_same_row_with_the_sizes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for place in ("whole", "parts"):
         write_suite(tmp_path / place, attacks=["pgd-10"], metrics=["accuracy", "adversarial-accuracy", "lipschitz"])
-    run(tmp_path / "whole")
+    run(tmp_path / "whole", **options)
 
     def refuse(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         if len(arguments[0]) > 10:
@@ -150,7 +155,7 @@ def test_cell_computed_in_smaller_batches_has_the_same_row_with_the_sizes(
 
     monkeypatch.setattr(benchbench.harness.cells, "build_model", build)
     told: list[Event] = []
-    result = run(tmp_path / "parts", told.append)
+    result = run(tmp_path / "parts", told.append, **options)
     assert result.failed == 0
     for ours, theirs in zip(rows(tmp_path / "parts"), rows(tmp_path / "whole"), strict=True):
         assert ours.extra == {"evaluation_batch_size": 8.0, "training_part_size": 8.0}

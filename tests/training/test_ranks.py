@@ -204,6 +204,7 @@ def learn_on_gpus(ranks: Ranks | None) -> dict[str, STATE]:
 
 @pytest.mark.cuda
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.skipif(not torch.distributed.is_nccl_available(), reason="needs NCCL, which the pretend device lacks")
 def test_ranks_on_gpus_learn_what_one_process_learns_on_one() -> None:
     expected = learn_on_gpus(None)
     first, second = in_ranks(2, learn_on_gpus, device="cuda")

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+import pretend_cuda
 import pytest
 import torch
 from kernel_traces import recorded, trace
@@ -257,8 +258,11 @@ def test_unknown_precision_is_refused() -> None:
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])
 @pytest.mark.parametrize("recorded_steps", [False, True], ids=["plainly", "by CUDA graphs"])
 def test_cuda_trains_in_rounded_numbers(precision: Precision, recorded_steps: bool) -> None:
+    if precision == "tf32" and pretend_cuda.installed():
+        pytest.skip("the pretend device has no TF32")
+
     def trained_in(precision: Precision) -> TrainedModel:
-        recipe = dataclasses.replace(in_precision(precision), epochs=12)
+        recipe = dataclasses.replace(in_precision(precision), epochs=12, learning_rate=1e-3)  # at 2e-3 the loss jumps
         given = dataclasses.replace(job(Trades(steps=3), recipe), device=torch.device("cuda"))
         if not recorded_steps:
             return train(given)
