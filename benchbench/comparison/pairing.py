@@ -173,7 +173,8 @@ def _difference(
         difference, n = float(change.mean()), len(change)
         interval = mean_interval(change, derive_seed(0, "pair")) if has_spread(change) else None
         p_value = float(mcnemar_p_values(values)[0, 1]) if test == "McNemar" else permutation_p_value(change)
-        found = MeanTest(low=interval and interval.low, high=interval and interval.high, p_value=p_value)
+        low, high = (None, None) if interval is None else (interval.low, interval.high)
+        found = MeanTest(low=low, high=high, p_value=p_value)
     return Difference(
         models=names,
         measure=measure,

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchbench.cell.model import Cell, TrainingSpec
-from benchbench.contract import DatasetSplits, Examples, FittingDefense, derive_seed
+from benchbench.contract import DatasetSplits, Defense, Examples, FittingDefense, SteppingDefense, derive_seed
 from benchbench.data import Subset, crop_to, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, StorageError, TrainingError
 from benchbench.evaluation import Outcome
@@ -57,26 +57,32 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
     if spec.model_id in bench.trained:
         return bench.trained[spec.model_id]
     splits = bench.splits(spec.dataset)
-    chosen = training_examples(cell, splits)
     defense = bench.registry.make("defense", spec.defense)
-    model = build_model(cell, splits, bench.registry).to(bench.device)
     if splits.task == "regression" or isinstance(defense, FittingDefense):
-        trained = fit_model(defense, model, chosen.examples, cell, splits)
+        model = build_model(cell, splits, bench.registry).to(bench.device)
+        trained = fit_model(defense, model, training_examples(cell, splits).examples, cell, splits)
     else:
-        job = TrainingJob(
-            model=model,
-            defense=defense,
-            examples=chosen.examples,
-            rows=chosen.indices,
-            threat=training_threat(spec, splits),
-            recipe=spec.recipe,
-            seed=spec.seed,
-            device=bench.device,
-        )
-        trained = _train(cell, job, bench)
+        trained = _train(cell, training_job(cell, defense, splits, bench.registry, bench.device), bench)
     bench.trained.clear()  # one model at a time: cells of a model are adjacent
     bench.trained[spec.model_id] = trained
     return trained
+
+
+def training_job(
+    cell: Cell, defense: Defense | SteppingDefense, splits: DatasetSplits, registry: Registry, device: torch.device
+) -> TrainingJob:
+    """The training of a cell's model, step by step."""
+    chosen = training_examples(cell, splits)
+    return TrainingJob(
+        model=build_model(cell, splits, registry).to(device),
+        defense=defense,
+        examples=chosen.examples,
+        rows=chosen.indices,
+        threat=training_threat(cell.training, splits),
+        recipe=cell.training.recipe,
+        seed=cell.training.seed,
+        device=device,
+    )
 
 
 def _train(cell: Cell, job: TrainingJob, bench: Workbench) -> TrainedModel:

@@ -120,8 +120,8 @@ def _setup(name: str, experiment: Experiment, registry: Registry, rows: Sequence
 
 def _step_size(attacks: Sequence[Component], epsilon: float) -> str:
     """The step size of PGD, whose options give it as a multiple of epsilon."""
-    ratios = [attack.options["step_ratio"] for attack in attacks if "step_ratio" in attack.options]
-    return f"{ratios[0] * epsilon:g}" if ratios else ""
+    ratios = [attack.options.get("step_ratio") for attack in attacks]
+    return next((f"{ratio * epsilon:g}" for ratio in ratios if isinstance(ratio, float)), "")
 
 
 def _exceptions(experiment: Experiment, usual: Recipe) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchbench.contract import frozen
 from benchbench.executors.machine import PROCESS_BYTES
@@ -110,30 +110,20 @@ def _try(cell: Cell, prepared: Prepared) -> None:
     """One step of training, then one batch forward and back."""
     import torch
 
-    from benchbench.contract import Examples
+    from benchbench.contract import Examples, FittingDefense
     from benchbench.evaluation.subject import default_batch_size
-    from benchbench.harness.cells import build_model, training_examples
-    from benchbench.harness.fitting import is_fitted, training_threat
-    from benchbench.training import TrainingJob, train
+    from benchbench.harness.cells import training_job
+    from benchbench.training import train
 
     spec, device = cell.training, prepared.device
     splits = prepared.plan.datasets.splits(spec.dataset)
-    chosen, size = training_examples(cell, splits), spec.recipe.batch_size
-    defense: Any = prepared.registry.make(spec.defense)
-    if is_fitted(defense, splits):
+    defense, size = prepared.registry.make("defense", spec.defense), spec.recipe.batch_size
+    if splits.task == "regression" or isinstance(defense, FittingDefense):
         return
-    model = build_model(cell, splits, prepared.registry).to(device)
-    job = TrainingJob(
-        model=model,
-        defense=defense,
-        examples=Examples(inputs=chosen.examples.inputs[:size], labels=chosen.examples.labels[:size]),
-        rows=chosen.indices[:size],
-        threat=training_threat(spec, splits),
-        recipe=dataclasses.replace(spec.recipe, epochs=1),
-        seed=spec.seed,
-        device=device,
-    )
-    train(job)
+    whole = training_job(cell, defense, splits, prepared.registry, device)
+    batch = Examples(inputs=whole.examples.inputs[:size], labels=whole.examples.labels[:size])
+    recipe = dataclasses.replace(spec.recipe, epochs=1)
+    model = train(dataclasses.replace(whole, examples=batch, rows=whole.rows[:size], recipe=recipe)).model
     with frozen(model):
         images = torch.zeros(default_batch_size(device), *splits.input_shape, device=device, requires_grad=True)
         torch.autograd.grad(model(images).sum(), images)
