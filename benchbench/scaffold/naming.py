@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchbench.contract import KINDS, Kind
 from benchbench.errors import UnknownNameError, UsageError
+from benchbench.version import DISTRIBUTION
 
 LONGEST_NAME = (
     60  # characters; some file systems allow no more than 255 bytes, and a name is used several times in a path
@@ -44,7 +45,7 @@ def plugin_names(kind: str, name: str) -> PluginNames:
 
     Raises:
         UnknownNameError: there is no such kind.
-        UsageError: the name is not in kebab-case, does not begin with a letter, or is too long.
+        UsageError: the name is not in kebab-case, does not begin with a letter, is too long, or is benchbench's own.
 
     >>> plugin_names("attack", "square-root").class_name
     'SquareRootAttack'
@@ -59,6 +60,8 @@ def plugin_names(kind: str, name: str) -> PluginNames:
             hint=f"a name is in kebab-case, begins with a letter and has at most {LONGEST_NAME} characters, "
             "for instance my-defense",
         )
+    if _PREFIX + component == DISTRIBUTION:
+        raise UsageError(f"{DISTRIBUTION} is benchbench itself", hint="choose another name")
     return PluginNames(
         kind=known,
         component=component,

@@ -13,7 +13,7 @@ from string import Template
 from benchbench.contract import API_VERSION
 from benchbench.errors import StorageError, UsageError
 from benchbench.scaffold.naming import PluginNames, plugin_names
-from benchbench.version import __version__
+from benchbench.version import DISTRIBUTION, __version__
 
 _SUFFIX = ".template"  # templates are no Python until they are filled in, and no tool should take them for it
 
@@ -53,6 +53,7 @@ def _write_files(folder: Path, names: PluginNames) -> None:
     values = {
         **asdict(names),
         "hook": f"benchbench_{names.kind}s",
+        "host": DISTRIBUTION,
         "version": ".".join(__version__.split(".")[:2]),
         "api": API_VERSION,
     }

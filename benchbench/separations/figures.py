@@ -1,6 +1,6 @@
 """Figures of the separation: histograms (paper: Figures 2, 5 and 8) and the closest pairs as images (Figures 6 and 7).
 
-matplotlib is an extra (``pip install 'benchbench[figures]'``) and imported inside the functions only.
+matplotlib belongs to the extra ``figures`` and is imported inside the functions only.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.ascent import uniform_start
-from benchbench.contract import NORMS, KeyedGenerator, Norm, OptionError, Threat
+from benchbench.contract import NORMS, KeyedGenerator, Norm, OptionError, Threat, UsageError
+from benchbench.version import install_command
 
 _NORM_OF_ORDER: dict[float, Norm] = {float("inf"): "linf", 2.0: "l2", 1.0: "l1"}
 _CONSTRAINTS: tuple[Norm, ...] = ("linf", "l2")  # what HopSkipJump's option of that name may be
@@ -99,10 +100,17 @@ class FoolboxAttack:
 
 
 def import_foolbox() -> Any:
-    """Foolbox, without the warning that its import of a SciPy name, deprecated since, gives."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return importlib.import_module("foolbox")
+    """Foolbox, without the warning that its import of a SciPy name, deprecated since, gives.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return importlib.import_module("foolbox")
+    except ModuleNotFoundError as error:
+        raise UsageError(f"attacks of Foolbox need {error.name}", hint=install_command("foolbox")) from error
 
 
 def parameters_of(member: str) -> dict[str, inspect.Parameter]:
