@@ -226,6 +226,7 @@ def test_doctor_examines_packages_device_and_folders(command: Command) -> None:
     checks = {check["check"]: check for check in answer.document}
     assert {
         "packages",
+        "namesake",
         "torch and torchvision",
         "device",
         "data root",
