@@ -6,9 +6,9 @@ from benchbench.records.schema import SCHEMA_VERSION, schema
 
 _INTRODUCTION = """# What the columns of a leaderboard mean
 
-*Reference.* A leaderboard is one Parquet file per suite with one row per cell, schema version {version}. Accuracies are fractions in
-[0, 1]; a measure that was not taken is null. The file itself describes each column, too, in the metadata of its field. To add a column,
-change `benchbench/records/row.py` and write this page again:
+*Reference.* A leaderboard is one Parquet file per suite with one row per cell, schema version {version}. Accuracies are
+fractions in [0, 1]; a measure that was not taken is null. The file itself describes each column, too, in the metadata of its
+field. To add a column, change `benchbench/records/row.py` and write this page again:
 
     python -c "from benchbench.records.documentation import columns_page as p; print(p(), end='')" > docs/leaderboard-format.md
 
