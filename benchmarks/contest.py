@@ -12,8 +12,9 @@ from importlib import metadata
 
 import torch
 
+from benchbench.version import __version__
+
 PACKAGES = (
-    "benchbench",
     "torch",
     "numpy",
     "foolbox",
@@ -94,7 +95,7 @@ def show(title: str, ratios: Mapping[str, Ratio], goals: Mapping[str, float]) ->
 
 def versions() -> str:
     """Exact versions, and the machine."""
-    listed = []
+    listed = [f"benchbench {__version__}"]
     for package in PACKAGES:
         try:
             listed.append(f"{package} {metadata.version(package)}")

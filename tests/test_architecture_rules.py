@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "errors": set(),
     "kernels": {"kernels"},
     "contract": {"contract", "errors", "kernels"},
-    "builtin": {"contract", "builtin"},
+    "builtin": {"contract", "builtin", "version"},  # hints name the distribution
     "testing": {"contract", "testing"},
 }
 MUST_NOT_IMPORT = {

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import click
 
 from benchbench.cli.huge_pages import ask_for_huge_pages
+from benchbench.cli.namesake import require_own_files
 from benchbench.errors import BenchbenchError, suggest
 from benchbench.version import __version__
 
@@ -97,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def invoke(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; errors that a user can mend become one message."""
     try:
+        require_own_files()
         status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except click.ClickException as error:
         error.show()

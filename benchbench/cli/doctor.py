@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from benchbench.cli.namesake import find_namesake
 from benchbench.cli.options import folder_options, json_option
 from benchbench.cli.printing import print_json, print_table
 from benchbench.errors import BenchbenchError
@@ -20,7 +21,7 @@ from benchbench.settings import find_device, find_folders
 @json_option
 def command(as_json: bool, **folders: object) -> int:
     """Examine this installation: versions, devices, folders, plugins; exit status 1 when something is wrong."""
-    checks = [*_packages(), _device(), *_places(folders), _plugins()]
+    checks = [*_packages(), ("namesake", *find_namesake()), _device(), *_places(folders), _plugins()]
     if as_json:
         print_json([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks])
     else:

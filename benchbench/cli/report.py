@@ -10,6 +10,7 @@ from benchbench.cli.options import folder_options
 from benchbench.cli.printing import note
 from benchbench.errors import UsageError
 from benchbench.settings import find_folders
+from benchbench.version import install_command
 
 
 @click.command(name="report")
@@ -31,7 +32,7 @@ def command(files: tuple[Path, ...], out: Path, data: Path | None, runs: Path | 
         import jinja2  # noqa: F401
         import vl_convert  # noqa: F401
     except ImportError as error:
-        raise UsageError(f"the report needs {error.name}", hint="pip install 'benchbench[report]'") from error
+        raise UsageError(f"the report needs {error.name}", hint=install_command("report")) from error
     from benchbench.report.gathering import write_report
 
     report = write_report(out, find_folders(data=data, runs=runs, leaderboards=leaderboards), files)

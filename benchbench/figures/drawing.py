@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from benchbench.atomic import storage_errors
 from benchbench.contract import DataSource
 from benchbench.errors import BenchbenchError, MissingDataError, UnknownNameError, UsageError
+from benchbench.version import install_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +63,7 @@ def draw(name: str, sources: Sources, folder: Path, formats: Sequence[str] = ("p
         if format not in FORMATS:
             raise UnknownNameError("format", format, FORMATS)
     if find_spec("matplotlib") is None:
-        raise UsageError("figures need matplotlib", hint="pip install 'benchbench[figures]'")
+        raise UsageError("figures need matplotlib", hint=install_command("figures"))
     written: list[Path] = []
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from benchbench.records.schema import SCHEMA_VERSION, schema
 
-_INTRODUCTION = """# The leaderboard's columns
+_INTRODUCTION = """# What the columns of a leaderboard mean
 
-One Parquet file per suite, one row per cell, schema version {version}. Accuracies are fractions in [0, 1]; a measure is null
-where it was not taken. The description of each column is also in the file, as metadata of its field. This page is written from
-the schema; after a change of `benchbench/records/row.py` renew it with
+*Reference.* A leaderboard is one Parquet file per suite with one row per cell, schema version {version}. Accuracies are
+fractions in [0, 1]; a measure that was not taken is null. The file itself describes each column, too, in the metadata of its
+field. To add a column, change `benchbench/records/row.py` and write this page again:
 
     python -c "from benchbench.records.documentation import columns_page as p; print(p(), end='')" > docs/leaderboard-format.md
 

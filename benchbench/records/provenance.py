@@ -16,8 +16,9 @@ from pathlib import Path
 
 import torch
 
+from benchbench.version import __version__
+
 TRACKED = (
-    "benchbench",
     "torch",
     "torchvision",
     "timm",
@@ -33,7 +34,7 @@ TRACKED = (
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can change a number; absent packages are left out."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "benchbench": __version__}
     for name in TRACKED:
         try:
             found[name] = metadata.version(name)

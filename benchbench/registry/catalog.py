@@ -98,6 +98,7 @@ class Registry:
 
         Raises:
             PluginError: the family cannot list them.
+            UsageError: its library is not installed.
         """
         own = name.partition(":")[0]
         entry = self._entries.get((kind, own))
@@ -107,6 +108,8 @@ class Registry:
             list_members: Callable[[], Iterable[str]] = self._factories.load(entry, entry.offer.members)
             try:
                 self._members[kind, own] = tuple(sorted(list_members()))
+            except UsageError:
+                raise
             except Exception as error:
                 raise plugin_error(entry, "cannot list its members", error) from error
         return self._members[kind, own]

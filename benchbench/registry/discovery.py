@@ -19,11 +19,11 @@ from benchbench.errors import suggest
 from benchbench.registry.blame import plugin_traceback, summarise_error
 from benchbench.registry.compatibility import api_mistake
 from benchbench.registry.offers import offer_mistakes
-from benchbench.version import __version__
+from benchbench.version import DISTRIBUTION, __version__
 
-HOST = "benchbench"  # the project, and the prefix of its hooks
+HOST = "benchbench"  # the name that pluggy knows, and the prefix of the hooks
 BUILT_IN_AS = ("benchbench", "0.1.0")  # distribution and version of built-in components, in ids for ever
-BUILT_IN = "benchbench.builtin"  # the module of the built-in plugin, whatever its distribution is called
+BUILT_IN = "benchbench.builtin"  # the module of the built-in plugin
 HOOKS: Mapping[str, Kind] = {
     "benchbench_datasets": "dataset",
     "benchbench_architectures": "architecture",
@@ -152,11 +152,10 @@ def find_candidates(extra_plugins: Sequence[object] = ()) -> tuple[Candidate, ..
     Args:
         extra_plugins: plugin modules or objects that are registered though not installed, after the others.
     """
-    installed = [_installed(entry_point) for entry_point in metadata.entry_points(group=ENTRY_POINT_GROUP)]
-    if not any(candidate.built_in for candidate in installed):
-        installed.append(_source_tree())
-    installed.sort(key=lambda candidate: (not candidate.built_in, candidate.distribution, candidate.name))
-    return (*installed, *(_extra(plugin) for plugin in extra_plugins))
+    found = metadata.entry_points(group=ENTRY_POINT_GROUP)
+    installed = [_installed(entry_point) for entry_point in found if entry_point.value != BUILT_IN]
+    installed.sort(key=lambda candidate: (candidate.distribution, candidate.name))
+    return (_built_in(), *installed, *(_extra(plugin) for plugin in extra_plugins))
 
 
 def harvest(candidates: Iterable[Candidate]) -> tuple[Harvest, ...]:
@@ -174,7 +173,7 @@ def _installed(entry_point: metadata.EntryPoint) -> Candidate:
         distribution=(distribution.name if distribution else None) or "unknown",
         version=(distribution.version if distribution else None) or "unknown",
         load=entry_point.load,
-        sources=str if distribution is None or entry_point.value == BUILT_IN else partial(_read_sources, distribution),
+        sources=str if distribution is None else partial(_read_sources, distribution),
     )
 
 
@@ -187,12 +186,12 @@ def _read_sources(distribution: metadata.Distribution) -> str:
     )
 
 
-def _source_tree() -> Candidate:
-    """The built-in plugin of a checkout that runs without having been installed."""
+def _built_in() -> Candidate:
+    """The built-in plugin: what is imported, whether it is installed, installed twice, or a source tree."""
     return Candidate(
         name="builtin",
         target=BUILT_IN,
-        distribution=HOST,
+        distribution=DISTRIBUTION,
         version=__version__,
         load=lambda: importlib.import_module(BUILT_IN),
     )

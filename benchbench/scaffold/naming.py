@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchbench.contract.offers import KINDS, Kind
 from benchbench.errors import UnknownNameError, UsageError
+from benchbench.version import DISTRIBUTION
 
 LONGEST_NAME = 60  # characters: a name occurs several times in a path, and some file systems allow only 255 bytes
 _PREFIX = "benchbench-"
@@ -28,7 +29,8 @@ def plugin_names(kind: str, name: str) -> PluginNames:
     """Derive every name from the component's; a leading ``benchbench-`` is removed.
 
     Raises:
-        UsageError: an unknown kind, or a name that is too long or not in kebab-case.
+        UnknownNameError: there is no such kind.
+        UsageError: the name is not in kebab-case, does not begin with a letter, is too long, or is benchbench's own.
 
     >>> plugin_names("attack", "square-root").class_name
     'SquareRootAttack'
@@ -43,6 +45,8 @@ def plugin_names(kind: str, name: str) -> PluginNames:
             hint=f"a name is in kebab-case, begins with a letter and has at most {LONGEST_NAME} characters, "
             "for instance my-defense",
         )
+    if _PREFIX + component == DISTRIBUTION:
+        raise UsageError(f"{DISTRIBUTION} is benchbench itself", hint="choose another name")
     return PluginNames(
         kind=known,
         component=component,

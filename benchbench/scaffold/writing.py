@@ -13,7 +13,7 @@ from string import Template
 from benchbench.contract import API_VERSION
 from benchbench.errors import StorageError, UsageError
 from benchbench.scaffold.naming import PluginNames, plugin_names
-from benchbench.version import __version__
+from benchbench.version import DISTRIBUTION, __version__
 
 _SUFFIX = ".template"  # so that no tool takes a template for Python
 
@@ -47,6 +47,7 @@ def _write_files(folder: Path, names: PluginNames) -> None:
     values = {
         **asdict(names),
         "hook": f"benchbench_{names.kind}s",
+        "host": DISTRIBUTION,
         "version": ".".join(__version__.split(".")[:2]),
         "api": API_VERSION,
     }

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from benchbench.errors import DataError
+from benchbench.errors import DataError, UsageError
+from benchbench.version import install_command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ def nearest_other_class(
     Raises:
         DataError: no example, shapes or dtypes that do not match, labels that are not integers, features that are not finite,
             or a query without a reference of another class.
+        UsageError: images, and numba is not installed.
     """
     _check_examples("queries", queries, query_labels)
     _check_examples("references", references, reference_labels)
@@ -57,8 +59,11 @@ def nearest_other_class(
     query_codes, reference_codes = np.split(codes.astype(np.int64), [len(queries)])
     if queries.dtype != np.uint8:
         return _search_features(flat_queries, query_codes, flat_references, reference_codes)
-    from benchbench.separations.search import search  # numba takes a while to import
-
+    try:
+        from benchbench.separations.search import search  # numba takes a while to import
+    except ModuleNotFoundError as error:
+        hint = install_command("separation")
+        raise UsageError(f"the exact separation of images needs {error.name}", hint=hint) from error
     distance, index = search(flat_queries, query_codes, flat_references, reference_codes, len(known))
     return Neighbours(distance=distance, index=index)
 

@@ -12,6 +12,7 @@ import pytest
 from cli.conftest import Command, WriteSuite
 
 from benchbench.cli import COMMANDS
+from benchbench.version import DISTRIBUTION
 
 KINDS = ("dataset", "architecture", "defense", "attack", "metric", "suite")
 
@@ -191,7 +192,7 @@ def test_data_fetch_of_embedded_data_says_what_is_there(command: Command) -> Non
 
 def test_plugins_are_listed_and_examined(command: Command) -> None:
     listed = command("plugins", "list", "--json")
-    assert listed.document[0]["distribution"] == "benchbench"
+    assert listed.document[0]["distribution"] == DISTRIBUTION
     assert "trades" in listed.document[0]["offers"]["defense"]
     assert "builtin" in command("plugins", "list").out
     answer = command("plugins", "doctor")
@@ -225,6 +226,7 @@ def test_doctor_examines_packages_device_and_folders(command: Command) -> None:
     checks = {check["check"]: check for check in answer.document}
     assert {
         "packages",
+        "namesake",
         "torch and torchvision",
         "device",
         "data root",

@@ -11,18 +11,19 @@ import pytest
 import torch
 
 from benchbench.records import provenance
+from benchbench.version import __version__
 
 
 def test_versions_are_those_installed() -> None:
     versions = provenance.versions()
     assert versions["torch"] == metadata.version("torch")
-    assert versions["benchbench"] == metadata.version("benchbench")
+    assert versions["benchbench"] == __version__
     assert {"python", "numpy", "pyarrow"} <= versions.keys()
 
 
 def test_absent_package_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "TRACKED", ("torch", "no-such-package"))
-    assert provenance.versions.__wrapped__().keys() == {"python", "torch"}
+    assert provenance.versions.__wrapped__().keys() == {"python", "benchbench", "torch"}
 
 
 def test_commit_is_that_of_the_checkout() -> None:

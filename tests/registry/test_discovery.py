@@ -18,6 +18,7 @@ from benchbench.contract import Capabilities, Offer, hookimpl
 from benchbench.errors import ContractError, OptionError, PluginError, UnknownNameError, UsageError
 from benchbench.registry import InvalidOptionsError, Registry, load_registry
 from benchbench.registry.options import convert
+from benchbench.version import DISTRIBUTION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ def with_attacks(*offers: Any, name: str = "toy") -> Registry:
 
 
 def toy_problems(registry: Registry) -> list[str]:
-    return [problem.error for problem in registry.problems if problem.distribution != "benchbench"]
+    return [problem.error for problem in registry.problems if problem.distribution != DISTRIBUTION]
 
 
 def test_importing_and_discovering_loads_no_heavy_library() -> None:
@@ -91,7 +92,7 @@ def test_importing_and_discovering_loads_no_heavy_library() -> None:
 
 def test_builtin_plugin_comes_first_and_is_healthy() -> None:
     first = load_registry().plugins[0]
-    assert (first.distribution, first.target, first.problems) == ("benchbench", "benchbench.builtin", ())
+    assert (first.distribution, first.target, first.problems) == (DISTRIBUTION, "benchbench.builtin", ())
 
 
 def test_fifty_plugins_are_discovered_in_a_fifth_of_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +217,7 @@ def test_clash_names_both_distributions_and_spares_other_names() -> None:
 
 def test_builtin_keeps_its_name_and_the_plugin_is_reported() -> None:
     registry = load_registry(extra_plugins=[offering("benchbench_suites", attack("closer-look"))])
-    assert registry.get("suite", "closer-look").distribution == "benchbench"
+    assert registry.get("suite", "closer-look").built_in
     assert "the built-in one is used" in toy_problems(registry)[0]
     assert registry.plugins[0].problems == ()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -14,23 +13,33 @@ from benchbench.cell.reading import read_cell
 from benchbench.contract import Offer
 from benchbench.registry import discovery, load_registry
 from benchbench.registry.offers import offer_mistakes
+from benchbench.version import DISTRIBUTION
 
 COMPONENT = Component(kind="defense", name="gr", options={"beta": 1.0}, distribution="benchbench", version="0.1.0")
 
 
-def test_renamed_distribution_and_new_release_move_no_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renamed_distribution_and_new_release_move_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
     before = load_registry().resolve("attack", "pgd-10")
-    info = tmp_path / "benchbench_robustness-0.2.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: benchbench-robustness\nVersion: 0.2.0\n")
-    (info / "entry_points.txt").write_text("[benchbench]\nbuiltin = benchbench.builtin\n")
-    (renamed,) = metadata.distributions(path=[str(tmp_path)])
-    monkeypatch.setattr(discovery.metadata, "entry_points", lambda *, group: renamed.entry_points.select(group=group))
+    monkeypatch.setattr(discovery, "DISTRIBUTION", "benchbench-renamed")
+    monkeypatch.setattr(discovery, "__version__", "0.2.0")
     registry = load_registry()
     entry = registry.get("attack", "pgd-10")
-    assert (entry.distribution, entry.version, entry.built_in) == ("benchbench-robustness", "0.2.0", True)
-    assert registry.problems == ()
+    assert (entry.distribution, entry.version, entry.built_in) == ("benchbench-renamed", "0.2.0", True)
     assert to_json(registry.resolve("attack", "pgd-10")) == to_json(before)
+
+
+def test_built_in_plugin_is_loaded_once_however_often_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("benchbench", DISTRIBUTION):  # the former name, and today's
+        info = tmp_path / f"{name.replace('-', '_')}-0.1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
+        (info / "entry_points.txt").write_text("[benchbench]\nbuiltin = benchbench.builtin\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = load_registry()
+    assert [plugin.distribution for plugin in registry.plugins if plugin.target == discovery.BUILT_IN] == [DISTRIBUTION]
+    assert registry.problems == ()
 
 
 def test_first_revision_is_left_out_of_digests_and_a_later_one_changes_them() -> None:

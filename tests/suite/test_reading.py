@@ -127,7 +127,7 @@ def test_builtin_suite_reads_by_name(registry: Registry, name: str, profiles: tu
 
 
 def test_every_builtin_suite_file_is_offered(registry: Registry) -> None:
-    offered = {entry.offer.name for entry in registry.offers("suite") if entry.distribution == "benchbench"}
+    offered = {entry.offer.name for entry in registry.offers("suite") if entry.built_in}
     assert offered == {path.stem for path in SUITES.glob("*.toml")}
 
 

@@ -93,7 +93,7 @@ def test_without_the_convex_solver_the_cells_are_skipped_with_the_command_that_i
     monkeypatch.setattr(obstacles, "find_spec", find_spec)
     made = plan("closer-look", profile="quick", only=["experiment=staircase-small"], runs=tmp_path, device="cpu")
     assert {(cell.status, cell.reason) for cell in made.cells} == {
-        ("skipped", "architecture 'cubic-spline' needs cvxpy; pip install 'benchbench[staircase]'")
+        ("skipped", "architecture 'cubic-spline' needs cvxpy; pip install 'benchbench-robustness[staircase]'")
     }
 
 

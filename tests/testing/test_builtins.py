@@ -21,9 +21,7 @@ def single_offers(kind: str) -> list[str]:
     return [
         entry.offer.name
         for entry in REGISTRY.offers(kind)
-        if entry.distribution == "benchbench"
-        and entry.offer.members is None
-        and entry.offer.capabilities.task != "regression"
+        if entry.built_in and entry.offer.members is None and entry.offer.capabilities.task != "regression"
     ]
 
 

@@ -16,6 +16,7 @@ from fresh_environments import FreshEnvironment
 from plugin_sources import Distribution, distributions
 
 from benchbench.registry.known import KNOWN
+from benchbench.version import DISTRIBUTION
 
 SUITE = """
 name = "alone"
@@ -82,7 +83,7 @@ def test_distribution_installed_alone_passes_its_tests_and_runs_in_a_suite(
 ) -> None:
     environment = alone(distribution, tmp_path)
     listed = json.loads(environment.benchbench("plugins", "list", "--json").stdout)
-    assert {plugin["distribution"] for plugin in listed} == {"benchbench", distribution.name}
+    assert {plugin["distribution"] for plugin in listed} == {DISTRIBUTION, distribution.name}
     examined = environment.benchbench("plugins", "doctor")
     assert (examined.returncode, examined.stdout) == (0, "every plugin is healthy\n")
 

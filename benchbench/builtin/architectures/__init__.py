@@ -8,6 +8,7 @@ OptionError for inputs that it cannot take.
 from __future__ import annotations
 
 from benchbench.contract import Capabilities, Offer
+from benchbench.version import install_command
 
 OFFERS: tuple[Offer, ...] = (
     Offer(
@@ -41,7 +42,7 @@ OFFERS: tuple[Offer, ...] = (
         name="resnet50",
         summary="The standard ResNet50: 7x7 stride-2 stem and max-pool at every input size",
         factory="benchbench.builtin.architectures.timm_models:make_resnet50",
-        capabilities=Capabilities(smallest_input=(32, 32)),
+        capabilities=Capabilities(smallest_input=(32, 32), requires={"timm": install_command("timm")}),
         citation="He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2016",
     ),
     Offer(
@@ -58,10 +59,7 @@ OFFERS: tuple[Offer, ...] = (
         capabilities=Capabilities(
             task="regression",
             minimum_classes=0,
-            requires={
-                "cvxpy": "pip install 'benchbench[staircase]'",
-                "clarabel": "pip install 'benchbench[staircase]'",
-            },
+            requires=dict.fromkeys(("cvxpy", "clarabel"), install_command("staircase")),
         ),
         citation="Yang, Rashtchian, Zhang, Salakhutdinov, Chaudhuri: Adversarial Robustness Through Local Lipschitzness, "
         "2020, after Raghunathan et al., 2019",

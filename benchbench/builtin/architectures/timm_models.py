@@ -16,7 +16,8 @@ from torch import nn
 from benchbench.builtin.architectures.requirements import image_shape, require_classes
 from benchbench.builtin.architectures.timm_fitting import REFUSALS, NoFitError, create_fitting
 from benchbench.builtin.torchvision_import import import_torchvision
-from benchbench.contract import OptionError
+from benchbench.contract import OptionError, UsageError
+from benchbench.version import install_command
 
 RESNET50_SMALLEST = (32, 32)  # leaves one pixel to the last stage
 
@@ -105,9 +106,11 @@ def list_timm_models() -> Iterable[str]:
 
 
 def _timm() -> ModuleType:
-    import_torchvision()  # timm imports torchvision, which does not load beside every build of torch
-    import timm
-
+    import_torchvision()  # timm imports torchvision, which needs help beside some builds of torch
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise UsageError(f"models of timm need {error.name}", hint=install_command("timm")) from error
     module: ModuleType = timm
     return module
 

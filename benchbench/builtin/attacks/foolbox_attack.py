@@ -17,7 +17,8 @@ from benchbench.builtin.attacks.batching import broadcast
 from benchbench.builtin.attacks.margins import wrong_logits
 from benchbench.builtin.options import require_norm
 from benchbench.builtin.untyped import Untyped
-from benchbench.contract import NORMS, KeyedGenerator, Norm, Threat, uniform_start
+from benchbench.contract import NORMS, KeyedGenerator, Norm, Threat, UsageError, uniform_start
+from benchbench.version import install_command
 
 _NORM_OF_ORDER: dict[float, Norm] = {float("inf"): "linf", 2.0: "l2", 1.0: "l1"}
 _CONSTRAINTS: tuple[Norm, ...] = ("linf", "l2")  # values of HopSkipJump's option of that name
@@ -95,10 +96,17 @@ class FoolboxAttack:
 
 
 def import_foolbox() -> Untyped:
-    """Foolbox, without the warning about a SciPy name that it imports and that is deprecated by now."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return importlib.import_module("foolbox")
+    """Foolbox, without the warning about a SciPy name that it imports and that is deprecated by now.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return importlib.import_module("foolbox")
+    except ModuleNotFoundError as error:
+        raise UsageError(f"attacks of Foolbox need {error.name}", hint=install_command("foolbox")) from error
 
 
 def parameters_of(member: str) -> dict[str, inspect.Parameter]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchbench.contract import Capabilities, Offer
+from benchbench.version import install_command
 
 OFFERS: tuple[Offer, ...] = (
     Offer(
@@ -14,6 +15,6 @@ OFFERS: tuple[Offer, ...] = (
         name="slurm",
         summary="Job arrays on a Slurm cluster, through submitit",
         factory="benchbench.executors.slurm:SlurmExecutor",
-        capabilities=Capabilities(requires={"submitit": "pip install 'benchbench[slurm]'"}, elsewhere=True),
+        capabilities=Capabilities(requires={"submitit": install_command("slurm")}, elsewhere=True),
     ),
 )

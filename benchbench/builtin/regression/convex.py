@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from benchbench.builtin.untyped import Untyped
 from benchbench.contract import TrainingError, UsageError
+from benchbench.version import install_command
 
 Array = NDArray[np.float64]
 
@@ -38,9 +39,7 @@ def import_cvxpy() -> Untyped:
     try:
         return importlib.import_module("cvxpy")
     except ImportError as error:
-        raise UsageError(
-            "robust regression needs cvxpy and clarabel", hint="pip install 'benchbench[staircase]'"
-        ) from error
+        raise UsageError("robust regression needs cvxpy and clarabel", hint=install_command("staircase")) from error
 
 
 def make_unknown(origin: Array) -> Unknown:
