@@ -22,7 +22,10 @@ WORDS = 32  # 64-bit words per tile: 2,048 references
 TILE = 64 * WORDS
 NO_ROW = -1
 
-U8, I32, I64, U64 = NDArray[np.uint8], NDArray[np.int32], NDArray[np.int64], NDArray[np.uint64]
+U8 = NDArray[np.uint8]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, kw_only=True)
