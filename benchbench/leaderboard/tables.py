@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from benchbench.leaderboard.clearing import share_doubts
@@ -107,23 +106,20 @@ def paper_table(
         for name in extra
     ]
     columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *extras)
-    groups = _labelled(settings, lambda members: _lines(members, columns, DIGITS[task], intervals))
+    groups = tuple(
+        Group(label=label, attributes=setting(rows[0]), lines=_lines(rows, columns, DIGITS[task], intervals))
+        for label, rows in zip(_group_labels(settings), settings)
+    )
     shown = [row for members in settings for row in members]
     title = _title(shown)
     return Table(title=title, columns=columns, groups=groups, notes=_notes(shown, groups, task, intervals))
 
 
-def _labelled(settings: list[list[Row]], lines: Callable[[list[Row]], tuple[Line, ...]]) -> tuple[Group, ...]:
-    short = [setting_label(members[0], every_option=False) for members in settings]
-    counts = Counter(short)
-    return tuple(
-        Group(
-            label=label if counts[label] == 1 else setting_label(members[0], every_option=True),
-            attributes=setting(members[0]),
-            lines=lines(members),
-        )
-        for label, members in zip(short, settings)
-    )
+def _group_labels(settings: list[list[Row]]) -> list[str]:
+    first = [members[0] for members in settings]
+    short = [setting_label(row, every_option=False) for row in first]
+    every = [setting_label(row, every_option=True) for row in first]
+    return [label if short.count(label) == 1 else longer for label, longer in zip(short, every)]
 
 
 def _lines(rows: list[Row], columns: tuple[Column, ...], digits: int, intervals: bool) -> tuple[Line, ...]:

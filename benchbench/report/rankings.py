@@ -94,11 +94,10 @@ def _alike(places: Sequence[Place]) -> bool:
 
 
 def _labels(places: Sequence[Place]) -> list[str]:
-    rows = [place.contender.row for place in places]
-    if _alike(places):
-        return tell_apart([defense_label(row) for row in rows], rows, MODEL)
-    labels = [f"{defense_label(row)}, {place.contender.network}, seed {row.seed}" for row, place in zip(rows, places)]
-    return tell_apart(labels, rows, MODEL)
+    models = [place.contender for place in places]
+    varying = ["" if _alike(places) else f"{one.network}, seed {one.row.seed}" for one in models]
+    labels = [joined(defense_label(one.row), more) for one, more in zip(models, varying)]
+    return tell_apart(labels, [one.row for one in models], MODEL)
 
 
 def _line(place: Place, label: str) -> Rank:
