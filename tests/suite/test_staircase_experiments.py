@@ -89,8 +89,8 @@ def test_without_the_convex_solver_the_cells_are_skipped_with_the_command_that_i
     def find_spec(name: str) -> ModuleSpec | None:
         return None if name == "cvxpy" else sys.modules["torch"].__spec__
 
-    obstacles = importlib.import_module("benchbench.planning.obstacles")
-    monkeypatch.setattr(obstacles, "find_spec", find_spec)
+    suitability = importlib.import_module("benchbench.registry.suitability")
+    monkeypatch.setattr(suitability, "find_spec", find_spec)
     made = plan("closer-look", profile="quick", only=["experiment=staircase-small"], runs=tmp_path, device="cpu")
     assert {(cell.status, cell.reason) for cell in made.cells} == {
         ("skipped", "architecture 'cubic-spline' needs cvxpy; pip install 'benchbench-robustness[staircase]'")
