@@ -1,4 +1,4 @@
-"""Reading files that may be missing or damaged, and clearing up after writers that were killed."""
+"""Reading files that may be missing or damaged, and removing the leftovers of killed writers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _STALE_SECONDS = 24 * 3600
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """Content of a file; None when there is none.
+    """The content of a file; None if it does not exist.
 
     Raises:
-        StorageError: it is there but cannot be read.
+        StorageError: it exists but cannot be read.
     """
     with storage_errors(path):
         try:
@@ -37,7 +37,7 @@ def set_aside(path: Path) -> Path:
 
 
 def remove_stale_temporaries(folder: Path) -> None:
-    """Remove what writers that were killed left behind (see `benchbench.atomic`), once it is a day old."""
+    """Remove temporary files of killed writers (see `benchbench.atomic`) that are over a day old."""
     for temporary in folder.glob(".*.tmp"):
         with suppress(OSError):
             if time.time() - temporary.stat().st_mtime > _STALE_SECONDS:

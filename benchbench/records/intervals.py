@@ -19,7 +19,7 @@ _ELEMENTS_AT_ONCE = 2_000_000  # bounds the memory of the bootstrap to some tens
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A 95% confidence interval, both ends included."""
+    """A closed 95% confidence interval."""
 
     low: float
     high: float
@@ -44,14 +44,14 @@ def accuracy_interval(successes: int, n: int) -> Interval:
 
 
 def mean_interval(values: Sequence[float] | Tensor | Any, seed: int) -> Interval | None:
-    """Percentile bootstrap interval for a mean (Efron, 1979; 2,000 resamples), the same for the same seed.
+    """Percentile bootstrap interval for a mean (Efron, 1979; 2,000 resamples), deterministic.
 
     Args:
         values: finite numbers (N,), one per example.
-        seed: of the run.
+        seed: of the run; it keys the resamples.
 
     Returns:
-        None for fewer than two values, which say nothing about their spread.
+        None for fewer than two values, which have no spread.
 
     Raises:
         DataError: for values that are not finite.

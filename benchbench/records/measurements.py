@@ -1,4 +1,4 @@
-"""A cache of what was measured on a model, so that an interrupted evaluation goes on where it stopped."""
+"""A cache of the measurements on a model, so that an interrupted evaluation can resume."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class StoredMeasurements:
-    """Measurements on disk by key: one safetensors file each, checked against its own digest when read.
+    """Measurements on disk by key: one safetensors file each, checked against its digest when read.
 
     The part of a key before its first slash is its scope, for instance the digest of a cell's configuration.
 
     Args:
-        folder: made on demand.
-        on_problem: is told of damaged entries, which are set aside and treated as missing.
+        folder: created on demand.
+        on_problem: receives one line for each damaged entry; the entry is set aside and treated as missing.
     """
 
     def __init__(self, folder: Path, on_problem: Callable[[str], None]) -> None:
@@ -33,10 +33,10 @@ class StoredMeasurements:
         self._on_problem = on_problem
 
     def get(self, key: str) -> dict[str, Tensor] | None:
-        """The tensors stored under a key, on the CPU; None when there are none.
+        """The tensors stored under a key, on the CPU; None if there are none.
 
         Raises:
-            StorageError: the entry is there but cannot be read.
+            StorageError: the entry exists but cannot be read.
         """
         path = self._path(key)
         content = read_bytes(path)
@@ -51,7 +51,7 @@ class StoredMeasurements:
             return None
 
     def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
-        """Store tensors under a key, in place of what was there.
+        """Store tensors under a key; earlier ones are replaced.
 
         Raises:
             StorageError: they cannot be written.
@@ -64,7 +64,7 @@ class StoredMeasurements:
         write_bytes_atomically(self._path(key), content)
 
     def discard(self, scope: str) -> None:
-        """Remove everything under a scope, once what was computed from it is recorded.
+        """Remove everything under a scope, after its results are recorded.
 
         Raises:
             StorageError: it cannot be removed.

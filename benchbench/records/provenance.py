@@ -30,7 +30,7 @@ TRACKED = (
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that can change a number; absent packages are left out."""
+    """Versions of Python and of the installed packages that can change a number."""
     found = {"python": platform.python_version()}
     for name in TRACKED:
         try:
@@ -64,7 +64,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def stated_threads(device: str) -> int | None:
-    """The number of threads in what `describe_device` said of a CPU; None where it says none.
+    """The number of threads in a `describe_device` text of a CPU; None if it has none.
 
     >>> stated_threads("cpu (AMD EPYC, 2 threads) x 4 ranks")
     2
@@ -74,7 +74,7 @@ def stated_threads(device: str) -> int | None:
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory_bytes` count from here: on CUDA, and for processes on Linux; elsewhere it counts from the beginning."""
+    """Reset the peak of `peak_memory_bytes` on CUDA and on Linux; elsewhere it stays that of the whole process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -83,7 +83,7 @@ def forget_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak memory since it was last forgotten, with all that is held: of the device on CUDA, of the process otherwise."""
+    """Peak memory since the last reset: of the device on CUDA, of the process otherwise."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     with contextlib.suppress(OSError, StopIteration):

@@ -12,7 +12,7 @@ from benchbench.errors import DataError, StorageError
 from benchbench.records.older import completed
 from benchbench.records.row import Row
 
-SCHEMA_VERSION = 3  # raised with every column that is added; older files are read, their rows have its default
+SCHEMA_VERSION = 3  # raised with every new column; rows of older files get the column's default
 _KIND_KEY = b"benchbench.kind"
 _VERSION_KEY = b"benchbench.schema_version"
 _READ = tuple(str(version) for version in range(1, SCHEMA_VERSION + 1))
@@ -26,11 +26,7 @@ _ARROW_TYPES = {
 
 
 def schema(version: int = SCHEMA_VERSION) -> pa.Schema:
-    """Schema of a leaderboard: every column with its description, and the schema's version in the metadata.
-
-    Args:
-        version: of the schema, from 1; columns that were added later are left out.
-    """
+    """Schema of a leaderboard in a version: every column with its description, and the version as metadata."""
     metadata = {_KIND_KEY: b"leaderboard", _VERSION_KEY: str(version).encode()}
     columns = [field for field in dataclasses.fields(Row) if field.metadata["since"] <= version]
     return pa.schema([_arrow_field(field) for field in columns], metadata=metadata)
@@ -53,11 +49,12 @@ def table_from_rows(rows: Iterable[Row]) -> pa.Table:
 
 
 def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None = None) -> list[Row]:
-    """The rows of a leaderboard table.
+    """The rows of a leaderboard table of this schema version or an earlier one.
 
     Args:
-        table: in the schema of `schema`, of this version or an earlier one.
-        on_problem: is told of each row with impossible values, which is then left out; without it, the first one raises.
+        table: the table.
+        on_problem: receives one line for each row with impossible values, and the row is left out; without it, the first such
+            row raises.
 
     Raises:
         StorageError: another schema; the message names the columns.
@@ -77,10 +74,10 @@ def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None
 
 
 def check_schema(found: pa.Schema, where: str) -> None:
-    """Refuse what is not a leaderboard of this schema version, or of an earlier one.
+    """Check that a schema is that of a leaderboard, of this version or an earlier one.
 
     Raises:
-        StorageError: says whether it is foreign, newer, or has missing, unknown or wrongly typed columns.
+        StorageError: it is foreign, newer, or has missing, unknown or wrongly typed columns.
     """
     metadata = found.metadata or {}
     if metadata.get(_KIND_KEY) != b"leaderboard":
