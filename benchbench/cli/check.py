@@ -17,7 +17,7 @@ from benchbench.suite import read_suite
 @click.argument("file", metavar="FILE.toml")
 @json_option
 def command(file: str, as_json: bool) -> int:
-    """Validate a suite: all problems at once, with line and nearest valid name; exit status 2 when there is one."""
+    """Validate a suite: all problems at once, with line and nearest valid name; exit status 2 if there is one."""
     try:
         suite = read_suite(file, load_registry())
     except SuiteError as error:

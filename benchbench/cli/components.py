@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchbench.contract import Kind
 from benchbench.errors import DataError, PluginError, UsageError
 from benchbench.registry import Registry
 from benchbench.registry.lookup import ComponentEntry, find_component
@@ -48,11 +47,11 @@ def component_name(entry: ComponentEntry) -> str:
 
 
 def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoint: Path) -> ComponentEntry:
-    """What the user names; else what the checkpoint says that it is of.
+    """The user's architecture, else the one that the checkpoint records.
 
     Raises:
-        UsageError: neither says it.
-        DataError: the checkpoint is damaged, or names what is not registered.
+        UsageError: there is neither.
+        DataError: the checkpoint is damaged, or names an architecture that is not registered.
     """
     if entry is not None:
         return entry
@@ -64,17 +63,17 @@ def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoi
 def make_architecture(
     registry: Registry, entry: ComponentEntry, *, input_shape: tuple[int, ...], classes: int
 ) -> nn.Module:
-    """Make a registered architecture, or call the ``module:callable`` that the user names.
+    """Make a registered architecture, or call the user's ``module:callable``.
 
     Raises:
-        UsageError: an unknown name or option, or a callable that cannot be imported or called.
-        DataError: it made no ``nn.Module``.
+        UsageError: an unknown name or option, or a callable that cannot be imported.
+        PluginError: the callable raised an error.
+        DataError: the callable did not make an ``nn.Module``.
     """
     name = component_name(entry)
-    kind: Kind = "architecture"
-    registered = {offered.offer.name for offered in registry.offers(kind)}
+    registered = {offered.offer.name for offered in registry.offers("architecture")}
     if ":" not in name or name.partition(":")[0] in registered:
-        component = find_component(registry, kind, entry)
+        component = find_component(registry, "architecture", entry)
         model: nn.Module = registry.make(component, input_shape=input_shape, classes=classes)
         return model
     options = {} if isinstance(entry, str) else {key: value for key, value in entry.items() if key != "name"}
@@ -82,21 +81,20 @@ def make_architecture(
 
 
 def _call(name: str, options: Mapping[str, Any], supplied: Mapping[str, Any]) -> nn.Module:
-    """Call a function of the user's with the options, and with those of `supplied` that it takes."""
+    """Call the user's function with the options, and with those of `supplied` that it takes."""
     from torch import nn
 
     module, _, attribute = name.partition(":")
-    if (
-        str(Path.cwd()) not in sys.path
-    ):  # the installed program, unlike ``python -m``, does not look in the current folder
-        sys.path.insert(0, str(Path.cwd()))
+    here = str(Path.cwd())
+    if here not in sys.path:  # the installed command, unlike ``python -m``, does not look in the current folder
+        sys.path.insert(0, here)
     try:
         function = getattr(importlib.import_module(module), attribute)
         taken = inspect.signature(function).parameters
         model = function(**{key: value for key, value in supplied.items() if key in taken}, **options)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"cannot import {name!r}: {error}", hint="expected module:callable") from error
-    except Exception as error:  # the function is the user's: it may raise anything
+    except Exception as error:  # the user's function may raise any error
         raise PluginError(f"{name!r} raised {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise DataError(f"{name!r} made a {type(model).__name__}, expected: nn.Module")

@@ -1,26 +1,18 @@
-"""The registry: every component by kind and name, its options, and the making of it."""
+"""The registry: find a component by kind and name, check its options, make it."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchbench.cell.model import Component
 from benchbench.contract import KINDS, Kind
 from benchbench.errors import BenchbenchError, OptionError, PluginError, UnknownNameError, UsageError
 from benchbench.registry.blame import place_of
-from benchbench.registry.clashes import Clash, find_clashes
+from benchbench.registry.clashes import find_clashes
 from benchbench.registry.components import PROTOCOLS, require_protocol
-from benchbench.registry.discovery import (
-    Harvest,
-    PluginInfo,
-    PluginProblem,
-    Registered,
-    find_candidates,
-    harvest,
-)
+from benchbench.registry.discovery import Harvest, PluginInfo, PluginProblem, Registered, find_candidates, harvest
 from benchbench.registry.factories import Factories, plugin_error
 from benchbench.registry.known import provider
 from benchbench.registry.options import OptionSpec, convert_options, option_specs
@@ -28,18 +20,14 @@ from benchbench.registry.problems import InvalidOptionsError
 from benchbench.registry.products import check_product
 
 _SUPPLIED: Mapping[Kind, tuple[str, ...]] = {"architecture": ("input_shape", "classes")}
-BUILT_IN_AS: Mapping[str, str] = {"distribution": "benchbench", "version": "0.1.0"}  # in ids for ever
-_MEMBER = "member"  # what a family's factory takes the part of the name after the colon as
+BUILT_IN_AS: Mapping[str, str] = {"distribution": "benchbench", "version": "0.1.0"}  # part of ids, so fixed for ever
+_MEMBER = "member"  # parameter of a family's factory: the part of the name after the colon
 MAXIMUM_NESTING = 8  # components within components
-NAMED = 3  # broken plugins, where a name is unknown
+NAMED = 3  # broken plugins that the message of an unknown name lists
 
 
 class Registry:
-    """Everything that the plugins offer. Factories are imported when they are first used.
-
-    Args:
-        harvests: what each plugin gave.
-    """
+    """Everything that the plugins offer. Factories are imported at their first use."""
 
     def __init__(self, harvests: Sequence[Harvest]) -> None:
         self._harvests = tuple(harvests)
@@ -53,12 +41,12 @@ class Registry:
 
     @property
     def plugins(self) -> tuple[PluginInfo, ...]:
-        """Every plugin, healthy or not, the built-in one first."""
+        """Every plugin, working or not, the built-in one first."""
         return tuple(self._describe(one) for one in self._harvests)
 
     @property
     def problems(self) -> tuple[PluginProblem, ...]:
-        """Everything that is wrong with any plugin."""
+        """The problems of all plugins."""
         return tuple(problem for plugin in self.plugins for problem in plugin.problems)
 
     def offers(self, kind: Kind) -> tuple[Registered, ...]:
@@ -71,28 +59,27 @@ class Registry:
         """Find a component; ``family:member`` finds the family.
 
         Raises:
-            UnknownNameError: nothing has this name; the hint names the nearest ones.
+            UnknownNameError: no component has this name; the hint gives the nearest ones.
+            UsageError: a family without a member.
             PluginError: two distributions claim the name.
         """
         _check_kind(kind)
         own, colon, member = name.partition(":")
         entry = self._entries.get((kind, own))
-        if entry is None:
-            clash = self._clashes.get((kind, own))
-            if clash is not None:
-                raise PluginError(clash.message, hint="uninstall one of them, or ask its author to rename it")
-            raise self._unknown(kind, name)
-        if colon and entry.offer.members is None:
+        clash = self._clashes.get((kind, own))
+        if entry is None and clash is not None:
+            raise PluginError(clash.message, hint="uninstall one of them, or ask its author to rename it")
+        if entry is None or (colon and entry.offer.members is None):
             raise self._unknown(kind, name)
         if entry.offer.members is not None and not member:
             raise UsageError(f"{kind} {own!r} is a family", hint=f"name one of its members, as in '{own}:member'")
         return entry
 
     def members(self, kind: Kind, name: str) -> tuple[str, ...]:
-        """The members of a family, sorted; empty for a single component. May import the family's library.
+        """The members of a family, sorted; empty for a single component. It may import the family's library.
 
         Raises:
-            PluginError: the family cannot list them.
+            PluginError: the family cannot list its members.
         """
         own = name.partition(":")[0]
         entry = self._entries.get((kind, own))
@@ -107,11 +94,11 @@ class Registry:
         return self._members[kind, own]
 
     def options(self, kind: Kind, name: str) -> tuple[OptionSpec, ...]:
-        """The options of a component, those fixed by a preset included.
+        """The options of a component, including those that a preset fixes.
 
         Raises:
-            UnknownNameError: nothing has this name.
-            PluginError: the factory cannot be imported, or has a parameter that no suite can write.
+            UnknownNameError: no component has this name.
+            PluginError: the factory cannot be imported, or has a parameter of a type that a suite cannot write.
         """
         entry = self.get(kind, name)
         key = (kind, entry.offer.name)
@@ -120,26 +107,27 @@ class Registry:
         return self._specs[key]
 
     def resolve(self, kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> Component:
-        """Check a component's options and fill in defaults and preset; components among the options are resolved likewise.
+        """Check a component's options and fill in its defaults and preset, also those of components among the options.
 
-        The component is made once, so that its constructor checks the ranges; architectures are not, because they need
-        to know the data.
+        The component is made once, so that its constructor checks the ranges. Architectures are not, because they need to know
+        the data.
 
         Raises:
-            UnknownNameError: nothing has this name, or the family has no such member.
-            InvalidOptionsError: one or more options are unknown, missing, or of the wrong type, or components that cannot be
-                resolved.
-            OptionError: the constructor refuses a value.
+            UnknownNameError: no component has this name, or the family has no such member.
+            InvalidOptionsError: options are unknown, missing or of the wrong type, or components that cannot be resolved.
+            OptionError: the constructor rejects a value.
             PluginError: the component cannot be imported or made.
         """
         component, _ = self._resolve(kind, name, options or {})
         return component
 
     def _resolve(self, kind: Kind, name: str, options: Mapping[str, Any]) -> tuple[Component, Any]:
-        """The component and what it makes; None for an architecture."""
+        """The component and its product, which is None for an architecture."""
         entry = self.get(kind, name)
         specs = self.options(kind, name)
-        self._check_member(kind, name)
+        family, _, member = name.partition(":")
+        if member and member not in self.members(kind, name):
+            raise UnknownNameError(kind, name, [f"{family}:{known}" for known in self.members(kind, name)])
         values, problems = convert_options(specs, options, resolve=self._resolve_option)
         if problems:
             raise InvalidOptionsError(f"{kind} {name!r}", problems)
@@ -147,10 +135,10 @@ class Registry:
         return component, None if kind == "architecture" else self.make(component)
 
     def as_here(self, component: Component) -> Component:
-        """A recorded component with the distribution, revision and sources that it has here.
+        """A recorded component with its distribution, revision and sources in this installation.
 
         Raises:
-            UnknownNameError: it is not here.
+            UnknownNameError: it is not installed.
             PluginError: two distributions claim its name.
         """
         return dataclasses.replace(component, **_origin(self.get(component.kind, component.name)))
@@ -160,11 +148,11 @@ class Registry:
 
         Args:
             component: from `resolve`; components among its options are made first.
-            supplied: what the host knows: ``input_shape`` and ``classes`` for an architecture.
+            supplied: parameters from the host: ``input_shape`` and ``classes`` for an architecture.
 
         Raises:
-            OptionError: the constructor refuses a value.
-            PluginError: the factory cannot be imported, raises something else, or makes something of another kind.
+            OptionError: the constructor rejects a value.
+            PluginError: the factory cannot be imported, raises another error, or makes something of another kind.
         """
         entry = self.get(component.kind, component.name)
         factory = self._factories.load(entry, entry.offer.factory)
@@ -188,21 +176,16 @@ class Registry:
         return self.make(value) if isinstance(value, Component) else value
 
     def _resolve_option(self, protocol: Any, name: str, options: Mapping[str, Any]) -> Component:
-        """A component that is an option of another."""
-        with self._nested():
-            component, product = self._resolve(PROTOCOLS[protocol], name, options)
-        require_protocol(protocol, component, product)
-        return component
-
-    @contextmanager
-    def _nested(self) -> Iterator[None]:
+        """Resolve a component that is an option of another."""
         if self._nesting >= MAXIMUM_NESTING:  # a preset may name the component that it belongs to
             raise OptionError(f"components are nested more than {MAXIMUM_NESTING} deep")
         self._nesting += 1
         try:
-            yield
+            component, product = self._resolve(PROTOCOLS[protocol], name, options)
         finally:
             self._nesting -= 1
+        require_protocol(protocol, component, product)
+        return component
 
     def _read_options(self, entry: Registered) -> tuple[OptionSpec, ...]:
         supplied = (*_SUPPLIED.get(entry.kind, ()), *((_MEMBER,) if entry.offer.members is not None else ()))
@@ -221,11 +204,6 @@ class Registry:
             for spec in specs
         )
 
-    def _check_member(self, kind: Kind, name: str) -> None:
-        family, _, member = name.partition(":")
-        if member and member not in self.members(kind, name):
-            raise UnknownNameError(kind, name, [f"{family}:{known}" for known in self.members(kind, name)])
-
     def _unknown(self, kind: Kind, name: str) -> UnknownNameError:
         error = UnknownNameError(kind, name, [entry.offer.name for entry in self.offers(kind)])
         distribution = provider(kind, name)
@@ -237,8 +215,7 @@ class Registry:
         elif distribution:
             error.hint = f"the distribution {distribution} provides it: pip install {distribution}"
         elif broken:
-            more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
-            named = ", ".join(broken[:NAMED]) + more
+            named = ", ".join(broken[:NAMED]) + (f" and {len(broken) - NAMED} more" if len(broken) > NAMED else "")
             error.hint += f" (plugins with problems: {named}; see 'benchbench plugins doctor')"
         return error
 
@@ -248,7 +225,7 @@ class Registry:
 
     def _describe(self, one: Harvest) -> PluginInfo:
         candidate = one.candidate
-        clashes = [clash for clash in self._clashes.values() if _blamed(clash, one)]
+        clashes = [clash for clash in self._clashes.values() if clash.blames(one.registered)]
         names = {kind: tuple(e.offer.name for e in one.registered if e.kind == kind) for kind in KINDS}
         return PluginInfo(
             name=candidate.name,
@@ -264,20 +241,15 @@ def load_registry(*, extra_plugins: Sequence[object] = ()) -> Registry:
     """Discover the installed plugins; broken ones are listed in `Registry.problems`.
 
     Args:
-        extra_plugins: plugin modules or objects to register besides, for instance one under development.
+        extra_plugins: more plugin modules or objects to register, for instance one under development.
     """
     return Registry(harvest(find_candidates(extra_plugins)))
 
 
 def _origin(entry: Registered) -> dict[str, Any]:
-    """The fields of a component that say whose it is. A release changes no id: see `BUILT_IN_AS` and `Component`."""
+    """Distribution, version, revision and sources of a component. A release changes no id: see `BUILT_IN_AS`."""
     named = BUILT_IN_AS if entry.built_in else {"distribution": entry.distribution, "version": entry.version}
     return {**named, "revision": entry.offer.revision, "sources": entry.sources()}
-
-
-def _blamed(clash: Clash, one: Harvest) -> bool:
-    """Whether a plugin takes part in a clash; who keeps the name has no problem."""
-    return any(claim is not clash.keeper and claim in clash.claims for claim in one.registered)
 
 
 def _check_kind(kind: str) -> None:

@@ -1,7 +1,7 @@
-"""Options that are components: a factory's parameter that is typed with a Protocol of the contract.
+"""Options that are components: parameters of a factory whose type is a Protocol of the contract.
 
-A suite writes such an option as it writes any component, ``base = "digits"`` or ``base = { name = "digits", scale = 1 }``; the
-factory is given the component, made.
+A suite writes such an option like any component: ``base = "digits"`` or ``base = { name = "digits", scale = 1 }``. The factory
+receives the object that the component makes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Resolve = Callable[[Any, str, Mapping[str, Any]], Component]  # Protocol, name, 
 
 
 def takes_components(annotation: Any) -> bool:
-    """Whether values of a type are components, or have components in them."""
+    """Whether values of a type are components or contain components."""
     return annotation in PROTOCOLS or any(takes_components(argument) for argument in get_args(annotation))
 
 
@@ -48,7 +48,7 @@ def resolve_option(protocol: Any, name: str, options: Mapping[str, Any], resolve
     """Resolve a component that is an option of another.
 
     Raises:
-        InvalidOptionsError: what is wrong with it, with places as seen from the option.
+        InvalidOptionsError: it cannot be resolved; places are relative to the option.
     """
     try:
         return resolve(protocol, name, options)
@@ -60,10 +60,10 @@ def resolve_option(protocol: Any, name: str, options: Mapping[str, Any], resolve
 
 
 def require_protocol(protocol: Any, component: Component, product: object) -> None:
-    """Check that what a component makes is what the option asks for: a `SteppingDefense` is no `Defense`.
+    """Check that a component's product keeps the option's Protocol: a `SteppingDefense` is no `Defense`.
 
     Raises:
-        OptionError: it is not.
+        OptionError: it does not.
     """
     if not isinstance(product, protocol):
         made = type(product).__name__

@@ -1,4 +1,4 @@
-"""Find plugins and collect what they offer; a broken plugin is remembered and reported, never raised."""
+"""Find plugins and collect their offers; a broken plugin is recorded as a problem, never raised."""
 
 from __future__ import annotations
 
@@ -12,24 +12,15 @@ from typing import Any, Literal
 
 import pluggy
 
-from benchbench.contract import ENTRY_POINT_GROUP, Hooks, Kind, Offer
+from benchbench.contract import ENTRY_POINT_GROUP, KINDS, Hooks, Kind, Offer
 from benchbench.errors import suggest
 from benchbench.registry.blame import plugin_traceback, summarise_error
-from benchbench.registry.compatibility import api_mistake
-from benchbench.registry.offers import offer_mistakes
+from benchbench.registry.offers import api_mistake, offer_mistakes
 from benchbench.version import __version__
 
 HOST = "benchbench"  # the project, and the prefix of its hooks
-BUILT_IN = "benchbench.builtin"  # the module of the built-in plugin, whatever its distribution is called
-HOOKS: Mapping[str, Kind] = {
-    "benchbench_datasets": "dataset",
-    "benchbench_architectures": "architecture",
-    "benchbench_defenses": "defense",
-    "benchbench_attacks": "attack",
-    "benchbench_metrics": "metric",
-    "benchbench_suites": "suite",
-    "benchbench_executors": "executor",
-}
+BUILT_IN = "benchbench.builtin"  # the module of the built-in plugin, under any name of the distribution
+HOOKS: Mapping[str, Kind] = {f"{HOST}_{kind}s": kind for kind in KINDS}
 
 Cause = Literal["import", "api", "hook", "offer", "clash", "options", "product", "capability"]
 
@@ -40,10 +31,9 @@ class PluginProblem:
 
     Attributes:
         name: entry point of the plugin.
-        distribution: the distribution that it comes from.
-        error: one line: what is wrong, with file and line where an exception was raised.
-        traceback: where an exception was raised, from the plugin's first line on; empty otherwise.
-        cause: what sort of problem it is.
+        distribution: the distribution that provides the plugin.
+        error: one line, with the file and line of an exception.
+        traceback: of an exception, from the plugin's first line on; otherwise empty.
     """
 
     name: str
@@ -55,15 +45,11 @@ class PluginProblem:
 
 @dataclass(frozen=True, kw_only=True)
 class Registered:
-    """An offer, and who makes it.
+    """An offer, and the plugin that makes it.
 
     Attributes:
-        kind: what it is.
-        offer: the offer itself.
-        distribution: the distribution that it comes from, of which `version` is installed.
         plugin: entry point of the plugin.
-        built_in: whether it ships with benchbench.
-        sources: reads the digest of its distribution's sources; empty for what is built in, or cannot be read.
+        sources: reads the digest of the distribution's sources; empty for built-in offers and unreadable sources.
     """
 
     kind: Kind
@@ -77,14 +63,7 @@ class Registered:
 
 @dataclass(frozen=True, kw_only=True)
 class PluginInfo:
-    """One plugin, for listings.
-
-    Attributes:
-        name: entry point of the plugin, which refers to `target`, a module or ``module:attribute``.
-        distribution: the distribution that it comes from, of which `version` is installed.
-        offers: names that it offers, for each kind.
-        problems: what is wrong with it; empty for a healthy plugin.
-    """
+    """One plugin, for listings: its entry point `name` refers to `target`, ``module`` or ``module:attribute``."""
 
     name: str
     target: str
@@ -111,21 +90,14 @@ class Candidate:
         return self.target == BUILT_IN
 
     def problem(self, error: str | BaseException, *, cause: Cause) -> PluginProblem:
-        """What is wrong with this plugin, as a sentence or an exception."""
-        if isinstance(error, str):
-            return PluginProblem(name=self.name, distribution=self.distribution, error=error, cause=cause)
-        return PluginProblem(
-            name=self.name,
-            distribution=self.distribution,
-            error=summarise_error(error),
-            traceback=plugin_traceback(error),
-            cause=cause,
-        )
+        """A problem of this plugin, from a sentence or an exception."""
+        text, trace = (error, "") if isinstance(error, str) else (summarise_error(error), plugin_traceback(error))
+        return PluginProblem(name=self.name, distribution=self.distribution, error=text, traceback=trace, cause=cause)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Harvest:
-    """What one plugin gave: its offers and its problems."""
+    """The offers and the problems of one plugin."""
 
     candidate: Candidate
     registered: tuple[Registered, ...] = ()
@@ -133,11 +105,7 @@ class Harvest:
 
 
 def find_candidates(extra_plugins: Sequence[object] = ()) -> tuple[Candidate, ...]:
-    """List the installed plugins, the built-in one first, without importing any.
-
-    Args:
-        extra_plugins: plugin modules or objects that are registered though not installed, after the others.
-    """
+    """List the installed plugins, the built-in one first, then extra ones; no plugin is imported."""
     installed = [_installed(entry_point) for entry_point in metadata.entry_points(group=ENTRY_POINT_GROUP)]
     if not any(candidate.built_in for candidate in installed):
         installed.append(_source_tree())
@@ -146,7 +114,7 @@ def find_candidates(extra_plugins: Sequence[object] = ()) -> tuple[Candidate, ..
 
 
 def harvest(candidates: Iterable[Candidate]) -> tuple[Harvest, ...]:
-    """Load each plugin and call its hooks, one by one, so that none can harm another."""
+    """Load each plugin and call its hooks separately, so that no plugin can harm another."""
     manager = pluggy.PluginManager(HOST)
     manager.add_hookspecs(Hooks)
     return tuple(_harvest_one(manager, candidate) for candidate in candidates)
@@ -165,16 +133,14 @@ def _installed(entry_point: metadata.EntryPoint) -> Candidate:
 
 
 def _read_sources(distribution: metadata.Distribution) -> str:
-    """Digest of a distribution's sources, found from all its plugins."""
     from benchbench.registry.sources import distribution_digest
 
-    return distribution_digest(
-        distribution, [e.module for e in distribution.entry_points.select(group=ENTRY_POINT_GROUP)]
-    )
+    plugins = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+    return distribution_digest(distribution, [plugin.module for plugin in plugins])
 
 
 def _source_tree() -> Candidate:
-    """The built-in plugin of a checkout that runs without having been installed."""
+    """The built-in plugin of a checkout that is not installed."""
     return Candidate(
         name="builtin",
         target=BUILT_IN,
@@ -248,7 +214,7 @@ def _register(candidate: Candidate, kind: Kind, offer: Offer) -> Registered:
 
 
 def _misnamed_hooks(manager: pluggy.PluginManager, plugin: object) -> list[str]:
-    """Functions named like a hook that pluggy would never call: misspelled, or without the marker."""
+    """Functions named like hooks that pluggy never calls: misspelled, or without the marker."""
     messages = []
     for name in dir(plugin):
         if not name.startswith(f"{HOST}_") or not inspect.isroutine(getattr(plugin, name, None)):
@@ -261,7 +227,7 @@ def _misnamed_hooks(manager: pluggy.PluginManager, plugin: object) -> list[str]:
 
 
 def _mistakes(offers: Sequence[Any], kind: Kind) -> dict[int, str]:
-    """What is wrong with each malformed offer, by its place."""
+    """The mistakes of malformed offers, by position."""
     mistakes: dict[int, str] = {}
     names: set[str] = set()
     for place, offer in enumerate(offers):

@@ -1,9 +1,10 @@
-"""Importing what offers name, when it is first used."""
+"""Import factories at their first use."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from benchbench.errors import PluginError
@@ -12,13 +13,13 @@ from benchbench.registry.discovery import Registered
 
 
 class Factories:
-    """Factories and lists of members by their references, each imported once."""
+    """Factories and functions that list members, by reference; each is imported once."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, Any] = {}
 
     def load(self, entry: Registered, factory: Callable[..., Any] | str) -> Callable[..., Any]:
-        """What an offer gives as a callable or as ``module:attribute``.
+        """The callable itself, or the one that ``module:attribute`` names.
 
         Raises:
             PluginError: it cannot be imported.
@@ -28,17 +29,14 @@ class Factories:
         if factory not in self._loaded:
             module, _, attribute = factory.partition(":")
             try:
-                found: Any = importlib.import_module(module)
-                for part in attribute.split("."):
-                    found = getattr(found, part)
+                self._loaded[factory] = attrgetter(attribute)(importlib.import_module(module))
             except Exception as error:
                 raise plugin_error(entry, f"cannot import {factory!r}", error) from error
-            self._loaded[factory] = found
         loaded: Callable[..., Any] = self._loaded[factory]
         return loaded
 
 
 def plugin_error(entry: Registered, what: str, error: Exception) -> PluginError:
-    """What is wrong with a component, and the exception that says so."""
+    """An error that says `what` a component does wrong; its hint summarises the exception."""
     message = f"{entry.kind} {entry.offer.name!r} of {entry.distribution} {what}"
     return PluginError(message, hint=summarise_error(error))

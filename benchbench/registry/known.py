@@ -1,4 +1,4 @@
-"""Which distribution is known to provide a component that is not installed: those that are shipped under ``plugins/``."""
+"""The distributions under ``plugins/`` and their components, for hints about components that are not installed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KNOWN: Mapping[str, Mapping[Kind, tuple[str, ...]]] = {
 
 
 def provider(kind: Kind, name: str) -> str:
-    """The distribution that is known to provide a component; empty when none is.
+    """The distribution that is known to provide a component; empty if none is.
 
     >>> provider("defense", "mart")
     'benchbench-mart'

@@ -1,4 +1,4 @@
-"""What a factory must return, per kind."""
+"""Check what a factory returns, by kind."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _PROTOCOLS: Mapping[Kind, tuple[type, ...]] = {
 
 
 def check_product(component: Component, product: Any) -> None:
-    """Check that a factory made what its kind asks for.
+    """Check that a factory made an object of its component's kind.
 
     Raises:
         ContractError: it made something else.
     """
-    if component.kind == "architecture":  # an nn.Module, told without importing torch
+    if component.kind == "architecture":  # an nn.Module, recognised without importing torch
         fits, expected = callable(product) and hasattr(product, "state_dict"), "nn.Module"
     else:
         protocols = _PROTOCOLS[component.kind]

@@ -323,7 +323,7 @@ def test_constructor_that_raises_is_a_plugin_error_with_the_line() -> None:
     def broken() -> Any:
         raise ZeroDivisionError("oh")
 
-    with pytest.raises(PluginError, match=r"ZeroDivisionError: oh \(.*test_registry.py, line \d+\)"):
+    with pytest.raises(PluginError, match=r"ZeroDivisionError: oh \(.*test_discovery.py, line \d+\)"):
         with_attacks(attack("broken", factory=broken)).resolve("attack", "broken")
 
 

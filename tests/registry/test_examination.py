@@ -79,10 +79,10 @@ def test_healthy_plugin_has_no_problem() -> None:
     [
         ("no_such_module:Thing", "import", "No module named 'no_such_module'"),
         (f"{__name__}:Nothing", "import", "has no attribute 'Nothing'"),
-        (importing, "import", r"nothing_like_this.*test_plugins_doctor.py, line \d+"),
+        (importing, "import", r"nothing_like_this.*test_examination.py, line \d+"),
         (untyped, "options", "'level' has no type"),
         (refusing, "product", "level must be above 5"),
-        (raising, "product", r"ZeroDivisionError: oh \(.*test_plugins_doctor.py, line \d+"),
+        (raising, "product", r"ZeroDivisionError: oh \(.*test_examination.py, line \d+"),
         (something_else, "product", "made a dict, expected: Attack, an object with a method perturb"),
     ],
 )

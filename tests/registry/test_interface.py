@@ -16,7 +16,7 @@ import pytest
 import benchbench.contract
 import benchbench.testing
 from benchbench.contract import API_VERSION
-from benchbench.registry.compatibility import OLDEST_SUPPORTED
+from benchbench.registry.offers import OLDEST_SUPPORTED
 
 Described = dict[str, dict[str, Any]]
 RECORDED = Path(__file__).with_name(f"interface-{API_VERSION}.json")
