@@ -74,12 +74,14 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="benchbench")
 def cli() -> None:
-    """Benchmark adversarial robustness: suites of datasets, architectures, defenses and attacks, with leaderboards
-    whose every number can be traced, re-run and checked."""
+    """Benchmark adversarial robustness: suites of datasets, architectures, defenses and attacks.
+
+    Every number of the leaderboards can be traced, run again and checked.
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 some cells failed, 2 usage or suite error, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 failed cells, 2 wrong usage, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     ask_for_huge_pages()
     if words[:1] not in (["run"], ["work"]):
@@ -95,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def invoke(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status; an error that the user can fix becomes one message."""
+    """Run the command line and return its exit status; a user's mistake becomes one message."""
     try:
         status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except click.ClickException as error:

@@ -29,8 +29,9 @@ _SHARES = ("test_accuracy", "adv_test_accuracy")
 @runs_option
 @json_option
 def command(subjects: tuple[str, ...], leaderboards: Path | None, runs: Path | None, as_json: bool) -> None:
-    """Compare models on the same test examples, each under the pointwise worst of the attacks that both have.
+    """Compare models on the same test examples, or rank a leaderboard.
 
+    Each example counts under the worst of the attacks that both models have.
     A and B are models: the beginning of a cell or model id, or KEY=VALUE[,KEY=VALUE...], for instance
     dataset=mnist,defense=trades,beta=6; the seeds of a model are combined. Two leaderboards (Parquet files) are compared model
     by model; a single one is ranked.
@@ -125,7 +126,7 @@ def _rank(contenders: Sequence[Contender], as_json: bool) -> None:
 
 
 def _titles(rankings: Sequence[Sequence[Place]]) -> list[str]:
-    """The common setting of the models in each ranking; equal titles also show the differing columns."""
+    """A title for each ranking: its setting, and the differing columns if titles are equal."""
     from benchbench.leaderboard.identity import BALL, tell_apart
 
     titles = []

@@ -1,4 +1,4 @@
-"""Components on the command line: a name, or a TOML inline table of name and options, as in a suite."""
+"""Components on the command line: a name, or a TOML inline table, as in a suite."""
 
 from __future__ import annotations
 

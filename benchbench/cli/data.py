@@ -38,7 +38,9 @@ def list_datasets(data: Path | None, as_json: bool) -> None:
 @data_option
 @json_option
 def verify_datasets(names: tuple[ComponentEntry, ...], data: Path | None, as_json: bool) -> int:
-    """Read datasets, verify their checksums and list files that they leave out; exit status 1 if one is damaged.
+    """Read datasets, verify their checksums and list files that they leave out.
+
+    Exit status: 0 all are intact, 1 one is damaged, or one that was named is not available.
 
     NAME is a name, or a TOML inline table of name and options: '{name = "image-folder", path = "pets"}'.
     """
@@ -53,7 +55,7 @@ def verify_datasets(names: tuple[ComponentEntry, ...], data: Path | None, as_jso
 @click.argument("dataset", type=COMPONENT, metavar="NAME")
 @data_option
 def fetch_dataset(dataset: ComponentEntry, data: Path | None) -> None:
-    """Download the dataset NAME into the data root, or build its cache. NAME is written as for verify."""
+    """Download the dataset NAME into the data root, or build its cache; NAME as for verify."""
     from benchbench.data import fetch
 
     folders = find_folders(data=data)

@@ -1,4 +1,4 @@
-"""Progress on standard error: live bars on a terminal, plain lines elsewhere, nothing with ``--quiet``."""
+"""Progress on standard error: live bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def progress_display(*, quiet: bool) -> Iterator[Listener]:
 
 
 def describe(event: Event, *, several: bool = False) -> str | None:
-    """One line for an event, or None if it only moves a bar; with `several` workers it names a finished cell."""
+    """One line for an event, None if it only moves a bar; `several` workers: name the cell."""
     match event:
         case RunStarted():
             return _describe_start(event)
@@ -123,7 +123,7 @@ def _describe_progress(event: Event) -> str | None:
 
 
 class LiveDisplay:
-    """Show bars: one for the cells, and one for the current cell of each worker or of this process.
+    """Show one bar for all cells, and one for the current cell of each worker.
 
     Args:
         console: a terminal.
@@ -200,7 +200,7 @@ class LiveDisplay:
         )
 
     def _show_rest(self, event: WorkerIdle) -> None:
-        """Keep the bar of an idle worker, so that the others do not move; hide that of one that has ended."""
+        """Keep the bar of an idle worker, so that the others do not move; hide that of an ended one."""
         if event.worker in self._current:
             name = f"worker {event.worker}: idle"
             self._progress.update(self._current[event.worker], description=name, detail="", visible=not event.gone)

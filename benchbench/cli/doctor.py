@@ -19,7 +19,10 @@ from benchbench.settings import find_device, find_folders
 @folder_options
 @json_option
 def command(as_json: bool, **folders: object) -> int:
-    """Examine this installation: versions, device, folders, plugins; exit status 1 if there is a problem."""
+    """Examine this installation: versions, device, folders and plugins.
+
+    Exit status: 0 all is well, 1 there is a problem.
+    """
     checks = [*_packages(), _device(), *_places(folders), _plugins()]
     if as_json:
         print_json([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks])

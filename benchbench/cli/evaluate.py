@@ -68,7 +68,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Attack your own model: accuracy under each attack, and under the worst attack of each example.
+    """Attack your own model: accuracy under each attack, and under each example's worst attack.
 
     Components are names, or TOML inline tables: --attack '{name = "pgd", steps = 50}'. The model takes pixels / 255;
     normalisation belongs inside it.

@@ -1,4 +1,4 @@
-"""Huge pages for large tensors on a CPU; docs/performance.md has the gain. Results are the same bits.
+"""Huge pages for large tensors on a CPU: faster, with the same bits (docs/performance.md).
 
 Attacks and training allocate and free the same megabytes at every step. In small pages the system clears and maps thousands
 of them each time.
@@ -15,7 +15,7 @@ POLICY = Path("/sys/kernel/mm/transparent_hugepage/enabled")  # Linux's file tha
 
 
 def ask_for_huge_pages(environment: MutableMapping[str, str] = os.environ, policy: Path = POLICY) -> None:
-    """Make torch request huge pages, unless the user has set the variable or the system gives none."""
+    """Make torch request huge pages unless the user has set the variable or there are none."""
     try:
         allowed = policy.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):

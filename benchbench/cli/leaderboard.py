@@ -25,9 +25,10 @@ def command() -> None:
 @click.option("--keep", type=click.Choice(["first"]), help="Resolve conflicts: keep the results of the first file.")
 @json_option
 def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json: bool) -> int:
-    """Join leaderboards of one suite. A cell in several files is kept once; different results of a cell are a conflict.
+    """Join leaderboards of one suite; different results of the same cell are a conflict.
 
-    If there are conflicts, nothing is written without --keep. Exit status: 0 written, 1 conflicts, 2 usage error.
+    A cell with equal results in several files is kept once. If there are conflicts, nothing is written without --keep. Exit
+    status: 0 written, 1 conflicts, 2 usage error.
     """
     from benchbench.leaderboard import read_rows, write_leaderboard
     from benchbench.leaderboard.merging import copy_evidence, merge
@@ -65,7 +66,10 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
 @click.option("--weights", is_flag=True, help="Also pack the checkpoints, so that anyone can replay the witnesses.")
 @runs_option
 def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, runs: Path | None) -> None:
-    """Make one self-contained submission: rows, outcomes, adversarial images, configuration, digests of the weights."""
+    """Pack one self-contained submission.
+
+    It holds rows, outcomes, adversarial images, configuration and digests of the weights.
+    """
     from benchbench.checking.replaying import evidence_folders, find_evidence
     from benchbench.leaderboard import read_rows
     from benchbench.leaderboard.packing import pack
@@ -88,10 +92,11 @@ def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, 
 @download_option
 @json_option
 def check_command(submission: Path, runs: Path | None, data: Path | None, download: bool, as_json: bool) -> int:
-    """Validate a submission on the CPU: digests, schema, identity, outcomes, box, ball, and with weights its predictions.
+    """Validate a submission on the CPU, without its training.
 
-    Exit status: 0 valid, 1 a problem was found, 2 not a submission. Rows that cannot be replayed here because weights or data
-    are missing are marked unchecked.
+    It checks digests, schema, identity, outcomes, box and ball, and with weights also predictions. Rows that cannot be
+    replayed because weights or data are missing here are unchecked. Exit status: 0 valid, 1 a problem was found, 2 not a
+    submission.
     """
     from benchbench.checking.replaying import find_evidence, verify
     from benchbench.leaderboard.packing import LEADERBOARD, unpack, weight_problems

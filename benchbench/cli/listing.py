@@ -15,7 +15,10 @@ from benchbench.registry import Registered, load_registry
 @click.argument("kind", metavar="KIND")
 @json_option
 def command(kind: str, as_json: bool) -> None:
-    """List the components of a KIND: dataset, architecture, defense, attack, metric, suite or executor, or its plural."""
+    """List the components of a KIND.
+
+    KIND is dataset, architecture, defense, attack, metric, suite or executor, or a plural.
+    """
     registry = load_registry()
     offers = registry.offers(parse_kind(kind))
     if as_json:

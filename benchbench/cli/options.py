@@ -19,7 +19,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 class Selection(TypedDict):
-    """The values of `selection_options` and of the options that commands on a suite pass on with them."""
+    """The values of `selection_options` and of the options that go along with them."""
 
     profile: str | None
     only: tuple[str, ...]

@@ -54,9 +54,10 @@ def command(
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Run the same attack by benchbench and by foolbox, torchattacks, ART and AutoAttack's own code, if installed.
+    """Run the same attack by benchbench and other libraries, and compare the examples.
 
-    PGD starts at the image, so that it is deterministic. Every candidate is checked to be in ball and box.
+    The libraries are foolbox, torchattacks, ART and AutoAttack's code, if installed. PGD starts at the image, so that it is
+    deterministic. Every candidate is checked to be in ball and box.
     """
     from benchbench.data import load_dataset, subset
     from benchbench.own_model.files import load_weights

@@ -17,9 +17,10 @@ from benchbench.settings import find_folders
 @click.option("--out", required=True, type=FOLDER, help="Folder of the pages; open its index.html.")
 @folder_options
 def command(files: tuple[Path, ...], out: Path, data: Path | None, runs: Path | None, leaderboards: Path | None) -> int:
-    """Write static HTML pages of all leaderboards of the folder, or of the files given; they need no server or network.
+    """Write static HTML pages of all leaderboards of the folder, or of some files.
 
-    Exit status: 0 done; 1 something could not be shown (standard error and the pages say what); 2 nothing could be shown.
+    The pages need no server and no network. Exit status: 0 done; 1 something could not be shown (standard error and the pages
+    say what); 2 nothing could be shown.
     """
     try:
         import altair  # noqa: F401

@@ -24,7 +24,7 @@ from benchbench.cli.printing import print_json, print_table
 @quiet_option
 @json_option
 def command(cell: str, leaderboard: Path | None, quiet: bool, as_json: bool, **where: Unpack[Replay]) -> int:
-    """Recompute CELL (its id, or the beginning of it) in a temporary folder, and compare it with its row.
+    """Recompute CELL (an id, or its beginning) in a temporary folder; compare it with its row.
 
     It reports whether the result is bit-identical, within tolerance or drifted, and what has changed since: versions, code,
     device, data. Records are not changed. Exit status: 0 bit-identical or within tolerance; 1 drifted, or the cell fails now;

@@ -90,7 +90,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Train, attack and measure the cells of a suite, update its leaderboard, and print the table.
+    """Train, attack and measure the cells of a suite; update and print its leaderboard.
 
     Finished cells are not computed again; the same command resumes an interrupted run. Processes that share the folders share
     the cells, and so do the worker processes of --jobs and --executor. SIGTERM writes a checkpoint and exits within 5 s;

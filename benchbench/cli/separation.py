@@ -52,7 +52,7 @@ def command(
     as_json: bool,
     **options: Unpack[SeparationOptions],
 ) -> None:
-    """Measure the exact L-inf distance from each example of DATASET to the nearest one of another class.
+    """Measure the exact L-inf distance of examples of DATASET to the nearest of another class.
 
     DATASET is a name, or a TOML inline table of name and options.
     """

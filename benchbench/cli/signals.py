@@ -1,4 +1,4 @@
-"""Signals that stop a run: SIGTERM, which Slurm sends before its time limit, and under Slurm SIGUSR1, which requeues.
+"""Signals that stop a run: SIGTERM, and under Slurm SIGUSR1, which also requeues the job.
 
 A thread receives the signal even while the main thread computes. It requests a stop at the next safe point: after a step of
 training, or at the next forward pass of an evaluation. SIGTERM is enforced: after `RAISE_SECONDS` the main thread is
@@ -33,7 +33,7 @@ _interrupting = threading.Lock()  # so that the main thread is not interrupted a
 def stop_signals(
     stop: StopRequest, environment: Mapping[str, str] = os.environ, *, last: bool = False
 ) -> Iterator[None]:
-    """Handle the signals within a block; do nothing outside the main thread, where Python allows no handlers.
+    """Handle the signals within a block in the main thread; elsewhere do nothing.
 
     Args:
         stop: receives the request to stop.
@@ -102,7 +102,7 @@ def requeue(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def _leave_to_the_thread(number: int, frame: FrameType | None) -> None:
-    """Do nothing: Python writes a signal's number to the wake-up socket only if the signal has a handler."""
+    """Do nothing: signals without a handler are not written to the wake-up socket."""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -25,10 +25,11 @@ from benchbench.cli.printing import note, print_json, print_table
 @folder_options
 @json_option
 def command(suite: str, leaderboards: Path | None, as_json: bool, **selection: Unpack[Selection]) -> None:
-    """Show which cells of a suite are pending, running, done or failed, from the runs folder alone.
+    """Show which cells of a suite are pending, running, done or failed.
 
-    It needs no executor and no scheduler: it works for every run that shares the folder, on any machine, also after
-    'benchbench run' was interrupted. It also updates the leaderboard, so that 'benchbench table' shows the finished cells.
+    It reads the runs folder and needs no executor and no scheduler: it works for every run that shares the folder, on any
+    machine, also after 'benchbench run' was interrupted. It also updates the leaderboard, so that 'benchbench table' shows the
+    finished cells.
     """
     from benchbench.running.status import find_status, summarise_status
 

@@ -159,7 +159,7 @@ def _grid(table: Table, group: Group, places: Sequence[int], width: int) -> Rich
 
 
 def _blocks(table: Table, group: Group, width: int) -> list[list[int]]:
-    """Split the columns into blocks that fit the width; each block begins with the columns of `_NAMES`."""
+    """Split the columns into blocks that fit the width; each begins with those of `_NAMES`."""
     names = [place for place, column in enumerate(table.columns) if column.key in _NAMES]
     taken = sum(_least(table, group, place) + 1 for place in names)
     blocks: list[list[int]] = [[]]

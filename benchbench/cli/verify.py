@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 @quiet_option
 @json_option
 def command(leaderboard: Path, quiet: bool, as_json: bool, **where: Unpack[Replay]) -> int:
-    """Confirm or refute each row of LEADERBOARD (a Parquet file): replay its adversarial images against its checkpoint.
+    """Confirm or refute each row of LEADERBOARD, a Parquet file.
 
-    A confirmed row's robust accuracy is proven to be an upper bound. Files are only read. Exit status: 0 rows were confirmed
-    and none refuted; 1 a row was refuted or is damaged, or none could be checked; 2 usage error.
+    The adversarial images of a row are replayed against its checkpoint. A confirmed row's robust accuracy is proven to be an
+    upper bound. Files are only read. Exit status: 0 rows were confirmed and none refuted; 1 a row was refuted or is damaged, or
+    none could be checked; 2 usage error.
     """
     from benchbench.checking.replaying import verify
 

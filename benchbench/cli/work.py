@@ -27,10 +27,10 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
     "--leashed", is_flag=True, help="Stop when standard input closes, because the run that started this ended."
 )
 def command(folder: Path, units: tuple[str, ...], token: str, worker: str, threads: int | None, leashed: bool) -> int:
-    """Carry out UNITS (or all) of the run whose job file is in FOLDER. Executors call this; users call 'benchbench run'.
+    """Carry out UNITS (or all) of the run whose job file is in FOLDER.
 
-    Exit status: 0 done; 75 stopped after a checkpoint, by a signal or the end of the budget; 2 cannot continue; 66 the folder
-    belongs to another run.
+    Executors call this; users call 'benchbench run'. Exit status: 0 done; 75 stopped after a checkpoint, by a signal or the end
+    of the budget; 2 cannot continue; 66 the folder belongs to another run.
     """
     if threads is not None:
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))

@@ -30,7 +30,7 @@ _EXAMPLES_PER_GROUP = 1024
 
 
 def to_array(name: str, values: Any) -> Array:
-    """Convert a tensor (on any device), array or sequence of numbers to a little-endian, contiguous array.
+    """Convert a tensor, array or sequence of numbers to a little-endian, contiguous array.
 
     Raises:
         DataError: the values are not booleans, integers or floating-point numbers; the message names the column.
@@ -88,7 +88,7 @@ def read_arrays(path: Path, digest: str) -> dict[str, Array] | None:
 
 
 def check_footer(path: Path) -> bool:
-    """Return False if the file does not exist, True if its footer is readable; the content is not checked.
+    """Return whether the file exists; check that its footer is readable, not its content.
 
     Raises:
         StorageError: the file is truncated, or damaged at its end.

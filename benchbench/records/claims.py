@@ -1,4 +1,4 @@
-"""Claims: files that say which process computes what, so that processes on many machines share the work.
+"""Claims: files that say which process computes what, so that processes share the work.
 
 A claim is a file ``<folder>/<name>.json`` that only one process can create (O_EXCL). It names its owner, and the owner keeps
 its modification time fresh (a heartbeat). A claim is abandoned if its owner on this machine is dead, or if its last heartbeat
@@ -48,7 +48,7 @@ class Claims:
 
     @contextmanager
     def held(self, name: str) -> Iterator[bool]:
-        """Hold the claim of a name, which is valid in a file name; yield False if another process holds it.
+        """Hold the claim of a name (valid in file names); yield False if another process has it.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -141,7 +141,7 @@ class Claims:
 
 
 def folder_clock_ahead(folder: Path, now: Callable[[], float] = time.time) -> float:
-    """Seconds by which the clock of a folder's file system is ahead of this machine's clock `now`.
+    """Seconds by which the clock of a folder's file system is ahead of this machine's `now`.
 
     Raises:
         OSError: the folder cannot be written.
@@ -188,7 +188,7 @@ def _token(path: Path) -> object:
 
 
 def _is_dead(owner: dict[str, object]) -> bool:
-    """Whether the owner ran on this machine and has ended; the start time detects a reused process number."""
+    """Whether the owner ran here and has ended; its start time detects a reused number."""
     pid = owner.get("pid")
     if owner.get("host") != _host() or not isinstance(pid, int) or pid <= 0 or os.name != "posix":
         return False

@@ -1,4 +1,4 @@
-"""Reading files that may be missing or damaged, and removing the leftovers of killed writers."""
+"""Read files that may be missing or damaged; remove leftovers of killed writers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def set_aside(path: Path) -> Path:
 
 
 def remove_stale_temporaries(folder: Path) -> None:
-    """Remove temporary files of killed writers (see `benchbench.atomic`) that are over a day old."""
+    """Remove day-old temporary files of killed writers (see `benchbench.atomic`)."""
     for temporary in folder.glob(".*.tmp"):
         with suppress(OSError):
             if time.time() - temporary.stat().st_mtime > _STALE_SECONDS:

@@ -1,4 +1,4 @@
-"""The file of a cell record: JSON with the row, its digest, and the digest of the measured weights."""
+"""The file of a cell record: JSON with the row, its digest and that of the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which cells are recorded already, under their own labels or under those of another suite or profile."""
+"""Which cells are recorded, under their own labels or those of another suite or profile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def flags_are_current(row: Row) -> bool:
-    """Whether the flags of a row come from today's diagnostics, or newer ones; a regression has none."""
+    """Whether a row's flags come from today's diagnostics or newer; a regression has none."""
     return row.diagnostics == NO_DIAGNOSTICS or row.diagnostics >= DIAGNOSTICS
 
 
@@ -27,7 +27,7 @@ def is_finished(store: RunStore, cell_id: str) -> bool:
 
 
 class FinishedCells:
-    """The finished cells of a store, found by what was computed; records added later may be missed."""
+    """The finished cells of a store by what was computed; records added later may be missed."""
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
@@ -51,7 +51,7 @@ class FinishedCells:
 
     @cached_property
     def _by_work(self) -> dict[str, str]:
-        """Cell ids by the digest of what was computed; read once, when a cell without a record is looked up."""
+        """Cell ids by the digest of what was computed; read when a cell has no record."""
         found: dict[str, str] = {}
         for row in self._store.rows():
             if row.status == "ok":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class StoredMeasurements:
-    """Measurements on disk by key: one safetensors file each, checked against its digest when read.
+    """Measurements on disk by key: safetensors files, each checked against its digest.
 
     The part of a key before its first slash is its scope, for instance the digest of a cell's configuration.
 

@@ -24,7 +24,7 @@ def completed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def trained_under(defense: str, norm: str, epsilon: float) -> dict[str, Any]:
-    """The training threat's columns if the attack's threat is the same; empty for methods without one."""
+    """The training threat's columns if it equals the attack's; empty for methods without one."""
     if defense in WITHOUT_THREAT:
         return {"train_norm": "", "train_epsilon": None}
     return {"train_norm": norm, "train_epsilon": epsilon}

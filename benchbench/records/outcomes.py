@@ -1,4 +1,4 @@
-"""Check the form of per-example outcomes and adversarial images, which a submission may have changed."""
+"""Check the form of per-example outcomes and adversarial images of a submission."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def find_malformation(outcomes: Mapping[str, Array]) -> str:
 
 
 def find_malformed_witnesses(arrays: Mapping[str, Array]) -> str:
-    """Say what is wrong with adversarial images: they are one column of floating-point numbers (N, ...)."""
+    """Say what is wrong with adversarial images, one column of floating-point numbers (N, ...)."""
     if arrays.keys() != {WITNESSES}:
         return f"expected the column {WITNESSES!r} alone, got {', '.join(map(repr, sorted(arrays))) or 'none'}"
     images = arrays[WITNESSES]

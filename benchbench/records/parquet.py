@@ -1,4 +1,4 @@
-"""Read untrusted Parquet files: bounded in size, with page checksums, every damage one kind of error."""
+"""Read untrusted Parquet files: bounded in size, any damage as one kind of error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_parquet(content: bytes, what: str, *, hint: str = "") -> pa.Table:
 
 
 def _check_stated_size(file: pq.ParquetFile, limit: int, what: str) -> None:
-    """Check the sizes in the footer, except those of columns: pyarrow aborts the process if they are damaged."""
+    """Check the footer's sizes but not those of columns: damaged ones make pyarrow abort."""
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
     stated = sum(max(group.total_byte_size, 0) for group in groups)
     widths = [getattr(field.type, "list_size", 1) for field in file.schema_arrow]

@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def git_commit() -> str | None:
-    """The commit of the checkout that benchbench runs from, with ``-dirty`` for local changes; None when installed."""
+    """The commit of this checkout, ``-dirty`` if it has local changes; None when installed."""
     folder = Path(__file__).resolve().parent
     if not (folder.parent / ".git").exists():
         return None
@@ -55,7 +55,7 @@ def git_commit() -> str | None:
 
 
 def describe_device(device: torch.device) -> str:
-    """The device as a row names it, for instance ``cuda (NVIDIA H200)`` or ``cpu (AMD EPYC, 2 threads)``."""
+    """The device of a row: ``cuda (NVIDIA H200)`` or ``cpu (AMD EPYC, 2 threads)``."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     if device.type == "cpu":
@@ -74,7 +74,7 @@ def stated_threads(device: str) -> int | None:
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """Reset the peak of `peak_memory_bytes` on CUDA and on Linux; elsewhere it stays that of the whole process."""
+    """Reset the peak of `peak_memory_bytes`, which works on CUDA and on Linux only."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return

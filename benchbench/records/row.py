@@ -20,13 +20,13 @@ _DIGEST = re.compile(r"([0-9a-f]{64})?")
 def column(
     description: str, *, default: Any = dataclasses.MISSING, factory: Any = dataclasses.MISSING, since: int = 1
 ) -> Any:
-    """A field that is a column; `since` is the schema version that added it, whose older rows have the default."""
+    """A field that is a column; rows of schemas before version `since` have its default."""
     metadata = {"description": description, "least": None, "most": None, "since": since}
     return dataclasses.field(default=default, default_factory=factory, metadata=metadata)
 
 
 def measure(description: str, *, share: bool = False, least: float | None = None) -> Any:
-    """A column of a measured value, None if not measured; a `share` is in [0, 1], others are at least `least`."""
+    """A measure, None if not taken; a `share` is in [0, 1], others are at least `least`."""
     limits = {"least": 0.0 if share else least, "most": 1.0 if share else None}
     return dataclasses.field(default=None, metadata={"description": description, **limits, "since": 1})
 

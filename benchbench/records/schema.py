@@ -1,4 +1,4 @@
-"""The Arrow schema of a leaderboard, derived from `Row`, and strict conversions between rows and tables."""
+"""The Arrow schema of a leaderboard, from `Row`, and conversions of rows and tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ARROW_TYPES = {
 
 
 def schema(version: int = SCHEMA_VERSION) -> pa.Schema:
-    """Schema of a leaderboard in a version: every column with its description, and the version as metadata."""
+    """The schema of a version: every column with its description, the version as metadata."""
     metadata = {_KIND_KEY: b"leaderboard", _VERSION_KEY: str(version).encode()}
     columns = [field for field in dataclasses.fields(Row) if field.metadata["since"] <= version]
     return pa.schema([_arrow_field(field) for field in columns], metadata=metadata)

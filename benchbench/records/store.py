@@ -1,4 +1,4 @@
-"""The run store: one record per cell, per-example outcomes and adversarial images by digest, measurements by key.
+"""The run store: cell records, outcomes and adversarial images, measurements, weights.
 
 <root>/cells/<cell id>.json            the row, with the digest of its content
 <root>/cells/<cell id>.failed.json     the same for a failed attempt; a finished record hides it
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class RunStore:
-    """The records of runs in one folder. Processes may share it: files appear whole or not at all.
+    """The records of runs in one folder, which processes may share: files appear whole.
 
     A damaged file is renamed to ``<name>.corrupt``, reported, and treated as missing, so that it is computed again.
 
@@ -111,14 +111,14 @@ class RunStore:
         return self._read_record(self._record(cell_id, failed=True))
 
     def recorded_since(self, cell_id: str, before: tuple[int | None, int | None]) -> Row | None:
-        """The record of a cell that was written since `record_times` returned `before`, finished or failed."""
+        """The record of a cell that was written since `record_times` returned `before`."""
         finished, failed = self.record_times(cell_id)
         if finished != before[0]:
             return self.read_cell(cell_id)
         return self.read_failure(cell_id) if failed != before[1] else None
 
     def finished_row(self, cell_id: str) -> Row | None:
-        """The row of a finished cell whose files are there and intact as far as is cheap to check, else None.
+        """The row of a finished cell with all its files, as far as is cheap to check, else None.
 
         None also for failed cells, which are to be tried again. Outcomes are read; of witnesses, which are large, only the end
         of the file: their readers check the content.
@@ -174,7 +174,7 @@ class RunStore:
         return self.root / "models" / checkpoint_name(f"{model_id}.{weights}")
 
     def unused_weights(self) -> list[Path]:
-        """Kept weights that no finished row was measured on; all are in use if a model's record names no weights."""
+        """Kept weights that no finished row used; none of a model whose records name no weights."""
         kept = _kept(self.root / "models", "*")
         if not kept:
             return []
@@ -202,7 +202,7 @@ class RunStore:
         return None if arrays is None else arrays.get(WITNESSES)
 
     def _measured_on(self, record: Path) -> tuple[str, str] | None:
-        """Model id and digest of the weights in a record; the digest is empty if the record has none."""
+        """Model id and digest of the weights in a record; no digest is an empty one."""
         row = self._read_record(record)
         return None if row is None else (row.model_id, weights_in(record.read_bytes()))
 
@@ -244,7 +244,7 @@ def checkpoint_name(model_id: str) -> str:
 
 
 def kept_checkpoints(path: Path) -> list[Path]:
-    """Files with earlier weights of the model whose checkpoint is at a path; see `RunStore.kept_path`."""
+    """Files with earlier weights of the model at a path; see `RunStore.kept_path`."""
     return _kept(path.parent, glob.escape(path.name.removesuffix(checkpoint_name(""))))
 
 

@@ -54,7 +54,7 @@ def place_of(factory: Callable[..., Any]) -> str:
 
 
 def _is_plugins(frame: traceback.FrameSummary) -> bool:
-    """Whether a line is neither the host's nor Python's; installed packages are below Python's folder, too."""
+    """Whether a line is not the host's or Python's; packages are below Python's folder, too."""
     if _is_frozen(frame):
         return False
     file = str(Path(frame.filename).resolve())

@@ -76,7 +76,7 @@ class Registry:
         return entry
 
     def members(self, kind: Kind, name: str) -> tuple[str, ...]:
-        """The members of a family, sorted; empty for a single component. It may import the family's library.
+        """The members of a family, sorted, empty for others; may import the family's library.
 
         Raises:
             PluginError: the family cannot list its members.
@@ -107,7 +107,7 @@ class Registry:
         return self._specs[key]
 
     def resolve(self, kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> Component:
-        """Check a component's options and fill in its defaults and preset, also those of components among the options.
+        """Check a component's options, also nested ones, and fill in defaults and preset.
 
         The component is made once, so that its constructor checks the ranges. Architectures are not, because they need to know
         the data.
@@ -247,7 +247,7 @@ def load_registry(*, extra_plugins: Sequence[object] = ()) -> Registry:
 
 
 def _origin(entry: Registered) -> dict[str, Any]:
-    """Distribution, version, revision and sources of a component. A release changes no id: see `BUILT_IN_AS`."""
+    """Where a component comes from. A release changes no id: see `BUILT_IN_AS`."""
     named = BUILT_IN_AS if entry.built_in else {"distribution": entry.distribution, "version": entry.version}
     return {**named, "revision": entry.offer.revision, "sources": entry.sources()}
 

@@ -1,4 +1,4 @@
-"""Options that are components: parameters of a factory whose type is a Protocol of the contract.
+"""Options that are components: their type is a Protocol of the contract.
 
 A suite writes such an option like any component: ``base = "digits"`` or ``base = { name = "digits", scale = 1 }``. The factory
 receives the object that the component makes.
@@ -60,7 +60,7 @@ def resolve_option(protocol: Any, name: str, options: Mapping[str, Any], resolve
 
 
 def require_protocol(protocol: Any, component: Component, product: object) -> None:
-    """Check that a component's product keeps the option's Protocol: a `SteppingDefense` is no `Defense`.
+    """Check that a product keeps the option's Protocol: a `SteppingDefense` is no `Defense`.
 
     Raises:
         OptionError: it does not.

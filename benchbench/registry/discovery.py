@@ -1,4 +1,4 @@
-"""Find plugins and collect their offers; a broken plugin is recorded as a problem, never raised."""
+"""Find plugins and collect their offers; a broken plugin becomes a problem, not an error."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Registered:
 
 @dataclass(frozen=True, kw_only=True)
 class PluginInfo:
-    """One plugin, for listings: its entry point `name` refers to `target`, ``module`` or ``module:attribute``."""
+    """One plugin, for listings; `target` is its ``module`` or ``module:attribute``."""
 
     name: str
     target: str
@@ -105,7 +105,7 @@ class Harvest:
 
 
 def find_candidates(extra_plugins: Sequence[object] = ()) -> tuple[Candidate, ...]:
-    """List the installed plugins, the built-in one first, then extra ones; no plugin is imported."""
+    """List the installed plugins, the built-in one first, then extra ones, without imports."""
     installed = [_installed(entry_point) for entry_point in metadata.entry_points(group=ENTRY_POINT_GROUP)]
     if not any(candidate.built_in for candidate in installed):
         installed.append(_source_tree())

@@ -1,4 +1,4 @@
-"""Examine the installed plugins: import every factory, and call those without required options."""
+"""Examine the installed plugins: import and, if possible, call every factory."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _explain(entry: Registered, error: BenchbenchError, cause: Cause) -> PluginP
 
 
 def _build(registry: Registry, entry: Registered, component: Component) -> None:
-    """Make a network for an input that it claims to accept, without changing torch's random state."""
+    """Make a network for an accepted input, without changing torch's random state."""
     import torch
 
     capabilities = entry.offer.capabilities

@@ -1,4 +1,4 @@
-"""The distributions under ``plugins/`` and their components, for hints about components that are not installed."""
+"""The distributions under ``plugins/`` and their components, for hints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check the interface version of a plugin and the form of its offers, before anything relies on them."""
+"""Check the interface version of a plugin and the form of its offers."""
 
 from __future__ import annotations
 

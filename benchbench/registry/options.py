@@ -1,4 +1,4 @@
-"""Options of a component: read from its factory's signature, checked and converted from a suite's values."""
+"""Options of a component: from its factory's signature, and converted from a suite."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class OptionSpec:
 
 
 def option_specs(factory: Callable[..., Any], *, supplied: Collection[str] = ()) -> tuple[OptionSpec, ...]:
-    """Read the options of a class or function from its signature, without those that the host supplies.
+    """Read the options of a factory from its signature, without those that the host supplies.
 
     Raises:
         TypeError: a parameter has no type, or one that a suite cannot write.
@@ -53,7 +53,7 @@ def option_specs(factory: Callable[..., Any], *, supplied: Collection[str] = ())
 
 
 def convert(annotation: Any, value: Any, resolve: Resolve | None = None) -> Any:
-    """Check a suite's value against a type, and convert integers and ``"8/255"`` to floats, lists to tuples.
+    """Check a value against a type; convert integers and ``"8/255"`` to floats, lists to tuples.
 
     Args:
         annotation: the type.
@@ -137,7 +137,7 @@ def _spec(parameter: inspect.Parameter, annotation: Any) -> OptionSpec:
 
 
 def _resolve_annotation(factory: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """Resolve the type of one parameter: other annotations may use names that only type checkers import."""
+    """Resolve one parameter's type: others may use names that only type checkers import."""
     if parameter.annotation is parameter.empty:
         raise TypeError(f"parameter {parameter.name!r} has no type")
     holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})

@@ -1,4 +1,4 @@
-"""The source files of a third-party plugin, and their digest: the identity of its components.
+"""The source files of a plugin and their digest, the identity of its components.
 
 Python sources count by their syntax trees; compiled extensions and sources in C, C++, CUDA and Cython by their bytes. The
 digest does not cover data files, other distributions that the plugin imports, benchbench's tools, and files added by hand to
@@ -43,7 +43,7 @@ Sources = Mapping[str, _Readable]  # by path relative to the folder on Python's 
 
 
 def distribution_digest(distribution: Distribution, modules: Sequence[str]) -> str:
-    """Digest of an installed distribution's sources, read once in a process; empty if none are found.
+    """Digest of an installed distribution's sources, read once; empty if none are found.
 
     Args:
         distribution: installed by any tool; editable or not.
@@ -113,7 +113,7 @@ def _is_source(path: PurePath) -> bool:
 
 
 def _imported(modules: Iterable[str], project: Path | None) -> dict[str, _Readable]:
-    """The files of modules' packages, and of the packages of a project that these import, directly or not."""
+    """The files of modules' packages, and of a project's packages that these import."""
     found: dict[str, _Readable] = {}
     waiting, seen, outermost = list(modules), set[str](), functools.cache(_outermost)
     while waiting:
@@ -129,7 +129,7 @@ def _imported(modules: Iterable[str], project: Path | None) -> dict[str, _Readab
 
 
 def _outermost(name: str) -> ModuleSpec | None:
-    """The outermost package of a dotted name that has code, or the module; namespace packages have none."""
+    """The outermost package with code in a dotted name; namespace packages have none."""
     parts = name.split(".")
     if parts[0] in sys.stdlib_module_names:
         return None

@@ -35,7 +35,7 @@ def syntax_digest(source: bytes) -> bytes:
 
 
 def _write(value: Any, written: list[str]) -> None:
-    """Append the text of a tree, without empty fields, because later versions of Python have more of them."""
+    """Append the text of a tree, without the empty fields that later Pythons add."""
     if isinstance(value, ast.AST):
         written.append(f"{type(value).__name__}(")
         for name in value._fields:
