@@ -1,4 +1,4 @@
-"""What the cells of a plan cost together."""
+"""Sum the prices of a plan's cells."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from benchbench.planning.model import PlannedCell
 
 @dataclass(frozen=True, kw_only=True)
 class Bill:
-    """What some cells cost together, on one device after the other.
+    """The total price of cells that are computed one after the other.
 
     Attributes:
-        cells: how many there are.
-        models: how many of them pay for the training of a model.
-        unpriced: how many have no price: regressions, which are solved, and what could not be tried.
-        seconds: of all that have one.
-        longest_seconds: of the dearest single cell.
+        models: cells whose price includes the training of a model.
+        unpriced: cells without a price: regressions, which are solved, and cells that could not be tried.
+        seconds: of all priced cells.
+        longest_seconds: of the most expensive cell.
         memory_bytes: of the cell that needs most.
         storage_bytes: of checkpoints, outcomes and adversarial images.
     """
@@ -32,7 +31,7 @@ class Bill:
 
 
 def bill(cells: Iterable[PlannedCell]) -> Bill:
-    """Add up the prices of the cells that a suite has in a profile; those that it leaves out count for nothing."""
+    """Add up the prices of cells; those that the suite leaves out do not count."""
     counted = [planned for planned in cells if planned.known is not None]
     prices = [planned.price for planned in counted if planned.price is not None]
     return Bill(
@@ -47,7 +46,7 @@ def bill(cells: Iterable[PlannedCell]) -> Bill:
 
 
 def bills(cells: Iterable[PlannedCell]) -> dict[str, Bill]:
-    """The bill of each experiment that has cells, in the plan's order."""
+    """The bill of each experiment with cells, in the plan's order."""
     by_experiment: dict[str, list[PlannedCell]] = {}
     for planned in cells:
         if planned.known is not None:

@@ -1,4 +1,4 @@
-"""Put the layers of an experiment together, and check what only shows when they are."""
+"""Merge the layers of an experiment, and check the result."""
 
 from __future__ import annotations
 
@@ -20,11 +20,7 @@ from benchbench.suite.settings import COMPONENT_LISTS
 def build_experiment(
     name: str, dataset: Component, layers: Sequence[Settings], *, place: Place, mistakes: Mistakes
 ) -> Experiment | None:
-    """Merge the layers of an experiment, the strongest last.
-
-    Returns:
-        The experiment; None when something that it needs is missing, which is then noted.
-    """
+    """Merge the layers of an experiment; None if a setting is missing, which is noted."""
     merged = reduce(lambda base, top: top.over(base), layers)
     lists = {key: getattr(merged, key) for key in COMPONENT_LISTS}
     missing = [key for key, components in lists.items() if components is None]
@@ -49,7 +45,7 @@ def build_experiment(
 
 
 def _check_norm(layers: Sequence[Settings], place: Place, mistakes: Mistakes) -> None:
-    """A layer that changes the norm must give a radius too: one of another norm means something else."""
+    """Note a layer that changes the norm without a radius: that of another norm does not fit."""
     norm, norm_of_radius = "linf", None
     for layer in layers:
         norm = layer.threat.get("norm", norm)
@@ -60,7 +56,7 @@ def _check_norm(layers: Sequence[Settings], place: Place, mistakes: Mistakes) ->
 
 
 def check_experiment(variants: Sequence[Experiment], *, registry: Registry, place: Place, mistakes: Mistakes) -> None:
-    """Note what is impossible about an experiment, given as each profile has it."""
+    """Note the mistakes of an experiment, given in the variant of each profile."""
     _check_overrides(variants, place, mistakes)
     for experiment in variants:
         _check_recipes(experiment, place, mistakes)
@@ -69,7 +65,7 @@ def check_experiment(variants: Sequence[Experiment], *, registry: Registry, plac
 
 
 def _check_radius(experiment: Experiment, registry: Registry, place: Place, mistakes: Mistakes) -> None:
-    """Images lie in [0, 1]; other boxes, and the dimension that L2 and L1 need, are known when the data is (see the plan)."""
+    """Check L-inf radii of images, which are in [0, 1]; the plan checks others with the data."""
     if experiment.threat.norm == "linf" and _capabilities(registry, experiment.dataset).channels:
         try:
             check_radius(experiment.threat, ())
@@ -78,7 +74,7 @@ def _check_radius(experiment: Experiment, registry: Registry, place: Place, mist
 
 
 def _check_recipes(experiment: Experiment, place: Place, mistakes: Mistakes) -> None:
-    """Each field has been checked on its own; what remains is what no layer gives."""
+    """Note the required fields that no layer has; the values are checked already."""
     for architecture in experiment.architectures:
         for defense in experiment.defenses:
             given: dict[str, Any] = {}
@@ -90,7 +86,7 @@ def _check_recipes(experiment: Experiment, place: Place, mistakes: Mistakes) -> 
 
 
 def _check_overrides(variants: Sequence[Experiment], place: Place, mistakes: Mistakes) -> None:
-    """An override for a defense or architecture that no profile has is a slip of the pen."""
+    """An override for a defense or architecture that no profile has is a mistake."""
     known = {
         "defense": {component.name for experiment in variants for component in experiment.defenses},
         "architecture": {component.name for experiment in variants for component in experiment.architectures},
@@ -121,5 +117,5 @@ def _check_capabilities(experiment: Experiment, registry: Registry, place: Place
 def _capabilities(registry: Registry, component: Component) -> Capabilities:
     try:
         return registry.get(component.kind, component.name).offer.capabilities
-    except BenchbenchError:  # resolved before, so it is registered; a suite is no place to fail on it
+    except BenchbenchError:  # cannot happen, since the component was resolved before
         return Capabilities()

@@ -1,4 +1,4 @@
-"""A suite's text: found by name or path, read within bounds, parsed as TOML."""
+"""Find a suite by name or path, read its text within bounds, and parse it as TOML."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from benchbench.errors import Problem, SuiteError
 from benchbench.registry import Registry
 
 MAXIMUM_BYTES = 1 << 20
-MAXIMUM_LINE = 10_000  # characters: the parser takes quadratic time for a key of very many parts
+MAXIMUM_LINE = 10_000  # characters: the parser takes quadratic time for a key with many parts
 
 _PARSER_LINE = re.compile(r"\(at line (\d+)")
 
 
 def find_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Path:
-    """The file of a suite: a path ends in ``.toml`` or contains a separator, anything else is a registered name.
+    """The file of a suite, by path (with ``.toml`` or a separator in it) or by registered name.
 
     Raises:
         UnknownNameError: no suite has this name.
@@ -57,7 +57,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
     """Parse a suite's text.
 
     Raises:
-        SuiteError: it is not TOML; the problem tells the line.
+        SuiteError: it is not TOML; the problem has the line.
     """
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > MAXIMUM_LINE:
