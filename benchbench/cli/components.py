@@ -47,12 +47,7 @@ def component_name(entry: ComponentEntry) -> str:
 
 
 def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoint: Path) -> ComponentEntry:
-    """The user's architecture, else the one that the checkpoint records.
-
-    Raises:
-        UsageError: there is neither.
-        DataError: the checkpoint is damaged, or names an architecture that is not registered.
-    """
+    """The user's architecture, else the one that the checkpoint records."""
     if entry is not None:
         return entry
     from benchbench.own_model.origin import recorded_architecture
@@ -63,13 +58,7 @@ def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoi
 def make_architecture(
     registry: Registry, entry: ComponentEntry, *, input_shape: tuple[int, ...], classes: int
 ) -> nn.Module:
-    """Make a registered architecture, or call the user's ``module:callable``.
-
-    Raises:
-        UsageError: an unknown name or option, or a callable that cannot be imported.
-        PluginError: the callable raised an error.
-        DataError: the callable did not make an ``nn.Module``.
-    """
+    """Make a registered architecture, or call the user's ``module:callable``."""
     name = component_name(entry)
     registered = {offered.offer.name for offered in registry.offers("architecture")}
     if ":" not in name or name.partition(":")[0] in registered:

@@ -123,13 +123,7 @@ def _describe_progress(event: Event) -> str | None:
 
 
 class LiveDisplay:
-    """Show one bar for all cells, and one for the current cell of each worker.
-
-    Args:
-        console: a terminal.
-        get_time: clock of elapsed and remaining times, in seconds.
-        auto_refresh: whether a thread draws the bars ten times a second; otherwise only `refresh` does.
-    """
+    """Show one bar for all cells, and one for the current cell of each worker."""
 
     def __init__(
         self, console: Console, *, get_time: Callable[[], float] = time.monotonic, auto_refresh: bool = True

@@ -32,11 +32,7 @@ def command(kind: str, as_json: bool) -> None:
 
 
 def parse_kind(text: str) -> Kind:
-    """The kind that a singular or plural word names.
-
-    Raises:
-        UnknownNameError: there is no such kind.
-    """
+    """The kind that a singular or plural word names."""
     for kind in KINDS:
         if text.lower() in (kind, f"{kind}s"):
             return kind

@@ -35,13 +35,8 @@ def stop_signals(
 ) -> Iterator[None]:
     """Handle the signals within a block in the main thread; elsewhere do nothing.
 
-    Args:
-        stop: receives the request to stop.
-        environment: shows whether this is a Slurm job.
-        last: whether the process ends after the block; then the exit after SIGTERM is also enforced while results are printed.
-
-    Raises:
-        Stopped: SIGTERM came and no safe point followed in time.
+    If the process ends after the block (`last`), the exit after SIGTERM is also enforced while results are printed. The block
+    raises `Stopped` if SIGTERM came and no safe point followed in time.
     """
     if threading.current_thread() is not threading.main_thread() or os.name != "posix":
         yield

@@ -30,7 +30,6 @@ class DatasetLoader:
         Raises:
             MissingDataError: its files are missing.
             DataError: the files are damaged or malformed, or a second reading gives other data.
-            PluginError: the dataset cannot be made.
         """
         key = digest(dataset)
         found = self._loaded.get(key)

@@ -75,9 +75,6 @@ def prepare(
         device: the device to plan for; None for the request's.
         registry: the plugins; None to discover them.
         done: whether a cell is done; None for whether it is recorded, or always False for a fresh run.
-
-    Raises:
-        BenchbenchError: a mistake that the user can fix.
     """
     from benchbench.records import FinishedCells, RunStore
 
@@ -111,11 +108,7 @@ def prepare(
 
 
 def choose_profile(suite: Suite, named: str | None, device: str) -> tuple[str, str]:
-    """The profile to run, and the reason if the user did not name it.
-
-    Raises:
-        UsageError: the suite has no such profile.
-    """
+    """The profile to run, and the reason if the user did not name it."""
     if named is not None:
         if named not in suite.profiles:
             hint = suggest(named, suite.profiles)

@@ -41,11 +41,7 @@ def parse_only(filters: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def check_columns(only: Mapping[str, Sequence[str]], columns: Iterable[str]) -> None:
-    """Check that each filter is for an identity column.
-
-    Raises:
-        UsageError: it is not; the hint has the nearest ones.
-    """
+    """Raise `UsageError` for a filter that is not by an identity column."""
     known = tuple(columns)
     for key in only:
         if key not in known:
@@ -53,11 +49,7 @@ def check_columns(only: Mapping[str, Sequence[str]], columns: Iterable[str]) -> 
 
 
 def select(items: Sequence[Item], only: Mapping[str, Sequence[str]]) -> tuple[Item, ...]:
-    """The items that match every filter.
-
-    Raises:
-        UsageError: a value matches no item, or no item matches all filters.
-    """
+    """The items that match every filter; `UsageError` if a value or all filters match none."""
     for key, values in only.items():
         present = [item.identity[key] for item in items if key in item.identity]
         for value in values:

@@ -30,11 +30,7 @@ _EXAMPLES_PER_GROUP = 1024
 
 
 def to_array(name: str, values: Any) -> Array:
-    """Convert a tensor, array or sequence of numbers to a little-endian, contiguous array.
-
-    Raises:
-        DataError: the values are not booleans, integers or floating-point numbers; the message names the column.
-    """
+    """Convert numbers (a tensor, array or sequence) to a little-endian, contiguous array."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     array = np.asarray(values)
@@ -54,11 +50,7 @@ def content_digest(arrays: Mapping[str, Array]) -> str:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays of equal length to a Parquet file; equal arrays give equal bytes.
-
-    Raises:
-        DataError: the lengths differ.
-    """
+    """Write arrays of equal length to a Parquet file; equal arrays give equal bytes."""
     arrays = dict(sorted(arrays.items()))  # a resumed evaluation gives its parts in another order
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
@@ -76,11 +68,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def read_arrays(path: Path, digest: str) -> dict[str, Array] | None:
-    """Read arrays and check them against their digest; None if the file does not exist.
-
-    Raises:
-        StorageError: the file cannot be read, or is damaged.
-    """
+    """Read arrays and check their digest (`StorageError`); None if the file does not exist."""
     arrays = read_unchecked_arrays(path)
     if arrays is not None and content_digest(arrays) != digest:
         raise StorageError(f"{path} is damaged: its content does not match its digest")
@@ -88,11 +76,7 @@ def read_arrays(path: Path, digest: str) -> dict[str, Array] | None:
 
 
 def check_footer(path: Path) -> bool:
-    """Return whether the file exists; check that its footer is readable, not its content.
-
-    Raises:
-        StorageError: the file is truncated, or damaged at its end.
-    """
+    """Whether the file exists; `StorageError` if its footer is damaged. Its content is not read."""
     try:
         pq.read_metadata(path)
     except FileNotFoundError:

@@ -77,12 +77,8 @@ def measured_row(
 def failed_row(cell: Cell, error: str, *, provenance: Provenance, refused: bool = False) -> Row:
     """The row of a cell that raised an error.
 
-    Args:
-        cell: the cell.
-        error: the error in one line or a few.
-        provenance: how and where it ran.
-        refused: whether it broke a contract (an attack that leaves the ball, NaN logits). Its result says nothing about any
-            model, so the record stays beside the runs and the leaderboard has no row of it.
+    A cell is `refused` if it broke a contract (an attack that leaves the ball, NaN logits). Such a result says nothing about
+    any model, so its record stays beside the runs and the leaderboard has no row of it.
     """
     status = "refused" if refused else "failed"
     text = error.encode("utf-8", errors="replace").decode()[:_MAXIMUM_ERROR_LENGTH]

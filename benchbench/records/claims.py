@@ -32,9 +32,7 @@ BEATS = 8  # heartbeats within that time
 class Claims:
     """The claims in one folder, as one process sees and takes them.
 
-    Args:
-        folder: on a file system that all processes see; created on demand.
-        stale_seconds: a claim with an older heartbeat is abandoned; equal in all processes.
+    All processes see the folder and use the same `stale_seconds`; a claim with an older heartbeat is abandoned.
     """
 
     def __init__(self, folder: Path, *, stale_seconds: float = STALE_SECONDS) -> None:
@@ -48,11 +46,7 @@ class Claims:
 
     @contextmanager
     def held(self, name: str) -> Iterator[bool]:
-        """Hold the claim of a name (valid in file names); yield False if another process has it.
-
-        Raises:
-            StorageError: the folder cannot be written.
-        """
+        """Hold the claim of a name (valid in file names); yield False if another process has it."""
         path = self._folder / f"{name}.json"
         if not self._take(path):
             yield False
@@ -141,11 +135,7 @@ class Claims:
 
 
 def folder_clock_ahead(folder: Path, now: Callable[[], float] = time.time) -> float:
-    """Seconds by which the clock of a folder's file system is ahead of this machine's `now`.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+    """Seconds by which the clock of a folder's file system is ahead of this machine's `now`."""
     with tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(b"\0")
         probe.flush()

@@ -12,11 +12,7 @@ _STALE_SECONDS = 24 * 3600
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """The content of a file; None if it does not exist.
-
-    Raises:
-        StorageError: it exists but cannot be read.
-    """
+    """The content of a file; None if it does not exist."""
     with storage_errors(path):
         try:
             return path.read_bytes()
@@ -25,11 +21,7 @@ def read_bytes(path: Path) -> bytes | None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file to ``<name>.corrupt`` and return that path.
-
-    Raises:
-        StorageError: it cannot be renamed.
-    """
+    """Rename a damaged file to ``<name>.corrupt`` and return that path."""
     aside = path.with_name(f"{path.name}.corrupt")
     with storage_errors(path):
         path.replace(aside)

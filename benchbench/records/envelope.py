@@ -32,12 +32,7 @@ class NewerRecordError(StorageError):
 
 
 def unpack_row(content: bytes) -> Row:
-    """The row of a record file.
-
-    Raises:
-        DataError: it is damaged.
-        NewerRecordError: it is intact, but has columns that this version does not know.
-    """
+    """The row of a record file; `NewerRecordError` for unknown columns, `DataError` for damage."""
     try:
         envelope = json.loads(content)
         found = hashlib.sha256(json.dumps(envelope["row"], sort_keys=True).encode()).hexdigest()

@@ -13,11 +13,7 @@ ROWS_AT_ONCE = 1024
 
 
 def read_parquet(content: bytes, what: str, *, hint: str = "") -> pa.Table:
-    """Read a Parquet file from memory; `what` is its path, for messages.
-
-    Raises:
-        CorruptDataError: it is truncated or damaged, or unpacks to an absurd size.
-    """
+    """Read a Parquet file from memory; raise `CorruptDataError` for any damage or absurd size."""
     limit = max(MOST_BYTES, MOST_GROWTH * len(content))
     try:
         with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:

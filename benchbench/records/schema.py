@@ -74,11 +74,7 @@ def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None
 
 
 def check_schema(found: pa.Schema, where: str) -> None:
-    """Check that a schema is that of a leaderboard, of this version or an earlier one.
-
-    Raises:
-        StorageError: it is foreign, newer, or has missing, unknown or wrongly typed columns.
-    """
+    """Raise `StorageError` unless a schema is a leaderboard's of this version or an earlier one."""
     metadata = found.metadata or {}
     if metadata.get(_KIND_KEY) != b"leaderboard":
         raise StorageError(f"{where} is not a benchbench leaderboard", hint="name a file that benchbench run wrote")

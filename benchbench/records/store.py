@@ -37,11 +37,8 @@ _log = logging.getLogger(__name__)
 class RunStore:
     """The records of runs in one folder, which processes may share: files appear whole.
 
-    A damaged file is renamed to ``<name>.corrupt``, reported, and treated as missing, so that it is computed again.
-
-    Args:
-        root: created on demand.
-        on_problem: receives one line for each damaged file; by default it is logged as a warning.
+    A damaged file is renamed to ``<name>.corrupt``, reported by one line to `on_problem`, and treated as missing, so that it is
+    computed again. Methods raise `StorageError` if a file cannot be read or written; earlier records are then unchanged.
     """
 
     def __init__(self, root: Path, *, on_problem: Callable[[str], None] = _log.warning) -> None:
@@ -70,10 +67,6 @@ class RunStore:
 
         Returns:
             The row as recorded.
-
-        Raises:
-            StorageError: no space, no permission, ...; earlier records are unchanged.
-            DataError: outcomes that are not numbers or differ in length.
         """
         recorded = dataclasses.replace(
             row,
@@ -84,30 +77,18 @@ class RunStore:
         return recorded
 
     def write_row(self, row: Row, *, weights: str) -> None:
-        """Record a row whose outcomes and witnesses, if any, are in the store; see `write_cell`.
-
-        Raises:
-            StorageError: no space, no permission, ...; earlier records are unchanged.
-        """
+        """Record a row whose outcomes and witnesses, if any, are in the store; see `write_cell`."""
         write_bytes_atomically(self._record(row.cell_id, failed=row.status != "ok"), pack_row(row, weights))
         if row.status == "ok":
             with suppress(OSError):  # the finished record hides a failed one that remains
                 self._record(row.cell_id, failed=True).unlink(missing_ok=True)
 
     def read_cell(self, cell_id: str) -> Row | None:
-        """The finished record of a cell, else the failed one, else None.
-
-        Raises:
-            StorageError: it exists but cannot be read.
-        """
+        """The finished record of a cell, else the failed one, else None."""
         return self._read_record(self._record(cell_id, failed=False)) or self.read_failure(cell_id)
 
     def read_failure(self, cell_id: str) -> Row | None:
-        """The last attempt at a cell if it failed, else None; an earlier attempt may have finished.
-
-        Raises:
-            StorageError: it exists but cannot be read.
-        """
+        """The last attempt at a cell if it failed, else None; an earlier attempt may have finished."""
         return self._read_record(self._record(cell_id, failed=True))
 
     def recorded_since(self, cell_id: str, before: tuple[int | None, int | None]) -> Row | None:
@@ -141,11 +122,7 @@ class RunStore:
         return [row for row in found if row is not None and suite in (None, row.suite)]
 
     def record_names(self) -> list[str]:
-        """Names of the record files, sorted.
-
-        Raises:
-            StorageError: the folder cannot be read.
-        """
+        """Names of the record files, sorted."""
         with storage_errors(self._cells):
             try:
                 return sorted(path.name for path in self._cells.iterdir() if path.suffix == ".json")

@@ -76,11 +76,7 @@ class Registry:
         return entry
 
     def members(self, kind: Kind, name: str) -> tuple[str, ...]:
-        """The members of a family, sorted, empty for others; may import the family's library.
-
-        Raises:
-            PluginError: the family cannot list its members.
-        """
+        """The members of a family, sorted, empty for others; may import the family's library."""
         own = name.partition(":")[0]
         entry = self._entries.get((kind, own))
         if entry is None or entry.offer.members is None:
@@ -135,12 +131,7 @@ class Registry:
         return component, None if kind == "architecture" else self.make(component)
 
     def as_here(self, component: Component) -> Component:
-        """A recorded component with its distribution, revision and sources in this installation.
-
-        Raises:
-            UnknownNameError: it is not installed.
-            PluginError: two distributions claim its name.
-        """
+        """A recorded component with its distribution, revision and sources in this installation."""
         return dataclasses.replace(component, **_origin(self.get(component.kind, component.name)))
 
     def make(self, component: Component, **supplied: Any) -> Any:
@@ -238,11 +229,7 @@ class Registry:
 
 
 def load_registry(*, extra_plugins: Sequence[object] = ()) -> Registry:
-    """Discover the installed plugins; broken ones are listed in `Registry.problems`.
-
-    Args:
-        extra_plugins: more plugin modules or objects to register, for instance one under development.
-    """
+    """Discover the installed plugins; `Registry.problems` lists the broken ones."""
     return Registry(harvest(find_candidates(extra_plugins)))
 
 

@@ -45,11 +45,7 @@ def takes_components(annotation: Any) -> bool:
 
 
 def resolve_option(protocol: Any, name: str, options: Mapping[str, Any], resolve: Resolve) -> Component:
-    """Resolve a component that is an option of another.
-
-    Raises:
-        InvalidOptionsError: it cannot be resolved; places are relative to the option.
-    """
+    """Resolve a component that is an option of another; every error is an `InvalidOptionsError`."""
     try:
         return resolve(protocol, name, options)
     except InvalidOptionsError:
@@ -60,11 +56,7 @@ def resolve_option(protocol: Any, name: str, options: Mapping[str, Any], resolve
 
 
 def require_protocol(protocol: Any, component: Component, product: object) -> None:
-    """Check that a product keeps the option's Protocol: a `SteppingDefense` is no `Defense`.
-
-    Raises:
-        OptionError: it does not.
-    """
+    """Raise `OptionError` unless the product keeps the option's Protocol."""
     if not isinstance(product, protocol):
         made = type(product).__name__
         raise OptionError(

@@ -27,14 +27,7 @@ Cause = Literal["import", "api", "hook", "offer", "clash", "options", "product",
 
 @dataclass(frozen=True, kw_only=True)
 class PluginProblem:
-    """Why a plugin, or part of it, cannot be used.
-
-    Attributes:
-        name: entry point of the plugin.
-        distribution: the distribution that provides the plugin.
-        error: one line, with the file and line of an exception.
-        traceback: of an exception, from the plugin's first line on; otherwise empty.
-    """
+    """Why a plugin, or part of it, cannot be used: one line, and an exception's traceback."""
 
     name: str
     distribution: str

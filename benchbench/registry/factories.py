@@ -19,11 +19,7 @@ class Factories:
         self._loaded: dict[str, Any] = {}
 
     def load(self, entry: Registered, factory: Callable[..., Any] | str) -> Callable[..., Any]:
-        """The callable itself, or the one that ``module:attribute`` names.
-
-        Raises:
-            PluginError: it cannot be imported.
-        """
+        """The callable itself, or the one that ``module:attribute`` names."""
         if not isinstance(factory, str):
             return factory
         if factory not in self._loaded:

@@ -37,11 +37,7 @@ class OptionSpec:
 
 
 def option_specs(factory: Callable[..., Any], *, supplied: Collection[str] = ()) -> tuple[OptionSpec, ...]:
-    """Read the options of a factory from its signature, without those that the host supplies.
-
-    Raises:
-        TypeError: a parameter has no type, or one that a suite cannot write.
-    """
+    """The options of a factory, from its signature; `TypeError` if a suite cannot write one."""
     specs = []
     for parameter in inspect.signature(factory).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name in supplied:

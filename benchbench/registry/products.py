@@ -22,11 +22,7 @@ _PROTOCOLS: Mapping[Kind, tuple[type, ...]] = {
 
 
 def check_product(component: Component, product: Any) -> None:
-    """Check that a factory made an object of its component's kind.
-
-    Raises:
-        ContractError: it made something else.
-    """
+    """Raise `ContractError` unless a factory made an object of its component's kind."""
     if component.kind == "architecture":  # an nn.Module, recognised without importing torch
         fits, expected = callable(product) and hasattr(product, "state_dict"), "nn.Module"
     else:

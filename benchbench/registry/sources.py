@@ -43,12 +43,7 @@ Sources = Mapping[str, _Readable]  # by path relative to the folder on Python's 
 
 
 def distribution_digest(distribution: Distribution, modules: Sequence[str]) -> str:
-    """Digest of an installed distribution's sources, read once; empty if none are found.
-
-    Args:
-        distribution: installed by any tool; editable or not.
-        modules: the modules of its entry points.
-    """
+    """Digest of a distribution's sources and its entry points' modules, read once; may be empty."""
     key = (distribution.name, str(distribution.locate_file("")), *modules)
     if key not in _known:
         _known[key] = sources_digest(distribution_sources(distribution, modules))

@@ -57,12 +57,7 @@ class Experiment:
     skip: str = ""
 
     def recipe_for(self, architecture: Component, defense: Component) -> Recipe:
-        """The recipe of one model; without an optimiser its other fields have no meaning.
-
-        Raises:
-            OptionError: a value is out of range.
-            TypeError: a required field is missing.
-        """
+        """The recipe of one model; without an optimiser its other fields have no meaning."""
         fields: dict[str, Any] = {}
         for layer in self.recipe_layers:
             if layer.applies_to(architecture, defense):
@@ -99,11 +94,7 @@ class Suite:
         return tuple(self.experiments)
 
     def profile(self, name: str) -> tuple[Experiment, ...]:
-        """The experiments of a profile.
-
-        Raises:
-            UnknownNameError: the suite has no such profile.
-        """
+        """The experiments of a profile; `UnknownNameError` if the suite does not have it."""
         if name not in self.experiments:
             raise UnknownNameError(f"profile of suite {self.name}", name, self.experiments)
         return self.experiments[name]

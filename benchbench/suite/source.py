@@ -18,11 +18,7 @@ _PARSER_LINE = re.compile(r"\(at line (\d+)")
 
 
 def find_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Path:
-    """The file of a suite, by path (with ``.toml`` or a separator in it) or by registered name.
-
-    Raises:
-        UnknownNameError: no suite has this name.
-    """
+    """The file of a suite, by path (with ``.toml`` or a separator in it) or by registered name."""
     text = os.fspath(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith(".toml") or any(sep in text for sep in ("/", os.sep)):
         return Path(text)
@@ -30,11 +26,7 @@ def find_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Path
 
 
 def read_text(path: Path) -> str:
-    """Read a suite's file.
-
-    Raises:
-        SuiteError: it is missing, no regular file, unreadable, larger than 1 MiB, or not UTF-8.
-    """
+    """Read a suite's file: UTF-8, at most 1 MiB; otherwise raise `SuiteError`."""
     try:
         if not path.exists():
             raise _file_error(path, "there is no such file", "give the path of a TOML file, or the name of a suite")
@@ -54,11 +46,7 @@ def read_text(path: Path) -> str:
 
 
 def parse(text: str, path: Path) -> dict[str, Any]:
-    """Parse a suite's text.
-
-    Raises:
-        SuiteError: it is not TOML; the problem has the line.
-    """
+    """Parse a suite's text; raise `SuiteError` with the line if it is not TOML."""
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > MAXIMUM_LINE:
             raise _file_error(path, f"a line of more than {MAXIMUM_LINE} characters", line=number)
