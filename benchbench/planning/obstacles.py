@@ -37,7 +37,7 @@ def find_obstacle(cell: Cell, splits: DatasetSplits, registry: Registry) -> str:
     training, evaluation = cell.training, cell.evaluation
     named = (training.architecture, training.defense, evaluation.attack, *evaluation.metrics)
     for component in (one for outer in named for one in outer.with_nested):
-        capabilities = registry.get(component.kind, component.name).offer.capabilities
+        capabilities = registry.capabilities(component)
         reason = _task_obstacle(capabilities, splits) or _input_obstacle(capabilities, splits) or _missing(capabilities)
         if reason:
             return f"{component.kind} {component.name!r} {reason}"

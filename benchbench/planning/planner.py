@@ -115,7 +115,7 @@ def _trainings(
 ) -> Iterator[TrainingSpec]:
     for architecture in experiment.architectures:
         for defense in experiment.defenses:
-            uses_threat = registry.get("defense", defense.name).offer.capabilities.uses_threat
+            uses_threat = registry.capabilities(defense).uses_threat
             recipe = experiment.recipe_for(architecture, defense)
             if precision is not None and recipe.optimizer != "none":
                 recipe = dataclasses.replace(recipe, precision=precision)

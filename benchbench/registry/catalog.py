@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchbench.cell.model import Component
-from benchbench.contract import KINDS, Kind
+from benchbench.contract import KINDS, Capabilities, Kind
 from benchbench.errors import BenchbenchError, OptionError, PluginError, UnknownNameError, UsageError
 from benchbench.registry.blame import place_of
 from benchbench.registry.clashes import find_clashes
 from benchbench.registry.components import PROTOCOLS, require_protocol
-from benchbench.registry.discovery import Harvest, PluginInfo, PluginProblem, Registered, find_candidates, harvest
+from benchbench.registry.discovery import PluginInfo, PluginProblem, Registered, find_plugins, load_plugins
 from benchbench.registry.factories import Factories, plugin_error
 from benchbench.registry.known import provider
 from benchbench.registry.options import OptionSpec, convert_options, option_specs
@@ -29,20 +29,19 @@ NAMED = 3  # broken plugins that the message of an unknown name lists
 class Registry:
     """Everything that the plugins offer. Factories are imported at their first use."""
 
-    def __init__(self, harvests: Sequence[Harvest]) -> None:
-        self._harvests = tuple(harvests)
-        registered = [entry for one in harvests for entry in one.registered]
-        self._clashes = {(clash.kind, clash.name): clash for clash in find_clashes(registered)}
+    def __init__(self, plugins: Sequence[PluginInfo]) -> None:
+        registered = [entry for plugin in plugins for entry in plugin.registered]
+        clashes = find_clashes(registered)
+        self._clashes = {(clash.kind, clash.name): clash for clash in clashes}
         self._entries = {(entry.kind, entry.offer.name): entry for entry in registered if not self._dropped(entry)}
         self._factories = Factories()
         self._specs: dict[tuple[Kind, str], tuple[OptionSpec, ...]] = {}
         self._members: dict[tuple[Kind, str], tuple[str, ...]] = {}
         self._nesting = 0
-
-    @property
-    def plugins(self) -> tuple[PluginInfo, ...]:
-        """Every plugin, working or not, the built-in one first."""
-        return tuple(self._describe(one) for one in self._harvests)
+        self.plugins = tuple(  # every plugin, working or not, the built-in one first
+            one.with_problems(one.problem(c.message, cause="clash") for c in clashes if c.blames(one.registered))
+            for one in plugins
+        )
 
     @property
     def problems(self) -> tuple[PluginProblem, ...]:
@@ -74,6 +73,10 @@ class Registry:
         if entry.offer.members is not None and not member:
             raise UsageError(f"{kind} {own!r} is a family", hint=f"name one of its members, as in '{own}:member'")
         return entry
+
+    def capabilities(self, component: Component) -> Capabilities:
+        """The capabilities in the offer of a component."""
+        return self.get(component.kind, component.name).offer.capabilities
 
     def members(self, kind: Kind, name: str) -> tuple[str, ...]:
         """The members of a family, sorted, empty for others; may import the family's library."""
@@ -214,23 +217,10 @@ class Registry:
         clash = self._clashes.get((entry.kind, entry.offer.name))
         return clash is not None and clash.keeper is not entry
 
-    def _describe(self, one: Harvest) -> PluginInfo:
-        candidate = one.candidate
-        clashes = [clash for clash in self._clashes.values() if clash.blames(one.registered)]
-        names = {kind: tuple(e.offer.name for e in one.registered if e.kind == kind) for kind in KINDS}
-        return PluginInfo(
-            name=candidate.name,
-            target=candidate.target,
-            distribution=candidate.distribution,
-            version=candidate.version,
-            offers={kind: offered for kind, offered in names.items() if offered},
-            problems=(*one.problems, *(candidate.problem(clash.message, cause="clash") for clash in clashes)),
-        )
-
 
 def load_registry(*, extra_plugins: Sequence[object] = ()) -> Registry:
     """Discover the installed plugins; `Registry.problems` lists the broken ones."""
-    return Registry(harvest(find_candidates(extra_plugins)))
+    return Registry(load_plugins(find_plugins(extra_plugins)))
 
 
 def _origin(entry: Registered) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import metadata
 from typing import Any, Literal
@@ -56,19 +56,7 @@ class Registered:
 
 @dataclass(frozen=True, kw_only=True)
 class PluginInfo:
-    """One plugin, for listings; `target` is its ``module`` or ``module:attribute``."""
-
-    name: str
-    target: str
-    distribution: str
-    version: str
-    offers: Mapping[Kind, tuple[str, ...]]
-    problems: tuple[PluginProblem, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A plugin that is not loaded yet."""
+    """One plugin: its entry point ``name = target``, and after loading its offers and problems."""
 
     name: str
     target: str
@@ -76,46 +64,49 @@ class Candidate:
     version: str
     load: Callable[[], Any]
     sources: Callable[[], str] = str
+    registered: tuple[Registered, ...] = ()
+    problems: tuple[PluginProblem, ...] = ()
 
     @property
     def built_in(self) -> bool:
         """Whether this is the plugin that ships with benchbench."""
         return self.target == BUILT_IN
 
+    @property
+    def offers(self) -> Mapping[Kind, tuple[str, ...]]:
+        """The names that it offers, by kind."""
+        names = {kind: tuple(entry.offer.name for entry in self.registered if entry.kind == kind) for kind in KINDS}
+        return {kind: offered for kind, offered in names.items() if offered}
+
     def problem(self, error: str | BaseException, *, cause: Cause) -> PluginProblem:
         """A problem of this plugin, from a sentence or an exception."""
         text, trace = (error, "") if isinstance(error, str) else (summarise_error(error), plugin_traceback(error))
         return PluginProblem(name=self.name, distribution=self.distribution, error=text, traceback=trace, cause=cause)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Harvest:
-    """The offers and the problems of one plugin."""
-
-    candidate: Candidate
-    registered: tuple[Registered, ...] = ()
-    problems: tuple[PluginProblem, ...] = ()
+    def with_problems(self, problems: Iterable[PluginProblem]) -> PluginInfo:
+        """This plugin with more problems."""
+        return replace(self, problems=(*self.problems, *problems))
 
 
-def find_candidates(extra_plugins: Sequence[object] = ()) -> tuple[Candidate, ...]:
+def find_plugins(extra_plugins: Sequence[object] = ()) -> tuple[PluginInfo, ...]:
     """List the installed plugins, the built-in one first, then extra ones, without imports."""
     installed = [_installed(entry_point) for entry_point in metadata.entry_points(group=ENTRY_POINT_GROUP)]
-    if not any(candidate.built_in for candidate in installed):
+    if not any(plugin.built_in for plugin in installed):
         installed.append(_source_tree())
-    installed.sort(key=lambda candidate: (not candidate.built_in, candidate.distribution, candidate.name))
+    installed.sort(key=lambda plugin: (not plugin.built_in, plugin.distribution, plugin.name))
     return (*installed, *(_extra(plugin) for plugin in extra_plugins))
 
 
-def harvest(candidates: Iterable[Candidate]) -> tuple[Harvest, ...]:
+def load_plugins(plugins: Iterable[PluginInfo]) -> tuple[PluginInfo, ...]:
     """Load each plugin and call its hooks separately, so that no plugin can harm another."""
     manager = pluggy.PluginManager(HOST)
     manager.add_hookspecs(Hooks)
-    return tuple(_harvest_one(manager, candidate) for candidate in candidates)
+    return tuple(_load(manager, plugin) for plugin in plugins)
 
 
-def _installed(entry_point: metadata.EntryPoint) -> Candidate:
+def _installed(entry_point: metadata.EntryPoint) -> PluginInfo:
     distribution = entry_point.dist
-    return Candidate(
+    return PluginInfo(
         name=entry_point.name,
         target=entry_point.value,
         distribution=(distribution.name if distribution else None) or "unknown",
@@ -132,9 +123,9 @@ def _read_sources(distribution: metadata.Distribution) -> str:
     return distribution_digest(distribution, [plugin.module for plugin in plugins])
 
 
-def _source_tree() -> Candidate:
+def _source_tree() -> PluginInfo:
     """The built-in plugin of a checkout that is not installed."""
-    return Candidate(
+    return PluginInfo(
         name="builtin",
         target=BUILT_IN,
         distribution=HOST,
@@ -143,11 +134,11 @@ def _source_tree() -> Candidate:
     )
 
 
-def _extra(plugin: object) -> Candidate:
+def _extra(plugin: object) -> PluginInfo:
     name = getattr(plugin, "__name__", type(plugin).__name__)
     version = str(getattr(plugin, "__version__", "0"))
     sources = cache(partial(_read_files, plugin)) if name != BUILT_IN else str
-    return Candidate(name=name, target=name, distribution=name, version=version, load=lambda: plugin, sources=sources)
+    return PluginInfo(name=name, target=name, distribution=name, version=version, load=lambda: plugin, sources=sources)
 
 
 def _read_files(plugin: object) -> str:
@@ -156,15 +147,15 @@ def _read_files(plugin: object) -> str:
     return plugin_digest(plugin, [hook for name in HOOKS if callable(hook := getattr(plugin, name, None))])
 
 
-def _harvest_one(manager: pluggy.PluginManager, candidate: Candidate) -> Harvest:
+def _load(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
     try:
-        plugin = candidate.load()
+        plugin = info.load()
         if incompatible := api_mistake(plugin):
-            return Harvest(candidate=candidate, problems=(candidate.problem(incompatible, cause="api"),))
-        manager.register(plugin, name=f"{candidate.distribution}:{candidate.name}")
-        problems = [candidate.problem(message, cause="hook") for message in _misnamed_hooks(manager, plugin)]
+            return info.with_problems([info.problem(incompatible, cause="api")])
+        manager.register(plugin, name=f"{info.distribution}:{info.name}")
+        problems = [info.problem(message, cause="hook") for message in _misnamed_hooks(manager, plugin)]
     except (Exception, SystemExit) as error:  # a plugin may call sys.exit when it is imported
-        return Harvest(candidate=candidate, problems=(candidate.problem(error, cause="import"),))
+        return info.with_problems([info.problem(error, cause="import")])
     others = [other for other in manager.get_plugins() if other is not plugin]
     registered: list[Registered] = []
     for hook, kind in HOOKS.items():
@@ -174,15 +165,12 @@ def _harvest_one(manager: pluggy.PluginManager, candidate: Candidate) -> Harvest
             offers = _call_hook(manager.subset_hook_caller(hook, remove_plugins=others))
             mistakes = _mistakes(offers, kind)
         except (Exception, SystemExit) as error:
-            problems.append(candidate.problem(error, cause="hook"))
+            problems.append(info.problem(error, cause="hook"))
             continue
-        problems.extend(
-            candidate.problem(f"{hook}()[{place}]: {mistakes[place]}", cause="offer") for place in sorted(mistakes)
-        )
-        registered.extend(
-            _register(candidate, kind, offer) for place, offer in enumerate(offers) if place not in mistakes
-        )
-    return Harvest(candidate=candidate, registered=tuple(registered), problems=tuple(problems))
+        wrong = (f"{hook}()[{place}]: {mistakes[place]}" for place in sorted(mistakes))
+        problems.extend(info.problem(message, cause="offer") for message in wrong)
+        registered.extend(_register(info, kind, offer) for place, offer in enumerate(offers) if place not in mistakes)
+    return replace(info, registered=tuple(registered), problems=tuple(problems))
 
 
 def _call_hook(hook: Callable[[], Any]) -> list[Any]:
@@ -194,15 +182,15 @@ def _call_hook(hook: Callable[[], Any]) -> list[Any]:
     return list(results[0])
 
 
-def _register(candidate: Candidate, kind: Kind, offer: Offer) -> Registered:
+def _register(info: PluginInfo, kind: Kind, offer: Offer) -> Registered:
     return Registered(
         kind=kind,
         offer=offer,
-        distribution=candidate.distribution,
-        version=candidate.version,
-        plugin=candidate.name,
-        built_in=candidate.built_in,
-        sources=candidate.sources,
+        distribution=info.distribution,
+        version=info.version,
+        plugin=info.name,
+        built_in=info.built_in,
+        sources=info.sources,
     )
 
 

@@ -7,9 +7,8 @@ from functools import reduce
 from typing import Any
 
 from benchbench.cell.model import Component
-from benchbench.contract import Capabilities
 from benchbench.contract.threat import Threat, check_radius
-from benchbench.errors import BenchbenchError, OptionError, suggest
+from benchbench.errors import OptionError, suggest
 from benchbench.registry import Registry
 from benchbench.suite.lines import Place
 from benchbench.suite.mistakes import Mistakes
@@ -66,7 +65,7 @@ def check_experiment(variants: Sequence[Experiment], *, registry: Registry, plac
 
 def _check_radius(experiment: Experiment, registry: Registry, place: Place, mistakes: Mistakes) -> None:
     """Check L-inf radii of images, which are in [0, 1]; the plan checks others with the data."""
-    if experiment.threat.norm == "linf" and _capabilities(registry, experiment.dataset).channels:
+    if experiment.threat.norm == "linf" and registry.capabilities(experiment.dataset).channels:
         try:
             check_radius(experiment.threat, ())
         except OptionError as error:
@@ -100,11 +99,11 @@ def _check_overrides(variants: Sequence[Experiment], place: Place, mistakes: Mis
 
 
 def _check_capabilities(experiment: Experiment, registry: Registry, place: Place, mistakes: Mistakes) -> None:
-    norm, dataset = experiment.threat.norm, _capabilities(registry, experiment.dataset)
+    norm, dataset = experiment.threat.norm, registry.capabilities(experiment.dataset)
     lists: Mapping[str, tuple[Component, ...]] = {key: getattr(experiment, key) for key in COMPONENT_LISTS}
     for key, components in {"dataset": experiment.dataset.with_nested[1:], **lists}.items():
         for component in (one for outer in components for one in outer.with_nested):
-            capabilities = _capabilities(registry, component)
+            capabilities = registry.capabilities(component)
             what = f"{component.kind} {component.name!r}"
             if key != "architectures" and norm not in capabilities.norms:
                 norms = ", ".join(capabilities.norms)
@@ -112,10 +111,3 @@ def _check_capabilities(experiment: Experiment, registry: Registry, place: Place
             if capabilities.task not in ("any", dataset.task):
                 message = f"{what} is for {capabilities.task}, but {experiment.dataset.name!r} is for {dataset.task}"
                 mistakes.add((*place, key), message)
-
-
-def _capabilities(registry: Registry, component: Component) -> Capabilities:
-    try:
-        return registry.get(component.kind, component.name).offer.capabilities
-    except BenchbenchError:  # cannot happen, since the component was resolved before
-        return Capabilities()
