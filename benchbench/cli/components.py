@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchbench.cli.options import FILE, RADIUS, Function, with_options
 from benchbench.errors import DataError, PluginError, UsageError
 from benchbench.registry import Registry
 from benchbench.registry.lookup import ComponentEntry, find_component
@@ -39,6 +40,28 @@ class ComponentType(click.ParamType):  # type: ignore[type-arg]  # generic from 
 
 
 COMPONENT = ComponentType()
+_MODEL_OPTIONS = (
+    click.option("--dataset", required=True, type=COMPONENT, help="The dataset."),
+    click.option(
+        "--architecture",
+        type=COMPONENT,
+        help="A registered architecture, or module:callable that makes the network (input_shape and classes are passed if it "
+        "takes them); by default the one that the checkpoint or its run folder records.",
+    ),
+    click.option(
+        "--checkpoint", required=True, type=FILE, help="Weights: safetensors, or a torch file of a state_dict."
+    ),
+    click.option(
+        "--epsilon",
+        type=RADIUS,
+        help="Radius of the threat in pixels / 255, for instance 8/255; by default the paper's for the dataset and norm.",
+    ),
+)
+
+
+def model_options(function: Function) -> Function:
+    """A model and its threat: ``--dataset``, ``--architecture``, ``--checkpoint``, ``--epsilon``."""
+    return with_options(function, *_MODEL_OPTIONS)
 
 
 def component_name(entry: ComponentEntry) -> str:

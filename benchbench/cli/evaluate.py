@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from benchbench.cell.model import canonical
-from benchbench.cli.components import COMPONENT, ComponentEntry, component_name, find_architecture, make_architecture
+from benchbench.cli.components import (
+    COMPONENT,
+    ComponentEntry,
+    component_name,
+    find_architecture,
+    make_architecture,
+    model_options,
+)
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import (
-    FILE,
-    RADIUS,
     data_option,
     device_option,
     download_option,
@@ -29,22 +34,10 @@ if TYPE_CHECKING:
 
 
 @click.command(name="evaluate")
-@click.option("--dataset", required=True, type=COMPONENT, help="The dataset.")
-@click.option(
-    "--architecture",
-    type=COMPONENT,
-    help="A registered architecture, or module:callable that makes the network (input_shape and classes are passed if it takes "
-    "them); by default the one that the checkpoint or its run folder records.",
-)
-@click.option("--checkpoint", required=True, type=FILE, help="Weights: safetensors, or a torch file of a state_dict.")
+@model_options
 @click.option("--attack", "attacks", multiple=True, default=("pgd-10",), type=COMPONENT, help="Repeatable.")
 @click.option(
     "--norm", type=click.Choice(NORMS), help="Norm of the threat; by default linf with --epsilon, else the paper's."
-)
-@click.option(
-    "--epsilon",
-    type=RADIUS,
-    help="Radius of the threat in pixels / 255, for instance 8/255; by default the paper's for the dataset and norm.",
 )
 @click.option("--n-test", type=click.IntRange(min=1), help="Test examples, a fixed subset; by default all.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random draws.")

@@ -86,7 +86,7 @@ train_precision_option = click.option(
 
 def selection_options(function: Function) -> Function:
     """Which cells: ``--profile``, ``--only``, ``--seed``."""
-    return _all(
+    return with_options(
         function,
         click.option(
             "--profile",
@@ -105,15 +105,16 @@ def selection_options(function: Function) -> Function:
 
 def folder_options(function: Function) -> Function:
     """Where: ``--data``, ``--runs``, ``--leaderboards``."""
-    return _all(function, data_option, runs_option, leaderboards_option)
+    return with_options(function, data_option, runs_option, leaderboards_option)
 
 
 def replay_options(function: Function) -> Function:
     """Where to compute again: ``--runs``, ``--data``, ``--device``, ``--download``."""
-    return _all(function, runs_option, data_option, device_option, download_option)
+    return with_options(function, runs_option, data_option, device_option, download_option)
 
 
-def _all(function: Function, *options: Callable[[Function], Function]) -> Function:
+def with_options(function: Function, *options: Callable[[Function], Function]) -> Function:
+    """A command with options, in the order of its help."""
     for option in reversed(options):
         function = option(function)
     return function

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.components import COMPONENT, ComponentEntry, find_architecture, make_architecture
-from benchbench.cli.options import FILE, RADIUS, data_option, device_option, json_option
+from benchbench.cli.components import ComponentEntry, find_architecture, make_architecture, model_options
+from benchbench.cli.options import data_option, device_option, json_option
 from benchbench.cli.printing import note, print_json, print_table
 from benchbench.contract.threat import Norm, check_radius
 from benchbench.errors import DataError
@@ -28,15 +28,12 @@ NAMED = 20  # disputed examples that a line lists
 
 
 @click.command(name="parity")
-@click.option("--dataset", required=True, type=COMPONENT, help="The dataset.")
-@click.option("--architecture", type=COMPONENT, help="As for evaluate.")
-@click.option("--checkpoint", required=True, type=FILE, help="As for evaluate.")
+@model_options
 @click.option("--attack", type=click.Choice(["pgd", "autoattack"]), default="pgd", show_default=True)
 @click.option(
     "--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Steps of PGD, of epsilon / 5."
 )
-@click.option("--norm", type=click.Choice(["linf", "l2"]), help="As for evaluate.")
-@click.option("--epsilon", type=RADIUS, help="As for evaluate.")
+@click.option("--norm", type=click.Choice(["linf", "l2"]), help="Norm of the threat; see 'benchbench evaluate --help'.")
 @click.option("--n-test", type=click.IntRange(min=1), default=100, show_default=True, help="Test examples.")
 @device_option
 @data_option

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from benchbench.planning.billing import Bill, bill, bills
 from benchbench.planning.datasets import DatasetLoader
-from benchbench.planning.model import CellPrice, Plan, PlannedCell, Status
+from benchbench.planning.model import Bill, CellPrice, Plan, PlannedCell, Status, bill, bills
 from benchbench.planning.planner import make_plan
 from benchbench.planning.selection import parse_only
 

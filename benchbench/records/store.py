@@ -188,7 +188,14 @@ class RunStore:
 
     def _read_record(self, path: Path) -> Row | None:
         content = read_bytes(path)
-        return None if content is None else self._intact(path, lambda _: _unpack(content, path))
+
+        def unpack(path: Path) -> Row:
+            row = unpack_row(content or b"")
+            if _cell_id(path.name) != row.cell_id:
+                raise DataError(f"it is the record of cell {row.cell_id}")
+            return row
+
+        return None if content is None else self._intact(path, unpack)
 
     def _arrays_path(self, kind: str, digest: str) -> Path:
         return self.root / kind / f"{digest}.parquet"
@@ -223,13 +230,6 @@ def checkpoint_name(model_id: str) -> str:
 def kept_checkpoints(path: Path) -> list[Path]:
     """Files with earlier weights of the model at a path; see `RunStore.kept_path`."""
     return _kept(path.parent, glob.escape(path.name.removesuffix(checkpoint_name(""))))
-
-
-def _unpack(content: bytes, path: Path) -> Row:
-    row = unpack_row(content)
-    if _cell_id(path.name) != row.cell_id:
-        raise DataError(f"it is the record of cell {row.cell_id}")
-    return row
 
 
 def _kept(folder: Path, model_id: str) -> list[Path]:

@@ -13,11 +13,10 @@ from benchbench.registry.blame import place_of
 from benchbench.registry.clashes import find_clashes
 from benchbench.registry.components import PROTOCOLS, require_protocol
 from benchbench.registry.discovery import PluginInfo, PluginProblem, Registered, find_plugins, load_plugins
-from benchbench.registry.factories import Factories, plugin_error
+from benchbench.registry.factories import Factories, check_product, plugin_error
 from benchbench.registry.known import provider
 from benchbench.registry.options import OptionSpec, convert_options, option_specs
 from benchbench.registry.problems import InvalidOptionsError
-from benchbench.registry.products import check_product
 
 _SUPPLIED: Mapping[Kind, tuple[str, ...]] = {"architecture": ("input_shape", "classes")}
 BUILT_IN_AS: Mapping[str, str] = {"distribution": "benchbench", "version": "0.1.0"}  # part of ids, so fixed for ever

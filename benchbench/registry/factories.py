@@ -1,15 +1,28 @@
-"""Import factories at their first use."""
+"""Import factories at their first use, and check what they make."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
 
-from benchbench.errors import PluginError
+from benchbench.cell.model import Component
+from benchbench.contract import Attack, Dataset, Defense, Executor, FittingDefense, Kind, Metric, SteppingDefense
+from benchbench.errors import ContractError, PluginError
 from benchbench.registry.blame import summarise_error
 from benchbench.registry.discovery import Registered
+from benchbench.registry.wording import with_article
+
+_PROTOCOLS: Mapping[Kind, tuple[type, ...]] = {
+    "dataset": (Dataset,),
+    "defense": (Defense, SteppingDefense, FittingDefense),
+    "attack": (Attack,),
+    "metric": (Metric,),
+    "suite": (str, os.PathLike),
+    "executor": (Executor,),
+}
 
 
 class Factories:
@@ -36,3 +49,17 @@ def plugin_error(entry: Registered, what: str, error: Exception) -> PluginError:
     """An error that says `what` a component does wrong; its hint summarises the exception."""
     message = f"{entry.kind} {entry.offer.name!r} of {entry.distribution} {what}"
     return PluginError(message, hint=summarise_error(error))
+
+
+def check_product(component: Component, product: Any) -> None:
+    """Raise `ContractError` unless a factory made an object of its component's kind."""
+    if component.kind == "architecture":  # an nn.Module, recognised without importing torch
+        fits, expected = callable(product) and hasattr(product, "state_dict"), "nn.Module"
+    else:
+        protocols = _PROTOCOLS[component.kind]
+        fits, expected = isinstance(product, protocols), " or ".join(protocol.__name__ for protocol in protocols)
+    if not fits:
+        raise ContractError(
+            f"the factory of {component.kind} {component.name!r} ({component.distribution}) made "
+            f"{with_article(type(product).__name__)}, expected: {expected}"
+        )
