@@ -1,4 +1,4 @@
-"""``benchbench doctor``: does this installation work, and with what."""
+"""``benchbench doctor``: check this installation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from benchbench.settings import find_device, find_folders
 @folder_options
 @json_option
 def command(as_json: bool, **folders: object) -> int:
-    """Examine this installation: versions, devices, folders, plugins; exit status 1 when something is wrong."""
+    """Examine this installation: versions, device, folders and plugins.
+
+    Exit status: 0 all is well, 1 there is a problem.
+    """
     checks = [*_packages(), _device(), *_places(folders), _plugins()]
     if as_json:
         print_json([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks])
@@ -57,11 +60,11 @@ def _places(folders: dict[str, object]) -> list[tuple[str, bool, str]]:
 
 
 def _place(name: str, folder: Path) -> tuple[str, bool, str]:
-    """Whether a folder can be written to, or made."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return name, False, f"{folder}: {there} is {'not writable' if there.is_dir() else 'a file, not a folder'}"
-    return name, True, f"{folder}, {shutil.disk_usage(there).free / 2**30:.1f} GiB free"
+    """Whether a folder can be written or created."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        return name, False, f"{folder}: {nearest} is {'not writable' if nearest.is_dir() else 'a file, not a folder'}"
+    return name, True, f"{folder}, {shutil.disk_usage(nearest).free / 2**30:.1f} GiB free"
 
 
 def _plugins() -> tuple[str, bool, str]:

@@ -119,7 +119,7 @@ def _try(cell: Cell, prepared: Prepared) -> None:
     spec, device = cell.training, prepared.device
     splits = prepared.plan.datasets.splits(spec.dataset)
     chosen, size = training_examples(cell, splits), spec.recipe.batch_size
-    defense: Any = prepared.registry.make(spec.defense)
+    defense: Any = prepared.registry.make("defense", spec.defense)
     if is_fitted(defense, splits):
         return
     model = build_model(cell, splits, prepared.registry).to(device)
