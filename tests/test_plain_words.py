@@ -48,7 +48,6 @@ ALLOWED: dict[str, int] = {
     "builtin": 155,
     "cell": 12,
     "checking": 14,
-    "cli": 1,
     "comparison": 17,
     "contract": 42,
     "data": 4,
