@@ -60,7 +60,7 @@ _MODEL_OPTIONS = (
 
 
 def model_options(function: Function) -> Function:
-    """A model and its threat: ``--dataset``, ``--architecture``, ``--checkpoint``, ``--epsilon``."""
+    """Model and threat: ``--dataset``, ``--architecture``, ``--checkpoint``, ``--epsilon``."""
     return with_options(function, *_MODEL_OPTIONS)
 
 

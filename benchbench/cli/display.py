@@ -167,8 +167,8 @@ class LiveDisplay:
             case CellStarted():
                 self._predict_end(event)
                 self._update_cells(completed=event.number - 1)
-            case CellFinished() | CellFailed():
-                self._advance_cells()
+            case CellFinished() | CellFailed() if self._cells is not None:
+                self._progress.advance(self._cells)
             case WorkerProgress():
                 self._show_work(event.event, event.worker)
             case WorkerIdle():
@@ -212,10 +212,6 @@ class LiveDisplay:
             left = 0.0 if self._end is None else self._end - self._now()
             detail = f"{format_seconds(left)} left" if left > 0 else ""
             self._progress.update(self._cells, completed=completed, detail=detail)
-
-    def _advance_cells(self) -> None:
-        if self._cells is not None:
-            self._progress.advance(self._cells)
 
     def _show_training(self, event: TrainingStarted | TrainingProgress, worker: int) -> None:
         done, detail = event.epoch * event.steps, ""

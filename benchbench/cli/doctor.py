@@ -23,7 +23,9 @@ def command(as_json: bool, **folders: object) -> int:
 
     Exit status: 0 all is well, 1 there is a problem.
     """
-    checks = [*_packages(), _device(), *_places(folders), _plugins()]
+    from benchbench.records.provenance import describe_device
+
+    checks = [*_packages(), ("device", True, describe_device(find_device())), *_places(folders), _plugins()]
     if as_json:
         print_json([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks])
     else:
@@ -41,12 +43,6 @@ def _packages() -> list[tuple[str, bool, str]]:
     except (ImportError, RuntimeError) as error:
         return [("packages", True, found), ("torch and torchvision", False, str(error))]
     return [("packages", True, found), ("torch and torchvision", True, "the installed pair imports")]
-
-
-def _device() -> tuple[str, bool, str]:
-    from benchbench.records.provenance import describe_device
-
-    return "device", True, describe_device(find_device())
 
 
 def _places(folders: dict[str, object]) -> list[tuple[str, bool, str]]:

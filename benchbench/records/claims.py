@@ -57,7 +57,7 @@ class Claims:
             self._release(path)
 
     def owner(self, name: str) -> str:
-        """The process and machine that hold a claim now, for people; empty if nobody is known to."""
+        """The process and machine that hold a claim now, for people; empty if there is no owner."""
         path = self._folder / f"{name}.json"
         owner = _read(path)
         if owner is None or _is_dead(owner) or self._is_stale(path):
