@@ -1,6 +1,6 @@
 """The command line: a thin layer over the Python API, and the only place that prints.
 
-Commands load when they are called, so that ``--help`` imports neither torch nor plugins.
+A command is imported when it is called, so that ``--help`` imports neither torch nor plugins.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from benchbench.version import __version__
 
 INTERRUPTED = 130
 
-# name -> (module below benchbench.cli, one line for --help); a module named list would cover the built-in of that name here
+# name -> (module below benchbench.cli, one line for --help); a module named list would hide the built-in of that name here
 COMMANDS = {
-    "run": ("run", "Train, attack and measure the cells of a suite; then print its table."),
-    "plan": ("plan", "What would run, what is cached, what is skipped and why."),
-    "status": ("status", "Which cells of a suite are pending, running, done or failed, whoever computes them."),
+    "run": ("run", "Train, attack and measure the cells of a suite, and print its table."),
+    "plan": ("plan", "Show what would run, what is cached, what is skipped and why."),
+    "status": ("status", "Show which cells of a suite are pending, running, done or failed."),
     "check": ("check", "Validate a suite file: all problems at once."),
     "list": ("listing", "List datasets, architectures, defenses, attacks, metrics, suites or executors."),
     "show": ("show", "Show one component: options, capabilities, citation."),
     "table": ("table", "Print a leaderboard as a table."),
-    "figure": ("figure", "Draw the papers' figures from what was measured."),
-    "compare": ("compare", "Compare models, or leaderboards, on the same examples; rank a leaderboard."),
+    "figure": ("figure", "Draw the papers' figures from measured rows."),
+    "compare": ("compare", "Compare models or leaderboards on the same examples; rank a leaderboard."),
     "verify": ("verify", "Replay the stored adversarial images of a leaderboard; confirm or refute each row."),
-    "leaderboard": ("leaderboard", "Merge leaderboards; pack, or check, a submission."),
+    "leaderboard": ("leaderboard", "Merge leaderboards; pack or check a submission."),
     "report": ("report", "Write static HTML pages of the leaderboards."),
-    "rerun": ("rerun", "Recompute a recorded cell; say whether it came out the same and what has changed."),
-    "evaluate": ("evaluate", "Attack a model of your own."),
-    "parity": ("parity", "One attack by several libraries, compared example by example."),
-    "separation": ("separation", "How far apart the classes of a dataset are."),
+    "rerun": ("rerun", "Recompute a recorded cell and show what differs."),
+    "evaluate": ("evaluate", "Attack your own model."),
+    "parity": ("parity", "Compare one attack in several libraries, example by example."),
+    "separation": ("separation", "Measure how far apart the classes of a dataset are."),
     "data": ("data", "List, fetch or verify datasets."),
-    "plugins": ("plugins", "List, examine and begin plugins."),
-    "work": ("work", "Carry out part of a run: what executors start."),
+    "plugins": ("plugins", "List, examine and create plugins."),
+    "work": ("work", "Carry out a part of a run; executors start this."),
     "doctor": ("doctor", "Examine this installation."),
 }
 
@@ -47,11 +47,11 @@ class LazyGroup(click.Group):
     """A group whose commands are imported on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of use."""
+        """The names of the commands, in the order of use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command, or None for an unknown name."""
+        """Import a command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"benchbench.cli.{COMMANDS[cmd_name][0]}")
@@ -61,13 +61,13 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the arguments name; an unknown one is answered with the nearest."""
+        """Find the command of the arguments; for an unknown name the error has the nearest one."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"unknown command {args[0]!r}; {suggest(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, without importing any."""
+        """Write the list of commands without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
@@ -75,28 +75,30 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="benchbench")
 def cli() -> None:
-    """Benchmark adversarial robustness: suites of datasets, architectures, defenses and attacks, with leaderboards
-    whose every number can be traced, re-run and checked."""
+    """Benchmark adversarial robustness: suites of datasets, architectures, defenses and attacks.
+
+    Every number of the leaderboards can be traced, run again and checked.
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 some cells failed, 2 usage or suite error, 130 interrupted."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Run the command line and exit: 0 done, 1 failed cells, 2 wrong usage, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     ask_for_huge_pages()
-    if given[:1] not in (["run"], ["work"]):
-        sys.exit(invoke(given))
+    if words[:1] not in (["run"], ["work"]):
+        sys.exit(invoke(words))
     from benchbench.cli.signals import exit_when_terminated, leave, leave_if_terminated
 
-    if given[0] == "work":
-        leave(invoke(given))
+    if words[0] == "work":
+        leave(invoke(words))
     exit_when_terminated()
-    status = invoke(given)
+    status = invoke(words)
     leave_if_terminated(status)
     sys.exit(status)
 
 
 def invoke(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status; errors that a user can mend become one message."""
+    """Run the command line and return its exit status; a user's mistake becomes one message."""
     try:
         require_own_files()
         status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)

@@ -17,7 +17,10 @@ from benchbench.suite import read_suite
 @click.argument("file", metavar="FILE.toml")
 @json_option
 def command(file: str, as_json: bool) -> int:
-    """Validate a suite: all problems at once, with line and nearest valid name; exit status 2 when there is one."""
+    """Validate a suite and print all problems at once, with line and nearest valid name.
+
+    Exit status: 0 valid, 2 not.
+    """
     try:
         suite = read_suite(file, load_registry())
     except SuiteError as error:

@@ -1,4 +1,4 @@
-"""``benchbench compare``: models or leaderboards on the same examples."""
+"""``benchbench compare``: compare models or leaderboards on the same examples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.options import json_option
+from benchbench.cli.options import json_option, leaderboards_option, runs_option
 from benchbench.cli.printing import note, print_json, print_table
 from benchbench.errors import UsageError
 from benchbench.settings import Folders, find_folders
@@ -25,23 +25,19 @@ _SHARES = ("test_accuracy", "adv_test_accuracy")
 
 @click.command(name="compare")
 @click.argument("subjects", nargs=-1, required=True, metavar="A B [...]")
-@click.option(
-    "--leaderboards", type=click.Path(file_okay=False, path_type=Path), help="Folder of the Parquet leaderboards."
-)
-@click.option(
-    "--runs",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder that also holds per-example outcomes; default below BENCHBENCH_HOME.",
-)
+@leaderboards_option
+@runs_option
 @json_option
 def command(subjects: tuple[str, ...], leaderboards: Path | None, runs: Path | None, as_json: bool) -> None:
-    """Compare models on the same test examples, each under the pointwise worst of the attacks that both have.
+    """Compare models on the same test examples, or rank a leaderboard.
 
+    Each example counts under the worst of the attacks that both models have.
     A and B are models: the beginning of a cell or model id, or KEY=VALUE[,KEY=VALUE...], for instance
-    dataset=mnist,defense=trades,beta=6; several seeds of one model are taken together. Two leaderboards (Parquet files) are
-    compared model by model; one alone is ranked. Accuracies: exact McNemar tests. Lipschitzness and squared errors: paired
-    permutation tests. Intervals: paired bootstrap. Several seeds of both: Welch's t-test over seeds; of one: whether the single
-    run lies in the prediction interval of the others. All p-values are Holm's; seeds without spread have none.
+    dataset=mnist,defense=trades,beta=6; the seeds of a model are combined. Two leaderboards (Parquet files) are compared model
+    by model; a single one is ranked.
+    Accuracies use exact McNemar tests, Lipschitzness and squared errors paired permutation tests, intervals the paired
+    bootstrap. If both models have several seeds, Welch's t-test over the seeds; if one has, the test is whether the single run
+    of the other lies in their prediction interval. p-values are corrected by Holm's method; seeds without spread have none.
     """
     folders = find_folders(leaderboards=leaderboards, runs=runs)
     files = [Path(subject) for subject in subjects if subject.endswith(".parquet")]
@@ -72,6 +68,7 @@ def _contenders(files: Sequence[Path], folders: Folders) -> list[Contender]:
 
 def _compare_models(subjects: Sequence[str], folders: Folders, as_json: bool) -> None:
     from benchbench.comparison.choosing import choose
+    from benchbench.comparison.contenders import label_runs
     from benchbench.comparison.pairing import compare
     from benchbench.leaderboard.separations import FILE_NAME
 
@@ -83,18 +80,12 @@ def _compare_models(subjects: Sequence[str], folders: Folders, as_json: bool) ->
     if not files:
         raise UsageError(f"there are no leaderboards in {folders.leaderboards}", hint="--leaderboards names the folder")
     contenders = _contenders(files, folders)
-    named = _named([choose(contenders, subject) for subject in subjects])
-    _show(compare(named), _spreads(named), _flags(named), as_json)
-
-
-def _named(chosen: Sequence[list[Contender]]) -> dict[str, list[Contender]]:
-    """The models under labels that tell them apart."""
-    from benchbench.comparison.contenders import label_runs
-
+    chosen = [choose(contenders, subject) for subject in subjects]
     names = label_runs(chosen)
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"a model is named twice: {twice[0]}", hint="name two different models")
-    return dict(zip(names, chosen))
+    entries = dict(zip(names, chosen))
+    _show(compare(entries), _spreads(entries), _flags(entries), as_json)
 
 
 def _compare_leaderboards(files: Sequence[Path], folders: Folders, as_json: bool) -> None:
@@ -135,7 +126,7 @@ def _rank(contenders: Sequence[Contender], as_json: bool) -> None:
 
 
 def _titles(rankings: Sequence[Sequence[Place]]) -> list[str]:
-    """What the models of each ranking have in common; equal titles also show what tells the rankings apart."""
+    """A title for each ranking: its setting, and the differing columns if titles are equal."""
     from benchbench.leaderboard.identity import BALL, tell_apart
 
     titles = []
@@ -152,20 +143,15 @@ def _print_ranking(title: str, places: Sequence[Place]) -> None:
     from benchbench.comparison.contenders import labels
 
     first = places[0].contender
-    single = list(first.single) if len(first.rows) > 1 else []
+    measure, single = first.measure, list(first.single) if len(first.rows) > 1 else []
+    value = "robust accuracy" if measure in _SHARES else measure
+    rows = []
+    for place, label in zip(places, labels([place.contender for place in places])):
+        rank, interval = f"{place.rank}{'=' if place.tied > 1 else ''}", place.interval
+        figures = [_shown(place.value, measure), _range(interval.low, interval.high, measure) if interval else ""]
+        figures += [_shown(place.contender.single[attack], measure) for attack in single]
+        rows.append((rank, label, *figures, ", ".join(place.contender.flags)))
     click.echo(title)
-    value = "robust accuracy" if first.measure in _SHARES else first.measure
-    rows = [
-        (
-            f"{p.rank}{'=' if p.tied > 1 else ''}",
-            label,
-            _shown(p.value, first.measure),
-            _range(p.interval.low, p.interval.high, first.measure) if p.interval else "",
-            *(_shown(p.contender.single[attack], first.measure) for attack in single),
-            ", ".join(p.contender.flags),
-        )
-        for p, label in zip(places, labels([p.contender for p in places]))
-    ]
     print_table(("rank", "model", value, "[95%]", *single, "flags"), rows, right=("rank", value, "[95%]", *single))
     click.echo()
 
@@ -205,7 +191,7 @@ def _spreads(entries: dict[str, list[Contender]]) -> dict[str, dict[str, Spread]
 
 
 def _flags(entries: dict[str, list[Contender]]) -> dict[str, list[str]]:
-    """Diagnostics that stand, of the models that have any."""
+    """The flags of the models that have any."""
     found = {name: sorted({flag for one in contenders for flag in one.flags}) for name, contenders in entries.items()}
     return {name: flags for name, flags in found.items() if flags}
 
@@ -220,31 +206,22 @@ def _show(
         document = [{**dataclasses.asdict(one), "significant": one.significant} for one in differences]
         print_json({"differences": document, "seeds": _plain(spreads), "flags": flags})
         return
-    rows = [
-        (
-            d.models[0],
-            d.models[1],
-            d.measure,
-            _shown(d.first, d.measure),
-            _shown(d.second, d.measure),
-            f"{_shown(d.difference, d.measure)} {_range(d.low, d.high, d.measure)}",
-            "" if d.adjusted is None else f"{d.adjusted:.3g}",
-            _verdict(d),
-            d.test if max(d.seeds) == 1 else f"{d.test} ({d.seeds[0]} and {d.seeds[1]})",
-        )
-        for d in differences
-    ]
     headings = ("A", "B", "measure", "A's", "B's", "difference [95%]", "p (Holm)", "verdict", "test")
+    rows = [_line(difference) for difference in differences]
     print_table(headings, rows, right=("A's", "B's", "difference [95%]", "p (Holm)"))
     for name, found in flags.items():
         click.echo(f"flagged: {name}: {', '.join(found)}; its robust accuracy may be too good")
     _print_spreads({name: found for name, found in spreads.items() if any(one.n > 1 for one in found.values())})
 
 
-def _verdict(difference: Difference) -> str:
-    if difference.p_value is None:
-        return "no test: the seeds show no spread"
-    return "significant" if difference.significant else "tie"
+def _line(d: Difference) -> tuple[str, ...]:
+    shown = [_shown(value, d.measure) for value in (d.first, d.second, d.difference)]
+    shown[2] += f" {_range(d.low, d.high, d.measure)}"
+    verdict = "significant" if d.significant else "tie"
+    if d.p_value is None:
+        verdict = "no test: the seeds show no spread"
+    test = d.test if max(d.seeds) == 1 else f"{d.test} ({d.seeds[0]} and {d.seeds[1]})"
+    return (*d.models, d.measure, *shown, "" if d.adjusted is None else f"{d.adjusted:.3g}", verdict, test)
 
 
 def _print_spreads(spreads: dict[str, dict[str, Spread]]) -> None:

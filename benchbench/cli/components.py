@@ -1,4 +1,4 @@
-"""Components on the command line: a name, or a TOML inline table of name and options, as in a suite."""
+"""Components on the command line: a name, or a TOML inline table, as in a suite."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchbench.contract.offers import Kind
+from benchbench.cli.options import FILE, RADIUS, Function, with_options
 from benchbench.errors import DataError, PluginError, UsageError
 from benchbench.registry import Registry
 from benchbench.registry.lookup import ComponentEntry, find_component
@@ -40,6 +40,28 @@ class ComponentType(click.ParamType):  # type: ignore[type-arg]  # generic from 
 
 
 COMPONENT = ComponentType()
+_MODEL_OPTIONS = (
+    click.option("--dataset", required=True, type=COMPONENT, help="The dataset."),
+    click.option(
+        "--architecture",
+        type=COMPONENT,
+        help="A registered architecture, or module:callable that makes the network (input_shape and classes are passed if it "
+        "takes them); by default the one that the checkpoint or its run folder records.",
+    ),
+    click.option(
+        "--checkpoint", required=True, type=FILE, help="Weights: safetensors, or a torch file of a state_dict."
+    ),
+    click.option(
+        "--epsilon",
+        type=RADIUS,
+        help="Radius of the threat in pixels / 255, for instance 8/255; by default the paper's for the dataset and norm.",
+    ),
+)
+
+
+def model_options(function: Function) -> Function:
+    """Model and threat: ``--dataset``, ``--architecture``, ``--checkpoint``, ``--epsilon``."""
+    return with_options(function, *_MODEL_OPTIONS)
 
 
 def component_name(entry: ComponentEntry) -> str:
@@ -48,12 +70,7 @@ def component_name(entry: ComponentEntry) -> str:
 
 
 def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoint: Path) -> ComponentEntry:
-    """What the user names; else what the checkpoint says that it is of.
-
-    Raises:
-        UsageError: neither says it.
-        DataError: the checkpoint is damaged, or names what is not registered.
-    """
+    """The user's architecture, else the one that the checkpoint records."""
     if entry is not None:
         return entry
     from benchbench.own_model.origin import recorded_architecture
@@ -64,38 +81,31 @@ def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoi
 def make_architecture(
     registry: Registry, entry: ComponentEntry, *, input_shape: tuple[int, ...], classes: int
 ) -> nn.Module:
-    """Make a registered architecture, or call the ``module:callable`` that the user names.
-
-    Raises:
-        UsageError: an unknown name or option, or a callable that cannot be imported or called.
-        DataError: it made no ``nn.Module``.
-    """
+    """Make a registered architecture, or call the user's ``module:callable``."""
     name = component_name(entry)
-    kind: Kind = "architecture"
-    registered = {offered.offer.name for offered in registry.offers(kind)}
+    registered = {offered.offer.name for offered in registry.offers("architecture")}
     if ":" not in name or name.partition(":")[0] in registered:
-        component = find_component(registry, kind, entry)
+        component = find_component(registry, "architecture", entry)
         return registry.make("architecture", component, input_shape=input_shape, classes=classes)
     options = {} if isinstance(entry, str) else {key: value for key, value in entry.items() if key != "name"}
     return _call(name, options, {"input_shape": input_shape, "classes": classes})
 
 
 def _call(name: str, options: Mapping[str, object], supplied: Mapping[str, object]) -> nn.Module:
-    """Call a function of the user's with the options, and with those of `supplied` that it takes."""
+    """Call the user's function with the options, and with those of `supplied` that it takes."""
     from torch import nn
 
     module, _, attribute = name.partition(":")
-    if (
-        str(Path.cwd()) not in sys.path
-    ):  # the installed program, unlike ``python -m``, does not look in the current folder
-        sys.path.insert(0, str(Path.cwd()))
+    here = str(Path.cwd())
+    if here not in sys.path:  # the installed command, unlike ``python -m``, does not look in the current folder
+        sys.path.insert(0, here)
     try:
         function = getattr(importlib.import_module(module), attribute)
         taken = inspect.signature(function).parameters
         model = function(**{key: value for key, value in supplied.items() if key in taken}, **options)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"cannot import {name!r}: {error}", hint="expected module:callable") from error
-    except Exception as error:  # the function is the user's: it may raise anything
+    except Exception as error:  # the user's function may raise any error
         raise PluginError(f"{name!r} raised {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise DataError(f"{name!r} made a {type(model).__name__}, expected: nn.Module")

@@ -27,7 +27,7 @@ def command() -> None:
 @data_option
 @json_option
 def list_datasets(data: Path | None, as_json: bool) -> None:
-    """List the datasets and whether their files are there."""
+    """List the datasets and whether their files are available."""
     from benchbench.data import availability
 
     _show(availability(load_registry(), find_folders(data=data).source()), as_json=as_json)
@@ -38,7 +38,9 @@ def list_datasets(data: Path | None, as_json: bool) -> None:
 @data_option
 @json_option
 def verify_datasets(names: tuple[ComponentEntry, ...], data: Path | None, as_json: bool) -> int:
-    """Read datasets, verify their checksums and say what they leave out; exit status 1 when one is damaged.
+    """Read datasets, verify their checksums and list files that they leave out.
+
+    Exit status: 0 all are intact, 1 one is damaged, or one that was named is not available.
 
     NAME is a name, or a TOML inline table of name and options: '{name = "image-folder", path = "pets"}'.
     """
@@ -53,7 +55,7 @@ def verify_datasets(names: tuple[ComponentEntry, ...], data: Path | None, as_jso
 @click.argument("dataset", type=COMPONENT, metavar="NAME")
 @data_option
 def fetch_dataset(dataset: ComponentEntry, data: Path | None) -> None:
-    """Download the dataset NAME into the data root, or build its cache. NAME is written as for verify."""
+    """Download the dataset NAME into the data root, or build its cache; NAME as for verify."""
     from benchbench.data import fetch
 
     folders = find_folders(data=data)
@@ -62,9 +64,8 @@ def fetch_dataset(dataset: ComponentEntry, data: Path | None) -> None:
     for message in loaded.splits.notes:
         note(message)
     train, test = len(loaded.splits.train), len(loaded.splits.test)
-    click.echo(
-        f"{component_name(dataset)}: {train} training and {test} test examples in {folders.data}, digest {loaded.digest[:16]}"
-    )
+    counts = f"{train} training and {test} test examples in {folders.data}"
+    click.echo(f"{component_name(dataset)}: {counts}, digest {loaded.digest[:16]}")
 
 
 def _show(found: tuple[Availability, ...], *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Progress on standard error: live bars on a terminal, plain lines elsewhere, nothing when asked to be quiet."""
+"""Progress on standard error: live bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -43,12 +43,7 @@ def progress_display(*, quiet: bool) -> Iterator[Listener]:
 
 
 def describe(event: Event, *, several: bool = False) -> str | None:
-    """One line for an event, or None for those that only move a bar.
-
-    Args:
-        event: what happens.
-        several: whether several workers are at it, so that a cell that is over is to be named.
-    """
+    """One line for an event, None if it only moves a bar; `several` workers: name the cell."""
     match event:
         case RunStarted():
             return _describe_start(event)
@@ -97,11 +92,7 @@ def _describe_start(event: RunStarted) -> str:
 
 
 class PlainDisplay:
-    """Lines, for logs and pipes.
-
-    Args:
-        write: takes each line.
-    """
+    """Write events as lines, for logs and pipes."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -109,7 +100,7 @@ class PlainDisplay:
         self._several = False
 
     def show(self, event: Event) -> None:
-        """Write the line of an event; of progress within a cell only now and then."""
+        """Write the line of an event; for progress within a cell, at most every `PLAIN_SECONDS`."""
         self._several |= isinstance(event, WorkerProgress)
         line = describe(event, several=self._several)
         if line is None and time.monotonic() - self._last > PLAIN_SECONDS:
@@ -132,13 +123,7 @@ def _describe_progress(event: Event) -> str | None:
 
 
 class LiveDisplay:
-    """Bars: the cells, and what each worker, or this process alone, does with the current one.
-
-    Args:
-        console: a terminal.
-        get_time: clock of elapsed and remaining times, in seconds.
-        auto_refresh: whether a thread draws the bars ten times a second; without it only `refresh` does.
-    """
+    """Show one bar for all cells, and one for the current cell of each worker."""
 
     def __init__(
         self, console: Console, *, get_time: Callable[[], float] = time.monotonic, auto_refresh: bool = True
@@ -156,7 +141,7 @@ class LiveDisplay:
         self._now = get_time
         self._cells: TaskID | None = None
         self._current: dict[int, TaskID] = {}  # by number of the worker; 0 for this process
-        self._numbers: dict[int, int] = {}  # of the cell that a worker is at
+        self._numbers: dict[int, int] = {}  # number of each worker's current cell
         self._end: float | None = None
 
     def __enter__(self) -> LiveDisplay:
@@ -171,7 +156,7 @@ class LiveDisplay:
         self._progress.refresh()
 
     def show(self, event: Event) -> None:
-        """Print what stays, and move the bars."""
+        """Print the event's line and move the bars."""
         line = describe(event, several=len(self._current) > 1)
         if line is not None:
             self._progress.console.print(line, highlight=False, markup=False)
@@ -182,8 +167,8 @@ class LiveDisplay:
             case CellStarted():
                 self._predict_end(event)
                 self._update_cells(completed=event.number - 1)
-            case CellFinished() | CellFailed():
-                self._advance_cells()
+            case CellFinished() | CellFailed() if self._cells is not None:
+                self._progress.advance(self._cells)
             case WorkerProgress():
                 self._show_work(event.event, event.worker)
             case WorkerIdle():
@@ -192,7 +177,6 @@ class LiveDisplay:
                 self._show_work(event, 0)
 
     def _show_work(self, event: Event, worker: int) -> None:
-        """Move the bar of a worker."""
         match event:
             case CellStarted():
                 self._predict_end(event)
@@ -203,7 +187,6 @@ class LiveDisplay:
                 self._show_current(worker, event.purpose, event.done, event.total, "")
 
     def _begin_cell(self, number: int, worker: int) -> None:
-        """From here on the bar of a worker is about another cell."""
         self._numbers[worker] = number
         self._add_bar(worker)
         self._progress.reset(
@@ -211,7 +194,7 @@ class LiveDisplay:
         )
 
     def _show_rest(self, event: WorkerIdle) -> None:
-        """A worker between two cells keeps its bar, so that the others stay where they are; one that is gone has none."""
+        """Keep the bar of an idle worker, so that the others do not move; hide that of an ended one."""
         if event.worker in self._current:
             name = f"worker {event.worker}: idle"
             self._progress.update(self._current[event.worker], description=name, detail="", visible=not event.gone)
@@ -224,15 +207,11 @@ class LiveDisplay:
             self._current[worker] = self._progress.add_task("", total=1, detail="", visible=False)
 
     def _update_cells(self, *, completed: int | None = None) -> None:
-        """Show the cells done, and the time left as far as it was predicted."""
+        """Show the finished cells, and the predicted time left."""
         if self._cells is not None:
             left = 0.0 if self._end is None else self._end - self._now()
             detail = f"{format_seconds(left)} left" if left > 0 else ""
             self._progress.update(self._cells, completed=completed, detail=detail)
-
-    def _advance_cells(self) -> None:
-        if self._cells is not None:
-            self._progress.advance(self._cells)
 
     def _show_training(self, event: TrainingStarted | TrainingProgress, worker: int) -> None:
         done, detail = event.epoch * event.steps, ""

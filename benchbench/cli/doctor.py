@@ -1,4 +1,4 @@
-"""``benchbench doctor``: does this installation work, and with what."""
+"""``benchbench doctor``: check this installation."""
 
 from __future__ import annotations
 
@@ -20,8 +20,14 @@ from benchbench.settings import find_device, find_folders
 @folder_options
 @json_option
 def command(as_json: bool, **folders: object) -> int:
-    """Examine this installation: versions, devices, folders, plugins; exit status 1 when something is wrong."""
-    checks = [*_packages(), ("namesake", *find_namesake()), _device(), *_places(folders), _plugins()]
+    """Examine this installation: versions, device, folders and plugins.
+
+    Exit status: 0 all is well, 1 there is a problem.
+    """
+    from benchbench.records.provenance import describe_device
+
+    device = ("device", True, describe_device(find_device()))
+    checks = [*_packages(), ("namesake", *find_namesake()), device, *_places(folders), _plugins()]
     if as_json:
         print_json([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks])
     else:
@@ -41,12 +47,6 @@ def _packages() -> list[tuple[str, bool, str]]:
     return [("packages", True, found), ("torch and torchvision", True, "the installed pair imports")]
 
 
-def _device() -> tuple[str, bool, str]:
-    from benchbench.records.provenance import describe_device
-
-    return "device", True, describe_device(find_device())
-
-
 def _places(folders: dict[str, object]) -> list[tuple[str, bool, str]]:
     try:
         found = find_folders(**folders)  # type: ignore[arg-type]
@@ -58,11 +58,11 @@ def _places(folders: dict[str, object]) -> list[tuple[str, bool, str]]:
 
 
 def _place(name: str, folder: Path) -> tuple[str, bool, str]:
-    """Whether a folder can be written to, or made."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return name, False, f"{folder}: {there} is {'not writable' if there.is_dir() else 'a file, not a folder'}"
-    return name, True, f"{folder}, {shutil.disk_usage(there).free / 2**30:.1f} GiB free"
+    """Whether a folder can be written or created."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        return name, False, f"{folder}: {nearest} is {'not writable' if nearest.is_dir() else 'a file, not a folder'}"
+    return name, True, f"{folder}, {shutil.disk_usage(nearest).free / 2**30:.1f} GiB free"
 
 
 def _plugins() -> tuple[str, bool, str]:

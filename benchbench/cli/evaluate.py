@@ -1,4 +1,4 @@
-"""``benchbench evaluate``: a model of the user's own."""
+"""``benchbench evaluate``: attack a model that was trained elsewhere."""
 
 from __future__ import annotations
 
@@ -8,9 +8,22 @@ from typing import TYPE_CHECKING
 import click
 
 from benchbench.cell.model import canonical
-from benchbench.cli.components import COMPONENT, ComponentEntry, component_name, find_architecture, make_architecture
+from benchbench.cli.components import (
+    COMPONENT,
+    ComponentEntry,
+    component_name,
+    find_architecture,
+    make_architecture,
+    model_options,
+)
 from benchbench.cli.display import progress_display
-from benchbench.cli.options import RADIUS, data_option, device_option, json_option
+from benchbench.cli.options import (
+    data_option,
+    device_option,
+    download_option,
+    json_option,
+    quiet_option,
+)
 from benchbench.cli.printing import print_json, print_table
 from benchbench.contract.threat import NORMS, Norm
 from benchbench.registry import load_registry
@@ -21,34 +34,17 @@ if TYPE_CHECKING:
 
 
 @click.command(name="evaluate")
-@click.option("--dataset", required=True, type=COMPONENT, help="The data.")
+@model_options
+@click.option("--attack", "attacks", multiple=True, default=("pgd-10",), type=COMPONENT, help="Repeatable.")
 @click.option(
-    "--architecture",
-    type=COMPONENT,
-    help="A registered architecture, or module:callable, which makes the network (and is given input_shape and classes if it "
-    "takes them); default what the checkpoint, or the run folder that it lies in, says.",
+    "--norm", type=click.Choice(NORMS), help="Norm of the threat; by default linf with --epsilon, else the paper's."
 )
-@click.option(
-    "--checkpoint",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Its weights: safetensors, or a torch file of a state_dict.",
-)
-@click.option("--attack", "attacks", multiple=True, default=("pgd-10",), type=COMPONENT, help="May be repeated.")
-@click.option(
-    "--norm", type=click.Choice(NORMS), help="Norm of the threat; default linf with --epsilon, else the paper's."
-)
-@click.option(
-    "--epsilon",
-    type=RADIUS,
-    help="Radius of the threat, in pixels / 255, for instance 8/255; default the paper's in this norm for its datasets.",
-)
-@click.option("--n-test", type=click.IntRange(min=1), help="Test examples, a fixed subset; default all.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Keys every draw.")
+@click.option("--n-test", type=click.IntRange(min=1), help="Test examples, a fixed subset; by default all.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random draws.")
 @device_option
 @data_option
-@click.option("--download", is_flag=True, help="Fetch a missing dataset.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@download_option
+@quiet_option
 @json_option
 def command(
     dataset: ComponentEntry,
@@ -65,7 +61,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Attack a model of your own: accuracy under each attack, and under the worst of them for each example.
+    """Attack your own model: accuracy under each attack, and under each example's worst attack.
 
     Components are names, or TOML inline tables: --attack '{name = "pgd", steps = 50}'. The model takes pixels / 255;
     normalisation belongs inside it.

@@ -6,31 +6,21 @@ from pathlib import Path
 
 import click
 
-from benchbench.cli.options import data_option
+from benchbench.cli.options import FOLDER, data_option, leaderboards_option
 from benchbench.cli.printing import note
 from benchbench.settings import find_folders
 
 NAMES = ("separation", "closest-pairs", "spiral", "staircase", "lipschitz")
 FORMATS = ("png", "svg", "pdf")
+_NAME = click.Choice(NAMES)
 
 
 @click.command(name="figure")
 @click.argument("suite")
-@click.option(
-    "--figure", "names", multiple=True, type=click.Choice(NAMES), help="Which one; may be repeated. All without."
-)
-@click.option(
-    "--format", "formats", multiple=True, default=("png",), type=click.Choice(FORMATS), help="May be repeated."
-)
-@click.option(
-    "--out",
-    default=Path("figures"),
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder; default ./figures.",
-)
-@click.option(
-    "--leaderboards", type=click.Path(file_okay=False, path_type=Path), help="Folder of the Parquet leaderboards."
-)
+@click.option("--figure", "names", multiple=True, type=_NAME, help="Draw only this figure; repeatable.")
+@click.option("--format", "formats", multiple=True, default=("png",), type=click.Choice(FORMATS), help="Repeatable.")
+@click.option("--out", default=Path("figures"), type=FOLDER, help="Folder of the files; by default ./figures.")
+@leaderboards_option
 @data_option
 def command(
     suite: str,

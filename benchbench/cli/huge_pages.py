@@ -1,7 +1,7 @@
-"""Huge pages for large tensors on a CPU: torch asks Linux for them where an environment variable says so.
+"""Huge pages for large tensors on a CPU: faster, with the same bits (docs/performance.md).
 
-Attacks and trainings allocate and free the same megabytes at every step; in small pages the system clears and maps thousands
-of them each time. docs/performance.md has what it gains. Results are the same bits.
+Attacks and training allocate and free the same megabytes at every step. In small pages the system clears and maps thousands
+of them each time.
 """
 
 from __future__ import annotations
@@ -10,20 +10,15 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
-VARIABLE = "THP_MEM_ALLOC_ENABLE"  # torch reads it once, when it first allocates; workers inherit it
-POLICY = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+VARIABLE = "THP_MEM_ALLOC_ENABLE"  # torch reads it once, at its first allocation; workers inherit it
+POLICY = Path("/sys/kernel/mm/transparent_hugepage/enabled")  # Linux's file that says which processes get huge pages
 
 
 def ask_for_huge_pages(environment: MutableMapping[str, str] = os.environ, policy: Path = POLICY) -> None:
-    """Ask torch to ask for them, unless the user has said something, or the system gives none.
-
-    Args:
-        environment: that torch reads.
-        policy: Linux's file that says when processes get any.
-    """
+    """Make torch request huge pages unless the user has set the variable or there are none."""
     try:
-        given = policy.read_text(encoding="ascii")
+        allowed = policy.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):
         return
-    if "[madvise]" in given or "[always]" in given:
+    if "[madvise]" in allowed or "[always]" in allowed:
         environment.setdefault(VARIABLE, "1")

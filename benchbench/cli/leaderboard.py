@@ -9,32 +9,26 @@ from pathlib import Path
 
 import click
 
-from benchbench.cli.options import data_option, json_option
+from benchbench.cli.options import FILE, data_option, download_option, json_option, runs_option
 from benchbench.cli.printing import note, print_json
 from benchbench.errors import BenchbenchError, UsageError
-
-_FILE = click.Path(path_type=Path)
-_RUNS = click.option(
-    "--runs",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of checkpoints, outcomes and witnesses; default below BENCHBENCH_HOME.",
-)
 
 
 @click.group(name="leaderboard")
 def command() -> None:
-    """Merge leaderboard files; pack a submission, or check one."""
+    """Merge leaderboard files; pack or check a submission."""
 
 
 @command.command(name="merge")
-@click.argument("boards", nargs=-1, required=True, type=_FILE, metavar="A B [...]")
-@click.option("--out", required=True, type=_FILE, help="The Parquet file to write.")
-@click.option("--keep", type=click.Choice(["first"]), help="Where results differ, keep those of the first file named.")
+@click.argument("boards", nargs=-1, required=True, type=FILE, metavar="A B [...]")
+@click.option("--out", required=True, type=FILE, help="The Parquet file to write.")
+@click.option("--keep", type=click.Choice(["first"]), help="Resolve conflicts: keep the results of the first file.")
 @json_option
 def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json: bool) -> int:
-    """Join leaderboards of one suite. The same cell with the same result counts once; with another result it is a conflict.
+    """Join leaderboards of one suite; different results of the same cell are a conflict.
 
-    Nothing is written where there are conflicts, unless --keep says what to do. Exit status: 0 written, 1 conflicts, 2 refused.
+    A cell with equal results in several files is kept once. If there are conflicts, nothing is written without --keep. Exit
+    status: 0 written, 1 conflicts, 2 usage error.
     """
     from benchbench.leaderboard import read_rows, write_leaderboard
     from benchbench.leaderboard.merging import copy_evidence, merge
@@ -58,24 +52,24 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
     else:
         for conflict in merged.conflicts:
             click.echo(f"conflict: {conflict}")
-        click.echo(
-            f"{len(merged.rows)} rows, {merged.repeated} of them in several files" + (f": {out}" if written else "")
-        )
+        counted = f"{len(merged.rows)} rows, {merged.repeated} of them in several files"
+        click.echo(f"{counted}: {out}" if written else counted)
         if not written:
-            note("nothing written: --keep first takes the rows of the first file named")
+            note("nothing written: --keep first takes the rows of the first file")
     return 1 if merged.conflicts else 0
 
 
 @command.command(name="pack")
-@click.argument("board", type=_FILE, metavar="LEADERBOARD")
-@click.option("--out", required=True, type=_FILE, help="The zip file to write.")
-@click.option(
-    "--cell", "cells", multiple=True, metavar="ID", help="Only this cell (beginning of its id); may be repeated."
-)
-@click.option("--weights", is_flag=True, help="Pack the checkpoints, too, so that anyone can replay the witnesses.")
-@_RUNS
+@click.argument("board", type=FILE, metavar="LEADERBOARD")
+@click.option("--out", required=True, type=FILE, help="The zip file to write.")
+@click.option("--cell", "cells", multiple=True, metavar="ID", help="Only this cell (beginning of its id); repeatable.")
+@click.option("--weights", is_flag=True, help="Also pack the checkpoints, so that anyone can replay the witnesses.")
+@runs_option
 def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, runs: Path | None) -> None:
-    """Make one self-contained submission: rows, outcomes, adversarial images, configuration, digests of the weights."""
+    """Pack one self-contained submission.
+
+    It holds rows, outcomes, adversarial images, configuration and digests of the weights.
+    """
     from benchbench.checking.replaying import evidence_folders, find_evidence
     from benchbench.leaderboard import read_rows
     from benchbench.leaderboard.packing import pack
@@ -84,7 +78,7 @@ def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, 
     rows = read_rows(board, on_problem=note)
     chosen = [row for row in rows if not cells or row.cell_id.startswith(cells)]
     if not chosen:
-        raise UsageError(f"no row of {board} is of the cells asked for")
+        raise UsageError(f"{board} has no row" + (f" of the cells {', '.join(cells)}" if cells else ""))
     folders = evidence_folders(board, find_folders(runs=runs).runs)
     with tempfile.TemporaryDirectory() as scratch:
         files = pack(chosen, lambda k, n: find_evidence(folders, k, n), out, scratch=Path(scratch), weights=weights)
@@ -92,16 +86,17 @@ def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, 
 
 
 @command.command(name="check")
-@click.argument("submission", type=_FILE)
-@_RUNS
+@click.argument("submission", type=FILE)
+@runs_option
 @data_option
-@click.option("--download", is_flag=True, help="Fetch missing datasets.")
+@download_option
 @json_option
 def check_command(submission: Path, runs: Path | None, data: Path | None, download: bool, as_json: bool) -> int:
-    """Validate a submission on the CPU: digests, schema, identity, outcomes, box and ball, and, with weights, predictions.
+    """Validate a submission on the CPU, without its training.
 
-    Exit status: 0 nothing is wrong with it, 1 something is, 2 it is no submission. Rows that could not be replayed here for
-    want of weights or data are said so.
+    It checks digests, schema, identity, outcomes, box and ball, and with weights also predictions. Rows that cannot be
+    replayed because weights or data are missing here are unchecked. Exit status: 0 valid, 1 a problem was found, 2 not a
+    submission.
     """
     from benchbench.checking.replaying import find_evidence, verify
     from benchbench.leaderboard.packing import LEADERBOARD, unpack, weight_problems

@@ -1,4 +1,4 @@
-"""``benchbench list``: what is registered."""
+"""``benchbench list``: the registered components of a kind."""
 
 from __future__ import annotations
 
@@ -15,32 +15,28 @@ from benchbench.registry import Registered, load_registry
 @click.argument("kind", metavar="KIND")
 @json_option
 def command(kind: str, as_json: bool) -> None:
-    """List everything of one KIND: dataset, architecture, defense, attack, metric, suite or executor (plurals work too)."""
+    """List the components of a KIND.
+
+    KIND is dataset, architecture, defense, attack, metric, suite or executor, or a plural.
+    """
     registry = load_registry()
     offers = registry.offers(parse_kind(kind))
     if as_json:
         print_json([_describe(entry) for entry in offers])
         return
-    rows = [(_shown_name(entry), entry.offer.summary, f"{entry.distribution} {entry.version}") for entry in offers]
+    names = [f"{e.offer.name}:<member>" if e.offer.members is not None else e.offer.name for e in offers]
+    rows = [(name, e.offer.summary, f"{e.distribution} {e.version}") for name, e in zip(names, offers)]
     print_table(("name", "summary", "from"), rows)
     if registry.problems:
         note(f"{len(registry.problems)} plugin problems: see 'benchbench plugins doctor'")
 
 
 def parse_kind(text: str) -> Kind:
-    """The kind that a word names, singular or plural.
-
-    Raises:
-        UnknownNameError: it names none.
-    """
+    """The kind that a singular or plural word names."""
     for kind in KINDS:
         if text.lower() in (kind, f"{kind}s"):
             return kind
     raise UnknownNameError("kind", text, KINDS)
-
-
-def _shown_name(entry: Registered) -> str:
-    return f"{entry.offer.name}:<member>" if entry.offer.members is not None else entry.offer.name
 
 
 def _describe(entry: Registered) -> dict[str, object]:

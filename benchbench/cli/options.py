@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import click
 
@@ -14,7 +14,28 @@ from benchbench.kernels.arithmetic import PRECISIONS
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+class Selection(TypedDict):
+    """The values of `selection_options` and of the options that go along with them."""
+
+    profile: str | None
+    only: tuple[str, ...]
+    seeds: tuple[int, ...]
+    device: str | None
+    data: Path | None
+    runs: Path | None
+
+
+class Replay(TypedDict):
+    """The values of `replay_options`: where recorded results are computed again."""
+
+    data: Path | None
+    runs: Path | None
+    device: str | None
+    download: bool
 
 
 class RadiusType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
@@ -32,78 +53,68 @@ class RadiusType(click.ParamType):  # type: ignore[type-arg]  # generic from cli
 
 RADIUS = RadiusType()
 
-
-def suite_option(function: Function) -> Function:
-    """``--suite``: a name or a TOML file."""
-    return click.option("--suite", required=True, metavar="NAME|FILE.toml", help="A suite by name, or a TOML file.")(
-        function
-    )
+suite_option = click.option("--suite", required=True, metavar="NAME|FILE.toml", help="A suite's name, or a TOML file.")
+data_option = click.option(
+    "--data", type=FOLDER, help="Data root in torchvision's layout; by default the value of BENCHBENCH_DATA."
+)
+runs_option = click.option(
+    "--runs", type=FOLDER, help="Folder of checkpoints and records; by default below BENCHBENCH_HOME."
+)
+leaderboards_option = click.option(
+    "--leaderboards", type=FOLDER, help="Folder of the Parquet leaderboards; by default ./leaderboards."
+)
+device_option = click.option(
+    "--device", metavar="cpu|cuda|cuda:N", help="Where to compute; by default CUDA if available, else the CPU."
+)
+download_option = click.option("--download", is_flag=True, help="Download missing datasets.")
+quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="float32",
+    help="Number format of the attacks' search. bf16 is faster on GPUs and on CPUs with AMX, tf32 on GPUs; both find weaker "
+    "attacks, in separate rows.",
+)
+train_precision_option = click.option(
+    "--train-precision",
+    type=click.Choice(PRECISIONS),
+    help="Number format of training. bf16 and tf32 give other models, in separate rows, which are evaluated like any. By "
+    "default what the suite says, else float32.",
+)
 
 
 def selection_options(function: Function) -> Function:
     """Which cells: ``--profile``, ``--only``, ``--seed``."""
-    function = click.option(
-        "--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Seed of the runs; may be repeated."
-    )(function)
-    function = click.option(
-        "--only",
-        multiple=True,
-        metavar="KEY=VALUE[,VALUE]",
-        help="Only cells with this value in an identity column, for instance defense=trades,at; may be repeated.",
-    )(function)
-    return click.option(
-        "--profile",
-        metavar="NAME",
-        help="paper (the full protocol) or quick; by default paper on CUDA, quick otherwise.",
-    )(function)
+    return with_options(
+        function,
+        click.option(
+            "--profile",
+            metavar="NAME",
+            help="paper (the full protocol), quick or another profile; by default paper on CUDA, else quick.",
+        ),
+        click.option(
+            "--only",
+            multiple=True,
+            metavar="KEY=VALUE[,VALUE]",
+            help="Only cells with this value in an identity column, for instance defense=trades,at; repeatable.",
+        ),
+        click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Seed of a run; repeatable."),
+    )
 
 
 def folder_options(function: Function) -> Function:
     """Where: ``--data``, ``--runs``, ``--leaderboards``."""
-    function = click.option(
-        "--leaderboards", type=_FOLDER, help="Folder of the Parquet leaderboards; default ./leaderboards."
-    )(function)
-    function = click.option(
-        "--runs", type=_FOLDER, help="Folder of checkpoints and records; default below BENCHBENCH_HOME."
-    )(function)
-    return data_option(function)
+    return with_options(function, data_option, runs_option, leaderboards_option)
 
 
-def data_option(function: Function) -> Function:
-    """``--data``: the data root."""
-    return click.option(
-        "--data", type=_FOLDER, help="Data root in torchvision's layout; default the environment's BENCHBENCH_DATA."
-    )(function)
+def replay_options(function: Function) -> Function:
+    """Where to compute again: ``--runs``, ``--data``, ``--device``, ``--download``."""
+    return with_options(function, runs_option, data_option, device_option, download_option)
 
 
-def device_option(function: Function) -> Function:
-    """``--device``."""
-    return click.option("--device", metavar="cpu|cuda|cuda:N", help="Where to compute; default CUDA if there is one.")(
-        function
-    )
-
-
-def precision_option(function: Function) -> Function:
-    """``--precision``."""
-    return click.option(
-        "--precision",
-        type=click.Choice(PRECISIONS),
-        default="float32",
-        help="bf16, tf32: attacks search in rounded numbers: bf16 is faster on GPUs and CPUs with AMX, tf32 on GPUs; both are "
-        "weaker, and have rows of their own.",
-    )(function)
-
-
-def train_precision_option(function: Function) -> Function:
-    """``--train-precision``."""
-    return click.option(
-        "--train-precision",
-        type=click.Choice(PRECISIONS),
-        help="bf16, tf32: train in rounded numbers, faster where --precision is: other models, with rows of their own, "
-        "which are evaluated like any. Default: what the suite says, float32 unless it says otherwise.",
-    )(function)
-
-
-def json_option(function: Function) -> Function:
-    """``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")(function)
+def with_options(function: Function, *options: Callable[[Function], Function]) -> Function:
+    """A command with options, in the order of its help."""
+    for option in reversed(options):
+        function = option(function)
+    return function

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.components import COMPONENT, ComponentEntry, find_architecture, make_architecture
-from benchbench.cli.options import RADIUS, data_option, device_option, json_option
+from benchbench.cli.components import ComponentEntry, find_architecture, make_architecture, model_options
+from benchbench.cli.options import data_option, device_option, json_option
 from benchbench.cli.printing import note, print_json, print_table
 from benchbench.contract.threat import Norm, check_radius
 from benchbench.errors import DataError
@@ -28,13 +28,12 @@ NAMED = 20  # disputed examples that a line lists
 
 
 @click.command(name="parity")
-@click.option("--dataset", required=True, type=COMPONENT, help="The data.")
-@click.option("--architecture", type=COMPONENT, help="As for evaluate.")
-@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="As for evaluate.")
+@model_options
 @click.option("--attack", type=click.Choice(["pgd", "autoattack"]), default="pgd", show_default=True)
-@click.option("--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Of PGD; each is epsilon / 5.")
-@click.option("--norm", type=click.Choice(["linf", "l2"]), help="As for evaluate.")
-@click.option("--epsilon", type=RADIUS, help="As for evaluate.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Steps of PGD, of epsilon / 5."
+)
+@click.option("--norm", type=click.Choice(["linf", "l2"]), help="Norm of the threat; see 'benchbench evaluate --help'.")
 @click.option("--n-test", type=click.IntRange(min=1), default=100, show_default=True, help="Test examples.")
 @device_option
 @data_option
@@ -52,9 +51,10 @@ def command(
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Run the same attack by benchbench, foolbox, torchattacks, ART and AutoAttack's authors' code, where installed.
+    """Run the same attack by benchbench and other libraries, and compare the examples.
 
-    PGD starts at the image, so that nothing is left to chance; every candidate is checked to lie in ball and box.
+    The libraries are foolbox, torchattacks, ART and AutoAttack's code, if installed. PGD starts at the image, so that it is
+    deterministic. Every candidate is checked to be in ball and box.
     """
     from benchbench.data import load_dataset, subset
     from benchbench.own_model.files import load_weights
@@ -80,8 +80,8 @@ def command(
     test = subset(splits.test, min(n_test, len(splits.test)), "test")
     report = _compare(model.to(find_device(device)), test, setting, registry, find_device(device))
     if as_json:
-        asked = {"dataset": component.name, "norm": threat.norm, "epsilon": threat.epsilon, "attack": attack}
-        print_json({**asked, **_document(report, test.indices)})
+        setup = {"dataset": component.name, "norm": threat.norm, "epsilon": threat.epsilon, "attack": attack}
+        print_json({**setup, **_document(report, test.indices)})
     else:
         _print(report, test.indices)
 
@@ -89,7 +89,6 @@ def command(
 def _compare(
     model: nn.Module, test: Subset, setting: AttackSetting, registry: Registry, device: torch.device
 ) -> ParityReport:
-    """Attack a fixed subset of the test set."""
     import torch
 
     from benchbench.contract import KeyedGenerator, derive_seed
@@ -117,7 +116,7 @@ def _compare(
 
 
 def _document(report: ParityReport, index: Tensor) -> dict[str, object]:
-    """What is printed; disagreements are named by the examples' places in the test set, too."""
+    """The JSON document; disagreements are listed as indices in the test set."""
     return {
         "n_test": len(report.correct),
         "test_accuracy": float(report.correct.double().mean()),

@@ -1,20 +1,22 @@
-"""``benchbench plan``: what would run."""
+"""``benchbench plan``: what would run, and what it costs."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from benchbench.cli.display import format_seconds
 from benchbench.cli.options import (
+    Selection,
     data_option,
     device_option,
     json_option,
     precision_option,
+    runs_option,
     selection_options,
     suite_option,
     train_precision_option,
@@ -25,67 +27,47 @@ from benchbench.kernels.arithmetic import Precision
 if TYPE_CHECKING:
     from benchbench.planning import Bill, CellPrice, Plan, PlannedCell
 
+_TIMINGS = click.Path(dir_okay=False, path_type=Path)
+_NAMES = ("experiment", "architecture", "defense", "attack", "seed")
+
+
+class PlanOptions(Selection):
+    """The values of the options that `command` passes on."""
+
+    precision: Precision
+    train_precision: Precision | None
+    timings: Path | None
+    save_timings: Path | None
+
 
 @click.command(name="plan")
 @suite_option
 @selection_options
 @device_option
 @data_option
-@click.option("--runs", type=click.Path(file_okay=False, path_type=Path), help="Folder of checkpoints and records.")
+@runs_option
 @precision_option
 @train_precision_option
 @click.option(
     "--timings",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_TIMINGS,
     metavar="FILE",
-    help="Price the plan for the device that this file was written on by --save-timings; nothing is timed here.",
+    help="Give prices for the device on which --save-timings wrote this file; nothing is timed here.",
 )
 @click.option(
-    "--save-timings",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write the passes that are timed here, for --timings on other machines.",
+    "--save-timings", type=_TIMINGS, metavar="FILE", help="Write the passes timed here, for --timings elsewhere."
 )
-@click.option(
-    "--cells", "each", is_flag=True, help="Print the price of every cell, too, also of those without their data."
-)
+@click.option("--cells", "each", is_flag=True, help="Also print the price of every cell, even of those without data.")
 @json_option
-def command(
-    suite: str,
-    profile: str | None,
-    only: tuple[str, ...],
-    seeds: tuple[int, ...],
-    device: str | None,
-    data: Path | None,
-    runs: Path | None,
-    precision: Precision,
-    train_precision: Precision | None,
-    timings: Path | None,
-    save_timings: Path | None,
-    each: bool,
-    as_json: bool,
-) -> int:
+def command(suite: str, each: bool, as_json: bool, **options: Unpack[PlanOptions]) -> int:
     """Show what would run, what is cached, what is skipped and why, and what all of it costs.
 
-    Prices are of every cell that the suite has in the profile, also of those whose data are not here. They are counted passes
-    times timed ones, in hours of the device on which the passes were timed; no device is priced that nobody timed.
+    Prices cover every cell that the suite has in the profile, also those without data here. A price is counted passes times
+    timed passes, in hours of the device on which the passes were timed; other devices have no price.
     """
     from benchbench.api import plan
 
-    made = plan(
-        suite,
-        profile=profile,
-        only=only,
-        seeds=seeds,
-        device=device,
-        data=data,
-        runs=runs,
-        precision=precision,
-        train_precision=train_precision,
-        timings=timings,
-        save_timings=save_timings,
-        jobs="auto",
-    )
+    made = plan(suite, **options, jobs="auto")
     for message in made.datasets.notes:
         note(message)
     if as_json:
@@ -125,7 +107,7 @@ def _document(plan: Plan) -> dict[str, object]:
 
 
 def _unit(plan: Plan) -> str:
-    """What one unit of a price is: an hour of the device that was timed."""
+    """The unit of a price: an hour of the timed device."""
     kind = plan.priced_for.partition(" ")[0].partition(":")[0]
     return {"cpu": "CPU-hours", "cuda": "GPU-hours"}.get(kind, "device-hours")
 
@@ -140,8 +122,7 @@ def _print(plan: Plan, *, each: bool) -> None:
     note(f"suite {plan.suite}, profile {plan.profile}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
     shown = [planned for planned in plan.cells if planned.status in ("ready", "done")]
     if shown:
-        columns = ("experiment", "architecture", "defense", "attack", "seed", "state", "estimate")
-        print_table(columns, [_line(planned) for planned in shown], right=("seed", "estimate"))
+        print_table((*_NAMES, "state", "estimate"), [_line(planned) for planned in shown], right=("seed", "estimate"))
     gaps = Counter((p.experiment, p.status, p.reason) for p in plan.cells if p.status in ("skipped", "failed"))
     if gaps:
         rows = [(experiment, n, status, reason) for (experiment, status, reason), n in gaps.items()]
@@ -150,28 +131,23 @@ def _print(plan: Plan, *, each: bool) -> None:
         _print_cells(plan)
     _print_prices(plan)
     if counts["ready"]:
-        note(
-            f"about {format_seconds(estimate)} of work in all, which workers share (attacks that stop early take less)"
-        )
+        note(f"about {format_seconds(estimate)} of work, shared by the workers (attacks that stop early take less)")
 
 
 def _print_cells(plan: Plan) -> None:
-    """What each cell costs; training counts for the first cell of a model."""
-    names = ("experiment", "architecture", "defense", "attack", "seed")
-    columns = (*names, f"{_unit(plan)}: training", "evaluation", "memory", "storage")
+    """Print the price of each cell; the first cell of a model pays for its training."""
+    columns = (*_NAMES, f"{_unit(plan)}: training", "evaluation", "memory", "storage")
     rows = [(*_names(planned), *_prices(planned.price)) for planned in plan.cells if planned.price]
     print_table(columns, rows, right=columns[4:])
 
 
 def _prices(price: CellPrice) -> tuple[str, ...]:
-    hours = tuple(
-        f"{seconds / 3600:,.2f}" if seconds else "" for seconds in (price.train_seconds, price.evaluate_seconds)
-    )
+    hours = [f"{seconds / 3600:,.2f}" if seconds else "" for seconds in (price.train_seconds, price.evaluate_seconds)]
     return (*hours, _gibibytes(price.memory_bytes or 0), _gibibytes(price.checkpoint_bytes + price.record_bytes))
 
 
 def _print_prices(plan: Plan) -> None:
-    """What the whole profile costs, by experiment."""
+    """Print the price of the whole profile, by experiment."""
     from benchbench.planning import bill, bills
 
     by_experiment, total = bills(plan.cells), bill(plan.cells)
@@ -181,7 +157,7 @@ def _print_prices(plan: Plan) -> None:
     columns = ("whole grid", "cells", "models", _unit(plan), "longest cell", "memory", "storage")
     print_table(columns, [*rows, _price_line("total", total)], right=columns[1:])
     unpriced = f"; {total.unpriced} cells have no price" if total.unpriced else ""
-    note(f"prices are for {plan.priced_for}; memory is the least that fits{unpriced}")
+    note(f"prices are for {plan.priced_for}; memory is the minimum that works{unpriced}")
 
 
 def _price_line(name: str, bill: Bill) -> tuple[object, ...]:
@@ -201,16 +177,12 @@ def _gibibytes(size: int) -> str:
 
 
 def _line(planned: PlannedCell) -> tuple[object, ...]:
-    """The table line of a ready or done cell."""
-    return (
-        *_names(planned),
-        planned.status,
-        "" if planned.estimate_seconds is None else format_seconds(planned.estimate_seconds),
-    )
+    estimate = "" if planned.estimate_seconds is None else format_seconds(planned.estimate_seconds)
+    return (*_names(planned), planned.status, estimate)
 
 
 def _names(planned: PlannedCell) -> tuple[object, ...]:
-    """What a cell is: experiment, architecture, defense, attack, seed."""
+    """The values of `_NAMES` for a cell."""
     from benchbench.leaderboard.names import attack_label, parse_options, short_label
 
     identity = {name: str(value) for name, value in planned.identity.items()}

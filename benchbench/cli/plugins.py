@@ -1,4 +1,4 @@
-"""``benchbench plugins``: what is installed, what is wrong with it, and a new one."""
+"""``benchbench plugins``: list, examine and create plugins."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from benchbench.cli.options import json_option
+from benchbench.cli.options import FOLDER, json_option
 from benchbench.cli.printing import note, print_json, print_table
 from benchbench.contract.offers import KINDS
 from benchbench.errors import UsageError
@@ -17,13 +17,13 @@ from benchbench.scaffold import plugin_names, write_plugin
 
 @click.group(name="plugins")
 def command() -> None:
-    """List, examine and begin plugins."""
+    """List, examine and create plugins."""
 
 
 @command.command(name="list")
 @json_option
 def list_plugins(as_json: bool) -> None:
-    """List the installed plugins and what they offer."""
+    """List the installed plugins and their offers."""
     plugins = load_registry().plugins
     if as_json:
         print_json([_describe(plugin) for plugin in plugins])
@@ -43,7 +43,7 @@ def list_plugins(as_json: bool) -> None:
 @command.command(name="doctor")
 @json_option
 def doctor(as_json: bool) -> int:
-    """Explain each plugin problem; exit status 1 when there is one."""
+    """Explain each plugin problem; exit status 1 if there is one."""
     problems = examine(load_registry())
     if as_json:
         print_json(
@@ -63,9 +63,9 @@ def doctor(as_json: bool) -> int:
 @command.command(name="new")
 @click.argument("kind", metavar="|".join(KINDS))
 @click.argument("name")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Folder; default here.")
+@click.option("--out", type=FOLDER, default=Path(), help="Folder to write into; by default the current one.")
 def new(kind: str, name: str, out: Path) -> None:
-    """Write a distribution with a new component that works as written."""
+    """Write a distribution with a new component; it works without changes."""
     names = plugin_names(kind, name)
     taken = [entry for entry in load_registry().offers(names.kind) if entry.offer.name == names.component]
     if taken:
@@ -76,7 +76,7 @@ def new(kind: str, name: str, out: Path) -> None:
     click.echo(str(folder))
     suite = names.component if names.kind == "suite" else folder / "example.toml"
     executor = f" --executor {names.component}" if names.kind == "executor" else ""
-    place = folder if folder.is_absolute() else f".{os.sep}{folder}"  # otherwise pip takes it for a name on the index
+    place = folder if folder.is_absolute() else f".{os.sep}{folder}"  # otherwise pip looks for this name on the index
     note("next:")
     note(f"  pip install -e '{place}[test]'")
     note(f"  python -m pytest {folder}")

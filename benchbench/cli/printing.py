@@ -1,4 +1,4 @@
-"""How commands print: tables and notes on the terminal, or one JSON document."""
+"""Print tables and notes on the terminal, or one JSON document."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-UNWRAPPED = 100_000  # columns: in a file or a pipe a line is as long as it needs to be
+UNWRAPPED = 100_000  # columns: lines in a file or a pipe are never wrapped
 
 
 def print_json(value: object) -> None:
@@ -19,29 +19,23 @@ def print_json(value: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Collection[str] = ()) -> None:
-    """Print a plain table on standard output; its entries are text, never markup.
-
-    Args:
-        columns: the headings.
-        rows: one entry per column.
-        right: headings of the columns that are aligned to the right, such as numbers.
-    """
+    """Print a plain table on standard output; columns in `right` are aligned to the right."""
     table = Table(header_style="bold", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold", justify="right" if column in right else "left")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(str(cell)) for cell in row))  # Text, because rich would interpret markup in strings
     print_rich(table)
 
 
 def line_width() -> int:
-    """Characters on a line of standard output: as many as the terminal has, elsewhere as many as anyone needs."""
+    """Characters on a line of standard output: the terminal's width, or `UNWRAPPED`."""
     console = Console()
     return console.width if console.is_terminal else UNWRAPPED
 
 
 def print_rich(*blocks: Table | Text) -> None:
-    """Print tables and texts on standard output: as wide as the terminal, or, elsewhere, as their content."""
+    """Print tables and texts on standard output, wrapped on a terminal only."""
     console = Console(highlight=False)
     if console.is_terminal:
         console.print(*blocks, sep="\n")

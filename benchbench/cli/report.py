@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchbench.cli.options import folder_options
+from benchbench.cli.options import FILE, FOLDER, folder_options
 from benchbench.cli.printing import note
 from benchbench.errors import UsageError
 from benchbench.settings import find_folders
@@ -14,18 +14,14 @@ from benchbench.version import install_command
 
 
 @click.command(name="report")
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[LEADERBOARD]...")
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the pages; open its index.html.",
-)
+@click.argument("files", nargs=-1, type=FILE, metavar="[LEADERBOARD]...")
+@click.option("--out", required=True, type=FOLDER, help="Folder of the pages; open its index.html.")
 @folder_options
 def command(files: tuple[Path, ...], out: Path, data: Path | None, runs: Path | None, leaderboards: Path | None) -> int:
-    """Write static HTML pages of the leaderboards (all of the folder, or the files named); they need no server or network.
+    """Write static HTML pages of all leaderboards of the folder, or of some files.
 
-    Exit status: 0 done, 1 something could not be shown (it is named, and on the pages), 2 nothing could.
+    The pages need no server and no network. Exit status: 0 done; 1 something could not be shown (standard error and the pages
+    say what); 2 nothing could be shown.
     """
     try:
         import altair  # noqa: F401

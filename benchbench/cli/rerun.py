@@ -4,59 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Unpack
 
 import click
 
 from benchbench.cli.display import progress_display
-from benchbench.cli.options import data_option, device_option, json_option
+from benchbench.cli.options import Replay, json_option, quiet_option, replay_options
 from benchbench.cli.printing import print_json, print_table
 
 
 @click.command(name="rerun")
 @click.argument("cell")
 @click.option(
-    "--runs",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of records; default below BENCHBENCH_HOME.",
-)
-@click.option(
     "--leaderboard",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Take the row from this Parquet file instead.",
+    help="Take the row from this Parquet file instead of the runs folder.",
 )
-@data_option
-@device_option
-@click.option("--download", is_flag=True, help="Fetch missing datasets.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@replay_options
+@quiet_option
 @json_option
-def command(
-    cell: str,
-    runs: Path | None,
-    leaderboard: Path | None,
-    data: Path | None,
-    device: str | None,
-    download: bool,
-    quiet: bool,
-    as_json: bool,
-) -> int:
-    """Recompute CELL (its id, or the beginning of it) from its row, in a temporary folder, and say whether it is
-    bit-identical, within tolerance or drifted, and what has changed since: versions, code, device, data.
+def command(cell: str, leaderboard: Path | None, quiet: bool, as_json: bool, **where: Unpack[Replay]) -> int:
+    """Recompute CELL (an id, or its beginning) in a temporary folder; compare it with its row.
 
-    Nothing that is recorded changes. Exit status: 0 bit-identical or within tolerance, 1 drifted or it fails now,
+    It reports whether the result is bit-identical, within tolerance or drifted, and what has changed since: versions, code,
+    device, data. Records are not changed. Exit status: 0 bit-identical or within tolerance; 1 drifted, or the cell fails now;
     2 usage error.
     """
     from benchbench.checking.rerunning import rerun
 
     with progress_display(quiet=quiet) as listener:
-        result = rerun(
-            cell,
-            data=data,
-            runs=runs,
-            leaderboard=leaderboard,
-            device=device,
-            download=download,
-            listener=listener,
-        )
+        result = rerun(cell, leaderboard=leaderboard, listener=listener, **where)
     if as_json:
         print_json(dataclasses.asdict(result))
     else:

@@ -1,4 +1,4 @@
-"""``benchbench run``: the main job."""
+"""``benchbench run``: train, attack and measure the cells of a suite."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from benchbench.cli.components import COMPONENT
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import (
     device_option,
+    download_option,
     folder_options,
     json_option,
     precision_option,
+    quiet_option,
     selection_options,
     suite_option,
     train_precision_option,
@@ -31,7 +33,7 @@ from benchbench.stopping import BUDGET_USED, Stopped, StopRequest, parse_duratio
 if TYPE_CHECKING:
     from benchbench.running.execution import RunResult
 
-NAMED = 8  # values of metrics that the note after a table lists
+NAMED = 8  # values of metrics in the note after a table
 
 
 @click.command(name="run")
@@ -39,23 +41,19 @@ NAMED = 8  # values of metrics that the note after a table lists
 @selection_options
 @device_option
 @folder_options
-@click.option("--download", is_flag=True, help="Fetch missing datasets.")
-@click.option(
-    "--fresh",
-    is_flag=True,
-    help="Compute every cell anew; what is recorded stays until its successor is complete.",
-)
+@download_option
+@click.option("--fresh", is_flag=True, help="Compute every cell again; a record stays until the new one is complete.")
 @precision_option
 @train_precision_option
 @click.option(
     "--cuda-graphs",
     is_flag=True,
-    help="On CUDA, record steps and replay them: the same results, sooner for small networks. Not yet measured on a device.",
+    help="On CUDA, record steps and replay them: equal results, faster for small networks. Not yet measured on a device.",
 )
 @click.option(
     "--budget",
     metavar="DURATION",
-    help="Stop cleanly within this time, for instance 45s, 30m or 1h30m; cheap models of each experiment first.",
+    help="Stop cleanly within this time, for instance 45s, 30m or 1h30m; the cheapest models of each experiment run first.",
 )
 @click.option(
     "--jobs",
@@ -68,9 +66,9 @@ NAMED = 8  # values of metrics that the note after a table lists
     "--executor",
     type=COMPONENT,
     metavar="NAME|{name=..., OPTION=...}",
-    help="What starts the workers: local, slurm or a plugin's; default local where there are several jobs.",
+    help="The executor that starts the workers: local, slurm or a plugin's; by default local for several jobs.",
 )
-@click.option("--quiet", is_flag=True, help="No progress.")
+@quiet_option
 @json_option
 def command(
     suite: str,
@@ -92,14 +90,14 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Train, attack and measure the cells of a suite, keep its leaderboard, and print the table.
+    """Train, attack and measure the cells of a suite; update and print its leaderboard.
 
-    Cells that are done are not computed again; an interrupted run goes on with the same command. Processes that share the
-    folders share the cells, and so do the workers of --jobs and --executor, each a process of its own. SIGTERM writes a
-    checkpoint and exits within 5 s; SIGUSR1 under Slurm does so and requeues the job. Ctrl-C stops local workers, but leaves
-    those on a cluster at work: the same command finds them again, and 'benchbench status' shows what they do.
-    Started by torchrun (torchrun --nproc-per-node 2 -m benchbench run ...), the processes share each model: its training batch
-    by batch, its evaluation shard by shard; rank 0 writes and speaks.
+    Finished cells are not computed again; the same command resumes an interrupted run. Processes that share the folders share
+    the cells, and so do the worker processes of --jobs and --executor. SIGTERM writes a checkpoint and exits within 5 s;
+    under Slurm SIGUSR1 does the same and requeues the job. Ctrl-C stops local workers, but not those on a cluster: the same
+    command finds them again, and 'benchbench status' shows what they do.
+    Processes started by torchrun (torchrun --nproc-per-node 2 -m benchbench run ...) share each model: its training batch by
+    batch, its evaluation shard by shard; rank 0 writes and prints.
     Exit status: 0 done, or the budget is used up; 1 some cells failed, or are left after a signal; 2 usage or suite error;
     130 interrupted.
     """
@@ -109,7 +107,7 @@ def command(
 
     silent = follows()
     if not silent:
-        _warn_of_rounding_in_vain({precision, train_precision or "float32"}, device)
+        _warn_of_useless_rounding({precision, train_precision or "float32"}, device)
     stop = StopRequest(None if budget is None else parse_duration(budget))
     try:
         with stop_signals(stop, last=True), progress_display(quiet=quiet or silent) as listener:
@@ -133,14 +131,14 @@ def command(
                 executor=executor,
             )
     except KeyboardInterrupt:
-        note(f"interrupted: {_how_to_go_on(fresh)}")
+        note(f"interrupted: {_how_to_resume(fresh)}")
         return INTERRUPTED
     except Stopped as reason:
-        note(f"{reason}: {_how_to_go_on(fresh)}")
+        note(f"{reason}: {_how_to_resume(fresh)}")
         return 1
     except RankError as error:
         if silent and not error.message.startswith(f"rank {os.environ['RANK']} "):
-            return error.exit_status  # who failed says so, and so does rank 0
+            return error.exit_status  # the failed rank and rank 0 print the error
         raise
     if silent:
         return 0
@@ -158,23 +156,23 @@ def command(
     return 1 if result.failed or unfinished else 0
 
 
-def _how_to_go_on(fresh: bool) -> str:
+def _how_to_resume(fresh: bool) -> str:
     if fresh:
         return "earlier results stand, and so does what is recorded; the same command goes on with what was in training"
     return "finished cells and checkpoints are kept; the same command goes on from here"
 
 
-def _warn_of_rounding_in_vain(asked: set[Precision], device: str | None) -> None:
+def _warn_of_useless_rounding(precisions: set[Precision], device: str | None) -> None:
     from benchbench.settings import find_device, why_rounding_is_in_vain
 
-    for precision in sorted(asked - {"float32"}):
+    for precision in sorted(precisions - {"float32"}):
         in_vain = why_rounding_is_in_vain(precision, find_device(device))
         if in_vain:
             note(f"{precision} will not help here: {in_vain}")
 
 
 def _name_extras(result: RunResult) -> None:
-    """Say what metrics measured beyond the columns of the printed table."""
+    """Name the values of metrics that the printed table does not show."""
     from benchbench.leaderboard.extras import extra_names
     from benchbench.leaderboard.names import printable
 

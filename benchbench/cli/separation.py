@@ -3,69 +3,63 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
 from benchbench.cli.components import COMPONENT, ComponentEntry, component_name
-from benchbench.cli.options import RADIUS, data_option, json_option
+from benchbench.cli.options import FOLDER, RADIUS, data_option, download_option, json_option
 from benchbench.cli.printing import note, print_json, print_table
 
 if TYPE_CHECKING:
     from benchbench.separations import Separation, SeparationReport
 
 
+class SeparationOptions(TypedDict):
+    """The values of the options that `command` passes on."""
+
+    random_labels: bool
+    exclude: tuple[int, ...]
+    epsilon: float | None
+    pairs: int
+    data: Path | None
+    download: bool
+
+
 @click.command(name="separation")
 @click.argument("dataset", type=COMPONENT, metavar="DATASET")
-@click.option("--random-labels", is_flag=True, help="Draw each label uniformly instead (the paper's Table 8).")
-@click.option("--exclude", multiple=True, type=int, metavar="I", help="Leave out training example I; may be repeated.")
+@click.option("--random-labels", is_flag=True, help="Replace each label by a uniform draw (the paper's Table 8).")
+@click.option("--exclude", multiple=True, type=int, metavar="I", help="Leave out training example I; repeatable.")
 @click.option(
-    "--epsilon",
-    type=RADIUS,
-    help="Attack radius to compare with, for instance 8/255; default the paper's for its datasets.",
+    "--epsilon", type=RADIUS, help="Attack radius to compare with, for instance 8/255; by default the paper's."
 )
 @click.option(
-    "--pairs", type=click.IntRange(min=0), default=5, show_default=True, help="How many closest pairs to show."
+    "--pairs", type=click.IntRange(min=0), default=5, show_default=True, help="Number of closest pairs to show."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random labels.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random labels.")
 @data_option
 @click.option(
     "--leaderboards",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Also record the result in this folder, for `benchbench table` and `benchbench figure`.",
 )
-@click.option("--download", is_flag=True, help="Fetch a missing dataset.")
+@download_option
 @json_option
 def command(
     dataset: ComponentEntry,
-    random_labels: bool,
-    exclude: tuple[int, ...],
-    epsilon: float | None,
-    pairs: int,
     seed: int,
-    data: Path | None,
     leaderboards: Path | None,
-    download: bool,
     as_json: bool,
+    **options: Unpack[SeparationOptions],
 ) -> None:
-    """Measure, exactly, how far each example of DATASET is from the nearest one of another class (L-inf).
+    """Measure the exact L-inf distance of examples of DATASET to the nearest of another class.
 
     DATASET is a name, or a TOML inline table of name and options.
     """
     from benchbench.api import separation
     from benchbench.cli.display import describe
 
-    report = separation(
-        dataset,
-        random_labels=random_labels,
-        exclude=exclude,
-        epsilon=epsilon,
-        pairs=pairs,
-        seed=seed,
-        data=data,
-        download=download,
-        listener=lambda event: note(describe(event) or ""),
-    )
+    report = separation(dataset, seed=seed, listener=lambda event: note(describe(event) or ""), **options)
     if leaderboards is not None:
         from benchbench.leaderboard.separations import measured_separation, record_separation
 
@@ -77,7 +71,7 @@ def command(
 
 
 def _name(dataset: ComponentEntry) -> str:
-    """The dataset's name, with its options where they are given."""
+    """The dataset's name, followed by its options if it has any."""
     if isinstance(dataset, str):
         return dataset
     options = ", ".join(f"{key}={value}" for key, value in sorted(dataset.items()) if key != "name")

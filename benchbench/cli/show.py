@@ -21,7 +21,7 @@ from benchbench.registry.wording import describe, shown
 @click.argument("name", metavar="NAME")
 @json_option
 def command(kind: str, name: str, as_json: bool) -> None:
-    """Show the component NAME of a KIND: summary, options, capabilities, citation; a family's name lists its members."""
+    """Show a component: summary, options, capabilities, citation, and the members of a family."""
     registry = load_registry()
     parsed = parse_kind(kind)
     family, _, member = name.partition(":")

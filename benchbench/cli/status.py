@@ -1,12 +1,20 @@
-"""``benchbench status``: how far a suite is, whoever computes it."""
+"""``benchbench status``: how far a suite is."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Unpack
 
 import click
 
-from benchbench.cli.options import device_option, folder_options, json_option, selection_options, suite_option
+from benchbench.cli.options import (
+    Selection,
+    device_option,
+    folder_options,
+    json_option,
+    selection_options,
+    suite_option,
+)
 from benchbench.cli.printing import note, print_json, print_table
 
 
@@ -16,34 +24,16 @@ from benchbench.cli.printing import note, print_json, print_table
 @device_option
 @folder_options
 @json_option
-def command(
-    suite: str,
-    profile: str | None,
-    only: tuple[str, ...],
-    seeds: tuple[int, ...],
-    device: str | None,
-    data: Path | None,
-    runs: Path | None,
-    leaderboards: Path | None,
-    as_json: bool,
-) -> None:
-    """Show which cells of a suite are pending, running, done or failed, from the runs folder alone.
+def command(suite: str, leaderboards: Path | None, as_json: bool, **selection: Unpack[Selection]) -> None:
+    """Show which cells of a suite are pending, running, done or failed.
 
-    It asks no executor and no scheduler: it works for every run that shares the folder, on whichever machine, also after
-    'benchbench run' was interrupted. The leaderboard is brought up to date, so that 'benchbench table' shows what is there.
+    It reads the runs folder and needs no executor and no scheduler: it works for every run that shares the folder, on any
+    machine, also after 'benchbench run' was interrupted. It also updates the leaderboard, so that 'benchbench table' shows the
+    finished cells.
     """
     from benchbench.running.status import find_status, summarise_status
 
-    status = find_status(
-        suite,
-        profile=profile,
-        only=only,
-        seeds=seeds,
-        device=device,
-        data=data,
-        runs=runs,
-        leaderboards=leaderboards,
-    )
+    status = find_status(suite, leaderboards=leaderboards, **selection)
     if as_json:
         print_json(summarise_status(status))
         return

@@ -11,6 +11,7 @@ import click
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from benchbench.cli.options import FOLDER, leaderboards_option
 from benchbench.cli.printing import line_width, note, print_json, print_rich
 from benchbench.errors import StorageError, UsageError, suggest
 from benchbench.settings import find_folders
@@ -19,35 +20,27 @@ if TYPE_CHECKING:
     from benchbench.leaderboard import Entry, Group, Table
     from benchbench.records import Row
 
-_WIDEST_WORD = 20  # characters that a narrow terminal does not break
-_NAMES = ("defense", "reference", "dataset", "source")  # columns that say whose line it is
-PAPERS = ("neurips2020", "arxiv-v1")  # spelled out, so that --help loads no leaderboard
+_WIDEST_WORD = 20  # characters: longer words break on a narrow terminal
+_NAMES = ("defense", "reference", "dataset", "source")  # columns that identify a line
+PAPERS = ("neurips2020", "arxiv-v1")  # not imported, so that --help loads no leaderboard
 FORMATS = ("rich", "markdown", "latex", "latex-document", "csv", "json", "html")
 
 
 @click.command(name="table")
 @click.argument("suite")
 @click.option(
-    "--table",
-    "number",
-    default="",
-    metavar="N",
-    help="This table of the paper: each number, ours, and whether they agree.",
+    "--table", "number", default="", metavar="N", help="Compare with this table of the paper, number by number."
 )
-@click.option("--paper", default=PAPERS[0], type=click.Choice(PAPERS), help="Whose numbers stand beside ours.")
+@click.option("--paper", default=PAPERS[0], type=click.Choice(PAPERS), help="The paper to compare with.")
 @click.option("--profile", metavar="NAME", help="Only rows of this profile.")
 @click.option("--published", is_flag=True, help="Show the published numbers beside ours.")
 @click.option("--intervals", is_flag=True, help="Show 95% intervals.")
-@click.option("--extra", multiple=True, metavar="NAME", help="Show this value of a metric, too; may be repeated.")
-@click.option("--format", "output", default="rich", type=click.Choice(FORMATS), help="How to print it.")
+@click.option("--extra", multiple=True, metavar="NAME", help="Also show this value of a metric; repeatable.")
+@click.option("--format", "output", default="rich", type=click.Choice(FORMATS), help="Output format.")
 @click.option(
-    "--pages",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Write the reproduction report, one page per table of both papers, into this folder.",
+    "--pages", type=FOLDER, help="Write the reproduction report, one page per table of both papers, into this folder."
 )
-@click.option(
-    "--leaderboards", type=click.Path(file_okay=False, path_type=Path), help="Folder of the Parquet leaderboards."
-)
+@leaderboards_option
 def command(
     suite: str,
     number: str,
@@ -75,7 +68,7 @@ def command(
 
 
 def _reproduce(rows: Sequence[Row], folder: Path, *, number: str, paper: str, output: str, pages: Path | None) -> None:
-    """One table of a paper on standard output, or all of them as pages."""
+    """Print one table of a paper, or write all of them as pages."""
     from benchbench.leaderboard.separations import read_separations
     from benchbench.reproduction import Measured, make_table, write_pages
     from benchbench.reproduction.papers import find_table
@@ -88,31 +81,24 @@ def _reproduce(rows: Sequence[Row], folder: Path, *, number: str, paper: str, ou
     if pages is None:
         print_tables([make_table(find_table(paper, number), evidence)], output)
         return
-    written = write_pages(pages, evidence)
-    note(f"{len(written)} pages in {pages}")
+    note(f"{len(write_pages(pages, evidence))} pages in {pages}")
 
 
 def _read(suite: str, profile: str | None, leaderboards: Path | None) -> tuple[list[Row], Path]:
-    """The rows of a suite's leaderboard, of one profile where asked for, and the path of its file."""
+    """The rows of a suite's leaderboard, of one profile if given, and the path of its file."""
     from benchbench.leaderboard import published_rows, read_rows
 
-    named = suite.endswith(".parquet")
-    path = Path(suite) if named else find_folders(leaderboards=leaderboards).leaderboard(suite)
+    is_file = suite.endswith(".parquet")
+    path = Path(suite) if is_file else find_folders(leaderboards=leaderboards).leaderboard(suite)
     rows = read_rows(path) if path.exists() else list(published_rows(suite))
     if not rows and path.exists():
         raise StorageError(f"{path} has no row that can be shown")
     if not rows:
         raise StorageError(f"there is no leaderboard {path}", hint=f"benchbench run --suite {suite} writes one")
-    if profile is not None:
-        _check_profile(profile, rows)
-    chosen = [row for row in rows if profile is None or row.profile == profile or row.source == "published"]
-    return chosen, path
-
-
-def _check_profile(profile: str, rows: Sequence[Row]) -> None:
     known = {row.profile for row in rows}
-    if profile not in known:
+    if profile is not None and profile not in known:
         raise UsageError(f"no row has the profile {profile!r}", hint=suggest(profile, known))
+    return [row for row in rows if profile in (None, row.profile) or row.source == "published"], path
 
 
 def _check_extra(names: Sequence[str], rows: Sequence[Row]) -> None:
@@ -126,7 +112,7 @@ def _check_extra(names: Sequence[str], rows: Sequence[Row]) -> None:
 
 
 def print_rows(rows: Sequence[Row], path: Path) -> None:
-    """Print rows of a leaderboard file as the paper-style tables on the terminal."""
+    """Print rows of a leaderboard file as tables in the papers' style."""
     from benchbench.leaderboard import paper_tables
     from benchbench.leaderboard.attempts import describe_failed_attempts
 
@@ -173,7 +159,7 @@ def _grid(table: Table, group: Group, places: Sequence[int], width: int) -> Rich
 
 
 def _blocks(table: Table, group: Group, width: int) -> list[list[int]]:
-    """Places of columns that fit side by side; where not all do, the first ones begin each block anew."""
+    """Split the columns into blocks that fit the width; each begins with those of `_NAMES`."""
     names = [place for place, column in enumerate(table.columns) if column.key in _NAMES]
     taken = sum(_least(table, group, place) + 1 for place in names)
     blocks: list[list[int]] = [[]]
@@ -189,12 +175,12 @@ def _blocks(table: Table, group: Group, width: int) -> list[list[int]]:
 
 
 def _least(table: Table, group: Group, place: int) -> int:
-    """Width of a column whose words stay whole, up to a point."""
+    """Width of a column that breaks no word of up to `_WIDEST_WORD` characters."""
     return min(_WIDEST_WORD, max(len(word) for text in _texts(table, group, place) for word in text.split()))
 
 
 def _natural(table: Table, group: Group, place: int) -> int:
-    """Width of a column whose lines stay whole."""
+    """Width of a column that breaks no line."""
     return max(len(line) for text in _texts(table, group, place) for line in text.split("\n"))
 
 
@@ -204,6 +190,6 @@ def _texts(table: Table, group: Group, place: int) -> list[str]:
 
 def _styled(entry: Entry) -> Text:
     text = Text(entry.text)
-    if entry.best:  # its interval and verdict are not
+    if entry.best:  # without its interval and verdict, which are on further lines
         text.stylize("bold", 0, len(entry.text.partition("\n")[0]))
     return text

@@ -1,4 +1,4 @@
-"""``benchbench work``: what executors start; carries out units of a run that another process began."""
+"""``benchbench work``: carry out a part of a run; executors start it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from benchbench.cli.options import FOLDER
 from benchbench.cli.signals import stop_signals
 from benchbench.contract import DONE, STOPPED
 from benchbench.stopping import Stopped, StopRequest
@@ -17,17 +18,19 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 
 @click.command(name="work")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.argument("units", nargs=-1)
-@click.option("--token", required=True, help="What the run wrote to the folder, to tell whether it is the same one.")
-@click.option("--worker", required=True, help="Name of this worker; its journal is called so.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch on the CPU; default torch's choice.")
-@click.option("--leashed", is_flag=True, help="Stop when standard input closes: the run that started this has ended.")
+@click.option("--token", required=True, help="Identifies the run: the token that it wrote to the folder.")
+@click.option("--worker", required=True, help="Name of this worker and of its journal.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch on the CPU; by default torch's choice.")
+@click.option(
+    "--leashed", is_flag=True, help="Stop when standard input closes, because the run that started this ended."
+)
 def command(folder: Path, units: tuple[str, ...], token: str, worker: str, threads: int | None, leashed: bool) -> int:
-    """Carry out UNITS (or all) of the run whose job file is in FOLDER. Executors call this; people call 'benchbench run'.
+    """Carry out UNITS (or all) of the run whose job file is in FOLDER.
 
-    Exit status: 0 done; 75 stopped, after a checkpoint, by a signal or the end of the budget; 2 cannot go on; 66 the folder
-    is not the run's.
+    Executors call this; users call 'benchbench run'. Exit status: 0 done; 75 stopped after a checkpoint, by a signal or the end
+    of the budget; 2 cannot continue; 66 the folder belongs to another run.
     """
     if threads is not None:
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
@@ -54,4 +57,4 @@ def _stop_at_the_end_of_input(stop: StopRequest) -> None:
     while os.read(0, 1):
         pass
     stop.request("the run that started this worker has ended")
-    os.kill(os.getpid(), signal.SIGTERM)  # which insists
+    os.kill(os.getpid(), signal.SIGTERM)  # forces the exit after a grace period

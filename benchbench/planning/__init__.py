@@ -1,12 +1,10 @@
-"""The plan room: a suite's grid as cells, each ready or skipped with a reason."""
+"""Planning: a suite's grid as cells, each ready or skipped with a reason."""
 
 from __future__ import annotations
 
-from benchbench.planning.billing import Bill, bill, bills
 from benchbench.planning.datasets import DatasetLoader
-from benchbench.planning.model import Plan, PlannedCell, Status
+from benchbench.planning.model import Bill, CellPrice, Plan, PlannedCell, Status, bill, bills
 from benchbench.planning.planner import make_plan
-from benchbench.planning.price import CellPrice
 from benchbench.planning.selection import parse_only
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Load each dataset once, and remember also that it could not be loaded; one that a plugin has changed is loaded anew."""
+"""Load each dataset of a plan once; one that a plugin has changed is loaded again."""
 
 from __future__ import annotations
 
@@ -15,12 +15,7 @@ if TYPE_CHECKING:  # planning starts without torch
 
 
 class DatasetLoader:
-    """The datasets of a plan.
-
-    Args:
-        registry: makes the datasets.
-        source: where they may read.
-    """
+    """The datasets of a plan, and the errors of those that cannot be loaded."""
 
     def __init__(self, registry: Registry, source: DataSource) -> None:
         self._registry = registry
@@ -30,12 +25,11 @@ class DatasetLoader:
         self._digests: dict[str, str] = {}
 
     def load(self, dataset: Component) -> LoadedDataset:
-        """The data of a dataset, read at the first call, and again where somebody has written to it.
+        """The data of a dataset: read at the first call, and again if its tensors were changed.
 
         Raises:
-            MissingDataError: its files are not there.
-            DataError: they are damaged or malformed, or reading them again gives other data.
-            PluginError: the dataset cannot be made.
+            MissingDataError: its files are missing.
+            DataError: the files are damaged or malformed, or a second reading gives other data.
         """
         key = digest(dataset)
         found = self._loaded.get(key)
@@ -46,13 +40,13 @@ class DatasetLoader:
         return found
 
     def forget(self, dataset: Component) -> None:
-        """Read a dataset again when it is next asked for, because what was lent of it may have been changed."""
+        """Read a dataset again at its next use, because its tensors may have been changed."""
         self._loaded.pop(digest(dataset), None)
 
     def _read(self, key: str, dataset: Component) -> LoadedDataset | BenchbenchError:
         from benchbench.data import load_dataset
 
-        self._loaded.pop(key, None)  # not twice in memory
+        self._loaded.pop(key, None)  # free the memory first
         try:
             found = load_dataset(self._registry, dataset, self._source)
         except BenchbenchError as error:
@@ -71,16 +65,20 @@ class DatasetLoader:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the datasets loaded so far say about themselves, for instance what they left out; each once."""
+        """The different notes of the loaded datasets, for instance about files that they left out."""
         loaded = (one for one in self._loaded.values() if not isinstance(one, BenchbenchError))
         return tuple(dict.fromkeys(note for one in loaded for note in one.splits.notes))
 
     def extent(self, dataset: Component) -> DatasetExtent | None:
-        """How large a dataset for classification is, whether its files are there or not; None where nobody knows."""
+        """The size of a dataset for classification, also without its files; None if unknown."""
         try:
             splits = self.splits(dataset)
         except BenchbenchError:
-            return self._described(dataset)
+            try:
+                made = self._registry.make("dataset", dataset)
+            except BenchbenchError:
+                return None
+            return made.extent() if isinstance(made, DescribedDataset) else None
         if splits.task == "regression":
             return None
         return DatasetExtent(
@@ -90,13 +88,6 @@ class DatasetLoader:
             classes=len(splits.classes),
             bytes_per_input=splits.train.inputs[:1].numel() * splits.train.inputs.element_size(),
         )
-
-    def _described(self, dataset: Component) -> DatasetExtent | None:
-        try:
-            made = self._registry.make("dataset", dataset)
-        except BenchbenchError:
-            return None
-        return made.extent() if isinstance(made, DescribedDataset) else None
 
 
 def _versions(loaded: LoadedDataset) -> tuple[int, ...]:

@@ -1,16 +1,41 @@
-"""A plan: the cells of a suite, each ready, done, skipped or failed, with a reason."""
+"""A plan: the cells of a suite, each ready, done, skipped or failed, and their prices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from benchbench.cell.model import Cell
 from benchbench.planning.datasets import DatasetLoader
-from benchbench.planning.price import CellPrice
 
 Status = Literal["ready", "done", "skipped", "failed"]
+Origin = Literal["timed", "given", "measured"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellPrice:
+    """The price of one cell on one device.
+
+    Attributes:
+        train_seconds: to train its model; like `checkpoint_bytes` 0 except for the first cell of a model.
+        memory_bytes: the least memory that training or evaluation needs, dataset included; None if unknown.
+        record_bytes: of outcomes and adversarial images, before compression.
+        origin: ``"timed"`` by passes on this device, ``"given"`` by a file of passes timed elsewhere, or ``"measured"`` while
+            the cell was computed.
+    """
+
+    train_seconds: float
+    evaluate_seconds: float
+    memory_bytes: int | None = None
+    checkpoint_bytes: int = 0
+    record_bytes: int = 0
+    origin: Origin
+
+    @property
+    def seconds(self) -> float:
+        """The seconds of training and evaluation."""
+        return self.train_seconds + self.evaluate_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,16 +43,15 @@ class PlannedCell:
     """One combination of the grid.
 
     Attributes:
-        cell: the cell; None where the data, and with it the cell's id, is not known.
-        experiment: the suite's experiment.
-        identity: identity columns of the leaderboard, as far as they are known.
+        cell: the cell; None if its data, and with it its id, is unknown.
+        identity: the known identity columns of the leaderboard.
         status: ``"ready"`` to compute, ``"done"`` already, ``"skipped"`` because it cannot or need not run, ``"failed"``
-            because something is broken that should work, for instance a damaged data file.
+            because something is broken, for instance a data file.
         reason: why it is skipped or failed; empty otherwise.
-        estimate_seconds: predicted duration; None when unknown.
-        sketch: the cell as far as it is known without its data, its digest empty; None where `cell` is there, where the suite
-            leaves the combination out, and where nobody knows how large the data are.
-        price: what it costs, whether it is computed here or not; None when unknown.
+        estimate_seconds: predicted duration; None if unknown.
+        sketch: the cell without its data and digest; None if `cell` is known, the suite leaves the combination out, or the size
+            of the data is unknown.
+        price: its price, also if it is not computed here; None if unknown.
     """
 
     cell: Cell | None
@@ -41,20 +65,18 @@ class PlannedCell:
 
     @property
     def known(self) -> Cell | None:
-        """The cell, or what is known of it."""
+        """The cell, else its sketch."""
         return self.cell or self.sketch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run would do.
+    """The cells of a run.
 
     Attributes:
-        suite: name of the suite.
-        profile: name of the profile.
-        cells: in the order to compute them: cells of one model adjacent, the attack varying fastest.
-        datasets: the data that was loaded to make the plan, so that nobody loads it twice.
-        priced_for: the device that the prices of the cells are for; empty where there are none.
+        cells: in the order of computation: cells of one model adjacent, the attack varying fastest.
+        datasets: the data that was loaded to make the plan, so that it is not loaded twice.
+        priced_for: the device of the cells' prices; empty if there are none.
     """
 
     suite: str
@@ -71,3 +93,49 @@ class Plan:
     def with_status(self, status: Status) -> tuple[PlannedCell, ...]:
         """The planned cells of one status."""
         return tuple(planned for planned in self.cells if planned.status == status)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bill:
+    """The total price of cells that are computed one after the other.
+
+    Attributes:
+        models: cells whose price includes the training of a model.
+        unpriced: cells without a price: regressions, which are solved, and cells that could not be tried.
+        seconds: of all priced cells.
+        longest_seconds: of the most expensive cell.
+        memory_bytes: of the cell that needs most.
+        storage_bytes: of checkpoints, outcomes and adversarial images.
+    """
+
+    cells: int
+    models: int
+    unpriced: int
+    seconds: float
+    longest_seconds: float
+    memory_bytes: int
+    storage_bytes: int
+
+
+def bill(cells: Iterable[PlannedCell]) -> Bill:
+    """Add up the prices of cells; those that the suite leaves out do not count."""
+    counted = [planned for planned in cells if planned.known is not None]
+    prices = [planned.price for planned in counted if planned.price is not None]
+    return Bill(
+        cells=len(counted),
+        models=sum(price.train_seconds > 0 for price in prices),
+        unpriced=len(counted) - len(prices),
+        seconds=sum(price.seconds for price in prices),
+        longest_seconds=max((price.seconds for price in prices), default=0.0),
+        memory_bytes=max((price.memory_bytes or 0 for price in prices), default=0),
+        storage_bytes=sum(price.checkpoint_bytes + price.record_bytes for price in prices),
+    )
+
+
+def bills(cells: Iterable[PlannedCell]) -> dict[str, Bill]:
+    """The bill of each experiment with cells, in the plan's order."""
+    by_experiment: dict[str, list[PlannedCell]] = {}
+    for planned in cells:
+        if planned.known is not None:
+            by_experiment.setdefault(planned.experiment, []).append(planned)
+    return {experiment: bill(members) for experiment, members in by_experiment.items()}

@@ -1,4 +1,4 @@
-"""Why a combination cannot run on the data that is there."""
+"""Why a combination cannot run on its data."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from benchbench.suite import Experiment
 
 
 def find_wrong_radii(experiments: Iterable[Experiment], datasets: DatasetLoader) -> tuple[Problem, ...]:
-    """The radii that are beyond the box of their data; data that cannot be loaded says nothing here."""
+    """The radii that are too large for the box of their data, if that can be loaded."""
     problems = []
     for experiment in experiments:
         try:
             splits = datasets.splits(experiment.dataset)
-        except BenchbenchError:  # the plan says so for each cell
+        except BenchbenchError:  # the plan reports it for each cell
             continue
         try:
             threat = dataclasses.replace(experiment.threat, lower=splits.lower, upper=splits.upper)
@@ -33,11 +33,11 @@ def find_wrong_radii(experiments: Iterable[Experiment], datasets: DatasetLoader)
 
 
 def find_obstacle(cell: Cell, splits: DatasetSplits, registry: Registry) -> str:
-    """Say why a cell cannot run on a dataset; empty when it can."""
+    """Say why a cell cannot run on a dataset; empty if it can."""
     training, evaluation = cell.training, cell.evaluation
     named = (training.architecture, training.defense, evaluation.attack, *evaluation.metrics)
     for component in (one for outer in named for one in outer.with_nested):
-        capabilities = registry.get(component.kind, component.name).offer.capabilities
+        capabilities = registry.capabilities(component)
         unsuited = unsuited_task(capabilities, splits.task, len(splits.classes))
         reason = unsuited.reason if unsuited else _input_obstacle(capabilities, splits) or _missing(capabilities)
         if reason:
@@ -81,5 +81,5 @@ def _augmentation_obstacle(cell: Cell, splits: DatasetSplits) -> str:
 
 
 def _model_shape(splits: DatasetSplits) -> tuple[int, ...]:
-    """What the model sees: training images may be stored with a margin for random crops, test images are not."""
+    """The shape of the model's input; only training images may have a margin for random crops."""
     return tuple(int(size) for size in splits.test.inputs.shape[1:])

@@ -1,4 +1,4 @@
-"""Make a plan: expand a suite's grid into cells, and tell which can run."""
+"""Make a plan: expand a suite's grid into cells, and find which can run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNKNOWN_WITHOUT_DATA = ("cell_id", "model_id", "dataset_digest", "n_train", "n_t
 
 @dataclass(frozen=True, kw_only=True)
 class _Draft:
-    """A cell before its data is known: digest and counts are missing."""
+    """A cell before its data is known, without digest and counts."""
 
     cell: Cell
     experiment: Experiment
@@ -53,16 +53,16 @@ def make_plan(
         registry: the registry that the suite was read with.
         profile: one of the suite's profiles.
         source: where datasets may read.
-        seeds: instead of the suite's.
+        seeds: replace the suite's.
         only: filters ``KEY=VALUE,VALUE`` by identity column; data that no remaining cell needs is not loaded.
         precision: of the attacks' search, see `benchbench.cell.model.EvaluationSpec`.
-        train_precision: of the training, see `benchbench.cell.recipe.Recipe`; None for what the suite's recipes say.
+        train_precision: of the training, see `benchbench.cell.recipe.Recipe`; None for that of the suite's recipes.
         done: whether a cell is recorded already.
 
     Raises:
         UnknownNameError: the suite has no such profile.
         UsageError: a filter is malformed, or matches nothing.
-        SuiteError: a radius is beyond the box of the data.
+        SuiteError: a radius is too large for the box of the data.
     """
     filters = parse_only(only)
     chosen = tuple(seeds) if seeds is not None else suite.seeds
@@ -89,15 +89,7 @@ def _expand(
     for experiment in suite.profile(profile):
         for seed in seeds:
             for training in _trainings(experiment, registry, seed, train_precision):
-                for attack in experiment.attacks:
-                    evaluation = EvaluationSpec(
-                        attack=attack,
-                        metrics=experiment.metrics,
-                        threat=experiment.threat,
-                        n_test=0,
-                        n_train_evaluated=0,
-                        precision=precision,
-                    )
+                for evaluation in _evaluations(experiment, precision):
                     cell = Cell(
                         suite=suite.name,
                         profile=profile,
@@ -109,12 +101,20 @@ def _expand(
                     yield _Draft(cell=cell, experiment=experiment)
 
 
+def _evaluations(experiment: Experiment, precision: Precision) -> Iterator[EvaluationSpec]:
+    threat, metrics = experiment.threat, experiment.metrics
+    for attack in experiment.attacks:
+        yield EvaluationSpec(
+            attack=attack, metrics=metrics, threat=threat, n_test=0, n_train_evaluated=0, precision=precision
+        )
+
+
 def _trainings(
     experiment: Experiment, registry: Registry, seed: int, precision: Precision | None
 ) -> Iterator[TrainingSpec]:
     for architecture in experiment.architectures:
         for defense in experiment.defenses:
-            uses_threat = registry.get("defense", defense.name).offer.capabilities.uses_threat
+            uses_threat = registry.capabilities(defense).uses_threat
             recipe = experiment.recipe_for(architecture, defense)
             if precision is not None and recipe.optimizer != "none":
                 recipe = dataclasses.replace(recipe, precision=precision)
@@ -139,8 +139,9 @@ def _plan_cell(draft: _Draft, registry: Registry, datasets: DatasetLoader, done:
         cell = _complete(draft, datasets)
         obstacle = find_obstacle(cell, datasets.load(experiment.dataset).splits, registry)
     except MissingDataError as error:
-        planned = _without_cell(draft, "skipped", f"{error.message}; {error.fetch}")
-        return dataclasses.replace(planned, sketch=_sketch(draft, datasets))
+        extent = datasets.extent(experiment.dataset)
+        sketch = None if extent is None else _counted(draft, train=extent.train, test=extent.test)
+        return _without_cell(draft, "skipped", f"{error.message}; {error.fetch}", sketch)
     except BenchbenchError as error:
         return _without_cell(draft, "failed", error.message)
     identity = cell.identity()
@@ -148,14 +149,13 @@ def _plan_cell(draft: _Draft, registry: Registry, datasets: DatasetLoader, done:
     return PlannedCell(cell=cell, experiment=experiment.name, identity=identity, status=status, reason=obstacle)
 
 
-def _without_cell(draft: _Draft, status: Status, reason: str) -> PlannedCell:
-    return PlannedCell(
-        cell=None, experiment=draft.experiment.name, identity=draft.identity, status=status, reason=reason
-    )
+def _without_cell(draft: _Draft, status: Status, reason: str, sketch: Cell | None = None) -> PlannedCell:
+    name, identity = draft.experiment.name, draft.identity
+    return PlannedCell(cell=None, experiment=name, identity=identity, status=status, reason=reason, sketch=sketch)
 
 
 def _complete(draft: _Draft, datasets: DatasetLoader) -> Cell:
-    """Fill in what the data decides: digest, box, and how many examples there are of those asked for."""
+    """Fill in the properties of the data: digest, box and numbers of examples."""
     loaded = datasets.load(draft.experiment.dataset)
     splits = loaded.splits
     cell = _counted(draft, train=len(splits.train), test=len(splits.test))
@@ -166,14 +166,8 @@ def _complete(draft: _Draft, datasets: DatasetLoader) -> Cell:
     return dataclasses.replace(cell, training=training, evaluation=dataclasses.replace(cell.evaluation, threat=threat))
 
 
-def _sketch(draft: _Draft, datasets: DatasetLoader) -> Cell | None:
-    """The cell as far as it is known without its data."""
-    extent = datasets.extent(draft.experiment.dataset)
-    return None if extent is None else _counted(draft, train=extent.train, test=extent.test)
-
-
 def _counted(draft: _Draft, *, train: int, test: int) -> Cell:
-    """The cell with as many of the examples asked for as there are."""
+    """The cell with the experiment's numbers of examples, at most the available ones."""
     experiment = draft.experiment
     n_train = _at_most(experiment.n_train, train + (test if experiment.trained_on == "train+test" else 0))
     evaluation = dataclasses.replace(
@@ -185,17 +179,13 @@ def _counted(draft: _Draft, *, train: int, test: int) -> Cell:
     return dataclasses.replace(draft.cell, training=training, evaluation=evaluation)
 
 
-def _at_most(asked: int | None, available: int) -> int:
-    return available if asked is None else min(asked, available)
+def _at_most(limit: int | None, available: int) -> int:
+    return available if limit is None else min(limit, available)
 
 
 def _once(planned: Iterable[PlannedCell]) -> tuple[PlannedCell, ...]:
-    """Each cell once, though two experiments may hold it."""
-    seen: set[object] = set()
-    kept = []
+    """Remove the cells that an earlier experiment has already."""
+    kept: dict[object, PlannedCell] = {}
     for entry in planned:
-        cell_id = entry.identity.get("cell_id")
-        if cell_id is None or cell_id not in seen:
-            kept.append(entry)
-            seen.add(cell_id)
-    return tuple(kept)
+        kept.setdefault(entry.identity.get("cell_id", id(entry)), entry)
+    return tuple(kept.values())

@@ -1,4 +1,4 @@
-"""Preparing a run: the suite is read, the device found, and every cell planned."""
+"""Prepare a run: read the suite, find the device, and plan every cell."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Which cells of which suite, and how; see `benchbench.api.run`."""
+    """The cells of a suite to compute, and how; see `benchbench.api.run`."""
 
     suite: str
     profile: str | None = None
@@ -43,9 +43,9 @@ class Prepared:
     """A suite planned on this machine.
 
     Attributes:
-        reason: why the profile was chosen, in words; empty when it was asked for.
-        finished: what the plan was asked to leave out, as far as it is recorded; it records what is so under other labels.
-        ranks: processes that share every model with this one; None where there are none.
+        reason: why the profile was chosen; empty if the request names it.
+        finished: the recorded cells; it can record those that have other labels under the suite's labels.
+        ranks: processes that share every model with this one, or None.
     """
 
     registry: Registry
@@ -67,17 +67,14 @@ def prepare(
     done: Callable[[Cell], bool] | None = None,
     registry: Registry | None = None,
 ) -> Prepared:
-    """Plan what is asked for.
+    """Plan the cells of a request.
 
     Args:
-        request: what is asked for.
-        folders: where.
-        device: what to plan on; None for the one that the request names.
+        request: which cells, and how.
+        folders: where data is read and results are recorded.
+        device: the device to plan for; None for the request's.
         registry: the plugins; None to discover them.
-        done: tells whether a cell is done; None asks the records, unless the request is for a fresh run.
-
-    Raises:
-        BenchbenchError: a mistake that the user can mend.
+        done: whether a cell is done; None for whether it is recorded, or always False for a fresh run.
     """
     from benchbench.records import FinishedCells, RunStore
 
@@ -110,18 +107,14 @@ def prepare(
     )
 
 
-def choose_profile(suite: Suite, asked: str | None, device: str) -> tuple[str, str]:
-    """The profile to run and why, in words.
-
-    Raises:
-        UsageError: the suite has no such profile.
-    """
-    if asked is not None:
-        if asked not in suite.profiles:
-            hint = suggest(asked, suite.profiles)
-            raise UsageError(f"suite {suite.name!r} has no profile {asked!r}", hint=hint)
-        return asked, ""
-    wanted = "paper" if device == "cuda" else "quick"
-    if wanted in suite.profiles:
-        return wanted, f"chosen because the device is {device}; --profile overrides"
-    return suite.profiles[0], f"the suite has no {wanted} profile"
+def choose_profile(suite: Suite, named: str | None, device: str) -> tuple[str, str]:
+    """The profile to run, and the reason if the user did not name it."""
+    if named is not None:
+        if named not in suite.profiles:
+            hint = suggest(named, suite.profiles)
+            raise UsageError(f"suite {suite.name!r} has no profile {named!r}", hint=hint)
+        return named, ""
+    usual = "paper" if device == "cuda" else "quick"
+    if usual in suite.profiles:
+        return usual, f"chosen because the device is {device}; --profile overrides"
+    return suite.profiles[0], f"the suite has no {usual} profile"

@@ -10,11 +10,11 @@ from benchbench.errors import OptionError, UsageError, suggest
 
 
 class Identified(Protocol):
-    """What has identity columns."""
+    """An item with identity columns."""
 
     @property
     def identity(self) -> Mapping[str, object]:
-        """Column name to value."""
+        """Values by column name."""
         ...
 
 
@@ -22,7 +22,7 @@ Item = TypeVar("Item", bound=Identified)
 
 
 def parse_only(filters: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Parse ``KEY=VALUE,VALUE`` filters; the values of a key that is given more than once add up.
+    """Parse ``KEY=VALUE,VALUE`` filters; several filters of a key are combined.
 
     Raises:
         UsageError: a filter is not of this form.
@@ -41,11 +41,7 @@ def parse_only(filters: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def check_columns(only: Mapping[str, Sequence[str]], columns: Iterable[str]) -> None:
-    """Check that each filter is for an identity column.
-
-    Raises:
-        UsageError: it is not; the hint names the nearest ones.
-    """
+    """Raise `UsageError` for a filter that is not by an identity column."""
     known = tuple(columns)
     for key in only:
         if key not in known:
@@ -53,32 +49,25 @@ def check_columns(only: Mapping[str, Sequence[str]], columns: Iterable[str]) -> 
 
 
 def select(items: Sequence[Item], only: Mapping[str, Sequence[str]]) -> tuple[Item, ...]:
-    """The items that match every filter.
-
-    Raises:
-        UsageError: a value matches no item, or the filters together leave none.
-    """
+    """The items that match every filter; `UsageError` if a value or all filters match none."""
     for key, values in only.items():
         present = [item.identity[key] for item in items if key in item.identity]
         for value in values:
             if not any(_matches(value, candidate) for candidate in present):
                 hint = suggest(value, {str(candidate) for candidate in present})
                 raise UsageError(f"--only {key}={value}: no cell has this {key}", hint=hint)
-    selected = tuple(
-        item
-        for item in items
-        if all(
-            key in item.identity and any(_matches(value, item.identity[key]) for value in values)
-            for key, values in only.items()
-        )
-    )
+    selected = tuple(item for item in items if all(_passes(item.identity, *one) for one in only.items()))
     if items and not selected:
         raise UsageError("--only: no cell matches all of the filters", hint="drop one of them")
     return selected
 
 
+def _passes(identity: Mapping[str, object], key: str, values: Sequence[str]) -> bool:
+    return key in identity and any(_matches(value, identity[key]) for value in values)
+
+
 def _matches(text: str, value: object) -> bool:
-    """Whether a text means a value: numbers compare as numbers, so that 0.10 means 0.1 and 8/255 the radius."""
+    """Whether a text means a value; numbers compare by value: 0.10 is 0.1, 8/255 the radius."""
     if isinstance(value, (int, float)):
         try:
             return parse_number(text) == value

@@ -1,9 +1,8 @@
-"""Arrays in Parquet files that are named and checked by the SHA-256 of their content, not of their encoding.
+"""Arrays in Parquet files, named and checked by the SHA-256 of their values.
 
-Adversarial images are stored as a dictionary-encoded float32 column under zstd: most pixels of an attack's result sit at
-x +- epsilon or at the edge of the box, so that few different numbers occur. On PGD-10 images of MNIST this takes 29% of the
-raw size (plain zstd 28%, byte-stream split 38%), on images of CIFAR-10's shape with every pixel at a corner of the ball 28%
-(58% and 79%).
+Adversarial images are a dictionary-encoded float32 column under zstd: most of their pixels are at x +- epsilon or at the edge
+of the box, so few different numbers occur. On PGD-10 images of MNIST this takes 29% of the raw size (plain zstd 28%,
+byte-stream split 38%); on images of CIFAR-10's shape with every pixel at a corner of the ball, 28% (58% and 79%).
 """
 
 from __future__ import annotations
@@ -31,15 +30,7 @@ _EXAMPLES_PER_GROUP = 1024
 
 
 def to_array(name: str, values: object) -> Array:
-    """A NumPy array of booleans, integers or floating-point numbers, little-endian and contiguous.
-
-    Args:
-        name: of the column, for the message.
-        values: a tensor (on any device), an array or a sequence of numbers.
-
-    Raises:
-        DataError: they are something else.
-    """
+    """Convert numbers (a tensor, array or sequence) to a little-endian, contiguous array."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     array = np.asarray(values)
@@ -49,7 +40,7 @@ def to_array(name: str, values: object) -> Array:
 
 
 def content_digest(arrays: Mapping[str, Array]) -> str:
-    """SHA-256 over the names, types, shapes and values of arrays, whatever their order."""
+    """SHA-256 over the names, types, shapes and values of arrays, independent of their order."""
     content = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -59,12 +50,8 @@ def content_digest(arrays: Mapping[str, Array]) -> str:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays of equal length to a Parquet file, one row per example, columns by name: the same bytes for the same arrays.
-
-    Raises:
-        DataError: the lengths differ.
-    """
-    arrays = dict(sorted(arrays.items()))  # parts of an evaluation come in another order when they were kept
+    """Write arrays of equal length to a Parquet file; equal arrays give equal bytes."""
+    arrays = dict(sorted(arrays.items()))  # a resumed evaluation gives its parts in another order
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"per-example columns differ in length: {lengths}")
@@ -81,14 +68,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def read_arrays(path: Path, digest: str) -> dict[str, Array] | None:
-    """Read arrays and check that they are the ones that the digest names.
-
-    Returns:
-        None when there is no such file.
-
-    Raises:
-        StorageError: it cannot be read, or is damaged.
-    """
+    """Read arrays and check their digest (`StorageError`); None if the file does not exist."""
     arrays = read_unchecked_arrays(path)
     if arrays is not None and content_digest(arrays) != digest:
         raise StorageError(f"{path} is damaged: its content does not match its digest")
@@ -96,11 +76,7 @@ def read_arrays(path: Path, digest: str) -> dict[str, Array] | None:
 
 
 def check_footer(path: Path) -> bool:
-    """Whether a file of arrays is there; it is not truncated then, though its content is not checked.
-
-    Raises:
-        StorageError: it is truncated or damaged at its end.
-    """
+    """Whether the file exists; `StorageError` if its footer is damaged. Its content is not read."""
     try:
         pq.read_metadata(path)
     except FileNotFoundError:
@@ -111,7 +87,7 @@ def check_footer(path: Path) -> bool:
 
 
 def read_unchecked_arrays(path: Path) -> dict[str, Array] | None:
-    """Read arrays whatever their digest, to find out what is wrong with them; returns and errors as for `read_arrays`."""
+    """Read arrays without checking their digest; otherwise as `read_arrays`."""
     content = read_bytes(path)
     if content is None:
         return None

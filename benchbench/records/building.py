@@ -1,4 +1,4 @@
-"""From a cell and its measures to the row that records them."""
+"""Build the row of a cell from its measures, or from its error."""
 
 from __future__ import annotations
 
@@ -9,30 +9,24 @@ from dataclasses import dataclass, field
 from benchbench.cell.model import Cell, to_json
 from benchbench.contract.columns import FILLABLE
 from benchbench.records.arrays import to_array
-from benchbench.records.intervals import accuracy_interval, mean_interval
+from benchbench.records.intervals import Interval, accuracy_interval, mean_interval
 from benchbench.records.older import Columns
 from benchbench.records.row import Row
 
-_LIPSCHITZ = "test_lipschitz"
-_LIPSCHITZ_OF_EXAMPLES = "lipschitz"
-_MEANS_WITHOUT_BOUND_COLUMNS = {
+_ACCURACIES = ("train_accuracy", "test_accuracy", "adv_train_accuracy", "adv_test_accuracy")
+_MEANS = {  # per-example column -> the mean whose bootstrap interval it gives
+    "lipschitz": "test_lipschitz",
     "squared_error": "test_mse",
     "adv_squared_error": "adv_test_mse",
     "lipschitz_released": "test_lipschitz_released",
 }
+_COLUMNS = frozenset(item.name for item in dataclasses.fields(Row))
 _MAXIMUM_ERROR_LENGTH = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """How and where a cell was computed.
-
-    Attributes:
-        versions: package or program to version.
-        train_seconds: time to train the model; None where it was not trained in this run.
-        queries: forward passes of the attack, summed over examples.
-        gradient_queries: those of them that asked for a gradient.
-    """
+    """How and where a cell was computed; the fields are columns of `Row`, None if unknown."""
 
     precision: str = "float32"
     device: str = ""
@@ -57,40 +51,34 @@ def measured_row(
     """The row of a finished cell, with 95% intervals.
 
     Args:
-        cell: what was computed.
-        values: measures by column name; those that are no column go to ``extra``.
-        per_example: per-example columns; ``lipschitz`` there gives the bootstrap interval of its mean; those of mean squared
-            errors and of the released Lipschitz search go to ``extra`` (``test_mse_low``, ...).
+        cell: the computed cell.
+        values: measures by name; those that are not columns go to ``extra``.
+        per_example: per-example columns, for the intervals of their means; bounds that are not columns go to ``extra``.
         flags: diagnostics that cast doubt on the row.
-        diagnostics: their revision; 0 where there are none.
-        provenance: how and where.
+        diagnostics: revision of the diagnostics; 0 if there are none.
+        provenance: how and where it was computed.
 
     Raises:
         DataError: a value that is not finite or out of range.
     """
-    measures: Columns = {name: value for name, value in values.items() if name in FILLABLE}
-    extra = {name: value for name, value in values.items() if name not in FILLABLE}
-    extra |= _extra_bounds(per_example or {}, cell.training.seed)
     row = Row(
         **cell.identity(),
-        **measures,
-        extra=extra,
+        **{name: value for name, value in values.items() if name in FILLABLE},
+        extra={name: value for name, value in values.items() if name not in FILLABLE},
         flags=tuple(flags),
         diagnostics=diagnostics,
         **_provenance(cell, provenance),
     )
-    return dataclasses.replace(row, **_bounds(row, per_example or {}))
+    bounds = {**_accuracy_bounds(row), **_mean_bounds(row, per_example or {})}
+    columns: Columns = {name: bounds.pop(name) for name in _COLUMNS & bounds.keys()}
+    return dataclasses.replace(row, **columns, extra={**row.extra, **bounds})
 
 
 def failed_row(cell: Cell, error: str, *, provenance: Provenance, refused: bool = False) -> Row:
-    """The row of a cell that raised.
+    """The row of a cell that raised an error.
 
-    Args:
-        cell: what was to be computed.
-        error: what it raised, in one line or a few.
-        provenance: how and where.
-        refused: whether it broke a contract (an attack that leaves the ball, NaN logits): such a result is nobody's, so the
-            record is kept beside the runs and the leaderboard has no row of it.
+    A cell is `refused` if it broke a contract (an attack that leaves the ball, NaN logits). Such a result says nothing about
+    any model, so its record stays beside the runs and the leaderboard has no row of it.
     """
     status = "refused" if refused else "failed"
     text = error.encode("utf-8", errors="replace").decode()[:_MAXIMUM_ERROR_LENGTH]
@@ -98,34 +86,32 @@ def failed_row(cell: Cell, error: str, *, provenance: Provenance, refused: bool 
 
 
 def _provenance(cell: Cell, provenance: Provenance) -> Columns:
-    columns = {item.name: getattr(provenance, item.name) for item in dataclasses.fields(Provenance)}
     return {
-        **columns,
+        **vars(provenance),
         "git_commit": provenance.git_commit or "",
         "versions": to_json(provenance.versions),
         "configuration": to_json(cell),
     }
 
 
-def _bounds(row: Row, per_example: Mapping[str, object]) -> Columns:
-    bounds: Columns = {}
-    for name in ("train_accuracy", "test_accuracy", "adv_train_accuracy", "adv_test_accuracy"):
-        accuracy = getattr(row, name)
-        n = row.n_train_evaluated if "train" in name else row.n_test
-        if accuracy is not None and n > 0:
-            interval = accuracy_interval(round(accuracy * n), n)
-            bounds |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
-    if row.test_lipschitz is not None and _LIPSCHITZ_OF_EXAMPLES in per_example:
-        spread = mean_interval(to_array(_LIPSCHITZ, per_example[_LIPSCHITZ_OF_EXAMPLES]), row.seed)
-        if spread is not None:
-            bounds |= {f"{_LIPSCHITZ}_low": spread.low, f"{_LIPSCHITZ}_high": spread.high}
-    return bounds
-
-
-def _extra_bounds(per_example: Mapping[str, object], seed: int) -> dict[str, float]:
+def _accuracy_bounds(row: Row) -> dict[str, float]:
     bounds: dict[str, float] = {}
-    for column, name in _MEANS_WITHOUT_BOUND_COLUMNS.items():
-        spread = mean_interval(to_array(column, per_example[column]), seed) if column in per_example else None
-        if spread is not None:
-            bounds |= {f"{name}_low": spread.low, f"{name}_high": spread.high}
+    for name in _ACCURACIES:
+        accuracy, n = getattr(row, name), row.n_train_evaluated if "train" in name else row.n_test
+        if accuracy is not None and n > 0:
+            bounds |= _named(name, accuracy_interval(round(accuracy * n), n))
     return bounds
+
+
+def _mean_bounds(row: Row, per_example: Mapping[str, object]) -> dict[str, float]:
+    bounds: dict[str, float] = {}
+    for column, name in _MEANS.items():
+        if column not in per_example or (name == "test_lipschitz" and row.test_lipschitz is None):
+            continue
+        interval = mean_interval(to_array(column, per_example[column]), row.seed)
+        bounds |= {} if interval is None else _named(name, interval)
+    return bounds
+
+
+def _named(name: str, interval: Interval) -> dict[str, float]:
+    return {f"{name}_low": interval.low, f"{name}_high": interval.high}

@@ -1,12 +1,12 @@
-"""Claims: which process computes what, told by files alone, so that processes on one or many machines share the work.
+"""Claims: files that say which process computes what, so that processes share the work.
 
-A claim is a file ``<folder>/<name>.json`` that only one process can create (O_EXCL), with its owner in it and a modification
-time that the owner keeps fresh. It is abandoned when its owner on this machine is dead, or when it has not been touched for
-`STALE_SECONDS`. Whoever finds an abandoned claim creates a successor, named by the token of the claim that it is to replace so
-that there can be only one, looks again, and renames it over the claim.
+A claim is a file ``<folder>/<name>.json`` that only one process can create (O_EXCL). It names its owner, and the owner keeps
+its modification time fresh (a heartbeat). A claim is abandoned if its owner on this machine is dead, or if its last heartbeat
+is older than `STALE_SECONDS`. A process that finds an abandoned claim creates a successor, named by the token of the old claim
+so that there can be only one, reads the claim again, and renames the successor over it.
 
-Claims save work and nothing else: results are written atomically and are the same whoever computes them, so that in the worst
-case (an owner that was suspended and wakes up again) something is computed twice. No file is ever locked.
+Claims only save work. Results are written atomically and do not depend on who computes them, so the worst case (an owner that
+was suspended and wakes up) computes something twice. No file is ever locked.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ BEATS = 8  # heartbeats within that time
 class Claims:
     """The claims in one folder, as one process sees and takes them.
 
-    Args:
-        folder: on a file system that all processes see; made on demand.
-        stale_seconds: age of the last heartbeat from which on a claim counts as abandoned; the same in all processes.
+    All processes see the folder and use the same `stale_seconds`; a claim with an older heartbeat is abandoned.
     """
 
     def __init__(self, folder: Path, *, stale_seconds: float = STALE_SECONDS) -> None:
@@ -44,21 +42,11 @@ class Claims:
         self._lock = threading.Lock()
         self._released = threading.Event()
         self._ahead = 0.0
-        self._asked = -math.inf
+        self._measured = -math.inf  # when `_ahead` was
 
     @contextmanager
     def held(self, name: str) -> Iterator[bool]:
-        """Hold a claim for a while.
-
-        Args:
-            name: of what is computed, fit for a file name.
-
-        Yields:
-            Whether it could be had; False while another process holds it.
-
-        Raises:
-            StorageError: the folder cannot be written.
-        """
+        """Hold the claim of a name (valid in file names); yield False if another process has it."""
         path = self._folder / f"{name}.json"
         if not self._take(path):
             yield False
@@ -69,7 +57,7 @@ class Claims:
             self._release(path)
 
     def owner(self, name: str) -> str:
-        """Who holds a claim now, for people: machine and process; empty where nobody does, as far as can be told."""
+        """The process and machine that hold a claim now, for people; empty if there is no owner."""
         path = self._folder / f"{name}.json"
         owner = _read(path)
         if owner is None or _is_dead(owner) or self._is_stale(path):
@@ -87,7 +75,7 @@ class Claims:
         return taken
 
     def _take_over(self, path: Path, token: str) -> bool:
-        """Replace a claim that is abandoned; of several processes that try, one succeeds."""
+        """Replace an abandoned claim; if several processes try, one succeeds."""
         before = _read(path)
         if before is None:
             return _create(path, token)
@@ -95,7 +83,7 @@ class Claims:
             return False
         successor = path.with_name(f"{path.name}.{before.get('token', 'unreadable')}.successor")
         if not _create(successor, token):
-            if self._is_stale(successor):  # who created it died before renaming it
+            if self._is_stale(successor):  # its creator died before renaming it
                 successor.unlink(missing_ok=True)
             return False
         now = _read(path)
@@ -106,17 +94,17 @@ class Claims:
         return True
 
     def _is_stale(self, path: Path) -> bool:
-        """By the clock of the file system, for the clocks of machines differ."""
+        """Compare with the clock of the file system, because the clocks of machines differ."""
         try:
             return time.time() + self._clock_ahead() - path.stat().st_mtime > self._stale_seconds
         except FileNotFoundError:
             return False
 
     def _clock_ahead(self) -> float:
-        """Seconds by which the file system's clock is ahead of this machine's, asked now and then."""
-        if time.monotonic() > self._asked + self._stale_seconds / BEATS:
+        """`folder_clock_ahead`, measured at most once a heartbeat."""
+        if time.monotonic() > self._measured + self._stale_seconds / BEATS:
             self._ahead = folder_clock_ahead(self._folder)
-            self._asked = time.monotonic()
+            self._measured = time.monotonic()
         return self._ahead
 
     def _keep(self, path: Path, token: str) -> None:
@@ -133,7 +121,7 @@ class Claims:
                 held = dict(self._tokens)
             for path, token in held.items():
                 if _token(path) == token:
-                    with suppress(OSError):  # the next heartbeat may succeed; if none does, the work is done twice
+                    with suppress(OSError):  # the next heartbeat may succeed; if all fail, the work is done twice
                         os.utime(path)
 
     def _release(self, path: Path) -> None:
@@ -142,20 +130,12 @@ class Claims:
             if not self._tokens:
                 self._released.set()
         if _token(path) == token:
-            with suppress(OSError):  # it will be found abandoned
+            with suppress(OSError):  # the claim then counts as abandoned later
                 path.unlink(missing_ok=True)
 
 
 def folder_clock_ahead(folder: Path, now: Callable[[], float] = time.time) -> float:
-    """Seconds by which the clock of a folder's file system is ahead of this machine's.
-
-    Args:
-        folder: one that can be written.
-        now: this machine's clock, in seconds since the epoch.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+    """Seconds by which the clock of a folder's file system is ahead of this machine's `now`."""
     with tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(b"\0")
         probe.flush()
@@ -163,7 +143,7 @@ def folder_clock_ahead(folder: Path, now: Callable[[], float] = time.time) -> fl
 
 
 def _create(path: Path, token: str) -> bool:
-    """Create a claim of this process; False where there is one."""
+    """Create a claim of this process; False if there is one already."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
@@ -180,7 +160,7 @@ def _create(path: Path, token: str) -> bool:
 
 
 def _read(path: Path) -> dict[str, object] | None:
-    """The owner of a claim; empty where it cannot be understood, None where there is no claim."""
+    """The owner of a claim; empty if the file is damaged, None if there is no claim."""
     try:
         owner = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -198,7 +178,7 @@ def _token(path: Path) -> object:
 
 
 def _is_dead(owner: dict[str, object]) -> bool:
-    """Whether the owner ran on this machine and does so no longer; a number that was given away again is another process."""
+    """Whether the owner ran here and has ended; its start time detects a reused number."""
     pid = owner.get("pid")
     if owner.get("host") != _host() or not isinstance(pid, int) or pid <= 0 or os.name != "posix":
         return False
@@ -212,7 +192,7 @@ def _is_dead(owner: dict[str, object]) -> bool:
 
 
 def _host() -> str:
-    """This machine since it was booted, and the namespace of its process numbers: containers may share a name."""
+    """This machine's name, boot and namespace of process numbers: containers may share a name."""
     boot = namespace = ""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -221,10 +201,10 @@ def _host() -> str:
 
 
 def _start_of(pid: int) -> str:
-    """When a process started, in clock ticks since boot; empty where that cannot be told."""
+    """When a process started, in clock ticks since boot; empty if unknown."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    fields = stat.rpartition(")")[2].split()  # after the program's name, which may hold anything
+    fields = stat.rpartition(")")[2].split()  # after the program's name, which may hold spaces and brackets
     return "" if len(fields) < 20 or fields[0] == "Z" else fields[19]

@@ -1,4 +1,4 @@
-"""Reading files that may be missing or damaged, and clearing up after writers that were killed."""
+"""Read files that may be missing or damaged; remove leftovers of killed writers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ _STALE_SECONDS = 24 * 3600
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """Content of a file; None when there is none.
-
-    Raises:
-        StorageError: it is there but cannot be read.
-    """
+    """The content of a file; None if it does not exist."""
     with storage_errors(path):
         try:
             return path.read_bytes()
@@ -25,11 +21,7 @@ def read_bytes(path: Path) -> bytes | None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file to ``<name>.corrupt`` and return that path.
-
-    Raises:
-        StorageError: it cannot be renamed.
-    """
+    """Rename a damaged file to ``<name>.corrupt`` and return that path."""
     aside = path.with_name(f"{path.name}.corrupt")
     with storage_errors(path):
         path.replace(aside)
@@ -37,7 +29,7 @@ def set_aside(path: Path) -> Path:
 
 
 def remove_stale_temporaries(folder: Path) -> None:
-    """Remove what writers that were killed left behind (see `benchbench.atomic`), once it is a day old."""
+    """Remove day-old temporary files of killed writers (see `benchbench.atomic`)."""
     for temporary in folder.glob(".*.tmp"):
         with suppress(OSError):
             if time.time() - temporary.stat().st_mtime > _STALE_SECONDS:

@@ -19,12 +19,8 @@ field. To add a column, change `benchbench/records/row.py` and write this page a
 
 def columns_page() -> str:
     """The page in Markdown."""
-    lines = [
-        f"| `{field.name}` | {field.type} | {'yes' if field.nullable else 'no'} | {_description(field.metadata)} |\n"
-        for field in schema()
-    ]
+    lines = []
+    for field in schema():
+        null, description = "yes" if field.nullable else "no", field.metadata[b"description"].decode()
+        lines.append(f"| `{field.name}` | {field.type} | {null} | {description} |\n")
     return _INTRODUCTION.format(version=SCHEMA_VERSION) + "".join(lines)
-
-
-def _description(metadata: dict[bytes, bytes]) -> str:
-    return metadata[b"description"].decode()

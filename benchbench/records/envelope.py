@@ -1,4 +1,4 @@
-"""A row as the file of a cell record: JSON that holds its own digest, and the digest of the weights it was measured on."""
+"""The file of a cell record: JSON with the row, its digest and that of the weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WEIGHTS = "weights"
 
 
 def pack_row(row: Row, weights: str) -> bytes:
-    """The content of a record file; `weights` is empty where it is not known."""
+    """The content of a record file; `weights` is empty if it is unknown."""
     content = json.dumps(dataclasses.asdict(row), sort_keys=True)
     envelope = {"format": _FORMAT, "sha256": hashlib.sha256(content.encode()).hexdigest(), "row": json.loads(content)}
     envelope |= {_WEIGHTS: weights} if weights else {}
@@ -23,21 +23,16 @@ def pack_row(row: Row, weights: str) -> bytes:
 
 
 def weights_in(content: bytes) -> str:
-    """The digest of weights that a record file names; empty where it names none."""
+    """The digest of weights in a record file; empty if it has none."""
     return str(json.loads(content).get(_WEIGHTS, ""))
 
 
 class NewerRecordError(StorageError):
-    """A record of a newer version of benchbench, which must be left as it is."""
+    """A record of a newer version of benchbench, which must not be changed."""
 
 
 def unpack_row(content: bytes) -> Row:
-    """The row of a record file.
-
-    Raises:
-        DataError: it is damaged.
-        NewerRecordError: it is whole, and has columns that this version does not know.
-    """
+    """The row of a record file; `NewerRecordError` for unknown columns, `DataError` for damage."""
     try:
         envelope = json.loads(content)
         found = hashlib.sha256(json.dumps(envelope["row"], sort_keys=True).encode()).hexdigest()

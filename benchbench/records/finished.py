@@ -1,4 +1,4 @@
-"""Which cells need no computing: those that are recorded, under these labels or under those of another suite or profile."""
+"""Which cells are recorded, under their own labels or those of another suite or profile."""
 
 from __future__ import annotations
 
@@ -17,28 +17,24 @@ _log = logging.getLogger(__name__)
 
 
 def flags_are_current(row: Row) -> bool:
-    """Whether the flags of a row come from today's diagnostics, or from newer ones; a regression has none."""
+    """Whether a row's flags come from today's diagnostics or newer; a regression has none."""
     return row.diagnostics == NO_DIAGNOSTICS or row.diagnostics >= DIAGNOSTICS
 
 
 def is_finished(store: RunStore, cell_id: str) -> bool:
-    """Whether a cell is recorded with all that its row names, and with today's flags."""
+    """Whether a cell is recorded with the files that its row names, and with today's flags."""
     return _finished(store, cell_id) is not None
 
 
 class FinishedCells:
-    """The finished cells of a store, found by what was computed.
-
-    Args:
-        store: the records of all suites and profiles. Records that are added later may not be noticed.
-    """
+    """The finished cells of a store by what was computed; records added later may be missed."""
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
-        self._equal: dict[str, tuple[Cell, Row]] = {}  # cells that are finished under other labels only, by their ids
+        self._equal: dict[str, tuple[Cell, Row]] = {}  # by cell id: cells that are finished under other labels only
 
     def __contains__(self, cell: Cell) -> bool:
-        """Whether a cell, or one with equal training and evaluation, is finished, with today's flags."""
+        """Whether a cell, or one with equal training and evaluation, is finished with today's flags."""
         if is_finished(self._store, cell.cell_id):
             return True
         other = self._by_work.get(cell.work_id)
@@ -48,18 +44,14 @@ class FinishedCells:
         return row is not None
 
     def take_over(self) -> None:
-        """Record the cells that were found finished under other labels only, under their own.
-
-        Raises:
-            StorageError: they cannot be written.
-        """
+        """Record the cells that were found under other labels only under their own labels."""
         for cell, row in self._equal.values():
             own = dataclasses.replace(row, **cell.identity(), configuration=to_json(cell))
             self._store.write_row(own, weights=self._store.weights_of(row.cell_id))
 
     @cached_property
     def _by_work(self) -> dict[str, str]:
-        """Cell ids by the digest of what was computed; read once, and only where a cell has no record of its own."""
+        """Cell ids by the digest of what was computed; read when a cell has no record."""
         found: dict[str, str] = {}
         for row in self._store.rows():
             if row.status == "ok":

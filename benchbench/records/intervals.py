@@ -1,6 +1,7 @@
-"""95% confidence intervals of what a row reports, by NumPy alone: a lent machine that records rows may lack SciPy.
+"""95% confidence intervals of what a row reports, by NumPy alone: a machine that computes rows may lack SciPy.
 
-The numbers are SciPy's bit by bit (``binomtest(...).proportion_ci(method="wilson")``, ``bootstrap(method="percentile")``).
+The numbers equal SciPy's bit by bit (``binomtest(...).proportion_ci(method="wilson")`` and
+``bootstrap(method="percentile")``).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _ELEMENTS_AT_ONCE = 2_000_000  # bounds the memory of the bootstrap to some tens
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A 95% confidence interval, both ends included."""
+    """A closed 95% confidence interval."""
 
     low: float
     high: float
@@ -52,14 +53,14 @@ def accuracy_interval(successes: int, n: int) -> Interval:
 
 
 def mean_interval(values: Sequence[float] | Tensor | Array, seed: int) -> Interval | None:
-    """Percentile bootstrap interval for a mean (Efron, 1979; 2,000 resamples), the same for the same seed.
+    """Percentile bootstrap interval for a mean (Efron, 1979; 2,000 resamples), deterministic.
 
     Args:
         values: finite numbers (N,), one per example.
-        seed: of the run.
+        seed: of the run; it keys the resamples.
 
     Returns:
-        None for fewer than two values, which say nothing about their spread.
+        None for fewer than two values, which have no spread.
 
     Raises:
         DataError: for values that are not finite.
@@ -80,7 +81,10 @@ def mean_interval(values: Sequence[float] | Tensor | Array, seed: int) -> Interv
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Interpolated between the two nearest of several ordered values, in the order of operations in which SciPy rounds."""
+    """Interpolate between the two nearest of several ordered values.
+
+    The order of operations is SciPy's, so that the result is rounded as there.
+    """
     place = share * len(ordered) + (1 - share)
     above, part = int(place), place % 1
     return (1 - part) * ordered[above - 1] + part * ordered[above]

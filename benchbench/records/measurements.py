@@ -1,4 +1,4 @@
-"""A cache of what was measured on a model, so that an interrupted evaluation goes on where it stopped."""
+"""A cache of the measurements on a model, so that an interrupted evaluation can resume."""
 
 from __future__ import annotations
 
@@ -19,13 +19,10 @@ if TYPE_CHECKING:
 
 
 class StoredMeasurements:
-    """Measurements on disk by key: one safetensors file each, checked against its own digest when read.
+    """Measurements on disk by key: safetensors files, each checked against its digest.
 
-    The part of a key before its first slash is its scope, for instance the digest of a cell's configuration.
-
-    Args:
-        folder: made on demand.
-        on_problem: is told of damaged entries, which are set aside and treated as missing.
+    The part of a key before its first slash is its scope, for instance the digest of a cell's configuration. A damaged entry is
+    set aside, reported by one line to `on_problem`, and treated as missing.
     """
 
     def __init__(self, folder: Path, on_problem: Callable[[str], None]) -> None:
@@ -33,11 +30,7 @@ class StoredMeasurements:
         self._on_problem = on_problem
 
     def get(self, key: str) -> dict[str, Tensor] | None:
-        """The tensors stored under a key, on the CPU; None when there are none.
-
-        Raises:
-            StorageError: the entry is there but cannot be read.
-        """
+        """The tensors stored under a key, on the CPU; None if there are none."""
         path = self._path(key)
         content = read_bytes(path)
         if content is None:
@@ -51,11 +44,7 @@ class StoredMeasurements:
             return None
 
     def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
-        """Store tensors under a key, in place of what was there.
-
-        Raises:
-            StorageError: they cannot be written.
-        """
+        """Store tensors under a key; earlier ones are replaced."""
         from safetensors.torch import save
 
         arrays = {name: to_array(name, tensor) for name, tensor in tensors.items()}
@@ -64,11 +53,7 @@ class StoredMeasurements:
         write_bytes_atomically(self._path(key), content)
 
     def discard(self, scope: str) -> None:
-        """Remove everything under a scope, once what was computed from it is recorded.
-
-        Raises:
-            StorageError: it cannot be removed.
-        """
+        """Remove everything under a scope, after its results are recorded."""
         folder = self._scope(scope)
         with storage_errors(folder):
             if folder.exists():

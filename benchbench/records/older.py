@@ -1,4 +1,4 @@
-"""Records of older schemas: the columns that were added later, as far as they follow from the others."""
+"""Records of older schemas: the newer columns whose values follow from the older ones."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from benchbench.cell.model import WITHOUT_THREAT
 
 Columns = dict[str, Any]  # of a row, by name: `Row` checks them
 
-NO_DIAGNOSTICS = 0  # their revision in the rows of regressions
+NO_DIAGNOSTICS = 0  # the revision of diagnostics in rows of regressions
 
 
 def completed(record: Columns) -> Columns:
     """A record with the columns of schema 3.
 
-    Before it, models were attacked under the threat that they were trained with, and diagnosed by the first diagnostics;
-    regressions have none.
+    Before schema 3, a model was attacked under the threat that it was trained with. Classifiers had the first diagnostics,
+    regressions none.
     """
     if "train_norm" in record:
         return dict(record)
@@ -25,7 +25,7 @@ def completed(record: Columns) -> Columns:
 
 
 def trained_under(defense: str, norm: str, epsilon: float) -> Columns:
-    """The columns of the training threat, where the attack's threat is the same: empty for methods that do not use it."""
+    """The training threat's columns if it equals the attack's; empty for methods without one."""
     if defense in WITHOUT_THREAT:
         return {"train_norm": "", "train_epsilon": None}
     return {"train_norm": norm, "train_epsilon": epsilon}

@@ -1,4 +1,4 @@
-"""The form of per-example outcomes and adversarial images, which a submission may state as it likes."""
+"""Check the form of per-example outcomes and adversarial images of a submission."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchbench.records.arrays import Array
 
 WITNESSES = "image"  # the one column of a file of adversarial images
 _INTEGERS, _FLAGS, _NUMBERS = ("iu", "integers"), ("b", "true and false"), ("iuf", "numbers")
-_KINDS = {  # column -> kinds of NumPy types that it may have, in words; other columns are a metric's own affair
+_KINDS = {  # column -> the kinds of NumPy types that it may have, in words; other columns belong to metrics, unchecked
     "index": _INTEGERS,
     "label": _NUMBERS,
     "prediction": _NUMBERS,
@@ -22,16 +22,14 @@ _KINDS = {  # column -> kinds of NumPy types that it may have, in words; other c
     "squared_error": _NUMBERS,
     "adv_squared_error": _NUMBERS,
 }
-
-_CLASSES = ("label", "prediction", "adversarial_prediction")  # integers, but for regressions
+_CLASSES = ("label", "prediction", "adversarial_prediction")  # integers, except for regressions
 
 
 def find_malformation(outcomes: Mapping[str, Array]) -> str:
-    """What is wrong with the form of per-example outcomes, in words; empty where nothing is.
+    """Say what is wrong with the form of per-example outcomes; empty if nothing is.
 
-    Args:
-        outcomes: columns by name, each of one value per example; ``index`` increases from 0 on, what the evaluation itself
-            writes holds finite numbers, or booleans in ``correct`` and ``robust``.
+    Each column holds one value per example, and ``index`` increases from 0 on. The columns of the evaluation hold finite
+    numbers; ``correct`` and ``robust`` hold booleans.
     """
     index = outcomes.get("index")
     if index is None or index.ndim != 1:
@@ -45,7 +43,7 @@ def find_malformation(outcomes: Mapping[str, Array]) -> str:
 
 
 def find_malformed_witnesses(arrays: Mapping[str, Array]) -> str:
-    """The same for adversarial images: one column, of floating-point numbers (N, ...)."""
+    """Say what is wrong with adversarial images, one column of floating-point numbers (N, ...)."""
     if arrays.keys() != {WITNESSES}:
         return f"expected the column {WITNESSES!r} alone, got {', '.join(map(repr, sorted(arrays))) or 'none'}"
     images = arrays[WITNESSES]

@@ -1,4 +1,4 @@
-"""Parquet from anywhere: read within bounds, with page checksums, whatever is wrong with it told as one kind of error."""
+"""Read untrusted Parquet files: bounded in size, any damage as one kind of error."""
 
 from __future__ import annotations
 
@@ -7,28 +7,19 @@ import pyarrow.parquet as pq
 
 from benchbench.errors import CorruptDataError
 
-MOST_BYTES = 512 * 2**20  # unpacked, of a file of any size; runs of equal values take next to no space in it
-MOST_GROWTH = 100  # larger files may unpack to so many times their size; adversarial images grow about fourfold
+MOST_BYTES = 512 * 2**20  # unpacked, for a file of any size: runs of equal values take almost no space in a file
+MOST_GROWTH = 100  # larger files may unpack to 100 times their size; adversarial images grow about fourfold
 ROWS_AT_ONCE = 1024
 
 
 def read_parquet(content: bytes, what: str, *, hint: str = "") -> pa.Table:
-    """Read a Parquet file from memory.
-
-    Args:
-        content: the file.
-        what: its path, for messages.
-        hint: what helps where it is damaged.
-
-    Raises:
-        CorruptDataError: it is truncated or damaged, or unpacks to an absurd size.
-    """
+    """Read a Parquet file from memory; raise `CorruptDataError` for any damage or absurd size."""
     limit = max(MOST_BYTES, MOST_GROWTH * len(content))
     try:
         with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
             _check_stated_size(file, limit, what)
             table = _read_within(file, limit, what)
-        table.validate(full=True)  # text that is no UTF-8 would raise where it is first looked at
+        table.validate(full=True)  # otherwise text that is not UTF-8 raises later, at its first use
         return table
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -36,7 +27,7 @@ def read_parquet(content: bytes, what: str, *, hint: str = "") -> pa.Table:
 
 
 def _check_stated_size(file: pq.ParquetFile, limit: int, what: str) -> None:
-    """The sizes that the footer states. Not those of single columns: pyarrow aborts the process where they are damaged."""
+    """Check the footer's sizes but not those of columns: damaged ones make pyarrow abort."""
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
     stated = sum(max(group.total_byte_size, 0) for group in groups)
     widths = [getattr(field.type, "list_size", 1) for field in file.schema_arrow]
@@ -45,7 +36,7 @@ def _check_stated_size(file: pq.ParquetFile, limit: int, what: str) -> None:
 
 
 def _read_within(file: pq.ParquetFile, limit: int, what: str) -> pa.Table:
-    """The rows some at a time, for the footer need not be right."""
+    """Read the rows in batches, because the footer may state wrong sizes."""
     batches, size = [], 0
     for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
         size += batch.nbytes

@@ -33,7 +33,7 @@ TRACKED = (
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that can change a number; absent packages are left out."""
+    """Versions of Python and of the installed packages that can change a number."""
     found = {"python": platform.python_version(), "benchbench": __version__}
     for name in TRACKED:
         try:
@@ -50,10 +50,10 @@ _log = logging.getLogger(__name__)
 
 @functools.cache
 def git_commit() -> str | None:
-    """The commit of the checkout that benchbench runs from, with ``-dirty`` for local changes.
+    """The commit of this checkout, ``-dirty`` if it has local changes; None when installed.
 
-    Where git cannot say, for a tree that was copied to another machine, the environment variable ``BENCHBENCH_COMMIT`` does:
-    40 hexadecimal digits, and ``-dirty`` where the copied tree had local changes. None where nobody does, as when installed.
+    If git has none, as in a copy on another machine, it is that of the environment variable ``BENCHBENCH_COMMIT``: 40
+    hexadecimal digits, and ``-dirty`` if the copied tree had local changes.
     """
     found = _git_describe()
     if found is not None:
@@ -65,7 +65,7 @@ def git_commit() -> str | None:
 
 
 def _git_describe() -> str | None:
-    """What git says of the folder that benchbench lies in; None where it says nothing."""
+    """The commit that git describes, of the checkout that holds this file; None without one."""
     folder = Path(__file__).resolve().parent
     if not (folder.parent / ".git").exists():
         return None
@@ -78,7 +78,7 @@ def _git_describe() -> str | None:
 
 
 def describe_device(device: torch.device) -> str:
-    """The device as a row names it, for instance ``cuda (NVIDIA H200)`` or ``cpu (AMD EPYC, 2 threads)``."""
+    """The device of a row: ``cuda (NVIDIA H200)`` or ``cpu (AMD EPYC, 2 threads)``."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     if device.type == "cpu":
@@ -87,7 +87,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def stated_threads(device: str) -> int | None:
-    """The number of threads in what `describe_device` said of a CPU; None where it says none.
+    """The number of threads in a `describe_device` text of a CPU; None if it has none.
 
     >>> stated_threads("cpu (AMD EPYC, 2 threads) x 4 ranks")
     2
@@ -97,7 +97,7 @@ def stated_threads(device: str) -> int | None:
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory_bytes` count from here: on CUDA, and for processes on Linux; elsewhere it counts from the beginning."""
+    """Reset the peak of `peak_memory_bytes`, which works on CUDA and on Linux only."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -106,7 +106,7 @@ def forget_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak memory since it was last forgotten, with all that is held: of the device on CUDA, of the process otherwise."""
+    """Peak memory since the last reset: of the device on CUDA, of the process otherwise."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     with contextlib.suppress(OSError, StopIteration):

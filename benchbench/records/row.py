@@ -1,4 +1,4 @@
-"""One row of a leaderboard: every column, typed, checked when it is made."""
+"""One row of a leaderboard: every column, typed and checked at construction."""
 
 from __future__ import annotations
 
@@ -12,15 +12,36 @@ from typing import Any
 
 from benchbench.errors import DataError
 from benchbench.kernels.arithmetic import ROUNDED
-from benchbench.records.columns import column, measure
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"([0-9a-f]{64})?")
 
 
+def column(
+    description: str,
+    *,
+    default: object = dataclasses.MISSING,
+    factory: Callable[[], object] | None = None,
+    since: int = 1,
+) -> Any:
+    """A field that is a column; rows of schemas before version `since` have its default."""
+    metadata = {"description": description, "least": None, "most": None, "since": since}
+    if factory is not None:
+        return dataclasses.field(default_factory=factory, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def measure(description: str, *, share: bool = False, least: float | None = None) -> Any:
+    """A measure, None if not taken; a `share` is in [0, 1], others are at least `least`."""
+    limits = {"least": 0.0 if share else least, "most": 1.0 if share else None}
+    return dataclasses.field(default=None, metadata={"description": description, **limits, "since": 1})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One cell's configuration, measures and provenance. Accuracies are fractions in [0, 1]; None where not measured.
+    """One cell's configuration, measures and provenance.
+
+    Accuracies are fractions in [0, 1]; a value that was not measured is None.
 
     Raises:
         DataError: a value has the wrong type, is not finite or is out of range; every such column is named.
@@ -37,16 +58,16 @@ class Row:
     dataset_digest: str = column("SHA-256 of the loaded data; empty in published rows", default="")
     architecture: str = column("registered name of the architecture")
     architecture_options: str = column("its options, as canonical JSON", default="{}")
-    augmentation: str = column("what is done to training images: `none`, `crop4+flip`, ...", default="none")
+    augmentation: str = column("augmentation of the training images: `none`, `crop4+flip`, ...", default="none")
     dropout: float = column("dropout rate that the architecture was given, in [0, 1)", default=0.0)
     defense: str = column("registered name of the training method")
     defense_options: str = column("its options, as canonical JSON", default="{}")
     norm: str = column("norm of the threat that the model was attacked under: `linf`, `l2` or `l1`")
     epsilon: float = column("its radius, in units of the model input (pixels / 255)")
     train_norm: str = column(
-        "norm of the threat that the method trained against; empty where it does not use one", default="", since=3
+        "norm of the threat that the method trained against; empty if it does not use one", default="", since=3
     )
-    train_epsilon: float | None = column("its radius; null where the method does not use one", default=None, since=3)
+    train_epsilon: float | None = column("its radius; null if the method does not use one", default=None, since=3)
     attack: str = column("the attack of the protocol")
     attack_options: str = column("its options, as canonical JSON", default="{}")
     seed: int = column("seed of the run")
@@ -59,7 +80,7 @@ class Row:
     n_test: int = column("test examples evaluated")
     epochs: int = column("passes over the training set; 0 for methods that fit without epochs")
     train_precision: str = column(
-        "what convolutions and matrix products of the training computed in: `float32`, or, rounded, `bf16` or `tf32`",
+        "number format of the training's convolutions and matrix products: `float32`, or rounded to `bf16` or `tf32`",
         default="float32",
         since=2,
     )
@@ -91,7 +112,7 @@ class Row:
     adv_test_mse: float | None = measure("mean of each test example's worst squared error (regression)", least=0)
     flags: tuple[str, ...] = column("diagnostics that cast doubt on the row", default=())
     diagnostics: int = column(
-        "revision of the diagnostics that set the flags; 1 in older rows too, 0 for regressions, which have none",
+        "revision of the diagnostics that set the flags; 1 also in older rows, 0 for regressions, which have none",
         default=1,
         since=3,
     )
@@ -106,19 +127,19 @@ class Row:
     peak_memory_bytes: int | None = measure("largest memory use, in bytes", least=0)
     queries: int | None = measure("forward passes that the attack made, summed over examples", least=0)
     gradient_queries: int | None = column(
-        "those of them that asked for a gradient; null in rows from before it was recorded", default=None, since=3
+        "those of them that computed a gradient; null in rows from before it was recorded", default=None, since=3
     )
     status: str = column(
-        "`ok`; `failed` with an `error`: it crashed, ran out of memory or diverged; cells `refused` because a plugin, model or "
-        "dataset broke its contract are recorded below the runs folder only",
+        "`ok`, or `failed` with an `error`: the cell crashed, ran out of memory or diverged; a cell `refused` because a "
+        "plugin, model or dataset broke its contract is recorded in the runs folder only",
         default="ok",
     )
     error: str = column("why the cell failed", default="")
     configuration: str = column("the fully resolved configuration, as canonical JSON", default="{}")
     published_source: str = column("where a published row is from: `neurips2020` or `arxiv-v1`", default="")
     published_table: str = column("number of the table there", default="")
-    outcomes_digest: str = column("SHA-256 of the per-example outcomes; empty where none are kept", default="")
-    witnesses_digest: str = column("SHA-256 of the adversarial images; empty where none are kept", default="")
+    outcomes_digest: str = column("SHA-256 of the per-example outcomes; empty if none are kept", default="")
+    witnesses_digest: str = column("SHA-256 of the adversarial images; empty if none are kept", default="")
 
     def __post_init__(self) -> None:
         problems: list[str] = []
@@ -135,17 +156,17 @@ class Row:
 
     @property
     def rounding(self) -> str:
-        """What the searches of attack and metrics rounded to, ``bf16`` or ``tf32``; empty where they did not."""
+        """Number format that attack and metrics rounded to, ``bf16`` or ``tf32``; empty if none."""
         return self.precision if self.precision in ROUNDED else ""
 
     @property
     def train_rounding(self) -> str:
-        """What training rounded to, ``bf16`` or ``tf32``; empty where it did not."""
+        """Number format that training rounded to, ``bf16`` or ``tf32``; empty if none."""
         return self.train_precision if self.train_precision in ROUNDED else ""
 
 
 def _check_names(row: Row) -> list[str]:
-    """Values that become file names, or that others branch on."""
+    """Check the values that become file names, or that other code branches on."""
     patterns = {"cell_id": _NAME, "suite": _NAME, "outcomes_digest": _DIGEST, "witnesses_digest": _DIGEST}
     choices = {"source": ("measured", "published"), "status": ("ok", "failed", "refused")}
     wrong = [

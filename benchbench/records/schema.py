@@ -1,4 +1,4 @@
-"""The Arrow schema of a leaderboard, derived from `Row`, and strict conversions between rows and tables."""
+"""The Arrow schema of a leaderboard, from `Row`, and conversions of rows and tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchbench.errors import DataError, StorageError
 from benchbench.records.older import completed
 from benchbench.records.row import Row
 
-SCHEMA_VERSION = 3  # raised with every column that is added; older files are read, their rows have its default
+SCHEMA_VERSION = 3  # raised with every new column; rows of older files get the column's default
 _KIND_KEY = b"benchbench.kind"
 _VERSION_KEY = b"benchbench.schema_version"
 _READ = tuple(str(version) for version in range(1, SCHEMA_VERSION + 1))
@@ -25,11 +25,7 @@ _ARROW_TYPES = {
 
 
 def schema(version: int = SCHEMA_VERSION) -> pa.Schema:
-    """Schema of a leaderboard: every column with its description, and the schema's version in the metadata.
-
-    Args:
-        version: of the schema, from 1; columns that were added later are left out.
-    """
+    """The schema of a version: every column with its description, the version as metadata."""
     metadata = {_KIND_KEY: b"leaderboard", _VERSION_KEY: str(version).encode()}
     columns = [field for field in dataclasses.fields(Row) if field.metadata["since"] <= version]
     return pa.schema([_arrow_field(field) for field in columns], metadata=metadata)
@@ -52,11 +48,12 @@ def table_from_rows(rows: Iterable[Row]) -> pa.Table:
 
 
 def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None = None) -> list[Row]:
-    """The rows of a leaderboard table.
+    """The rows of a leaderboard table of this schema version or an earlier one.
 
     Args:
-        table: in the schema of `schema`, of this version or an earlier one.
-        on_problem: is told of each row with impossible values, which is then left out; without it, the first one raises.
+        table: the table.
+        on_problem: receives one line for each row with impossible values, and the row is left out; without it, the first such
+            row raises.
 
     Raises:
         StorageError: another schema; the message names the columns.
@@ -76,11 +73,7 @@ def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None
 
 
 def check_schema(found: pa.Schema, where: str) -> None:
-    """Refuse what is not a leaderboard of this schema version, or of an earlier one.
-
-    Raises:
-        StorageError: says whether it is foreign, newer, or has missing, unknown or wrongly typed columns.
-    """
+    """Raise `StorageError` unless a schema is a leaderboard's of this version or an earlier one."""
     metadata = found.metadata or {}
     if metadata.get(_KIND_KEY) != b"leaderboard":
         raise StorageError(f"{where} is not a benchbench leaderboard", hint="name a file that benchbench run wrote")

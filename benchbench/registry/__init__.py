@@ -1,4 +1,4 @@
-"""The registry room: discovery, unique names, broken plugins remembered and reported, options, lazy loading."""
+"""The registry: discovery, unique names, reports of broken plugins, options, lazy loading."""
 
 from __future__ import annotations
 

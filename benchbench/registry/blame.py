@@ -1,4 +1,4 @@
-"""Where a plugin's exception comes from: the plugin's own line, not the host's that called it."""
+"""Find the plugin's line that an exception comes from, not the host's line that called it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _STANDARD = _below(sysconfig.get_path("stdlib"))
 
 
 def summarise_error(error: BaseException) -> str:
-    """One line for an exception: type, message, and the plugin's file and line where there is one."""
+    """One line for an exception: type, message, and the plugin's file and line if it has one."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
-    frames = _plugin_frames(error)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_plugins(frame)]
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     first_line = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {first_line}{where}"
 
 
 def plugin_traceback(error: BaseException) -> str:
-    """The traceback from the plugin's first line on; empty where no line of a plugin took part."""
+    """The traceback from the plugin's first line on; empty if no line is a plugin's."""
     lines = traceback.format_exception_only(error)
     if isinstance(error, SyntaxError):
         return "".join(lines)
@@ -44,20 +44,16 @@ def plugin_traceback(error: BaseException) -> str:
 
 
 def place_of(factory: Callable[..., object]) -> str:
-    """File and line of a factory, in brackets; empty where it has none."""
+    """File and line of a factory, in brackets; empty if it has none."""
     function = inspect.unwrap(getattr(factory, "func", factory))
     try:
         return f" ({inspect.getsourcefile(function)}, line {inspect.getsourcelines(function)[1]})"
-    except (TypeError, OSError):  # built in, or its source is gone
+    except (TypeError, OSError):  # written in C, or its source is gone
         return ""
 
 
-def _plugin_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    return [frame for frame in traceback.extract_tb(error.__traceback__) if _is_plugins(frame)]
-
-
 def _is_plugins(frame: traceback.FrameSummary) -> bool:
-    """Whether a line is neither the host's nor Python's own; installed packages lie below Python's folder, too."""
+    """Whether a line is not the host's or Python's; packages are below Python's folder, too."""
     if _is_frozen(frame):
         return False
     file = str(Path(frame.filename).resolve())

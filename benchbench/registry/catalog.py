@@ -1,33 +1,24 @@
-"""The registry: every component by kind and name, its options, and the making of it."""
+"""The registry: find a component by kind and name, check its options, make it."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
 from benchbench.cell.model import Component
-from benchbench.contract import Attack, Dataset, Executor, Metric
+from benchbench.contract import Attack, Capabilities, Dataset, Executor, Metric
 from benchbench.contract.offers import KINDS, Kind
 from benchbench.contract.training import AnyDefense
 from benchbench.errors import BenchbenchError, OptionError, PluginError, UnknownNameError, UsageError
 from benchbench.registry.blame import place_of
-from benchbench.registry.clashes import Clash, find_clashes
+from benchbench.registry.clashes import find_clashes
 from benchbench.registry.components import PROTOCOLS, require_protocol
-from benchbench.registry.discovery import (
-    Harvest,
-    PluginInfo,
-    PluginProblem,
-    Registered,
-    find_candidates,
-    harvest,
-)
-from benchbench.registry.factories import Factories, plugin_error
+from benchbench.registry.discovery import PluginInfo, PluginProblem, Registered, find_plugins, load_plugins
+from benchbench.registry.factories import Factories, check_product, plugin_error
 from benchbench.registry.known import unknown_name
 from benchbench.registry.options import OptionSpec, convert_options, option_specs
 from benchbench.registry.problems import InvalidOptionsError
-from benchbench.registry.products import check_product
 
 if TYPE_CHECKING:
     import os
@@ -35,35 +26,30 @@ if TYPE_CHECKING:
     from torch import nn
 
 _SUPPLIED: Mapping[Kind, tuple[str, ...]] = {"architecture": ("input_shape", "classes")}
-_MEMBER = "member"  # what a family's factory takes the part of the name after the colon as
+_MEMBER = "member"  # parameter of a family's factory: the part of the name after the colon
 MAXIMUM_NESTING = 8  # components within components
 
 
 class Registry:
-    """Everything that the plugins offer. Factories are imported when they are first used.
+    """Everything that the plugins offer. Factories are imported at their first use."""
 
-    Args:
-        harvests: what each plugin gave.
-    """
-
-    def __init__(self, harvests: Sequence[Harvest]) -> None:
-        self._harvests = tuple(harvests)
-        registered = [entry for one in harvests for entry in one.registered]
-        self._clashes = {(clash.kind, clash.name): clash for clash in find_clashes(registered)}
+    def __init__(self, plugins: Sequence[PluginInfo]) -> None:
+        registered = [entry for plugin in plugins for entry in plugin.registered]
+        clashes = find_clashes(registered)
+        self._clashes = {(clash.kind, clash.name): clash for clash in clashes}
         self._entries = {(entry.kind, entry.offer.name): entry for entry in registered if not self._dropped(entry)}
         self._factories = Factories()
         self._specs: dict[tuple[Kind, str], tuple[OptionSpec, ...]] = {}
         self._members: dict[tuple[Kind, str], tuple[str, ...]] = {}
         self._nesting = 0
-
-    @property
-    def plugins(self) -> tuple[PluginInfo, ...]:
-        """Every plugin, healthy or not, the built-in one first."""
-        return tuple(self._describe(one) for one in self._harvests)
+        self.plugins = tuple(  # every plugin, working or not, the built-in one first
+            one.with_problems(one.problem(c.message, cause="clash") for c in clashes if c.blames(one.registered))
+            for one in plugins
+        )
 
     @property
     def problems(self) -> tuple[PluginProblem, ...]:
-        """Everything that is wrong with any plugin."""
+        """The problems of all plugins."""
         return tuple(problem for plugin in self.plugins for problem in plugin.problems)
 
     def offers(self, kind: Kind) -> tuple[Registered, ...]:
@@ -76,25 +62,28 @@ class Registry:
         """Find a component; ``family:member`` finds the family.
 
         Raises:
-            UnknownNameError: nothing has this name; the hint names the nearest ones.
+            UnknownNameError: no component has this name; the hint gives the nearest ones.
+            UsageError: a family without a member.
             PluginError: two distributions claim the name.
         """
         _check_kind(kind)
         own, colon, member = name.partition(":")
         entry = self._entries.get((kind, own))
-        if entry is None:
-            clash = self._clashes.get((kind, own))
-            if clash is not None:
-                raise PluginError(clash.message, hint="uninstall one of them, or ask its author to rename it")
-            raise self._unknown(kind, name)
-        if colon and entry.offer.members is None:
+        clash = self._clashes.get((kind, own))
+        if entry is None and clash is not None:
+            raise PluginError(clash.message, hint="uninstall one of them, or ask its author to rename it")
+        if entry is None or (colon and entry.offer.members is None):
             raise self._unknown(kind, name)
         if entry.offer.members is not None and not member:
             raise UsageError(f"{kind} {own!r} is a family", hint=f"name one of its members, as in '{own}:member'")
         return entry
 
+    def capabilities(self, component: Component) -> Capabilities:
+        """The capabilities in the offer of a component."""
+        return self.get(component.kind, component.name).offer.capabilities
+
     def members(self, kind: Kind, name: str) -> tuple[str, ...]:
-        """The members of a family, sorted; empty for a single component. May import the family's library.
+        """The members of a family, sorted, empty for others; may import the family's library.
 
         Raises:
             PluginError: the family cannot list them.
@@ -115,11 +104,11 @@ class Registry:
         return self._members[kind, own]
 
     def options(self, kind: Kind, name: str) -> tuple[OptionSpec, ...]:
-        """The options of a component, those fixed by a preset included.
+        """The options of a component, including those that a preset fixes.
 
         Raises:
-            UnknownNameError: nothing has this name.
-            PluginError: the factory cannot be imported, or has a parameter that no suite can write.
+            UnknownNameError: no component has this name.
+            PluginError: the factory cannot be imported, or has a parameter of a type that a suite cannot write.
         """
         entry = self.get(kind, name)
         key = (kind, entry.offer.name)
@@ -128,26 +117,27 @@ class Registry:
         return self._specs[key]
 
     def resolve(self, kind: Kind, name: str, options: Mapping[str, object] | None = None) -> Component:
-        """Check a component's options and fill in defaults and preset; components among the options are resolved likewise.
+        """Check a component's options, also nested ones, and fill in defaults and preset.
 
-        The component is made once, so that its constructor checks the ranges; architectures are not, because they need
-        to know the data.
+        The component is made once, so that its constructor checks the ranges. Architectures are not, because they need to know
+        the data.
 
         Raises:
-            UnknownNameError: nothing has this name, or the family has no such member.
-            InvalidOptionsError: one or more options are unknown, missing, or of the wrong type, or components that cannot be
-                resolved.
-            OptionError: the constructor refuses a value.
+            UnknownNameError: no component has this name, or the family has no such member.
+            InvalidOptionsError: options are unknown, missing or of the wrong type, or components that cannot be resolved.
+            OptionError: the constructor rejects a value.
             PluginError: the component cannot be imported or made.
         """
         component, _ = self._resolve(kind, name, options or {})
         return component
 
     def _resolve(self, kind: Kind, name: str, options: Mapping[str, object]) -> tuple[Component, object]:
-        """The component and what it makes; None for an architecture."""
+        """The component and its product, which is None for an architecture."""
         entry = self.get(kind, name)
         specs = self.options(kind, name)
-        self._check_member(kind, name)
+        family, _, member = name.partition(":")
+        if member and member not in self.members(kind, name):
+            raise UnknownNameError(kind, name, [f"{family}:{known}" for known in self.members(kind, name)])
         values, problems = convert_options(specs, options, resolve=self._resolve_option)
         if problems:
             raise InvalidOptionsError(f"{kind} {name!r}", problems)
@@ -155,12 +145,7 @@ class Registry:
         return component, None if kind == "architecture" else self._make(component)
 
     def as_here(self, component: Component) -> Component:
-        """A recorded component with the distribution, revision and sources that it has here.
-
-        Raises:
-            UnknownNameError: it is not here.
-            PluginError: two distributions claim its name.
-        """
+        """A recorded component with its distribution, revision and sources in this installation."""
         return self.get(component.kind, component.name).owning(component)
 
     @overload
@@ -185,11 +170,11 @@ class Registry:
         Args:
             kind: the component's; it decides the type of the result.
             component: from `resolve`; components among its options are made first.
-            supplied: what the host knows: ``input_shape`` and ``classes`` for an architecture.
+            supplied: parameters from the host: ``input_shape`` and ``classes`` for an architecture.
 
         Raises:
-            OptionError: the constructor refuses a value.
-            PluginError: the factory cannot be imported, raises something else, or makes something of another kind.
+            OptionError: the constructor rejects a value.
+            PluginError: the factory cannot be imported, raises another error, or makes something of another kind.
             TypeError: the component is of another kind.
         """
         if component.kind != kind:
@@ -219,21 +204,16 @@ class Registry:
         return self._make(value) if isinstance(value, Component) else value
 
     def _resolve_option(self, protocol: type, name: str, options: Mapping[str, object]) -> Component:
-        """A component that is an option of another."""
-        with self._nested():
-            component, product = self._resolve(PROTOCOLS[protocol], name, options)
-        require_protocol(protocol, component, product)
-        return component
-
-    @contextmanager
-    def _nested(self) -> Iterator[None]:
+        """Resolve a component that is an option of another."""
         if self._nesting >= MAXIMUM_NESTING:  # a preset may name the component that it belongs to
             raise OptionError(f"components are nested more than {MAXIMUM_NESTING} deep")
         self._nesting += 1
         try:
-            yield
+            component, product = self._resolve(PROTOCOLS[protocol], name, options)
         finally:
             self._nesting -= 1
+        require_protocol(protocol, component, product)
+        return component
 
     def _read_options(self, entry: Registered) -> tuple[OptionSpec, ...]:
         supplied = (*_SUPPLIED.get(entry.kind, ()), *((_MEMBER,) if entry.offer.members is not None else ()))
@@ -252,11 +232,6 @@ class Registry:
             for spec in specs
         )
 
-    def _check_member(self, kind: Kind, name: str) -> None:
-        family, _, member = name.partition(":")
-        if member and member not in self.members(kind, name):
-            raise UnknownNameError(kind, name, [f"{family}:{known}" for known in self.members(kind, name)])
-
     def _unknown(self, kind: Kind, name: str) -> UnknownNameError:
         offered = [entry.offer.name for entry in self.offers(kind)]
         return unknown_name(kind, name, offered, broken={problem.distribution for problem in self.problems})
@@ -265,32 +240,10 @@ class Registry:
         clash = self._clashes.get((entry.kind, entry.offer.name))
         return clash is not None and clash.keeper is not entry
 
-    def _describe(self, one: Harvest) -> PluginInfo:
-        candidate = one.candidate
-        clashes = [clash for clash in self._clashes.values() if _blamed(clash, one)]
-        names = {kind: tuple(e.offer.name for e in one.registered if e.kind == kind) for kind in KINDS}
-        return PluginInfo(
-            name=candidate.name,
-            target=candidate.target,
-            distribution=candidate.distribution,
-            version=candidate.version,
-            offers={kind: offered for kind, offered in names.items() if offered},
-            problems=(*one.problems, *(candidate.problem(clash.message, cause="clash") for clash in clashes)),
-        )
-
 
 def load_registry(*, extra_plugins: Sequence[object] = ()) -> Registry:
-    """Discover the installed plugins; broken ones are listed in `Registry.problems`.
-
-    Args:
-        extra_plugins: plugin modules or objects to register besides, for instance one under development.
-    """
-    return Registry(harvest(find_candidates(extra_plugins)))
-
-
-def _blamed(clash: Clash, one: Harvest) -> bool:
-    """Whether a plugin takes part in a clash; who keeps the name has no problem."""
-    return any(claim is not clash.keeper and claim in clash.claims for claim in one.registered)
+    """Discover the installed plugins; `Registry.problems` lists the broken ones."""
+    return Registry(load_plugins(find_plugins(extra_plugins)))
 
 
 def _check_kind(kind: str) -> None:

@@ -1,7 +1,7 @@
-"""Options that are components: a factory's parameter that is typed with a Protocol of the contract.
+"""Options that are components: their type is a Protocol of the contract.
 
-A suite writes such an option as it writes any component, ``base = "digits"`` or ``base = { name = "digits", scale = 1 }``; the
-factory is given the component, made.
+A suite writes such an option like any component: ``base = "digits"`` or ``base = { name = "digits", scale = 1 }``. The factory
+receives the object that the component makes.
 """
 
 from __future__ import annotations
@@ -40,16 +40,12 @@ Resolve = Callable[[type, str, Mapping[str, object]], Component]  # Protocol, na
 
 
 def takes_components(annotation: object) -> bool:
-    """Whether values of a type are components, or have components in them."""
+    """Whether values of a type are components or contain components."""
     return annotation in PROTOCOLS or any(takes_components(argument) for argument in get_args(annotation))
 
 
 def resolve_option(protocol: type, name: str, options: Mapping[str, object], resolve: Resolve) -> Component:
-    """Resolve a component that is an option of another.
-
-    Raises:
-        InvalidOptionsError: what is wrong with it, with places as seen from the option.
-    """
+    """Resolve a component that is an option of another; every error is an `InvalidOptionsError`."""
     try:
         return resolve(protocol, name, options)
     except InvalidOptionsError:
@@ -60,11 +56,7 @@ def resolve_option(protocol: type, name: str, options: Mapping[str, object], res
 
 
 def require_protocol(protocol: type, component: Component, product: object) -> None:
-    """Check that what a component makes is what the option asks for: a `SteppingDefense` is no `Defense`.
-
-    Raises:
-        OptionError: it is not.
-    """
+    """Raise `OptionError` unless the product keeps the option's Protocol."""
     if not isinstance(product, protocol):
         made = type(product).__name__
         raise OptionError(

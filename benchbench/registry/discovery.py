@@ -1,4 +1,4 @@
-"""Find plugins and collect what they offer; a broken plugin is remembered and reported, never raised."""
+"""Find plugins and collect their offers; a broken plugin becomes a problem, not an error."""
 
 from __future__ import annotations
 
@@ -14,40 +14,23 @@ import pluggy
 
 from benchbench.cell.model import Component
 from benchbench.contract import Offer
-from benchbench.contract.offers import ENTRY_POINT_GROUP, Hooks, Kind
+from benchbench.contract.offers import ENTRY_POINT_GROUP, KINDS, Hooks, Kind
 from benchbench.errors import suggest
 from benchbench.registry.blame import plugin_traceback, summarise_error
-from benchbench.registry.compatibility import api_mistake
-from benchbench.registry.offers import offer_mistakes
+from benchbench.registry.offers import api_mistake, offer_mistakes
 from benchbench.version import DISTRIBUTION, __version__
 
-HOST = "benchbench"  # the name that pluggy knows, and the prefix of the hooks
-BUILT_IN_AS = ("benchbench", "0.1.0")  # distribution and version of built-in components, in ids for ever
-BUILT_IN = "benchbench.builtin"  # the module of the built-in plugin
-HOOKS: Mapping[str, Kind] = {
-    "benchbench_datasets": "dataset",
-    "benchbench_architectures": "architecture",
-    "benchbench_defenses": "defense",
-    "benchbench_attacks": "attack",
-    "benchbench_metrics": "metric",
-    "benchbench_suites": "suite",
-    "benchbench_executors": "executor",
-}
+HOST = "benchbench"  # the project, and the prefix of its hooks
+BUILT_IN_AS = ("benchbench", "0.1.0")  # of built-in components: part of ids, which no release changes
+BUILT_IN = "benchbench.builtin"  # the module of the built-in plugin, under any name of the distribution
+HOOKS: Mapping[str, Kind] = {f"{HOST}_{kind}s": kind for kind in KINDS}
 
 Cause = Literal["import", "api", "hook", "offer", "clash", "options", "product", "capability"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PluginProblem:
-    """Why a plugin, or part of it, cannot be used.
-
-    Attributes:
-        name: entry point of the plugin.
-        distribution: the distribution that it comes from.
-        error: one line: what is wrong, with file and line where an exception was raised.
-        traceback: where an exception was raised, from the plugin's first line on; empty otherwise.
-        cause: what sort of problem it is.
-    """
+    """Why a plugin, or part of it, cannot be used: one line, and an exception's traceback."""
 
     name: str
     distribution: str
@@ -58,15 +41,11 @@ class PluginProblem:
 
 @dataclass(frozen=True, kw_only=True)
 class Registered:
-    """An offer, and who makes it.
+    """An offer, and the plugin that makes it.
 
     Attributes:
-        kind: what it is.
-        offer: the offer itself.
-        distribution: the distribution that it comes from, of which `version` is installed.
         plugin: entry point of the plugin.
-        built_in: whether it ships with benchbench.
-        sources: reads the digest of its distribution's sources; empty for what is built in, or cannot be read.
+        sources: reads the digest of the distribution's sources; empty for built-in offers and unreadable sources.
     """
 
     kind: Kind
@@ -78,7 +57,7 @@ class Registered:
     sources: Callable[[], str] = str
 
     def owning(self, component: Component) -> Component:
-        """The component with the fields that say whose it is. A release changes no id: see `BUILT_IN_AS`."""
+        """The component with its distribution, version, revision and sources; see `BUILT_IN_AS`."""
         distribution, version = BUILT_IN_AS if self.built_in else (self.distribution, self.version)
         return replace(
             component,
@@ -91,26 +70,7 @@ class Registered:
 
 @dataclass(frozen=True, kw_only=True)
 class PluginInfo:
-    """One plugin, for listings.
-
-    Attributes:
-        name: entry point of the plugin, which refers to `target`, a module or ``module:attribute``.
-        distribution: the distribution that it comes from, of which `version` is installed.
-        offers: names that it offers, for each kind.
-        problems: what is wrong with it; empty for a healthy plugin.
-    """
-
-    name: str
-    target: str
-    distribution: str
-    version: str
-    offers: Mapping[Kind, tuple[str, ...]]
-    problems: tuple[PluginProblem, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A plugin that is not loaded yet."""
+    """One plugin: its entry point ``name = target``, and after loading its offers and problems."""
 
     name: str
     target: str
@@ -118,56 +78,48 @@ class Candidate:
     version: str
     load: Callable[[], object]
     sources: Callable[[], str] = str
+    registered: tuple[Registered, ...] = ()
+    problems: tuple[PluginProblem, ...] = ()
 
     @property
     def built_in(self) -> bool:
         """Whether this is the plugin that ships with benchbench."""
         return self.target == BUILT_IN
 
+    @property
+    def offers(self) -> Mapping[Kind, tuple[str, ...]]:
+        """The names that it offers, by kind."""
+        names = {kind: tuple(entry.offer.name for entry in self.registered if entry.kind == kind) for kind in KINDS}
+        return {kind: offered for kind, offered in names.items() if offered}
+
     def problem(self, error: str | BaseException, *, cause: Cause) -> PluginProblem:
-        """What is wrong with this plugin, as a sentence or an exception."""
-        if isinstance(error, str):
-            return PluginProblem(name=self.name, distribution=self.distribution, error=error, cause=cause)
-        return PluginProblem(
-            name=self.name,
-            distribution=self.distribution,
-            error=summarise_error(error),
-            traceback=plugin_traceback(error),
-            cause=cause,
-        )
+        """A problem of this plugin, from a sentence or an exception."""
+        text, trace = (error, "") if isinstance(error, str) else (summarise_error(error), plugin_traceback(error))
+        return PluginProblem(name=self.name, distribution=self.distribution, error=text, traceback=trace, cause=cause)
+
+    def with_problems(self, problems: Iterable[PluginProblem]) -> PluginInfo:
+        """This plugin with more problems."""
+        return replace(self, problems=(*self.problems, *problems))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Harvest:
-    """What one plugin gave: its offers and its problems."""
-
-    candidate: Candidate
-    registered: tuple[Registered, ...] = ()
-    problems: tuple[PluginProblem, ...] = ()
-
-
-def find_candidates(extra_plugins: Sequence[object] = ()) -> tuple[Candidate, ...]:
-    """List the installed plugins, the built-in one first, without importing any.
-
-    Args:
-        extra_plugins: plugin modules or objects that are registered though not installed, after the others.
-    """
+def find_plugins(extra_plugins: Sequence[object] = ()) -> tuple[PluginInfo, ...]:
+    """List the installed plugins, the built-in one first, then extra ones, without imports."""
     found = metadata.entry_points(group=ENTRY_POINT_GROUP)
     installed = [_installed(entry_point) for entry_point in found if entry_point.value != BUILT_IN]
-    installed.sort(key=lambda candidate: (candidate.distribution, candidate.name))
+    installed.sort(key=lambda plugin: (plugin.distribution, plugin.name))
     return (_built_in(), *installed, *(_extra(plugin) for plugin in extra_plugins))
 
 
-def harvest(candidates: Iterable[Candidate]) -> tuple[Harvest, ...]:
-    """Load each plugin and call its hooks, one by one, so that none can harm another."""
+def load_plugins(plugins: Iterable[PluginInfo]) -> tuple[PluginInfo, ...]:
+    """Load each plugin and call its hooks separately, so that no plugin can harm another."""
     manager = pluggy.PluginManager(HOST)
     manager.add_hookspecs(Hooks)
-    return tuple(_harvest_one(manager, candidate) for candidate in candidates)
+    return tuple(_load(manager, plugin) for plugin in plugins)
 
 
-def _installed(entry_point: metadata.EntryPoint) -> Candidate:
+def _installed(entry_point: metadata.EntryPoint) -> PluginInfo:
     distribution = entry_point.dist
-    return Candidate(
+    return PluginInfo(
         name=entry_point.name,
         target=entry_point.value,
         distribution=(distribution.name if distribution else None) or "unknown",
@@ -178,17 +130,15 @@ def _installed(entry_point: metadata.EntryPoint) -> Candidate:
 
 
 def _read_sources(distribution: metadata.Distribution) -> str:
-    """Digest of a distribution's sources, found from all its plugins."""
     from benchbench.registry.sources import distribution_digest
 
-    return distribution_digest(
-        distribution, [e.module for e in distribution.entry_points.select(group=ENTRY_POINT_GROUP)]
-    )
+    plugins = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+    return distribution_digest(distribution, [plugin.module for plugin in plugins])
 
 
-def _built_in() -> Candidate:
+def _built_in() -> PluginInfo:
     """The built-in plugin: what is imported, whether it is installed, installed twice, or a source tree."""
-    return Candidate(
+    return PluginInfo(
         name="builtin",
         target=BUILT_IN,
         distribution=DISTRIBUTION,
@@ -197,11 +147,11 @@ def _built_in() -> Candidate:
     )
 
 
-def _extra(plugin: object) -> Candidate:
+def _extra(plugin: object) -> PluginInfo:
     name = getattr(plugin, "__name__", type(plugin).__name__)
     version = str(getattr(plugin, "__version__", "0"))
     sources = cache(partial(_read_files, plugin)) if name != BUILT_IN else str
-    return Candidate(name=name, target=name, distribution=name, version=version, load=lambda: plugin, sources=sources)
+    return PluginInfo(name=name, target=name, distribution=name, version=version, load=lambda: plugin, sources=sources)
 
 
 def _read_files(plugin: object) -> str:
@@ -210,15 +160,15 @@ def _read_files(plugin: object) -> str:
     return plugin_digest(plugin, [hook for name in HOOKS if callable(hook := getattr(plugin, name, None))])
 
 
-def _harvest_one(manager: pluggy.PluginManager, candidate: Candidate) -> Harvest:
+def _load(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
     try:
-        plugin = candidate.load()
+        plugin = info.load()
         if incompatible := api_mistake(plugin):
-            return Harvest(candidate=candidate, problems=(candidate.problem(incompatible, cause="api"),))
-        manager.register(plugin, name=f"{candidate.distribution}:{candidate.name}")
-        problems = [candidate.problem(message, cause="hook") for message in _misnamed_hooks(manager, plugin)]
+            return info.with_problems([info.problem(incompatible, cause="api")])
+        manager.register(plugin, name=f"{info.distribution}:{info.name}")
+        problems = [info.problem(message, cause="hook") for message in _misnamed_hooks(manager, plugin)]
     except (Exception, SystemExit) as error:  # a plugin may call sys.exit when it is imported
-        return Harvest(candidate=candidate, problems=(candidate.problem(error, cause="import"),))
+        return info.with_problems([info.problem(error, cause="import")])
     others = [other for other in manager.get_plugins() if other is not plugin]
     registered: list[Registered] = []
     for hook, kind in HOOKS.items():
@@ -228,17 +178,16 @@ def _harvest_one(manager: pluggy.PluginManager, candidate: Candidate) -> Harvest
             offers = _call_hook(manager.subset_hook_caller(hook, remove_plugins=others))
             mistakes = _mistakes(offers, kind)
         except (Exception, SystemExit) as error:
-            problems.append(candidate.problem(error, cause="hook"))
+            problems.append(info.problem(error, cause="hook"))
             continue
-        problems.extend(
-            candidate.problem(f"{hook}()[{place}]: {mistakes[place]}", cause="offer") for place in sorted(mistakes)
-        )
+        wrong = (f"{hook}()[{place}]: {mistakes[place]}" for place in sorted(mistakes))
+        problems.extend(info.problem(message, cause="offer") for message in wrong)
         registered.extend(
-            _register(candidate, kind, offer)
+            _register(info, kind, offer)
             for place, offer in enumerate(offers)
             if isinstance(offer, Offer) and place not in mistakes
         )
-    return Harvest(candidate=candidate, registered=tuple(registered), problems=tuple(problems))
+    return replace(info, registered=tuple(registered), problems=tuple(problems))
 
 
 def _call_hook(hook: Callable[[], list[object]]) -> list[object]:
@@ -250,20 +199,20 @@ def _call_hook(hook: Callable[[], list[object]]) -> list[object]:
     return list(results[0])
 
 
-def _register(candidate: Candidate, kind: Kind, offer: Offer) -> Registered:
+def _register(info: PluginInfo, kind: Kind, offer: Offer) -> Registered:
     return Registered(
         kind=kind,
         offer=offer,
-        distribution=candidate.distribution,
-        version=candidate.version,
-        plugin=candidate.name,
-        built_in=candidate.built_in,
-        sources=candidate.sources,
+        distribution=info.distribution,
+        version=info.version,
+        plugin=info.name,
+        built_in=info.built_in,
+        sources=info.sources,
     )
 
 
 def _misnamed_hooks(manager: pluggy.PluginManager, plugin: object) -> list[str]:
-    """Functions named like a hook that pluggy would never call: misspelled, or without the marker."""
+    """Functions named like hooks that pluggy never calls: misspelled, or without the marker."""
     messages = []
     for name in dir(plugin):
         if not name.startswith(f"{HOST}_") or not inspect.isroutine(getattr(plugin, name, None)):
@@ -276,7 +225,7 @@ def _misnamed_hooks(manager: pluggy.PluginManager, plugin: object) -> list[str]:
 
 
 def _mistakes(offers: Sequence[object], kind: Kind) -> dict[int, str]:
-    """What is wrong with each malformed offer, by its place."""
+    """The mistakes of malformed offers, by position."""
     mistakes: dict[int, str] = {}
     names: set[str] = set()
     for place, offer in enumerate(offers):

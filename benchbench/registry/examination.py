@@ -1,4 +1,4 @@
-"""What is wrong with the installed plugins, examined to the end: every factory is imported and, where it can be, called."""
+"""Examine the installed plugins: import and, if possible, call every factory."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _METHODS = {
 
 
 def examine(registry: Registry) -> tuple[PluginProblem, ...]:
-    """Every problem, plugin by plugin: those known from loading, and those that show when the components of plugins are used.
+    """Every problem by plugin: those from loading, and those from using the plugins' components.
 
-    Built-in components are left out: they have tests of their own, and what an optional one needs, the plan says. Imports
-    plugins' libraries, torch among them.
+    Built-in components are not examined: they have tests, and the plan says what an optional one needs. The examination
+    imports the plugins' libraries, torch among them.
     """
     found = list(registry.problems)
     for kind in KINDS:
@@ -56,7 +56,7 @@ def _capability_problems(entry: Registered) -> Iterator[PluginProblem]:
 
 
 def _use(registry: Registry, entry: Registered) -> Iterator[PluginProblem]:
-    """Import the factory, read its options, and call it where no option is required."""
+    """Import the factory, read its options, and call it if no option is required."""
     cause: Cause = "options"
     try:
         name = _usable_name(registry, entry)
@@ -72,7 +72,7 @@ def _use(registry: Registry, entry: Registered) -> Iterator[PluginProblem]:
 
 
 def _usable_name(registry: Registry, entry: Registered) -> str:
-    """The component's name; of a family, its first member's."""
+    """The component's name; for a family, the name of its first member."""
     if entry.offer.members is None:
         return entry.offer.name
     members = registry.members(entry.kind, entry.offer.name)
@@ -93,13 +93,13 @@ def _explain(entry: Registered, error: BenchbenchError, cause: Cause) -> PluginP
 
 
 def _build(registry: Registry, entry: Registered, component: Component) -> None:
-    """Make a network for an input that it claims to accept; the weights drawn for it leave no trace."""
+    """Make a network for an accepted input, without changing torch's random state."""
     import torch
 
     capabilities = entry.offer.capabilities
     height, width = capabilities.smallest_input or (32, 32)
     shape = (capabilities.channels[0] if capabilities.channels else 3, max(32, height), max(32, width))
-    with torch.random.fork_rng(devices=[]), suppress(OptionError):  # which says that it wants another shape
+    with torch.random.fork_rng(devices=[]), suppress(OptionError):  # it accepts other shapes only
         registry.make("architecture", component, input_shape=shape, classes=max(10, capabilities.minimum_classes))
 
 

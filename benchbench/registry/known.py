@@ -1,4 +1,4 @@
-"""Which distribution is known to provide a component that is not installed: those that are shipped under ``plugins/``."""
+"""The distributions under ``plugins/`` and their components, for hints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KNOWN: Mapping[str, Mapping[Kind, tuple[str, ...]]] = {
 
 
 def provider(kind: Kind, name: str) -> str:
-    """The distribution that is known to provide a component; empty when none is.
+    """The distribution that is known to provide a component; empty if none is.
 
     >>> provider("defense", "mart")
     'benchbench-mart'
@@ -34,7 +34,7 @@ def provider(kind: Kind, name: str) -> str:
 
 
 def unknown_name(kind: Kind, name: str, offered: Sequence[str], *, broken: Collection[str]) -> UnknownNameError:
-    """The error for a name that no plugin offers; the hint names its distribution if that is known.
+    """The error for a name that no plugin offers; its hint names a known distribution.
 
     Args:
         offered: the names of this kind.

@@ -1,4 +1,4 @@
-"""Look a component up by name and options, as suites give them."""
+"""Find a component by name and options, as suites write it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from benchbench.registry.options import ComponentEntry as ComponentEntry
 
 
 def find_component(registry: Registry, kind: Kind, entry: ComponentEntry) -> Component:
-    """Resolve a component given as suites do: a name, or a mapping of ``name`` and options.
+    """Resolve a component that is written as a name, or as a mapping of ``name`` and options.
 
     Raises:
-        UsageError: there is no name.
-        UnknownNameError: nothing has this name.
+        UsageError: the mapping has no name.
+        UnknownNameError: no component has this name.
         OptionError: an option is unknown, of the wrong type or out of range.
 
     >>> from benchbench.registry import load_registry

@@ -1,19 +1,35 @@
-"""Check that an offer is well formed, before anything relies on it."""
+"""Check the interface version of a plugin and the form of its offers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-from benchbench.contract import NORMS, Capabilities, Offer
+from benchbench.contract import API_VERSION, NORMS, Capabilities, Offer
 from benchbench.contract.columns import FILLABLE
 
+API_ATTRIBUTE = "BENCHBENCH_API"  # of the object that the entry point names
+OLDEST_SUPPORTED = 1
 _KEBAB_CASE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\Z")
 
 
+def api_mistake(plugin: object) -> str:
+    """Say why a plugin's interface version does not fit; empty if it does.
+
+    A plugin without a version counts as the oldest supported one: its hooks and products are checked anyway.
+    """
+    version = getattr(plugin, API_ATTRIBUTE, OLDEST_SUPPORTED)
+    if type(version) is not int:
+        return f"{API_ATTRIBUTE} must be an integer, got {version!r:.40}"
+    written = f"it is written for version {version} of the plugin interface, this benchbench"
+    if version > API_VERSION:
+        return f"{written} has version {API_VERSION}"
+    return f"{written} supports {OLDEST_SUPPORTED} to {API_VERSION}" if version < OLDEST_SUPPORTED else ""
+
+
 def offer_mistakes(offer: object) -> list[str]:
-    """What is malformed about an offer."""
+    """Say what is malformed about an offer, one line each."""
     if not isinstance(offer, Offer):
         return [f"expected an Offer, got {offer!r:.80}"]
     if not isinstance(offer.name, str) or not _KEBAB_CASE.match(offer.name):

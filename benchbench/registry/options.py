@@ -1,4 +1,4 @@
-"""Options of a component: read from its factory's signature, checked and converted from what a suite says."""
+"""Options of a component: from its factory's signature, and converted from a suite."""
 
 from __future__ import annotations
 
@@ -29,11 +29,9 @@ class OptionSpec:
     """One option of a component.
 
     Attributes:
-        name: what a suite writes.
         annotation: its type: bool, int, float, str, a Literal, a component's Protocol, a tuple, or one of these or None.
-        default: the value when a suite does not set it; None for a required option, a `Component` for a component.
-        required: whether a suite must set it.
-        fixed: whether the component's name fixes it to the default (a preset), so that a suite cannot.
+        default: the value if a suite does not set it; None for a required option, a `Component` for a component.
+        fixed: whether a preset fixes it to the default, so that a suite cannot set it.
     """
 
     name: str
@@ -44,15 +42,7 @@ class OptionSpec:
 
 
 def option_specs(factory: Callable[..., object], *, supplied: Collection[str] = ()) -> tuple[OptionSpec, ...]:
-    """Read the options of a factory from its signature.
-
-    Args:
-        factory: a class or function.
-        supplied: parameters that the host supplies, which are no options.
-
-    Raises:
-        TypeError: a parameter has no type, or one that a suite cannot write.
-    """
+    """The options of a factory, from its signature; `TypeError` if a suite cannot write one."""
     specs = []
     for parameter in inspect.signature(factory).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name in supplied:
@@ -64,17 +54,16 @@ def option_specs(factory: Callable[..., object], *, supplied: Collection[str] = 
 
 
 def convert(annotation: object, value: object, resolve: Resolve | None = None) -> object:
-    """Check a value against a type and convert what TOML cannot tell apart or write: integers to floats, lists to tuples,
-    fractions such as ``"8/255"`` to floats.
+    """Check a value against a type; convert integers and ``"8/255"`` to floats, lists to tuples.
 
     Args:
         annotation: the type.
-        value: as a suite gives it.
-        resolve: resolves the components among the values; without it there may be none.
+        value: the value.
+        resolve: resolves components among the values; without it they are errors.
 
     Raises:
-        InvalidOptionsError: a component among the values is mistaken; places are as seen from the value.
-        OptionError: the value does not fit; the message says what was expected and what was there.
+        InvalidOptionsError: a component among the values is wrong; places are relative to the value.
+        OptionError: the value does not fit the type.
     """
     origin = get_origin(annotation)
     if origin is Literal:
@@ -97,24 +86,19 @@ def convert(annotation: object, value: object, resolve: Resolve | None = None) -
 def convert_options(
     specs: Sequence[OptionSpec], given: Mapping[str, object], *, partial: bool = False, resolve: Resolve | None = None
 ) -> tuple[Values, list[OptionProblem]]:
-    """Convert the given options and fill in the defaults.
+    """Convert the options of a suite and fill in the defaults.
 
     Args:
-        specs: the options that there are.
-        given: what a suite says.
-        partial: leave out what is not given instead of filling it in or asking for it.
+        specs: the known options.
+        given: the suite's values.
+        partial: without defaults, and without problems for missing options.
         resolve: resolves components that are options; see `convert`.
 
     Returns:
-        Values by name, for the options that are right, and the problems of the others.
+        Values of the valid options by name, and the problems of the others.
     """
     known = {spec.name: spec for spec in specs}
-    settable = [name for name, spec in known.items() if not spec.fixed]
-    problems = [
-        OptionProblem(place=(str(name),), message="unknown option", hint=_suggest_option(str(name), settable))
-        for name in given
-        if name not in known
-    ]
+    problems = [_unknown_option(str(name), specs) for name in given if name not in known]
     values: Values = {}
     for name, spec in known.items():
         if name not in given:
@@ -135,8 +119,10 @@ def convert_options(
     return values, problems
 
 
-def _suggest_option(name: str, settable: Sequence[str]) -> str:
-    return suggest(name, settable) if settable else "it has no options"
+def _unknown_option(name: str, specs: Sequence[OptionSpec]) -> OptionProblem:
+    settable = [spec.name for spec in specs if not spec.fixed]
+    hint = suggest(name, settable) if settable else "it has no options"
+    return OptionProblem(place=(name,), message="unknown option", hint=hint)
 
 
 def _spec(parameter: inspect.Parameter, annotation: object) -> OptionSpec:
@@ -152,7 +138,7 @@ def _spec(parameter: inspect.Parameter, annotation: object) -> OptionSpec:
 
 
 def _resolve_annotation(factory: Callable[..., object], parameter: inspect.Parameter) -> object:
-    """The parameter's type alone: another annotation may name what is imported only for type checkers."""
+    """Resolve one parameter's type: others may use names that only type checkers import."""
     if parameter.annotation is parameter.empty:
         raise TypeError(f"parameter {parameter.name!r} has no type")
     holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
@@ -196,7 +182,7 @@ def _names_component(value: object) -> TypeGuard[ComponentEntry | Component]:
 
 
 def _convert_component(protocol: object, value: ComponentEntry | Component, resolve: Resolve) -> Component:
-    """A component written as a name, or as a table of name and options; or one that is resolved already."""
+    """Resolve a name, or a table of name and options; a component is resolved already."""
     if isinstance(value, Component):
         return value
     options: dict[str, object] = {"name": value} if isinstance(value, str) else dict(value)
@@ -211,7 +197,7 @@ def _convert_union(members: tuple[object, ...], value: object, resolve: Resolve 
             continue
         try:
             return convert(member, value, resolve)
-        except InvalidOptionsError:  # a component is meant, and mistaken
+        except InvalidOptionsError:  # the value names a component with wrong options: no other type can fit
             raise
         except OptionError:
             continue

@@ -1,4 +1,4 @@
-"""What is wrong with the options of a component: each mistake with its place, all of them in one error."""
+"""The mistakes in the options of a component: each with its place, all in one error."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ Place = tuple[str | int, ...]  # keys and positions, for instance ("base", "scal
 
 @dataclass(frozen=True, kw_only=True)
 class OptionProblem:
-    """One mistaken option.
-
-    Attributes:
-        place: its name; of an option within an option, the names on the way to it.
-        message: what is wrong.
-        hint: what would be right; may be empty.
-    """
+    """One wrong option; the place of a nested one has the names of the outer options first."""
 
     place: Place
     message: str
@@ -31,12 +25,12 @@ class OptionProblem:
         return location(self.place)
 
     def within(self, *outer: str | int) -> OptionProblem:
-        """The same problem, seen from outside."""
+        """The same problem with its place below outer ones."""
         return dataclasses.replace(self, place=(*outer, *self.place))
 
 
 class InvalidOptionsError(OptionError):
-    """Every mistaken option of one component, reported together."""
+    """Every wrong option of one component, reported together."""
 
     def __init__(self, owner: str, problems: Sequence[OptionProblem]) -> None:
         self.owner = owner

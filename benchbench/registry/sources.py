@@ -1,8 +1,8 @@
-"""Which files a third-party plugin computes by, and a digest of them: the identity of its components.
+"""The source files of a plugin and their digest, the identity of its components.
 
-Python sources count by their syntax trees; compiled extensions and sources in C, C++, CUDA and Cython by their bytes. Not
-covered are data files, other distributions that the plugin imports, benchbench's own tools, files added by hand to an install
-that is not editable, and, of an editable one, another package that is imported under a name put together at run time.
+Python sources count by their syntax trees; compiled extensions and sources in C, C++, CUDA and Cython by their bytes. The
+digest does not cover data files, other distributions that the plugin imports, benchbench's tools, and files added by hand to
+an install that is not editable. In an editable install it does not cover packages whose names are built at run time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from benchbench.registry.syntax import syntax_digest
 
 _NATIVE = (".so", ".pyd", ".pyx", ".pxd", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp")
 _OTHERS = frozenset({"..", "__pycache__", "site-packages", "dist-packages"})
-_known: dict[tuple[str, ...], str] = {}  # a process imports a distribution once, so that it also reads it once
+_known: dict[tuple[str, ...], str] = {}  # a process imports a distribution once, so it also reads its sources once
 
 
 class _Readable(Protocol):
@@ -39,16 +39,11 @@ class _Readable(Protocol):
     def read_bytes(self) -> bytes: ...
 
 
-Sources = Mapping[str, _Readable]  # by path below the folder that is on Python's path
+Sources = Mapping[str, _Readable]  # by path relative to the folder on Python's path
 
 
 def distribution_digest(distribution: Distribution, modules: Sequence[str]) -> str:
-    """Digest of an installed distribution's sources; empty where none are found. Read once in a process.
-
-    Args:
-        distribution: installed by any tool; editable or not.
-        modules: that its entry points name.
-    """
+    """Digest of a distribution's sources and its entry points' modules, read once; may be empty."""
     key = (distribution.name, str(distribution.locate_file("")), *modules)
     if key not in _known:
         _known[key] = sources_digest(distribution_sources(distribution, modules))
@@ -56,11 +51,9 @@ def distribution_digest(distribution: Distribution, modules: Sequence[str]) -> s
 
 
 def plugin_digest(plugin: object, hooks: Iterable[Callable[..., object]]) -> str:
-    """Digest of a plugin that is not installed: of its package, or of the files of its module and hooks; else empty.
+    """Digest of a plugin module or object that is not installed; empty if it has no files.
 
-    Args:
-        plugin: a module or an object.
-        hooks: its hooks.
+    It covers the package, or the files of the module and of its hooks.
     """
     files = [getattr(plugin, "__file__", None)]
     for hook in hooks:
@@ -73,8 +66,11 @@ def plugin_digest(plugin: object, hooks: Iterable[Callable[..., object]]) -> str
 
 
 def distribution_sources(distribution: Distribution, modules: Sequence[str]) -> Sources:
-    """The files that its record lists; of an editable install, the packages of its entry points and what they import of the
-    same project; of one without either, the packages of its entry points."""
+    """The source files of a distribution.
+
+    These are the files in its RECORD. For an editable install they are the packages of its entry points and the packages of
+    the same project that these import; without either, the packages of its entry points.
+    """
     project = _edited_project(distribution)
     if project is None and distribution.read_text("RECORD") is not None:
         listed = {file.as_posix(): file.locate() for file in distribution.files or () if _is_source(file)}
@@ -84,10 +80,10 @@ def distribution_sources(distribution: Distribution, modules: Sequence[str]) -> 
 
 
 def sources_digest(sources: Sources) -> str:
-    """Hexadecimal digest of files by name and content; empty where none can be read."""
+    """Hexadecimal digest of files by name and content; empty if none can be read."""
     state, read = hashlib.sha256(), False
     for name in sorted(sources):
-        with suppress(OSError, KeyError):  # listed, but not there
+        with suppress(OSError, KeyError):  # a listed file may be missing
             content = sources[name].read_bytes()
             part = syntax_digest(content) if name.endswith(".py") else hashlib.sha256(content).digest()
             state.update(f"{name}\0".encode() + part)
@@ -96,7 +92,7 @@ def sources_digest(sources: Sources) -> str:
 
 
 def _edited_project(distribution: Distribution) -> Path | None:
-    """The folder of an editable install."""
+    """The folder of an editable install, or None."""
     try:
         origin = json.loads(distribution.read_text("direct_url.json") or "{}")
         if origin["dir_info"]["editable"] is not True:
@@ -112,7 +108,7 @@ def _is_source(path: PurePath) -> bool:
 
 
 def _imported(modules: Iterable[str], project: Path | None) -> dict[str, _Readable]:
-    """The packages of modules, and the packages of a project that these import, directly or not."""
+    """The files of modules' packages, and of a project's packages that these import."""
     found: dict[str, _Readable] = {}
     waiting, seen, outermost = list(modules), set[str](), functools.cache(_outermost)
     while waiting:
@@ -128,7 +124,7 @@ def _imported(modules: Iterable[str], project: Path | None) -> dict[str, _Readab
 
 
 def _outermost(name: str) -> ModuleSpec | None:
-    """The outermost package with code on the way to a name, or the module; namespace packages belong to nobody."""
+    """The outermost package with code in a dotted name; namespace packages have none."""
     parts = name.split(".")
     if parts[0] in sys.stdlib_module_names:
         return None
@@ -166,17 +162,15 @@ def _below(folder: Path, within: str) -> dict[str, _Readable]:
     found: dict[str, _Readable] = {}
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and name not in _OTHERS]
-        paths = [Path(place, name) for name in files]
-        found |= {
-            f"{within}/{path.relative_to(folder).as_posix()}": path
-            for path in paths
-            if _is_source(path.relative_to(folder))
-        }
+        for path in (Path(place, name) for name in files):
+            inner = path.relative_to(folder)
+            if _is_source(inner):
+                found[f"{within}/{inner.as_posix()}"] = path
     return found
 
 
 def _imports(files: Sources) -> Iterator[str]:
-    """Absolute names that files import, and those that they name as ``"module:attribute"``."""
+    """Absolute names that files import, or name in strings such as ``"module:attribute"``."""
     for name, path in files.items():
         if not name.endswith(".py"):
             continue

@@ -1,4 +1,4 @@
-"""A digest of what Python source says: equal for two files that differ in comments, docstrings and layout only."""
+"""A digest of Python source that ignores comments, docstrings and layout."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import hashlib
 import warnings
 
 _SAYS_NOTHING = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
-_VERSIONS = frozenset({"__version__", "__version_tuple__", "__commit_id__"})  # what build tools write by themselves
+_VERSIONS = frozenset({"__version__", "__version_tuple__", "__commit_id__"})  # written by build tools
 
 
 def syntax_digest(source: bytes) -> bytes:
-    """SHA-256 of a module's syntax tree, the same under every version of Python that can read it.
+    """SHA-256 of a module's syntax tree, equal under every version of Python that can parse it.
 
-    Left out are docstrings and other statements that are a bare text, and literals assigned to ``__version__``,
-    ``__version_tuple__`` or ``__commit_id__`` at the module's top. Of what does not parse, the bytes are taken.
+    The digest ignores docstrings and other statements that are only a text, and literals assigned to ``__version__``,
+    ``__version_tuple__`` or ``__commit_id__`` at module level. A file that does not parse counts by its bytes.
 
     >>> syntax_digest(b"def f(x):\\n    'Double it.'\\n    return 2*x") == syntax_digest(b"def f(x): return (2 * x)  # it")
     True
@@ -24,7 +24,7 @@ def syntax_digest(source: bytes) -> bytes:
     written: list[str] = []
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of invalid escapes, which are the author's business
+            warnings.simplefilter("ignore")  # invalid escapes concern the plugin's author only
             tree = ast.parse(source)
         tree.body = [statement for statement in tree.body if not _states_version(statement)]
         _write(tree, written)
@@ -34,7 +34,7 @@ def syntax_digest(source: bytes) -> bytes:
 
 
 def _write(value: object, written: list[str]) -> None:
-    """Append the text of a tree; empty fields are left out, because a later Python has more of them."""
+    """Append the text of a tree, without the empty fields that later Pythons add."""
     if isinstance(value, ast.AST):
         written.append(f"{type(value).__name__}(")
         for name in value._fields:

@@ -14,7 +14,7 @@ _KINDS_OF_VALUE = {bool: "boolean", int: "integer", float: "number", str: "text"
 
 
 def describe(annotation: object) -> str:
-    """Say a type in words, for instance ``a number or none``."""
+    """A type in words, for instance ``a number or none``."""
     if annotation in (None, type(None)):
         return "none"
     if annotation in SCALARS:
@@ -32,7 +32,7 @@ def describe(annotation: object) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as an error message shows it: shortened, with its kind where that helps."""
+    """A value for an error message: shortened, with its kind unless it is a text."""
     if isinstance(value, Component):
         return f"the {value.kind} {value.name!r}"
     kind = _KINDS_OF_VALUE.get(type(value), type(value).__name__)
@@ -40,5 +40,5 @@ def shown(value: object) -> str:
 
 
 def with_article(noun: str) -> str:
-    """A noun as messages write it: ``an attack``, ``a dict``."""
+    """A noun with its article: ``an attack``, ``a dict``."""
     return f"an {noun}" if noun[0].lower() in "aeiou" else f"a {noun}"

@@ -1,6 +1,6 @@
-"""The suite room: TOML in, a frozen `Suite` out, every mistake reported at once.
+"""Suites: read TOML into a frozen `Suite`, and report all mistakes at once.
 
-A suite file has this schema (``?`` marks what may be left out)::
+A suite file has this schema (``?`` marks optional entries)::
 
     name = "closer-look"              # kebab-case; the leaderboard is named after it
     protocol = "closer-look-1"        # name and version; raise it when results are no longer comparable
@@ -17,23 +17,23 @@ A suite file has this schema (``?`` marks what may be left out)::
     dataset = "mnist"                 # or { name = "digits", scale = 2 }: options stand beside the name
     # ... settings ...
     [[experiments.overrides]]         # ? recipe fields for some models; later ones win
-    defenses = ["llr", "at"]          # names, whatever their options; architectures = [...] likewise
+    defenses = ["llr", "at"]          # names, with any options; architectures = [...] likewise
     learning_rate = 1e-3
     [experiments.profiles.NAME]       # ? settings of this experiment in this profile (overrides too)
 
-Settings, each of which may be left out where another layer gives it::
+Settings; each is optional if another layer has it::
 
     architectures, defenses, attacks, metrics   lists of components: a name, or { name = ..., OPTION = ... }
     threat = { norm = "linf", epsilon = 0.1 }   the box comes from the dataset; any number may be written "8/255"
     recipe = { learning_rate, epochs, optimizer, momentum, weight_decay, batch_size, decay_epochs, decay_factor,
                augmentation = { padding, crop, flip }, precision = "float32", "bf16" or "tf32" }
-    n_train, n_test, n_train_evaluated          all examples when left out
+    n_train, n_test, n_train_evaluated          by default all examples
     trained_on = "train"                        or "train+test", for a proof of concept
-    skip = "reason"                             leaves the experiment out; "" takes it in again
+    skip = "reason"                             leaves the experiment out; "" includes it again
 
-Layers apply in this order, the strongest last: defaults, experiment, profile, the experiment's own changes for the profile.
-Recipes and threats merge field by field (a layer that changes the norm gives a radius, too), anything else replaces what was
-there. An experiment's overrides apply after its recipe and before the profile's.
+Layers apply in this order, and later ones win: defaults, experiment, profile, the experiment's changes for the profile.
+Recipes and threats merge by field (a layer that changes the norm also gives a radius); other settings replace earlier ones.
+An experiment's overrides apply after its recipe and before the profile's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Put the layers of an experiment together, and check what only shows when they are."""
+"""Merge the layers of an experiment, and check the result."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 
 from benchbench.cell.model import Component
-from benchbench.contract import Capabilities
 from benchbench.contract.threat import Threat, check_radius
-from benchbench.errors import BenchbenchError, OptionError, suggest
+from benchbench.errors import OptionError, suggest
 from benchbench.registry import Registry
 from benchbench.registry.options import Values
 from benchbench.suite.lines import Place
@@ -20,11 +19,7 @@ from benchbench.suite.settings import COMPONENT_LISTS
 def build_experiment(
     name: str, dataset: Component, layers: Sequence[Settings], *, place: Place, mistakes: Mistakes
 ) -> Experiment | None:
-    """Merge the layers of an experiment, the strongest last.
-
-    Returns:
-        The experiment; None when something that it needs is missing, which is then noted.
-    """
+    """Merge the layers of an experiment; None if a setting is missing, which is noted."""
     merged = reduce(lambda base, top: top.over(base), layers)
     lists = {key: getattr(merged, key) for key in COMPONENT_LISTS}
     missing = [key for key, components in lists.items() if components is None]
@@ -49,7 +44,7 @@ def build_experiment(
 
 
 def _check_norm(layers: Sequence[Settings], place: Place, mistakes: Mistakes) -> None:
-    """A layer that changes the norm must give a radius too: one of another norm means something else."""
+    """Note a layer that changes the norm without a radius: that of another norm does not fit."""
     norm, norm_of_radius = "linf", None
     for layer in layers:
         norm = layer.threat.get("norm", norm)
@@ -60,7 +55,7 @@ def _check_norm(layers: Sequence[Settings], place: Place, mistakes: Mistakes) ->
 
 
 def check_experiment(variants: Sequence[Experiment], *, registry: Registry, place: Place, mistakes: Mistakes) -> None:
-    """Note what is impossible about an experiment, given as each profile has it."""
+    """Note the mistakes of an experiment, given in the variant of each profile."""
     _check_overrides(variants, place, mistakes)
     for experiment in variants:
         _check_recipes(experiment, place, mistakes)
@@ -69,8 +64,8 @@ def check_experiment(variants: Sequence[Experiment], *, registry: Registry, plac
 
 
 def _check_radius(experiment: Experiment, registry: Registry, place: Place, mistakes: Mistakes) -> None:
-    """Images lie in [0, 1]; other boxes, and the dimension that L2 and L1 need, are known when the data is (see the plan)."""
-    if experiment.threat.norm == "linf" and _capabilities(registry, experiment.dataset).channels:
+    """Check L-inf radii of images, which are in [0, 1]; the plan checks others with the data."""
+    if experiment.threat.norm == "linf" and registry.capabilities(experiment.dataset).channels:
         try:
             check_radius(experiment.threat, ())
         except OptionError as error:
@@ -78,7 +73,7 @@ def _check_radius(experiment: Experiment, registry: Registry, place: Place, mist
 
 
 def _check_recipes(experiment: Experiment, place: Place, mistakes: Mistakes) -> None:
-    """Each field has been checked on its own; what remains is what no layer gives."""
+    """Note the required fields that no layer has; the values are checked already."""
     for architecture in experiment.architectures:
         for defense in experiment.defenses:
             given: Values = {}
@@ -90,7 +85,7 @@ def _check_recipes(experiment: Experiment, place: Place, mistakes: Mistakes) -> 
 
 
 def _check_overrides(variants: Sequence[Experiment], place: Place, mistakes: Mistakes) -> None:
-    """An override for a defense or architecture that no profile has is a slip of the pen."""
+    """An override for a defense or architecture that no profile has is a mistake."""
     known = {
         "defense": {component.name for experiment in variants for component in experiment.defenses},
         "architecture": {component.name for experiment in variants for component in experiment.architectures},
@@ -104,11 +99,11 @@ def _check_overrides(variants: Sequence[Experiment], place: Place, mistakes: Mis
 
 
 def _check_capabilities(experiment: Experiment, registry: Registry, place: Place, mistakes: Mistakes) -> None:
-    norm, dataset = experiment.threat.norm, _capabilities(registry, experiment.dataset)
+    norm, dataset = experiment.threat.norm, registry.capabilities(experiment.dataset)
     lists: Mapping[str, tuple[Component, ...]] = {key: getattr(experiment, key) for key in COMPONENT_LISTS}
     for key, components in {"dataset": experiment.dataset.with_nested[1:], **lists}.items():
         for component in (one for outer in components for one in outer.with_nested):
-            capabilities = _capabilities(registry, component)
+            capabilities = registry.capabilities(component)
             what = f"{component.kind} {component.name!r}"
             if key != "architectures" and norm not in capabilities.norms:
                 norms = ", ".join(capabilities.norms)
@@ -116,10 +111,3 @@ def _check_capabilities(experiment: Experiment, registry: Registry, place: Place
             if capabilities.task not in ("any", dataset.task):
                 message = f"{what} is for {capabilities.task}, but {experiment.dataset.name!r} is for {dataset.task}"
                 mistakes.add((*place, key), message)
-
-
-def _capabilities(registry: Registry, component: Component) -> Capabilities:
-    try:
-        return registry.get(component.kind, component.name).offer.capabilities
-    except BenchbenchError:  # resolved before, so it is registered; a suite is no place to fail on it
-        return Capabilities()

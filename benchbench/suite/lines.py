@@ -1,7 +1,6 @@
-"""Where each entry of a TOML document stands, which the standard library's parser does not tell.
+"""Find the line of each entry of a TOML document, which tomllib does not report.
 
-The scan relies on the document having been parsed: it finds its way through valid TOML and judges nothing. Where it loses
-its way all the same, lines are missing, never wrong results.
+The scan expects valid TOML, which the parser has accepted, and checks nothing. If it fails, lines are missing from messages.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
 class _LostError(Exception):
-    """The scan cannot make sense of what it sees."""
+    """The scan does not understand the text."""
 
 
 def find_lines(text: str) -> dict[Place, int]:
@@ -43,7 +42,7 @@ def find_lines(text: str) -> dict[Place, int]:
 
 
 def nearest_line(lines: Mapping[Place, int], place: Place) -> int | None:
-    """The line of an entry, or of the closest entry around it when it is not there."""
+    """The line of an entry, else that of the closest outer entry."""
     for length in range(len(place), 0, -1):
         if place[:length] in lines:
             return lines[place[:length]]
@@ -51,7 +50,7 @@ def nearest_line(lines: Mapping[Place, int], place: Place) -> int | None:
 
 
 class _Scanner:
-    """Walks through a document and notes where entries begin."""
+    """Scans a document and notes the lines of its entries."""
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Place, int] = {}
@@ -61,7 +60,7 @@ class _Scanner:
         self._last: dict[Place, int] = {}  # index of the last table of each array of tables
 
     def scan(self) -> None:
-        """Walk through the whole document."""
+        """Scan the whole document."""
         table: Place = ()
         self._skip(_BLANK)
         while self._at < len(self._text):
@@ -86,7 +85,7 @@ class _Scanner:
         return table
 
     def _anchor(self, parents: list[str]) -> Place:
-        """The place of a header's parents: of an array of tables, the last one."""
+        """The place of a header's parents; in an array of tables, the last table."""
         place: Place = ()
         for name in parents:
             place = (*place, name)
@@ -146,7 +145,7 @@ class _Scanner:
             self._pair(place)
 
     def _closes(self, bracket: str) -> bool:
-        """Step over blanks and commas; whether the bracket comes next, which is then stepped over too."""
+        """Skip blanks and a comma; return whether the bracket comes next, and skip it."""
         self._skip(_BLANK)
         if self._text.startswith(",", self._at):
             self._at += 1

@@ -13,11 +13,7 @@ from benchbench.suite.lines import nearest_line
 
 
 class Mistakes:
-    """The mistakes found so far.
-
-    Args:
-        lines: line of each entry of the file.
-    """
+    """The mistakes found so far; `lines` has the line of each entry of the file."""
 
     def __init__(self, lines: Mapping[Place, int]) -> None:
         self._lines = lines
@@ -34,7 +30,7 @@ class Mistakes:
         self._problems[Problem(location=location(place), message=message, hint=hint, line=line)] = None
 
     def add_error(self, place: Place, error: BenchbenchError) -> None:
-        """Note an error that something else raised about an entry; mistaken options are told one by one."""
+        """Note an error about an entry; wrong options become one mistake each."""
         if isinstance(error, InvalidOptionsError):
             for problem in error.problems:
                 self.add((*place, *problem.place), problem.message, problem.hint)
@@ -42,7 +38,7 @@ class Mistakes:
             self.add(place, error.message, error.hint)
 
     def check_keys(self, table: Mapping[str, object], place: Place, known: Sequence[str]) -> None:
-        """Note the keys that mean nothing here."""
+        """Note the unknown keys of a table."""
         for key in table:
             if key not in known:
                 self.add((*place, key), "unknown key", suggest(key, known))
@@ -50,7 +46,7 @@ class Mistakes:
     def read(
         self, table: Mapping[str, object], key: str, place: Place, annotation: object, default: object = None
     ) -> Any:
-        """An entry converted to a type; the default where it is missing or mistaken."""
+        """An entry converted to a type; the default if it is missing or wrong."""
         if key not in table:
             return default
         try:
@@ -60,7 +56,7 @@ class Mistakes:
             return default
 
     def table(self, table: Mapping[str, object], key: str, place: Place) -> Mapping[str, object]:
-        """A table within a table; empty where it is missing or something else."""
+        """A table within a table; empty if it is missing or not a table."""
         value = table.get(key, {})
         if isinstance(value, dict):
             return value

@@ -1,4 +1,4 @@
-"""What a suite is once it has been read: frozen, with every component resolved."""
+"""A suite after reading: frozen, with every component resolved."""
 
 from __future__ import annotations
 
@@ -18,20 +18,14 @@ TrainedOn = Literal["train", "train+test"]
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeLayer:
-    """Recipe fields that apply to some or all models of an experiment; later layers win.
-
-    Attributes:
-        fields: values of `Recipe` fields.
-        defenses: names of the defenses that it applies to; empty for all.
-        architectures: names of the architectures that it applies to; empty for all.
-    """
+    """Fields of `Recipe` for models of some defenses and architectures; an empty tuple is all."""
 
     fields: Values
     defenses: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
 
     def applies_to(self, architecture: Component, defense: Component) -> bool:
-        """Whether a model of this architecture and defense is meant."""
+        """Whether the layer is for models of this architecture and defense."""
         return (not self.defenses or defense.name in self.defenses) and (
             not self.architectures or architecture.name in self.architectures
         )
@@ -44,10 +38,9 @@ class Experiment:
     Attributes:
         name: unique within the suite.
         threat: norm and epsilon; the dataset sets the box.
-        recipe_layers: what `recipe_for` puts together.
-        n_train: training examples used; None for all, as for `n_test` (evaluated) and `n_train_evaluated`.
+        n_train: training examples used; None for all, as for the test and training examples evaluated.
         trained_on: ``"train"``, or ``"train+test"`` for a proof of concept, which sees the test set.
-        skip: why this profile leaves the experiment out; empty when it does not.
+        skip: why this profile leaves the experiment out; otherwise empty.
     """
 
     name: str
@@ -65,12 +58,7 @@ class Experiment:
     skip: str = ""
 
     def recipe_for(self, architecture: Component, defense: Component) -> Recipe:
-        """The recipe of one model; without an optimiser, nothing else in it says anything.
-
-        Raises:
-            OptionError: a value is out of range.
-            TypeError: a required field is not given.
-        """
+        """The recipe of one model; without an optimiser its other fields have no meaning."""
         fields: Values = {}
         for layer in self.recipe_layers:
             if layer.applies_to(architecture, defense):
@@ -83,12 +71,13 @@ class Suite:
     """A benchmark.
 
     Attributes:
-        name: kebab-case; the leaderboard is named after it.
+        name: kebab-case; the leaderboard has the same name.
         protocol: name and version of the protocol, for instance ``closer-look-1``.
-        title: for people; `summary` is one line, `paper` a citation.
-        seeds: the seeds of a run that does not choose its own.
+        summary: one line.
+        paper: a citation.
+        seeds: the default seeds of a run.
         source: the file that it was read from.
-        experiments: for each profile, the experiments in the order of the file.
+        experiments: by profile, in the order of the file.
     """
 
     name: str
@@ -106,11 +95,7 @@ class Suite:
         return tuple(self.experiments)
 
     def profile(self, name: str) -> tuple[Experiment, ...]:
-        """The experiments of a profile.
-
-        Raises:
-            UnknownNameError: the suite has no such profile.
-        """
+        """The experiments of a profile; `UnknownNameError` if the suite does not have it."""
         if name not in self.experiments:
             raise UnknownNameError(f"profile of suite {self.name}", name, self.experiments)
         return self.experiments[name]
@@ -118,7 +103,7 @@ class Suite:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """One layer of an experiment's settings; None (or nothing) where the layer says nothing."""
+    """One layer of an experiment's settings; a field without a setting is None or empty."""
 
     architectures: tuple[Component, ...] | None = None
     defenses: tuple[Component, ...] | None = None
@@ -133,8 +118,8 @@ class Settings:
     skip: str | None = None
 
     def over(self, base: Settings) -> Settings:
-        """These settings on top of others: recipes and threats merge by field, everything else replaces."""
-        said = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) is not None}
-        said["threat"] = {**base.threat, **self.threat}
-        said["recipe_layers"] = (*base.recipe_layers, *self.recipe_layers)
-        return dataclasses.replace(base, **said)
+        """These settings on top of others: recipes and threats merge by field, others replace."""
+        changes: Values = {name: value for name, value in vars(self).items() if value is not None}
+        changes["threat"] = {**base.threat, **self.threat}
+        changes["recipe_layers"] = (*base.recipe_layers, *self.recipe_layers)
+        return dataclasses.replace(base, **changes)

@@ -14,7 +14,7 @@ _EXAMPLES: Mapping[Norm, str] = {"linf": "8/255", "l2": "128/255", "l1": "12"}  
 
 
 def protocol_threat(registry: Registry, dataset: str, norm: Norm | None = None) -> Threat | None:
-    """The first threat that the paper's protocol has for a dataset, in a norm where one is given; None where it has none."""
+    """The first threat of the paper's protocol for a dataset, in a norm; None if it has none."""
     suite = read_suite(PROTOCOL_SUITE, registry)
     experiments = (experiment for profile in suite.profiles for experiment in suite.profile(profile))
     threats = (experiment.threat for experiment in experiments if experiment.dataset.name == dataset)
@@ -24,12 +24,12 @@ def protocol_threat(registry: Registry, dataset: str, norm: Norm | None = None) 
 def choose_threat(
     registry: Registry, dataset: str, *, norm: Norm | None = None, epsilon: float | str | None = None
 ) -> Threat:
-    """The threat of a caller who may have left norm or radius to the protocol; the box is still to be set.
+    """The caller's threat, or without a radius the protocol's; the box is set later.
 
     Args:
-        registry: knows the protocol's suite.
+        registry: has the protocol's suite.
         dataset: its name.
-        norm: None for the protocol's, or, with a radius, for L-inf.
+        norm: None for the protocol's, or with a radius for L-inf.
         epsilon: None for the protocol's radius in this norm.
 
     Raises:

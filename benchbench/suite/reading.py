@@ -1,4 +1,4 @@
-"""Read a suite: every mistake is reported at once, with its line and the nearest valid name."""
+"""Read a suite; report all mistakes at once, with line and nearest valid name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAXIMUM_SEEDS = 1_000
 MAXIMUM_CELLS = 100_000  # per profile, with all seeds
 
 _SUITE_KEYS = ("name", "title", "summary", "paper", "protocol", "seeds", "defaults", "profiles", "experiments")
-_EXPERIMENT_KEYS = ("name", "dataset", "profiles", "overrides", *SETTINGS_KEYS)
+_EXPERIMENT_KEYS = ("name", "dataset", "profiles", "overrides")
 _KEBAB_CASE = re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*\Z")
 
 
@@ -30,12 +30,12 @@ def read_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Suit
     """Read and check a suite.
 
     Args:
-        name_or_path: a registered name; or a path, which ends in ``.toml`` or contains a separator.
-        registry: resolves the components that the suite names.
+        name_or_path: a registered name, or a path that ends in ``.toml`` or contains a separator.
+        registry: resolves the components of the suite.
 
     Raises:
         UnknownNameError: no suite has this name.
-        SuiteError: the file cannot be read or has mistakes; it holds all of them.
+        SuiteError: the file cannot be read or has mistakes; the error has all of them.
     """
     path = find_suite(name_or_path, registry)
     text = read_text(path)
@@ -45,10 +45,10 @@ def read_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Suit
 def suite_from_table(
     table: Mapping[str, object], registry: Registry, *, source: str = "suite", lines: Mapping[Place, int] | None = None
 ) -> Suite:
-    """Check a suite that is given as nested dictionaries and lists, as TOML has them.
+    """Check a suite in the form of nested dictionaries and lists, as read from TOML.
 
     Raises:
-        SuiteError: it has mistakes; it holds all of them.
+        SuiteError: the suite has mistakes; the error has all of them.
     """
     mistakes = Mistakes(lines or {})
     mistakes.check_keys(table, (), _SUITE_KEYS)
@@ -59,19 +59,17 @@ def suite_from_table(
         **texts,
         seeds=_seeds(table, mistakes),
         source=source,
-        experiments=_experiments(table, registry, mistakes),
+        experiments=_experiments(table, SettingsReader(registry, mistakes)),
     )
     if mistakes.problems:
         raise SuiteError(source, mistakes.problems)
     return suite
 
 
-def _experiments(
-    table: Mapping[str, object], registry: Registry, mistakes: Mistakes
-) -> dict[str, tuple[Experiment, ...]]:
-    reader = SettingsReader(registry, mistakes)
-    defaults = _settings(mistakes.table(table, "defaults", ()), ("defaults",), reader, mistakes)
-    profiles = _profiles(table, (), reader, mistakes) or {"paper": Settings()}
+def _experiments(table: Mapping[str, object], reader: SettingsReader) -> dict[str, tuple[Experiment, ...]]:
+    mistakes = reader.mistakes
+    defaults = reader.settings(mistakes.table(table, "defaults", ()), ("defaults",))
+    profiles = _profiles(table, (), reader) or {"paper": Settings()}
     tables = mistakes.tables(table, "experiments", ())
     if table.get("experiments", []) == []:
         mistakes.add(("experiments",), "missing", "a suite has at least one [[experiments]]")
@@ -82,14 +80,14 @@ def _experiments(
     found: dict[str, list[Experiment]] = {profile: [] for profile in profiles}
     grids = []
     for entry, place in tables:
-        variants = _variants(entry, place, defaults, profiles, reader, mistakes)
+        variants = _variants(entry, place, defaults, profiles, reader)
         grids.append((variants, place))
         for profile, experiment in variants.items():
             found[profile].append(experiment)
     seeds = table.get("seeds", [0])
     if _within_bounds(found, len(seeds) if isinstance(seeds, list) else 1, mistakes):
         for variants, place in grids:
-            check_experiment(list(variants.values()), registry=registry, place=place, mistakes=mistakes)
+            check_experiment(list(variants.values()), registry=reader.registry, place=place, mistakes=mistakes)
     return {profile: tuple(experiments) for profile, experiments in found.items()}
 
 
@@ -99,36 +97,30 @@ def _variants(
     defaults: Settings,
     profiles: Mapping[str, Settings],
     reader: SettingsReader,
-    mistakes: Mistakes,
 ) -> dict[str, Experiment]:
-    """One experiment as each profile has it."""
-    mistakes.check_keys(table, place, _EXPERIMENT_KEYS)
+    """One experiment in the variant of each profile."""
+    mistakes = reader.mistakes
+    mistakes.check_keys(table, place, (*_EXPERIMENT_KEYS, *SETTINGS_KEYS))
     name = _name(table, "name", place, mistakes)
     dataset = reader.component("dataset", table["dataset"], (*place, "dataset")) if "dataset" in table else None
     if "dataset" not in table:
         mistakes.add((*place, "dataset"), "missing")
-    own = reader.settings(table, place)
-    changed = _profiles(table, place, reader, mistakes, known=tuple(profiles))
+    own = reader.settings(table, place, others=_EXPERIMENT_KEYS)
+    changed = _profiles(table, place, reader, known=tuple(profiles))
     variants = {}
-    for profile, settings in profiles.items():
+    for profile, settings in profiles.items() if dataset is not None else ():
         layers = (defaults, own, settings, changed.get(profile, Settings()))
-        if dataset is not None:
-            experiment = build_experiment(name, dataset, layers, place=place, mistakes=mistakes)
-            variants.update({} if experiment is None else {profile: experiment})
+        experiment = build_experiment(name, dataset, layers, place=place, mistakes=mistakes)
+        variants.update({} if experiment is None else {profile: experiment})
     return variants
 
 
 def _profiles(
-    table: Mapping[str, object],
-    place: Place,
-    reader: SettingsReader,
-    mistakes: Mistakes,
-    *,
-    known: Sequence[str] | None = None,
+    table: Mapping[str, object], place: Place, reader: SettingsReader, *, known: Sequence[str] | None = None
 ) -> dict[str, Settings]:
-    """The profiles of the suite, or what an experiment changes in the known ones."""
+    """The profiles of the suite, or an experiment's changes of the known ones."""
+    mistakes, at = reader.mistakes, (*place, "profiles")
     tables = mistakes.table(table, "profiles", place)
-    at = (*place, "profiles")
     if known is not None:
         mistakes.check_keys(tables, at, known)
     elif len(tables) > MAXIMUM_PROFILES:
@@ -137,17 +129,8 @@ def _profiles(
     for name in tables if known is None else ():
         if not _KEBAB_CASE.match(name):
             mistakes.add((*at, name), "a profile's name must be in kebab-case, for instance quick")
-    return {
-        name: _settings(mistakes.table(tables, name, at), (*at, name), reader, mistakes, overrides=known is not None)
-        for name in tables
-    }
-
-
-def _settings(
-    table: Mapping[str, object], place: Place, reader: SettingsReader, mistakes: Mistakes, *, overrides: bool = False
-) -> Settings:
-    mistakes.check_keys(table, place, (*SETTINGS_KEYS, *(["overrides"] if overrides else [])))
-    return reader.settings(table, place)
+    others = () if known is None else ("overrides",)
+    return {name: reader.settings(mistakes.table(tables, name, at), (*at, name), others=others) for name in tables}
 
 
 def _name(table: Mapping[str, object], key: str, place: Place, mistakes: Mistakes) -> str:

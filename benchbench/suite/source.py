@@ -1,4 +1,4 @@
-"""A suite's text: found by name or path, read within bounds, parsed as TOML."""
+"""Find a suite by name or path, read its text within bounds, and parse it as TOML."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ from benchbench.errors import Problem, SuiteError
 from benchbench.registry import Registry
 
 MAXIMUM_BYTES = 1 << 20
-MAXIMUM_LINE = 10_000  # characters: the parser takes quadratic time for a key of very many parts
+MAXIMUM_LINE = 10_000  # characters: the parser takes quadratic time for a key with many parts
 
 _PARSER_LINE = re.compile(r"\(at line (\d+)")
 
 
 def find_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Path:
-    """The file of a suite: a path ends in ``.toml`` or contains a separator, anything else is a registered name.
-
-    Raises:
-        UnknownNameError: no suite has this name.
-    """
+    """The file of a suite, by path (with ``.toml`` or a separator in it) or by registered name."""
     text = os.fspath(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith(".toml") or any(sep in text for sep in ("/", os.sep)):
         return Path(text)
@@ -29,11 +25,7 @@ def find_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Path
 
 
 def read_text(path: Path) -> str:
-    """Read a suite's file.
-
-    Raises:
-        SuiteError: it is missing, no regular file, unreadable, larger than 1 MiB, or not UTF-8.
-    """
+    """Read a suite's file: UTF-8, at most 1 MiB; otherwise raise `SuiteError`."""
     try:
         if not path.exists():
             raise _file_error(path, "there is no such file", "give the path of a TOML file, or the name of a suite")
@@ -53,11 +45,7 @@ def read_text(path: Path) -> str:
 
 
 def parse(text: str, path: Path) -> dict[str, object]:
-    """Parse a suite's text.
-
-    Raises:
-        SuiteError: it is not TOML; the problem tells the line.
-    """
+    """Parse a suite's text; raise `SuiteError` with the line if it is not TOML."""
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > MAXIMUM_LINE:
             raise _file_error(path, f"a line of more than {MAXIMUM_LINE} characters", line=number)

@@ -134,12 +134,12 @@ class PlantedPlugin:
     @hookimpl
     def benchbench_defenses(self) -> tuple[Offer, ...]:
         """A defense."""
-        return (Offer(name="planted", summary="fails when told to", factory=partial(PlantedDefense, self._fault)),)
+        return (Offer(name="planted", summary="fails on request", factory=partial(PlantedDefense, self._fault)),)
 
     @hookimpl
     def benchbench_attacks(self) -> tuple[Offer, ...]:
         """An attack."""
-        return (Offer(name="planted", summary="fails when told to", factory=partial(PlantedAttack, self._fault)),)
+        return (Offer(name="planted", summary="fails on request", factory=partial(PlantedAttack, self._fault)),)
 
 
 class PlantedDefense:

@@ -17,7 +17,7 @@ import benchbench.atomic
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["run", "--suite", "smok"], "unknown suite 'smok'\n  did you mean 'smoke'?"),
         (["run", "--suite", "smoke", "--profile", "quik"], "no profile 'quik'\n  did you mean 'quick'?"),
@@ -57,10 +57,10 @@ import benchbench.atomic
         (["separation", "mnist"], "benchbench data fetch mnist"),
     ],
 )
-def test_mistake_is_told_with_what_would_be_right(command: Command, arguments: list[str], told: str) -> None:
+def test_mistake_is_reported_with_what_would_be_right(command: Command, arguments: list[str], message: str) -> None:
     answer = command(*arguments)
     assert answer.status == 2
-    assert told in answer.err
+    assert message in answer.err
     assert answer.out == ""
     assert "Traceback" not in answer.err
 
@@ -73,7 +73,7 @@ def test_missing_data_root_of_the_environment_is_named(command: Command, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         (
             {"epsilon": -0.1},
@@ -91,12 +91,12 @@ def test_missing_data_root_of_the_environment_is_named(command: Command, monkeyp
     ],
 )
 def test_mistaken_suite_is_refused_with_line_by_every_command(
-    command: Command, write_suite: WriteSuite, entries: dict[str, Any], told: str
+    command: Command, write_suite: WriteSuite, entries: dict[str, Any], message: str
 ) -> None:
     suite = write_suite(**entries)
     answers = [command("check", suite), command("run", "--suite", suite), command("plan", "--suite", suite)]
     assert [answer.status for answer in answers] == [2, 2, 2]
-    assert all(told in answer.err for answer in answers), answers[0].err
+    assert all(message in answer.err for answer in answers), answers[0].err
     assert not Path("leaderboards").exists()
 
 
@@ -111,7 +111,7 @@ def test_check_tells_all_problems_as_json(command: Command, write_suite: WriteSu
 @pytest.mark.parametrize(
     "content", [b"\x80\x02binary\x00", b"x" * 3_000_000, b"name = ", b""], ids=["binary", "huge", "cut", "empty"]
 )
-def test_file_that_is_no_suite_is_told(command: Command, tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_no_suite_is_reported(command: Command, tmp_path: Path, content: bytes) -> None:
     suite = tmp_path / "odd.toml"
     suite.write_bytes(content)
     answer = command("run", "--suite", suite)
@@ -161,7 +161,7 @@ def test_damaged_data_fails_its_cells_alone(
     assert (verified.status, verified.document[0]["status"]) == (1, "corrupt")
 
 
-def test_full_disk_is_told_and_leaves_earlier_results(
+def test_full_disk_is_reported_and_leaves_earlier_results(
     command: Command, write_suite: WriteSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite = write_suite()
@@ -181,7 +181,7 @@ def test_full_disk_is_told_and_leaves_earlier_results(
     monkeypatch.chdir(tmp_path)
 
 
-def test_real_full_disk_is_told(write_suite: WriteSuite, tmp_path: Path) -> None:
+def test_real_full_disk_is_reported(write_suite: WriteSuite, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
@@ -200,7 +200,7 @@ def test_real_full_disk_is_told(write_suite: WriteSuite, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("option", ["--runs", "--leaderboards"])
-def test_file_in_place_of_a_folder_is_told(command: Command, tmp_path: Path, option: str) -> None:
+def test_file_in_place_of_a_folder_is_reported(command: Command, tmp_path: Path, option: str) -> None:
     (tmp_path / "file").write_text("mine")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         answer = command("run", "--suite", "smoke", option, place)
@@ -211,14 +211,14 @@ def test_file_in_place_of_a_folder_is_told(command: Command, tmp_path: Path, opt
 
 
 @pytest.mark.parametrize("option", ["--runs", "--leaderboards"])
-def test_unwritable_folder_is_told_before_anything_is_computed(command: Command, option: str) -> None:
+def test_unwritable_folder_is_reported_before_anything_is_computed(command: Command, option: str) -> None:
     answer = command("run", "--suite", "smoke", option, "/proc/benchbench")
     assert answer.status == 2
     assert "error: /proc/benchbench" in answer.err
     assert "[1/2]" not in answer.err
 
 
-def test_home_that_is_a_file_is_told(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_that_is_a_file_is_reported(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("mine")
     monkeypatch.setenv("BENCHBENCH_HOME", str(tmp_path / "file"))
     answer = command("run", "--suite", "smoke")

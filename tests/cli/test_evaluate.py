@@ -104,11 +104,13 @@ def test_pickle_bomb_is_refused(command: Command, module: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [(b"", "bad.pt"), (b"\x00" * 100, "bad.pt"), (b"PK\x03\x04" + b"\xff" * 50, "bad.pt")],
     ids=["empty", "zeros", "cut archive"],
 )
-def test_damaged_weights_are_told(command: Command, module: str, tmp_path: Path, content: bytes, told: str) -> None:
+def test_damaged_weights_are_reported(
+    command: Command, module: str, tmp_path: Path, content: bytes, message: str
+) -> None:
     (tmp_path / "bad.pt").write_bytes(content)
     (tmp_path / "bad.safetensors").write_bytes(content)
     for file in ("bad.pt", "bad.safetensors"):
@@ -118,7 +120,7 @@ def test_damaged_weights_are_told(command: Command, module: str, tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("architecture", "told"),
+    ("architecture", "message"),
     [
         ("mpl", "unknown architecture 'mpl'\n  did you mean 'mlp'?"),
         ("timm:resnet5O", "did you mean 'timm:resnet50'"),
@@ -132,10 +134,10 @@ def test_damaged_weights_are_told(command: Command, module: str, tmp_path: Path,
     ],
 )
 @pytest.mark.usefixtures("module")
-def test_mistaken_architecture_is_told(command: Command, architecture: str, told: str) -> None:
+def test_mistaken_architecture_is_reported(command: Command, architecture: str, message: str) -> None:
     answer = command(*DIGITS, "--architecture", architecture, "--checkpoint", "nowhere.pt")
     assert answer.status == 2
-    assert told in answer.err
+    assert message in answer.err
     assert "Traceback" not in answer.err
 
 

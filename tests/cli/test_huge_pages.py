@@ -1,4 +1,4 @@
-"""Huge pages are asked for where the system gives them, before torch allocates anything, and nobody is overruled."""
+"""Huge pages are requested before torch allocates memory, if the system has them and the user does not object."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchbench.cli.huge_pages import POLICY, VARIABLE, ask_for_huge_pages
         (None, {}, {}),
     ],
 )
-def test_they_are_asked_for_where_there_are_any(
+def test_they_are_requested_if_the_system_has_them(
     tmp_path: Path, policy: str | None, before: dict[str, str], after: dict[str, str]
 ) -> None:
     if policy is not None:

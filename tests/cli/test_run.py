@@ -110,13 +110,13 @@ def test_crashed_cell_is_a_failed_row_and_is_tried_again(
     answer = command("run", "--suite", suite, "--json")
     assert answer.status == 1
     assert "Traceback" not in answer.err
-    told = {"crash": "ZeroDivisionError: planted crash", "diverge": "the training loss is not finite"}[wrong]
-    assert f"FAILED digits mlp planted, pgd-10, seed 0: {told}" in answer.err
+    message = {"crash": "ZeroDivisionError: planted crash", "diverge": "the training loss is not finite"}[wrong]
+    assert f"FAILED digits mlp planted, pgd-10, seed 0: {message}" in answer.err
     by_defense = {row["defense"]: row for row in rows(answer)}
     assert by_defense["planted"]["status"] == "failed"
-    assert str(by_defense["planted"]["error"]).startswith(told)
+    assert str(by_defense["planted"]["error"]).startswith(message)
     assert by_defense["natural"]["status"] == "ok"
-    assert answer.document["failures"][0]["error"].startswith(told)
+    assert answer.document["failures"][0]["error"].startswith(message)
     fault.now = ""
     again = command("run", "--suite", suite, "--json")
     assert (again.status, again.document["finished"]) == (0, 1)
@@ -124,7 +124,7 @@ def test_crashed_cell_is_a_failed_row_and_is_tried_again(
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ("leave the ball", "planted"),
         ("no loss", "expected a BatchLoss"),
@@ -132,13 +132,13 @@ def test_crashed_cell_is_a_failed_row_and_is_tried_again(
     ],
 )
 def test_broken_contract_is_recorded_without_a_row(
-    command: Command, write_suite: WriteSuite, fault: Fault, wrong: str, told: str, tmp_path: Path
+    command: Command, write_suite: WriteSuite, fault: Fault, wrong: str, message: str, tmp_path: Path
 ) -> None:
     suite = write_suite(defenses=["planted", "natural"], attacks=["planted"])
     fault.now = wrong
     answer = command("run", "--suite", suite, "--json", "--runs", tmp_path / "runs")
     assert answer.status == 1
-    assert told in answer.document["failures"][0]["error"]
+    assert message in answer.document["failures"][0]["error"]
     refused = [failure["cell_id"] for failure in answer.document["failures"]]
     assert not {row["cell_id"] for row in rows(answer)} & set(refused)
     assert {path.name for path in (tmp_path / "runs" / "cells").glob("*.failed.json")} == {
@@ -207,7 +207,7 @@ def test_interrupt_signal_ends_the_process_within_seconds_and_loses_nothing(
     assert rows(rest) == rows(command(*arguments, *folders))
 
 
-def test_cuda_graphs_are_recorded_when_asked_for_and_rows_stay_equal(
+def test_cuda_graphs_are_recorded_with_the_option_and_rows_stay_equal(
     command: Command, write_suite: WriteSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a CPU, where a trace of the kernels stands in for a graph."""
@@ -262,12 +262,12 @@ def test_suite_says_what_it_trains_in_and_the_command_overrules_it(command: Comm
     (row,) = command("run", "--suite", suite, "--train-precision", "float32", "--json").document["rows"]
     assert row["train_precision"] == "float32"
     suite.write_text(text.replace("recipe = {", 'recipe = { precision = "bf61",', 1))
-    told = command("check", suite)
-    assert told.status == 2
-    assert "bf16" in told.err + told.out
+    answer = command("check", suite)
+    assert answer.status == 2
+    assert "bf16" in answer.err + answer.out
 
 
-def test_tf32_on_a_cpu_is_told_to_gain_nothing(command: Command, write_suite: WriteSuite) -> None:
-    told = command("run", "--suite", write_suite(), "--precision", "tf32", "--device", "cpu")
-    assert told.status == 0
-    assert "tf32 will not help here: only CUDA devices from Ampere on" in told.err
+def test_tf32_on_a_cpu_is_reported_to_gain_nothing(command: Command, write_suite: WriteSuite) -> None:
+    answer = command("run", "--suite", write_suite(), "--precision", "tf32", "--device", "cpu")
+    assert answer.status == 0
+    assert "tf32 will not help here: only CUDA devices from Ampere on" in answer.err

@@ -6,7 +6,7 @@ import pytest
 from cli.conftest import Command
 
 
-def test_figures_are_told_with_the_closest_pairs(command: Command) -> None:
+def test_figures_are_reported_with_the_closest_pairs(command: Command) -> None:
     answer = command("separation", "digits", "--pairs", "2")
     assert answer.status == 0
     assert "train-train     1,437   0.4353" in answer.out

@@ -1,4 +1,4 @@
-"""``benchbench run`` under signals and budgets, in processes of its own."""
+"""``benchbench run`` under signals and budgets, in separate processes."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_user_signal_under_slurm_requeues_the_job(write_suite: WriteSuite, tmp_p
     programs = tmp_path / "programs"
     programs.mkdir()
     scontrol = programs / "scontrol"
-    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\n')
     scontrol.chmod(0o755)
     suite = write_suite(defenses=["natural", "at"], epochs=300)
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
@@ -156,7 +156,7 @@ def test_user_signal_under_slurm_requeues_the_job(write_suite: WriteSuite, tmp_p
         _, err = child.communicate(timeout=60)
     assert child.returncode == 1
     assert "job 1234 is requeued" in err
-    assert (tmp_path / "asked").read_text() == "requeue 1234\n"
+    assert (tmp_path / "arguments").read_text() == "requeue 1234\n"
 
 
 @pytest.mark.parametrize("job", ["", "1; rm -rf /", "--help"])
@@ -164,7 +164,9 @@ def test_strange_job_id_is_not_handed_to_slurm(job: str) -> None:
     assert "not requeued" in requeue({"SLURM_JOB_ID": job})
 
 
-def test_requeueing_without_slurm_or_against_its_will_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requeueing_without_slurm_or_against_its_will_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "not requeued" in requeue({"SLURM_JOB_ID": "12"})
     (tmp_path / "scontrol").write_text("#!/bin/sh\necho 'batch job is not\n requeueable' >&2\nexit 3\n")
@@ -216,7 +218,7 @@ def test_budget_that_is_used_up_exits_with_0_and_says_what_is_left(command: Comm
 
 
 @pytest.mark.parametrize("budget", ["soon", "-1m", "30"])
-def test_budget_that_is_no_duration_is_told(command: Command, write_suite: WriteSuite, budget: str) -> None:
+def test_budget_that_is_no_duration_is_reported(command: Command, write_suite: WriteSuite, budget: str) -> None:
     answer = command("run", "--suite", write_suite(), f"--budget={budget}")
     assert answer.status == 2
     assert "for instance 45s, 30m or 1h30m" in answer.err

@@ -1,4 +1,4 @@
-"""``benchbench status``: pending, running, done and failed cells, told from the runs folder alone."""
+"""``benchbench status`` reads pending, running, done and failed cells from the runs folder alone."""
 
 from __future__ import annotations
 

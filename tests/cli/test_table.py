@@ -62,7 +62,7 @@ def test_file_without_rows_says_so_and_does_not_call_itself_missing(command: Com
 
 
 @pytest.mark.usefixtures("measured")
-def test_unknown_profile_is_told_with_the_known_ones(command: Command) -> None:
+def test_unknown_profile_is_reported_with_the_known_ones(command: Command) -> None:
     answer = command("table", "tiny", "--profile", "quik")
     assert answer.status == 2
     assert "no row has the profile 'quik'\n  did you mean 'quick'?" in answer.err
@@ -116,18 +116,18 @@ def test_extra_value_of_a_metric_stands_beside_the_attacks(command: Command, tmp
         make_row(cell_id="b" * 16, seed=1, adv_test_accuracy=0.5, extra={}),
     ]
     write_leaderboard(tmp_path / "board.parquet", rows)
-    asked = [text for name in certified for text in ("--extra", name)]
-    answer = command("table", str(tmp_path / "board.parquet"), "--format", "json", *asked)
+    options = [text for name in certified for text in ("--extra", name)]
+    answer = command("table", str(tmp_path / "board.parquet"), "--format", "json", *options)
     (table,) = answer.document
     *_, accuracy, radius = table["columns"]
     assert (accuracy["key"], accuracy["unit"]) == ("certified_test_accuracy_l2_0_5", "%")
     assert (radius["label"], radius["unit"]) == ("certified test radius l2", "")
-    shown = command("table", str(tmp_path / "board.parquet"), "--format", "csv", *asked).out
+    shown = command("table", str(tmp_path / "board.parquet"), "--format", "csv", *options).out
     first, second = csv.DictReader(io.StringIO(shown.strip()))
     assert [first[name] for name in ("adv_test_accuracy", *certified)] == ["0.625", "0.515625", "0.375"]
     assert [second[name] for name in ("adv_test_accuracy", *certified)] == ["0.5", "", ""]
     for output in ("rich", "markdown", "html"):
-        out = command("table", str(tmp_path / "board.parquet"), "--format", output, *asked).out
+        out = command("table", str(tmp_path / "board.parquet"), "--format", output, *options).out
         assert "51.56" in out
         assert "62.50" in out
 

@@ -1,6 +1,6 @@
-"""Ids of the rows that are published here stay, whatever becomes of methods, suites or the distribution.
+"""Ids of published rows stay equal when methods, suites or the distribution change.
 
-``committed_ids.json`` holds cells and models by profile and experiment. After new rows, write it anew with
+``committed_ids.json`` holds cells and models by profile and experiment. After new rows, write it again with
 ``python tests/planning/test_committed_ids.py``.
 """
 

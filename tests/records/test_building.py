@@ -52,7 +52,7 @@ def test_values_that_are_not_finite_make_no_row() -> None:
         measured_row(make_cell(), values={"mine": float("nan")}, provenance=PROVENANCE)
 
 
-def test_failed_row_keeps_the_error_whatever_it_holds() -> None:
+def test_failed_row_keeps_any_error_text() -> None:
     row = failed_row(make_cell(), "bad name \udcff " + "x" * 9000, provenance=PROVENANCE)
     assert row.status == "failed"
     assert row.error.startswith("bad name ? xxx")

@@ -183,10 +183,10 @@ def test_processes_at_once_compute_every_cell_once_and_all_end_with_all_rows(tmp
     assert [process.exitcode for process in processes] == [0] * 8
     assert torn == []
     assert looks > 3
-    told = Counter(lines(log))
-    assert told["trained"] == 4
-    assert Counter(count for line, count in told.items() if line.startswith("finished")) == {1: 8}
-    assert told["rows 8 failed 0"] == 8
+    counts = Counter(lines(log))
+    assert counts["trained"] == 4
+    assert Counter(count for line, count in counts.items() if line.startswith("finished")) == {1: 8}
+    assert counts["rows 8 failed 0"] == 8
     assert results(together) == results(alone)
     assert list((together / "runs" / "claims").iterdir()) == []
 
@@ -200,9 +200,9 @@ def test_processes_of_a_fresh_run_train_each_model_once_and_anew(tmp_path: Path)
     processes = [start(run_processes.run_and_tell, tmp_path, log, together=4, fresh=True) for _ in range(4)]
     for process in processes:
         process.join()
-    told = Counter(lines(log))
-    assert told["trained"] == len(models) == 4
-    assert Counter(count for line, count in told.items() if line.startswith("finished")) == {1: 8}
+    counts = Counter(lines(log))
+    assert counts["trained"] == len(models) == 4
+    assert Counter(count for line, count in counts.items() if line.startswith("finished")) == {1: 8}
     assert all(path.stat().st_mtime_ns > written for path, written in models.items())
     assert results(tmp_path) == before
 

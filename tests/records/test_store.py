@@ -55,21 +55,21 @@ def test_what_is_missing_reads_as_none(store: RunStore) -> None:
     assert store.read_outcomes("0" * 64) is None
     assert store.read_witnesses("0" * 64) is None
     assert store.rows("closer-look") == []
-    assert not store.is_done("00")
+    assert store.finished_row("00") is None
 
 
 def test_failed_cell_is_recorded_but_not_done(store: RunStore) -> None:
     row = make_row(status="failed", error="out of memory")
     store.write_cell(row)
     assert store.read_cell(row.cell_id) == row
-    assert not store.is_done(row.cell_id)
+    assert store.finished_row(row.cell_id) is None
     assert store.rows("closer-look") == [row]
 
 
 def test_success_replaces_an_earlier_failure(store: RunStore) -> None:
     store.write_cell(make_row(status="failed", error="out of memory"))
     store.write_cell(make_row())
-    assert store.is_done(make_row().cell_id)
+    assert store.finished_row(make_row().cell_id) is not None
     assert store.record_names() == [f"{make_row().cell_id}.json"]
 
 
@@ -100,7 +100,7 @@ def test_damaged_record_is_set_aside_and_reported(store: RunStore, problems: lis
     }[damage]
     path.write_bytes(damaged)
     assert store.read_cell(row.cell_id) is None
-    assert not store.is_done(row.cell_id)
+    assert store.finished_row(row.cell_id) is None
     assert path.with_name(f"{path.name}.corrupt").read_bytes() == damaged
     assert len(problems) == 1
     assert path.name in problems[0]
@@ -132,21 +132,21 @@ def test_bit_flip_anywhere_in_outcomes_is_noticed(store: RunStore, problems: lis
 
 def test_cell_whose_outcomes_vanished_is_not_done(store: RunStore) -> None:
     row = store.write_cell(make_row(), OUTCOMES)
-    assert store.is_done(row.cell_id)
+    assert store.finished_row(row.cell_id) is not None
     store.outcomes_path(row.outcomes_digest).unlink()
-    assert not store.is_done(row.cell_id)
+    assert store.finished_row(row.cell_id) is None
 
 
 @pytest.mark.parametrize("damage", ["gone", "truncated"])
 def test_cell_whose_witnesses_are_gone_or_truncated_is_not_done(store: RunStore, damage: str) -> None:
     row = store.write_cell(make_row(), OUTCOMES, torch.zeros(4, 1, 5, 5))
-    assert store.is_done(row.cell_id)
+    assert store.finished_row(row.cell_id) is not None
     path = store.root / "witnesses" / f"{row.witnesses_digest}.parquet"
     content = path.read_bytes()
     path.unlink()
     if damage == "truncated":
         path.write_bytes(content[:-7])
-    assert not store.is_done(row.cell_id)
+    assert store.finished_row(row.cell_id) is None
 
 
 def test_cell_whose_witnesses_were_left_where_they_were_found_is_done(store: RunStore) -> None:
@@ -154,7 +154,7 @@ def test_cell_whose_witnesses_were_left_where_they_were_found_is_done(store: Run
     path = store.root / "witnesses" / f"{row.witnesses_digest}.parquet"
     path.with_suffix(LEFT_OUT).touch()
     path.unlink()
-    assert store.is_done(row.cell_id)
+    assert store.finished_row(row.cell_id) is not None
     assert store.read_witnesses(row.witnesses_digest) is None
 
 

@@ -1,4 +1,4 @@
-"""A plugin's exception is told with the plugin's own line."""
+"""A plugin's exception is reported with the plugin's line."""
 
 from __future__ import annotations
 

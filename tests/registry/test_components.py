@@ -1,4 +1,4 @@
-"""Components that are options of others: resolved, made, named by their own configuration, and their mistakes told."""
+"""Components that are options of others: resolved, made, named by their own configuration, and their mistakes reported."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_cell_is_read_back_from_its_row_with_components_within(registry: Registr
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "options", "told"),
+    ("kind", "name", "options", "message"),
     [
         ("dataset", "half", {}, "base: required option is missing (expected the name of a dataset, or a table"),
         ("dataset", "half", {"base": "digts"}, "base: unknown dataset 'digts' (did you mean 'digits'"),
@@ -199,23 +199,23 @@ def test_cell_is_read_back_from_its_row_with_components_within(registry: Registr
         ("defense", "twice", {"inner": "stepping"}, "inner: defense 'stepping' makes a Stepping, which is no Defense"),
     ],
 )
-def test_mistake_is_told_with_its_place_and_the_nearest_name(
-    registry: Registry, kind: Any, name: str, options: dict[str, Any], told: str
+def test_mistake_is_reported_with_its_place_and_the_nearest_name(
+    registry: Registry, kind: Any, name: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidOptionsError) as caught:
         registry.resolve(kind, name, options)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_all_mistakes_of_all_components_are_told_together(registry: Registry) -> None:
+def test_all_mistakes_of_all_components_are_reported_together(registry: Registry) -> None:
     attacks = [{"name": "pgd", "steps": "x", "step": 1}, "pgdd"]
     with pytest.raises(InvalidOptionsError) as caught:
         registry.resolve("attack", "strongest", {"attacks": attacks, "frst": 1})
-    told = {problem.option for problem in caught.value.problems}
-    assert told == {"frst", "attacks[0].steps", "attacks[0].step", "attacks[1]"}
+    places = {problem.option for problem in caught.value.problems}
+    assert places == {"frst", "attacks[0].steps", "attacks[0].step", "attacks[1]"}
 
 
-def test_endless_nesting_is_an_error_that_is_told(registry: Registry) -> None:
+def test_endless_nesting_is_an_error_that_is_reported(registry: Registry) -> None:
     with pytest.raises(PluginError, match=f"nested more than {MAXIMUM_NESTING} deep"):
         registry.resolve("dataset", "circular")
     entry: Any = "digits"
@@ -264,7 +264,7 @@ def problems(registry: Registry, tmp_path: Path, text: str) -> list[Problem]:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "location", "line", "told"),
+    ("right", "wrong", "location", "line", "message"),
     [
         ("scale = 1", "scal = 1", "experiments[0].dataset.base.scal", 19, "unknown option (did you mean 'scale'?)"),
         ("scale = 1", "scale = true", "experiments[0].dataset.base.scale", 19, "expected an integer"),
@@ -281,10 +281,10 @@ def problems(registry: Registry, tmp_path: Path, text: str) -> list[Problem]:
     ],
 )
 def test_suite_tells_the_line_within_the_component(
-    registry: Registry, tmp_path: Path, right: str, wrong: str, location: str, line: int, told: str
+    registry: Registry, tmp_path: Path, right: str, wrong: str, location: str, line: int, message: str
 ) -> None:
     found = problems(registry, tmp_path, SUITE.replace(right, wrong) if right else SUITE)
-    assert any((p.location, p.line) == (location, line) and told in str(p) for p in found), found
+    assert any((p.location, p.line) == (location, line) and message in str(p) for p in found), found
 
 
 def test_suite_with_a_component_within_is_read(registry: Registry, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 import benchbench.contract
 import benchbench.testing
 from benchbench.contract import API_VERSION, MOVED
-from benchbench.registry.compatibility import OLDEST_SUPPORTED
+from benchbench.registry.offers import OLDEST_SUPPORTED
 
 Described = dict[str, dict[str, Any]]
 RECORDED = Path(__file__).with_name(f"interface-{API_VERSION}.json")
@@ -90,7 +90,7 @@ def test_nothing_that_plugins_rely_on_has_changed_within_this_version() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "breaking"),
     [
         ({"protocol": ["load"]}, {"protocol": ["load", "extent"]}, ["Thing.extent is demanded now"]),
         ({"protocol": ["load"]}, {"protocol": ["read"]}, ["Thing.load is gone", "Thing.read is demanded now"]),
@@ -102,14 +102,14 @@ def test_nothing_that_plugins_rely_on_has_changed_within_this_version() -> None:
         ({"methods": ["a"]}, {"fields": {}}, ["Thing is something else now"]),
     ],
 )
-def test_change_that_would_break_a_plugin_is_told(
-    before: dict[str, Any], after: dict[str, Any], told: list[str]
+def test_change_that_would_break_a_plugin_is_reported(
+    before: dict[str, Any], after: dict[str, Any], breaking: list[str]
 ) -> None:
-    assert breaks("Thing", before, after) == told
-    assert all_breaks({"m": {"Thing": before}}, {"m": {"Thing": after}}) == told
+    assert breaks("Thing", before, after) == breaking
+    assert all_breaks({"m": {"Thing": before}}, {"m": {"Thing": after}}) == breaking
 
 
-def test_name_that_goes_is_told_and_what_the_host_gives_may_grow() -> None:
+def test_name_that_goes_is_reported_and_what_the_host_gives_may_grow() -> None:
     assert all_breaks({"m": {"Thing": {}}}, {"m": {}}) == ["m.Thing is gone"]
     assert breaks("Host", {"protocol": ["wait"]}, {"protocol": ["wait", "say"]}) == []
 

@@ -1,4 +1,4 @@
-"""What a built-in component is in an id: its name, options and revision, whatever release provides it."""
+"""A built-in component counts in ids by name, options and revision, under any release."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_windows_line_ends_count_once() -> None:
     assert find_lines(EVERYTHING.replace("\n", "\r\n")) == find_lines(EVERYTHING)
 
 
-def test_missing_entry_is_told_at_the_entry_around_it() -> None:
+def test_missing_entry_is_reported_at_the_entry_around_it() -> None:
     lines = find_lines("a = 1\n[b]\nc = 2\n")
     assert nearest_line(lines, ("b", "absent", 3)) == 2
     assert nearest_line(lines, ("absent",)) is None

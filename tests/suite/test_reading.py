@@ -1,4 +1,4 @@
-"""Suites: what is read, how layers apply, and that every mistake is told at once, with its line."""
+"""Suites: what is read, how layers apply, and that all mistakes are reported at once, with lines."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def problems_of(read: Any, text: str) -> list[Problem]:
     return list(caught.value.problems)
 
 
-def told(read: Any, text: str) -> list[tuple[str, int | None]]:
+def places_of(read: Any, text: str) -> list[tuple[str, int | None]]:
     return [(problem.location, problem.line) for problem in problems_of(read, text)]
 
 
@@ -355,7 +355,7 @@ def test_closer_look_fits_staircase_and_theory_without_training_in_steps(closer_
         ("[profiles.paper]", '[profiles."Not Kebab"]', "profiles.Not Kebab", "kebab-case"),
     ],
 )
-def test_mistake_is_told_with_place_and_nearest_name(
+def test_mistake_is_reported_with_place_and_nearest_name(
     read: Any, old: str, new: str, location: str, message: str
 ) -> None:
     assert old in SMALL
@@ -365,9 +365,9 @@ def test_mistake_is_told_with_place_and_nearest_name(
     assert message in f"{found[0].message} {found[0].hint}"
 
 
-def test_all_mistakes_are_told_together_with_their_lines(read: Any) -> None:
+def test_all_mistakes_are_reported_together_with_their_lines(read: Any) -> None:
     text = SMALL.replace('"natural",\n', '"natral",\n').replace("1e-3", '"fast"').replace("n_train", "n_trian")
-    assert told(read, text) == [
+    assert places_of(read, text) == [
         ("profiles.quick.n_trian", line_of(text, "n_trian")),
         ("experiments[0].defenses[0]", line_of(text, '"natral"')),
         ("experiments[0].overrides[0].learning_rate", line_of(text, '"fast"')),
@@ -376,7 +376,7 @@ def test_all_mistakes_are_told_together_with_their_lines(read: Any) -> None:
 
 def test_mistaken_entry_is_not_missing_as_well(read: Any) -> None:
     text = SMALL.replace("epsilon = 0.1", "epsilon = -1").replace("epochs = 9", "epochs = 0")
-    assert [location for location, _ in told(read, text)] == [
+    assert [location for location, _ in places_of(read, text)] == [
         "defaults.threat.epsilon",
         "experiments[0].recipe.epochs",
     ]
@@ -384,11 +384,11 @@ def test_mistaken_entry_is_not_missing_as_well(read: Any) -> None:
 
 def test_two_experiments_of_one_name_are_refused(read: Any) -> None:
     second = SMALL[SMALL.index("[[experiments]]") :]
-    assert ("experiments[1].name", SMALL.count("\n") + 2) in told(read, SMALL + second)
+    assert ("experiments[1].name", SMALL.count("\n") + 2) in places_of(read, SMALL + second)
 
 
 def test_suite_without_experiments_is_refused(read: Any) -> None:
-    assert ("experiments", None) in told(read, SMALL[: SMALL.index("[[experiments]]")])
+    assert ("experiments", None) in places_of(read, SMALL[: SMALL.index("[[experiments]]")])
 
 
 def test_grid_of_absurd_size_is_refused(read: Any) -> None:
@@ -416,7 +416,7 @@ def file_problem(registry: Registry, path: Path | str) -> Problem:
     return problem
 
 
-def test_missing_file_folder_and_impossible_path_are_told(registry: Registry, tmp_path: Path) -> None:
+def test_missing_file_folder_and_impossible_path_are_reported(registry: Registry, tmp_path: Path) -> None:
     assert "no such file" in file_problem(registry, tmp_path / "absent.toml").message
     assert "not a file" in file_problem(registry, tmp_path).message
     assert file_problem(registry, "null\0.toml")
@@ -441,7 +441,7 @@ def test_device_and_pipe_are_not_read(registry: Registry, tmp_path: Path) -> Non
         (b"\x80\x04\x95cposix\nsystem\n.", "not UTF-8", 1),
     ],
 )
-def test_file_that_is_no_suite_is_told(
+def test_file_that_is_no_suite_is_reported(
     registry: Registry, tmp_path: Path, content: bytes, message: str, line: int | None
 ) -> None:
     path = tmp_path / "bad.toml"

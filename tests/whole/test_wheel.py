@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from benchbench.contract import KINDS
+from benchbench.contract.offers import KINDS
 from benchbench.version import DISTRIBUTION, __version__
 
 ROOT = Path(__file__).resolve().parents[2]
