@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.components import COMPONENT, ComponentEntry, component_name
+from benchbench.cli.components import COMPONENT, component_name
 from benchbench.cli.options import data_option, json_option
 from benchbench.cli.printing import note, print_json, print_table
 from benchbench.registry import load_registry
+from benchbench.registry.lookup import ComponentEntry
 from benchbench.settings import find_folders
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import click
 from benchbench.cell.model import canonical
 from benchbench.cli.components import (
     COMPONENT,
-    ComponentEntry,
     component_name,
     find_architecture,
     make_architecture,
@@ -27,6 +26,7 @@ from benchbench.cli.options import (
 from benchbench.cli.printing import print_json, print_table
 from benchbench.contract.threat import NORMS, Norm
 from benchbench.registry import load_registry
+from benchbench.registry.lookup import ComponentEntry
 from benchbench.settings import find_device, find_folders
 
 if TYPE_CHECKING:

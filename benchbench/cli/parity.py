@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.components import ComponentEntry, find_architecture, make_architecture, model_options
+from benchbench.cli.components import find_architecture, make_architecture, model_options
 from benchbench.cli.options import data_option, device_option, json_option
 from benchbench.cli.printing import note, print_json, print_table
 from benchbench.contract.threat import Norm, check_radius
 from benchbench.errors import DataError
 from benchbench.registry import Registry, load_registry
+from benchbench.registry.lookup import ComponentEntry
 from benchbench.settings import find_device, find_folders
 
 if TYPE_CHECKING:

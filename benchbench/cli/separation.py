@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from benchbench.cli.components import COMPONENT, ComponentEntry, component_name
+from benchbench.cli.components import COMPONENT, component_name
 from benchbench.cli.options import FOLDER, RADIUS, data_option, download_option, json_option
 from benchbench.cli.printing import note, print_json, print_table
+from benchbench.registry.lookup import ComponentEntry
 
 if TYPE_CHECKING:
     from benchbench.separations import Separation, SeparationReport

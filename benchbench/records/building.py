@@ -61,9 +61,10 @@ def measured_row(
     Raises:
         DataError: a value that is not finite or out of range.
     """
+    measures: dict[str, Any] = {name: value for name, value in values.items() if name in FILLABLE}
     row = Row(
         **cell.identity(),
-        **{name: value for name, value in values.items() if name in FILLABLE},
+        **measures,
         extra={name: value for name, value in values.items() if name not in FILLABLE},
         flags=tuple(flags),
         diagnostics=diagnostics,

@@ -108,8 +108,10 @@ def _variants(
         mistakes.add((*place, "dataset"), "missing")
     own = reader.settings(table, place, others=_EXPERIMENT_KEYS)
     changed = _profiles(table, place, reader, known=tuple(profiles))
-    variants = {}
-    for profile, settings in profiles.items() if dataset is not None else ():
+    variants: dict[str, Experiment] = {}
+    if dataset is None:
+        return variants
+    for profile, settings in profiles.items():
         layers = (defaults, own, settings, changed.get(profile, Settings()))
         experiment = build_experiment(name, dataset, layers, place=place, mistakes=mistakes)
         variants.update({} if experiment is None else {profile: experiment})
