@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from benchbench.cell.model import Cell, to_json
 from benchbench.contract.columns import FILLABLE
 from benchbench.records.arrays import to_array
 from benchbench.records.intervals import Interval, accuracy_interval, mean_interval
-from benchbench.records.older import Columns
 from benchbench.records.row import Row
 
 _ACCURACIES = ("train_accuracy", "test_accuracy", "adv_train_accuracy", "adv_test_accuracy")
@@ -43,7 +43,7 @@ def measured_row(
     cell: Cell,
     *,
     values: Mapping[str, float],
-    per_example: Mapping[str, object] | None = None,
+    per_example: Mapping[str, Any] | None = None,
     flags: Sequence[str] = (),
     diagnostics: int = 0,
     provenance: Provenance,
@@ -61,7 +61,7 @@ def measured_row(
     Raises:
         DataError: a value that is not finite or out of range.
     """
-    measures: Columns = {name: value for name, value in values.items() if name in FILLABLE}
+    measures: dict[str, Any] = {name: value for name, value in values.items() if name in FILLABLE}
     row = Row(
         **cell.identity(),
         **measures,
@@ -71,7 +71,7 @@ def measured_row(
         **_provenance(cell, provenance),
     )
     bounds = {**_accuracy_bounds(row), **_mean_bounds(row, per_example or {})}
-    columns: Columns = {name: bounds.pop(name) for name in _COLUMNS & bounds.keys()}
+    columns: dict[str, Any] = {name: bounds.pop(name) for name in _COLUMNS & bounds.keys()}
     return dataclasses.replace(row, **columns, extra={**row.extra, **bounds})
 
 
@@ -86,7 +86,7 @@ def failed_row(cell: Cell, error: str, *, provenance: Provenance, refused: bool 
     return Row(**cell.identity(), **_provenance(cell, provenance), status=status, error=text or "unknown error")
 
 
-def _provenance(cell: Cell, provenance: Provenance) -> Columns:
+def _provenance(cell: Cell, provenance: Provenance) -> dict[str, Any]:
     return {
         **vars(provenance),
         "git_commit": provenance.git_commit or "",
@@ -104,7 +104,7 @@ def _accuracy_bounds(row: Row) -> dict[str, float]:
     return bounds
 
 
-def _mean_bounds(row: Row, per_example: Mapping[str, object]) -> dict[str, float]:
+def _mean_bounds(row: Row, per_example: Mapping[str, Any]) -> dict[str, float]:
     bounds: dict[str, float] = {}
     for column, name in _MEANS.items():
         if column not in per_example or (name == "test_lipschitz" and row.test_lipschitz is None):

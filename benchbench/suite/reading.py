@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from benchbench.errors import SuiteError
 from benchbench.registry import Registry
@@ -43,7 +44,7 @@ def read_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Suit
 
 
 def suite_from_table(
-    table: Mapping[str, object], registry: Registry, *, source: str = "suite", lines: Mapping[Place, int] | None = None
+    table: Mapping[str, Any], registry: Registry, *, source: str = "suite", lines: Mapping[Place, int] | None = None
 ) -> Suite:
     """Check a suite in the form of nested dictionaries and lists, as read from TOML.
 
@@ -66,7 +67,7 @@ def suite_from_table(
     return suite
 
 
-def _experiments(table: Mapping[str, object], reader: SettingsReader) -> dict[str, tuple[Experiment, ...]]:
+def _experiments(table: Mapping[str, Any], reader: SettingsReader) -> dict[str, tuple[Experiment, ...]]:
     mistakes = reader.mistakes
     defaults = reader.settings(mistakes.table(table, "defaults", ()), ("defaults",))
     profiles = _profiles(table, (), reader) or {"paper": Settings()}
@@ -92,7 +93,7 @@ def _experiments(table: Mapping[str, object], reader: SettingsReader) -> dict[st
 
 
 def _variants(
-    table: Mapping[str, object],
+    table: Mapping[str, Any],
     place: Place,
     defaults: Settings,
     profiles: Mapping[str, Settings],
@@ -107,9 +108,9 @@ def _variants(
         mistakes.add((*place, "dataset"), "missing")
     own = reader.settings(table, place, others=_EXPERIMENT_KEYS)
     changed = _profiles(table, place, reader, known=tuple(profiles))
+    variants: dict[str, Experiment] = {}
     if dataset is None:
-        return {}
-    variants = {}
+        return variants
     for profile, settings in profiles.items():
         layers = (defaults, own, settings, changed.get(profile, Settings()))
         experiment = build_experiment(name, dataset, layers, place=place, mistakes=mistakes)
@@ -118,7 +119,7 @@ def _variants(
 
 
 def _profiles(
-    table: Mapping[str, object], place: Place, reader: SettingsReader, *, known: Sequence[str] | None = None
+    table: Mapping[str, Any], place: Place, reader: SettingsReader, *, known: Sequence[str] | None = None
 ) -> dict[str, Settings]:
     """The profiles of the suite, or an experiment's changes of the known ones."""
     mistakes, at = reader.mistakes, (*place, "profiles")
@@ -135,7 +136,7 @@ def _profiles(
     return {name: reader.settings(mistakes.table(tables, name, at), (*at, name), others=others) for name in tables}
 
 
-def _name(table: Mapping[str, object], key: str, place: Place, mistakes: Mistakes) -> str:
+def _name(table: Mapping[str, Any], key: str, place: Place, mistakes: Mistakes) -> str:
     name: str = mistakes.read(table, key, place, str, "")
     if key not in table:
         mistakes.add((*place, key), "missing")
@@ -144,7 +145,7 @@ def _name(table: Mapping[str, object], key: str, place: Place, mistakes: Mistake
     return name
 
 
-def _seeds(table: Mapping[str, object], mistakes: Mistakes) -> tuple[int, ...]:
+def _seeds(table: Mapping[str, Any], mistakes: Mistakes) -> tuple[int, ...]:
     seeds: tuple[int, ...] = mistakes.read(table, "seeds", (), tuple[int, ...], (0,))
     if not seeds or len(seeds) > MAXIMUM_SEEDS or len(set(seeds)) < len(seeds):
         mistakes.add(("seeds",), f"expected 1 to {MAXIMUM_SEEDS} different seeds")
@@ -153,7 +154,7 @@ def _seeds(table: Mapping[str, object], mistakes: Mistakes) -> tuple[int, ...]:
     return seeds
 
 
-def _check_unique(tables: Sequence[tuple[Mapping[str, object], Place]], mistakes: Mistakes) -> None:
+def _check_unique(tables: Sequence[tuple[Mapping[str, Any], Place]], mistakes: Mistakes) -> None:
     seen: list[str] = []
     for table, place in tables:
         name = table.get("name")
