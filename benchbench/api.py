@@ -107,8 +107,8 @@ def run(
     prepared = prepare(request, folders, device=planning_device(request, crew), registry=registry)
     stop = stop or StopRequest()
     if jobs == AUTO and crew is None:
-        return execute_as_suits(prepared, folders, request=request, listener=listener, stop=stop)
-    return execute(with_prices(prepared), folders, request=request, listener=listener, stop=stop, crew=crew)
+        return execute_as_suits(prepared, listener=listener, stop=stop)
+    return execute(with_prices(prepared), listener=listener, stop=stop, crew=crew)
 
 
 def plan(

@@ -36,8 +36,6 @@ class Commission:
 
     Attributes:
         prepared: the plan, with the predicted seconds of its cells.
-        request: what was asked for.
-        folders: where.
         crew: who does it.
         listener: is told what happens, see `benchbench.events`.
         stop: ends it.
@@ -45,8 +43,6 @@ class Commission:
     """
 
     prepared: Prepared
-    request: Request
-    folders: Folders
     crew: Crew
     listener: Callable[..., None]
     stop: StopRequest
@@ -110,11 +106,11 @@ def job_name(request: Request, profile: str, executor: str, suite: str) -> str:
 
 
 def _job(commission: Commission, estimates: Mapping[str, float], suite: str) -> Job:
-    prepared, request, store = commission.prepared, commission.request, commission.prepared.store
+    prepared, request, store = commission.prepared, commission.prepared.request, commission.prepared.store
     name = job_name(request, prepared.profile, commission.crew.name, suite)
     earlier = _earlier_job(commission, name)
     token = earlier.token if earlier else secrets.token_hex(16)
-    folder = job_folder(commission.folders, name if commission.crew.elsewhere else f"{name}-{token[:8]}")
+    folder = job_folder(commission.prepared.folders, name if commission.crew.elsewhere else f"{name}-{token[:8]}")
     cells = prepared.plan.ready
     left = commission.stop.seconds_left
     continued = earlier if earlier and request.fresh and earlier.request.fresh else None
@@ -122,7 +118,7 @@ def _job(commission: Commission, estimates: Mapping[str, float], suite: str) -> 
         folder=folder,
         token=token,
         request=dataclasses.replace(request, suite=str(suite_copy(folder)), profile=prepared.profile),
-        folders=_absolute(commission.folders),
+        folders=_absolute(commission.prepared.folders),
         units={name: tuple(cell.cell_id for cell in unit) for name, unit in _by_model(cells).items()},
         estimates=estimates,
         before={cell.cell_id: store.record_times(cell.cell_id) for cell in cells},
@@ -138,7 +134,7 @@ def _earlier_job(commission: Commission, name: str) -> Job | None:
     if not commission.crew.elsewhere:
         return None
     try:
-        return read_job(job_folder(commission.folders, name))
+        return read_job(job_folder(commission.prepared.folders, name))
     except (StorageError, DataError):
         return None
 
@@ -158,7 +154,7 @@ def _continued(job: Job, earlier: Job, commission: Commission) -> Job:
 
 
 def _work(commission: Commission, job: Job, cells: tuple[Cell, ...], estimates: Mapping[str, float]) -> Work:
-    device = commission.request.device or commission.prepared.device.type
+    device = commission.prepared.request.device or commission.prepared.device.type
     memory = {p.cell.cell_id: p.price.memory_bytes for p in commission.prepared.plan.cells if p.cell and p.price}
     return Work(
         name=job.folder.name.partition("-")[0],

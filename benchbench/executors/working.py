@@ -100,7 +100,7 @@ def _work(job: Job, units: Sequence[str], journal: Journal, stop: StopRequest) -
     try:
         return run_cells(cells, bench, estimates=job.estimates, claims=Claims(prepared.store.claims), before=job.before)
     finally:
-        rebuild(job.folders.leaderboard(prepared.suite.name), prepared.store, prepared.suite.name)
+        rebuild(prepared.leaderboard, prepared.store, prepared.suite.name)
 
 
 def _hello(job: Job, prepared: Prepared) -> Hello:

@@ -14,6 +14,7 @@ from benchbench.suite import Suite, read_suite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import torch
 
@@ -43,11 +44,15 @@ class Prepared:
     """A suite planned on this machine.
 
     Attributes:
+        request: which cells, and how.
+        folders: where data is read and results are recorded.
         reason: why the profile was chosen; empty if the request names it.
         finished: the recorded cells; it can record those that have other labels under the suite's labels.
         ranks: processes that share every model with this one, or None.
     """
 
+    request: Request
+    folders: Folders
     registry: Registry
     suite: Suite
     profile: str
@@ -57,6 +62,11 @@ class Prepared:
     plan: Plan
     finished: FinishedCells
     ranks: Ranks | None = None
+
+    @property
+    def leaderboard(self) -> Path:
+        """The Parquet file of the suite."""
+        return self.folders.leaderboard(self.suite.name)
 
 
 def prepare(
@@ -96,6 +106,8 @@ def prepare(
         done=done or ((lambda _: False) if request.fresh else finished.__contains__),
     )
     return Prepared(
+        request=request,
+        folders=folders,
         registry=registry,
         suite=suite,
         profile=profile,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from benchbench.events import CellFailed, Listener, Note, RunFinished, RunStarted
 from benchbench.planning import Plan
-from benchbench.planning.preparing import Prepared, Request
-from benchbench.settings import Folders, check_writable
+from benchbench.planning.preparing import Prepared
+from benchbench.settings import check_writable
 from benchbench.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ def with_prices(prepared: Prepared) -> Prepared:
 
 def execute(
     prepared: Prepared,
-    folders: Folders,
     *,
-    request: Request,
     listener: Listener,
     stop: StopRequest,
     crew: Crew | None = None,
@@ -70,15 +68,13 @@ def execute(
 
     Args:
         prepared: the plan, with prices.
-        folders: where.
-        request: what was asked for.
         listener: is told what happens.
         stop: ends the run.
         crew: who computes; None for this process alone.
         reason: why, where the user did not choose; it is told.
     """
     began = time.monotonic()
-    run = _Run(prepared=prepared, folders=folders, request=request, listener=listener, stop=stop, crew=crew)
+    run = _Run(prepared=prepared, listener=listener, stop=stop, crew=crew)
     run.announce(reason)
     prepared.finished.take_over()
     rows = run.rebuild()
@@ -87,14 +83,14 @@ def execute(
         rows = run.rebuild()
     if tally.left:
         rest = "whose earlier results stand; the same command goes on with what was in training"
-        rest = rest if request.fresh else "the same command goes on from here"
+        rest = rest if prepared.request.fresh else "the same command goes on from here"
         listener(Note(message=f"{_why(stop)}: {len(tally.left)} cells left, {rest}"))
     run.conclude(tally, time.monotonic() - began)
     mine = {p.cell.cell_id for p in prepared.plan.cells if p.cell}
     return RunResult(
         plan=prepared.plan,
         rows=tuple(row for row in rows if row.cell_id in mine),
-        leaderboard=run.leaderboard,
+        leaderboard=prepared.leaderboard,
         finished=tally.finished,
         failures=tally.failures,
         left=len(tally.left),
@@ -107,8 +103,6 @@ class _Run:
     """A planned run at work."""
 
     prepared: Prepared
-    folders: Folders
-    request: Request
     listener: Listener
     stop: StopRequest
     crew: Crew | None
@@ -116,10 +110,6 @@ class _Run:
     @property
     def plan(self) -> Plan:
         return self.prepared.plan
-
-    @property
-    def leaderboard(self) -> Path:
-        return self.folders.leaderboard(self.plan.suite)
 
     def announce(self, reason: str) -> None:
         """Say what will be done, why by this process or these workers, and why some of it cannot be."""
@@ -149,7 +139,7 @@ class _Run:
         """Bring the leaderboard up to date."""
         from benchbench.leaderboard import rebuild
 
-        return rebuild(self.leaderboard, self.prepared.store, self.prepared.suite.name)
+        return rebuild(self.prepared.leaderboard, self.prepared.store, self.prepared.suite.name)
 
     def compute(self) -> Tally:
         """Compute what is ready, here or by workers; whatever happens, the leaderboard shows what was done."""
@@ -157,7 +147,7 @@ class _Run:
 
         if not self.plan.ready:
             return Tally()
-        check_writable(self.folders.runs)
+        check_writable(self.prepared.folders.runs)
         try:
             return self._compute_here() if self.crew is None else self._commission(self.crew)
         except BaseException:
@@ -190,8 +180,8 @@ class _Run:
             forget=prepared.plan.datasets.forget,
             device=prepared.device,
             listener=self.listener,
-            cuda_graphs=self.request.cuda_graphs,
-            fresh=self.request.fresh,
+            cuda_graphs=prepared.request.cuda_graphs,
+            fresh=prepared.request.fresh,
             stop=self.stop,
             ranks=prepared.ranks,
         )
@@ -204,8 +194,6 @@ class _Run:
 
         commission = Commission(
             prepared=self.prepared,
-            request=self.request,
-            folders=self.folders,
             crew=crew,
             listener=self.listener,
             stop=self.stop,
@@ -219,7 +207,9 @@ class _Run:
         if self.crew is None:
             together = f" x {self.prepared.ranks.count} ranks" if self.prepared.ranks else ""
             return describe_device(self.prepared.device) + together
-        return f"{self.request.device or self.prepared.device.type}, by workers of the executor {self.crew.name}"
+        return (
+            f"{self.prepared.request.device or self.prepared.device.type}, by workers of the executor {self.crew.name}"
+        )
 
 
 def _estimates(plan: Plan) -> Mapping[str, float]:

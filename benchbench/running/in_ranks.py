@@ -58,7 +58,7 @@ def run_in_ranks(
             return _follow(ranks, request, folders, device, registry)
         try:
             prepared = dataclasses.replace(prepare(request, folders, device=device, registry=registry), ranks=ranks)
-            result = execute(with_prices(prepared), folders, request=request, listener=listener, stop=stop)
+            result = execute(with_prices(prepared), listener=listener, stop=stop)
         except BaseException as error:
             ranks.failed(" ".join(str(error).split()) or type(error).__name__)
             raise

@@ -17,10 +17,9 @@ from benchbench.executors.crew import LOCAL, Crew, choose_crew
 from benchbench.executors.local import SPARE
 from benchbench.executors.machine import PROCESS_BYTES, available_cores, available_memory_bytes, cores_for_workers
 from benchbench.executors.slots import GIB
-from benchbench.planning.preparing import Prepared, Request
+from benchbench.planning.preparing import Prepared
 from benchbench.running.execution import RunResult, execute, with_prices
 from benchbench.running.gpu_sharing import share_gpus
-from benchbench.settings import Folders
 
 if TYPE_CHECKING:
     from benchbench.events import Listener
@@ -49,20 +48,16 @@ class Staff:
     reason: str
 
 
-def execute_as_suits(
-    prepared: Prepared, folders: Folders, *, request: Request, listener: Listener, stop: StopRequest
-) -> RunResult:
+def execute_as_suits(prepared: Prepared, *, listener: Listener, stop: StopRequest) -> RunResult:
     """`execute` by as many workers as suit this machine and what is to be done; see `benchbench.api.run`."""
     from benchbench.kernels.determinism import on_threads
 
     if not is_divided(prepared):
-        return execute(with_prices(prepared), folders, request=request, listener=listener, stop=stop)
+        return execute(with_prices(prepared), listener=listener, stop=stop)
     with on_threads(1):
         priced = with_prices(prepared)
         staff = choose_staff(priced)
-        return execute(
-            priced, folders, request=request, listener=listener, stop=stop, crew=staff.crew, reason=staff.reason
-        )
+        return execute(priced, listener=listener, stop=stop, crew=staff.crew, reason=staff.reason)
 
 
 def is_divided(prepared: Prepared) -> bool:

@@ -80,16 +80,15 @@ def find_status(
     folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
     request = Request(suite=suite, profile=profile, only=tuple(only), seeds=tuple(seeds), device=device)
     prepared = prepare(request, folders)
-    path = folders.leaderboard(prepared.suite.name)
     if folders.runs.is_dir():
         prepared.finished.take_over()
-        rebuild(path, prepared.store, prepared.suite.name)
+        rebuild(prepared.leaderboard, prepared.store, prepared.suite.name)
     claims = Claims(prepared.store.claims)
     return SuiteStatus(
         suite=prepared.suite.name,
         profile=prepared.profile,
         cells=tuple(_state_of(planned, prepared, claims) for planned in prepared.plan.cells),
-        leaderboard=path,
+        leaderboard=prepared.leaderboard,
     )
 
 

@@ -48,8 +48,6 @@ def run_elsewhere(folder: Path, heard: list[Event], carried_out: Callable[[Work,
     request = Request(suite=str(folder / "tiny.toml"), device="cpu", fresh=True)
     commission = Commission(
         prepared=prepare(request, folders),
-        request=request,
-        folders=folders,
         crew=Crew(name="far", executor=Elsewhere(carried_out), workers=1, elsewhere=True),
         listener=heard.append,
         stop=StopRequest(),
