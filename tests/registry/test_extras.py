@@ -56,7 +56,7 @@ def test_suite_with_a_member_of_a_family_names_the_extra(
 def test_resnet50_names_the_extra(registry: Registry) -> None:
     component = registry.resolve("architecture", "resnet50")
     with pytest.raises(UsageError, match="need timm") as caught:
-        registry.make(component, input_shape=(3, 32, 32), classes=10)
+        registry.make("architecture", component, input_shape=(3, 32, 32), classes=10)
     assert caught.value.hint == "pip install 'benchbench-robustness[timm]'"
 
 

@@ -88,7 +88,7 @@ def test_other_image_sizes_and_channels_fit(shape):
 
 
 def test_options_out_of_range_are_named_together():
-    with pytest.raises(OptionError, match=r"depth must be 6 n \+ 4 .*got 41; width .*got 0; dropout .*got 1.0"):
+    with pytest.raises(OptionError, match=r"depth must be 6 n \+ 4 .*got 41; .*width .*got 0; .*dropout .*got 1.0"):
         make_wide_resnet(input_shape=(3, 32, 32), classes=10, depth=41, width=0, dropout=1.0)
 
 

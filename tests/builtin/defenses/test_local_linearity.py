@@ -112,5 +112,5 @@ def test_step_follows_a_random_direction_where_the_gradient_is_zero(problem, nor
 
 
 def test_options_out_of_range_are_all_named():
-    with pytest.raises(OptionError, match=r"lam .*mu .*steps .*variant "):
+    with pytest.raises(OptionError, match=r"lam .*mu .*variant .*steps "):
         LocalLinearity(lam=-1.0, mu=-1.0, steps=0, variant="both")

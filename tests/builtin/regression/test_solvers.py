@@ -186,5 +186,5 @@ def test_radius_zero_is_refused() -> None:
 
 def test_missing_solver_says_what_to_install(problem: RegressionProblem, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cvxpy", None)
-    with pytest.raises(UsageError, match="benchbench\\[staircase\\]"):
+    with pytest.raises(UsageError, match=r"benchbench-robustness\[staircase\]"):
         solve_at(problem)
