@@ -31,10 +31,10 @@ def column(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def measure(description: str, *, share: bool = False, least: float | None = None) -> Any:
-    """A measure, None if not taken; a `share` is in [0, 1], others are at least `least`."""
+def measure(description: str, *, share: bool = False, least: float | None = None, since: int = 1) -> Any:
+    """A measure, None if not taken or older than schema `since`; a `share` is in [0, 1], others are at least `least`."""
     limits = {"least": 0.0 if share else least, "most": 1.0 if share else None}
-    return dataclasses.field(default=None, metadata={"description": description, **limits, "since": 1})
+    return dataclasses.field(default=None, metadata={"description": description, **limits, "since": since})
 
 
 @dataclass(frozen=True, kw_only=True)

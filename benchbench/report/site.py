@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from PIL import Image
 
 from benchbench.atomic import write_bytes_atomically
+from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import extras_of
 from benchbench.leaderboard.separations import MeasuredSeparation, separation_label
 from benchbench.records import Row
@@ -96,7 +97,7 @@ def _write_rows(
     """Write the page of each row; returns the training history of each model, and pictures of the first models."""
     histories: dict[str, tuple[Row, Sequence[EpochRecord]]] = {}
     pictures: dict[str, dict[str, Any]] = {}
-    for row in board.rows:
+    for row in share_doubts(board.rows):
         measured = row.source == "measured"
         if measured and row.model_id not in histories:
             histories[row.model_id] = (row, contents.history(row))

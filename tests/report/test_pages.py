@@ -201,6 +201,14 @@ def test_markup_in_a_leaderboard_stays_text(tmp_path: Path) -> None:
         assert "<img src=x" not in text(page)
 
 
+def test_the_page_of_a_row_shows_the_flags_that_the_board_shows(tmp_path: Path) -> None:
+    """A flag about the model that another attack's diagnostics found."""
+    flagged = make_row(cell_id="pgd", attack="pgd-10", adv_test_accuracy=0.9, flags=("random-model",))
+    folder = site(tmp_path, flagged, make_row(cell_id="mt", attack="mt-20", adv_test_accuracy=0.8))
+    (page,) = folder.rglob("mt.html")
+    assert "random-model" in text(page)
+
+
 def test_downloads_are_the_file_itself_and_every_column(tmp_path: Path) -> None:
     folder = site(tmp_path)
     assert (folder / "closer-look.parquet").read_bytes() == (tmp_path / "closer-look.parquet").read_bytes()
