@@ -1,4 +1,4 @@
-"""How far a suite is: the state of each of its cells, from records and claims in the runs folder alone."""
+"""Shows the progress of a suite, from records and claims in the runs folder alone."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ STATES: tuple[State, ...] = ("pending", "running", "done", "failed", "skipped")
 
 @dataclass(frozen=True, kw_only=True)
 class CellStatus:
-    """How far a cell is.
+    """The state of a cell.
 
     Attributes:
-        cell_id: empty where the cell's data, and with it its id, is not known.
+        cell_id: empty if the cell's data, and with them its id, are unknown.
         label: for people.
-        state: ``"failed"`` if it raised, and nobody is at it again; ``"running"`` if some process holds its claim.
-        detail: the error of a failed cell, the reason of a skipped one, who computes a running one, why a finished one could
-            not be computed again; empty otherwise.
+        state: ``"running"`` if a process holds its claim; ``"failed"`` if it raised and no process retries it.
+        detail: the error of a failed cell, the reason of a skipped one, the process of a running one, the error of a later
+            attempt at a finished one; empty otherwise.
     """
 
     cell_id: str
@@ -40,12 +40,7 @@ class CellStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteStatus:
-    """How far a suite is.
-
-    Attributes:
-        cells: all that the suite has in this profile, in its order.
-        leaderboard: the Parquet file, with the rows of all cells that are done.
-    """
+    """The states of all cells of a suite in one profile; the leaderboard has the finished ones."""
 
     suite: str
     profile: str
@@ -70,10 +65,10 @@ def find_status(
     runs: Path | None = None,
     leaderboards: Path | None = None,
 ) -> SuiteStatus:
-    """Look how far a suite is, and bring its leaderboard up to date; arguments as for `benchbench.api.run`.
+    """Find the state of each cell, and update the leaderboard; see `benchbench.api.run`.
 
     Raises:
-        BenchbenchError: a mistake that the user can mend.
+        BenchbenchError: a fault that the user can correct.
     """
     from benchbench.leaderboard import rebuild
 
