@@ -184,7 +184,7 @@ def separation(
     download: bool = False,
     listener: Listener = ignore,
 ) -> SeparationReport:
-    """Measure the exact distances between the classes of a dataset; see `measure`.
+    """Measure exactly how far apart classes are; see `benchbench.separations.measure`.
 
     Args:
         dataset: a name, or a mapping of ``name`` and options.

@@ -25,8 +25,8 @@ JOB_NAME = "benchbench-{}"
 class SlurmExecutor:
     """One job for each unit, in arrays of units with the same defense.
 
-    A requeued job resumes its checkpoint. It requeues itself shortly before its time limit; Slurm requeues it after a preemption
-    or the loss of a node. Interrupting the run leaves the jobs in the queue; the same command finds them again.
+    A requeued job resumes its checkpoint. It requeues itself shortly before its time limit; Slurm requeues it after a
+    preemption or the loss of a node. Interrupting the run leaves the jobs in the queue; the same command finds them again.
 
     Args:
         partition: empty for the cluster's default.
