@@ -68,19 +68,10 @@ def write_job(job: Job, suite: bytes) -> None:
     Raises:
         StorageError: they cannot be written.
     """
-    document = {
-        "token": job.token,
-        "request": dataclasses.asdict(job.request),
-        "folders": {name: str(path) for name, path in dataclasses.asdict(job.folders).items()},
-        "units": job.units,
-        "estimates": job.estimates,
-        "before": job.before,
-        "checkpoints": job.checkpoints,
-        "begun": job.begun,
-        "deadline": job.deadline,
-    }
+    document = dataclasses.asdict(job)
+    del document["folder"]  # another machine may see it under another path
     write_bytes_atomically(job.folder / _SUITE, suite)
-    write_bytes_atomically(job.folder / _JOB, json.dumps(document, indent=1).encode())
+    write_bytes_atomically(job.folder / _JOB, json.dumps(document, indent=1, default=str).encode())
     write_bytes_atomically(job.folder / _TOKEN, job.token.encode())
 
 
@@ -100,18 +91,14 @@ def read_job(folder: Path) -> Job:
     try:
         document = json.loads(path.read_bytes())
         request = document["request"]
-        return Job(
+        document.update(
             folder=folder,
-            token=document["token"],
             request=Request(**{**request, "only": tuple(request["only"]), "seeds": tuple(request["seeds"])}),
             folders=Folders(**{name: Path(value) for name, value in document["folders"].items()}),
             units={name: tuple(cells) for name, cells in document["units"].items()},
-            estimates=document["estimates"],
             before={cell: (times[0], times[1]) for cell, times in document["before"].items()},
-            checkpoints=document["checkpoints"],
-            begun=document["begun"],
-            deadline=document["deadline"],
         )
+        return Job(**document)
     except OSError as error:
         raise StorageError(
             f"{path} cannot be read: {error.strerror or error}", hint="is the runs folder shared with this machine?"

@@ -87,7 +87,7 @@ class LocalExecutor:
         host.died(worker.name, _describe(status))
         if not host.left():
             return False
-        worker.start()
+        worker.restart()
         return True
 
 
@@ -96,16 +96,18 @@ class _Worker:
 
     def __init__(self, number: int, work: Work, slot: Slot) -> None:
         self.name, self._work, self._slot = str(number), work, slot
-        self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        self._process = self._start()
 
-    def start(self) -> None:
-        """Start the process, or its successor."""
+    def restart(self) -> None:
+        """Start a successor of an ended process."""
         self._let_go()
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
         folder = Path(self._work.folder, "logs")
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / f"{self.name}.log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603
+            return subprocess.Popen(  # noqa: S603
                 self._work.command(self.name, threads=self._slot.threads, leashed=True),
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -115,15 +117,13 @@ class _Worker:
             )
 
     def status(self) -> int | None:
-        return None if self._process is None else self._process.poll()
+        return self._process.poll()
 
     def ask_to_stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process.poll() is None:
             self._process.terminate()
 
     def insist(self, seconds: float) -> None:
-        if self._process is None:
-            return
         try:
             self._process.wait(max(seconds, 0.0))
         except subprocess.TimeoutExpired:
@@ -132,7 +132,7 @@ class _Worker:
         self._let_go()
 
     def _let_go(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
+        if self._process.stdin is not None:
             self._process.stdin.close()
 
 

@@ -16,6 +16,7 @@ ACTIVE = frozenset(
 )
 COMMAND_SECONDS = 60.0
 FULL_HINT = "wait until some of yours have ended ('squeue --me'), or ask for fewer cells with --only"
+_CONTROLLER_HINT = "is Slurm's controller up? see 'scontrol ping'"
 _NOT_HERE = "no Slurm here: {} is not on the PATH"
 _DURATION = re.compile(r"(?:(?P<days>\d+)-)?(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+)\Z")
 
@@ -143,12 +144,10 @@ def call(*command: str) -> str:
     except FileNotFoundError as error:
         raise UsageError(_NOT_HERE.format(command[0])) from error
     except subprocess.TimeoutExpired as error:
-        raise ExecutorError(
-            f"{command[0]} does not answer", hint="is Slurm's controller up? see 'scontrol ping'"
-        ) from error
+        raise ExecutorError(f"{command[0]} does not answer", hint=_CONTROLLER_HINT) from error
     except subprocess.CalledProcessError as error:
         said = " ".join((error.stderr or "").split()) or str(error)
-        raise ExecutorError(f"{command[0]}: {said}", hint="is Slurm's controller up? see 'scontrol ping'") from error
+        raise ExecutorError(f"{command[0]}: {said}", hint=_CONTROLLER_HINT) from error
     return finished.stdout
 
 

@@ -133,11 +133,9 @@ class Supervisor:
                 self._at[worker] = entry.cell_id
                 self._idle_deaths = 0
                 self._show(worker, self._renumbered(entry))
-            case CellFinished():
-                self._seconds[entry.cell_id] = entry.seconds
-                self._at.pop(worker, None)
-                self._rest(worker)
-            case CellFailed():
+            case CellFinished() | CellFailed():
+                if isinstance(entry, CellFinished):
+                    self._seconds[entry.cell_id] = entry.seconds
                 self._at.pop(worker, None)
                 self._rest(worker)
             case TrainingStarted() | TrainingProgress() | EvaluationProgress():

@@ -1,8 +1,8 @@
 """Chooses the checkpoint of a training, and replaces weights after a fresh run.
 
 A fresh run trains a successor beside the model's checkpoint, which stays unchanged. The successor replaces it when the first
-row measured on the new weights is recorded. If the weights differ, the old ones are kept as long as any row was measured on them,
-for instance one of another attack or suite; rebuilding a leaderboard removes them. So a row and its weights always match.
+row measured on the new weights is recorded. If the weights differ, the old ones are kept as long as any row was measured on
+them, for instance one of another attack or suite; rebuilding a leaderboard removes them. So a row and its weights always match.
 """
 
 from __future__ import annotations

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from benchbench.planning import PlannedCell
 from benchbench.planning.preparing import Prepared, Request, prepare
 from benchbench.records.claims import Claims
 from benchbench.settings import find_folders
-
-if TYPE_CHECKING:
-    from benchbench.cell.model import Cell
 
 State = Literal["pending", "running", "done", "failed", "skipped"]
 STATES: tuple[State, ...] = ("pending", "running", "done", "failed", "skipped")
@@ -94,33 +92,25 @@ def summarise_status(status: SuiteStatus) -> Mapping[str, object]:
         "profile": status.profile,
         "leaderboard": str(status.leaderboard),
         "cells": dict(status.counts),
-        "states": [
-            {"cell_id": cell.cell_id, "label": cell.label, "state": cell.state, "detail": cell.detail}
-            for cell in status.cells
-        ],
+        "states": [dataclasses.asdict(cell) for cell in status.cells],
     }
 
 
 def _state_of(planned: PlannedCell, prepared: Prepared, claims: Claims) -> CellStatus:
+    from benchbench.harness.cells import describe_cell
+
     cell = planned.cell
     if cell is None:
         state: State = "failed" if planned.status == "failed" else "skipped"
         return CellStatus(cell_id="", label=planned.experiment, state=state, detail=planned.reason)
+    state, detail = "pending", ""
     if planned.status == "skipped":
-        return _status(cell, "skipped", planned.reason)
-    if planned.status == "done":
+        state, detail = "skipped", planned.reason
+    elif planned.status == "done":
         again = prepared.store.read_failure(cell.cell_id)
-        return _status(cell, "done", f"computing it again failed: {again.error}" if again else "")
-    owner = claims.owner(cell.cell_id)
-    if owner:
-        return _status(cell, "running", owner)
-    row = prepared.store.read_cell(cell.cell_id)
-    if row is not None and row.status != "ok":
-        return _status(cell, "failed", row.error)
-    return _status(cell, "pending")
-
-
-def _status(cell: Cell, state: State, detail: str = "") -> CellStatus:
-    from benchbench.harness.cells import describe_cell
-
+        state, detail = "done", f"computing it again failed: {again.error}" if again else ""
+    elif owner := claims.owner(cell.cell_id):
+        state, detail = "running", owner
+    elif (row := prepared.store.read_cell(cell.cell_id)) is not None and row.status != "ok":
+        state, detail = "failed", row.error
     return CellStatus(cell_id=cell.cell_id, label=describe_cell(cell), state=state, detail=detail)
