@@ -43,7 +43,7 @@ def run(
     jobs: int | Literal["auto"] | None = None,
     executor: ComponentEntry | None = None,
 ) -> RunResult:
-    """Train, attack and measure the cells of a suite that are not done yet, and rebuild its leaderboard.
+    """Train, attack and measure the remaining cells of a suite, and rebuild its leaderboard.
 
     Processes that share the folders also share the cells: one of them computes each cell, and all end with all rows.
     Processes of torchrun share each model instead: they divide the batches of its training and the shards of its evaluation.
@@ -127,8 +127,9 @@ def plan(
     save_timings: Path | None = None,
     jobs: int | Literal["auto"] | None = None,
 ) -> Plan:
-    """Plan what `run` would do, and price every cell of the profile, also those whose data are missing.
+    """Plan what `run` would do, and price every cell of the profile.
 
+    Cells whose data are missing are priced, too.
     Arguments that are not listed are those of `run`. A recorded cell costs what was measured; prices are those of float32.
 
     Args:
@@ -183,7 +184,7 @@ def separation(
     download: bool = False,
     listener: Listener = ignore,
 ) -> SeparationReport:
-    """Measure exactly how far apart the classes of a dataset are; see `benchbench.separations.measure`.
+    """Measure exactly how far apart classes are; see `benchbench.separations.measure`.
 
     Args:
         dataset: a name, or a mapping of ``name`` and options.

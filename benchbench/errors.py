@@ -82,7 +82,7 @@ class TrainingError(BenchbenchError):
 
 
 class OutOfMemoryError(TrainingError):
-    """Training whose batches do not fit into the device's memory, and cannot go through the model in parts."""
+    """The device's memory does not suffice for a training, whose batches cannot be divided."""
 
 
 class ExecutorError(BenchbenchError):
@@ -92,7 +92,7 @@ class ExecutorError(BenchbenchError):
 
 
 class RankError(BenchbenchError):
-    """A process that shares a model with others failed; the message names the first such rank. All end."""
+    """A process that shares a model failed; all end, and the message names the first rank."""
 
     exit_status = 1
 
@@ -136,7 +136,7 @@ class SuiteError(BenchbenchError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Ask "did you mean 'x'?" for known names close to a mistaken one; if none is close, list the known names.
+    """Ask "did you mean 'x'?" for similar known names; if there are none, list all names.
 
     >>> suggest("tradse", ["trades", "at"])
     "did you mean 'trades'?"

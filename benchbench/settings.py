@@ -74,7 +74,7 @@ def find_folders(
 
 
 def check_writable(folder: Path) -> None:
-    """Create a missing folder, and raise `StorageError`, before hours of work, if it is not writable."""
+    """Create a missing folder; raise `StorageError` if it is not writable."""
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:

@@ -48,7 +48,9 @@ class LocatableDataset(Protocol):
 def availability(
     registry: Registry, source: DataSource, names: Sequence[ComponentEntry] | None = None
 ) -> tuple[Availability, ...]:
-    """Find out which datasets are available; None for all. A `LocatableDataset` is not read, and nothing is downloaded.
+    """Find out which of some datasets (None for all) are available, without a download.
+
+    A `LocatableDataset` is not read.
 
     Raises:
         UsageError: an unknown name or option.
@@ -60,7 +62,7 @@ def availability(
 def verify(
     registry: Registry, source: DataSource, names: Sequence[ComponentEntry] | None = None
 ) -> tuple[Availability, ...]:
-    """Read datasets completely: every checksum, shape, label and value (arguments as for `availability`)."""
+    """Like `availability`, but check every checksum, shape, label and value."""
     local = replace(source, download=False)
     return tuple(_look(registry, one, lambda c: load_dataset(registry, c, local)) for one in _chosen(registry, names))
 

@@ -16,7 +16,7 @@ from benchbench.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
-    """Some examples in the order of their split, and the row of each there: int64 (n,), increasing."""
+    """Some examples in the order of their split, and their rows: int64 (n,), increasing."""
 
     examples: Examples
     indices: Tensor
@@ -42,7 +42,7 @@ def subset(examples: Examples, n: int, split: str, seed: int = 0) -> Subset:
 
 
 def random_labels(splits: DatasetSplits, seed: int = 0) -> DatasetSplits:
-    """The same inputs with labels drawn uniformly from all classes by the seed (Table 8 of the paper)."""
+    """The same inputs with labels drawn uniformly from all classes (Table 8 of the paper)."""
 
     def relabel(examples: Examples, split: str) -> Examples:
         generator = KeyedGenerator(derive_seed(seed, "random-labels", split), torch.arange(len(examples)))
@@ -52,7 +52,7 @@ def random_labels(splits: DatasetSplits, seed: int = 0) -> DatasetSplits:
 
 
 def crop_to(examples: Examples, input_shape: Sequence[int]) -> Examples:
-    """Crop the centre (C, h, w), as a view, of training images that are stored with a margin for random crops."""
+    """The centre (C, h, w), as a view, of training images with a margin for random crops."""
     if tuple(examples.inputs.shape[1:]) == tuple(input_shape):
         return examples
     height, width = input_shape[-2:]

@@ -1,6 +1,6 @@
-"""The executors room: the work of a run, carried out by other processes on this machine, on a cluster, or wherever.
+"""Carries out the work of a run in other processes, on this machine or elsewhere.
 
-`carrying` is the host's side and `working` the worker's; between them there is only the shared folder: the job file, the
-journals that workers write, and the claims and records that all processes share anyway. `local` and `slurm` are executors,
-offered through the same hook as those of plugins.
+`carrying` is the host's side, `working` the worker's. They communicate only through the shared folder: by the job file, the
+workers' journals, and the claims and records that all processes share. `local` and `slurm` are executors, offered through the
+same hook as those of plugins.
 """

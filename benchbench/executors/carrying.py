@@ -1,4 +1,4 @@
-"""The run's side of an executor: the job is written, carried out under supervision, and counted."""
+"""The run's side of an executor: writes the job, supervises it, and counts the results."""
 
 from __future__ import annotations
 
@@ -7,130 +7,83 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby
 from pathlib import Path
+
+import torch
 
 from benchbench.cell.model import Cell, digest, stated_fields
 from benchbench.contract import Work, WorkUnit
 from benchbench.errors import DataError, StorageError
 from benchbench.events import Note
-from benchbench.executors.crew import Crew
+from benchbench.executors.crew import Commission
 from benchbench.executors.job import Job, job_folder, read_job, suite_copy, write_job
 from benchbench.executors.machine import PROCESS_BYTES
-from benchbench.executors.supervising import Supervisor, Surroundings
+from benchbench.executors.supervising import Supervisor
 from benchbench.harness.cells import checkpoint_times, describe_model
 from benchbench.harness.evaluating import ModelMeasurements
 from benchbench.harness.scheduling import Tally
-from benchbench.planning.preparing import Prepared, Request
-from benchbench.records import Provenance, failed_row
 from benchbench.settings import Folders
-from benchbench.stopping import Stopped, StopRequest
+from benchbench.stopping import Stopped
 from benchbench.suite.source import read_text
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Commission:
-    """A planned run that is to be carried out by others.
-
-    Attributes:
-        prepared: the plan, with the predicted seconds of its cells.
-        crew: who does it.
-        listener: is told what happens, see `benchbench.events`.
-        stop: ends it.
-        rebuild: brings the leaderboard up to date.
-    """
-
-    prepared: Prepared
-    crew: Crew
-    listener: Callable[..., None]
-    stop: StopRequest
-    rebuild: Callable[[], object]
-
-
-def carry_out(commission: Commission, estimates: Mapping[str, float]) -> Tally:
-    """Have the ready cells of a plan computed by workers; the folder of the job goes when nothing is left of it.
-
-    Args:
-        commission: the run.
-        estimates: predicted seconds by cell id, as far as they are known.
+def carry_out(commission: Commission) -> Tally:
+    """Let workers compute the ready cells of a plan; delete the job folder once no work is left.
 
     Raises:
-        BenchbenchError: the executor cannot do it, or a worker cannot go on.
-        KeyboardInterrupt: the user interrupted; whether workers go on, the executor has said.
+        BenchbenchError: the executor refuses the work, or a worker cannot continue.
+        KeyboardInterrupt: the user interrupted; the executor has said whether its workers continue.
     """
-    prepared = commission.prepared
-    cells = prepared.plan.ready
+    prepared, crew = commission.prepared, commission.crew
+    units = _by_model(prepared.plan.ready)
     suite = read_text(Path(prepared.suite.source))
-    job = _job(commission, estimates, suite)
+    job = _job(commission, units, suite)
     write_job(job, suite.encode())
-    surroundings = Surroundings(
-        store=prepared.store,
-        listener=commission.listener,
-        stop=commission.stop,
-        fail=lambda cell, error: _record_death(prepared, cell, error),
-        rebuild=commission.rebuild,
-    )
-    supervisor = Supervisor(job, cells, surroundings, commission.crew.workers)
-    _leave_the_gpu(commission)
-    with suppress(Stopped):  # what is left is counted
-        commission.crew.executor.execute(_work(commission, job, cells, estimates), supervisor)
+    supervisor = Supervisor(job, commission)
+    if prepared.device.type == "cuda":
+        torch.cuda.empty_cache()  # the workers need what pricing took
+    with suppress(Stopped):  # the tally has the remaining cells
+        crew.executor.execute(_work(commission, job, units), supervisor)
         supervisor.follow()
     tally = supervisor.tally()
-    if not (tally.left and commission.crew.elsewhere):
-        _clear(job, cells, prepared)
+    if not (tally.left and crew.elsewhere):
+        shutil.rmtree(job.folder, ignore_errors=True)
+        for cell in prepared.plan.ready if job.request.fresh else ():
+            ModelMeasurements(prepared.store, cell, job.token).forget()
     return tally
 
 
-def _leave_the_gpu(commission: Commission) -> None:
-    """Give back what the plan's pilot took of a GPU: the memory is for the workers."""
-    if commission.prepared.device.type == "cuda":
-        import torch
-
-        torch.cuda.empty_cache()
-
-
-def _clear(job: Job, cells: tuple[Cell, ...], prepared: Prepared) -> None:
-    """Remove what nobody needs once the job is over."""
-    shutil.rmtree(job.folder, ignore_errors=True)
-    if job.request.fresh:
-        for cell in cells:
-            ModelMeasurements(prepared.store, cell, job.token).forget()
-
-
-def job_name(request: Request, profile: str, executor: str, suite: str) -> str:
-    """The name of the job of a command: the same for the same command, for as long as the suite's text is the same."""
-    asked = {**stated_fields(request), "suite": suite, "profile": profile, "fresh": False, "executor": executor}
-    return digest(asked)
-
-
-def _job(commission: Commission, estimates: Mapping[str, float], suite: str) -> Job:
-    prepared, request, store = commission.prepared, commission.prepared.request, commission.prepared.store
-    name = job_name(request, prepared.profile, commission.crew.name, suite)
+def _job(commission: Commission, units: Mapping[str, Sequence[Cell]], suite: str) -> Job:
+    prepared, crew, stop = commission.prepared, commission.crew, commission.stop
+    request, store, cells = prepared.request, prepared.store, prepared.plan.ready
+    # equal for equal commands, as long as the suite's text is equal
+    command = {"suite": suite, "profile": prepared.profile, "fresh": False, "executor": crew.name}
+    name = digest({**stated_fields(request), **command})
     earlier = _earlier_job(commission, name)
     token = earlier.token if earlier else secrets.token_hex(16)
-    folder = job_folder(commission.prepared.folders, name if commission.crew.elsewhere else f"{name}-{token[:8]}")
-    cells = prepared.plan.ready
-    left = commission.stop.seconds_left
-    continued = earlier if earlier and request.fresh and earlier.request.fresh else None
+    folder = job_folder(prepared.folders, name if crew.elsewhere else f"{name}-{token[:8]}")
+    absolute = {field.name: getattr(prepared.folders, field.name).absolute() for field in dataclasses.fields(Folders)}
     job = Job(
         folder=folder,
         token=token,
         request=dataclasses.replace(request, suite=str(suite_copy(folder)), profile=prepared.profile),
-        folders=_absolute(commission.prepared.folders),
-        units={name: tuple(cell.cell_id for cell in unit) for name, unit in _by_model(cells).items()},
-        estimates=estimates,
+        folders=Folders(**absolute),
+        units={name: tuple(cell.cell_id for cell in unit) for name, unit in units.items()},
+        estimates=commission.estimates,
         before={cell.cell_id: store.record_times(cell.cell_id) for cell in cells},
         checkpoints=checkpoint_times(cells, store),
         begun=time.time(),
-        deadline=time.time() + left if commission.stop.limited else None,
+        deadline=time.time() + stop.seconds_left if stop.limited else None,
     )
-    return job if continued is None else _continued(job, continued, commission)
+    if earlier and request.fresh and earlier.request.fresh:
+        return _continued(job, earlier, commission)
+    return job
 
 
 def _earlier_job(commission: Commission, name: str) -> Job | None:
-    """The same command's last job, where its workers may still be at work elsewhere."""
+    """The same command's last job, if its workers may still compute elsewhere."""
     if not commission.crew.elsewhere:
         return None
     try:
@@ -140,7 +93,7 @@ def _earlier_job(commission: Commission, name: str) -> Job | None:
 
 
 def _continued(job: Job, earlier: Job, commission: Commission) -> Job:
-    """A fresh run that was interrupted goes on: what was recorded since it began is its own work, and stays."""
+    """Continue an interrupted fresh run: results recorded since it began stay."""
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime(earlier.begun))
     done = sum(times != earlier.before.get(cell_id, times) for cell_id, times in job.before.items())
     said = f"going on with the fresh run that was begun on {began}: {done} of its {len(job.before)} cells are recorded"
@@ -153,21 +106,24 @@ def _continued(job: Job, earlier: Job, commission: Commission) -> Job:
     )
 
 
-def _work(commission: Commission, job: Job, cells: tuple[Cell, ...], estimates: Mapping[str, float]) -> Work:
-    device = commission.prepared.request.device or commission.prepared.device.type
-    memory = {p.cell.cell_id: p.price.memory_bytes for p in commission.prepared.plan.cells if p.cell and p.price}
+def _work(commission: Commission, job: Job, units: Mapping[str, Sequence[Cell]]) -> Work:
+    prepared = commission.prepared
+    device = prepared.request.device or prepared.device.type
+    memory = {p.cell.cell_id: p.price.memory_bytes for p in prepared.plan.cells if p.cell and p.price}
     return Work(
         name=job.folder.name.partition("-")[0],
         folder=job.folder,
         token=job.token,
-        units=tuple(_unit(name, unit, estimates, memory) for name, unit in _by_model(cells).items()),
+        units=tuple(_unit(name, unit, commission.estimates, memory) for name, unit in units.items()),
         workers=commission.crew.workers,
         device=device.partition(":")[0],
         program=(sys.executable, "-m", "benchbench", "work", str(job.folder), "--token", job.token),
     )
 
 
-def _unit(name: str, cells: list[Cell], estimates: Mapping[str, float], memory: Mapping[str, int | None]) -> WorkUnit:
+def _unit(
+    name: str, cells: Sequence[Cell], estimates: Mapping[str, float], memory: Mapping[str, int | None]
+) -> WorkUnit:
     needs = [need for need in (memory.get(cell.cell_id) for cell in cells) if need is not None]
     seconds = [estimates[cell.cell_id] for cell in cells if cell.cell_id in estimates]
     return WorkUnit(
@@ -180,31 +136,9 @@ def _unit(name: str, cells: list[Cell], estimates: Mapping[str, float], memory: 
     )
 
 
-def _by_model(cells: tuple[Cell, ...]) -> dict[str, list[Cell]]:
-    """The cells of each model, by its id; those of a model are adjacent in a plan, but several experiments may have it."""
+def _by_model(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """The cells of each model by its id; several experiments may share a model."""
     units: dict[str, list[Cell]] = {}
-    for name, group in groupby(cells, key=lambda cell: cell.training.model_id):
-        units.setdefault(name, []).extend(group)
+    for cell in cells:
+        units.setdefault(cell.training.model_id, []).append(cell)
     return units
-
-
-def _absolute(folders: Folders) -> Folders:
-    return Folders(
-        data=folders.data.absolute(),
-        home=folders.home.absolute(),
-        runs=folders.runs.absolute(),
-        leaderboards=folders.leaderboards.absolute(),
-    )
-
-
-def _record_death(prepared: Prepared, cell: Cell, error: str) -> None:
-    """Record that a cell has cost several workers their lives, so that it costs no more."""
-    from benchbench.records import provenance
-
-    told = Provenance(
-        precision=cell.evaluation.precision,
-        device=prepared.device.type,
-        versions=provenance.versions(),
-        git_commit=provenance.git_commit() or "",
-    )
-    prepared.store.write_cell(failed_row(cell, error, provenance=told))

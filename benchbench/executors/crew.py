@@ -1,16 +1,19 @@
-"""Who carries out a run: this process, or an executor with its workers."""
+"""Chooses who carries out a run: this process, or an executor with its workers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchbench.contract import Executor
 from benchbench.errors import UsageError
-from benchbench.planning.preparing import Request
+from benchbench.events import Listener
+from benchbench.planning.preparing import Prepared, Request
 from benchbench.registry import Registry
 from benchbench.registry.lookup import ComponentEntry, find_component
 from benchbench.registry.suitability import missing_modules
+from benchbench.stopping import StopRequest
 
 if TYPE_CHECKING:
     import torch
@@ -20,12 +23,10 @@ LOCAL = "local"
 
 @dataclass(frozen=True, kw_only=True)
 class Crew:
-    """An executor at work for a run.
+    """An executor for a run.
 
     Attributes:
-        name: of the executor.
-        executor: starts the workers.
-        workers: how many at once; None leaves that to the executor.
+        workers: number of simultaneous workers; None leaves it to the executor.
         elsewhere: whether they run on other machines, with other devices than this one.
     """
 
@@ -35,11 +36,22 @@ class Crew:
     elsewhere: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Commission:
+    """A planned run for a crew; `estimates` are predicted seconds by cell id, as far as known."""
+
+    prepared: Prepared
+    crew: Crew
+    listener: Listener
+    stop: StopRequest
+    estimates: Mapping[str, float]
+
+
 def choose_crew(entry: ComponentEntry | None, jobs: int | None, registry: Registry) -> Crew | None:
-    """Find and make the executor that is asked for; None where this process does the work.
+    """Find and make the executor that the user chose; None if this process does the work.
 
     Raises:
-        UsageError: no such executor or option, fewer than one job, or something that the executor needs is missing.
+        UsageError: no such executor or option, fewer than one job, or a module that the executor needs is missing.
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"expected at least one job, got {jobs}")
@@ -58,10 +70,10 @@ def choose_crew(entry: ComponentEntry | None, jobs: int | None, registry: Regist
 
 
 def planning_device(request: Request, crew: Crew | None) -> torch.device | None:
-    """What to plan on: the CPU where workers have a device that this machine, for instance a login node, has not.
+    """The CPU if only the workers have the device, as from a login node; None for the request's.
 
     Raises:
-        UsageError: workers, each of which sees one GPU, are asked for a certain one.
+        UsageError: the request names one GPU, but each worker sees only its own.
     """
     import torch
 

@@ -1,9 +1,9 @@
-"""The job file: what workers have to know, written once by the run that starts them, below the runs folder.
+"""The job file, which the run writes for its workers below the runs folder.
 
-<runs>/jobs/<name>/job.json      what is asked for, where, and the units with their cells
-<runs>/jobs/<name>/suite.toml    the suite as it was read; later changes of its file are for later runs
-<runs>/jobs/<name>/token         random; a machine that reads something else does not share the folder
-<runs>/jobs/<name>/journals/     what each worker tells
+<runs>/jobs/<name>/job.json      the request, the folders, and the units with their cells
+<runs>/jobs/<name>/suite.toml    the suite as the run read it; later changes of its file affect later runs only
+<runs>/jobs/<name>/token         random; a machine that reads another content does not share the folder
+<runs>/jobs/<name>/journals/     the events of each worker
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _JOB, _SUITE, _TOKEN = "job.json", "suite.toml", "token"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What workers have to know.
+    """The part of a run that its workers need.
 
     Attributes:
         folder: of the job, absolute.
-        token: what the file ``token`` holds.
-        request: which cells, and how; its suite is the copy in the folder.
-        folders: where, all absolute.
+        token: content of the file ``token``.
+        request: its suite is the copy in the folder.
+        folders: absolute.
         units: cell ids by the name of their unit.
-        estimates: predicted seconds by cell id, as far as they are known.
-        before: when the records of the cells were written before this run; whatever is newer is its work.
-        checkpoints: when the models' checkpoints were written before this run, by model id; a fresh run does without these.
-        begun: seconds since the epoch at which the run began.
-        deadline: seconds since the epoch at which the budget is used up; None without one.
+        estimates: predicted seconds by cell id, as far as known.
+        before: when the records of the cells were written before this run; newer ones are its results.
+        checkpoints: when the models' checkpoints were written before this run, by model id; a fresh run ignores these.
+        begun: seconds since the epoch when the run began.
+        deadline: seconds since the epoch when the budget is used up; None without a budget.
     """
 
     folder: Path
@@ -63,24 +63,15 @@ def job_folder(folders: Folders, name: str) -> Path:
 
 
 def write_job(job: Job, suite: bytes) -> None:
-    """Write the files of a job; those of an earlier one of the same name are replaced.
+    """Write the files of a job, replacing those of an earlier job of the same name.
 
     Raises:
         StorageError: they cannot be written.
     """
-    document = {
-        "token": job.token,
-        "request": dataclasses.asdict(job.request),
-        "folders": {name: str(path) for name, path in dataclasses.asdict(job.folders).items()},
-        "units": job.units,
-        "estimates": job.estimates,
-        "before": job.before,
-        "checkpoints": job.checkpoints,
-        "begun": job.begun,
-        "deadline": job.deadline,
-    }
+    document = dataclasses.asdict(job)
+    del document["folder"]  # another machine may see it under another path
     write_bytes_atomically(job.folder / _SUITE, suite)
-    write_bytes_atomically(job.folder / _JOB, json.dumps(document, indent=1).encode())
+    write_bytes_atomically(job.folder / _JOB, json.dumps(document, indent=1, default=str).encode())
     write_bytes_atomically(job.folder / _TOKEN, job.token.encode())
 
 
@@ -90,7 +81,7 @@ def suite_copy(folder: Path) -> Path:
 
 
 def read_job(folder: Path) -> Job:
-    """Read what `write_job` wrote.
+    """Read a job that `write_job` wrote.
 
     Raises:
         StorageError: it is not there.
@@ -100,18 +91,14 @@ def read_job(folder: Path) -> Job:
     try:
         document = json.loads(path.read_bytes())
         request = document["request"]
-        return Job(
+        document.update(
             folder=folder,
-            token=document["token"],
             request=Request(**{**request, "only": tuple(request["only"]), "seeds": tuple(request["seeds"])}),
             folders=Folders(**{name: Path(value) for name, value in document["folders"].items()}),
             units={name: tuple(cells) for name, cells in document["units"].items()},
-            estimates=document["estimates"],
             before={cell: (times[0], times[1]) for cell, times in document["before"].items()},
-            checkpoints=document["checkpoints"],
-            begun=document["begun"],
-            deadline=document["deadline"],
         )
+        return Job(**document)
     except OSError as error:
         raise StorageError(
             f"{path} cannot be read: {error.strerror or error}", hint="is the runs folder shared with this machine?"

@@ -1,4 +1,4 @@
-"""Journals: what workers tell, as lines of JSON in the shared folder, so that any machine can follow them."""
+"""Journals: the events of workers, as lines of JSON in the shared folder."""
 
 from __future__ import annotations
 
@@ -28,14 +28,7 @@ _SUFFIX = ".jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class Hello:
-    """A worker has begun.
-
-    Attributes:
-        host: name of its machine.
-        pid: its process number there.
-        device: what it computes on, as rows name it.
-        clock_ahead: seconds by which its clock is ahead of the shared folder's.
-    """
+    """A worker has begun; its clock is `clock_ahead` seconds ahead of the shared folder's."""
 
     host: str
     pid: int
@@ -45,7 +38,7 @@ class Hello:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerTrouble:
-    """A worker cannot go on, for a reason that the user can mend; see `benchbench.errors.BenchbenchError`."""
+    """A worker cannot continue because of a `benchbench.errors.BenchbenchError`."""
 
     message: str
     hint: str
@@ -69,12 +62,7 @@ _KINDS: dict[str, type[JournalEntry]] = {
 
 
 class Journal:
-    """What one worker writes.
-
-    Args:
-        folder: of the journals; made on demand.
-        worker: its name.
-    """
+    """The journal of one worker, in a folder that is made on demand."""
 
     def __init__(self, folder: Path, worker: str) -> None:
         self._path = folder / f"{worker}{_SUFFIX}"
@@ -84,7 +72,7 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, entry: JournalEntry) -> None:
-        """Add an entry; of progress within a cell, only one now and then.
+        """Add an entry; progress within a cell at most once a second.
 
         Raises:
             StorageError: it cannot be written.
@@ -106,12 +94,7 @@ class Journal:
 
 
 class Journals:
-    """All journals of a folder, read as they grow.
-
-    Args:
-        folder: of the journals.
-        from_the_end: pass over what was written before.
-    """
+    """All journals of a folder, read as they grow; `from_the_end` skips earlier entries."""
 
     def __init__(self, folder: Path, *, from_the_end: bool = False) -> None:
         self._folder = folder
@@ -120,7 +103,7 @@ class Journals:
             self._read = {path: path.stat().st_size for path in self._paths()}
 
     def news(self) -> Iterator[tuple[str, JournalEntry]]:
-        """What was added since the last call: name of the worker, and entry; lines that make no sense are passed over."""
+        """Yield worker and entry of each line added since the last call; skip damaged lines."""
         for path in self._paths():
             for line in self._new_lines(path):
                 entry = _decode(line)
@@ -137,7 +120,7 @@ class Journals:
                 file.seek(begin)
                 content = file.read()
         except OSError:
-            return []  # on a shared file system it may be there again the next time
+            return []  # a shared file system may show it again the next time
         whole, newline, _ = content.rpartition(b"\n")
         self._read[path] = begin + len(whole) + len(newline)
         return whole.splitlines()

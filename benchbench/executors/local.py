@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from benchbench.contract import DONE, REFUSED, STOPPED, Host, OptionError, Work
 from benchbench.executors.machine import available_cores
@@ -16,18 +15,18 @@ from benchbench.executors.slots import GIB, Slot, cpu_slots, gpu_slots, visible_
 from benchbench.stopping import Stopped
 
 POLL_SECONDS = 0.2
-SPARE = 1.5  # what a prediction is multiplied by
-STOP_SECONDS = 4.0  # until workers that were asked to stop are killed; the run itself has to be gone within 5 s
+SPARE = 1.5  # factor on predictions
+STOP_SECONDS = 4.0  # from SIGTERM to SIGKILL; the run itself has to end within 5 s
 
 
 class LocalExecutor:
-    """Processes that share the units through the claims of the runs folder; one that dies is replaced.
+    """Workers that share the units through claims in the runs folder; dead ones are replaced.
 
     Args:
-        threads: of torch in each worker; None divides the cores among them. Rows state it, and are bit-identical to those of
-            a run in one process with as many threads.
-        gpu_memory_gb: what one worker needs of a GPU, in GiB; as many workers share a GPU as it has room for. None for the
-            largest need that the plan predicts and half as much again, and one worker on each GPU where it predicts none.
+        threads: torch's threads in each worker; None divides the cores among them. Rows state it, and are bit-identical to
+            those of one process with as many threads.
+        gpu_memory_gb: GPU memory of one worker, in GiB; a GPU gets as many workers as have room. None for 1.5 times the
+            largest need that the plan predicts, or one worker on each GPU if it predicts none.
 
     Raises:
         OptionError: a number that is not above 0.
@@ -53,10 +52,10 @@ class LocalExecutor:
                 host.wait(POLL_SECONDS)
 
     def slots(self, work: Work) -> tuple[Slot, ...]:
-        """What each worker may use; as many workers as were asked for, but no more than there are cells.
+        """The cores and the GPU of each worker; at most one worker for each cell.
 
         Raises:
-            UsageError: there are fewer GPU slots.
+            UsageError: there are not enough GPU slots.
         """
         most = sum(unit.cells for unit in work.units)
         workers = None if work.workers is None else min(work.workers, most)
@@ -82,48 +81,49 @@ class LocalExecutor:
         if status is None:
             return True
         if status == REFUSED:
-            host.wait(0.0)  # raises what the worker has told
+            host.wait(0.0)  # raises the error that the worker reported
         if status in (DONE, STOPPED):
             return False
         host.died(worker.name, _describe(status))
         if not host.left():
             return False
-        worker.start()
+        worker.restart()
         return True
 
 
 class _Worker:
-    """One worker process, and its successors. It ends when this process does: its standard input closes then."""
+    """One worker process, and its successors; its standard input closes when this process ends."""
 
     def __init__(self, number: int, work: Work, slot: Slot) -> None:
         self.name, self._work, self._slot = str(number), work, slot
-        self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        self._process = self._start()
 
-    def start(self) -> None:
-        """Start the process, in place of an earlier one if that has ended."""
+    def restart(self) -> None:
+        """Start a successor of an ended process."""
         self._let_go()
-        command = self._work.command(self.name, threads=self._slot.threads, leashed=True)
-        with self._log() as log:
-            self._process = subprocess.Popen(  # noqa: S603
-                command,
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        folder = Path(self._work.folder, "logs")
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{self.name}.log").open("ab") as log:
+            return subprocess.Popen(  # noqa: S603
+                self._work.command(self.name, threads=self._slot.threads, leashed=True),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env=self._slot.environment(),
-                start_new_session=True,  # Ctrl-C on a terminal is for the run, which asks its workers to stop
+                start_new_session=True,  # Ctrl-C reaches the run alone, which stops its workers
             )
 
     def status(self) -> int | None:
-        return None if self._process is None else self._process.poll()
+        return self._process.poll()
 
     def ask_to_stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process.poll() is None:
             self._process.terminate()
 
     def insist(self, seconds: float) -> None:
-        if self._process is None:
-            return
         try:
             self._process.wait(max(seconds, 0.0))
         except subprocess.TimeoutExpired:
@@ -132,13 +132,8 @@ class _Worker:
         self._let_go()
 
     def _let_go(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
+        if self._process.stdin is not None:
             self._process.stdin.close()
-
-    def _log(self) -> IO[bytes]:
-        folder = Path(self._work.folder, "logs")
-        folder.mkdir(parents=True, exist_ok=True)
-        return (folder / f"{self.name}.log").open("ab")
 
 
 @contextmanager
@@ -148,18 +143,13 @@ def _stopping_all(workers: Sequence[_Worker]) -> Iterator[Sequence[_Worker]]:
     finally:
         for worker in workers:
             worker.ask_to_stop()
-        _wait_for(workers, time.monotonic() + STOP_SECONDS)
-
-
-def _wait_for(workers: Sequence[_Worker], end: float) -> None:
-    """See all workers out, although SIGTERM, which insists after a while, interrupts the waiting."""
-    left = list(workers)
-    while left:
-        try:
-            left[0].insist(end - time.monotonic())
-            left.pop(0)
-        except Stopped:
-            continue
+        left, end = list(workers), time.monotonic() + STOP_SECONDS
+        while left:
+            try:
+                left[0].insist(end - time.monotonic())
+                left.pop(0)
+            except Stopped:  # SIGTERM interrupts the wait after a grace period; all workers must end nevertheless
+                continue
 
 
 def _describe(status: int) -> str:

@@ -1,4 +1,4 @@
-"""What of this machine a run may use: cores and memory, also where a container allows less than the machine has."""
+"""The cores and the memory that a run may use, within the limits of a container."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-PROCESS_BYTES = 2**30  # of Python, torch and, on a GPU, its context, before any model is there
+PROCESS_BYTES = 2**30  # Python, torch and, on a GPU, its context, without any model
 CGROUPS = Path("/sys/fs/cgroup")
 _MEMORY = Path("/proc/meminfo")
-_UNLIMITED_BYTES = 2**60  # the first version of control groups writes a number near 2**63 for no limit
+_UNLIMITED_BYTES = 2**60  # version 1 of control groups writes a number near 2**63 for no limit
 
 
 def available_cores(groups: Path = CGROUPS) -> int:
-    """Cores that this process may use, at least one: its affinity, and the quota of its container."""
+    """Number of cores of this process, by its affinity and its container's quota; at least one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(groups)
     return cores if quota is None else max(1, min(cores, math.floor(quota)))
 
 
 def cores_for_workers(environment: Mapping[str, str] = os.environ, groups: Path = CGROUPS) -> int:
-    """Cores that a run may use of its own accord: no more than OMP_NUM_THREADS says, where somebody set it."""
+    """Default number of cores of a run: those available, capped by OMP_NUM_THREADS."""
     stated = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     cores = available_cores(groups)
     return min(cores, int(stated)) if stated.isdecimal() and int(stated) else cores
 
 
 def available_memory_bytes(memory: Path = _MEMORY, groups: Path = CGROUPS) -> int | None:
-    """Memory that programs can still have without swapping, within the limit of the container; None where nobody says."""
+    """Free memory without swapping, within the container's limit; None if unknown."""
     known = [found for found in (_free(memory), _limit(groups)) if found is not None]
     return min(known) if known else None
 
 
 def _quota(groups: Path) -> float | None:
-    """Processors that a container may use at once, by the second or the first version of control groups."""
+    # version 2, then version 1 of control groups
     with suppress(OSError, ValueError):
         quota, period = (groups / "cpu.max").read_text(encoding="ascii").split()
         return None if quota == "max" else int(quota) / int(period)

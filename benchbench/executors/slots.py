@@ -1,4 +1,4 @@
-"""Slots: what each worker on a machine may use, a share of its cores and, where that computes, one GPU."""
+"""Slots: the share of the cores, and the GPU, that each worker on a machine may use."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ from dataclasses import dataclass
 from benchbench.contract import UsageError
 
 GIB = 2**30
-USABLE = 0.95  # of a GPU's free memory; the rest is for what nobody foresees
+USABLE = 0.95  # of a GPU's free memory; the rest is a reserve
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """A GPU.
-
-    Attributes:
-        name: what CUDA_VISIBLE_DEVICES calls it.
-        memory_bytes: what of its memory is free.
-    """
+    """A GPU, named as in CUDA_VISIBLE_DEVICES, with its free memory."""
 
     name: str
     memory_bytes: int
@@ -28,26 +23,20 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """What one worker may use.
-
-    Attributes:
-        threads: of torch, on the CPU.
-        gpu: what CUDA_VISIBLE_DEVICES is set to; None leaves it as it is.
-    """
+    """The threads of one worker, and its CUDA_VISIBLE_DEVICES; None leaves that unchanged."""
 
     threads: int
     gpu: str | None = None
 
     def environment(self, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
-        """The environment of the worker: this process's, with the thread counts and the GPU of the slot."""
+        """This process's environment, with the thread counts and the GPU of the slot."""
         threads = dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
         return {**inherited, **threads, **({} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu})}
 
 
 def cpu_slots(workers: int, *, threads: int | None, cores: int) -> tuple[Slot, ...]:
-    """Divide the cores among workers: so many threads each as there are cores for, at least one, unless stated."""
-    each = threads or max(1, cores // workers)
-    return (Slot(threads=each),) * workers
+    """Divide the cores equally among workers, unless `threads` is given."""
+    return (Slot(threads=threads or max(1, cores // workers)),) * workers
 
 
 def gpu_slots(
@@ -56,14 +45,14 @@ def gpu_slots(
     """Give each worker one GPU.
 
     Args:
-        workers: how many; None for one on each GPU.
-        gpus: that this process may use.
-        need_bytes: memory that a worker needs, so that several share a GPU where it has room; None for one worker a GPU.
-        threads: of torch; None for an equal share of the cores.
+        workers: their number; None for one on each GPU.
+        gpus: those that this process may use.
+        need_bytes: memory of one worker, so that several share a GPU with room for them; None for one worker on each GPU.
+        threads: torch's; None for an equal share of the cores.
         cores: of this machine.
 
     Raises:
-        UsageError: there are not so many slots.
+        UsageError: there are not enough slots.
     """
     room = [places(gpu, need_bytes) for gpu in gpus]
     wanted = len(gpus) if workers is None else workers
@@ -87,7 +76,7 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[Gpu, ...]
 
 
 def places(gpu: Gpu, need_bytes: int | None) -> int:
-    """How many workers of a need have room on a GPU."""
+    """The number of workers with this need that fit on a GPU."""
     return 1 if need_bytes is None else int(USABLE * gpu.memory_bytes / need_bytes)
 
 

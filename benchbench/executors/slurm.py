@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from benchbench.contract import NOT_SHARED, Host, OptionError, Work, WorkUnit
-from benchbench.errors import BenchbenchError, UsageError
+from benchbench.errors import UsageError
 from benchbench.executors.slurm_commands import (
     FULL_HINT,
     FullQueueError,
@@ -23,27 +23,26 @@ JOB_NAME = "benchbench-{}"
 
 
 class SlurmExecutor:
-    """One job for each unit, in arrays of those with the same defense.
+    """One job for each unit, in arrays of units with the same defense.
 
-    The job goes on from its checkpoint when it is requeued: by itself shortly before its time is up, or by Slurm after a
-    preemption or the loss of a node. Interrupting the run leaves the jobs alone; the same command finds them again.
+    A requeued job resumes its checkpoint. It requeues itself shortly before its time limit; Slurm requeues it after a
+    preemption or the loss of a node. Interrupting the run leaves the jobs in the queue; the same command finds them again.
 
     Args:
-        partition: where; empty for the cluster's default.
-        account: whom the time is charged to; empty for the default, as for `qos` and `constraint`.
+        partition: empty for the cluster's default.
+        account: the account to charge; empty for the default, as for `qos` and `constraint`.
         qos: quality of service.
         constraint: features that nodes must have.
-        threads: cores of each job, and threads of torch in it; rows state them.
-        gpus: of each job where the device is CUDA.
-        minutes: time limit of each job; None for what the plan predicts times `time_factor`, at least 10.
-        time_factor: what predictions are multiplied by.
-        memory_gb: memory of each job, in GiB; None for what the plan predicts and half as much again, at least 2, and 4 where
-            it predicts nothing.
+        threads: cores of each job, and torch's threads in it; rows state them.
+        gpus: number for each job on CUDA.
+        minutes: time limit of each job; None for the plan's prediction times `time_factor`, at least 10.
+        time_factor: factor on predictions.
+        memory_gb: memory of each job, in GiB; None for 1.5 times the plan's prediction, at least 2, or 4 without prediction.
         requeues: how often a job may run out of time.
         poll_seconds: between two looks at the queue.
 
     Raises:
-        OptionError: a number that is out of range.
+        OptionError: a number is out of range.
     """
 
     def __init__(
@@ -95,10 +94,10 @@ class SlurmExecutor:
             raise
 
     def _submit(self, work: Work, queue: Queue, host: Host, limits: Limits) -> None:
-        """Submit the units that have no job, as far as the queue takes them.
+        """Submit the units without a job, as many as the queue takes.
 
         Raises:
-            UsageError: Slurm refuses, and nothing is under way.
+            UsageError: Slurm refuses, and no job is active.
         """
         for units in _arrays(queue.waiting(), limits.array):
             room = room_in_queue()
@@ -118,19 +117,19 @@ class SlurmExecutor:
     def _submit_array(self, work: Work, units: Sequence[WorkUnit], limits: Limits, memory_factor: float) -> Submissions:
         import submitit
 
-        asked = self._resources.of(units, limits, memory_factor=memory_factor)
+        allocation = self._resources.of(units, limits, memory_factor=memory_factor)
         executor = submitit.SlurmExecutor(folder=work.folder / "slurm", max_num_timeout=self._requeues)
         token = f'[ "$(cat {shlex.quote(str(work.folder / "token"))} 2>/dev/null)" = {work.token} ]'
         executor.update_parameters(
             job_name=JOB_NAME.format(work.name),
-            time=asked.minutes,
-            mem=f"{asked.memory_mb}MB",
+            time=allocation.minutes,
+            mem=f"{allocation.memory_mb}MB",
             cpus_per_task=self._threads,
             array_parallelism=work.workers or len(units),
             stderr_to_stdout=True,
             setup=[f"{token} || exit {NOT_SHARED}"],
             additional_parameters={
-                "signal": f"{WARNING.name.removeprefix('SIG')}@{asked.warning_seconds}",
+                "signal": f"{WARNING.name.removeprefix('SIG')}@{allocation.warning_seconds}",
                 "requeue": True,
             },
             **{name: value for name, value in self._where.items() if value},
@@ -138,24 +137,20 @@ class SlurmExecutor:
         )
         try:
             with executor.batch():
-                jobs = [executor.submit(UnitTask(command=self._command(work, unit))) for unit in units]
-        except Exception as error:  # submitit wraps whatever sbatch says in errors of its own
-            raise _refusal(error, self._where["partition"]) from error
+                jobs = [executor.submit(self._task(work, unit)) for unit in units]
+        except Exception as error:  # submitit's errors contain the message of sbatch
+            message = f"{error} {getattr(error, 'stderr', '') or ''}"
+            raise submission_error(message, partition=self._where["partition"]) from error
         return {job.job_id: unit.name for job, unit in zip(jobs, units)}
 
-    def _command(self, work: Work, unit: WorkUnit) -> tuple[str, ...]:
-        return work.command(unit.name, [unit.name], threads=self._threads, leashed=True)
+    def _task(self, work: Work, unit: WorkUnit) -> UnitTask:
+        return UnitTask(command=work.command(unit.name, [unit.name], threads=self._threads, leashed=True))
 
 
 def _arrays(units: Iterable[WorkUnit], longest: int) -> list[list[WorkUnit]]:
-    """Units of one defense together, in arrays that are not too long."""
+    """Group the units by defense, in arrays of at most `longest`."""
     arrays = []
     for _, group in groupby(sorted(units, key=lambda unit: unit.defense), key=lambda unit: unit.defense):
         together = list(group)
         arrays += [together[begin : begin + longest] for begin in range(0, len(together), longest)]
     return arrays
-
-
-def _refusal(error: Exception, partition: str) -> BenchbenchError:
-    said = f"{error} {getattr(error, 'stderr', '') or ''}"
-    return submission_error(said, partition=partition)

@@ -1,4 +1,4 @@
-"""Slurm's own commands, and what their answers mean."""
+"""Calls Slurm's commands, and interprets their answers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ ACTIVE = frozenset(
 )
 COMMAND_SECONDS = 60.0
 FULL_HINT = "wait until some of yours have ended ('squeue --me'), or ask for fewer cells with --only"
+_CONTROLLER_HINT = "is Slurm's controller up? see 'scontrol ping'"
 _NOT_HERE = "no Slurm here: {} is not on the PATH"
 _DURATION = re.compile(r"(?:(?P<days>\d+)-)?(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+)\Z")
 
@@ -29,10 +30,10 @@ class JobState:
     """A job as Slurm sees it.
 
     Attributes:
-        state: Slurm's word, for instance ``PENDING`` or ``NODE_FAIL``; ``GONE`` where Slurm knows the job no longer.
+        state: Slurm's word, for instance ``PENDING`` or ``NODE_FAIL``; ``GONE`` if Slurm no longer knows the job.
         reason: why it waits, or why it ended; Slurm's word.
-        node: where it runs or ran; empty where it did not.
-        exit_code: exit status of the batch script, or 256 plus the number of the signal that ended it; None where not known.
+        node: where it runs or ran; empty if it did not run.
+        exit_code: exit status of the batch script, or 256 plus the number of the signal that ended it; None if unknown.
         restarts: how often it was requeued.
     """
 
@@ -49,11 +50,11 @@ class JobState:
 
 
 def check_cluster(partition: str) -> None:
-    """Check that there is a Slurm here, that it answers, and that it has the partition.
+    """Check that Slurm is installed here and answers, and that it has the partition.
 
     Raises:
-        UsageError: there is none, or no such partition, or it takes no jobs.
-        ExecutorError: its controller does not answer.
+        UsageError: no Slurm, no such partition, or the partition takes no jobs.
+        ExecutorError: Slurm's controller does not answer.
     """
     for program in ("sbatch", "squeue", "scontrol", "srun"):
         if shutil.which(program) is None:
@@ -81,15 +82,15 @@ def longest_minutes(partition: str) -> int | None:
 
 
 def longest_array() -> int:
-    """How many jobs an array may have."""
+    """The largest number of jobs in an array."""
     stated = _configured("MaxArraySize")
     return 1000 if stated is None else max(1, stated - 1)
 
 
 def room_in_queue() -> int | None:
-    """How many more jobs the controller takes, as far as this user can see; None where it does not say.
+    """The number of jobs that the controller still takes, by what this user sees, or None.
 
-    sbatch itself tries for two minutes before it says that the queue is full.
+    sbatch itself retries for two minutes before it reports a full queue.
     """
     stated = _configured("MaxJobCount")
     if stated is None:
@@ -103,7 +104,7 @@ def _configured(name: str) -> int | None:
 
 
 def job_states(name: str) -> Mapping[str, JobState]:
-    """The jobs of this name that wait, run, or ended a few minutes ago, by id, array elements one by one.
+    """The waiting, running and lately ended jobs of a name by id; array elements are separate.
 
     Raises:
         ExecutorError: the controller does not answer.
@@ -114,7 +115,7 @@ def job_states(name: str) -> Mapping[str, JobState]:
 
 
 def job_end(job_id: str) -> JobState:
-    """How a job ended, from the controller as long as it remembers, then from the accounts where there are any."""
+    """The end of a job, from the controller, or from the accounts if it has forgotten the job."""
     try:
         answer = call("scontrol", "show", "job", "-o", job_id)
     except BenchbenchError:
@@ -133,7 +134,7 @@ def call(*command: str) -> str:
     """Standard output of one of Slurm's commands.
 
     Raises:
-        UsageError: it is not there.
+        UsageError: the command is missing.
         ExecutorError: it fails.
     """
     try:
@@ -143,17 +144,15 @@ def call(*command: str) -> str:
     except FileNotFoundError as error:
         raise UsageError(_NOT_HERE.format(command[0])) from error
     except subprocess.TimeoutExpired as error:
-        raise ExecutorError(
-            f"{command[0]} does not answer", hint="is Slurm's controller up? see 'scontrol ping'"
-        ) from error
+        raise ExecutorError(f"{command[0]} does not answer", hint=_CONTROLLER_HINT) from error
     except subprocess.CalledProcessError as error:
         said = " ".join((error.stderr or "").split()) or str(error)
-        raise ExecutorError(f"{command[0]}: {said}", hint="is Slurm's controller up? see 'scontrol ping'") from error
+        raise ExecutorError(f"{command[0]}: {said}", hint=_CONTROLLER_HINT) from error
     return finished.stdout
 
 
 def submission_error(said: str, *, partition: str) -> BenchbenchError:
-    """What a refusal of sbatch means.
+    """The error for a refusal of sbatch.
 
     >>> type(submission_error("sbatch: error: invalid partition specified: gpu", partition="gpu")).__name__
     'UsageError'
@@ -172,7 +171,7 @@ def submission_error(said: str, *, partition: str) -> BenchbenchError:
         (
             "invalid feature",
             UsageError,
-            "no node has the features that are asked for",
+            "no node has the features of the constraint",
             "another constraint: 'sinfo -o \"%N %f\"' lists them",
         ),
         (
@@ -181,11 +180,11 @@ def submission_error(said: str, *, partition: str) -> BenchbenchError:
             "no node of the partition has such GPUs",
             "fewer gpus, or another partition: 'sinfo -o \"%P %G\"' lists them",
         ),
-        ("time limit", UsageError, "the time asked for is longer than the partition allows", "state fewer minutes"),
+        ("time limit", UsageError, "the time limit is longer than the partition allows", "state fewer minutes"),
         (
             "node configuration is not available|memory specification|cpu count",
             UsageError,
-            "no node of the partition has so much memory, so many cores or GPUs",
+            "no node of the partition has enough memory, cores or GPUs",
             "state less, or another partition",
         ),
         (
@@ -203,7 +202,7 @@ def submission_error(said: str, *, partition: str) -> BenchbenchError:
 
 
 def _last(text: str) -> str:
-    """The last complaint of several."""
+    """The last of several complaints."""
     return re.split(r"sbatch: error: ", text)[-1][-300:]
 
 

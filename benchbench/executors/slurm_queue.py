@@ -1,4 +1,4 @@
-"""The jobs of a run in Slurm's queue: which unit is whose, which have ended, and what becomes of their units."""
+"""The jobs of a run in Slurm's queue: their units, their ends, and what follows from them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from benchbench.errors import BenchbenchError
 from benchbench.executors.slurm_commands import JobState, call, job_end, job_states
 
 Submissions = Mapping[str, str]  # unit by job id
-COULD_NOT_OPEN_OUTPUT = 256 + 53  # what Slurm says of a job whose log file it cannot make
-VISIBLE_SECONDS = 60.0  # a shared file system may take so long to show what another machine has written
-LOSSES = 5  # so often a unit may lose its job to the cluster before it is given up
+COULD_NOT_OPEN_OUTPUT = 256 + 53  # Slurm could not make the log file of the job
+VISIBLE_SECONDS = 60.0  # the delay with which a shared file system may show files of another machine
+LOSSES = 5  # a unit is given up after the cluster lost more of its jobs than this
 HELD = ("launch failed requeued held", "JobHeldAdmin", "JobHeldUser")
 NODES_AWAY = ("Unavailable", "ReqNodeNotAvail", "DOWN, DRAINED")
 ROOM_AWAITED = ("Resources", "Priority")
@@ -31,13 +31,7 @@ HOPELESS = (
 
 
 class Queue:
-    """The jobs of one piece of work.
-
-    Args:
-        name: that all its jobs have.
-        work: that they carry out.
-        host: is told what happens.
-    """
+    """The jobs of one piece of work, which share a name."""
 
     def __init__(self, name: str, work: Work, host: Host) -> None:
         self._name, self._work, self._host = name, work, host
@@ -49,10 +43,10 @@ class Queue:
         self._out_of_memory: Counter[str] = Counter()
         self._done_since: dict[str, float] = {}
         self._said: set[str] = set()
-        self._ran: dict[str, str] = {}  # node by job, of those seen to run that have not come back to the queue
+        self._ran: dict[str, str] = {}  # node by running job
 
     def attach(self) -> int:
-        """Find the jobs that an earlier process submitted and that are still to end; returns how many."""
+        """Find the active jobs that an earlier process submitted, and return their number."""
         try:
             known = json.loads(self._file.read_bytes())
         except (OSError, ValueError):
@@ -67,7 +61,7 @@ class Queue:
         return len(self._jobs)
 
     def add(self, jobs: Submissions) -> None:
-        """Take note of new jobs, in the folder, too, so that a later process finds them.
+        """Add new jobs, and write them to the folder, so that a later process finds them.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -76,11 +70,11 @@ class Queue:
         self._write()
 
     def look(self) -> None:
-        """See what has become of the jobs.
+        """Query the states of the jobs, and act on those that have ended.
 
         Raises:
             UsageError: the folder is not shared, or Slurm will never start a job.
-            BenchbenchError: a worker cannot go on.
+            BenchbenchError: a worker cannot continue.
         """
         before, self._states = self._states, job_states(self._name)
         left = self._host.left()
@@ -95,20 +89,20 @@ class Queue:
                 self._write()
 
     def waiting(self) -> list[WorkUnit]:
-        """Units with cells left that have no job, and have not been given up."""
+        """Units with remaining cells that have no job and are not given up."""
         left, busy = self._host.left(), {*self._jobs.values()} | self._given_up
         return [unit for unit in self._work.units if unit.name in left and unit.name not in busy]
 
     def is_active(self) -> bool:
-        """Whether any job is still to end."""
+        """Whether any job has not ended."""
         return bool(self._jobs)
 
     def memory_factor(self, units: Sequence[WorkUnit]) -> float:
-        """Twice the memory for each time that one of the units had too little."""
+        """The factor on memory: it doubles each time that one of the units ran out of memory."""
         return float(2 ** max(self._out_of_memory[unit.name] for unit in units))
 
     def detach(self) -> None:
-        """Say what goes on without this process."""
+        """Say which jobs continue without this process."""
         if self._jobs:
             self._host.say(
                 f"detached: {len(self._jobs)} jobs stay in Slurm's queue; the same command finds them again, 'benchbench "
@@ -116,19 +110,19 @@ class Queue:
             )
 
     def cancel(self) -> None:
-        """End the jobs that are left: they cannot do what they are there for."""
+        """Cancel the remaining jobs."""
         if self._jobs:
             with suppress(BenchbenchError):
                 call("scancel", f"--name={self._name}")
 
     def say_once(self, message: str) -> None:
-        """Tell the user something that would otherwise be told at each look."""
+        """Show a message that would otherwise be repeated at each look."""
         if message not in self._said:
             self._said.add(message)
             self._host.say(message)
 
     def _is_over(self, job: str, unit: str, end: JobState) -> bool:
-        """Whether a job that is no longer active needs no more attention; its unit may need another job."""
+        """Whether an ended job needs no more attention; its unit may need another job."""
         where = f" on {end.node}" if end.node else ""
         if end.exit_code in (NOT_SHARED, COULD_NOT_OPEN_OUTPUT):
             raise UsageError(
@@ -136,7 +130,7 @@ class Queue:
                 hint="choose a runs folder with --runs that all nodes see",
             )
         if end.exit_code == REFUSED:
-            self._host.wait(0.0)  # raises what the worker has told
+            self._host.wait(0.0)  # raises the error that the worker reported
         if end.exit_code == STOPPED:
             self._given_up.add(unit)
         elif end.state == "COMPLETED" and end.exit_code == DONE:
@@ -149,7 +143,7 @@ class Queue:
         return True
 
     def _lose(self, job: str, unit: str, end: JobState, where: str) -> None:
-        """A job was lost to the cluster, not to what it computed: its unit goes on from its checkpoint in another one."""
+        """Note that the cluster lost a job; another job resumes the checkpoint of its unit."""
         self._losses[unit] += 1
         reasons = {
             "NODE_FAIL": f"its node{where} failed",
@@ -167,7 +161,7 @@ class Queue:
             self._host.say(f"job {job} is lost: {reasons[end.state]}; another one goes on from its checkpoint")
 
     def _has_been_waited_for(self, job: str, unit: str, where: str) -> bool:
-        """A worker that is done has recorded all its cells; they may take a while to show on this machine."""
+        """Whether the records of a finished worker had time to become visible on this machine."""
         since = self._done_since.setdefault(job, time.monotonic())
         if time.monotonic() - since < VISIBLE_SECONDS:
             return False

@@ -1,4 +1,4 @@
-"""What a job asks Slurm for: time and memory, from what the plan predicts."""
+"""The time and the memory of Slurm jobs, from the plan's predictions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_WARNING_SECONDS = 120
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the cluster allows: minutes of a job, None for any number, and jobs of an array."""
+    """The cluster's limits: minutes of a job (None for no limit) and jobs of an array."""
 
     minutes: int | None
     array: int
@@ -26,41 +26,35 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Allocation:
-    """What a job asks for.
-
-    Attributes:
-        minutes: time limit.
-        memory_mb: in MiB.
-        warning_seconds: how long before the time limit Slurm sends its signal.
-    """
+    """The time limit of a job, and its memory in MiB."""
 
     minutes: int
     memory_mb: int
 
     @property
     def warning_seconds(self) -> int:
-        """A quarter of the time, at most two minutes; Slurm may send it up to a minute earlier."""
+        """When Slurm sends its signal before the limit: a quarter of the time, at most 2 min."""
         return min(LONGEST_WARNING_SECONDS, 15 * self.minutes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """How to choose: stated values, or what is made of predictions; see `benchbench.executors.slurm.SlurmExecutor`."""
+    """Stated or predicted resources; see `benchbench.executors.slurm.SlurmExecutor`."""
 
     minutes: int | None
     time_factor: float
     memory_gb: float | None
 
     def of(self, units: Sequence[WorkUnit], limits: Limits, *, memory_factor: float = 1.0) -> Allocation:
-        """What each job of an array asks for.
+        """The resources of each job of an array.
 
         Args:
             units: of the array.
-            limits: of the cluster; a job that needs longer is requeued and goes on from its checkpoint.
+            limits: of the cluster; a job that needs longer is requeued and resumes its checkpoint.
             memory_factor: above 1 for units that ran out of memory.
 
         Raises:
-            UsageError: more time is stated than the partition allows; Slurm itself would let the jobs wait for ever.
+            UsageError: the stated time exceeds the partition's limit; Slurm itself would let the jobs wait forever.
         """
         if self.minutes and limits.minutes and self.minutes > limits.minutes:
             raise UsageError(
@@ -82,5 +76,5 @@ class Resources:
 
 
 def find_limits(partition: str) -> Limits:
-    """Ask Slurm."""
+    """Query Slurm."""
     return Limits(minutes=longest_minutes(partition), array=longest_array())

@@ -1,4 +1,4 @@
-"""What runs in a job of Slurm's: one worker process, and the signals that Slurm sends before it takes the node away."""
+"""The content of a Slurm job: one worker process, which gets the signals that Slurm sends."""
 
 from __future__ import annotations
 
@@ -10,24 +10,20 @@ from types import FrameType
 
 from benchbench.contract import DONE
 
-WARNING = signal.SIGUSR1  # what Slurm is asked to send before the time is up
+WARNING = signal.SIGUSR1  # Slurm sends it before the time limit
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnitTask:
-    """Carries out one unit; submitit calls it on the node, and requeues the job after the warning.
-
-    Attributes:
-        command: of the worker.
-    """
+    """Carries out one unit by the command of a worker; submitit calls it on the node."""
 
     command: tuple[str, ...]
 
     def __call__(self) -> int:
-        """Run the worker to its end; the job's exit status is the worker's, and 128 plus the number of a signal that ended it.
+        """Run the worker, and exit with its status, or 128 plus the signal that ended it.
 
-        The warning and SIGTERM are passed on, so that the worker writes a checkpoint and stops. After the warning the job is
-        requeued, by what submitit does on its own signal.
+        It passes the warning and SIGTERM on, so that the worker writes a checkpoint and stops. After the warning it calls
+        submitit's handler of SIGUSR2, which requeues the job.
         """
         heard: list[int] = []
         requeue = signal.getsignal(signal.SIGUSR2)
@@ -47,7 +43,7 @@ class UnitTask:
         return status
 
     def checkpoint(self) -> object:
-        """What submitit is to run after requeuing: the same; the worker goes on from its own checkpoint."""
+        """The task that submitit runs after requeuing; the worker resumes its checkpoint."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)

@@ -1,11 +1,9 @@
-"""The host of an executor: follows the journals, counts what is recorded, and keeps a cell from killing worker after worker."""
+"""The host of an executor: reads journals, counts records, fails cells that crash workers."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from benchbench.cell.model import Cell
 from benchbench.errors import ExecutorError
@@ -14,71 +12,47 @@ from benchbench.events import (
     CellFinished,
     CellStarted,
     EvaluationProgress,
-    Listener,
     Note,
     TrainingProgress,
     TrainingStarted,
     WorkerIdle,
     WorkerProgress,
 )
+from benchbench.executors.crew import Commission
 from benchbench.executors.job import Job
 from benchbench.executors.journal import Hello, JournalEntry, Journals, WorkerTrouble
 from benchbench.harness.cells import describe_cell
 from benchbench.harness.clock import Clock
 from benchbench.harness.scheduling import Tally, shown_values
-from benchbench.records import RunStore
-from benchbench.stopping import StopRequest
+from benchbench.leaderboard import rebuild
+from benchbench.records import Provenance, failed_row, provenance
 
 LOOK_SECONDS = 0.25  # between two looks into the journals
 REBUILD_SECONDS = 30.0  # between two partial leaderboards
-DEATHS_OF_A_CELL = 2  # so many workers it may take with it
-DEATHS_WITHOUT_A_CELL = 3  # so many workers in a row may die before they begin anything
-CLOCK_SECONDS = 5.0  # by so much clocks may differ without a word
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What a supervisor needs to know of the run.
-
-    Attributes:
-        store: of the records.
-        listener: is told what happens.
-        stop: ends the run.
-        fail: records a cell as failed, for a reason.
-        rebuild: brings the leaderboard up to date.
-    """
-
-    store: RunStore
-    listener: Listener
-    stop: StopRequest
-    fail: Callable[[Cell, str], None]
-    rebuild: Callable[[], object]
+DEATHS_OF_A_CELL = 2  # record a cell as failed after it crashed this many workers
+DEATHS_WITHOUT_A_CELL = 3  # give up after this many workers in a row died before they began a cell
+CLOCK_SECONDS = 5.0  # warn above this clock difference
 
 
 class Supervisor:
-    """The `benchbench.contract.Host` of a job.
+    """The `benchbench.contract.Host` of a job."""
 
-    Args:
-        job: as its workers see it.
-        cells: that are to be computed.
-        surroundings: the run that the job belongs to.
-        workers: at once, to predict the time left; None where their number is not known.
-    """
-
-    def __init__(self, job: Job, cells: Sequence[Cell], surroundings: Surroundings, workers: int | None) -> None:
+    def __init__(self, job: Job, commission: Commission) -> None:
+        cells = commission.prepared.plan.ready
         self._job = job
-        self._run = surroundings
+        self._run = commission
+        self._store = commission.prepared.store
         self._pending = {cell.cell_id: cell for cell in cells}
         self._total = len(cells)
         self._units = {cell_id: unit for unit, cell_ids in job.units.items() for cell_id in cell_ids}
         self._journals = Journals(job.journals, from_the_end=True)
-        self._clock, self._workers = Clock(cells, job.estimates), workers or 1
+        self._clock = Clock(cells, job.estimates)
         self._numbers: dict[str, int] = {}
-        self._at: dict[str, str] = {}
+        self._at: dict[str, str] = {}  # cell id by worker
         self._seconds: dict[str, float] = {}
         self._begun: dict[str, int] = {}  # number of each cell within the run
         self._deaths: Counter[str] = Counter()
-        self._off: set[str] = set()  # machines whose clock is
+        self._off: set[str] = set()  # machines whose clock differs
         self._idle_deaths = 0
         self._finished = 0
         self._failures: list[CellFailed] = []
@@ -89,7 +63,7 @@ class Supervisor:
 
         Raises:
             Stopped: it is time to stop.
-            BenchbenchError: a worker cannot go on.
+            BenchbenchError: a worker cannot continue.
         """
         end = time.monotonic() + seconds
         while True:
@@ -118,7 +92,8 @@ class Supervisor:
         if self._deaths[cell.cell_id] < DEATHS_OF_A_CELL:
             self.say(f"worker {self._number(worker)} was {reason} at {label}: the cell is tried again")
             return
-        self._run.fail(cell, f"{DEATHS_OF_A_CELL} worker processes died while they computed it; the last was {reason}")
+        error = f"{DEATHS_OF_A_CELL} worker processes died while they computed it; the last was {reason}"
+        self._record_failure(cell, error)
         self._count()
 
     def say(self, message: str) -> None:
@@ -126,10 +101,10 @@ class Supervisor:
         self._run.listener(Note(message=message))
 
     def follow(self) -> None:
-        """Take note of what the workers have told since the last time.
+        """Process the new entries of the journals.
 
         Raises:
-            ExecutorError: a worker cannot go on.
+            ExecutorError: a worker cannot continue.
         """
         heard = False
         for worker, entry in self._journals.news():
@@ -138,11 +113,12 @@ class Supervisor:
         if heard:
             self._count()
             if time.monotonic() - self._rebuilt > REBUILD_SECONDS:
-                self._run.rebuild()
+                prepared = self._run.prepared
+                rebuild(prepared.leaderboard, prepared.store, prepared.suite.name)
                 self._rebuilt = time.monotonic()
 
     def tally(self) -> Tally:
-        """What became of the cells, by their records."""
+        """Count the cells by their records."""
         self._count()
         return Tally(finished=self._finished, failures=tuple(self._failures), left=tuple(self._pending.values()))
 
@@ -157,11 +133,9 @@ class Supervisor:
                 self._at[worker] = entry.cell_id
                 self._idle_deaths = 0
                 self._show(worker, self._renumbered(entry))
-            case CellFinished():
-                self._seconds[entry.cell_id] = entry.seconds
-                self._at.pop(worker, None)
-                self._rest(worker)
-            case CellFailed():
+            case CellFinished() | CellFailed():
+                if isinstance(entry, CellFinished):
+                    self._seconds[entry.cell_id] = entry.seconds
                 self._at.pop(worker, None)
                 self._rest(worker)
             case TrainingStarted() | TrainingProgress() | EvaluationProgress():
@@ -178,14 +152,14 @@ class Supervisor:
             )
 
     def _renumbered(self, event: CellStarted) -> CellStarted:
-        """The number of a cell within the run rather than within its worker."""
+        """The event with the number of the cell in the run, instead of in its worker."""
         left = self._clock.seconds_left()
         return CellStarted(
             number=self._begun.setdefault(event.cell_id, len(self._begun) + 1),
             total=self._total,
             cell_id=event.cell_id,
             label=event.label,
-            seconds_left=None if left is None else left / self._workers,
+            seconds_left=None if left is None else left / (self._run.crew.workers or 1),
         )
 
     def _show(
@@ -211,9 +185,9 @@ class Supervisor:
         self.say(f"worker {self._number(worker)} was {reason} before it began a cell; another one is started")
 
     def _count(self) -> None:
-        """Take the cells that have been recorded since the run began off the list."""
+        """Remove the cells recorded since the run began from the pending ones."""
         for cell_id, cell in [*self._pending.items()]:
-            row = self._run.store.recorded_since(cell_id, self._job.before.get(cell_id, (None, None)))
+            row = self._store.recorded_since(cell_id, self._job.before.get(cell_id, (None, None)))
             if row is None:
                 continue
             del self._pending[cell_id]
@@ -221,12 +195,18 @@ class Supervisor:
             self._clock.finish(cell_id, seconds)
             if row.status == "ok":
                 self._finished += 1
-                shown = shown_values(row)
-                self._run.listener(
-                    CellFinished(
-                        cell_id=cell_id, label=label, seconds=seconds or row.evaluate_seconds or 0.0, values=shown
-                    )
-                )
+                took, shown = seconds or row.evaluate_seconds or 0.0, shown_values(row)
+                self._run.listener(CellFinished(cell_id=cell_id, label=label, seconds=took, values=shown))
             else:
                 self._failures.append(CellFailed(cell_id=cell_id, label=label, error=row.error))
                 self._run.listener(self._failures[-1])
+
+    def _record_failure(self, cell: Cell, error: str) -> None:
+        """Record a cell that crashed several workers as failed, so that this run does not retry it."""
+        recorded = Provenance(
+            precision=cell.evaluation.precision,
+            device=self._run.prepared.device.type,
+            versions=provenance.versions(),
+            git_commit=provenance.git_commit() or "",
+        )
+        self._store.write_cell(failed_row(cell, error, provenance=recorded))

@@ -1,20 +1,21 @@
-"""The worker's side: the harness at work on some units of a job, in a process of its own."""
+"""The worker's side: a process that computes some units of a job."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchbench.contract import NOT_SHARED
 from benchbench.errors import BenchbenchError, DataError, StorageError
+from benchbench.events import Listener
 from benchbench.executors.job import Job, read_job
 from benchbench.executors.journal import Hello, Journal, WorkerTrouble
-from benchbench.planning import Plan
 from benchbench.planning.preparing import Prepared, prepare
 from benchbench.records.claims import Claims, folder_clock_ahead
 from benchbench.stopping import StopRequest
@@ -22,7 +23,7 @@ from benchbench.stopping import StopRequest
 if TYPE_CHECKING:
     from benchbench.cell.model import Cell
     from benchbench.harness.scheduling import Tally
-    from benchbench.records import RunStore
+    from benchbench.harness.workbench import Workbench
 
 
 class NotSharedError(StorageError):
@@ -32,10 +33,10 @@ class NotSharedError(StorageError):
 
 
 def open_job(folder: Path, token: str) -> Job:
-    """Read a job, and make sure that it is the one that is meant.
+    """Read the job that has this token.
 
     Raises:
-        NotSharedError: the folder holds none, or another one.
+        NotSharedError: the folder holds no job, or another one.
         DataError: the job file is damaged.
     """
     hint = "the runs folder has to lie on a file system that all machines share: choose one with --runs"
@@ -49,24 +50,24 @@ def open_job(folder: Path, token: str) -> Job:
 
 
 def stop_request(job: Job) -> StopRequest:
-    """What ends a worker: the moment at which the budget of the run is used up, or somebody's wish."""
+    """A request that is due when the budget of the run is used up, or when a stop is requested."""
     return StopRequest(None if job.deadline is None else max(job.deadline - time.time(), 0.0), reserved=True)
 
 
 def work(job: Job, *, worker: str, units: Sequence[str], stop: StopRequest) -> int:
-    """Compute the cells of some units that nobody has computed yet, and bring the leaderboard up to date.
+    """Compute the remaining cells of some units, and update the leaderboard.
 
     Args:
         job: from `open_job`.
-        worker: the name under which this process keeps its journal.
-        units: their names; empty for all.
-        stop: ends the work at a moment when nothing is lost.
+        worker: name of this process and its journal.
+        units: names of the units; empty for all.
+        stop: ends the work at a safe point.
 
     Returns:
-        How many cells are left because it was stopped.
+        The number of cells left after a stop.
 
     Raises:
-        BenchbenchError: it cannot go on; the journal says so, too.
+        BenchbenchError: the worker cannot continue; its journal has the error, too.
     """
     journal = Journal(job.journals, worker)
     try:
@@ -78,61 +79,56 @@ def work(job: Job, *, worker: str, units: Sequence[str], stop: StopRequest) -> i
 
 def _work(job: Job, units: Sequence[str], journal: Journal, stop: StopRequest) -> Tally:
     from benchbench.harness.scheduling import run_cells
-    from benchbench.harness.workbench import Workbench
     from benchbench.leaderboard import rebuild
-
-    prepared = prepare(job.request, job.folders)
-    journal.write(_hello(job, prepared))
-    bench = Workbench(
-        registry=prepared.registry,
-        store=prepared.store,
-        splits=prepared.plan.datasets.splits,
-        forget=prepared.plan.datasets.forget,
-        device=prepared.device,
-        listener=journal.write,
-        cuda_graphs=job.request.cuda_graphs,
-        fresh=job.request.fresh,
-        part_of=job.token,
-        earlier={**job.checkpoints},
-        stop=stop,
-    )
-    cells = [*_cells_to_compute(job, units, prepared)]
-    try:
-        return run_cells(cells, bench, estimates=job.estimates, claims=Claims(prepared.store.claims), before=job.before)
-    finally:
-        rebuild(prepared.leaderboard, prepared.store, prepared.suite.name)
-
-
-def _hello(job: Job, prepared: Prepared) -> Hello:
     from benchbench.records.provenance import describe_device
 
-    return Hello(
+    prepared = prepare(job.request, job.folders)
+    hello = Hello(
         host=socket.gethostname(),
         pid=os.getpid(),
         device=describe_device(prepared.device),
         clock_ahead=-folder_clock_ahead(job.journals),
     )
+    journal.write(hello)
+    bench = workbench(prepared, journal.write, stop)
+    bench = dataclasses.replace(bench, part_of=job.token, earlier={**job.checkpoints})
+    cells = [*_cells_to_compute(job, units, prepared)]
+    try:
+        return run_cells(cells, bench, estimates=job.estimates, before=job.before)
+    finally:
+        rebuild(prepared.leaderboard, prepared.store, prepared.suite.name)
+
+
+def workbench(prepared: Prepared, listener: Listener, stop: StopRequest) -> Workbench:
+    """The workbench of a plan, for cells that this process shares with others by claims."""
+    from benchbench.harness.workbench import Workbench
+
+    return Workbench(
+        registry=prepared.registry,
+        store=prepared.store,
+        splits=prepared.plan.datasets.splits,
+        forget=prepared.plan.datasets.forget,
+        device=prepared.device,
+        listener=listener,
+        cuda_graphs=prepared.request.cuda_graphs,
+        fresh=prepared.request.fresh,
+        stop=stop,
+        claims=Claims(prepared.store.claims),
+        ranks=prepared.ranks,
+    )
 
 
 def _cells_to_compute(job: Job, units: Sequence[str], prepared: Prepared) -> Iterator[Cell]:
     wanted = {*chain.from_iterable(job.units.get(name, ()) for name in units or job.units)}
-    _check_that_all_can_be_planned(wanted, prepared.plan)
-    for cell in prepared.plan.ready:
-        if cell.cell_id in wanted and not is_over(job, prepared.store, cell.cell_id):
-            yield cell
-
-
-def _check_that_all_can_be_planned(wanted: Collection[str], plan: Plan) -> None:
-    """What the run could plan, this machine must be able to plan, too; it may lack the data."""
-    unknown = set(wanted) - {planned.cell.cell_id for planned in plan.cells if planned.cell is not None}
+    # the run could plan all these cells, but this machine may lack their data
+    unknown = wanted - {planned.cell.cell_id for planned in prepared.plan.cells if planned.cell is not None}
     if unknown:
-        reasons = dict.fromkeys(planned.reason for planned in plan.cells if planned.cell is None)
+        reasons = dict.fromkeys(planned.reason for planned in prepared.plan.cells if planned.cell is None)
         raise DataError(
             f"{len(unknown)} cells of the run cannot be planned on {socket.gethostname()}",
             hint="; ".join(reasons) or "plugins or data changed since the run was begun: give its command again",
         )
-
-
-def is_over(job: Job, store: RunStore, cell_id: str) -> bool:
-    """Whether a cell was recorded, finished or failed, since the job was written."""
-    return store.record_times(cell_id) != job.before.get(cell_id)
+    for cell in prepared.plan.ready:
+        # recorded cells, finished or failed, have newer times than the job
+        if cell.cell_id in wanted and prepared.store.record_times(cell.cell_id) == job.before.get(cell.cell_id):
+            yield cell

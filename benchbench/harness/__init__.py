@@ -1,1 +1,1 @@
-"""Training, evaluating and recording cells: the middle of the flow from suite to leaderboard."""
+"""Trains, evaluates and records cells: the middle of the flow from suite to leaderboard."""

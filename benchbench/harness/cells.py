@@ -1,7 +1,8 @@
-"""The harness: train a cell's model, evaluate it, record the row or the failure."""
+"""Trains a cell's model, and records its row or its failure."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from weakref import WeakValueDictionary
 
@@ -14,9 +15,9 @@ from benchbench.data import Subset, crop_to, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, StorageError, TrainingError
 from benchbench.evaluation import Outcome
 from benchbench.events import Note
-from benchbench.harness.evaluating import help_evaluate, measurements_of
+from benchbench.harness.evaluating import evaluate_cell, measurements_of
 from benchbench.harness.fitting import fit_model, is_fitted, training_threat
-from benchbench.harness.sharing import TrainOrder
+from benchbench.harness.sharing import EvaluationOverError, TrainOrder
 from benchbench.harness.succession import give_up, stored_model, succeed, training_checkpoint
 from benchbench.harness.workbench import Workbench
 from benchbench.leaderboard.names import attack_label, short_label
@@ -27,31 +28,29 @@ from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
 from benchbench.training.checkpoint import weights_digest
 from benchbench.training.dividing import sharing_obstacle
 
-_HANDED_OUT: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()  # by id; of networks that are still there
+_log = logging.getLogger(__name__)
+_HANDED_OUT: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()  # parameters of live networks, by id
 
 
 def describe_failure(error: Exception) -> str:
-    """What went wrong with a cell, in one line: the message, after the type of error where that is not one of ours."""
+    """The error of a cell in one line: its message, after its type if it is not benchbench's."""
     message = " ".join(str(error).split())
     if isinstance(error, BenchbenchError) and message:
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def note_earlier_checkpoints(cells: Iterable[Cell], bench: Workbench) -> None:
-    """At the beginning of a fresh run: so that of its processes one trains a model, and the others take it over."""
-    unknown = [cell for cell in cells if cell.training.model_id not in bench.earlier]
-    bench.earlier.update(checkpoint_times(unknown, bench.store))
-
-
 def checkpoint_times(cells: Iterable[Cell], store: RunStore) -> dict[str, int | None]:
-    """When the checkpoints of models were written, by model id; None where there is none."""
+    """When the checkpoints of models were written, by model id; None if there is none."""
     models = dict.fromkeys(cell.training.model_id for cell in cells)
     return {model_id: Checkpoint(store.checkpoint_path(model_id), model_id).time() for model_id in models}
 
 
 def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
-    """The trained model of a cell: from this run, its checkpoint, or trained now. The cell's peak memory counts from here."""
+    """The trained model of a cell: from this run, its checkpoint, or trained now.
+
+    The measurement of the cell's peak memory starts here.
+    """
     provenance.forget_peak_memory(bench.device)
     spec = cell.training
     if spec.model_id in bench.trained:
@@ -63,7 +62,7 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
         trained = fit_model(defense, model, training_examples(cell, splits).examples, cell, splits)
     else:
         trained = _train(cell, training_job(cell, defense, splits, bench.registry, bench.device), bench)
-    bench.trained.clear()  # one model at a time: cells of a model are adjacent
+    bench.trained.clear()  # one model is enough: cells of a model are adjacent
     bench.trained[spec.model_id] = trained
     return trained
 
@@ -92,17 +91,17 @@ def _train(cell: Cell, job: TrainingJob, bench: Workbench) -> TrainedModel:
     try:
         return train(job, checkpoint=checkpoint, listener=bench.listener, stop=bench.stop, ranks=ranks)
     except RankError:
-        raise  # all ranks raise it
+        raise  # on every rank
     except Exception as error:
         if checkpoint is not None and not isinstance(error, StorageError):
             give_up(checkpoint, bench)
-        if ranks is None or isinstance(error, TrainingError):  # which all ranks raise
+        if ranks is None or isinstance(error, TrainingError):  # every rank raises a TrainingError
             raise
         raise ranks.failed(describe_failure(error)) from error
 
 
 def _companions(cell: Cell, job: TrainingJob, bench: Workbench) -> Ranks | None:
-    """The ranks that train a model with this one, which the first of them calls together."""
+    """The ranks that train a model together with this one; the leading rank orders them to."""
     ranks = bench.ranks
     if ranks is None or not ranks.leads:
         return ranks
@@ -115,19 +114,23 @@ def _companions(cell: Cell, job: TrainingJob, bench: Workbench) -> Ranks | None:
 
 
 def help_with(cell: Cell, bench: Workbench) -> None:
-    """Compute shards of the evaluation of a cell that another process has opened, until there are none left.
+    """Compute shards of a cell's evaluation that another process has opened, until it is over.
 
-    Raises:
-        EvaluationOverError: it is over.
-        StorageError: the model's checkpoint is damaged.
+    Errors are only logged: helping is optional, and the owner reports what is wrong with the cell.
     """
-    model = _stored_model(cell, bench)
-    if model is not None:
-        help_evaluate(cell, model, bench)
+    try:
+        model = _stored_model(cell, bench)
+        if model is not None:
+            evaluate_cell(cell, model, bench, helping=True)
+    except EvaluationOverError:
+        pass
+    except Exception:
+        take_back(cell, bench)
+        _log.debug("no help with cell %s", cell.cell_id, exc_info=True)
 
 
 def _stored_model(cell: Cell, bench: Workbench) -> nn.Module | None:
-    """The trained model of a cell, from its checkpoint; None where that is not there, or not finished."""
+    """The trained model of a cell from its checkpoint; None if that is missing or unfinished."""
     spec = cell.training
     if spec.model_id in bench.trained:
         return bench.trained[spec.model_id].model
@@ -143,7 +146,7 @@ def _stored_model(cell: Cell, bench: Workbench) -> nn.Module | None:
 
 
 def take_back(cell: Cell, bench: Workbench) -> None:
-    """After a failure, drop what plugins of a cell were lent, which they may have changed: the next cell loads it anew."""
+    """Drop the model and data lent to a failed cell, whose plugins may have changed them."""
     bench.trained.clear()
     bench.forget(cell.training.dataset)
 
@@ -168,7 +171,7 @@ def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Work
 
 
 def record_failure(cell: Cell, error: Exception, bench: Workbench) -> str:
-    """Record that a cell raised; returns what is said about it. What was measured by breaking a contract is dropped."""
+    """Record that a cell raised, drop what broke a contract, and return the message."""
     message, refused = describe_failure(error), isinstance(error, (ContractError, DataError))
     take_back(cell, bench)
     if isinstance(error, ContractError):
@@ -178,7 +181,7 @@ def record_failure(cell: Cell, error: Exception, bench: Workbench) -> str:
 
 
 def training_examples(cell: Cell, splits: DatasetSplits) -> Subset:
-    """The examples that a cell trains on; the proof of concept also sees the test set."""
+    """The training examples of a cell; those of the proof of concept include the test set."""
     chosen = subset(splits.train, cell.training.n_train, "train")
     if not cell.training.recipe.augmentation.crop:
         cropped = crop_to(chosen.examples, splits.input_shape)
@@ -196,12 +199,12 @@ def training_examples(cell: Cell, splits: DatasetSplits) -> Subset:
 
 
 def build_model(cell: Cell, splits: DatasetSplits, registry: Registry) -> nn.Module:
-    """A freshly initialised network; its weights depend on the seed alone."""
+    """A freshly initialised network, whose weights depend only on the seed."""
     return initialise(cell.training, splits.input_shape, len(splits.classes), registry)
 
 
 def initialise(spec: TrainingSpec, input_shape: tuple[int, ...], classes: int, registry: Registry) -> nn.Module:
-    """`build_model`, for inputs of a shape and a number of classes."""
+    """Like `build_model`, for inputs of a shape and a number of classes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(spec.seed, "initialisation"))
         model = registry.make("architecture", spec.architecture, input_shape=input_shape, classes=classes)
@@ -236,7 +239,9 @@ def _provenance(
 ) -> Provenance:
     return Provenance(
         precision=_precision(trained.model, cell) if trained else cell.evaluation.precision,
-        device=provenance.describe_device(bench.device) + _companions_of(trained),
+        # ranks that share only the evaluation change no bit
+        device=provenance.describe_device(bench.device)
+        + (f" x {trained.ranks} ranks" if trained and trained.ranks > 1 else ""),
         versions=provenance.versions(),
         git_commit=provenance.git_commit() or "",
         train_seconds=trained.seconds if trained else None,
@@ -247,12 +252,7 @@ def _provenance(
     )
 
 
-def _companions_of(trained: TrainedModel | None) -> str:
-    """How many processes trained a model together, where they did; what they share in evaluation changes no bit."""
-    return f" x {trained.ranks} ranks" if trained and trained.ranks > 1 else ""
-
-
 def _precision(model: nn.Module, cell: Cell) -> str:
-    """What attacks search in: the evaluation's choice, except for regressions, which are solved in float64."""
+    # regressions are solved, and attacked, in float64
     doubled = any(parameter.dtype == torch.float64 for parameter in model.parameters())
     return "float64" if doubled else cell.evaluation.precision

@@ -1,4 +1,4 @@
-"""Evaluating a cell: alone, or together with other processes that compute some of its shards."""
+"""Evaluates a cell, alone or together with other processes that compute some of its shards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchbench.evaluation.shards import Sharing
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.evaluation.supervision import leaving
 from benchbench.events import Event, Listener, Note
-from benchbench.harness.sharing import ClaimedShards, EvaluateOrder, Notice
+from benchbench.harness.sharing import ClaimedShards, EvaluateOrder, EvaluationOverError, Notice
 from benchbench.harness.workbench import Workbench
 from benchbench.kernels.shrinking import compute_within_memory
 from benchbench.records import Row, RunStore, provenance
@@ -29,27 +29,74 @@ NOTED = frozenset({"evaluation_batch_size", "training_part_size"})  # what the h
 PARTS = 2  # version of the cached parts; version 1 shared what the attack did between attacks
 
 
-def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench) -> Outcome:
-    """Attack and measure a trained model, with the help of other processes where there are any."""
-    if bench.ranks is not None and bench.fresh:  # which is what keeps processes on their own from sharing
-        measurements_of(cell, bench).forget()
-    kept = measurements_of(cell, bench, model)
-    with _open_to_others(cell, bench, kept.scope) as sharing:
-        cache = None if bench.fresh and sharing is None else kept
-        return _evaluate(cell, model, bench, sharing, cache)
+def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench, *, helping: bool = False) -> Outcome:
+    """Attack and measure a trained model, together with other processes if there are any.
 
-
-def help_evaluate(cell: Cell, model: nn.Module, bench: Workbench) -> None:
-    """Compute shards of an evaluation that another process has opened, as long as it is open.
+    Args:
+        helping: whether another process owns the evaluation, and this one only computes some of its shards.
 
     Raises:
-        EvaluationOverError: it is over; nothing is left to do.
+        EvaluationOverError: the evaluation that this process helps with is over.
     """
-    notice = _notice(cell, bench)
-    if bench.claims is not None and notice.is_posted():
-        kept = measurements_of(cell, bench, model)
-        sharing = ClaimedShards(claims=bench.claims, scope=kept.scope, stop=bench.stop, notice=notice)
-        _evaluate(cell, model, bench, sharing, kept)
+    with _shared(cell, model, bench, helping=helping) as (sharing, cache):
+        spec, splits = cell.evaluation, bench.splits(cell.training.dataset)
+        train_set = subset(crop_to(splits.train, splits.test.inputs.shape[1:]), spec.n_train_evaluated, "train")
+        test_set = subset(splits.test, spec.n_test, "test")
+        subject: Subject = {
+            "model": model,
+            "train": train_set.examples,
+            "test": test_set.examples,
+            "threat": spec.threat,
+            "attack": bench.registry.make("attack", spec.attack),
+            "attack_name": spec.attack.name,
+            "seed": cell.training.seed,
+            "device": bench.device,
+            "columns": _columns(spec.metrics, bench),
+        }
+        metrics = {name: bench.registry.make("metric", metric) for name, metric in _named(spec.metrics).items()}
+        if splits.task == "regression":  # the plan has checked that these metrics are for regression
+            return evaluate_regression(**subject, metrics=cast("Mapping[str, RegressionMetric]", metrics))
+
+        def within(batch_size: int) -> Outcome:
+            return evaluate(
+                **subject,
+                metrics=metrics,
+                train_rows=train_set.indices,
+                test_rows=test_set.indices,
+                classes=len(splits.classes),
+                batch_size=batch_size,
+                listener=_stoppable(bench),
+                cache=cache,
+                precision=spec.precision,
+                sharing=sharing,
+            )
+
+        whole = default_batch_size(bench.device)
+        with leaving(model, bench.stop):
+            outcome, size = compute_within_memory(within, whole, lambda text: bench.listener(Note(message=f"  {text}")))
+    noted = {"evaluation_batch_size": float(size)} if size < whole else {}
+    return dataclasses.replace(outcome, values={**outcome.values, **noted})
+
+
+@contextmanager
+def _shared(
+    cell: Cell, model: nn.Module, bench: Workbench, *, helping: bool
+) -> Iterator[tuple[Sharing | None, ModelMeasurements | None]]:
+    """How processes divide an evaluation, and the cache of its measurements, if any."""
+    if not helping and bench.ranks is not None and bench.fresh:  # processes without ranks measure under `part_of`
+        measurements_of(cell, bench).forget()
+    kept, notice = measurements_of(cell, bench, model), _notice(cell, bench)
+    if helping:
+        if bench.claims is None or not notice.is_posted():
+            raise EvaluationOverError
+        yield ClaimedShards(claims=bench.claims, scope=kept.scope, stop=bench.stop, notice=notice), kept
+    elif bench.claims is None or (bench.fresh and bench.ranks is None and not bench.part_of):
+        yield None, None if bench.fresh else kept
+    else:
+        with notice.posted():
+            if bench.ranks is not None:
+                bench.ranks.order(EvaluateOrder(cell=cell))
+            yield ClaimedShards(claims=bench.claims, scope=kept.scope, stop=bench.stop), kept
 
 
 def is_open(cell: Cell, bench: Workbench) -> bool:
@@ -57,29 +104,18 @@ def is_open(cell: Cell, bench: Workbench) -> bool:
     return bench.claims is not None and _notice(cell, bench).is_posted()
 
 
-@contextmanager
-def _open_to_others(cell: Cell, bench: Workbench, scope: str) -> Iterator[Sharing | None]:
-    if bench.claims is None or (bench.fresh and bench.ranks is None and not bench.part_of):
-        yield None
-        return
-    with _notice(cell, bench).posted():
-        if bench.ranks is not None:
-            bench.ranks.order(EvaluateOrder(cell=cell))
-        yield ClaimedShards(claims=bench.claims, scope=scope, stop=bench.stop)
-
-
 def _notice(cell: Cell, bench: Workbench) -> Notice:
-    """Kernels differ between devices and with the number of threads, and so may outcomes."""
+    # outcomes may differ in bits between devices, numbers of threads and batch sizes
     device = provenance.describe_device(bench.device)
     setting = f"{device}, batches of {default_batch_size(bench.device)}{_fresh_part(bench)}"
     return Notice(path=bench.store.root / "evaluations" / f"{cell.cell_id}.json", setting=setting)
 
 
 def measurements_of(cell: Cell, bench: Workbench, model: nn.Module | None = None) -> ModelMeasurements:
-    """What has been measured for a cell: by anybody, or in a fresh run of several processes by these.
+    """The measurements of a cell; those of a fresh run in several processes are separate.
 
     Args:
-        model: whose measurements are read and written; None where they are only dropped.
+        model: whose measurements are read and written; None to drop them.
     """
     weights = "" if model is None else weights_digest(model.state_dict())
     return ModelMeasurements(bench.store, cell, _fresh_part(bench), weights)
@@ -87,49 +123,6 @@ def measurements_of(cell: Cell, bench: Workbench, model: nn.Module | None = None
 
 def _fresh_part(bench: Workbench) -> str:
     return bench.part_of if bench.fresh else ""
-
-
-def _evaluate(
-    cell: Cell, model: nn.Module, bench: Workbench, sharing: Sharing | None, cache: ModelMeasurements | None
-) -> Outcome:
-    spec, splits = cell.evaluation, bench.splits(cell.training.dataset)
-    seen = crop_to(splits.train, splits.test.inputs.shape[1:])
-    train_set = subset(seen, spec.n_train_evaluated, "train")
-    test_set = subset(splits.test, spec.n_test, "test")
-    subject: Subject = {
-        "model": model,
-        "train": train_set.examples,
-        "test": test_set.examples,
-        "threat": spec.threat,
-        "attack": bench.registry.make("attack", spec.attack),
-        "attack_name": spec.attack.name,
-        "seed": cell.training.seed,
-        "device": bench.device,
-        "columns": _columns(spec.metrics, bench),
-    }
-    metrics = {name: bench.registry.make("metric", metric) for name, metric in _named(spec.metrics).items()}
-    if splits.task == "regression":  # the plan has checked that the metrics' offers are for regression
-        return evaluate_regression(**subject, metrics=cast("Mapping[str, RegressionMetric]", metrics))
-
-    def within(batch_size: int) -> Outcome:
-        return evaluate(
-            **subject,
-            metrics=metrics,
-            train_rows=train_set.indices,
-            test_rows=test_set.indices,
-            classes=len(splits.classes),
-            batch_size=batch_size,
-            listener=_stoppable(bench),
-            cache=cache,
-            precision=spec.precision,
-            sharing=sharing,
-        )
-
-    whole = default_batch_size(bench.device)
-    with leaving(model, bench.stop):
-        outcome, size = compute_within_memory(within, whole, lambda said: bench.listener(Note(message=f"  {said}")))
-    noted = {"evaluation_batch_size": float(size)} if size < whole else {}
-    return dataclasses.replace(outcome, values={**outcome.values, **noted})
 
 
 def _columns(metrics: Sequence[Component], bench: Workbench) -> Columns:
@@ -142,7 +135,7 @@ def _columns(metrics: Sequence[Component], bench: Workbench) -> Columns:
 
 
 def _named(components: Sequence[Component]) -> dict[str, Component]:
-    """Components by name, and by name and options where several have the name."""
+    """Components by name, or by name and options if several share the name."""
     shared = Counter(component.name for component in components)
     return {
         c.name if shared[c.name] == 1 else f"{c.name} {to_json(c.options, identifying=True)}": c for c in components
@@ -158,23 +151,21 @@ def _stoppable(bench: Workbench) -> Listener:
 
 
 class ModelMeasurements:
-    """The evaluation's cache. What depends on the model alone is shared by the cells of a model, whatever their attack.
+    """The evaluation's cache; parts that do not depend on the attack serve all attacks.
 
     Args:
-        store: keeps it.
-        cell: whose evaluation it is.
-        part_of: the fresh run that keeps its measurements to itself; empty for what all share.
-        weights: digest of the weights measured: a fresh run on another machine may train others under the same model id.
-            Empty where measurements are only dropped.
+        part_of: the fresh run that keeps its measurements separate; empty for measurements that all runs share.
+        weights: digest of the model's weights, for a fresh run on another machine may train different ones under the same
+            model id; empty to drop measurements.
     """
 
     def __init__(self, store: RunStore, cell: Cell, part_of: str = "", weights: str = "") -> None:
         self._measurements, self._weights = store.measurements, weights
         own = {"part_of": part_of} if part_of else {}
-        asked = {"model": cell.training.model_id, "evaluation": cell.evaluation, "parts": PARTS, **own}
-        self._attacked = digest(asked)
+        identity = {"model": cell.training.model_id, "evaluation": cell.evaluation, "parts": PARTS, **own}
+        self._attacked = digest(identity)
         alone = {name: value for name, value in stated_fields(cell.evaluation).items() if name != "attack"}
-        self._alone = digest({**asked, "evaluation": alone})
+        self._alone = digest({**identity, "evaluation": alone})
 
     @property
     def scope(self) -> str:
@@ -187,15 +178,15 @@ class ModelMeasurements:
         return next((part for part in found if part), None)
 
     def put(self, key: str, value: dict[str, torch.Tensor]) -> None:
-        """Keep a part, where all cells of the model find it unless it depends on the attack."""
+        """Keep a part: for all cells of the model, or for this attack if it depends on the attack."""
         scope = self._attacked if value[ATTACKED] else self._alone
         self._measurements.put(f"{scope}/{self._weights}/{key}", value)
 
     def forget(self) -> None:
-        """Drop what earlier runs measured."""
+        """Drop the measurements of earlier runs."""
         self._measurements.discard(self._attacked)
         self._measurements.discard(self._alone)
 
     def finish(self) -> None:
-        """Drop what only an interrupted evaluation needs."""
+        """Drop the parts that only an interrupted evaluation needs."""
         self._measurements.discard(self._attacked)

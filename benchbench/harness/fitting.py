@@ -1,4 +1,4 @@
-"""Models that are fitted rather than trained step by step: the distance classifier, regressions."""
+"""Fits models that need no training loop: the distance classifier and regressions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def is_fitted(defense: AnyDefense, splits: DatasetSplits) -> bool:
 
 
 def training_threat(spec: TrainingSpec, splits: DatasetSplits) -> Threat:
-    """The threat that a defense is given; a method that does not use it gets the one that digests hold, in the data's box."""
+    """The threat for a defense: the one of its digest, in the data's box."""
     return dataclasses.replace(spec.threat_in_digests, lower=splits.lower, upper=splits.upper)
 
 
@@ -45,16 +45,16 @@ def fit_model(
     """
     started = time.monotonic()
     threat = training_threat(cell.training, splits)
-    what = f"defense {cell.training.defense.name!r}"
+    label = f"defense {cell.training.defense.name!r}"
     loan = Loan(nn.Identity(), {"training inputs": examples.inputs, "training labels": examples.labels})
-    with loan.to(what):
+    with loan.to(label):
         if splits.task == "regression" and isinstance(defense, RegressionDefense):
             fitted = defense.fit_regression(model, examples, threat=threat)
         elif splits.task == "classification" and isinstance(defense, FittingDefense):
             generator = KeyedGenerator(derive_seed(cell.training.seed, "fit"), torch.arange(len(examples)))
             fitted = defense.fit(model, examples, classes=len(splits.classes), threat=threat, generator=generator)
         else:
-            raise TrainingError(f"{what} has no method {'fit_regression' if splits.task == 'regression' else 'fit'}")
-    loan.inspect(what)
+            raise TrainingError(f"{label} has no method {'fit_regression' if splits.task == 'regression' else 'fit'}")
+    loan.inspect(label)
     loan.settle()
     return TrainedModel(model=fitted.eval(), history=(), seconds=time.monotonic() - started)

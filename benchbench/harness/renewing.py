@@ -1,4 +1,4 @@
-"""Flags of today's diagnostics for a row that was recorded with older ones: neither training nor attack are computed again."""
+"""Renews the flags of a row that older diagnostics recorded, without training or attack."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from benchbench.training.checkpoint import weights_digest
 
 
 def renew_flags(cell: Cell, model: nn.Module, bench: Workbench) -> Row | None:
-    """Diagnose a finished cell anew, from its outcomes and witnesses, and record the row with its new flags.
+    """Diagnose a finished cell again from its outcomes and witnesses, and record its new flags.
 
     Returns:
-        The row; None where the cell is not finished, its evidence is not whole or of other weights, its flags are current, or
-        the run is fresh.
+        The row; None if the run is fresh, the cell is not finished, its flags are current, or its evidence is incomplete or
+        from other weights.
 
     Raises:
         StorageError: the row cannot be written.
@@ -31,10 +31,8 @@ def renew_flags(cell: Cell, model: nn.Module, bench: Workbench) -> Row | None:
     weights = bench.store.weights_of(cell.cell_id)
     if weights not in ("", weights_digest(model.state_dict())):
         return None
-    outcomes, witnesses = (
-        bench.store.read_outcomes(row.outcomes_digest),
-        bench.store.read_witnesses(row.witnesses_digest),
-    )
+    outcomes = bench.store.read_outcomes(row.outcomes_digest)
+    witnesses = bench.store.read_witnesses(row.witnesses_digest)
     if outcomes is None or witnesses is None:
         return None
     test = subset(bench.splits(cell.training.dataset).test, cell.evaluation.n_test, "test")
@@ -56,7 +54,7 @@ def renew_flags(cell: Cell, model: nn.Module, bench: Workbench) -> Row | None:
 
 
 def _used_gradients(row: Row, cell: Cell, bench: Workbench) -> bool:
-    """Whether the attack lives off gradients; older rows do not say, their attack's offer does."""
+    # older rows have no queries; the offer of their attack says whether it needs gradients
     if row.queries is None or row.gradient_queries is None:
         return bench.registry.get("attack", cell.evaluation.attack.name).offer.capabilities.needs_gradients
     return lives_off_gradients(row.queries, row.gradient_queries)

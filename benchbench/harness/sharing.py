@@ -1,8 +1,8 @@
-"""Work on one model that processes share: the orders that the leading rank gives, and evaluations that others may join.
+"""Orders of the leading rank, and evaluations that other processes may join.
 
-An evaluation is open while a notice of it lies in the runs folder. Whoever finds one (a follower by order, another process
-because nothing else is left to do) runs the same evaluation: its shards are divided by claims, so that each is computed once,
-and what the helper then knows is thrown away, for only the owner of the cell records it.
+An evaluation is open while its notice lies in the runs folder. Any process that finds the notice (a follower by order, another
+process because it has nothing else to do) may run the same evaluation. Claims divide the shards, so that each is computed once.
+Only the owner of the cell records it; the helper discards its own result.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class EvaluateOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """Says that a cell is being evaluated, and by whom it can be helped.
+    """Announces that a cell is being evaluated.
 
     Attributes:
         path: its file.
-        setting: what a helper must have in common with the owner, for outcomes to be the same bit for bit.
+        setting: device and batch size; a helper must have the same, so that outcomes are bit-identical.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class Notice:
 
     @contextmanager
     def posted(self) -> Iterator[None]:
-        """Show the notice for a while.
+        """Show the notice within a block.
 
         Raises:
             StorageError: it cannot be written.
@@ -62,7 +62,7 @@ class Notice:
         try:
             yield
         finally:
-            with suppress(OSError):  # helpers look at the claim of the cell, too
+            with suppress(OSError):  # helpers also check the claim of the cell
                 self.path.unlink(missing_ok=True)
 
     def is_posted(self) -> bool:
@@ -79,10 +79,8 @@ class ClaimedShards:
     """Implements `benchbench.evaluation.shards.Sharing` by claims.
 
     Attributes:
-        claims: of the runs folder.
         scope: names the evaluation.
-        stop: is asked while waiting.
-        notice: of the evaluation; None for its owner, who needs none.
+        notice: of the evaluation that this process helps with; None for the owner.
     """
 
     claims: Claims
@@ -91,19 +89,19 @@ class ClaimedShards:
     notice: Notice | None = None
 
     def claim(self, key: str) -> AbstractContextManager[bool]:
-        """Hold a shard for a while.
+        """Hold a shard within a block.
 
         Raises:
-            EvaluationOverError: there is nothing to help with any more.
+            EvaluationOverError: the evaluation is over.
         """
         self._check()
         return self.claims.held(f"{self.scope}-{key.replace('/', '-')}")
 
     def wait(self) -> None:
-        """Let others finish a shard.
+        """Wait a moment for others to finish a shard.
 
         Raises:
-            EvaluationOverError: there is nothing to help with any more.
+            EvaluationOverError: the evaluation is over.
             Stopped: it is time to stop.
         """
         self._check()

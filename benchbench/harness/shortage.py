@@ -1,4 +1,4 @@
-"""Cells that run out of memory while other processes compute on the same device: they are put off until those are over."""
+"""Puts off cells that run out of memory while other processes use the same device."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ from benchbench.cell.model import Cell
 from benchbench.errors import OutOfMemoryError
 from benchbench.records.claims import Claims
 
-ALONE = "out-of-memory"  # the claim of the process that tries a cell again while no other one does
+ALONE = "out-of-memory"  # the claim of the process that retries a cell while no other one computes
 
 
 class Shortage:
-    """The cells that this process has put off.
-
-    Args:
-        claims: of this process; None where there are no others, so that nothing is put off.
-    """
+    """The cells that this process has put off; none without claims of other processes."""
 
     def __init__(self, claims: Claims | None) -> None:
         self._claims = claims
@@ -29,24 +25,22 @@ class Shortage:
         return [cell for cell in pending if cell.cell_id not in self._cells]
 
     def put_off(self, cell: Cell, error: Exception, pending: Sequence[Cell]) -> bool:
-        """Put a cell off if it ran out of memory; returns whether it is to be tried again.
+        """Put a cell off if it ran out of memory; return whether to retry it.
 
-        It is not where it was put off before and no other process computes: then the memory does not suffice.
+        A cell that was put off before is not retried if no other process computes: then the memory does not suffice.
         """
         if self._claims is None or not isinstance(error, (OutOfMemoryError, torch.OutOfMemoryError)):
             return False
-        if cell.cell_id in self._cells and not self._others_compute(cell, pending, self._claims):
-            return False
+        if cell.cell_id in self._cells:
+            others = [other for other in pending if other.training.model_id != cell.training.model_id]
+            names = (name for other in others for name in (other.cell_id, other.training.model_id))
+            if not any(map(self._claims.owner, names)):
+                return False
         self._cells.add(cell.cell_id)
         return True
 
-    @staticmethod
-    def _others_compute(cell: Cell, pending: Sequence[Cell], claims: Claims) -> bool:
-        others = (other for other in pending if other.training.model_id != cell.training.model_id)
-        return any(claims.owner(other.cell_id) or claims.owner(other.training.model_id) for other in others)
-
 
 def free_memory() -> None:
-    """Give back what torch keeps of a GPU for later: others may be short of it."""
+    """Return the GPU memory that torch caches, which other processes may need."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,8 +1,8 @@
-"""Where a model is trained, and how the weights of a fresh run take the place of those that rows were measured on.
+"""Chooses the checkpoint of a training, and replaces weights after a fresh run.
 
-A fresh run trains beside the model's checkpoint, which stays as it is. The new weights take its place when the first row
-measured on them is recorded. If they differ from the old ones, these are kept until a leaderboard is rebuilt and no row is left
-that was measured on them: another attack's, or another suite's. So a row and its weights verify together at every moment.
+A fresh run trains a successor beside the model's checkpoint, which stays unchanged. The successor replaces it when the first
+row measured on the new weights is recorded. If the weights differ, the old ones are kept as long as any row was measured on
+them, for instance one of another attack or suite; rebuilding a leaderboard removes them. So a row and its weights always match.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from benchbench.training.checkpoint import StoredModel, read_checkpoint, weights
 
 
 def training_checkpoint(model_id: str, bench: Workbench) -> Checkpoint:
-    """Where a model is trained: what is there goes on.
+    """The checkpoint that a training writes, and resumes if it exists.
 
-    In a fresh run that is the successor of the model's checkpoint, unless a process of this run has replaced the checkpoint
-    already. What an interrupted fresh run left goes on, in the next fresh run, or in any run if the model has no checkpoint.
+    In a fresh run it is the successor, unless a process of this run has already replaced the model's checkpoint. The successor
+    of an interrupted fresh run is resumed by the next fresh run, or by any run if the model has no checkpoint.
     """
     store = bench.store
     present = Checkpoint(store.checkpoint_path(model_id), model_id)
@@ -38,13 +38,13 @@ def training_checkpoint(model_id: str, bench: Workbench) -> Checkpoint:
             bench.listener(Note(message=f"  {advice} {successor.path}"))
         return successor
     if written is None and begun is not None:
-        with storage_errors(present.path), suppress(FileNotFoundError):  # another rank was quicker
+        with storage_errors(present.path), suppress(FileNotFoundError):  # another rank has moved it
             successor.path.replace(present.path)
     return present
 
 
 def stored_model(model_id: str, bench: Workbench) -> StoredModel | None:
-    """The weights that a process of this run has trained; None where there are none.
+    """The weights that a process of this run has trained, or None.
 
     Raises:
         StorageError: they are damaged.
@@ -54,19 +54,21 @@ def stored_model(model_id: str, bench: Workbench) -> StoredModel | None:
 
 
 def give_up(checkpoint: Checkpoint, bench: Workbench) -> None:
-    """Remove the successor whose training failed: the next fresh run begins anew. A model's checkpoint stays."""
+    """Remove a successor whose training failed, so that the next fresh run begins again."""
     if checkpoint.path == bench.store.successor_path(checkpoint.model_id):
         checkpoint.path.unlink(missing_ok=True)
 
 
 def succeed(model_id: str, weights: str, store: RunStore) -> None:
-    """Put a successor in the place of the model's checkpoint, if it has these weights; different earlier ones are kept.
+    """Replace a model's checkpoint by its successor, if that has the row's weights.
+
+    Different earlier weights are kept beside it.
 
     Args:
-        weights: digest of the weights that a row is about to be recorded of.
+        weights: digest of the weights of the row to record.
 
     Raises:
-        StorageError: the earlier ones cannot be kept; they are left where they are.
+        StorageError: the earlier weights cannot be kept; they stay where they are.
     """
     successor, path = store.successor_path(model_id), store.checkpoint_path(model_id)
     if _weights(successor) != weights:
@@ -74,17 +76,15 @@ def succeed(model_id: str, weights: str, store: RunStore) -> None:
     earlier = _weights(path)
     if earlier not in ("", weights):
         _keep(path, store.kept_path(model_id, earlier), earlier)
-    with storage_errors(path), suppress(FileNotFoundError):  # another process of the run was quicker
+    with storage_errors(path), suppress(FileNotFoundError):  # another process has moved it
         successor.replace(path)
 
 
 class _ReplacedError(Exception):
-    """Another process was quicker: it has kept the earlier weights, and put its own, equal successor in their place."""
+    """Another process has kept the earlier weights and installed its own, equal successor."""
 
 
 def _keep(path: Path, kept: Path, weights: str) -> None:
-    """Copy a checkpoint that has these weights, unless it has them no more."""
-
     def copy(temporary: Path) -> None:
         shutil.copyfile(path, temporary)
         if _weights(temporary) != weights:
@@ -95,7 +95,7 @@ def _keep(path: Path, kept: Path, weights: str) -> None:
 
 
 def _weights(path: Path) -> str:
-    """Digest of the weights in a checkpoint file; empty where it is missing or damaged."""
+    """Digest of the weights in a checkpoint file; empty if it is missing or damaged."""
     try:
         stored = read_checkpoint(path)
     except StorageError:

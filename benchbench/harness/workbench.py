@@ -24,22 +24,17 @@ class Workbench:
     """What the cells of a run share.
 
     Attributes:
-        registry: makes the components.
-        store: checkpoints, measurements and records.
-        splits: gives the loaded data of a dataset component.
-        forget: has the data of a dataset component loaded anew when it is next asked for.
-        device: where everything runs.
-        listener: is told what happens.
-        cuda_graphs: whether steps that can be are recorded as CUDA graphs and replayed, on CUDA devices.
-        fresh: ignore finished checkpoints and measurements of earlier runs; see `benchbench.harness.succession`.
-        earlier: when the checkpoints of earlier runs were written, by model id; newer ones are other processes' of this run.
-        part_of: names the run that this is a part of, where a fresh one has several processes, one after another or at once:
-            what they measure is kept for each other under this name. Empty for a run of its own.
-        begun: when this process took up the work, in seconds since the epoch.
-        stop: is asked after each step of training and before each pass through the model in evaluation.
-        trained: the model at hand, by its id.
-        claims: shares evaluations with other processes; None where there are none.
-        ranks: processes that share every model with this one; None where there are none.
+        splits: returns the loaded data of a dataset component.
+        forget: drops the loaded data of a dataset component, so that `splits` loads it again.
+        cuda_graphs: whether recordable steps become CUDA graphs on CUDA devices.
+        fresh: ignore checkpoints and measurements of earlier runs; see `benchbench.harness.succession`.
+        earlier: when the checkpoints of earlier runs were written, by model id; a newer one is from a process of this run.
+        part_of: name under which the processes of one fresh run share their measurements; empty for a run in one process.
+        begun: when this process began, in seconds since the epoch.
+        stop: checked after each step of training and before each pass of an evaluation.
+        trained: the last trained model, by its id.
+        claims: share cells and evaluations with other processes; None if there are none.
+        ranks: processes that share every model with this one; None if there are none.
     """
 
     registry: Registry

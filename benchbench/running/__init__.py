@@ -1,1 +1,1 @@
-"""Running a whole suite, and telling how far it is."""
+"""Runs a whole suite, and shows its progress."""

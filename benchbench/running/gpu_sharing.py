@@ -1,7 +1,7 @@
-"""How many workers share the GPUs of this machine: a small model fills no GPU, so as many as have room, by measured memory.
+"""Finds how many workers have room on the GPUs: a small model does not fill a GPU.
 
-The first models of a run are tried: one step of their training and one batch of their evaluation, in this process, with what
-they take of the GPU's memory measured. What is not tried within some seconds counts by its prediction.
+The first models of a run are tried in this process: one step of their training and one batch of their evaluation, while the
+GPU's memory is measured. For models that are not tried within some seconds, the prediction counts.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from benchbench.cell.model import Cell
 
 _log = logging.getLogger(__name__)
-PROBE_SECONDS = 20.0  # after which no further model is tried
-ROOM = 1.2  # what a measurement is multiplied by: attacks differ in what they keep
-GUESSED = 2.0  # what a prediction is multiplied by, which knows of one pass through the network alone
+PROBE_SECONDS = 20.0  # no further model is tried afterwards
+ROOM = 1.2  # factor on a measurement: attacks keep different amounts
+GUESSED = 2.0  # factor on a prediction, which covers only one pass through the network
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Share:
-    """What a worker needs of a GPU, and how many have room.
+    """The memory of a worker on a GPU, and the number of workers that have room.
 
     Attributes:
         workers: on all GPUs together, at least one on each.
-        gpus: how many there are.
-        need_bytes: of one worker, the process included.
-        measured: whether the model that needs most was measured, not predicted.
+        gpus: their number.
+        need_bytes: of one worker, including the process.
+        measured: whether the largest need was measured, not predicted.
     """
 
     workers: int
@@ -48,28 +48,25 @@ class Share:
 
 
 def share_gpus(prepared: Prepared) -> Share:
-    """Find how many workers the GPUs have room for.
-
-    Args:
-        prepared: a plan with prices, on CUDA, with something to compute.
-    """
+    """Find the room for workers, for a plan with prices and ready cells on CUDA."""
     import torch
 
     needs = _needs(prepared)
     torch.cuda.empty_cache()
     gpus = visible_gpus()
     need, measured = max(needs)
-    # A worker that needs more than there is has a GPU to itself, and tries what it can.
+    # A worker that needs more than a GPU has gets one for itself, and tries.
     need = min(need + PROCESS_BYTES, *(int(USABLE * gpu.memory_bytes) for gpu in gpus))
     return Share(workers=sum(places(gpu, need) for gpu in gpus), gpus=len(gpus), need_bytes=need, measured=measured)
 
 
 def _needs(prepared: Prepared) -> list[tuple[int, bool]]:
-    """Bytes that each kind of model needs, those with the largest predictions first, and whether they were measured."""
+    """Bytes that each kind of model needs, and whether they were measured."""
     predicted = {p.cell.cell_id: p.price.memory_bytes or 0 for p in prepared.plan.cells if p.cell and p.price}
-    kinds: dict[object, Cell] = {}
+    kinds: dict[str, Cell] = {}
     for cell in sorted(prepared.plan.ready, key=lambda cell: -predicted.get(cell.cell_id, 0)):
-        kinds.setdefault(_kind(cell), cell)
+        spec = cell.training  # its seed and its examples do not change the memory
+        kinds.setdefault(str((spec.dataset, spec.architecture, spec.defense, spec.recipe)), cell)
     end, needs = time.monotonic() + PROBE_SECONDS, []
     for cell in kinds.values():
         measured = _measure(cell, prepared) if time.monotonic() < end else None
@@ -78,16 +75,10 @@ def _needs(prepared: Prepared) -> list[tuple[int, bool]]:
     return needs
 
 
-def _kind(cell: Cell) -> object:
-    """What decides about memory: all of a training but its seed and its examples."""
-    training = cell.training
-    return str((training.dataset, training.architecture, training.defense, training.recipe))
-
-
 def _measure(cell: Cell, prepared: Prepared) -> int | None:
-    """Bytes that a step of a cell's training and a batch of its evaluation take; None where they cannot be tried.
+    """Bytes that a step of training and a batch of evaluation take; None after an error.
 
-    A model that does not fit by itself takes all there is.
+    A model that does not fit on the GPU takes all of its memory.
     """
     import torch
 
@@ -100,14 +91,14 @@ def _measure(cell: Cell, prepared: Prepared) -> int | None:
             _try(cell, prepared)
     except torch.OutOfMemoryError:
         return int(torch.cuda.mem_get_info(device)[1])
-    except Exception:  # a plugin may raise anything; whatever is wrong is told when the cell runs
+    except Exception:  # a plugin may raise anything; the cell reports the error when it runs
         _log.debug("cell %s cannot be tried", cell.cell_id, exc_info=True)
         return None
     return int(torch.cuda.max_memory_reserved(device)) - before + _held_bytes(cell, prepared)
 
 
 def _try(cell: Cell, prepared: Prepared) -> None:
-    """One step of training, then one batch forward and back."""
+    """Train one step, then pass one batch forward and back."""
     import torch
 
     from benchbench.contract import Examples, FittingDefense
@@ -130,7 +121,7 @@ def _try(cell: Cell, prepared: Prepared) -> None:
 
 
 def _held_bytes(cell: Cell, prepared: Prepared) -> int:
-    """Bytes of the examples that stay on the GPU, which a single step does not need."""
+    """Bytes of the examples that stay on the GPU; a single step does not need all of them."""
     inputs = prepared.plan.datasets.splits(cell.training.dataset).train.inputs
     each = inputs[0].numel() * inputs.element_size()
     return int(each * (cell.training.n_train + cell.evaluation.n_test))

@@ -1,4 +1,4 @@
-"""A run by several ranks: the first one leads, as a process on its own would run, and the others follow its orders."""
+"""A run by several ranks: rank 0 leads like a single process, the others follow orders."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchbench.errors import RankError
-from benchbench.events import CellFailed, Listener
-from benchbench.harness.sharing import EvaluateOrder, EvaluationOverError, TrainOrder
+from benchbench.events import Listener
+from benchbench.harness.sharing import EvaluateOrder, TrainOrder
 from benchbench.planning.datasets import DatasetLoader
 from benchbench.planning.preparing import Request, prepare
 from benchbench.ranks.launch import Launch, joined, local_device
@@ -24,20 +24,15 @@ if TYPE_CHECKING:
 
     from benchbench.harness.workbench import Workbench
     from benchbench.ranks.group import Ranks
-    from benchbench.records import Row
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _End:
-    """The run is over; what the followers return, too."""
+    """The run is over; followers return these fields of the leader's `RunResult`, too."""
 
-    rows: tuple[Row, ...]
-    finished: int
-    failures: tuple[CellFailed, ...]
-    left: int
-    stopped: str
+    fields: Mapping[str, Any]
 
 
 def run_in_ranks(
@@ -45,12 +40,12 @@ def run_in_ranks(
 ) -> RunResult:
     """Run a suite in several processes that share every model; see `benchbench.api.run`.
 
-    Training is divided batch by batch (data parallel), evaluation shard by shard. Only rank 0 writes, and only its listener
-    and its wish to stop count.
+    The ranks divide each batch of a training (data parallel) and the shards of an evaluation. Only rank 0 writes, and only its
+    listener and its stop request count.
 
     Raises:
-        RankError: a rank failed, so that none can go on.
-        BenchbenchError: a mistake that the user can mend.
+        RankError: a rank failed, so that none can continue.
+        BenchbenchError: a fault that the user can correct.
     """
     device = local_device(find_device(request.device), launch)
     with joined(launch, device) as ranks:
@@ -62,15 +57,8 @@ def run_in_ranks(
         except BaseException as error:
             ranks.failed(" ".join(str(error).split()) or type(error).__name__)
             raise
-        ranks.order(
-            _End(
-                rows=result.rows,
-                finished=result.finished,
-                failures=result.failures,
-                left=result.left,
-                stopped=result.stopped,
-            )
-        )
+        names = ("rows", "finished", "failures", "left", "stopped")
+        ranks.order(_End(fields={name: getattr(result, name) for name in names}))
         return result
 
 
@@ -93,19 +81,21 @@ def _follow(ranks: Ranks, request: Request, folders: Folders, device: torch.devi
     )
     with deterministic(device):
         end = _obey(ranks, bench)
+    # planned only now: before, all ranks would download and prepare the data at the same time
     plan = prepare(request, folders, device=device, registry=registry).plan
     leaderboard = folders.leaderboard(plan.suite)
-    return RunResult(plan=plan, leaderboard=leaderboard, **_fields(end))
+    return RunResult(plan=plan, leaderboard=leaderboard, **end.fields)
 
 
 def _obey(ranks: Ranks, bench: Workbench) -> _End:
-    """Follow orders until the last."""
+    from benchbench.harness.cells import help_with
+
     while True:
         order = ranks.await_order()
         if isinstance(order, TrainOrder):
             _help_train(order, bench)
         elif isinstance(order, EvaluateOrder):
-            _help_evaluate(order, bench)
+            help_with(order.cell, bench)
         elif isinstance(order, _End):
             return order
 
@@ -113,26 +103,10 @@ def _obey(ranks: Ranks, bench: Workbench) -> _End:
 def _help_train(order: TrainOrder, bench: Workbench) -> None:
     from benchbench.harness.cells import train_cell
 
-    bench.trained.clear()  # the first rank has no model at hand
+    bench.trained.clear()  # rank 0 orders a training only if it has no trained model
     try:
         train_cell(order.cell, bench)
     except RankError:
         raise
-    except (Exception, Stopped):  # all ranks raise it alike; the first one does about it what is to be done
+    except (Exception, Stopped):  # every rank raises this; rank 0 handles it
         _log.debug("cell %s was not trained", order.cell.cell_id, exc_info=True)
-
-
-def _help_evaluate(order: EvaluateOrder, bench: Workbench) -> None:
-    from benchbench.harness.cells import help_with, take_back
-
-    try:
-        help_with(order.cell, bench)
-    except EvaluationOverError:
-        pass
-    except Exception:  # the others do without help; whatever is wrong with the cell is told by its owner
-        take_back(order.cell, bench)
-        _log.debug("no help with cell %s", order.cell.cell_id, exc_info=True)
-
-
-def _fields(end: _End) -> Mapping[str, Any]:
-    return {field.name: getattr(end, field.name) for field in dataclasses.fields(end)}

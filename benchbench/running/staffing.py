@@ -1,9 +1,8 @@
-"""How many processes compute a run that leaves it to benchbench: workers of one thread each, or this process alone.
+"""Chooses the workers of a run: several of one thread each, or this process alone.
 
-On CUDA, as many workers share the GPUs as these have room for (`benchbench.running.gpu_sharing`). On a CPU, workers of one
-thread each are faster than one process with as many threads (docs/executors.md has the measurement). Every model of such a
-run gets one thread, whoever computes it, so that rows do not depend on how many workers there are, which is a matter of cores,
-memory and how much is left to do.
+On CUDA, the room on the GPUs limits the workers (`benchbench.running.gpu_sharing`). On a CPU, workers of one thread each are
+faster than one process with as many threads (docs/executors.md has the measurement). Every model of such a run gets one thread,
+so that rows do not depend on the number of workers, which follows from cores, memory and the remaining work.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 SLACK = 0.9
-WORTH_SECONDS = 15.0  # of predicted work for each worker: starting one takes some seconds of a core
+WORTH_SECONDS = 15.0  # of predicted work for each worker, whose start takes some seconds of a core
 _OF_THE_MODEL = (
     *("experiment", "dataset", "architecture", "architecture_options", "defense", "defense_options"),
     *("train_norm", "train_epsilon", "seed"),
@@ -37,19 +36,14 @@ _OF_THE_MODEL = (
 
 @dataclass(frozen=True, kw_only=True)
 class Staff:
-    """Who computes a run.
-
-    Attributes:
-        crew: the workers; None for this process alone.
-        reason: why, for people.
-    """
+    """The workers of a run (None for this process alone), and the reason for people."""
 
     crew: Crew | None
     reason: str
 
 
 def execute_as_suits(prepared: Prepared, *, listener: Listener, stop: StopRequest) -> RunResult:
-    """`execute` by as many workers as suit this machine and what is to be done; see `benchbench.api.run`."""
+    """`execute` by the number of workers that suits the machine and the work."""
     from benchbench.kernels.determinism import on_threads
 
     if not is_divided(prepared):
@@ -61,20 +55,16 @@ def execute_as_suits(prepared: Prepared, *, listener: Listener, stop: StopReques
 
 
 def is_divided(prepared: Prepared) -> bool:
-    """Whether each model gets one thread: where the selection has several, whatever became of them so far.
+    """Whether each model gets one thread: if the selection has several models, finished or not.
 
-    A certain GPU, ``cuda:1``, is for this process alone.
+    One GPU, for instance ``cuda:1``, is for this process alone.
     """
     models = {tuple(planned.identity[column] for column in _OF_THE_MODEL) for planned in prepared.plan.cells}
     return prepared.device.index is None and len(models) > 1
 
 
 def choose_staff(prepared: Prepared) -> Staff:
-    """As many workers as there are cores, models to compute, memory and work for; this process alone where that is one.
-
-    Args:
-        prepared: a plan with prices.
-    """
+    """The workers that cores, models, memory and work of a plan with prices allow."""
     plan = prepared.plan
     if not plan.ready:
         return Staff(crew=None, reason="")
@@ -86,7 +76,7 @@ def choose_staff(prepared: Prepared) -> Staff:
     most, why = min(limits, key=lambda limit: limit[0])
     if most < 2 or os.name != "posix":
         return Staff(crew=None, reason=f"one thread, in this process: {why}; --jobs 1 would use all threads")
-    # Some less than is needed, so that a GPU which others use a little more in the meantime is no reason to refuse.
+    # Less than needed, so that the executor does not refuse if others use a little more of a GPU meanwhile.
     stated = {} if share is None else {"gpu_memory_gb": SLACK * share.need_bytes / GIB}
     crew = choose_crew({"name": LOCAL, "threads": 1, **stated}, most, prepared.registry)
     shared = "" if share is None else f" {share}"
@@ -95,8 +85,8 @@ def choose_staff(prepared: Prepared) -> Staff:
 
 
 def _limits(plan: Plan, *, on_gpus: bool) -> Iterator[tuple[int, str]]:
-    """How many workers there can be for each of some reasons, GPUs aside; the first of equals is told."""
-    cores = available_cores() if on_gpus else cores_for_workers()  # OMP_NUM_THREADS is no matter to a GPU
+    """Yield upper bounds on the workers with reasons; on a tie the first is shown."""
+    cores = available_cores() if on_gpus else cores_for_workers()  # OMP_NUM_THREADS does not limit GPU work
     models = len({cell.training.model_id for cell in plan.ready})
     yield cores, f"there {_are(cores, 'core')}"
     yield models, f"there {_are(models, 'model')} to compute"
@@ -109,9 +99,9 @@ def _limits(plan: Plan, *, on_gpus: bool) -> Iterator[tuple[int, str]]:
 
 
 def _room(plan: Plan, *, on_gpus: bool) -> int | None:
-    """How many workers fit into the memory that is free; None where nobody says how much that is."""
+    """The number of workers that fit into free memory; None if that is unknown."""
     free = available_memory_bytes()
-    if on_gpus:  # where the models are
+    if on_gpus:  # which hold the models
         return None if free is None else int(free / (SPARE * PROCESS_BYTES))
     needs = [p.price.memory_bytes for p in plan.cells if p.status == "ready" and p.price and p.price.memory_bytes]
     return None if free is None else int(free / (SPARE * (max(needs, default=0) + PROCESS_BYTES)))

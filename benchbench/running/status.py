@@ -1,20 +1,18 @@
-"""How far a suite is: the state of each of its cells, from records and claims in the runs folder alone."""
+"""Shows the progress of a suite, from records and claims in the runs folder alone."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from benchbench.planning import PlannedCell
 from benchbench.planning.preparing import Prepared, Request, prepare
 from benchbench.records.claims import Claims
 from benchbench.settings import find_folders
-
-if TYPE_CHECKING:
-    from benchbench.cell.model import Cell
 
 State = Literal["pending", "running", "done", "failed", "skipped"]
 STATES: tuple[State, ...] = ("pending", "running", "done", "failed", "skipped")
@@ -22,14 +20,14 @@ STATES: tuple[State, ...] = ("pending", "running", "done", "failed", "skipped")
 
 @dataclass(frozen=True, kw_only=True)
 class CellStatus:
-    """How far a cell is.
+    """The state of a cell.
 
     Attributes:
-        cell_id: empty where the cell's data, and with it its id, is not known.
+        cell_id: empty if the cell's data, and with them its id, are unknown.
         label: for people.
-        state: ``"failed"`` if it raised, and nobody is at it again; ``"running"`` if some process holds its claim.
-        detail: the error of a failed cell, the reason of a skipped one, who computes a running one, why a finished one could
-            not be computed again; empty otherwise.
+        state: ``"running"`` if a process holds its claim; ``"failed"`` if it raised and no process retries it.
+        detail: the error of a failed cell, the reason of a skipped one, the process of a running one, the error of a later
+            attempt at a finished one; empty otherwise.
     """
 
     cell_id: str
@@ -40,12 +38,7 @@ class CellStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteStatus:
-    """How far a suite is.
-
-    Attributes:
-        cells: all that the suite has in this profile, in its order.
-        leaderboard: the Parquet file, with the rows of all cells that are done.
-    """
+    """The states of all cells of a suite in one profile; the leaderboard has the finished ones."""
 
     suite: str
     profile: str
@@ -70,10 +63,10 @@ def find_status(
     runs: Path | None = None,
     leaderboards: Path | None = None,
 ) -> SuiteStatus:
-    """Look how far a suite is, and bring its leaderboard up to date; arguments as for `benchbench.api.run`.
+    """Find the state of each cell, and update the leaderboard; see `benchbench.api.run`.
 
     Raises:
-        BenchbenchError: a mistake that the user can mend.
+        BenchbenchError: a fault that the user can correct.
     """
     from benchbench.leaderboard import rebuild
 
@@ -99,33 +92,25 @@ def summarise_status(status: SuiteStatus) -> Mapping[str, object]:
         "profile": status.profile,
         "leaderboard": str(status.leaderboard),
         "cells": dict(status.counts),
-        "states": [
-            {"cell_id": cell.cell_id, "label": cell.label, "state": cell.state, "detail": cell.detail}
-            for cell in status.cells
-        ],
+        "states": [dataclasses.asdict(cell) for cell in status.cells],
     }
 
 
 def _state_of(planned: PlannedCell, prepared: Prepared, claims: Claims) -> CellStatus:
+    from benchbench.harness.cells import describe_cell
+
     cell = planned.cell
     if cell is None:
         state: State = "failed" if planned.status == "failed" else "skipped"
         return CellStatus(cell_id="", label=planned.experiment, state=state, detail=planned.reason)
+    state, detail = "pending", ""
     if planned.status == "skipped":
-        return _status(cell, "skipped", planned.reason)
-    if planned.status == "done":
+        state, detail = "skipped", planned.reason
+    elif planned.status == "done":
         again = prepared.store.read_failure(cell.cell_id)
-        return _status(cell, "done", f"computing it again failed: {again.error}" if again else "")
-    owner = claims.owner(cell.cell_id)
-    if owner:
-        return _status(cell, "running", owner)
-    row = prepared.store.read_cell(cell.cell_id)
-    if row is not None and row.status != "ok":
-        return _status(cell, "failed", row.error)
-    return _status(cell, "pending")
-
-
-def _status(cell: Cell, state: State, detail: str = "") -> CellStatus:
-    from benchbench.harness.cells import describe_cell
-
+        state, detail = "done", f"computing it again failed: {again.error}" if again else ""
+    elif owner := claims.owner(cell.cell_id):
+        state, detail = "running", owner
+    elif (row := prepared.store.read_cell(cell.cell_id)) is not None and row.status != "ok":
+        state, detail = "failed", row.error
     return CellStatus(cell_id=cell.cell_id, label=describe_cell(cell), state=state, detail=detail)

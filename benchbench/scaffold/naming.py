@@ -16,7 +16,7 @@ _KEBAB_CASE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 
 @dataclass(frozen=True, kw_only=True)
 class PluginNames:
-    """The names of a plugin of a kind: for suites, for pip (and its folder), for imports, and of the component's class."""
+    """The names of a plugin: in suites, for pip (and the folder), for imports, of the class."""
 
     kind: Kind
     component: str
@@ -57,7 +57,7 @@ def plugin_names(kind: str, name: str) -> PluginNames:
 
 
 def _class_name(component: str, kind: Kind) -> str:
-    """The name in CamelCase with the kind at its end, so that it is no keyword and no name that a template imports."""
+    # the kind at its end keeps it from being a keyword, or a name that a template imports
     words = component.split("-")
     if words[-1] != kind:
         words.append(kind)

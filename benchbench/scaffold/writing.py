@@ -19,7 +19,9 @@ _SUFFIX = ".template"  # so that no tool takes a template for Python
 
 
 def write_plugin(kind: str, name: str, *, out: Path) -> Path:
-    """Write a distribution with one component: it installs, passes its own tests and runs in its example suite.
+    """Write a distribution with one component, which installs and passes its own tests.
+
+    The component also runs in its example suite.
 
     Returns:
         The distribution's folder, for instance ``out/benchbench-my-defense``.
@@ -60,7 +62,7 @@ def _write_files(folder: Path, names: PluginNames) -> None:
 
 
 def _templates(folder: Traversable, place: str = "") -> Iterator[tuple[str, Traversable]]:
-    """Each template below a folder, with the path of its file, in which ``$package`` is not substituted yet."""
+    """Each template below a folder, after the path of its file, which contains ``$package``."""
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if entry.is_dir():
             yield from _templates(entry, f"{place}{entry.name}/")

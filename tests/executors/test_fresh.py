@@ -11,8 +11,8 @@ from run_processes import results, run, write_suite
 
 from benchbench.contract import Host, Work
 from benchbench.events import Event, Note, TrainingProgress, TrainingStarted
-from benchbench.executors.carrying import Commission, carry_out
-from benchbench.executors.crew import Crew
+from benchbench.executors.carrying import carry_out
+from benchbench.executors.crew import Commission, Crew
 from benchbench.executors.job import read_job
 from benchbench.executors.journal import Journal, Journals
 from benchbench.executors.working import work
@@ -51,9 +51,9 @@ def run_elsewhere(folder: Path, heard: list[Event], carried_out: Callable[[Work,
         crew=Crew(name="far", executor=Elsewhere(carried_out), workers=1, elsewhere=True),
         listener=heard.append,
         stop=StopRequest(),
-        rebuild=lambda: None,
+        estimates={},
     )
-    return carry_out(commission, {})
+    return carry_out(commission)
 
 
 def compute(asked: Work, units: list[str], stop: StopRequest | None = None) -> int:

@@ -296,7 +296,7 @@ def record_times(folder: Path) -> dict[str, int]:
         ({"partition": "mian"}, "no partition 'mian'", "did you mean 'main'"),
         ({"partition": "closed"}, "takes no jobs: it is down", "choose another"),
         ({"minutes": 6000}, "longer than the partition allows", "fewer minutes"),
-        ({"memory_gb": 9999.0}, "no node of the partition has so much memory", "state less"),
+        ({"memory_gb": 9999.0}, "no node of the partition has enough memory", "state less"),
         ({"threads": 99}, "Slurm will never start job", "threads, or another partition"),
     ],
 )

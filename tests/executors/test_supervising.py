@@ -11,11 +11,12 @@ from run_processes import write_suite
 
 from benchbench.errors import ExecutorError
 from benchbench.events import CellFailed, CellStarted, Event, Note, WorkerIdle, WorkerProgress
+from benchbench.executors.crew import Commission, Crew
 from benchbench.executors.job import Job
 from benchbench.executors.journal import Hello, Journal, WorkerTrouble
-from benchbench.executors.supervising import Supervisor, Surroundings
+from benchbench.executors.local import LocalExecutor
+from benchbench.executors.supervising import Supervisor
 from benchbench.planning.preparing import Prepared, Request, prepare
-from benchbench.records import Provenance, failed_row
 from benchbench.records.claims import folder_clock_ahead
 from benchbench.settings import Folders
 from benchbench.stopping import Stopped, StopRequest
@@ -64,19 +65,11 @@ def scene(tmp_path: Path) -> Scene:
     )
     heard: list[Event] = []
     stop = StopRequest()
-    surroundings = Surroundings(
-        store=prepared.store,
-        listener=heard.append,
-        stop=stop,
-        fail=lambda cell, error: record(prepared, cell, error),
-        rebuild=lambda: None,
+    crew = Crew(name="local", executor=LocalExecutor(), workers=2, elsewhere=False)
+    supervisor = Supervisor(
+        job, Commission(prepared=prepared, crew=crew, listener=heard.append, stop=stop, estimates={})
     )
-    supervisor = Supervisor(job, prepared.plan.ready, surroundings, 2)
     return Scene(prepared=prepared, job=job, stop=stop, heard=heard, supervisor=supervisor)
-
-
-def record(prepared: Prepared, cell: object, error: str) -> None:
-    prepared.store.write_cell(failed_row(cell, error, provenance=Provenance()))  # type: ignore[arg-type]
 
 
 def hello(clock_ahead: float) -> Hello:
