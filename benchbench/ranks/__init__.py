@@ -1,4 +1,4 @@
-"""Several processes that work on one model: they share each training step and split its evaluation.
+"""Several processes that work on one model: shared training steps, divided evaluation.
 
 `launch` joins the processes that torchrun started; `group` is how they communicate. This package imports neither by itself,
 because importing benchbench must not import torch.

@@ -1,4 +1,4 @@
-"""The ranks of a run, seen from one of them: sums over all ranks, decisions, orders, failures.
+"""The ranks of a run, as one rank sees them: sums, decisions, orders, failures.
 
 Rank 0 leads. All ranks must make the same calls in the same order; otherwise they wait for each other forever. Decisions and
 objects go through gloo on the host, sums of tensors through gloo on a CPU and NCCL on a GPU.
@@ -29,7 +29,7 @@ _FAILURE, _GONE = "failure", "gone"
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """The examples ``first:last`` of a batch of `whole` examples, which one rank computes; never empty.
+    """The examples ``first:last``, at least one, that a rank computes of a batch of `whole`.
 
     Attributes:
         counts: False where the batch is too small to give this rank an example. The rank then borrows the last one, so that
@@ -80,7 +80,7 @@ class Alone:
 
 
 class Ranks:
-    """The processes of a run; needs torch's default process group (`benchbench.ranks.launch.joined`).
+    """The ranks of a run, in torch's default process group (see `benchbench.ranks.launch`).
 
     Args:
         store: torch's key-value store, which every rank can reach.
@@ -132,7 +132,7 @@ class Ranks:
         return shared[0]
 
     def order(self, what: object) -> None:
-        """Send the followers their next order; unlike a sum, an order may be awaited without a time limit."""
+        """Send the followers their next order; unlike for a sum, they wait without a time limit."""
         self._store.set(f"order/{self._orders}", pickle.dumps(what))
         self._orders += 1
 
@@ -171,7 +171,7 @@ class Ranks:
                 gone = self._store.add(_GONE, 0)
 
     def failed(self, reason: str) -> RankError:
-        """Return the error to raise if this rank cannot continue; it names the rank that failed first."""
+        """Return the error to raise if this rank cannot go on; it names the first that failed."""
         mine = f"rank {self.rank} of {self.count}: {reason}"
         try:
             first = self._store.compare_set(_FAILURE, "", mine).decode()

@@ -1,4 +1,4 @@
-"""Joining the processes that torchrun started, through the environment variables that it sets."""
+"""Joining the processes that torchrun started, by the variables that it sets."""
 
 from __future__ import annotations
 
