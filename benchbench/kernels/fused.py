@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchbench.kernels.hashing import GOLDEN, mix
+
 _log = logging.getLogger(__name__)
 Values = Tensor | tuple[Tensor, ...]
 Compute = Callable[..., Values]
@@ -114,10 +116,6 @@ def keyed_bits(rows: Tensor, keys: Tensor, elements: Tensor) -> Tensor:
     return _launch("keyed_bits", (rows, keys, elements))
 
 
-def _plain_add_relu(values: Tensor, bias: Tensor) -> Tensor:
-    return (values + bias).relu_()
-
-
 def _plain_pool_relu(*given: Tensor) -> tuple[Tensor, Tensor]:
     *windows, bias = given
     largest, places = torch.stack(windows).max(dim=0)
@@ -125,32 +123,19 @@ def _plain_pool_relu(*given: Tensor) -> tuple[Tensor, Tensor]:
     return values, torch.where(values == 0, 4, places).to(values.dtype)
 
 
-def _plain_unpool(gradient: Tensor, places: Tensor, here: Tensor) -> Tensor:
-    return torch.where(places == here, gradient, 0.0)
-
-
-def _plain_pass_scaled(gradient: Tensor, output: Tensor, *, scale: float) -> Tensor:
-    return torch.where(output > 0, gradient * scale, 0.0)
-
-
 def _plain_sign_step(points: Tensor, gradient: Tensor, lowest: Tensor, highest: Tensor, *, length: float) -> Tensor:
     return torch.clamp(points.add(gradient.sign(), alpha=length), lowest, highest)
 
 
-def _plain_keyed_bits(rows: Tensor, keys: Tensor, elements: Tensor) -> Tensor:
-    from benchbench.kernels.hashing import GOLDEN, mix
-
-    return mix(mix(rows * GOLDEN + keys) + elements * GOLDEN)
-
-
 PLAIN: dict[str, Compute] = {
-    "add_relu": _plain_add_relu,
+    "add_relu": lambda values, bias: (values + bias).relu_(),
     "pool_relu": _plain_pool_relu,
-    "unpool": _plain_unpool,
-    "pass_scaled": _plain_pass_scaled,
+    "unpool": lambda gradient, places, here: torch.where(places == here, gradient, 0.0),
+    "pass_scaled": lambda gradient, output, *, scale: torch.where(output > 0, gradient * scale, 0.0),
     "sign_step": _plain_sign_step,
-    "keyed_bits": _plain_keyed_bits,
+    "keyed_bits": lambda rows, keys, elements: mix(mix(rows * GOLDEN + keys) + elements * GOLDEN),
 }
+"""What each kernel computes, as torch operations."""
 _SCHEMAS = {
     "add_relu": "(Tensor values, Tensor bias) -> Tensor",
     "pool_relu": "(Tensor first, Tensor second, Tensor third, Tensor fourth, Tensor bias) -> (Tensor, Tensor)",

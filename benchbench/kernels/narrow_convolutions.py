@@ -19,6 +19,8 @@ from torch.nn import functional as F
 
 from benchbench.kernels.other_forward import other_forward
 
+Pair = tuple[int, int]
+
 
 @contextmanager
 def quick_narrow_convolutions(model: nn.Module) -> Iterator[None]:
@@ -74,13 +76,7 @@ class _NarrowConvolution(torch.autograd.Function):
         return _folded(columns, ctx.size, *ctx.geometry), None, None, None, None, None
 
 
-def _folded(
-    columns: Tensor,
-    size: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-) -> Tensor:
+def _folded(columns: Tensor, size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
     """Add up columns (C, kernel height, kernel width, N, ...) to images (N, C, *size)."""
     channels, *kernel, count, height, width = columns.shape
     padded = columns.new_zeros(channels, count, size[0] + 2 * padding[0], size[1] + 2 * padding[1])

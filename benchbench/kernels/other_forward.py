@@ -21,14 +21,11 @@ def other_forward(
     A module whose ``forward`` was already replaced, by an enclosing block or by the model's author, keeps it unless `over`
     accepts that function.
     """
-
-    def is_free(module: nn.Module) -> bool:
-        replaced = vars(module).get("forward")
-        return replaced is None or over(getattr(replaced, "__func__", None))
-
-    chosen = [
-        (module, vars(module).get("forward")) for module in model.modules() if is_free(module) and is_chosen(module)
-    ]
+    chosen = []
+    for module in model.modules():
+        before = vars(module).get("forward")
+        if (before is None or over(getattr(before, "__func__", None))) and is_chosen(module):
+            chosen.append((module, before))
     for module, _ in chosen:
         module.forward = MethodType(forward, module)  # bound, so that a deep copy of the model calls the copy's layers
     try:

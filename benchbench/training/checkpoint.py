@@ -1,4 +1,4 @@
-"""Checkpoints: all that training needs to resume, in one safetensors file that is written atomically.
+"""Checkpoints: the state of a training in one safetensors file, written atomically.
 
 The file holds the model's state under ``model.``, the optimiser's under ``optimizer.`` and that of a stateful defense under
 ``defense.``. Its metadata holds the position with the history, and a digest of the content. Random draws are keyed by epoch
@@ -205,7 +205,7 @@ def write_checkpoint(path: Path, model_id: str, tensors: dict[str, Tensor], posi
 
 
 def weights_digest(state: Mapping[str, Any]) -> str:
-    """Return the hexadecimal SHA-256 of a model's state, equal on all devices and memory layouts.
+    """Return the SHA-256, in hex, of a model's state; equal on all devices and in all layouts.
 
     Args:
         state: from ``state_dict()`` or a `StoredModel`; entries that are not tensors are ignored.

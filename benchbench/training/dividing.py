@@ -1,4 +1,4 @@
-"""Whether a batch may go through the model in parts, or be shared between ranks, without changing what is learnt."""
+"""Whether a batch may be computed in parts, or by several ranks, with the same result."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def check_divisible(model: nn.Module, defense: object) -> None:
 
 
 def sharing_obstacle(model: nn.Module, defense: object) -> str:
-    """Say why ranks cannot share the batches of a training; empty where they can.
+    """Return why ranks cannot share the batches of a training; empty if they can.
 
-    Dropout and batch normalisation are no obstacle, see `benchbench.training.shared_layers`.
+    Dropout and batch normalisation can be shared, see `benchbench.training.shared_layers`.
     """
     return _of_defense(defense) or _of_layers([module for module in model.modules() if not sees_whole_batch(module)])
 

@@ -1,4 +1,4 @@
-"""What to train, and in which form the model sees it."""
+"""What to train, and the loss of its batches."""
 
 from __future__ import annotations
 
@@ -19,13 +19,10 @@ class TrainingJob:
 
     Attributes:
         model: the freshly initialised network, on any device.
-        defense: a loss or a step of its own.
+        defense: gives a loss, or takes its own steps.
         examples: uint8 images (N, C, H, W) or float32 features, with int64 labels.
-        rows: int64 (N,), the identity of each example in its dataset; keys every draw.
+        rows: int64 (N,), the number of each example in its dataset; keys every draw.
         threat: ball and box that the defense trains for.
-        recipe: the schedule.
-        seed: of the run.
-        device: where training happens.
     """
 
     model: nn.Module
@@ -38,10 +35,10 @@ class TrainingJob:
     device: torch.device
 
     def loss(self, images: Tensor, labels: Tensor, generator: KeyedGenerator) -> BatchLoss:
-        """The defense's loss of a batch, or of a part of one, checked.
+        """Return the defense's loss of a batch, or of a part of one, after checks.
 
         Raises:
-            ContractError: the defense has no loss, or it is no scalar.
+            ContractError: the defense has no loss, or the loss is no scalar.
         """
         if not isinstance(self.defense, Defense):
             raise ContractError(f"{type(self.defense).__name__} has no method loss")
@@ -50,10 +47,10 @@ class TrainingJob:
 
 
 def check_loss(result: object, defense: object) -> BatchLoss:
-    """Return what a defense returned if it is a loss, summed over the batch.
+    """Return a defense's result if it is a scalar loss.
 
     Raises:
-        ContractError: it is none.
+        ContractError: it is not.
     """
     if not isinstance(result, BatchLoss) or result.loss.dim() != 0:
         raise ContractError(
