@@ -56,11 +56,6 @@ def training_in(precision: Precision, model: nn.Module, device: torch.device) ->
     With ``"bf16"``, convolutions and matrix products round to bfloat16, forward and backward (Micikevicius et al., "Mixed
     Precision Training", 2018, without loss scaling, because bfloat16 has float32's range). Weights and their gradients stay
     float32, and the model returns float32 logits, so that a defense computes its loss as usual. `full_precision` works within.
-
-    Args:
-        precision: ``"float32"`` changes nothing.
-        model: the model in training, on the device.
-        device: where it trains.
     """
     if precision == "float32":
         yield

@@ -74,14 +74,9 @@ def add_relu(values: Tensor, bias: Tensor) -> Tensor:
 
 
 def pool_relu(values: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the ReLU of the largest value of each 2x2 window plus a bias.
+    """Return the ReLU of each 2x2 window's largest value plus a bias, and that value's place.
 
-    Args:
-        values: float (N, H, W, C), H and W even.
-        bias: float (C,).
-
-    Returns:
-        float (N, H / 2, W / 2, C), and the place of the largest value in its window, row by row; 4 where the ReLU gives 0.
+    The bias is (C,), the values are (N, H, W, C), both results (N, H / 2, W / 2, C). Places count row by row; 4 where the ReLU gives 0.
     """
     windows = [values[:, row::2, column::2] for row in range(2) for column in range(2)]
     found: tuple[Tensor, Tensor] = torch.ops.benchbench.pool_relu(*windows, bias)

@@ -51,11 +51,7 @@ def _holding(variable: ContextVar[Value], value: Value) -> Iterator[None]:
 
 
 def recording(recorder: Recorder | None = None) -> AbstractContextManager[None]:
-    """Within the block, record steps on CUDA devices.
-
-    Args:
-        recorder: records steps on any device, for tests; None for CUDA graphs.
-    """
+    """Within the block, record steps on CUDA devices; tests pass a recorder for any device."""
     return _holding(_recorder, recorder or _record_on_cuda)
 
 
@@ -92,14 +88,7 @@ def tallied(tally: PassCounts) -> AbstractContextManager[None]:
 
 
 def repeat(step: Step, times: int, *, device: torch.device, recordable: bool) -> None:
-    """Take a step `times` times.
-
-    Args:
-        step: works in place on tensors that keep their addresses.
-        times: at least 0.
-        device: of those tensors.
-        recordable: whether kernels do all of the step's work, and Python none.
-    """
+    """Take a step `times` times; record it if it is `recordable`: kernels do all of its work."""
     recorder = recorder_for(device)
     if recorder is None or not recordable or times < FEWEST:
         for _ in range(times):
@@ -131,11 +120,7 @@ def tallying(step: Step, recorder: Recorder) -> Step:
 
 
 def _record_on_cuda(step: Step) -> Step:
-    """Return the replay of a step's CUDA graph.
-
-    Raises:
-        torch.OutOfMemoryError: the memory does not suffice, as if the step were taken.
-    """
+    """Return the replay of a step's CUDA graph; out of memory, raise what the step itself would."""
     import torch
 
     short: list[torch.OutOfMemoryError] = []  # torch reports only the broken capture

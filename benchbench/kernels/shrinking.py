@@ -13,18 +13,10 @@ Result = TypeVar("Result")
 def compute_within_memory(
     compute: Callable[[int], Result], size: int, report: Callable[[str], None] = lambda _: None
 ) -> tuple[Result, int]:
-    """Compute in batches of `size`; halve the size and retry after each out-of-memory error.
+    """Compute in batches of `size`; after each out-of-memory error, halve the size and retry.
 
-    Args:
-        compute: receives the size of its batches; its result must not depend on it.
-        size: the first size to try.
-        report: receives a message about each retry.
-
-    Returns:
-        The result and the size of its batches.
-
-    Raises:
-        torch.OutOfMemoryError: the memory does not suffice for one example.
+    Return the result, which must not depend on the size, and the last size. `report` receives a message about each retry. The
+    error is raised if the memory does not suffice for one example.
     """
     while True:
         try:

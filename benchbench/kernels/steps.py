@@ -9,15 +9,7 @@ if TYPE_CHECKING:
 
 
 def sign_step(points: Tensor, gradient: Tensor, lowest: Tensor, highest: Tensor, length: float) -> Tensor:
-    """Move points by `length` along a gradient's signs and clamp them; may overwrite the points.
-
-    Args:
-        points: float (N, ...), as are the other tensors.
-        gradient: only its signs count.
-        lowest: smallest values allowed.
-        highest: largest values allowed.
-        length: of the step in each coordinate.
-    """
+    """Move points by `length` along a gradient's signs and clamp them; may overwrite the points."""
     if points.is_cuda:
         from benchbench.kernels import fused
 

@@ -80,12 +80,7 @@ class Alone:
 
 
 class Ranks:
-    """The ranks of a run, in torch's default process group (see `benchbench.ranks.launch`).
-
-    Args:
-        store: torch's key-value store, which every rank can reach.
-        device: of this rank.
-    """
+    """The ranks of a run, in torch's default process group, with a store that all ranks reach."""
 
     def __init__(self, store: Any, device: torch.device) -> None:
         self.rank: int = dist.get_rank()

@@ -22,30 +22,18 @@ JOIN_SECONDS = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What the launcher reports about this process.
-
-    Attributes:
-        count: number of ranks, at least 2.
-        local_rank: this rank's number on its machine, from 0; the index of its GPU.
-        address: of the machine of rank 0.
-        port: of the key-value store on that machine.
-        store_runs: whether the launcher itself hosts the store.
-    """
+    """What the launcher reports about this process."""
 
     rank: int
-    count: int
-    local_rank: int
-    address: str
-    port: int
-    store_runs: bool
+    count: int  # number of ranks, at least 2
+    local_rank: int  # this rank's number on its machine, from 0; the index of its GPU
+    address: str  # of the machine of rank 0
+    port: int  # of the key-value store on that machine
+    store_runs: bool  # whether the launcher itself hosts the store
 
 
 def find_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
-    """Return what torchrun reports about this process; None for a single process.
-
-    Raises:
-        UsageError: the environment is incomplete or contradicts itself.
-    """
+    """Return what torchrun reports about this process; None for a single process."""
     if environment.get("WORLD_SIZE", "1") == "1" or "RANK" not in environment:
         return None
     missing = [name for name in _VARIABLES if not environment.get(name)]
@@ -79,11 +67,7 @@ def follows(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def local_device(device: torch.device, launch: Launch) -> torch.device:
-    """Return the device of this rank; on CUDA, each rank has one GPU.
-
-    Raises:
-        UsageError: this machine has more ranks than GPUs, or `device` names one GPU for all ranks.
-    """
+    """Return the device of this rank; on CUDA, each rank needs its own GPU."""
     import torch
 
     if device.type != "cuda":
@@ -100,15 +84,7 @@ def local_device(device: torch.device, launch: Launch) -> torch.device:
 
 @contextmanager
 def joined(launch: Launch, device: torch.device) -> Iterator[Ranks]:
-    """Run a block together with the other ranks.
-
-    Args:
-        launch: from `find_launch`.
-        device: from `local_device`.
-
-    Raises:
-        UsageError: the other ranks cannot be reached.
-    """
+    """Run a block together with the other ranks, on the `local_device`."""
     import torch
     import torch.distributed as dist
     from torch._C._distributed_c10d import PrefixStore, TCPStore  # the type stubs of torch.distributed lack them

@@ -10,16 +10,7 @@ from benchbench.contract import KeyedGenerator
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: KeyedGenerator) -> Tensor:
-    """Augment a batch.
-
-    Args:
-        images: (N, C, H, W), any dtype.
-        augmentation: which changes to make.
-        generator: draws for these examples in this epoch.
-
-    Returns:
-        (N, C, crop, crop), or the input's size if no crop is set; same dtype. The images themselves if nothing changes.
-    """
+    """Augment images (N, C, H, W) of any dtype, to (N, C, crop, crop) if a crop is set."""
     if augmentation.padding or augmentation.crop:
         images = random_crop(images, augmentation, generator)
     if augmentation.flip:

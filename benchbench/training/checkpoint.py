@@ -27,51 +27,30 @@ from benchbench.errors import StorageError
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """One line of the training history.
-
-    Attributes:
-        epoch: counted from 1.
-        loss: training loss, mean over the examples.
-        accuracy: fraction of examples classified correctly while training; None where the defense returns no logits.
-    """
+    """An epoch of training, counted from 1, with means over its examples while it trained."""
 
     epoch: int
     learning_rate: float
     loss: float
-    accuracy: float | None
+    accuracy: float | None  # None where the defense returns no logits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """How far training has come.
-
-    Attributes:
-        epoch: epochs finished.
-        step: steps finished within the current epoch; `loss_sum` and `correct` are sums over these.
-        correct: examples classified correctly; -inf where the defense returns no logits.
-        history: the finished epochs.
-        seconds: training time over all sittings.
-        part_size: examples per pass if the memory does not suffice for a whole batch; else 0.
-        ranks: largest number of processes that trained together in any sitting.
-    """
+    """How far training has come: epochs finished, and steps of the next one with their sums."""
 
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
-    correct: float = 0.0
+    correct: float = 0.0  # -inf where the defense returns no logits
     history: tuple[EpochRecord, ...] = ()
-    seconds: float = 0.0
-    part_size: int = 0
-    ranks: int = 1
+    seconds: float = 0.0  # over all sittings
+    part_size: int = 0  # examples per pass if the memory does not suffice for a whole batch; else 0
+    ranks: int = 1  # the most processes that trained together in any sitting
 
 
 class Checkpoint:
-    """The checkpoint file of one model configuration.
-
-    Args:
-        path: the file.
-        model_id: digest of the training configuration; `load` refuses the file of another one.
-    """
+    """The checkpoint file of one training configuration, whose digest is `model_id`."""
 
     def __init__(self, path: Path, model_id: str) -> None:
         self.path = path
@@ -87,21 +66,13 @@ class Checkpoint:
     def save(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, *, defense: object = None
     ) -> None:
-        """Write the state atomically, including that of a `StatefulDefense`.
-
-        Raises:
-            StorageError: it cannot be written; the previous checkpoint stays.
-        """
+        """Write the state, including that of a `StatefulDefense`, or keep the previous file."""
         write_checkpoint(self.path, self.model_id, pack(model, optimizer, defense), position)
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, defense: object = None) -> Position | None:
-        """Restore the state in place, including that of a `StatefulDefense`.
+        """Restore the state in place, including that of a `StatefulDefense`; return the position.
 
-        Returns:
-            The position; None if there is no checkpoint. A damaged file is renamed to ``*.corrupt`` and counts as none.
-
-        Raises:
-            StorageError: the file belongs to another configuration.
+        Without a checkpoint, return None; a damaged file is renamed to ``*.corrupt`` and counts as none.
         """
         if not self.path.exists():
             return None
@@ -143,19 +114,12 @@ def unpack(
 
 @dataclass(frozen=True, kw_only=True)
 class StoredModel:
-    """The content of a checkpoint file.
-
-    Attributes:
-        model_id: digest of the training configuration, as the file states it.
-        tensors: from `pack`.
-        position: how far training had come.
-        intact: whether the tensors match the file's digest.
-    """
+    """The content of a checkpoint file."""
 
     model_id: str
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Tensor]  # from `pack`
     position: Position
-    intact: bool
+    intact: bool  # whether the tensors match the file's digest
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -164,11 +128,7 @@ class StoredModel:
 
 
 def read_checkpoint(path: Path) -> StoredModel | None:
-    """Read a checkpoint without changing the file; None if it does not exist.
-
-    Raises:
-        StorageError: it cannot be read.
-    """
+    """Read a checkpoint; None if it does not exist. Raise StorageError if it is damaged."""
     if not path.exists():
         return None
     try:
@@ -188,14 +148,7 @@ def read_checkpoint(path: Path) -> StoredModel | None:
 
 
 def write_checkpoint(path: Path, model_id: str, tensors: dict[str, Tensor], position: Position) -> None:
-    """Write a checkpoint atomically.
-
-    Args:
-        tensors: from `pack`, or those of them that the reader needs.
-
-    Raises:
-        StorageError: it cannot be written; the previous file stays.
-    """
+    """Write a checkpoint atomically, with all tensors of `pack` or those that its reader needs."""
     metadata = {
         "model_id": model_id,
         "position": json.dumps(dataclasses.asdict(position)),
@@ -205,11 +158,7 @@ def write_checkpoint(path: Path, model_id: str, tensors: dict[str, Tensor], posi
 
 
 def weights_digest(state: Mapping[str, Any]) -> str:
-    """Return the SHA-256, in hex, of a model's state; equal on all devices and in all layouts.
-
-    Args:
-        state: from ``state_dict()`` or a `StoredModel`; entries that are not tensors are ignored.
-    """
+    """Return the SHA-256, in hex, of a state's tensors; equal on all devices and in all layouts."""
     return _digest({name: _stored(value) for name, value in state.items() if isinstance(value, Tensor)})
 
 

@@ -28,12 +28,7 @@ if TYPE_CHECKING:
 
 
 class SharedGradients:
-    """Computes the gradients of a whole batch, of which each rank computes a part.
-
-    Args:
-        job: a training that ranks can share, see `benchbench.training.dividing.sharing_obstacle`.
-        ranks: the ranks that share it.
-    """
+    """The gradients of whole batches, computed in parts; needs a job without `sharing_obstacle`."""
 
     def __init__(self, job: TrainingJob, ranks: Ranks) -> None:
         self.ranks = ranks

@@ -12,11 +12,7 @@ from benchbench.training.shared_layers import sees_whole_batch
 
 
 def check_divisible(model: nn.Module, defense: object) -> None:
-    """Check that the summed loss of a batch is the sum of the losses of its parts.
-
-    Raises:
-        OutOfMemoryError: the memory does not suffice, and the model or the defense sees the batch as a whole.
-    """
+    """Raise OutOfMemoryError if a batch's loss is not the sum of the losses of its parts."""
     reason = _of_defense(defense) or _of_layers([*model.modules()])
     if reason:
         raise OutOfMemoryError(
@@ -26,10 +22,7 @@ def check_divisible(model: nn.Module, defense: object) -> None:
 
 
 def sharing_obstacle(model: nn.Module, defense: object) -> str:
-    """Return why ranks cannot share the batches of a training; empty if they can.
-
-    Dropout and batch normalisation can be shared, see `benchbench.training.shared_layers`.
-    """
+    """Return why ranks cannot share a training's batches, or ""; see also `shared_layers`."""
     return _of_defense(defense) or _of_layers([module for module in model.modules() if not sees_whole_batch(module)])
 
 

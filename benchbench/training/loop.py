@@ -1,6 +1,7 @@
 """The training loop of one process or several ranks, resumable after every step.
 
-Draws are keyed and losses summed over the batch. Ranks learn what one process learns, up to the order in which float32 numbers are added. Only rank 0 writes and reports.
+Draws are keyed, and losses are summed over the batch. Ranks learn what one process learns, up to the order in which float32
+numbers are added. Only rank 0 writes and reports.
 """
 
 from __future__ import annotations
@@ -170,15 +171,10 @@ class _Loop:
         self._finish_epoch(epoch, totals)
 
     def _decide(self, apart: int) -> tuple[_Due, int]:
-        """Return what the leader finds due, and the steps until its next decision.
-
-        A broadcast costs as much as a small step, so ranks do not wait for one after each step.
-
-        Args:
-            apart: steps since the last decision.
-        """
+        """Return what the leader finds due, and the steps to its next decision; `apart` is the last."""
         if self.company.count == 1:
             return self._due(), 1
+        # A broadcast costs as much as a small step, so ranks do not wait for one after each step.
         now = time.monotonic()
         seconds, self.decided = (now - self.decided) / apart, now
         wait = min(max(int(REPORT_SECONDS / max(seconds, 1e-9)), 1), MOST_STEPS_APART)
@@ -238,11 +234,7 @@ class _Loop:
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser of all parameters; on CUDA its update is one kernel.
-
-    Raises:
-        TrainingError: the recipe has no optimiser.
-    """
+    """Return the recipe's optimiser of all parameters; on CUDA its update is one kernel."""
     if recipe.optimizer == "none":
         raise TrainingError("this method trains in steps, and the recipe's optimizer is 'none'")
     parameters = list(model.parameters())

@@ -34,10 +34,7 @@ def is_recordable(job: TrainingJob, optimizer: torch.optim.Optimizer) -> bool:
 class RecordedSteps:
     """Takes steps of whole batches: the first ones plainly, to warm up, the others by replay.
 
-    Args:
-        job: the training.
-        optimizer: of the model's parameters.
-        learn: takes a step with these keys of its draws and these examples, int64 (N,); returns its totals.
+    `learn` takes a step with these keys of its draws and these examples, int64 (N,), and returns its totals.
     """
 
     def __init__(
@@ -54,16 +51,7 @@ class RecordedSteps:
         self._replay: Step | None = None
 
     def take(self, seed: int, chosen: Tensor, recorder: Recorder) -> Tensor:
-        """Take one step and return its totals.
-
-        Args:
-            seed: keys the draws.
-            chosen: int64 (N,), with the same N in every step.
-            recorder: records the step without taking it.
-
-        Raises:
-            ContractError: the defense draws other numbers than for the first batches.
-        """
+        """Take one step and return its totals; `chosen`, int64 (N,), has the same N in every step."""
         self._chosen = self._chosen.copy_(chosen) if self._taken else chosen.clone()
         self._keys = self._table.begin(seed)
         rates = tuple(float(group["lr"]) for group in self._optimizer.param_groups)

@@ -41,14 +41,7 @@ class _Batch:
 
 
 class Steps:
-    """Takes the steps of one training.
-
-    Args:
-        job: the training; its model is on the device.
-        optimizer: of the model's parameters.
-        listener: receives a note if the memory does not suffice.
-        ranks: the ranks that share each step; None for a single process.
-    """
+    """Takes the steps of a training; its model is on the device, and ranks share each step."""
 
     def __init__(
         self, job: TrainingJob, optimizer: torch.optim.Optimizer, listener: Listener, ranks: Ranks | None = None
