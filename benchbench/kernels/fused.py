@@ -76,7 +76,8 @@ def add_relu(values: Tensor, bias: Tensor) -> Tensor:
 def pool_relu(values: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Return the ReLU of each 2x2 window's largest value plus a bias, and that value's place.
 
-    The bias is (C,), the values are (N, H, W, C), both results (N, H / 2, W / 2, C). Places count row by row; 4 where the ReLU gives 0.
+    The bias is (C,), the values are (N, H, W, C), both results (N, H / 2, W / 2, C). Places count row by row; 4 stands for a
+    ReLU that gives 0.
     """
     windows = [values[:, row::2, column::2] for row in range(2) for column in range(2)]
     found: tuple[Tensor, Tensor] = torch.ops.benchbench.pool_relu(*windows, bias)

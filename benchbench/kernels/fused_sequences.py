@@ -87,10 +87,7 @@ class _Forward:
         self, make: Callable[[], tuple[Tensor, ...]], parameters: Sequence[Tensor], *key: Hashable
     ) -> tuple[Tensor, ...]:
         """Return ``make()``, repeated only after a change of a parameter; `key` names the product."""
-        name = (
-            *map(id, parameters),
-            *key,
-        )  # an entry keeps its parameters alive, so that no other tensor gets their ids
+        name = (*map(id, parameters), *key)  # the ids stay unique, because an entry keeps its parameters alive
         versions = [parameter._version for parameter in parameters]
         if name not in self._prepared or self._prepared[name][1] != versions:
             self._prepared[name] = (parameters, versions, make())

@@ -171,7 +171,10 @@ class _Loop:
         self._finish_epoch(epoch, totals)
 
     def _decide(self, apart: int) -> tuple[_Due, int]:
-        """Return what the leader finds due, and the steps to its next decision; `apart` is the last."""
+        """Return what the leader finds due, and the number of steps until its next decision.
+
+        `apart` is the number of steps since its last one.
+        """
         if self.company.count == 1:
             return self._due(), 1
         # A broadcast costs as much as a small step, so ranks do not wait for one after each step.

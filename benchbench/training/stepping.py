@@ -41,7 +41,7 @@ class _Batch:
 
 
 class Steps:
-    """Takes the steps of a training; its model is on the device, and ranks share each step."""
+    """Takes the steps of a training, whose model is on the device; `ranks` share each step."""
 
     def __init__(
         self, job: TrainingJob, optimizer: torch.optim.Optimizer, listener: Listener, ranks: Ranks | None = None
