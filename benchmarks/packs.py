@@ -22,7 +22,7 @@ from pathlib import Path
 from benchbench.errors import StorageError
 from benchbench.records import RunStore
 from benchbench.records.store import LEFT_OUT
-from benchbench.training.checkpoint import write_without_optimizer
+from benchbench.training.checkpoint import read_checkpoint, write_checkpoint
 from benchmarks.archives import MIB, Item, Limits, arrange, write
 from benchmarks.ledger import LEFT, PACKED, Ledger
 
@@ -59,12 +59,16 @@ def _files(kind: str, runs: Path, folder: str, pattern: str) -> list[Item]:
 
 
 def _without_optimizer(item: Item, scratch: Path) -> Item | None:
-    """A copy of a model's checkpoint; None where the file is damaged."""
+    """A copy of a model's checkpoint without the optimiser's state; None where the file is damaged."""
     if item.path is None:
         return None
     slim = scratch / item.path.name
     try:
-        write_without_optimizer(item.path, slim)
+        stored = read_checkpoint(item.path)
+        if stored is None or not stored.intact:
+            return None
+        kept = {name: tensor for name, tensor in stored.tensors.items() if not name.startswith("optimizer.")}
+        write_checkpoint(slim, stored.model_id, kept, stored.position)
     except StorageError:
         return None
     shutil.copystat(item.path, slim)

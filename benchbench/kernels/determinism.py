@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def deterministic(device: torch.device) -> Iterator[None]:
-    """Full float32 and deterministic kernels on CUDA for a while, so that a run twice gives equal rows."""
+    """Run a block in full float32 with deterministic kernels on CUDA, so that rows repeat."""
     if device.type != "cuda":
         yield
         return
@@ -25,7 +25,7 @@ def deterministic(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def on_threads(count: int | None) -> Iterator[None]:
-    """Let torch compute on so many threads for a while: sums over other numbers round differently. None leaves it as it is."""
+    """Run a block on `count` threads, on which the rounding of sums depends; None: as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(before if count is None else count)
     try:

@@ -1,4 +1,4 @@
-"""Whether tensors are what they were: version counters, which cost nothing, and digests, which also see writes behind them.
+"""Whether tensors have changed: free version counters, and digests that see every write.
 
 PyTorch counts the writes to a tensor and its views, but not those through ``.data`` or a NumPy array of the same memory.
 """
@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # planning starts without torch
     from torch import Tensor
 
-_CHUNK = 2**22  # bytes digested at once on a device; eight times as many are taken for a moment
+_CHUNK = 2**22  # bytes digested at once on a device; this takes eight times the memory
 _MULTIPLIER, _NEXT_CHUNK = 2654435761, 1000003
 
 
 def version_of(tensor: Tensor) -> tuple[int, int]:
-    """What changes when somebody writes to a tensor or puts other memory under it; read without synchronisation."""
+    """Return a value that changes with each write and with new memory; never synchronises."""
     count = 0 if tensor.is_inference() else tensor._version
     return count, tensor.data_ptr()
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> int | Tensor:
-    """A digest of the content of tensors on one device: CRC-32 on the CPU, elsewhere an int64 scalar that nobody waits for."""
-
+    """Digest tensors on one device without synchronising: CRC-32 on a CPU, else an int64 scalar."""
     total: int | Tensor = 0
     for values in (piece for tensor in tensors for piece in _pieces(tensor)):
         if values.device.type == "cpu":
@@ -35,7 +34,7 @@ def fingerprint(tensors: Iterable[Tensor]) -> int | Tensor:
 
 
 def _pieces(tensor: Tensor) -> Iterator[Tensor]:
-    """The bytes of some rows after others, uint8 (n,), so that a large view is never copied whole."""
+    """Yield the bytes, uint8 (n,), of a few rows at a time: a large view is not copied whole."""
     import torch
 
     whole = tensor.detach()
@@ -47,11 +46,7 @@ def _pieces(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def weighted_sum(values: Tensor) -> Tensor:
-    """The bytes times pseudo-random odd weights, summed modulo 2**64: int64, a scalar on the same device.
-
-    Args:
-        values: uint8 (N,).
-    """
+    """Sum uint8 values (N,) times pseudo-random odd weights: an int64 scalar, modulo 2**64."""
     import torch
 
     total = torch.zeros((), dtype=torch.int64, device=values.device)

@@ -1,8 +1,8 @@
-"""Several elementwise steps as one kernel on CUDA, where a small network's kernels take less time than their launches.
+"""Several elementwise steps as one CUDA kernel: launches cost more than small kernels.
 
-Each is an operator of torch's, ``benchbench::...``: on CUDA one kernel, which torch's jiterator compiles from the source below.
-Elsewhere, and where that kernel cannot be compiled or gives other numbers, the plain operations do its work. Only
-code for CUDA calls these operators: a CPU has no launches to save.
+Each function is a torch operator, ``benchbench::...``. On CUDA it is one kernel, which torch's jiterator compiles from the
+source below. Plain operations replace it elsewhere, and where the kernel does not compile or gives other numbers. Only code
+for CUDA calls these operators, because a CPU has no launches to save.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from benchbench.kernels.hashing import GOLDEN, mix
 
 _log = logging.getLogger(__name__)
 Values = Tensor | tuple[Tensor, ...]
@@ -63,43 +65,36 @@ template <typename T> T keyed_bits(T row, T key, T element) {
   return (T)state;
 }""",
 }
-"""What CUDA compiles: functions of one element each."""
+"""CUDA source of each kernel: a function of one element."""
 
 
 def add_relu(values: Tensor, bias: Tensor) -> Tensor:
-    """ReLU of a sum that is broadcast."""
-    output: Tensor = _launch("add_relu", (values, bias))
-    return output
+    """Return ReLU(values + bias), broadcast."""
+    return _launch("add_relu", (values, bias))
 
 
 def pool_relu(values: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """ReLU of the largest of each 2x2 window plus a bias.
+    """Return the ReLU of each 2x2 window's largest value plus a bias, and that value's place.
 
-    Args:
-        values: float (N, H, W, C), H and W even.
-        bias: float (C,).
-
-    Returns:
-        float (N, H / 2, W / 2, C), and which of the window's four it was, in rows; 4 where the ReLU lets nothing pass.
+    The bias is (C,), the values are (N, H, W, C), both results (N, H / 2, W / 2, C). Places count row by row; 4 stands for a
+    ReLU that gives 0.
     """
     windows = [values[:, row::2, column::2] for row in range(2) for column in range(2)]
-    found: tuple[Tensor, Tensor] = _launch("pool_relu", (*windows, bias))
+    found: tuple[Tensor, Tensor] = torch.ops.benchbench.pool_relu(*windows, bias)
     return found
 
 
 def unpool(gradient: Tensor, places: Tensor) -> Tensor:
-    """The gradient of `pool_relu`'s values, float (N, H, W, C), from that of its result and the places."""
+    """Return the gradient (N, H, W, C) of `pool_relu`'s values from that of its result."""
     count, height, width, channels = gradient.shape
     here = _places(gradient.dtype, gradient.device)
     spread = [part.view(count, height, 1, width, 1, channels) for part in (gradient, places)]
-    passed: Tensor = _launch("unpool", (*spread, here))
-    return passed.reshape(count, 2 * height, 2 * width, channels)
+    return _launch("unpool", (*spread, here)).reshape(count, 2 * height, 2 * width, channels)
 
 
 def pass_scaled(gradient: Tensor, output: Tensor, scale: float) -> Tensor:
-    """A gradient times a scale where an output is above 0, elsewhere 0."""
-    passed: Tensor = _launch("pass_scaled", (gradient, output), scale=scale)
-    return passed
+    """Return a gradient times a scale where an output is above 0, elsewhere 0."""
+    return _launch("pass_scaled", (gradient, output), scale=scale)
 
 
 @functools.cache
@@ -108,19 +103,13 @@ def _places(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def sign_step(points: Tensor, gradient: Tensor, lowest: Tensor, highest: Tensor, length: float) -> Tensor:
-    """A step of a length along the signs of a gradient, clamped between bounds."""
-    stepped: Tensor = _launch("sign_step", (points, gradient, lowest, highest), length=length)
-    return stepped
+    """Move points by `length` along the signs of a gradient and clamp them."""
+    return _launch("sign_step", (points, gradient, lowest, highest), length=length)
 
 
 def keyed_bits(rows: Tensor, keys: Tensor, elements: Tensor) -> Tensor:
-    """The hash of `benchbench.contract.seeds.KeyedGenerator`: int64 of rows, keys and numbers of elements, broadcast."""
-    mixed: Tensor = _launch("keyed_bits", (rows, keys, elements))
-    return mixed
-
-
-def _plain_add_relu(values: Tensor, bias: Tensor) -> Tensor:
-    return (values + bias).relu_()
+    """Return the int64 hash of contract.seeds' `KeyedGenerator`, broadcast over its arguments."""
+    return _launch("keyed_bits", (rows, keys, elements))
 
 
 def _plain_pool_relu(*given: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,32 +119,19 @@ def _plain_pool_relu(*given: Tensor) -> tuple[Tensor, Tensor]:
     return values, torch.where(values == 0, 4, places).to(values.dtype)
 
 
-def _plain_unpool(gradient: Tensor, places: Tensor, here: Tensor) -> Tensor:
-    return torch.where(places == here, gradient, 0.0)
-
-
-def _plain_pass_scaled(gradient: Tensor, output: Tensor, *, scale: float) -> Tensor:
-    return torch.where(output > 0, gradient * scale, 0.0)
-
-
 def _plain_sign_step(points: Tensor, gradient: Tensor, lowest: Tensor, highest: Tensor, *, length: float) -> Tensor:
     return torch.clamp(points.add(gradient.sign(), alpha=length), lowest, highest)
 
 
-def _plain_keyed_bits(rows: Tensor, keys: Tensor, elements: Tensor) -> Tensor:
-    from benchbench.kernels.hashing import GOLDEN, mix
-
-    return mix(mix(rows * GOLDEN + keys) + elements * GOLDEN)
-
-
 PLAIN: dict[str, Compute] = {
-    "add_relu": _plain_add_relu,
+    "add_relu": lambda values, bias: (values + bias).relu_(),
     "pool_relu": _plain_pool_relu,
-    "unpool": _plain_unpool,
-    "pass_scaled": _plain_pass_scaled,
+    "unpool": lambda gradient, places, here: torch.where(places == here, gradient, 0.0),
+    "pass_scaled": lambda gradient, output, *, scale: torch.where(output > 0, gradient * scale, 0.0),
     "sign_step": _plain_sign_step,
-    "keyed_bits": _plain_keyed_bits,
+    "keyed_bits": lambda rows, keys, elements: mix(mix(rows * GOLDEN + keys) + elements * GOLDEN),
 }
+"""What each kernel computes, as torch operations."""
 _SCHEMAS = {
     "add_relu": "(Tensor values, Tensor bias) -> Tensor",
     "pool_relu": "(Tensor first, Tensor second, Tensor third, Tensor fourth, Tensor bias) -> (Tensor, Tensor)",
@@ -168,8 +144,9 @@ _SCHEMAS = {
 _OPTIONS = {"pass_scaled": ("scale",), "sign_step": ("length",)}  # numbers that follow the tensors
 
 
-def _launch(name: str, tensors: Sequence[Tensor], **options: float) -> Any:
-    return getattr(torch.ops.benchbench, name)(*tensors, **options)
+def _launch(name: str, tensors: Sequence[Tensor], **options: float) -> Tensor:
+    result: Tensor = getattr(torch.ops.benchbench, name)(*tensors, **options)
+    return result
 
 
 def _compute(name: str, *tensors: Tensor, **options: float) -> Values:
@@ -180,7 +157,7 @@ def _compute(name: str, *tensors: Tensor, **options: float) -> Values:
 
 @functools.cache
 def _kernel(name: str, dtype: torch.dtype, device: torch.device) -> Compute:
-    """The kernel for a device, if it can be compiled and does there what the plain operations do; else those."""
+    """Return the kernel if it compiles and equals the plain operations; else those."""
     plain = PLAIN[name]
     try:
         compiled = _compiled(name)

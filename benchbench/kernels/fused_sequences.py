@@ -1,9 +1,9 @@
-"""Sequences of layers on CUDA in fewer launches: bias, pooling and ReLU as one kernel, weights prepared once.
+"""Sequences of layers in fewer CUDA launches: fused bias, pooling, ReLU; prepared weights.
 
-A network like CNN2 does so little at a time that the host cannot start its kernels as fast as the device ends them. So a
-convolution adds no bias: the kernel of the ReLU that follows does, after the pooling where there is one, for the largest sum
-is the sum of the largest. A dense layer has its ReLU inside. While weights are frozen, they are rounded once where a search
-rounds, not at each pass, and put in the order that flattened images have in memory.
+The kernels of a network like CNN2 are so short that the host cannot start them as fast as the device finishes them. So the
+ReLU's kernel adds the bias of the convolution before it, after the pooling if there is one, because adding a constant keeps
+the largest value the largest. A dense layer includes its ReLU. Frozen weights are rounded once per search, not at each pass,
+and stored in the memory order of flattened images.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.kernels.contexts import Context
 from benchbench.kernels.fused import add_relu, pass_scaled, pool_relu, unpool
 from benchbench.kernels.other_forward import other_forward
-from benchbench.kernels.quick_sequences import is_plain, quick_forward
+from benchbench.kernels.quick_sequences import Context, is_plain, quick_forward
 
 _KNOWN = (nn.Conv2d, nn.Linear, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Dropout, nn.Dropout2d)
 Weights = dict[int, Tensor]  # by the id of the parameter
@@ -27,14 +26,13 @@ Weights = dict[int, Tensor]  # by the id of the parameter
 
 @contextmanager
 def fused_sequences(model: nn.Module) -> Iterator[None]:
-    """Run a block in which a model's sequences of known layers, their parameters on CUDA, take fewer launches."""
+    """Run a block in which a model's sequences of known layers on CUDA need fewer launches."""
 
-    def stands_in_for(
-        forward: object,
-    ) -> bool:  # an enclosing block's weights may have changed since they were prepared
+    def replaces(forward: object) -> bool:
+        # Also an enclosing block's _Forward, whose weights may have changed since they were prepared.
         return forward is quick_forward or isinstance(forward, _Forward)
 
-    with other_forward(model, _is_known, _Forward(), over=stands_in_for):
+    with other_forward(model, _is_known, _Forward(), over=replaces):
         yield
 
 
@@ -49,32 +47,15 @@ def _is_known(module: nn.Module) -> bool:
 
 
 def _rounded_type() -> torch.dtype | None:
-    """What passes round to now; None where they do not."""
+    """The type that autocast rounds to; None where it is off."""
     return torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
 
 
-class _Prepared:
-    """Weights as the passes want them, each made once, and again where somebody has changed one in place."""
-
-    def __init__(self) -> None:
-        self._made: dict[Hashable, tuple[Sequence[Tensor], list[int], tuple[Tensor, ...]]] = {}
-
-    def once(
-        self, make: Callable[[], tuple[Tensor, ...]], parameters: Sequence[Tensor], *key: Hashable
-    ) -> tuple[Tensor, ...]:
-        """What `make` makes of some parameters; the key says what that is."""
-        name = (*map(id, parameters), *key)  # the parameters are kept, too, so that their ids stay their own
-        versions = [parameter._version for parameter in parameters]
-        if name not in self._made or self._made[name][1] != versions:
-            self._made[name] = (parameters, versions, make())
-        return self._made[name][2]
-
-
 class _Forward:
-    """The way forward, and what has been prepared for it."""
+    """The fused forward pass, with the frozen weights that it has prepared."""
 
     def __init__(self) -> None:
-        self._prepared = _Prepared()
+        self._prepared: dict[Hashable, tuple[Sequence[Tensor], list[int], tuple[Tensor, ...]]] = {}
 
     def __call__(self, sequence: nn.Sequential, inputs: Tensor) -> Tensor:
         layers = list(sequence)
@@ -92,18 +73,28 @@ class _Forward:
         return values
 
     def _weights(self, parameters: list[nn.Parameter], rounded: torch.dtype | None) -> Weights:
-        """The parameters, rounded where the pass is: those that learn at each pass, all at once."""
+        """The parameters, rounded as the pass is: those that learn at each pass, by one kernel."""
         if rounded is None:
             return {id(parameter): parameter for parameter in parameters}
         learning = [parameter for parameter in parameters if parameter.requires_grad]
         frozen = [parameter for parameter in parameters if not parameter.requires_grad]
         cast = (*_Rounded.apply(rounded, *learning),) if learning else ()  # type: ignore[no-untyped-call]
         if frozen:
-            cast += self._prepared.once(lambda: _cast(frozen, rounded), frozen, rounded)
+            cast += self._once(lambda: _cast(frozen, rounded), frozen, rounded)
         return {id(parameter): value for parameter, value in zip([*learning, *frozen], cast)}
 
+    def _once(
+        self, make: Callable[[], tuple[Tensor, ...]], parameters: Sequence[Tensor], *key: Hashable
+    ) -> tuple[Tensor, ...]:
+        """Return ``make()``, repeated only after a change of a parameter; `key` names the product."""
+        name = (*map(id, parameters), *key)  # the ids stay unique, because an entry keeps its parameters alive
+        versions = [parameter._version for parameter in parameters]
+        if name not in self._prepared or self._prepared[name][1] != versions:
+            self._prepared[name] = (parameters, versions, make())
+        return self._prepared[name][2]
+
     def _take(self, layers: list[nn.Module], values: Tensor, weights: Weights) -> tuple[Tensor, int]:
-        """Pass one layer, or up to four at once; returns the values and how many."""
+        """Apply one to four layers; return the values and the number of layers."""
         first, second, third, fourth = (*layers, None, None, None)[:4]
         if isinstance(first, nn.Flatten) and isinstance(second, nn.Linear) and _is_in_channels_last(first, values):
             turned = self._turned(weights[id(second.weight)], second.weight, values.shape[1:])
@@ -117,20 +108,20 @@ class _Forward:
         return passed, 1
 
     def _turned(self, weight: Tensor, parameter: Tensor, order: torch.Size) -> Tensor | None:
-        """Weights (M, C H W) of a dense layer for inputs that come as (N, H W C); None while they learn."""
+        """A dense layer's weights (M, C H W) reordered for inputs (N, H W C); None while they learn."""
         if parameter.requires_grad:
             return None
 
         def turn() -> tuple[Tensor, ...]:
             return (weight.view(-1, *order).permute(0, 2, 3, 1).flatten(1),)
 
-        return self._prepared.once(turn, [parameter], order, weight.dtype)[0]
+        return self._once(turn, [parameter], order, weight.dtype)[0]
 
 
 def _convolve(
     values: Tensor, layer: nn.Conv2d, second: nn.Module | None, third: nn.Module | None, weights: Weights
 ) -> tuple[Tensor, int]:
-    """A convolution, with the ReLU and the pooling after it where they can be taken with it."""
+    """Apply a convolution, and the ReLU and the pooling after it where they can be fused."""
     weight, bias = weights[id(layer.weight)], None if layer.bias is None else weights[id(layer.bias)]
     if bias is None or layer.padding_mode != "zeros" or not isinstance(second, nn.ReLU):
         return layer._conv_forward(values, weight, bias), 1
@@ -149,7 +140,7 @@ def _dense(
     *,
     taken: int,
 ) -> tuple[Tensor, int]:
-    """A dense layer, its weights perhaps turned, with the ReLU and the dropout after it where they can be taken with it."""
+    """Apply a dense layer, and the ReLU and the dropout after it where they can be fused."""
     bias = None if layer.bias is None else weights[id(layer.bias)]
     relu, dropout = after
     if bias is None or values.dim() != 2 or not isinstance(relu, nn.ReLU):
@@ -160,7 +151,7 @@ def _dense(
 
 
 def _halves(layer: nn.Module | None, values: Tensor) -> bool:
-    """Whether a layer takes the largest of each window of 2x2, and windows cover the values."""
+    """Whether a layer is a max-pooling of 2x2 windows that cover all values."""
     if not isinstance(layer, nn.MaxPool2d) or layer.return_indices or values.dim() != 4:
         return False
     geometry = [layer.kernel_size, layer.stride, layer.padding, layer.dilation]
@@ -174,7 +165,7 @@ def _is_in_channels_last(layer: nn.Flatten, values: Tensor) -> bool:
 
 
 class _Rounded(torch.autograd.Function):
-    """Tensors in a rounded type, all by one kernel, and their gradients back by another."""
+    """Tensors rounded by one kernel, and their gradients converted back by another."""
 
     @staticmethod
     def forward(ctx: Any, rounded: torch.dtype, *exact: Tensor) -> tuple[Tensor, ...]:
@@ -183,7 +174,7 @@ class _Rounded(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # somebody will derive the gradient in turn
+        if torch.is_grad_enabled():  # the gradient will be differentiated again
             return (None, *(gradient.to(ctx.exact) for gradient in gradients))
         return (None, *_cast(gradients, ctx.exact))
 
@@ -195,7 +186,7 @@ def _cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
 
 
 def _bias_gradient(passed: Tensor, over: tuple[int, ...]) -> Tensor:
-    """The sum of gradients, in their own type: autocast, where it is on, would have another kernel round it again."""
+    """Sum gradients in their own type; autocast would add a kernel that rounds the sum."""
     return passed.sum(over, dtype=passed.dtype)
 
 
@@ -232,7 +223,7 @@ class _PoolRelu(torch.autograd.Function):
 
 
 class _Unpool(torch.autograd.Function):
-    """The way back through `_PoolRelu`, which is linear: its own way back gathers what it has spread."""
+    """The linear backward pass of `_PoolRelu`; its own backward pass gathers what it spreads."""
 
     @staticmethod
     def forward(ctx: Context, gradient: Tensor, places: Tensor) -> Tensor:
@@ -249,7 +240,7 @@ class _Unpool(torch.autograd.Function):
 
 
 class _DenseRelu(torch.autograd.Function):
-    """A dense layer, its ReLU, and dropout of a share of what that lets pass."""
+    """A dense layer, its ReLU, and dropout of a share of the result."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, share: float) -> Tensor:
@@ -263,9 +254,7 @@ class _DenseRelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         values, weight, output = ctx.saved_tensors
-        if (
-            torch.is_grad_enabled() or ctx.scale == 1.0
-        ):  # where somebody derives the gradient in turn, by what torch can derive
+        if torch.is_grad_enabled() or ctx.scale == 1.0:  # differentiable again, unlike the kernel below
             passed = torch.ops.aten.threshold_backward(gradients[0], output, 0)
             passed = passed if ctx.scale == 1.0 else passed * ctx.scale
         else:

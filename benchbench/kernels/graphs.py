@@ -1,109 +1,94 @@
-"""Steps that repeat themselves, recorded once as a CUDA graph and replayed: small networks wait for the host otherwise.
+"""Repeated steps as CUDA graphs, because small networks otherwise wait for the host.
 
-Off unless asked for (`recording`): no device was at hand to measure it. Where it is off, or the device is a CPU, a step
-is simply called again and again. What a graph replays are the kernels alone, so a step must keep its tensors where they are and
-change them in place, and nothing that Python does besides counts: only steps that say so are recorded.
+Off by default (`recording` turns it on), because no device was available to measure it. Where it is off, and on a CPU, each
+step is called as it is. A graph replays kernels only, not Python, so a step must change its tensors in place and keep their
+addresses. Only steps that declare this are recorded.
 
-Functions of tensors are recorded as a whole (`benchbench.contract.replayed`), and their recordings are kept while a model is
-frozen (`keeping_recordings`): weights that may change would be read where they no longer are.
+Functions of tensors are recorded as a whole (`benchbench.contract.replayed`). Their recordings are kept only while a model is
+frozen (`keeping_recordings`), because a recording would read changed weights at their old address.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import torch
 
 Step = Callable[[], None]
 Recorder = Callable[[Step], Step]
-"""Records a step without taking it; the result takes it once for each call."""
+"""Records a step without taking it; each call of the result takes it once."""
 
-WARM_UP = 2  # steps taken before the recording, which libraries use to choose kernels and set up workspaces
-FEWEST = WARM_UP + 2  # steps below which a recording is not worth its while
+WARM_UP = 2  # steps before the recording, in which libraries choose kernels and set up workspaces
+FEWEST = WARM_UP + 2  # with fewer steps, a recording does not pay off
 
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
-Recordings = dict[Hashable, Any]  # by what they are of
+Recordings = dict[Hashable, Any]  # by what was recorded
 _kept: ContextVar[Recordings | None] = ContextVar("kept", default=None)
 _tallies: ContextVar[tuple[PassCounts, ...]] = ContextVar("tallies", default=())
 
 
 class PassCounts(Protocol):
-    """Something that Python counts while a step is taken, and that a replay would leave out."""
+    """Passes that Python counts during a step, which a replay would not count."""
 
     forward: int
     gradient: int
 
 
-@contextmanager
-def recording(recorder: Recorder | None = None) -> Iterator[None]:
-    """Within the block, record steps on CUDA devices.
-
-    Args:
-        recorder: records them on any device, for tests; None for CUDA graphs.
-    """
-    token = _recorder.set(recorder or _record_on_cuda)
-    try:
-        yield
-    finally:
-        _recorder.reset(token)
+Value = TypeVar("Value")
 
 
 @contextmanager
-def not_recording() -> Iterator[None]:
-    """Within the block, record nothing: a step that is part of a larger one is recorded with it, or not at all."""
-    token = _recorder.set(None)
+def _holding(variable: ContextVar[Value], value: Value) -> Iterator[None]:
+    token = variable.set(value)
     try:
         yield
     finally:
-        _recorder.reset(token)
+        variable.reset(token)
+
+
+def recording(recorder: Recorder | None = None) -> AbstractContextManager[None]:
+    """Within the block, record steps on CUDA devices; tests pass a recorder for any device."""
+    return _holding(_recorder, recorder or _record_on_cuda)
+
+
+def not_recording() -> AbstractContextManager[None]:
+    """Within the block, record nothing: a step inside a recorded step is part of it."""
+    return _holding(_recorder, None)
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
-    """What records steps on a device; None where steps are not to be recorded."""
+    """Return the recorder of steps on a device; None where steps are not recorded."""
     recorder = _recorder.get()
     return None if recorder is _record_on_cuda and device.type != "cuda" else recorder
 
 
 @contextmanager
 def keeping_recordings() -> Iterator[None]:
-    """Keep what is recorded within the block until it ends."""
+    """Keep the recordings made within the block until it ends."""
     kept: Recordings = {}
-    token = _kept.set(kept)
     try:
-        yield
+        with _holding(_kept, kept):
+            yield
     finally:
-        _kept.reset(token)
         kept.clear()  # recordings hold memory of the device
 
 
 def kept_recordings() -> Recordings | None:
-    """The recordings of the innermost block of `keeping_recordings`, by what they are of; None outside of any."""
+    """Return the recordings of the innermost `keeping_recordings` block; None outside of any."""
     return _kept.get()
 
 
-@contextmanager
-def tallied(tally: PassCounts) -> Iterator[None]:
-    """Within the block, a replay adds to the tally what the recorded step would."""
-    token = _tallies.set((*_tallies.get(), tally))
-    try:
-        yield
-    finally:
-        _tallies.reset(token)
+def tallied(tally: PassCounts) -> AbstractContextManager[None]:
+    """Within the block, a replay adds the passes of the recorded step to the tally."""
+    return _holding(_tallies, (*_tallies.get(), tally))
 
 
 def repeat(step: Step, times: int, *, device: torch.device, recordable: bool) -> None:
-    """Take a step so many times.
-
-    Args:
-        step: works in place on tensors that stay where they are.
-        times: at least 0.
-        device: of those tensors.
-        recordable: whether all that the step does is done by kernels, never by Python.
-    """
+    """Take a step `times` times; record it if it is `recordable`: kernels do all of its work."""
     recorder = recorder_for(device)
     if recorder is None or not recordable or times < FEWEST:
         for _ in range(times):
@@ -117,7 +102,7 @@ def repeat(step: Step, times: int, *, device: torch.device, recordable: bool) ->
 
 
 def tallying(step: Step, recorder: Recorder) -> Step:
-    """Record a step; each replay counts what the recording itself has counted without taking the step."""
+    """Record a step; each replay adds the passes that Python counted while recording."""
     tallies = _tallies.get()
     before = [(tally.forward, tally.gradient) for tally in tallies]
     replay = recorder(step)
@@ -135,14 +120,10 @@ def tallying(step: Step, recorder: Recorder) -> Step:
 
 
 def _record_on_cuda(step: Step) -> Step:
-    """A CUDA graph of a step.
-
-    Raises:
-        torch.OutOfMemoryError: the memory does not suffice, as if the step were taken.
-    """
+    """Return the replay of a step's CUDA graph; out of memory, raise what the step itself would."""
     import torch
 
-    short: list[torch.OutOfMemoryError] = []
+    short: list[torch.OutOfMemoryError] = []  # torch reports only the broken capture
 
     def noted() -> None:
         try:
@@ -156,7 +137,7 @@ def _record_on_cuda(step: Step) -> Step:
     try:
         with torch.cuda.graph(graph):
             noted()
-    except RuntimeError:  # that the capture was cut off
+    except RuntimeError:
         if short:
             raise short[0] from None
         raise

@@ -1,4 +1,7 @@
-"""SplitMix64's finaliser (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014) on int64 tensors."""
+"""SplitMix64's finaliser on int64 tensors.
+
+Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _MIX_2 = -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
 
 
 def mix(state: Tensor) -> Tensor:
-    """The mixed state, two's complement; the shifts are made logical by masks."""
+    """Return the mixed state in two's complement; masks make the shifts logical."""
     state = (state ^ ((state >> 30) & 0x3FFFFFFFF)) * _MIX_1
     state = (state ^ ((state >> 27) & 0x1FFFFFFFFF)) * _MIX_2
     return state ^ ((state >> 31) & 0x1FFFFFFFF)

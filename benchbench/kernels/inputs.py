@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # importing benchbench must not import torch
 
 
 def as_model_input(inputs: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """What the model sees of stored inputs: pixels / 255, and images in the channels-last layout, which is faster.
+    """Convert stored inputs for the model: pixels / 255, images in the faster channels-last.
 
     Args:
         inputs: uint8 pixels or float features, (N, ...), as `benchbench.contract.Examples` holds them.
@@ -24,7 +24,7 @@ def as_model_input(inputs: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def model_values(inputs: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """What the model sees of stored inputs, in the memory layout in which they are stored."""
+    """Convert stored inputs like `as_model_input`, but keep their memory layout."""
     import torch
 
     values = inputs.to(dtype or torch.float32)
@@ -32,7 +32,7 @@ def model_values(inputs: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def memory_format(inputs: Tensor) -> torch.memory_format:
-    """Channels-last for images, which convolutions are fastest with."""
+    """Return channels-last for images, the fastest layout for convolutions."""
     import torch
 
     return torch.channels_last if inputs.dim() == 4 else torch.contiguous_format

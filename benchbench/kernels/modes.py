@@ -1,4 +1,4 @@
-"""Borrow a model: set its mode or freeze its parameters for a while, and give it back as it was."""
+"""Set a model's mode or freeze its parameters for a block, and restore them after it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def in_mode(model: nn.Module, *, training: bool) -> Iterator[nn.Module]:
-    """Run a block with every submodule in training or in evaluation mode; each one's own mode is restored."""
+    """Run a block with all submodules in one mode, and restore each one's mode after it."""
     before = {module: module.training for module in model.modules()}
     model.train(training)
     try:
@@ -24,10 +24,10 @@ def in_mode(model: nn.Module, *, training: bool) -> Iterator[nn.Module]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """Run a block in which no parameter takes a gradient: attacking then costs no backward pass into the weights.
+    """Run a block without gradients of parameters, so that attacks do not compute them.
 
     Within it, first convolutions pass gradients back to the images faster, and sequences of layers need less memory traffic;
-    see `benchbench.kernels.narrow_convolutions` and `benchbench.kernels.quick_sequences`. What is recorded within it is kept
+    see `benchbench.kernels.narrow_convolutions` and `benchbench.kernels.quick_sequences`. Recordings made within it are kept
     until it ends (`benchbench.contract.replayed`).
     """
     from benchbench.kernels.fused_sequences import fused_sequences

@@ -1,8 +1,8 @@
-"""Input gradients of convolutions over few channels, the first ones of image models, by a matrix product.
+"""Input gradients of convolutions over few channels, by one matrix product.
 
-On a CPU, oneDNN pads the channels of such a gradient to a whole vector, so that with one channel nearly all of its work is on
-padding: for CNN2 on MNIST an eighth of a forward and input-gradient pass. One matrix product gives what each output position
-sends back, and `fold` adds it up. Forward passes are not touched: the same kernel gives the same bits.
+An image model's first convolution is one. On a CPU, oneDNN pads the gradient's channels to a whole vector. With one channel
+nearly all of its work is padding: for CNN2 on MNIST an eighth of a forward and input-gradient pass. Here one matrix product
+computes what each output position sends back, and `_folded` adds it up. Forward passes use torch's kernel and give its bits.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from torch.nn import functional as F
 
 from benchbench.kernels.other_forward import other_forward
 
+Pair = tuple[int, int]
+
 
 @contextmanager
 def quick_narrow_convolutions(model: nn.Module) -> Iterator[None]:
-    """Run a block in which a model's narrow convolutions, where their weights are frozen, pass gradients back this way."""
+    """Run a block in which frozen narrow convolutions compute input gradients this way."""
     with other_forward(model, _is_narrow, _forward):
         yield
 
 
 def _is_narrow(module: nn.Module) -> bool:
-    """Whether the columns that are folded take no more room than the output, where this was faster."""
+    """Whether the folded columns are no larger than the output, where this was faster."""
     return (
         type(module) is nn.Conv2d
         and module.in_channels * math.prod(module.kernel_size) <= module.out_channels
@@ -68,20 +70,14 @@ class _NarrowConvolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
         (gradient,) = gradients
-        channels_last = gradient.permute(0, 2, 3, 1)  # of a convolution's output: a view, and one matrix product
+        channels_last = gradient.permute(0, 2, 3, 1)  # a view where the output is in this layout
         columns = weight.flatten(1).t().to(gradient.dtype) @ channels_last.reshape(-1, len(weight)).t()
         columns = columns.to(ctx.dtype).view(*weight.shape[1:], *channels_last.shape[:3])
         return _folded(columns, ctx.size, *ctx.geometry), None, None, None, None, None
 
 
-def _folded(
-    columns: Tensor,
-    size: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-) -> Tensor:
-    """Add up what every output position sends back, (C, kernel height, kernel width, N, ...), to images (N, C, *size)."""
+def _folded(columns: Tensor, size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
+    """Add up columns (C, kernel height, kernel width, N, ...) to images (N, C, *size)."""
     channels, *kernel, count, height, width = columns.shape
     padded = columns.new_zeros(channels, count, size[0] + 2 * padding[0], size[1] + 2 * padding[1])
     for row, column in product(*map(range, kernel)):

@@ -1,4 +1,4 @@
-"""Layers that take another way forward for a while."""
+"""Layers with another forward function for the length of a block."""
 
 from __future__ import annotations
 
@@ -16,19 +16,16 @@ def other_forward(
     forward: Callable[..., object],
     over: Callable[[object], bool] = lambda _: False,
 ) -> Iterator[None]:
-    """Run a block in which the chosen modules of a model pass forward by a function of module and inputs.
+    """Run a block in which the chosen modules compute ``forward(module, inputs)`` instead.
 
-    A module with a ``forward`` of its own, set by an enclosing block or by the model's author, keeps that one, unless `over`
-    says of its function that this one may stand in for it.
+    A module whose ``forward`` was already replaced, by an enclosing block or by the model's author, keeps it unless `over`
+    accepts that function.
     """
-
-    def is_free(module: nn.Module) -> bool:
-        own = vars(module).get("forward")
-        return own is None or over(getattr(own, "__func__", None))
-
-    chosen = [
-        (module, vars(module).get("forward")) for module in model.modules() if is_free(module) and is_chosen(module)
-    ]
+    chosen = []
+    for module in model.modules():
+        before = vars(module).get("forward")
+        if (before is None or over(getattr(before, "__func__", None))) and is_chosen(module):
+            chosen.append((module, before))
     for module, _ in chosen:
         module.forward = MethodType(forward, module)  # bound, so that a deep copy of the model calls the copy's layers
     try:

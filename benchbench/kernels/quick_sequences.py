@@ -1,31 +1,43 @@
-"""Sequences of layers with less to do between their convolutions, and the same bits.
+"""Sequences of layers with less work between their convolutions and the same bits.
 
-A ReLU takes a pass over memory forward and another one backward, both of which grow with its input. Pooling by the largest
-value and ReLU commute, values and gradients alike: the largest value is the same one where it is above 0, and where it is
-not, nothing passes in either order. So a ReLU that comes before such a pooling is taken after it, on what is left, and
-after a flattening that follows: what comes back from there is in the flat order, and beside another order costs ten times
-as much. A ReLU that follows a layer which does not need its own output again overwrites that output; where a convolution
-comes next, which makes a gradient that nobody else sees, the backward pass overwrites that one.
+A ReLU costs a pass over memory forward and another one backward; both grow with its input. Max-pooling and ReLU commute, in
+values and gradients: a largest value above 0 is the same in either order, and otherwise nothing passes. So a ReLU before a
+max-pooling runs after it, on fewer values. It also runs after a flattening that follows: gradients come back in the flat
+order, and a ReLU that mixes two orders takes ten times as long. A ReLU after a layer that does not need its output again
+overwrites that output. Where a convolution comes next, nobody else sees its gradient, so the backward pass overwrites that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.kernels.contexts import Context
 from benchbench.kernels.other_forward import other_forward
 
-_KEEP_NO_OUTPUT = (nn.Conv2d, nn.Linear, nn.MaxPool2d)  # what autograd saves of these: inputs, weights, positions
+_KEEP_NO_OUTPUT = (nn.Conv2d, nn.Linear, nn.MaxPool2d)  # of these, autograd saves inputs, weights and positions
+
+
+class Context(Protocol):
+    """The members of autograd contexts that are used here; torch does not declare them all."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep tensors for the backward pass."""
+
+    def mark_dirty(self, *tensors: Tensor) -> None:
+        """Declare inputs that the forward pass has overwritten."""
 
 
 @contextmanager
 def quick_sequences(model: nn.Module) -> Iterator[None]:
-    """Run a block in which a model's sequences of layers take the same steps in less time."""
+    """Run a block in which a model's sequences of layers compute the same in less time."""
     with other_forward(model, _has_a_relu, quick_forward):
         yield
 
@@ -35,7 +47,7 @@ def _has_a_relu(module: nn.Module) -> bool:
 
 
 def quick_forward(sequence: nn.Sequential, inputs: Tensor) -> Tensor:
-    """What a sequence makes of its inputs."""
+    """Return the output of a sequence."""
     values, before = inputs, None
     layers = iter([*sequence, None])
     layer = next(layers)
@@ -78,7 +90,7 @@ class _FrugalRelu(torch.autograd.Function):
         (output,) = ctx.saved_tensors
         (gradient,) = gradients
         backward = torch.ops.aten.threshold_backward
-        if torch.is_grad_enabled():  # somebody will derive the gradient in turn
+        if torch.is_grad_enabled():  # the gradient will be differentiated again
             passed: Tensor = backward(gradient, output, 0)
         else:
             passed = backward.grad_input(gradient, output, 0, grad_input=gradient)
@@ -86,7 +98,7 @@ class _FrugalRelu(torch.autograd.Function):
 
 
 def is_plain(layer: nn.Module | None, kind: type[nn.Module]) -> bool:
-    """Whether a layer is just that, and nobody watches what goes in and out."""
+    """Whether the layer has exactly this type and no hooks."""
     if type(layer) is not kind:
         return False
     watched = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)

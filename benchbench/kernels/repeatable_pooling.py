@@ -1,7 +1,7 @@
-"""Max-pooling with overlapping windows that gives the same gradient twice on CUDA, as in the stem of ResNet50.
+"""Max-pooling with overlapping windows and deterministic gradients on CUDA.
 
-torch has one kernel for it, which adds up what comes back from windows that share their largest pixel in whatever order its
-threads arrive. Here the windows are laid side by side, and what comes back is added window after window.
+The stem of ResNet50 has one. Where windows share their largest pixel, torch's kernel adds their gradients in the order in
+which its threads arrive. Here the windows are stacked, so that gradients are added one window after the other.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from benchbench.kernels.other_forward import other_forward
 
 @contextmanager
 def repeatable_pooling(model: nn.Module) -> Iterator[None]:
-    """Run a block in which a model on CUDA pools overlapping windows this way: the same values, repeatable gradients."""
+    """Run a block in which a model on CUDA pools overlapping windows with repeatable gradients."""
     on_cuda = any(parameter.is_cuda for parameter in model.parameters())
     with other_forward(model, lambda module: on_cuda and overlaps(module), pool):
         yield
 
 
 def overlaps(module: nn.Module) -> bool:
-    """Whether a layer takes the largest of windows that share pixels."""
+    """Whether a layer is a max-pooling whose windows share pixels."""
     if type(module) is not nn.MaxPool2d or module.return_indices or module.ceil_mode:
         return False
     pairs = zip(_pair(module.kernel_size), _pair(module.stride), _pair(module.dilation))
@@ -35,7 +35,7 @@ def overlaps(module: nn.Module) -> bool:
 
 
 def pool(module: nn.MaxPool2d, inputs: Tensor) -> Tensor:
-    """What a layer makes of images (N, C, H, W) or (C, H, W)."""
+    """Return the layer's output for images (N, C, H, W) or (C, H, W)."""
     size, stride, padding, dilation = map(_pair, (module.kernel_size, module.stride, module.padding, module.dilation))
     padded = F.pad(inputs, (padding[1], padding[1], padding[0], padding[0]), value=-math.inf)
     counts = [(padded.shape[axis - 2] - dilation[axis] * (size[axis] - 1) - 1) // stride[axis] + 1 for axis in range(2)]

@@ -1,4 +1,4 @@
-"""Going on with smaller batches when the device's memory does not suffice."""
+"""Retrying with smaller batches when the device runs out of memory."""
 
 from __future__ import annotations
 
@@ -11,20 +11,12 @@ Result = TypeVar("Result")
 
 
 def compute_within_memory(
-    compute: Callable[[int], Result], size: int, tell: Callable[[str], None] = lambda _: None
+    compute: Callable[[int], Result], size: int, report: Callable[[str], None] = lambda _: None
 ) -> tuple[Result, int]:
-    """Compute in batches of a size; after running out of the device's memory, again in batches of half the size.
+    """Compute in batches of `size`; after each out-of-memory error, halve the size and retry.
 
-    Args:
-        compute: takes the size of its batches, on which its result does not depend.
-        size: to begin with.
-        tell: is told of each retry.
-
-    Returns:
-        The result, and the size that it was computed with.
-
-    Raises:
-        torch.OutOfMemoryError: the memory does not suffice for one example.
+    Return the result, which must not depend on the size, and the last size. `report` receives a message about each retry. The
+    error is raised if the memory does not suffice for one example.
     """
     while True:
         try:
@@ -32,7 +24,7 @@ def compute_within_memory(
         except torch.OutOfMemoryError:
             if size <= 1:
                 raise
-        size //= 2  # out of the handler, which keeps alive what filled the memory
+        size //= 2  # outside the handler, whose traceback keeps the full memory alive
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        tell(f"out of memory: trying again with {size} examples at once")
+        report(f"out of memory: trying again with {size} examples at once")

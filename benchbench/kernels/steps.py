@@ -9,15 +9,7 @@ if TYPE_CHECKING:
 
 
 def sign_step(points: Tensor, gradient: Tensor, lowest: Tensor, highest: Tensor, length: float) -> Tensor:
-    """A step of a length along the signs of a gradient, clamped between bounds; it may overwrite the points.
-
-    Args:
-        points: float (N, ...), like the other tensors.
-        gradient: only its signs count.
-        lowest: smallest values allowed.
-        highest: largest values allowed.
-        length: of the step in each coordinate.
-    """
+    """Move points by `length` along a gradient's signs and clamp them; may overwrite the points."""
     if points.is_cuda:
         from benchbench.kernels import fused
 

@@ -1,7 +1,7 @@
-"""Several processes at one model: its training shared batch by batch, its evaluation shard by shard.
+"""Several processes that work on one model: shared training steps, divided evaluation.
 
-`launch` joins the processes that torchrun started, `group` is what they say to each other. Nothing is imported until it is
-asked for: importing benchbench does not import torch.
+`launch` joins the processes that torchrun started; `group` is how they communicate. This package imports neither by itself,
+because importing benchbench must not import torch.
 """
 
 from __future__ import annotations

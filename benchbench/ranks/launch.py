@@ -1,4 +1,4 @@
-"""Joining the processes that torchrun started, by the environment that it gives them."""
+"""Joining the processes that torchrun started, by the variables that it sets."""
 
 from __future__ import annotations
 
@@ -22,31 +22,18 @@ JOIN_SECONDS = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What the launcher says about this process.
-
-    Attributes:
-        rank: its number among all, from 0.
-        count: how many there are, at least 2.
-        local_rank: its number on this machine, from 0; the index of its GPU.
-        address: of the machine of rank 0.
-        port: of the store there.
-        store_runs: whether the launcher itself hosts the store.
-    """
+    """What the launcher reports about this process."""
 
     rank: int
-    count: int
-    local_rank: int
-    address: str
-    port: int
-    store_runs: bool
+    count: int  # number of ranks, at least 2
+    local_rank: int  # this rank's number on its machine, from 0; the index of its GPU
+    address: str  # of the machine of rank 0
+    port: int  # of the key-value store on that machine
+    store_runs: bool  # whether the launcher itself hosts the store
 
 
 def find_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
-    """What torchrun says about this process; None for a process on its own.
-
-    Raises:
-        UsageError: the environment is incomplete, or makes no sense.
-    """
+    """Return what torchrun reports about this process; None for a single process."""
     if environment.get("WORLD_SIZE", "1") == "1" or "RANK" not in environment:
         return None
     missing = [name for name in _VARIABLES if not environment.get(name)]
@@ -74,17 +61,13 @@ def find_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
 
 
 def follows(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process is one of several and not the one that writes and speaks."""
+    """Whether this process is a rank above 0, which neither writes nor reports."""
     launch = find_launch(environment)
     return launch is not None and launch.rank > 0
 
 
 def local_device(device: torch.device, launch: Launch) -> torch.device:
-    """The device of this rank: on CUDA, one for each.
-
-    Raises:
-        UsageError: there are more ranks on this machine than GPUs, or all were told to use the same one.
-    """
+    """Return the device of this rank; on CUDA, each rank needs its own GPU."""
     import torch
 
     if device.type != "cuda":
@@ -93,7 +76,7 @@ def local_device(device: torch.device, launch: Launch) -> torch.device:
         raise UsageError(f"--device {device} is one GPU for {launch.count} ranks", hint="--device cuda: one for each")
     if launch.local_rank >= torch.cuda.device_count():
         raise UsageError(
-            f"rank {launch.rank} finds no GPU of its own: this machine has {torch.cuda.device_count()}",
+            f"rank {launch.rank} finds no GPU: each rank needs its own, this machine has {torch.cuda.device_count()}",
             hint="--nproc-per-node: as many as there are GPUs",
         )
     return torch.device("cuda", launch.local_rank)
@@ -101,22 +84,15 @@ def local_device(device: torch.device, launch: Launch) -> torch.device:
 
 @contextmanager
 def joined(launch: Launch, device: torch.device) -> Iterator[Ranks]:
-    """Join the other ranks for a while.
-
-    Args:
-        launch: from `find_launch`.
-        device: from `local_device`.
-
-    Raises:
-        UsageError: they cannot be reached.
-    """
+    """Run a block together with the other ranks, on the `local_device`."""
     import torch
     import torch.distributed as dist
-    from torch._C._distributed_c10d import PrefixStore, TCPStore  # torch.distributed has them, its types do not
+    from torch._C._distributed_c10d import PrefixStore, TCPStore  # the type stubs of torch.distributed lack them
 
     from benchbench.ranks.group import Ranks
 
-    if device.type == "cuda":
+    on_gpu = device.type == "cuda"
+    if on_gpu:
         torch.cuda.set_device(device)
     try:
         store = TCPStore(
@@ -126,13 +102,12 @@ def joined(launch: Launch, device: torch.device) -> Iterator[Ranks]:
             timeout=timedelta(seconds=JOIN_SECONDS),
         )
         shared = PrefixStore("benchbench", store)
-        on_gpu = device.type == "cuda"
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
             store=PrefixStore("groups", shared),
             rank=launch.rank,
             world_size=launch.count,
-            device_id=device if on_gpu else None,  # NCCL then connects at once, so that what is wrong is told now
+            device_id=device if on_gpu else None,  # NCCL then connects now, so that connection errors surface here
         )
     except RuntimeError as error:
         raise UsageError(f"the other ranks cannot be reached at {launch.address}:{launch.port}: {error}") from error

@@ -1,4 +1,4 @@
-"""The training room: the loop, checkpoints, augmentation on the device, ranks that train together."""
+"""Training of models: the loop, checkpoints, augmentation, ranks that train together."""
 
 from benchbench.training.checkpoint import Checkpoint, EpochRecord
 from benchbench.training.job import TrainingJob

@@ -1,4 +1,4 @@
-"""Augmentation on the device: random crops with zero padding and mirror images, drawn per example and epoch."""
+"""Augmentation on the device: random crops with zero padding and mirror images."""
 
 from __future__ import annotations
 
@@ -10,16 +10,7 @@ from benchbench.contract import KeyedGenerator
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: KeyedGenerator) -> Tensor:
-    """Augment a batch.
-
-    Args:
-        images: (N, C, H, W), any dtype.
-        augmentation: what to do.
-        generator: draws for these examples in this epoch.
-
-    Returns:
-        (N, C, crop, crop), or the size of the input when no crop is set; same dtype, no copy when there is nothing to do.
-    """
+    """Augment images (N, C, H, W) of any dtype, to (N, C, crop, crop) if a crop is set."""
     if augmentation.padding or augmentation.crop:
         images = random_crop(images, augmentation, generator)
     if augmentation.flip:
@@ -29,7 +20,7 @@ def augment(images: Tensor, augmentation: Augmentation, generator: KeyedGenerato
 
 
 def random_crop(images: Tensor, augmentation: Augmentation, generator: KeyedGenerator) -> Tensor:
-    """Pad with zeros on each side, then cut a window at a place drawn uniformly for each image."""
+    """Pad with zeros on each side, then cut a window at a uniformly drawn place of each image."""
     padding = augmentation.padding
     height = augmentation.crop or images.shape[2]
     width = augmentation.crop or images.shape[3]

@@ -1,15 +1,14 @@
-"""The gradients of a batch that ranks share, by torch's DistributedDataParallel.
+"""The gradients of a batch that ranks share, computed by torch's DistributedDataParallel.
 
-What it wraps is the loss of a rank's part of the batch, not the model: a defense calls the model as often and in whatever mode
-it likes, and gets the model that it knows. Losses are sums over the batch, so gradients are added up and not averaged, as
-DistributedDataParallel would do on its own.
+It wraps the loss of a rank's part of the batch, not the model, because a defense calls the model any number of times, in any
+mode, and must receive the model itself. Losses are sums over the batch, so gradients are added up, not averaged as
+DistributedDataParallel does by default.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -29,32 +28,25 @@ if TYPE_CHECKING:
 
 
 class SharedGradients:
-    """Leaves the gradients of a whole batch in the parameters, each rank having computed its part.
-
-    Args:
-        job: what is trained; its model and its defense can be shared, see `benchbench.training.dividing.sharing_obstacle`.
-        ranks: who share it.
-    """
+    """The gradients of whole batches, computed in parts; needs a job without `sharing_obstacle`."""
 
     def __init__(self, job: TrainingJob, ranks: Ranks) -> None:
         self.ranks = ranks
         self._model = job.model
-        self._batch = BatchInParts(ranks)
+        self._batch = BatchInParts(ranks=ranks, part=ranks.part(ranks.count))
         self._part_loss = _PartLoss(job)
         with warnings.catch_warnings():
-            # Statistics of batch normalisation are the same on all ranks as they are; newer torch calls the option otherwise.
+            # All ranks compute equal statistics of batch normalisation; newer versions of torch rename the option.
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
             self._shared = DistributedDataParallel(self._part_loss, broadcast_buffers=False)
-        self._shared.register_comm_hook(None, lambda _, bucket: _add_up(bucket))  # torch wants no other annotations
+        self._shared.register_comm_hook(None, lambda _, bucket: _add_up(bucket))  # torch refuses other annotations
 
-    @contextmanager
-    def ready(self) -> Iterator[None]:
-        """Run a block in which the model's layers see whole batches."""
-        with whole_batch_layers(self._model, self._batch):
-            yield
+    def ready(self) -> AbstractContextManager[None]:
+        """Within the block, the model's layers see whole batches."""
+        return whole_batch_layers(self._model, self._batch)
 
     def add(self, part: Part, images: Tensor, labels: Tensor, generator: KeyedGenerator) -> BatchLoss:
-        """Compute the loss of this rank's part and add up the gradients of all ranks; returns the part's loss."""
+        """Return the loss of this rank's part, with the gradients of all ranks added up."""
         self._batch.part = part
         loss: Tensor = self._shared(images, labels, generator, counts=part.counts)
         derive(loss)
@@ -62,7 +54,7 @@ class SharedGradients:
         return cast(BatchLoss, self._part_loss.result)
 
     def _check_gradients(self) -> None:
-        """Looking for such parameters before each step costs a walk through the graph, and torch warns of it on each rank."""
+        # torch's own search for unused parameters walks through the graph before each step, and warns on each rank.
         for name, parameter in self._model.named_parameters():
             if parameter.requires_grad and parameter.grad is None:
                 raise TrainingError(
@@ -72,7 +64,7 @@ class SharedGradients:
 
 
 class _PartLoss(nn.Module):
-    """The defense's loss as a module, which is what DistributedDataParallel takes."""
+    """The defense's loss as a module, which DistributedDataParallel requires."""
 
     def __init__(self, job: TrainingJob) -> None:
         super().__init__()
@@ -85,11 +77,10 @@ class _PartLoss(nn.Module):
             parameter.grad = None
         self.result = self._job.loss(images, labels, generator)
         for parameter in self.model.parameters():
-            parameter.grad = None  # what the defense may have left there
+            parameter.grad = None  # the defense may have left a gradient
         return self.result.loss if counts else self.result.loss * 0.0
 
 
 def _add_up(bucket: GradBucket) -> torch.futures.Future[Tensor]:
-    """Add up the gradients of a bucket."""
     future = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
     return cast("torch.futures.Future[Tensor]", future.then(lambda done: done.value()[0]))

@@ -1,4 +1,4 @@
-"""Whether a batch may go through the model in parts, or be shared between ranks, without changing what is learnt."""
+"""Whether a batch may be computed in parts, or by several ranks, with the same result."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ from benchbench.training.shared_layers import sees_whole_batch
 
 
 def check_divisible(model: nn.Module, defense: object) -> None:
-    """Check that the summed loss of a batch is the sum of the losses of its parts.
-
-    Raises:
-        OutOfMemoryError: the memory does not suffice, and the model or the defense sees the batch as a whole.
-    """
+    """Raise OutOfMemoryError if a batch's loss is not the sum of the losses of its parts."""
     reason = _of_defense(defense) or _of_layers([*model.modules()])
     if reason:
         raise OutOfMemoryError(
@@ -26,10 +22,7 @@ def check_divisible(model: nn.Module, defense: object) -> None:
 
 
 def sharing_obstacle(model: nn.Module, defense: object) -> str:
-    """Say why ranks cannot share the batches of a training; empty where they can.
-
-    Dropout and batch normalisation are no obstacle, see `benchbench.training.shared_layers`.
-    """
+    """Return why ranks cannot share a training's batches, or ""; see also `shared_layers`."""
     return _of_defense(defense) or _of_layers([module for module in model.modules() if not sees_whole_batch(module)])
 
 

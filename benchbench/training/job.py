@@ -1,4 +1,4 @@
-"""What to train, and in which form the model sees it."""
+"""What to train, and the loss of its batches."""
 
 from __future__ import annotations
 
@@ -15,34 +15,19 @@ from benchbench.errors import ContractError
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """What to train and how.
+    """What to train and how."""
 
-    Attributes:
-        model: the freshly initialised network, on any device.
-        defense: a loss or a step of its own.
-        examples: uint8 images (N, C, H, W) or float32 features, with int64 labels.
-        rows: int64 (N,), the identity of each example in its dataset; keys every draw.
-        threat: ball and box that the defense trains for.
-        recipe: the schedule.
-        seed: of the run.
-        device: where training happens.
-    """
-
-    model: nn.Module
+    model: nn.Module  # freshly initialised, on any device
     defense: LoopDefense
     examples: Examples
-    rows: Tensor
-    threat: Threat
+    rows: Tensor  # int64 (N,), the number of each example in its dataset; keys every draw
+    threat: Threat  # ball and box that the defense trains for
     recipe: Recipe
     seed: int
     device: torch.device
 
     def loss(self, images: Tensor, labels: Tensor, generator: KeyedGenerator) -> BatchLoss:
-        """The defense's loss of a batch, or of a part of one, checked.
-
-        Raises:
-            ContractError: the defense has no loss, or it is no scalar.
-        """
+        """Return the defense's loss of a batch or a part of one; raise ContractError if it has none."""
         if not isinstance(self.defense, Defense):
             raise ContractError(f"{type(self.defense).__name__} has no method loss")
         result = self.defense.loss(self.model, images, labels, threat=self.threat, generator=generator)
@@ -50,11 +35,7 @@ class TrainingJob:
 
 
 def check_loss(result: object, defense: object) -> BatchLoss:
-    """Return what a defense returned if it is a loss, summed over the batch.
-
-    Raises:
-        ContractError: it is none.
-    """
+    """Return a defense's result if it is a scalar loss; else raise ContractError."""
     if not isinstance(result, BatchLoss) or result.loss.dim() != 0:
         raise ContractError(
             f"{type(defense).__name__} returned {result!r}",

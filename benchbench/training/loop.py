@@ -1,10 +1,12 @@
-"""The training loop: keyed draws, summed losses, resumable after every step; taken alone or by several ranks in step.
+"""The training loop of one process or several ranks, resumable after every step.
 
-Ranks learn what one process learns, up to the order in which float32 numbers are added; rank 0 alone writes and speaks.
+Draws are keyed, and losses are summed over the batch. Ranks learn what one process learns, up to the order in which float32
+numbers are added. Only rank 0 writes and reports.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
 import time
@@ -28,19 +30,12 @@ from benchbench.training.stepping import Steps
 
 CHECKPOINT_SECONDS = 30.0  # and after each epoch
 REPORT_SECONDS = 0.5  # how often the host waits for the device to read the running loss
-MOST_STEPS_APART = (
-    64  # steps that ranks take until the leader says again what is due; fewer where half a second holds fewer
-)
+MOST_STEPS_APART = 64  # between two decisions of the leader; fewer where these take longer than REPORT_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel:
-    """The result: the model in evaluation mode, its history, and the seconds that training took over all sittings.
-
-    Attributes:
-        part_size: examples that went through the model at once, where the memory did not suffice for a whole batch; else 0.
-        ranks: the most processes that trained it together in any sitting.
-    """
+    """The model in evaluation mode; the other fields are those of `Position`."""
 
     model: nn.Module
     history: tuple[EpochRecord, ...]
@@ -69,23 +64,23 @@ def train(
     stop: StopRequest | None = None,
     ranks: Ranks | None = None,
 ) -> TrainedModel:
-    """Train a model, going on from its checkpoint where there is one.
+    """Train a model, resuming from its checkpoint if there is one.
 
-    The result does not depend on interruptions: every draw is keyed by seed, epoch and example. Where the device's memory does
-    not suffice for a batch, the batch goes through the model in parts whose losses add up.
+    The result does not depend on interruptions, because every draw is keyed by seed, epoch and example. Where the device's
+    memory does not suffice for a batch, the batch goes through the model in parts whose losses add up.
 
     Args:
         job: what to train and how.
-        checkpoint: where to go on from, and to write to; of rank 0 only.
-        listener: is told what happens; of rank 0 only.
-        stop: is asked after each step; of rank 0 only.
-        ranks: who train it together, each calling this function; None for this process alone.
+        checkpoint: where to resume from and to write to; used on rank 0 only.
+        listener: receives the events of rank 0.
+        stop: checked after each step, on rank 0 only.
+        ranks: the ranks that train together, each of which calls this function; None for a single process.
 
     Raises:
-        Stopped: `stop` asked for it; the checkpoint is written.
+        Stopped: `stop` is due; the checkpoint is written.
         TrainingError: the loss is not finite, or the memory does not suffice for a batch that cannot be divided.
         ContractError: the defense returned something that is no `BatchLoss`.
-        RankError: a rank cannot go on; all of them raise it, or are cut off.
+        RankError: a rank cannot go on; every rank that still runs raises it.
     """
     return _Loop(job, checkpoint, listener, stop or StopRequest(), ranks).run()
 
@@ -113,11 +108,11 @@ class _Loop:
         self.stepping = Steps(job, self.optimizer, self.listener, ranks)
         self.steps = math.ceil(len(job.examples) / job.recipe.batch_size)
         self.position = Position()
-        self.started = self.reported = self.saved = self.asked = time.monotonic()
+        self.started = self.reported = self.saved = self.decided = time.monotonic()
 
     def run(self) -> TrainedModel:
         self.position = self._resume()
-        self.stepping.go_on_with(self.position.part_size)
+        self.stepping.resume(self.position.part_size)
         self.listener(TrainingStarted(epoch=self.position.epoch, epochs=self.recipe.epochs, steps=self.steps))
         self.started = time.monotonic() - self.position.seconds
         self.model.train()
@@ -136,7 +131,7 @@ class _Loop:
         )
 
     def _resume(self) -> Position:
-        """The leader's checkpoint, on all ranks."""
+        """Load the leader's checkpoint on all ranks."""
         position, state = Position(), dict[str, Tensor]()
         if self.checkpoint is not None:
             position = self.checkpoint.load(self.model, self.optimizer, defense=self.job.defense) or Position()
@@ -152,46 +147,44 @@ class _Loop:
             raise Stopped(self.stop.reason or "rank 0 stopped")
 
     def _epoch(self) -> None:
-        """Run (the rest of) one epoch."""
+        """Run one epoch, or the rest of it."""
         epoch = self.position.epoch
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate_at(epoch)
-        order = self._order(epoch)
+        batches = torch.split(self._order(epoch), self.recipe.batch_size)
         begun = [self.position.loss_sum, self.position.correct] if self.company.leads else [0.0, 0.0]
         totals = torch.tensor(begun, device=self.job.device, dtype=torch.float64)  # so that accuracies are exact
-        self.reported = self.saved = self.asked = time.monotonic()
-        apart, ask_after = 1, self.position.step
+        self.reported = self.saved = self.decided = time.monotonic()
+        apart, next_decision = 1, self.position.step
         for step in range(self.position.step, self.steps):
-            totals += self.stepping.take(
-                epoch, step, order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
-            )
-            if step < ask_after or step + 1 == self.steps:
+            totals += self.stepping.take(epoch, step, batches[step])
+            if step < next_decision or step + 1 == self.steps:
                 continue
-            due, apart = self._ask(apart)
-            ask_after = step + apart
+            due, apart = self._decide(apart)
+            next_decision = step + apart
             if _Due.REPORT in due:
                 self._report(epoch, step + 1, totals)
             if _Due.SAVE in due:
-                self._save(epoch, step + 1, totals)
+                loss_sum, correct = self.company.total(totals).tolist()
+                self._save(dataclasses.replace(self.position, step=step + 1, loss_sum=loss_sum, correct=correct))
             self._stop_if(due & _Due.STOP)
         self._finish_epoch(epoch, totals)
 
-    def _ask(self, apart: int) -> tuple[_Due, int]:
-        """What the leader finds due, and after how many steps to ask it again: a broadcast costs as much as a small step.
+    def _decide(self, apart: int) -> tuple[_Due, int]:
+        """Return what the leader finds due, and the number of steps until its next decision.
 
-        Args:
-            apart: how many steps were taken since it was last asked.
+        `apart` is the number of steps since its last one.
         """
         if self.company.count == 1:
             return self._due(), 1
+        # A broadcast costs as much as a small step, so ranks do not wait for one after each step.
         now = time.monotonic()
-        seconds, self.asked = (now - self.asked) / apart, now
+        seconds, self.decided = (now - self.decided) / apart, now
         wait = min(max(int(REPORT_SECONDS / max(seconds, 1e-9)), 1), MOST_STEPS_APART)
         wait, due = divmod(self.company.decide(wait * _ALL_DUE + self._due()), _ALL_DUE)
         return _Due(due), wait
 
     def _due(self) -> _Due:
-        """What this process finds due."""
         now, due = time.monotonic(), _Due.NOTHING
         if now - self.reported > REPORT_SECONDS:
             self.reported, due = now, due | _Due.REPORT
@@ -202,7 +195,7 @@ class _Loop:
         return due
 
     def _order(self, epoch: int) -> Tensor:
-        """The order of the examples in an epoch, the same on every device."""
+        """The order of the examples in an epoch, equal on every device."""
         generator = torch.Generator().manual_seed(derive_seed(self.job.seed, "order", epoch))
         return torch.randperm(len(self.job.examples), generator=generator).to(self.job.device)
 
@@ -210,18 +203,11 @@ class _Loop:
         loss, accuracy = self._report(epoch, self.steps, totals)
         learning_rate = self.recipe.learning_rate_at(epoch)
         record = EpochRecord(epoch=epoch + 1, learning_rate=learning_rate, loss=loss, accuracy=accuracy)
-        self.position = Position(
-            epoch=epoch + 1,
-            history=(*self.position.history, record),
-            seconds=time.monotonic() - self.started,
-            part_size=self.stepping.part_size,
-            ranks=max(self.position.ranks, self.company.count),
-        )
-        if self.checkpoint is not None:
-            self.checkpoint.save(self.model, self.optimizer, self.position, defense=self.job.defense)
+        history = (*self.position.history, record)
+        self.position = self._save(Position(epoch=epoch + 1, history=history, ranks=self.position.ranks))
 
     def _report(self, epoch: int, step: int, totals: Tensor) -> tuple[float, float | None]:
-        """Read the running totals from the device, refuse a loss that is not finite, and tell the listener."""
+        """Read the running totals from the device, check that they are finite, and report them."""
         loss_sum, correct = self.company.total(totals).tolist()
         seen = min(step * self.recipe.batch_size, len(self.job.examples))
         if not math.isfinite(loss_sum):
@@ -237,33 +223,25 @@ class _Loop:
         )
         return loss, accuracy
 
-    def _save(self, epoch: int, step: int, totals: Tensor) -> None:
-        loss_sum, correct = self.company.total(totals).tolist()
-        if self.checkpoint is None:
-            return
-        position = Position(
-            epoch=epoch,
-            step=step,
-            loss_sum=loss_sum,
-            correct=correct,
-            history=self.position.history,
+    def _save(self, position: Position) -> Position:
+        """Write a position to the checkpoint, with the figures of the whole training added."""
+        position = dataclasses.replace(
+            position,
             seconds=time.monotonic() - self.started,
             part_size=self.stepping.part_size,
-            ranks=max(self.position.ranks, self.company.count),
+            ranks=max(position.ranks, self.company.count),
         )
-        self.checkpoint.save(self.model, self.optimizer, position, defense=self.job.defense)
+        if self.checkpoint is not None:
+            self.checkpoint.save(self.model, self.optimizer, position, defense=self.job.defense)
+        return position
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimiser of a recipe over all parameters of a model, as one kernel where they are on a CUDA device.
-
-    Raises:
-        TrainingError: the recipe has none.
-    """
+    """Return the recipe's optimiser of all parameters; on CUDA its update is one kernel."""
     if recipe.optimizer == "none":
         raise TrainingError("this method trains in steps, and the recipe's optimizer is 'none'")
     parameters = list(model.parameters())
-    # Nothing is asked for elsewhere: on a CPU the fused kernels round differently, and rows are to stay what they are.
+    # None on a CPU: its fused kernels round differently and would change existing rows.
     fused = True if parameters and all(parameter.is_cuda for parameter in parameters) else None
     if recipe.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
@@ -274,7 +252,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 @contextmanager
 def _private_randomness(device: torch.device) -> Iterator[None]:
-    """Dropout draws from torch's global generator, which is seeded before each step; give the caller's state back."""
+    """Restore torch's global generator after the block, because each step seeds it for dropout."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield

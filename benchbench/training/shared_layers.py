@@ -1,25 +1,23 @@
-"""Layers that look at a batch as a whole, made to see the whole batch while each rank holds a part of it.
+"""Dropout and batch normalisation of a whole batch, of which each rank holds a part.
 
-Dropout draws the mask of the whole batch on every rank and takes the rank's rows of it: the masks are those of one process.
-Batch normalisation takes its mean and variance over the examples of all ranks. It is written out instead of taken from
-torch's ``SyncBatchNorm``, which refuses CPU tensors, has no second derivative (LLR needs one), and cannot leave out the
-examples that a rank has only borrowed.
+Dropout draws the mask of the whole batch on every rank and uses the rank's rows of it, so the masks are those of one process.
+Batch normalisation computes mean and variance over the examples of all ranks. It does not use torch's ``SyncBatchNorm``, which
+refuses CPU tensors, has no second derivative (LLR needs one), and cannot exclude the examples that a rank has borrowed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import MethodType
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchbench.errors import ContractError
+from benchbench.kernels.other_forward import other_forward
 from benchbench.ranks.group import Part, Ranks
-
-Forward = Callable[[nn.Module, Tensor], Tensor]
 
 _DROPOUTS: dict[type[nn.Module], Callable[..., Tensor]] = {
     nn.Dropout: F.dropout,
@@ -31,49 +29,30 @@ _OF_CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
+@dataclass(kw_only=True)
 class BatchInParts:
-    """The current batch, as the rank sees it that holds a part of it.
+    """The ranks that share a batch, and this rank's part of it, which is set before each step."""
 
-    Args:
-        ranks: who hold the other parts.
-
-    Attributes:
-        part: set before each step.
-    """
-
-    def __init__(self, ranks: Ranks) -> None:
-        self.ranks = ranks
-        self.part = Part(first=0, last=1, whole=1)
+    ranks: Ranks
+    part: Part
 
 
 def sees_whole_batch(module: nn.Module) -> bool:
-    """Whether a layer can be made to see the whole batch; subclasses, which may compute anything, cannot."""
+    """Whether a layer can be made to see the whole batch; not its subclasses, which may differ."""
     return type(module) in _DROPOUTS or type(module) in _NORMALISATIONS
 
 
-@contextmanager
-def whole_batch_layers(model: nn.Module, batch: BatchInParts) -> Iterator[None]:
-    """Run a block in which dropout and batch normalisation work across ranks; names and state of the layers stay the same."""
+def whole_batch_layers(model: nn.Module, batch: BatchInParts) -> AbstractContextManager[None]:
+    """Within the block, dropout and batch normalisation work across ranks; their state is kept."""
 
-    def drop(module: nn.Module, inputs: Tensor) -> Tensor:
-        return _drop(module, inputs, batch)
+    def forward(module: nn.Module, inputs: Tensor) -> Tensor:
+        return (_drop if type(module) in _DROPOUTS else _normalise)(module, inputs, batch)
 
-    def normalise(module: nn.Module, inputs: Tensor) -> Tensor:
-        return _normalise(module, inputs, batch)
-
-    chosen = [module for module in model.modules() if sees_whole_batch(module)]
-    for module in chosen:
-        # A bound method, so that a deep copy of the model calls the copy's own statistics.
-        module.forward = MethodType(drop if type(module) in _DROPOUTS else normalise, module)
-    try:
-        yield
-    finally:
-        for module in chosen:
-            del module.forward
+    return other_forward(model, sees_whole_batch, forward, over=lambda _: True)
 
 
 def _drop(module: nn.Module, inputs: Tensor, batch: BatchInParts) -> Tensor:
-    """The rows that belong to this rank of what dropout does to the whole batch."""
+    """Apply this rank's rows of the whole batch's dropout mask."""
     probability = float(module.p)  # type: ignore[arg-type]
     if not module.training or probability == 0:
         return inputs
@@ -85,7 +64,7 @@ def _drop(module: nn.Module, inputs: Tensor, batch: BatchInParts) -> Tensor:
         )
     sizes = inputs.shape[1:2] + (1,) * (inputs.dim() - 2) if type(module) in _OF_CHANNELS else inputs.shape[1:]
     ones = torch.ones(parts * batch.part.whole, *sizes, dtype=inputs.dtype, device=inputs.device)
-    ones = ones.contiguous(memory_format=_layout(inputs))  # which decides the order of the draws
+    ones = ones.contiguous(memory_format=_layout(inputs))  # the layout decides the order of the draws
     mask = _DROPOUTS[type(module)](ones, probability, training=True)
     own = torch.cat([rows[batch.part.first : batch.part.last] for rows in torch.split(mask, batch.part.whole)])
     return inputs * own
@@ -97,11 +76,11 @@ def _layout(inputs: Tensor) -> torch.memory_format:
 
 
 def _normalise(module: nn.Module, inputs: Tensor, batch: BatchInParts) -> Tensor:
-    """Batch normalisation by the statistics of the whole batch, in training mode."""
+    """Normalise by the statistics of the whole batch in training mode."""
     if not (isinstance(module, _NORMALISATIONS) and module.training):
         return type(module).forward(module, inputs)  # type: ignore[no-any-return]
     module._check_input_dim(inputs)
-    if inputs.dtype == torch.bfloat16:  # statistics are float32's, as torch's own are
+    if inputs.dtype == torch.bfloat16:  # statistics are float32, as in torch
         return _normalise(module, inputs.float(), batch).to(inputs.dtype)
     counted = inputs if batch.part.counts else inputs[:0]
     over = [axis for axis in range(inputs.dim()) if axis != 1]
@@ -123,7 +102,10 @@ def _normalise(module: nn.Module, inputs: Tensor, batch: BatchInParts) -> Tensor
 
 
 def _mute(statistic: Tensor) -> Tensor:
-    """The same with a gradient of 0: borrowed examples must not move others, yet the sums over ranks wait for this one's."""
+    """Set the gradient of a statistic to 0, so that borrowed examples do not move others.
+
+    It stays in the graph, because the sums over ranks in the backward pass wait for this rank.
+    """
     return statistic.detach() + 0.0 * (statistic - statistic.detach())
 
 

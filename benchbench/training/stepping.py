@@ -1,13 +1,14 @@
-"""One step of training: augmented batch, summed loss, update; a batch too large for the memory goes through in parts.
+"""One step of training: augmented batch, summed loss, update.
 
-Ranks that train together each take their part of the batch; `take` then returns the totals of that part.
+A batch that is too large for the memory goes through the model in parts. Of ranks that train together, each computes its part
+of the batch, and `take` returns the totals of that part.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -34,28 +35,13 @@ from benchbench.training.recorded import RecordedSteps, is_recordable
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """What a step learns from.
-
-    Attributes:
-        images: float32 (N, ...), augmented.
-        labels: (N,).
-        generator: the defense's draws.
-    """
-
-    images: Tensor
+    images: Tensor  # float32 (N, ...), augmented
     labels: Tensor
-    generator: KeyedGenerator
+    generator: KeyedGenerator  # the defense's draws
 
 
 class Steps:
-    """Takes the steps of one training.
-
-    Args:
-        job: what is trained; its model is on the device.
-        optimizer: of the model's parameters.
-        listener: is told when the memory does not suffice.
-        ranks: who take the steps together; None for this process alone.
-    """
+    """Takes the steps of a training, whose model is on the device; `ranks` share each step."""
 
     def __init__(
         self, job: TrainingJob, optimizer: torch.optim.Optimizer, listener: Listener, ranks: Ranks | None = None
@@ -72,27 +58,28 @@ class Steps:
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Run the block in which steps are taken."""
-        with ExitStack() as prepared:
-            if self._shared is not None:
-                prepared.enter_context(self._shared.ready())
-            prepared.enter_context(repeatable_pooling(self._job.model))
-            prepared.enter_context(fused_sequences(self._job.model))
-            prepared.enter_context(quick_sequences(self._job.model))  # the same bits
-            prepared.enter_context(training_in(self._job.recipe.precision, self._job.model, self._job.device))
+        """Prepare the model for the block in which steps are taken."""
+        model = self._job.model
+        with (
+            nullcontext() if self._shared is None else self._shared.ready(),
+            repeatable_pooling(model),
+            fused_sequences(model),
+            quick_sequences(model),  # gives the same bits
+            training_in(self._job.recipe.precision, model, self._job.device),
+        ):
             yield
 
     @property
     def part_size(self) -> int:
-        """Examples that go through the model at once, where the memory does not suffice for a whole batch; else 0."""
+        """Examples per pass if the memory does not suffice for a whole batch; else 0."""
         return self._part_size if self._part_size < self._job.recipe.batch_size else 0
 
-    def go_on_with(self, part_size: int) -> None:
-        """Go on as an earlier sitting did whose `part_size` this was."""
+    def resume(self, part_size: int) -> None:
+        """Continue with the `part_size` of an earlier sitting."""
         self._part_size = part_size or self._job.recipe.batch_size
 
     def take(self, epoch: int, step: int, chosen: Tensor) -> Tensor:
-        """Take one optimiser step; returns (summed loss, correct predictions) without waiting for the device."""
+        """Take one optimiser step; return (summed loss, correct predictions) without synchronising."""
         if isinstance(self._job.defense, ScheduledDefense):
             self._job.defense.at_epoch(epoch)
         if self._shared is not None:
@@ -100,17 +87,17 @@ class Steps:
         recorder = recorder_for(self._job.device)
         if self._recorded is not None and recorder is not None and self._is_whole(chosen):
             try:
-                torch.manual_seed(derive_seed(self._job.seed, "dropout", epoch, step))
+                self._seed_dropout(epoch, step)
                 return self._recorded.take(self._seed(epoch), chosen, recorder)
             except torch.OutOfMemoryError:
-                self._recorded = None  # from now on steps are taken plainly, in parts that fit
+                self._recorded = None  # later steps are not recorded, and go in parts that fit
             self._note("out of memory: steps are no longer recorded")
         defense = self._job.defense
 
         def compute(part_size: int) -> Tensor:
             if part_size < self._job.recipe.batch_size:
                 check_divisible(self._job.model, defense)
-            torch.manual_seed(derive_seed(self._job.seed, "dropout", epoch, step))
+            self._seed_dropout(epoch, step)
             if isinstance(defense, SteppingDefense):
                 return self._own_step(defense, epoch, chosen)
             return self._add_gradients(epoch, chosen, part_size)
@@ -121,22 +108,22 @@ class Steps:
         return totals
 
     def _is_whole(self, chosen: Tensor) -> bool:
-        """Whether a batch is like the others, and goes through the model at once."""
+        """Whether a batch has the usual size and goes through the model at once."""
         return self.part_size == 0 and len(chosen) == self._job.recipe.batch_size
 
     def _shared_step(self, epoch: int, step: int, chosen: Tensor, shared: SharedGradients) -> Tensor:
-        """Take a step together with the other ranks; what fails here fails while they wait, so that all have to end."""
+        """Take a step together with the other ranks; they wait for it, so an error ends all of them."""
         part = shared.ranks.part(len(chosen))
         try:
-            torch.manual_seed(derive_seed(self._job.seed, "dropout", epoch, step))
+            self._seed_dropout(epoch, step)
             batch = self._batch(self._seed(epoch), chosen[part.first : part.last])
             totals = self._totals(shared.add(part, batch.images, batch.labels, batch.generator), batch.labels)
         except TrainingError:
-            raise  # of the loss as such, alike on all ranks
+            raise  # every rank raises it
         except Exception as error:
             raise shared.ranks.failed(_in_a_line(error)) from error
         self._optimizer.step()
-        return totals if part.counts else self._zeros()
+        return totals if part.counts else torch.zeros_like(totals)
 
     def _own_step(self, defense: SteppingDefense, epoch: int, chosen: Tensor) -> Tensor:
         batch, threat, optimizer = self._batch(self._seed(epoch), chosen), self._job.threat, self._optimizer
@@ -146,14 +133,14 @@ class Steps:
         return self._totals(check_loss(result, defense), batch.labels)
 
     def _add_gradients(self, epoch: int, chosen: Tensor, part_size: int) -> Tensor:
-        """Leave the gradients of the summed loss of a batch in its parameters; part by part, where it is too large."""
+        """Set the gradients of a batch's summed loss, computed part by part if it is too large."""
         job, totals = self._job, list[Tensor]()
         parameters = list(job.model.parameters())
         gradients: list[Tensor | None] = [None] * len(parameters)
         for part in torch.split(chosen, part_size):
             batch = self._batch(self._seed(epoch), part)
             result = job.loss(batch.images, batch.labels, batch.generator)
-            _set_gradients(parameters, gradients)  # of the parts before, in place of what the defense may have left
+            _set_gradients(parameters, gradients)  # those of the parts before; the defense may have left others
             derive(result.loss)
             totals.append(self._totals(result, batch.labels))
             gradients = [parameter.grad for parameter in parameters]
@@ -162,7 +149,7 @@ class Steps:
         return totals[0] if len(totals) == 1 else torch.stack(totals).sum(dim=0)
 
     def _learn(self, keys: Keys, chosen: Tensor) -> Tensor:
-        """A whole step by kernels alone, as it is recorded; returns its totals."""
+        """Take a whole step that can be recorded; return its totals."""
         batch = self._batch(keys, chosen)
         result = self._job.loss(batch.images, batch.labels, batch.generator)
         for parameter in self._job.model.parameters():
@@ -170,6 +157,9 @@ class Steps:
         derive(result.loss)
         self._optimizer.step()
         return self._totals(result, batch.labels)
+
+    def _seed_dropout(self, epoch: int, step: int) -> None:
+        torch.manual_seed(derive_seed(self._job.seed, "dropout", epoch, step))
 
     def _seed(self, epoch: int) -> int:
         return derive_seed(self._job.seed, "train", epoch)
@@ -181,18 +171,15 @@ class Steps:
         return _Batch(images=as_model_input(images), labels=self._labels[chosen], generator=generator.child("defense"))
 
     def _totals(self, result: BatchLoss, labels: Tensor) -> Tensor:
-        # A number that is assigned would be copied from the host, which waits for the device; one that fills it is not.
+        # Filled, not assigned: assigning a number copies it from the host, which then waits for the device.
         totals = torch.full((2,), -math.inf, device=self._job.device, dtype=torch.float64)
         totals[0] = result.loss.detach()
         if result.logits is not None:
             torch.sum(result.logits.detach().argmax(1) == labels, dim=0, out=totals[1])
         return totals
 
-    def _zeros(self) -> Tensor:
-        return torch.zeros(2, device=self._job.device, dtype=torch.float64)  # so that accuracies are exact
-
-    def _note(self, said: str) -> None:
-        self._listener(Note(message=f"  {said}"))
+    def _note(self, message: str) -> None:
+        self._listener(Note(message=f"  {message}"))
 
 
 def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
