@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -25,38 +26,27 @@ class _Attacked:
     queries: QueryCount
 
 
+@dataclass(frozen=True, kw_only=True)
 class AttackedRegression:
-    """Implements `benchbench.contract.RegressionEvidence`."""
+    """Implements `benchbench.contract.RegressionEvidence`, by the arguments of an evaluation."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        examples: Mapping[SplitName, Examples],
-        *,
-        threat: Threat,
-        attack: Attack,
-        attack_name: str,
-        seed: int,
-    ) -> None:
-        self._model, self._examples, self._threat = model, examples, threat
-        self._attack, self._attack_name, self._seed = attack, attack_name, seed
-        lent = {f"{name} inputs": split.inputs for name, split in examples.items()}
-        self.loan = Loan(model, {**lent, **{f"{name} targets": split.labels for name, split in examples.items()}})
-        self._attacked: dict[SplitName, _Attacked] = {}
+    model: nn.Module
+    splits: Mapping[SplitName, Examples]
+    threat: Threat
+    attack: Attack
+    attack_name: str
+    seed: int
+    _attacked: dict[SplitName, _Attacked] = field(default_factory=dict)
 
-    @property
-    def model(self) -> nn.Module:
-        """The model, in evaluation mode, with frozen parameters."""
-        return self._model
-
-    @property
-    def threat(self) -> Threat:
-        """Ball and box of the protocol."""
-        return self._threat
+    @cached_property
+    def loan(self) -> Loan:
+        """The model and the examples that plugins are lent."""
+        lent = {f"{name} inputs": split.inputs for name, split in self.splits.items()}
+        return Loan(self.model, {**lent, **{f"{name} targets": split.labels for name, split in self.splits.items()}})
 
     def examples(self, split: SplitName) -> Examples:
         """float64 inputs (N, ...) and targets (N,)."""
-        return self._examples[split]
+        return self.splits[split]
 
     def candidates(self, split: SplitName) -> Tensor:
         """The attack's candidates, float64 (N, ...), in ball and box."""
@@ -65,16 +55,16 @@ class AttackedRegression:
     def attacked(self, split: SplitName) -> _Attacked:
         """What the attack did to a split."""
         if split not in self._attacked:
-            inputs, what = self.examples(split).inputs, f"attack {self._attack_name!r} on {split}"
+            inputs, what = self.examples(split).inputs, f"attack {self.attack_name!r} on {split}"
             rows = torch.arange(len(inputs), device=inputs.device)
-            with counting(self._model) as queries:
+            with counting(self.model) as queries:
                 candidates = propose(
-                    self._attack,
-                    self._model,
+                    self.attack,
+                    self.model,
                     inputs,
                     self.examples(split).labels,
-                    threat=self._threat,
-                    generator=KeyedGenerator(derive_seed(self._seed, "attack", split), rows),
+                    threat=self.threat,
+                    generator=KeyedGenerator(derive_seed(self.seed, "attack", split), rows),
                     rows=rows,
                     what=what,
                     loan=self.loan,
@@ -92,7 +82,7 @@ class AttackedRegression:
         """
         inputs = self.examples(split).inputs
         with torch.no_grad():
-            predictions: Tensor = self._model(inputs)
+            predictions: Tensor = self.model(inputs)
         if tuple(predictions.shape) != (len(inputs),):
             raise ContractError(f"expected one prediction per input, got shape {tuple(predictions.shape)}")
         if not predictions.isfinite().all():
@@ -136,18 +126,21 @@ def evaluate_regression(
     where = device or torch.device("cpu")
     examples: dict[SplitName, Examples] = {"train": _in_float64(train, where), "test": _in_float64(test, where)}
     with borrowed(model.to(where)):
-        evidence = AttackedRegression(model, examples, threat=threat, attack=attack, attack_name=attack_name, seed=seed)
+        evidence = AttackedRegression(
+            model=model, splits=examples, threat=threat, attack=attack, attack_name=attack_name, seed=seed
+        )
+        loan = evidence.loan  # before any plugin runs
         for split in examples:
             evidence.predictions(split)  # checked before metrics use them
         memory = Memory(None)
-        measured = measure_all(metrics, evidence, memory, evidence.loan, columns)
+        measured = measure_all(metrics, evidence, memory, loan, columns)
         attacked = evidence.attacked("test")
         per_example = {
             "index": torch.arange(len(attacked.candidates)),
             "label": evidence.examples("test").labels.cpu(),
             "prediction": evidence.predictions("test").cpu(),
         }
-        evidence.loan.settle()
+        loan.settle()
     return join_outcome(measured, per_example, attacked.candidates.cpu(), attacked.queries, memory)
 
 

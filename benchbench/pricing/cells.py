@@ -87,7 +87,7 @@ class Pricing:
     def price(self, cell: Cell | None) -> CellPrice | None:
         """The price of a cell; None if there is none.
 
-        Regressions have no price, nor do cells that are unknown or whose components cannot be tried.
+        Regressions, which are solved, have no price, nor do cells that are unknown or whose components cannot be tried.
         """
         if cell is None:
             return None

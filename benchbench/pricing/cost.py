@@ -248,7 +248,7 @@ def _toy(input_shape: tuple[int, ...], classes: int, threat: Threat) -> tuple[_C
 
 
 def _now(device: torch.device) -> float:
-    """CPU seconds of this thread, which shares all work with the other threads; else wall-clock."""
+    """The clock; on a CPU the compute time of this thread, which takes a share of all work."""
     if device.type == "cpu":
         return time.thread_time()
     if device.type == "cuda":

@@ -11,9 +11,10 @@ import pytest
 
 from benchbench.contract import DataSource
 from benchbench.evaluation.subject import EXAMPLES_PER_SHARD
-from benchbench.planning import CellPrice, PlannedCell, make_plan, simulation
+from benchbench.planning import CellPrice, PlannedCell, make_plan
 from benchbench.registry import load_registry
 from benchbench.suite import suite_from_table
+from benchmarks import simulation
 from benchmarks.simulation import Task, longest_first, shortest, simulate, tasks_of
 
 

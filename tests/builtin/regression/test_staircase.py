@@ -47,16 +47,17 @@ def measured(n_train: int, method: str) -> dict[str, float]:
     option = {"rst": "lam", "trades": "beta"}.get(name, "variant")
     options = OPTIONS.get(name, {}) | ({option: setting if option == "variant" else float(setting)} if setting else {})
     splits = load(n_train, 10_000 if n_train == 40 else 15_000)
-    defense = REGISTRY.make(REGISTRY.resolve("defense", name, options))
+    defense = REGISTRY.make("defense", REGISTRY.resolve("defense", name, options))
     metrics = {
-        metric: REGISTRY.make(REGISTRY.resolve("metric", metric)) for metric in ("squared-error", "target-lipschitz")
+        metric: REGISTRY.make("metric", REGISTRY.resolve("metric", metric))
+        for metric in ("squared-error", "target-lipschitz")
     }
     outcome = evaluate_regression(
         defense.fit_regression(CubicSpline(), splits.train, threat=THREAT),
         train=splits.train,
         test=splits.test,
         threat=THREAT,
-        attack=REGISTRY.make(REGISTRY.resolve("attack", "exact")),
+        attack=REGISTRY.make("attack", REGISTRY.resolve("attack", "exact")),
         attack_name="exact",
         metrics=metrics,
     )
