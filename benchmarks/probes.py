@@ -24,6 +24,7 @@ from benchbench.contract import Attack, Examples, KeyedGenerator
 from benchbench.evaluation.diagnostics import diagnose
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.memory import Memory
+from benchbench.evaluation.specimens import from_evidence
 from benchbench.evaluation.subject import Trial, borrowed, place
 from benchbench.evaluation.supervision import counting
 from benchmarks.zoo.case import Case, Entry
@@ -78,7 +79,7 @@ def measure(case: Case, *, strong: bool, attack: Attack | None = None) -> Measur
         robust = evidence.robust("test")
         attacked = time.process_time()
         with counting(case.model) as queries:
-            flags = diagnose(evidence)
+            flags = diagnose(from_evidence(evidence))
         done = time.process_time()
         truth = _truth(case, split.images(torch.arange(count)), robust) if strong else float("nan")
         return Measured(

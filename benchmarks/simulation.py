@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchbench.planning.model import PlannedCell
 
-EXAMPLES_PER_SHARD = 1024  # see `benchbench.evaluation.shards`, which needs torch
+EXAMPLES_PER_SHARD = 1024  # see `benchbench.evaluation.subject`, which needs torch
 
 
 @dataclass(frozen=True, kw_only=True)

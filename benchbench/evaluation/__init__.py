@@ -1,22 +1,23 @@
-"""The evaluation room: a trained model and an attack in, checked measures out. It knows nothing of suites or plans."""
+"""The evaluation room measures a trained model under an attack, without suites or plans."""
 
 from __future__ import annotations
 
-from benchbench.evaluation.diagnostics import FLAGS, diagnose_again
+from benchbench.evaluation.diagnostics import FLAGS, diagnose
 from benchbench.evaluation.measuring import Columns
 from benchbench.evaluation.memory import ATTACKED, MeasurementCache
 from benchbench.evaluation.outcome import Outcome, Subject, evaluate
 from benchbench.evaluation.regression import evaluate_regression
-from benchbench.evaluation.specimens import lives_off_gradients
+from benchbench.evaluation.specimens import Attacked, lives_off_gradients
 
 __all__ = [
     "ATTACKED",
+    "Attacked",
     "FLAGS",
     "Columns",
     "MeasurementCache",
     "Outcome",
     "Subject",
-    "diagnose_again",
+    "diagnose",
     "evaluate",
     "evaluate_regression",
     "lives_off_gradients",

@@ -9,11 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchbench.evaluation.memory import Memory
-from benchbench.evaluation.shards import Shard, ShardResult, shard_positions
+from benchbench.evaluation.memory import Memory, ShardResult, by_shard
 from benchbench.evaluation.spool import Spool
 from benchbench.evaluation.subject import Split, Trial, default_batch_size
-from benchbench.evaluation.supervision import counting, propose
+from benchbench.evaluation.supervision import QueryCount, counting, propose
 from benchbench.kernels.arithmetic import searching
 
 
@@ -22,70 +21,73 @@ class AttackResult:
     """What the attack did to one split.
 
     Attributes:
-        prediction: int64 (N,) on the CPU, the class that the harness itself saw predicted for each checked candidate.
-        candidates: float32 (N, ...) on the CPU, in a file if they are many; of the training split none are kept, N is 0.
-        forward: examples that the attack passed through the model.
-        gradient: how many of those with a gradient to the input.
+        prediction: int64 (N,) on the CPU, the class that the harness saw predicted for each checked candidate.
+        candidates: float32 (N, ...) on the CPU, in a file if they are many; N is 0 for the training split.
+        queries: examples that the attack passed through the model.
     """
 
     prediction: Tensor
     candidates: Tensor
-    forward: int
-    gradient: int
+    queries: QueryCount
 
 
 def attack_split(trial: Trial, split: Split, prediction: Tensor, memory: Memory) -> AttackResult:
-    """Attack the examples of a split that are correct without perturbation; the others are counterexamples as they are.
+    """Attack the correctly classified examples of a split.
+
+    The others are counterexamples already.
 
     Args:
-        trial: model, threat and attack.
-        split: the examples.
         prediction: int64 (N,) on the CPU, the class predicted for each clean example.
         memory: keeps each finished shard.
 
     Raises:
         ContractError: the attack broke its contract, or the model returned logits that are not finite.
     """
-    shards = [
-        Shard(
-            key=f"attack/{split.name}/{int(positions[0]):08d}",
-            compute=partial(_attack_shard, trial, split, positions, prediction, memory),
-        )
-        for positions in shard_positions(split, trial.batch_size)
-    ]
-    outcomes = []
+    positions = trial.shards(split)
+    shards = by_shard(f"attack/{split.name}", positions, partial(_attack_shard, trial, split, prediction, memory))
+    predictions, counts = [], []
     with Spool((len(split) if split.name == "test" else 0, *split.examples.inputs.shape[1:])) as kept:
-        for positions, part in zip(shard_positions(split, trial.batch_size), memory.gather(shards)):
+        for part, shard in zip(memory.gather(shards), positions):
             kept.add(part["candidates"])
-            outcomes.append((part["prediction"], part["queries"]))
-            trial.report(trial.attack_name, split, int(positions[-1]) + 1)
+            predictions.append(part["prediction"])
+            counts.append(part["queries"])
+            trial.report(trial.attack_name, split, int(shard[-1]) + 1)
         candidates = kept.joined()
     trial.loan.inspect(f"attack {trial.attack_name!r} on {split.name}")
-    predictions, counts = zip(*outcomes)
     forward, gradient = torch.stack(counts).sum(dim=0).tolist()
-    return AttackResult(
-        prediction=torch.cat(predictions), candidates=candidates, forward=int(forward), gradient=int(gradient)
-    )
+    queries = QueryCount(forward=int(forward), gradient=int(gradient))
+    return AttackResult(prediction=torch.cat(predictions), candidates=candidates, queries=queries)
 
 
-def _attack_shard(trial: Trial, split: Split, positions: Tensor, prediction: Tensor, memory: Memory) -> ShardResult:
-    """The attack's outcome on consecutive examples: predictions, queries and, on the test split, candidates."""
-    memory.ask_for_attack()  # here, where it is computed: what the model alone decides is shared between attacks
+def _attack_shard(trial: Trial, split: Split, prediction: Tensor, memory: Memory, positions: Tensor) -> ShardResult:
+    """Predictions, query counts and, on the test split, candidates for consecutive examples."""
+    memory.mark_attacked()  # not in `attack_split`: clean predictions depend on the model alone and are shared
     what = f"attack {trial.attack_name!r} on {split.name}"
     first = int(positions[0])
-    correct = prediction.to(positions.device)[positions] == split.labels(positions)
-    targets = correct.nonzero()[:, 0]  # positions within the shard
+    labels, rows = split.labels(positions), split.rows[positions]
+    targets = (prediction.to(positions.device)[positions] == labels).nonzero()[:, 0]  # positions within the shard
     candidates = split.images(positions)
-    with counting(trial.model) as queries:
+    with counting(trial.model) as queries, searching(positions.device):
         for chosen in _in_turn(targets, _examples_per_call(trial)):
-            candidates[chosen] = _attack(trial, split, positions[chosen], what)
+            candidates[chosen] = propose(
+                trial.attack,
+                trial.model,
+                split.images(positions[chosen]),
+                labels[chosen],
+                threat=trial.threat,
+                generator=trial.generator(split, "attack", positions[chosen]),
+                rows=rows[chosen],
+                what=what,
+                loan=trial.loan,
+            )
             trial.report(trial.attack_name, split, first + int(chosen[-1]) + 1)
     trial.loan.inspect_model(what)
     judged = prediction[positions.cpu()]
     for chosen in _in_turn(targets, trial.batch_size):
-        images, rows = candidates.index_select(0, chosen), split.rows[positions[chosen]]
-        judged[chosen.cpu()] = trial.classify(images, rows, f"the model under {what}")
-    kept = candidates.contiguous() if split.name == "test" else candidates[:0].clone()  # a view would keep them all
+        judged[chosen.cpu()] = trial.classify(
+            candidates.index_select(0, chosen), rows[chosen], f"the model under {what}"
+        )
+    kept = candidates.contiguous() if split.name == "test" else candidates[:0].clone()  # a view would keep all memory
     return {
         "prediction": judged,
         "queries": torch.tensor([queries.forward, queries.gradient]),
@@ -93,25 +95,10 @@ def _attack_shard(trial: Trial, split: Split, positions: Tensor, prediction: Ten
     }
 
 
-def _attack(trial: Trial, split: Split, positions: Tensor, what: str) -> Tensor:
-    with searching(positions.device):
-        return propose(
-            trial.attack,
-            trial.model,
-            split.images(positions),
-            split.labels(positions),
-            threat=trial.threat,
-            generator=trial.generator(split, "attack", positions),
-            rows=split.rows[positions],
-            what=what,
-            loan=trial.loan,
-        )
-
-
 def _examples_per_call(trial: Trial) -> int:
-    """An attack that works off a queue may say how many examples it likes at once (attribute ``queue_length``).
+    """The batch size, or a larger ``queue_length`` of an attack that works off a queue.
 
-    It is not asked where batches are smaller than usual, for then the memory does not suffice for more.
+    Where batches are smaller than the default, memory is short and the attribute is ignored.
     """
     if trial.batch_size < default_batch_size(trial.splits["test"].rows.device):
         return trial.batch_size

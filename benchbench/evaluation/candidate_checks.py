@@ -1,4 +1,4 @@
-"""The harness's own check of what models and attacks return: shape, dtype, finite values, box and ball."""
+"""Checks of what models and attacks return: shape, dtype, finite values, box and ball."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from benchbench.contract import Threat
 from benchbench.errors import ContractError
 
-FLOAT32_STEP = 2.0**-22  # twice the spacing of float32 numbers just below 2, where x + epsilon may be rounded
+FLOAT32_STEP = 2.0**-22  # twice the spacing of float32 numbers just below 2, to which x + epsilon is rounded
 RELATIVE_TOLERANCE = 1e-5  # of epsilon, for norms that an attack summed up in float32
 
 
 def tolerance(threat: Threat, dimension: int) -> float:
-    """How far beyond epsilon a candidate may lie, for x + delta is rounded to float32 in each coordinate.
+    """How far beyond epsilon a candidate may lie, as float32 rounds x + delta.
 
     Args:
         threat: ball and box; coordinates are as large as its finite bounds, at least 1.
@@ -33,13 +33,11 @@ def check_logits(logits: object, *, classes: int, rows: Tensor, what: str) -> Te
     """Return the logits if they are (N, classes) and finite.
 
     Args:
-        logits: what the model returned.
-        classes: number of classes.
         rows: int64 (N,), identities of the examples, for the message.
-        what: where it happened, for the message, for instance ``"the model on clean test"``.
+        what: model and examples, for the message, for instance ``"the model on clean test"``.
 
     Raises:
-        ContractError: naming the first example at fault.
+        ContractError: naming the first wrong example.
     """
     if not isinstance(logits, Tensor):
         raise ContractError(f"{what}: expected logits as a tensor, got {type(logits).__name__}")
@@ -55,17 +53,15 @@ def check_logits(logits: object, *, classes: int, rows: Tensor, what: str) -> Te
 def check_candidates(candidates: object, images: Tensor, *, threat: Threat, rows: Tensor, what: str) -> Tensor:
     """Return the candidates of an attack, without gradient, if they obey the contract.
 
-    The box has no tolerance, as clipping is exact; the ball has that of `tolerance`.
+    The box has no tolerance, as clipping is exact; the ball has the one of `tolerance`.
 
     Args:
-        candidates: what the attack returned for `images`.
         images: float32 (N, ...), the clean images.
-        threat: ball and box.
         rows: int64 (N,), identities of the examples, for the message.
         what: attack and split, for the message.
 
     Raises:
-        ContractError: naming the attack, the example that is furthest off, and by how much.
+        ContractError: naming the attack, the example that is furthest outside, and by how much.
     """
     if not isinstance(candidates, Tensor):
         raise ContractError(f"{what}: expected candidates as a tensor, got {type(candidates).__name__}")
@@ -79,24 +75,17 @@ def check_candidates(candidates: object, images: Tensor, *, threat: Threat, rows
     if position is not None:
         raise ContractError(f"{what}: the candidate of example {int(rows[position])} is not finite")
     outside = torch.maximum(threat.lower - flat.amin(dim=1), flat.amax(dim=1) - threat.upper)
-    _require(
-        outside, 0.0, rows, f"{what}: the candidate of example {{}} leaves the box [{threat.lower}, {threat.upper}]"
-    )
-    beyond = _distance(candidates, images, threat) - threat.epsilon
-    message = f"{what}: the candidate of example {{}} leaves the {threat.norm} ball of radius {threat.epsilon}"
-    _require(beyond, tolerance(threat, flat.shape[1]), rows, message)
+    # Distances are summed in float64, so that only the attack's own rounding counts.
+    beyond = threat.distance(candidates.double(), images.double()) - threat.epsilon
+    for excess, allowed, left in (
+        (outside, 0.0, f"box [{threat.lower}, {threat.upper}]"),
+        (beyond, tolerance(threat, flat.shape[1]), f"{threat.norm} ball of radius {threat.epsilon}"),
+    ):
+        worst = int(excess.argmax())
+        if float(excess[worst]) > allowed:
+            by = f"{float(excess[worst]):.3g}"
+            raise ContractError(f"{what}: the candidate of example {int(rows[worst])} leaves the {left} by {by}")
     return candidates
-
-
-def _distance(candidates: Tensor, images: Tensor, threat: Threat) -> Tensor:
-    """Distances summed in float64, so that only the attack's own rounding counts."""
-    return threat.distance(candidates.double(), images.double())
-
-
-def _require(excess: Tensor, allowed: float, rows: Tensor, message: str) -> None:
-    worst = int(excess.argmax())
-    if float(excess[worst]) > allowed:
-        raise ContractError(f"{message.format(int(rows[worst]))} by {float(excess[worst]):.3g}")
 
 
 def _first(at_fault: Tensor) -> int | None:

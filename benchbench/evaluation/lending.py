@@ -1,8 +1,8 @@
-"""What plugins are lent during an evaluation, and whether it comes back as it was.
+"""What plugins are lent during an evaluation, and whether it comes back unchanged.
 
-Attacks and metrics see the model itself and the examples themselves, which other plugins and the next cells see, too. Each call
-of a plugin is followed by a look at version counters, modes and switches, which costs nothing and waits for no device. Once per
-plugin, digests show what was written behind the counters; on a device they are compared at the end of the evaluation.
+Attacks and metrics get the model and the examples themselves, which other plugins and the next cells use too. After each call
+of a plugin, version counters, modes and switches are compared, which costs nothing and waits for no device. Once per plugin,
+digests show writes that the counters missed; on a device they are compared at the end of the evaluation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Digest = int | Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class _Look:
-    """What is seen of the loan without reading a tensor."""
+    """The state of the loan that is known without reading a tensor."""
 
     tensors: Mapping[str, object]
     weights: Mapping[str, object]
@@ -38,20 +38,20 @@ class Loan:
     """A model and tensors that plugins are lent.
 
     Args:
-        model: in the mode that plugins are to leave it in.
-        tensors: what messages call them, and they.
+        model: in the mode in which plugins must leave it.
+        tensors: by their names in messages.
     """
 
     def __init__(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         self._model = model
         self._tensors: dict[str, Tensor] = {}
         self._digests: dict[str, Digest] = {"": self._digest_of_model()}
-        self._later: list[tuple[str, str, Digest]] = []
+        self._later: list[tuple[str, str, Tensor]] = []
         for name, tensor in tensors.items():
             self.add(name, tensor)
 
     def add(self, name: str, tensor: Tensor, *, digested: bool = True) -> None:
-        """Lend one more tensor; one that is lent already stays as it is.
+        """Lend one more tensor, unless one of this name is lent already.
 
         Args:
             digested: whether it is small enough to be read after each plugin.
@@ -63,13 +63,13 @@ class Loan:
 
     @contextmanager
     def to(self, what: str) -> Iterator[None]:
-        """Lend everything to a plugin for the length of a block.
+        """Lend everything to a plugin within a block.
 
         Args:
             what: the plugin, for messages.
 
         Raises:
-            ContractError: it wrote to what it was lent, left the model in another mode, or a global switch of torch.
+            ContractError: it wrote to a lent tensor, or changed the model's mode or a global switch of torch.
         """
         before = self._look()
         try:
@@ -86,10 +86,10 @@ class Loan:
             raise ContractError(f"{what}: {problem}")
 
     def inspect(self, what: str) -> None:
-        """Compare digests, once per plugin; on a device that is left to `settle`.
+        """Compare digests, once per plugin; those on a device are compared by `settle`.
 
         Raises:
-            ContractError: something was written to.
+            ContractError: a tensor was changed.
         """
         for name, digest in self._digests_now():
             self._compare(what, name, digest)
@@ -102,15 +102,11 @@ class Loan:
         """Compare the digests that a device has computed; one synchronisation.
 
         Raises:
-            ContractError: something was written to; the message names the first plugin after which it differed.
+            ContractError: a tensor was changed; the message names the first plugin after which it differed.
         """
-        pairs = [
-            torch.stack([torch.as_tensor(digest), torch.as_tensor(self._digests[name])])
-            for _, name, digest in self._later
-        ]
-        differs = [now != before for now, before in torch.stack(pairs).tolist()] if pairs else []
-        for (what, name, _), different in zip(self._later, differs):
-            if different:
+        pairs = [torch.stack([now, torch.as_tensor(self._digests[name])]) for _, name, now in self._later]
+        for (what, name, _), (now, before) in zip(self._later, torch.stack(pairs).tolist() if pairs else []):
+            if now != before:
                 raise ContractError(f"{what}: {_written(name)}")
         self._later.clear()
 
@@ -133,7 +129,7 @@ class Loan:
         )
 
     def _difference(self, before: _Look) -> str:
-        """What differs from before, in words; global switches are put back."""
+        """Describe what differs from before; put global switches back."""
         now = self._look()
         for (_, put_back), old, new in zip(_SWITCHES, before.switches, now.switches):
             if old != new:
@@ -166,15 +162,8 @@ def _written(name: str) -> str:
 
 
 def _count_hooks(module: nn.Module) -> int:
-    return sum(
-        len(hooks)
-        for hooks in (
-            module._forward_hooks,
-            module._forward_pre_hooks,
-            module._backward_hooks,
-            module._backward_pre_hooks,
-        )
-    )
+    forward, backward = len(module._forward_hooks), len(module._backward_hooks)
+    return forward + len(module._forward_pre_hooks) + backward + len(module._backward_pre_hooks)
 
 
 _SWITCHES: tuple[tuple[Callable[[], object], Callable[..., object]], ...] = (

@@ -1,4 +1,4 @@
-"""Asking metrics, which are plugins, and checking what they answer."""
+"""Calling metrics, which are plugins, and checking their answers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ from benchbench.contract.columns import column_problems
 from benchbench.contract.evaluation import AnyEvidence
 from benchbench.errors import ContractError
 from benchbench.evaluation.evidence import ModelEvidence
-from benchbench.evaluation.excerpt import Excerpt
 from benchbench.evaluation.lending import Loan
-from benchbench.evaluation.memory import Memory
-from benchbench.evaluation.shards import Shard, ShardResult
+from benchbench.evaluation.memory import Memory, ShardResult, by_shard
 
 _VALUE, _PER_EXAMPLE = "value/", "example/"
 EvidenceT = TypeVar("EvidenceT", bound=AnyEvidence)
@@ -36,11 +34,11 @@ class MetricOf(Protocol[_EvidenceT_contra]):
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """The columns of the leaderboard that the answers go to.
+    """The columns of the leaderboard that metrics may fill.
 
     Attributes:
-        fills: by metric, the columns that its offer declares to fill.
-        reserved: columns that no metric fills.
+        fills: by metric, the columns that its offer declares.
+        reserved: columns that no metric may fill.
     """
 
     fills: Mapping[str, Collection[str]]
@@ -54,22 +52,21 @@ def measure_all(
     loan: Loan,
     columns: Columns | None,
 ) -> Measurement:
-    """Ask every metric once and join the answers.
+    """Call each metric once and join the answers.
 
     Args:
-        loan: what the metrics are lent.
-        columns: which of the leaderboard they may fill; None where no row is recorded.
+        columns: which ones of the leaderboard they may fill; None if no row is recorded.
 
     Raises:
-        ContractError: a metric changed what it was lent, returned no `Measurement`, a value that is not finite, a per-example
-            column of another length than the test set, a column that another metric filled with something else, or one of
-            the leaderboard that it does not declare or that does not agree with the examples.
+        ContractError: a metric changed what it was lent, or returned no `Measurement`, a value that is not finite, a
+            per-example column of another length than the test set, a column that another metric filled with something else,
+            or one of the leaderboard that it does not declare or that does not agree with the examples.
     """
     values: dict[str, float] = {}
     per_example: dict[str, Tensor] = {}
     for name, metric in metrics.items():
-        ask = partial(_ask, name, metric, evidence, memory, loan)
-        answer = _unpack(memory.recall(f"metric/{name}", ask))
+        compute = partial(_measure, name, metric, evidence, memory, loan)
+        answer = _unpack(memory.recall(f"metric/{name}", compute))
         if columns is not None:
             declared = columns.fills.get(name, ())
             for problem in column_problems(answer, evidence, fills=declared, reserved=columns.reserved):
@@ -84,7 +81,7 @@ def measure_all(
     return Measurement(values=values, per_example=per_example)
 
 
-def _ask(name: str, metric: MetricOf[EvidenceT], evidence: EvidenceT, memory: Memory, loan: Loan) -> ShardResult:
+def _measure(name: str, metric: MetricOf[EvidenceT], evidence: EvidenceT, memory: Memory, loan: Loan) -> ShardResult:
     if isinstance(metric, ExamplewiseMetric) and isinstance(evidence, ModelEvidence):
         answer = _measure_in_shards(name, metric, evidence, memory, loan)
     else:
@@ -97,27 +94,20 @@ def _ask(name: str, metric: MetricOf[EvidenceT], evidence: EvidenceT, memory: Me
 def _measure_in_shards(
     name: str, metric: ExamplewiseMetric, evidence: ModelEvidence, memory: Memory, loan: Loan
 ) -> Measurement:
-    """What a metric measures on each shard of the test set, joined."""
-
-    def measure(excerpt: Excerpt) -> ShardResult:
+    def measure(positions: Tensor) -> ShardResult:
+        excerpt = evidence.excerpt(positions)
         with loan.to(f"metric {name!r}"):
             answer = metric.measure(excerpt)
         return _pack(_checked(name, answer, excerpt))
 
-    shards = [
-        Shard(
-            key=f"metric/{name}/{int(positions[0]):08d}",
-            compute=partial(measure, Excerpt(whole=evidence, positions=positions)),
-        )
-        for positions in evidence.shards()
-    ]
-    answers = [_unpack(part).per_example for part in memory.gather(shards)]
+    trial = evidence.trial
+    parts = by_shard(f"metric/{name}", trial.shards(trial.splits["test"]), measure)
+    answers = [_unpack(part).per_example for part in memory.gather(parts)]
     columns = {column: torch.cat([torch.as_tensor(answer[column]) for answer in answers]) for column in answers[0]}
     return Measurement(values=metric.summarise(columns), per_example=columns)
 
 
 def _checked(name: str, answer: object, evidence: AnyEvidence) -> Measurement:
-    """Return what a metric answered if it keeps the contract."""
     if not isinstance(answer, Measurement):
         raise ContractError(f"metric {name!r}: expected a Measurement, got {type(answer).__name__}")
     for column, value in answer.values.items():

@@ -1,41 +1,66 @@
-"""Finished parts of an evaluation, kept where an interruption cannot lose them."""
+"""Parts of an evaluation: kept in a cache, and divided among processes that share it.
+
+A part may be a shard: whole batches of consecutive examples, whose boundaries do not depend on the number of processes. The
+processes run the same evaluation on one cache; each shard is computed by the process that claims it and read by the others.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Protocol
 
 import torch
-
-from benchbench.evaluation.shards import Shard, ShardResult, Sharing
+from torch import Tensor
 
 ATTACKED = "attacked"  # entry of a part: whether it depends on the attack, or on the model alone
+ShardResult = dict[str, Tensor]
 
 
 class MeasurementCache(Protocol):
-    """Where the parts of one evaluation are kept, so that an interrupted one goes on."""
+    """Keeps the parts of one evaluation, so that an interrupted one can be continued."""
 
     def get(self, key: str) -> ShardResult | None:
-        """What was put under a key such as ``"attack/test/00001024"``, or None."""
+        """The part under a key such as ``"attack/test/00001024"``, or None."""
         ...
 
     def put(self, key: str, value: ShardResult) -> None:
-        """Keep CPU tensors by name; atomically, where it outlives the process."""
+        """Keep CPU tensors by name; atomically if the cache outlives the process."""
         ...
 
 
+class Sharing(Protocol):
+    """How processes that share a cache avoid computing the same shard."""
+
+    def claim(self, key: str) -> AbstractContextManager[bool]:
+        """Hold a shard within a block; False if another process holds it."""
+        ...
+
+    def wait(self) -> None:
+        """Wait a little, until another process may have finished a shard."""
+        ...
+
+
+def by_shard(
+    prefix: str, shards: Iterable[Tensor], compute: Callable[[Tensor], ShardResult]
+) -> dict[str, Callable[[], ShardResult]]:
+    """For each shard, given by its positions: the key of its part, and what computes it."""
+    return {f"{prefix}/{int(positions[0]):08d}": partial(compute, positions) for positions in shards}
+
+
 class Memory:
-    """Computes each part once, in this sitting or an earlier one.
+    """Computes each part once, in this process or an earlier one.
 
     Args:
-        cache: where parts are kept beyond this sitting; None for nowhere.
+        cache: keeps parts beyond this process; None for nowhere.
         sharing: with other processes that use this cache; None for this process alone.
     """
 
     def __init__(self, cache: MeasurementCache | None, sharing: Sharing | None = None) -> None:
-        self.seconds = 0.0  # that the parts asked for took to compute, over all sittings
-        self._attacked = False  # whether what is being computed has asked for what the attack did
+        self.seconds = 0.0  # that the recalled parts took to compute, in all processes
+        self._attacked = False  # whether the part being computed depends on the attack
         self._cache = cache
         self._sharing = sharing
         self._known: dict[str, ShardResult] = {}
@@ -45,7 +70,13 @@ class Memory:
         if key not in self._known:
             part = self._cache.get(key) if self._cache is not None else None
             if part is None:
-                part = self._time(compute)
+                began, counted, outer = time.perf_counter(), self.seconds, self._attacked
+                self._attacked = False
+                part = compute()
+                own = time.perf_counter() - began - (self.seconds - counted)  # nested parts count their own time
+                seconds = torch.tensor(max(own, 0.0), dtype=torch.float64)
+                part = {**part, "seconds": seconds, ATTACKED: torch.tensor(self._attacked)}
+                self._attacked = outer
                 if self._cache is not None:
                     self._cache.put(key, part)
             self.seconds += float(part["seconds"])
@@ -53,45 +84,38 @@ class Memory:
         self._attacked |= bool(self._known[key][ATTACKED])
         return self._known[key]
 
-    def gather(self, shards: Sequence[Shard]) -> Iterator[ShardResult]:
-        """The parts of some shards in turn, some of them computed by other processes where there are any.
+    def gather(self, parts: Mapping[str, Callable[[], ShardResult]]) -> Iterator[ShardResult]:
+        """Yield parts in order; other processes that share the cache may compute some of them.
 
-        They may be large and are asked for once: here each is forgotten, the cache keeps it.
+        They may be large and are needed once, so that only the cache keeps them.
         """
         if self._cache is not None and self._sharing is not None:
-            self._divide(shards, self._cache, self._sharing)
-        for shard in shards:
-            yield self.recall(shard.key, shard.compute)
-            del self._known[shard.key]
+            self._divide(parts, self._cache, self._sharing)
+        for key, compute in parts.items():
+            yield self.recall(key, compute)
+            del self._known[key]
 
-    def _divide(self, shards: Sequence[Shard], cache: MeasurementCache, sharing: Sharing) -> None:
-        """Compute the shards that nobody else computes, until all of them are in the cache."""
+    def mark_attacked(self) -> None:
+        """Note that the part being computed depends on the attack."""
+        self._attacked = True
 
-        def is_there(shard: Shard) -> bool:
-            if cache.get(shard.key) is None:
-                with sharing.claim(shard.key) as mine:
+    def _divide(
+        self, parts: Mapping[str, Callable[[], ShardResult]], cache: MeasurementCache, sharing: Sharing
+    ) -> None:
+        """Compute the parts that no other process computes, until the cache holds all of them."""
+
+        def is_cached(key: str) -> bool:
+            if cache.get(key) is None:
+                with sharing.claim(key) as mine:
                     if not mine:
                         return False
-                    if cache.get(shard.key) is None:  # nor was it finished while the claim was taken
-                        cache.put(shard.key, self._time(shard.compute))
+                    self.recall(key, parts[key])  # looks into the cache again: the part may have come before the claim
+                    self.seconds -= float(self._known.pop(key)["seconds"])  # `gather` recalls and counts it
             return True
 
-        left = [*shards]
+        left = list(parts)
         while left:
-            still = [shard for shard in left if not is_there(shard)]
+            still = [key for key in left if not is_cached(key)]
             if len(still) == len(left):
                 sharing.wait()
             left = still
-
-    def ask_for_attack(self) -> None:
-        """Note that what is being computed depends on the attack."""
-        self._attacked = True
-
-    def _time(self, compute: Callable[[], ShardResult]) -> ShardResult:
-        """Compute a part; add how long it took, without the parts that it asked for itself, and what it depends on."""
-        began, counted, outer = time.perf_counter(), self.seconds, self._attacked
-        self._attacked = False
-        part = compute()
-        attacked, self._attacked = self._attacked, outer
-        own = time.perf_counter() - began - (self.seconds - counted)
-        return {**part, "seconds": torch.tensor(max(own, 0.0), dtype=torch.float64), ATTACKED: torch.tensor(attacked)}

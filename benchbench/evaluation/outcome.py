@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from benchbench.cell.model import DIAGNOSTICS
-from benchbench.contract import Attack, Examples, Metric, Threat
+from benchbench.contract import Attack, Examples, Measurement, Metric, Threat
 from benchbench.evaluation.diagnostics import FLAGS, diagnose
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.measuring import Columns, measure_all
-from benchbench.evaluation.memory import MeasurementCache, Memory
-from benchbench.evaluation.shards import Shard, Sharing
+from benchbench.evaluation.memory import MeasurementCache, Memory, ShardResult, Sharing
+from benchbench.evaluation.specimens import from_evidence
 from benchbench.evaluation.subject import Trial, borrowed, default_batch_size, place
+from benchbench.evaluation.supervision import QueryCount
 from benchbench.events import Listener, ignore
 from benchbench.kernels.arithmetic import Precision, precision_of_searches
-
-_DIAGNOSIS = f"diagnosis/{DIAGNOSTICS}"  # the key of their part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +31,12 @@ class Outcome:
         per_example: column to a tensor (N,) on the CPU, over the test examples: ``index`` in the dataset, ``label``,
             ``prediction``, ``correct``, ``robust``, ``adversarial_prediction``, and what metrics add.
         witnesses: float32 (N, ...) on the CPU, the attack's checked candidate for each test example; the image itself
-            where that is misclassified already.
-        flags: signs that the attack could not do its work, see `benchbench.evaluation.diagnostics`.
-        diagnostics: revision of what looked for these signs; 0 where nothing did.
-        queries: test examples that the attack passed through the model (``test_forward``), each time counted, and how many
-            of those with a gradient to the input (``test_gradient``).
-        seconds: what it took, over all sittings; a metric that an earlier sitting finished counts without what it asked for.
+            if it is misclassified without perturbation.
+        flags: signs that the attack failed, see `benchbench.evaluation.diagnostics`.
+        diagnostics: revision of the diagnostics that looked for these signs; 0 if none did.
+        queries: how often the attack passed a test example through the model (``test_forward``), and how often with a
+            gradient to the input (``test_gradient``).
+        seconds: the duration, earlier sittings included; a metric that was finished in one counts without its nested parts.
     """
 
     values: Mapping[str, float]
@@ -87,8 +86,8 @@ def evaluate(
     """Attack and measure a model.
 
     Args:
-        model: maps float32 inputs to logits (N, classes). It is moved to `device`; mode, gradient flags and memory layout are
-            put back afterwards.
+        model: maps float32 inputs to logits (N, classes). It is moved to `device`; mode, gradient flags and memory layout
+            are restored.
         train: training examples to evaluate, uint8 images or float32 features; at least one.
         test: test examples, likewise.
         train_rows: int64, index of each training example in its dataset.
@@ -96,16 +95,16 @@ def evaluate(
         classes: number of classes, at least 2.
         threat: ball and box.
         attack: the attack of the protocol.
-        attack_name: its name, for messages and progress.
-        metrics: what is measured, by name.
+        attack_name: for messages and progress.
+        metrics: by name.
         seed: of the run; keys every draw together with purpose, split and example.
-        device: where it is done.
-        batch_size: examples per forward pass; None for what suits the device.
-        listener: takes `benchbench.events.EvaluationProgress`.
-        cache: keeps finished parts, so that an interrupted evaluation goes on; it must belong to this very evaluation.
-        precision: of the searches of attacks and metrics; verdicts and estimates are float32's in any case.
-        sharing: with other processes that evaluate the same and use the same cache; None for this process alone.
-        columns: of the leaderboard, and which of them each metric declares to fill; None where no row is recorded.
+        device: where model and examples are evaluated.
+        batch_size: examples per forward pass; None for the default of the device.
+        listener: receives `benchbench.events.EvaluationProgress`.
+        cache: keeps finished parts, so that an interrupted evaluation can be continued; belongs to this evaluation alone.
+        precision: of the searches of attacks and metrics; verdicts and estimates are always computed in float32.
+        sharing: with other processes that run the same evaluation on the same cache; None for this process alone.
+        columns: those of the leaderboard that metrics may fill; None if no row is recorded.
 
     Raises:
         ContractError: model, attack or metric broke its contract; the message names it and the example.
@@ -122,37 +121,39 @@ def evaluate(
             batch_size=batch_size or default_batch_size(device),
             listener=listener,
         )
-        memory, loan = Memory(cache, sharing), trial.loan
-        outcome = _measure(ModelEvidence(trial, memory), test_rows, metrics, memory, columns)
-        loan.settle()
-        return outcome
+        memory = Memory(cache, sharing)
+        evidence = ModelEvidence(trial, memory)
+        attacked = evidence.attacked("test")
+        measured = measure_all(metrics, evidence, memory, trial.loan, columns)
+        (found,) = memory.gather({f"diagnosis/{DIAGNOSTICS}": lambda: _diagnosis(evidence)})
+        per_example = {
+            "index": test_rows.cpu(),
+            "label": evidence.labels("test"),
+            "prediction": evidence.prediction("test"),
+            "correct": evidence.correct("test"),
+            "adversarial_prediction": attacked.prediction,
+            "robust": evidence.robust("test"),
+        }
+        trial.loan.settle()
+    outcome = join_outcome(measured, per_example, attacked.candidates, attacked.queries, memory)
+    return replace(outcome, flags=tuple(sorted(found.keys() & FLAGS.keys())), diagnostics=DIAGNOSTICS)
 
 
-def _measure(
-    evidence: ModelEvidence,
-    test_rows: Tensor,
-    metrics: Mapping[str, Metric],
-    memory: Memory,
-    columns: Columns | None,
+def _diagnosis(evidence: ModelEvidence) -> ShardResult:
+    return {flag: torch.tensor(True) for flag in diagnose(from_evidence(evidence))}
+
+
+def join_outcome(
+    measured: Measurement, per_example: Mapping[str, Tensor], witnesses: Tensor, queries: QueryCount, memory: Memory
 ) -> Outcome:
-    attacked = evidence.attacked("test")
-    measured = measure_all(metrics, evidence, memory, evidence.loan, columns)
-    diagnosis = Shard(key=_DIAGNOSIS, compute=lambda: {flag: torch.tensor(True) for flag in diagnose(evidence)})
-    (flags,) = memory.gather([diagnosis])
-    per_example = {
-        "index": test_rows.cpu(),
-        "label": evidence.labels("test"),
-        "prediction": evidence.prediction("test"),
-        "correct": evidence.correct("test"),
-        "adversarial_prediction": attacked.prediction,
-        "robust": evidence.robust("test"),
-    }
+    """The outcome without diagnostics; `per_example` wins over columns of metrics."""
+    filled = {column: torch.as_tensor(values) for column, values in measured.per_example.items()}
     return Outcome(
         values=measured.values,
-        per_example={**{column: torch.as_tensor(v) for column, v in measured.per_example.items()}, **per_example},
-        witnesses=attacked.candidates,
-        flags=tuple(sorted(flag for flag in flags if flag in FLAGS)),
-        diagnostics=DIAGNOSTICS,
-        queries={"test_forward": attacked.forward, "test_gradient": attacked.gradient},
+        per_example={**filled, **per_example},
+        witnesses=witnesses,
+        flags=(),
+        diagnostics=0,
+        queries={"test_forward": queries.forward, "test_gradient": queries.gradient},
         seconds=memory.seconds,
     )

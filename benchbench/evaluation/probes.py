@@ -1,47 +1,49 @@
-"""Probes: cheap searches for what the protocol's attack missed, which say for each specimen whether they broke it.
+"""Probes: cheap searches for adversarial examples that the protocol's attack missed.
 
-Only what withstood that attack is probed. All but `climb_margins` ask a model for answers alone, whatever its
-gradients are.
+They take only specimens that withstood that attack. All but `climb_margins` use only the model's answers, not its gradients.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.margins import margin
 from benchbench.contract import ascend
 from benchbench.evaluation.specimens import Specimens, attached
-from benchbench.evaluation.substitute import break_substitute, train_substitute
+from benchbench.evaluation.substitute import train_substitute
 
-NEIGHBOURS = 8  # examples of other answers towards which a step is taken
-ROUNDS = (100, 400)  # queries of each round of random search ...
-KEPT = 3  # ... to which a third of the specimens goes on each time, the ones closest to being broken
+NEIGHBOURS = 8  # examples with other answers towards which a step is taken
+ROUNDS = (100, 400)  # queries of each round of random search
+KEPT = 3  # one in this many specimens goes on to the next round, those with the largest margins
 LATTICE = 1000  # points in a ball of at most three dimensions
 CLIMBED = 15  # steps of each ascent of the margin
+TRANSFERRED = 20  # steps of the ascent of the substitute's loss
 
 
 def is_searched_whole(specimens: Specimens) -> bool:
-    """Whether inputs have so few numbers that a lattice covers the ball: then no gradient matters."""
+    """Whether a lattice covers the ball, as inputs are so small; then no gradient matters."""
     return specimens.images[0].numel() <= 3
 
 
 def try_substitute(specimens: Specimens) -> Tensor:
-    """What breaks a substitute of the model, a network that has learnt from the model's answers alone.
-
-    Returns:
-        float32 (n, ...), a candidate for each specimen.
-    """
+    """Candidates that break a substitute trained on the model's answers, float32 (n, ...)."""
     generator = specimens.generator.child("substitute").torch_generator()
     substitute = train_substitute(specimens.known, specimens.answers, generator)
-    return break_substitute(substitute, specimens.images, specimens.labels, specimens.threat)
+    images, labels, threat = specimens.images, specimens.labels, specimens.threat
+
+    def loss(candidates: Tensor) -> Tensor:
+        return cross_entropy(substitute(candidates), labels, reduction="sum")
+
+    return ascend(loss, images, images, threat=threat, steps=TRANSFERRED, step_size=threat.epsilon / 4)
 
 
 def step_to_neighbours(specimens: Specimens) -> list[Tensor]:
-    """The points of the balls nearest to the nearest examples that the model answers otherwise.
+    """Steps within the ball towards the nearest examples with other answers.
 
-    Against classifiers by distance, whose gradient concerns a single pixel.
+    They find the faults of classifiers by distance, whose gradient concerns a single pixel.
 
     Returns:
         at most `NEIGHBOURS` tensors, float32 (n, ...).
@@ -72,13 +74,13 @@ def cover_ball(specimens: Specimens) -> Tensor:
 
 
 def search_at_random(specimens: Specimens, margins: Tensor) -> Tensor:
-    """Whether Square Attack breaks a specimen, which asks for no gradient; bool (n,).
+    """Whether Square Attack, which needs no gradient, breaks a specimen; bool (n,).
 
-    The most promising third of the specimens is searched, then a third of what stands with more queries. Where that breaks more
-    than half of them, the next third is searched, too.
+    It searches the third of the specimens with the largest margins, then with more queries the best third of those that still
+    stand. If this breaks more than half of them, the next third is searched too.
 
     Args:
-        margins: float (n,), the largest so far of each; the larger, the more promising.
+        margins: float (n,), the largest margin of each specimen so far.
     """
     broken = torch.zeros_like(specimens.withstood)
     waiting = margins.argsort(descending=True, stable=True)
@@ -112,30 +114,26 @@ def _halve(specimens: Specimens, rounds: tuple[int, ...]) -> Tensor:
 
 
 def climb_margins(specimens: Specimens, margins: Tensor) -> Tensor:
-    """Whether gradient ascent of the margin breaks a specimen, from the image or from the attack's candidate; bool (n,).
+    """Whether gradient ascent of the margin breaks a specimen; bool (n,).
 
-    The margin has a slope wherever the loss of a sure model is flat. The more promising half is tried.
+    The margin has a slope where the loss of a confident model is flat. Ascent starts from the image and from the attack's
+    candidate, for the half of the specimens with the largest margins.
 
     Args:
-        margins: float (n,), the largest so far of each; the larger, the more promising.
+        margins: float (n,), the largest margin of each specimen so far.
     """
-    broken = torch.zeros_like(specimens.withstood)
-    chosen = margins.argsort(descending=True, stable=True)[: -(-len(specimens) // 2)]
-    broken[chosen] = _climb(specimens.take(chosen))
-    return broken
-
-
-def _climb(specimens: Specimens) -> Tensor:
-    broken = torch.zeros_like(specimens.withstood)
-    threat = specimens.threat
+    rows = margins.argsort(descending=True, stable=True)[: -(-len(specimens) // 2)]
+    chosen, threat = specimens.take(rows), specimens.threat
+    found = torch.zeros_like(chosen.withstood)
 
     def objective(candidates: Tensor) -> Tensor:
-        margins = margin(specimens.model(candidates), specimens.labels)
-        broken.logical_or_(margins.detach() > 0)
-        return attached(margins.sum(), candidates)
+        reached = margin(chosen.model(candidates), chosen.labels)
+        found.logical_or_(reached.detach() > 0)
+        return attached(reached.sum(), candidates)
 
-    starts = (specimens.images, specimens.candidates)
-    for start, length in zip(starts, (threat.epsilon / 4, threat.epsilon / 10)):
-        last = ascend(objective, start, specimens.images, threat=threat, steps=CLIMBED, step_size=length)
-        broken |= specimens.margins(last) > 0
+    for start, length in ((chosen.images, threat.epsilon / 4), (chosen.candidates, threat.epsilon / 10)):
+        last = ascend(objective, start, chosen.images, threat=threat, steps=CLIMBED, step_size=length)
+        found.logical_or_(chosen.margins(last) > 0)
+    broken = torch.zeros_like(specimens.withstood)
+    broken[rows] = found
     return broken

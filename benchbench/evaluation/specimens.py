@@ -1,43 +1,40 @@
-"""The examples that the diagnostics look at, from a running evaluation or from what one has stored."""
+"""The examples that the diagnostics inspect, of a running or a recorded evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.margins import margin
-from benchbench.contract import KeyedGenerator, Threat
+from benchbench.contract import KeyedGenerator, Threat, derive_seed
 from benchbench.evaluation.evidence import ModelEvidence
-from benchbench.evaluation.subject import default_batch_size
+from benchbench.evaluation.subject import Split, default_batch_size
 from benchbench.evaluation.substitute import answers_kept
 
-INSPECTED = 96  # examples that probes try to break; fewer do not tell one in ten from none
-LOOKED_AT = 1024  # the test examples among which they are looked for
+INSPECTED = 96  # examples that probes try to break; with fewer, one in ten cannot be distinguished from none
+LOOKED_AT = 1024  # test examples that they are chosen from
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attacked:
-    """What an evaluation knows about a model under one attack: all that the diagnostics rest on.
+    """What an evaluation knows about a model under one attack; the input of the diagnostics.
 
     Attributes:
         model: in evaluation mode, with frozen parameters.
-        images: gives the model inputs at some positions of the test split, float32, on the model's device.
-        generator: gives the draws of the examples at some positions.
-        labels: int64 (N,) on the CPU.
-        prediction: int64 (N,) on the CPU, of the clean examples.
-        robust: bool (N,) on the CPU: right without perturbation and under the attack.
-        candidates: float32 (N, ...) on the CPU, what the attack made of the examples.
-        uses_gradients: whether the attack lives off gradients, see `lives_off_gradients`.
+        test: the test split, on the model's device.
+        seed: of the run.
+        prediction: int64 (N,) on the CPU, for the clean examples.
+        robust: bool (N,) on the CPU: correct without perturbation and under the attack.
+        candidates: float32 (N, ...) on the CPU, the attack's.
+        uses_gradients: see `lives_off_gradients`.
     """
 
     model: nn.Module
     threat: Threat
-    images: Callable[[Tensor], Tensor]
-    generator: Callable[[Tensor], KeyedGenerator]
-    labels: Tensor
+    test: Split
+    seed: int
     prediction: Tensor
     robust: Tensor
     candidates: Tensor
@@ -46,17 +43,17 @@ class Attacked:
 
 @dataclass(frozen=True, kw_only=True)
 class Specimens:
-    """The first examples that a model gets right.
+    """The first examples that a model classifies correctly.
 
     Attributes:
         images: float32 (n, ...).
         labels: int64 (n,).
-        withstood: bool (n,), right under the protocol's attack, too.
-        candidates: float32 (n, ...), what that attack made of them.
+        withstood: bool (n,), whether the model is correct under the protocol's attack too.
+        candidates: float32 (n, ...), the attack's.
         generator: keyed by example.
-        uses_gradients: whether that attack lives off gradients.
-        known: float32 (m, ...), the first test examples, right or wrong.
-        answers: int64 (m,), the classes that the model predicts for these.
+        uses_gradients: see `lives_off_gradients`.
+        known: float32 (m, ...), the first test examples, correct or not.
+        answers: int64 (m,), the classes that the model predicts for `known`.
     """
 
     model: nn.Module
@@ -74,72 +71,67 @@ class Specimens:
         return len(self.labels)
 
     def take(self, rows: Tensor) -> Specimens:
-        """Some of them.
-
-        Args:
-            rows: int64 positions.
-        """
+        """The specimens at some positions, int64."""
         per_example = ("images", "labels", "withstood", "candidates")
         chosen = {name: getattr(self, name).index_select(0, rows) for name in per_example}
         return replace(self, **chosen, generator=self.generator.take(rows))
 
     @torch.no_grad()
     def ask(self, inputs: Tensor) -> Tensor:
-        """The model's logits, in batches that any device has room for."""
+        """The model's logits, computed in batches of the default size."""
         parts = torch.split(inputs, default_batch_size(inputs.device))
         return torch.cat([self.model(part) for part in parts])
 
     def margins(self, candidates: Tensor) -> Tensor:
-        """The largest wrong logit minus the right one, float (n,); above 0 for what is broken."""
+        """The largest wrong logit minus the right one, float (n,); above 0 if misclassified."""
         return margin(self.ask(candidates), self.labels)
 
 
 def lives_off_gradients(forward: int, gradient: int) -> bool:
-    """Whether at least half of an attack's queries asked for a gradient.
+    """Whether an attack computed a gradient in at least half of its queries.
 
     Args:
         forward: all queries.
-        gradient: those that asked for one.
+        gradient: those with a gradient.
     """
     return 2 * gradient >= forward
 
 
 def attached(total: Tensor, candidates: Tensor) -> Tensor:
-    """An objective that has a gradient in the candidates, 0 where the model is cut off from its input."""
+    """`total`, with a gradient of 0 in the candidates if the model is detached from its input."""
     return total if total.requires_grad else total + 0.0 * candidates.sum()
 
 
 def from_evidence(evidence: ModelEvidence) -> Attacked:
-    """What a running evaluation knows."""
-    attacked = evidence.attacked("test")
+    """The input of the diagnostics, from a running evaluation."""
+    attacked, trial = evidence.attacked("test"), evidence.trial
     return Attacked(
-        model=evidence.model,
-        threat=evidence.threat,
-        images=lambda positions: evidence.images("test", positions),
-        generator=lambda positions: evidence.generator("test", "diagnostics", positions),
-        labels=evidence.labels("test"),
+        model=trial.model,
+        threat=trial.threat,
+        test=trial.splits["test"],
+        seed=trial.seed,
         prediction=evidence.prediction("test"),
         robust=evidence.robust("test"),
         candidates=attacked.candidates,
-        uses_gradients=lives_off_gradients(attacked.forward, attacked.gradient),
+        uses_gradients=lives_off_gradients(attacked.queries.forward, attacked.queries.gradient),
     )
 
 
 def inspect(attacked: Attacked) -> Specimens:
-    """The specimens of a model, the same whatever the size of batches."""
-    right = (attacked.prediction == attacked.labels)[:LOOKED_AT].nonzero()[:INSPECTED, 0]
-    images = attacked.images(right)
-    kept = min(len(attacked.labels), answers_kept(attacked.candidates[0].numel()))
-    known = attacked.images(torch.arange(kept))
+    """Choose the specimens of a model; the size of batches does not matter."""
+    test = attacked.test
+    right = (attacked.prediction == test.examples.labels.cpu())[:LOOKED_AT].nonzero()[:INSPECTED, 0]
+    positions = right.to(test.rows.device)
+    kept = min(len(test), answers_kept(attacked.candidates[0].numel()))
     return Specimens(
         model=attacked.model,
         threat=attacked.threat,
-        images=images,
-        labels=attacked.labels[right].to(images.device),
-        withstood=attacked.robust[right].to(images.device),
-        candidates=attacked.candidates[right].to(images.device),
-        generator=attacked.generator(right),
+        images=test.images(positions),
+        labels=test.labels(positions),
+        withstood=attacked.robust[right].to(positions.device),
+        candidates=attacked.candidates[right].to(positions.device),
+        generator=KeyedGenerator(derive_seed(attacked.seed, "diagnostics", test.name), test.rows[positions]),
         uses_gradients=attacked.uses_gradients,
-        known=known,
-        answers=attacked.prediction[:kept].to(known.device),
+        known=test.images(torch.arange(kept, device=positions.device)),
+        answers=attacked.prediction[:kept].to(positions.device),
     )

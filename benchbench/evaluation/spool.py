@@ -1,4 +1,4 @@
-"""Adversarial images of a whole test set, kept on the disk instead of in memory until somebody looks at them."""
+"""The adversarial images of a test set, kept on the disk until they are read."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-LARGEST_IN_MEMORY = 4 * 2**20  # bytes; below it, a file is not worth its while
+LARGEST_IN_MEMORY = 4 * 2**20  # bytes; less is not worth a file
 
 
 class Spool:
     """A float32 tensor that is written front to back, part by part.
 
-    A large one lies in a temporary file without a name, which the system takes back with the tensor (also if the process is
-    killed), and pages of it enter memory only when they are read. Where there is no room for the file, it stays in memory.
-    Used as a context, which closes the file; what was joined outlives it.
+    A large tensor is kept in a temporary file without a name, which the system deletes with the tensor (also if the process is
+    killed); its pages enter memory only when they are read. If the disk is full, the tensor stays in memory. As a context
+    manager it closes the file; the joined tensor stays valid.
 
     Args:
         shape: of the whole tensor, (N, ...).
-        in_memory: how many bytes are not worth a file.
+        in_memory: the most bytes that are kept without a file.
     """
 
     def __init__(self, shape: Sequence[int], *, in_memory: int = LARGEST_IN_MEMORY) -> None:
@@ -51,7 +51,7 @@ class Spool:
             self._file = None
 
     def joined(self) -> Tensor:
-        """The whole tensor, once all rows are there; it may be read and even changed, which the file never sees.
+        """The whole tensor, after all rows were added; writing to it leaves the file unchanged.
 
         Raises:
             ValueError: rows are missing, or too many.
@@ -64,7 +64,6 @@ class Spool:
         return torch.from_numpy(np.memmap(self._file, dtype=np.float32, mode="c", shape=self._shape))
 
     def _read(self, size: int) -> list[Tensor]:
-        """What the first bytes of the file hold."""
         if self._file is None:
             return []
         with self._file as file:

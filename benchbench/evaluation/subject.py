@@ -1,4 +1,4 @@
-"""What is evaluated: examples that stay uint8 on the device, and the model, borrowed for a while."""
+"""What is evaluated: examples that stay uint8 on the device, and a borrowed model."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from benchbench.evaluation.lending import Loan
 from benchbench.events import EvaluationProgress, Listener
 from benchbench.kernels.inputs import model_values
 
-CPU_BATCH = 64  # more fall out of the cache: 512 cost twice the time per example
+CPU_BATCH = 64  # larger batches leave the cache: 512 examples cost twice the time per example
 CUDA_BATCH = 512
+EXAMPLES_PER_SHARD = 1024  # the most that an interruption can lose
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """The examples of one split under evaluation, on the device.
+    """The evaluated examples of one split, on the device.
 
     Attributes:
-        name: ``"train"`` or ``"test"``.
         examples: uint8 images (N, C, H, W) or float32 features (N, ...), with int64 labels.
-        rows: int64 (N,), the identity of each example in its dataset; keys every draw and names it in messages.
+        rows: int64 (N,), index of each example in its dataset; keys its draws and names it in messages.
     """
 
     name: SplitName
@@ -38,12 +38,12 @@ class Split:
         return len(self.examples)
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        """Positions of each batch, in order: int64, on the device."""
+        """Yield the positions of each batch, in order: int64, on the device."""
         for start in range(0, len(self), size):
             yield torch.arange(start, min(start + size, len(self)), device=self.rows.device)
 
     def images(self, positions: Tensor) -> Tensor:
-        """Model inputs of some examples: float32, pixels / 255, in the memory layout that convolutions like best."""
+        """Model inputs: float32, pixels / 255, in the memory layout that is best for convolutions."""
         images = model_values(self.examples.inputs.index_select(0, positions))
         # Unlike `as_model_input`, this also changes the strides of grey images, and with them how convolutions round.
         return images.to(memory_format=torch.channels_last) if images.dim() == 4 else images
@@ -55,19 +55,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What is tried, and how.
-
-    Attributes:
-        model: in evaluation mode with frozen parameters, on the device of the splits.
-        splits: the examples.
-        classes: number of classes.
-        threat: ball and box.
-        attack: the attack of the protocol.
-        attack_name: its name, for messages and progress.
-        seed: of the run.
-        batch_size: examples per forward pass.
-        listener: takes the progress.
-    """
+    """A borrowed model, and how it is attacked; `evaluate` explains the fields."""
 
     model: nn.Module
     splits: Mapping[SplitName, Split]
@@ -81,28 +69,32 @@ class Trial:
 
     @cached_property
     def loan(self) -> Loan:
-        """The model and the examples, to be lent to plugins."""
+        """The model and the examples that plugins are lent."""
         tensors = {f"{name} images": split.examples.inputs for name, split in self.splits.items()}
         tensors |= {f"{name} labels": split.examples.labels for name, split in self.splits.items()}
         return Loan(self.model, tensors)
+
+    def shards(self, split: Split) -> list[Tensor]:
+        """Positions of each shard: whole batches, the same ones after an interruption."""
+        return list(split.batches(max(EXAMPLES_PER_SHARD // self.batch_size, 1) * self.batch_size))
 
     def generator(self, split: Split, purpose: str, positions: Tensor) -> KeyedGenerator:
         """The draws of some examples, keyed by seed, purpose, split and example."""
         return KeyedGenerator(derive_seed(self.seed, purpose, split.name), split.rows[positions])
 
     def classify(self, images: Tensor, rows: Tensor, what: str) -> Tensor:
-        """Predicted classes, int64 (N,) on the CPU, from logits that were checked."""
+        """Predicted classes, int64 (N,) on the CPU, from checked logits."""
         with torch.no_grad():
             logits = self.model(images)
         return check_logits(logits, classes=self.classes, rows=rows, what=what).argmax(dim=1).cpu()
 
     def report(self, purpose: str, split: Split, done: int) -> None:
-        """Tell the listener how far a purpose has come on a split."""
+        """Send the progress of a purpose on a split to the listener."""
         self.listener(EvaluationProgress(purpose=f"{purpose} on {split.name}", done=done, total=len(split)))
 
 
 def place(name: SplitName, examples: Examples, rows: Tensor, device: torch.device) -> Split:
-    """Move a split to the device as it is: images stay uint8 there."""
+    """Move a split to the device; images stay uint8."""
     moved = Examples(inputs=examples.inputs.to(device), labels=examples.labels.to(device))
     return Split(name=name, examples=moved, rows=rows.to(device))
 
@@ -114,7 +106,7 @@ def default_batch_size(device: torch.device) -> int:
 
 @contextmanager
 def borrowed(model: nn.Module) -> Iterator[nn.Module]:
-    """Run a block with the model in evaluation mode, frozen, its convolutions laid out channels-last; then as before."""
+    """Within the block, the model is in evaluation mode, frozen, and channels-last."""
     with in_mode(model, training=False), frozen(model), _channels_last(model):
         yield model
 

@@ -1,4 +1,4 @@
-"""Calling an attack that is not trusted: queries are counted, and what it was lent must come back unchanged."""
+"""Calls of an untrusted attack: queries are counted, loans must come back unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchbench.stopping import StopRequest
 
 @dataclass(kw_only=True)
 class QueryCount:
-    """How many examples went through the model, and how many of those with a gradient to the input."""
+    """Examples that passed through the model, and those of them with a gradient to the input."""
 
     forward: int = 0
     gradient: int = 0
@@ -45,10 +45,9 @@ def counting(model: nn.Module) -> Iterator[QueryCount]:
 
 @contextmanager
 def leaving(model: nn.Module, stop: StopRequest) -> Iterator[None]:
-    """Within the block, leave whatever asks the model once it is time to stop: any attack and metric, plugins' ones, too.
+    """Within the block, a call of the model raises Stopped once it is time to stop.
 
-    Raises:
-        Stopped: it is time.
+    So attacks and metrics are interrupted, those of plugins too.
     """
     handle = model.register_forward_pre_hook(lambda *_: stop.check())
     try:
@@ -69,21 +68,12 @@ def propose(
     what: str,
     loan: Loan,
 ) -> Tensor:
-    """Call an attack and check its candidates and that it left model, images and labels alone.
+    """Call an attack; check its candidates, and that model and examples are unchanged.
 
     Args:
-        attack: a plugin's attack.
         model: in evaluation mode with frozen parameters.
-        images: float32 (N, ...).
-        labels: int64 (N,).
-        threat: ball and box.
-        generator: keyed by example.
         rows: int64 (N,), identities of the examples, for messages.
         what: attack and split, for messages.
-        loan: what other plugins are lent, too.
-
-    Returns:
-        The checked candidates.
 
     Raises:
         ContractError: naming attack and example.

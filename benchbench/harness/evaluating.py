@@ -15,7 +15,7 @@ from benchbench.cell.model import ID_LENGTH, Cell, Component, digest, stated_fie
 from benchbench.contract.evaluation import RegressionMetric
 from benchbench.data import crop_to, subset
 from benchbench.evaluation import ATTACKED, Columns, Outcome, Subject, evaluate, evaluate_regression
-from benchbench.evaluation.shards import Sharing
+from benchbench.evaluation.memory import Sharing
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.evaluation.supervision import leaving
 from benchbench.events import Event, Listener, Note

@@ -9,7 +9,8 @@ from torch import nn
 
 from benchbench.cell.model import DIAGNOSTICS, Cell
 from benchbench.data import subset
-from benchbench.evaluation import diagnose_again, lives_off_gradients
+from benchbench.evaluation import Attacked, diagnose, lives_off_gradients
+from benchbench.evaluation.subject import borrowed, place
 from benchbench.harness.workbench import Workbench
 from benchbench.records import Row, flags_are_current
 from benchbench.training.checkpoint import weights_digest
@@ -36,18 +37,19 @@ def renew_flags(cell: Cell, model: nn.Module, bench: Workbench) -> Row | None:
     if outcomes is None or witnesses is None:
         return None
     test = subset(bench.splits(cell.training.dataset).test, cell.evaluation.n_test, "test")
-    flags = diagnose_again(
-        model,
-        threat=cell.evaluation.threat,
-        test=test.examples,
-        test_rows=test.indices,
-        prediction=torch.from_numpy(outcomes["prediction"]),
-        robust=torch.from_numpy(outcomes["robust"]),
-        candidates=torch.from_numpy(witnesses),
-        uses_gradients=_used_gradients(row, cell, bench),
-        seed=cell.training.seed,
-        device=bench.device,
-    )
+    with borrowed(model.to(bench.device)):
+        flags = diagnose(
+            Attacked(
+                model=model,
+                threat=cell.evaluation.threat,
+                test=place("test", test.examples, test.indices, bench.device),
+                seed=cell.training.seed,
+                prediction=torch.from_numpy(outcomes["prediction"]),
+                robust=torch.from_numpy(outcomes["robust"]),
+                candidates=torch.from_numpy(witnesses),
+                uses_gradients=_used_gradients(row, cell, bench),
+            )
+        )
     renewed = dataclasses.replace(row, flags=flags, diagnostics=DIAGNOSTICS)
     bench.store.write_row(renewed, weights=weights)
     return renewed

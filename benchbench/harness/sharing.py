@@ -76,7 +76,7 @@ class Notice:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedShards:
-    """Implements `benchbench.evaluation.shards.Sharing` by claims.
+    """Implements `benchbench.evaluation.memory.Sharing` by claims.
 
     Attributes:
         scope: names the evaluation.

@@ -1,6 +1,6 @@
-"""What a plan will cost: counted passes of each method times timed passes of each architecture.
+"""The price of a plan: counted passes of methods times timed passes of architectures.
 
-Passes are timed on this device, or were timed on another one and come from a file; cells that are done cost what was measured.
+Passes are timed on this device, or on another one and read from a file; finished cells cost what was measured.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from benchbench.registry import Registry
 _Made = TypeVar("_Made")
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
-_CHECKS = Passes(forward=2.0)  # the clean prediction, and the harness's own look at a candidate
-_MOMENTS = {"none": 0, "sgd": 0, "adam": 2}  # tensors that an optimiser keeps for each weight, besides SGD's momentum
-OUTCOME_BYTES = 64  # of the columns of one test example: four integers, two booleans, a few ratios
+_CHECKS = Passes(forward=2.0)  # the clean prediction, and the harness's check of a candidate
+_MOMENTS = {"none": 0, "sgd": 0, "adam": 2}  # tensors that an optimiser keeps for each weight, without SGD's momentum
+OUTCOME_BYTES = 64  # columns of one test example: four integers, two booleans, a few ratios
 
 
 def price(plan: Plan, registry: Registry, device: torch.device) -> Plan:
     """Fill in the predicted seconds of the ready cells; training counts once per model."""
     pricing = Pricing(plan, registry, device)
-    return dataclasses.replace(plan, cells=tuple(_estimate(planned, pricing) for planned in plan.cells))
+    priced = (pricing.price(planned.cell) if planned.status == "ready" else None for planned in plan.cells)
+    return dataclasses.replace(plan, cells=tuple(map(_with_price, plan.cells, priced)))
 
 
 def price_all(
@@ -45,44 +46,34 @@ def price_all(
     timings: Timings | None = None,
     record: Callable[[str], Row | None] = lambda cell_id: None,
 ) -> PricedPlan:
-    """Price every cell that the suite has in the profile, also those whose data are not here.
+    """Price every cell of the profile, also those whose data are missing.
 
     Args:
-        plan: what to price.
+        plan: its cells are priced.
         registry: makes the components.
         device: where passes are timed.
-        timings: of another device, instead.
-        record: the row of a cell that is done, by its id.
+        timings: of another device; nothing is timed here.
+        record: returns the row of a finished cell, by its id.
     """
     pricing = Pricing(plan, registry, device, timings)
     cells = []
     for planned in plan.cells:
         row = record(planned.cell.cell_id) if planned.status == "done" and planned.cell and timings is None else None
         price = pricing.measured(row) if row is not None and row.train_seconds is not None else None
-        if price is None and planned.known is not None:
-            price = pricing.price(planned.known)
-        estimate = price.seconds if price and planned.status == "ready" else None
-        cells.append(dataclasses.replace(planned, price=price, estimate_seconds=estimate))
+        cells.append(_with_price(planned, price or pricing.price(planned.known)))
     return PricedPlan(plan=dataclasses.replace(plan, cells=tuple(cells)), timed=tuple(pricing.timed.values()))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PricedPlan:
-    """A plan with prices, and the passes that they rest on."""
+    """A plan with prices, and the timed passes behind them."""
 
     plan: Plan
     timed: tuple[TimedModel, ...]
 
 
 class Pricing:
-    """Counts and times each component once, and remembers which models are paid for.
-
-    Args:
-        plan: knows the datasets.
-        registry: makes the components.
-        device: where passes are timed.
-        timings: of another device, instead.
-    """
+    """Counts and times each component once; the first cell of a model pays for its training."""
 
     def __init__(self, plan: Plan, registry: Registry, device: torch.device, timings: Timings | None = None) -> None:
         self._datasets = plan.datasets
@@ -93,17 +84,22 @@ class Pricing:
         self._known: dict[tuple[str, ...], object] = {}
         self._paid: set[str] = set()
 
-    def price(self, cell: Cell) -> CellPrice | None:
-        """The price of a cell; None where its components cannot be tried, and for regressions, which are solved."""
+    def price(self, cell: Cell | None) -> CellPrice | None:
+        """The price of a cell; None if there is none.
+
+        Regressions, which are solved, have no price, nor do cells that are unknown or whose components cannot be tried.
+        """
+        if cell is None:
+            return None
         try:
             extent = self._datasets.extent(cell.training.dataset)
             return None if extent is None else self._price(cell, extent)
-        except Exception:  # a plugin may raise anything; whatever is wrong is told when the cell runs
+        except Exception:  # a plugin may raise anything; the error is shown when the cell runs
             _log.debug("cell %s cannot be priced", cell.cell_id, exc_info=True)
             return None
 
     def measured(self, row: Row) -> CellPrice:
-        """The price of a cell that was computed."""
+        """The price of a finished cell."""
         train = 0.0 if row.model_id in self._paid else row.train_seconds or 0.0
         self._paid.add(row.model_id)
         return CellPrice(
@@ -118,13 +114,8 @@ class Pricing:
         if model is None:
             return None
         training, recipe = cell.training, cell.training.recipe
-        step = self._counted(
-            training.defense,
-            cell,
-            extent,
-            training_passes,
-            lambda: self._registry.make("defense", training.defense),
-        )
+        make = self._registry.make
+        step = self._counted(training.defense, cell, extent, training_passes, lambda defense: make("defense", defense))
         paid = training.model_id in self._paid
         self._paid.add(training.model_id)
         trained = 0.0 if paid or step is None else model.seconds.cost(step.times(training.n_train * recipe.epochs))
@@ -141,20 +132,16 @@ class Pricing:
 
     def _evaluation(self, cell: Cell, extent: DatasetExtent) -> Passes:
         """All passes of an evaluation."""
-        spec = cell.evaluation
-        attack = self._counted(
-            spec.attack, cell, extent, attack_passes, lambda: self._registry.make("attack", spec.attack)
-        )
+        spec, make = cell.evaluation, self._registry.make
+        attack = self._counted(spec.attack, cell, extent, attack_passes, lambda attack: make("attack", attack))
         passes = (attack + _CHECKS).times(spec.n_test + spec.n_train_evaluated)
         for metric in spec.metrics:
-            passes += self._of_metric(metric, cell, extent).times(spec.n_test)
+            counted = self._counted(metric, cell, extent, metric_passes, lambda metric: make("metric", metric))
+            passes += counted.times(spec.n_test)
         return passes
 
-    def _of_metric(self, metric: Component, cell: Cell, extent: DatasetExtent) -> Passes:
-        return self._counted(metric, cell, extent, metric_passes, lambda: self._registry.make("metric", metric))
-
     def _memory(self, cell: Cell, extent: DatasetExtent, model: TimedModel, step: Passes | None, moments: int) -> int:
-        """Bytes at least: the dataset, weights, gradients and moments, and what a batch keeps for its backward pass."""
+        """A lower bound in bytes: dataset, weights, gradients, moments, and a batch's activations."""
         data = (extent.bytes_per_input or math.prod(extent.input_shape)) * (extent.train + extent.test)
         device = torch.device("cuda") if self._given and self._given.device.startswith("cuda") else self._device
         evaluating = model.size.parameters + default_batch_size(device) * model.size.activations
@@ -168,11 +155,11 @@ class Pricing:
         cell: Cell,
         extent: DatasetExtent,
         count: Callable[[_Made, tuple[int, ...], int, Threat], _Result],
-        make: Callable[[], _Made],
+        make: Callable[[Component], _Made],
     ) -> _Result:
         threat = cell.evaluation.threat
         key = (component.kind, to_json(component), to_json(extent), to_json(threat))
-        return self._once(key, lambda: count(make(), extent.input_shape, extent.classes, threat))
+        return self._once(key, lambda: count(make(component), extent.input_shape, extent.classes, threat))
 
     def _model(self, cell: Cell, extent: DatasetExtent) -> TimedModel | None:
         """The passes of a cell's architecture: given, or timed here."""
@@ -195,7 +182,7 @@ class Pricing:
         )
 
     def _once(self, key: tuple[str, ...], compute: Callable[[], _Result]) -> _Result:
-        """Compute the result for a key, or raise its exception, at the first call; repeat it afterwards."""
+        """Compute the result for a key once; later calls return it, or raise its exception again."""
         if key not in self._known:
             try:
                 self._known[key] = compute()
@@ -207,8 +194,6 @@ class Pricing:
         return cast(_Result, found)  # a key begins with the kind, which decides the type
 
 
-def _estimate(planned: PlannedCell, pricing: Pricing) -> PlannedCell:
-    if planned.status != "ready" or planned.cell is None:
-        return planned
-    price = pricing.price(planned.cell)
-    return dataclasses.replace(planned, price=price, estimate_seconds=price.seconds if price else None)
+def _with_price(planned: PlannedCell, price: CellPrice | None) -> PlannedCell:
+    estimate = price.seconds if price and planned.status == "ready" else None
+    return dataclasses.replace(planned, price=price, estimate_seconds=estimate)

@@ -1,7 +1,7 @@
-"""What a cell will cost: passes counted on a toy model, times what one pass of its architecture takes here.
+"""The cost of a cell: passes counted on a toy model, times the seconds of a pass here.
 
-Nothing is known by name: a defense or an attack of a plugin is run once on a tiny counting model, and the architecture is
-timed on a few examples. Attacks that stop early cost less than the estimate.
+No method is known by its name: a defense or an attack, also of a plugin, runs once on a tiny counting model, and the
+architecture is timed on a few examples. Attacks that stop early cost less than the estimate.
 """
 
 from __future__ import annotations
@@ -28,26 +28,20 @@ from benchbench.contract.training import AnyDefense
 from benchbench.kernels.determinism import on_threads
 
 PILOT_EXAMPLES = {"cpu": 8, "cuda": 64}
-PILOT_SECONDS = 5.0  # what takes longer on the toy has no estimate, and slow models are timed on fewer examples
-PILOT_REPEATS = (2, 5)  # at least, and at most as long as the pilot's time lasts; the best one counts
+PILOT_SECONDS = 5.0  # a method that takes longer on the toy has no price; slow models are timed on fewer examples
+PILOT_REPEATS = (2, 5)  # at least, and at most within half of the pilot's time; the best one counts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Passes:
-    """Passes per example.
-
-    Attributes:
-        forward: through the model.
-        backward: to the input alone.
-        weights: backward to the weights.
-    """
+    """Passes per example: forward, backward to the input alone, and backward to the weights."""
 
     forward: float = 0.0
     backward: float = 0.0
     weights: float = 0.0
 
     def times(self, examples: float) -> Passes:
-        """The passes of so many examples."""
+        """The passes of this many examples."""
         return Passes(
             forward=examples * self.forward, backward=examples * self.backward, weights=examples * self.weights
         )
@@ -62,24 +56,23 @@ class Passes:
 
 @dataclass(frozen=True, kw_only=True)
 class PassSeconds:
-    """Seconds per example of a pass forward, backward to the input alone, and backward to the weights."""
+    """Seconds of each of the `Passes` of one example."""
 
     forward: float
     backward: float
     weights: float
 
     def cost(self, passes: Passes) -> float:
-        """Seconds of so many passes of one example."""
+        """The seconds that these passes take."""
         return self.forward * passes.forward + self.backward * passes.backward + self.weights * passes.weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelBytes:
-    """What a model takes in memory.
+    """The memory of a model.
 
     Attributes:
-        parameters: of the weights.
-        state: of weights and buffers, as a checkpoint holds them.
+        state: weights and buffers, as in a checkpoint.
         activations: kept for a backward pass to the weights, per example; a lower bound, without the kernels' workspace.
     """
 
@@ -89,7 +82,7 @@ class ModelBytes:
 
 
 class _Counter(nn.Module):
-    """A linear classifier that counts the examples that pass through it in each direction."""
+    """A linear classifier that counts the examples passing through it in each direction."""
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
@@ -121,7 +114,7 @@ class _Counter(nn.Module):
 
 
 class _PerfectEvidence:
-    """Evidence about a model that everything withstands, for metrics that are to be counted."""
+    """Evidence about a model that is always robust, to count the passes of a metric."""
 
     def __init__(self, model: _Counter, images: Tensor, threat: Threat) -> None:
         self.model, self.threat = model, threat
@@ -141,7 +134,7 @@ class _PerfectEvidence:
 
 
 def training_passes(defense: AnyDefense, input_shape: tuple[int, ...], classes: int, threat: Threat) -> Passes | None:
-    """Count the passes of one training step per example; None for a defense that fits without the training loop."""
+    """Count the passes of one training step per example; None for a `FittingDefense`."""
     if isinstance(defense, FittingDefense):
         return None
     model, images, labels, generator = _toy(input_shape, classes, threat)
@@ -155,7 +148,7 @@ def training_passes(defense: AnyDefense, input_shape: tuple[int, ...], classes: 
 
 
 def attack_passes(attack: Attack, input_shape: tuple[int, ...], classes: int, threat: Threat) -> Passes:
-    """Count the passes of one attack per example, for examples on which it does not succeed early."""
+    """Count the passes of one attack per example, for examples that withstand it."""
     model, images, labels, generator = _toy(input_shape, classes, threat)
     with torch.no_grad():  # a model that nothing fools: attacks that stop early run to their end
         model.linear.weight.mul_(1e-3)
@@ -167,7 +160,7 @@ def attack_passes(attack: Attack, input_shape: tuple[int, ...], classes: int, th
 
 
 def metric_passes(metric: Metric, input_shape: tuple[int, ...], classes: int, threat: Threat) -> Passes:
-    """Count the passes that a metric makes of its own accord, per test example."""
+    """Count the passes per test example that a metric adds to those of the attack."""
     model, images, _, _ = _toy(input_shape, classes, threat)
     with frozen(model):
         metric.measure(_PerfectEvidence(model, images, threat))
@@ -175,7 +168,7 @@ def metric_passes(metric: Metric, input_shape: tuple[int, ...], classes: int, th
 
 
 def weigh(model: nn.Module, input_shape: tuple[int, ...], device: torch.device) -> ModelBytes:
-    """Weigh a model; what a forward pass keeps for the backward one is added up over one example."""
+    """Measure the memory of a model; activations are those of a forward pass of one example."""
     model = model.to(device).eval()
     own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, int] = {}
@@ -196,10 +189,10 @@ def weigh(model: nn.Module, input_shape: tuple[int, ...], device: torch.device) 
 
 
 def time_passes(model: nn.Module, input_shape: tuple[int, ...], device: torch.device) -> PassSeconds:
-    """Time the passes of a model on a few examples; the model is left as it was.
+    """Time the passes of a model on a few examples.
 
-    On a CPU it is the time that this thread computed, so that other work on the machine does not make passes dear; threads that
-    wait for each other on busy cores count as no slower than one.
+    On a CPU this is the time that the thread computes, so that other work on the machine does not count. Several threads on
+    busy cores wait for each other: if one thread alone is faster, its time counts.
     """
     model = model.to(device).eval()
     best = _best_times(model, input_shape, device)
@@ -212,7 +205,7 @@ def time_passes(model: nn.Module, input_shape: tuple[int, ...], device: torch.de
 
 def _best_times(model: nn.Module, input_shape: tuple[int, ...], device: torch.device) -> list[float]:
     """Seconds per example of each pass, the best of several repeats."""
-    once = _time(model, torch.rand(1, *input_shape, device=device), device)  # it also wakes the kernels up
+    once = _time(model, torch.rand(1, *input_shape, device=device), device)  # it also warms up the kernels
     least, most = PILOT_REPEATS
     whole = PILOT_EXAMPLES.get(device.type, PILOT_EXAMPLES["cpu"])
     count = max(1, min(whole, int(PILOT_SECONDS / (least * max(sum(once), 1e-9)))))
@@ -255,7 +248,7 @@ def _toy(input_shape: tuple[int, ...], classes: int, threat: Threat) -> tuple[_C
 
 
 def _now(device: torch.device) -> float:
-    """Seconds that this thread has computed, where it does; it has a share in all that several threads do, also backward."""
+    """The clock; on a CPU the compute time of this thread, which takes a share of all work."""
     if device.type == "cpu":
         return time.thread_time()
     if device.type == "cuda":

@@ -1,11 +1,11 @@
-"""Timed passes of architectures, kept in a JSON file, so that one machine can price a plan for the device of another.
+"""Timed passes of architectures in a JSON file: they price a plan for another device.
 
 ::
 
     {"device": "cuda (NVIDIA H200)", "passes": [{"architecture": {"name": "wrn", "options": {...}}, "input_shape": [3, 32, 32],
       "classes": 10, "seconds": {"forward": ..., "backward": ..., "weights": ...}, "bytes": {"parameters": ..., ...}}]}
 
-Seconds are per example, of a pass forward, backward to the input alone, and backward to the weights.
+Seconds are those of one example, see `benchbench.pricing.cost.Passes`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from benchbench.pricing.cost import ModelBytes, PassSeconds
 
 @dataclass(frozen=True, kw_only=True)
 class TimedModel:
-    """What an architecture takes on inputs of a shape."""
+    """Time and memory of an architecture on inputs of a shape."""
 
     architecture: Component
     input_shape: tuple[int, ...]
@@ -34,27 +34,17 @@ class TimedModel:
     seconds: PassSeconds
     size: ModelBytes
 
-    @property
-    def key(self) -> str:
-        """Names the architecture, whichever version of a plugin offers it, with options and input."""
-        return model_key(self.architecture, self.input_shape, self.classes)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Timings:
-    """The passes that were timed on one device.
-
-    Attributes:
-        device: as rows name it.
-        models: by `TimedModel.key`.
-    """
+    """Passes timed on one device (named as in rows), by `model_key`."""
 
     device: str
-    models: Mapping[str, TimedModel] = field(default_factory=dict)
+    models: Mapping[str, TimedModel]
 
 
 def model_key(architecture: Component, input_shape: tuple[int, ...], classes: int) -> str:
-    """Name an architecture with its options and input; dropout costs nothing worth a timing of its own."""
+    """Identify an architecture, options and input; plugin version and dropout do not matter."""
     options = {name: value for name, value in architecture.options.items() if name != "dropout"}
     return to_json([architecture.name, options, input_shape, classes])
 
@@ -100,7 +90,8 @@ def read_timings(path: Path) -> Timings:
         models = [_timed(entry) for entry in entries]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} holds no timings: {type(error).__name__}: {error}") from error
-    return Timings(device=device, models={model.key: model for model in models})
+    keys = (model_key(model.architecture, model.input_shape, model.classes) for model in models)
+    return Timings(device=device, models=dict(zip(keys, models)))
 
 
 def _timed(entry: Mapping[str, Any]) -> TimedModel:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchbench.contract import DataSource
-from benchbench.evaluation.shards import EXAMPLES_PER_SHARD
+from benchbench.evaluation.subject import EXAMPLES_PER_SHARD
 from benchbench.planning import CellPrice, PlannedCell, make_plan
 from benchbench.registry import load_registry
 from benchbench.suite import suite_from_table

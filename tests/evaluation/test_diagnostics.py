@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import Attack, Examples, KeyedGenerator, Threat
-from benchbench.evaluation import FLAGS, Outcome, diagnose_again, evaluate
-from benchbench.evaluation.answer_signs import answers_depend_on_batch
+from benchbench.evaluation import FLAGS, Attacked, Outcome, diagnose, evaluate
 from benchbench.evaluation.diagnostics import _shortfalls
+from benchbench.evaluation.signs import answers_depend_on_batch
 from benchbench.evaluation.specimens import Specimens, from_evidence
+from benchbench.evaluation.subject import borrowed, place
 from benchbench.evaluation.substitute import answers_kept, train_substitute
+from benchbench.evaluation.supervision import QueryCount
 from benchbench.testing.toys import LinearToy, smooth_toy
 
 SHAPE, CLASSES, COUNT = (1, 6, 6), 4, 60
@@ -240,8 +242,10 @@ def test_what_probes_break_is_a_share_of_all_specimens(
         known=images,
         answers=rows,
     )
-    found = SimpleNamespace(flag="x", broken=torch.arange(10) < broken)
-    monkeypatch.setattr("benchbench.evaluation.diagnostics._probe", lambda standing: [found] * (len(standing) == 10))
+    found = {"x": torch.arange(10) < broken}
+    monkeypatch.setattr(
+        "benchbench.evaluation.diagnostics._probe", lambda standing: found if len(standing) == 10 else {}
+    )
     assert _shortfalls(specimens) == expected
 
 
@@ -262,20 +266,20 @@ def test_attack_that_does_nothing_is_found_out_by_attacks_without_gradients() ->
 def test_diagnosing_again_from_what_was_stored_gives_the_same_flags(model: nn.Module) -> None:
     first = outcome(model)
     stored = first.per_example
-    again = diagnose_again(
-        model.train(),
-        threat=THREAT,
-        test=problem(),
-        test_rows=stored["index"],
-        prediction=stored["prediction"],
-        robust=stored["robust"],
-        candidates=first.witnesses,
-        uses_gradients=True,
-        seed=5,
-        device=torch.device("cpu"),
-    )
+    with borrowed(model):
+        again = diagnose(
+            Attacked(
+                model=model,
+                threat=THREAT,
+                test=place("test", problem(), stored["index"], torch.device("cpu")),
+                seed=5,
+                prediction=stored["prediction"],
+                robust=stored["robust"],
+                candidates=first.witnesses,
+                uses_gradients=True,
+            )
+        )
     assert again == first.flags
-    assert model.training
 
 
 def test_size_of_batches_changes_no_flag() -> None:
@@ -317,7 +321,8 @@ def test_attack_without_gradients_does_not_care_about_missing_ones() -> None:
 @pytest.mark.parametrize(("gradient", "expected"), [(100, True), (50, True), (49, False), (0, False)])
 def test_attack_lives_off_gradients_where_half_of_its_queries_ask_for_one(gradient: int, expected: bool) -> None:
     evidence: Any = MagicMock()
-    evidence.attacked.return_value = SimpleNamespace(forward=100, gradient=gradient, candidates=torch.zeros(1))
+    queries = QueryCount(forward=100, gradient=gradient)
+    evidence.attacked.return_value = SimpleNamespace(queries=queries, candidates=torch.zeros(1))
     assert from_evidence(evidence).uses_gradients is expected
 
 

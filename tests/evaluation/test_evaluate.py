@@ -110,7 +110,7 @@ def test_progress_is_told_for_each_purpose() -> None:
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchbench.evaluation.shards.EXAMPLES_PER_SHARD", 16)
+    monkeypatch.setattr("benchbench.evaluation.subject.EXAMPLES_PER_SHARD", 16)
     metrics = {"lipschitz": LocalLipschitzness(), "adversarial-accuracy": AdversarialAccuracy()}
     straight = run(metrics=metrics, batch_size=8)
     shelf = Shelf()

@@ -18,7 +18,7 @@ from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.builtin.metrics.accuracy import Accuracy, AdversarialAccuracy, Gaps
 from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
 from benchbench.contract import Attack, Examples, Metric, Threat
-from benchbench.evaluation import Outcome, evaluate, sharing
+from benchbench.evaluation import Outcome, evaluate, subject
 from benchbench.records.claims import Claims
 from benchbench.records.measurements import StoredMeasurements
 
@@ -68,7 +68,7 @@ def outcome_of(attack: Attack, cache: Counted | None = None, shared: Claimed | N
     """An evaluation in shards of 16 examples: 150 training and 90 test examples, neither a multiple."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    sharing.EXAMPLES_PER_SHARD = 16
+    subject.EXAMPLES_PER_SHARD = 16
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 4))
     train, test = examples(150, 1), examples(90, 2)
     test = Examples(inputs=test.inputs, labels=model(test.inputs / 255.0).argmax(1))  # most are worth an attack
@@ -98,7 +98,7 @@ def share(_: object, folder: Path, attack: Attack) -> tuple[Outcome, list[str]]:
 
 @pytest.fixture
 def unsharded(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(sharing, "EXAMPLES_PER_SHARD", 16)
+    monkeypatch.setattr(subject, "EXAMPLES_PER_SHARD", 16)
     return outcome_of
 
 

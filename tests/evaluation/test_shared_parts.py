@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from benchbench.evaluation.memory import ATTACKED, Memory
-from benchbench.evaluation.shards import ShardResult
+from benchbench.evaluation.memory import ATTACKED, Memory, ShardResult
 
 
 class Kept(dict[str, ShardResult]):
@@ -19,7 +18,7 @@ def test_a_part_says_whether_it_depends_on_the_attack_even_at_second_hand() -> N
 
     def robust() -> ShardResult:
         memory.recall("clean", dict)
-        memory.ask_for_attack()
+        memory.mark_attacked()
         return {"robust": torch.tensor(True)}
 
     memory.recall("metric/lipschitz", lambda: memory.recall("clean", dict))
@@ -41,7 +40,7 @@ def test_a_cached_part_still_counts_as_depending_on_the_attack() -> None:
     first = Memory(cache)
 
     def robust(memory: Memory) -> ShardResult:
-        memory.ask_for_attack()
+        memory.mark_attacked()
         return {}
 
     first.recall("metric/adversarial", lambda: robust(first))

@@ -196,20 +196,20 @@ def test_a_process_with_nothing_left_helps_another(tmp_path: Path) -> None:
 
 def _attack_when_helped(folder: Path, home: str, answer: Path) -> None:
     """Run the suite; attacks wait until one of the processes has found the other's evaluation."""
-    from benchbench.evaluation import attacking
+    from benchbench.evaluation.supervision import propose
 
-    helping, attack = folder / "helping", attacking._attack
+    helping = folder / "helping"
 
-    def wait_and_attack(*arguments: Any) -> Any:
+    def wait_and_attack(*arguments: Any, **named: Any) -> Any:
         deadline = time.monotonic() + 90
         while not helping.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        return attack(*arguments)
+        return propose(*arguments, **named)
 
     def listen(event: Event) -> None:
         if isinstance(event, Note) and "helping the process that evaluates it" in event.message:
             helping.touch()
 
-    attacking._attack = wait_and_attack
+    pytest.MonkeyPatch().setattr("benchbench.evaluation.attacking.propose", wait_and_attack)
     os.environ["BENCHBENCH_HOME"] = home
     answer.write_text(str(run(folder, listen).finished))

@@ -49,7 +49,8 @@ def measured(n_train: int, method: str) -> dict[str, float]:
     splits = load(n_train, 10_000 if n_train == 40 else 15_000)
     defense = REGISTRY.make("defense", REGISTRY.resolve("defense", name, options))
     metrics = {
-        metric: REGISTRY.make("metric", REGISTRY.resolve("metric", metric)) for metric in ("squared-error", "target-lipschitz")
+        metric: REGISTRY.make("metric", REGISTRY.resolve("metric", metric))
+        for metric in ("squared-error", "target-lipschitz")
     }
     outcome = evaluate_regression(
         defense.fit_regression(CubicSpline(), splits.train, threat=THREAT),
