@@ -59,7 +59,7 @@ def _files(kind: str, runs: Path, folder: str, pattern: str) -> list[Item]:
 
 
 def _without_optimizer(item: Item, scratch: Path) -> Item | None:
-    """A copy of a model's checkpoint without the optimiser's state; None where the file is damaged."""
+    """Copy a model's checkpoint without the optimiser's state; None if the file is damaged."""
     if item.path is None:
         return None
     slim = scratch / item.path.name

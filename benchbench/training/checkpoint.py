@@ -72,7 +72,8 @@ class Checkpoint:
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, defense: object = None) -> Position | None:
         """Restore the state in place, including that of a `StatefulDefense`; return the position.
 
-        Without a checkpoint, return None; a damaged file is renamed to ``*.corrupt`` and counts as none.
+        Without a checkpoint, return None; a damaged file is renamed to ``*.corrupt`` and counts as none. The file of another
+        configuration raises StorageError.
         """
         if not self.path.exists():
             return None
