@@ -61,7 +61,7 @@ class TrainingProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationProgress:
-    """`done` of `total` examples have been measured for `purpose` (``test accuracy``, ``pgd-10 on train``, ...)."""
+    """`done` of `total` examples are measured for `purpose`, such as ``pgd-10 on train``."""
 
     purpose: str
     done: int

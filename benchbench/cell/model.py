@@ -1,4 +1,4 @@
-"""A cell: one trained model under one protocol, named by a digest of its fully resolved configuration."""
+"""A cell: one trained model under one protocol, named by a digest of its configuration."""
 
 from __future__ import annotations
 
@@ -142,12 +142,12 @@ class Cell:
 
     @property
     def work_id(self) -> str:
-        """Digest of training and evaluation alone: equal for cells of any suite and profile with equal results."""
+        """Digest of training and evaluation: equal for equal work, in any suite and profile."""
         return digest(self._work)
 
     @property
     def _work(self) -> dict[str, object]:
-        """Training and evaluation as in digests, which omit the evaluation's threat if training had the same."""
+        """Training and evaluation as digested: an evaluation threat equal to training's is omitted."""
         trained = self.training.threat_in_digests
         evaluation = stated_fields(self.evaluation)
         if self.evaluation.threat == trained:
@@ -156,7 +156,7 @@ class Cell:
 
     @property
     def components(self) -> tuple[Component, ...]:
-        """Every component of the cell, nested ones included: data, network, defense, attack, metrics."""
+        """Every component of the cell, also nested: data, network, defense, attack, metrics."""
         training, evaluation = self.training, self.evaluation
         outer = (training.dataset, training.architecture, training.defense, evaluation.attack, *evaluation.metrics)
         return tuple(component for one in outer for component in one.with_nested)
@@ -199,7 +199,7 @@ class Cell:
 
 
 def canonical(value: object, *, identifying: bool = False) -> object:
-    """Convert a configuration to JSON values: dataclasses and mappings to dictionaries, tuples to lists.
+    """Convert a configuration to JSON values: dataclasses to dictionaries, tuples to lists.
 
     Args:
         value: the configuration, or part of it.

@@ -14,7 +14,7 @@ _Document = dict[str, Any]  # parsed JSON, unchecked: `read_cell` turns what a w
 
 
 def read_cell(text: str) -> Cell:
-    """Read the cell of a row's ``configuration`` column, which `benchbench.cell.model.to_json` wrote.
+    """Read a row's ``configuration`` column, which `benchbench.cell.model.to_json` wrote.
 
     Raises:
         DataError: it is damaged, or of another version of benchbench.
@@ -35,7 +35,7 @@ def read_cell(text: str) -> Cell:
 
 
 def _completed(document: _Document) -> _Document:
-    """Add what schemas 1 and 2 lack: they have one threat, that of training, even if the method does not use it."""
+    """Add what schemas 1 and 2 lack: their one threat is training's, even where it is unused."""
     training, evaluation = document["training"], document["evaluation"]
     if "threat" in evaluation:
         return document
@@ -77,7 +77,7 @@ def _component(document: _Document) -> Component:
 
 
 def _frozen(value: object) -> object:
-    """Convert JSON's lists to tuples and its mappings to components, as in a component's options."""
+    """Convert JSON's lists to tuples and its mappings to components, as in component options."""
     if isinstance(value, dict):
         return _component(value)
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

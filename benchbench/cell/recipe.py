@@ -47,7 +47,7 @@ class Augmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The training schedule. The batch loss is the sum over the batch, so learning rates are per summed loss.
+    """The training schedule; the batch loss is a sum, so learning rates are per summed loss.
 
     Attributes:
         optimizer: ``"sgd"``, ``"adam"``, or ``"none"`` for methods that fit without the training loop; see `NO_TRAINING`.
@@ -99,4 +99,4 @@ class Recipe:
 
 
 NO_TRAINING = Recipe(optimizer="none", learning_rate=0.0, epochs=0)
-"""The recipe of methods that fit without the training loop: the distance classifier, regressions."""
+"""The recipe of methods without the training loop: the distance classifier, regressions."""

@@ -1,4 +1,4 @@
-"""Compare a row with its evidence: identity, numbers, and the model's predictions on the stored adversarial images."""
+"""Compare a row with its evidence: identity, numbers, predictions on adversarial images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MEANS = {  # column of the row, or name in its column extra -> column of the ou
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A contradiction that refutes a row, with the index in the dataset of each example concerned, in order."""
+    """A contradiction that refutes a row, with the dataset indices of its examples, in order."""
 
     what: str
     examples: tuple[int, ...] = ()
@@ -93,9 +93,9 @@ class Replay:
 
 
 def code_changes(cell: Cell, registry: Registry) -> Mapping[str, tuple[str, str]]:
-    """Recorded and present code of the components that differ: ``{"defense llr": ("revision 1", "revision 2")}``.
+    """Return the recorded and the present code of the components that differ.
 
-    Components that are not installed here are left out.
+    Such as ``{"defense llr": ("revision 1", "revision 2")}``, without components that are not installed here.
     """
     found: dict[str, tuple[str, str]] = {}
     for component in cell.components:
@@ -116,7 +116,7 @@ def identity_findings(row: Row, cell: Cell) -> list[Finding]:
 
 
 def outcome_findings(row: Row, outcomes: Mapping[str, Array]) -> list[Finding]:
-    """Find numbers of a row that contradict its per-example outcomes, whose form has been checked."""
+    """Find numbers of a row that contradict its per-example outcomes, already checked in form."""
     findings = []
     n = len(outcomes.get("index", ()))
     if n != row.n_test:

@@ -1,4 +1,4 @@
-"""Replay a leaderboard's witnesses: data, model and adversarial images of each row, in one forward pass each."""
+"""Replay a leaderboard's witnesses: one forward pass per row over its adversarial images."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ def verify(
 
 
 def evidence_folders(leaderboard: Path, runs: Path) -> tuple[Path, ...]:
-    """The possible folders of a leaderboard's evidence: beside the file, and the folder of the runs."""
+    """Where a leaderboard's evidence may be: beside the file, and in the folder of the runs."""
     return (leaderboard.parent, leaderboard.parent / leaderboard.stem, runs)
 
 
 def find_evidence(folders: Iterable[Path], kind: str, name: str) -> Path | None:
-    """Find a file of a run store (``outcomes``, ``witnesses`` or ``models``) in the first folder that has it."""
+    """Find a file of ``outcomes``, ``witnesses`` or ``models`` in the first folder that has it."""
     return next((path for folder in folders if (path := folder / kind / name).is_file()), None)
 
 
@@ -154,7 +154,7 @@ class Replayer:
         )
 
     def dataset(self, cell: Cell) -> LoadedDataset:
-        """The data of a cell, which may have another digest; `UnavailableError` if they are not on this machine."""
+        """The data of a cell, perhaps of another digest; `UnavailableError` if not on this machine."""
         key = to_json(cell.training.dataset)
         if key not in self._datasets:
             self._datasets.clear()
@@ -165,7 +165,7 @@ class Replayer:
         return self._datasets[key]
 
     def test_examples(self, cell: Cell) -> Subset:
-        """The test examples that a cell was evaluated on; `UnavailableError` if they are not on this machine."""
+        """The test examples of a cell's evaluation; `UnavailableError` if not on this machine."""
         loaded = self.dataset(cell)
         if loaded.digest != cell.training.dataset_digest:
             raise UnavailableError(
@@ -197,7 +197,7 @@ class Replayer:
     def _judge_model(
         self, cell: Cell, outcomes: dict[str, Array], witnesses: Array, findings: list[Finding], missing: list[str]
     ) -> Replay:
-        """Replay with the model's weights or, if these refute the row, with earlier ones of a fresh run."""
+        """Replay with the model's weights or, if they refute the row, earlier ones of a fresh run."""
         self.test_examples(cell)  # unavailable data are reported first
         path = find_evidence(self.folders, "models", checkpoint_name(cell.training.model_id))
         try:

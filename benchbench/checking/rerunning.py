@@ -1,4 +1,4 @@
-"""Recompute a recorded cell from its row; report whether the results agree and what has changed since."""
+"""Recompute a recorded cell; report whether the results agree and what has changed since."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def rerun(
     download: bool = False,
     listener: Listener = ignore,
 ) -> Rerun:
-    """Recompute a recorded cell in a temporary folder, from the configuration in its row, with the same number of threads.
+    """Recompute a recorded cell from its row, in a temporary folder, with the same thread count.
 
     Args:
         cell_id: its id, or the beginning of it.

@@ -1,4 +1,4 @@
-"""Another project called ``benchbench``, installed beside this one: files of both lie in one folder and replace each other."""
+"""Another installed project called ``benchbench``, whose files and ours replace each other."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ REMEDY = f"pip uninstall {NAME}; then install {DISTRIBUTION} again, with --force
 
 
 def require_own_files() -> None:
-    """Check that ``benchbench/__init__.py`` is this project's; installing or uninstalling the other one replaces or deletes it.
+    """Check that ``benchbench/__init__.py`` is this project's and not the other one's.
 
     Raises:
-        UsageError: it is not.
+        UsageError: installing or uninstalling the other project has replaced or deleted it.
     """
     if getattr(sys.modules[NAME], "__version__", None) != __version__:
         raise UsageError(
@@ -25,7 +25,7 @@ def require_own_files() -> None:
 
 
 def find_namesake() -> tuple[bool, str]:
-    """Look for an installed distribution ``benchbench``: whether all is well, and what was found."""
+    """Look for an installed distribution ``benchbench``: whether all is well, and the finding."""
     from importlib import metadata
 
     from benchbench.registry.discovery import BUILT_IN

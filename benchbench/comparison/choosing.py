@@ -43,7 +43,7 @@ def _first(texts: Sequence[str]) -> str:
 
 
 def by_method(contenders: Iterable[Contender]) -> dict[tuple[object, ...], list[Contender]]:
-    """Groups of models that differ in nothing but the seed; other revisions or sources of a method are other methods."""
+    """Group models that differ only in the seed; other revisions or sources are other methods."""
     return grouped(contenders, lambda one: (*one.setting, *values(one.row, TRAINED), training(one.row)))
 
 
@@ -102,7 +102,7 @@ def _filter(part: str, wanted: str) -> tuple[str, str]:
 
 
 def _described(row: Row) -> dict[str, object]:
-    """Columns and options by which a model can be chosen; without the attack, because a model has several."""
+    """Columns and options to choose a model by; not the attack, because a model has several."""
     columns = {f.name: getattr(row, f.name) for f in dataclasses.fields(Row) if f.metadata["least"] is None}
     identity = {name: value for name, value in columns.items() if isinstance(value, (str, int, float))}
     del identity["attack"], identity["attack_options"], identity["cell_id"]

@@ -71,7 +71,7 @@ class Contender:
 
     @property
     def setting(self) -> tuple[object, ...]:
-        """Equal for models evaluated on the same data in the same ball, by attacks of the same precision."""
+        """Equal for models evaluated on the same data and ball, by attacks of the same precision."""
         return values(self.row, BALL)
 
     def under(self, attacks: Iterable[tuple[str, str]]) -> Contender:
@@ -113,7 +113,7 @@ class Contender:
 
     @property
     def single(self) -> Mapping[str, float]:
-        """The measure under each attack alone, on `index`; attacks of one name also show their options."""
+        """The measure on `index` under each attack alone; attacks of one name also show options."""
         names = [row.attack for row in self.rows]
         full = [component_label(row.attack, parse_options(row.attack_options)) for row in self.rows]
         labels = [name if names.count(name) == 1 else label for name, label in zip(names, full)]
@@ -121,7 +121,7 @@ class Contender:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Flags that stand, see `benchbench.leaderboard.clearing`, on the examples that all attacks share."""
+        """Flags that stand (`benchbench.leaderboard.clearing`) on examples that all attacks share."""
         sign = -1.0 if is_regression(self.row) else 1.0
         return standing_flags(self.rows, [sign * mean for mean in self._means()])
 
@@ -132,7 +132,7 @@ class Contender:
 
 
 class OutcomeFiles:
-    """Per-example outcomes by digest, read from the first folder that has ``outcomes/<digest>.parquet``.
+    """Per-example outcomes by digest, from the first folder with ``outcomes/<digest>.parquet``.
 
     A damaged file counts as missing; `on_problem` receives a message about it.
     """
@@ -164,7 +164,7 @@ class OutcomeFiles:
 
 
 def find_contenders(rows: Iterable[Row], outcomes: Callable[[str], Outcomes | None]) -> list[Contender]:
-    """The models among rows of leaderboards: finished, measured, and with outcomes that `outcomes` returns by digest."""
+    """The finished, measured models among rows whose outcomes `outcomes` returns by digest."""
     models: dict[tuple[object, ...], dict[tuple[str, str], tuple[Row, Outcomes]]] = {}
     for row in rows:
         if row.source != "measured" or row.status != "ok":
@@ -184,7 +184,7 @@ def find_contenders(rows: Iterable[Row], outcomes: Callable[[str], Outcomes | No
 
 
 def comparable_groups(contenders: Iterable[Contender]) -> list[list[Contender]]:
-    """Groups of models that may be ranked: same examples, same ball, same attacks, searched in the same precision.
+    """Groups of models that may be ranked: same examples, ball, attacks and search precision.
 
     Each set of attacks that some model has gives a group: all models that have these attacks, under these alone. So a model
     with fewer attacks is never compared with the worst case over more. Models without a common example form no group.
@@ -203,7 +203,7 @@ def labels(contenders: Sequence[Contender]) -> list[str]:
 
 
 def label_runs(methods: Sequence[Sequence[Contender]]) -> list[str]:
-    """Distinct labels of methods, each given by its runs; with the seed of a single run, or the number of runs."""
+    """Distinct labels of methods, each given by its runs; with the seed or the number of runs."""
     first = [runs[0] for runs in methods]
     seeds = [f"seed {runs[0].row.seed}" if len(runs) == 1 else f"{len(runs)} seeds" for runs in methods]
     names = [f"{one.method}, {text}" for one, text in zip(first, seeds)]

@@ -1,4 +1,4 @@
-"""Differences between models on the same examples: McNemar's test, paired bootstrap and permutation, Holm's correction."""
+"""Compare models on the same examples: McNemar, bootstrap, permutation, Holm's correction."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def compare(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values that control the chance of any false discovery (Holm, 1979), in the order given.
+    """P-values adjusted to control the chance of any false discovery (Holm, 1979), in order.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -85,7 +85,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def mcnemar_p_values(outcomes: Array) -> Array:
-    """Exact two-sided McNemar tests (McNemar, 1947; the binomial form) between all models, given by outcomes.
+    """Exact two-sided tests between all models (McNemar, 1947; the binomial form).
 
     Takes bool (models, examples); returns float64 (models, models), 1 on the diagonal.
     """
@@ -99,7 +99,7 @@ def mcnemar_p_values(outcomes: Array) -> Array:
 
 
 def paired_t_p_values(outcomes: Array) -> Array:
-    """Two-sided paired t-tests of the mean between all models, for many examples, where permutations would take minutes.
+    """Two-sided paired t-tests of the mean between all models, where permutations are too slow.
 
     Takes float (models, examples); returns float64 (models, models), 1 on the diagonal.
     """
@@ -118,7 +118,7 @@ def paired_t_p_values(outcomes: Array) -> Array:
 
 
 def spreads(found: Sequence[Contender]) -> dict[str, Spread]:
-    """Each measure over the runs of one method, under their common attacks and examples; empty if they have none."""
+    """Each measure over one method's runs, on common attacks and examples; empty if none."""
     common = frozenset.intersection(*(contender.attacks for contender in found))
     alike = on_common_examples([contender.under(common) for contender in found]) if common else []
     if not alike or not len(alike[0].index):
@@ -196,7 +196,7 @@ def _means(runs: Sequence[Contender], measure: str) -> list[float]:
 
 
 def permutation_p_value(change: Array, resamples: int = _PERMUTATIONS) -> float:
-    """Two-sided paired permutation test of a zero mean of float (examples,), by `resamples` exchanges of signs, or all."""
+    """Two-sided permutation test of mean 0: float (examples,), `resamples` sign flips or all."""
     from scipy.stats import permutation_test
 
     if len(change) < 2 or not np.any(change):  # with one example both signs give the same statistic

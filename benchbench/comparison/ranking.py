@@ -1,4 +1,4 @@
-"""Ranks with ties: models share a rank unless they differ significantly; flagged models come last."""
+"""Rank models: they share ranks unless significantly different; flagged ones come last."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Place:
 
 
 def rank(contenders: Sequence[Contender]) -> tuple[Place, ...]:
-    """Rank one of the groups of `comparable_groups` by robustness under the worst attack, best first.
+    """Rank a group of `comparable_groups` by robustness under the worst attack, best first.
 
     In that order a model joins the tie group above it unless it is significantly worse than any member: no two models of a
     group differ significantly. Models of neighbouring groups may or may not, because "not significantly different" is not

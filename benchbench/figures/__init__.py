@@ -1,4 +1,4 @@
-"""The papers' figures with measured data. matplotlib is an extra, so only functions import it."""
+"""The papers' figures with measured data. Only functions import matplotlib, an extra."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ FIGURES: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """The data of figures: rows of a leaderboard, published ones included, measured separations, and datasets."""
+    """Data of figures: leaderboard rows, also published, measured separations, and datasets."""
 
     rows: Sequence[Row]
     separations: Sequence[MeasuredSeparation]

@@ -1,4 +1,4 @@
-"""Local Lipschitzness against adversarial accuracy: a panel per setting, ours filled, published hollow."""
+"""Lipschitzness against adversarial accuracy by setting: ours filled, published hollow."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _colour(place: int) -> Any:
 
 
 def _panels(rows: Sequence[Row], attack: str) -> list[list[Row]]:
-    """Rows by setting, of settings with several methods; those of the papers first, then by dataset."""
+    """Rows by setting, of settings with several methods; the papers' first, then by dataset."""
     finished = (row for row in rows if row.attack == attack and row.status == "ok" and not is_regression(row))
     wanted = [row for row in finished if None not in (row.test_lipschitz, row.adv_test_accuracy)]
     published = [row for row in wanted if _is_published(row) and row.published_source == PAPERS[0]]
@@ -127,7 +127,7 @@ def _titles(panels: Sequence[Sequence[Row]]) -> list[str]:
 
 
 def _label_decades(axes: Axes) -> None:
-    """Ticks at 1, 2 and 5 of each decade, as plain numbers; matplotlib's default ticks overlap on short ranges."""
+    """Plain ticks at 1, 2 and 5 of each decade; matplotlib's overlap on short ranges."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

@@ -1,4 +1,4 @@
-"""Figures of the separation: histograms (paper: Figures 2, 5 and 8) and the closest pairs as images (Figures 6 and 7)."""
+"""Separation figures: histograms (paper: Figures 2, 5, 8), images of closest pairs (6, 7)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def histogram_figure(separations: Mapping[str, Separation], *, title: str = "") -> Figure:
-    """Draw at least one histogram of a dataset, by name in the legend, with 2 * epsilon marked where it is known.
+    """Draw histograms of a dataset, named in the legend, with 2 * epsilon where it is known.
 
     Raises:
         OptionError: no separation.

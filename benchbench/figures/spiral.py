@@ -1,4 +1,4 @@
-"""The spiral figure (paper, Figure 3; Figure 2 of the arXiv version): f of Theorem 4.4 over the plane."""
+"""The spiral (paper, Figure 3; arXiv version, Figure 2): f of Theorem 4.4 over the plane."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SpiralField:
 
 
 def evaluate_spiral(points: NDArray[Any], labels: NDArray[Any], *, resolution: int = 300) -> SpiralField:
-    """Evaluate f over the rectangle around points (N, 2), with the largest r for which they are r-separated.
+    """Evaluate f on a rectangle around points (N, 2), with the largest r that separates them.
 
     Raises:
         OptionError: points that are not in the plane, or fewer than 2 grid points per axis.
@@ -67,7 +67,7 @@ def spiral_figure(field: SpiralField) -> Figure:
 def binary_function(
     points: NDArray[Any], negatives: NDArray[Any], positives: NDArray[Any], *, r: float
 ) -> NDArray[np.float64]:
-    """Theorem 4.4: f(x) = (dist(x, X-) - dist(x, X+)) / 2r, in L-inf. Its sign is the classifier.
+    """Theorem 4.4, in L-inf: f(x) = (dist(x, X-) - dist(x, X+)) / 2r; its sign classifies.
 
     Takes points float (N, D) and the supports of both classes, likewise; returns float64 (N,). On r-separated supports f is at
     least 1 on the positives and at most -1 on the negatives.
@@ -82,7 +82,7 @@ def binary_function(
 
 
 def separation_radius(supports: NDArray[Any], labels: NDArray[Any]) -> float:
-    """The largest r for which points are r-separated (Definition 2): half the least distance between two classes.
+    """The largest r of r-separated points (Definition 2): half the classes' least distance.
 
     Raises:
         DataError: for fewer than two classes.

@@ -19,7 +19,7 @@ def staircase_figure(
     targets: NDArray[np.float64],
     title: str,
 ) -> Figure:
-    """Draw each method's predictions (M,) at increasing positions (M,), over the training examples (N,)."""
+    """Draw each method's predictions (M,) at increasing positions (M,), over training data (N,)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.0, 4.5), layout="constrained")

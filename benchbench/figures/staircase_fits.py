@@ -1,4 +1,4 @@
-"""Splines fitted to the staircase, as its figure shows them (after the paper's arXiv version)."""
+"""Splines fitted to the staircase, as shown in its figure (after the paper's arXiv version)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Failed attempts to compute a finished cell again: the row stays as it was, and this file says what failed, and when.
+"""Failed attempts to compute a finished cell again, which leave its row as it was.
 
-They are in ``<folder>/<suite>/failed.json`` beside a leaderboard file. Without failed attempts there is no such file.
+``<folder>/<suite>/failed.json`` beside a leaderboard file says what failed, and when; without failures it is absent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which diagnostic flags of a model stand once all attacks on it are considered together, and what clears them."""
+"""Which diagnostic flags of a model stand given all attacks on it, and what clears them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from benchbench.leaderboard.names import parse_options
 from benchbench.records import Row
 
 CONCLUSIVE: Mapping[str, Mapping[str, int]] = {"autoattack": {"steps": 100, "targets": 9, "queries": 5000}}
-"""Attacks that clear flags, with the least value of each option: the standard ensemble as a whole, no part of it alone."""
+"""Attacks that clear flags, with least option values: only the whole standard ensemble."""
 
 PROTOCOL: Mapping[str, Mapping[str, Any]] = {"pgd-10": {}, "mt-20": {"variant": "equation"}}
-"""The paper's attacks, with their defining options: where they were run, only their shortfalls count."""
+"""The paper's attacks, by defining options; where they ran, only their shortfalls count."""
 
 SHORTFALLS = frozenset(
     {
@@ -28,7 +28,7 @@ SHORTFALLS = frozenset(
         "half-broken",
     }
 )
-"""Flags that say that one attack was too weak. All others cast doubt on the model under any attack."""
+"""Flags that one attack was too weak. All others cast doubt on the model under any attack."""
 
 
 def standing_flags(rows: Sequence[Row], robustness: Sequence[float]) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ def standing_flags(rows: Sequence[Row], robustness: Sequence[float]) -> tuple[st
 
 
 def is_conclusive(row: Row) -> bool:
-    """Whether the row's attack is the standard ensemble with at least its standard options, searched without rounding."""
+    """Whether the attack is the unrounded standard ensemble with at least its standard options."""
     least, options = CONCLUSIVE.get(row.attack), parse_options(row.attack_options)
     if least is None or row.rounding:
         return False
@@ -64,7 +64,7 @@ def _is_protocol(row: Row) -> bool:
 
 
 def share_doubts(rows: Iterable[Row]) -> list[Row]:
-    """The same rows in the same order, each also with the flags of its model's other attacks, for tables of one attack.
+    """The rows in order, also with flags of their models' other attacks, for one-attack tables.
 
     A weak attack, whose own diagnostics find nothing, must not make a model look sound that another attack's row casts doubt
     on. Rows of conclusive attacks keep only their own flags.

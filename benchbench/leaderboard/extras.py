@@ -1,4 +1,4 @@
-"""Values that metrics, above all those of plugins, report beyond the columns of a leaderboard."""
+"""Values beyond a leaderboard's columns that metrics, above all those of plugins, report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COLUMNS = frozenset(column.name for column in fields(Row))
 
 @dataclass(frozen=True, kw_only=True)
 class Extra:
-    """One such value of a row as text, accuracies in percent; `interval` is empty where the row has none."""
+    """One such value of a row as text, accuracies in percent; `interval` is empty without one."""
 
     name: str
     text: str
@@ -28,7 +28,7 @@ def extra_names(rows: Iterable[Row]) -> tuple[str, ...]:
 
 
 def extra_keys(rows: Iterable[Row]) -> set[str]:
-    """All names in `Row.extra` except those of columns, which a stranger's file may contain there."""
+    """All names in `Row.extra` but those of columns, which a stranger's file may contain there."""
     return {name for row in rows for name in row.extra if not hasattr(row, name)}
 
 
@@ -41,7 +41,7 @@ def extras_of(row: Row) -> tuple[Extra, ...]:
 
 
 def is_share(name: str) -> bool:
-    """Whether a value is a fraction, to be shown in percent. Nothing but the name of such a value is known."""
+    """Whether a value, of which only the name is known, is a fraction, to be shown in percent."""
     return "accuracy" in name
 
 

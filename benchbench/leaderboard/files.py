@@ -1,4 +1,4 @@
-"""Leaderboard files: one Parquet file per suite, sorted, written atomically, and rebuildable from the cell records."""
+"""Leaderboards: one sorted Parquet file per suite, atomic, rebuildable from cell records."""
 
 from __future__ import annotations
 

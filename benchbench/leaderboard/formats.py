@@ -98,7 +98,7 @@ def _csv(table: Table) -> str:
 
 
 def csv_text(lines: Iterable[Iterable[Any]]) -> str:
-    """Lines of values as CSV; None is empty, and text that a spreadsheet would run as a formula gets an apostrophe."""
+    """Lines as CSV; None is empty, and text that a spreadsheet would run gets an apostrophe."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for line in lines:
@@ -108,7 +108,7 @@ def csv_text(lines: Iterable[Iterable[Any]]) -> str:
 
 
 def table_document(table: Table) -> dict[str, Any]:
-    """A table as plain values for JSON: title, columns, groups with their settings and lines, notes."""
+    """A table as plain values for JSON: title, columns, groups (settings and lines), notes."""
     columns = [column.key for column in table.columns]
     return {
         "title": table.title,

@@ -1,4 +1,4 @@
-"""Identity columns, grouped by meaning. Every key that groups rows, matches them or tells them apart is built from these."""
+"""Identity columns, by meaning: every key that groups, matches or separates rows uses them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MODEL = (*METHOD, *SEED)
 """Tell apart models that were evaluated under several attacks."""
 
 BALL = ("profile", "protocol", "dataset", "dataset_digest", "trained_on", *THREAT, "checkpoint_selection", "precision")
-"""Equal for models whose outcomes on the same test examples may be compared: the same data, the same ball."""
+"""Equal for models with comparable outcomes on the same test examples: same data and ball."""
 
 ATTACKED = ("suite", *BALL, "model_id")
 """Equal for rows of one model under several attacks in one ball."""
@@ -78,7 +78,7 @@ def by_seed(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def training(row: Row) -> str:
-    """The training part of the row's configuration as JSON, with what has no column, like revisions.
+    """Training in the row's configuration, as JSON, with what has no column, like revisions.
 
     Seed and threat are left out: they have columns, and older configurations state a threat that the method does not use.
     """
@@ -93,7 +93,7 @@ def recipe(row: Row) -> str:
 
 
 def tell_apart(labels: Sequence[str], rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> list[str]:
-    """The labels of rows; equal ones are extended by the columns, and the code, in which their rows differ.
+    """Labels of rows; equal ones get the columns, and the code, in which their rows differ.
 
     Rows that differ in none of the columns show their cell, so that only rows of one cell have equal labels.
     """
@@ -109,7 +109,7 @@ def tell_apart(labels: Sequence[str], rows: Sequence[Row], columns: Sequence[str
 
 
 def distinct_labels(rows: Sequence[Row]) -> dict[str, str]:
-    """Methods of one group of a table by cell id; equal ones of one source are extended until they differ."""
+    """Methods of a table's group by cell id; equal ones of one source are extended to differ."""
     labels = {row.cell_id: defense_label(row) for row in rows}
     for distinction in _DISTINCTIONS:
         for alike in grouped(rows, lambda row: (row.source, labels[row.cell_id])).values():
@@ -129,7 +129,7 @@ _DISTINCTIONS: tuple[Callable[[Row], str], ...] = (
 
 
 def _differing(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
-    """The columns in which rows differ; not the training threat if each row has it as the attack's, or has none."""
+    """Columns that differ; not the training threat if each row has the attack's, or none."""
     differing = [name for name in columns if len({getattr(row, name) for row in rows}) > 1]
     implied = {
         f"train_{name}"

@@ -49,7 +49,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Lines that may be compared: one setting, one profile. `attributes` gives the setting as (column, value)."""
+    """Comparable lines of one setting and profile; `attributes` are its (column, value) pairs."""
 
     label: str
     attributes: tuple[tuple[str, str | float], ...]

@@ -1,4 +1,4 @@
-"""Which rows may be compared with each other, and which published numbers belong beside them."""
+"""Which rows may be compared, and which published numbers belong beside them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def setting(row: Row) -> tuple[tuple[str, str | float], ...]:
 
 
 def published_setting(row: Row) -> tuple[tuple[str, str | float], ...]:
-    """Columns and values that tell the settings of a published table apart; sizes only for regression."""
+    """Columns and values that tell published settings apart; sizes only for regression."""
     names = (*_MATCHED, "architecture_options", *(["n_train"] if is_regression(row) else []))
     return tuple((name, getattr(row, name)) for name in names)
 
 
 def same_setting(row: Row) -> tuple[object, ...]:
-    """Equal for measured rows that may be compared; sorts by dataset, architecture, ..., and by the dataset's digest last.
+    """Equal for measured rows that may be compared; sorts by dataset, ..., last by its digest.
 
     The digest tells apart datasets of one name with other options, or of another version.
     """
@@ -67,7 +67,7 @@ def shown_published(groups: list[list[Row]], published: Sequence[Row], *, every:
 
 
 def _without_repeats(published: list[Row]) -> list[Row]:
-    """One row per method: a number that several tables of a paper print is taken from the most complete one."""
+    """One row per method: repeated numbers of a paper come from its most complete table."""
     kept: dict[str, Row] = {}
     for row in sorted(published, key=lambda row: (values(row, _MEASURES).count(None), int(row.published_table))):
         kept.setdefault(defense_label(row), row)

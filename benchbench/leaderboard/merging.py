@@ -1,4 +1,4 @@
-"""Merging leaderboards: equal results are kept once, conflicts are listed, different protocols are refused."""
+"""Merge leaderboards: keep equal results once, list conflicts, refuse different protocols."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KINDS = ("outcomes", "witnesses")
 
 @dataclass(frozen=True, kw_only=True)
 class Conflict:
-    """One cell with different results: the file whose row stands, the one that differs, and both values by column."""
+    """A cell with different results: the file that stands, the one that differs, their values."""
 
     cell_id: str
     first: str
@@ -41,7 +41,7 @@ class Conflict:
 
 @dataclass(frozen=True, kw_only=True)
 class Merged:
-    """The rows of all files, of conflicting ones the first; `repeated` counts rows that several files have."""
+    """The rows of all files, of conflicts the first; `repeated` counts rows in several files."""
 
     rows: tuple[Row, ...]
     repeated: int
@@ -49,7 +49,7 @@ class Merged:
 
 
 def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
-    """Merge rows: a finished row replaces a failed one of the same cell, and newer diagnostics replace older ones.
+    """Merge rows: finished rows replace failed ones of a cell, newer diagnostics older ones.
 
     Rows with equal results keep the provenance of the first file.
 
@@ -81,7 +81,7 @@ def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
 
 
 def copy_evidence(rows: Iterable[Row], folders: Sequence[Path], target: Path) -> int:
-    """Copy outcomes and witnesses of rows from the folders of the merged files to `target`; returns how many files.
+    """Copy rows' outcomes and witnesses from `folders` to `target`; return the number of files.
 
     Raises:
         StorageError: they cannot be written.
@@ -129,7 +129,7 @@ def _refuse_other_protocols(boards: Mapping[str, Sequence[Row]]) -> None:
 
 
 def _experiment(row: Row) -> tuple[object, ...]:
-    """Key of rows that must agree in `_fixed`: an experiment of a profile, on a dataset with its options."""
+    """Key of rows that must agree in `_fixed`: experiment, profile, dataset and its options."""
     options = json.dumps(configured(row, "training", "dataset", "options"), sort_keys=True)
     return row.profile, row.experiment, row.dataset, row.attack, options
 

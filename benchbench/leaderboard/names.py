@@ -34,17 +34,17 @@ def defense_label(row: Row) -> str:
 
 
 def short_label(defense: str, options: Mapping[str, Any]) -> str:
-    """A training method by its registered name, as suites and ``--only`` write it: ``trades (beta=6)``."""
+    """A training method by registered name, as in suites and ``--only``: ``trades (beta=6)``."""
     return component_label(defense, _varied(defense, options))
 
 
 def attack_label(attack: str, options: Mapping[str, Any]) -> str:
-    """An attack by its registered name, with its variant if it has several: ``mt-20 (variant=released)``."""
+    """An attack by registered name, with one of several variants: ``mt-20 (variant=released)``."""
     return component_label(attack, _variant(options))
 
 
 def defense_order(row: Row) -> tuple[Any, ...]:
-    """Sort key: Natural, GR, LLR, AT, RST by lambda, TRADES by beta, the distance classifier, then others by name."""
+    """Sort key: Natural, GR, LLR, AT, RST (lambda), TRADES (beta), distance, others by name."""
     if row.defense not in _DEFENSES:
         return (len(_PAPER_ORDER), row.defense, 0.0, row.defense_options)
     option, _ = _STRENGTHS.get(row.defense, ("", ""))
@@ -75,7 +75,7 @@ def dropout_label(row: Row) -> str:
 
 
 def setting_label(row: Row, *, every_option: bool) -> str:
-    """One line with what the rows of a group share: data, architecture, attack, threat, profile and sizes."""
+    """One line of what a group shares: data, architecture, attack, threat, profile and sizes."""
     attack = parse_options(row.attack_options)
     text = joined(
         dataset_label(row, every_option=every_option),
@@ -93,7 +93,7 @@ def setting_label(row: Row, *, every_option: bool) -> str:
 
 
 def published_label(row: Row) -> str:
-    """One line with the setting of published numbers; their sizes and budgets follow from the protocol."""
+    """One line with a published setting; its sizes and budgets follow from the protocol."""
     seen = "TEST SET INCLUDED in training" if row.trained_on != "train" else ""
     threat = f"{row.norm} epsilon {number(row.epsilon)}"
     return printable(joined(row.dataset, *_network_parts(row), row.attack, threat, seen))
@@ -110,14 +110,14 @@ def paper_label(source: str) -> str:
 
 
 def dataset_label(row: Row, *, every_option: bool = False) -> str:
-    """A dataset by its name; with all options if it is made from another one, which the name does not mention."""
+    """A dataset by name; with all options if made from another one, which the name omits."""
     options = configured(row, "training", "dataset", "options")
     with_options = every_option or any(map(_is_component, options.values()))
     return component_label(row.dataset, options) if with_options else row.dataset
 
 
 def method_code(row: Row) -> str:
-    """Version of the training method's code: ``revision 2``, ``sources 01234567``; ``revision 1`` if nothing is stated."""
+    """Version of a method's code: ``revision 2``, ``sources 01234567``; default ``revision 1``."""
     defense = configured(row, "training", "defense")
     revision, sources = defense.get("revision", 1), str(defense.get("sources", ""))[:8]
     stated = joined(f"revision {revision}" if revision != 1 else "", f"sources {sources}" if sources else "")
@@ -148,7 +148,7 @@ def parse_options(text: str) -> dict[str, Any]:
 
 
 def number(value: Any) -> str:
-    """A value as people write it: ``6`` for 6.0, ``0.333`` for 1/3; a component as name and options."""
+    """A value as people write it: ``6`` (6.0), ``0.333`` (1/3); a component: name and options."""
     if isinstance(value, Component):
         value = canonical(value)
     if _is_component(value):  # inner components by name only: a stranger's leaderboard may nest them without end

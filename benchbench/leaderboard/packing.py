@@ -1,4 +1,4 @@
-"""Submissions: rows with everything that is needed to check them, in one zip file. Equal content gives equal bytes.
+"""Submissions: rows and their evidence in one zip file; equal content gives equal bytes.
 
 manifest.json                     format, suite, and SHA-256 of every other file; of checkpoints even where left out
 leaderboard.parquet               the rows, with their configurations
@@ -107,7 +107,7 @@ def unpack(path: Path, folder: Path) -> Submission:
 
 
 def weight_problems(submission: Submission, rows: Sequence[Row], find: Callable[[str, str], Path | None]) -> list[str]:
-    """A problem for each checkpoint that `find` (as for `pack`) finds and that differs from the manifest's."""
+    """A problem per checkpoint from `find` (as for `pack`) that differs from the manifest's."""
     problems = []
     for model_id in sorted({row.model_id for row in rows}):
         path, stated = find("models", checkpoint_name(model_id)), submission.weights.get(model_id)
@@ -171,7 +171,7 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path) -> _Manifest:
 
 
 def _extract(archive: zipfile.ZipFile, files: dict[str, str], folder: Path) -> list[str]:
-    """Unpack the files that the manifest names, except names that could lead out of the folder; returns the problems."""
+    """Unpack the manifest's files, except names that lead out of the folder; return problems."""
     present = [name for name in archive.namelist() if name != MANIFEST]
     problems = [f"{name} is there twice" for name in sorted({n for n in present if present.count(n) > 1})]
     problems += [f"{name} is not in the manifest" for name in sorted(set(present) - files.keys())]

@@ -27,7 +27,7 @@ _FOLDER = "published"
 
 @dataclass(frozen=True, kw_only=True)
 class _Setting:
-    """Constants of the papers' protocol for a dataset (protocol, "Threat models and data" and "Training recipes")."""
+    """Constants of a dataset (protocol, "Threat models and data" and "Training recipes")."""
 
     dataset: str
     epsilon: float
@@ -68,7 +68,7 @@ _PRINTED = {  # percentages
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedSeparation:
-    """One line of Table 8: L-inf separation of a dataset, pixels / 255; `labels` are ``"original"`` or ``"random"``."""
+    """A line of Table 8: L-inf separation, pixels / 255; `labels`: ``"original"``, ``"random"``."""
 
     dataset: str
     epsilon: float
@@ -81,7 +81,7 @@ class PublishedSeparation:
 
 @functools.cache
 def published_rows(suite: str = SUITE) -> tuple[Row, ...]:
-    """Every published model as a row with ``source = "published"``; none for suites other than `SUITE`.
+    """Every published model as a row with ``source = "published"``; none for other suites.
 
     Accuracies and their gaps are fractions in [0, 1]; blanks of a table are None. Options that the papers do not state are
     absent, not guessed.
@@ -221,5 +221,5 @@ def _value(text: str) -> float | None:
 
 
 def _fraction(text: str) -> float | None:
-    """Percent as a fraction, rounded so that 97.21 becomes the float 0.9721 and not its neighbour."""
+    """Percent as a fraction, rounded so that 97.21 becomes the float 0.9721, not its neighbour."""
     return round(float(text) / 100, 6) if text else None

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[str], None] = _log.warning) -> list[Row]:
-    """Bring a suite's leaderboard file up to date with the cell records; returns its rows, sorted.
+    """Bring a suite's leaderboard file up to date with the records; return its rows, sorted.
 
     Measured rows of the store replace rows of the same cell, but a failed record never replaces a finished row, nor older
     diagnostics newer ones. Rows that other machines measured are kept. Cells refused for a broken contract have no row.

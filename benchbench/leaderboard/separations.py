@@ -97,7 +97,7 @@ def measured_separation(dataset: str, report: SeparationReport, *, seed: int = 0
 
 
 def record_separation(folder: Path, measured: MeasuredSeparation) -> Path:
-    """Add a measurement to the file of a leaderboard folder, in place of an older one of the same key.
+    """Add a measurement to a leaderboard folder's file, replacing an older one of its key.
 
     Raises:
         StorageError: the file cannot be written.
@@ -130,7 +130,7 @@ def read_separations(folder: Path) -> list[MeasuredSeparation]:
 
 
 def separation_label(measured: MeasuredSeparation) -> str:
-    """Label within a dataset, for instance ``random labels, seed 1, without training examples 3, 5``."""
+    """Label within a dataset: ``random labels, seed 1, without training examples 3, 5``."""
     labels = f"random labels, seed {measured.seed}" if measured.labels == "random" else OWN_LABELS
     without = f", without training examples {', '.join(map(str, measured.excluded))}" if measured.excluded else ""
     return labels + without

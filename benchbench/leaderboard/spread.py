@@ -1,4 +1,4 @@
-"""Statistics over runs: the spread of a measure over seeds, intervals that follow from it, and tests between methods.
+"""Spread of a measure over seeds, intervals that follow from it, and tests between methods.
 
 All assume that independent runs are normal with unknown mean and variance. Runs that all give the same value show no spread,
 but further runs may: no interval and no p-value follow from them.
@@ -35,7 +35,7 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class MeanTest:
-    """95% interval of a difference of means, and two-sided p-value of equal means; None where undefined."""
+    """95% interval and two-sided p-value of a difference of means; None where undefined."""
 
     low: float | None = None
     high: float | None = None
@@ -43,7 +43,7 @@ class MeanTest:
 
 
 def seed_spread(values: Sequence[float]) -> Spread:
-    """Mean, standard deviation and 95% t interval of a measure over seeds, with one value per seed and at least one."""
+    """Mean, standard deviation and 95% t interval over at least one seed, one value per seed."""
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
         return Spread(n=n, mean=mean)
@@ -55,7 +55,7 @@ def seed_spread(values: Sequence[float]) -> Spread:
 
 
 def prediction_interval(values: Sequence[float]) -> Interval | None:
-    """The 95% prediction interval of one further run: mean -+ t s sqrt(1 + 1/n), t with n - 1 degrees of freedom.
+    """95% interval of one further run: mean -+ t s sqrt(1 + 1/n), t of n - 1 degrees of freedom.
 
     A further run minus the mean of n is normal with variance sigma^2 (1 + 1/n) and independent of s, so that their ratio has
     Student's t distribution (Meeker, Hahn and Escobar, Statistical Intervals, 2nd edition, 2017, chapter 4). None for fewer

@@ -1,4 +1,4 @@
-"""Tables in the papers' style: a line per training method, grouped by setting, ours beside the published numbers."""
+"""Tables in the papers' style: methods by setting, ours beside the published numbers."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def paper_table(
     intervals: bool = False,
     extra: Sequence[str] = (),
 ) -> Table:
-    """One line per training method in the papers' order, grouped by everything that must agree for a fair comparison.
+    """One line per training method in the papers' order; everything in a group is comparable.
 
     Groups never mix profiles, subsets, attacks or training budgets. A published number is shown in each group of its setting,
     with its source; the notes say when the profiles differ. Without rows of the task, the table has no groups.
@@ -142,7 +142,7 @@ def _lines(rows: list[Row], columns: tuple[Column, ...], digits: int, intervals:
 
 
 def best_shown(rows: Sequence[Row], column: Column, digits: int) -> float | None:
-    """The best value as shown; flagged and failed rows do not compete, and a single row is not the best."""
+    """The best value as shown; not of flagged or failed rows, and not of a single row."""
     found = [getattr(row, column.key) for row in rows if row.status == "ok" and not row.flags]
     values = [float(shown(value, column, digits)) for value in found if value is not None]
     if len(values) < 2:

@@ -1,4 +1,4 @@
-"""Evaluate a model of the user under several attacks, and under the worst of them for each example."""
+"""Evaluate a user's model under several attacks, and under the worst one of each example."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def evaluate(
     download: bool = False,
     listener: Listener = ignore,
 ) -> ModelReport:
-    """Attack a model on the test set of a dataset. The harness re-checks box, norm and success of every candidate.
+    """Attack a model on a test set; the harness re-checks every candidate's box, norm, success.
 
     Args:
         model: maps float32 inputs, pixels / 255, to logits (N, classes); it includes any normalisation. Its mode and
@@ -139,7 +139,7 @@ def evaluate_on(
 
 
 def _labels(attacks: Sequence[Component]) -> list[str]:
-    """The shortest unique label of each: name, name with options as in tables, or name with exact options."""
+    """The shortest unique label of each: name, name and options as in tables, or exact options."""
     labels = [attack.name for attack in attacks]
     as_shown = [component_label(attack.name, attack.options) for attack in attacks]
     exact = [f"{attack.name} {to_json(attack.options, identifying=True)}" for attack in attacks]

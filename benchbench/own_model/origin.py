@@ -1,4 +1,4 @@
-"""Find the architecture of a file of weights, from its metadata or from the records of its run folder."""
+"""Find the architecture of a weights file from its metadata or its run folder's records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL_ID = "model_id"  # in the metadata of benchbench's checkpoints
 
 
 def recorded_architecture(checkpoint: Path, registry: Registry) -> Architecture:
-    """Find the architecture of a checkpoint, as a suite would write it: a mapping of ``name`` and options.
+    """Find a checkpoint's architecture as a suite writes it: a mapping of ``name`` and options.
 
     It is in the file's metadata (``save_file(tensors, path, {"architecture": "cnn2"})``), or, for a file in ``models`` of a run
     folder, in the records of that folder.

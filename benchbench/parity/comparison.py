@@ -1,4 +1,4 @@
-"""Run implementations of one attack on the same images, re-check their candidates, and compare by example."""
+"""Compare implementations of one attack by example, on the same images, and re-check them."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ class Implementation:
 
 @dataclass(frozen=True, kw_only=True)
 class ParityReport:
-    """The comparison: bool (N,) of examples correct without perturbation, and implementations, benchbench's first."""
+    """bool (N,) of examples correct without perturbation; implementations, benchbench's first."""
 
     correct: Tensor
     implementations: tuple[Implementation, ...]
 
     def disagreements(self, other: Implementation) -> tuple[int, int]:
-        """Numbers of examples that only benchbench's implementation fools, and that only the other one fools."""
+        """Numbers of examples that only benchbench's implementation, and only the other one, fools."""
         own = self.implementations[0].robust
         return int((~own & other.robust).sum()), int((own & ~other.robust).sum())
 
     def disputed(self, other: Implementation) -> Tensor:
-        """bool (N,): the examples that either benchbench's implementation or the other one fools, but not both."""
+        """bool (N,): examples that exactly one of benchbench's and the other implementation fools."""
         return self.implementations[0].robust ^ other.robust
 
 

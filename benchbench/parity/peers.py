@@ -1,4 +1,4 @@
-"""Attacks of other libraries that are installed: foolbox, torchattacks, ART, and both packages of AutoAttack's authors."""
+"""Attacks of installed foolbox, torchattacks, ART and both packages of AutoAttack's authors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""95% confidence intervals of what a row reports, by NumPy alone: a machine that computes rows may lack SciPy.
+"""95% confidence intervals of a row's numbers by NumPy alone: machines may lack SciPy.
 
 The numbers equal SciPy's bit by bit (``binomtest(...).proportion_ci(method="wilson")`` and
 ``bootstrap(method="percentile")``).

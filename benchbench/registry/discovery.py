@@ -137,7 +137,7 @@ def _read_sources(distribution: metadata.Distribution) -> str:
 
 
 def _built_in() -> PluginInfo:
-    """The built-in plugin: what is imported, whether it is installed, installed twice, or a source tree."""
+    """The built-in plugin: what is imported, and whether installed, twice, or a source tree."""
     return PluginInfo(
         name="builtin",
         target=BUILT_IN,

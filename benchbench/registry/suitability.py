@@ -1,4 +1,4 @@
-"""Whether a component suits a norm, a task and this environment, by the capabilities that its offer states."""
+"""Whether a component suits norm, task and environment, by its offer's stated capabilities."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def unsuited_norm(capabilities: Capabilities, norm: Norm) -> Unsuited | None:
 def unsuited_task(
     capabilities: Capabilities, task: str, classes: int | None = None, *, data: str = "the data"
 ) -> Unsuited | None:
-    """Why a component does not work for data of a task and, if it is known, of a number of classes; None if it does."""
+    """Why a component does not suit a task or, if known, its number of classes; None if it does."""
     least = capabilities.minimum_classes
     if capabilities.task not in ("any", task):
         return Unsuited(reason=f"is for {capabilities.task}, {data} is for {task}")
@@ -36,7 +36,7 @@ def unsuited_task(
 
 
 def missing_modules(capabilities: Capabilities) -> dict[str, str]:
-    """The optional modules that a component needs and that are not installed, to the commands that install them."""
+    """Missing optional modules that a component needs, to the commands that install them."""
     required = (
         capabilities.requires.items()
     )  # of a module in a package, the package counts: to find more would import it

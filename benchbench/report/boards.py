@@ -66,7 +66,7 @@ _MEASURES = tuple(column.key for column in COLUMNS if column.kind != "text" and 
 
 
 def board_data(rows: Sequence[Row]) -> dict[str, Any]:
-    """Columns and rows for the page's script, without empty columns; settings that we measured come first.
+    """Columns and rows for the page's script, without empty columns; measured settings first.
 
     A measure is null, or [value, low, high] with nulls where there is no interval; accuracies are fractions.
     """
@@ -85,7 +85,7 @@ def board_data(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _board_texts(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
-    """The text columns of each row, by cell id; the variation of equal rows is extended until they differ."""
+    """The text columns of each row by cell id; the variation of equal rows is extended to differ."""
     texts = [row_texts(row) | {"remarks": ""} for row in rows]
     labels = ["\n".join([*found.values(), str(row.seed)]) for found, row in zip(texts, rows)]
     for found, row, label, extended in zip(texts, rows, labels, tell_apart(labels, rows)):
@@ -95,7 +95,7 @@ def _board_texts(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
 
 
 def _setting(row: Row) -> tuple[str, ...]:
-    """Equal for rows shown together, with all variants of an attack, which papers do not tell apart."""
+    """Equal for rows shown together, with all attack variants, which papers do not distinguish."""
     return dataset_label(row), row.architecture, training_variation(row), _threat(row), row.attack
 
 
@@ -143,7 +143,7 @@ def _threat(row: Row) -> str:
 
 
 def training_variation(row: Row) -> str:
-    """How a model's training differs from others of its dataset and architecture, for instance in augmentation."""
+    """How a model's training differs from others of its dataset and network: augmentation, ..."""
     augmentation = row.augmentation if row.augmentation != "none" else ""
     size = f"{row.n_train:,} training examples" if is_regression(row) else ""  # tells the two staircases apart
     seen = "TEST SET seen" if row.trained_on != "train" else ""
@@ -158,7 +158,7 @@ def source_label(row: Row) -> str:
 
 
 def board_csv(rows: Iterable[Row]) -> str:
-    """Every column of every row as CSV, lists and maps as JSON; empty where a value was not measured."""
+    """Every column and row as CSV; lists and maps as JSON, empty where not measured."""
     names = [field.name for field in dataclasses.fields(Row)]
     return csv_text([names, *([_plain(getattr(row, name)) for name in names] for row in rows)])
 

@@ -1,4 +1,4 @@
-"""Interactive charts as Vega-Lite specifications, built with altair; the page draws them with its Vega runtime."""
+"""Interactive charts: Vega-Lite specifications by altair, drawn by the page's Vega runtime."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _TOOLTIP = ("method", "dataset", "architecture", "variation", "threat", "attack"
 
 
 def lipschitz_chart(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Lipschitzness against adversarial accuracy with both 95% intervals; None if no row has both."""
+    """Lipschitzness against adversarial accuracy, both 95% intervals; None if no row has both."""
     return _scatter(rows, "test_lipschitz", "Test Lipschitzness (log)", alt.Scale(type="log", nice=False))
 
 
 def tradeoff_chart(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Test accuracy against adversarial test accuracy with both 95% intervals; None if no row has both."""
+    """Test against adversarial test accuracy with both 95% intervals; None if no row has both."""
     return _scatter(rows, "test_accuracy", "Test accuracy", alt.Scale(zero=False))
 
 
@@ -60,7 +60,7 @@ def training_chart(history: Sequence[EpochRecord]) -> dict[str, Any] | None:
 
 
 def training_curves(models: Sequence[tuple[Row, Sequence[EpochRecord]]]) -> dict[str, Any] | None:
-    """Training loss by epoch of all models of a suite, one dataset, network and profile at a time.
+    """Training loss by epoch of a suite's models, one dataset, network and profile at a time.
 
     Args:
         models: a row of each model with its history, which may be empty.
@@ -132,7 +132,7 @@ def separation_chart(measured: MeasuredSeparation) -> dict[str, Any]:
 
 @functools.cache
 def plotting_runtime() -> str:
-    """A script that defines ``window.vegaEmbed``: Vega, Vega-Lite and Vega-Embed, in altair's version."""
+    """Script that defines ``window.vegaEmbed``: Vega, Vega-Lite, Vega-Embed, altair's version."""
     version = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
     return f"(() => {{{bundle}\n}})();\n"
@@ -176,7 +176,7 @@ def _legend(records: Sequence[dict[str, Any]], key: str) -> alt.Legend | None:
 
 
 def _choices(records: Sequence[dict[str, Any]]) -> list[alt.Parameter]:
-    """A choice for each of `_CHOSEN`; its first value is the most frequent of our rows, given the choices before.
+    """A choice for each of `_CHOSEN`, first our most frequent value given the choices before.
 
     Datasets and attacks differ more than methods do, so only one of each is drawn at first.
     """

@@ -1,4 +1,4 @@
-"""Everything that the pages show, as plain data and two callbacks; `benchbench.report.gathering` collects it."""
+"""All that the pages show, plain data and two callbacks, from `benchbench.report.gathering`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Specimen:
-    """One test example before and after the attack, with the names of its true and predicted classes."""
+    """One test example before and after the attack, with its true and predicted class names."""
 
     index: int  # in the dataset
     label: str

@@ -1,4 +1,4 @@
-"""Reads what the pages show: leaderboards, outcomes, training histories, and images before and after the attack."""
+"""Reads the pages' content: leaderboards, outcomes, histories, clean and attacked images."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class _Gatherer:
 
 
 def choose_specimens(correct: Array, robust: Array) -> list[int]:
-    """Positions of the examples to show: first broken ones, then robust ones, then others; both arguments are bool (N,)."""
+    """Positions to show, given bool (N,): broken examples first, then robust ones, then others."""
     broken, kept = np.flatnonzero(correct & ~robust).tolist(), np.flatnonzero(robust).tolist()
     first = broken[: SPECIMENS * 3 // 4]
     order = [*first, *kept, *broken[len(first) :], *np.flatnonzero(~correct).tolist()]

@@ -20,7 +20,7 @@ _UNITS = {"adv_test_accuracy": ("Robust accuracy (%)", 100.0, 2), "adv_test_mse"
 
 @dataclass(frozen=True, kw_only=True)
 class Rank:
-    """A line of a ranking as text: a shared rank ends in ``=``, and `single` has the value under each attack alone."""
+    """A ranking's line as text: shared ranks end in ``=``; `single` has each attack's value."""
 
     rank: str
     label: str
@@ -89,7 +89,7 @@ def _caption(places: Sequence[Place]) -> str:
 
 
 def _alike(places: Sequence[Place]) -> bool:
-    """Whether all models have one network and seed, which the caption then shows instead of every line."""
+    """Whether all models have one network and seed, which only the caption then shows."""
     return len({(place.contender.network, place.contender.row.seed) for place in places}) == 1
 
 

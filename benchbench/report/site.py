@@ -94,7 +94,7 @@ def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
 def _write_rows(
     board: Board, contents: Contents, folder: Path
 ) -> tuple[list[tuple[Row, Sequence[EpochRecord]]], list[dict[str, Any]]]:
-    """Write the page of each row; returns the training history of each model, and pictures of the first models."""
+    """Write each row's page; return training histories, and pictures of the first models."""
     histories: dict[str, tuple[Row, Sequence[EpochRecord]]] = {}
     pictures: dict[str, dict[str, Any]] = {}
     for row in share_doubts(board.rows):
@@ -145,7 +145,7 @@ def _picture(specimen: Specimen) -> dict[str, Any]:
 
 
 def png_address(pixels: Array) -> str:
-    """A ``data:`` address of an image, given as float (C, H, W) in [0, 1], of one channel or three."""
+    """The ``data:`` address of an image: float (C, H, W) in [0, 1], of one channel or three."""
     scaled = (np.clip(np.nan_to_num(pixels), 0.0, 1.0) * 255).round().astype(np.uint8)
     image = Image.fromarray(scaled[0] if len(scaled) == 1 else scaled.transpose(1, 2, 0))
     buffer = io.BytesIO()

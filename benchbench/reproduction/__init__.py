@@ -1,4 +1,4 @@
-"""Reproducing the papers: any table by its number, and a page for each with what was run and what agrees."""
+"""Reproduce the papers: each table by number, with a page on what was run and what agrees."""
 
 from __future__ import annotations
 

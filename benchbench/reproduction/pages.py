@@ -19,7 +19,7 @@ from benchbench.reproduction.verdicts import AGREEING, DIFFERS, FAILED, NOT_COMP
 
 
 def write_pages(folder: Path, evidence: Measured) -> list[Path]:
-    """Write ``<paper>-table-<N>.md`` for every table of both papers, and last a ``README.md`` that lists them.
+    """Write ``<paper>-table-<N>.md`` for each of the papers' tables, last a ``README.md`` list.
 
     Equal evidence gives equal pages. Returns the files in the order written.
 

@@ -16,7 +16,7 @@ PAPERS: tuple[Paper, ...] = ("neurips2020", "arxiv-v1")
 
 @dataclass(frozen=True, kw_only=True)
 class PaperTable:
-    """One table; "models" and "staircase" hold leaderboard rows, "separation" distances, and "setup" recipes."""
+    """One table: "models" and "staircase" hold rows, "separation" distances, "setup" recipes."""
 
     paper: Paper
     number: str
@@ -35,7 +35,7 @@ class PaperTable:
         return f"{self.name}: {self.caption}"
 
     def step(self, unit: str = "") -> float:
-        """One unit of the last printed digit as the leaderboard has it: numbers in ``"%"`` are fractions there."""
+        """One unit of the last printed digit, as in the leaderboard: ``"%"`` are fractions there."""
         return 10.0**-self.decimals * (0.01 if unit == "%" else 1.0)
 
 

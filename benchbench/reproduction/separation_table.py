@@ -28,7 +28,7 @@ _MINIMA_ONLY = "1"  # the published table that prints the minima of the original
 
 
 def separation_table(measured: Iterable[MeasuredSeparation], paper_table: PaperTable) -> Table:
-    """A published table of separations, ours below each line. Table 1 has the minima of Table 8's original labels."""
+    """Published separations with ours below; Table 1 has Table 8's minima of original labels."""
     minima = paper_table.number == _MINIMA_ONLY
     shown = {name: label for name, label in MEASURES.items() if not minima or name.endswith("min")}
     columns = (

@@ -1,4 +1,4 @@
-"""The papers' tables of experimental setups, with the settings of a suite's paper profile beside them."""
+"""The papers' tables of setups, with the settings of a suite's paper profile beside them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PROFILE = "paper"
 _OPTIMIZERS = {"sgd": "SGD", "adam": "Adam"}
 
 Setup = Mapping[str, str]
-"""A dataset's training and attack: each column of the table as printed, and under ``exceptions`` what methods do otherwise."""
+"""A dataset's training and attack as printed, and ``exceptions`` with what methods change."""
 
 
 def setup_table(ours: Mapping[str, Setup], paper_table: PaperTable) -> Table:
@@ -85,7 +85,7 @@ def _number(text: str) -> str | float:
 def suite_setups(
     suite: Suite, registry: Registry, rows: Sequence[Row], paper_table: PaperTable
 ) -> dict[str, dict[str, str]]:
-    """The setup of each dataset's first experiment in the paper profile, by the paper's name of the dataset.
+    """The setup of each dataset's first paper-profile experiment, by the paper's dataset name.
 
     Empty for a suite without a paper profile. Rows measured in that profile give the sizes of the datasets.
     """

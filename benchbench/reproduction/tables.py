@@ -18,9 +18,7 @@ from benchbench.suite import read_suite
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Everything measured with a suite, given by name or path: the rows of its leaderboard, published ones included, and
-    separations.
-    """
+    """Measurements with a suite (name or path): leaderboard rows, also published, separations."""
 
     suite: str
     rows: Sequence[Row]

@@ -56,7 +56,7 @@ def compared(rows: Iterable[Row], published: Sequence[Row]) -> tuple[Comparison,
 
 
 def variant_sections(paper_table: PaperTable, comparisons: Sequence[Comparison], published: Sequence[Row]) -> list[str]:
-    """Markdown sections on the training methods, attacks and Lipschitz searches of a table that have variants."""
+    """Markdown sections on a table's methods, attacks and Lipschitz searches with variants."""
     sections = []
     if any(row.defense in _VARIED_DEFENSES for row in published):
         sections += ["## Which variant explains the published numbers", _training_methods(paper_table, comparisons)]
@@ -88,7 +88,7 @@ def _training_methods(paper_table: PaperTable, comparisons: Sequence[Comparison]
 
 
 def _count(name: str, verdicts: Counter[str]) -> str:
-    """A line with the number of published numbers that agree with a variant; empty if none was judged."""
+    """How many published numbers agree with a variant, as a line; empty if none was judged."""
     agreeing, undecided = (sum(verdicts[verdict] for verdict in kind) for kind in (AGREEING, OPEN))
     judged = agreeing + undecided + verdicts[DIFFERS]
     spread = f", {undecided} are open: the spread over runs is unknown" if undecided else ""
@@ -153,7 +153,7 @@ def _lipschitz(comparisons: Sequence[Comparison]) -> str:
 
 
 def _searches(runs: Sequence[Row]) -> tuple[float, float]:
-    """The constants that both searches find, as means over the runs that have both; zeros where none has."""
+    """The constants that both searches find: means over runs that have both; zeros without any."""
     pairs = [(row.test_lipschitz, row.extra.get("test_lipschitz_released")) for row in runs]
     known = [(equation, released) for equation, released in pairs if equation and released]
     equation, released = (sum(found) / len(known) for found in zip(*known)) if known else (0.0, 0.0)
@@ -168,7 +168,7 @@ def _nearer(published: float, equation: float, released: float) -> str:
 
 
 def _once_per_model(comparisons: Sequence[Comparison]) -> Iterator[tuple[Row, list[Row]]]:
-    """`_over_seeds` without repeated models: a model has a row per attack, but one Lipschitzness."""
+    """`_over_seeds` without repeated models: one has a row per attack, but one Lipschitzness."""
     seen: set[tuple[object, ...]] = set()
     for published, runs in _over_seeds(comparisons):
         row = runs[0]

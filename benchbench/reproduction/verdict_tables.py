@@ -82,7 +82,7 @@ def comparison_table(rows: Iterable[Row], paper_table: PaperTable) -> Table:
 
 
 class _Lines:
-    """The lines of one setting: each published line, then ours of the same method; at the end ours of other methods."""
+    """Lines of a setting: published ones, each with ours of its method below; last, our others."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class _Lines:
                 yield self._line(row, None, self._labels[row.cell_id], source)
 
     def _runs(self, runs: Sequence[Row], reference: Row) -> Iterable[Line]:
-        """A line for each run of one configuration; several comparable runs are judged on a last line, by their mean."""
+        """A line per run of a configuration; comparable runs are judged on a last line, their mean."""
         judged = [row for row in runs if row.status == "ok" and not other_budget(row, reference)]
         together = len(judged) > 1 and not is_regression(reference)
         for row in runs:

@@ -44,7 +44,7 @@ VERDICTS: Mapping[str, str] = MappingProxyType(
         NOT_RUN: "we have not measured it",
     }
 )
-"""What each verdict means. The verdict on a number with several of our rows is the first of theirs."""
+"""What verdicts mean. A number with several of our rows has the first of their verdicts."""
 
 _METHOD = ("defense", "train_norm", "train_epsilon")
 _LINE = 24  # characters of a line of a verdict, to fit a column of numbers
@@ -82,14 +82,14 @@ def judge_certain(ours: float, theirs: float, *, step: float) -> str:
 
 
 def is_of_method(published: Row, row: Row) -> bool:
-    """Whether a row is of a published number's training method; options that the paper does not state match any value."""
+    """Whether a row is of a published method; options that the paper omits match any value."""
     return values(published, _METHOD) == values(row, _METHOD) and contains(
         row.defense_options, published.defense_options
     )
 
 
 def other_budget(row: Row, published: Row) -> str:
-    """Why a row is not comparable with a published number: smaller sizes, or lower precision; empty if it is comparable."""
+    """How a row's sizes or precision fall below a published number's; empty if comparable."""
     differing = [name for name in _BUDGET if getattr(row, name) != getattr(published, name)]
     other = row.checkpoint_selection != published.checkpoint_selection
     weaker = [f"checkpoint selection {row.checkpoint_selection}"] if other else []
@@ -156,7 +156,7 @@ def meanings(table: Table) -> tuple[str, ...]:
 
 
 def tally(table: Table) -> Counter[str]:
-    """How many published numbers have each verdict; every number counts once, with its foremost verdict."""
+    """How many published numbers have each verdict; each counts once, with its foremost one."""
     numbers: dict[tuple[str, str], list[str]] = {}
     for line in table.lines:
         for column, entry in zip(table.columns, line.entries):

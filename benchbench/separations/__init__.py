@@ -1,4 +1,4 @@
-"""How far apart the classes of a dataset are (paper: section 3, Tables 1 and 8, Figures 2, 5, 7 and 8)."""
+"""How far apart a dataset's classes are (paper: section 3, Tables 1, 8, Figures 2, 5, 7, 8)."""
 
 from __future__ import annotations
 

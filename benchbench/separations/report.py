@@ -65,7 +65,7 @@ class Separation:
 
     @property
     def exceeds_two_epsilon(self) -> bool | None:
-        """Whether the minimum is above 2 * epsilon: then no attack of that radius can confuse two examples."""
+        """Whether the minimum exceeds 2 * epsilon; if so, no such attack confuses two examples."""
         return None if self.epsilon is None else self.minimum > 2.0 * self.epsilon
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Exact search over uint8 pixels: bit tables discard most references, and the rest are compared pixel by pixel."""
+"""Exact search on uint8 pixels: only references that bit tables do not discard are compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOGETHER = 4  # tests applied in one pass over a tile; `_discard` is written out
 
 
 def search(queries: U8, query_labels: I64, references: U8, reference_labels: I64, classes: int) -> tuple[U8, I64]:
-    """Distance (N,) and index (N,) of each query's nearest reference of another class; the first of several equally near.
+    """Distance (N,) and index (N,) of each query's nearest (first) reference of another class.
 
     Takes pixels (N, D) and (M, D), and labels in [0, classes); each query needs a reference of another class.
     """
@@ -83,7 +83,7 @@ def _distance(a: U8, b: U8, bound: int) -> int:
 
 @compiled_parallel
 def _bound(queries: U8, query_labels: I64, references: U8, reference_labels: I64, candidates: I64, bounds: I64) -> None:
-    """Lower each bound to one more than the distance of the best candidate, so that the search still finds the first."""
+    """Reduce each bound to one above its best candidate's distance: the first is still found."""
     for query in numba.prange(queries.shape[0]):
         for candidate in candidates:
             if reference_labels[candidate] != query_labels[query]:
@@ -95,7 +95,7 @@ def _bound(queries: U8, query_labels: I64, references: U8, reference_labels: I64
 def _choose_tests(
     query: U8, bound: int, size: int, counts: I64, at_least: I32, at_most: I32, unsorted: I32, powers: I32, tests: I32
 ) -> int:
-    """Choose rows that discard references at distance `bound` or more, strongest first; ~row keeps the complement."""
+    """Choose rows that rule out distances >= `bound`, strongest first; ~row is the complement."""
     found = 0
     starts = np.zeros(POWERS + 1, dtype=np.int64)
     for pixel in range(at_least.shape[0]):
@@ -175,7 +175,7 @@ def _search_blocks(
     bounds: I64,
     nearest: I64,
 ) -> None:
-    """Search tile by tile, in the order of the references, so that the first of several equally near is kept."""
+    """Search tile by tile in the references' order, to keep the first of several equally near."""
     pixels, size = at_least.shape[0], references.shape[0]
     for block in numba.prange(-(-queries.shape[0] // BLOCK)):
         unsorted, powers = np.empty(2 * pixels, dtype=np.int32), np.empty(2 * pixels, dtype=np.int32)

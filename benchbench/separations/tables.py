@@ -50,7 +50,7 @@ class BitTables:
 
 
 def build_tables(pixels: U8, labels: I64, classes: int) -> BitTables:
-    """Build the tables of references (N, D) with columns by decreasing variance, and labels (N,) in [0, classes)."""
+    """Build tables of (N, D) in columns of decreasing variance, labels (N,) in [0, classes)."""
     columns = np.ascontiguousarray(pixels[:, :PIXELS].T)
     tiles = -(-len(pixels) // TILE)
     cuts = _choose_cuts(columns)
@@ -68,7 +68,7 @@ def build_tables(pixels: U8, labels: I64, classes: int) -> BitTables:
 
 @compiled
 def _choose_cuts(columns: U8) -> I64:
-    """Cuts of each pixel, so that each bin has one value or at most a `BINS`-th of the references; 256 where unused."""
+    """Cuts of each pixel: bins of one value or at most 1/`BINS` of the references; 256: unused."""
     cuts = np.full((columns.shape[0], CUTS), 256, dtype=np.int64)
     most = columns.shape[1] // BINS
     for pixel in range(columns.shape[0]):
@@ -87,7 +87,7 @@ def _choose_cuts(columns: U8) -> I64:
 
 @compiled_parallel
 def _fill_rows(columns: U8, cuts: I64, rows: U64) -> None:
-    """Set each reference's bit in the row of the highest cut it reaches, then copy the bits of higher cuts to lower ones."""
+    """Set the bit of each reference's highest cut, then copy bits of higher cuts to lower ones."""
     for pixel in numba.prange(columns.shape[0]):
         bin_of = np.searchsorted(cuts[pixel], np.arange(256), side="right") - 1
         first = pixel * CUTS
