@@ -32,7 +32,7 @@ def column(
 
 
 def measure(description: str, *, share: bool = False, least: float | None = None, since: int = 1) -> Any:
-    """A measure, in [0, 1] if `share`, else >= `least`; None if untaken or before schema `since`."""
+    """A measure in [0, 1] if `share`, else >= `least`; None if untaken or before schema `since`."""
     limits = {"least": 0.0 if share else least, "most": 1.0 if share else None}
     return dataclasses.field(default=None, metadata={"description": description, **limits, "since": since})
 

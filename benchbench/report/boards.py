@@ -85,7 +85,7 @@ def board_data(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _board_texts(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
-    """The text columns of each row by cell id; the variation of equal rows is extended to differ."""
+    """Text columns of each row by cell id; the variation of equal rows is extended to differ."""
     texts = [row_texts(row) | {"remarks": ""} for row in rows]
     labels = ["\n".join([*found.values(), str(row.seed)]) for found, row in zip(texts, rows)]
     for found, row, label, extended in zip(texts, rows, labels, tell_apart(labels, rows)):
