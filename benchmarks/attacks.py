@@ -1,4 +1,4 @@
-"""Compare PGD-10 and MT with foolbox, torchattacks, ART, the original's style and the limit.
+"""PGD-10 and multi-targeted (MT) against foolbox, torchattacks, ART, the original and limit.
 
     python -m benchmarks.attacks --data ../shared/data
 

@@ -2,10 +2,10 @@
 
     python -m benchmarks.speeds --device cuda
 
-Each runs plain and as CUDA graphs, in float32, TF32 and bfloat16, on random images: their content does not affect speed. Bare
-passes are full float32 (no TF32), contiguous layout; all contenders use the deterministic kernels of a run. ``--device cpu``
-is for tests and records nothing. ``benchmarks.device`` runs this after the checks; ``benchmarks.jobs --device cuda`` measures
-what several processes on one GPU gain.
+Each runs plain and as CUDA graphs, in float32, TF32 and bfloat16, on random images: content does not affect speed.
+Bare passes are full float32 (no TF32), contiguous layout; all contenders use a run's deterministic kernels. ``--device
+cpu`` is for tests and records nothing. ``benchmarks.device`` runs this after the checks; ``benchmarks.jobs --device
+cuda`` measures what several processes on one GPU gain.
 """
 
 from __future__ import annotations

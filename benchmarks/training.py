@@ -1,4 +1,4 @@
-"""Epochs of AT and TRADES against torchattacks, the original's style and the limit.
+"""Adversarial training (AT) and TRADES against torchattacks, the original and the limit.
 
     python -m benchmarks.training --data ../shared/data
 
