@@ -1,1 +1,1 @@
-"""Speed against peers and against the limit; each module is a command, ``python -m benchmarks.attacks``."""
+"""Speed against peers and the limit; each module is a command: ``-m benchmarks.attacks``."""

@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md by one command; benchmarks/measured keeps the output of each benchmark.
+"""Make the tables of docs/performance.md; benchmarks/measured keeps each benchmark's output.
 
     PEERS=PEERS python -m benchmarks --data ../shared/data
 

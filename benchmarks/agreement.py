@@ -1,4 +1,4 @@
-"""How often the fast mode (bf16) and float32 agree on verdicts, on many images, and the costs of both.
+"""How often the fast mode (bf16) and float32 agree on verdicts, and what both cost.
 
     python -m benchmarks.agreement --data ../shared/data --threads 1 --examples 448
 

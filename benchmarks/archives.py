@@ -1,4 +1,4 @@
-"""Archives of a few kinds, filled within limits and unpacked again; by the standard library alone, so that it takes no time.
+"""Fill archives within limits and unpack them, by the standard library alone to start fast.
 
 python -m benchmarks.archives FOLDER [FOLDER ...] --runs RUNS        unpacks what ``benchmarks.packs`` packed
 """
@@ -70,7 +70,7 @@ class Archive:
 
 
 def arrange(items: Sequence[Item], limits: Limits) -> tuple[list[Archive], list[Item]]:
-    """Put items into archives of their kind, in their order; returns these, and the items that do not fit."""
+    """Return archives filled in the items' order, one kind each, and the items that do not fit."""
     archives: list[Archive] = []
     left: list[Item] = []
     for item in items:

@@ -1,4 +1,4 @@
-"""PGD-10 and the multi-targeted attack against foolbox, torchattacks, ART, the original's style and the limit.
+"""PGD-10 and multi-targeted (MT) against foolbox, torchattacks, ART, the original and limit.
 
     python -m benchmarks.attacks --data ../shared/data
 
@@ -72,7 +72,7 @@ def perturbed(
 
 
 def verdicts(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Whether the model is fooled, judged for every contender in float32 and the contiguous layout."""
+    """Whether each image fools the model, judged in float32 and the contiguous layout."""
     with torch.no_grad():
         parts = zip(images.split(BATCH), labels.split(BATCH))
         return torch.cat([model(part.contiguous()).argmax(1) != truth for part, truth in parts])
@@ -102,7 +102,7 @@ def check_pgd(chosen: Subject) -> str:
 
 
 def check_adv_lib(model: nn.Module, images: Tensor, labels: Tensor, fooled: Tensor) -> str:
-    """adv_lib returns any iterate that fools; with one more step it also checks the last one, so it fools all of these.
+    """Check that adv_lib fools all of these, given one more step to check its last iterate.
 
     Raises:
         SystemExit: it does not fool all of them.
@@ -114,7 +114,7 @@ def check_adv_lib(model: nn.Module, images: Tensor, labels: Tensor, fooled: Tens
 
 
 def check_targeted(chosen: Subject) -> str:
-    """Compare MT's verdicts with those of every target on every image, none left out, contiguous layout.
+    """Compare MT's verdicts with those of every target on every image, contiguous layout.
 
     Raises:
         SystemExit: a verdict differs.
@@ -134,7 +134,7 @@ def check_targeted(chosen: Subject) -> str:
 
 
 def plain_run(model: nn.Module, images: Tensor, labels: Tensor, rows: Tensor, target: int) -> Tensor:
-    """Whether an ascent of one target's margin fools the model, from the start that benchbench draws."""
+    """Whether an ascent of one target's margin fools the model, from benchbench's start."""
     keyed = KeyedGenerator(0, rows).child("target", target)
     candidates = uniform_start(images, threat=THREAT, generator=keyed)
     with frozen(model):
@@ -165,7 +165,7 @@ def pgd_contenders(chosen: Subject) -> dict[str, Contender]:
 
 
 def targeted_contenders(chosen: Subject) -> dict[str, Contender]:
-    """The contenders on one batch: turns are short, so that other work on the machine affects all equally."""
+    """The contenders on one batch: turns are short, so that other load affects all equally."""
     images, labels = chosen.images[:BATCH], chosen.labels[:BATCH]
     bare, own, fast = (own_copy(chosen.model) for _ in range(3))
     contenders = {
@@ -180,7 +180,7 @@ def targeted_contenders(chosen: Subject) -> dict[str, Contender]:
 
 
 def judged(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Robust or not by the evaluation: clean predictions, the attack, checks of its candidates, float32 judgement."""
+    """Robust or not by the evaluation: clean prediction, attack, checks, float32 judgement."""
     examples = Examples(inputs=images, labels=labels)
     with borrowed(model):
         trial = Trial(

@@ -1,4 +1,4 @@
-"""The costs of sharing a runs folder: processor time and file-system calls of claims, and of a process that waits.
+"""Costs of a shared runs folder: processor time, file-system calls of claims and waiting.
 
     python -m benchmarks.claims [--folder DIR]
 

@@ -1,4 +1,4 @@
-"""Contenders interleaved in one process: every round runs all of them, and ratios are formed within a round."""
+"""Contenders interleaved in one process: each round runs all, ratios are within a round."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def ratio(values: list[float]) -> Ratio:
 
 
 def timed(contender: Contender) -> float:
-    """Seconds of all of a contender's work; with one thread, of processor time, which other processes do not affect."""
+    """Seconds of a contender's work: processor time with one thread, unaffected by other load."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     started = clock()
     contender.work()

@@ -1,9 +1,9 @@
-"""One command for a GPU machine: check, measure, compute rows of the paper's protocol, and pack what is to come back.
+"""Check, measure, compute rows of the paper's protocol and pack them, on a GPU machine.
 
     BENCHBENCH_COMMIT=... python3 -m benchmarks.device --minutes 9 --data DATA --wheels WHEELS --from EARLIER --out OUT
 
-In this order, each step a process of its own with a limit of its own, so that what fails or hangs is written down and stops
-nothing else:
+Each step is a separate process with its own limit, so that a failure or hang is written down and stops no other. The
+order is:
 
 1. ``machine``: the card, torch, CUDA, driver, processor and commit.
 2. ``tests``: ``pytest -m cuda``.
@@ -74,7 +74,7 @@ def measuring(options: argparse.Namespace, session: Session) -> Iterator[Step]:
 
 
 def computing(options: argparse.Namespace, session: Session) -> Iterator[Step]:
-    """The steps that compute rows and bring them back; each is made when the one before is over, and knows what is left."""
+    """The steps that compute and pack rows, each made when the last is over, for the time left."""
     runs, boards = str(options.work / "runs"), str(options.work / "leaderboards")
     earlier = [str(folder) for folder in (*options.earlier, options.out)]
     yield Step(name="unpack", share=0.1, arguments=("-m", "benchmarks.archives", *earlier, "--runs", runs))
@@ -91,7 +91,7 @@ def computing(options: argparse.Namespace, session: Session) -> Iterator[Step]:
 
 
 def _graphs(session: Session) -> list[str]:
-    """Whether rows are computed by recorded steps: where all checks were made, and those of graphs found no difference."""
+    """The option for recorded steps, if all checks ran and those of graphs found no difference."""
     made = any(step["name"] == "checks" and step["status"] == "ok" for step in session.steps)
     found = [each for each in read_ledger(session.ledger) if each["name"].startswith(GRAPHS)]
     return ["--cuda-graphs"] if made and found and all(each.get("ok", False) for each in found) else []

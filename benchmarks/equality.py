@@ -1,4 +1,4 @@
-"""Whether a device computes what the CPU does, and recorded steps what plain ones do; a step of ``benchmarks.device``.
+"""Compare a device with the CPU, recorded steps with plain ones; for ``benchmarks.device``.
 
 Losses and gradients of each defense, candidates of PGD and MT, Lipschitzness, each from equal weights, images and draws; the
 fused kernels against the operations that they stand for; CUDA graphs against plain steps on the device, which must agree bit by
@@ -79,7 +79,7 @@ Check = Callable[[Ledger, str], None]
 
 
 def _checks(here: Problem, device: torch.device) -> Iterator[tuple[str, Check]]:
-    """All of them by name; those that tell whether the rows may use graphs come before the slow ones."""
+    """All checks by name; those that decide whether rows may use graphs precede the slow ones."""
     yield "fused kernels", lambda ledger, _: check_kernels(ledger, device)
     for name in DEFENSES:
         yield name, lambda ledger, name: check_defense(ledger, name, here, device)
@@ -176,7 +176,7 @@ def check_lipschitz(ledger: Ledger, here: Problem, device: torch.device) -> None
 
 
 def check_kernels(ledger: Ledger, device: torch.device) -> None:
-    """Fused kernels against the plain operations, and whether they are used at all: one that cannot be compiled is not."""
+    """Compare fused kernels with plain operations; a kernel that cannot be compiled is not used."""
     refused = _Refused()
     logging.getLogger(fused.__name__).addHandler(refused)
     try:
@@ -203,7 +203,7 @@ class _Refused(logging.Handler):
 
 
 def _given(name: str, device: torch.device) -> tuple[list[Tensor], dict[str, Any]]:
-    """Tensors of one shape for an operator, random, with zeros and ties among them; and its numbers."""
+    """Random tensors of one shape for an operator, with zeros and ties; and its numbers."""
     arguments = getattr(torch.ops.benchbench, name).default._schema.arguments
     count = sum(str(argument.type) == "Tensor" for argument in arguments)
     options = {argument.name: 0.5 for argument in arguments if str(argument.type) != "Tensor"}

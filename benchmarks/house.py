@@ -1,4 +1,4 @@
-"""The shape of the package: rooms, arrows between them, files that one cell executes, calls down to an attack, lines, `Any`s.
+"""The package's shape: rooms, arrows, files per cell, calls to an attack, lines, `Any`s.
 
     python -m benchmarks.house [--at COMMIT]...
 
@@ -102,7 +102,7 @@ def room_of(path: Path, package: Path) -> str:
 
 
 def arrows_from(path: Path, text: str, package: Path) -> Iterator[tuple[str, str]]:
-    """Pairs of a module's room and another one that it imports from; "__init__" is the bare package."""
+    """Pairs of a module's room and another that it imports; "__init__" is the bare package."""
     own = room_of(path, package)
     for node in ast.walk(ast.parse(text)):
         names = []

@@ -1,4 +1,4 @@
-"""Several workers of one thread each against one process with as many threads, on cells of a suite.
+"""Compare several workers of one thread with one process of as many threads, on a suite.
 
 ``python -m benchmarks.jobs --suite closer-look --only dataset=mnist --data DATA``. Contenders run one after the other in each
 round, each in empty folders, start-up included. Ratios of wall-clock time show how long a user waits on this machine; ratios
@@ -26,7 +26,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A way to run the suite: the number of worker processes (0 for the run's own process only), and the threads of each."""
+    """A way to run the suite: worker processes (0: the run's own process only), threads of each."""
 
     workers: int
     threads: int

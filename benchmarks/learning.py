@@ -1,9 +1,9 @@
-"""Training in bfloat16 against training in float32: accuracy, robust accuracy and Lipschitzness, judged in float32.
+"""Compare bfloat16 with float32 training: accuracy, robust accuracy, Lipschitzness.
 
     python -m benchmarks.learning --data ../shared/data --threads 1
 
 CNN2 on 6,000 MNIST images (``--train``) for three epochs, by natural training, AT and TRADES (``--methods``), with one seed
-per round (``--rounds``); evaluated on the first test images by PGD-10 with independent draws.
+per round (``--rounds``); evaluated in float32 on the first test images by PGD-10 with independent draws.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the steps of ``benchmarks.device`` find: shown at once, and kept as lines of JSON, so that a step cut off loses none."""
+"""Findings of ``benchmarks.device``: shown and kept at once as JSON lines, safe if cut off."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Ledger:
         self.add(FACT, name, value=value)
 
     def check(self, name: str, distance: float, *, most: float) -> None:
-        """Show and keep a distance from what was expected, and whether it is no larger than it may be."""
+        """Show and keep a distance from the expected value, and whether it is at most `most`."""
         ok = distance <= most
         print(f"{'ok' if ok else 'DIFFERS':<8} {name}: {distance:.2g} (at most {most:.2g})", flush=True)
         self.add(CHECK, name, distance=distance, most=most, ok=ok)

@@ -1,4 +1,4 @@
-"""The limit: the bare cost of forward and input-gradient passes, float32, contiguous layout, batches of 64."""
+"""The limit: bare forward and input-gradient passes, float32, contiguous, batches of 64."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.subjects import BATCH
 
 
 def input_gradients(model: nn.Module, images: Tensor, labels: Tensor, *, passes: int) -> None:
-    """Passes over all images without any code of benchbench: a forward pass and its gradient for the input only."""
+    """Pass over all images without benchbench: forward, and the gradient for the input only."""
     model.requires_grad_(False)
     for part, truth in zip(images.split(BATCH), labels.split(BATCH)):
         for _ in range(passes):
@@ -27,7 +27,7 @@ def forwards(model: nn.Module, images: Tensor, *, passes: int) -> None:
 
 
 def adversarial_epoch(model: nn.Module, images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """The necessary work of an epoch of adversarial training: ten input gradients, one weight gradient, one update."""
+    """Necessary work of an AT epoch: per batch ten input gradients, one for weights, one update."""
     model.train()
     for part, truth in zip(images.split(BATCH), labels.split(BATCH)):
         input_gradients(model, part, truth, passes=10)

@@ -1,4 +1,4 @@
-"""The card, the processor, the versions and the commit: the first lines of a report of ``benchmarks.device``."""
+"""The card, processor, versions and commit that open a report of ``benchmarks.device``."""
 
 from __future__ import annotations
 

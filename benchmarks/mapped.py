@@ -1,4 +1,4 @@
-"""Memory of an evaluation of Restricted ImageNet, whose images stay in a file that is mapped.
+"""Memory of evaluating Restricted ImageNet, whose images stay in a memory-mapped file.
 
     python -m benchmarks.mapped
 
@@ -69,7 +69,7 @@ def write_photographs(folder: Path) -> None:
 
 
 def grown(source: DataSource, count: int) -> float:
-    """MiB by which this process grows at most while it evaluates a number of images of each split."""
+    """MiB of this process's peak growth while it evaluates `count` images of each split."""
     torch.set_num_threads(1)
     splits = RestrictedImagenet().load(source)
     run(splits, 64)  # libraries take memory, too

@@ -1,4 +1,4 @@
-"""Pack what a machine computed into a few small archives: the last step of ``benchmarks.device``.
+"""Pack a machine's results into a few small archives: last step of ``benchmarks.device``.
 
     python -m benchmarks.packs --runs RUNS --leaderboards BOARDS --out OUT
     python -m benchmarks.archives OUT [OUT ...] --runs RUNS              where the work goes on

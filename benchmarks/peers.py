@@ -1,4 +1,4 @@
-"""The same attacks by other libraries, and in the style of the paper's released code (written anew).
+"""The same attacks by other libraries, and in the paper's released style (written anew).
 
 Libraries that are not installed are left out. `PEERS` may name a folder with torchattacks and ART installed without their
 dependencies (``pip install --no-deps --target FOLDER torchattacks adversarial-robustness-toolbox six adv-lib``).
@@ -45,7 +45,7 @@ def pgd_peers(model: nn.Module, *, random_start: bool) -> dict[str, Perturb]:
 
 
 def adv_lib_pgd(model: nn.Module, random_start: bool, *, steps: int) -> Perturb:
-    """PGD by adv_lib, which returns the latest iterate that fooled, or the images, and does not look at the last one."""
+    """PGD by adv_lib: the latest fooling iterate, else the images; it ignores the last iterate."""
     pgd_linf = _import_adv_lib().pgd_linf
 
     def perturb(images: Tensor, labels: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def _import_adv_lib() -> Any:
 
 
 def _original_pgd(model: nn.Module, random_start: bool) -> Perturb:
-    """In the released code's style: a backward pass into the weights at every step, and through NumPy each batch."""
+    """The released code's style: each step's backward pass reaches the weights; NumPy per batch."""
 
     def perturb(images: Tensor, labels: Tensor) -> Tensor:
         start = images + random_start * torch.empty_like(images).uniform_(-THREAT.epsilon, THREAT.epsilon)
@@ -94,7 +94,7 @@ def original_ascent(
     ratio: float,
     into_weights: bool = True,
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Sign steps, by default with a backward pass that also fills the gradients of all weights; the result in NumPy."""
+    """Sign steps, by default also filling the gradients of all weights; the result in NumPy."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     candidates = start.detach().clone()
     for _ in range(steps):
@@ -110,7 +110,7 @@ def original_ascent(
 
 
 def targeted_peers(model: nn.Module) -> dict[str, Perturb]:
-    """MT with 20 steps for each wrong class: loops over libraries' targeted PGD, and the original's style."""
+    """MT, 20 steps for each wrong class: loops over targeted PGD, and the original's style."""
     makers = {"torchattacks": _torchattacks_targeted, "adv_lib": _adv_lib_targeted}
     loops = {f"{name} loop": make(model) for name, make in makers.items() if installed(name)}
     return {**loops, "original style": _original_targeted(model)}
@@ -133,7 +133,7 @@ def _adv_lib_targeted(model: nn.Module) -> Perturb:
 
 
 def _over_targets(model: nn.Module, attack: Perturb) -> Perturb:
-    """Targets in the order of the clean logits; fooled images leave the batch before the next target."""
+    """Try targets in the order of the clean logits; fooled images leave before the next one."""
 
     def perturb(images: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
@@ -174,7 +174,7 @@ def _original_targeted(model: nn.Module) -> Perturb:
 
 
 def autoattack_peer(model: nn.Module, *, steps: int, queries: int) -> Perturb | None:
-    """AutoAttack by its authors' package, else by pyautoattack or torchattacks' copy of it; None if none is installed."""
+    """AutoAttack by its authors, else pyautoattack, else torchattacks' copy; None without any."""
     if installed("autoattack"):
         return _authors_autoattack(model, steps, queries)
     if installed("pyautoattack"):
@@ -204,7 +204,7 @@ def _packaged_autoattack(model: nn.Module, steps: int, queries: int) -> Perturb:
 
 
 def _torchattacks_autoattack(model: nn.Module, steps: int, queries: int) -> Perturb:
-    """The authors' order, numbers and schedule: torchattacks' own defaults take a tenth of the iterations."""
+    """The authors' order, numbers and schedule; torchattacks defaults to a tenth of the steps."""
     import torchattacks
 
     shared: dict[str, Any] = {"norm": "Linf", "eps": THREAT.epsilon, "seed": 0}
@@ -225,7 +225,7 @@ def _torchattacks_autoattack(model: nn.Module, steps: int, queries: int) -> Pert
 
 
 def original_lipschitz(model: nn.Module, images: Tensor, start: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Ascent of ||f(x) - f(x')||_1 / ||x - x'||_inf in the released code's style: f(x) anew, with gradients, each time."""
+    """Ascend ||f(x) - f(x')||_1 / ||x - x'||_inf as released: f(x) with gradients each step."""
     ratios = []
     for part, begin in zip(images.split(BATCH), start.split(BATCH)):
 

@@ -1,4 +1,4 @@
-"""The diagnostics on planted overestimates and on honest models: which are flagged, and the cost.
+"""Which planted overestimates and honest models the diagnostics flag, and the cost.
 
     python -m benchmarks.probes [NAME]... [--half tuning|held-out] [--strong]
 
@@ -94,7 +94,7 @@ def measure(case: Case, *, strong: bool, attack: Attack | None = None) -> Measur
 
 
 def _truth(case: Case, images: Tensor, robust: Tensor) -> float:
-    """Robust accuracy under all attacks: reported minus the share that a sample of the survivors loses."""
+    """Robust accuracy under all attacks: reported minus the share lost in a sample of survivors."""
     survivors = robust.nonzero()[:, 0][:JUDGED]
     images, labels = images[survivors], case.test.labels[survivors]
     standing = torch.ones(len(survivors), dtype=torch.bool)

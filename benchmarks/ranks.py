@@ -1,4 +1,4 @@
-"""What it costs to divide training steps among ranks: processor time of all of them over that of one process.
+"""Cost of dividing training steps among ranks: their processor time over one process's.
 
     python -m benchmarks.ranks [--ranks 2] [--examples 256]
 

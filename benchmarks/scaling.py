@@ -1,4 +1,4 @@
-"""How the cost of attacks grows with examples, steps, classes and the model, and the memory of an evaluation with its examples.
+"""How attack costs grow with examples, steps, classes and model, and memory with examples.
 
     python -m benchmarks.scaling --data ../shared/data --threads 1
 
@@ -79,7 +79,7 @@ def pgd(robust: Subject, count: int, steps: int) -> Callable[[], object]:
 
 
 def few_classes(classes: int) -> Callable[[], object]:
-    """MT on a model that nothing fools, whatever the number of its classes: every target is tried on every image."""
+    """MT on a model that nothing fools, so that it tries every target on every image."""
     model, images, labels = (
         confident_model(classes),
         torch.rand(BATCH, 1, 28, 28),
@@ -104,7 +104,7 @@ def kept(count: int) -> float:
 
 
 def peak_mebibytes(count: int) -> float:
-    """How far new processes grow while they evaluate so many uint8 images, which they hold already, by one step of PGD."""
+    """Median MiB by which new processes grow in one PGD step on `count` uint8 images they hold."""
     asked = [(count, torch.get_num_threads())] * 3
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         return statistics.median(pool.starmap(_evaluate_and_report, asked, chunksize=1))

@@ -1,4 +1,4 @@
-"""What 10, 100 and 1,000 devices make of a priced plan: simulated schedules, the figures of docs/scale.md and its plot.
+"""Simulate a priced plan on 10, 100 and 1,000 devices: figures and plot of docs/scale.md.
 
     benchbench plan --suite closer-look --profile paper --json --save-timings docs/scale-timings.json > /tmp/plan.json
     python -m benchmarks.schedule --timings docs/scale-timings.json --plot docs/scale.png
@@ -59,7 +59,7 @@ def tasks_under(policy: Policy, plan: Plan, overhead: float) -> list[Task]:
 
 
 def hours(policy: Policy, tasks: Sequence[Task], devices: int) -> float | None:
-    """Hours until everything is done; None where there are fewer devices than a model is trained on."""
+    """Hours until everything is done; None with fewer devices than a model is trained on."""
     if devices < policy.ranks:
         return None
     return simulate(tasks, devices // policy.ranks).seconds / 3600
@@ -119,7 +119,7 @@ def draw(plan: Plan, path: Path, overhead: float) -> None:
 
 
 def measured_tasks(rows: Iterable[Row], *, sharded: bool) -> list[Task]:
-    """The tasks of cells that were computed, as long as they took: one to train each model, and its evaluations."""
+    """Tasks of computed cells, with measured durations: each model's training and evaluations."""
     tasks: list[Task] = []
     trained: dict[str, int] = {}
     for row in rows:
@@ -133,7 +133,7 @@ def measured_tasks(rows: Iterable[Row], *, sharded: bool) -> list[Task]:
 
 
 def measured_table(rows: Sequence[Row], counts: Sequence[int]) -> list[str]:
-    """Seconds until all of some measured cells are computed, and the share of the devices' time that is work."""
+    """Seconds until some measured cells are computed, and the share of device time that is work."""
     lines = ["| policy | " + " | ".join(f"{n:,} devices" for n in counts) + " |", "| --- |" + " ---: |" * len(counts)]
     for name, sharded, first in (
         ("whole cells, in the plan's order", False, False),

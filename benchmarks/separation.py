@@ -1,4 +1,4 @@
-"""Exact separation against scikit-learn, SciPy and NumPy: results checked equal, then timed interleaved in one process.
+"""Check exact separation against scikit-learn, SciPy and NumPy, then time them interleaved.
 
     python benchmarks/separation.py --data ../shared/data
 
@@ -69,7 +69,7 @@ def by_scipy(
 def by_numpy(
     queries: NDArray[np.uint8], labels: NDArray[np.int64], references: NDArray[np.uint8], others: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """uint8 differences, a thousand references at a time so that they stay in the cache, one core."""
+    """uint8 differences on one core, a thousand references at a time to stay in the cache."""
     found = np.full(len(queries), np.inf)
     for start in range(0, len(references), 1000):
         part, part_labels = references[start : start + 1000], others[start : start + 1000]
@@ -115,7 +115,7 @@ def parse() -> argparse.Namespace:
 
 
 def compare(arrays: Arrays, repeats: int) -> dict[str, float]:
-    """Median seconds per contender, after a first round that warms up and whose results must agree."""
+    """Median seconds per contender, after a warm-up round whose results must agree."""
     expected = by_numpy(*arrays)
     for name, search in CONTENDERS.items():
         if not np.array_equal(search(*arrays), expected):

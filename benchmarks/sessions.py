@@ -1,4 +1,4 @@
-"""Steps that are processes, each with a limit, within a time for all of them; what they print becomes a report."""
+"""Run steps as processes, each with a limit, within a total time; report what they print."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Session:
         return status
 
     def _environment(self) -> dict[str, str]:
-        """What the steps inherit: this tree and the wheels on the path, a home of their own."""
+        """What the steps inherit: this tree and the wheels on the path, a separate home."""
         before = [path for path in [os.environ.get("PYTHONPATH", "")] if path]
         paths = [str(ROOT), *before, *sorted(map(str, self.wheels.glob("*.whl")))]
         home = str(self.work / "home")

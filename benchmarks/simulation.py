@@ -1,4 +1,4 @@
-"""The duration of a priced plan on many devices: a simulation of the list schedule of processes that share a runs folder.
+"""Simulate the list schedule of a priced plan on devices that share a runs folder.
 
 Each idle device takes the first task that can begin: a model is trained before it is evaluated, and its evaluations may
 run on other devices. Graham's bounds hold: a list schedule takes at most 2 - 1/m times as long as the best one
@@ -87,7 +87,7 @@ def shortest(tasks: Sequence[Task], devices: int) -> float:
 def tasks_of(
     cells: Iterable[PlannedCell], *, sharded: bool = True, ranks: int = 1, overhead: float = 0.0
 ) -> list[Task]:
-    """The tasks of a priced plan: one to train each model, and its evaluations whole or in shards.
+    """Tasks of a priced plan: each model's training, and its evaluations whole or in shards.
 
     Args:
         cells: in the plan's order, those of a model adjacent; those without a price are left out.
@@ -122,7 +122,7 @@ def _evaluation(planned: PlannedCell, after: int | None, *, sharded: bool, ranks
 
 
 def longest_first(tasks: Sequence[Task]) -> list[Task]:
-    """The same tasks, those in the longest chains first; each stays after the task that it waits for."""
+    """The same tasks, longest chains first; each stays after the task that it waits for."""
     chains = [task.seconds for task in tasks]
     for number in range(len(tasks) - 1, -1, -1):
         after = tasks[number].after

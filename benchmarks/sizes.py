@@ -1,4 +1,4 @@
-"""Growth of the cost of an attack with the size of the model: ten steps of PGD on networks of growing size."""
+"""How an attack's cost grows with the model's size: ten steps of PGD on growing networks."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def make_models() -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
 
 
 def multiply_adds(model: nn.Module, shape: tuple[int, ...]) -> float:
-    """Of a forward pass of one image, by torch's own count: half of its floating-point operations."""
+    """Multiply-adds of one image's forward pass: half of the operations that torch counts."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, *shape))
     return counter.get_total_flops() / 2

@@ -1,11 +1,11 @@
-"""On a GPU: attacks, Lipschitzness and trainings, plain and as CUDA graphs, in float32, TF32 and bfloat16, against bare passes.
+"""Speeds on a GPU against bare passes: attacks, Lipschitzness and trainings.
 
     python -m benchmarks.speeds --device cuda
 
-Random images, for speed does not depend on what they show. The bare passes are full float32 (no TF32) in the contiguous
-layout; everybody computes with the deterministic kernels that a run uses. With ``--device cpu`` it runs as well, for its
-tests; nothing is recorded there. ``benchmarks.device`` runs it after the checks; what several processes on one GPU gain,
-``benchmarks.jobs --device cuda`` measures.
+Each runs plain and as CUDA graphs, in float32, TF32 and bfloat16, on random images: content does not affect speed.
+Bare passes are full float32 (no TF32), contiguous layout; all contenders use a run's deterministic kernels. ``--device
+cpu`` is for tests and records nothing. ``benchmarks.device`` runs this after the checks; ``benchmarks.jobs --device
+cuda`` measures what several processes on one GPU gain.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Competition:
-    """Contenders for one table, made when it is their turn: each has a copy of the model on the device."""
+    """Contenders for one table, made at their turn, each with a copy of the model on the device."""
 
     title: str
     contenders: Callable[[], dict[str, Contender]]
@@ -123,7 +123,7 @@ def competitions(options: argparse.Namespace, device: torch.device) -> Iterator[
 
 
 def problem(model: nn.Module, shape: tuple[int, ...], count: int, device: torch.device) -> Problem:
-    """Random images in [0, 1]; a last layer of zeros, CNN2's, gets weights, so that there is a gradient."""
+    """Random images in [0, 1]; CNN2's last layer of zeros gets weights, hence a gradient."""
     generator = torch.Generator().manual_seed(0)
     last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
     nn.init.normal_(last.weight, std=0.05, generator=generator)
@@ -135,7 +135,7 @@ def problem(model: nn.Module, shape: tuple[int, ...], count: int, device: torch.
 
 
 def unfooled(chosen: Problem) -> Problem:
-    """The same with a model that nothing fools, so that an attack that stops early takes all its steps."""
+    """The problem with a model that nothing fools: attacks that stop early take all their steps."""
     model = own_copy(chosen.model)
     last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
     with torch.no_grad():

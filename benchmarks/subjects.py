@@ -1,4 +1,4 @@
-"""The data and models of the benchmarks: MNIST, and CNN2 trained on a part of it, naturally and adversarially."""
+"""Data and models of the benchmarks: MNIST, and CNN2 trained naturally and adversarially."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def training_job(
 
 
 def trained(method: Method, splits: DatasetSplits) -> nn.Module:
-    """CNN2 after three epochs on 6,000 images; kept below the benchbench home for the next benchmark."""
+    """CNN2 after three epochs on 6,000 images, cached below the benchbench home."""
     job = training_job(splits, Natural() if method == "natural" else AdversarialTraining())
     path = find_folders().home / "benchmarks" / f"cnn2-{method}-{TRAINED_ON}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A numerical check of Theorem 4.2 and Lemma 4.1: it tries to refute them, and does so where they do not apply."""
+"""Try to refute Theorem 4.2 and Lemma 4.1; it succeeds where they do not apply."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LEAST_DISTANCE = 1e-6  # of x' from x, as a fraction of r: nearer, the ratio is 
 
 @dataclass(frozen=True, kw_only=True)
 class TheoremCheck:
-    """The results. "Worst" is over all points and all perturbations tried in their balls, so it can only prove a failure.
+    """The results; "worst" is over all points and perturbations tried: it proves only a failure.
 
     Attributes:
         r: the radius claimed.
@@ -77,7 +77,7 @@ def check_theorem(
     restarts: int = 3,
     steps: int = 10,
 ) -> TheoremCheck:
-    """Try to refute that f is 1/r-locally Lipschitz and argmin f astute at radius r around the points.
+    """Try to refute that f is 1/r-locally Lipschitz and argmin f astute at radius r.
 
     In the ball of each point it evaluates random perturbations at several scales, and from each of them sign-gradient ascent
     of the Lipschitz ratio of every coordinate and of f_y - f_j for every other class j.
@@ -134,7 +134,7 @@ def separation(points: Tensor, labels: Tensor) -> float:
 
 
 class _Search:
-    """The worst found so far at each point: float64 (N,) ratio, ball_margin and the fixed point_margin."""
+    """The worst found at each point: float64 (N,) ratio, ball_margin, fixed point_margin."""
 
     def __init__(self, functions: ClassFunctions, points: Tensor, labels: Tensor, r: float) -> None:
         self.functions, self.points, self.labels, self.r = functions, points, labels, r
@@ -147,7 +147,7 @@ class _Search:
         self.tried = 0
 
     def ascend(self, start: Tensor, objective: int, steps: int, step_size: float) -> None:
-        """Climb from the start: objectives below C are ratios of a coordinate, the others margins of a class."""
+        """Climb from the start: objectives below C are coordinates' ratios, others classes' margins."""
         inside = self._project(start)
         for _ in range(steps):
             inside = inside.detach().requires_grad_(True)
@@ -166,7 +166,7 @@ class _Search:
         return candidates.clamp(self.points - self.r, self.points + self.r)
 
     def _evaluate(self, inside: Tensor) -> tuple[Tensor, Tensor]:
-        """Ratios (N, C), and margins (N, C) of each class over the true one (inf for the true one itself)."""
+        """Ratios (N, C), and margins (N, C) of each class over the true one, whose own is inf."""
         values = self.functions(inside)
         away = (inside - self.points).flatten(1).abs().amax(dim=1)
         ratios = self.r * (values - self.values).abs() / away.clamp(min=LEAST_DISTANCE * self.r)[:, None]
@@ -185,7 +185,7 @@ class _Search:
 def class_functions(
     points: NDArray[Any], supports: NDArray[Any], labels: NDArray[Any], *, classes: int, r: float
 ) -> NDArray[np.float64]:
-    """Equation (1): f(x) = (dist(x, X_1), ..., dist(x, X_C)) / r, in L-inf. Its argmin is equation (2), the classifier.
+    """Equation (1), in L-inf: f(x) = (dist(x, X_1), ..., dist(x, X_C)) / r.
 
     Args:
         points: float (N, D), where to evaluate.
@@ -195,7 +195,7 @@ def class_functions(
         r: above 0; the classes are r-separated when at least 2r apart.
 
     Returns:
-        float64 (N, C), at least 0.
+        float64 (N, C), at least 0; its argmin is the classifier of equation (2).
 
     Raises:
         OptionError: for an r that is not above 0.

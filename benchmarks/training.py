@@ -1,4 +1,4 @@
-"""Epochs of adversarial training (AT) and TRADES against torchattacks, the original's style and the limit.
+"""Adversarial training (AT) and TRADES against torchattacks, the original and the limit.
 
     python -m benchmarks.training --data ../shared/data
 
@@ -146,7 +146,7 @@ def torchattacks_epoch(model: nn.Module, images: Tensor, labels: Tensor) -> None
 
 
 def original_epoch(model: nn.Module, images: Tensor, labels: Tensor, *, trades: bool) -> None:
-    """AT or TRADES in the released code's style: AT's steps also fill the weights' gradients, TRADES' repeat f(x)."""
+    """AT or TRADES as released: AT's steps fill the weights' gradients, TRADES' repeat f(x)."""
     model = copy.deepcopy(model).train()
     optimizer = make_optimizer(model, RECIPE)
     for part, truth in zip(images.split(BATCH), labels.split(BATCH)):

@@ -1,1 +1,1 @@
-"""Models whose robust accuracy PGD-10 overestimates, and honest ones, to test the diagnostics."""
+"""Models whose robust accuracy PGD-10 overestimates, and honest ones, for the diagnostics."""

@@ -1,4 +1,4 @@
-"""A case of the collection: a model, its data and ball, and the surrogates for a stronger attack."""
+"""A case of the collection: a model, its data, its ball and surrogates for stronger attacks."""
 
 from __future__ import annotations
 

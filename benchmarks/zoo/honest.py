@@ -1,4 +1,4 @@
-"""Models that are as robust as PGD-10 says, within a few points: none of them should be flagged."""
+"""Models as robust as PGD-10 says, within a few points: none of them should be flagged."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def spiral(n_train: int) -> Case:
 
 
 def separated() -> Case:
-    """The distance classifier on blobs in 64 dimensions that are farther apart than twice the radius."""
+    """The distance classifier on blobs in 64 dimensions, over twice the radius apart."""
     blobs = certified_line(4)
     splits = DatasetSplits(train=blobs.train, test=blobs.test, classes=("0", "1", "2", "3"))
     model = fitted_distance(splits, THREAT)

@@ -117,7 +117,7 @@ def thermometer(levels: int) -> Callable[[Tensor], Tensor]:
 
 
 def purify(steps: int, rate: float) -> Callable[[Tensor], Tensor]:
-    """Pull every pixel repeatedly towards the nearest of three grey levels: the gradient vanishes with the steps."""
+    """Pull pixels stepwise to the nearest of three grey levels; each step shrinks the gradient."""
 
     def change(images: Tensor) -> Tensor:
         for _ in range(steps):
@@ -133,12 +133,12 @@ def smooth(images: Tensor) -> Tensor:
 
 
 def band(images: Tensor) -> Tensor:
-    """Pixels clipped to [0.12, 0.88] and stretched again: almost black or white pixels pass no gradient."""
+    """Clip pixels to [0.12, 0.88] and stretch: almost black or white ones pass no gradient."""
     return (images.clamp(0.12, 0.88) - 0.12) / 0.76
 
 
 def resized(images: Tensor) -> Tensor:
-    """Enlarged and shifted at random (Xie et al., 2018), with torch's global generator, as such defenses do."""
+    """Enlarge and shift at random (Xie et al., 2018), with torch's global generator as they do."""
     scale = int(torch.randint(8, 11, ()))
     larger = interpolate(images, size=(scale, scale), mode="bilinear", align_corners=False)
     left, top = (int(torch.randint(0, scale - 7, ())) for _ in range(2))
@@ -175,7 +175,7 @@ class WinnersTakeAll(nn.Module):
 
 
 class Steps(nn.Module):
-    """Activations 0 or 1 by their sign; the gradient is that of a clipped identity in training, and zero afterwards."""
+    """Activations 0 or 1 by sign; gradient of a clipped identity in training, else zero."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         hard = (hidden > 0).float()
@@ -195,7 +195,7 @@ class Trees(nn.Module):
 
 
 class Nearest(nn.Module):
-    """One over the squared L2 distance to the nearest stored example of each class, hardened by a power."""
+    """Hardened one over the squared L2 distance to the nearest stored example of each class."""
 
     def __init__(self, images: Tensor, labels: Tensor, classes: int, power: float) -> None:
         super().__init__()

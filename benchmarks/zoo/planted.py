@@ -1,4 +1,4 @@
-"""Models whose robust accuracy under PGD-10 is too high by ten points or more, each by another mechanism.
+"""Models whose PGD-10 robust accuracy is ten or more points too high, by several mechanisms.
 
 The halves hold different mechanisms, and different seeds and radii for similar ones. The last two of the tuning half hide
 nothing: PGD-10 is too weak for them.
@@ -104,7 +104,7 @@ def noise(level: float) -> Callable[[Tensor], Tensor]:
 
 
 def flat(logits: Tensor) -> Tensor:
-    """The same logits; where the model is confident no gradient passes, as on a plateau of the loss."""
+    """The same logits, without a gradient where the model is confident, as on a plateau."""
     best = logits.topk(2, dim=1).values
     sure = best[:, :1] - best[:, 1:] > 2.0
     return torch.where(sure, logits.detach(), logits)

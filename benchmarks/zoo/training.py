@@ -62,7 +62,7 @@ def cnn(classes: int = 10, *, norm: bool = False, dropout: float = 0.0) -> nn.Mo
 def trained(
     defense: str = "natural", shape: str = "mlp", seed: int = 0, classes: int = 10, threat: Threat = THREAT
 ) -> nn.Module:
-    """A network of a shape by a training method; the same object for the same arguments, in evaluation mode."""
+    """A trained network in evaluation mode; the same object for the same arguments."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = {
@@ -78,7 +78,7 @@ def trained(
 def fit(
     model: nn.Module, examples: Examples, defense: Defense, *, threat: Threat, seed: int = 0, epochs: int = EPOCHS
 ) -> nn.Module:
-    """Train with Adam, the last quarter at a tenth of the rate; the result is frozen and in evaluation mode."""
+    """Train with Adam, the last quarter at a tenth of the rate; freeze, set evaluation mode."""
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     inputs = examples.inputs.float() / 255 if examples.inputs.dtype == torch.uint8 else examples.inputs
     for epoch in range(epochs):
@@ -95,7 +95,7 @@ def fit(
 
 
 class AtTemperature:
-    """Cross-entropy of logits divided by a temperature, as in defensive distillation (Papernot et al., 2016)."""
+    """Cross-entropy of logits / temperature: defensive distillation (Papernot et al., 2016)."""
 
     def __init__(self, temperature: float) -> None:
         self.temperature = temperature

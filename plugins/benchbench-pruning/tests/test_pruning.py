@@ -33,7 +33,7 @@ def pruned(splits: DatasetSplits, **options: object) -> PrunedDataset:
 
 
 def blurred_squares(count: int = 300, classes: int = 3) -> DatasetSplits:
-    """Noisy 6x6 images, each class around a pattern of its own, some of them nearer to another class than others."""
+    """Noisy 6x6 images around one pattern a class, some of them nearer to another class."""
     generator = torch.Generator().manual_seed(0)
     patterns = torch.rand(classes, 1, 6, 6, generator=generator)
     labels = torch.arange(count) % classes

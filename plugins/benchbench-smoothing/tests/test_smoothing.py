@@ -1,4 +1,4 @@
-"""The conformance kit, the paper's formulas, and a linear model whose smoothed radius is known exactly."""
+"""The conformance kit, the paper's formulas, and a linear model of known smoothed radius."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_image_on_the_boundary_is_abstained_from() -> None:
 
 
 def biased_problem(distances: list[float]) -> tuple[LinearToy, torch.Tensor, torch.Tensor]:
-    """sign(w.x + b) with ||w|| = 5 and b = 2 as two logits, images at signed distances from its boundary, their labels."""
+    """sign(w.x + b) as two logits, ||w|| = 5, b = 2; images at signed distances; their labels."""
     normal, bias = torch.tensor([3.0, -4.0]), 2.0
     model = LinearToy(torch.stack([-normal, normal]) / 2.0, torch.tensor([-bias, bias]) / 2.0).eval()
     signed = torch.tensor(distances)

@@ -1,4 +1,4 @@
-"""Adversarial weight perturbation for benchbench: the offers. Nothing heavy is imported until a suite uses one."""
+"""Adversarial weight perturbation for benchbench: the offers. Heavy imports wait for use."""
 
 from __future__ import annotations
 

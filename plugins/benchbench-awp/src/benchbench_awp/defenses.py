@@ -23,7 +23,7 @@ TRADES_START = 0.001  # standard deviation
 
 
 class _WarmingUp:
-    """What both methods share: their options, and a warm-up that leaves the weights alone in the first epochs."""
+    """Options of both methods, and a warm-up that leaves the weights alone in the first epochs."""
 
     def __init__(self, *, gamma: float, steps: int, step_ratio: float, warm_up: int) -> None:
         require(
@@ -50,9 +50,9 @@ class _WarmingUp:
 
 
 class AwpAdversarialTraining(_WarmingUp):
-    """min over w, max over v of the summed L(f_{w+v}(x'), y), with x' from PGD at w (equation 7).
+    """min over w, max over v of the summed L(f_{w+v}(x'), y) (equation 7).
 
-    The inner loop over images starts uniformly in the ball and sees the model in training mode.
+    x' is from PGD at w, which starts uniformly in the ball and sees the model in training mode.
 
     Args:
         gamma: size of the weight perturbation relative to each layer's weights, at least 0; 0 is plain adversarial training.
@@ -91,9 +91,9 @@ class AwpAdversarialTraining(_WarmingUp):
 
 
 class AwpTrades(_WarmingUp):
-    """min over w, max over v of the summed L(f_{w+v}(x), y) + beta * KL(f_{w+v}(x) || f_{w+v}(x')) (equation 11).
+    """min over w, max over v of summed L(f_{w+v}(x), y) + beta * KL(f_{w+v}(x) || f_{w+v}(x')).
 
-    As in TRADES, x' ascends the divergence at w from x + 0.001 N(0, 1), with the model in evaluation mode.
+    Equation 11. As in TRADES, x' ascends the divergence at w from x + 0.001 N(0, 1), with the model in evaluation mode.
 
     Args:
         beta: weight of the divergence, at least 0.
@@ -151,7 +151,7 @@ class AwpTrades(_WarmingUp):
 
 
 def trades_loss(model: nn.Module, images: Tensor, candidates: Tensor, labels: Tensor, beta: float) -> Tensor:
-    """Summed cross-entropy on the images and beta times the summed KL(f(x) || f(x')), a scalar with a gradient."""
+    """Summed cross-entropy on images plus beta times summed KL(f(x) || f(x')), differentiable."""
     logits, perturbed = model(images), model(candidates)
     divergence = F.kl_div(
         F.log_softmax(perturbed, dim=1), F.log_softmax(logits, dim=1), reduction="sum", log_target=True

@@ -1,4 +1,4 @@
-"""One training step at adversarially perturbed weights (Wu, Xia, Wang, NeurIPS 2020, algorithm 1)."""
+"""A training step at adversarially perturbed weights (Wu, Xia, Wang, NeurIPS 2020, alg. 1)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Objective = Callable[[], Tensor]
 def step_at_perturbed_weights(
     model: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer, *, gamma: float
 ) -> Tensor:
-    """Step on the objective's gradient at w + v, where v = gamma ||w|| / ||g|| g layer by layer and g its gradient at w.
+    """Step on the objective's gradient at w + v, with v = gamma ||w|| / ||g|| g layer by layer.
 
-    The weights are restored, bit for bit, before the optimiser steps. This is the paper's update, w <- w - learning rate *
-    gradient at (w + v), without the rounding of adding and subtracting v.
+    g is the gradient at w. The weights are restored, bit for bit, before the optimiser steps. This is the paper's
+    update, w <- w - learning rate * gradient at (w + v), without the rounding of adding and subtracting v.
 
     Args:
         model: whose weights are perturbed.
@@ -38,7 +38,7 @@ def step_at_perturbed_weights(
 
 
 def layer_direction(weight: Tensor, gradient: Tensor) -> Tensor:
-    """||w|| / ||g|| g for the weights and the gradient of one layer: as long as the weights, 0 if the gradient is 0."""
+    """||w|| / ||g|| g of one layer, g its gradient: as long as the weights, 0 if g is 0."""
     length = torch.linalg.vector_norm(gradient)
     scale = torch.where(length > 0, torch.linalg.vector_norm(weight) / length, torch.zeros_like(length))
     return gradient * scale
@@ -77,7 +77,7 @@ def _perturbed(directions: dict[nn.Parameter, Tensor], gamma: float) -> Iterator
 
 @contextmanager
 def _left_as_it_was(model: nn.Module) -> Iterator[None]:
-    """Restore the model's buffers and torch's global generators, from which dropout draws, after a block."""
+    """Restore, after a block, the model's buffers and torch's global generators (for dropout)."""
     buffers = {buffer: buffer.detach().clone() for buffer in model.buffers()}
     devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
     with torch.random.fork_rng(devices=list(devices)):

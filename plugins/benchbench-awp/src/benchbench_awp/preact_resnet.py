@@ -1,4 +1,4 @@
-"""PreAct ResNet-18 for small images (He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016)."""
+"""PreAct ResNet-18 (He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STAGES = ((1, 1), (2, 2), (4, 2), (8, 2))  # width over the stem's, stride of th
 
 
 class PreActBlock(nn.Module):
-    """Batch-norm, ReLU, 3x3 convolution, twice, added to the input; a 1x1 convolution where the shape changes.
+    """Batch-norm, ReLU, 3x3 convolution, twice, plus the input (by 1x1 if the shape changes).
 
     Args:
         inputs: channels in.
@@ -36,7 +36,7 @@ class PreActBlock(nn.Module):
 
 
 def make_preact_resnet18(*, input_shape: tuple[int, ...], classes: int, width: int = 64) -> nn.Module:
-    """A 3x3 stem, four stages of two blocks, batch-norm, ReLU, average over the pixels, one dense layer.
+    """3x3 stem, four stages of two blocks, batch-norm, ReLU, average over pixels, dense layer.
 
     Args:
         input_shape: (C, H, W), at least 16x16.

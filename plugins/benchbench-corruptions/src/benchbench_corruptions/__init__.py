@@ -1,4 +1,4 @@
-"""Common corruptions for benchbench: the offer. Nothing heavy is imported until a suite uses it."""
+"""Common corruptions for benchbench: the offer. Heavy imports wait until a suite uses it."""
 
 from __future__ import annotations
 

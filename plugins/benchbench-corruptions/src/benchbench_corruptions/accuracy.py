@@ -10,7 +10,7 @@ from benchbench_corruptions.severities import CORRUPTIONS, SEVERITIES, Scale, co
 
 
 class CorruptionAccuracy:
-    """The share of test images classified correctly when corrupted: mean over corruptions and severities.
+    """Share of corrupted test images classified correctly: mean over corruptions and severities.
 
     Columns: ``corruption_test_accuracy``, and for each corruption its mean over the severities, for instance
     ``gaussian_noise_test_accuracy``; per example ``corruption_correct``, the share of its corrupted versions that is

@@ -14,9 +14,9 @@ from benchbench.contract import KeyedGenerator
 
 
 def defocus_blur(images: Tensor, strength: tuple[float, float], generator: KeyedGenerator) -> Tensor:
-    """Average over a disk with a soft edge; `strength` is (radius, width of the edge) in pixels. Draws nothing.
+    """Average over a disk with a soft edge; `strength` is (radius, width of the edge) in pixels.
 
-    Beyond the border the image is mirrored, without repeating its border pixels.
+    Draws nothing. Beyond the border the image is mirrored, without repeating its border pixels.
     """
     kernel = disk(*strength).to(images)
     channels, reach = images.shape[1], kernel.shape[0] // 2
@@ -25,7 +25,7 @@ def defocus_blur(images: Tensor, strength: tuple[float, float], generator: Keyed
 
 
 def motion_blur(images: Tensor, strength: tuple[float, float], generator: KeyedGenerator) -> Tensor:
-    """Average along a line from each pixel at an angle of its image, uniform in [-45, 45] degrees; see `smear`."""
+    """Average along a line, at an angle per image uniform in [-45, 45] degrees; see `smear`."""
     angle = generator.uniform(low=-math.pi / 4, high=math.pi / 4)
     return smear(images, *strength, angle.to(images.device))
 
@@ -53,7 +53,7 @@ def glass_blur(images: Tensor, strength: tuple[float, int, int], generator: Keye
 
 
 def zoom_blur(images: Tensor, strength: tuple[float, float], generator: KeyedGenerator) -> Tensor:
-    """The mean of the image and of itself enlarged by 1, 1 + step, ... up to `strength`, (end, step). Draws nothing."""
+    """Mean of the image and its enlargements by 1, 1 + step, ...; `strength` is (end, step)."""
     end, step = strength
     factors = np.arange(1.0, end, step)
     total = images + sum(zoomed(images, float(factor)) for factor in factors)
@@ -61,7 +61,7 @@ def zoom_blur(images: Tensor, strength: tuple[float, float], generator: KeyedGen
 
 
 def smear(images: Tensor, radius: float, deviation: float, angle: Tensor) -> Tensor:
-    """Average the pixels on a line from each pixel, with the weights of a half normal distribution.
+    """Average the pixels on a line from each pixel, with half-normal weights.
 
     The line is 2 * radius pixels long, and each of its points stands for the nearest pixel; border pixels are repeated beyond
     the border. So does the motion blur of ImageMagick, with which the published images were made.
@@ -87,7 +87,7 @@ def smear(images: Tensor, radius: float, deviation: float, angle: Tensor) -> Ten
 
 
 def zoomed(images: Tensor, factor: float) -> Tensor:
-    """The middle of each image (N, C, H, W) enlarged by a factor of at least 1, linearly, in the images' size."""
+    """Enlarge the middle of images (N, C, H, W) linearly by a factor >= 1, in the same size."""
     sizes = images.shape[2:]
     parts = [math.ceil(size / factor) for size in sizes]
     top, left = ((size - part) // 2 for size, part in zip(sizes, parts))
@@ -98,7 +98,7 @@ def zoomed(images: Tensor, factor: float) -> Tensor:
 
 
 def disk(radius: float, edge: float) -> Tensor:
-    """The kernel of defocus, float64 with sum 1: a disk on the pixels' grid, softened by a normal distribution.
+    """The defocus kernel, float64 with sum 1: a pixel disk softened by a normal distribution.
 
     The distribution has the standard deviation `edge`, and covers 3x3 pixels up to a radius of 8, else 5x5.
     """

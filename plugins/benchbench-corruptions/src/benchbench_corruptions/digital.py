@@ -1,4 +1,4 @@
-"""Corruptions by processing. Each takes images (N, C, H, W) in [0, 1] and draws nothing from the generator."""
+"""Corruptions by processing: each takes images (N, C, H, W) in [0, 1] and draws nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchbench.contract import KeyedGenerator
 
 
 def brightness(images: Tensor, strength: float, generator: KeyedGenerator) -> Tensor:
-    """Raise the value of the HSV colour by strength, hue and saturation kept; grey images become brighter by it."""
+    """Raise the HSV value by strength, hue and saturation kept; grey images become brighter."""
     value = images.amax(dim=1, keepdim=True)
     raised = (value + strength).clamp(max=1.0)
     return torch.where(value > 0, images * raised / value.clamp(min=1e-6), raised)
@@ -27,7 +27,7 @@ def contrast(images: Tensor, strength: float, generator: KeyedGenerator) -> Tens
 
 
 def pixelate(images: Tensor, strength: float, generator: KeyedGenerator) -> Tensor:
-    """Shrink to strength times the size, each pixel the average of its area, and enlarge again by the same filter."""
+    """Shrink to strength times the size by area averages, and enlarge again by the same filter."""
 
     def change(picture: Image.Image) -> Image.Image:
         small = (max(1, int(picture.width * strength)), max(1, int(picture.height * strength)))

@@ -1,4 +1,4 @@
-"""Elastic transforms: a random affine map of the image, then a smooth random displacement of each pixel."""
+"""Elastic transforms: a random affine map, then a smooth random displacement of each pixel."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def elastic_transform(images: Tensor, strength: tuple[float, float, float], gene
 
 
 def affine_map(height: int, width: int, shifts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where each pixel comes from when three points around the centre are shifted: matrix (2, 2) and offset (2,).
+    """Where each pixel comes from when three points are shifted: matrix (2, 2), offset (2,).
 
     Args:
         height: in pixels.
         width: in pixels.
-        shifts: (3, 2), of the points, right and down.
+        shifts: (3, 2), of points around the centre, right and down.
     """
     across, down, reach = width // 2, height // 2, min(height, width) // 3
     points = [[across + reach, down + reach], [across + reach, down - reach], [across - reach, down - reach]]

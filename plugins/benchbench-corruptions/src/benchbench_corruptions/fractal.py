@@ -1,4 +1,4 @@
-"""Random height maps by the diamond-square algorithm (Fournier, Fussell, Carpenter, CACM 1982), on a torus."""
+"""Random height maps on a torus: diamond-square (Fournier, Fussell, Carpenter, CACM 1982)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corruptions by noise. Each takes images (N, C, H, W) in [0, 1] and a strength, and may leave [0, 1]."""
+"""Corruptions by noise: images (N, C, H, W) in [0, 1] and a strength; may leave [0, 1]."""
 
 from __future__ import annotations
 

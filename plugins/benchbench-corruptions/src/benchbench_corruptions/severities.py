@@ -1,4 +1,4 @@
-"""The corruptions by name, and how strong each is at severities 1 to 5, for small and for large images."""
+"""Corruptions by name, and their strengths at severities 1 to 5, for small and large images."""
 
 from __future__ import annotations
 

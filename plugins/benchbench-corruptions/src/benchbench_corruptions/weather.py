@@ -1,4 +1,4 @@
-"""Corruptions by weather. Each takes images (N, C, H, W) in [0, 1], C 1 or 3, and may leave [0, 1]."""
+"""Corruptions by weather: images (N, C, H, W) in [0, 1], C 1 or 3; may leave [0, 1]."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def frost(images: Tensor, strength: tuple[float, float], generator: KeyedGenerat
 
 
 def snow(images: Tensor, strength: tuple[float, ...], generator: KeyedGenerator) -> Tensor:
-    """Whiten the image, and add a layer of falling flakes and the same layer turned by half a circle.
+    """Whiten the image, add a layer of falling flakes and the same turned by half a circle.
 
     `strength` is (mean and deviation of the noise that makes the flakes, factor of its enlargement, least value of a flake,
     radius and deviation of their motion, share of the image that is not whitened). The angle of their fall is drawn for each

@@ -1,4 +1,4 @@
-"""An executor for benchbench: the units of a run as tasks of a Dask cluster. Dask is imported when a run first uses it."""
+"""An executor: the units of a run as tasks of a Dask cluster. Dask is imported at first use."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class DaskExecutor:
 
 @contextmanager
 def _stopping(tasks: Mapping[str, Any], stop: Path) -> Iterator[None]:
-    """If the block is left early, ask the running tasks to stop, and wait until they have stopped."""
+    """Ask the running tasks to stop if the block is left early, and wait until they have."""
     try:
         yield
     except BaseException:
@@ -106,7 +106,7 @@ def _stopping(tasks: Mapping[str, Any], stop: Path) -> Iterator[None]:
 
 
 def carry_out(command: tuple[str, ...], stop: str) -> int:
-    """The task: run a worker process until it ends, or until the run creates the file `stop`; return its exit status."""
+    """Run a worker process until it ends or the file `stop` appears; return its exit status."""
     if Path(stop).exists():
         return STOPPED
     process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603

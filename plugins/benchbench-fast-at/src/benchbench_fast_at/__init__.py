@@ -1,4 +1,4 @@
-"""Fast and free adversarial training for benchbench: the offers. Nothing heavy is imported until a suite uses one."""
+"""Fast and free adversarial training for benchbench: the offers. Heavy imports wait for use."""
 
 from __future__ import annotations
 

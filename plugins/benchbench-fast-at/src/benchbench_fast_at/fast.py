@@ -1,4 +1,4 @@
-"""One sign step from a random start: as an attack, and as the inner maximisation of adversarial training."""
+"""One sign step from a random start: an attack, and the inner maximisation of training."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ STEP_RATIO = 1.25  # the paper's alpha over epsilon
 
 
 class FastAdversarialTraining:
-    """Minimise the summed L(f(x + d), y), d one sign step from a uniform start in the ball (algorithm 3).
+    """Minimise the summed L(f(x + d), y), d one sign step from a uniform start (algorithm 3).
 
-    The step sees the model in training mode.
+    The start is in the ball; the step sees the model in training mode.
 
     Args:
         step_ratio: step size over epsilon, above 0. Beyond 2 the start no longer matters; much above the paper's 1.25

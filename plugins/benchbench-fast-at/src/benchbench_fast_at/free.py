@@ -14,7 +14,7 @@ _DELTA = "delta"
 
 
 class FreeAdversarialTraining:
-    """Replay each batch: one backward pass gives the gradient for a step of the weights and for one of the perturbation.
+    """Replay each batch: one backward pass moves both the weights and the perturbation a step.
 
     Each batch starts from the perturbation of the batch before, by place in the batch; the first one starts at 0. Divide the
     epochs of a recipe by `replays` for a training of equal cost.
@@ -48,7 +48,7 @@ class FreeAdversarialTraining:
         generator: KeyedGenerator,
         optimizer: torch.optim.Optimizer,
     ) -> BatchLoss:
-        """Take `replays` optimiser steps on a batch; returns the loss of the last one, before its step."""
+        """Take `replays` optimiser steps on a batch; return the last one's loss, before its step."""
         delta = self._carried(images)
         for _ in range(self.replays):
             leaf = threat.project(images + delta[: len(images)], images).requires_grad_(True)
@@ -71,7 +71,7 @@ class FreeAdversarialTraining:
         self._delta = state[_DELTA].clone() if _DELTA in state else None
 
     def _carried(self, images: Tensor) -> Tensor:
-        """The perturbation so far, with at least as many rows as the batch: a last, smaller batch leaves the rest alone."""
+        """The perturbation, at least as long as the batch; a smaller batch leaves the rest alone."""
         if self._delta is None or self._delta.shape[1:] != images.shape[1:]:
             return torch.zeros_like(images)
         delta = self._delta.to(images).clone()

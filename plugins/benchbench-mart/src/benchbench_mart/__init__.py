@@ -1,4 +1,4 @@
-"""MART for benchbench: the offer. It imports nothing heavy; the defense itself is imported when a suite uses it."""
+"""MART for benchbench: the offer. The defense is imported when a suite uses it."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _SMALLEST = 1e-12  # keeps the logarithm of a vanishing probability finite
 
 
 class Mart:
-    """Boosted cross-entropy on adversarial images plus a KL term that weighs misclassified examples more.
+    """Boosted adversarial cross-entropy plus a KL term that weighs misclassified examples more.
 
     Args:
         lam: weight of the KL term, lambda in the paper, at least 0; 6 is the default of the authors' released loss.
@@ -60,7 +60,7 @@ class Mart:
     def _maximise(
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        """PGD on the cross-entropy from x + 0.001 N(0, 1), in evaluation mode, as the authors released it."""
+        """PGD on the cross-entropy from x + 0.001 N(0, 1), in evaluation mode, as released."""
         start, cross_entropy = (
             normal_start(images, deviation=_START_DEVIATION, generator=generator),
             CrossEntropy(labels),

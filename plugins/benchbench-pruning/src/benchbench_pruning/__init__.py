@@ -1,4 +1,4 @@
-"""Adversarial pruning for benchbench: the offer. Nothing heavy is imported until a suite uses it."""
+"""Adversarial pruning for benchbench: the offer. Heavy imports wait until a suite uses it."""
 
 from __future__ import annotations
 

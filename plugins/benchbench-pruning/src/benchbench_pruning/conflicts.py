@@ -1,4 +1,4 @@
-"""Pairs of training examples of different classes that are too close, and the fewest removals that separate them."""
+"""Pairs of examples of different classes that are too close, and the fewest removals."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def fewest_removals(pairs: NDArray[np.int64], labels: NDArray[np.int64]) -> NDAr
 
 
 def _smallest_cover(pairs: NDArray[np.int64], labels: NDArray[np.int64], left_label: int) -> NDArray[np.int64]:
-    """Koenig: with Z the vertices on alternating paths from unmatched left vertices, (left - Z) and (right in Z)."""
+    """Koenig: (left - Z) and (right in Z), Z on alternating paths from unmatched left vertices."""
     swapped = labels[pairs[:, 0]] != left_label
     left = np.where(swapped, pairs[:, 1], pairs[:, 0])
     right = np.where(swapped, pairs[:, 0], pairs[:, 1])

@@ -23,7 +23,7 @@ from benchbench_pruning.conflicts import conflicts, fewest_removals
 
 
 class PrunedDataset:
-    """The dataset `base`, without the fewest training examples such that classes are at least 2 * radius apart.
+    """`base` without the fewest examples such that training classes are >= 2 * radius apart.
 
     Adversarial pruning (Yang et al., AISTATS 2020, section 4): training on what remains, a classifier can be right and
     constant within the radius of every training example. The test split stays as it is. For two classes the number of
@@ -71,6 +71,6 @@ class PrunedDataset:
 
 
 def _exact_features(inputs: Tensor, distance: float) -> tuple[Tensor, float]:
-    """Features (N, d) and the threshold in their units; pixels stay integers, so that L-inf and L1 distances are exact."""
+    """Features (N, d) and the threshold in their units; integer pixels make L-inf and L1 exact."""
     scale = 255.0 if inputs.dtype == torch.uint8 else 1.0
     return inputs.flatten(1).float(), distance * scale

@@ -1,4 +1,4 @@
-"""Randomised smoothing for benchbench: the offers. Nothing heavy is imported until a suite uses one."""
+"""Randomised smoothing for benchbench: the offers. Heavy imports wait for a suite's use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CERTIFY: lower confidence bounds of the smoothed classifier's robust radius (Cohen, Rosenfeld, Kolter, ICML 2019)."""
+"""CERTIFY: lower bounds of smoothed robust radii (Cohen, Rosenfeld, Kolter, ICML 2019)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Certificate:
 
 
 class CertifiedL2:
-    """Accuracy of g(x) = the most probable class of f(x + sigma N(0, I)), certified at L2 radii, each with its example.
+    """Accuracy of g(x), the likeliest class of f(x + sigma N(0, I)), certified at L2 radii.
 
     An example counts at radius r if g predicts its label without abstaining and its certified radius is at least r. Each
     certificate holds with probability at least 1 - alpha over the noise. Columns: for each radius, for instance,
@@ -125,12 +125,12 @@ class CertifiedL2:
 
 
 def lower_confidence_bound(successes: Tensor, trials: int, alpha: float) -> Tensor:
-    """Clopper and Pearson's one-sided (1 - alpha) lower bound of a binomial proportion: Beta^-1(alpha; k, n - k + 1).
+    """Clopper and Pearson's lower bound of a binomial proportion: Beta^-1(alpha; k, n - k + 1).
 
     Args:
         successes: int64 (N,), k, in [0, trials].
         trials: n, at least 1.
-        alpha: in (0, 1).
+        alpha: in (0, 1); the bound is one-sided, with confidence 1 - alpha.
 
     Returns:
         float64 (N,); 0 where there is no success.

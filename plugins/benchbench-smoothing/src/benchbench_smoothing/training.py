@@ -9,7 +9,7 @@ from benchbench.contract import BatchLoss, KeyedGenerator, Threat, require
 
 
 class GaussianNoise:
-    """Minimise the summed L(f(x + sigma * N(0, I)), y). Noisy images are not clipped, as in the certificate.
+    """Minimise the summed L(f(x + sigma * N(0, I)), y), noise unclipped, as in the certificate.
 
     Args:
         sigma: standard deviation in pixels / 255, at least 0; that of the certificate.
