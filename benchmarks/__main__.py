@@ -57,8 +57,8 @@ def main() -> int:
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"unknown benchmarks {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    asked = options.names or [name for name in BENCHMARKS if name != "speeds" or torch.cuda.is_available()]
-    failed = [name for name in asked if not keep(name, BENCHMARKS[name].command(options.data))]
+    names = options.names or [name for name in BENCHMARKS if name != "speeds" or torch.cuda.is_available()]
+    failed = [name for name in names if not keep(name, BENCHMARKS[name].command(options.data))]
     print(f"failed: {', '.join(failed)}" if failed else f"all figures are in {MEASURED}")
     return 1 if failed else 0
 

@@ -44,9 +44,9 @@ def main() -> None:
         for seed in range(options.rounds):
             for precision in PRECISIONS:
                 trained = learn(splits, DEFENSES[name], precision, seed, options.train)
-                told = judge(trained.model, splits, options.examples)
+                judged = judge(trained.model, splits, options.examples)
                 print(
-                    f"  {name:<8} seed {seed}  {precision:<8} {told}, last epoch's loss {trained.history[-1].loss:.4f}",
+                    f"  {name:<8} seed {seed}  {precision:<8} {judged}, last epoch's loss {trained.history[-1].loss:.4f}",
                     flush=True,
                 )
 

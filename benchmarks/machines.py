@@ -42,12 +42,12 @@ def _driver() -> str:
     program = shutil.which("nvidia-smi")
     if program is None:
         return "unknown: no nvidia-smi here"
-    asked = [program, "--query-gpu=driver_version,clocks.max.sm,power.limit", "--format=csv,noheader"]
+    command = [program, "--query-gpu=driver_version,clocks.max.sm,power.limit", "--format=csv,noheader"]
     try:
-        told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603
+        printed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603
     except (OSError, subprocess.SubprocessError) as error:
         return f"unknown: {error}"
-    return "; ".join(told.split("\n")).strip("; ")
+    return "; ".join(printed.split("\n")).strip("; ")
 
 
 if __name__ == "__main__":

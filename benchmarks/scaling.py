@@ -105,9 +105,9 @@ def kept(count: int) -> float:
 
 def peak_mebibytes(count: int) -> float:
     """Median MiB by which new processes grow in one PGD step on `count` uint8 images they hold."""
-    asked = [(count, torch.get_num_threads())] * 3
+    settings = [(count, torch.get_num_threads())] * 3
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        return statistics.median(pool.starmap(_evaluate_and_report, asked, chunksize=1))
+        return statistics.median(pool.starmap(_evaluate_and_report, settings, chunksize=1))
 
 
 def _evaluate_and_report(count: int, threads: int) -> float:

@@ -93,8 +93,8 @@ def main() -> None:
     source = DataSource(root=arguments.data, cache=arguments.data)
     train = Mnist().load(source).train
     images, labels = train.inputs.flatten(1).numpy(), train.labels.numpy()
-    asked = np.linspace(0, len(images) - 1, arguments.queries).astype(np.int64)
-    seconds = compare((images[asked], labels[asked], images, labels), arguments.repeats)
+    chosen = np.linspace(0, len(images) - 1, arguments.queries).astype(np.int64)
+    seconds = compare((images[chosen], labels[chosen], images, labels), arguments.repeats)
     print(versions())
     print(f"{arguments.queries} queries x {len(images)} references x {images.shape[1]} pixels, all results equal")
     for name, median in seconds.items():
