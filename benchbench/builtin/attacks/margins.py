@@ -45,7 +45,7 @@ def all_but_fooled(logits: Tensor, margins: Tensor) -> Tensor:
 
 
 def surely_fooled(logits: Tensor, margins: Tensor) -> Tensor:
-    """Whether logits (N, classes) of margins (N,) fool the model despite rounding, bool (N,)."""
+    """Whether logits (N, classes) of margins (N,) fool the model beyond rounding, bool (N,)."""
     return margins > ROUNDING * logits.abs().amax(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""AutoAttack and its four attacks, written from the papers.
+"""AutoAttack and its four attacks, written from the papers (Croce & Hein, ICML 2020).
 
-Croce & Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks", ICML 2020.
+"Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks".
 """

@@ -16,7 +16,7 @@ from benchbench.contract import full_precision, is_rounded
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """Margins (N,) of candidates; whether they fool the model in spite of rounding, bool (N,)."""
+    """Margins (N,) of candidates; whether they fool the model beyond rounding errors, bool (N,)."""
 
     margins: Tensor
     fooled: Tensor
