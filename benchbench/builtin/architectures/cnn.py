@@ -36,8 +36,8 @@ def make_cnn1(*, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
 def make_cnn2(*, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """CNN2, the SmallCNN of TRADES: four convolutions and three dense layers.
 
-    Zhang et al., 2019, after Carlini & Wagner, 2017. Convolutions are initialised Kaiming-normal with zero bias, the last
-    layer with zeros: an untrained CNN2 returns 0.
+    Zhang et al., 2019, after Carlini & Wagner, 2017. Convolutions are initialised Kaiming-normal with zero bias, the
+    last layer with zeros: an untrained CNN2 returns 0.
     """
     image = image_shape("cnn2", input_shape, smallest=CNN2_SMALLEST)
     require_classes("cnn2", classes)
