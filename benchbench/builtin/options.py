@@ -1,4 +1,4 @@
-"""Checks of options and norms that several components share; see `benchbench.contract.require`."""
+"""Checks of options and norms that components share; see `benchbench.contract.require`."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def import_torchvision() -> ModuleType:
 
 
 def _forget_partial_import() -> None:
-    """Remove the submodules that the failed import left behind, so that the next import starts again."""
+    """Remove submodules that a failed import left, so that the next import starts again."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
 

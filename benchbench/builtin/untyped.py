@@ -1,4 +1,4 @@
-"""The type of values that come from libraries without types: cvxpy, Foolbox, PyArrow, torchvision."""
+"""The type of values from untyped libraries: cvxpy, Foolbox, PyArrow, torchvision."""
 
 from __future__ import annotations
 

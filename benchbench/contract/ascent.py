@@ -1,4 +1,4 @@
-"""Steepest ascent in a ball, its objective and its starts: the search within adversarial training, attacks and metrics."""
+"""Steepest ascent in a ball, with objective and starts, for training, attacks and metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPARSE_FRACTION = 0.01  # of the coordinates, moved by one L1 step
 
 @dataclass(frozen=True, kw_only=True)
 class Weighted:
-    """An objective: the sum of weights times values. It is never summed, because its gradient does not need the sum.
+    """An objective, the sum of weights times values; its gradient is computed without the sum.
 
     Attributes:
         values: float, with a gradient.
@@ -34,7 +34,7 @@ Objective = Callable[["Tensor"], "Tensor | Weighted"]
 
 
 class CrossEntropy:
-    """The summed cross-entropy of logits to given classes, as an objective of `ascend`; it makes its weights once.
+    """Summed cross-entropy to given classes, an objective of `ascend`; makes its weights once.
 
     Args:
         labels: int64 (N,), the classes; or float (N, classes), their probabilities.
@@ -65,7 +65,7 @@ def one_per_row(like: Tensor, columns: Tensor, value: float) -> Tensor:
 def ascend(
     objective: Objective, start: Tensor, images: Tensor, *, threat: Threat, steps: int, step_size: float
 ) -> Tensor:
-    """Ascend an objective in the ball around the images by steepest steps, and project after every step.
+    """Ascend an objective in the ball around the images by steepest steps, each one projected.
 
     Projected gradient ascent as in Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", 2018,
     section 2, in any norm of `Threat`. The gradient is taken for the candidates only: call it in a block of
@@ -110,7 +110,7 @@ def adversarial_images(
     steps: int,
     step_ratio: float,
 ) -> Tensor:
-    """Images that raise the model's cross-entropy: `ascend` from a `uniform_start`, the search of adversarial training.
+    """Images of raised cross-entropy: `ascend` from `uniform_start`, as adversarial training.
 
     The mode of the model stays as it is: in training mode, dropout and batch normalisation are active.
 
@@ -139,7 +139,7 @@ def adversarial_images(
 
 
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:
-    """The direction of steepest ascent: of length 1 in the norm, 0 where the gradient of an example is 0.
+    """Direction of steepest ascent: of length 1 in the norm, or 0 where the gradient is 0.
 
     Args:
         gradient: float (N, ...).
@@ -195,7 +195,7 @@ def uniform_start(images: Tensor, *, threat: Threat, generator: KeyedGenerator) 
 
 
 def normal_start(images: Tensor, *, deviation: float, generator: KeyedGenerator) -> Tensor:
-    """The images plus normal noise, neither projected nor clipped: a start where the gradient at the image itself is 0.
+    """Images plus normal noise, unprojected and unclipped: a start if the image's gradient is 0.
 
     Args:
         images: float (N, ...).
@@ -209,7 +209,7 @@ def normal_start(images: Tensor, *, deviation: float, generator: KeyedGenerator)
 
 
 def _moves(threat: Threat, images: Tensor, step_size: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function from candidates, which it may overwrite, and a gradient to the candidates after a projected step.
+    """A function that moves candidates, perhaps in place, along a gradient and projects them.
 
     For L-inf, ball and box are one pair of bounds, computed once.
     """

@@ -22,7 +22,7 @@ _MEANS = {
 }  # of a metric's own per-example column
 
 Check = Callable[[Measurement, AnyEvidence], float | None]
-"""The expected value; None if the measurement lacks the per-example column, or the evidence is for another task."""
+"""Expected value; None if the per-example column is missing or the task is another one."""
 
 OF_HOST = frozenset({"index", "label", "prediction", "correct", "adversarial_prediction", "robust"})
 """Per-example columns that the host fills."""

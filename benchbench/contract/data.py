@@ -110,7 +110,7 @@ class DatasetExtent:
 
 @runtime_checkable
 class DescribedDataset(Dataset, Protocol):
-    """A `Dataset` whose size is known without its files, so that a plan can price it before it is fetched."""
+    """A `Dataset` of known size without its files: a plan can price it before it is fetched."""
 
     def extent(self) -> DatasetExtent:
         """The size of what `load` returns."""
@@ -118,7 +118,7 @@ class DescribedDataset(Dataset, Protocol):
 
 
 def data_digest(splits: DatasetSplits) -> str:
-    """Hexadecimal SHA-256 of the class names and of dtype, shape and bytes of all four tensors (``dataset_digest``)."""
+    """Hex SHA-256 of class names and all four tensors' dtype, shape, bytes (``dataset_digest``)."""
     state = hashlib.sha256(json.dumps(list(splits.classes)).encode())
     for examples in (splits.train, splits.test):
         for tensor in (examples.inputs, examples.labels):
@@ -129,7 +129,7 @@ def data_digest(splits: DatasetSplits) -> str:
 
 
 def row_blocks(tensor: Tensor) -> Iterator[Tensor]:
-    """Yield consecutive rows of a tensor (N, ...), at most 16 MiB and at least one row at a time.
+    """Yield consecutive rows of a tensor (N, ...), at most 16 MiB but at least one row each.
 
     A tensor that is mapped from a file is then never in memory as a whole.
     """

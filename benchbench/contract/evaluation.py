@@ -42,7 +42,7 @@ class Attack(Protocol):
 
 @runtime_checkable
 class Evidence(Protocol):
-    """What a metric may ask about a classifier under test. Each answer is computed once and shared by all metrics."""
+    """What a metric may ask about a classifier; each answer is computed once, for all metrics."""
 
     @property
     def model(self) -> nn.Module:
@@ -67,7 +67,7 @@ class Evidence(Protocol):
         ...
 
     def batches(self, split: SplitName, purpose: str) -> Iterable[tuple[Tensor, Tensor, KeyedGenerator]]:
-        """Batches of (float32 images on the device, int64 labels, generator keyed by seed, purpose and example)."""
+        """Batches (images float32 on the device, labels int64, generator by seed, purpose, example)."""
         ...
 
 
@@ -113,7 +113,7 @@ class Measurement:
 
 @runtime_checkable
 class Metric(Protocol):
-    """A quantity measured on a trained classifier; `RegressionMetric` is its counterpart for regression."""
+    """A quantity measured on a trained classifier; for regression, see `RegressionMetric`."""
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Measure the quantity, and leave the model and the examples as they were.
@@ -126,7 +126,7 @@ class Metric(Protocol):
 
 
 class RegressionMetric(Protocol):
-    """A quantity measured on a regression model; its offer has ``Capabilities(task="regression")``."""
+    """A quantity of a regression model; its offer has ``Capabilities(task="regression")``."""
 
     def measure(self, evidence: RegressionEvidence) -> Measurement:
         """See `Metric.measure`."""
@@ -135,7 +135,7 @@ class RegressionMetric(Protocol):
 
 @runtime_checkable
 class ExamplewiseMetric(Metric, Protocol):
-    """A `Metric` that measures each test example by itself, so that processes can share the test set.
+    """A `Metric` that measures each test example alone, so that processes share the test set.
 
     `measure` then receives some of the test examples at a time, and only its per-example columns count. The result for an
     example must not depend on the others.

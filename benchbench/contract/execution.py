@@ -12,7 +12,7 @@ DONE, REFUSED, NOT_SHARED, STOPPED = 0, 2, 66, 75  # exit statuses of a worker
 
 @dataclass(frozen=True, kw_only=True)
 class WorkUnit:
-    """One model to train and the cells that evaluate it: the smallest piece of work for a worker.
+    """One model to train and the cells that evaluate it: the smallest unit of a worker's work.
 
     Attributes:
         name: unique within the work, fit for a file name.
@@ -115,7 +115,7 @@ class Executor(Protocol):
     """
 
     def execute(self, work: Work, host: Host) -> None:
-        """Carry out the work; return when no unit is left, or when no remaining unit can be carried out.
+        """Carry out the work; return when no unit is left, or none that can be carried out.
 
         Raises:
             UsageError: the engine is missing or refuses the work; the hint says what helps.

@@ -1,4 +1,4 @@
-"""What a plugin offers: components by kind, name, factory and capabilities, and the hooks that return them."""
+"""What a plugin offers: components (kind, name, factory, capabilities), returned by hooks."""
 
 from __future__ import annotations
 

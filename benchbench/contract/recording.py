@@ -1,4 +1,4 @@
-"""Functions of tensors, recorded once and replayed: otherwise hundreds of small CUDA kernels wait for the host."""
+"""Record and replay tensor functions: else hundreds of small CUDA kernels wait for the host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Function = Callable[..., "Tensor"]  # takes some tensors, and a generator for th
 
 
 def replayed(function: Function, tensors: Sequence[Tensor], generator: KeyedGenerator, *, key: Hashable) -> Tensor:
-    """Return ``function(*tensors, generator)``; where steps are recorded, by replaying an earlier call with equal shapes.
+    """Return ``function(*tensors, generator)``, replayed from an earlier call where recorded.
 
     Args:
         function: pure tensor code: it maps the tensors and a generator to a new tensor, reads no number from the device, and
@@ -48,7 +48,7 @@ class _Call:
         self._replay: Step | None = None
 
     def take(self, tensors: Sequence[Tensor], generator: KeyedGenerator, recorder: Recorder) -> Tensor:
-        """Call the function the first time, which warms up; record it the second time; then replay it."""
+        """Call the function the first time, to warm up; record it the second time; then replay it."""
         with not_recording():  # nested calls of `replayed` are part of this recording
             if self._result is None:
                 self._tensors, rows = [tensor.clone() for tensor in tensors], generator.rows.clone()

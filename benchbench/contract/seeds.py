@@ -1,4 +1,4 @@
-"""Random draws, keyed by (seed, purpose, example): batch size, sharding and interruptions change nothing.
+"""Draws keyed by (seed, purpose, example): batching, sharding, interruptions change nothing.
 
 `derive_seed` hashes keys into a seed. `KeyedGenerator` is a counter-based generator: each number is a hash of (key, draw,
 row, element), so that an example gets the same draws in any batch, on a CPU and on a GPU. The mixing function is
@@ -71,7 +71,7 @@ class UnknownDrawError(LookupError):
 
 
 class KeyTable:
-    """Keys in tensors on the device: a recorded step makes new draws when it is replayed with another seed.
+    """Keys in device tensors: a recorded step makes new draws when replayed with another seed.
 
     Args:
         device: of the draws.
@@ -169,11 +169,11 @@ class KeyedGenerator:
         return int(self._rows.shape[0])
 
     def child(self, *purpose: int | str) -> KeyedGenerator:
-        """An independent generator for the same rows, for instance ``generator.child("restart", 3)``."""
+        """An independent generator for the same rows, such as ``generator.child("restart", 3)``."""
         return KeyedGenerator(self._keys.child(*purpose), self._rows)
 
     def children(self, purpose: str, numbers: Tensor, count: int) -> KeyedGenerator:
-        """A generator that draws for each row what ``generator.child(purpose, number)`` draws for that row.
+        """A generator that draws for each row what ``generator.child(purpose, number)`` draws.
 
         Args:
             purpose: of the draws.
@@ -233,7 +233,7 @@ class KeyedGenerator:
         return self._bits().bitwise_and((1 << 48) - 1).remainder(high)
 
     def torch_generator(self, device: torch.device | str = "cpu") -> torch.Generator:
-        """A torch generator for code that needs one. It depends on all rows, so its draws depend on the batch."""
+        """A torch generator for code that needs one; it depends on all rows, thus on the batch."""
         import torch
 
         if not isinstance(self._keys, _SeedKeys):

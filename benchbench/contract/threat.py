@@ -78,7 +78,7 @@ class Threat:
 
 
 def parse_number(text: str) -> float:
-    """Parse a number such as ``0.03``, or a fraction such as ``8/255``, which is Python's ``8 / 255`` to the bit.
+    """Parse a number such as ``0.03``, or a fraction such as ``8/255``, equal to ``8 / 255``.
 
     Raises:
         OptionError: the text is neither.
@@ -94,7 +94,7 @@ def parse_number(text: str) -> float:
 
 
 def check_radius(threat: Threat, input_shape: Sequence[int]) -> None:
-    """Check that the radius is above 0 and at most the largest distance of two points of the box.
+    """Check that the radius is above 0 and at most the largest distance within the box.
 
     That distance is the box's width in L-inf, the width times sqrt(dimension) in L2 and times the dimension in L1.
 

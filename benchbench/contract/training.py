@@ -65,20 +65,20 @@ class SteppingDefense(Protocol):
         generator: KeyedGenerator,
         optimizer: torch.optim.Optimizer,
     ) -> BatchLoss:
-        """Take one optimiser step on a batch (arguments as for `Defense.loss`); the returned loss may be detached."""
+        """Take an optimiser step (arguments as for `Defense.loss`); return its loss, maybe detached."""
         ...
 
 
 @runtime_checkable
 class StatefulDefense(Protocol):
-    """A `Defense` or `SteppingDefense` that carries state from batch to batch; checkpoints keep it."""
+    """A `Defense` or `SteppingDefense` with state from batch to batch; checkpoints keep it."""
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """The carried state as tensors by name; empty before the first batch."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from a result of `state_dict`, its tensors on the CPU; an empty one restarts from the beginning."""
+        """Continue from a `state_dict` (tensors on the CPU); start anew if it is empty."""
         ...
 
 
@@ -96,12 +96,12 @@ class ScheduledDefense(Protocol):
 
 @runtime_checkable
 class FittingDefense(Protocol):
-    """A method that fits without the training loop, for instance a classifier made of the training data."""
+    """A method that fits without the training loop, such as a classifier of training data."""
 
     def fit(
         self, model: nn.Module, examples: Examples, *, classes: int, threat: Threat, generator: KeyedGenerator
     ) -> nn.Module:
-        """Return the fitted model, from float32 inputs to logits, with all state in its ``state_dict``."""
+        """Return the fitted model (float32 inputs to logits), all state in its ``state_dict``."""
         ...
 
 
@@ -110,7 +110,7 @@ class RegressionDefense(Protocol):
     """A training method that can also fit a regression, without the training loop."""
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
-        """Return the fitted model, from float64 inputs (N, ...) to float64 predictions (N,); it may be `model` itself.
+        """Return the fitted model, maybe `model`: float64 inputs (N, ...), float64 predictions (N,).
 
         Args:
             model: freshly made by the architecture.

@@ -1,4 +1,4 @@
-"""The parts that all checks share: the failure, and the watch over what a plugin must restore."""
+"""What all checks share: the failure, and the watch over what a plugin must restore."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchbench.contract import KeyedGenerator, derive_seed
 
 
 class ConformanceError(AssertionError):
-    """A plugin breaks its contract: what was checked, what was expected (and how to reach it), and what came."""
+    """A plugin breaks its contract: what was checked, expected (and how to reach it), and found."""
 
     def __init__(self, check: str, *, expected: object, got: object) -> None:
         super().__init__(f"{check}\n  expected: {expected}\n  got: {got}")
@@ -29,7 +29,7 @@ def expect(holds: bool | Tensor, check: str, *, expected: object, got: object) -
 
 
 def expect_method(plugin: object, protocol: type | tuple[type, ...], methods: str) -> None:
-    """Raise `ConformanceError` unless a plugin has the methods of a Protocol, or of one of several."""
+    """Raise `ConformanceError` unless a plugin has the methods of one of these Protocols."""
     expected = f"an object with a method {methods}"
     expect(isinstance(plugin, protocol), f"{name_of(plugin)}: type", expected=expected, got=type(plugin).__name__)
 
@@ -70,7 +70,7 @@ class _Snapshot:
 def untouched(
     plugin: object, model: nn.Module, *tensors: Tensor, buffers: bool = True, random_state: bool = True
 ) -> Iterator[None]:
-    """Run a block that uses a plugin, and check that the model and the tensors are the same afterwards.
+    """Run a block that uses a plugin; check that model and tensors are the same afterwards.
 
     Args:
         plugin: the object that messages name.

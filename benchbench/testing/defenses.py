@@ -92,7 +92,7 @@ def _batch(size: int, classes: int) -> tuple[Tensor, Tensor]:
 
 
 def _loss(defense: Defense, model: nn.Module, threat: Threat, classes: int, rows: Tensor) -> BatchLoss:
-    """The loss of some rows of a batch of 7; the image and the draws of a row do not depend on the choice."""
+    """Loss of some rows of a batch of 7; a row's image and draws do not depend on the choice."""
     images, labels = _batch(7, classes)
     generator = keyed("draws", 7).take(rows)
     return defense.loss(model, images[rows], labels[rows], threat=threat, generator=generator)

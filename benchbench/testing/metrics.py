@@ -29,7 +29,7 @@ _PARTS = ((0, 1, 2, 3), (4, 5, 6))
 
 
 class ToyEvidence:
-    """Evidence about a linear model, for tests of metrics, with 9 training and 7 other test images.
+    """Evidence about a linear model, with 9 training and 7 other test images, to test metrics.
 
     Args:
         batch_size: examples per batch of `batches`.
@@ -181,7 +181,7 @@ def _columns(measured: Measurement) -> dict[str, Tensor]:
 
 
 def _all_of(measured: Measurement) -> dict[str, float]:
-    """All numbers of a measurement by name: its values, and the entries of its per-example columns."""
+    """All numbers of a measurement by name: its values, and its per-example columns' entries."""
     entries = {
         f"{key}[{place}]": float(value)
         for key, column in _columns(measured).items()

@@ -37,7 +37,7 @@ def update(
 
 
 def check_resumption(defense: LoopDefense, threat: Threat) -> None:
-    """Compare training on a few batches with the same interrupted, which only the ``state_dict`` survives.
+    """Compare training on a few batches with a run restored from its ``state_dict`` alone.
 
     The defense is a `StatefulDefense` before its first batch.
     """
@@ -61,7 +61,7 @@ def check_resumption(defense: LoopDefense, threat: Threat) -> None:
 
 
 def kept_state(defense: object) -> dict[str, Tensor]:
-    """Copy the state of a stateful defense, which must be tensors, as a checkpoint does; empty for any other."""
+    """Copy a stateful defense's state, which must be tensors, like a checkpoint; else empty."""
     if not isinstance(defense, StatefulDefense):
         return {}
     state = defense.state_dict()

@@ -1,4 +1,4 @@
-"""A worker that carries out toy units at once, run as a script: ``toy_worker.py FOLDER ... --worker NAME [UNIT ...]``.
+"""A worker for toy units: ``toy_worker.py FOLDER ... --worker NAME [UNIT ...]``.
 
 FOLDER holds ``units.json``. A finished unit has a file below ``done``; its process id is below ``pids``. The unit ``fragile``
 kills the first worker that reaches it, before it begins. The unit ``slow`` takes minutes, unless there is a file ``fast``.

@@ -17,7 +17,7 @@ _FAR_BELOW = -10.0  # logit of the classes that no perturbation reaches
 
 
 class LinearToy(nn.Module):
-    """f(x) = W x + b on flattened inputs: distances to its decision boundary and its Lipschitz constant are exact.
+    """f(x) = W x + b on flat inputs; distances to its boundary and Lipschitz constant are exact.
 
     Args:
         weight: float (classes, d).
@@ -36,7 +36,7 @@ class LinearToy(nn.Module):
 
     @torch.no_grad()
     def distance(self, inputs: Tensor, labels: Tensor, norm: Norm) -> Tensor:
-        """Size of the smallest perturbation that changes a correct prediction; negative where it is already wrong.
+        """Size of the smallest perturbation that changes a correct prediction; below 0 if wrong.
 
         min over t != y of (f_y(x) - f_t(x)) / ||w_y - w_t||_q with q the dual of the norm (Hoelder's inequality is tight).
         The box of valid inputs is ignored: the result is exact if x is farther than that from every face.
@@ -72,7 +72,7 @@ class LinearToy(nn.Module):
 
 
 class FragileToy(nn.Module):
-    """A network with batch normalisation and dropout, which reveals changes of statistics, modes and random state.
+    """Network with batch-norm and dropout: reveals changes of statistics, modes, random state.
 
     Args:
         input_shape: (C, H, W).
@@ -104,7 +104,7 @@ def smooth_toy(input_shape: tuple[int, ...], classes: int) -> nn.Module:
 
 @contextmanager
 def _own_randomness(purpose: str) -> Iterator[None]:
-    """Seed the initialisation of modules, which torch draws globally, and restore the global state."""
+    """Seed the initialisation of modules, a global draw of torch; restore the global state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(purpose))
         yield
@@ -130,7 +130,7 @@ class ToyAttackProblem:
 
 
 def toy_attack_problem(norm: Norm, *, hardest: float, classes: int = 2) -> ToyAttackProblem:
-    """Images whose distances run from 0.2 epsilon to `hardest` epsilon, and one at 1.5 epsilon, out of reach.
+    """Images at distances of 0.2 to `hardest` epsilon, and one out of reach, at 1.5 epsilon.
 
     The weights have three magnitudes (1, 1/2, 1/10), so that each norm has another best direction.
     """
@@ -160,11 +160,11 @@ def toy_attack_problem(norm: Norm, *, hardest: float, classes: int = 2) -> ToyAt
 
 
 TOY_THREAT = Threat(epsilon=0.15)
-"""The threat of `toy_training_examples`: a robust classifier exists, but plain training does not find it."""
+"""Threat of `toy_training_examples`: a robust classifier exists; plain training misses it."""
 
 
 def toy_training_examples(count: int = 128) -> Examples:
-    """A two-class problem on which robust and plain training differ, in the spirit of Tsipras et al. (ICLR 2019).
+    """Two classes on which robust and plain training differ, after Tsipras et al. (ICLR 2019).
 
     Four of 64 pixels differ by +-0.3 between the classes and survive `TOY_THREAT`. The sixty others differ by +-0.1 and do
     not survive it; but together they separate better, so plain training prefers them. Both are linearly separable.

@@ -13,7 +13,7 @@ CNN2_SMALLEST = (16, 16)  # for all of that twice
 
 
 def make_cnn1(*, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
-    """CNN1, as in PyTorch's MNIST example of the time: two convolutions, two dense layers, PyTorch's initialisation."""
+    """CNN1 of PyTorch's old MNIST example: 2 convolutions, 2 dense layers, PyTorch's defaults."""
     image = image_shape("cnn1", input_shape, smallest=CNN1_SMALLEST)
     require_classes("cnn1", classes)
     features = 64 * _pooled(image.height) * _pooled(image.width)
@@ -34,9 +34,10 @@ def make_cnn1(*, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
 
 
 def make_cnn2(*, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
-    """CNN2, the SmallCNN of TRADES (Zhang et al., 2019; after Carlini & Wagner, 2017): four convolutions, three dense layers.
+    """CNN2, the SmallCNN of TRADES: four convolutions and three dense layers.
 
-    Convolutions are initialised Kaiming-normal with zero bias, the last layer with zeros: an untrained CNN2 returns 0.
+    Zhang et al., 2019, after Carlini & Wagner, 2017. Convolutions are initialised Kaiming-normal with zero bias, the
+    last layer with zeros: an untrained CNN2 returns 0.
     """
     image = image_shape("cnn2", input_shape, smallest=CNN2_SMALLEST)
     require_classes("cnn2", classes)

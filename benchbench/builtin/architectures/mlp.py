@@ -15,7 +15,7 @@ WIDEST = 10**5
 
 
 def make_mlp(*, input_shape: tuple[int, ...], classes: int, hidden: tuple[int, ...] = (128, 128)) -> nn.Sequential:
-    """Dense layers with ReLU between them, PyTorch's initialisation; without hidden layers a linear model.
+    """Dense layers with ReLU between them, initialised by PyTorch; linear without hidden layers.
 
     Args:
         input_shape: of any dimension.

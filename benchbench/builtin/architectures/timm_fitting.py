@@ -1,4 +1,4 @@
-"""Build timm models for images of a given size: as published, or with a finer stem if their options allow it."""
+"""Build timm models for images of a size, as published or (if possible) with a finer stem."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ADAPTATIONS: tuple[Options, ...] = (
 
 
 class NoFitError(Exception):
-    """No adaptation makes a model take images of a size; `side` is of square images that it does take, or None."""
+    """No adaptation fits a model to an image size; `side` is of square images it takes, or None."""
 
     def __init__(self, side: int | None) -> None:
         super().__init__("no adaptation fits")
@@ -140,7 +140,7 @@ def _create(timm: ModuleType, member: str, options: Options) -> nn.Module:
 
 @contextmanager
 def _without_losses(model: nn.Module) -> Iterator[None]:
-    """Refuse models that lose the image or a part of it: layers with empty outputs, patches that do not cover it."""
+    """Refuse models with empty layer outputs, or with patches that do not cover the image."""
     first = True
 
     def refuse(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:

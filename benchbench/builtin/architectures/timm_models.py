@@ -1,4 +1,4 @@
-"""Every architecture of timm (Wightman, "PyTorch Image Models", 2019), with the protocol's ResNet50."""
+"""Models of timm (Wightman, "PyTorch Image Models", 2019), and the protocol's ResNet50."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESNET50_SMALLEST = (32, 32)  # leaves one pixel to the last stage
 
 
 def make_resnet50(*, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """The standard ResNet50 (He et al., 2016): 7x7 stride-2 stem and max-pool for inputs of every size.
+    """ResNet50 (He et al., 2016): 7x7 stride-2 stem and max-pool for inputs of every size.
 
     It is initialised as by He et al.: the last normalisation of a block starts at one; timm's default is zero.
     """
@@ -100,7 +100,7 @@ def make_timm_model(
 
 
 def list_timm_models() -> Iterable[str]:
-    """Names of all timm architectures, and those of their published weights: ``resnet18`` and ``resnet18.a1_in1k``."""
+    """Names of timm architectures, without and with weights: ``resnet18``, ``resnet18.a1_in1k``."""
     timm = _timm()
     return dict.fromkeys([*timm.list_models(), *timm.list_pretrained()])
 
@@ -131,7 +131,7 @@ def _sizes(timm: ModuleType, member: str, error: Exception) -> str:
 
 
 def _first_line(error: BaseException | None) -> str:
-    """The first line of an exception's message; without a message, the place in timm that raised it."""
+    """The first line of an exception's message; without one, the place in timm that raised it."""
     if error is None:
         return ""
     if lines := str(error).splitlines():

@@ -1,4 +1,4 @@
-"""Wide residual networks with pre-activation blocks (Zagoruyko & Komodakis, "Wide Residual Networks", 2016)."""
+"""Wide residual networks with pre-activation blocks (Zagoruyko & Komodakis, 2016)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEM_CHANNELS = 16
 
 
 class WideBlock(nn.Module):
-    """Batch-norm, ReLU, 3x3 convolution, batch-norm, ReLU, dropout, 3x3 convolution, added to the input.
+    """Twice batch-norm, ReLU, 3x3 convolution (dropout before the second), added to the input.
 
     Where width or resolution changes, a 1x1 convolution of the activated input replaces the input in the sum.
     """
@@ -41,7 +41,7 @@ class WideBlock(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """Stem, three groups of blocks at full, half and quarter resolution, average over the pixels, one dense layer.
+    """Stem, three groups at full, half and quarter resolution, pixel average, one dense layer.
 
     At 32x32 the average equals the protocol's pooling by 8. `make_wide_resnet` checks the options.
     """
@@ -74,7 +74,7 @@ class WideResNet(nn.Module):
 def make_wide_resnet(
     *, input_shape: tuple[int, ...], classes: int, depth: int = 40, width: int = 10, dropout: float = 0.0
 ) -> WideResNet:
-    """A wide residual network; WRN-40-10 by default (55.84 million parameters for 3 channels and 10 classes).
+    """A wide ResNet; WRN-40-10 (55.84 million parameters for 3 channels, 10 classes) by default.
 
     Args:
         input_shape: of images of at least 8x8.

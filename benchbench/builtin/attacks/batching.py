@@ -13,7 +13,7 @@ QUEUE_LENGTH = 1024  # examples per call, packed into full batches whenever some
 
 
 def batch_width(images: Tensor) -> int:
-    """Examples per pass: more than about 64 fall out of a CPU's cache, fewer than about 512 leave a GPU idle."""
+    """Examples per pass: over about 64 leave a CPU's cache, under about 512 leave a GPU idle."""
     return 64 if images.device.type == "cpu" else 512
 
 

@@ -1,4 +1,4 @@
-"""A Foolbox attack behind the contract: its norm comes from the threat, its randomness from the generator."""
+"""A Foolbox attack behind the contract: norm from the threat, randomness from the generator."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class FoolboxAttack:
 
 
 def import_foolbox() -> Untyped:
-    """Foolbox, without the warning about a SciPy name that it imports and that is deprecated by now.
+    """Foolbox, imported without the warning about a deprecated SciPy name that it imports.
 
     Raises:
         UsageError: it is not installed.
@@ -120,7 +120,7 @@ def parameters_of(member: str) -> dict[str, inspect.Parameter]:
 
 
 def norms_of(member: str) -> tuple[Norm, ...]:
-    """The norms that a Foolbox class works in; none if it declares another distance, or no distance."""
+    """The norms that a Foolbox class works in; empty if it declares no distance, or another."""
     parameters = parameters_of(member)
     if "distance" in parameters or member == _ANY_NORM:
         return NORMS
@@ -134,7 +134,7 @@ def norms_of(member: str) -> tuple[Norm, ...]:
 
 
 def _order(attack: Untyped) -> float:
-    """The p of the Lp distance of an attack, or of a class that declares it; -1 if there is none."""
+    """The p of the Lp distance that an attack or its class declares; -1 if there is none."""
     try:
         return float(attack.distance.p)
     except (AttributeError, ValueError, TypeError):
@@ -142,7 +142,7 @@ def _order(attack: Untyped) -> float:
 
 
 def _run_from_starts(attack: Untyped, target: Untyped, images: Tensor, criterion: Untyped) -> Tensor:
-    """Run an attack that needs an adversarial start on the images that have one; return the other images."""
+    """Run an attack on the images that have an adversarial start; return the other images."""
     blend = import_foolbox().attacks.LinearSearchBlendedUniformNoiseAttack(steps=_START_STEPS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it warns that some images have no start
@@ -157,7 +157,7 @@ def _run_from_starts(attack: Untyped, target: Untyped, images: Tensor, criterion
 
 
 def _start_keyed(attack: Untyped, threat: Threat, generator: KeyedGenerator) -> None:
-    """Replace the start of this instance, drawn from global state, by a keyed one of the same distribution."""
+    """Replace this instance's globally drawn start by a keyed one of the same distribution."""
     from eagerpy.astensor import astensor
 
     def start(centres: Untyped, epsilon: float) -> Untyped:
@@ -168,7 +168,7 @@ def _start_keyed(attack: Untyped, threat: Threat, generator: KeyedGenerator) -> 
 
 @contextmanager
 def _seeded(generator: KeyedGenerator, device: torch.device) -> Iterator[None]:
-    """Seed the global generators of torch, NumPy and Python, from which Foolbox draws, and restore their states."""
+    """Seed torch, NumPy and Python globally, as Foolbox draws from them; restore their states."""
     import numpy
 
     seed = generator.torch_generator().initial_seed()

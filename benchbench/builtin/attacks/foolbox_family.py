@@ -1,4 +1,4 @@
-"""Every attack of Foolbox that searches an L-inf, L2 or L1 ball, offered as ``foolbox:<AttackClass>``."""
+"""Every Foolbox attack that searches an L-inf, L2 or L1 ball, as ``foolbox:<AttackClass>``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNSUITABLE: Mapping[str, str] = {
 
 
 def members() -> tuple[str, ...]:
-    """Sorted names of the Foolbox classes that work as attacks here: all but abstract ones and those of `UNSUITABLE`."""
+    """Sorted names of usable Foolbox attacks: all but abstract ones and those of `UNSUITABLE`."""
     foolbox = import_foolbox()
     names = (name for name, value in vars(foolbox.attacks).items() if _is_attack(value, foolbox.attacks.Attack))
     return tuple(sorted(name for name in names if name not in UNSUITABLE and norms_of(name)))

@@ -15,7 +15,7 @@ ROUNDING = 1e-5
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """The largest wrong logit minus the right one, float (N,): above 0 exactly where the model is fooled.
+    """Largest wrong logit minus the right one, float (N,): above 0 exactly where fooled.
 
     Args:
         logits: float (N, classes), at least two classes.
@@ -35,7 +35,7 @@ def likely_targets(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def all_but_fooled(logits: Tensor, margins: Tensor) -> Tensor:
-    """Whether a candidate is so close to fooling the model that only rounding may have prevented it, bool (N,).
+    """Whether only rounding may have kept a candidate from fooling the model, bool (N,).
 
     Args:
         logits: float (N, classes), of about the size of the candidates' own, for instance the clean ones.
@@ -45,12 +45,12 @@ def all_but_fooled(logits: Tensor, margins: Tensor) -> Tensor:
 
 
 def surely_fooled(logits: Tensor, margins: Tensor) -> Tensor:
-    """Whether logits (N, classes) with these margins (N,) fool the model beyond what rounding could undo, bool (N,)."""
+    """Whether logits (N, classes) of margins (N,) fool the model beyond rounding, bool (N,)."""
     return margins > ROUNDING * logits.abs().amax(dim=1)
 
 
 def keep_better(kept: Tensor, rows: Tensor, better: Tensor, offered: Tensor) -> None:
-    """Overwrite rows of `kept` with the offered ones that are better, without waiting for the device.
+    """Overwrite rows of `kept` with the better offered ones, without waiting for the device.
 
     Args:
         kept: (N, ...), changed in place.

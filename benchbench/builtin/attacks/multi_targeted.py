@@ -135,7 +135,7 @@ class _Race:
         return (~self._fooled).nonzero()[:, 0]
 
     def close(self, targets: Tensor) -> Tensor:
-        """Positions, int64, of those that are not fooled, but all but fooled by the run towards these targets (N,)."""
+        """Positions, int64, of unfooled examples that the run to these targets (N,) all but fooled."""
         margins = self._margins.gather(1, targets[:, None])[:, 0]
         return (~self._fooled & all_but_fooled(self._clean, margins)).nonzero()[:, 0]
 

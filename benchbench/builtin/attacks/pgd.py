@@ -26,7 +26,7 @@ from benchbench.contract import (
 
 @dataclass(frozen=True, kw_only=True)
 class Pgd:
-    """Projected steepest ascent on the cross-entropy (Madry et al., 2018); 10 steps of epsilon/5 by default.
+    """Projected steepest ascent on the cross-entropy (Madry et al., 2018).
 
     Attributes:
         steps: gradient steps, at least 1.

@@ -1,4 +1,4 @@
-"""Build a large array on disk, block by block, so that an interrupted build continues where it stopped."""
+"""Build a large array on disk in blocks; an interrupted build continues where it stopped."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _exclusive(path: Path) -> Iterator[None]:
 
 
 def _write_rows(path: Path, shape: tuple[int, ...], blocks_from: Callable[[int], Blocks]) -> None:
-    """Append to a plain file, not to a map: on a full disk, a write raises an error, but a map kills the process."""
+    """Append to a plain file: on a full disk a write raises, but a memory map kills the process."""
     unfinished = path.with_suffix(".part")
     header, row_size = _header(shape), math.prod(shape[1:])
     done = _rows_written(unfinished, header, row_size)

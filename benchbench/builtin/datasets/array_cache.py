@@ -1,4 +1,4 @@
-"""Arrays in the cache folder: written atomically, each with a file of its digest, and read through a memory map."""
+"""Arrays in the cache folder: written atomically, with a digest, read through a memory map."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def cache_key(files: Iterable[Path], *details: object) -> str:
-    """Hexadecimal SHA-256 of the content of files, in order, and of the details that also determine an array."""
+    """Hexadecimal SHA-256 of files' content, in order, and of details that determine an array."""
     state = hashlib.sha256(repr(details).encode())
     for path in files:
         with path.open("rb") as file:
@@ -27,7 +27,7 @@ def cache_key(files: Iterable[Path], *details: object) -> str:
 
 
 def open_array(path: Path) -> NDArray[np.generic] | None:
-    """Map a cached array; None if there is no array with a digest. A damaged one is renamed to ``*.corrupt``.
+    """Map a cached array; None if none has a digest; a damaged one is renamed to ``*.corrupt``.
 
     The map is copy-on-write: writing to the array changes neither the file nor other maps of it.
     """
@@ -56,7 +56,7 @@ def file_digest(path: Path) -> str:
 
 
 def put_in_place(unfinished: Path, path: Path) -> None:
-    """Write the digest of an array's file beside `path`, then rename the file: an array without a digest does not count."""
+    """Write the array's digest, then rename its file: without a digest an array does not count."""
     note = path.with_name(f"{path.name}.{os.getpid()}.note")
     note.write_text(file_digest(unfinished), encoding="ascii")
     note.replace(_digest_file(path))
@@ -68,7 +68,7 @@ def _digest_file(path: Path) -> Path:
 
 
 def cached_array(path: Path, make: Callable[[], NDArray[np.generic]]) -> NDArray[np.generic]:
-    """The cached array, or one that is made and cached now; if the cache cannot be written, that is logged."""
+    """The array from the cache, or made and cached now; a failure to write the cache is logged."""
     array = open_array(path)
     if array is not None:
         return array
@@ -81,7 +81,7 @@ def cached_array(path: Path, make: Callable[[], NDArray[np.generic]]) -> NDArray
 
 
 def cached_text(path: Path, made: str) -> str:
-    """The text beside an array: a text just made is written; if it is empty, the stored text is read."""
+    """The text beside an array: `made` is written; if it is empty, the stored text is read."""
     try:
         if made:
             path.write_text(made, encoding="utf-8")

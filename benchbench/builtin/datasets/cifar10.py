@@ -51,7 +51,7 @@ def _lacking(source: DataSource) -> list[Path]:
 
 
 def _find_batches(source: DataSource, reader: Untyped) -> Path:
-    """The folder of the verified batches: the data root, or the cache, where the archive is unpacked."""
+    """Folder of the verified batches: the data root, or the cache with the unpacked archive."""
     if (source.root / _FOLDER).is_dir():
         try:
             _verify_batches(source.root / _FOLDER, source, reader)
@@ -80,7 +80,7 @@ def _verify_batches(folder: Path, source: DataSource, reader: Untyped) -> None:
 
 
 def _unpack(source: DataSource, reader: Untyped) -> Path:
-    """Unpack the known files of the archive into the cache if they are not there; the parent of the batch folder."""
+    """Unpack the archive's known files into the cache if missing; return the batches' parent."""
     root = source.cache / "cifar-10"
     checksums = _checksums(reader)
     paths = {name: root / _FOLDER / name for name in checksums}

@@ -16,7 +16,7 @@ _READ = ", ".join(sorted(SUFFIXES))
 
 @dataclass(frozen=True, kw_only=True)
 class ClassFolder:
-    """The content of one class folder, sorted by name, without hidden files: images, other files, and files below it."""
+    """Content of a class folder by name, without hidden files: images, others, files below it."""
 
     images: tuple[Path, ...] = ()
     others: tuple[Path, ...] = ()
@@ -24,7 +24,7 @@ class ClassFolder:
 
 
 def find_split(folder: Path, names: Sequence[str]) -> Path:
-    """The first of the named folders that holds class folders; if none does, the first that is there.
+    """The first named folder that holds class folders; otherwise the first one that exists.
 
     Raises:
         MissingDataError: none is there.
@@ -71,7 +71,7 @@ def require_images(split: Path, classes: Mapping[str, ClassFolder]) -> None:
 
 
 def left_out(split: Path, classes: Iterable[ClassFolder]) -> tuple[str, ...]:
-    """Notes on the files of class folders that are not read: their number, some names, and a remedy."""
+    """Notes on the files of class folders that are not read: number, some names, a remedy."""
     found = tuple(classes)
     others = [path for one in found for path in one.others]
     deeper = [path for one in found for path in one.deeper]

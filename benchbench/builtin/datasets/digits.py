@@ -1,4 +1,4 @@
-"""The 8x8 digits that come inside scikit-learn (Alpaydin and Kaynak, 1998): real data with nothing to fetch."""
+"""The 8x8 digits of scikit-learn (Alpaydin and Kaynak, 1998): real data without a download."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TEST_EVERY = 5  # 80 % for training, 20 % for testing
 
 
 class Digits:
-    """1,437 training and 360 test images of handwritten digits, uint8 (N, 1, 8 * scale, 8 * scale).
+    """1,437 training and 360 test handwritten digits, uint8 (N, 1, 8 * scale, 8 * scale).
 
     Grey levels 0..16 become round(level * 255 / 16). The split is stratified and fixed: it depends on no seed.
 

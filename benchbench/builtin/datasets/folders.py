@@ -1,4 +1,4 @@
-"""Folders that a suite names: below the data root, or anywhere by an absolute path; and notes about their content."""
+"""Folders that a suite names, in the data root or absolute; and notes about their content."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchbench.contract import DataSource, MissingDataError, OptionError
 
 
 def resolve_folder(dataset: str, path: str, source: DataSource) -> Path:
-    """The folder that an option `path` names: absolute, or relative to the data root, which it may not leave.
+    """The folder that an option `path` names: absolute, or inside the data root.
 
     Raises:
         OptionError: a relative path leaves the data root.

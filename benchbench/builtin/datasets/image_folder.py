@@ -94,7 +94,7 @@ def _notes(folder: Path, found: Mapping[Path, Mapping[str, ClassFolder]]) -> lis
 
 
 def _require_within(paths: Iterable[Path], folder: Path) -> None:
-    """Refuse symbolic links out of the folder: a foreign folder must not make this read the user's other files."""
+    """Refuse symbolic links out of the folder: they could expose the user's other files."""
     root = folder.resolve()
     for path in paths:
         if not path.resolve().is_relative_to(root):

@@ -72,7 +72,7 @@ def _read_split(raw: Path, prefix: str) -> Examples:
 
 
 def _read_idx(path: Path) -> Tensor:
-    """Parse IDX: two zero bytes, the type (8: uint8), the number of axes, each size as big-endian uint32, the values."""
+    """Parse IDX: two zero bytes, type (8: uint8), axis count, big-endian uint32 sizes, values."""
     import numpy as np
     import torch
 

@@ -23,7 +23,7 @@ _TEST = ("test", "validation", "valid", "val")
 
 
 class ParquetImages:
-    """Encoded images and labels in ``<path>/train-*.parquet`` and ``<path>/test-*.parquet``, uint8 (N, C, H, W).
+    """Encoded images and labels in ``<path>/{train,test}-*.parquet``, uint8 (N, C, H, W).
 
     The image column holds a struct with ``bytes``, or the bytes themselves; the label column holds integers. Class names
     come from the Hugging Face metadata of the schema; without them, the sorted training labels are the classes. If ``test``
@@ -82,7 +82,7 @@ class ParquetImages:
         )
 
     def locate(self, source: DataSource) -> None:
-        """Raise a MissingDataError if the folder or the files of a split are not there; no file is read."""
+        """Raise a MissingDataError if the folder or a split's files are missing; reads no file."""
         folder = resolve_folder("parquet-images", self.path, source)
         find_shards(folder, _TRAIN)
         find_shards(folder, _TEST)
@@ -97,7 +97,7 @@ class ParquetImages:
         raise DataError("; ".join(notes), hint="add validation-*.parquet with labels")
 
     def _labels_are_hidden(self, split: Shards) -> bool:
-        """Whether no test example has a label: there is no column, or it holds only null and negative numbers."""
+        """Whether no test example has a label: no label column, or only null and negative numbers."""
         import pyarrow.compute as pc
 
         for shard in split.paths:
@@ -209,7 +209,7 @@ def _image_files(shard: Path, column: Untyped, name: str) -> list[ImageFile]:
 
 
 def _class_names(metadata: dict[bytes, bytes] | None, label_column: str) -> tuple[str, ...]:
-    """Class names from the ``huggingface`` entry of the schema's metadata; empty if there are none."""
+    """Class names from the schema's ``huggingface`` metadata; empty if there are none."""
     try:
         described = json.loads((metadata or {})[b"huggingface"])
         names = described["info"]["features"][label_column]["names"]

@@ -50,7 +50,7 @@ class PixelFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFile:
-    """An encoded image: the path of its file, or its bytes; `name` tells messages where it comes from."""
+    """An encoded image: its file's path, or its bytes; `name` says in messages where it is from."""
 
     name: str
     content: Path | bytes
@@ -58,7 +58,7 @@ class ImageFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Remarks:
-    """The parts of images that decoding left out, each with the names of its files; threads may add at the same time."""
+    """Image parts that decoding left out, each with file names; threads may add concurrently."""
 
     files: dict[str, list[str]] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""Raw files under the data root: checksums, downloads, and errors about missing or damaged files."""
+"""Raw files in the data root: checksums, downloads, errors about missing or damaged files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchbench.contract import CorruptDataError, DataSource, MissingDataError
 
 
 def file_md5(path: Path) -> str:
-    """Hexadecimal MD5 of a file, read in blocks. It guards against damage, as the publishers' checksums do."""
+    """Hexadecimal MD5 of a file, read in blocks; like publishers' checksums, against damage."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
@@ -33,7 +33,7 @@ def require_files(
     lacking: Callable[[DataSource], Sequence[Path]],
     download: Callable[[], object] | None = None,
 ) -> None:
-    """Check that the files of a dataset are there; download them first if some lack and the source allows it.
+    """Check that a dataset's files are there; download missing ones if the source allows it.
 
     Args:
         dataset: its name.

@@ -1,4 +1,4 @@
-"""Restricted ImageNet: nine groups of ImageNet classes, built from an ImageNet folder (Tsipras et al., 2019)."""
+"""Restricted ImageNet, built from ImageNet: nine groups of classes (Tsipras et al., 2019)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class RestrictedImagenet:
-    """257,748 training and 10,150 test photographs in nine groups, uint8, mapped from a cache on disk.
+    """257,748 training and 10,150 test photographs in nine groups, uint8, mapped from disk.
 
     ImageNet's classes are the folders of ``<path>/train`` and ``<path>/val``, numbered in the order of their names. The
     first load resizes every image (shorter side 72) and writes the pixels, about 4 GB, into the cache; later loads only map
@@ -117,7 +117,7 @@ def _list_images(split: Path) -> tuple[list[ImageFile], list[int], tuple[str, ..
 
 
 def _listing_key(split: Path, files: list[ImageFile]) -> str:
-    """Digest of names and sizes: changed images get another cache file, and 30 GB need not be read to notice."""
+    """Digest of names and sizes: changed images get a new cache file, without reading 30 GB."""
     state = hashlib.sha256()
     for file in files:
         path = Path(file.name)

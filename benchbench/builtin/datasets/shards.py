@@ -15,14 +15,14 @@ _NUMBERED = re.compile(r"-of-(\d+)\Z")
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """The files of one split, at least one, sorted by name; `name` is the beginning of their names."""
+    """One split's files, at least one, sorted by name; `name` is the beginning of their names."""
 
     name: str
     paths: tuple[Path, ...]
 
 
 def find_shards(folder: Path, names: Sequence[str]) -> tuple[Shards, ...]:
-    """The splits that are there, ``NAME-*.parquet`` or else ``NAME.parquet``, in the order of the names.
+    """The splits that exist, ``NAME-*.parquet`` or else ``NAME.parquet``, in the names' order.
 
     Raises:
         MissingDataError: none is there.
@@ -36,7 +36,7 @@ def find_shards(folder: Path, names: Sequence[str]) -> tuple[Shards, ...]:
 
 
 def shard_notes(folder: Path, splits: Iterable[Shards]) -> tuple[str, ...]:
-    """Notes on the Parquet files that are not read, and on those that lack by the numbers in the names of the others."""
+    """Notes on Parquet files that are not read, and on those missing by the others' numbering."""
     read = {path for split in splits for path in split.paths}
     unread = sorted(path.name for path in folder.iterdir() if path.suffix.lower() == ".parquet" and path not in read)
     notes = [f"{folder}: {note}" for split in splits for note in _incomplete(split)]

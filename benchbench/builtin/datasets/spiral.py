@@ -12,7 +12,7 @@ MOST = 10**7
 
 
 class Spiral:
-    """Points of two interleaved spirals, float32 (N, 2) without a box, half of them in each class.
+    """Points of two interleaved spirals, float32 (N, 2) without a box, half in each class.
 
     t ~ U[start, 4.33 pi] and n1, n2 ~ U[0, 0.75]; class 0 (negative) is (-t cos t + n1, t sin t + n2) and class 1
     (positive) is **(t cos t + n1, -t sin t + n2)**: its arm is the other one turned by half a turn about the origin, so the

@@ -1,4 +1,4 @@
-"""Adversarial training (AT) and robust self-training on labelled data (RST): the loss at PGD's adversarial images."""
+"""Adversarial training (AT) and labelled-data robust self-training (RST) on PGD's images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The distance classifier of Theorem 4.2: a training-free defense that is robust wherever classes are separated."""
+"""Distance classifier of Theorem 4.2: training-free, robust where classes are separated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ELEMENTS_AT_ONCE = 1 << 24  # float values of references converted at once: 64 M
 
 
 class DistanceClassifier(nn.Module):
-    """Logits -dist(x, X_c) / r, the negative of equation (1), so that argmax is the classifier g of equation (2).
+    """Logits -dist(x, X_c) / r, minus equation (1): argmax is the classifier g of equation (2).
 
     dist is the exact L-inf distance to the nearest stored example of the class. Each logit is 1/r-Lipschitz. Its gradient is a
     subgradient of the distance to the nearest example, shared equally between the coordinates that attain the maximum.
@@ -53,7 +53,7 @@ class DistanceClassifier(nn.Module):
         return torch.stack([self._nearest_between(flat, first, last) for first, last in bounds], dim=1)
 
     def _starts_on_host(self) -> list[int]:
-        """Read from the device once, and again after a `load_state_dict`, so that no pass waits for the device."""
+        """Read from the device once and after a `load_state_dict`: no pass waits for the device."""
         version = self.starts._version
         if self._bounds is None or self._bounds[0] != version:
             self._bounds = version, self.starts.tolist()
@@ -76,7 +76,7 @@ class DistanceClassifier(nn.Module):
 
 
 class Distance:
-    """Fit the distance classifier: keep the training set, and classify by the nearest class in L-inf.
+    """Keep the training set, and classify by the nearest class in L-inf.
 
     Args:
         r: the radius of Theorem 4.2, at most half of the measured separation: the paper calls data r-separated when classes
@@ -91,7 +91,7 @@ class Distance:
     def fit(
         self, model: nn.Module, examples: Examples, *, classes: int, threat: Threat, generator: KeyedGenerator
     ) -> nn.Module:
-        """The classifier that stores the examples, on the device of `model`; nothing is drawn or trained.
+        """The classifier that stores the examples, on `model`'s device; nothing is drawn or trained.
 
         Raises:
             DataError: a class has no example.

@@ -53,7 +53,7 @@ class LocalLinearity:
     def loss(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> BatchLoss:
-        """The summed loss of the variant, for a model that is twice differentiable; see `benchbench.contract.Defense`."""
+        """Summed loss for a twice differentiable model; see `benchbench.contract.Defense`."""
         with in_mode(model, training=False), frozen(model):
             objective = _loss_around if self.variant == "released" else _deviation_around
             delta = self._maximise(objective(model, images, labels), images, threat=threat, generator=generator)
@@ -79,7 +79,7 @@ class LocalLinearity:
         return fit_llr(model, examples, threat, lam=self.lam, variant=self.variant)
 
     def _maximise(self, objective: Objective, images: Tensor, *, threat: Threat, generator: KeyedGenerator) -> Tensor:
-        """Ascend from a start that is not clipped; each step clips delta to the box, then scales it into the ball."""
+        """Ascend from an unclipped start; steps clip delta to the box, then scale it into the ball."""
         delta = generator.normal_like(images).mul_(START_DEVIATION)
         for _ in range(self.steps):
             point = delta.requires_grad_(True)
@@ -110,7 +110,7 @@ def _deviation_around(model: nn.Module, images: Tensor, labels: Tensor) -> Objec
 def _linearised(
     model: nn.Module, images: Tensor, labels: Tensor, *, create_graph: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (N, classes), cross-entropy (N,) and its gradient in the images; without a graph, all are constants."""
+    """Logits (N, classes), cross-entropy (N,), its image gradient; constants without a graph."""
     inputs = images.detach().requires_grad_(True)
     logits = model(inputs)
     clean = F.cross_entropy(logits, labels, reduction="none")
@@ -119,7 +119,7 @@ def _linearised(
 
 
 def _direction(gradient: Tensor, *, otherwise: Tensor, order: float) -> Tensor:
-    """The gradient over its norm; where that of an example is 0, the random vector `otherwise` over its norm."""
+    """Gradient over its norm; where it is 0, the random vector `otherwise` over its norm."""
     flat, instead = gradient.flatten(1), otherwise.flatten(1)
     chosen = torch.where(flat.abs().amax(dim=1, keepdim=True) > 0, flat, instead)
     tiny = torch.finfo(flat.dtype).tiny

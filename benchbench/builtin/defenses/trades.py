@@ -51,7 +51,7 @@ class Trades:
     def loss(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> BatchLoss:
-        """The summed clean cross-entropy plus beta times the summed divergence; see `benchbench.contract.Defense`."""
+        """Clean cross-entropy plus beta times divergence, summed; see `benchbench.contract.Defense`."""
         candidates = self._diverging_images(model, images, threat=threat, generator=generator)
         logits = model(images)
         divergence = F.kl_div(
@@ -67,7 +67,7 @@ class Trades:
     def _diverging_images(
         self, model: nn.Module, images: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        """Ascend the cross-entropy to the fixed clean probabilities: the gradient of the divergence, for less."""
+        """Ascend cross-entropy to fixed clean probabilities: the divergence's gradient, for less."""
         # Not `normal_start`: in the noise's memory layout convolutions round as they did for the rows that exist.
         start = generator.normal_like(images).mul_(START_DEVIATION).add_(images)  # not clipped to the box
         with in_mode(model, training=False), frozen(model):

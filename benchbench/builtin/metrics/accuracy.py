@@ -1,4 +1,4 @@
-"""Accuracies, fractions in [0, 1], without and under the protocol's attack, and their generalisation gaps."""
+"""Accuracies in [0, 1] without and under the protocol's attack, and generalisation gaps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialAccuracy:
-    """Share correct without perturbation and under the attack: ``adv_train_accuracy``, ``adv_test_accuracy``."""
+    """Share correct without and under the attack: ``adv_train_accuracy``, ``adv_test_accuracy``."""
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Measure it; see `benchbench.contract.Metric`."""

@@ -1,4 +1,4 @@
-"""Empirical local Lipschitzness: how much the logits change within the ball, relative to the input."""
+"""Empirical local Lipschitzness: change of logits within the ball, relative to the input."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RELEASED_OFFSET = 1e-6  # added to x - x' in the denominator
 
 @dataclass(frozen=True, kw_only=True)
 class LocalLipschitzness:
-    """Mean over test examples of max over x' in the ball of ||f(x) - f(x')||_1 / ||x - x'||_inf, f the logits.
+    """Test mean of max over x' in the ball of ||f(x) - f(x')||_1 / ||x - x'||_inf, f the logits.
 
     Equation 3 of "A Closer Look at Accuracy vs. Robustness", estimated from below by sign steps. Columns:
     ``test_lipschitz`` from the last iterate, as in the protocol, and ``test_lipschitz_best`` from the best one. The released
@@ -137,7 +137,7 @@ class _Ratio:
 
 
 def _distance(difference: Tensor) -> Tensor:
-    """||difference||_inf of each example, float (N,); tiny instead of 0 where x' = x, so that the ratio is 0 there.
+    """||difference||_inf per example, float (N,); tiny where x' = x, so that the ratio is 0.
 
     If several coordinates share the maximum, `max` sends the gradient to one of them. Spread over all of them, it would pull
     coordinates back from the face of the ball at each step if their own gradient is below average.

@@ -1,4 +1,4 @@
-"""The staircase of the paper's arXiv version: its data, its model, its attack, its metrics, and how each method fits it.
+"""The staircase of the paper's arXiv version: data, model, attack, metrics and fits.
 
 Training methods enter by `benchbench.builtin.regression.fitting`; the other components are offered like any other.
 """

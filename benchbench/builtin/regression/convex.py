@@ -1,4 +1,4 @@
-"""Convex programs in a vector of parameters, solved to the tightest tolerance that rounding allows."""
+"""Convex programs in a parameter vector, solved to the tightest tolerance rounding allows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOLERANCES = (1e-12,) * 4 + (1e-11,) * 4 + (1e-10,) * 4 + (1e-9,) * 2
 
 @dataclass(frozen=True, kw_only=True)
 class Unknown:
-    """The parameters theta (F,) as origin plus step, in cvxpy's expressions; only the step is a variable."""
+    """Parameters theta (F,) in cvxpy's expressions, origin plus step; only the step is variable."""
 
     origin: Untyped
     step: Untyped
@@ -50,7 +50,7 @@ def make_unknown(origin: Array) -> Unknown:
 
 
 def solve_to_optimality(program: Untyped, unknown: Unknown, *, tolerances: Sequence[float] = TOLERANCES) -> Array:
-    """The minimiser (F,) of a convex program, by the interior-point solver Clarabel, restarted around each solution.
+    """Minimiser (F,) by the interior-point solver Clarabel, restarted around each solution.
 
     Raises:
         TrainingError: the solver reached none of the tolerances.

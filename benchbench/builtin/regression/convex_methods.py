@@ -32,7 +32,7 @@ def solve_at(problem: RegressionProblem) -> Array:
 
 
 def solve_rst(problem: RegressionProblem, lam: float) -> Array:
-    """Robust self-training on labelled data: squared errors plus lam times the largest ones, (F,)."""
+    """Robust self-training with labels: squared errors plus lam times the largest ones, (F,)."""
     groups = group(problem)
     unknown = make_unknown(solve_natural(problem))
     worst, constraints = _worst_squared_error(problem, groups, unknown.theta)
@@ -40,7 +40,7 @@ def solve_rst(problem: RegressionProblem, lam: float) -> Array:
 
 
 def solve_trades(problem: RegressionProblem, beta: float) -> Array:
-    """TRADES: squared errors plus beta times the largest squared changes of the prediction, (F,)."""
+    """TRADES: squared errors plus beta times the largest squared prediction changes, (F,)."""
     cp = import_cvxpy()
     groups = group(problem)
     unknown = make_unknown(solve_natural(problem))
@@ -52,7 +52,7 @@ def solve_trades(problem: RegressionProblem, beta: float) -> Array:
 
 
 def _worst_squared_error(problem: RegressionProblem, groups: Groups, theta: Any) -> tuple[Any, list[Any]]:
-    """Sum of the largest squared errors: with l <= f(x') <= u at a position, that is max(u - y, y - l)^2."""
+    """Sum of the largest squared errors: max(u - y, y - l)^2 if l <= f(x') <= u at a position."""
     cp = import_cvxpy()
     upper, lower = cp.Variable(len(groups.counts)), cp.Variable(len(groups.counts))
     deviation = cp.Variable(len(problem.targets))

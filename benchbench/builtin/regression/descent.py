@@ -1,4 +1,4 @@
-"""Descent on the objective of LLR's equation: natural training plus lam times the sum of absolute gaps from linearity."""
+"""Descent on LLR's equation: natural training plus lam * sum of |gaps| from linearity."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOLERANCES = (1e-11, 1e-10, 1e-9, 1e-8, 1e-7)
 
 @dataclass(frozen=True, kw_only=True)
 class _Gap:
-    """L(x + d) - L(x) - d dL/dx at one d: a(z) + (y - mean) b(z), with a quadratic and b affine in z, per position."""
+    """L(x + d) - L(x) - d dL/dx at one d: a(z) + (y - mean) b(z), a quadratic, b affine in z."""
 
     moved: Array
     moved_at_natural: Array
@@ -64,7 +64,7 @@ def _gap(problem: RegressionProblem, groups: Groups, whitened: Whitened, side: i
 
 @dataclass(frozen=True, kw_only=True)
 class _Step:
-    """A step of the descent: where it leads, the decrease that its model predicts, and the curvature for the next step."""
+    """A descent step: its end, the predicted decrease, and the curvature for the next step."""
 
     z: Array
     decrease: float
@@ -74,10 +74,10 @@ class _Step:
 def descend_llr(
     problem: RegressionProblem, whitened: Whitened, start: Array, lam: float, objective: Callable[[Array], float]
 ) -> Array:
-    """Descend from z = start (F,) by sequential quadratic programming: convex programs with linearised gaps.
+    """Descend from z = start (F,) by sequential quadratic programming.
 
-    The multipliers of each program give the next one the curvature that the linearisation drops. Damping shortens steps
-    that fail. The descent ends at a stationary point, where the model predicts no decrease.
+    Each convex program linearises the gaps; its multipliers give the next one the curvature that this drops. Damping
+    shortens steps that fail. The descent ends at a stationary point, where the model predicts no decrease.
 
     Raises:
         TrainingError: a convex program failed.
@@ -107,7 +107,7 @@ def _positive(curvature: Array, damping: float) -> Array:
 def _step(
     problem: RegressionProblem, groups: Groups, gaps: list[_Gap], z: Array, *, lam: float, curvature: Array
 ) -> _Step:
-    """Minimise |z'|^2 + lam * sum of the largest linearised |gap| + |curvature (z' - z)|^2 / 2 over z'."""
+    """Minimise |z'|^2 + lam * sum of largest linearised |gap| + |curvature (z' - z)|^2 / 2."""
     cp = import_cvxpy()
     unknown = make_unknown(z)
     largest = cp.Variable(len(problem.targets))

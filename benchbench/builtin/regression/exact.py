@@ -11,7 +11,7 @@ SHIFTS = (0.0, -1.0, 1.0)  # the input itself first: the first of equal errors c
 
 
 class Exact:
-    """Move every input by -epsilon, 0 or +epsilon in all coordinates, whichever makes the error largest.
+    """Move every input by -epsilon, 0 or +epsilon in all coordinates, to the largest error.
 
     The paper's regression considers these three points only ("only the point-wise perturbation").
     """
@@ -19,7 +19,7 @@ class Exact:
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        """The worst of the three points for inputs (N, ...) with float targets (N,); only epsilon of the threat counts."""
+        """The worst of the three points for inputs (N, ...), float targets (N,); uses epsilon only."""
         candidates = torch.stack([images + shift * threat.epsilon for shift in SHIFTS])
         with torch.no_grad():
             errors = torch.stack([(model(moved) - labels).abs() for moved in candidates])

@@ -1,4 +1,4 @@
-"""Fit a model that is linear in its parameters by each training method, exactly or to the best minimum found."""
+"""Fit a model linear in its parameters by each method, exactly or to the best minimum found."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def fit_natural(model: nn.Module, examples: Examples, threat: Threat) -> nn.Modu
 
 
 def fit_at(model: nn.Module, examples: Examples, threat: Threat) -> nn.Module:
-    """Least sum of the largest squared errors over {x - epsilon, x, x + epsilon}, solved exactly."""
+    """Least sum of the largest squared errors over {x - epsilon, x, x + epsilon}, exactly."""
     return _fit(model, examples, threat, convex_methods.solve_at)
 
 
 def fit_rst(model: nn.Module, examples: Examples, threat: Threat, *, lam: float) -> nn.Module:
-    """Squared errors plus lam times the largest ones over {x - epsilon, x, x + epsilon}, solved exactly."""
+    """Squared errors plus lam times the largest over {x - epsilon, x, x + epsilon}, exactly."""
     return _fit(model, examples, threat, lambda problem: convex_methods.solve_rst(problem, lam))
 
 
 def fit_trades(model: nn.Module, examples: Examples, threat: Threat, *, beta: float) -> nn.Module:
-    """Squared errors plus beta times the largest (f(x') - f(x))^2 over x' = x - epsilon, x + epsilon, solved exactly."""
+    """Squared errors plus beta times the largest (f(x +- epsilon) - f(x))^2, solved exactly."""
     return _fit(model, examples, threat, lambda problem: convex_methods.solve_trades(problem, beta))
 
 
@@ -57,7 +57,7 @@ def fit_llr(model: nn.Module, examples: Examples, threat: Threat, *, lam: float,
 def _fit(
     model: nn.Module, examples: Examples, threat: Threat, solve: Callable[[RegressionProblem], Array]
 ) -> nn.Module:
-    """Set the parameters `theta` of a spline to the solution of its training problem, and return it.
+    """Set a spline's parameters `theta` to the solution of its training problem; return it.
 
     Raises:
         OptionError: the radius is not above 0, or the model is no spline.

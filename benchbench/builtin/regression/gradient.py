@@ -47,7 +47,7 @@ def gr_objective(
 def solve_gr(
     problem: RegressionProblem, *, beta: float = 1e-4, variant: Variant = "equation", starts: int = 4
 ) -> Array:
-    """The minimiser (F,): the global one if released; of the equation, the best local one from several starts."""
+    """The minimiser (F,): global if released, for the equation the best local of several starts."""
     if variant == "released":
         return _solve_gr_released(problem, beta)
     from scipy.optimize import minimize
@@ -79,7 +79,7 @@ def solve_gr(
 
 @dataclass(frozen=True, kw_only=True)
 class _QuarticPenalty:
-    """|z|^2 + 4 beta * sum over positions of f'^2 (count (f - mean)^2 + spread), f and f' affine in z."""
+    """|z|^2 + 4 beta * sum over positions of f'^2 (count (f - mean)^2 + spread), affine f, f'."""
 
     value: Array
     value_at_natural: Array

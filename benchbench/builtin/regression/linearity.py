@@ -48,7 +48,7 @@ def llr_objective(
 def solve_llr(
     problem: RegressionProblem, *, lam: float = 0.01, variant: Variant = "equation", starts: int = 4
 ) -> Array:
-    """The minimiser (F,): the global one if released; of the equation, the best local one from several starts.
+    """The minimiser (F,): global if released, for the equation the best local of several starts.
 
     Raises:
         TrainingError: the solver failed, or the released objective is not convex for this lam.
@@ -67,7 +67,7 @@ def solve_llr(
 
 
 def _released_slopes(problem: RegressionProblem) -> Array:
-    """What the released code computes for f'(x), (N, F): -t[j-1] + 2 t[j] - t[j+1], j the largest spline at x."""
+    """The released code's f'(x), (N, F): -t[j-1] + 2 t[j] - t[j+1], j the largest spline at x."""
     differences = np.diff(np.eye(problem.penalty.shape[0]), axis=1)
     largest = problem.features[AT].argmax(axis=1)
     return np.asarray((differences @ differences.T)[largest])
@@ -98,7 +98,7 @@ def _released_branch(problem: RegressionProblem, lam: float, side: int, sign: fl
 
 
 def _solve_llr_released(problem: RegressionProblem, lam: float) -> Array:
-    """Minimise the larger of two convex quadratics: by duality, a mixture of both has the same minimiser."""
+    """Minimise the larger of two convex quadratics: by duality, minimise a mixture of both."""
     from scipy.optimize import brentq
 
     before = _released_branch(problem, lam, BEFORE, 1.0)

@@ -1,4 +1,4 @@
-"""Metrics of a regression: squared errors, and the distance of predictions from the target around each input."""
+"""Regression metrics: squared errors, and distances from the target around each input."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from benchbench.contract import Measurement, RegressionEvidence, SplitName
 
 
 class SquaredError:
-    """Mean squared errors on both splits, without and with the attack, and their gaps (test minus train)."""
+    """Mean squared errors of both splits, with and without attack, and gaps (test minus train)."""
 
     def measure(self, evidence: RegressionEvidence) -> Measurement:
-        """Values ``train_mse``, ``test_mse``, ``adv_train_mse``, ``adv_test_mse``, ``gap`` and ``adv_gap``.
+        """Values ``train_mse``, ``test_mse``, ``adv_train_mse``, ``adv_test_mse`` and two gaps.
 
-        Per example: ``squared_error`` and ``adv_squared_error``.
+        The gaps are ``gap`` and ``adv_gap``. Per example: ``squared_error`` and ``adv_squared_error``.
         """
         clean = {split: _squared_errors(evidence, split, evidence.examples(split).inputs) for split in _SPLITS}
         attacked = {split: _squared_errors(evidence, split, evidence.candidates(split)) for split in _SPLITS}

@@ -1,4 +1,4 @@
-"""The regression problem that all methods share, its natural solution, and programs around its ridge.
+"""The regression problem of all methods, its natural solution, programs around its ridge.
 
 Every objective is a sum over the training examples plus strength * theta' P theta.
 """
@@ -23,7 +23,7 @@ BEFORE, AT, AFTER = 0, 1, 2  # rows of `RegressionProblem.features`
 
 @dataclass(frozen=True, kw_only=True)
 class RegressionProblem:
-    """A regularised linear regression with a perturbation set of three points; all arrays are float64.
+    """Regularised linear regression with a perturbation set of three points; arrays are float64.
 
     Attributes:
         features: (3, N, F), at x - radius, x, x + radius.

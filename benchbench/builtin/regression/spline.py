@@ -13,7 +13,7 @@ STAIR_RADIUS = 1 / 3
 
 
 class CubicSpline(nn.Module):
-    """f(x) = features(x) . theta with cubic B-splines on the knots k - 1/3, k, k + 1/3 of each stair k.
+    """f(x) = features(x) . theta, cubic B-splines on knots k - 1/3, k, k + 1/3 of each stair k.
 
     Everything is float64: the ridge is so weak that float32 would lose the four published decimals.
 
@@ -49,7 +49,7 @@ class CubicSpline(nn.Module):
         return scaled[:, :-1] - scaled[:, 1:]
 
     def penalty(self) -> Tensor:
-        """P = D D', with D the second differences of the identity's columns; float64 (F, F), positive semidefinite."""
+        """P = D D', D the second differences of the identity's columns; float64 (F, F), PSD."""
         identity = torch.eye(len(self.theta), dtype=self.knots.dtype, device=self.knots.device)
         differences = torch.diff(identity, n=2, dim=1)
         return differences @ differences.T

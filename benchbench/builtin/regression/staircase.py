@@ -1,4 +1,4 @@
-"""The staircase (Raghunathan et al., 2020): a regression task on which adversarial training overfits small samples."""
+"""The staircase (Raghunathan et al., 2020): adversarial training overfits few samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST = 10**7
 
 
 class Staircase:
-    """Stairs k = 0, ..., 9: y = k + 0.1 N(0, 1) at x = k, and with probability 0.005 at x = k - 1/3 or k + 1/3.
+    """Stairs k = 0..9: y = k + 0.1 N(0, 1) at k, with probability 0.005 at k - 1/3 or k + 1/3.
 
     The first five stairs weigh 0.2 each and the others 0.01 (normalised). Both splits come from one stream of NumPy's
     legacy generator, as published. Seed 1 with 40 / 10,000 examples gives Table 1 of the paper's arXiv version, with
@@ -53,7 +53,7 @@ class Staircase:
 
 
 def _draw(draws: np.random.RandomState, n: int) -> Examples:
-    """Draw one split; the order of the draws (stair, label noise, side, whether moved) is part of the protocol."""
+    """Draw one split; the protocol fixes the order: stair, label noise, side, whether moved."""
     rare_stairs = STAIRS - FREQUENT_STAIRS
     weights = np.array([FREQUENT_WEIGHT] * FREQUENT_STAIRS + [RARE_WEIGHT] * rare_stairs)
     stairs = draws.choice(STAIRS, size=n, p=weights / weights.sum()).astype(np.float64)

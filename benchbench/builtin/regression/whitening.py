@@ -13,7 +13,7 @@ from benchbench.builtin.regression.problem import AT, RegressionProblem, natural
 
 @dataclass(frozen=True, kw_only=True)
 class Whitened:
-    """Coordinates z, theta = natural + scale z, in which the natural objective is its minimum plus |z|^2."""
+    """Coordinates z: theta = natural + scale z; the natural objective is its minimum plus |z|^2."""
 
     natural: Array
     scale: Array
@@ -24,7 +24,7 @@ class Whitened:
 
 
 def whiten(problem: RegressionProblem) -> Whitened:
-    """Coordinates in which a search needs no preconditioning, because the natural objective is round there."""
+    """Coordinates that need no preconditioning: the natural objective is round there."""
     features = problem.features[AT]
     values, vectors = np.linalg.eigh(features.T @ features + problem.strength * problem.penalty)
     return Whitened(natural=solve_natural(problem), scale=vectors / np.sqrt(values))
@@ -37,7 +37,7 @@ def search(
     *,
     starts: int,
 ) -> Array:
-    """The best z (F,) of several descents, from the natural solution and from random points around it.
+    """The best z (F,) of descents from the natural solution and from random points around it.
 
     The penalty is never negative. So a global minimum lies within the sphere |z|^2 = objective of the first solution minus
     the minimum of the natural objective. The other descents start on that sphere.

@@ -1,4 +1,4 @@
-"""Built-in suites: TOML files beside this module. The schema is described in `benchbench.suite`."""
+"""Built-in suites: TOML files beside this module; `benchbench.suite` describes the schema."""
 
 from __future__ import annotations
 

@@ -18,10 +18,10 @@ from benchbench.contract import KeyedGenerator, Threat, require, steepest
 
 @dataclass(frozen=True, kw_only=True)
 class Apgd:
-    """Projected gradient ascent that adapts its own step size (Croce & Hein, ICML 2020, section 3), in L-inf or L2.
+    """Projected gradient ascent that adapts its step size (Croce & Hein, ICML 2020, section 3).
 
-    Every run starts at a random point on the sphere of radius epsilon, clipped to the box. Fooled examples leave the batch
-    before the next restart or target.
+    Every run starts at a random point on the L-inf or L2 sphere of radius epsilon, clipped to the box. Fooled examples
+    leave the batch before the next restart or target.
 
     Attributes:
         loss: ``"ce"``, the cross-entropy; ``"dlr"``, the difference of logits ratio; ``"dlr-targeted"``, which runs once for

@@ -1,4 +1,4 @@
-"""One run of FAB: walk along the decision boundary, biased towards the image (Croce & Hein, FAB, algorithm 1)."""
+"""One run of FAB (Croce & Hein, algorithm 1): a biased walk along the decision boundary."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STEPS_BETWEEN_LEAVES = 10  # how often finished examples leave, the only time th
 
 @dataclass(frozen=True, kw_only=True)
 class Closest:
-    """The closest adversarial examples (N, ...) and their distances (N,); where none was found, the image and infinity."""
+    """The closest adversarial examples (N, ...), distances (N,); if none, image and infinity."""
 
     candidates: Tensor
     distances: Tensor
@@ -92,7 +92,7 @@ class BoundaryWalk:
         return Closest(candidates=candidates, distances=distances)
 
     def _move(self, state: _State) -> None:
-        """Mix the steps onto the linearised boundary from the iterate and from the image; step back where adversarial."""
+        """Mix the steps from iterate and image onto the linear boundary; step back if adversarial."""
         rise, gradient = self._slope(state)
         normals = gradient.flatten(1)
         from_current = state.current.flatten(1)
@@ -139,7 +139,7 @@ class BoundaryWalk:
         state.closest = torch.where(broadcast(refuted, state.images), state.images, state.closest)
 
     def _refine(self, state: _State) -> None:
-        """Final search: three steps of false position on the segment from the image to the closest point (section 3.3)."""
+        """Final search: 3 steps of false position from image to closest point (section 3.3)."""
         near, near_rise = state.images, judge(self._model(state.images), state.labels).margins
         far, far_rise = state.closest, judge(self._model(state.closest), state.labels).margins
         for _ in range(FINAL_STEPS):
@@ -153,7 +153,7 @@ class BoundaryWalk:
 
 
 def _bias(threat: Threat, own: Tensor, direct: Tensor) -> Tensor:
-    """Weight (N,) of the step from the image: large where the iterate is farther from the boundary than the image."""
+    """Weight (N,) of the image's step: large where the iterate is farther from the boundary."""
     zero = torch.zeros_like(own)
     own_size = threat.distance(own, zero).clamp(min=1e-8)
     direct_size = threat.distance(direct, zero).clamp(min=1e-8)

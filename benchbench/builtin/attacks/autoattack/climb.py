@@ -1,4 +1,4 @@
-"""One run of Auto-PGD: gradient ascent with momentum that halves its own step size (Croce & Hein 2020, algorithm 1)."""
+"""Auto-PGD (Croce & Hein 2020, algorithm 1): momentum ascent that halves its step size."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _State:
 
 
 class Climb:
-    """Auto-PGD from given starts on one batch, in a ball of epsilon above 0; the parameters of the model are frozen."""
+    """Auto-PGD from given starts on one batch; epsilon above 0, the model's parameters frozen."""
 
     def __init__(self, model: nn.Module, objective: TargetedObjective, *, threat: Threat, steps: int) -> None:
         self._model = model
@@ -73,7 +73,7 @@ class Climb:
         self._steps = steps
 
     def run(self, images: Tensor, labels: Tensor, targets: Tensor, start: Tensor) -> Tensor:
-        """The iterate with the largest margin of each example, inside ball and box; a fooled example ends its run early.
+        """Each example's iterate of largest margin in ball and box; a fooled one ends its run early.
 
         Args:
             images: float (N, ...), the centres of the balls.
@@ -165,9 +165,9 @@ class Climb:
 
 
 def _adapt(state: _State, *, steps: int) -> None:
-    """At a checkpoint, halve the step size and return to the best iterate where progress was poor (conditions 1 and 2).
+    """At a checkpoint, halve the step and return to the best iterate where progress was poor.
 
-    A share of rises of exactly rho counts as poor in condition 1, as in the authors' code.
+    Poor means conditions 1 and 2; a share of rises of exactly rho is poor in condition 1, as in the authors' code.
     """
     oscillating = state.rises <= RISES_NEEDED * steps
     stuck = ~state.halved & (state.best_loss_at_check >= state.best_loss)

@@ -1,4 +1,4 @@
-"""The targeted Fast Adaptive Boundary attack (FAB-T), which looks for the closest adversarial example."""
+"""FAB-T, targeted Fast Adaptive Boundary: a search for the closest adversarial example."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Fab:
 
 
 def _random_start(images: Tensor, distances: Tensor, threat: Threat, generator: KeyedGenerator) -> Tensor:
-    """A random point at half of epsilon, or at half of the distance already found if that is less."""
+    """A random point at half of epsilon, or of the distance already found if that is less."""
     share = 0.5 * (distances / threat.epsilon).clamp(max=1.0) if threat.epsilon > 0 else torch.zeros_like(distances)
     far = sphere_start(images, threat=threat, generator=generator)
     return images + broadcast(share, images) * (far - images)

@@ -13,7 +13,7 @@ _CLOSE = 1e-6  # relative: a level this close no longer changes, so that it does
 
 
 def nearest_on_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, *, threat: Threat) -> Tensor:
-    """The smallest step from each point, in the threat's norm, onto {z: normal . z = normal . point + gap} within the box.
+    """The smallest step from each point onto its hyperplane, in the threat's norm and box.
 
     The problem of Croce & Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack", ICML 2020,
     equation 4. At the optimum every coordinate has moved by min(level * rate, room): `room` is its distance to the face of the
@@ -23,7 +23,7 @@ def nearest_on_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, *, thre
     Args:
         points: float (N, d), inside the box.
         normals: float (N, d).
-        gaps: float (N,), the change of normal . point.
+        gaps: float (N,), the change of normal . point: the hyperplane is {z: normal . z = normal . point + gap}.
         threat: norm (L-inf or L2) and box.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Objectives of Auto-PGD: cross-entropy, and the difference of logits ratio (DLR), which no scaling of logits changes."""
+"""Objectives of Auto-PGD: cross-entropy and scale-free difference of logits ratio (DLR)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchbench.builtin.attacks.margins import margin
 
 LossName = Literal["ce", "dlr", "dlr-targeted"]
 TargetedObjective = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Maps logits (N, classes), labels (N,) and targets (N,) to one value per example (N,), to be ascended."""
+"""Maps logits (N, classes), labels (N,) and targets (N,) to values (N,), to be ascended."""
 
 _TINY = 1e-12  # keeps the ratio finite where all logits are equal
 

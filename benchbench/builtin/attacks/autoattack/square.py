@@ -27,11 +27,11 @@ _GRID = 8  # random signs along each side of the L2 start, which has five tiles 
 
 @dataclass(frozen=True, kw_only=True)
 class Square:
-    """Accept a random square if it raises the margin (Andriushchenko, Croce, Flammarion, Hein, ECCV 2020), L-inf or L2.
+    """Square Attack: accept a random square if it raises the margin, in L-inf or L2.
 
     Squares cover 80% of the pixels at first and shrink on the paper's schedule for 10,000 queries; for fewer queries the
     schedule is cut off, not rescaled, as in AutoAttack. Every example draws its own squares. Features count as one row of
-    pixels.
+    pixels. Source: Andriushchenko, Croce, Flammarion, Hein, ECCV 2020.
 
     Attributes:
         queries: forward passes per example, with that of the start, at least 1.

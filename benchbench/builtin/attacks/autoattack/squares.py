@@ -1,4 +1,4 @@
-"""The starts and the proposals of Square Attack (Andriushchenko et al., ECCV 2020, algorithms 2 and 3)."""
+"""Starts and proposals of Square Attack (Andriushchenko et al., ECCV 2020, algorithms 2, 3)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TILES = 5  # along a side, of the L2 start
 _TINY = 1e-12
 
 Proposal = Callable[[Tensor, Tensor, Tensor, int], Tensor]
-"""Maps images, best candidates, uniform draws (N, k) and the query's number to new candidates."""
+"""Maps images, best candidates, uniform draws (N, k) and a query number to new candidates."""
 
 
 def share_of_pixels(query: int) -> float:
@@ -39,7 +39,7 @@ def stripes(images: Tensor, draws: Tensor, threat: Threat) -> Tensor:
 
 
 def tiles(images: Tensor, draws: Tensor, threat: Threat) -> Tensor:
-    """The L2 start: a grid of bumps with a random sign per bump and channel; draws uniform (N, C, 6 or more, 6 or more)."""
+    """The L2 start: bumps in a grid, a sign per bump and channel; uniform draws (N, C, 6+, 6+)."""
     height, width = images.shape[2:]
     side = max(min(height, width) // _TILES, 1)
     bump = _bump(side, images)
@@ -122,7 +122,7 @@ def _window(images: Tensor, side: int, vertical: Tensor, horizontal: Tensor) -> 
 
 
 def _place(bumps: Tensor, images: Tensor, vertical: Tensor, horizontal: Tensor, kind: Tensor) -> Tensor:
-    """The bump of each image at the place of its window, float (N, 1, H, W); outside the window anything."""
+    """The bump of each image at its window, float (N, 1, H, W); arbitrary outside the window."""
     side = bumps.shape[1]
     height, width = images.shape[2:]
     rows = (torch.arange(height, device=images.device) - _corner(height, side, vertical)).clamp(0, side - 1)
@@ -132,7 +132,7 @@ def _place(bumps: Tensor, images: Tensor, vertical: Tensor, horizontal: Tensor, 
 
 
 def _bump(side: int, like: Tensor) -> Tensor:
-    """Two halves of opposite sign, each a sum of growing rectangles around its middle; (side, side), of norm 1 (eq. 2)."""
+    """Two halves of opposite sign, sums of growing rectangles; (side, side), norm 1 (eq. 2)."""
     half = side // 2
     bump = torch.cat([_hill(half, side), -_hill(side - half, side)])
     normalised: Tensor = bump / bump.norm()

@@ -1,4 +1,4 @@
-"""AutoAttack: four attacks in sequence, each on the examples that the attacks before it did not fool."""
+"""AutoAttack: four attacks in sequence, each on the examples that are not yet fooled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRECISE = ("apgd-ce", "apgd-t", "fab-t")  # after a rounded search, once more in
 
 @dataclass(frozen=True, kw_only=True)
 class AutoAttack:
-    """The standard version of AutoAttack (Croce & Hein, ICML 2020) in L-inf or L2: the pointwise worst case over four attacks.
+    """Standard AutoAttack (Croce & Hein, ICML 2020), L-inf, L2: pointwise worst of four attacks.
 
     In this order: Auto-PGD on the cross-entropy, Auto-PGD on the targeted DLR loss, targeted FAB, Square. With fewer classes
     than targets, all wrong classes are targets. With fewer than four classes the targeted DLR loss is not defined; see

@@ -16,7 +16,7 @@ from benchbench.contract import full_precision, is_rounded
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """The margins (N,) of candidates, and whether they fool the model beyond what rounding could undo, bool (N,)."""
+    """Margins (N,) of candidates; whether they fool the model beyond rounding errors, bool (N,)."""
 
     margins: Tensor
     fooled: Tensor
@@ -30,7 +30,7 @@ def judge(logits: Tensor, labels: Tensor) -> Judgement:
 
 @torch.no_grad()
 def confirmed(model: nn.Module, candidates: Tensor, labels: Tensor, found: Judgement) -> Judgement:
-    """The judgement of a search on its candidates; after a rounded search, float32 judges the fooled ones again."""
+    """Judge a search's candidates; after a rounded search, float32 judges the fooled ones again."""
     rows = found.fooled.nonzero()[:, 0] if is_rounded() else labels[:0]
     if len(rows) == 0:
         return found
@@ -55,7 +55,7 @@ class Standing:
         self._margins, self._fooled = clean.margins, clean.fooled
 
     def targets(self, count: int) -> Tensor:
-        """The likeliest `count` wrong classes by the clean logits, or all if there are fewer, int64 (N, targets)."""
+        """The `count` likeliest wrong classes by the clean logits, at most all, int64 (N, targets)."""
         return likely_targets(self.clean_logits, self._labels)[:, :count]
 
     def open(self) -> Tensor:
