@@ -41,16 +41,27 @@ def install() -> None:
             setattr(place, name, value)
     folder = os.environ.get("BENCHBENCH_PRETEND_CUDA_REPORT")
     if folder:
-        counting = contextlib.ExitStack()
-        atexit.register(_write, Path(folder), counting.enter_context(tally.counting()), counting)
+        _report_to(Path(folder))
 
 
-def _write(folder: Path, counted: tally.Tally, _: object) -> None:
-    """Report what was counted; the third argument is kept, for counting ends with it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all GPUs")
-    text = f"{' '.join(sys.argv)}\nCUDA_VISIBLE_DEVICES: {visible}\n{counted.report()}\n"
-    (folder / f"{os.getpid()}.txt").write_text(text)
+def _report_to(folder: Path) -> None:
+    """Count all that this process does, and write it to a folder when the process ends, by `os._exit` as well."""
+    counting, leave = contextlib.ExitStack(), os._exit
+    counted = counting.enter_context(tally.counting())
+
+    def write() -> None:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all GPUs")
+        folder.mkdir(parents=True, exist_ok=True)
+        text = f"{' '.join(sys.argv)}\nCUDA_VISIBLE_DEVICES: {visible}\n{counted.report()}\n"
+        (folder / f"{os.getpid()}.txt").write_text(text)
+
+    def write_and_leave(status: int) -> None:
+        write()
+        leave(status)
+
+    atexit.register(write)
+    atexit.register(counting.close)  # runs first, and keeps the counting from ending before
+    os._exit = write_and_leave  # type: ignore[assignment]
 
 
 def _replacements() -> dict[Any, dict[str, Any]]:
