@@ -129,6 +129,11 @@ def test_nothing_is_left_to_fill_in(plugins: Path) -> None:
         assert stat.S_IMODE(folder.stat().st_mode) & 0o100
 
 
+def test_plugin_cannot_have_the_name_of_benchbench_itself() -> None:
+    with pytest.raises(UsageError, match="benchbench-robustness is benchbench itself"):
+        plugin_names("metric", "robustness")
+
+
 @pytest.mark.parametrize(
     "name",
     [
