@@ -66,7 +66,7 @@ def git_commit() -> str | None:
 
 def _git_describe() -> str | None:
     """The commit that git describes, of the checkout that holds this file; None without one."""
-    folder = Path(__file__).resolve().parent
+    folder = Path(__file__).resolve().parents[1]
     if not (folder.parent / ".git").exists():
         return None
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

@@ -52,7 +52,7 @@ def test_the_whole_flow_leaves_a_report_figures_and_archives(tmp_path: Path) -> 
     facts = {each["name"] for each in figures["findings"] if each["kind"] == "fact"}
     assert {"device", "CUDA", "processor", "versions", "commit"} <= facts
     assert "Natural" in (out / "report.txt").read_text()
-    assert len(unpack([out], tmp_path / "home")) == 7  # board, record, outcomes, the mark, witnesses, model: see below
+    assert len(unpack([out], tmp_path / "home")) == 6  # board, record, outcomes, witnesses and their mark, model
     (row,) = RunStore(tmp_path / "home").rows()
     assert row.status == "ok"
 
