@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_processes import EXHAUSTIVE
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--examples", "64", "--wide", "10", "1", "--wide-examples", "64", "--rounds", "1"]
@@ -16,6 +17,8 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not EXHAUSTIVE, reason="takes a minute: set BENCHBENCH_EXHAUSTIVE=1")
 def test_it_prints_and_keeps_a_table_for_each_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from benchmarks.ledger import read_ledger
     from benchmarks.speeds import main
