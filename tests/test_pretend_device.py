@@ -19,9 +19,7 @@ pytestmark = [needs_pretend_device, pytest.mark.timeout(900)]
 
 
 def test_tests_marked_cuda_pass() -> None:
-    files = [
-        path for path in ROOT.glob("tests/**/test_*.py") if path.parent.name != "benchmarks"
-    ]  # which takes minutes
+    files = [path for path in ROOT.glob("tests/**/test_*.py") if path.parent.name != "benchmarks"]  # minutes of timing
     marked = [str(path) for path in sorted(files) if "mark.cuda" in path.read_text()]
     assert len(marked) >= 7
     said = on_pretend_device("-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", *marked, gpus=2)

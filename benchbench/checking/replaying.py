@@ -29,7 +29,7 @@ from benchbench.errors import BenchbenchError, ContractError, DataError
 from benchbench.evaluation.candidate_checks import tolerance
 from benchbench.evaluation.subject import borrowed, default_batch_size
 from benchbench.harness.cells import build_model, training_examples
-from benchbench.harness.fitting import fit_model, is_fitted
+from benchbench.harness.fitting import fit_model, trains_in_steps
 from benchbench.kernels.determinism import deterministic
 from benchbench.kernels.inputs import as_model_input
 from benchbench.leaderboard.files import read_rows
@@ -229,7 +229,7 @@ class Replayer:
         model = build_model(cell, splits, self.registry)
         if path is None:
             defense = self.registry.make("defense", cell.training.defense)
-            if not is_fitted(defense, splits):
+            if trains_in_steps(defense, splits):
                 raise UnavailableError("no checkpoint on this machine")
             return fit_model(defense, model, training_examples(cell, splits).examples, cell, splits).model, []
         stored = read_checkpoint(path)

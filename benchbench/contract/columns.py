@@ -16,10 +16,8 @@ from benchbench.contract.evaluation import AnyEvidence, Evidence, Measurement, R
 
 _TOLERANCE = 1e-6  # relative: sums in another order
 _AT_LEAST = 1e-9
-_MEANS = {
-    "test_lipschitz": "lipschitz",
-    "test_lipschitz_best": "lipschitz_best",
-}  # of a metric's own per-example column
+# of a metric's own per-example column
+_MEANS = {"test_lipschitz": "lipschitz", "test_lipschitz_best": "lipschitz_best"}
 
 Check = Callable[[Measurement, AnyEvidence], float | None]
 """Expected value; None if the per-example column is missing or the task is another one."""

@@ -58,7 +58,7 @@ def choose_crew(entry: ComponentEntry | None, jobs: int | None, registry: Regist
     if entry is None and jobs in (None, 1):
         return None
     component = find_component(registry, "executor", LOCAL if entry is None else entry)
-    capabilities = registry.get("executor", component.name).offer.capabilities
+    capabilities = registry.capabilities(component)
     for module, command in missing_modules(capabilities).items():
         raise UsageError(f"executor {component.name!r} needs {module}, which is not installed", hint=command)
     return Crew(

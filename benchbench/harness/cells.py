@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from benchbench.cell.model import Cell, TrainingSpec
-from benchbench.contract import DatasetSplits, Defense, Examples, FittingDefense, SteppingDefense, derive_seed
+from benchbench.contract import DatasetSplits, Examples, derive_seed
+from benchbench.contract.training import LoopDefense
 from benchbench.data import Subset, crop_to, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, StorageError, TrainingError
 from benchbench.evaluation import Outcome
 from benchbench.events import Note
 from benchbench.harness.evaluating import evaluate_cell, measurements_of
-from benchbench.harness.fitting import fit_model, is_fitted, training_threat
+from benchbench.harness.fitting import fit_model, training_threat, trains_in_steps
 from benchbench.harness.sharing import EvaluationOverError, TrainOrder
 from benchbench.harness.succession import give_up, stored_model, succeed, training_checkpoint
 from benchbench.harness.workbench import Workbench
@@ -57,18 +58,18 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
         return bench.trained[spec.model_id]
     splits = bench.splits(spec.dataset)
     defense = bench.registry.make("defense", spec.defense)
-    if splits.task == "regression" or isinstance(defense, FittingDefense):
+    if trains_in_steps(defense, splits):
+        trained = _train(cell, training_job(cell, defense, splits, bench.registry, bench.device), bench)
+    else:
         model = build_model(cell, splits, bench.registry).to(bench.device)
         trained = fit_model(defense, model, training_examples(cell, splits).examples, cell, splits)
-    else:
-        trained = _train(cell, training_job(cell, defense, splits, bench.registry, bench.device), bench)
     bench.trained.clear()  # one model is enough: cells of a model are adjacent
     bench.trained[spec.model_id] = trained
     return trained
 
 
 def training_job(
-    cell: Cell, defense: Defense | SteppingDefense, splits: DatasetSplits, registry: Registry, device: torch.device
+    cell: Cell, defense: LoopDefense, splits: DatasetSplits, registry: Registry, device: torch.device
 ) -> TrainingJob:
     """The training of a cell's model, step by step."""
     chosen = training_examples(cell, splits)
@@ -135,7 +136,7 @@ def _stored_model(cell: Cell, bench: Workbench) -> nn.Module | None:
     if spec.model_id in bench.trained:
         return bench.trained[spec.model_id].model
     splits = bench.splits(spec.dataset)
-    if is_fitted(bench.registry.make("defense", spec.defense), splits):
+    if not trains_in_steps(bench.registry.make("defense", spec.defense), splits):
         return train_cell(cell, bench).model
     stored = stored_model(spec.model_id, bench)
     if stored is None or stored.position.epoch < spec.recipe.epochs:

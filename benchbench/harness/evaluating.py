@@ -127,9 +127,8 @@ def _fresh_part(bench: Workbench) -> str:
 
 def _columns(metrics: Sequence[Component], bench: Workbench) -> Columns:
     """The columns of the leaderboard that metrics may fill."""
-    offers = {name: bench.registry.get("metric", metric.name).offer for name, metric in _named(metrics).items()}
     return Columns(
-        fills={name: offer.capabilities.fills for name, offer in offers.items()},
+        fills={name: bench.registry.capabilities(metric).fills for name, metric in _named(metrics).items()},
         reserved=frozenset(column.name for column in dataclasses.fields(Row)) | NOTED,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -19,14 +20,14 @@ from benchbench.contract import (
     TrainingError,
     derive_seed,
 )
-from benchbench.contract.training import AnyDefense
+from benchbench.contract.training import AnyDefense, LoopDefense
 from benchbench.evaluation.lending import Loan
 from benchbench.training import TrainedModel
 
 
-def is_fitted(defense: AnyDefense, splits: DatasetSplits) -> bool:
-    """Whether a defense needs no training loop on this data."""
-    return splits.task == "regression" or isinstance(defense, FittingDefense)
+def trains_in_steps(defense: AnyDefense, splits: DatasetSplits) -> TypeGuard[LoopDefense]:
+    """Whether the training loop makes the model of this data; other models are fitted."""
+    return splits.task != "regression" and not isinstance(defense, FittingDefense)
 
 
 def training_threat(spec: TrainingSpec, splits: DatasetSplits) -> Threat:

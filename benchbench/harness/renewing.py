@@ -58,5 +58,5 @@ def renew_flags(cell: Cell, model: nn.Module, bench: Workbench) -> Row | None:
 def _used_gradients(row: Row, cell: Cell, bench: Workbench) -> bool:
     # older rows have no queries; the offer of their attack says whether it needs gradients
     if row.queries is None or row.gradient_queries is None:
-        return bench.registry.get("attack", cell.evaluation.attack.name).offer.capabilities.needs_gradients
+        return bench.registry.capabilities(cell.evaluation.attack).needs_gradients
     return lives_off_gradients(row.queries, row.gradient_queries)

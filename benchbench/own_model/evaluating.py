@@ -163,7 +163,7 @@ def _check(
         raise UsageError(f"n_test must be at least 1, got {n_test}")
     check_radius(threat, splits.input_shape)
     for attack in attacks:
-        capabilities = registry.get("attack", attack.name).offer.capabilities
+        capabilities = registry.capabilities(attack)
         in_norm = unsuited_norm(capabilities, threat.norm)
         if unsuited := in_norm or unsuited_task(capabilities, splits.task, len(splits.classes)):
             raise UsageError(f"attack {attack.name!r} {unsuited.reason}", hint=unsuited.hint)

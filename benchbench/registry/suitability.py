@@ -37,7 +37,6 @@ def unsuited_task(
 
 def missing_modules(capabilities: Capabilities) -> dict[str, str]:
     """Missing optional modules that a component needs, to the commands that install them."""
-    required = (
-        capabilities.requires.items()
-    )  # of a module in a package, the package counts: to find more would import it
+    # To find a module in a package would import the package: the package alone counts.
+    required = capabilities.requires.items()
     return {module: command for module, command in required if find_spec(module.partition(".")[0]) is None}

@@ -113,7 +113,7 @@ def _setup(name: str, experiment: Experiment, registry: Registry, rows: Sequence
         "decay_epochs": " ".join(map(str, recipe.decay_epochs)),
         "n_train": str(measured[0].n_train) if measured else "",
         "n_test": str(measured[0].n_test) if measured else "",
-        "classes": str(registry.get("dataset", experiment.dataset.name).offer.capabilities.minimum_classes),
+        "classes": str(registry.capabilities(experiment.dataset).minimum_classes),
         "exceptions": _exceptions(experiment, recipe),
     }
 

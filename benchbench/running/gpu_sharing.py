@@ -101,15 +101,16 @@ def _try(cell: Cell, prepared: Prepared) -> None:
     """Train one step, then pass one batch forward and back."""
     import torch
 
-    from benchbench.contract import Examples, FittingDefense
+    from benchbench.contract import Examples
     from benchbench.evaluation.subject import default_batch_size
     from benchbench.harness.cells import training_job
+    from benchbench.harness.fitting import trains_in_steps
     from benchbench.training import train
 
     spec, device = cell.training, prepared.device
     splits = prepared.plan.datasets.splits(spec.dataset)
     defense, size = prepared.registry.make("defense", spec.defense), spec.recipe.batch_size
-    if splits.task == "regression" or isinstance(defense, FittingDefense):
+    if not trains_in_steps(defense, splits):
         return
     whole = training_job(cell, defense, splits, prepared.registry, device)
     batch = Examples(inputs=whole.examples.inputs[:size], labels=whole.examples.labels[:size])

@@ -10,6 +10,7 @@ from benchbench.contract.threat import Threat, check_radius
 from benchbench.errors import OptionError, suggest
 from benchbench.registry import Registry
 from benchbench.registry.options import Values
+from benchbench.registry.suitability import unsuited_norm, unsuited_task
 from benchbench.suite.lines import Place
 from benchbench.suite.mistakes import Mistakes
 from benchbench.suite.model import Experiment, Settings
@@ -105,9 +106,7 @@ def _check_capabilities(experiment: Experiment, registry: Registry, place: Place
         for component in (one for outer in components for one in outer.with_nested):
             capabilities = registry.capabilities(component)
             what = f"{component.kind} {component.name!r}"
-            if key != "architectures" and norm not in capabilities.norms:
-                norms = ", ".join(capabilities.norms)
-                mistakes.add((*place, key), f"{what} does not work for the norm {norm}", f"it works for {norms}")
-            if capabilities.task not in ("any", dataset.task):
-                message = f"{what} is for {capabilities.task}, but {experiment.dataset.name!r} is for {dataset.task}"
-                mistakes.add((*place, key), message)
+            in_norm = None if key == "architectures" else unsuited_norm(capabilities, norm)
+            for_task = unsuited_task(capabilities, dataset.task, data=f"but {experiment.dataset.name!r}")
+            for unsuited in filter(None, (in_norm, for_task)):
+                mistakes.add((*place, key), f"{what} {unsuited.reason}", unsuited.hint)

@@ -30,9 +30,7 @@ def installed() -> bool:
 def install() -> None:
     """Give this process the device, for good; `pretend_cuda.guard.load` comes first, and torch after it."""
     everything, aten = torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
-    everything.fallback(
-        dispatch, "CUDA"
-    )  # what makes tensors there; operations on them come from the tensors themselves
+    everything.fallback(dispatch, "CUDA")  # what makes tensors there; the tensors themselves see operations on them
     aten.impl("copy_", functools.partial(dispatch, torch.ops.aten.copy_.default), "CUDA")  # for `torch.tensor`
     _libraries.extend((everything, aten))
     torch.autograd.set_multithreading_enabled(False)
