@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class Tally:
 _tallies: list[Tally] = []
 
 
-@contextmanager
+@contextlib.contextmanager
 def counting() -> Iterator[Tally]:
     """Count what happens within the block; blocks may be nested."""
     tally = Tally()
@@ -87,6 +87,5 @@ def place() -> str:
 @functools.cache
 def _named(file: str) -> str:
     """The last parts of a file's path; empty for a file that is passed over."""
-    path = Path(file)
-    inside = {"torch", "contextlib.py"} & {*path.parts[-6:]} and "benchbench" not in path.parts
-    return "" if file.startswith((HERE, "<")) or inside else "/".join(path.parts[-3:])
+    passed_over = (HERE, str(Path(str(sys.modules["torch"].__file__)).parent), contextlib.__file__, "<")
+    return "" if file.startswith(passed_over) else "/".join(Path(file).parts[-3:])
