@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import socket
@@ -11,16 +10,12 @@ from functools import partial
 from typing import Any
 
 import torch
+from forked_processes import CONTEXT
 
 from benchbench.ranks.group import Ranks
 from benchbench.ranks.launch import find_launch, joined, local_device
 
 ANSWER_SECONDS = 120.0
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["benchbench.harness.scheduling", "benchbench.pricing.cells", "benchbench.builtin.defenses.trades", "pytest"]
-)
 
 
 def in_ranks(count: int, work: Callable[..., Any], *arguments: Any, device: str = "cpu") -> list[Any]:
@@ -35,9 +30,9 @@ def as_ranks(count: int, work: Callable[..., Any], *arguments: Any, **named: Any
 
 def _answers(count: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Any]:
     port = free_port()
-    answers: Any = _CONTEXT.Queue()
+    answers: Any = CONTEXT.Queue()
     task = pickle.dumps((work, arguments))  # plainly: multiprocessing would have the ranks share the memory of tensors
-    processes = [_CONTEXT.Process(target=_be_rank, args=(rank, count, port, answers, task)) for rank in range(count)]
+    processes = [CONTEXT.Process(target=_be_rank, args=(rank, count, port, answers, task)) for rank in range(count)]
     for process in processes:
         process.start()
     try:

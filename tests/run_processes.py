@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import signal
 import time
@@ -12,6 +11,8 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+from forked_processes import CONTEXT
 
 import benchbench
 from benchbench.events import CellFinished, CellStarted, Event, TrainingProgress, TrainingStarted
@@ -47,11 +48,6 @@ EXHAUSTIVE = bool(
     os.environ.get("BENCHBENCH_EXHAUSTIVE")
 )  # minutes of tests that show by number what others show by kind
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["run_processes", "benchbench.harness.scheduling", "benchbench.pricing.cells", "sklearn.datasets"]
-)
-
 
 def write_suite(folder: Path, **entries: Any) -> None:
     """Put the suite into a folder."""
@@ -78,7 +74,7 @@ def start(target: Callable[..., None], *arguments: Any, **named: Any) -> BasePro
     import torch
 
     home, threads = os.environ["BENCHBENCH_HOME"], torch.get_num_threads()
-    process = _CONTEXT.Process(target=_prepared, args=(home, threads, target, *arguments), kwargs=named)
+    process = CONTEXT.Process(target=_prepared, args=(home, threads, target, *arguments), kwargs=named)
     process.start()
     return process
 
