@@ -82,7 +82,9 @@ def _global_randomness_fixed() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked cuda need a device."""
+    """Files with slow tests come first, so that no process is left with one in the end; tests marked cuda need a device."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     if torch.cuda.is_available():
         return
     for item in items:

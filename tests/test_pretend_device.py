@@ -15,7 +15,7 @@ from run_processes import NOT_COMPARED
 import benchbench
 from benchbench.leaderboard.files import read_rows
 
-pytestmark = [needs_pretend_device, pytest.mark.timeout(900)]
+pytestmark = [needs_pretend_device, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_tests_marked_cuda_pass() -> None:

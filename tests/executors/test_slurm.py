@@ -22,7 +22,7 @@ from benchbench.events import CellFinished, Event, Note, TrainingProgress, Worke
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not()),
-    pytest.mark.xdist_group("slurm"),
+    pytest.mark.slow,
     pytest.mark.timeout(600),
 ]
 SLURM: dict[str, Any] = {"name": "slurm", "poll_seconds": 0.5, "minutes": 30, "memory_gb": 1.0}
@@ -124,6 +124,7 @@ def test_job_is_requeued_before_its_time_is_up(slurm: Cluster, tmp_path: Path) -
     assert resumed(heard)
 
 
+@pytest.mark.skipif(not EXHAUSTIVE, reason="takes twenty seconds; BENCHBENCH_EXHAUSTIVE=1 runs it")
 def test_preempted_job_goes_on_from_its_checkpoint_when_there_is_room_again(slurm: Cluster, tmp_path: Path) -> None:
     write_suite(tmp_path, **LONG)
     heard: list[Event] = []
@@ -173,6 +174,7 @@ def test_job_whose_time_is_up_goes_on_from_its_checkpoint(slurm: Cluster, tmp_pa
     wait_for(lambda: not slurm.jobs())
 
 
+@pytest.mark.skipif(not EXHAUSTIVE, reason="takes twenty seconds; BENCHBENCH_EXHAUSTIVE=1 runs it")
 def test_job_of_a_failed_node_goes_on_when_the_node_is_back(slurm: Cluster, tmp_path: Path) -> None:
     write_suite(tmp_path, **LONG)
     heard: list[Event] = []

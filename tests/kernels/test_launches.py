@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pretend_device import needs_pretend_device, on_pretend_device
 
-pytestmark = [needs_pretend_device, pytest.mark.timeout(1800)]  # half a minute of computing
+pytestmark = [needs_pretend_device, pytest.mark.slow, pytest.mark.timeout(1800)]  # half a minute of computing
 
 MOST_PLAIN = {"natural": 62, "at": 360, "rst": 425, "trades": 442, "gr": 173, "llr": 444, "llr released": 275}
 # What bf16 adds are kernels that round: the images, the logits and the gradient of each for every pass, and all weights and
