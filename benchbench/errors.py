@@ -37,10 +37,10 @@ class UsageError(BenchbenchError):
 class UnknownNameError(UsageError):
     """A name that is not registered. The hint holds the nearest valid names."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str = "") -> None:
         self.kind = kind
         self.name = name
-        super().__init__(f"unknown {kind} {name!r}", hint=suggest(name, known))
+        super().__init__(f"unknown {kind} {name!r}", hint=hint or suggest(name, known))
 
 
 class OptionError(UsageError):

@@ -98,7 +98,12 @@ def find_device(name: str | None = None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind = name.partition(":")[0]
     if kind not in DEVICES:
-        raise UsageError(f"device {name!r} is not offered", hint="use --device cpu, cuda or, of several GPUs, cuda:1")
+        hint = (
+            "did you mean 'cuda'?"
+            if kind in ("gpu", "nvidia")
+            else "use --device cpu, cuda or, of several GPUs, cuda:1"
+        )
+        raise UsageError(f"device {name!r} is not offered", hint=hint)
     try:
         device = torch.device(name)
     except RuntimeError as error:

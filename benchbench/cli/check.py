@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from benchbench.cli.options import json_option
+from benchbench.cli.options import json_option, suite_argument
 from benchbench.cli.printing import print_json
 from benchbench.errors import SuiteError
 from benchbench.registry import load_registry
@@ -14,23 +14,23 @@ from benchbench.suite import read_suite
 
 
 @click.command(name="check")
-@click.argument("file", metavar="FILE.toml")
+@suite_argument
 @json_option
-def command(file: str, as_json: bool) -> int:
+def command(suite: str, as_json: bool) -> int:
     """Validate a suite and print all problems at once, with line and nearest valid name.
 
     Exit status: 0 valid, 2 not.
     """
     try:
-        suite = read_suite(file, load_registry())
+        found = read_suite(suite, load_registry())
     except SuiteError as error:
         if as_json:
             problems = [dataclasses.asdict(problem) for problem in error.problems]
-            print_json({"file": file, "valid": False, "problems": problems})
+            print_json({"file": suite, "valid": False, "problems": problems})
             return error.exit_status
         raise
     if as_json:
-        print_json({"file": file, "valid": True, "problems": []})
+        print_json({"file": suite, "valid": True, "problems": []})
     else:
-        click.echo(f"{file}: valid; suite {suite.name}, profiles {', '.join(suite.profiles)}")
+        click.echo(f"{suite}: valid; suite {found.name}, profiles {', '.join(found.profiles)}")
     return 0

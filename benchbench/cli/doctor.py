@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import click
@@ -14,6 +16,7 @@ from benchbench.cli.printing import print_json, print_table
 from benchbench.errors import BenchbenchError
 from benchbench.registry import load_registry
 from benchbench.settings import find_device, find_folders
+from benchbench.version import DISTRIBUTION, install_command
 
 
 @click.command(name="doctor")
@@ -27,7 +30,14 @@ def command(as_json: bool, **folders: object) -> int:
     from benchbench.records.provenance import describe_device
 
     device = ("device", True, describe_device(find_device()))
-    checks = [*_packages(), ("namesake", *find_namesake()), device, *_places(folders), _plugins()]
+    checks = [
+        *_packages(),
+        ("extras", *_extras()),
+        ("namesake", *find_namesake()),
+        device,
+        *_places(folders),
+        _plugins(),
+    ]
     if as_json:
         print_json([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks])
     else:
@@ -45,6 +55,30 @@ def _packages() -> list[tuple[str, bool, str]]:
     except (ImportError, RuntimeError) as error:
         return [("packages", True, found), ("torch and torchvision", False, str(error))]
     return [("packages", True, found), ("torch and torchvision", True, "the installed pair imports")]
+
+
+def _extras() -> tuple[bool, str]:
+    """Which extras of the distribution lack packages here, and how to install them; nobody needs them all."""
+    wanted: dict[str, list[str]] = {}
+    try:
+        stated = requires(DISTRIBUTION) or []
+    except PackageNotFoundError:
+        return True, f"unknown, because {DISTRIBUTION} is not installed here"
+    for text in stated:
+        needed = re.match(r"[A-Za-z0-9._-]+", text)
+        extra = re.search(r"extra == ['\"]([a-z-]+)['\"]", text)
+        if needed and extra and needed[0] != DISTRIBUTION and extra[1] != "test" and not _is_installed(needed[0]):
+            wanted.setdefault(extra[1], []).append(needed[0])
+    missing = (f"{name} ({', '.join(packages)}): {install_command(name)}" for name, packages in sorted(wanted.items()))
+    return True, "; ".join(missing) or "all are installed"
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _places(folders: dict[str, object]) -> list[tuple[str, bool, str]]:

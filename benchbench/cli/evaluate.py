@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 @click.command(name="evaluate")
 @model_options
-@click.option("--attack", "attacks", multiple=True, default=("pgd-10",), type=COMPONENT, help="Repeatable.")
+@click.option(
+    "--attack", "attacks", multiple=True, default=("pgd-10",), type=COMPONENT, help="Repeatable; by default pgd-10."
+)
 @click.option(
     "--norm", type=click.Choice(NORMS), help="Norm of the threat; by default linf with --epsilon, else the paper's."
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchbench.cli.options import FOLDER, data_option, leaderboards_option
+from benchbench.cli.options import FOLDER, data_option, leaderboards_option, suite_argument
 from benchbench.cli.printing import note
 from benchbench.settings import find_folders
 
@@ -16,7 +16,7 @@ _NAME = click.Choice(NAMES)
 
 
 @click.command(name="figure")
-@click.argument("suite")
+@suite_argument
 @click.option("--figure", "names", multiple=True, type=_NAME, help="Draw only this figure; repeatable.")
 @click.option("--format", "formats", multiple=True, default=("png",), type=click.Choice(FORMATS), help="Repeatable.")
 @click.option("--out", default=Path("figures"), type=FOLDER, help="Folder of the files; by default ./figures.")
@@ -29,8 +29,11 @@ def command(
     out: Path,
     leaderboards: Path | None,
     data: Path | None,
-) -> None:
-    """Draw figures from the leaderboard of SUITE and from measured separations."""
+) -> int:
+    """Draw figures from the leaderboard of SUITE and from measured separations.
+
+    Exit status: 0 done; 1 nothing could be drawn; 2 a figure that was asked for cannot be drawn.
+    """
     from benchbench.errors import UsageError
     from benchbench.figures import Sources, draw
     from benchbench.leaderboard import published_rows, read_rows
@@ -40,6 +43,7 @@ def command(
     path = folders.leaderboard(suite)
     rows = read_rows(path) if path.exists() else list(published_rows(suite))
     sources = Sources(rows=rows, separations=read_separations(folders.leaderboards), data=folders.source())
+    drawn = 0
     for name in names or NAMES:
         try:
             written = draw(name, sources, out, formats)
@@ -48,5 +52,7 @@ def command(
                 raise
             note(f"{name}: {error.message}; {error.hint}")
             continue
+        drawn += len(written)
         for file in written:
             click.echo(str(file))
+    return 0 if drawn else 1

@@ -12,6 +12,7 @@ from benchbench.contract.threat import parse_number
 from benchbench.errors import OptionError
 from benchbench.kernels.arithmetic import PRECISIONS
 
+_SUITE = "benchbench.suite"
 Function = TypeVar("Function", bound=Callable[..., object])
 
 FILE = click.Path(path_type=Path)
@@ -53,7 +54,6 @@ class RadiusType(click.ParamType):  # type: ignore[type-arg]  # generic from cli
 
 RADIUS = RadiusType()
 
-suite_option = click.option("--suite", required=True, metavar="NAME|FILE.toml", help="A suite's name, or a TOML file.")
 data_option = click.option(
     "--data", type=FOLDER, help="Data root in torchvision's layout; by default the value of BENCHBENCH_DATA."
 )
@@ -82,6 +82,32 @@ train_precision_option = click.option(
     help="Number format of training. bf16 and tf32 give other models, in separate rows, which are evaluated like any. By "
     "default what the suite says, else float32.",
 )
+
+
+def suite_argument(function: Function) -> Function:
+    """The suite, as an argument or as ``--suite``."""
+    return with_options(
+        function,
+        click.argument("suite", required=False, metavar="SUITE", callback=_suite),
+        click.option(
+            "--suite",
+            "named",
+            metavar="NAME|FILE",
+            expose_value=False,
+            is_eager=True,
+            callback=lambda ctx, _, value: ctx.meta.update({_SUITE: value}),
+            help="The same as the argument SUITE: a suite's name, or a file.",
+        ),
+    )
+
+
+def _suite(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+    named: str | None = ctx.meta[_SUITE]
+    if value and named and value != named:
+        raise click.UsageError(f"two suites are given, {value!r} and --suite {named!r}: leave one out", ctx)
+    if not (value or named):
+        raise click.MissingParameter("name a suite, for instance closer-look, or a file", ctx, param)
+    return value or named or ""
 
 
 def selection_options(function: Function) -> Function:

@@ -18,7 +18,7 @@ from benchbench.cli.options import (
     precision_option,
     runs_option,
     selection_options,
-    suite_option,
+    suite_argument,
     train_precision_option,
 )
 from benchbench.cli.printing import note, print_json, print_table
@@ -41,7 +41,7 @@ class PlanOptions(Selection):
 
 
 @click.command(name="plan")
-@suite_option
+@suite_argument
 @selection_options
 @device_option
 @data_option
@@ -183,7 +183,8 @@ def _line(planned: PlannedCell) -> tuple[object, ...]:
 
 def _names(planned: PlannedCell) -> tuple[object, ...]:
     """The values of `_NAMES` for a cell."""
-    from benchbench.leaderboard.names import attack_label, parse_options, short_label
+    from benchbench.cell.filters import parse_options
+    from benchbench.leaderboard.names import attack_label, short_label
 
     identity = {name: str(value) for name, value in planned.identity.items()}
     return (

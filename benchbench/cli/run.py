@@ -20,7 +20,7 @@ from benchbench.cli.options import (
     precision_option,
     quiet_option,
     selection_options,
-    suite_option,
+    suite_argument,
     train_precision_option,
 )
 from benchbench.cli.printing import note, print_json
@@ -37,7 +37,7 @@ NAMED = 8  # values of metrics in the note after a table
 
 
 @click.command(name="run")
-@suite_option
+@suite_argument
 @selection_options
 @device_option
 @folder_options
@@ -98,8 +98,8 @@ def command(
     command finds them again, and 'benchbench status' shows what they do.
     Processes started by torchrun (torchrun --nproc-per-node 2 -m benchbench run ...) share each model: its training batch by
     batch, its evaluation shard by shard; rank 0 writes and prints.
-    Exit status: 0 done, or the budget is used up; 1 some cells failed, or are left after a signal; 2 usage or suite error;
-    130 interrupted.
+    Exit status: 0 done, or the budget is used up; 1 some cells failed or are left after a signal, or all were skipped;
+    2 usage or suite error; 130 interrupted.
     """
     from benchbench.api import run
     from benchbench.ranks.launch import follows
@@ -152,7 +152,7 @@ def command(
             note("no rows to show: see above why")
         note(f"leaderboard: {result.leaderboard}")
         _name_extras(result)
-    unfinished = result.left and stop.reason != BUDGET_USED
+    unfinished = (result.left or not result.rows) and stop.reason != BUDGET_USED
     return 1 if result.failed or unfinished else 0
 
 

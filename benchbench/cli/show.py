@@ -10,10 +10,12 @@ from benchbench.cell.model import Component, canonical
 from benchbench.cli.listing import parse_kind
 from benchbench.cli.options import json_option
 from benchbench.cli.printing import print_json, print_table
+from benchbench.contract.offers import Kind
 from benchbench.errors import UnknownNameError
-from benchbench.registry import OptionSpec, Registered, load_registry
+from benchbench.registry import OptionSpec, Registered, Registry, load_registry
 from benchbench.registry.components import takes_components
 from benchbench.registry.wording import describe, shown
+from benchbench.suite import Experiment, Suite, read_suite
 
 
 @click.command(name="show")
@@ -21,9 +23,10 @@ from benchbench.registry.wording import describe, shown
 @click.argument("name", metavar="NAME")
 @json_option
 def command(kind: str, name: str, as_json: bool) -> None:
-    """Show a component: summary, options, capabilities, citation, and the members of a family."""
+    """Show a component: summary, options, capabilities, citation, the members of a family, the experiments of a suite."""
     registry = load_registry()
     parsed = parse_kind(kind)
+    name = _full_name(registry, parsed, name)
     family, _, member = name.partition(":")
     members = registry.members(parsed, family)
     if member and members and member not in members:
@@ -35,6 +38,35 @@ def command(kind: str, name: str, as_json: bool) -> None:
         print_json(_document(entry, name, options, members))
     else:
         _print(entry, name, options, members)
+    if parsed == "suite" and not as_json:
+        _print_suite(read_suite(name, registry))
+
+
+def _full_name(registry: Registry, kind: Kind, name: str) -> str:
+    """The name, or for an unknown one the only member of a family that is called so, in capitals or not."""
+    if ":" in name or name in {entry.offer.name for entry in registry.offers(kind)}:
+        return name
+    found = registry.find_members(kind, name)
+    return found[0] if len(found) == 1 else name
+
+
+def _print_suite(suite: Suite) -> None:
+    """Its file, and what it trains and attacks in each profile."""
+    click.echo(f"file: {suite.source}")
+    click.echo(f"protocol: {suite.protocol}; seeds: {', '.join(map(str, suite.seeds))}")
+    for profile in suite.profiles:
+        click.echo(f"\nprofile {profile}")
+        rows = [_grid(one) for one in suite.profile(profile)]
+        print_table(("experiment", "dataset", "threat", "architectures", "defenses", "attacks"), rows)
+
+
+def _grid(experiment: Experiment) -> tuple[str, ...]:
+    threat = f"{experiment.threat.norm} {experiment.threat.epsilon:.4g}"
+    first = (experiment.name, experiment.dataset.name, threat)
+    if experiment.skip:
+        return *first, f"skipped: {experiment.skip}", "", ""
+    parts = (experiment.architectures, experiment.defenses, experiment.attacks)
+    return *first, *(", ".join(dict.fromkeys(component.name for component in part)) for part in parts)
 
 
 def _document(

@@ -13,13 +13,13 @@ from benchbench.cli.options import (
     folder_options,
     json_option,
     selection_options,
-    suite_option,
+    suite_argument,
 )
 from benchbench.cli.printing import note, print_json, print_table
 
 
 @click.command(name="status")
-@suite_option
+@suite_argument
 @selection_options
 @device_option
 @folder_options

@@ -11,7 +11,7 @@ import click
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchbench.cli.options import FOLDER, leaderboards_option
+from benchbench.cli.options import FOLDER, leaderboards_option, suite_argument
 from benchbench.cli.printing import line_width, note, print_json, print_rich
 from benchbench.errors import StorageError, UsageError, suggest
 from benchbench.settings import find_folders
@@ -27,7 +27,7 @@ FORMATS = ("rich", "markdown", "latex", "latex-document", "csv", "json", "html")
 
 
 @click.command(name="table")
-@click.argument("suite")
+@suite_argument
 @click.option(
     "--table", "number", default="", metavar="N", help="Compare with this table of the paper, number by number."
 )

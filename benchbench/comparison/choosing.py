@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+from benchbench.cell.filters import OF_A_MODEL, described, matches
 from benchbench.comparison.contenders import Contender, labels
-from benchbench.contract.threat import parse_number
-from benchbench.errors import OptionError, UsageError, suggest
+from benchbench.errors import UsageError, suggest
 from benchbench.leaderboard.identity import METHOD, SEED, TRAINED, grouped, recipe, tell_apart, training, values
-from benchbench.leaderboard.names import parse_options
 from benchbench.records import Row
 
 _SHOWN = 8
@@ -88,7 +87,7 @@ def _by_filters(contenders: Sequence[Contender], wanted: str) -> list[Contender]
     return [
         contender
         for contender in contenders
-        if all(_same(_described(contender.row).get(name), value) for name, value in filters.items())
+        if all(matches(value, _described(contender.row).get(name)) for name, value in filters.items())
     ]
 
 
@@ -106,13 +105,4 @@ def _described(row: Row) -> dict[str, object]:
     columns = {f.name: getattr(row, f.name) for f in dataclasses.fields(Row) if f.metadata["least"] is None}
     identity = {name: value for name, value in columns.items() if isinstance(value, (str, int, float))}
     del identity["attack"], identity["attack_options"], identity["cell_id"]
-    return {**parse_options(row.architecture_options), **parse_options(row.defense_options), **identity}
-
-
-def _same(value: object, text: str) -> bool:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return parse_number(text) == float(value)
-        except OptionError:
-            return False
-    return str(value) == text
+    return described(identity, OF_A_MODEL)

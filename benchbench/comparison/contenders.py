@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchbench.cell.filters import parse_options
 from benchbench.errors import StorageError
 from benchbench.leaderboard.clearing import standing_flags
 from benchbench.leaderboard.identity import ATTACKED, BALL, METHOD, MODEL, grouped, tell_apart, values
@@ -21,7 +22,6 @@ from benchbench.leaderboard.names import (
     defense_label,
     dropout_label,
     network_label,
-    parse_options,
     searched_in,
     trained_in,
 )

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from benchbench.cell.filters import parse_options
 from benchbench.leaderboard.identity import ATTACKED, grouped, values
 from benchbench.leaderboard.matching import is_regression
-from benchbench.leaderboard.names import parse_options
 from benchbench.records import Row
 
 CONCLUSIVE: Mapping[str, Mapping[str, int]] = {"autoattack": {"steps": 100, "targets": 9, "queries": 5000}}

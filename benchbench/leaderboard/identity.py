@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
+from benchbench.cell.filters import parse_options
 from benchbench.cell.model import to_json
 from benchbench.leaderboard.names import (
     attack_label,
@@ -14,7 +15,6 @@ from benchbench.leaderboard.names import (
     defense_label,
     method_code,
     number,
-    parse_options,
     printable,
 )
 from benchbench.records import Row

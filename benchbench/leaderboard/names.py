@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from benchbench.cell.filters import parse_options
 from benchbench.cell.model import Component, canonical
 from benchbench.records import Row
 
@@ -136,15 +136,6 @@ def component_label(name: str, options: Mapping[str, Any]) -> str:
     """``name (option=value, ...)``, or just the name."""
     listed = ", ".join(f"{option}={number(value)}" for option, value in sorted(options.items()))
     return printable(f"{name} ({listed})" if listed else name)
-
-
-def parse_options(text: str) -> dict[str, Any]:
-    """Options of a component from their JSON; none if it is damaged."""
-    try:
-        options = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return options if isinstance(options, dict) else {}
 
 
 def number(value: Any) -> str:

@@ -14,7 +14,7 @@ from benchbench.kernels.arithmetic import Precision
 from benchbench.planning.datasets import DatasetLoader
 from benchbench.planning.model import Plan, PlannedCell, Status
 from benchbench.planning.obstacles import find_obstacle, find_wrong_radii
-from benchbench.planning.selection import check_columns, parse_only, select
+from benchbench.planning.selection import parse_only, select
 from benchbench.registry import Registry
 from benchbench.suite import Experiment, Suite
 
@@ -54,7 +54,7 @@ def make_plan(
         profile: one of the suite's profiles.
         source: where datasets may read.
         seeds: replace the suite's.
-        only: filters ``KEY=VALUE,VALUE`` by identity column; data that no remaining cell needs is not loaded.
+        only: filters ``KEY=VALUE,VALUE`` by identity column or option; data that no remaining cell needs is not loaded.
         precision: of the attacks' search, see `benchbench.cell.model.EvaluationSpec`.
         train_precision: of the training, see `benchbench.cell.recipe.Recipe`; None for that of the suite's recipes.
         done: whether a cell is recorded already.
@@ -66,10 +66,15 @@ def make_plan(
     """
     filters = parse_only(only)
     chosen = tuple(seeds) if seeds is not None else suite.seeds
-    drafts = tuple(_expand(suite, registry, profile, chosen, precision, train_precision))
-    check_columns(filters, drafts[0].cell.identity() if drafts else ())
+
+    def expanded(profile: str) -> tuple[_Draft, ...]:
+        return tuple(_expand(suite, registry, profile, chosen, precision, train_precision))
+
+    def elsewhere() -> Mapping[str, tuple[_Draft, ...]]:
+        return {other: expanded(other) for other in suite.profiles if other != profile}
+
     late = {key: values for key, values in filters.items() if key in UNKNOWN_WITHOUT_DATA}
-    drafts = select(drafts, {key: values for key, values in filters.items() if key not in late})
+    drafts = select(expanded(profile), {k: values for k, values in filters.items() if k not in late}, elsewhere)
     datasets = DatasetLoader(registry, source)
     experiments = {draft.experiment.name: draft.experiment for draft in drafts if not draft.experiment.skip}
     if wrong := find_wrong_radii(experiments.values(), datasets):

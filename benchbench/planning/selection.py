@@ -1,12 +1,14 @@
-"""Select cells by their identity columns: ``--only dataset=mnist --only defense=trades,at``."""
+"""Select cells by identity columns and options: ``--only dataset=mnist --only defense=trades,at --only beta=6``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from benchbench.contract.threat import parse_number
-from benchbench.errors import OptionError, UsageError, suggest
+from benchbench.cell.filters import OF_A_MODEL, OF_AN_ATTACK, described, matches, split_values
+from benchbench.errors import UsageError, suggest
+
+_OPTIONS = (*OF_AN_ATTACK, *OF_A_MODEL)
 
 
 class Identified(Protocol):
@@ -33,44 +35,60 @@ def parse_only(filters: Iterable[str]) -> dict[str, tuple[str, ...]]:
     parsed: dict[str, tuple[str, ...]] = {}
     for text in filters:
         key, equals, values = text.partition("=")
-        names = tuple(value.strip() for value in values.split(",") if value.strip())
+        names = split_values(values)
         if not equals or not key.strip() or not names:
             raise UsageError(f"--only {text!r}: expected KEY=VALUE", hint="for instance --only defense=trades,at")
         parsed[key.strip()] = (*parsed.get(key.strip(), ()), *names)
     return parsed
 
 
-def check_columns(only: Mapping[str, Sequence[str]], columns: Iterable[str]) -> None:
-    """Raise `UsageError` for a filter that is not by an identity column."""
-    known = tuple(columns)
-    for key in only:
-        if key not in known:
-            raise UsageError(f"--only {key}=...: unknown column {key!r}", hint=suggest(key, known))
+def select(
+    items: Sequence[Item],
+    only: Mapping[str, Sequence[str]],
+    elsewhere: Callable[[], Mapping[str, Sequence[Item]]] = dict,
+) -> tuple[Item, ...]:
+    """The items that match every filter.
 
+    Args:
+        items: what to choose from.
+        only: values by identity column or by option of an architecture, defense or attack, such as ``beta``.
+        elsewhere: the items of the other profiles, for the hint.
 
-def select(items: Sequence[Item], only: Mapping[str, Sequence[str]]) -> tuple[Item, ...]:
-    """The items that match every filter; `UsageError` if a value or all filters match none."""
+    Raises:
+        UsageError: a filter is of no column or option, a value or all filters match no item.
+    """
+    known = [described(item.identity, _OPTIONS) for item in items]
     for key, values in only.items():
-        present = [item.identity[key] for item in items if key in item.identity]
+        present = [one[key] for one in known if key in one]
         for value in values:
-            if not any(_matches(value, candidate) for candidate in present):
-                hint = suggest(value, {str(candidate) for candidate in present})
-                raise UsageError(f"--only {key}={value}: no cell has this {key}", hint=hint)
-    selected = tuple(item for item in items if all(_passes(item.identity, *one) for one in only.items()))
+            if not any(matches(value, candidate) for candidate in present):
+                raise _no_match(key, value, present, known, elsewhere())
+    selected = tuple(item for item, one in zip(items, known) if all(_passes(one, *filters) for filters in only.items()))
     if items and not selected:
         raise UsageError("--only: no cell matches all of the filters", hint="drop one of them")
     return selected
 
 
-def _passes(identity: Mapping[str, object], key: str, values: Sequence[str]) -> bool:
-    return key in identity and any(_matches(value, identity[key]) for value in values)
+def _no_match(
+    key: str,
+    value: str,
+    present: Sequence[object],
+    known: Sequence[Mapping[str, object]],
+    elsewhere: Mapping[str, Sequence[Item]],
+) -> UsageError:
+    others = {name: [described(item.identity, _OPTIONS) for item in items] for name, items in elsewhere.items()}
+    places = [name for name, items in others.items() if any(_passes(one, key, (value,)) for one in items)]
+    if places:
+        hint = f"the suite has it in --profile {' and '.join(places)}"
+        return UsageError(f"--only {key}={value}: no cell of this profile has this {key}", hint=hint)
+    everywhere = [*known, *(one for items in others.values() for one in items)]
+    if everywhere and not any(key in one for one in everywhere):
+        names = sorted({name for one in everywhere for name in one})
+        return UsageError(f"--only {key}=...: unknown column or option {key!r}", hint=suggest(key, names))
+    candidates = present or [one[key] for one in everywhere if key in one]
+    hint = suggest(value, {str(candidate) for candidate in candidates})
+    return UsageError(f"--only {key}={value}: no cell has this {key}", hint=hint)
 
 
-def _matches(text: str, value: object) -> bool:
-    """Whether a text means a value; numbers compare by value: 0.10 is 0.1, 8/255 the radius."""
-    if isinstance(value, (int, float)):
-        try:
-            return parse_number(text) == value
-        except OptionError:
-            return False
-    return text == str(value)
+def _passes(known: Mapping[str, object], key: str, values: Sequence[str]) -> bool:
+    return key in known and any(matches(value, known[key]) for value in values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, overload
 
 from benchbench.cell.model import Component
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _SUPPLIED: Mapping[Kind, tuple[str, ...]] = {"architecture": ("input_shape", "classes")}
 _MEMBER = "member"  # parameter of a family's factory: the part of the name after the colon
 MAXIMUM_NESTING = 8  # components within components
+_MOST_MEMBERS = 3  # of a family, named for an unknown component
 
 
 class Registry:
@@ -102,6 +104,17 @@ class Registry:
             except Exception as error:
                 raise plugin_error(entry, "cannot list its members", error) from error
         return self._members[kind, own]
+
+    def find_members(self, kind: Kind, name: str) -> tuple[str, ...]:
+        """Full names, as ``foolbox:FGSM``, of members of installed families that are called so, or else contain the name."""
+        found: list[tuple[str, str]] = []
+        for family in (entry.offer.name for entry in self.offers(kind) if entry.offer.members is not None):
+            with suppress(UsageError, PluginError):
+                found += ((one.lower(), f"{family}:{one}") for one in self.members(kind, family))
+        exact = [full for member, full in found if member == name.lower()]
+        return tuple(
+            exact or [full for member, full in found if len(name) > 3 and name.lower() in member][:_MOST_MEMBERS]
+        )
 
     def options(self, kind: Kind, name: str) -> tuple[OptionSpec, ...]:
         """The options of a component, including those that a preset fixes.
@@ -233,6 +246,9 @@ class Registry:
         )
 
     def _unknown(self, kind: Kind, name: str) -> UnknownNameError:
+        members = self.find_members(kind, name)
+        if members:
+            return UnknownNameError(kind, name, members, hint=f"did you mean {' or '.join(map(repr, members))}?")
         offered = [entry.offer.name for entry in self.offers(kind)]
         return unknown_name(kind, name, offered, broken={problem.distribution for problem in self.problems})
 

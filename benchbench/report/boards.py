@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from benchbench.cell.filters import parse_options
 from benchbench.cell.model import to_json
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.formats import csv_text
@@ -21,7 +22,6 @@ from benchbench.leaderboard.names import (
     network_label,
     number,
     paper_label,
-    parse_options,
     searched_in,
     trained_in,
 )

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from benchbench.cell.filters import parse_options
 from benchbench.leaderboard.formats import escape_markdown
 from benchbench.leaderboard.identity import MODEL, READING, THREAT, by_seed, grouped, tell_apart, values
 from benchbench.leaderboard.matching import is_of_setting, is_regression
-from benchbench.leaderboard.names import attack_label, component_label, defense_label, number, parse_options
+from benchbench.leaderboard.names import attack_label, component_label, defense_label, number
 from benchbench.leaderboard.tables import MEASURES
 from benchbench.records import Row
 from benchbench.reproduction.papers import PaperTable

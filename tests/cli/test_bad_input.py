@@ -21,9 +21,13 @@ import benchbench.atomic
     [
         (["run", "--suite", "smok"], "unknown suite 'smok'\n  did you mean 'smoke'?"),
         (["run", "--suite", "smoke", "--profile", "quik"], "no profile 'quik'\n  did you mean 'quick'?"),
-        (["run", "--suite", "smoke", "--device", "gpu"], "device 'gpu' is not offered\n  use --device cpu, cuda"),
+        (["run", "--suite", "smoke", "--device", "gpu"], "device 'gpu' is not offered\n  did you mean 'cuda'?"),
+        (["run", "smoke", "--device", "mps"], "device 'mps' is not offered\n  use --device cpu, cuda"),
         (["run", "--suite", "smoke", "--device", "cpu:x"], "unknown device 'cpu:x'"),
-        (["run", "--suite", "smoke", "--only", "defence=at"], "unknown column 'defence'\n  did you mean 'defense'?"),
+        (
+            ["run", "--suite", "smoke", "--only", "defence=at"],
+            "unknown column or option 'defence'\n  did you mean 'defense'?",
+        ),
         (
             ["run", "--suite", "smoke", "--only", "defense=natura"],
             "no cell has this defense\n  did you mean 'natural'?",
@@ -36,7 +40,10 @@ import benchbench.atomic
         (["run", "--suite", "."], "unknown suite '.'"),
         (["run", "--suite", "./"], "not a file"),
         (["run", "--suit", "smoke"], "No such option"),
-        (["run"], "Missing option '--suite'"),
+        (["run"], "Missing argument 'SUITE'. name a suite"),
+        (["plan", "smoke", "--suite", "closer-look"], "two suites are given, 'smoke' and --suite 'closer-look'"),
+        (["show", "attack", "deepfool"], "did you mean 'foolbox:L2DeepFoolAttack'"),
+        (["plan", "closer-look", "--only", "architecture=cnn1"], "the suite has it in --profile paper and short"),
         (["rum"], "unknown command 'rum'; did you mean 'run'?"),
         (["plan", "--suite", "closer-lok"], "did you mean 'closer-look'?"),
         (["show", "defense", "tradse"], "unknown defense 'tradse'\n  did you mean 'trades'?"),

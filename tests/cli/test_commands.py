@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,35 @@ def test_show_tells_a_revision_above_the_first(command: Command) -> None:
 
 def test_show_of_a_family_counts_its_members(command: Command) -> None:
     assert "resnet50" in command("show", "architecture", "timm", "--json").document["members"]
+
+
+def test_show_finds_an_attack_of_a_family_by_its_own_name(command: Command) -> None:
+    assert command("show", "attack", "fgsm").out.startswith("attack foolbox:FGSM: ")
+
+
+def test_show_of_a_suite_tells_its_file_and_grid(command: Command) -> None:
+    said = command("show", "suite", "closer-look").out
+    assert "suites/closer-look.toml\n" in said
+    assert re.search(r"\nmnist +mnist +linf 0.1 +cnn1, cnn2 +natural, gr, llr, at, rst, trades +pgd-10", said)
+    assert re.search(r"\nsvhn +svhn +linf 0.031 +skipped: a network of this size takes days without a GPU\n", said)
+
+
+@pytest.mark.parametrize("name", ["check", "plan", "status", "table"])
+def test_suite_is_an_argument_or_an_option(name: str, command: Command) -> None:
+    first, second = command(name, "smoke"), command(name, "--suite", "smoke")
+    assert first.status == second.status
+    assert first.out.splitlines()[:1] == second.out.splitlines()[:1]
+
+
+def test_status_is_1_where_nothing_that_was_asked_for_was_done(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "benchbench/builtin/suites/smoke.toml").read_text(encoding="utf-8")
+    (tmp_path / "nothing.toml").write_text(text.replace('name = "digits"\n', 'name = "digits"\nskip = "no"\n', 1))
+    assert command("run", "nothing.toml").status == 1
+    monkeypatch.setattr("benchbench.figures.drawing.find_spec", lambda name: None)  # without matplotlib
+    answer = command("figure", "nothing")
+    assert (answer.status, answer.out) == (1, "")
 
 
 def test_check_accepts_a_right_suite(command: Command, write_suite: WriteSuite) -> None:
@@ -236,6 +266,16 @@ def test_doctor_examines_packages_device_and_folders(command: Command) -> None:
     } <= checks.keys()
     assert "torch" in checks["packages"]["detail"]
     assert checks["runs"]["ok"]
+
+
+def test_doctor_names_missing_extras_with_their_command(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    import benchbench.cli.doctor
+
+    monkeypatch.setattr(benchbench.cli.doctor, "_is_installed", lambda name: name not in ("altair", "numba"))
+    said = dict(line.split(maxsplit=1) for line in command("doctor").out.splitlines())["extras"]
+    assert "report (altair): pip install 'benchbench-robustness[report]'" in said
+    assert "separation (numba): pip install" in said
+    assert "timm" not in said
 
 
 def test_doctor_finds_a_folder_that_cannot_be(command: Command, tmp_path: Path) -> None:

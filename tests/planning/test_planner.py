@@ -281,6 +281,7 @@ def test_unknown_profile_is_refused(registry: Registry, suite_of: Callable[..., 
 
 def test_filters_are_parsed_and_add_up() -> None:
     assert parse_only(["a=x, y", "b=z", "a=w"]) == {"a": ("x", "y", "w"), "b": ("z",)}
+    assert parse_only(['a={"x":[1,2],"y":"p,q"},z']) == {"a": ('{"x":[1,2],"y":"p,q"}', "z")}
 
 
 @pytest.mark.parametrize("text", ["dataset", "=mnist", "dataset=", "dataset=,", ""])

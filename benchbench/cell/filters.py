@@ -1,0 +1,64 @@
+"""Choose cells and rows by a column or an option: ``dataset=mnist``, ``defense=trades,at``, ``beta=6``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from benchbench.contract.threat import parse_number
+from benchbench.errors import OptionError
+
+OF_A_MODEL = ("architecture_options", "defense_options")
+OF_AN_ATTACK = ("attack_options",)
+_OPENING, _CLOSING = "[{", "]}"
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    """Options of a component from their JSON; none if it is damaged."""
+    try:
+        options = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return options if isinstance(options, dict) else {}
+
+
+def described(identity: Mapping[str, object], options: tuple[str, ...]) -> dict[str, object]:
+    """Identity columns, and the options that some of them hold as JSON; where two names are equal, the column's value."""
+    inner = [parse_options(str(identity.get(name, ""))) for name in options]
+    return {**{key: value for one in inner for key, value in one.items()}, **identity}
+
+
+def matches(text: str, value: object) -> bool:
+    """Whether a text means a value: 0.10 is 0.1, 8/255 the radius, and an object may be written with other spaces."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return parse_number(text) == value
+        except OptionError:
+            return False
+    plain = value if isinstance(value, str) else json.dumps(value)
+    return text == plain or _parsed(text) == _parsed(plain)
+
+
+def split_values(text: str) -> tuple[str, ...]:
+    """Split at the commas that stand outside of brackets and quotation marks.
+
+    >>> split_values('at, trades,{"beta":6.0,"steps":10}')
+    ('at', 'trades', '{"beta":6.0,"steps":10}')
+    """
+    parts, depth, quoted = [""], 0, False
+    for character in text:
+        quoted ^= character == '"'
+        depth += 0 if quoted else (character in _OPENING) - (character in _CLOSING)
+        if character == "," and not quoted and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text) if text.startswith(tuple(_OPENING)) else text
+    except (ValueError, RecursionError):
+        return text
