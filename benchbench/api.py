@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,27 +13,30 @@ from benchbench.events import Listener, Note, ignore
 from benchbench.kernels.arithmetic import Precision
 from benchbench.planning import Plan
 from benchbench.planning.preparing import Request, prepare
+from benchbench.planning.selection import Filters, as_texts
 from benchbench.ranks.launch import find_launch
 from benchbench.registry import load_registry
 from benchbench.registry.lookup import ComponentEntry, find_component
 from benchbench.running.execution import RunResult, execute, with_prices
-from benchbench.settings import find_folders
+from benchbench.settings import AnyPath, find_folders
 from benchbench.stopping import StopRequest
 
 if TYPE_CHECKING:
+    import torch
+
     from benchbench.separations import SeparationReport
 
 
 def run(
-    suite: str,
+    suite: AnyPath,
     *,
     profile: str | None = None,
-    only: Sequence[str] = (),
+    only: Filters = (),
     seeds: Sequence[int] = (),
-    device: str | None = None,
-    data: Path | None = None,
-    runs: Path | None = None,
-    leaderboards: Path | None = None,
+    device: str | torch.device | None = None,
+    data: AnyPath | None = None,
+    runs: AnyPath | None = None,
+    leaderboards: AnyPath | None = None,
     download: bool = False,
     fresh: bool = False,
     listener: Listener = ignore,
@@ -51,9 +55,9 @@ def run(
     Args:
         suite: a name, or the path of a TOML file.
         profile: ``"paper"``, ``"quick"`` or another one of the suite; None for paper on CUDA, quick otherwise.
-        only: filters such as ``"defense=trades,at"``.
+        only: filters such as ``"defense=trades,at"``, one or several, or a mapping: ``{"defense": ["trades", "at"]}``.
         seeds: seeds of the runs; empty for the suite's.
-        device: ``"cpu"``, ``"cuda"`` or one GPU, ``"cuda:1"``; None for CUDA if available.
+        device: ``"cpu"``, ``"cuda"`` or one GPU, ``"cuda:1"``, or a torch device; None for CUDA if available.
         data: data root in torchvision's layout; None for ``BENCHBENCH_DATA``.
         runs: folder of checkpoints and records; None for the one below ``BENCHBENCH_HOME``.
         leaderboards: folder of the Parquet files; None for ``./leaderboards``.
@@ -84,11 +88,11 @@ def run(
 
     folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
     request = Request(
-        suite=suite,
+        suite=os.fspath(suite),
         profile=profile,
-        only=tuple(only),
+        only=as_texts(only),
         seeds=tuple(seeds),
-        device=device,
+        device=None if device is None else str(device),
         download=download,
         fresh=fresh,
         precision=precision,
@@ -112,19 +116,19 @@ def run(
 
 
 def plan(
-    suite: str,
+    suite: AnyPath,
     *,
     profile: str | None = None,
-    only: Sequence[str] = (),
+    only: Filters = (),
     seeds: Sequence[int] = (),
-    device: str | None = None,
-    data: Path | None = None,
-    runs: Path | None = None,
+    device: str | torch.device | None = None,
+    data: AnyPath | None = None,
+    runs: AnyPath | None = None,
     download: bool = False,
     precision: Precision = "float32",
     train_precision: Precision | None = None,
-    timings: Path | None = None,
-    save_timings: Path | None = None,
+    timings: AnyPath | None = None,
+    save_timings: AnyPath | None = None,
     jobs: int | Literal["auto"] | None = None,
 ) -> Plan:
     """Plan what `run` would do, and price every cell of the profile.
@@ -151,16 +155,16 @@ def plan(
         raise UsageError("timings are read or written, not both")
     folders = find_folders(data=data, runs=runs)
     request = Request(
-        suite=suite,
+        suite=os.fspath(suite),
         profile=profile,
-        only=tuple(only),
+        only=as_texts(only),
         seeds=tuple(seeds),
-        device=device,
+        device=None if device is None else str(device),
         download=download,
         precision=precision,
         train_precision=train_precision,
     )
-    given = None if timings is None else read_timings(timings)
+    given = None if timings is None else read_timings(Path(timings))
     prepared = prepare(request, folders)
     with on_threads(1 if jobs == AUTO and is_divided(prepared) else None):
         here = describe_device(prepared.device)
@@ -168,7 +172,7 @@ def plan(
             prepared.plan, prepared.registry, prepared.device, timings=given, record=prepared.store.read_cell
         )
     if save_timings is not None:
-        write_timings(save_timings, here, priced.timed)
+        write_timings(Path(save_timings), here, priced.timed)
     return dataclasses.replace(priced.plan, priced_for=given.device if given else here)
 
 
@@ -180,7 +184,7 @@ def separation(
     epsilon: float | str | None = None,
     pairs: int = 5,
     seed: int = 0,
-    data: Path | None = None,
+    data: AnyPath | None = None,
     download: bool = False,
     listener: Listener = ignore,
 ) -> SeparationReport:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 DEVICES = ("cpu", "cuda")
+AnyPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +48,9 @@ class Folders:
 
 def find_folders(
     *,
-    data: Path | None = None,
-    runs: Path | None = None,
-    leaderboards: Path | None = None,
+    data: AnyPath | None = None,
+    runs: AnyPath | None = None,
+    leaderboards: AnyPath | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Folders:
     """Resolve the folders from options, environment and defaults.
@@ -58,7 +59,8 @@ def find_folders(
         UsageError: the stated data root does not exist.
     """
     home = Path(environment.get("BENCHBENCH_HOME") or Path.home() / ".cache" / "benchbench").expanduser()
-    stated = data or (Path(environment["BENCHBENCH_DATA"]) if environment.get("BENCHBENCH_DATA") else None)
+    named = data or environment.get("BENCHBENCH_DATA")
+    stated = Path(named) if named else None
     if stated is not None and not stated.expanduser().is_dir():
         origin = "--data" if data else "BENCHBENCH_DATA"
         raise UsageError(
@@ -68,8 +70,8 @@ def find_folders(
     return Folders(
         data=(stated or home / "data").expanduser().resolve(),
         home=home,
-        runs=(runs or home / "runs").expanduser(),
-        leaderboards=(leaderboards or Path("leaderboards")).expanduser(),
+        runs=Path(runs or home / "runs").expanduser(),
+        leaderboards=Path(leaderboards or "leaderboards").expanduser(),
     )
 
 
@@ -82,7 +84,7 @@ def check_writable(folder: Path) -> None:
             file.flush()
 
 
-def find_device(name: str | None = None) -> torch.device:
+def find_device(name: str | torch.device | None = None) -> torch.device:
     """The device that computes: the named one, else CUDA if available, else the CPU.
 
     Args:
@@ -96,6 +98,7 @@ def find_device(name: str | None = None) -> torch.device:
 
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = str(name)
     kind = name.partition(":")[0]
     if kind not in DEVICES:
         hint = (

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from benchbench.cell.model import Component, to_json
 from benchbench.contract import DatasetSplits, in_mode
-from benchbench.contract.threat import Threat, check_radius
+from benchbench.contract.threat import Norm, Threat, check_radius
 from benchbench.data import LoadedDataset, Subset, crop_to, load_dataset, subset
 from benchbench.errors import ContractError, DataError, UsageError
 from benchbench.evaluation import evaluate as evaluate_cell
@@ -24,7 +23,7 @@ from benchbench.own_model.report import ModelReport, make_report
 from benchbench.registry import Registry, load_registry
 from benchbench.registry.lookup import ComponentEntry, find_component
 from benchbench.registry.suitability import unsuited_norm, unsuited_task
-from benchbench.settings import find_device, find_folders
+from benchbench.settings import AnyPath, find_device, find_folders
 from benchbench.suite.protocol import choose_threat
 
 
@@ -32,12 +31,14 @@ def evaluate(
     model: nn.Module,
     *,
     dataset: ComponentEntry,
-    threat: Threat | None = None,
-    attacks: Sequence[ComponentEntry] = ("pgd-10",),
+    threat: Threat | Mapping[str, object] | None = None,
+    norm: Norm | None = None,
+    epsilon: float | str | None = None,
+    attacks: ComponentEntry | Sequence[ComponentEntry] = ("pgd-10",),
     n_test: int | None = None,
     seed: int = 0,
-    device: str | None = None,
-    data: Path | None = None,
+    device: str | torch.device | None = None,
+    data: AnyPath | None = None,
     download: bool = False,
     listener: Listener = ignore,
 ) -> ModelReport:
@@ -47,9 +48,11 @@ def evaluate(
         model: maps float32 inputs, pixels / 255, to logits (N, classes); it includes any normalisation. Its mode and
             gradient flags are restored.
         dataset: a name, or a mapping of ``name`` and options.
-        threat: norm and radius, which may be ``"8/255"``; the box is the dataset's. None for that of the paper's protocol,
-            if the dataset is in it.
-        attacks: names, or mappings of ``name`` and options.
+        threat: norm and radius, which may be ``"8/255"``, also as a mapping; the box is the dataset's. None for that of `norm`
+            and `epsilon`, or of the paper's protocol, if the dataset is in it.
+        norm: ``"linf"``, ``"l2"`` or ``"l1"``; None for that of the protocol, or with a radius L-inf.
+        epsilon: radius, which may be ``"8/255"``; None for that of the protocol in this norm.
+        attacks: names, or mappings of ``name`` and options; one or several.
         n_test: size of a fixed subset of the test examples; None for all.
         seed: keys every draw.
         device: None for that of the model.
@@ -67,20 +70,41 @@ def evaluate(
     source = find_folders(data=data).source(download=download)
     component = find_component(registry, "dataset", dataset)
     where = find_device(device) if device is not None else _device_of(model)
-    resolved = resolve_attacks(registry, attacks)
+    resolved = resolve_attacks(registry, [attacks] if isinstance(attacks, (str, Mapping)) else attacks)
+    wanted = _threat(registry, component.name, threat, norm, epsilon)
     loaded = load_dataset(registry, component, source)
     return evaluate_on(
         model,
         component.name,
         loaded,
         registry=registry,
-        threat=threat or choose_threat(registry, component.name),
+        threat=wanted,
         attacks=resolved,
         n_test=n_test,
         seed=seed,
         device=where,
         listener=listener,
     )
+
+
+def _threat(
+    registry: Registry,
+    dataset: str,
+    given: Threat | Mapping[str, object] | None,
+    norm: Norm | None,
+    epsilon: float | str | None,
+) -> Threat:
+    if given is None:
+        return choose_threat(registry, dataset, norm=norm, epsilon=epsilon)
+    if norm is not None or epsilon is not None:
+        raise UsageError("threat says norm and radius", hint="leave out norm and epsilon, or leave out threat")
+    if isinstance(given, Threat):
+        return given
+    if unknown := given.keys() - {"norm", "epsilon"}:
+        raise UsageError(
+            f"a threat has no {sorted(unknown)[0]!r}", hint='for instance {"norm": "linf", "epsilon": "8/255"}'
+        )
+    return choose_threat(registry, dataset, **given)  # type: ignore[arg-type]  # Threat checks the values
 
 
 def resolve_attacks(registry: Registry, attacks: Sequence[ComponentEntry]) -> tuple[Component, ...]:

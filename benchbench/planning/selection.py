@@ -23,6 +23,23 @@ class Identified(Protocol):
 Item = TypeVar("Item", bound=Identified)
 
 
+Filters = str | Sequence[str] | Mapping[str, object]
+
+
+def as_texts(filters: Filters) -> tuple[str, ...]:
+    """Filters as the command line has them.
+
+    >>> as_texts({"defense": ["trades", "at"], "beta": 6})
+    ('defense=trades,at', 'beta=6')
+    """
+    if isinstance(filters, str):
+        return (filters,)
+    if not isinstance(filters, Mapping):
+        return tuple(filters)
+    listed = {key: value if isinstance(value, (list, tuple)) else [value] for key, value in filters.items()}
+    return tuple(f"{key}={','.join(map(str, values))}" for key, values in listed.items())
+
+
 def parse_only(filters: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Parse ``KEY=VALUE,VALUE`` filters; several filters of a key are combined.
 
