@@ -49,11 +49,21 @@ def command(leaderboard: Path, quiet: bool, as_json: bool, **where: Unpack[Repla
     return 1 if problems or counts["refuted"] or not counts["confirmed"] else 0
 
 
+def print_claims(verdicts: Sequence[Verdict]) -> None:
+    """Print what confirmed rows only claim, by reason."""
+    columns: dict[str, dict[str, None]] = {}
+    for column, what in (item for v in verdicts if v.status == "confirmed" for item in v.claimed.items()):
+        columns.setdefault(what, {})[column] = None
+    for what, names in columns.items():
+        click.echo(f"claimed, not checked: {', '.join(names)}: {what}")
+
+
 def _print(verdicts: Sequence[Verdict], counts: Counter[str]) -> None:
     rows = [
         (v.status, v.cell_id, v.label, "; ".join([*map(str, v.findings), *v.missing, *v.changed])) for v in verdicts
     ]
     print_table(("verdict", "cell", "row", "why"), rows)
+    print_claims(verdicts)
     click.echo(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
     if not counts["confirmed"]:
         note("nothing could be confirmed here: the runs folder, or the data root, is not the one of these rows")

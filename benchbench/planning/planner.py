@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from benchbench.cell.model import Cell, EvaluationSpec, TrainingSpec
 from benchbench.contract import DataSource
@@ -17,6 +18,9 @@ from benchbench.planning.obstacles import find_obstacle, find_wrong_radii
 from benchbench.planning.selection import check_columns, parse_only, select
 from benchbench.registry import Registry
 from benchbench.suite import Experiment, Suite
+
+if TYPE_CHECKING:  # planning starts without torch
+    from benchbench.data import LoadedDataset
 
 UNKNOWN_WITHOUT_DATA = ("cell_id", "model_id", "dataset_digest", "n_train", "n_train_evaluated", "n_test")
 
@@ -78,6 +82,16 @@ def make_plan(
     return Plan(suite=suite.name, profile=profile, cells=select(cells, late), datasets=datasets)
 
 
+def cells_like(cell: Cell, suite: Suite, registry: Registry, loaded: LoadedDataset) -> Iterator[Cell]:
+    """The cells that a suite has on the `loaded` dataset of a cell, in its profile, with its seed and precisions."""
+    spec, own = cell.training, cell.training.dataset
+    drafts = _expand(suite, registry, cell.profile, (spec.seed,), cell.evaluation.precision, spec.recipe.precision)
+    for draft in drafts:
+        dataset = draft.experiment.dataset
+        if not draft.experiment.skip and (dataset.name, dataset.options) == (own.name, own.options):
+            yield _complete(draft, loaded)
+
+
 def _expand(
     suite: Suite,
     registry: Registry,
@@ -136,8 +150,9 @@ def _plan_cell(draft: _Draft, registry: Registry, datasets: DatasetLoader, done:
     if experiment.skip:
         return _without_cell(draft, "skipped", experiment.skip)
     try:
-        cell = _complete(draft, datasets)
-        obstacle = find_obstacle(cell, datasets.load(experiment.dataset).splits, registry)
+        loaded = datasets.load(experiment.dataset)
+        cell = _complete(draft, loaded)
+        obstacle = find_obstacle(cell, loaded.splits, registry)
     except MissingDataError as error:
         extent = datasets.extent(experiment.dataset)
         sketch = None if extent is None else _counted(draft, train=extent.train, test=extent.test)
@@ -154,9 +169,8 @@ def _without_cell(draft: _Draft, status: Status, reason: str, sketch: Cell | Non
     return PlannedCell(cell=None, experiment=name, identity=identity, status=status, reason=reason, sketch=sketch)
 
 
-def _complete(draft: _Draft, datasets: DatasetLoader) -> Cell:
+def _complete(draft: _Draft, loaded: LoadedDataset) -> Cell:
     """Fill in the properties of the data: digest, box and numbers of examples."""
-    loaded = datasets.load(draft.experiment.dataset)
     splits = loaded.splits
     cell = _counted(draft, train=len(splits.train), test=len(splits.test))
     threat = dataclasses.replace(cell.evaluation.threat, lower=splits.lower, upper=splits.upper)
