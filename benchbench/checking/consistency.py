@@ -1,8 +1,10 @@
-"""Compare the numbers of a row with its per-example outcomes, with one another and with its model."""
+"""Compare a row with its outcomes, its model and its registered suite."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
@@ -12,20 +14,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchbench.cell.model import Cell
-from benchbench.checking.evidence import ROUNDING, Finding
+from benchbench.cell.model import Cell, to_json
+from benchbench.checking.evidence import ROUNDING, Finding, code_changes
 from benchbench.contract import DatasetSplits
 from benchbench.contract.columns import PER_EXAMPLE
 from benchbench.data import crop_to, subset
 from benchbench.errors import BenchbenchError
 from benchbench.harness.cells import precision_of
 from benchbench.kernels.inputs import as_model_input
+from benchbench.planning.planner import cells_like
 from benchbench.records import Row
 from benchbench.records.arrays import Array
 from benchbench.records.building import accuracy_bounds, mean_bounds
 from benchbench.registry import Registry
+from benchbench.suite import Suite, read_suite
 
-_MEAN_ROUNDING = 1e-6
+_CODE = {"distribution", "version", "revision", "sources"}  # of a component: `code_changes` names what differs
+_close = functools.partial(math.isclose, rel_tol=1e-6, abs_tol=1e-9)
 _AT_ONCE = 4096  # examples: bounds the memory of their floating-point copies
 _MEANS = {  # column of the outcomes -> column of the row, or name in its column extra, that is its mean
     **{"correct": "test_accuracy", "robust": "adv_test_accuracy"},
@@ -36,7 +41,7 @@ _BOUNDS = tuple(field.name for field in dataclasses.fields(Row) if field.name.en
 
 
 def outcome_findings(row: Row, outcomes: Mapping[str, Array], needed: Collection[str]) -> list[Finding]:
-    """Find numbers of a row that contradict its outcomes, which have the right form, or that are `needed` and not there."""
+    """Find numbers that contradict the outcomes, of the right form, or are `needed` and missing."""
     stated = {**row.extra, **vars(row)}
     n = len(outcomes["index"])
     whats = [f"the row has no {name}, which its metrics measure" for name in sorted(needed) if stated.get(name) is None]
@@ -54,7 +59,7 @@ def outcome_findings(row: Row, outcomes: Mapping[str, Array], needed: Collection
 
 
 def needed_columns(cell: Cell, registry: Registry) -> set[str]:
-    """The columns that the built-in metrics of a cell fill; plugins may fill fewer than they declare."""
+    """The columns that built-in metrics fill; plugins may fill fewer than they declare."""
     found: set[str] = set()
     for metric in cell.evaluation.metrics:
         with suppress(BenchbenchError):  # of a plugin that is not installed here
@@ -66,7 +71,7 @@ def needed_columns(cell: Cell, registry: Registry) -> set[str]:
 def model_findings(
     row: Row, cell: Cell, model: nn.Module, splits: DatasetSplits, predict: Callable[[Tensor], Array]
 ) -> Iterator[Finding]:
-    """Find columns that contradict the model or one pass, by `predict`, over the training examples evaluated."""
+    """Find columns that contradict the model, whose training examples are passed to `predict`."""
     if row.precision != (expected := precision_of(model, cell)):
         yield Finding(what=f"precision is {row.precision!r}, but model and configuration say {expected!r}")
     regression = splits.task == "regression"
@@ -87,8 +92,28 @@ def model_findings(
         yield Finding(what=f"{name} is {stated:.6g}, but the model has {found:.6g} on the training examples evaluated")
 
 
+def judge_suite(
+    cell: Cell, splits: DatasetSplits, registry: Registry, findings: list[Finding], missing: list[str]
+) -> bool:
+    """Report a cell that its suite does not have; return whether such a suite is registered.
+
+    `missing` receives the report if an earlier version of the suite, or of its components' code, may have had the cell.
+    """
+    suite = _read(cell.suite, registry)
+    if suite is None:
+        return False
+    planned = list(cells_like(cell, suite, registry, splits)) if cell.profile in suite.profiles else []
+    if _without_code(cell) not in map(_without_code, planned):
+        what = f"not a cell of {cell.suite}/{cell.profile} as registered here"
+        if suite.protocol != cell.protocol or code_changes(cell, registry):
+            missing.append(what)
+        else:
+            findings.append(Finding(what=what))
+    return True
+
+
 def _inconsistent(outcomes: Mapping[str, Array]) -> list[Finding]:
-    """Find missing columns of a classification, and examples on which its columns contradict one another."""
+    """Find missing columns of a classification, and examples whose columns disagree."""
     names = {"label", "prediction", "correct", "adversarial_prediction", "robust"}
     if not {"correct", "robust"} & outcomes.keys():
         return []  # a regression
@@ -102,7 +127,7 @@ def _inconsistent(outcomes: Mapping[str, Array]) -> list[Finding]:
 
 
 def _interval_problems(row: Row, outcomes: Mapping[str, Array], stated: Mapping[str, Any]) -> Iterator[str]:
-    """Say which ends of intervals are not those of the accuracies (Wilson's) and outcomes (bootstrap)."""
+    """Say which ends of intervals are not those of accuracies and outcomes."""
     expected = {**accuracy_bounds(row), **mean_bounds(row, outcomes)}
     for name in sorted({*_BOUNDS, *expected}):
         found, end = stated.get(name), expected.get(name)
@@ -111,7 +136,7 @@ def _interval_problems(row: Row, outcomes: Mapping[str, Array], stated: Mapping[
 
 
 def _difference_problems(row: Row) -> Iterator[str]:
-    """Say which gaps are not the difference of their columns, and whether the attack improved the training accuracy."""
+    """Say which gaps are not the difference of their columns."""
     pairs = [("train_accuracy", "test_accuracy"), ("adv_train_accuracy", "adv_test_accuracy")]
     if row.test_mse is not None:
         pairs = [("test_mse", "train_mse"), ("adv_test_mse", "adv_train_mse")]
@@ -119,10 +144,20 @@ def _difference_problems(row: Row) -> Iterator[str]:
         values = [getattr(row, column, row.extra.get(column)) for column in (name, first, second)]
         if None not in values and not _close(values[0], values[1] - values[2]):
             yield f"{name} is {values[0]:.6g}, not {first} minus {second}"
-    clean, attacked = row.train_accuracy, row.adv_train_accuracy
-    if clean is not None and attacked is not None and attacked > clean + 1e-9:
-        yield f"adv_train_accuracy is {attacked:.6g}, above the train_accuracy {clean:.6g}"
 
 
-def _close(first: float, second: float) -> bool:
-    return math.isclose(first, second, rel_tol=_MEAN_ROUNDING, abs_tol=1e-9)
+@functools.lru_cache(maxsize=4)
+def _read(name: str, registry: Registry) -> Suite | None:
+    """The registered suite of a name; None if there is none, or none that can be read."""
+    with suppress(BenchbenchError):
+        if name in {entry.offer.name for entry in registry.offers("suite")}:
+            return read_suite(name, registry)
+    return None
+
+
+def _without_code(cell: Cell) -> object:
+    """The configuration without the code of its components."""
+    return json.loads(
+        to_json(cell),
+        object_hook=lambda found: {k: v for k, v in found.items() if "kind" not in found or k not in _CODE},
+    )

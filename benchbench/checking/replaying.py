@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchbench.cell.model import Cell, to_json
 from benchbench.cell.reading import read_cell
-from benchbench.checking.consistency import model_findings, needed_columns, outcome_findings
+from benchbench.checking.consistency import judge_suite, model_findings, needed_columns, outcome_findings
 from benchbench.checking.evidence import (
     Confirmation,
     Finding,
@@ -26,8 +26,7 @@ from benchbench.checking.evidence import (
     replay_findings,
     withstood,
 )
-from benchbench.checking.proofs import Circumstance, claims_of
-from benchbench.checking.registered import judge_suite
+from benchbench.checking.proofs import claims_of
 from benchbench.contract import DataSource, Threat
 from benchbench.data import LoadedDataset, Subset, load_dataset, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError
@@ -119,7 +118,7 @@ class Replayer:
         missing: list[str] = []
         changed: tuple[str, ...] = ()
         replay = bound = None
-        circumstances: set[Circumstance] = set()
+        checked: set[str] = set()
         outcomes = read_evidence(self.folders, "outcomes", row.outcomes_digest, findings, missing)
         witnesses = read_evidence(self.folders, "witnesses", row.witnesses_digest, findings, missing)
         try:
@@ -131,13 +130,13 @@ class Replayer:
                 f"{name}: {old}, here {new}" for name, (old, new) in code_changes(cell, self.registry).items()
             )
             self.test_examples(cell)  # unavailable data are reported first
-            if judge_suite(cell, self.dataset(cell), self.registry, findings, missing):
-                circumstances.add("registered")
+            if judge_suite(cell, self.dataset(cell).splits, self.registry, findings, missing):
+                checked.add("registered")
             if outcomes is not None and witnesses is not None:
                 replay = self._judge_model(row, cell, outcomes, witnesses[WITNESSES], findings, missing)
                 bound = withstood(outcomes, replay) if not findings else None
                 if replay.clean is not None and self._checkpoint(cell) is None:
-                    circumstances.add("fitted")
+                    checked.add("fitted")
         except UnavailableError as error:
             missing.append(str(error))
         except (BenchbenchError, KeyError) as error:
@@ -149,7 +148,7 @@ class Replayer:
             status=status,
             findings=tuple(findings),
             missing=tuple(missing),
-            claimed=claims_of(row, circumstances),
+            claimed=claims_of(row, checked),
             changed=changed,
             replayed=0 if replay is None or replay.clean is None else len(replay.index),
             bound=bound,

@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 
 from benchbench.cell.reading import read_cell
+from benchbench.checking.consistency import judge_suite
 from benchbench.checking.evidence import Finding, code_changes
-from benchbench.checking.registered import judge_suite
 from benchbench.contract import DataSource
 from benchbench.data import load_dataset
 from benchbench.errors import TrainingError, UsageError, suggest
@@ -33,11 +33,11 @@ LEAST_PREFIX = 4
 EXAMPLES_OF_TOLERANCE = 2.0  # examples that another order of sums may change
 SHARE_OF_TOLERANCE = 0.01
 RELATIVE_TOLERANCE = 0.02
-_PROVENANCE = ("device", "versions", "git_commit", "train_seconds", "evaluate_seconds", "peak_memory_bytes")
-_APART = ("extra", "configuration", "outcomes_digest", "witnesses_digest")  # compared in other ways, or by ids
-_COMPARED = tuple(field.name for field in dataclasses.fields(Row) if field.name not in (*_PROVENANCE, *_APART))
-_MEASURED = tuple(f.name for f in dataclasses.fields(Row) if str(f.type) in ("float | None", "int | None"))
-_EXACT = {"train_epsilon", *(name for name in _COMPARED if name not in _MEASURED)}
+_NOT_COMPARED = {  # what depends on machine, code and time, and what is compared in another way
+    *("device", "versions", "git_commit", "train_seconds", "evaluate_seconds", "peak_memory_bytes"),
+    *("extra", *(f"extra.{name}" for name in NOTED), "configuration", "outcomes_digest", "witnesses_digest"),
+}
+_EXACT = ("dropout", "epsilon", "train_epsilon", "seed", "n_train", "n_train_evaluated", "n_test", "epochs")
 _FRACTIONS = ("train_accuracy", "test_accuracy", "adv_train_accuracy", "adv_test_accuracy", "gap", "adv_gap")
 _ENDS = tuple(f"{name}_{end}" for name in _FRACTIONS[:4] for end in ("low", "high"))
 
@@ -120,22 +120,19 @@ def compute_again(row: Row, registry: Registry, source: DataSource, device: torc
         now = store.read_cell(cell.cell_id)
     if now is None:
         raise TrainingError(f"cell {row.cell_id} was recomputed, but its record has vanished")
-    compared = compare(row, now, data_digest=loaded.digest)
-    findings, outdated = list[Finding](), list[str]()
+    findings: list[Finding] = []
     if loaded.digest == cell.training.dataset_digest:
-        judge_suite(cell, loaded, registry, findings, outdated)
-    changes = {**code_changes(cell, registry), **compared.changes, **dict.fromkeys(outdated, ("", ""))}
-    if not findings:
-        return dataclasses.replace(compared, changes=changes)
-    astray = ChangedValue(column="configuration", recorded=str(findings[0]), now="", tolerated=False)
-    differences = (*compared.differences, astray)
-    return dataclasses.replace(compared, verdict="drifted", differences=differences, changes=changes)
+        judge_suite(cell, loaded.splits, registry, findings, [])
+    compared = compare(row, now, data_digest=loaded.digest, findings=findings)
+    return dataclasses.replace(compared, changes={**code_changes(cell, registry), **compared.changes})
 
 
-def compare(row: Row, now: Row, *, data_digest: str) -> Rerun:
-    """Compare a recorded row with one recomputed on data of a digest."""
-    differences = tuple(_differences(row, now))
-    unequal = [kind for kind in ("outcomes", "witnesses") if _digest(row, kind) != _digest(now, kind)]
+def compare(row: Row, now: Row, *, data_digest: str, findings: Sequence[Finding] = ()) -> Rerun:
+    """Compare a row with one recomputed on data of a digest; `findings` differ, too."""
+    others = (ChangedValue(column="configuration", recorded=str(f), now="", tolerated=False) for f in findings)
+    differences = (*_differences(row, now), *others)
+    pairs = ((kind, f"{kind}_digest") for kind in ("outcomes", "witnesses"))
+    unequal = [kind for kind, name in pairs if getattr(row, name) != getattr(now, name)]
     verdict: Agreement = "bit-identical"
     if differences or unequal:
         verdict = "within tolerance" if all(difference.tolerated for difference in differences) else "drifted"
@@ -180,12 +177,12 @@ def _differences(row: Row, now: Row) -> list[ChangedValue]:
 
 
 def _compared(row: Row) -> dict[str, object]:
-    values = {name: getattr(row, name) for name in _COMPARED}
-    return {**values, **{f"extra.{name}": value for name, value in row.extra.items() if name not in NOTED}}
+    values = {**vars(row), **{f"extra.{name}": value for name, value in row.extra.items()}}
+    return {name: value for name, value in values.items() if name not in _NOT_COMPARED}
 
 
 def _is_tolerated(column: str, recorded: object, again: object, row: Row) -> bool:
-    """Whether numbers are close; a column of the cell's identity, which is exact, is not tolerated."""
+    """Whether numbers are close; those of the cell's identity must be equal."""
     if not (isinstance(recorded, (int, float)) and isinstance(again, (int, float))) or column in _EXACT:
         return False
     if column in (*_FRACTIONS, *_ENDS):
@@ -212,7 +209,3 @@ def _versions(row: Row) -> dict[str, str]:
     except ValueError:
         return {}
     return {str(name): str(version) for name, version in found.items()} if isinstance(found, dict) else {}
-
-
-def _digest(row: Row, kind: str) -> str:
-    return str(getattr(row, f"{kind}_digest"))

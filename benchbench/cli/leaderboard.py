@@ -14,8 +14,6 @@ from benchbench.cli.printing import note, print_json
 from benchbench.cli.verify import print_claims
 from benchbench.errors import BenchbenchError, UsageError
 
-SHOWN = 20  # cells in one line
-
 
 @click.group(name="leaderboard")
 def command() -> None:
@@ -59,8 +57,7 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
         counted = f"{len(merged.rows)} rows, {merged.repeated} of them in several files"
         click.echo(f"{counted}: {out}" if written else counted)
         if bare:
-            more = ", ..." if len(bare) > SHOWN else ""
-            click.echo(f"{len(bare)} rows without evidence, which nobody can verify: {', '.join(bare[:SHOWN])}{more}")
+            click.echo(f"{len(bare)} rows without evidence: {', '.join([*bare[:20], '...'][: len(bare)])}")
         if not written:
             note("nothing written: --keep first takes the rows of the first file")
     return 1 if merged.conflicts else 0

@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from benchbench.cell.model import Cell, EvaluationSpec, TrainingSpec
-from benchbench.contract import DataSource
+from benchbench.contract import DatasetSplits, DataSource
 from benchbench.errors import BenchbenchError, MissingDataError, SuiteError
 from benchbench.kernels.arithmetic import Precision
 from benchbench.planning.datasets import DatasetLoader
@@ -18,9 +17,6 @@ from benchbench.planning.obstacles import find_obstacle, find_wrong_radii
 from benchbench.planning.selection import check_columns, parse_only, select
 from benchbench.registry import Registry
 from benchbench.suite import Experiment, Suite
-
-if TYPE_CHECKING:  # planning starts without torch
-    from benchbench.data import LoadedDataset
 
 UNKNOWN_WITHOUT_DATA = ("cell_id", "model_id", "dataset_digest", "n_train", "n_train_evaluated", "n_test")
 
@@ -82,14 +78,14 @@ def make_plan(
     return Plan(suite=suite.name, profile=profile, cells=select(cells, late), datasets=datasets)
 
 
-def cells_like(cell: Cell, suite: Suite, registry: Registry, loaded: LoadedDataset) -> Iterator[Cell]:
-    """The cells that a suite has on the `loaded` dataset of a cell, in its profile, with its seed and precisions."""
+def cells_like(cell: Cell, suite: Suite, registry: Registry, splits: DatasetSplits) -> Iterator[Cell]:
+    """The cells of a suite with the data (`splits`), profile, seed and precisions of a cell."""
     spec, own = cell.training, cell.training.dataset
     drafts = _expand(suite, registry, cell.profile, (spec.seed,), cell.evaluation.precision, spec.recipe.precision)
     for draft in drafts:
-        dataset = draft.experiment.dataset
-        if not draft.experiment.skip and (dataset.name, dataset.options) == (own.name, own.options):
-            yield _complete(draft, loaded)
+        data, skip = draft.experiment.dataset, draft.experiment.skip
+        if not skip and (data.name, data.options) == (own.name, own.options):
+            yield _complete(draft, splits, spec.dataset_digest)
 
 
 def _expand(
@@ -151,7 +147,7 @@ def _plan_cell(draft: _Draft, registry: Registry, datasets: DatasetLoader, done:
         return _without_cell(draft, "skipped", experiment.skip)
     try:
         loaded = datasets.load(experiment.dataset)
-        cell = _complete(draft, loaded)
+        cell = _complete(draft, loaded.splits, loaded.digest)
         obstacle = find_obstacle(cell, loaded.splits, registry)
     except MissingDataError as error:
         extent = datasets.extent(experiment.dataset)
@@ -169,13 +165,12 @@ def _without_cell(draft: _Draft, status: Status, reason: str, sketch: Cell | Non
     return PlannedCell(cell=None, experiment=name, identity=identity, status=status, reason=reason, sketch=sketch)
 
 
-def _complete(draft: _Draft, loaded: LoadedDataset) -> Cell:
+def _complete(draft: _Draft, splits: DatasetSplits, data_digest: str) -> Cell:
     """Fill in the properties of the data: digest, box and numbers of examples."""
-    splits = loaded.splits
     cell = _counted(draft, train=len(splits.train), test=len(splits.test))
     threat = dataclasses.replace(cell.evaluation.threat, lower=splits.lower, upper=splits.upper)
     training = dataclasses.replace(
-        cell.training, dataset_digest=loaded.digest, threat=threat if cell.training.threat else None
+        cell.training, dataset_digest=data_digest, threat=threat if cell.training.threat else None
     )
     return dataclasses.replace(cell, training=training, evaluation=dataclasses.replace(cell.evaluation, threat=threat))
 
