@@ -48,12 +48,10 @@ def outcome_findings(row: Row, outcomes: Mapping[str, Array], needed: Collection
     if n != row.n_test:
         whats.append(f"the row is of {row.n_test:,} test examples, its outcomes of {n:,}")
     for column, name in _MEANS.items():
-        if stated.get(name) is not None and column not in outcomes:
-            whats.append(f"the outcomes have no column {column!r}, whose mean is {name}")
-        elif stated.get(name) is not None:
-            mean = float(np.mean(outcomes[column], dtype=np.float64)) if n else math.nan
-            if not _close(stated[name], mean):
-                whats.append(f"{name} is {stated[name]}, but the outcomes give {mean:.10g}")
+        mean = float(np.mean(outcomes[column], dtype=np.float64)) if n and column in outcomes else math.nan
+        if stated.get(name) is not None and not _close(stated[name], mean):
+            gives = f"give {mean:.10g}" if column in outcomes else f"have no column {column!r}"
+            whats.append(f"{name} is {stated[name]}, but the outcomes {gives}")
     whats += [*_interval_problems(row, outcomes, stated), *_difference_problems(row)]
     return [*(Finding(what=what) for what in whats), *_inconsistent(outcomes)]
 
@@ -141,7 +139,7 @@ def _difference_problems(row: Row) -> Iterator[str]:
     if row.test_mse is not None:
         pairs = [("test_mse", "train_mse"), ("adv_test_mse", "adv_train_mse")]
     for name, (first, second) in zip(("gap", "adv_gap"), pairs):
-        values = [getattr(row, column, row.extra.get(column)) for column in (name, first, second)]
+        values: list[Any] = [getattr(row, column, row.extra.get(column)) for column in (name, first, second)]
         if None not in values and not _close(values[0], values[1] - values[2]):
             yield f"{name} is {values[0]:.6g}, not {first} minus {second}"
 

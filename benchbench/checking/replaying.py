@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -197,7 +197,7 @@ class Replayer:
         findings += found
         return replay
 
-    def _recomputed(self, row: Row, cell: Cell, model: nn.Module) -> list[Finding]:
+    def _recomputed(self, row: Row, cell: Cell, model: nn.Module) -> Iterator[Finding]:
         return model_findings(row, cell, model, self.dataset(cell).splits, lambda inputs: self._pass(model, inputs))
 
     def _checkpoint(self, cell: Cell) -> Path | None:

@@ -51,11 +51,9 @@ def command(leaderboard: Path, quiet: bool, as_json: bool, **where: Unpack[Repla
 
 def print_claims(verdicts: Sequence[Verdict]) -> None:
     """Print what confirmed rows only claim, by reason."""
-    columns: dict[str, dict[str, None]] = {}
-    for column, what in (item for v in verdicts if v.status == "confirmed" for item in v.claimed.items()):
-        columns.setdefault(what, {})[column] = None
-    for what, names in columns.items():
-        click.echo(f"claimed, not checked: {', '.join(names)}: {what}")
+    claims = {c: what for v in verdicts if v.status == "confirmed" for c, what in v.claimed.items()}
+    for what in dict.fromkeys(claims.values()):
+        click.echo(f"claimed, not checked: {', '.join(c for c in claims if claims[c] == what)}: {what}")
 
 
 def _print(verdicts: Sequence[Verdict], counts: Counter[str]) -> None:

@@ -254,7 +254,6 @@ def _provenance(
 
 
 def precision_of(model: nn.Module, cell: Cell) -> str:
-    """The number format of a model's evaluation, as in the row."""
-    # regressions are solved, and attacked, in float64
+    """Number format of an evaluation; regressions are solved, and attacked, in float64."""
     doubled = any(parameter.dtype == torch.float64 for parameter in model.parameters())
     return "float64" if doubled else cell.evaluation.precision

@@ -134,10 +134,10 @@ def judge(board: Board) -> Verdict:
     return verdict
 
 
-def with_accuracy(row: Row, name: str, value: float) -> dict[str, float]:
+def with_accuracy(row: Row, name: str, value: float) -> dict[str, Any]:
     """A changed accuracy with the interval and the gap that belong to it."""
     interval = accuracy_interval(round(value * 32), 32)
-    columns = {name: value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    columns: dict[str, Any] = {name: value, f"{name}_low": interval.low, f"{name}_high": interval.high}
     changed = dataclasses.replace(row, **columns)
     assert None not in (changed.train_accuracy, changed.test_accuracy)
     gaps = {
