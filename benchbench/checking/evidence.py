@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from benchbench.cell.model import Cell
 from benchbench.errors import BenchbenchError
-from benchbench.records import Row, accuracy_interval
-from benchbench.records.arrays import Array
+from benchbench.records import Row
+from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays
+from benchbench.records.outcomes import find_malformation, find_malformed_witnesses
 from benchbench.registry import Registry
 
 Confirmation = Literal["confirmed", "refuted", "unchecked"]
 ROUNDING = 1e-4  # of the largest logit: other machines round differently, which may decide a tie
-_MEAN_ROUNDING = 1e-6
 _SHOWN = 3
-_MEANS = {  # column of the row, or name in its column extra -> column of the outcomes whose mean it is
-    "test_accuracy": "correct",
-    "adv_test_accuracy": "robust",
-    "test_lipschitz": "lipschitz",
-    "test_lipschitz_best": "lipschitz_best",
-    "test_lipschitz_released": "lipschitz_released",
-    "test_mse": "squared_error",
-    "adv_test_mse": "adv_squared_error",
-}
+_MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_witnesses}
+_EMPTY = {"error": "", "published_source": "", "published_table": ""}  # in the row of a measured, finished cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +48,7 @@ class Verdict:
             finding contradicts the row; ``"unchecked"``: no finding, but something is missing on this machine.
         findings: what refutes the row.
         missing: what could not be checked, and why.
+        claimed: by column, what the row claims and no evidence shows.
         changed: components whose code here differs from that of the row; this does not refute it.
         replayed: number of replayed test examples.
         bound: share of examples that withstood the replayed witnesses, an upper bound on robust accuracy; None for
@@ -66,6 +60,7 @@ class Verdict:
     status: Confirmation
     findings: tuple[Finding, ...] = ()
     missing: tuple[str, ...] = ()
+    claimed: Mapping[str, str] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
     replayed: int = 0
     bound: float | None = None
@@ -92,6 +87,39 @@ class Replay:
     beyond: Array
 
 
+def evidence_folders(leaderboard: Path, runs: Path) -> tuple[Path, ...]:
+    """Where a leaderboard's evidence may be: beside the file, and in the folder of the runs."""
+    return (leaderboard.parent, leaderboard.parent / leaderboard.stem, runs)
+
+
+def find_evidence(folders: Iterable[Path], kind: str, name: str) -> Path | None:
+    """Find a file of ``outcomes``, ``witnesses`` or ``models`` in the first folder that has it."""
+    return next((path for folder in folders if (path := folder / kind / name).is_file()), None)
+
+
+def read_evidence(
+    folders: Iterable[Path], kind: str, digest: str, findings: list[Finding], missing: list[str]
+) -> dict[str, Array] | None:
+    """Read stored arrays, even if their digest is wrong, so that a finding can name the example."""
+    path = find_evidence(folders, kind, f"{digest}.parquet") if digest else None
+    if path is None:
+        missing.append(f"no {kind} on this machine" if digest else f"the row has no {kind}")
+        return None
+    try:
+        arrays = read_unchecked_arrays(path)
+    except BenchbenchError as error:
+        findings.append(Finding(what=f"the {kind} cannot be read: {' '.join(error.message.split())[:200]}"))
+        return None
+    if arrays is None:
+        return None
+    if content_digest(arrays) != digest:
+        findings.append(Finding(what=f"the {kind} are not those that the row names by digest"))
+    malformation = _MALFORMATIONS[kind](arrays)
+    if malformation:
+        findings.append(Finding(what=f"the {kind} are malformed: {malformation}"))
+    return None if malformation else arrays
+
+
 def code_changes(cell: Cell, registry: Registry) -> Mapping[str, tuple[str, str]]:
     """Return the recorded and the present code of the components that differ.
 
@@ -110,25 +138,9 @@ def identity_findings(row: Row, cell: Cell) -> list[Finding]:
     """Find identity columns that contradict the row's configuration."""
     return [
         Finding(what=f"column {name} is {getattr(row, name)!r}, but the row's configuration says {value!r}")
-        for name, value in cell.identity().items()
+        for name, value in {**cell.identity(), **_EMPTY}.items()
         if getattr(row, name) != value
     ]
-
-
-def outcome_findings(row: Row, outcomes: Mapping[str, Array]) -> list[Finding]:
-    """Find numbers of a row that contradict its per-example outcomes, already checked in form."""
-    findings = []
-    n = len(outcomes.get("index", ()))
-    if n != row.n_test:
-        findings.append(Finding(what=f"the row is of {row.n_test:,} test examples, its outcomes of {n:,}"))
-    for name, column in _MEANS.items():
-        stated = getattr(row, name, row.extra.get(name))
-        if column not in outcomes or (stated is None and name == "test_lipschitz_best"):
-            continue
-        mean = float(np.mean(outcomes[column], dtype=np.float64)) if n else math.nan
-        if stated is None or not _close(stated, mean):
-            findings.append(Finding(what=f"{name} is {stated}, but the outcomes give {mean:.10g}"))
-    return [*findings, *_inconsistent(outcomes), *_interval_findings(row), *_gap_findings(row)]
 
 
 def replay_findings(outcomes: Mapping[str, Array], replay: Replay) -> list[Finding]:
@@ -167,9 +179,10 @@ def _class_checks(outcomes: Mapping[str, Array], label: Array, clean: Array, att
 
 def _regression_checks(outcomes: Mapping[str, Array], label: Array, clean: Array, attacked: Array) -> dict[str, Array]:
     checks = {"the model predicts another value than recorded": ~_all_close(clean, outcomes["prediction"])}
-    if "adv_squared_error" in outcomes:
-        found = _all_close((attacked - label) ** 2, outcomes["adv_squared_error"])
-        checks["the squared error on the perturbed input is not the recorded one"] = ~found
+    for column, answers, where in (("squared_error", clean, ""), ("adv_squared_error", attacked, "perturbed ")):
+        if column in outcomes:
+            found = _all_close((answers - label) ** 2, outcomes[column])
+            checks[f"the squared error on the {where}input is not the recorded one"] = ~found
     return checks
 
 
@@ -188,49 +201,8 @@ def _same_length(outcomes: Mapping[str, Array], replay: Replay) -> bool:
     return all(len(outcomes.get(name, ())) == len(replay.index) for name in ("index", "label", "prediction"))
 
 
-def _inconsistent(outcomes: Mapping[str, Array]) -> list[Finding]:
-    """Find examples on which outcome columns contradict one another."""
-    names = {"index", "label", "prediction", "adversarial_prediction", "correct", "robust"}
-    if not names <= outcomes.keys():
-        return []
-    correct = outcomes["prediction"] == outcomes["label"]
-    robust = correct & (outcomes["adversarial_prediction"] == outcomes["label"])
-    wrong = (correct != outcomes["correct"]) | (robust != outcomes["robust"])
-    found = tuple(int(i) for i in outcomes["index"][wrong])
-    return [Finding(what="the outcomes contradict themselves", examples=found)] if found else []
-
-
-def _interval_findings(row: Row) -> list[Finding]:
-    findings = []
-    for name in ("test_accuracy", "adv_test_accuracy", "train_accuracy", "adv_train_accuracy"):
-        value, n = getattr(row, name), row.n_train_evaluated if "train" in name else row.n_test
-        if value is None or n < 1:
-            continue
-        interval = accuracy_interval(round(value * n), n)
-        stated = (getattr(row, f"{name}_low"), getattr(row, f"{name}_high"))
-        if None in stated or not (_close(stated[0], interval.low) and _close(stated[1], interval.high)):
-            findings.append(Finding(what=f"the interval of {name} is not Wilson's for {value:.6g} of {n:,} examples"))
-    return findings
-
-
-def _gap_findings(row: Row) -> list[Finding]:
-    findings = []
-    for name, train, test in (
-        ("gap", "train_accuracy", "test_accuracy"),
-        ("adv_gap", "adv_train_accuracy", "adv_test_accuracy"),
-    ):
-        values = [getattr(row, column) for column in (name, train, test)]
-        if None not in values and not _close(values[0], values[1] - values[2]):
-            findings.append(Finding(what=f"{name} is {values[0]:.6g}, not {train} minus {test}"))
-    return findings
-
-
 def _examples(replay: Replay, wrong: Array) -> tuple[int, ...]:
     return tuple(int(i) for i in replay.index[wrong])
-
-
-def _close(first: float, second: float) -> bool:
-    return math.isclose(first, second, rel_tol=_MEAN_ROUNDING, abs_tol=1e-9)
 
 
 def _all_close(first: Array, second: Array) -> Array:

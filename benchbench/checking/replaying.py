@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,17 +12,21 @@ from torch import Tensor, nn
 
 from benchbench.cell.model import Cell, to_json
 from benchbench.cell.reading import read_cell
+from benchbench.checking.consistency import judge_suite, model_findings, needed_columns, outcome_findings
 from benchbench.checking.evidence import (
     Confirmation,
     Finding,
     Replay,
     Verdict,
     code_changes,
+    evidence_folders,
+    find_evidence,
     identity_findings,
-    outcome_findings,
+    read_evidence,
     replay_findings,
     withstood,
 )
+from benchbench.checking.proofs import claims_of
 from benchbench.contract import DataSource, Threat
 from benchbench.data import LoadedDataset, Subset, load_dataset, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError
@@ -34,14 +38,14 @@ from benchbench.kernels.determinism import deterministic
 from benchbench.kernels.inputs import as_model_input
 from benchbench.leaderboard.files import read_rows
 from benchbench.records import Row, checkpoint_name, kept_checkpoints
-from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays
-from benchbench.records.outcomes import WITNESSES, find_malformation, find_malformed_witnesses
+from benchbench.records.arrays import Array
+from benchbench.records.outcomes import WITNESSES
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import find_device, find_folders
 from benchbench.training.checkpoint import read_checkpoint
 
 _log = logging.getLogger(__name__)
-_MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_witnesses}
+_Arrays = dict[str, Array]
 
 
 class UnavailableError(Exception):
@@ -83,16 +87,6 @@ def verify(
     return replayer.verify(rows, done=done)
 
 
-def evidence_folders(leaderboard: Path, runs: Path) -> tuple[Path, ...]:
-    """Where a leaderboard's evidence may be: beside the file, and in the folder of the runs."""
-    return (leaderboard.parent, leaderboard.parent / leaderboard.stem, runs)
-
-
-def find_evidence(folders: Iterable[Path], kind: str, name: str) -> Path | None:
-    """Find a file of ``outcomes``, ``witnesses`` or ``models`` in the first folder that has it."""
-    return next((path for folder in folders if (path := folder / kind / name).is_file()), None)
-
-
 @dataclass(kw_only=True)
 class Replayer:
     """Checks rows one after the other, and keeps the dataset and model of the last one.
@@ -124,19 +118,25 @@ class Replayer:
         missing: list[str] = []
         changed: tuple[str, ...] = ()
         replay = bound = None
-        outcomes = self._arrays("outcomes", row.outcomes_digest, findings, missing)
-        if outcomes is not None:
-            findings += outcome_findings(row, outcomes)
-        witnesses = self._arrays("witnesses", row.witnesses_digest, findings, missing)
+        checked: set[str] = set()
+        outcomes = read_evidence(self.folders, "outcomes", row.outcomes_digest, findings, missing)
+        witnesses = read_evidence(self.folders, "witnesses", row.witnesses_digest, findings, missing)
         try:
             cell = read_cell(row.configuration)
             findings += identity_findings(row, cell)
+            if outcomes is not None:
+                findings += outcome_findings(row, outcomes, needed_columns(cell, self.registry))
             changed = tuple(
                 f"{name}: {old}, here {new}" for name, (old, new) in code_changes(cell, self.registry).items()
             )
+            self.test_examples(cell)  # unavailable data are reported first
+            if judge_suite(cell, self.dataset(cell).splits, self.registry, findings, missing):
+                checked.add("registered")
             if outcomes is not None and witnesses is not None:
-                replay = self._judge_model(cell, outcomes, witnesses[WITNESSES], findings, missing)
+                replay = self._judge_model(row, cell, outcomes, witnesses[WITNESSES], findings, missing)
                 bound = withstood(outcomes, replay) if not findings else None
+                if replay.clean is not None and self._checkpoint(cell) is None:
+                    checked.add("fitted")
         except UnavailableError as error:
             missing.append(str(error))
         except (BenchbenchError, KeyError) as error:
@@ -148,6 +148,7 @@ class Replayer:
             status=status,
             findings=tuple(findings),
             missing=tuple(missing),
+            claimed=claims_of(row, checked),
             changed=changed,
             replayed=0 if replay is None or replay.clean is None else len(replay.index),
             bound=bound,
@@ -174,32 +175,11 @@ class Replayer:
             )
         return subset(loaded.splits.test, cell.evaluation.n_test, "test")
 
-    def _arrays(self, kind: str, digest: str, findings: list[Finding], missing: list[str]) -> dict[str, Array] | None:
-        """Read stored arrays, even if their digest is wrong, so that a finding can name the example."""
-        path = find_evidence(self.folders, kind, f"{digest}.parquet") if digest else None
-        if path is None:
-            missing.append(f"no {kind} on this machine" if digest else f"the row has no {kind}")
-            return None
-        try:
-            arrays = read_unchecked_arrays(path)
-        except BenchbenchError as error:
-            findings.append(Finding(what=f"the {kind} cannot be read: {' '.join(error.message.split())[:200]}"))
-            return None
-        if arrays is None:
-            return None
-        if content_digest(arrays) != digest:
-            findings.append(Finding(what=f"the {kind} are not those that the row names by digest"))
-        malformation = _MALFORMATIONS[kind](arrays)
-        if malformation:
-            findings.append(Finding(what=f"the {kind} are malformed: {malformation}"))
-        return None if malformation else arrays
-
     def _judge_model(
-        self, cell: Cell, outcomes: dict[str, Array], witnesses: Array, findings: list[Finding], missing: list[str]
+        self, row: Row, cell: Cell, outcomes: _Arrays, witnesses: Array, findings: list[Finding], missing: list[str]
     ) -> Replay:
         """Replay with the model's weights or, if they refute the row, earlier ones of a fresh run."""
-        self.test_examples(cell)  # unavailable data are reported first
-        path = find_evidence(self.folders, "models", checkpoint_name(cell.training.model_id))
+        path = self._checkpoint(cell)
         try:
             model, found = self._model(cell, path)
         except UnavailableError as error:
@@ -208,14 +188,20 @@ class Replayer:
             findings += replay_findings(outcomes, replay)
             return replay
         replay = self._replay(cell, model, witnesses)
-        found = [*found, *replay_findings(outcomes, replay)]
+        found = [*found, *replay_findings(outcomes, replay), *self._recomputed(row, cell, model)]
         for kept in kept_checkpoints(path) if found and path is not None else []:
             model, of_model = self._model(cell, kept)
             earlier = self._replay(cell, model, witnesses)
-            if not of_model and not replay_findings(outcomes, earlier):
+            if not [*of_model, *replay_findings(outcomes, earlier), *self._recomputed(row, cell, model)]:
                 return earlier
         findings += found
         return replay
+
+    def _recomputed(self, row: Row, cell: Cell, model: nn.Module) -> Iterator[Finding]:
+        return model_findings(row, cell, model, self.dataset(cell).splits, lambda inputs: self._pass(model, inputs))
+
+    def _checkpoint(self, cell: Cell) -> Path | None:
+        return find_evidence(self.folders, "models", checkpoint_name(cell.training.model_id))
 
     def _model(self, cell: Cell, path: Path | None) -> tuple[nn.Module, list[Finding]]:
         key = f"{cell.training.model_id} {path}"
@@ -238,6 +224,8 @@ class Replayer:
         findings = [] if stored.intact else [Finding(what="the checkpoint does not match its own digest")]
         if stored.model_id != model_id:
             findings.append(Finding(what=f"the checkpoint is of model {stored.model_id}"))
+        if (stored.position.epoch, stored.position.step) != (cell.training.recipe.epochs, 0):
+            findings.append(Finding(what=f"the checkpoint is of {stored.position.epoch} epochs of training"))
         try:
             model.load_state_dict(stored.state)
         except RuntimeError as error:

@@ -13,11 +13,13 @@ from typing import Literal
 import torch
 
 from benchbench.cell.reading import read_cell
-from benchbench.checking.evidence import code_changes
+from benchbench.checking.consistency import judge_suite
+from benchbench.checking.evidence import Finding, code_changes
 from benchbench.contract import DataSource
 from benchbench.data import load_dataset
 from benchbench.errors import TrainingError, UsageError, suggest
 from benchbench.events import Listener, ignore
+from benchbench.harness.evaluating import NOTED
 from benchbench.harness.scheduling import run_cells
 from benchbench.harness.workbench import Workbench
 from benchbench.kernels.determinism import on_threads
@@ -31,17 +33,22 @@ LEAST_PREFIX = 4
 EXAMPLES_OF_TOLERANCE = 2.0  # examples that another order of sums may change
 SHARE_OF_TOLERANCE = 0.01
 RELATIVE_TOLERANCE = 0.02
+_NOT_COMPARED = {  # what depends on machine, code and time, and what is compared in another way
+    *("device", "versions", "git_commit", "train_seconds", "evaluate_seconds", "peak_memory_bytes"),
+    *("extra", *(f"extra.{name}" for name in NOTED), "configuration", "outcomes_digest", "witnesses_digest"),
+}
+_EXACT = ("dropout", "epsilon", "train_epsilon", "seed", "n_train", "n_train_evaluated", "n_test", "epochs")
 _FRACTIONS = ("train_accuracy", "test_accuracy", "adv_train_accuracy", "adv_test_accuracy", "gap", "adv_gap")
-_MAGNITUDES = ("test_lipschitz", "test_lipschitz_best", "train_mse", "test_mse", "adv_test_mse")
+_ENDS = tuple(f"{name}_{end}" for name in _FRACTIONS[:4] for end in ("low", "high"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangedValue:
-    """A measure as recorded and as recomputed; None if it was not measured."""
+    """A column, or ``extra.NAME``, as recorded and as recomputed; None if it was not measured."""
 
     column: str
-    recorded: float | None
-    now: float | None
+    recorded: object
+    now: object
     tolerated: bool
 
 
@@ -50,9 +57,10 @@ class Rerun:
     """The comparison of a recomputed cell with its row.
 
     Attributes:
-        verdict: ``"bit-identical"``: all measures, per-example outcomes and adversarial images are equal; ``"within
-            tolerance"``: accuracies differ by no more than two examples or one hundredth, magnitudes by 2%; else ``"drifted"``.
-        differences: measures that are not equal.
+        verdict: ``"bit-identical"``: all columns but those of the machine, the code and the time, per-example outcomes and
+            adversarial images are equal; ``"within tolerance"``: accuracies differ by no more than two examples or one
+            hundredth (ends of their intervals by twice that), other numbers by 2%; else ``"drifted"``.
+        differences: columns that are not equal.
         unequal_files: those of ``outcomes`` and ``witnesses`` whose content differs.
         changes: recorded and present value of what has changed: versions, code of components, device, commit, data.
     """
@@ -112,14 +120,19 @@ def compute_again(row: Row, registry: Registry, source: DataSource, device: torc
         now = store.read_cell(cell.cell_id)
     if now is None:
         raise TrainingError(f"cell {row.cell_id} was recomputed, but its record has vanished")
-    compared = compare(row, now, data_digest=loaded.digest)
+    findings: list[Finding] = []
+    if loaded.digest == cell.training.dataset_digest:
+        judge_suite(cell, loaded.splits, registry, findings, [])
+    compared = compare(row, now, data_digest=loaded.digest, findings=findings)
     return dataclasses.replace(compared, changes={**code_changes(cell, registry), **compared.changes})
 
 
-def compare(row: Row, now: Row, *, data_digest: str) -> Rerun:
-    """Compare a recorded row with one recomputed on data of a digest."""
-    differences = tuple(_differences(row, now))
-    unequal = [kind for kind in ("outcomes", "witnesses") if _digest(row, kind) != _digest(now, kind)]
+def compare(row: Row, now: Row, *, data_digest: str, findings: Sequence[Finding] = ()) -> Rerun:
+    """Compare a row with one recomputed on data of a digest; `findings` differ, too."""
+    others = (ChangedValue(column="configuration", recorded=str(f), now="", tolerated=False) for f in findings)
+    differences = (*_differences(row, now), *others)
+    pairs = ((kind, f"{kind}_digest") for kind in ("outcomes", "witnesses"))
+    unequal = [kind for kind, name in pairs if getattr(row, name) != getattr(now, name)]
     verdict: Agreement = "bit-identical"
     if differences or unequal:
         verdict = "within tolerance" if all(difference.tolerated for difference in differences) else "drifted"
@@ -152,21 +165,30 @@ def _find(cell_id: str, rows: Sequence[Row]) -> Row:
 
 
 def _differences(row: Row, now: Row) -> list[ChangedValue]:
+    before, after = _compared(row), _compared(now)
     found = []
-    for column in (*_FRACTIONS, *_MAGNITUDES):
-        recorded, again = getattr(row, column), getattr(now, column)
-        if recorded != again:
-            tolerated = _is_tolerated(column, recorded, again, row)
+    for column in dict.fromkeys([*before, *after]):
+        recorded, again = before.get(column), after.get(column)
+        if recorded != again and not (column == "gradient_queries" and recorded is None):  # older rows lack it
+            outdated = column in ("flags", "diagnostics") and row.diagnostics != now.diagnostics
+            tolerated = outdated or _is_tolerated(column, recorded, again, row)
             found.append(ChangedValue(column=column, recorded=recorded, now=again, tolerated=tolerated))
     return found
 
 
-def _is_tolerated(column: str, recorded: float | None, again: float | None, row: Row) -> bool:
-    if recorded is None or again is None:
+def _compared(row: Row) -> dict[str, object]:
+    values = {**vars(row), **{f"extra.{name}": value for name, value in row.extra.items()}}
+    return {name: value for name, value in values.items() if name not in _NOT_COMPARED}
+
+
+def _is_tolerated(column: str, recorded: object, again: object, row: Row) -> bool:
+    """Whether numbers are close; those of the cell's identity must be equal."""
+    if not (isinstance(recorded, (int, float)) and isinstance(again, (int, float))) or column in _EXACT:
         return False
-    if column in _FRACTIONS:
+    if column in (*_FRACTIONS, *_ENDS):
         fewest = max(min(row.n_test, row.n_train_evaluated or row.n_test), 1)
-        return abs(recorded - again) <= max(EXAMPLES_OF_TOLERANCE / fewest, SHARE_OF_TOLERANCE) + 1e-12
+        limit = max(EXAMPLES_OF_TOLERANCE / fewest, SHARE_OF_TOLERANCE)
+        return abs(recorded - again) <= (2 if column in _ENDS else 1) * limit + 1e-12
     return abs(recorded - again) <= RELATIVE_TOLERANCE * max(abs(recorded), abs(again))
 
 
@@ -187,7 +209,3 @@ def _versions(row: Row) -> dict[str, str]:
     except ValueError:
         return {}
     return {str(name): str(version) for name, version in found.items()} if isinstance(found, dict) else {}
-
-
-def _digest(row: Row, kind: str) -> str:
-    return str(getattr(row, f"{kind}_digest"))

@@ -11,6 +11,7 @@ import click
 
 from benchbench.cli.options import FILE, data_option, download_option, json_option, runs_option
 from benchbench.cli.printing import note, print_json
+from benchbench.cli.verify import print_claims
 from benchbench.errors import BenchbenchError, UsageError
 
 
@@ -31,7 +32,7 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
     status: 0 written, 1 conflicts, 2 usage error.
     """
     from benchbench.leaderboard import read_rows, write_leaderboard
-    from benchbench.leaderboard.merging import copy_evidence, merge
+    from benchbench.leaderboard.merging import copy_evidence, merge, without_evidence
 
     if len(boards) < 2 or len(set(boards)) < len(boards):
         raise UsageError("merging takes two or more different files")
@@ -39,21 +40,24 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
     merged = merge({str(board): read_rows(board, on_problem=problems.append) for board in boards})
     for problem in problems:
         note(f"left out: {problem}")
-    written = not merged.conflicts or keep is not None
+    written, bare = not merged.conflicts or keep is not None, list[str]()
     if written and merged.rows:
         folders = [folder for board in boards for folder in (board.parent / merged.rows[0].suite, board.parent)]
         copy_evidence(merged.rows, folders, out.parent / merged.rows[0].suite)
+        bare = without_evidence(merged.rows, out.parent / merged.rows[0].suite)
     if written:
         write_leaderboard(out, merged.rows)
     if as_json:
         conflicts = [dataclasses.asdict(conflict) for conflict in merged.conflicts]
         counts = {"rows": len(merged.rows), "repeated": merged.repeated, "left_out": problems}
-        print_json({"out": str(out) if written else None, **counts, "conflicts": conflicts})
+        print_json({"out": str(out) if written else None, **counts, "conflicts": conflicts, "without_evidence": bare})
     else:
         for conflict in merged.conflicts:
             click.echo(f"conflict: {conflict}")
         counted = f"{len(merged.rows)} rows, {merged.repeated} of them in several files"
         click.echo(f"{counted}: {out}" if written else counted)
+        if bare:
+            click.echo(f"{len(bare)} rows without evidence: {', '.join([*bare[:20], '...'][: len(bare)])}")
         if not written:
             note("nothing written: --keep first takes the rows of the first file")
     return 1 if merged.conflicts else 0
@@ -70,7 +74,7 @@ def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, 
 
     It holds rows, outcomes, adversarial images, configuration and digests of the weights.
     """
-    from benchbench.checking.replaying import evidence_folders, find_evidence
+    from benchbench.checking.evidence import evidence_folders, find_evidence
     from benchbench.leaderboard import read_rows
     from benchbench.leaderboard.packing import pack
     from benchbench.settings import find_folders
@@ -98,7 +102,8 @@ def check_command(submission: Path, runs: Path | None, data: Path | None, downlo
     replayed because weights or data are missing here are unchecked. Exit status: 0 valid, 1 a problem was found, 2 not a
     submission.
     """
-    from benchbench.checking.replaying import find_evidence, verify
+    from benchbench.checking.evidence import find_evidence
+    from benchbench.checking.replaying import verify
     from benchbench.leaderboard.packing import LEADERBOARD, unpack, weight_problems
     from benchbench.settings import find_folders
 
@@ -129,5 +134,6 @@ def check_command(submission: Path, runs: Path | None, data: Path | None, downlo
         for verdict in verdicts:
             why = "; ".join([*map(str, verdict.findings), *verdict.missing])
             click.echo(f"{verdict.status} {verdict.cell_id} {verdict.label}" + (f": {why}" if why else ""))
+        print_claims(verdicts)
         click.echo(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
     return 1 if problems or counts["refuted"] or not verdicts else 0

@@ -49,11 +49,19 @@ def command(leaderboard: Path, quiet: bool, as_json: bool, **where: Unpack[Repla
     return 1 if problems or counts["refuted"] or not counts["confirmed"] else 0
 
 
+def print_claims(verdicts: Sequence[Verdict]) -> None:
+    """Print what confirmed rows only claim, by reason."""
+    claims = {c: what for v in verdicts if v.status == "confirmed" for c, what in v.claimed.items()}
+    for what in dict.fromkeys(claims.values()):
+        click.echo(f"claimed, not checked: {', '.join(c for c in claims if claims[c] == what)}: {what}")
+
+
 def _print(verdicts: Sequence[Verdict], counts: Counter[str]) -> None:
     rows = [
         (v.status, v.cell_id, v.label, "; ".join([*map(str, v.findings), *v.missing, *v.changed])) for v in verdicts
     ]
     print_table(("verdict", "cell", "row", "why"), rows)
+    print_claims(verdicts)
     click.echo(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
     if not counts["confirmed"]:
         note("nothing could be confirmed here: the runs folder, or the data root, is not the one of these rows")

@@ -239,7 +239,7 @@ def _provenance(
     cell: Cell, bench: Workbench, trained: TrainedModel | None = None, outcome: Outcome | None = None
 ) -> Provenance:
     return Provenance(
-        precision=_precision(trained.model, cell) if trained else cell.evaluation.precision,
+        precision=precision_of(trained.model, cell) if trained else cell.evaluation.precision,
         # ranks that share only the evaluation change no bit
         device=provenance.describe_device(bench.device)
         + (f" x {trained.ranks} ranks" if trained and trained.ranks > 1 else ""),
@@ -253,7 +253,7 @@ def _provenance(
     )
 
 
-def _precision(model: nn.Module, cell: Cell) -> str:
-    # regressions are solved, and attacked, in float64
+def precision_of(model: nn.Module, cell: Cell) -> str:
+    """Number format of an evaluation; regressions are solved, and attacked, in float64."""
     doubled = any(parameter.dtype == torch.float64 for parameter in model.parameters())
     return "float64" if doubled else cell.evaluation.precision

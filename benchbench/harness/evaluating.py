@@ -40,7 +40,7 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench, *, helping: bo
     """
     with _shared(cell, model, bench, helping=helping) as (sharing, cache):
         spec, splits = cell.evaluation, bench.splits(cell.training.dataset)
-        train_set = subset(crop_to(splits.train, splits.test.inputs.shape[1:]), spec.n_train_evaluated, "train")
+        train_set = subset(crop_to(splits.train, splits.input_shape), spec.n_train_evaluated, "train")
         test_set = subset(splits.test, spec.n_test, "test")
         subject: Subject = {
             "model": model,

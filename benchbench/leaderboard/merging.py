@@ -98,6 +98,13 @@ def copy_evidence(rows: Iterable[Row], folders: Sequence[Path], target: Path) ->
     return copied
 
 
+def without_evidence(rows: Iterable[Row], target: Path) -> list[str]:
+    """The finished, measured cells whose outcomes or witnesses are not in `target`."""
+    kept = {f"{kind}_digest": {path.stem for path in (target / kind).glob("*.parquet")} for kind in _KINDS}
+    finished = (row for row in rows if row.source == "measured" and row.status == "ok")
+    return [row.cell_id for row in finished if any(getattr(row, name) not in found for name, found in kept.items())]
+
+
 def _differing(first: Row, second: Row) -> dict[str, tuple[object, object]]:
     """Results that differ; flags count only where both rows have the same diagnostics."""
     pairs = {name: (getattr(first, name), getattr(second, name)) for name in _RESULTS}

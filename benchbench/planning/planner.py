@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from benchbench.cell.model import Cell, EvaluationSpec, TrainingSpec
-from benchbench.contract import DataSource
+from benchbench.contract import DatasetSplits, DataSource
 from benchbench.errors import BenchbenchError, MissingDataError, SuiteError
 from benchbench.kernels.arithmetic import Precision
 from benchbench.planning.datasets import DatasetLoader
@@ -83,6 +83,16 @@ def make_plan(
     return Plan(suite=suite.name, profile=profile, cells=select(cells, late), datasets=datasets)
 
 
+def cells_like(cell: Cell, suite: Suite, registry: Registry, splits: DatasetSplits) -> Iterator[Cell]:
+    """The cells of a suite with the data (`splits`), profile, seed and precisions of a cell."""
+    spec, own = cell.training, cell.training.dataset
+    drafts = _expand(suite, registry, cell.profile, (spec.seed,), cell.evaluation.precision, spec.recipe.precision)
+    for draft in drafts:
+        data, skip = draft.experiment.dataset, draft.experiment.skip
+        if not skip and (data.name, data.options) == (own.name, own.options):
+            yield _complete(draft, splits, spec.dataset_digest)
+
+
 def _expand(
     suite: Suite,
     registry: Registry,
@@ -141,8 +151,9 @@ def _plan_cell(draft: _Draft, registry: Registry, datasets: DatasetLoader, done:
     if experiment.skip:
         return _without_cell(draft, "skipped", experiment.skip)
     try:
-        cell = _complete(draft, datasets)
-        obstacle = find_obstacle(cell, datasets.load(experiment.dataset).splits, registry)
+        loaded = datasets.load(experiment.dataset)
+        cell = _complete(draft, loaded.splits, loaded.digest)
+        obstacle = find_obstacle(cell, loaded.splits, registry)
     except MissingDataError as error:
         extent = datasets.extent(experiment.dataset)
         sketch = None if extent is None else _counted(draft, train=extent.train, test=extent.test)
@@ -159,14 +170,12 @@ def _without_cell(draft: _Draft, status: Status, reason: str, sketch: Cell | Non
     return PlannedCell(cell=None, experiment=name, identity=identity, status=status, reason=reason, sketch=sketch)
 
 
-def _complete(draft: _Draft, datasets: DatasetLoader) -> Cell:
+def _complete(draft: _Draft, splits: DatasetSplits, data_digest: str) -> Cell:
     """Fill in the properties of the data: digest, box and numbers of examples."""
-    loaded = datasets.load(draft.experiment.dataset)
-    splits = loaded.splits
     cell = _counted(draft, train=len(splits.train), test=len(splits.test))
     threat = dataclasses.replace(cell.evaluation.threat, lower=splits.lower, upper=splits.upper)
     training = dataclasses.replace(
-        cell.training, dataset_digest=loaded.digest, threat=threat if cell.training.threat else None
+        cell.training, dataset_digest=data_digest, threat=threat if cell.training.threat else None
     )
     return dataclasses.replace(cell, training=training, evaluation=dataclasses.replace(cell.evaluation, threat=threat))
 

@@ -70,7 +70,7 @@ def measured_row(
         diagnostics=diagnostics,
         **_provenance(cell, provenance),
     )
-    bounds = {**_accuracy_bounds(row), **_mean_bounds(row, per_example or {})}
+    bounds = {**accuracy_bounds(row), **mean_bounds(row, per_example or {})}
     columns: dict[str, Any] = {name: bounds.pop(name) for name in _COLUMNS & bounds.keys()}
     return dataclasses.replace(row, **columns, extra={**row.extra, **bounds})
 
@@ -95,7 +95,8 @@ def _provenance(cell: Cell, provenance: Provenance) -> dict[str, Any]:
     }
 
 
-def _accuracy_bounds(row: Row) -> dict[str, float]:
+def accuracy_bounds(row: Row) -> dict[str, float]:
+    """The ends of the intervals of a row's accuracies, by name."""
     bounds: dict[str, float] = {}
     for name in _ACCURACIES:
         accuracy, n = getattr(row, name), row.n_train_evaluated if "train" in name else row.n_test
@@ -104,7 +105,8 @@ def _accuracy_bounds(row: Row) -> dict[str, float]:
     return bounds
 
 
-def _mean_bounds(row: Row, per_example: Mapping[str, Any]) -> dict[str, float]:
+def mean_bounds(row: Row, per_example: Mapping[str, Any]) -> dict[str, float]:
+    """The ends of the intervals of the means of per-example columns, by name."""
     bounds: dict[str, float] = {}
     for column, name in _MEANS.items():
         if column not in per_example or (name == "test_lipschitz" and row.test_lipschitz is None):

@@ -19,6 +19,8 @@ _KINDS = {  # column -> the kinds of NumPy types that it may have, in words; oth
     "robust": _FLAGS,
     "lipschitz": _NUMBERS,
     "lipschitz_best": _NUMBERS,
+    "lipschitz_released": _NUMBERS,
+    "lipschitz_released_best": _NUMBERS,
     "squared_error": _NUMBERS,
     "adv_squared_error": _NUMBERS,
 }

@@ -112,3 +112,20 @@ def test_command_refuses_one_file_or_a_damaged_one(tmp_path: Path) -> None:
     assert invoke(["leaderboard", "merge", str(file), "--out", out]) == 2
     assert invoke(["leaderboard", "merge", str(file), str(tmp_path / "half.parquet"), "--out", out]) == 2
     assert not Path(out).exists()
+
+
+def test_command_names_the_rows_without_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = {"index": to_array("index", [0, 1])}
+    digest = content_digest(arrays)
+    for kind in ("outcomes", "witnesses"):
+        (tmp_path / "one" / "closer-look" / kind).mkdir(parents=True)
+        write_arrays(tmp_path / "one" / "closer-look" / kind / f"{digest}.parquet", arrays)
+    shown = dataclasses.replace(FIRST, outcomes_digest=digest, witnesses_digest=digest)
+    published = make_row(cell_id="published-1", source="published")
+    one = board(tmp_path / "one", shown, published)
+    two = board(tmp_path / "two", dataclasses.replace(OTHER, outcomes_digest=digest), make_row(cell_id="c", seed=3))
+    arguments = ["leaderboard", "merge", str(one), str(two), "--out", str(tmp_path / "all" / "closer-look.parquet")]
+    assert invoke(arguments) == 0
+    assert "2 rows without evidence: b, c\n" in capsys.readouterr().out
+    assert invoke([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["without_evidence"] == ["b", "c"]
