@@ -312,3 +312,34 @@ def test_attack_that_leaves_the_ball_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("benchbench.own_model.evaluating.load_registry", lambda: registry)
     with pytest.raises(ContractError, match="far"):
         benchbench.evaluate(Constant(), dataset=DIGITS, attacks=["pgd-10", "far"], n_test=50)
+
+
+def test_arguments_are_taken_as_they_are_at_hand(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    folders = {"data": str(tmp_path / "data"), "runs": str(tmp_path / "runs")}
+    places = {**folders, "leaderboards": str(tmp_path)}
+    result = benchbench.run("smoke", only={"defense": ["natural"]}, device=torch.device("cpu"), **places)
+    assert [row.defense for row in result.rows] == ["natural"]
+    planned = benchbench.plan("smoke", only="defense=natural,at", device=torch.device("cpu"), **folders)
+    assert [cell.status for cell in planned.cells] == ["done", "ready"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"threat": {"norm": "l2", "epsilon": "1/2"}},
+        {"norm": "l2", "epsilon": "1/2"},
+        {"norm": "l2", "epsilon": 0.5},
+        {"threat": Threat(norm="l2", epsilon=0.5)},
+    ],
+)
+def test_threat_may_be_said_in_words_and_one_attack_alone(words: dict[str, Any]) -> None:
+    report = benchbench.evaluate(Constant(), dataset=DIGITS, n_test=5, attacks="pgd-10", **words)
+    assert (report.threat.norm, report.threat.epsilon, [*report.attacks]) == ("l2", 0.5, ["pgd-10"])
+
+
+def test_threat_in_words_is_said_once_and_rightly() -> None:
+    with pytest.raises(UsageError, match="threat says norm and radius"):
+        benchbench.evaluate(Constant(), dataset=DIGITS, threat={"norm": "l2"}, epsilon=1)
+    with pytest.raises(UsageError, match="a threat has no 'eps'"):
+        benchbench.evaluate(Constant(), dataset=DIGITS, threat={"eps": 1})
