@@ -343,3 +343,20 @@ def test_threat_in_words_is_said_once_and_rightly() -> None:
         benchbench.evaluate(Constant(), dataset=DIGITS, threat={"norm": "l2"}, epsilon=1)
     with pytest.raises(UsageError, match="a threat has no 'eps'"):
         benchbench.evaluate(Constant(), dataset=DIGITS, threat={"eps": 1})
+
+
+def test_results_are_told_in_a_few_lines_and_as_html(tmp_path: Path) -> None:
+    report = benchbench.evaluate(Constant(), dataset=DIGITS, n_test=200, attacks=["pgd-10", "mt-20"])
+    told = repr(report).splitlines()
+    assert told[0] == "digits, 200 test examples, linf epsilon 0.1"
+    assert told[-1].startswith("worst case of each example")
+    assert len(told) == 7
+    accuracy = 100 * report.test_accuracy
+    assert f"{accuracy:.2f}%" in told[3]
+    low, high = map(float, told[3].split("%")[1].strip().split(" to "))
+    assert low < accuracy < high
+    assert report._repr_html_().count("<tr>") == 5
+    assert "<p>digits, 200" in report._repr_html_()
+    result = benchbench.run("smoke", device="cpu", runs=tmp_path / "runs", leaderboards=tmp_path)
+    assert repr(result).startswith("<RunResult of smoke, profile quick: 2 rows, 2 computed now, 0 failed, 0 left; ")
+    assert repr(result.plan) == "<Plan of smoke, profile quick: 2 ready>"

@@ -126,11 +126,7 @@ def _document(report: ModelReport) -> dict[str, object]:
 
 
 def _print(report: ModelReport) -> None:
-    click.echo(
-        f"{report.dataset}, {len(report.label):,} test examples, {report.threat.norm} epsilon {report.threat.epsilon:g}"
-    )
-    rows = [("none", f"{report.test_accuracy:.2%}", "")]
-    rows += [(label, f"{attack.accuracy:.2%}", ", ".join(attack.flags)) for label, attack in report.attacks.items()]
-    if len(report.attacks) > 1:
-        rows.append(("worst case of each example", f"{report.worst_case_accuracy:.2%}", ""))
-    print_table(("attack", "test accuracy", "flags"), rows, right=("test accuracy",))
+    from benchbench.own_model.report import COLUMNS
+
+    click.echo(report.title)
+    print_table(COLUMNS, report.lines, right=COLUMNS[1:3])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from tabulate import tabulate
 from torch import Tensor
 
 from benchbench.cell.model import Component
 from benchbench.contract.threat import Threat
 from benchbench.evaluation import Outcome
+from benchbench.records import accuracy_interval
+
+COLUMNS = ("attack", "test accuracy", "95% interval", "flags")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +43,7 @@ class AttackReport:
     queries: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ModelReport:
     """The result of `evaluate`. Tensors are over the evaluated test examples, on the CPU.
 
@@ -65,6 +70,35 @@ class ModelReport:
     attacks: Mapping[str, AttackReport]
     worst_case: Tensor
     worst_case_accuracy: float
+
+    @property
+    def title(self) -> str:
+        """Data, number of examples and threat."""
+        return f"{self.dataset}, {len(self.label):,} test examples, {self.threat.norm} epsilon {self.threat.epsilon:g}"
+
+    @property
+    def lines(self) -> list[tuple[str, ...]]:
+        """The table to show, below `COLUMNS`; intervals are Wilson's at 95%."""
+        found = [
+            ("none", self.test_accuracy, ""),
+            *((k, a.accuracy, ", ".join(a.flags)) for k, a in self.attacks.items()),
+        ]
+        if len(self.attacks) > 1:
+            found.append(("worst case of each example", self.worst_case_accuracy, ""))
+        return [(label, f"{share:.2%}", self._interval(share), flags) for label, share, flags in found]
+
+    def _interval(self, share: float) -> str:
+        interval = accuracy_interval(round(share * len(self.label)), len(self.label))
+        return f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
+
+    def __repr__(self) -> str:
+        return f"{self.title}\n{tabulate(self.lines, COLUMNS, disable_numparse=True)}"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return (
+            f"<p>{html.escape(self.title)}</p>{tabulate(self.lines, COLUMNS, tablefmt='html', disable_numparse=True)}"
+        )
 
 
 def make_report(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from benchbench.cell.model import Cell
 from benchbench.planning.datasets import DatasetLoader
@@ -69,7 +70,7 @@ class PlannedCell:
         return self.cell or self.sketch
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Plan:
     """The cells of a run.
 
@@ -84,6 +85,11 @@ class Plan:
     cells: tuple[PlannedCell, ...]
     datasets: DatasetLoader
     priced_for: str = ""
+
+    def __repr__(self) -> str:
+        counts = Counter(cell.status for cell in self.cells)
+        states = ", ".join(f"{counts[status]} {status}" for status in get_args(Status) if counts[status])
+        return f"<Plan of {self.suite}, profile {self.profile}: {states or 'no cells'}>"
 
     @property
     def ready(self) -> tuple[Cell, ...]:

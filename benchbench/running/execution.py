@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchbench.records import Row
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RunResult:
     """The results of a run.
 
@@ -41,6 +41,10 @@ class RunResult:
     failures: tuple[CellFailed, ...] = ()
     left: int = 0
     stopped: str = ""
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.rows)} rows, {self.finished} computed now, {self.failed} failed, {self.left} left"
+        return f"<RunResult of {self.plan.suite}, profile {self.plan.profile}: {counts}; {self.leaderboard}>"
 
     @property
     def failed(self) -> int:
