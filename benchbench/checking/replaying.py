@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from benchbench.harness.cells import build_model, training_examples
 from benchbench.harness.fitting import fit_model, trains_in_steps
 from benchbench.kernels.determinism import deterministic
 from benchbench.kernels.inputs import as_model_input
+from benchbench.kernels.sketches import sketch
 from benchbench.leaderboard.files import read_rows
 from benchbench.records import Row, checkpoint_name, kept_checkpoints
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays
@@ -226,11 +227,11 @@ class Replayer:
 
     def _load_model(self, cell: Cell, path: Path | None) -> tuple[nn.Module, list[Finding]]:
         splits, model_id = self.dataset(cell).splits, cell.training.model_id
-        model = build_model(cell, splits, self.registry)
         if path is None:
             defense = self.registry.make("defense", cell.training.defense)
             if trains_in_steps(defense, splits):
                 raise UnavailableError("no checkpoint on this machine")
+            model = build_model(cell, splits, self.registry)
             return fit_model(defense, model, training_examples(cell, splits).examples, cell, splits).model, []
         stored = read_checkpoint(path)
         if stored is None:
@@ -238,6 +239,10 @@ class Replayer:
         findings = [] if stored.intact else [Finding(what="the checkpoint does not match its own digest")]
         if stored.model_id != model_id:
             findings.append(Finding(what=f"the checkpoint is of model {stored.model_id}"))
+        outline = sketch(lambda: build_model(cell, splits, self.registry))
+        if outline is not None and _shapes(outline.state_dict()) != _shapes(stored.state):
+            raise DataError("the checkpoint is of another architecture: its tensors have other names or shapes")
+        model = build_model(cell, splits, self.registry)
         try:
             model.load_state_dict(stored.state)
         except RuntimeError as error:
@@ -274,3 +279,7 @@ class Replayer:
 
 def _distance(candidates: Tensor, inputs: Tensor, threat: Threat) -> Tensor:
     return threat.distance(candidates.double(), inputs.double())
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}

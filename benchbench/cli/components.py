@@ -7,6 +7,7 @@ import inspect
 import sys
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,14 +80,20 @@ def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoi
 
 
 def make_architecture(
-    registry: Registry, entry: ComponentEntry, *, input_shape: tuple[int, ...], classes: int
+    registry: Registry, entry: ComponentEntry, checkpoint: Path, *, input_shape: tuple[int, ...], classes: int
 ) -> nn.Module:
-    """Make a registered architecture, or call the user's ``module:callable``."""
+    """Make a registered architecture whose weights are in a file, or call the user's ``module:callable``."""
+    from benchbench.kernels.sketches import sketch
+    from benchbench.own_model.files import load_weights
+
     name = component_name(entry)
     registered = {offered.offer.name for offered in registry.offers("architecture")}
     if ":" not in name or name.partition(":")[0] in registered:
         component = find_component(registry, "architecture", entry)
-        return registry.make("architecture", component, input_shape=input_shape, classes=classes)
+        make = partial(registry.make, "architecture", component, input_shape=input_shape, classes=classes)
+        if shapes := sketch(make):
+            load_weights(shapes, checkpoint)  # a network of another size is not built
+        return make()
     options = {} if isinstance(entry, str) else {key: value for key, value in entry.items() if key != "name"}
     return _call(name, options, {"input_shape": input_shape, "classes": classes})
 

@@ -20,6 +20,7 @@ _DEFENSES = {
 }
 _PAPER_ORDER = tuple(_DEFENSES)
 _STRENGTHS = {"rst": ("lam", "lambda"), "trades": ("beta", "beta")}
+_MOST_DIGITS = 19  # of an integer among options, with its sign: 63 bits
 _VARIANT = "variant"  # which reading of the paper a component follows; never left out of a label
 _PAPERS = {"neurips2020": "NeurIPS 2020", "arxiv-v1": "arXiv v1"}
 
@@ -141,10 +142,16 @@ def component_label(name: str, options: Mapping[str, Any]) -> str:
 def parse_options(text: str) -> dict[str, Any]:
     """Options of a component from their JSON; none if it is damaged."""
     try:
-        options = json.loads(text)
+        options = json.loads(text, parse_int=_integer)
     except (ValueError, RecursionError):
         return {}
     return options if isinstance(options, dict) else {}
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError("a number of too many digits")
+    return int(digits)
 
 
 def number(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import cast
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchbench.errors import DataError, StorageError
+from benchbench.training.checkpoint import check_header
 
 _NESTED = ("state_dict", "model_state_dict", "model")  # keys of the weights in files of training scripts
 _PREFIXES = (
@@ -26,7 +28,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Load a model's weights in place. Only tensors and plain containers are unpickled.
 
     Args:
-        model: of the architecture of the weights.
+        model: of the architecture of the weights; one on the meta device is only compared with them.
         path: safetensors, a torch file of a ``state_dict``, or a training checkpoint of benchbench.
 
     Raises:
@@ -46,7 +48,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise DataError(
             f"{path} holds weights of another model: {'; '.join(problems)}", hint="check architecture and options"
         )
-    model.load_state_dict(found)
+    if not any(value.is_meta for value in own.values()):
+        model.load_state_dict(found)
 
 
 def read_tensors(path: Path) -> Mapping[str, object]:
@@ -57,7 +60,9 @@ def read_tensors(path: Path) -> Mapping[str, object]:
         )
     try:
         if path.suffix == ".safetensors":
+            check_header(path)
             return load_file(path)
+        _check_unpacked_size(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
@@ -69,6 +74,14 @@ def read_tensors(path: Path) -> Mapping[str, object]:
     if not isinstance(content, Mapping):
         raise DataError(f"{path} holds a {type(content).__name__}", hint="expected a state_dict: names and tensors")
     return content
+
+
+def _check_unpacked_size(path: Path) -> None:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+        if size > path.stat().st_size:  # torch does not compress
+            raise ValueError(f"it unpacks to {size:,} bytes, more than it has")
 
 
 def _weights(content: Mapping[str, object], path: Path) -> dict[str, Tensor]:
