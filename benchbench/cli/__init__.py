@@ -5,9 +5,9 @@ A command is imported when it is called, so that ``--help`` imports neither torc
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
-import os
 import sys
 from collections.abc import Sequence
 
@@ -124,10 +124,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
 
 def _refused(error: OSError) -> int:
     """Report what the system refused, such as a name that is too long or a full standard output, in one line."""
-    where = f"{error.filename!s:.200}: " if error.filename else ""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        where, sys.stdout = "standard output: ", open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the exit
+    unnamed = "standard output: " if error.errno == errno.ENOSPC else ""
+    where = f"{error.filename!s:.200}: " if error.filename else unnamed
     click.echo(f"error: {where}{error.strerror or error}", err=True)
     return BenchbenchError.exit_status

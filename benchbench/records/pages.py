@@ -33,7 +33,7 @@ def rows_at_once(content: bytes, limit: int) -> int:
         ValueError: a header is damaged, or states an encoding that benchbench does not write.
     """
     length = int.from_bytes(content[-8:-4], "little")
-    if length > MOST_FOOTER:
+    if MOST_FOOTER < length < len(content):
         raise AbsurdSizeError(f"a footer of {length:,} bytes, more than {MOST_FOOTER:,}")
     bounds = _Bounds(content, limit)
     try:
@@ -58,7 +58,7 @@ class _Bounds:
     def add(self, chunk: _Fields) -> None:
         """Add a column chunk; errors as of `rows_at_once`."""
         at = min(chunk[9], chunk.get(11) or chunk[9])
-        end, values, longest = at + chunk[7], 0, 0
+        end, values, longest = at + (chunk[7] if chunk[5] > 0 else 0), 0, 0  # pages without values are not read
         while at < end:
             header = _Thrift(self._content, at)
             page = header.struct()
