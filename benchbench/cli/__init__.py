@@ -123,7 +123,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refused(error: OSError) -> int:
-    """Report what the system refused, such as a name that is too long or a full standard output, in one line."""
+    """Report in one line what the system refused: too long a name, a full standard output, ..."""
     unnamed = "standard output: " if error.errno == errno.ENOSPC else ""
     where = f"{error.filename!s:.200}: " if error.filename else unnamed
     click.echo(f"error: {where}{error.strerror or error}", err=True)

@@ -82,7 +82,7 @@ def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoi
 def make_architecture(
     registry: Registry, entry: ComponentEntry, checkpoint: Path, *, input_shape: tuple[int, ...], classes: int
 ) -> nn.Module:
-    """Make a registered architecture whose weights are in a file, or call the user's ``module:callable``."""
+    """Make a registered architecture that fits a checkpoint, or call a ``module:callable``."""
     from benchbench.kernels.sketches import sketch
     from benchbench.own_model.files import load_weights
 

@@ -9,7 +9,7 @@ from torch import nn
 
 
 def sketch(make: Callable[[], nn.Module]) -> nn.Module | None:
-    """Make a network of shapes alone, on torch's meta device; None if it computes with its weights when it is made."""
+    """Make a network on torch's meta device; None if its constructor cannot work there."""
     try:
         with torch.device("meta"):
             return make()

@@ -71,7 +71,7 @@ def pack(
     found, missing = _gather(chosen, find)
     if missing:
         raise DataError(
-            f"the evidence of some rows is not here: {', '.join(missing[:5])}" + (", ..." if len(missing) > 5 else ""),
+            f"the evidence of some rows is not here: {', '.join(first(missing))}",
             hint="--runs names the folder of the run that measured them",
         )
     write_leaderboard(scratch / LEADERBOARD, chosen)

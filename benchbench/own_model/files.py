@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchbench.errors import DataError, StorageError
+from benchbench.errors import DataError, StorageError, first
 from benchbench.training.checkpoint import check_header
 
 _NESTED = ("state_dict", "model_state_dict", "model")  # keys of the weights in files of training scripts
@@ -21,7 +21,6 @@ _PREFIXES = (
     "module.",
     "model.",
 )  # the second from torch's parallel wrappers, the third from benchbench's checkpoints
-_SHOWN = 5
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -37,14 +36,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     own = model.state_dict()
     found = _named_alike(_weights(read_tensors(path), path), own.keys())
-    problems = [
-        *_listed("it lacks", sorted(own.keys() - found.keys())),
-        *_listed("it has besides", sorted(found.keys() - own.keys())),
-        *_listed(
-            "of other shapes", [_shapes(n, found, own) for n in own if n in found and found[n].shape != own[n].shape]
-        ),
-    ]
-    if problems:
+    other = [_shapes(n, found, own) for n in own if n in found and found[n].shape != own[n].shape]
+    lists = {"it lacks": sorted(own.keys() - found.keys()), "it has besides": sorted(found.keys() - own.keys())}
+    lists["of other shapes"] = other
+    if problems := [f"{what} {', '.join(first(names))}" for what, names in lists.items() if names]:
         raise DataError(
             f"{path} holds weights of another model: {'; '.join(problems)}", hint="check architecture and options"
         )
@@ -104,13 +99,6 @@ def _named_alike(tensors: dict[str, Tensor], names: Collection[str]) -> dict[str
         if bare.keys() == set(names):
             return bare
     return tensors
-
-
-def _listed(what: str, names: list[str]) -> list[str]:
-    if not names:
-        return []
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return [f"{what} {', '.join(names[:_SHOWN])}{more}"]
 
 
 def _shapes(name: str, found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:

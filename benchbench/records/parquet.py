@@ -17,7 +17,7 @@ MOST_GROWTH = 100  # larger files may unpack to 100 times their size; adversaria
 def read_parquet(
     content: bytes, what: str, *, hint: str = "", check: Callable[[pa.Schema], None] = lambda _: None
 ) -> pa.Table:
-    """Read a Parquet file from memory, after a check of its schema; `CorruptDataError` for damage or absurd size."""
+    """Read a Parquet file from memory, after `check`; `CorruptDataError` if damaged or absurd."""
     limit = max(MOST_BYTES, MOST_GROWTH * len(content))
     try:
         rows = rows_at_once(content, limit)
@@ -34,7 +34,8 @@ def read_parquet(
 
 
 def _read_within(file: pq.ParquetFile, limit: int, rows: int) -> pa.Table:
-    batches, size = [], 0
+    batches: list[pa.RecordBatch] = []
+    size = 0
     for batch in file.iter_batches(batch_size=rows):
         size += batch.nbytes
         if size > limit:

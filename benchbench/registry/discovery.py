@@ -129,25 +129,21 @@ def _entry_points_of(distribution: metadata.Distribution) -> list[metadata.Entry
     try:
         return [*distribution.entry_points.select(group=ENTRY_POINT_GROUP)]
     except Exception as error:
-        where = distribution.locate_file("")
-        _log.warning("the entry points of a distribution in %s cannot be read: %s", where, summarise_error(error))
+        _log.warning("unreadable entry points in %s: %s", distribution.locate_file(""), summarise_error(error))
         return []
-
-
-def _stated(distribution: metadata.Distribution | None, name: Literal["Name", "Version"]) -> str:
-    try:
-        return (distribution.metadata[name] if distribution else None) or "unknown"
-    except Exception:  # its metadata are damaged
-        return "unknown"
 
 
 def _installed(entry_point: metadata.EntryPoint) -> PluginInfo:
     distribution = entry_point.dist
+    try:
+        name, version = (distribution.name, distribution.version) if distribution else ("", "")
+    except Exception:  # its metadata are damaged
+        name = version = ""
     return PluginInfo(
         name=entry_point.name,
         target=entry_point.value,
-        distribution=_stated(distribution, "Name"),
-        version=_stated(distribution, "Version"),
+        distribution=name or "unknown",
+        version=version or "unknown",
         load=entry_point.load,
         sources=str if distribution is None else partial(_read_sources, distribution),
     )

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import get_type_hints
 
-from benchbench.contract import API_VERSION, NORMS, Capabilities, Offer
+from benchbench.contract import API_VERSION, Capabilities, Offer
 from benchbench.contract.columns import FILLABLE
 from benchbench.errors import OptionError
 from benchbench.registry.options import convert
 
-_CAPABILITIES: dict[str, object] = {
-    **dict.fromkeys(("norms", "fills"), tuple[str, ...]),
-    **dict.fromkeys(("needs_gradients", "uses_threat", "deterministic", "elsewhere"), bool),
-    "minimum_classes": int,
-    "smallest_input": tuple[int, int] | None,
-    "channels": tuple[int, ...],
-    "task": Literal["classification", "regression", "any"],
-}
 API_ATTRIBUTE = "BENCHBENCH_API"  # of the object that the entry point names
 OLDEST_SUPPORTED = 1
 _KEBAB_CASE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
@@ -60,30 +52,18 @@ def offer_mistakes(offer: object) -> list[str]:
 
 
 def _capability_mistakes(offer: Offer) -> list[str]:
-    capabilities = offer.capabilities
-    mistakes = []
-    for name, annotation in _CAPABILITIES.items():
+    capabilities, requires, mistakes = offer.capabilities, offer.capabilities.requires, []
+    pairs = [*requires, *requires.values()] if isinstance(requires, Mapping) else requires
+    for name, annotation in {**get_type_hints(Capabilities), "requires": tuple[str, ...]}.items():
         try:
-            convert(annotation, getattr(capabilities, name))
+            convert(annotation, {**vars(capabilities), "requires": pairs}[name])
         except OptionError as error:
             mistakes.append(f"{offer.name}: {name} of its capabilities: {error.message}")
-    requires = capabilities.requires
-    if not isinstance(requires, Mapping) or not all(
-        isinstance(text, str) for pair in requires.items() for text in pair
-    ):
-        mistakes.append(f"{offer.name}: requires of its capabilities must map modules to commands")
-    if mistakes:
-        return mistakes
-    unknown = [norm for norm in capabilities.norms if norm not in NORMS]
-    mistakes = [
-        f"{offer.name}: unknown norm {norm!r:.40} in its capabilities, known: {', '.join(NORMS)}" for norm in unknown
-    ]
-    mistakes += [
+    return mistakes or [
         f"{offer.name}: fills {column!r:.40}, which is no column that a metric may fill: {', '.join(FILLABLE)}"
         for column in capabilities.fills
         if column not in FILLABLE
     ]
-    return mistakes
 
 
 def _is_reference(factory: object) -> bool:

@@ -95,9 +95,8 @@ class Checkpoint:
         try:
             unpack(stored.tensors, model, optimizer, defense)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StorageError(
-                f"{self.path} holds no state of this model: {_in_a_line(error)}", hint="move the file away"
-            ) from error
+            said = f"{self.path} holds no state of this model: {_in_a_line(error)}"
+            raise StorageError(said, hint="move the file away") from error
         return stored.position
 
 
@@ -159,7 +158,7 @@ def read_checkpoint(path: Path) -> StoredModel | None:
 
 
 def check_header(path: Path) -> None:
-    """Raise ValueError if a safetensors file has an absurd header, which takes many times its size in memory."""
+    """Raise ValueError if the header of a safetensors file is larger than `MOST_HEADER`."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
     if size > MOST_HEADER:
@@ -167,7 +166,7 @@ def check_header(path: Path) -> None:
 
 
 def _position(text: str) -> Position:
-    """Read a position, which a stranger may have written; ValueError, TypeError and others if it is none."""
+    """Read a position; ValueError, TypeError or another error if it is none."""
     document = json.loads(text)
     history = tuple(EpochRecord(**record) for record in document.pop("history"))
     position = Position(**document, history=history)

@@ -136,11 +136,8 @@ class _Loop:
         if self.checkpoint is not None:
             position = self.checkpoint.load(self.model, self.optimizer, defense=self.job.defense) or Position()
             if position.epoch > self.recipe.epochs or position.step > self.steps:
-                raise StorageError(
-                    f"{self.checkpoint.path} says epoch {position.epoch}, step {position.step}; this training has "
-                    f"{self.recipe.epochs} epochs of {self.steps} steps",
-                    hint="move the file away",
-                )
+                said = f"{self.checkpoint.path} says epoch {position.epoch}, step {position.step}, beyond this training"
+                raise StorageError(said, hint="move the file away")
         if self.company.count > 1:
             if self.company.leads:
                 state = pack(self.model, self.optimizer)
