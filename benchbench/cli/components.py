@@ -7,7 +7,6 @@ import inspect
 import sys
 import tomllib
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +89,10 @@ def make_architecture(
     registered = {offered.offer.name for offered in registry.offers("architecture")}
     if ":" not in name or name.partition(":")[0] in registered:
         component = find_component(registry, "architecture", entry)
-        make = partial(registry.make, "architecture", component, input_shape=input_shape, classes=classes)
+
+        def make() -> nn.Module:
+            return registry.make("architecture", component, input_shape=input_shape, classes=classes)
+
         if shapes := sketch(make):
             load_weights(shapes, checkpoint)  # a network of another size is not built
         return make()

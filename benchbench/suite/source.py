@@ -57,8 +57,8 @@ def parse(text: str, path: Path) -> dict[str, object]:
         if len(line) > MAXIMUM_LINE:
             raise _file_error(path, f"a line of more than {MAXIMUM_LINE} characters", line=number)
     if found := _DEEP_KEY.search(text):
-        line = text.count("\n", 0, found.end()) + 1
-        raise _file_error(path, f"a key of more than {DEEPEST} parts", line=line)
+        number = text.count("\n", 0, found.end()) + 1
+        raise _file_error(path, f"a key of more than {DEEPEST} parts", line=number)
     try:
         return tomllib.loads(text)
     except RecursionError as error:
