@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+MOST_SHOWN = 20  # problems of one file
+
 
 class BenchbenchError(Exception):
     """A fault that the user can correct.
@@ -130,9 +132,15 @@ class SuiteError(BenchbenchError):
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         self.source = source
         self.problems = tuple(problems)
-        listing = "\n".join(f"  {problem}" for problem in self.problems)
+        listing = "\n".join(f"  {problem}" for problem in first(self.problems))
         noun = "problem" if len(self.problems) == 1 else "problems"
         super().__init__(f"{source}: {len(self.problems)} {noun}\n{listing}")
+
+
+def first(problems: Sequence[object]) -> list[str]:
+    """The first `MOST_SHOWN` problems as texts, and how many more there are."""
+    more = len(problems) - MOST_SHOWN
+    return [*map(str, problems[:MOST_SHOWN]), *([f"and {more:,} more"] if more > 0 else [])]
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -11,16 +11,23 @@ from benchbench.errors import OptionError
 
 OF_A_MODEL = ("architecture_options", "defense_options")
 OF_AN_ATTACK = ("attack_options",)
+_MOST_DIGITS = 19  # of an integer among options, with its sign: 63 bits
 _OPENING, _CLOSING = "[{", "]}"
 
 
 def parse_options(text: str) -> dict[str, Any]:
     """Options of a component from their JSON; none if it is damaged."""
     try:
-        options = json.loads(text)
+        options = json.loads(text, parse_int=_integer)
     except (ValueError, RecursionError):
         return {}
     return options if isinstance(options, dict) else {}
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError("a number of too many digits")
+    return int(digits)
 
 
 def described(identity: Mapping[str, object], options: tuple[str, ...]) -> dict[str, object]:

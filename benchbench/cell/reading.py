@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from benchbench.cell.model import WITHOUT_THREAT, Cell, Component, EvaluationSpec, TrainingSpec
-from benchbench.cell.recipe import Augmentation, Recipe
+from benchbench.cell.recipe import Augmentation, Recipe, require_plain
 from benchbench.contract.threat import Threat
 from benchbench.errors import BenchbenchError, DataError
 
@@ -21,7 +21,7 @@ def read_cell(text: str) -> Cell:
     """
     try:
         document = _completed(json.loads(text))
-        return Cell(
+        cell = Cell(
             suite=document["suite"],
             profile=document["profile"],
             protocol=document["protocol"],
@@ -29,7 +29,12 @@ def read_cell(text: str) -> Cell:
             training=_training(document["training"]),
             evaluation=_evaluation(document["evaluation"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BenchbenchError) as error:
+        training, evaluation = cell.training, cell.evaluation
+        stated = (cell, training, training.recipe, training.recipe.augmentation, evaluation, *cell.components)
+        for part in (*stated, evaluation.threat, *([training.threat] if training.threat else [])):
+            require_plain(part)
+        return cell
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, BenchbenchError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"the configuration cannot be read ({type(error).__name__}: {reason})") from error
 
@@ -49,9 +54,9 @@ def _completed(document: _Document) -> _Document:
 
 def _training(document: _Document) -> TrainingSpec:
     made = {
-        "dataset": _component(document["dataset"]),
-        "architecture": _component(document["architecture"]),
-        "defense": _component(document["defense"]),
+        "dataset": _component(document["dataset"], "dataset"),
+        "architecture": _component(document["architecture"], "architecture"),
+        "defense": _component(document["defense"], "defense"),
         "threat": Threat(**document["threat"]) if document["threat"] else None,
         "recipe": _recipe(document["recipe"]),
     }
@@ -61,8 +66,8 @@ def _training(document: _Document) -> TrainingSpec:
 def _evaluation(document: _Document) -> EvaluationSpec:
     made = {
         "threat": Threat(**document["threat"]),
-        "attack": _component(document["attack"]),
-        "metrics": tuple(_component(metric) for metric in document["metrics"]),
+        "attack": _component(document["attack"], "attack"),
+        "metrics": tuple(_component(metric, "metric") for metric in document["metrics"]),
     }
     return EvaluationSpec(**{**document, **made})
 
@@ -72,12 +77,16 @@ def _recipe(document: _Document) -> Recipe:
     return Recipe(**{**document, **made})
 
 
-def _component(document: _Document) -> Component:
+def _component(document: _Document, kind: str) -> Component:
+    if document["kind"] != kind:
+        raise ValueError(f"a component of kind {document['kind']!r:.40} in place of {kind}")
     return Component(**{**document, "options": {name: _frozen(value) for name, value in document["options"].items()}})
 
 
 def _frozen(value: object) -> object:
     """Convert JSON's lists to tuples and its mappings to components, as in component options."""
     if isinstance(value, dict):
-        return _component(value)
+        return _component(value, str(value["kind"]))
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("an option of more than 63 bits")
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from benchbench.errors import OptionError
 from benchbench.kernels.arithmetic import PRECISIONS, Precision
 
 Optimizer = Literal["sgd", "adam", "none"]
 OMITTED = {"omitted": True}  # a field added later: digests omit it while it has its default, so that old ids last
+
+
+_PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+def require_plain(value: Any) -> None:
+    """Raise ValueError if a field is of another type; integers are in [0, 2**63)."""
+    for entry in dataclasses.fields(value):
+        kinds, stated = _PLAIN.get(str(entry.type).removesuffix(" | None")), getattr(value, entry.name)
+        if kinds is None or (stated is None and str(entry.type).endswith(" | None")):
+            continue
+        least = 0 if kinds == (int,) else -(2**63)
+        if type(stated) not in kinds or (type(stated) is int and not least <= stated < 2**63):
+            raise ValueError(f"{entry.name}: expected a {entry.type} in its range, got {stated!r:.40}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from benchbench.harness.cells import build_model, training_examples
 from benchbench.harness.fitting import fit_model, trains_in_steps
 from benchbench.kernels.determinism import deterministic
 from benchbench.kernels.inputs import as_model_input
+from benchbench.kernels.sketches import sketch
 from benchbench.leaderboard.files import read_rows
 from benchbench.records import Row, checkpoint_name, kept_checkpoints
 from benchbench.records.arrays import Array
@@ -212,11 +213,11 @@ class Replayer:
 
     def _load_model(self, cell: Cell, path: Path | None) -> tuple[nn.Module, list[Finding]]:
         splits, model_id = self.dataset(cell).splits, cell.training.model_id
-        model = build_model(cell, splits, self.registry)
         if path is None:
             defense = self.registry.make("defense", cell.training.defense)
             if trains_in_steps(defense, splits):
                 raise UnavailableError("no checkpoint on this machine")
+            model = build_model(cell, splits, self.registry)
             return fit_model(defense, model, training_examples(cell, splits).examples, cell, splits).model, []
         stored = read_checkpoint(path)
         if stored is None:
@@ -226,6 +227,10 @@ class Replayer:
             findings.append(Finding(what=f"the checkpoint is of model {stored.model_id}"))
         if (stored.position.epoch, stored.position.step) != (cell.training.recipe.epochs, 0):
             findings.append(Finding(what=f"the checkpoint is of {stored.position.epoch} epochs of training"))
+        outline = sketch(lambda: build_model(cell, splits, self.registry))
+        if outline is not None and _shapes(outline.state_dict()) != _shapes(stored.state):
+            raise DataError("the checkpoint is of another architecture: its tensors have other names or shapes")
+        model = build_model(cell, splits, self.registry)
         try:
             model.load_state_dict(stored.state)
         except RuntimeError as error:
@@ -262,3 +267,7 @@ class Replayer:
 
 def _distance(candidates: Tensor, inputs: Tensor, threat: Threat) -> Tensor:
     return threat.distance(candidates.double(), inputs.double())
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}

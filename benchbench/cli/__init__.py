@@ -5,7 +5,9 @@ A command is imported when it is called, so that ``--help`` imports neither torc
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -99,9 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def invoke(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; a user's mistake becomes one message."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a sign that the stream cannot encode is written as its number
+            stream.reconfigure(errors="backslashreplace")
     try:
         require_own_files()
         status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -111,4 +117,14 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return INTERRUPTED
+    except OSError as error:
+        return _refused(error)
     return status if isinstance(status, int) else 0
+
+
+def _refused(error: OSError) -> int:
+    """Report in one line what the system refused: too long a name, a full standard output, ..."""
+    unnamed = "standard output: " if error.errno == errno.ENOSPC else ""
+    where = f"{error.filename!s:.200}: " if error.filename else unnamed
+    click.echo(f"error: {where}{error.strerror or error}", err=True)
+    return BenchbenchError.exit_status

@@ -79,14 +79,23 @@ def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoi
 
 
 def make_architecture(
-    registry: Registry, entry: ComponentEntry, *, input_shape: tuple[int, ...], classes: int
+    registry: Registry, entry: ComponentEntry, checkpoint: Path, *, input_shape: tuple[int, ...], classes: int
 ) -> nn.Module:
-    """Make a registered architecture, or call the user's ``module:callable``."""
+    """Make a registered architecture that fits a checkpoint, or call a ``module:callable``."""
+    from benchbench.kernels.sketches import sketch
+    from benchbench.own_model.files import load_weights
+
     name = component_name(entry)
     registered = {offered.offer.name for offered in registry.offers("architecture")}
     if ":" not in name or name.partition(":")[0] in registered:
         component = find_component(registry, "architecture", entry)
-        return registry.make("architecture", component, input_shape=input_shape, classes=classes)
+
+        def make() -> nn.Module:
+            return registry.make("architecture", component, input_shape=input_shape, classes=classes)
+
+        if shapes := sketch(make):
+            load_weights(shapes, checkpoint)  # a network of another size is not built
+        return make()
     options = {} if isinstance(entry, str) else {key: value for key, value in entry.items() if key != "name"}
     return _call(name, options, {"input_shape": input_shape, "classes": classes})
 

@@ -82,7 +82,7 @@ def command(
     where = find_device(device)
     loaded = load_dataset(registry, component, find_folders(data=data).source(download=download))
     shape, classes = loaded.splits.input_shape, len(loaded.splits.classes)
-    model = make_architecture(registry, network, input_shape=shape, classes=classes)
+    model = make_architecture(registry, network, checkpoint, input_shape=shape, classes=classes)
     load_weights(model, checkpoint)
     with progress_display(quiet=quiet) as listener:
         report = evaluate_on(

@@ -75,7 +75,7 @@ def command(
         note(message)
     classes = len(splits.classes)
     network = find_architecture(registry, architecture, checkpoint)
-    model = make_architecture(registry, network, input_shape=splits.input_shape, classes=classes)
+    model = make_architecture(registry, network, checkpoint, input_shape=splits.input_shape, classes=classes)
     load_weights(model, checkpoint)
     setting = AttackSetting(attack=attack, threat=threat, steps=steps, classes=classes)  # type: ignore[arg-type]
     test = subset(splits.test, min(n_test, len(splits.test)), "test")

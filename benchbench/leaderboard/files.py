@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchbench.atomic import write_bytes_atomically
-from benchbench.errors import CorruptDataError, DataError, StorageError
+from benchbench.errors import CorruptDataError, DataError, StorageError, first
 from benchbench.records import Row, rows_from_table, table_from_rows
 from benchbench.records.disk import read_bytes
 from benchbench.records.parquet import read_parquet
@@ -92,19 +92,19 @@ def read_rows(path: Path, *, on_problem: Callable[[str], None] = _log.warning) -
         raise StorageError(f"there is no leaderboard {path}", hint="benchbench run writes one; check the path")
     if not content:
         raise CorruptDataError(f"{path} is empty", hint=_REBUILT)
-    rows = rows_from_table(_parse(content, path), on_problem=lambda problem: on_problem(f"{path}: {problem}"))
-    return sorted(_one_suite(rows, path, on_problem), key=_sort_key)
+    problems: list[str] = []
+    rows = rows_from_table(_parse(content, path), on_problem=lambda problem: problems.append(f"{path}: {problem}"))
+    rows = sorted(_one_suite(rows, path, problems.append), key=_sort_key)
+    for problem in first(problems):
+        on_problem(problem)
+    return rows
 
 
 def _parse(content: bytes, path: Path) -> pa.Table:
     if not content.startswith(b"PAR1"):
         raise StorageError(f"{path} is not a Parquet file", hint="name a file that benchbench run wrote")
-    try:
-        check_schema(pq.read_schema(pa.BufferReader(content)), str(path))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CorruptDataError(f"{path} is truncated or damaged: {reason}", hint=_REBUILT) from error
-    return read_parquet(content, str(path), hint=_REBUILT)
+    where = str(path)
+    return read_parquet(content, where, hint=_REBUILT, check=lambda schema: check_schema(schema, where))
 
 
 def _one_suite(rows: list[Row], path: Path, on_problem: Callable[[str], None]) -> list[Row]:

@@ -10,17 +10,19 @@ models/<model id>.safetensors     checkpoints, on request
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import shutil
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
 from benchbench.atomic import write_atomically
-from benchbench.errors import BenchbenchError, CorruptDataError, DataError, StorageError
+from benchbench.errors import BenchbenchError, CorruptDataError, DataError, StorageError, first
 from benchbench.leaderboard.files import write_leaderboard
 from benchbench.records import Row, checkpoint_name, kept_checkpoints
 
@@ -28,12 +30,13 @@ FORMAT = 1
 MANIFEST, LEADERBOARD = "manifest.json", "leaderboard.parquet"
 LARGEST = 64 * 2**20  # bytes that any submission may unpack to
 MOST_GROWTH = 10  # times its size that a larger one may: a small file must not fill the disk
+MOST_FILES = 20_000  # outcomes, witnesses and weights of 6,000 models
+_LARGEST_TABLE = 8 * 2**20  # bytes of a submission's table of contents, and of its manifest
 _NAMES = re.compile(
     r"leaderboard\.parquet|(outcomes|witnesses)/[0-9a-f]{64}\.parquet|models/[A-Za-z0-9._-]{1,128}\.safetensors"
 )
 _DATE = (1980, 1, 1, 0, 0, 0)
 _BLOCK = 2**20
-_LARGEST_MANIFEST = 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ class Submission:
     folder: Path  # run store and leaderboard folder in one
     suite: str
     weights: dict[str, str]  # SHA-256 of the checkpoint file by model id
-    problems: tuple[str, ...] = ()  # files that are missing, unexpected, or not those of the manifest
+    problems: tuple[str, ...] = ()  # the first of the files that are missing, unexpected, or not those of the manifest
 
 
 def pack(
@@ -68,7 +71,7 @@ def pack(
     found, missing = _gather(chosen, find)
     if missing:
         raise DataError(
-            f"the evidence of some rows is not here: {', '.join(missing[:5])}" + (", ..." if len(missing) > 5 else ""),
+            f"the evidence of some rows is not here: {', '.join(first(missing))}",
             hint="--runs names the folder of the run that measured them",
         )
     write_leaderboard(scratch / LEADERBOARD, chosen)
@@ -95,7 +98,7 @@ def unpack(path: Path, folder: Path) -> Submission:
     if not path.is_file():
         raise StorageError(f"there is no submission {path}", hint="benchbench leaderboard pack writes one")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
             manifest = _read_manifest(archive, path)
             problems = _extract(archive, manifest["files"], folder)
     except BenchbenchError:
@@ -103,7 +106,7 @@ def unpack(path: Path, folder: Path) -> Submission:
     except Exception as error:  # a damaged archive makes zipfile raise anything: OSError, zlib.error, struct.error, ...
         raise CorruptDataError(f"{path} is no submission, or damaged: {' '.join(str(error).split())[:200]}") from error
     suite, weights = manifest["suite"], dict(manifest["weights"])
-    return Submission(folder=folder, suite=suite, weights=weights, problems=tuple(problems))
+    return Submission(folder=folder, suite=suite, weights=weights, problems=tuple(first(problems)))
 
 
 def weight_problems(submission: Submission, rows: Sequence[Row], find: Callable[[str, str], Path | None]) -> list[str]:
@@ -133,6 +136,15 @@ def _gather(rows: Sequence[Row], find: Callable[[str, str], Path | None]) -> tup
     return found, missing
 
 
+class _BoundedFile(io.FileIO):
+    """A file of which `zipfile` cannot read an absurd table of contents: it reads that at once."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _LARGEST_TABLE:
+            raise ValueError(f"its table of contents is larger than {_LARGEST_TABLE / 2**20:.0f} MiB")
+        return super().read(size) or b""
+
+
 class _Manifest(TypedDict):
     """Digests of the packed files and of the models' weights."""
 
@@ -152,8 +164,12 @@ def _write(path: Path, manifest: _Manifest, files: dict[str, Path]) -> None:
 
 def _read_manifest(archive: zipfile.ZipFile, path: Path) -> _Manifest:
     names = archive.namelist()
-    if MANIFEST not in names or archive.getinfo(MANIFEST).file_size > _LARGEST_MANIFEST:
-        raise ValueError("it has no manifest")
+    if len(names) > MOST_FILES:
+        raise ValueError(f"it has {len(names):,} files, more than {MOST_FILES:,}")
+    if MANIFEST not in names or archive.getinfo(MANIFEST).file_size > _LARGEST_TABLE:
+        raise ValueError(f"it has no manifest, or one of more than {_LARGEST_TABLE / 2**20:.0f} MiB")
+    if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in archive.infolist()):
+        raise ValueError("it is compressed by another method than deflate")
     limit = max(LARGEST, MOST_GROWTH * path.stat().st_size)
     if sum(info.file_size for info in archive.infolist()) > limit:
         raise ValueError(f"it unpacks to more than {limit / 2**20:,.0f} MiB")
@@ -172,14 +188,13 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path) -> _Manifest:
 
 def _extract(archive: zipfile.ZipFile, files: dict[str, str], folder: Path) -> list[str]:
     """Unpack the manifest's files, except names that lead out of the folder; return problems."""
-    present = [name for name in archive.namelist() if name != MANIFEST]
-    problems = [f"{name} is there twice" for name in sorted({n for n in present if present.count(n) > 1})]
-    problems += [f"{name} is not in the manifest" for name in sorted(set(present) - files.keys())]
-    problems += [f"{name} is missing" for name in sorted(files.keys() - set(present))]
-    for name in sorted(files.keys() & set(present)):
-        if not _NAMES.fullmatch(name):
-            problems.append(f"{name!r} does not belong into a submission")
-            continue
+    present = Counter(name for name in archive.namelist() if name != MANIFEST)
+    strange = {name for name in files.keys() | present if not _NAMES.fullmatch(name)}
+    problems = [f"{name!r:.100} does not belong into a submission" for name in sorted(strange)]
+    problems += [f"{name} is there twice" for name in sorted(present.keys() - strange) if present[name] > 1]
+    problems += [f"{name} is not in the manifest" for name in sorted(present.keys() - files.keys() - strange)]
+    problems += [f"{name} is missing" for name in sorted(files.keys() - present.keys() - strange)]
+    for name in sorted((files.keys() & present.keys()) - strange):
         _unpack_member(archive, name, folder / name)
         if _sha256(folder / name) != files[name]:
             problems.append(f"{name} is not the file that was packed")
@@ -191,7 +206,7 @@ def _unpack_member(archive: zipfile.ZipFile, name: str, path: Path) -> None:
         with archive.open(name) as source, temporary.open("wb") as target:
             shutil.copyfileobj(source, target, _BLOCK)
 
-    write_atomically(path, write)
+    write_atomically(path, write, durable=False)
 
 
 def _sha256(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import cast
@@ -11,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchbench.errors import DataError, StorageError
+from benchbench.errors import DataError, StorageError, first
+from benchbench.training.checkpoint import check_header
 
 _NESTED = ("state_dict", "model_state_dict", "model")  # keys of the weights in files of training scripts
 _PREFIXES = (
@@ -19,14 +21,13 @@ _PREFIXES = (
     "module.",
     "model.",
 )  # the second from torch's parallel wrappers, the third from benchbench's checkpoints
-_SHOWN = 5
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Load a model's weights in place. Only tensors and plain containers are unpickled.
 
     Args:
-        model: of the architecture of the weights.
+        model: of the architecture of the weights; one on the meta device is only compared with them.
         path: safetensors, a torch file of a ``state_dict``, or a training checkpoint of benchbench.
 
     Raises:
@@ -35,18 +36,15 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     own = model.state_dict()
     found = _named_alike(_weights(read_tensors(path), path), own.keys())
-    problems = [
-        *_listed("it lacks", sorted(own.keys() - found.keys())),
-        *_listed("it has besides", sorted(found.keys() - own.keys())),
-        *_listed(
-            "of other shapes", [_shapes(n, found, own) for n in own if n in found and found[n].shape != own[n].shape]
-        ),
-    ]
-    if problems:
+    other = [_shapes(n, found, own) for n in own if n in found and found[n].shape != own[n].shape]
+    lists = {"it lacks": sorted(own.keys() - found.keys()), "it has besides": sorted(found.keys() - own.keys())}
+    lists["of other shapes"] = other
+    if problems := [f"{what} {', '.join(first(names))}" for what, names in lists.items() if names]:
         raise DataError(
             f"{path} holds weights of another model: {'; '.join(problems)}", hint="check architecture and options"
         )
-    model.load_state_dict(found)
+    if not any(value.is_meta for value in own.values()):
+        model.load_state_dict(found)
 
 
 def read_tensors(path: Path) -> Mapping[str, object]:
@@ -57,7 +55,9 @@ def read_tensors(path: Path) -> Mapping[str, object]:
         )
     try:
         if path.suffix == ".safetensors":
+            check_header(path)
             return load_file(path)
+        _check_unpacked_size(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
@@ -69,6 +69,14 @@ def read_tensors(path: Path) -> Mapping[str, object]:
     if not isinstance(content, Mapping):
         raise DataError(f"{path} holds a {type(content).__name__}", hint="expected a state_dict: names and tensors")
     return content
+
+
+def _check_unpacked_size(path: Path) -> None:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+        if size > path.stat().st_size:  # torch does not compress
+            raise ValueError(f"it unpacks to {size:,} bytes, more than it has")
 
 
 def _weights(content: Mapping[str, object], path: Path) -> dict[str, Tensor]:
@@ -91,13 +99,6 @@ def _named_alike(tensors: dict[str, Tensor], names: Collection[str]) -> dict[str
         if bare.keys() == set(names):
             return bare
     return tensors
-
-
-def _listed(what: str, names: list[str]) -> list[str]:
-    if not names:
-        return []
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return [f"{what} {', '.join(names[:_SHOWN])}{more}"]
 
 
 def _shapes(name: str, found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:

@@ -12,6 +12,7 @@ from benchbench.cell.reading import read_cell
 from benchbench.errors import BenchbenchError, DataError, StorageError, UsageError
 from benchbench.records import RunStore
 from benchbench.registry import Registry
+from benchbench.training.checkpoint import check_header
 
 Architecture = dict[str, object]  # ``name`` and options
 ARCHITECTURE = "architecture"  # in the metadata of a safetensors file: a name, or JSON with a name and options
@@ -51,9 +52,10 @@ def _metadata(path: Path) -> Mapping[str, str]:
     if path.suffix != ".safetensors":
         return {}
     try:
+        check_header(path)
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from error
 
 

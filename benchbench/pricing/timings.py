@@ -88,7 +88,7 @@ def read_timings(path: Path) -> Timings:
         if not isinstance(device, str) or not isinstance(entries, list):
             raise TypeError("expected a device by name and a list of passes")
         models = [_timed(entry) for entry in entries]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"{path} holds no timings: {type(error).__name__}: {error}") from error
     keys = (model_key(model.architecture, model.input_shape, model.classes) for model in models)
     return Timings(device=device, models=dict(zip(keys, models)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from benchbench.atomic import storage_errors
+from benchbench.errors import StorageError
 
 _STALE_SECONDS = 24 * 3600
 
@@ -15,6 +17,8 @@ def read_bytes(path: Path) -> bytes | None:
     """The content of a file; None if it does not exist."""
     with storage_errors(path):
         try:
+            if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+                raise StorageError(f"{path} is no regular file", hint="a device or a pipe may have no end")
             return path.read_bytes()
         except FileNotFoundError:
             return None

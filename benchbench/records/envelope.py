@@ -11,6 +11,7 @@ from benchbench.records.older import completed
 from benchbench.records.row import Row
 
 _FORMAT = 1
+_MOST_BYTES = 16 * 2**20  # of a record; 10 KiB are usual
 _WEIGHTS = "weights"
 
 
@@ -34,6 +35,8 @@ class NewerRecordError(StorageError):
 def unpack_row(content: bytes) -> Row:
     """The row of a record file; `NewerRecordError` for unknown columns, `DataError` for damage."""
     try:
+        if len(content) > _MOST_BYTES:
+            raise DataError(f"a cell record is larger than {_MOST_BYTES / 2**20:.0f} MiB")
         envelope = json.loads(content)
         found = hashlib.sha256(json.dumps(envelope["row"], sort_keys=True).encode()).hexdigest()
         if (envelope["format"], envelope["sha256"]) != (_FORMAT, found):

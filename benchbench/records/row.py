@@ -148,7 +148,7 @@ class Row:
                 value = _CHECKS[str(field.type)](getattr(self, field.name))
                 _check_range(value, field.metadata)
                 object.__setattr__(self, field.name, value)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 problems.append(f"column {field.name!r}: {error}")
         problems.extend(_check_names(self))
         if problems:
@@ -167,15 +167,21 @@ class Row:
 
 def _check_names(row: Row) -> list[str]:
     """Check the values that become file names, or that other code branches on."""
-    patterns = {"cell_id": _NAME, "suite": _NAME, "outcomes_digest": _DIGEST, "witnesses_digest": _DIGEST}
+    patterns = {
+        "cell_id": _NAME,
+        "model_id": _NAME,
+        "suite": _NAME,
+        "outcomes_digest": _DIGEST,
+        "witnesses_digest": _DIGEST,
+    }
     choices = {"source": ("measured", "published"), "status": ("ok", "failed", "refused")}
     wrong = [
-        f"column {name!r}: {getattr(row, name)!r} is not a valid name"
+        f"column {name!r}: {getattr(row, name)!r:.100} is not a valid name"
         for name, pattern in patterns.items()
         if isinstance(getattr(row, name), str) and not pattern.fullmatch(getattr(row, name))
     ]
     return wrong + [
-        f"column {name!r}: expected {' or '.join(map(repr, allowed))}, got {getattr(row, name)!r}"
+        f"column {name!r}: expected {' or '.join(map(repr, allowed))}, got {getattr(row, name)!r:.100}"
         for name, allowed in choices.items()
         if isinstance(getattr(row, name), str) and getattr(row, name) not in allowed
     ]
@@ -186,44 +192,44 @@ def _check_range(value: object, metadata: Mapping[str, Any]) -> None:
     if not isinstance(value, (int, float)):
         return
     if (least is not None and value < least) or (most is not None and value > most):
-        raise ValueError(f"{value!r} is not in [{least}, {'inf' if most is None else most}]")
+        raise ValueError(f"{value!r:.100} is not in [{least}, {'inf' if most is None else most}]")
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"expected a string, got {value!r}")
+        raise TypeError(f"expected a string, got {value!r:.100}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{value!r} is not valid Unicode") from error
+        raise ValueError(f"{value!r:.100} is not valid Unicode") from error
     return str(value)
 
 
 def _integer(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"expected an integer, got {value!r}")
-    if not -(2**63) <= int(value) < 2**63:
-        raise ValueError(f"{value!r} does not fit 64 bits")
+        raise TypeError(f"expected an integer, got {value!r:.100}")
+    if not 0 <= int(value) < 2**63:
+        raise ValueError(f"{value!r:.100} is not in [0, 2**63)")
     return int(value)
 
 
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"expected a number, got {value!r}")
+        raise TypeError(f"expected a number, got {value!r:.100}")
     if not math.isfinite(value):
-        raise ValueError(f"expected a finite number (or none where not measured), got {value!r}")
+        raise ValueError(f"expected a finite number (or none where not measured), got {value!r:.100}")
     return float(value)
 
 
 def _texts(value: object) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, (tuple, list)):
-        raise TypeError(f"expected a tuple of strings, got {value!r}")
+        raise TypeError(f"expected a tuple of strings, got {value!r:.100}")
     return tuple(_text(item) for item in value)
 
 
 def _numbers(value: object) -> dict[str, float]:
     if not isinstance(value, Mapping):
-        raise TypeError(f"expected a mapping of names to numbers, got {value!r}")
+        raise TypeError(f"expected a mapping of names to numbers, got {value!r:.100}")
     return {_text(name): _number(value[name]) for name in sorted(value)}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
-from benchbench.errors import DataError, StorageError
+from benchbench.errors import DataError, StorageError, first
 from benchbench.records.older import completed
 from benchbench.records.row import Row
 
@@ -86,14 +87,15 @@ def check_schema(found: pa.Schema, where: str) -> None:
     problems = _column_problems(found, schema(int(version)))
     if problems:
         raise StorageError(
-            f"{where} has wrong columns: " + "; ".join(problems), hint="it was changed by another program"
+            f"{where} has wrong columns: " + "; ".join(first(problems)), hint="it was changed by another program"
         )
 
 
 def _column_problems(found: pa.Schema, expected: pa.Schema) -> list[str]:
-    missing = [f"{name!r} is missing" for name in expected.names if name not in found.names]
-    unknown = [f"{name!r} is unknown" for name in found.names if name not in expected.names]
-    doubled = [f"{name!r} is there twice" for name in set(found.names) if found.names.count(name) > 1]
+    counts, known = Counter(found.names), set(expected.names)
+    missing = [f"{name!r} is missing" for name in expected.names if name not in counts]
+    unknown = [f"{name!r} is unknown" for name in counts if name not in known]
+    doubled = [f"{name!r} is there twice" for name, count in counts.items() if count > 1]
     if missing or unknown or doubled:
         return missing + unknown + sorted(doubled)
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -20,6 +21,7 @@ from benchbench.registry.blame import plugin_traceback, summarise_error
 from benchbench.registry.offers import api_mistake, offer_mistakes
 from benchbench.version import DISTRIBUTION, __version__
 
+_log = logging.getLogger(__name__)
 HOST = "benchbench"  # the project, and the prefix of its hooks
 BUILT_IN_AS = ("benchbench", "0.1.0")  # of built-in components: part of ids, which no release changes
 BUILT_IN = "benchbench.builtin"  # the module of the built-in plugin, under any name of the distribution
@@ -104,8 +106,7 @@ class PluginInfo:
 
 def find_plugins(extra_plugins: Sequence[object] = ()) -> tuple[PluginInfo, ...]:
     """List the installed plugins, the built-in one first, then extra ones, without imports."""
-    found = metadata.entry_points(group=ENTRY_POINT_GROUP)
-    installed = [_installed(entry_point) for entry_point in found if entry_point.value != BUILT_IN]
+    installed = [_installed(entry_point) for entry_point in _entry_points() if entry_point.value != BUILT_IN]
     installed.sort(key=lambda plugin: (plugin.distribution, plugin.name))
     return (_built_in(), *installed, *(_extra(plugin) for plugin in extra_plugins))
 
@@ -117,13 +118,32 @@ def load_plugins(plugins: Iterable[PluginInfo]) -> tuple[PluginInfo, ...]:
     return tuple(_load(manager, plugin) for plugin in plugins)
 
 
+def _entry_points() -> list[metadata.EntryPoint]:
+    try:
+        return [*metadata.entry_points(group=ENTRY_POINT_GROUP)]
+    except Exception:  # the metadata of some distribution are damaged: the others', one by one
+        return [one for distribution in metadata.distributions() for one in _entry_points_of(distribution)]
+
+
+def _entry_points_of(distribution: metadata.Distribution) -> list[metadata.EntryPoint]:
+    try:
+        return [*distribution.entry_points.select(group=ENTRY_POINT_GROUP)]
+    except Exception as error:
+        _log.warning("unreadable entry points in %s: %s", distribution.locate_file(""), summarise_error(error))
+        return []
+
+
 def _installed(entry_point: metadata.EntryPoint) -> PluginInfo:
     distribution = entry_point.dist
+    try:
+        name, version = (distribution.name, distribution.version) if distribution else ("", "")
+    except Exception:  # its metadata are damaged
+        name = version = ""
     return PluginInfo(
         name=entry_point.name,
         target=entry_point.value,
-        distribution=(distribution.name if distribution else None) or "unknown",
-        version=(distribution.version if distribution else None) or "unknown",
+        distribution=name or "unknown",
+        version=version or "unknown",
         load=entry_point.load,
         sources=str if distribution is None else partial(_read_sources, distribution),
     )

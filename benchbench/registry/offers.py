@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import get_type_hints
 
-from benchbench.contract import API_VERSION, NORMS, Capabilities, Offer
+from benchbench.contract import API_VERSION, Capabilities, Offer
 from benchbench.contract.columns import FILLABLE
+from benchbench.errors import OptionError
+from benchbench.registry.options import convert
 
 API_ATTRIBUTE = "BENCHBENCH_API"  # of the object that the entry point names
 OLDEST_SUPPORTED = 1
@@ -49,19 +52,18 @@ def offer_mistakes(offer: object) -> list[str]:
 
 
 def _capability_mistakes(offer: Offer) -> list[str]:
-    capabilities = offer.capabilities
-    unknown = [norm for norm in capabilities.norms if norm not in NORMS]
-    mistakes = [
-        f"{offer.name}: unknown norm {norm!r:.40} in its capabilities, known: {', '.join(NORMS)}" for norm in unknown
-    ]
-    mistakes += [
+    capabilities, requires, mistakes = offer.capabilities, offer.capabilities.requires, []
+    pairs = [*requires, *requires.values()] if isinstance(requires, Mapping) else requires
+    for name, annotation in {**get_type_hints(Capabilities), "requires": tuple[str, ...]}.items():
+        try:
+            convert(annotation, {**vars(capabilities), "requires": pairs}[name])
+        except OptionError as error:
+            mistakes.append(f"{offer.name}: {name} of its capabilities: {error.message}")
+    return mistakes or [
         f"{offer.name}: fills {column!r:.40}, which is no column that a metric may fill: {', '.join(FILLABLE)}"
         for column in capabilities.fills
         if column not in FILLABLE
     ]
-    if not isinstance(capabilities.minimum_classes, int):
-        mistakes.append(f"{offer.name}: minimum_classes must be an integer")
-    return mistakes
 
 
 def _is_reference(factory: object) -> bool:

@@ -159,7 +159,7 @@ def _shown(row: Row, name: str) -> str:
     if name in _JSON_COLUMNS:
         try:
             return json.dumps(json.loads(value), indent=2, ensure_ascii=False)
-        except ValueError:
+        except (ValueError, RecursionError):
             return str(value)
     if value is None:
         return "not measured"

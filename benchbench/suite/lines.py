@@ -25,6 +25,9 @@ _STRING = re.compile(
 _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
+DEEPEST = 20  # keys and positions: what lies deeper has the line of its table, so that time and memory stay linear
+
+
 class _LostError(Exception):
     """The scan does not understand the text."""
 
@@ -76,7 +79,7 @@ class _Scanner:
         self._at += 2 if repeated else 1
         *parents, name = self._key()
         self._at += 2 if repeated else 1
-        table = (*self._anchor(parents), name)
+        table = (*self._anchor(parents), name)[:DEEPEST]
         if repeated:
             self.lines.setdefault(table, line)
             self._last[table] = self._last.get(table, -1) + 1
@@ -88,7 +91,7 @@ class _Scanner:
         """The place of a header's parents; in an array of tables, the last table."""
         place: Place = ()
         for name in parents:
-            place = (*place, name)
+            place = (*place, name)[:DEEPEST]
             self.lines.setdefault(place, self._line())
             if place in self._last:
                 place = (*place, self._last[place])
@@ -98,7 +101,7 @@ class _Scanner:
         line = self._line()
         place = table
         for name in self._key():
-            place = (*place, name)
+            place = (*place, name)[:DEEPEST]
             self.lines.setdefault(place, line)
         self._expect("=")
         self._value(place)
@@ -135,8 +138,9 @@ class _Scanner:
         self._at += 1
         position = 0
         while not self._closes("]"):
-            self.lines[(*place, position)] = self._line()
-            self._value((*place, position))
+            inner = (*place, position)[:DEEPEST]
+            self.lines.setdefault(inner, self._line())
+            self._value(inner)
             position += 1
 
     def _members(self, place: Place) -> None:

@@ -17,6 +17,7 @@ from benchbench.suite.model import Experiment, Settings, Suite
 from benchbench.suite.settings import SETTINGS_KEYS, SettingsReader
 from benchbench.suite.source import find_suite, parse, read_text
 
+MAXIMUM_NAME = 128  # characters
 MAXIMUM_PROFILES = 20
 MAXIMUM_EXPERIMENTS = 1_000
 MAXIMUM_SEEDS = 1_000
@@ -140,6 +141,8 @@ def _name(table: Mapping[str, Any], key: str, place: Place, mistakes: Mistakes) 
     name: str = mistakes.read(table, key, place, str, "")
     if key not in table:
         mistakes.add((*place, key), "missing")
+    elif len(name) > MAXIMUM_NAME:
+        mistakes.add((*place, key), f"{len(name)} characters, more than {MAXIMUM_NAME}", "it becomes the name of files")
     elif isinstance(table[key], str) and not _KEBAB_CASE.match(name):
         mistakes.add((*place, key), f"expected kebab-case, got {shown(name)}", "small letters, digits and hyphens")
     return name

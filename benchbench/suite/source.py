@@ -9,10 +9,17 @@ from pathlib import Path
 
 from benchbench.errors import Problem, SuiteError
 from benchbench.registry import Registry
+from benchbench.suite.lines import DEEPEST
 
 MAXIMUM_BYTES = 1 << 20
-MAXIMUM_LINE = 10_000  # characters: the parser takes quadratic time for a key with many parts
+MAXIMUM_LINE = 10_000  # characters
 
+# The parser takes quadratic time for a key of many parts; this finds one where a key may begin, and more seldom in a text.
+_DEEP_KEY = re.compile(
+    r"""(?:^|[\[{,])[ \t]*+(?:(?:[A-Za-z0-9_-]++|"(?:\\.|[^"\\\n])*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+)"""
+    f"{{{DEEPEST}}}",
+    re.MULTILINE,
+)
 _PARSER_LINE = re.compile(r"\(at line (\d+)")
 
 
@@ -49,13 +56,16 @@ def parse(text: str, path: Path) -> dict[str, object]:
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > MAXIMUM_LINE:
             raise _file_error(path, f"a line of more than {MAXIMUM_LINE} characters", line=number)
+    if found := _DEEP_KEY.search(text):
+        number = text.count("\n", 0, found.end()) + 1
+        raise _file_error(path, f"a key of more than {DEEPEST} parts", line=number)
     try:
         return tomllib.loads(text)
     except RecursionError as error:
         raise _file_error(path, "nested too deeply") from error
     except ValueError as error:  # TOMLDecodeError is one, and so is a number of too many digits
-        found = _PARSER_LINE.search(str(error))
-        raise _file_error(path, f"not TOML: {error}", line=int(found.group(1)) if found else None) from error
+        where = _PARSER_LINE.search(str(error))
+        raise _file_error(path, f"not TOML: {error}", line=int(where.group(1)) if where else None) from error
 
 
 def _file_error(path: Path, message: str, hint: str = "", *, line: int | None = None) -> SuiteError:

@@ -21,8 +21,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchbench.atomic import write_atomically
+from benchbench.cell.recipe import require_plain
 from benchbench.contract import StatefulDefense
 from benchbench.errors import StorageError
+
+MOST_HEADER = 16 * 2**20  # bytes: 1,000 tensors and a history of 1,000 epochs take a quarter of a MiB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,11 @@ class Checkpoint:
                 f"{self.path} holds model {stored.model_id!r}, expected {self.model_id!r}",
                 hint="move the file away, or use another --runs folder",
             )
-        unpack(stored.tensors, model, optimizer, defense)
+        try:
+            unpack(stored.tensors, model, optimizer, defense)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            said = f"{self.path} holds no state of this model: {_in_a_line(error)}"
+            raise StorageError(said, hint="move the file away") from error
         return stored.position
 
 
@@ -133,19 +140,45 @@ def read_checkpoint(path: Path) -> StoredModel | None:
     if not path.exists():
         return None
     try:
+        check_header(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            position = _position(metadata["position"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        position = json.loads(metadata["position"])
-        history = tuple(EpochRecord(**record) for record in position.pop("history"))
         return StoredModel(
             model_id=metadata["model_id"],
             tensors=tensors,
-            position=Position(**position, history=history),
+            position=position,
             intact=metadata.get("digest") == _digest(tensors),
         )
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
+    except KeyError as error:
+        raise StorageError(f"{path} is no checkpoint of benchbench: its metadata lack {error}") from error
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise StorageError(f"{path} is damaged: {_in_a_line(error)}") from error
+
+
+def check_header(path: Path) -> None:
+    """Raise ValueError if the header of a safetensors file is larger than `MOST_HEADER`."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > MOST_HEADER:
+        raise ValueError(f"a header of {size:,} bytes, more than {MOST_HEADER:,}")
+
+
+def _position(text: str) -> Position:
+    """Read a position; ValueError, TypeError or another error if it is none."""
+    document = json.loads(text)
+    history = tuple(EpochRecord(**record) for record in document.pop("history"))
+    position = Position(**document, history=history)
+    for stated in (position, *history):
+        require_plain(stated)
+    if [record.epoch for record in history] != [*range(1, len(history) + 1)] or position.epoch != len(history):
+        raise ValueError(f"epoch is {position.epoch}, but its history has {len(history)} epochs")
+    return position
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def write_checkpoint(path: Path, model_id: str, tensors: dict[str, Tensor], position: Position) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from benchbench.cell.recipe import Recipe
 from benchbench.contract import derive_seed
-from benchbench.errors import TrainingError
+from benchbench.errors import StorageError, TrainingError
 from benchbench.events import Listener, TrainingProgress, TrainingStarted, ignore
 from benchbench.kernels.inputs import memory_format
 from benchbench.ranks.group import Alone, Company, Ranks
@@ -135,6 +135,9 @@ class _Loop:
         position, state = Position(), dict[str, Tensor]()
         if self.checkpoint is not None:
             position = self.checkpoint.load(self.model, self.optimizer, defense=self.job.defense) or Position()
+            if position.epoch > self.recipe.epochs or position.step > self.steps:
+                said = f"{self.checkpoint.path} says epoch {position.epoch}, step {position.step}, beyond this training"
+                raise StorageError(said, hint="move the file away")
         if self.company.count > 1:
             if self.company.leads:
                 state = pack(self.model, self.optimizer)

@@ -45,7 +45,7 @@ from benchbench.report.boards import board_csv, board_data, row_texts
 from benchbench.report.gathering import _Gatherer
 from benchbench.settings import Folders
 from benchbench.suite import suite_from_table
-from benchbench.training.checkpoint import Checkpoint, Position, read_checkpoint
+from benchbench.training.checkpoint import Checkpoint, EpochRecord, Position, read_checkpoint
 
 OUTCOMES: dict[str, Array] = {
     "index": np.arange(6),
@@ -108,7 +108,8 @@ def evidence() -> dict[str, bytes]:
         write_arrays(made["outcomes.parquet"], OUTCOMES)
         model = _model()
         optimizer = torch.optim.Adam(model.parameters())
-        Checkpoint(made["model.safetensors"], cells()[0].training.model_id).save(model, optimizer, Position(epoch=1))
+        position = Position(epoch=1, history=(EpochRecord(epoch=1, learning_rate=0.1, loss=2.0, accuracy=0.5),))
+        Checkpoint(made["model.safetensors"], cells()[0].training.model_id).save(model, optimizer, position)
         files = {name: path.read_bytes() for name, path in made.items()}
     buffer = io.BytesIO()
     torch.save(_model().state_dict(), buffer)

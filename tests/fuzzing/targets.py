@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fuzzing import files, suites
+from fuzzing import commands, evidence, files, plugins, suites
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__.replace("_", "-"): target
@@ -18,6 +18,12 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         files.outcome_values,
         files.evidence_edits,
         files.submission_edits,
+        evidence.checkpoint_values,
+        evidence.record_values,
+        evidence.data_files,
+        plugins.plugin_offers,
+        plugins.plugin_metadata,
+        commands.command_options,
     )
 }
 SEEDS: dict[str, tuple[bytes, ...]] = {  # what a target that takes bytes as they are begins with

@@ -30,6 +30,12 @@ RUNS = {  # of the exhaustive campaign: 100,000 in all
     "outcome-values": 4_000,
     "evidence-edits": 4_000,
     "submission-edits": 4_000,
+    "checkpoint-values": 4_000,
+    "record-values": 4_000,
+    "data-files": 3_000,
+    "plugin-offers": 3_000,
+    "plugin-metadata": 2_000,
+    "command-options": 2_000,
 }
 EXAMPLES = 40
 SHORT_RUNS = 200

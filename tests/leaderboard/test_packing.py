@@ -89,7 +89,7 @@ def test_changed_missing_and_added_files_are_reported(tmp_path: Path, row: Row) 
     path = rezip(packed(tmp_path, row), {outcomes: b"forged", "note.txt": b"hello"})
     problems = " ".join(unpack(path, tmp_path / "there").problems)
     assert f"{outcomes} is not the file that was packed" in problems
-    assert "note.txt is not in the manifest" in problems
+    assert "'note.txt' does not belong into a submission" in problems
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 but no more"])

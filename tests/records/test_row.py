@@ -19,7 +19,7 @@ FRACTION = st.floats(0, 1)
 DIGESTS = st.sampled_from(["", "0" * 64, "ab" * 32])
 VALUES = {
     "str": st.text(max_size=20),
-    "int": st.integers(-(2**63), 2**63 - 1),
+    "int": st.integers(0, 2**63 - 1),
     "float": FRACTION,
     "int | None": st.none() | st.integers(0, 2**63 - 1),
     "float | None": st.none() | FRACTION,
@@ -29,6 +29,7 @@ VALUES = {
 CHOICES = {
     "suite": st.just("closer-look"),
     "cell_id": st.just("00ff"),
+    "model_id": st.just("ff00"),
     "source": st.sampled_from(["measured", "published"]),
     "status": st.sampled_from(["ok", "failed"]),
     "outcomes_digest": DIGESTS,

@@ -179,9 +179,11 @@ def test_hook_that_raises_leaves_the_other_hooks_of_the_plugin() -> None:
         (attack("a", factory="no colon"), "factory must be"),
         (attack("a", preset={3: 4}), "preset must map"),
         (attack("a", members=5), "members must be"),
-        (attack("a", capabilities=Capabilities(norms=("l7",))), "unknown norm 'l7'"),  # type: ignore[arg-type]
+        (attack("a", capabilities=Capabilities(norms=("l7",))), "expected one of 'linf', 'l2', 'l1', got 'l7'"),  # type: ignore[arg-type]
         (attack("a", capabilities=Capabilities(fills=("seed",))), "fills 'seed', which is no column"),
-        (attack("a", capabilities=Capabilities(norms=5)), "TypeError"),  # type: ignore[arg-type]
+        (attack("a", capabilities=Capabilities(norms=5)), "norms of its capabilities: expected a list"),  # type: ignore[arg-type]
+        (attack("a", capabilities=Capabilities(requires={"x": 3})), "requires of its capabilities"),  # type: ignore[arg-type]
+        (attack("a", capabilities=Capabilities(smallest_input=8)), "smallest_input of its"),  # type: ignore[arg-type]
         (Offer(name="a", summary="two\nlines", factory=Shift), "summary must be one line"),
     ],
 )

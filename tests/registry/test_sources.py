@@ -230,7 +230,9 @@ def of_toy(**changes: Any) -> Component:
 def test_id_follows_the_sources_not_the_release(
     changes: dict[str, Any], same: bool, placed: Callable[[Component], Component]
 ) -> None:
-    cells = [make_cell(defense=placed(one)) for one in (of_toy(), of_toy(**changes))]
+    attacks = [placed(one) for one in (of_toy(), of_toy(**changes))]
+    made = make_cell()
+    cells = [dataclasses.replace(made, evaluation=dataclasses.replace(made.evaluation, attack=one)) for one in attacks]
     assert (cells[0].cell_id == cells[1].cell_id) is same
     for cell in cells:
         found = read_cell(to_json(cell))

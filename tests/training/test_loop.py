@@ -17,7 +17,7 @@ from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
 from benchbench.errors import ContractError, StorageError, TrainingError
 from benchbench.events import Event, TrainingProgress, ignore
 from benchbench.kernels.inputs import as_model_input
-from benchbench.training.checkpoint import Checkpoint, weights_digest
+from benchbench.training.checkpoint import Checkpoint, EpochRecord, Position, weights_digest
 from benchbench.training.job import TrainingJob
 from benchbench.training.loop import TrainedModel, make_optimizer, train
 
@@ -332,3 +332,15 @@ def test_a_fused_step_is_the_plain_one(optimizer: Any) -> None:
             chosen.step()
     for left, right in zip(plain.parameters(), fused.parameters()):
         torch.testing.assert_close(left, right.cpu())
+
+
+@pytest.mark.parametrize("beyond", [{"epochs": 3}, {"step": 10_000}])
+def test_checkpoint_that_says_more_than_the_training_has_is_refused(tmp_path: Path, beyond: dict[str, int]) -> None:
+    job, checkpoint = _job(epochs=1), Checkpoint(tmp_path / "m.safetensors", "id")
+    history = tuple(
+        EpochRecord(epoch=n + 1, learning_rate=0.1, loss=1.0, accuracy=0.5) for n in range(beyond.get("epochs", 0))
+    )
+    position = Position(epoch=len(history), step=beyond.get("step", 0), history=history)
+    checkpoint.save(job.model, make_optimizer(job.model, job.recipe), position)
+    with pytest.raises(StorageError, match="beyond this training"):
+        train(job, checkpoint=checkpoint)

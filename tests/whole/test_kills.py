@@ -77,36 +77,50 @@ def test_fresh_run_killed_at_every_write_leaves_rows_and_weights_that_verify_tog
     assert len([*folder.glob("runs/models/*")]) == 1
 
 
-def kill_at_random_moments(folder: Path, kills: int, seed: int) -> None:
-    """Start runs and kill them until that has happened so often; three kills to a folder, then compare."""
+def kill_at_random_moments(folder: Path, kills: int, seed: int, processes: int) -> None:
+    """Start commands on a folder and kill each of them, until that has happened so often; three times a folder, then compare.
+
+    Every other folder has a finished run, of which the killed commands are fresh runs: its rows are confirmed all the time.
+    """
     draws = random.Random(seed)
-    write_suite(folder / "uninterrupted", epochs=3)
-    log = folder / "log"
+    whole, log = folder / "uninterrupted", folder / "log"
+    write_suite(whole, epochs=3)
     began = time.monotonic()
-    start(run_processes.run_and_tell, folder / "uninterrupted", log).join()
+    start(run_processes.run_and_tell, whole, log).join()
     duration = time.monotonic() - began
     while kills > 0:
         place = folder / f"killed-{kills}"
-        write_suite(place, epochs=3)
-        for _ in range(min(3, kills)):
+        fresh = draws.random() < 0.5
+        if fresh:
+            shutil.copytree(whole, place)
+        else:
+            write_suite(place, epochs=3)
+        for _ in range(3):
             log.unlink()
-            process = start(run_processes.run_and_tell, place, log)
+            started = [start(run_processes.run_and_tell, place, log, fresh=fresh) for _ in range(processes)]
             wait_for(lambda: bool(lines(log)))
-            time.sleep(draws.uniform(0.0, duration))
-            process.kill()
-            process.join()
-            kills -= 1
+            end = [time.monotonic() + draws.uniform(0.0, duration) for _ in started]
+            for process, moment in sorted(zip(started, end), key=lambda pair: pair[1]):
+                time.sleep(max(moment - time.monotonic(), 0.0))
+                process.kill()
+                process.join()
+                kills -= 1
+        if fresh:
+            verdicts = verify(place / "leaderboards" / "tiny.parquet", runs=place / "runs", device="cpu")
+            assert [verdict.status for verdict in verdicts] == ["confirmed"] * len(verdicts), verdicts
         run_processes.run(place)
-        assert results(place) == results(folder / "uninterrupted")
+        assert results(place) == results(whole)
 
 
 @pytest.mark.slow
-def test_run_killed_at_random_moments_ends_up_the_same(tmp_path: Path) -> None:
-    kill_at_random_moments(tmp_path, kills=6, seed=0)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_run_killed_at_random_moments_ends_up_the_same(tmp_path: Path, processes: int) -> None:
+    kill_at_random_moments(tmp_path, kills=3, seed=processes, processes=processes)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.skipif(not EXHAUSTIVE, reason="takes five minutes: set BENCHBENCH_EXHAUSTIVE=1")
-def test_run_killed_at_fifty_random_moments_ends_up_the_same(tmp_path: Path) -> None:
-    kill_at_random_moments(tmp_path, kills=50, seed=1)
+@pytest.mark.timeout(7200)
+@pytest.mark.skipif(not EXHAUSTIVE, reason="takes an hour: set BENCHBENCH_EXHAUSTIVE=1")
+@pytest.mark.parametrize(("processes", "kills"), [(1, 70), (2, 66), (8, 64)])
+def test_run_killed_at_two_hundred_random_moments_ends_up_the_same(tmp_path: Path, processes: int, kills: int) -> None:
+    kill_at_random_moments(tmp_path, kills=kills, seed=10 + processes, processes=processes)

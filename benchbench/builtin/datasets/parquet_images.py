@@ -18,6 +18,8 @@ from benchbench.contract import CorruptDataError, DataError, DatasetSplits, Data
 
 _IMAGE_COLUMNS = ("image", "img")
 _LABEL_COLUMNS = ("label", "labels", "fine_label")
+LEAST_LIMIT, MOST_GROWTH = 512 * 2**20, 10  # bytes and times its size that a file may unpack to: images are compressed
+ROWS_AT_ONCE = 64
 _TRAIN = ("train",)
 _TEST = ("test", "validation", "valid", "val")
 
@@ -172,10 +174,18 @@ def _read_schema(shard: Path) -> Untyped:
 
 
 def _read_columns(shard: Path, columns: list[str]) -> Untyped:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with _reading(shard):
-        return pq.read_table(shard, columns=columns, partitioning=None)
+    batches, left = [], max(LEAST_LIMIT, MOST_GROWTH * shard.stat().st_size)
+    with _reading(shard), pq.ParquetFile(shard) as file:
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
+            batches.append(batch)
+            left -= batch.nbytes
+            if left < 0:
+                raise CorruptDataError(f"{shard} unpacks to more than {MOST_GROWTH} times its size")
+        schema = batches[0].schema if batches else file.schema_arrow
+    return pa.Table.from_batches(batches, schema)
 
 
 @contextmanager
@@ -213,7 +223,7 @@ def _class_names(metadata: dict[bytes, bytes] | None, label_column: str) -> tupl
     try:
         described = json.loads((metadata or {})[b"huggingface"])
         names = described["info"]["features"][label_column]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ()
     return tuple(str(name) for name in names) if isinstance(names, list) else ()
 

@@ -276,3 +276,14 @@ def test_real_jpegs_in_parquet_load_with_their_class_names(real_source: DataSour
     test = ParquetImages(path="cifar10-jpeg")._read_split(real_source, shards)
     assert (tuple(test.examples.inputs.shape), test.classes[0]) == ((10_000, 3, 32, 32), "airplane")
     assert test.examples.labels.bincount().tolist() == [1000] * 10
+
+
+def test_file_whose_dictionary_repeats_an_image_is_refused_before_it_is_unpacked(
+    source: DataSource, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_images, "LEAST_LIMIT", 2**20)
+    repeated = pa.table({"image": [{"bytes": b"x" * 2**14}] * 5000, "label": [0] * 5000})
+    pq.write_table(repeated, folder / "train-0.parquet", compression="zstd")
+    assert (folder / "train-0.parquet").stat().st_size < 2**15
+    with pytest.raises(CorruptDataError, match="unpacks to more than 10 times its size"):
+        ParquetImages(path=folder.name).load(source)
