@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from benchbench.escaping import printable
+
 
 class BenchbenchError(Exception):
     """A fault that the user can correct.
@@ -130,7 +132,7 @@ class SuiteError(BenchbenchError):
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         self.source = source
         self.problems = tuple(problems)
-        listing = "\n".join(f"  {problem}" for problem in self.problems)
+        listing = "\n".join(f"  {printable(str(problem))}" for problem in self.problems)
         noun = "problem" if len(self.problems) == 1 else "problems"
         super().__init__(f"{source}: {len(self.problems)} {noun}\n{listing}")
 

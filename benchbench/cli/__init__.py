@@ -6,6 +6,7 @@ A command is imported when it is called, so that ``--help`` imports neither torc
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ import click
 from benchbench.cli.huge_pages import ask_for_huge_pages
 from benchbench.cli.namesake import require_own_files
 from benchbench.errors import BenchbenchError, suggest
+from benchbench.escaping import printable
 from benchbench.version import __version__
 
 INTERRUPTED = 130
@@ -97,18 +99,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status)
 
 
+class _PrintableFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Escape the message, which may have names from files."""
+        return printable(record.getMessage())
+
+
 def invoke(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; a user's mistake becomes one message."""
+    from benchbench.cli.printing import complain
+
+    if logging.lastResort is not None:  # what prints warnings unless a program that embeds benchbench says otherwise
+        logging.lastResort.setFormatter(_PrintableFormatter())
     try:
         require_own_files()
         status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except click.ClickException as error:
+        error.message = printable(error.message)
         error.show()
         return error.exit_code
     except BenchbenchError as error:
-        click.echo(f"error: {error}", err=True)
+        complain(f"error: {error}")
         return error.exit_status
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        complain("interrupted")
         return INTERRUPTED
     return status if isinstance(status, int) else 0

@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from benchbench.cli.options import json_option
-from benchbench.cli.printing import print_json
+from benchbench.cli.printing import print_json, say
 from benchbench.errors import SuiteError
 from benchbench.registry import load_registry
 from benchbench.suite import read_suite
@@ -32,5 +32,5 @@ def command(file: str, as_json: bool) -> int:
     if as_json:
         print_json({"file": file, "valid": True, "problems": []})
     else:
-        click.echo(f"{file}: valid; suite {suite.name}, profiles {', '.join(suite.profiles)}")
+        say(f"{file}: valid; suite {suite.name}, profiles {', '.join(suite.profiles)}")
     return 0

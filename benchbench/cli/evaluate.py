@@ -23,7 +23,7 @@ from benchbench.cli.options import (
     json_option,
     quiet_option,
 )
-from benchbench.cli.printing import print_json, print_table
+from benchbench.cli.printing import print_json, print_table, say
 from benchbench.contract.threat import NORMS, Norm
 from benchbench.registry import load_registry
 from benchbench.registry.lookup import ComponentEntry
@@ -124,7 +124,7 @@ def _document(report: ModelReport) -> dict[str, object]:
 
 
 def _print(report: ModelReport) -> None:
-    click.echo(
+    say(
         f"{report.dataset}, {len(report.label):,} test examples, {report.threat.norm} epsilon {report.threat.epsilon:g}"
     )
     rows = [("none", f"{report.test_accuracy:.2%}", "")]

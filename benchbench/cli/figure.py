@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from benchbench.cli.options import FOLDER, data_option, leaderboards_option
-from benchbench.cli.printing import note
+from benchbench.cli.printing import note, say
 from benchbench.settings import find_folders
 
 NAMES = ("separation", "closest-pairs", "spiral", "staircase", "lipschitz")
@@ -49,4 +49,4 @@ def command(
             note(f"{name}: {error.message}; {error.hint}")
             continue
         for file in written:
-            click.echo(str(file))
+            say(str(file))

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from benchbench.cli.options import FILE, data_option, download_option, json_option, runs_option
-from benchbench.cli.printing import note, print_json
+from benchbench.cli.printing import note, print_json, say
 from benchbench.errors import BenchbenchError, UsageError
 
 
@@ -51,9 +51,9 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
         print_json({"out": str(out) if written else None, **counts, "conflicts": conflicts})
     else:
         for conflict in merged.conflicts:
-            click.echo(f"conflict: {conflict}")
+            say(f"conflict: {conflict}")
         counted = f"{len(merged.rows)} rows, {merged.repeated} of them in several files"
-        click.echo(f"{counted}: {out}" if written else counted)
+        say(f"{counted}: {out}" if written else counted)
         if not written:
             note("nothing written: --keep first takes the rows of the first file")
     return 1 if merged.conflicts else 0
@@ -82,7 +82,7 @@ def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, 
     folders = evidence_folders(board, find_folders(runs=runs).runs)
     with tempfile.TemporaryDirectory() as scratch:
         files = pack(chosen, lambda k, n: find_evidence(folders, k, n), out, scratch=Path(scratch), weights=weights)
-    click.echo(f"{out}: {len(files)} files, {out.stat().st_size / 2**20:.1f} MiB")
+    say(f"{out}: {len(files)} files, {out.stat().st_size / 2**20:.1f} MiB")
 
 
 @command.command(name="check")
@@ -125,9 +125,9 @@ def check_command(submission: Path, runs: Path | None, data: Path | None, downlo
         print_json({"suite": unpacked.suite, "problems": problems, "counts": dict(counts), "rows": listed})
     else:
         for problem in problems:
-            click.echo(f"problem: {problem}")
+            say(f"problem: {problem}")
         for verdict in verdicts:
             why = "; ".join([*map(str, verdict.findings), *verdict.missing])
-            click.echo(f"{verdict.status} {verdict.cell_id} {verdict.label}" + (f": {why}" if why else ""))
-        click.echo(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
+            say(f"{verdict.status} {verdict.cell_id} {verdict.label}" + (f": {why}" if why else ""))
+        say(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
     return 1 if problems or counts["refuted"] or not verdicts else 0

@@ -9,7 +9,7 @@ import click
 from benchbench.cell.model import Component, canonical
 from benchbench.cli.listing import parse_kind
 from benchbench.cli.options import json_option
-from benchbench.cli.printing import print_json, print_table
+from benchbench.cli.printing import print_json, print_table, say
 from benchbench.errors import UnknownNameError
 from benchbench.registry import OptionSpec, Registered, load_registry
 from benchbench.registry.components import takes_components
@@ -64,18 +64,18 @@ def _document(
 
 
 def _print(entry: Registered, name: str, options: tuple[OptionSpec, ...], members: tuple[str, ...]) -> None:
-    click.echo(f"{entry.kind} {name}: {entry.offer.summary}")
+    say(f"{entry.kind} {name}: {entry.offer.summary}")
     revised = f", revision {entry.offer.revision}" if entry.offer.revision > 1 else ""
-    click.echo(f"from {entry.distribution} {entry.version}{revised}")
+    say(f"from {entry.distribution} {entry.version}{revised}")
     if entry.offer.citation:
-        click.echo(f"source: {entry.offer.citation}")
+        say(f"source: {entry.offer.citation}")
     capabilities = dataclasses.asdict(entry.offer.capabilities)
-    click.echo("capabilities: " + ", ".join(f"{key}={canonical(value)}" for key, value in capabilities.items()))
+    say("capabilities: " + ", ".join(f"{key}={canonical(value)}" for key, value in capabilities.items()))
     if options:
         rows = [(o.name, _type_name(o.annotation), _default(o)) for o in options]
         print_table(("option", "type", "default"), rows)
     if members:
-        click.echo(f"{len(members)} members: {', '.join(members[:40])}{', ...' if len(members) > 40 else ''}")
+        say(f"{len(members)} members: {', '.join(members[:40])}{', ...' if len(members) > 40 else ''}")
 
 
 def _default(option: OptionSpec) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from benchbench.cli.options import FILE, Replay, json_option, quiet_option, replay_options
-from benchbench.cli.printing import note, print_json, print_table
+from benchbench.cli.printing import note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from benchbench.checking.evidence import Verdict
@@ -54,6 +54,6 @@ def _print(verdicts: Sequence[Verdict], counts: Counter[str]) -> None:
         (v.status, v.cell_id, v.label, "; ".join([*map(str, v.findings), *v.missing, *v.changed])) for v in verdicts
     ]
     print_table(("verdict", "cell", "row", "why"), rows)
-    click.echo(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
+    say(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
     if not counts["confirmed"]:
         note("nothing could be confirmed here: the runs folder, or the data root, is not the one of these rows")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from benchbench.contract import DatasetSplits, DataSource, data_digest
 from benchbench.contract.validation import data_problems
 from benchbench.errors import BenchbenchError, ContractError, DataError, PluginError
+from benchbench.escaping import printable
 
 if TYPE_CHECKING:
     from benchbench.cell.model import Component
@@ -26,7 +27,7 @@ def validate(splits: DatasetSplits, name: str = "dataset") -> None:
     """Raise a `DataError` that lists every problem of the data."""
     if problems := data_problems(splits):
         noun = "problem" if len(problems) == 1 else "problems"
-        listing = "\n".join(f"  {problem}" for problem in problems)
+        listing = "\n".join(f"  {printable(problem)}" for problem in problems)
         raise DataError(f"{name}: {len(problems)} {noun} in the data\n{listing}")
 
 

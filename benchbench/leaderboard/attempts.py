@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchbench.atomic import storage_errors, write_bytes_atomically
-from benchbench.leaderboard.names import attack_label, defense_label, parse_options, printable
+from benchbench.escaping import printable
+from benchbench.leaderboard.names import attack_label, defense_label, parse_options
 from benchbench.records import Row, RunStore
 from benchbench.records.disk import read_bytes
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
 from benchbench.cell.model import to_json
+from benchbench.escaping import printable
 from benchbench.leaderboard.names import (
     attack_label,
     component_label,
@@ -15,7 +16,6 @@ from benchbench.leaderboard.names import (
     method_code,
     number,
     parse_options,
-    printable,
 )
 from benchbench.records import Row
 
