@@ -1,4 +1,4 @@
-"""Text from files made safe to print: it steers no terminal, forges no line and hides no character."""
+"""Make text from files safe to print: it steers no terminal and forges no line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 
 def printable(text: str) -> str:
-    r"""Text in one line: control characters, line breaks, marks of direction and odd spaces become escapes.
+    r"""Text in one line: control characters, line breaks and marks of direction are escaped.
 
     >>> print(printable("mnist\nconfirmed \x1b[2J"))
     mnist\nconfirmed \x1b[2J

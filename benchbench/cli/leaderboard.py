@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections import Counter
 from pathlib import Path
 
 import click
 
+from benchbench.atomic import scratch_folder
 from benchbench.cli.options import FILE, data_option, download_option, json_option, runs_option
 from benchbench.cli.printing import note, print_json, say
 from benchbench.errors import BenchbenchError, UsageError
@@ -80,8 +80,8 @@ def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, 
     if not chosen:
         raise UsageError(f"{board} has no row" + (f" of the cells {', '.join(cells)}" if cells else ""))
     folders = evidence_folders(board, find_folders(runs=runs).runs)
-    with tempfile.TemporaryDirectory() as scratch:
-        files = pack(chosen, lambda k, n: find_evidence(folders, k, n), out, scratch=Path(scratch), weights=weights)
+    with scratch_folder("pack") as scratch:
+        files = pack(chosen, lambda k, n: find_evidence(folders, k, n), out, scratch=scratch, weights=weights)
     say(f"{out}: {len(files)} files, {out.stat().st_size / 2**20:.1f} MiB")
 
 
@@ -103,8 +103,8 @@ def check_command(submission: Path, runs: Path | None, data: Path | None, downlo
     from benchbench.settings import find_folders
 
     folders = find_folders(runs=runs, data=data)
-    with tempfile.TemporaryDirectory() as scratch:
-        unpacked = unpack(submission, Path(scratch))
+    with scratch_folder("check") as scratch:
+        unpacked = unpack(submission, scratch)
         problems = list(unpacked.problems)
         verdicts = []
         try:

@@ -99,7 +99,7 @@ def _csv(table: Table) -> str:
 
 
 def csv_text(lines: Iterable[Iterable[Any]], *, escape: Callable[[str], str] = printable_lines) -> str:
-    """Lines as CSV; None is empty, text is escaped, and gets an apostrophe where a spreadsheet would run it."""
+    """Lines as CSV; text is escaped, with an apostrophe if a spreadsheet would run it."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for line in lines:
@@ -108,7 +108,7 @@ def csv_text(lines: Iterable[Iterable[Any]], *, escape: Callable[[str], str] = p
 
 
 def _guard(text: str) -> str:
-    """An apostrophe for text that is a formula without the space and control characters before it."""
+    """An apostrophe for a formula, also one behind spaces or control characters."""
     return "'" if next((one for one in text if one.isprintable() and not one.isspace()), "") in _SIGNS else ""
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchbench.cell.model import Component, digest
 from benchbench.contract import DatasetExtent, DatasetSplits, DataSource, DescribedDataset
-from benchbench.errors import BenchbenchError, DataError
+from benchbench.errors import BenchbenchError, DataError, StorageError
 from benchbench.kernels.fingerprints import version_of
 from benchbench.registry import Registry
 
@@ -49,6 +49,8 @@ class DatasetLoader:
         self._loaded.pop(key, None)  # free the memory first
         try:
             found = load_dataset(self._registry, dataset, self._source)
+        except StorageError:
+            raise  # the disk is full: no dataset's fault
         except BenchbenchError as error:
             return error
         if self._digests.setdefault(key, found.digest) != found.digest:

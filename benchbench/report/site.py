@@ -190,7 +190,7 @@ def _environment() -> Environment:
 
 
 def _finalize(value: object) -> object:
-    """Escape text from files, which could also change the direction of what stands beside it; keep what is markup."""
+    """Escape text from files, whose marks of direction would affect the text beside it."""
     return printable(value) if type(value) is str else value
 
 

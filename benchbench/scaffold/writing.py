@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import resources
@@ -10,6 +9,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
 
+from benchbench.atomic import scratch_folder
 from benchbench.contract import API_VERSION
 from benchbench.errors import StorageError, UsageError
 from benchbench.scaffold.naming import PluginNames, plugin_names
@@ -36,8 +36,8 @@ def write_plugin(kind: str, name: str, *, out: Path) -> Path:
         raise UsageError(f"{folder} exists", hint="choose another name or --out, or remove it: nothing is overwritten")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out, prefix=".benchbench-new-") as workplace:
-            unfinished = Path(workplace, names.distribution)
+        with scratch_folder("new", out) as workplace:
+            unfinished = workplace / names.distribution
             _write_files(unfinished, names)
             unfinished.rename(folder)  # it appears only when it is complete
     except OSError as error:

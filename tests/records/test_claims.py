@@ -19,8 +19,9 @@ from run_processes import lines, results, start, wait_for, write_suite
 
 from benchbench.errors import StorageError
 from benchbench.leaderboard import read_rows
+from benchbench.processes import host as this_host
 from benchbench.records import RunStore
-from benchbench.records.claims import Claims, _host
+from benchbench.records.claims import Claims
 
 
 @pytest.fixture
@@ -39,7 +40,12 @@ def plant(folder: Path, name: str, *, host: str | None = None, pid: int | None =
     """A claim of somebody else's."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    owner = {"host": _host() if host is None else host, "pid": pid or dead_process(), "started": "1", "token": "abc"}
+    owner = {
+        "host": this_host() if host is None else host,
+        "pid": pid or dead_process(),
+        "started": "1",
+        "token": "abc",
+    }
     path.write_text(json.dumps(owner))
     os.utime(path, (time.time() - age, time.time() - age))
     return path
@@ -52,7 +58,7 @@ def test_claim_has_one_holder_at_a_time(folder: Path) -> None:
         with theirs.held("cell") as also, theirs.held("other") as other:
             assert (also, other) == (False, True)
         owner = json.loads((folder / "cell.json").read_text())
-        assert (owner["pid"], owner["host"]) == (os.getpid(), _host())
+        assert (owner["pid"], owner["host"]) == (os.getpid(), this_host())
     assert list(folder.iterdir()) == []
     with theirs.held("cell") as free:
         assert free
