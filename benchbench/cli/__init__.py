@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import click
 
+from benchbench.atomic import full_disk
 from benchbench.cli.huge_pages import ask_for_huge_pages
 from benchbench.cli.namesake import require_own_files
 from benchbench.errors import BenchbenchError, suggest
@@ -121,6 +122,12 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except BenchbenchError as error:
         complain(f"error: {error}")
         return error.exit_status
+    except OSError as error:
+        full = full_disk(error)
+        if full is None:
+            raise
+        complain(f"error: {full}")
+        return full.exit_status
     except (KeyboardInterrupt, click.Abort):
         complain("interrupted")
         return INTERRUPTED

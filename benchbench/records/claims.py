@@ -138,7 +138,7 @@ class Claims:
     def _clock_ahead(self) -> float:
         """`folder_clock_ahead`, measured at most once a heartbeat."""
         if time.monotonic() > self._measured + self._stale_seconds / BEATS:
-            with suppress(OSError):  # on a full disk, or one that is only read, the clocks count as equal
+            with suppress(StorageError):  # on a full disk, or one that is only read, the clocks count as equal
                 self._ahead = folder_clock_ahead(self._folder)
             self._measured = time.monotonic()
         return self._ahead
@@ -171,8 +171,12 @@ class Claims:
 
 
 def folder_clock_ahead(folder: Path, now: Callable[[], float] = time.time) -> float:
-    """Seconds by which the clock of a folder's file system is ahead of this machine's `now`."""
-    with tempfile.TemporaryFile(dir=folder) as probe:
+    """Seconds by which the clock of a folder's file system is ahead of this machine's `now`.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    with storage_errors(folder), tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(b"\0")
         probe.flush()
         return os.fstat(probe.fileno()).st_mtime - now()
