@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from benchbench.escaping import printable
+
 MOST_SHOWN = 20  # problems of one file
 
 
@@ -132,7 +134,7 @@ class SuiteError(BenchbenchError):
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         self.source = source
         self.problems = tuple(problems)
-        listing = "\n".join(f"  {problem}" for problem in first(self.problems))
+        listing = "\n".join(f"  {printable(str(problem))}" for problem in first(self.problems))
         noun = "problem" if len(self.problems) == 1 else "problems"
         super().__init__(f"{source}: {len(self.problems)} {noun}\n{listing}")
 

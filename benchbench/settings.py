@@ -75,12 +75,12 @@ def find_folders(
     )
 
 
-def check_writable(folder: Path) -> None:
-    """Create a missing folder; raise `StorageError` if it is not writable."""
+def check_writable(folder: Path, *, size: int = 1) -> None:
+    """Create a missing folder; raise `StorageError` if `size` bytes cannot be written there."""
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"\0")
+            file.write(bytes(size))
             file.flush()
 
 

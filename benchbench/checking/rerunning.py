@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Literal
 
 import torch
 
+from benchbench.atomic import scratch_folder
 from benchbench.cell.reading import read_cell
 from benchbench.checking.consistency import judge_suite
 from benchbench.checking.evidence import Finding, code_changes
@@ -108,8 +108,8 @@ def compute_again(row: Row, registry: Registry, source: DataSource, device: torc
     """Recompute the cell of a row; see `rerun`."""
     cell = read_cell(row.configuration)
     loaded = load_dataset(registry, cell.training.dataset, source)
-    with tempfile.TemporaryDirectory(prefix="benchbench-rerun-") as folder:
-        store = RunStore(Path(folder))
+    with scratch_folder("rerun") as folder:
+        store = RunStore(folder)
         bench = Workbench(
             registry=registry, store=store, splits=lambda _: loaded.splits, device=device, listener=listener
         )

@@ -8,14 +8,17 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import logging
 import sys
 from collections.abc import Sequence
 
 import click
 
+from benchbench.atomic import full_disk
 from benchbench.cli.huge_pages import ask_for_huge_pages
 from benchbench.cli.namesake import require_own_files
 from benchbench.errors import BenchbenchError, suggest
+from benchbench.escaping import printable
 from benchbench.version import __version__
 
 INTERRUPTED = 130
@@ -99,32 +102,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status)
 
 
+class _PrintableFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Escape the message, which may have names from files."""
+        return printable(record.getMessage())
+
+
 def invoke(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; a user's mistake becomes one message."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a sign that the stream cannot encode is written as its number
             stream.reconfigure(errors="backslashreplace")
+    from benchbench.cli.printing import complain
+
+    if logging.lastResort is not None:  # what prints warnings unless a program that embeds benchbench says otherwise
+        logging.lastResort.setFormatter(_PrintableFormatter())
     try:
         require_own_files()
         status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
+        error.message = printable(error.message)
         error.show()
         return error.exit_code
     except BenchbenchError as error:
-        click.echo(f"error: {error}", err=True)
+        complain(f"error: {error}")
         return error.exit_status
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        complain("interrupted")
         return INTERRUPTED
     except OSError as error:
-        return _refused(error)
+        complain(f"error: {_refused(error)}")
+        return BenchbenchError.exit_status
     return status if isinstance(status, int) else 0
 
 
-def _refused(error: OSError) -> int:
-    """Report in one line what the system refused: too long a name, a full standard output, ..."""
-    unnamed = "standard output: " if error.errno == errno.ENOSPC else ""
-    where = f"{error.filename!s:.200}: " if error.filename else unnamed
-    click.echo(f"error: {where}{error.strerror or error}", err=True)
-    return BenchbenchError.exit_status
+def _refused(error: OSError) -> str:
+    """What the system refused: too long a name, a full standard output, a full disk, ..."""
+    if error.errno == errno.ENOSPC and not error.filename:
+        return f"standard output: {error.strerror}"
+    return str(full_disk(error) or (f"{error.filename!s:.200}: {error.strerror}" if error.filename else error))

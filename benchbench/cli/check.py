@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from benchbench.cli.options import json_option, suite_argument
-from benchbench.cli.printing import print_json
+from benchbench.cli.printing import print_json, say
 from benchbench.errors import SuiteError
 from benchbench.registry import load_registry
 from benchbench.suite import read_suite
@@ -32,5 +32,5 @@ def command(suite: str, as_json: bool) -> int:
     if as_json:
         print_json({"file": suite, "valid": True, "problems": []})
     else:
-        click.echo(f"{suite}: valid; suite {found.name}, profiles {', '.join(found.profiles)}")
+        say(f"{suite}: valid; suite {found.name}, profiles {', '.join(found.profiles)}")
     return 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchbench.cli.options import json_option, leaderboards_option, runs_option
-from benchbench.cli.printing import note, print_json, print_table
+from benchbench.cli.printing import note, print_json, print_table, say
 from benchbench.errors import UsageError
 from benchbench.settings import Folders, find_folders
 
@@ -117,11 +117,11 @@ def _rank(contenders: Sequence[Contender], as_json: bool) -> None:
         return
     for title, places in zip(_titles(rankings), rankings):
         _print_ranking(title, places)
-    click.echo(
+    say(
         "= models share a rank unless the difference is significant (accuracies: exact McNemar; squared errors: paired t; "
         "Holm, 0.05)"
     )
-    click.echo("Flagged models rank below all others; only the standard AutoAttack as a whole clears flags.")
+    say("Flagged models rank below all others; only the standard AutoAttack as a whole clears flags.")
     _print_spreads(spreads)
 
 
@@ -151,9 +151,9 @@ def _print_ranking(title: str, places: Sequence[Place]) -> None:
         figures = [_shown(place.value, measure), _range(interval.low, interval.high, measure) if interval else ""]
         figures += [_shown(place.contender.single[attack], measure) for attack in single]
         rows.append((rank, label, *figures, ", ".join(place.contender.flags)))
-    click.echo(title)
+    say(title)
     print_table(("rank", "model", value, "[95%]", *single, "flags"), rows, right=("rank", value, "[95%]", *single))
-    click.echo()
+    say()
 
 
 def _ranking_document(places: Sequence[Place]) -> dict[str, object]:
@@ -210,7 +210,7 @@ def _show(
     rows = [_line(difference) for difference in differences]
     print_table(headings, rows, right=("A's", "B's", "difference [95%]", "p (Holm)"))
     for name, found in flags.items():
-        click.echo(f"flagged: {name}: {', '.join(found)}; its robust accuracy may be too good")
+        say(f"flagged: {name}: {', '.join(found)}; its robust accuracy may be too good")
     _print_spreads({name: found for name, found in spreads.items() if any(one.n > 1 for one in found.values())})
 
 
@@ -232,7 +232,7 @@ def _print_spreads(spreads: dict[str, dict[str, Spread]]) -> None:
         for deviation in ["" if one.deviation is None else _shown(one.deviation, measure)]
     ]
     if rows:
-        click.echo()
+        say()
         print_table(("model", "measure", "seeds", "mean", "deviation", "95% interval"), rows)
 
 

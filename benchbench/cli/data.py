@@ -10,7 +10,7 @@ import click
 
 from benchbench.cli.components import COMPONENT, component_name
 from benchbench.cli.options import data_option, json_option
-from benchbench.cli.printing import note, print_json, print_table
+from benchbench.cli.printing import note, print_json, print_table, say
 from benchbench.registry import load_registry
 from benchbench.registry.lookup import ComponentEntry
 from benchbench.settings import find_folders
@@ -66,7 +66,7 @@ def fetch_dataset(dataset: ComponentEntry, data: Path | None) -> None:
         note(message)
     train, test = len(loaded.splits.train), len(loaded.splits.test)
     counts = f"{train} training and {test} test examples in {folders.data}"
-    click.echo(f"{component_name(dataset)}: {counts}, digest {loaded.digest[:16]}")
+    say(f"{component_name(dataset)}: {counts}, digest {loaded.digest[:16]}")
 
 
 def _show(found: tuple[Availability, ...], *, as_json: bool) -> None:

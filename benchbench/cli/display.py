@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from benchbench.escaping import printable
 from benchbench.events import (
     CellFailed,
     CellFinished,
@@ -107,7 +108,7 @@ class PlainDisplay:
             line = _describe_progress(event)
         if line is not None:
             self._last = time.monotonic()
-            self._write(line)
+            self._write(printable(line))
 
 
 def _describe_progress(event: Event) -> str | None:
@@ -129,10 +130,10 @@ class LiveDisplay:
         self, console: Console, *, get_time: Callable[[], float] = time.monotonic, auto_refresh: bool = True
     ) -> None:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             TimeElapsedColumn(),
         )
         self._progress = Progress(
@@ -159,7 +160,7 @@ class LiveDisplay:
         """Print the event's line and move the bars."""
         line = describe(event, several=len(self._current) > 1)
         if line is not None:
-            self._progress.console.print(line, highlight=False, markup=False)
+            self._progress.console.print(printable(line), highlight=False, markup=False)
         match event:
             case RunStarted():
                 self._cells = self._progress.add_task("cells", total=event.ready, detail="")
@@ -227,5 +228,10 @@ class LiveDisplay:
         self._add_bar(worker)
         named = f"worker {worker}: [{self._numbers.get(worker, '?')}] {description}" if worker else description
         self._progress.update(
-            self._current[worker], description=named, completed=done, total=total, detail=detail, visible=True
+            self._current[worker],
+            description=printable(named),
+            completed=done,
+            total=total,
+            detail=detail,
+            visible=True,
         )

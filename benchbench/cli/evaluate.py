@@ -23,7 +23,7 @@ from benchbench.cli.options import (
     json_option,
     quiet_option,
 )
-from benchbench.cli.printing import print_json, print_table
+from benchbench.cli.printing import print_json, print_table, say
 from benchbench.contract.threat import NORMS, Norm
 from benchbench.registry import load_registry
 from benchbench.registry.lookup import ComponentEntry
@@ -128,5 +128,5 @@ def _document(report: ModelReport) -> dict[str, object]:
 def _print(report: ModelReport) -> None:
     from benchbench.own_model.report import COLUMNS
 
-    click.echo(report.title)
+    say(report.title)
     print_table(COLUMNS, report.lines, right=COLUMNS[1:3])

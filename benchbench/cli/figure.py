@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from benchbench.cli.options import FOLDER, data_option, leaderboards_option, suite_argument
-from benchbench.cli.printing import note
+from benchbench.cli.printing import note, say
 from benchbench.settings import find_folders
 
 NAMES = ("separation", "closest-pairs", "spiral", "staircase", "lipschitz")
@@ -54,5 +54,5 @@ def command(
             continue
         drawn += len(written)
         for file in written:
-            click.echo(str(file))
+            say(str(file))
     return 0 if drawn else 1

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections import Counter
 from pathlib import Path
 
 import click
 
+from benchbench.atomic import scratch_folder
 from benchbench.cli.options import FILE, data_option, download_option, json_option, runs_option
-from benchbench.cli.printing import note, print_json
+from benchbench.cli.printing import note, print_json, say
 from benchbench.cli.verify import print_claims
 from benchbench.errors import BenchbenchError, UsageError
 
@@ -53,11 +53,11 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
         print_json({"out": str(out) if written else None, **counts, "conflicts": conflicts, "without_evidence": bare})
     else:
         for conflict in merged.conflicts:
-            click.echo(f"conflict: {conflict}")
+            say(f"conflict: {conflict}")
         counted = f"{len(merged.rows)} rows, {merged.repeated} of them in several files"
-        click.echo(f"{counted}: {out}" if written else counted)
+        say(f"{counted}: {out}" if written else counted)
         if bare:
-            click.echo(f"{len(bare)} rows without evidence: {', '.join([*bare[:20], '...'][: len(bare)])}")
+            say(f"{len(bare)} rows without evidence: {', '.join([*bare[:20], '...'][: len(bare)])}")
         if not written:
             note("nothing written: --keep first takes the rows of the first file")
     return 1 if merged.conflicts else 0
@@ -84,9 +84,9 @@ def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, 
     if not chosen:
         raise UsageError(f"{board} has no row" + (f" of the cells {', '.join(cells)}" if cells else ""))
     folders = evidence_folders(board, find_folders(runs=runs).runs)
-    with tempfile.TemporaryDirectory() as scratch:
-        files = pack(chosen, lambda k, n: find_evidence(folders, k, n), out, scratch=Path(scratch), weights=weights)
-    click.echo(f"{out}: {len(files)} files, {out.stat().st_size / 2**20:.1f} MiB")
+    with scratch_folder("pack") as scratch:
+        files = pack(chosen, lambda k, n: find_evidence(folders, k, n), out, scratch=scratch, weights=weights)
+    say(f"{out}: {len(files)} files, {out.stat().st_size / 2**20:.1f} MiB")
 
 
 @command.command(name="check")
@@ -108,8 +108,8 @@ def check_command(submission: Path, runs: Path | None, data: Path | None, downlo
     from benchbench.settings import find_folders
 
     folders = find_folders(runs=runs, data=data)
-    with tempfile.TemporaryDirectory() as scratch:
-        unpacked = unpack(submission, Path(scratch))
+    with scratch_folder("check") as scratch:
+        unpacked = unpack(submission, scratch)
         problems = list(unpacked.problems)
         verdicts = []
         try:
@@ -130,10 +130,10 @@ def check_command(submission: Path, runs: Path | None, data: Path | None, downlo
         print_json({"suite": unpacked.suite, "problems": problems, "counts": dict(counts), "rows": listed})
     else:
         for problem in problems:
-            click.echo(f"problem: {problem}")
+            say(f"problem: {problem}")
         for verdict in verdicts:
             why = "; ".join([*map(str, verdict.findings), *verdict.missing])
-            click.echo(f"{verdict.status} {verdict.cell_id} {verdict.label}" + (f": {why}" if why else ""))
+            say(f"{verdict.status} {verdict.cell_id} {verdict.label}" + (f": {why}" if why else ""))
         print_claims(verdicts)
-        click.echo(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
+        say(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
     return 1 if problems or counts["refuted"] or not verdicts else 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import TypedDict, TypeVar, cast
 
 import click
 
+from benchbench.cli.printing import reserved_output
 from benchbench.contract.threat import parse_number
 from benchbench.errors import OptionError
 from benchbench.kernels.arithmetic import PRECISIONS
@@ -68,7 +71,6 @@ device_option = click.option(
 )
 download_option = click.option("--download", is_flag=True, help="Download missing datasets.")
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 precision_option = click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
@@ -126,6 +128,27 @@ def selection_options(function: Function) -> Function:
             help="Only cells with this value in an identity column, for instance defense=trades,at; repeatable.",
         ),
         click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Seed of a run; repeatable."),
+    )
+
+
+def reserving(option: str, value: object) -> Callable[[Function], Function]:
+    """Reserve standard output for the JSON document if an option has this value."""
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def command(*arguments: object, **options: object) -> object:
+            with reserved_output() if options[option] == value else nullcontext():
+                return function(*arguments, **options)
+
+        return cast(Function, command)
+
+    return decorate
+
+
+def json_option(function: Function) -> Function:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")(
+        reserving("as_json", True)(function)
     )
 
 

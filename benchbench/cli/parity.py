@@ -10,7 +10,7 @@ import click
 
 from benchbench.cli.components import find_architecture, make_architecture, model_options
 from benchbench.cli.options import data_option, device_option, json_option
-from benchbench.cli.printing import note, print_json, print_table
+from benchbench.cli.printing import note, print_json, print_table, say
 from benchbench.contract.threat import Norm, check_radius
 from benchbench.errors import DataError
 from benchbench.registry import Registry, load_registry
@@ -139,7 +139,7 @@ def _document(report: ParityReport, index: Tensor) -> dict[str, object]:
 
 
 def _print(report: ParityReport, index: Tensor) -> None:
-    click.echo(f"{len(report.correct)} test examples, accuracy {float(report.correct.double().mean()):.2%}")
+    say(f"{len(report.correct)} test examples, accuracy {float(report.correct.double().mean()):.2%}")
     rows = []
     for one in report.implementations:
         ours, theirs = report.disagreements(one)
@@ -152,4 +152,4 @@ def _print(report: ParityReport, index: Tensor) -> None:
         if disputed:
             more = f" and {len(disputed) - NAMED} more (--json lists all)" if len(disputed) > NAMED else ""
             listed = ", ".join(map(str, disputed[:NAMED]))
-            click.echo(f"benchbench and {one.name} disagree on test examples {listed}{more}")
+            say(f"benchbench and {one.name} disagree on test examples {listed}{more}")

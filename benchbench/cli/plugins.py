@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from benchbench.cli.options import FOLDER, json_option
-from benchbench.cli.printing import note, print_json, print_table
+from benchbench.cli.printing import note, print_json, print_table, say, say_lines
 from benchbench.contract.offers import KINDS
 from benchbench.errors import UsageError
 from benchbench.registry import REMEDIES, PluginInfo, examine, load_registry
@@ -51,12 +51,12 @@ def doctor(as_json: bool) -> int:
         )
     else:
         for problem in problems:
-            click.echo(f"{problem.name} (from {problem.distribution}): {problem.error}")
-            click.echo(f"    {REMEDIES[problem.cause]}")
+            say(f"{problem.name} (from {problem.distribution}): {problem.error}")
+            say(f"    {REMEDIES[problem.cause]}")
             if problem.traceback:
-                click.echo("    " + problem.traceback.strip().replace("\n", "\n    "))
+                say_lines("    " + problem.traceback.strip().replace("\n", "\n    "))
         if not problems:
-            click.echo("every plugin is healthy")
+            say("every plugin is healthy")
     return 1 if problems else 0
 
 
@@ -73,7 +73,7 @@ def new(kind: str, name: str, out: Path) -> None:
             f"the {kind} {names.component!r} exists already, in {taken[0].distribution}", hint="names are unique"
         )
     folder = write_plugin(kind, name, out=out)
-    click.echo(str(folder))
+    say(str(folder))
     suite = names.component if names.kind == "suite" else folder / "example.toml"
     executor = f" --executor {names.component}" if names.kind == "executor" else ""
     place = folder if folder.is_absolute() else f".{os.sep}{folder}"  # otherwise pip looks for this name on the index

@@ -1,32 +1,59 @@
-"""Print tables and notes on the terminal, or one JSON document."""
+"""Print tables, notes and JSON documents; text from files is escaped here."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextvars import ContextVar
+from typing import TextIO
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchbench.escaping import printable, printable_json, printable_lines
+
 UNWRAPPED = 100_000  # columns: lines in a file or a pipe are never wrapped
+_reserved: ContextVar[TextIO | None] = ContextVar("reserved standard output", default=None)
 
 
 def print_json(value: object) -> None:
     """Print one JSON document on standard output."""
-    every_sign = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
-    click.echo(json.dumps(value, indent=2, ensure_ascii=not every_sign, allow_nan=False))
+    every_sign = (getattr(_reserved.get() or sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    document = json.dumps(value, indent=2, ensure_ascii=not every_sign, allow_nan=False)
+    click.echo(printable_json(document), file=_reserved.get())
+
+
+@contextmanager
+def reserved_output() -> Iterator[None]:
+    """Reserve standard output for `print_json`; plugins print on standard error meanwhile."""
+    output = sys.stdout
+    with ExitStack() as stack:
+        if _descriptor(output) == 1:
+            output.flush()
+            kept = os.dup(1)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, 1)
+            os.dup2(2, 1)
+            output = stack.enter_context(open(kept, "w", encoding=output.encoding, errors=output.errors, closefd=False))
+        token = _reserved.set(output)
+        stack.callback(_reserved.reset, token)
+        stack.enter_context(redirect_stdout(sys.stderr))
+        yield
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Collection[str] = ()) -> None:
     """Print a plain table on standard output; columns in `right` are aligned to the right."""
     table = Table(header_style="bold", box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column in right else "left")
+        table.add_column(Text(printable(column)), overflow="fold", justify="right" if column in right else "left")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))  # Text, because rich would interpret markup in strings
+        table.add_row(*(Text(printable(str(cell))) for cell in row))  # Text: rich would interpret markup in strings
     print_rich(table)
 
 
@@ -37,7 +64,7 @@ def line_width() -> int:
 
 
 def print_rich(*blocks: Table | Text) -> None:
-    """Print tables and texts on standard output, wrapped on a terminal only."""
+    """Print `printable` tables and texts on standard output, wrapped on a terminal only."""
     console = Console(highlight=False)
     if console.is_terminal:
         console.print(*blocks, sep="\n")
@@ -48,6 +75,28 @@ def print_rich(*blocks: Table | Text) -> None:
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
+def say(line: str = "") -> None:
+    """Print one line on standard output."""
+    click.echo(printable(line))
+
+
+def say_lines(text: str) -> None:
+    """Print a text that was made line by line on standard output."""
+    click.echo(printable_lines(text))
+
+
 def note(message: str) -> None:
-    """Print a note on standard error."""
-    click.echo(message, err=True)
+    """Print a note, one line, on standard error."""
+    click.echo(printable(message), err=True)
+
+
+def complain(message: str) -> None:
+    """Print an error on standard error; line breaks are escaped unless two spaces follow."""
+    click.echo("\n".join(map(printable, re.split(r"\n(?=  )", message))), err=True)
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):  # a test or a notebook has replaced the stream
+        return None

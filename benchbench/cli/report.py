@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from benchbench.cli.options import FILE, FOLDER, folder_options
-from benchbench.cli.printing import note
+from benchbench.cli.printing import note, say
 from benchbench.errors import UsageError
 from benchbench.settings import find_folders
 from benchbench.version import install_command
@@ -35,5 +35,5 @@ def command(files: tuple[Path, ...], out: Path, data: Path | None, runs: Path | 
     for problem in report.problems:
         note(problem)
     for page in report.pages:
-        click.echo(str(page))
+        say(str(page))
     return 1 if report.problems else 0

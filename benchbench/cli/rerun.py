@@ -10,7 +10,7 @@ import click
 
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import Replay, json_option, quiet_option, replay_options
-from benchbench.cli.printing import print_json, print_table
+from benchbench.cli.printing import print_json, print_table, say
 
 
 @click.command(name="rerun")
@@ -37,14 +37,14 @@ def command(cell: str, leaderboard: Path | None, quiet: bool, as_json: bool, **w
     if as_json:
         print_json(dataclasses.asdict(result))
     else:
-        click.echo(f"cell {result.cell_id}: {result.verdict}")
+        say(f"cell {result.cell_id}: {result.verdict}")
         differences = [(d.column, d.recorded, d.now, "yes" if d.tolerated else "no") for d in result.differences]
         if differences:
             print_table(("measure", "recorded", "now", "within tolerance"), differences)
         for kind in result.unequal_files:
-            click.echo(f"{kind}: not equal")
+            say(f"{kind}: not equal")
         if result.changes:
             print_table(("changed", "recorded", "now"), [(name, *pair) for name, pair in result.changes.items()])
         else:
-            click.echo("versions, code, device, commit and data are as they were")
+            say("versions, code, device, commit and data are as they were")
     return 1 if result.verdict == "drifted" else 0

@@ -173,8 +173,8 @@ def _warn_of_useless_rounding(precisions: set[Precision], device: str | None) ->
 
 def _name_extras(result: RunResult) -> None:
     """Name the values of metrics that the printed table does not show."""
+    from benchbench.escaping import printable
     from benchbench.leaderboard.extras import extra_names
-    from benchbench.leaderboard.names import printable
 
     names = extra_names(result.rows)
     if names:

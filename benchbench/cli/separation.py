@@ -9,7 +9,7 @@ import click
 
 from benchbench.cli.components import COMPONENT, component_name
 from benchbench.cli.options import FOLDER, RADIUS, data_option, download_option, json_option
-from benchbench.cli.printing import note, print_json, print_table
+from benchbench.cli.printing import note, print_json, print_table, say
 from benchbench.registry.lookup import ComponentEntry
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _name(dataset: ComponentEntry) -> str:
 def _print(name: str, report: SeparationReport) -> None:
     labels = "random labels" if report.random_labels else "its own labels"
     left_out = f", without training examples {', '.join(map(str, report.excluded))}" if report.excluded else ""
-    click.echo(f"{name}, {labels}{left_out}: L-inf distance to the nearest example of another class")
+    say(f"{name}, {labels}{left_out}: L-inf distance to the nearest example of another class")
     both = {"train-train": report.train_train, "test-train": report.test_train}
     print_table(
         ("separation", "examples", "minimum", "mean", "radius", "above 2 epsilon"),
@@ -95,7 +95,8 @@ def _print(name: str, report: SeparationReport) -> None:
         for pair in one.closest
     ]
     if pairs:
-        click.echo("\nclosest pairs:")
+        say()
+        say("closest pairs:")
         print_table(("separation", "example", "training example", "label", "other label", "distance"), pairs)
     if report.train_train.minimum == 0 or report.test_train.minimum == 0:
         note("identical examples have different labels: --exclude leaves training examples out")

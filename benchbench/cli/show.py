@@ -9,7 +9,7 @@ import click
 from benchbench.cell.model import Component, canonical
 from benchbench.cli.listing import parse_kind
 from benchbench.cli.options import json_option
-from benchbench.cli.printing import print_json, print_table
+from benchbench.cli.printing import print_json, print_table, say
 from benchbench.contract.offers import Kind
 from benchbench.errors import UnknownNameError
 from benchbench.registry import OptionSpec, Registered, Registry, load_registry
@@ -52,10 +52,10 @@ def _full_name(registry: Registry, kind: Kind, name: str) -> str:
 
 def _print_suite(suite: Suite) -> None:
     """Its file, and what it trains and attacks in each profile."""
-    click.echo(f"file: {suite.source}")
-    click.echo(f"protocol: {suite.protocol}; seeds: {', '.join(map(str, suite.seeds))}")
+    say(f"file: {suite.source}")
+    say(f"protocol: {suite.protocol}; seeds: {', '.join(map(str, suite.seeds))}")
     for profile in suite.profiles:
-        click.echo(f"\nprofile {profile}")
+        say(f"\nprofile {profile}")
         rows = [_grid(one) for one in suite.profile(profile)]
         print_table(("experiment", "dataset", "threat", "architectures", "defenses", "attacks"), rows)
 
@@ -96,18 +96,18 @@ def _document(
 
 
 def _print(entry: Registered, name: str, options: tuple[OptionSpec, ...], members: tuple[str, ...]) -> None:
-    click.echo(f"{entry.kind} {name}: {entry.offer.summary}")
+    say(f"{entry.kind} {name}: {entry.offer.summary}")
     revised = f", revision {entry.offer.revision}" if entry.offer.revision > 1 else ""
-    click.echo(f"from {entry.distribution} {entry.version}{revised}")
+    say(f"from {entry.distribution} {entry.version}{revised}")
     if entry.offer.citation:
-        click.echo(f"source: {entry.offer.citation}")
+        say(f"source: {entry.offer.citation}")
     capabilities = dataclasses.asdict(entry.offer.capabilities)
-    click.echo("capabilities: " + ", ".join(f"{key}={canonical(value)}" for key, value in capabilities.items()))
+    say("capabilities: " + ", ".join(f"{key}={canonical(value)}" for key, value in capabilities.items()))
     if options:
         rows = [(o.name, _type_name(o.annotation), _default(o)) for o in options]
         print_table(("option", "type", "default"), rows)
     if members:
-        click.echo(f"{len(members)} members: {', '.join(members[:40])}{', ...' if len(members) > 40 else ''}")
+        say(f"{len(members)} members: {', '.join(members[:40])}{', ...' if len(members) > 40 else ''}")
 
 
 def _default(option: OptionSpec) -> str:

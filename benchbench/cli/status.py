@@ -15,7 +15,7 @@ from benchbench.cli.options import (
     selection_options,
     suite_argument,
 )
-from benchbench.cli.printing import note, print_json, print_table
+from benchbench.cli.printing import note, print_json, print_table, say
 
 
 @click.command(name="status")
@@ -37,7 +37,7 @@ def command(suite: str, leaderboards: Path | None, as_json: bool, **selection: U
     if as_json:
         print_json(summarise_status(status))
         return
-    click.echo(f"{status.suite}, {status.profile} profile: " + ", ".join(f"{n} {s}" for s, n in status.counts.items()))
+    say(f"{status.suite}, {status.profile} profile: " + ", ".join(f"{n} {s}" for s, n in status.counts.items()))
     shown = [
         cell for cell in status.cells if cell.state in ("running", "failed") or (cell.state == "done" and cell.detail)
     ]

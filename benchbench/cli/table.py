@@ -11,9 +11,10 @@ import click
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchbench.cli.options import FOLDER, leaderboards_option, suite_argument
-from benchbench.cli.printing import line_width, note, print_json, print_rich
+from benchbench.cli.options import FOLDER, leaderboards_option, reserving, suite_argument
+from benchbench.cli.printing import line_width, note, print_json, print_rich, say_lines
 from benchbench.errors import StorageError, UsageError, suggest
+from benchbench.escaping import printable, printable_lines
 from benchbench.settings import find_folders
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ FORMATS = ("rich", "markdown", "latex", "latex-document", "csv", "json", "html")
     "--pages", type=FOLDER, help="Write the reproduction report, one page per table of both papers, into this folder."
 )
 @leaderboards_option
+@reserving("output", "json")
 def command(
     suite: str,
     number: str,
@@ -129,17 +131,17 @@ def print_tables(tables: Sequence[Table], output: str) -> None:
         for table in tables:
             _print_rich(table)
     else:
-        click.echo(render_all(tables, output))
+        say_lines(render_all(tables, output))
 
 
 def _print_rich(table: Table) -> None:
-    print_rich(Text(table.title, style="bold"))
+    print_rich(Text(printable(table.title), style="bold"))
     for group in table.groups:
         width = line_width()
         blocks = [_grid(table, group, places, width) for places in _blocks(table, group, width)]
-        print_rich(Text(""), Text(group.label), *blocks)
+        print_rich(Text(""), Text(printable(group.label)), *blocks)
     for remark in table.notes:
-        print_rich(Text(remark, style="dim"))
+        print_rich(Text(printable(remark), style="dim"))
 
 
 def _grid(table: Table, group: Group, places: Sequence[int], width: int) -> RichTable:
@@ -152,7 +154,7 @@ def _grid(table: Table, group: Group, places: Sequence[int], width: int) -> Rich
         wider = max(0, min(spare, wanted)) if whole or column.align == "left" else 0
         spare -= wider
         justify: Literal["left", "right"] = "right" if column.align == "right" else "left"
-        shown.add_column(Text(column.heading), justify=justify, overflow="fold", width=least + wider)
+        shown.add_column(Text(printable(column.heading)), justify=justify, overflow="fold", width=least + wider)
     for line in group.lines:
         shown.add_row(*(_styled(line.entries[place]) for place in places))
     return shown
@@ -185,11 +187,14 @@ def _natural(table: Table, group: Group, place: int) -> int:
 
 
 def _texts(table: Table, group: Group, place: int) -> list[str]:
-    return [table.columns[place].heading, *(line.entries[place].text for line in group.lines)]
+    return [
+        printable(table.columns[place].heading),
+        *(printable_lines(line.entries[place].text) for line in group.lines),
+    ]
 
 
 def _styled(entry: Entry) -> Text:
-    text = Text(entry.text)
+    text = Text(printable_lines(entry.text))
     if entry.best:  # without its interval and verdict, which are on further lines
         text.stylize("bold", 0, len(entry.text.partition("\n")[0]))
     return text

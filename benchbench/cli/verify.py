@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from benchbench.cli.options import FILE, Replay, json_option, quiet_option, replay_options
-from benchbench.cli.printing import note, print_json, print_table
+from benchbench.cli.printing import note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from benchbench.checking.evidence import Verdict
@@ -53,7 +53,7 @@ def print_claims(verdicts: Sequence[Verdict]) -> None:
     """Print what confirmed rows only claim, by reason."""
     claims = {c: what for v in verdicts if v.status == "confirmed" for c, what in v.claimed.items()}
     for what in dict.fromkeys(claims.values()):
-        click.echo(f"claimed, not checked: {', '.join(c for c in claims if claims[c] == what)}: {what}")
+        say(f"claimed, not checked: {', '.join(c for c in claims if claims[c] == what)}: {what}")
 
 
 def _print(verdicts: Sequence[Verdict], counts: Counter[str]) -> None:
@@ -62,6 +62,6 @@ def _print(verdicts: Sequence[Verdict], counts: Counter[str]) -> None:
     ]
     print_table(("verdict", "cell", "row", "why"), rows)
     print_claims(verdicts)
-    click.echo(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
+    say(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
     if not counts["confirmed"]:
         note("nothing could be confirmed here: the runs folder, or the data root, is not the one of these rows")

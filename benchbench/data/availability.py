@@ -119,7 +119,7 @@ def _look(registry: Registry, entry: ComponentEntry, read: Callable[[Component],
     return Availability(
         name=name,
         status="available",
-        detail="\n".join(loaded.splits.notes),
+        detail="; ".join(loaded.splits.notes),
         n_train=len(loaded.splits.train),
         n_test=len(loaded.splits.test),
         digest=loaded.digest,

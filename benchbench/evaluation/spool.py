@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -28,7 +29,9 @@ class Spool:
     def __init__(self, shape: Sequence[int], *, in_memory: int = LARGEST_IN_MEMORY) -> None:
         self._shape = tuple(shape)
         self._parts: list[Tensor] = []
-        self._file = tempfile.TemporaryFile() if 4 * math.prod(shape) > in_memory else None  # noqa: SIM115 - until joined
+        self._file = None
+        with suppress(OSError):  # no space left, not even for an empty file
+            self._file = tempfile.TemporaryFile() if 4 * math.prod(shape) > in_memory else None  # noqa: SIM115 - until joined
 
     def __enter__(self) -> Spool:
         return self

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchbench.atomic import storage_errors
+from benchbench.atomic import storage_errors, write_whole
 from benchbench.events import (
     CellFailed,
     CellFinished,
@@ -85,12 +84,8 @@ class Journal:
             self._last = time.monotonic()
         line = self._begin + json.dumps({"kind": type(entry).__name__, **dataclasses.asdict(entry)}) + "\n"
         self._begin = ""
-        with storage_errors(self._path):
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-            try:
-                os.write(descriptor, line.encode())
-            finally:
-                os.close(descriptor)
+        with storage_errors(self._path), self._path.open("ab", buffering=0) as file:
+            write_whole(file.fileno(), line.encode())
 
 
 class Journals:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchbench.atomic import storage_errors
 from benchbench.contract import DONE, REFUSED, STOPPED, Host, OptionError, Work
 from benchbench.executors.machine import available_cores
 from benchbench.executors.slots import GIB, Slot, cpu_slots, gpu_slots, visible_gpus
@@ -105,8 +106,10 @@ class _Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         folder = Path(self._work.folder, "logs")
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f"{self.name}.log").open("ab") as log:
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            log_file = (folder / f"{self.name}.log").open("ab")
+        with log_file as log:
             return subprocess.Popen(  # noqa: S603
                 self._work.command(self.name, threads=self._slot.threads, leashed=True),
                 stdin=subprocess.PIPE,

@@ -26,7 +26,9 @@ from benchbench.harness.clock import Clock
 from benchbench.harness.scheduling import Tally, shown_values
 from benchbench.leaderboard import rebuild
 from benchbench.records import Provenance, failed_row, provenance
+from benchbench.settings import check_writable
 
+LEAST_SPACE = 2**20  # bytes on the disk without which no worker can go on
 LOOK_SECONDS = 0.25  # between two looks into the journals
 REBUILD_SECONDS = 30.0  # between two partial leaderboards
 DEATHS_OF_A_CELL = 2  # record a cell as failed after it crashed this many workers
@@ -82,6 +84,7 @@ class Supervisor:
     def died(self, worker: str, reason: str) -> None:
         """See `Host.died`."""
         self.follow()
+        check_writable(self._job.folder, size=LEAST_SPACE)  # on a full disk a worker cannot report that it is full
         self._rest(worker, gone=True)
         cell = self._pending.get(self._at.pop(worker, ""))
         if cell is None:

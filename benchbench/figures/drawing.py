@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from benchbench.atomic import storage_errors
+from benchbench.atomic import write_atomically
 from benchbench.contract import DataSource
 from benchbench.errors import BenchbenchError, MissingDataError, UnknownNameError, UsageError
 from benchbench.version import install_command
@@ -65,13 +66,11 @@ def draw(name: str, sources: Sources, folder: Path, formats: Sequence[str] = ("p
     if find_spec("matplotlib") is None:
         raise UsageError("figures need matplotlib", hint=install_command("figures"))
     written: list[Path] = []
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for stem, figure in _DRAWERS[name](sources):
-            safe = re.sub(r"[^A-Za-z0-9.]+", "-", stem).strip("-")  # dataset names may contain any character
-            for format in formats:
-                written.append(folder / f"{safe}.{format}")
-                figure.savefig(written[-1], dpi=200)
+    for stem, figure in _DRAWERS[name](sources):
+        safe = re.sub(r"[^A-Za-z0-9.]+", "-", stem).strip("-")  # dataset names may contain any character
+        for format in formats:
+            written.append(folder / f"{safe}.{format}")
+            write_atomically(written[-1], partial(figure.savefig, format=format, dpi=200))
     return written
 
 

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import nn
 
-from benchbench.cell.model import Cell, TrainingSpec
+from benchbench.cell.model import Cell, TrainingSpec, to_json
 from benchbench.contract import DatasetSplits, Examples, derive_seed
 from benchbench.contract.training import LoopDefense
 from benchbench.data import Subset, crop_to, subset
@@ -18,7 +18,7 @@ from benchbench.evaluation import Outcome
 from benchbench.events import Note
 from benchbench.harness.evaluating import evaluate_cell, measurements_of
 from benchbench.harness.fitting import fit_model, training_threat, trains_in_steps
-from benchbench.harness.sharing import EvaluationOverError, TrainOrder
+from benchbench.harness.sharing import EvaluationOverError
 from benchbench.harness.succession import give_up, stored_model, succeed, training_checkpoint
 from benchbench.harness.workbench import Workbench
 from benchbench.leaderboard.names import attack_label, short_label
@@ -110,7 +110,7 @@ def _companions(cell: Cell, job: TrainingJob, bench: Workbench) -> Ranks | None:
     if obstacle:
         bench.listener(Note(message=f"  trained by one of {ranks.count} ranks: {obstacle}"))
         return None
-    ranks.order(TrainOrder(cell=cell))
+    ranks.order({"train": to_json(cell)})
     return ranks
 
 

@@ -19,7 +19,7 @@ from benchbench.evaluation.memory import Sharing
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.evaluation.supervision import leaving
 from benchbench.events import Event, Listener, Note
-from benchbench.harness.sharing import ClaimedShards, EvaluateOrder, EvaluationOverError, Notice
+from benchbench.harness.sharing import ClaimedShards, EvaluationOverError, Notice
 from benchbench.harness.workbench import Workbench
 from benchbench.kernels.shrinking import compute_within_memory
 from benchbench.records import Row, RunStore, provenance
@@ -95,7 +95,7 @@ def _shared(
     else:
         with notice.posted():
             if bench.ranks is not None:
-                bench.ranks.order(EvaluateOrder(cell=cell))
+                bench.ranks.order({"evaluate": to_json(cell)})
             yield ClaimedShards(claims=bench.claims, scope=kept.scope, stop=bench.stop), kept
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 
+from benchbench.atomic import full_disk
 from benchbench.cell.model import Cell
 from benchbench.errors import RankError, StorageError
 from benchbench.events import CellFailed, CellFinished, CellStarted, Note
@@ -198,6 +199,8 @@ class _Schedule:
             except (RankError, StorageError):
                 raise
             except Exception as error:
+                if full := full_disk(error):
+                    raise full from error
                 self._take_failure(cell, label, error)
                 return True
             seconds = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""Orders of the leading rank, and evaluations that other processes may join.
+"""Evaluations that other processes may join.
 
 An evaluation is open while its notice lies in the runs folder. Any process that finds the notice (a follower by order, another
 process because it has nothing else to do) may run the same evaluation. Claims divide the shards, so that each is computed once.
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchbench.atomic import write_bytes_atomically
-from benchbench.cell.model import Cell
 from benchbench.records.claims import Claims
 from benchbench.stopping import StopRequest
 
@@ -23,20 +22,6 @@ POLL_SECONDS = 0.2
 
 class EvaluationOverError(Exception):
     """The evaluation that a process helped with is over."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOrder:
-    """All ranks train the model of a cell."""
-
-    cell: Cell
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOrder:
-    """The followers help to evaluate a cell."""
-
-    cell: Cell
 
 
 @dataclass(frozen=True, kw_only=True)

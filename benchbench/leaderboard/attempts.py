@@ -12,7 +12,8 @@ from pathlib import Path
 
 from benchbench.atomic import storage_errors, write_bytes_atomically
 from benchbench.cell.filters import parse_options
-from benchbench.leaderboard.names import attack_label, defense_label, printable
+from benchbench.escaping import printable
+from benchbench.leaderboard.names import attack_label, defense_label
 from benchbench.records import Row, RunStore
 from benchbench.records.disk import read_bytes
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from benchbench.leaderboard.names import number, printable
+from benchbench.escaping import printable
+from benchbench.leaderboard.names import number
 from benchbench.records import Row
 
 _ENDS = ("_low", "_high")

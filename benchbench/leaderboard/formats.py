@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from benchbench.errors import UnknownNameError
+from benchbench.escaping import printable, printable_json, printable_lines
 from benchbench.leaderboard.latex import latex_document, latex_fragment
 from benchbench.leaderboard.layout import Entry, Group, Line, Table
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs text that begins with one of these
+_SIGNS = frozenset("=+-@＝＋－＠")  # a spreadsheet runs text that begins with one of these
 
 
 def render(table: Table, format: str) -> str:
@@ -49,13 +50,13 @@ def _markdown(table: Table) -> str:
 
 
 def _html(table: Table) -> str:
-    parts = [f"<h2>{html.escape(table.title)}</h2>"]
+    parts = [f"<h2>{_escape_html(table.title)}</h2>"]
     for group in table.groups:
-        grid = _grid(table, group, "unsafehtml", html.escape, "<strong>{}</strong>")
-        caption = f"<table>\n<caption>{html.escape(group.label)}</caption>"
+        grid = _grid(table, group, "unsafehtml", _escape_html, "<strong>{}</strong>")
+        caption = f"<table>\n<caption>{_escape_html(group.label)}</caption>"
         parts.append(grid.replace("<table>", caption, 1))
     if table.notes:
-        parts.append("<ul>\n" + "\n".join(f"<li>{html.escape(note)}</li>" for note in table.notes) + "\n</ul>")
+        parts.append("<ul>\n" + "\n".join(f"<li>{_escape_html(note)}</li>" for note in table.notes) + "\n</ul>")
     return "\n".join(parts)
 
 
@@ -94,17 +95,21 @@ def _csv(table: Table) -> str:
             values += [end for place in bounded for end in (entries[place].low, entries[place].high)]
             values += [entries[place].verdict for place in judged]
             lines.append([*values, line.source, line.status, ";".join(line.flags), line.cell_id])
-    return csv_text(lines)
+    return csv_text(lines, escape=printable)
 
 
-def csv_text(lines: Iterable[Iterable[Any]]) -> str:
-    """Lines as CSV; None is empty, and text that a spreadsheet would run gets an apostrophe."""
+def csv_text(lines: Iterable[Iterable[Any]], *, escape: Callable[[str], str] = printable_lines) -> str:
+    """Lines as CSV; text is escaped, with an apostrophe if a spreadsheet would run it."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for line in lines:
-        values = ("" if value is None else value for value in line)
-        writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in values])
+        writer.writerow(f"{_guard(value)}{escape(value)}" if isinstance(value, str) else value for value in line)
     return buffer.getvalue()
+
+
+def _guard(text: str) -> str:
+    """An apostrophe for a formula, also one behind spaces or control characters."""
+    return "'" if next((one for one in text if one.isprintable() and not one.isspace()), "") in _SIGNS else ""
 
 
 def table_document(table: Table) -> dict[str, Any]:
@@ -141,7 +146,11 @@ def _line_document(line: Line, columns: Sequence[str]) -> dict[str, Any]:
 
 def escape_markdown(text: str) -> str:
     """Text escaped for Markdown, also inside a table."""
-    return _MARKDOWN.sub(r"\\\1", text)
+    return _MARKDOWN.sub(r"\\\1", printable(text))
+
+
+def _escape_html(text: str) -> str:
+    return html.escape(printable(text))
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {
@@ -149,6 +158,6 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "latex": latex_fragment,
     "latex-document": lambda table: latex_document([table]),
     "csv": _csv,
-    "json": lambda table: json.dumps(table_document(table), indent=2, ensure_ascii=False),
+    "json": lambda table: printable_json(json.dumps(table_document(table), indent=2, ensure_ascii=False)),
     "html": _html,
 }

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import to_json
+from benchbench.escaping import printable
 from benchbench.leaderboard.names import (
     attack_label,
     component_label,
@@ -15,7 +16,6 @@ from benchbench.leaderboard.names import (
     defense_label,
     method_code,
     number,
-    printable,
 )
 from benchbench.records import Row
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import Component, canonical
+from benchbench.escaping import printable
 from benchbench.records import Row
 
 _DEFENSES = {
@@ -148,11 +149,6 @@ def number(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:g}"
     return str(value)
-
-
-def printable(text: str) -> str:
-    """Text without control characters, which could steer a terminal or break a table's lines."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def joined(*parts: str) -> str:

@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from benchbench.escaping import printable
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import is_share
 from benchbench.leaderboard.identity import distinct_labels, grouped
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
 from benchbench.leaderboard.matching import is_regression, same_setting, setting, shown_published
-from benchbench.leaderboard.names import defense_label, defense_order, paper_label, printable, setting_label
+from benchbench.leaderboard.names import defense_label, defense_order, paper_label, setting_label
 from benchbench.records import Row
 
 Task = Literal["classification", "regression"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchbench.atomic import full_disk
 from benchbench.cell.model import Component, digest
 from benchbench.contract import DatasetExtent, DatasetSplits, DataSource, DescribedDataset
 from benchbench.errors import BenchbenchError, DataError
@@ -50,6 +51,8 @@ class DatasetLoader:
         try:
             found = load_dataset(self._registry, dataset, self._source)
         except BenchbenchError as error:
+            if full_disk(error):
+                raise  # no fault of the dataset
             return error
         if self._digests.setdefault(key, found.digest) != found.digest:
             return DataError(

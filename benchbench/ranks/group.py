@@ -1,17 +1,18 @@
 """The ranks of a run, as one rank sees them: sums, decisions, orders, failures.
 
 Rank 0 leads. All ranks must make the same calls in the same order; otherwise they wait for each other forever. Decisions and
-objects go through gloo on the host, sums of tensors through gloo on a CPU and NCCL on a GPU.
+bytes go through gloo on the host, sums of tensors through gloo on a CPU and NCCL on a GPU. Whoever reaches torchrun's ports can
+send anything, so all that ranks exchange is plain: numbers, tensors and JSON. Nothing is unpickled.
 """
 
 from __future__ import annotations
 
-import pickle
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -57,9 +58,6 @@ def divide(whole: int, *, rank: int, count: int) -> Part:
     return Part(first=whole - 1, last=whole, whole=whole, counts=False)
 
 
-Shared = TypeVar("Shared")
-
-
 class Alone:
     """A single process: it leads, and sums and decisions are its own."""
 
@@ -74,9 +72,9 @@ class Alone:
         """Return the decision."""
         return decision
 
-    def share(self, value: Shared) -> Shared:
-        """Return the object."""
-        return value
+    def share(self, content: bytes) -> bytes:
+        """Return the bytes."""
+        return content
 
 
 class Ranks:
@@ -119,20 +117,26 @@ class Ranks:
             dist.broadcast(decided, src=0)
         return int(decided)
 
-    def share(self, value: Shared) -> Shared:
-        """Return a copy of the leader's object on every rank; the followers' argument is ignored."""
-        shared = [value]
+    def share(self, content: bytes) -> bytes:
+        """Return the leader's bytes on every rank; the followers' argument is ignored."""
+        shared = torch.empty(self.decide(len(content)), dtype=torch.uint8)
+        if self.leads and content:
+            shared = torch.frombuffer(bytearray(content), dtype=torch.uint8)
         with self._together():
-            dist.broadcast_object_list(shared, src=0, device=torch.device("cpu"))
-        return shared[0]
+            dist.broadcast(shared, src=0)
+        return shared.numpy().tobytes()
 
-    def order(self, what: object) -> None:
-        """Send the followers their next order; unlike for a sum, they wait without a time limit."""
-        self._store.set(f"order/{self._orders}", pickle.dumps(what))
+    def order(self, what: Mapping[str, object]) -> None:
+        """Send the followers their next order as JSON; they wait for it without a time limit."""
+        self._store.set(f"order/{self._orders}", json.dumps(what).encode())
         self._orders += 1
 
     def await_order(self) -> object:
-        """Wait, as a follower, for the leader's next order."""
+        """Wait, as a follower, for the leader's next order; it is as trustworthy as the network.
+
+        Raises:
+            RankError: another rank failed, or the order is no JSON.
+        """
         key = f"order/{self._orders}"
         with self._together():
             while not self._store.check([key]):
@@ -141,7 +145,10 @@ class Ranks:
                 time.sleep(POLL_SECONDS)
             order = self._store.get(key)
         self._orders += 1
-        return pickle.loads(order)  # noqa: S301 - it comes from the leader's process
+        try:
+            return json.loads(order)
+        except (ValueError, RecursionError) as error:
+            raise self.failed("an order is no JSON, so it is not from rank 0") from error
 
     @contextmanager
     def _together(self) -> Iterator[None]:

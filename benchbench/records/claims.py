@@ -2,8 +2,9 @@
 
 A claim is a file ``<folder>/<name>.json`` that only one process can create (O_EXCL). It names its owner, and the owner keeps
 its modification time fresh (a heartbeat). A claim is abandoned if its owner on this machine is dead, or if its last heartbeat
-is older than `STALE_SECONDS`. A process that finds an abandoned claim creates a successor, named by the token of the old claim
-so that there can be only one, reads the claim again, and renames the successor over it.
+is older than `STALE_SECONDS`, or if a waiting process has seen no heartbeat for as long: a time stamp may lie in the future. A
+process that finds an abandoned claim creates a successor, named by the token of the old claim so that there can be only one,
+reads the claim again, and renames the successor over it. Its first claim done, a process removes the abandoned ones of others.
 
 Claims only save work. Results are written atomically and do not depend on who computes them, so the worst case (an owner that
 was suspended and wakes up) computes something twice. No file is ever locked.
@@ -15,7 +16,6 @@ import json
 import math
 import os
 import secrets
-import socket
 import tempfile
 import threading
 import time
@@ -23,7 +23,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from benchbench.atomic import storage_errors
+from benchbench.atomic import OLD_SECONDS, storage_errors, write_whole
+from benchbench.errors import StorageError
+from benchbench.processes import host, is_over, start_of
 
 STALE_SECONDS = 120.0
 BEATS = 8  # heartbeats within that time
@@ -43,6 +45,10 @@ class Claims:
         self._released = threading.Event()
         self._ahead = 0.0
         self._measured = -math.inf  # when `_ahead` was
+        self._seen: dict[
+            Path, tuple[int, float]
+        ] = {}  # time stamps of others' claims, and since when this process knows them
+        self._tidied = False
 
     @contextmanager
     def held(self, name: str) -> Iterator[bool]:
@@ -60,7 +66,7 @@ class Claims:
         """The process and machine that hold a claim now, for people; empty if there is no owner."""
         path = self._folder / f"{name}.json"
         owner = _read(path)
-        if owner is None or _is_dead(owner) or self._is_stale(path):
+        if owner is None or _is_dead(owner) or abs(self._age(path)) > self._stale_seconds:
             return ""
         machine = str(owner.get("host", "")).partition(" ")[0] or "an unknown machine"
         return f"process {owner.get('pid', '?')} on {machine}"
@@ -70,9 +76,26 @@ class Claims:
         with storage_errors(path):
             self._folder.mkdir(parents=True, exist_ok=True)
             taken = _create(path, token) or self._take_over(path, token)
-        if taken:
-            self._keep(path, token)
-        return taken
+        # a process that was suspended while it wrote its claim may have been succeeded
+        if not taken or _token(path) != token:
+            return False
+        self._seen.pop(path, None)
+        self._keep(path, token)
+        if not self._tidied:
+            self._tidied = True
+            self._tidy()
+        return True
+
+    def _tidy(self) -> None:
+        """Release claims that killed processes have left, by taking them over."""
+        with suppress(OSError, StorageError):
+            for path in self._folder.iterdir():
+                owner = _read(path) if path.suffix == ".json" and path not in self._tokens else None
+                if owner is not None and (_is_dead(owner) or self._age(path) > OLD_SECONDS):
+                    with self.held(path.stem):
+                        pass
+                elif path.suffix == ".successor" and self._age(path) > OLD_SECONDS:
+                    path.unlink(missing_ok=True)
 
     def _take_over(self, path: Path, token: str) -> bool:
         """Replace an abandoned claim; if several processes try, one succeeds."""
@@ -81,29 +104,42 @@ class Claims:
             return _create(path, token)
         if not (_is_dead(before) or self._is_stale(path)):
             return False
-        successor = path.with_name(f"{path.name}.{before.get('token', 'unreadable')}.successor")
+        successor = path.with_name(f"{path.name}.{before['token']}.successor")
         if not _create(successor, token):
             if self._is_stale(successor):  # its creator died before renaming it
                 successor.unlink(missing_ok=True)
             return False
         now = _read(path)
-        if now is None or now.get("token") != before.get("token"):
+        if now is None or now["token"] != before["token"]:
             successor.unlink(missing_ok=True)
             return False
         successor.replace(path)
         return True
 
     def _is_stale(self, path: Path) -> bool:
-        """Compare with the clock of the file system, because the clocks of machines differ."""
+        """Whether a claim is old, or was not renewed while this process waited."""
         try:
-            return time.time() + self._clock_ahead() - path.stat().st_mtime > self._stale_seconds
+            stamp, age = path.stat().st_mtime_ns, self._age(path)
         except FileNotFoundError:
             return False
+        seen, since = self._seen.get(path, (None, 0.0))
+        if seen != stamp:
+            self._seen[path] = (stamp, time.monotonic())
+            return age > self._stale_seconds
+        return max(age, time.monotonic() - since) > self._stale_seconds
+
+    def _age(self, path: Path) -> float:
+        """Seconds since the last heartbeat by the clock of the file system; machines' clocks differ."""
+        try:
+            return time.time() + self._clock_ahead() - path.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def _clock_ahead(self) -> float:
         """`folder_clock_ahead`, measured at most once a heartbeat."""
         if time.monotonic() > self._measured + self._stale_seconds / BEATS:
-            self._ahead = folder_clock_ahead(self._folder)
+            with suppress(StorageError):  # on a full disk, or one that is only read, the clocks count as equal
+                self._ahead = folder_clock_ahead(self._folder)
             self._measured = time.monotonic()
         return self._ahead
 
@@ -135,8 +171,12 @@ class Claims:
 
 
 def folder_clock_ahead(folder: Path, now: Callable[[], float] = time.time) -> float:
-    """Seconds by which the clock of a folder's file system is ahead of this machine's `now`."""
-    with tempfile.TemporaryFile(dir=folder) as probe:
+    """Seconds by which the clock of a folder's file system is ahead of this machine's `now`.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    with storage_errors(folder), tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(b"\0")
         probe.flush()
         return os.fstat(probe.fileno()).st_mtime - now()
@@ -148,9 +188,9 @@ def _create(path: Path, token: str) -> bool:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
         return False
-    owner = {"host": _host(), "pid": os.getpid(), "started": _start_of(os.getpid()), "token": token}
+    owner = {"host": host(), "pid": os.getpid(), "started": start_of(os.getpid()), "token": token}
     try:
-        os.write(descriptor, json.dumps(owner).encode())
+        write_whole(descriptor, json.dumps(owner).encode())
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -160,14 +200,17 @@ def _create(path: Path, token: str) -> bool:
 
 
 def _read(path: Path) -> dict[str, object] | None:
-    """The owner of a claim; empty if the file is damaged, None if there is no claim."""
+    """The owner of a claim; only a token if the file is damaged, None if there is no claim."""
     try:
-        owner = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            content, status = file.read(), os.fstat(file.fileno())
     except FileNotFoundError:
         return None
-    except ValueError:
-        return {}
-    return owner if isinstance(owner, dict) and str(owner.get("token", "")).isalnum() else {}
+    with suppress(ValueError, RecursionError):
+        owner = json.loads(content)
+        if isinstance(owner, dict) and str(owner.get("token", "")).isalnum():
+            return owner
+    return {"token": f"unreadable{status.st_ino}x{status.st_mtime_ns}"}
 
 
 def _token(path: Path) -> object:
@@ -178,33 +221,6 @@ def _token(path: Path) -> object:
 
 
 def _is_dead(owner: dict[str, object]) -> bool:
-    """Whether the owner ran here and has ended; its start time detects a reused number."""
+    """Whether the owner ran here and has ended."""
     pid = owner.get("pid")
-    if owner.get("host") != _host() or not isinstance(pid, int) or pid <= 0 or os.name != "posix":
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return owner.get("started") != _start_of(pid)
-
-
-def _host() -> str:
-    """This machine's name, boot and namespace of process numbers: containers may share a name."""
-    boot = namespace = ""
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        namespace = os.readlink("/proc/self/ns/pid")
-    return f"{socket.gethostname()} {boot} {namespace}"
-
-
-def _start_of(pid: int) -> str:
-    """When a process started, in clock ticks since boot; empty if unknown."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    fields = stat.rpartition(")")[2].split()  # after the program's name, which may hold spaces and brackets
-    return "" if len(fields) < 20 or fields[0] == "Z" else fields[19]
+    return owner.get("host") == host() and isinstance(pid, int) and is_over(pid, owner.get("started"))

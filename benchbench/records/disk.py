@@ -1,16 +1,12 @@
-"""Read files that may be missing or damaged; remove leftovers of killed writers."""
+"""Read files that may be missing or damaged."""
 
 from __future__ import annotations
 
 import stat
-import time
-from contextlib import suppress
 from pathlib import Path
 
 from benchbench.atomic import storage_errors
 from benchbench.errors import StorageError
-
-_STALE_SECONDS = 24 * 3600
 
 
 def read_bytes(path: Path) -> bytes | None:
@@ -30,11 +26,3 @@ def set_aside(path: Path) -> Path:
     with storage_errors(path):
         path.replace(aside)
     return aside
-
-
-def remove_stale_temporaries(folder: Path) -> None:
-    """Remove day-old temporary files of killed writers (see `benchbench.atomic`)."""
-    for temporary in folder.glob(".*.tmp"):
-        with suppress(OSError):
-            if time.time() - temporary.stat().st_mtime > _STALE_SECONDS:
-                temporary.unlink()

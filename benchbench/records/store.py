@@ -21,10 +21,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from benchbench.atomic import storage_errors, write_atomically, write_bytes_atomically
+from benchbench.atomic import remove_leftovers, storage_errors, write_atomically, write_bytes_atomically
 from benchbench.errors import BenchbenchError, DataError
 from benchbench.records.arrays import Array, check_footer, content_digest, read_arrays, to_array, write_arrays
-from benchbench.records.disk import read_bytes, remove_stale_temporaries, set_aside
+from benchbench.records.disk import read_bytes, set_aside
 from benchbench.records.envelope import NewerRecordError, pack_row, unpack_row, weights_in
 from benchbench.records.measurements import StoredMeasurements
 from benchbench.records.outcomes import WITNESSES
@@ -48,8 +48,8 @@ class RunStore:
         self._on_problem = on_problem
         self._cells = root / "cells"
         self.measurements = StoredMeasurements(root / "measurements", on_problem)
-        for folder in (self._cells, root / "outcomes", root / "witnesses"):
-            remove_stale_temporaries(folder)
+        for folder in (self._cells, root / "outcomes", root / "witnesses", root / "models"):
+            remove_leftovers(folder)
 
     def write_cell(
         self,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import to_json
+from benchbench.escaping import printable
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.formats import csv_text
 from benchbench.leaderboard.identity import tell_apart
@@ -113,7 +114,7 @@ def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]])
         return [value, *(getattr(row, end, row.extra.get(end)) for end in ends)]
     if column.key == "seed":
         return [row.seed, None, None] if row.source == "measured" else None
-    return texts[row.cell_id][column.key]
+    return printable(texts[row.cell_id][column.key])
 
 
 def row_texts(row: Row) -> dict[str, str]:

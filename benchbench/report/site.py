@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from PIL import Image
 
 from benchbench.atomic import write_bytes_atomically
+from benchbench.escaping import printable, printable_json
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import extras_of
 from benchbench.leaderboard.separations import MeasuredSeparation, separation_label
@@ -158,14 +159,14 @@ def _shown(row: Row, name: str) -> str:
     value = getattr(row, name)
     if name in _JSON_COLUMNS:
         try:
-            return json.dumps(json.loads(value), indent=2, ensure_ascii=False)
+            return printable_json(json.dumps(json.loads(value), indent=2, ensure_ascii=False))
         except (ValueError, RecursionError):
-            return str(value)
+            return printable(str(value))
     if value is None:
         return "not measured"
     if isinstance(value, (tuple, Mapping)):
         return json.dumps(list(value) if isinstance(value, tuple) else dict(value), ensure_ascii=False)
-    return str(value)
+    return printable(str(value))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -182,9 +183,15 @@ def _environment() -> Environment:
         loader=PackageLoader("benchbench.report", "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
+        finalize=_finalize,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _finalize(value: object) -> object:
+    """Escape text from files, whose marks of direction would affect the text beside it."""
+    return printable(value) if type(value) is str else value
 
 
 def _write_assets(folder: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from benchbench.escaping import printable
 from benchbench.leaderboard.identity import grouped
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
-from benchbench.leaderboard.names import printable
 from benchbench.leaderboard.published import PublishedSeparation, published_separation
 from benchbench.leaderboard.separations import MEASURES, MeasuredSeparation
 from benchbench.leaderboard.spread import prediction_interval

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from benchbench.cell.model import Component
 from benchbench.cell.recipe import Recipe
+from benchbench.escaping import printable
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
-from benchbench.leaderboard.names import printable
 from benchbench.leaderboard.published import ARCHITECTURE_NAMES, DATASET_NAMES, read_published
 from benchbench.records import Row
 from benchbench.registry import Registry

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchbench.errors import RankError
-from benchbench.events import Listener
-from benchbench.harness.sharing import EvaluateOrder, TrainOrder
+from benchbench.cell.reading import read_cell
+from benchbench.errors import DataError, RankError
+from benchbench.events import CellFailed, Listener
 from benchbench.planning.datasets import DatasetLoader
 from benchbench.planning.preparing import Request, prepare
 from benchbench.ranks.launch import Launch, joined, local_device
@@ -22,17 +21,11 @@ from benchbench.stopping import Stopped, StopRequest
 if TYPE_CHECKING:
     import torch
 
+    from benchbench.cell.model import Cell
     from benchbench.harness.workbench import Workbench
     from benchbench.ranks.group import Ranks
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _End:
-    """The run is over; followers return these fields of the leader's `RunResult`, too."""
-
-    fields: Mapping[str, Any]
 
 
 def run_in_ranks(
@@ -57,8 +50,7 @@ def run_in_ranks(
         except BaseException as error:
             ranks.failed(" ".join(str(error).split()) or type(error).__name__)
             raise
-        names = ("rows", "finished", "failures", "left", "stopped")
-        ranks.order(_End(fields={name: getattr(result, name) for name in names}))
+        ranks.order({"end": _pack(result)})
         return result
 
 
@@ -84,29 +76,56 @@ def _follow(ranks: Ranks, request: Request, folders: Folders, device: torch.devi
     # planned only now: before, all ranks would download and prepare the data at the same time
     plan = prepare(request, folders, device=device, registry=registry).plan
     leaderboard = folders.leaderboard(plan.suite)
-    return RunResult(plan=plan, leaderboard=leaderboard, **end.fields)
+    return RunResult(plan=plan, leaderboard=leaderboard, **end)
 
 
-def _obey(ranks: Ranks, bench: Workbench) -> _End:
+def _pack(result: RunResult) -> dict[str, object]:
+    """What followers return, too, as JSON."""
+    from benchbench.records.envelope import pack_row
+
+    return {
+        "rows": [pack_row(row, "").decode() for row in result.rows],
+        "failures": [dataclasses.asdict(failure) for failure in result.failures],
+        "finished": result.finished,
+        "left": result.left,
+        "stopped": result.stopped,
+    }
+
+
+def _unpack(packed: Mapping[str, Any]) -> dict[str, Any]:
+    from benchbench.records.envelope import unpack_row
+
+    rows = tuple(unpack_row(row.encode()) for row in packed["rows"])
+    return {**packed, "rows": rows, "failures": tuple(CellFailed(**failure) for failure in packed["failures"])}
+
+
+def _obey(ranks: Ranks, bench: Workbench) -> dict[str, Any]:
+    """Follow orders until the last one; return what it says of the run's result."""
     from benchbench.harness.cells import help_with
 
     while True:
         order = ranks.await_order()
-        if isinstance(order, TrainOrder):
-            _help_train(order, bench)
-        elif isinstance(order, EvaluateOrder):
-            help_with(order.cell, bench)
-        elif isinstance(order, _End):
-            return order
+        try:
+            match order:
+                case {"train": str(text)}:
+                    _help_train(read_cell(text), bench)
+                case {"evaluate": str(text)}:
+                    help_with(read_cell(text), bench)
+                case {"end": dict(packed)}:
+                    return _unpack(packed)
+                case _:
+                    raise DataError("rank 0 gives no such order")
+        except (DataError, TypeError, KeyError, AttributeError) as error:
+            raise ranks.failed(f"an order cannot be read: {error}") from error
 
 
-def _help_train(order: TrainOrder, bench: Workbench) -> None:
+def _help_train(cell: Cell, bench: Workbench) -> None:
     from benchbench.harness.cells import train_cell
 
     bench.trained.clear()  # rank 0 orders a training only if it has no trained model
     try:
-        train_cell(order.cell, bench)
+        train_cell(cell, bench)
     except RankError:
         raise
     except (Exception, Stopped):  # every rank raises this; rank 0 handles it
-        _log.debug("cell %s was not trained", order.cell.cell_id, exc_info=True)
+        _log.debug("cell %s was not trained", cell.cell_id, exc_info=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import resources
@@ -10,8 +9,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
 
+from benchbench.atomic import scratch_folder, storage_errors
 from benchbench.contract import API_VERSION
-from benchbench.errors import StorageError, UsageError
+from benchbench.errors import UsageError
 from benchbench.scaffold.naming import PluginNames, plugin_names
 from benchbench.version import DISTRIBUTION, __version__
 
@@ -34,14 +34,12 @@ def write_plugin(kind: str, name: str, *, out: Path) -> Path:
     folder = out / names.distribution
     if folder.exists():
         raise UsageError(f"{folder} exists", hint="choose another name or --out, or remove it: nothing is overwritten")
-    try:
+    with storage_errors(folder):
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out, prefix=".benchbench-new-") as workplace:
-            unfinished = Path(workplace, names.distribution)
+        with scratch_folder("new", out) as workplace:
+            unfinished = workplace / names.distribution
             _write_files(unfinished, names)
             unfinished.rename(folder)  # it appears only when it is complete
-    except OSError as error:
-        raise StorageError(f"cannot write {folder}: {error.strerror or error}", hint="choose another --out") from error
     return folder
 
 

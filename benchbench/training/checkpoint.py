@@ -191,6 +191,17 @@ def write_checkpoint(path: Path, model_id: str, tensors: dict[str, Tensor], posi
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
 
+def position_bytes(position: Position) -> bytes:
+    """The position as JSON."""
+    return json.dumps(dataclasses.asdict(position)).encode()
+
+
+def position_from(content: bytes) -> Position:
+    """Read what `position_bytes` made."""
+    document = json.loads(content)
+    return Position(**{**document, "history": tuple(EpochRecord(**record) for record in document["history"])})
+
+
 def weights_digest(state: Mapping[str, Any]) -> str:
     """Return the SHA-256, in hex, of a state's tensors; equal on all devices and in all layouts."""
     return _digest({name: _stored(value) for name, value in state.items() if isinstance(value, Tensor)})

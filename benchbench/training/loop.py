@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from benchbench.cell.recipe import Recipe
@@ -24,7 +25,15 @@ from benchbench.events import Listener, TrainingProgress, TrainingStarted, ignor
 from benchbench.kernels.inputs import memory_format
 from benchbench.ranks.group import Alone, Company, Ranks
 from benchbench.stopping import Stopped, StopRequest
-from benchbench.training.checkpoint import Checkpoint, EpochRecord, Position, pack, unpack
+from benchbench.training.checkpoint import (
+    Checkpoint,
+    EpochRecord,
+    Position,
+    pack,
+    position_bytes,
+    position_from,
+    unpack,
+)
 from benchbench.training.job import TrainingJob
 from benchbench.training.stepping import Steps
 
@@ -132,7 +141,7 @@ class _Loop:
 
     def _resume(self) -> Position:
         """Load the leader's checkpoint on all ranks."""
-        position, state = Position(), dict[str, Tensor]()
+        position, state = Position(), b""
         if self.checkpoint is not None:
             position = self.checkpoint.load(self.model, self.optimizer, defense=self.job.defense) or Position()
             if position.epoch > self.recipe.epochs or position.step > self.steps:
@@ -140,9 +149,9 @@ class _Loop:
                 raise StorageError(said, hint="move the file away")
         if self.company.count > 1:
             if self.company.leads:
-                state = pack(self.model, self.optimizer)
-            position, state = self.company.share((position, state))
-            unpack(state, self.model, self.optimizer)
+                state = save(pack(self.model, self.optimizer))
+            position = position_from(self.company.share(position_bytes(position)))
+            unpack(load(self.company.share(state)), self.model, self.optimizer)
         return position
 
     def _stop_if(self, due: int) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from run_processes import lines, results, start, wait_for, write_suite
 
 from benchbench.errors import StorageError
 from benchbench.leaderboard import read_rows
-from benchbench.records import RunStore
-from benchbench.records.claims import Claims, _host
+from benchbench.processes import host as this_host
+from benchbench.records import RunStore, claims
+from benchbench.records.claims import Claims
 
 
 @pytest.fixture
@@ -39,7 +41,12 @@ def plant(folder: Path, name: str, *, host: str | None = None, pid: int | None =
     """A claim of somebody else's."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    owner = {"host": _host() if host is None else host, "pid": pid or dead_process(), "started": "1", "token": "abc"}
+    owner = {
+        "host": this_host() if host is None else host,
+        "pid": pid or dead_process(),
+        "started": "1",
+        "token": "abc",
+    }
     path.write_text(json.dumps(owner))
     os.utime(path, (time.time() - age, time.time() - age))
     return path
@@ -52,7 +59,7 @@ def test_claim_has_one_holder_at_a_time(folder: Path) -> None:
         with theirs.held("cell") as also, theirs.held("other") as other:
             assert (also, other) == (False, True)
         owner = json.loads((folder / "cell.json").read_text())
-        assert (owner["pid"], owner["host"]) == (os.getpid(), _host())
+        assert (owner["pid"], owner["host"]) == (os.getpid(), this_host())
     assert list(folder.iterdir()) == []
     with theirs.held("cell") as free:
         assert free
@@ -145,6 +152,91 @@ def test_successor_that_died_before_renaming_is_removed(folder: Path) -> None:
         assert not mine
     with Claims(folder, stale_seconds=500).held("cell") as mine:
         assert mine
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b'{"host": "elsewhere", "pid": 1, "token": "abc"}'])
+def test_claim_from_the_future_is_taken_over_once_nobody_renews_it(folder: Path, content: bytes) -> None:
+    path = plant(folder, "cell", age=-1e6)
+    path.write_bytes(content)
+    os.utime(path, (time.time() + 1e6, time.time() + 1e6))
+    waiting = Claims(folder, stale_seconds=0.3)
+    with waiting.held("cell") as mine:
+        assert not mine
+    assert waiting.owner("cell") == ""
+    time.sleep(0.4)
+    with waiting.held("cell") as mine:
+        assert mine
+    assert list(folder.iterdir()) == []
+
+
+def test_claim_from_the_future_that_is_renewed_stays(folder: Path) -> None:
+    path = plant(folder, "cell", host="elsewhere", age=-1e6)
+    waiting = Claims(folder, stale_seconds=0.3)
+    for beat in range(4):
+        os.utime(path, (time.time() + 1e6 + beat, time.time() + 1e6 + beat))  # the clock of its file system is ahead
+        with waiting.held("cell") as mine:
+            assert not mine
+        time.sleep(0.15)
+
+
+def test_successor_from_the_future_blocks_nobody_for_long(folder: Path) -> None:
+    path = plant(folder, "cell")
+    successor = folder / f"{path.name}.abc.successor"
+    successor.write_bytes(b"")
+    os.utime(successor, (time.time() + 1e6, time.time() + 1e6))
+    waiting, taken = Claims(folder, stale_seconds=0.2), False
+    wait_until = time.monotonic() + 5
+    while not taken and time.monotonic() < wait_until:
+        with waiting.held("cell") as taken:
+            pass
+        time.sleep(0.05)
+    assert taken
+    assert list(folder.iterdir()) == []
+
+
+def test_claim_written_by_a_process_that_slept_meanwhile_is_not_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    awake = Claims(folder)
+    with ExitStack() as held:
+
+        def sleep_and_write(descriptor: int, content: bytes) -> None:
+            monkeypatch.undo()
+            os.utime(folder / "cell.json", (0, 0))  # minutes later
+            assert held.enter_context(awake.held("cell"))
+            os.write(descriptor, content)
+
+        monkeypatch.setattr(claims, "write_whole", sleep_and_write)
+        with Claims(folder).held("cell") as mine:
+            assert not mine
+    assert list(folder.iterdir()) == []
+
+
+def test_new_claim_is_not_taken_for_an_abandoned_one_that_is_empty_too(folder: Path) -> None:
+    """A new claim is empty for a moment, in which another process may be about to replace the old one."""
+    path = plant(folder, "cell", age=1e6)
+    path.write_bytes(b"")
+    os.utime(path, (0, 0))
+    seen = claims._read(path)
+    path.unlink()
+    path.write_bytes(b"")  # another process has just created its claim
+    assert claims._read(path) != seen
+
+
+def test_claims_that_killed_processes_left_are_removed_by_the_next_one_that_works(folder: Path) -> None:
+    plant(folder, "dead")
+    plant(folder, "elsewhere", host="elsewhere", age=2 * 86400)
+    plant(folder, "alive", host="elsewhere", age=60)
+    old, new = folder / "x.json.abc.successor", folder / "y.json.abc.successor"
+    for path in (old, new):
+        path.write_bytes(b"")
+    os.utime(old, (0, 0))
+    with Claims(folder, stale_seconds=1e9).held("dead") as mine:
+        assert mine
+    assert {path.name for path in folder.iterdir()} == {"alive.json", "elsewhere.json", new.name}
+    with Claims(folder).held("cell"):
+        pass
+    assert {path.name for path in folder.iterdir()} == {"alive.json", new.name}
 
 
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

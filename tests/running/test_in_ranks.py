@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rank_processes import as_ranks, free_port
+from rank_processes import Ranks, as_ranks, free_port, in_ranks
 from run_processes import EXHAUSTIVE, NOT_COMPARED, run, write_suite
 
 import benchbench
@@ -21,6 +22,7 @@ from benchbench.events import Event, Note
 from benchbench.harness.sharing import ClaimedShards, EvaluationOverError, Notice
 from benchbench.leaderboard.files import read_rows
 from benchbench.records import Row
+from benchbench.running import in_ranks as in_ranks_module
 from benchbench.stopping import StopRequest
 
 METRICS = ["accuracy", "adversarial-accuracy", "lipschitz"]
@@ -45,6 +47,17 @@ def run_here(folder: Path, home: str, **arguments: Any) -> Heard:
     return Heard(rows=result.rows, finished=result.finished, events=len(events), notes=notes)
 
 
+def run_here_without_pickles(folder: Path, home: str) -> Heard:
+    """As `run_here`; whatever unpickles a class or a function raises."""
+
+    def refuse(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "pickle.find_class":
+            raise AssertionError(f"unpickled {arguments}")
+
+    sys.addaudithook(refuse)  # stays; the process ends after the run
+    return run_here(folder, home)
+
+
 def rows_of(folder: Path) -> list[Row]:
     return list(read_rows(folder / "leaderboards" / "tiny.parquet"))
 
@@ -54,7 +67,7 @@ def test_ranks_give_the_rows_of_one_process(tmp_path: Path) -> None:
     for name in ("alone", "ranks"):
         write_suite(tmp_path / name, defenses=["natural", "at", "distance"], metrics=METRICS, attacks=["pgd-10"])
     alone = run_here(tmp_path / "alone", home)
-    first, second = as_ranks(2, run_here, tmp_path / "ranks", home)
+    first, second = as_ranks(2, run_here_without_pickles, tmp_path / "ranks", home)
     assert first.events > 0
     assert second.events == 0
     assert first.rows == second.rows
@@ -213,3 +226,48 @@ def _attack_when_helped(folder: Path, home: str, answer: Path) -> None:
     pytest.MonkeyPatch().setattr("benchbench.evaluation.attacking.propose", wait_and_attack)
     os.environ["BENCHBENCH_HOME"] = home
     answer.write_text(str(run(folder, listen).finished))
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, crater: Path) -> None:
+        self._crater = crater
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self._crater,))
+
+
+def obey_a_stranger(ranks: Ranks, order: bytes) -> str:
+    """Rank 1 follows an order that somebody on the network has put into the store."""
+    if ranks.leads:
+        ranks._store.set("order/0", order)
+        return ""
+    try:
+        in_ranks_module._obey(ranks, None)  # type: ignore[arg-type]
+    except RankError as error:
+        return error.message
+    return "obeyed"
+
+
+def test_order_from_the_network_runs_no_code(tmp_path: Path) -> None:
+    order = pickle.dumps(Bomb(tmp_path / "crater"))
+    pickle.loads(order)
+    (tmp_path / "crater").unlink()
+    assert in_ranks(2, obey_a_stranger, order)[1] == "rank 1 of 2: an order is no JSON, so it is not from rank 0"
+    assert not (tmp_path / "crater").exists()
+
+
+@pytest.mark.parametrize(
+    "order", [b"[]", b"1", b'{"train": {}}', b'{"train": "{}"}', b'{"evaluate": "["}', b'{"end": {}}', b"[" * 10**5]
+)
+def test_order_that_no_rank_gives_ends_the_ranks(order: bytes) -> None:
+    assert in_ranks(2, obey_a_stranger, order)[1].startswith("rank 1 of 2: an order ")
+
+
+def share_bytes(ranks: Ranks) -> list[bytes]:
+    return [ranks.share(content if ranks.leads else b"mine") for content in (b"", b"\0", bytes(range(256)) * 1000)]
+
+
+def test_bytes_are_shared_as_they_are() -> None:
+    assert in_ranks(2, share_bytes) == [[b"", b"\0", bytes(range(256)) * 1000]] * 2

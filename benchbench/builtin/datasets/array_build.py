@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchbench.builtin.datasets.array_cache import open_array, put_in_place
+from benchbench.builtin.datasets.array_cache import note_digest, open_array
 from benchbench.contract import DataError
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def _write_rows(path: Path, shape: tuple[int, ...], blocks_from: Callable[[int],
         for block in blocks_from(done):
             file.writelines(row.tobytes() for row in block)
             file.flush()
-    put_in_place(unfinished, path)
+    note_digest(unfinished, path)
+    unfinished.replace(path)
 
 
 def _header(shape: tuple[int, ...]) -> bytes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _log = logging.getLogger(__name__)
+_OLD_SECONDS = 24 * 3600
 
 
 def cache_key(files: Iterable[Path], *details: object) -> str:
@@ -55,12 +57,28 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def put_in_place(unfinished: Path, path: Path) -> None:
-    """Write the array's digest, then rename its file: without a digest an array does not count."""
-    note = path.with_name(f"{path.name}.{os.getpid()}.note")
-    note.write_text(file_digest(unfinished), encoding="ascii")
-    note.replace(_digest_file(path))
-    unfinished.replace(path)
+def note_digest(unfinished: Path, path: Path) -> None:
+    """Write an array's digest before its file is renamed: without a digest it does not count."""
+    with beside(_digest_file(path)) as note:
+        note.write_text(file_digest(unfinished), encoding="ascii")
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Yield a temporary path, which replaces `path` after the block.
+
+    Those that killed processes left are removed after a day.
+    """
+    for leftover in path.parent.glob("*.[0-9]*.part"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > _OLD_SECONDS:
+                leftover.unlink()
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _digest_file(path: Path) -> Path:
@@ -84,7 +102,8 @@ def cached_text(path: Path, made: str) -> str:
     """The text beside an array: `made` is written; if it is empty, the stored text is read."""
     try:
         if made:
-            path.write_text(made, encoding="utf-8")
+            with beside(path) as unfinished:
+                unfinished.write_text(made, encoding="utf-8")
         return made or path.read_text(encoding="utf-8")
     except (OSError, UnicodeError):
         return made
@@ -95,10 +114,7 @@ def save_array(path: Path, array: NDArray[np.generic]) -> None:
     import numpy as np
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with beside(path) as unfinished:
         with unfinished.open("wb") as file:
             np.save(file, array, allow_pickle=False)
-        put_in_place(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        note_digest(unfinished, path)

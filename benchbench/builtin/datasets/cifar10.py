@@ -8,6 +8,7 @@ import warnings
 import zlib
 from pathlib import Path
 
+from benchbench.builtin.datasets.array_cache import beside
 from benchbench.builtin.datasets.raw_files import file_md5, missing_files, require_checksum, require_files
 from benchbench.builtin.torchvision_import import import_torchvision
 from benchbench.builtin.untyped import Untyped
@@ -105,9 +106,8 @@ def _unpack_member(tar: tarfile.TarFile, member: str, path: Path) -> None:
     content = tar.extractfile(member)
     if content is None:
         raise tarfile.ReadError(f"{member} is not a regular file")
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_bytes(content.read())
-    unfinished.replace(path)
+    with beside(path) as unfinished:
+        unfinished.write_bytes(content.read())
 
 
 def _read_split(root: Path, reader: Untyped, *, train: bool) -> Untyped:
