@@ -10,7 +10,8 @@ import pytest
 import torch
 from linear_problems import Nearest, largest_rise, linear_problem
 
-from benchbench.builtin.attacks import OFFERS, foolbox_family
+from benchbench.builtin import offers
+from benchbench.builtin.attacks import foolbox_family
 from benchbench.builtin.attacks.autoattack.objectives import dlr, targeted_dlr
 from benchbench.builtin.attacks.foolbox_attack import import_foolbox
 from benchbench.contract import KeyedGenerator, Norm, Threat, frozen
@@ -128,7 +129,7 @@ def test_robust_accuracy_is_the_exact_one(
 
 def test_the_table_has_every_attack_that_asks_for_gradients() -> None:
     tried = {row.attack for row in TABLE}
-    offered = {offer.name for offer in OFFERS if offer.capabilities.needs_gradients and not offer.members}
+    offered = {offer.name for offer in offers("attack") if offer.capabilities.needs_gradients and not offer.members}
     assert offered == {name for name in tried if not name.startswith("foolbox:")}
     attacks = import_foolbox().attacks  # some of its classes have several names
     known = {getattr(attacks, name.removeprefix("foolbox:"), None) for name in tried | set(SHORT_OF_EXACT)}
