@@ -9,8 +9,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.batching import QUEUE_LENGTH, batch_width, batches, clean_logits
-from benchbench.builtin.attacks.margins import all_but_fooled, keep_better, likely_targets, margin, surely_fooled
+from benchbench.builtin.attacks.margins import (
+    QUEUE_LENGTH,
+    all_but_fooled,
+    batch_width,
+    batches,
+    clean_logits,
+    keep_better,
+    likely_targets,
+    margin,
+    surely_fooled,
+)
 from benchbench.builtin.options import Variant, ascent_checks, variant_check
 from benchbench.contract import (
     CrossEntropy,

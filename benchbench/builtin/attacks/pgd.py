@@ -8,8 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.batching import broadcast
-from benchbench.builtin.attacks.margins import margin
+from benchbench.builtin.attacks.margins import broadcast, margin
 from benchbench.builtin.options import ascent_checks, at_least
 from benchbench.contract import (
     CrossEntropy,

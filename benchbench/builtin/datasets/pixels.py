@@ -25,16 +25,13 @@ BLOCK = 256  # images decoded at a time
 
 @dataclass(frozen=True, kw_only=True)
 class PixelFormat:
-    """How an image is transformed after decoding.
+    """How an image is transformed after decoding; an OptionError for a size below 1 or above 4096.
 
     Attributes:
         shorter_side: pixels of the shorter side after resizing (bilinear, antialiased); None keeps the size.
         crop: side of the centre crop that follows; None for no crop.
         grayscale: one channel instead of three.
         upright: whether images are turned by their EXIF entry.
-
-    Raises:
-        OptionError: a size below 1 or above 4096.
     """
 
     shorter_side: int | None = None
@@ -77,11 +74,8 @@ class Remarks:
 def decode(file: ImageFile, pixel_format: PixelFormat, remarks: Remarks | None = None) -> NDArray[np.uint8]:
     """Decode one image, or the first frame of an animated one, to uint8 (C, H, W).
 
-    Transparency and further frames are left out, and noted in the remarks.
-
-    Raises:
-        CorruptDataError: it is truncated or no image.
-        DataError: more pixels than Pillow's limit against decompression bombs, or more than 8 bits per channel.
+    Transparency and further frames are left out, and noted in the remarks. A truncated file, or one that is no image, is a
+    CorruptDataError; more than 8 bits per channel, or more pixels than Pillow's limit against decompression bombs, a DataError.
     """
     import numpy as np
     from PIL import Image, UnidentifiedImageError
@@ -165,11 +159,7 @@ def decode_blocks(
 def decode_stack(
     files: Sequence[ImageFile], pixel_format: PixelFormat, remarks: Remarks | None = None
 ) -> NDArray[np.uint8]:
-    """Decode images of one size into one array, uint8 (N, C, H, W).
-
-    Raises:
-        DataError: there are no images, or two differ in size.
-    """
+    """Decode images into one array, uint8 (N, C, H, W); a DataError for none, or two of other sizes."""
     import numpy as np
 
     if not files:

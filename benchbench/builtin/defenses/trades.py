@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchbench.builtin.options import ascent_checks, at_least
-from benchbench.builtin.regression.fitting import fit_trades
+from benchbench.builtin.regression.fitting import fit, solve_trades
 from benchbench.contract import (
     BatchLoss,
     CrossEntropy,
@@ -61,8 +61,8 @@ class Trades:
         return BatchLoss(loss=clean + self.beta * divergence, logits=logits.detach())
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
-        """Clean errors plus beta times the largest squared change, see `fit_trades`."""
-        return fit_trades(model, examples, threat, beta=self.beta)
+        """Squared errors plus beta times the largest (f(x +- epsilon) - f(x))^2, exactly."""
+        return fit(model, examples, threat, lambda problem: solve_trades(problem, self.beta))
 
     def _diverging_images(
         self, model: nn.Module, images: Tensor, *, threat: Threat, generator: KeyedGenerator

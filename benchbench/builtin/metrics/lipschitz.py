@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.batching import broadcast
+from benchbench.builtin.attacks.margins import broadcast
 from benchbench.builtin.options import Variant, at_least, variant_check
 from benchbench.contract import (
     Evidence,

@@ -6,13 +6,17 @@ import importlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchbench.builtin.untyped import Untyped
 from benchbench.contract import TrainingError, UsageError
 from benchbench.version import install_command
+
+if TYPE_CHECKING:
+    from cvxpy import Expression, Parameter, Problem, Variable
 
 Array = NDArray[np.float64]
 
@@ -25,17 +29,13 @@ TOLERANCES = (1e-12,) * 4 + (1e-11,) * 4 + (1e-10,) * 4 + (1e-9,) * 2
 class Unknown:
     """Parameters theta (F,) in cvxpy's expressions, origin plus step; only the step is variable."""
 
-    origin: Untyped
-    step: Untyped
-    theta: Untyped
+    origin: Parameter
+    step: Variable
+    theta: Expression
 
 
-def import_cvxpy() -> Untyped:
-    """cvxpy, imported on first use.
-
-    Raises:
-        UsageError: it is not installed.
-    """
+def import_cvxpy() -> ModuleType:
+    """cvxpy, imported on first use; UsageError if it is not installed."""
     try:
         return importlib.import_module("cvxpy")
     except ImportError as error:
@@ -49,11 +49,10 @@ def make_unknown(origin: Array) -> Unknown:
     return Unknown(origin=start, step=step, theta=start + step)
 
 
-def solve_to_optimality(program: Untyped, unknown: Unknown, *, tolerances: Sequence[float] = TOLERANCES) -> Array:
-    """Minimiser (F,) by the interior-point solver Clarabel, restarted around each solution.
+def solve_to_optimality(program: Problem, unknown: Unknown, *, tolerances: Sequence[float] = TOLERANCES) -> Array:
+    """The minimiser (F,) by the interior-point solver Clarabel, restarted around each solution.
 
-    Raises:
-        TrainingError: the solver reached none of the tolerances.
+    If it reaches none of the tolerances, this is a TrainingError.
     """
     cp = import_cvxpy()
     for tolerance in tolerances:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from benchbench.builtin.regression.convex import Array, import_cvxpy, make_unknown, solve_to_optimality
-from benchbench.builtin.regression.problem import AFTER, AT, BEFORE, Groups, RegressionProblem, group
-from benchbench.builtin.regression.whitening import Whitened
-from benchbench.builtin.untyped import Untyped
+from benchbench.builtin.regression.problem import AFTER, AT, BEFORE, Groups, RegressionProblem, Whitened, group
 
+if TYPE_CHECKING:
+    from cvxpy import Constraint, Expression
+
+Operand = TypeVar("Operand", Array, "Expression")
 STEPS = 60
 DECREASE = 1e-10  # relative; the descent ends at a step that promises less
 TOLERANCES = (1e-11, 1e-10, 1e-9, 1e-8, 1e-7)
@@ -43,7 +46,7 @@ class _Gap:
         half -= (self.step.T * weights) @ self.at
         return np.asarray(half + half.T)
 
-    def by_target(self, z: Untyped) -> Untyped:
+    def by_target(self, z: Operand) -> Operand:
         """b at z, a number or an expression, (G,)."""
         constant = self.moved_at_natural - self.at_natural - self.step_at_natural
         return -2 * ((self.moved - self.at - self.step) @ z + constant)
@@ -78,9 +81,6 @@ def descend_llr(
 
     Each convex program linearises the gaps; its multipliers give the next one the curvature that this drops. Damping
     shortens steps that fail. The descent ends at a stationary point, where the model predicts no decrease.
-
-    Raises:
-        TrainingError: a convex program failed.
     """
     groups = group(problem)
     gaps = [_gap(problem, groups, whitened, side) for side in (BEFORE, AFTER)]
@@ -113,8 +113,8 @@ def _step(
     largest = cp.Variable(len(problem.targets))
     deviations = problem.targets - groups.means[groups.member]
     now = np.zeros(len(deviations))
-    definitions: list[Untyped] = []
-    sides: list[tuple[Untyped, Untyped]] = []
+    definitions: list[Constraint] = []
+    sides: list[tuple[Constraint, Constraint]] = []
     for gap in gaps:
         value, slope = gap.linearise(z)
         free, by_target = cp.Variable(len(value)), cp.Variable(len(value))
@@ -132,7 +132,7 @@ def _step(
     )
 
 
-def _multiplied_curvature(groups: Groups, gaps: list[_Gap], sides: list[tuple[Untyped, Untyped]]) -> Array:
+def _multiplied_curvature(groups: Groups, gaps: list[_Gap], sides: list[tuple[Constraint, Constraint]]) -> Array:
     """Second derivative (F, F) of the gaps weighted by the multipliers of their signs."""
     total = np.zeros(1)
     for gap, (above, below) in zip(gaps, sides):

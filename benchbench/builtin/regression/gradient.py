@@ -12,8 +12,9 @@ known, it ends with forty times the test error. The true minima of both variants
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -24,12 +25,15 @@ from benchbench.builtin.regression.problem import (
     RegressionProblem,
     group,
     natural_objective,
+    search,
     solve_natural,
     solve_program,
     squared_error,
+    whiten,
 )
-from benchbench.builtin.regression.whitening import search, whiten
-from benchbench.builtin.untyped import Untyped
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 
 def gr_objective(
@@ -52,7 +56,9 @@ def solve_gr(
         return _solve_gr_released(problem, beta)
     from scipy.optimize import minimize
 
-    newton = cast(Untyped, minimize)  # the annotations of one SciPy reject what those of another require
+    newton = cast(
+        "Callable[..., OptimizeResult]", minimize
+    )  # the annotations of one SciPy reject what those of another require
 
     whitened = whiten(problem)
     groups = group(problem)

@@ -5,8 +5,9 @@ Every objective is a sum over the training examples plus strength * theta' P the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from benchbench.builtin.regression.convex import Array, Unknown, import_cvxpy, s
 from benchbench.contract import Examples, OptionError
 
 if TYPE_CHECKING:
+    from cvxpy import Constraint, Expression
+
     from benchbench.builtin.regression.spline import CubicSpline
 
 BEFORE, AT, AFTER = 0, 1, 2  # rows of `RegressionProblem.features`
@@ -64,11 +67,7 @@ class Groups:
 
 
 def pose(model: CubicSpline, examples: Examples, *, radius: float) -> RegressionProblem:
-    """The training problem of a spline.
-
-    Raises:
-        OptionError: the radius is not above 0.
-    """
+    """The training problem of a spline; OptionError for a radius that is not above 0."""
     if not radius > 0:
         raise OptionError(f"the perturbation set needs a radius above 0, got {radius!r}")
     inputs = examples.inputs.double()
@@ -114,20 +113,57 @@ def solve_natural(problem: RegressionProblem) -> Array:
     return np.asarray(np.linalg.pinv(normal) @ (features.T @ problem.targets))
 
 
-def squared_error(groups: Groups, theta: Any) -> Any:
+def squared_error(groups: Groups, theta: Expression) -> Expression:
     """Sum of squared errors as an expression in theta, without the part that no theta changes."""
     cp = import_cvxpy()
     return cp.sum_squares(cp.multiply(np.sqrt(groups.counts), groups.features[AT] @ theta - groups.means))
 
 
-def solve_program(problem: RegressionProblem, unknown: Unknown, loss: Any, constraints: list[Any]) -> Array:
-    """The minimiser (F,) of loss plus ridge.
-
-    Raises:
-        TrainingError: the solver reached none of its tolerances.
-    """
+def solve_program(
+    problem: RegressionProblem, unknown: Unknown, loss: Expression, constraints: list[Constraint]
+) -> Array:
+    """The minimiser (F,) of loss plus ridge; TrainingError if the solver reaches no tolerance."""
     cp = import_cvxpy()
     values, vectors = np.linalg.eigh(problem.strength * problem.penalty)
     root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
     program = cp.Problem(cp.Minimize(loss + cp.sum_squares(root @ unknown.theta)), constraints)
     return solve_to_optimality(program, unknown)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whitened:
+    """Coordinates z: theta = natural + scale z; the natural objective is its minimum plus |z|^2."""
+
+    natural: Array
+    scale: Array
+
+    def theta(self, z: Array) -> Array:
+        """Parameters (F,) of coordinates (F,)."""
+        return np.asarray(self.natural + self.scale @ z)
+
+
+def whiten(problem: RegressionProblem) -> Whitened:
+    """Coordinates that need no preconditioning: the natural objective is round there."""
+    features = problem.features[AT]
+    values, vectors = np.linalg.eigh(features.T @ features + problem.strength * problem.penalty)
+    return Whitened(natural=solve_natural(problem), scale=vectors / np.sqrt(values))
+
+
+def search(
+    problem: RegressionProblem,
+    descend: Callable[[Array], Array],
+    objective: Callable[[Array], float],
+    *,
+    starts: int,
+) -> Array:
+    """The best z (F,) of descents from the natural solution and from random points around it.
+
+    The penalty is never negative. So a global minimum lies within the sphere |z|^2 = objective of the first solution minus
+    the minimum of the natural objective. The other descents start on that sphere.
+    """
+    size = problem.penalty.shape[0]
+    first = descend(np.zeros(size))
+    excess = objective(first) - natural_objective(problem, solve_natural(problem))
+    draws = np.random.RandomState(0).randn(starts - 1, size)
+    sphere = np.sqrt(max(excess, 0.0)) * draws / np.linalg.norm(draws, axis=1, keepdims=True)
+    return min([first, *(descend(start) for start in sphere)], key=objective)
