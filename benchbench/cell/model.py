@@ -31,22 +31,18 @@ class Component:
     """A plugin component with every option resolved.
 
     Attributes:
-        kind: what it is.
-        name: registered name, for instance ``trades`` or ``timm:resnet50``.
         options: every option with its value, defaults and presets filled in; components among them are resolved likewise.
-        distribution: the distribution that provides it; always ``"benchbench"`` for built-in components.
         version: version of that distribution; always ``"0.1.0"`` for built-in components, so that a release changes no id.
-        revision: the offer's, raised when the component's numbers change.
         sources: digest of a third-party distribution's sources, which replaces `distribution` and `version` in digests.
             Empty for built-in components, and if no sources are found.
     """
 
-    kind: Kind
-    name: str
+    kind: Kind  # what it is
+    name: str  # registered name, for instance ``trades`` or ``timm:resnet50``
     options: Mapping[str, object] = field(default_factory=dict)
-    distribution: str
+    distribution: str  # the distribution that provides it; always ``"benchbench"`` for built-in components
     version: str
-    revision: int = field(default=1, metadata=OMITTED)
+    revision: int = field(default=1, metadata=OMITTED)  # the offer's, raised when the component's numbers change
     sources: str = field(default="", metadata=OMITTED)
 
     @property
@@ -65,16 +61,14 @@ class TrainingSpec:
     """Everything that determines a trained model.
 
     Attributes:
-        dataset_digest: SHA-256 of the loaded data.
-        n_train: training examples used, a fixed subset of the split.
         threat: the ball that the method trains against; None for a method that does not use it, whose model serves the
             evaluations at all radii.
         trained_on: ``"train"``, or ``"train+test"`` for the proof of concept, which trains on the test set, too.
     """
 
     dataset: Component
-    dataset_digest: str
-    n_train: int
+    dataset_digest: str  # SHA-256 of the loaded data
+    n_train: int  # training examples used, a fixed subset of the split
     architecture: Component
     defense: Component
     threat: Threat | None
@@ -98,40 +92,27 @@ class EvaluationSpec:
     """Everything that determines the measures of a trained model.
 
     Attributes:
-        attack: the attack of the protocol.
-        metrics: what is measured.
-        threat: ball and box of attack and metrics.
-        n_test: test examples evaluated.
-        n_train_evaluated: training examples evaluated, for training accuracies and gaps.
-        checkpoint_selection: ``"last"``, the protocol's.
         precision: of the searches of attack and metrics: ``"float32"``, the protocol's, ``"bf16"`` or ``"tf32"``. Their
             results are always judged in float32.
     """
 
-    attack: Component
-    metrics: tuple[Component, ...]
-    threat: Threat
-    n_test: int
-    n_train_evaluated: int
-    checkpoint_selection: Literal["last"] = "last"
+    attack: Component  # the attack of the protocol
+    metrics: tuple[Component, ...]  # what is measured
+    threat: Threat  # ball and box of attack and metrics
+    n_test: int  # test examples evaluated
+    n_train_evaluated: int  # training examples evaluated, for training accuracies and gaps
+    checkpoint_selection: Literal["last"] = "last"  # ``"last"``, the protocol's
     precision: Precision = field(default="float32", metadata=OMITTED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One future row of a leaderboard.
+    """One future row of a leaderboard."""
 
-    Attributes:
-        suite: name of the suite.
-        profile: ``"paper"``, ``"quick"`` or another profile of the suite.
-        protocol: name and version of the protocol.
-        experiment: the suite's experiment that the cell belongs to.
-    """
-
-    suite: str
-    profile: str
-    protocol: str
-    experiment: str
+    suite: str  # name of the suite
+    profile: str  # ``"paper"``, ``"quick"`` or another profile of the suite
+    protocol: str  # name and version of the protocol
+    experiment: str  # the suite's experiment that the cell belongs to
     training: TrainingSpec
     evaluation: EvaluationSpec
 
@@ -201,9 +182,7 @@ class Cell:
 def canonical(value: object, *, identifying: bool = False) -> object:
     """Convert a configuration to JSON values: dataclasses to dictionaries, tuples to lists.
 
-    Args:
-        value: the configuration, or part of it.
-        identifying: whether to omit what `Component.sources` replaces in digests.
+    If `identifying`, what `Component.sources` replaces in digests is omitted.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         stated = stated_fields(value)

@@ -50,14 +50,10 @@ class Difference:
 def compare(
     entries: Mapping[str, Sequence[Contender]], pairs: Sequence[tuple[str, str]] = ()
 ) -> tuple[Difference, ...]:
-    """Compare models in every measure that both have, under the attacks that both have.
+    """Compare models (their runs by name) in every common measure, under common attacks.
 
-    Args:
-        entries: the runs of each model, by name.
-        pairs: names to compare; all pairs by default. Holm's correction is over all pairs and measures.
-
-    Raises:
-        UsageError: two models have no common examples, ball or attack; or one model is on both sides.
+    All `pairs` of names are compared by default; Holm's correction is over all pairs and measures. Two models without common
+    examples, ball or attack, and one model on both sides are a UsageError.
     """
     found: list[Difference] = []
     for one, other in pairs or list(combinations(entries, 2)):

@@ -33,12 +33,8 @@ def validate(splits: DatasetSplits, name: str = "dataset") -> None:
 def load_dataset(registry: Registry, component: Component, source: DataSource) -> LoadedDataset:
     """Make a dataset, load it, validate it and compute its digest.
 
-    Raises:
-        MissingDataError: its files are missing.
-        CorruptDataError: a file is truncated or damaged.
-        DataError: a file cannot be read, or `validate` found problems.
-        ContractError: it did not return `DatasetSplits`.
-        PluginError: it raised anything else.
+    Missing or damaged files are a MissingDataError or CorruptDataError, problems found by `validate` a DataError. A plugin that
+    returns no `DatasetSplits` is a ContractError, one that raises anything else a PluginError.
     """
     dataset = registry.make("dataset", component)
     try:

@@ -23,12 +23,9 @@ class Subset:
 
 
 def subset(examples: Examples, n: int, split: str, seed: int = 0) -> Subset:
-    """The first `n` examples of a keyed permutation, in their original order.
+    """The first `n` examples, at least 1, of a keyed permutation, in their original order.
 
     A smaller subset lies inside a larger one of the same split and seed; `n` above the size of the split gives the split.
-
-    Raises:
-        DataError: `n` is below 1.
     """
     if n < 1:
         raise DataError(f"a subset of {split} must have at least 1 example, got {n}")

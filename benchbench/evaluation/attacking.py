@@ -18,30 +18,18 @@ from benchbench.kernels.arithmetic import searching
 
 @dataclass(frozen=True, kw_only=True)
 class AttackResult:
-    """What the attack did to one split.
+    """What the attack did to one split."""
 
-    Attributes:
-        prediction: int64 (N,) on the CPU, the class that the harness saw predicted for each checked candidate.
-        candidates: float32 (N, ...) on the CPU, in a file if they are many; N is 0 for the training split.
-        queries: examples that the attack passed through the model.
-    """
-
-    prediction: Tensor
-    candidates: Tensor
-    queries: QueryCount
+    prediction: Tensor  # int64 (N,) on the CPU, the class that the harness saw predicted for each checked candidate
+    candidates: Tensor  # float32 (N, ...) on the CPU, in a file if they are many; N is 0 for the training split
+    queries: QueryCount  # examples that the attack passed through the model
 
 
 def attack_split(trial: Trial, split: Split, prediction: Tensor, memory: Memory) -> AttackResult:
-    """Attack the correctly classified examples of a split.
+    """Attack the correctly classified examples; the others are counterexamples already.
 
-    The others are counterexamples already.
-
-    Args:
-        prediction: int64 (N,) on the CPU, the class predicted for each clean example.
-        memory: keeps each finished shard.
-
-    Raises:
-        ContractError: the attack broke its contract, or the model returned logits that are not finite.
+    `prediction`, int64 (N,) on the CPU, is the class predicted for each clean example. The memory keeps each finished shard. An
+    attack that breaks its contract, or a model with logits that are not finite, is a ContractError.
     """
     positions = trial.shards(split)
     shards = by_shard(f"attack/{split.name}", positions, partial(_attack_shard, trial, split, prediction, memory))

@@ -17,12 +17,8 @@ RELATIVE_TOLERANCE = 1e-5  # of epsilon, for norms that an attack summed up in f
 def tolerance(threat: Threat, dimension: int) -> float:
     """How far beyond epsilon a candidate may lie, as float32 rounds x + delta.
 
-    Args:
-        threat: ball and box; coordinates are as large as its finite bounds, at least 1.
-        dimension: number of coordinates of an input.
-
-    Returns:
-        For L-inf and images about 2.4e-7 + 1e-5 epsilon; for L2 and L1 times sqrt(dimension) and dimension at most.
+    Coordinates are as large as the finite bounds of the box, at least 1. For L-inf and images this is about 2.4e-7 + 1e-5
+    epsilon; for L2 and L1 at most sqrt(dimension) and dimension times as much.
     """
     bounds = [abs(bound) for bound in (threat.lower, threat.upper) if math.isfinite(bound)]
     growth = {"linf": 1.0, "l2": math.sqrt(dimension), "l1": float(dimension)}[threat.norm]
@@ -30,14 +26,9 @@ def tolerance(threat: Threat, dimension: int) -> float:
 
 
 def check_logits(logits: object, *, classes: int, rows: Tensor, what: str) -> Tensor:
-    """Return the logits if they are (N, classes) and finite.
+    """Return logits (N, classes) if finite; a ContractError names the first wrong example.
 
-    Args:
-        rows: int64 (N,), identities of the examples, for the message.
-        what: model and examples, for the message, for instance ``"the model on clean test"``.
-
-    Raises:
-        ContractError: naming the first wrong example.
+    For the message, `rows`, int64 (N,), names the examples, and `what` model and split: ``"the model on clean test"``.
     """
     if not isinstance(logits, Tensor):
         raise ContractError(f"{what}: expected logits as a tensor, got {type(logits).__name__}")
@@ -53,15 +44,8 @@ def check_logits(logits: object, *, classes: int, rows: Tensor, what: str) -> Te
 def check_candidates(candidates: object, images: Tensor, *, threat: Threat, rows: Tensor, what: str) -> Tensor:
     """Return the candidates of an attack, without gradient, if they obey the contract.
 
-    The box has no tolerance, as clipping is exact; the ball has the one of `tolerance`.
-
-    Args:
-        images: float32 (N, ...), the clean images.
-        rows: int64 (N,), identities of the examples, for the message.
-        what: attack and split, for the message.
-
-    Raises:
-        ContractError: naming the attack, the example that is furthest outside, and by how much.
+    The box has no tolerance, as clipping is exact; the ball has the one of `tolerance`. A ContractError names the attack
+    (`what`), the example that is furthest outside (of `rows`, int64 (N,)), and by how much.
     """
     if not isinstance(candidates, Tensor):
         raise ContractError(f"{what}: expected candidates as a tensor, got {type(candidates).__name__}")

@@ -15,12 +15,7 @@ from benchbench.evaluation.subject import Trial
 
 
 class ModelEvidence:
-    """Implements `benchbench.contract.Evidence` for one trial.
-
-    Args:
-        trial: its model must be in evaluation mode with frozen parameters.
-        memory: keeps the answers.
-    """
+    """`benchbench.contract.Evidence` on a trial of a frozen model; memory keeps answers."""
 
     def __init__(self, trial: Trial, memory: Memory) -> None:
         self.trial = trial
@@ -81,12 +76,7 @@ class ModelEvidence:
         return excerpt
 
     def batches(self, split: SplitName, purpose: str) -> Iterator[tuple[Tensor, Tensor, KeyedGenerator]]:
-        """Yield float32 images and int64 labels on the device, with their generator.
-
-        Args:
-            split: which examples.
-            purpose: keys the draws, together with seed, split and example.
-        """
+        """Yield images and labels on the device, and draws by seed, purpose, split, example."""
         chosen = self.trial.splits[split]
         everything = torch.arange(len(chosen), device=chosen.rows.device)
         for positions in torch.split(self._seen(everything, split), self.trial.batch_size):

@@ -34,15 +34,10 @@ class MetricOf(Protocol[_EvidenceT_contra]):
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """The columns of the leaderboard that metrics may fill.
+    """The columns of the leaderboard that metrics may fill."""
 
-    Attributes:
-        fills: by metric, the columns that its offer declares.
-        reserved: columns that no metric may fill.
-    """
-
-    fills: Mapping[str, Collection[str]]
-    reserved: Collection[str] = ()
+    fills: Mapping[str, Collection[str]]  # by metric, the columns that its offer declares
+    reserved: Collection[str] = ()  # columns that no metric may fill
 
 
 def measure_all(
@@ -54,13 +49,10 @@ def measure_all(
 ) -> Measurement:
     """Call each metric once and join the answers.
 
-    Args:
-        columns: which ones of the leaderboard they may fill; None if no row is recorded.
-
-    Raises:
-        ContractError: a metric changed what it was lent, or returned no `Measurement`, a value that is not finite, a
-            per-example column of another length than the test set, a column that another metric filled with something else,
-            or one of the leaderboard that it does not declare or that does not agree with the examples.
+    `columns` are those of the leaderboard that they may fill; None if no row is recorded. It is a ContractError if a metric
+    changes what it was lent, or returns no `Measurement`, a value that is not finite, a per-example column of another length
+    than the test set, a column that another metric filled with something else, or one of the leaderboard that it does not
+    declare or that does not agree with the examples.
     """
     values: dict[str, float] = {}
     per_example: dict[str, Tensor] = {}

@@ -53,9 +53,7 @@ def by_shard(
 class Memory:
     """Computes each part once, in this process or an earlier one.
 
-    Args:
-        cache: keeps parts beyond this process; None for nowhere.
-        sharing: with other processes that use this cache; None for this process alone.
+    The cache keeps parts beyond this process; None for nowhere. `sharing` is with other processes that use this cache.
     """
 
     def __init__(self, cache: MeasurementCache | None, sharing: Sharing | None = None) -> None:

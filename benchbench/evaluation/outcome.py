@@ -27,23 +27,20 @@ class Outcome:
     """Measures of one model.
 
     Attributes:
-        values: column to value, from all metrics.
         per_example: column to a tensor (N,) on the CPU, over the test examples: ``index`` in the dataset, ``label``,
             ``prediction``, ``correct``, ``robust``, ``adversarial_prediction``, and what metrics add.
         witnesses: float32 (N, ...) on the CPU, the attack's checked candidate for each test example; the image itself
             if it is misclassified without perturbation.
-        flags: signs that the attack failed, see `benchbench.evaluation.diagnostics`.
-        diagnostics: revision of the diagnostics that looked for these signs; 0 if none did.
         queries: how often the attack passed a test example through the model (``test_forward``), and how often with a
             gradient to the input (``test_gradient``).
         seconds: the duration, earlier sittings included; a metric that was finished in one counts without its nested parts.
     """
 
-    values: Mapping[str, float]
+    values: Mapping[str, float]  # column to value, from all metrics
     per_example: Mapping[str, Tensor]
     witnesses: Tensor
-    flags: tuple[str, ...]
-    diagnostics: int
+    flags: tuple[str, ...]  # signs that the attack failed, see `benchbench.evaluation.diagnostics`
+    diagnostics: int  # revision of the diagnostics that looked for these signs; 0 if none did
     queries: Mapping[str, int]
     seconds: float
 

@@ -41,12 +41,9 @@ def try_substitute(specimens: Specimens) -> Tensor:
 
 
 def step_to_neighbours(specimens: Specimens) -> list[Tensor]:
-    """Steps within the ball towards the nearest examples with other answers.
+    """At most `NEIGHBOURS` steps (n, ...) in the ball to examples with other answers.
 
     They find the faults of classifiers by distance, whose gradient concerns a single pixel.
-
-    Returns:
-        at most `NEIGHBOURS` tensors, float32 (n, ...).
     """
     known, answers, threat = specimens.known, specimens.answers, specimens.threat
     distances = torch.cdist(specimens.images.flatten(1), known.flatten(1), p=threat.order)
@@ -76,11 +73,8 @@ def cover_ball(specimens: Specimens) -> Tensor:
 def search_at_random(specimens: Specimens, margins: Tensor) -> Tensor:
     """Whether Square Attack, which needs no gradient, breaks a specimen; bool (n,).
 
-    It searches the third of the specimens with the largest margins, then with more queries the best third of those that still
-    stand. If this breaks more than half of them, the next third is searched too.
-
-    Args:
-        margins: float (n,), the largest margin of each specimen so far.
+    It searches the third of the specimens with the largest margins so far, float (n,), then with more queries the best third of
+    those that still stand. If this breaks more than half of them, the next third is searched too.
     """
     broken = torch.zeros_like(specimens.withstood)
     waiting = margins.argsort(descending=True, stable=True)
@@ -117,10 +111,7 @@ def climb_margins(specimens: Specimens, margins: Tensor) -> Tensor:
     """Whether gradient ascent of the margin breaks a specimen; bool (n,).
 
     The margin has a slope where the loss of a confident model is flat. Ascent starts from the image and from the attack's
-    candidate, for the half of the specimens with the largest margins.
-
-    Args:
-        margins: float (n,), the largest margin of each specimen so far.
+    candidate, for the half of the specimens with the largest margins so far, float (n,).
     """
     rows = margins.argsort(descending=True, stable=True)[: -(-len(specimens) // 2)]
     chosen, threat = specimens.take(rows), specimens.threat

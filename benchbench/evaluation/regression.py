@@ -75,11 +75,7 @@ class AttackedRegression:
         return self._attacked[split]
 
     def predictions(self, split: SplitName) -> Tensor:
-        """f at the inputs, float64 (N,).
-
-        Raises:
-            ContractError: predictions of another shape, or that are not finite.
-        """
+        """f at the inputs, float64 (N,), finite; anything else is a ContractError."""
         inputs = self.examples(split).inputs
         with torch.no_grad():
             predictions: Tensor = self.model(inputs)

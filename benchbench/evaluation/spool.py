@@ -14,15 +14,11 @@ LARGEST_IN_MEMORY = 4 * 2**20  # bytes; less is not worth a file
 
 
 class Spool:
-    """A float32 tensor that is written front to back, part by part.
+    """A float32 tensor of a shape (N, ...) that is written front to back, part by part.
 
-    A large tensor is kept in a temporary file without a name, which the system deletes with the tensor (also if the process is
-    killed); its pages enter memory only when they are read. If the disk is full, the tensor stays in memory. As a context
-    manager it closes the file; the joined tensor stays valid.
-
-    Args:
-        shape: of the whole tensor, (N, ...).
-        in_memory: the most bytes that are kept without a file.
+    More than `in_memory` bytes are kept in a temporary file without a name, which the system deletes with the tensor (also if
+    the process is killed); its pages enter memory only when they are read. If the disk is full, the tensor stays in memory. As
+    a context manager it closes the file; the joined tensor stays valid.
     """
 
     def __init__(self, shape: Sequence[int], *, in_memory: int = LARGEST_IN_MEMORY) -> None:
@@ -53,8 +49,7 @@ class Spool:
     def joined(self) -> Tensor:
         """The whole tensor, after all rows were added; writing to it leaves the file unchanged.
 
-        Raises:
-            ValueError: rows are missing, or too many.
+        If rows are missing, or too many, this is a ValueError.
         """
         if self._file is None:
             return torch.cat(self._parts).reshape(self._shape)

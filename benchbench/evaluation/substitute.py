@@ -23,14 +23,10 @@ def answers_kept(features: int) -> int:
 
 
 def train_substitute(images: Tensor, answers: Tensor, generator: torch.Generator) -> nn.Module:
-    """Train a network of one hidden layer to imitate a model.
+    """Train a network of one hidden layer on a model's answers (N,) for inputs (N, ...).
 
-    It costs 6 x 128 x 10 operations for each pixel: a third of a second for 1,024 images of MNIST on a CPU core.
-
-    Args:
-        images: float32 (N, ...), inputs of the model.
-        answers: int64 (N,), the classes that the model predicts for them.
-        generator: draws weights and order, on the CPU.
+    It costs 6 x 128 x 10 operations for each pixel: a third of a second for 1,024 images of MNIST on a CPU core. The generator
+    draws weights and order, on the CPU.
     """
     features, classes = images[0].numel(), int(answers.max()) + 1
     network = nn.Sequential(nn.Flatten(), _linear(features, _HIDDEN, generator), nn.ReLU())

@@ -70,13 +70,8 @@ def propose(
 ) -> Tensor:
     """Call an attack; check its candidates, and that model and examples are unchanged.
 
-    Args:
-        model: in evaluation mode with frozen parameters.
-        rows: int64 (N,), identities of the examples, for messages.
-        what: attack and split, for messages.
-
-    Raises:
-        ContractError: naming attack and example.
+    The model is in evaluation mode with frozen parameters. A ContractError names the attack (`what`) and the example, by
+    `rows`, int64 (N,).
     """
     lent_images, lent_labels = images.clone(), labels.clone()
     with loan.to(what):

@@ -27,10 +27,8 @@ _MARKERS = "^sDvPX<>"  # of our rows by profile and precision; published ones ar
 def lipschitz_figure(rows: Sequence[Row], *, attack: str = "pgd-10") -> Figure:
     """Draw every setting under one attack; published numbers are those of the NeurIPS version.
 
-    Ours have 95% intervals, and a marker for each profile and precision.
-
-    Raises:
-        UsageError: no row holds both measures.
+    Ours have 95% intervals, and a marker for each profile and precision. Without a row that holds both measures, this is a
+    UsageError.
     """
     from matplotlib.figure import Figure
 

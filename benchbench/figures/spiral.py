@@ -31,12 +31,7 @@ class SpiralField:
 
 
 def evaluate_spiral(points: NDArray[Any], labels: NDArray[Any], *, resolution: int = 300) -> SpiralField:
-    """Evaluate f on a rectangle around points (N, 2), with the largest r that separates them.
-
-    Raises:
-        OptionError: points that are not in the plane, or fewer than 2 grid points per axis.
-        DataError: a class without points.
-    """
+    """Evaluate f on a rectangle around points (N, 2), with the largest r that separates them."""
     if points.ndim != 2 or points.shape[1] != 2 or resolution < 2:
         raise OptionError(f"expected points (N, 2) and a resolution of at least 2, got {points.shape} and {resolution}")
     r = separation_radius(points, labels)
@@ -70,11 +65,8 @@ def binary_function(
     """Theorem 4.4, in L-inf: f(x) = (dist(x, X-) - dist(x, X+)) / 2r; its sign classifies.
 
     Takes points float (N, D) and the supports of both classes, likewise; returns float64 (N,). On r-separated supports f is at
-    least 1 on the positives and at most -1 on the negatives.
-
-    Raises:
-        OptionError: r is not above 0.
-        DataError: a class without points.
+    least 1 on the positives and at most -1 on the negatives. A radius that is not above 0 is an OptionError, a class without
+    points a DataError.
     """
     if not (np.isfinite(r) and r > 0):
         raise OptionError(f"r must be a finite number above 0, got {r!r}")
@@ -82,11 +74,7 @@ def binary_function(
 
 
 def separation_radius(supports: NDArray[Any], labels: NDArray[Any]) -> float:
-    """The largest r of r-separated points (Definition 2): half the classes' least distance.
-
-    Raises:
-        DataError: for fewer than two classes.
-    """
+    """The largest r of r-separated points (Definition 2): half the classes' least distance."""
     return float(nearest_other_class(supports, labels, supports, labels).scaled.min()) / 2.0
 
 

@@ -24,12 +24,7 @@ class StaircaseFits:
 
 
 def fit_staircase(n_train: int) -> StaircaseFits:
-    """Fit natural training, AT, RST and TRADES to the protocol's staircase of a size.
-
-    Raises:
-        TrainingError: the solver failed.
-        UsageError: the solver is not installed.
-    """
+    """Fit natural training, AT, RST and TRADES to the protocol's staircase of a size."""
     from benchbench.builtin.defenses.adversarial import AdversarialTraining, RobustSelfTraining
     from benchbench.builtin.defenses.natural import Natural
     from benchbench.builtin.defenses.trades import Trades

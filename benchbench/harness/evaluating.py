@@ -32,11 +32,7 @@ PARTS = 2  # version of the cached parts; version 1 shared what the attack did b
 def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench, *, helping: bool = False) -> Outcome:
     """Attack and measure a trained model, together with other processes if there are any.
 
-    Args:
-        helping: whether another process owns the evaluation, and this one only computes some of its shards.
-
-    Raises:
-        EvaluationOverError: the evaluation that this process helps with is over.
+    When `helping`, another process owns the evaluation, and this one computes some of its shards, until an EvaluationOverError.
     """
     with _shared(cell, model, bench, helping=helping) as (sharing, cache):
         spec, splits = cell.evaluation, bench.splits(cell.training.dataset)
@@ -112,11 +108,7 @@ def _notice(cell: Cell, bench: Workbench) -> Notice:
 
 
 def measurements_of(cell: Cell, bench: Workbench, model: nn.Module | None = None) -> ModelMeasurements:
-    """The measurements of a cell; those of a fresh run in several processes are separate.
-
-    Args:
-        model: whose measurements are read and written; None to drop them.
-    """
+    """A cell's measurements on a model (None to drop them), maybe of one fresh run only."""
     weights = "" if model is None else weights_digest(model.state_dict())
     return ModelMeasurements(bench.store, cell, _fresh_part(bench), weights)
 
@@ -152,10 +144,8 @@ def _stoppable(bench: Workbench) -> Listener:
 class ModelMeasurements:
     """The evaluation's cache; parts that do not depend on the attack serve all attacks.
 
-    Args:
-        part_of: the fresh run that keeps its measurements separate; empty for measurements that all runs share.
-        weights: digest of the model's weights, for a fresh run on another machine may train different ones under the same
-            model id; empty to drop measurements.
+    A fresh run `part_of` several processes keeps its measurements separate. `weights` is the digest of the model's weights, for
+    a fresh run on another machine may train different ones under the same model id; it is empty to drop measurements.
     """
 
     def __init__(self, store: RunStore, cell: Cell, part_of: str = "", weights: str = "") -> None:

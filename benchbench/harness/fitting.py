@@ -38,12 +38,7 @@ def training_threat(spec: TrainingSpec, splits: DatasetSplits) -> Threat:
 def fit_model(
     defense: AnyDefense, model: nn.Module, examples: Examples, cell: Cell, splits: DatasetSplits
 ) -> TrainedModel:
-    """Fit the model of a cell.
-
-    Raises:
-        TrainingError: the defense cannot fit a model on this data.
-        ContractError: the defense changed the examples.
-    """
+    """Fit a cell's model; TrainingError if it cannot be, ContractError if data changed."""
     started = time.monotonic()
     threat = training_threat(cell.training, splits)
     label = f"defense {cell.training.defense.name!r}"

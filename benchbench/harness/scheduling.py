@@ -42,19 +42,12 @@ SHOWN = ("test_accuracy", "adv_test_accuracy", "test_lipschitz", "test_mse", "ad
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """The results of a run.
+    """The results of a run."""
 
-    Attributes:
-        finished: number of cells computed here.
-        elsewhere: number of cells that other processes computed meanwhile.
-        failures: cells that raised, here or elsewhere.
-        left: remaining cells if the run was stopped.
-    """
-
-    finished: int = 0
-    elsewhere: int = 0
-    failures: tuple[CellFailed, ...] = ()
-    left: tuple[Cell, ...] = ()
+    finished: int = 0  # number of cells computed here
+    elsewhere: int = 0  # number of cells that other processes computed meanwhile
+    failures: tuple[CellFailed, ...] = ()  # cells that raised, here or elsewhere
+    left: tuple[Cell, ...] = ()  # remaining cells if the run was stopped
 
 
 def run_cells(
@@ -68,7 +61,8 @@ def run_cells(
 
     Cells that other processes have claimed come last: this process helps to evaluate them, and counts what the owner records.
     With a budget, cheap models of an experiment come first, and cells that are predicted not to fit come after those that do.
-    When none fits, the first one is started nevertheless: its checkpoint saves the work for the next budget.
+    When none fits, the first one is started nevertheless: its checkpoint saves the work for the next budget. If records cannot
+    be written, a StorageError ends the run, because going on would lose work.
 
     Args:
         cells: in the order to compute them; cells of one model are adjacent, so that it is loaded once.
@@ -76,9 +70,6 @@ def run_cells(
         estimates: predicted seconds by cell id.
         before: when the records of the cells were written before the run began; newer ones are results of the run. None for
             a run that begins now.
-
-    Raises:
-        StorageError: records cannot be written; going on would lose work.
     """
     known = estimates or {}
     ordered = cheap_first(cells, known) if bench.stop.limited else cells

@@ -25,22 +25,16 @@ class AttackSetting:
     """The attack of every implementation.
 
     Attributes:
-        attack: ``"pgd"`` or the standard ``"autoattack"``.
-        threat: ball and box.
-        steps: of PGD, at least 1.
-        step_ratio: PGD's step over epsilon.
         random_start: whether PGD starts at random in the ball; otherwise at the image, so that nothing is random.
-        classes: number of logits.
-        seed: of the libraries that draw at random.
     """
 
-    attack: AttackName
-    threat: Threat
-    steps: int = 10
-    step_ratio: float = 0.2
+    attack: AttackName  # ``"pgd"`` or the standard ``"autoattack"``
+    threat: Threat  # ball and box
+    steps: int = 10  # of PGD, at least 1
+    step_ratio: float = 0.2  # PGD's step over epsilon
     random_start: bool = False
-    classes: int
-    seed: int = 0
+    classes: int  # number of logits
+    seed: int = 0  # of the libraries that draw at random
 
     @property
     def step_size(self) -> float:

@@ -72,12 +72,11 @@ class ModelBytes:
     """The memory of a model.
 
     Attributes:
-        state: weights and buffers, as in a checkpoint.
         activations: kept for a backward pass to the weights, per example; a lower bound, without the kernels' workspace.
     """
 
     parameters: int
-    state: int
+    state: int  # weights and buffers, as in a checkpoint
     activations: int
 
 

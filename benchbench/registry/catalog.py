@@ -61,10 +61,8 @@ class Registry:
     def get(self, kind: Kind, name: str) -> Registered:
         """Find a component; ``family:member`` finds the family.
 
-        Raises:
-            UnknownNameError: no component has this name; the hint gives the nearest ones.
-            UsageError: a family without a member.
-            PluginError: two distributions claim the name.
+        An unknown name is an UnknownNameError that hints at the nearest ones, a family without a member a UsageError, a name
+        that two distributions claim a PluginError.
         """
         _check_kind(kind)
         own, colon, member = name.partition(":")
@@ -85,9 +83,7 @@ class Registry:
     def members(self, kind: Kind, name: str) -> tuple[str, ...]:
         """The members of a family, sorted, empty for others; may import the family's library.
 
-        Raises:
-            PluginError: the family cannot list them.
-            UsageError: its library is not installed.
+        If that is not installed, this is a UsageError; if the family cannot list them, a PluginError.
         """
         own = name.partition(":")[0]
         entry = self._entries.get((kind, own))
@@ -106,9 +102,7 @@ class Registry:
     def options(self, kind: Kind, name: str) -> tuple[OptionSpec, ...]:
         """The options of a component, including those that a preset fixes.
 
-        Raises:
-            UnknownNameError: no component has this name.
-            PluginError: the factory cannot be imported, or has a parameter of a type that a suite cannot write.
+        It is a PluginError if the factory cannot be imported, or has a parameter of a type that a suite cannot write.
         """
         entry = self.get(kind, name)
         key = (kind, entry.offer.name)
@@ -165,17 +159,11 @@ class Registry:
     @overload
     def make(self, kind: Literal["executor"], component: Component) -> Executor: ...
     def make(self, kind: Kind, component: Component, **supplied: object) -> object:
-        """Make a component from its resolved options.
+        """Make a component from its resolved options; its kind decides the type of the result.
 
-        Args:
-            kind: the component's; it decides the type of the result.
-            component: from `resolve`; components among its options are made first.
-            supplied: parameters from the host: ``input_shape`` and ``classes`` for an architecture.
-
-        Raises:
-            OptionError: the constructor rejects a value.
-            PluginError: the factory cannot be imported, raises another error, or makes something of another kind.
-            TypeError: the component is of another kind.
+        Components among its options are made first. The host supplies ``input_shape`` and ``classes`` to an architecture. An
+        option that the constructor rejects is an OptionError; a factory that cannot be imported, raises another error, or makes
+        something of another kind a PluginError; a component of another kind a TypeError.
         """
         if component.kind != kind:
             raise TypeError(f"expected a component of kind {kind!r}, got {component.kind} {component.name!r}")

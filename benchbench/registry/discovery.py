@@ -44,7 +44,6 @@ class Registered:
     """An offer, and the plugin that makes it.
 
     Attributes:
-        plugin: entry point of the plugin.
         sources: reads the digest of the distribution's sources; empty for built-in offers and unreadable sources.
     """
 
@@ -52,7 +51,7 @@ class Registered:
     offer: Offer
     distribution: str
     version: str
-    plugin: str
+    plugin: str  # entry point of the plugin
     built_in: bool = False
     sources: Callable[[], str] = str
 

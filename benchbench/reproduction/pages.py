@@ -22,9 +22,6 @@ def write_pages(folder: Path, evidence: Measured) -> list[Path]:
     """Write ``<paper>-table-<N>.md`` for each of the papers' tables, last a ``README.md`` list.
 
     Equal evidence gives equal pages. Returns the files in the order written.
-
-    Raises:
-        StorageError: the folder cannot be written.
     """
     tables = {paper_table: make_table(paper_table, evidence) for paper_table in TABLES}
     written = []

@@ -22,25 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """The results of a run.
+    """The results of a run."""
 
-    Attributes:
-        plan: the cells of the suite, with their states before the run.
-        rows: the leaderboard rows of the plan's cells, sorted as in the file.
-        leaderboard: the Parquet file.
-        finished: number of cells computed in this run.
-        failures: cells that raised in this run, with the error.
-        left: number of remaining cells if the run was stopped.
-        stopped: why the run was stopped; empty if it was not.
-    """
-
-    plan: Plan
-    rows: tuple[Row, ...]
-    leaderboard: Path
-    finished: int
-    failures: tuple[CellFailed, ...] = ()
-    left: int = 0
-    stopped: str = ""
+    plan: Plan  # the cells of the suite, with their states before the run
+    rows: tuple[Row, ...]  # the leaderboard rows of the plan's cells, sorted as in the file
+    leaderboard: Path  # the Parquet file
+    finished: int  # number of cells computed in this run
+    failures: tuple[CellFailed, ...] = ()  # cells that raised in this run, with the error
+    left: int = 0  # number of remaining cells if the run was stopped
+    stopped: str = ""  # why the run was stopped; empty if it was not
 
     @property
     def failed(self) -> int:
@@ -63,14 +53,9 @@ def execute(
     crew: Crew | None = None,
     reason: str = "",
 ) -> RunResult:
-    """Compute the ready cells of a plan and rebuild the leaderboard; see `benchbench.api.run`.
+    """Compute a priced plan's ready cells and rebuild the leaderboard; see `api.run`.
 
-    Args:
-        prepared: the plan, with prices.
-        listener: receives the events.
-        stop: ends the run.
-        crew: the workers; None for this process alone.
-        reason: shown if benchbench chose the crew itself.
+    The crew are the workers, None for this process alone; the reason is shown if benchbench chose the crew itself.
     """
     from benchbench.executors.carrying import carry_out
     from benchbench.executors.crew import Commission

@@ -27,19 +27,12 @@ GUESSED = 2.0  # factor on a prediction, which covers only one pass through the 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Share:
-    """The memory of a worker on a GPU, and the number of workers that have room.
+    """The memory of a worker on a GPU, and the number of workers that have room."""
 
-    Attributes:
-        workers: on all GPUs together, at least one on each.
-        gpus: their number.
-        need_bytes: of one worker, including the process.
-        measured: whether the largest need was measured, not predicted.
-    """
-
-    workers: int
-    gpus: int
-    need_bytes: int
-    measured: bool
+    workers: int  # on all GPUs together, at least one on each
+    gpus: int  # their number
+    need_bytes: int  # of one worker, including the process
+    measured: bool  # whether the largest need was measured, not predicted
 
     def __str__(self) -> str:
         where = "the GPU" if self.gpus == 1 else f"{self.gpus} GPUs"

@@ -21,14 +21,8 @@ _SUFFIX = ".template"  # so that no tool takes a template for Python
 def write_plugin(kind: str, name: str, *, out: Path) -> Path:
     """Write a distribution with one component, which installs and passes its own tests.
 
-    The component also runs in its example suite.
-
-    Returns:
-        The distribution's folder, for instance ``out/benchbench-my-defense``.
-
-    Raises:
-        UsageError: an unknown kind, a refused name, or the folder exists.
-        StorageError: the folder cannot be written.
+    The component also runs in its example suite. Returns the distribution's folder, ``out/benchbench-my-defense`` for instance.
+    A wrong kind or name, and a folder that exists, are a UsageError.
     """
     names = plugin_names(kind, name)
     folder = out / names.distribution

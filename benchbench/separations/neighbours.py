@@ -34,16 +34,11 @@ class Neighbours:
 def nearest_other_class(
     queries: NDArray[Any], query_labels: NDArray[Any], references: NDArray[Any], reference_labels: NDArray[Any]
 ) -> Neighbours:
-    """Find each query's nearest reference with another label, exactly.
+    """Find each query's nearest reference with another label (integers), exactly.
 
-    Pixels are searched with bit tables and compiled loops on all cores (`benchbench.separations.search`), features with one
-    k-d tree per class, which is exact, and fast in few dimensions.
-
-    Args:
-        queries: uint8 images (N, ...) or float features (N, ...).
-        query_labels: integers (N,).
-        references: (M, ...) of the same dtype and shape per example; may be `queries` itself.
-        reference_labels: integers (M,).
+    Pixels, uint8 (N, ...), are searched with bit tables and compiled loops on all cores (`benchbench.separations.search`),
+    features, float (N, ...), with one k-d tree per class, which is exact, and fast in few dimensions. The references are (M,
+    ...) of the same dtype and shape per example, or `queries` itself.
 
     Raises:
         DataError: no example, shapes or dtypes that do not match, labels that are not integers, features that are not finite,

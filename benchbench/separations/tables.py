@@ -35,18 +35,15 @@ class BitTables:
     Attributes:
         rows: uint64 (tiles, pixels * CUTS, WORDS); bit k of word w in tile t is set if reference t * TILE + 64 * w + k has a
             value of at least the row's cut.
-        counts: int64 (pixels * CUTS,), number of references in each row.
-        at_least: int32 (pixels, 256); for a value v the row of the smallest cut >= v, or `NO_ROW`.
         at_most: int32 (pixels, 256); for a value v the row of the largest cut <= v + 1, whose complement holds only
             references of at most v, or `NO_ROW`.
-        others: uint64 (classes, tiles, WORDS), the references of every class but one.
     """
 
     rows: U64
-    counts: I64
-    at_least: I32
+    counts: I64  # int64 (pixels * CUTS,), number of references in each row
+    at_least: I32  # int32 (pixels, 256); for a value v the row of the smallest cut >= v, or `NO_ROW`
     at_most: I32
-    others: U64
+    others: U64  # uint64 (classes, tiles, WORDS), the references of every class but one
 
 
 def build_tables(pixels: U8, labels: I64, classes: int) -> BitTables:

@@ -67,14 +67,8 @@ def train(
     """Train a model, resuming from its checkpoint if there is one.
 
     The result does not depend on interruptions, because every draw is keyed by seed, epoch and example. Where the device's
-    memory does not suffice for a batch, the batch goes through the model in parts whose losses add up.
-
-    Args:
-        job: what to train and how.
-        checkpoint: where to resume from and to write to; used on rank 0 only.
-        listener: receives the events of rank 0.
-        stop: checked after each step, on rank 0 only.
-        ranks: the ranks that train together, each of which calls this function; None for a single process.
+    memory does not suffice for a batch, the batch goes through the model in parts whose losses add up. Only rank 0 uses the
+    checkpoint, sends events and checks `stop` after each step. Every rank of `ranks` calls this function.
 
     Raises:
         Stopped: `stop` is due; the checkpoint is written.

@@ -103,7 +103,7 @@ class FoolboxAttack:
 
 
 def import_foolbox() -> ModuleType:
-    """Foolbox, without the warning of a deprecated SciPy name; UsageError if it is not installed."""
+    """Foolbox, without its warning of a SciPy name; UsageError if it is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)

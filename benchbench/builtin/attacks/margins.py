@@ -43,7 +43,7 @@ ROUNDING = 1e-5
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Largest wrong logit minus the right one, float (N,), of logits (N, classes): above 0 if fooled."""
+    """Largest wrong logit minus the right one, float (N,); above 0 exactly where fooled."""
     return wrong_logits(logits, labels).amax(dim=1) - logits.gather(1, labels[:, None])[:, 0]
 
 
@@ -71,7 +71,7 @@ def surely_fooled(logits: Tensor, margins: Tensor) -> Tensor:
 
 
 def keep_better(kept: Tensor, rows: Tensor, better: Tensor, offered: Tensor) -> None:
-    """Overwrite rows, int64 (M,), of `kept` (N, ...) in place by the better offered ones (M, ...).
+    """Overwrite rows, int64 (M,), of `kept` (N, ...) by the better offered ones (M, ...).
 
     The rows are all different. It never waits for the device.
     """

@@ -66,7 +66,7 @@ class ClassFolder:
 
 
 def find_split(folder: Path, names: Sequence[str]) -> Path:
-    """The first named folder that holds class folders, or else the first one; MissingDataError if none is."""
+    """The first named folder with class folders, else the first one, else MissingDataError."""
     there = [folder / name for name in names if (folder / name).is_dir()]
     if not there:
         wanted = " or ".join(repr(name) for name in names)
@@ -94,7 +94,7 @@ def read_class(folder: Path) -> ClassFolder:
 
 
 def require_images(split: Path, classes: Mapping[str, ClassFolder]) -> None:
-    """Raise a DataError for no class folders, or for empty ones: their names and what they hold instead."""
+    """Raise a DataError for empty class folders, or none; the hint says what they hold."""
     empty = [name for name, found in classes.items() if not found.images]
     if empty or not classes:
         where = f"for {len(empty)} of its classes: {listed(empty)}" if empty else "in class folders"

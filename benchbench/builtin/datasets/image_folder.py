@@ -42,7 +42,7 @@ class ImageFolder:
         self.pixel_format = PixelFormat(shorter_side=size, crop=size, grayscale=grayscale)
 
     def load(self, source: DataSource) -> DatasetSplits:
-        """Read both splits; a DataError for empty or unknown classes, other sizes, links out of the folder."""
+        """Read both splits; data that do not fit, or links out of the folder, are a DataError."""
         folder = resolve_folder("image-folder", self.path, source)
         train, test = find_split(folder, _TRAIN), find_split(folder, _TEST)
         classes = class_names(train)

@@ -25,19 +25,16 @@ BLOCK = 256  # images decoded at a time
 
 @dataclass(frozen=True, kw_only=True)
 class PixelFormat:
-    """How an image is transformed after decoding; an OptionError for a size below 1 or above 4096.
+    """How an image is transformed after decoding; sizes are in [1, 4096].
 
     Attributes:
         shorter_side: pixels of the shorter side after resizing (bilinear, antialiased); None keeps the size.
-        crop: side of the centre crop that follows; None for no crop.
-        grayscale: one channel instead of three.
-        upright: whether images are turned by their EXIF entry.
     """
 
     shorter_side: int | None = None
-    crop: int | None = None
-    grayscale: bool = False
-    upright: bool = True
+    crop: int | None = None  # side of the centre crop that follows; None for no crop
+    grayscale: bool = False  # one channel instead of three
+    upright: bool = True  # whether images are turned by their EXIF entry
 
     def __post_init__(self) -> None:
         for name, value in (("shorter_side", self.shorter_side), ("crop", self.crop)):
@@ -159,7 +156,7 @@ def decode_blocks(
 def decode_stack(
     files: Sequence[ImageFile], pixel_format: PixelFormat, remarks: Remarks | None = None
 ) -> NDArray[np.uint8]:
-    """Decode images into one array, uint8 (N, C, H, W); a DataError for none, or two of other sizes."""
+    """Decode images, at least one and of one size, into one array, uint8 (N, C, H, W)."""
     import numpy as np
 
     if not files:

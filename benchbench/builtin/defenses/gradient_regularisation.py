@@ -57,5 +57,5 @@ class GradientRegularisation:
         return BatchLoss(loss=loss, logits=logits.detach())
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
-        """Penalise the exact derivative of the spline, where h plays no part; the paper's beta is 1e-4."""
+        """Penalise the exact derivative, where h plays no part; the paper's beta is 1e-4."""
         return fit(model, examples, threat, lambda problem: solve_gr(problem, beta=self.beta, variant=self.variant))

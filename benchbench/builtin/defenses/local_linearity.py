@@ -70,7 +70,7 @@ class LocalLinearity:
         return BatchLoss(loss=loss, logits=logits.detach())
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
-        """Penalise the gap from linear at -epsilon and epsilon; lam is 0.01 in the paper, mu must be 0."""
+        """Penalise the gap from linear at +-epsilon; mu must be 0, the paper's lam is 0.01."""
         if self.mu != 0:
             raise OptionError(f"llr: mu must be 0 for a regression, got {self.mu}", hint="set mu = 0.0 in the suite")
         return fit(model, examples, threat, lambda problem: solve_llr(problem, lam=self.lam, variant=self.variant))

@@ -26,44 +26,26 @@ BEFORE, AT, AFTER = 0, 1, 2  # rows of `RegressionProblem.features`
 
 @dataclass(frozen=True, kw_only=True)
 class RegressionProblem:
-    """Regularised linear regression with a perturbation set of three points; arrays are float64.
+    """Regularised linear regression with a perturbation set of three points; arrays are float64."""
 
-    Attributes:
-        features: (3, N, F), at x - radius, x, x + radius.
-        slopes: (N, F), derivatives of the features at x.
-        targets: (N,).
-        penalty: P (F, F), symmetric positive semidefinite.
-        strength: the weight of theta' P theta, above 0.
-        radius: of the perturbation set, above 0.
-    """
-
-    features: Array
-    slopes: Array
-    targets: Array
-    penalty: Array
-    strength: float
-    radius: float
+    features: Array  # (3, N, F), at x - radius, x, x + radius
+    slopes: Array  # (N, F), derivatives of the features at x
+    targets: Array  # (N,)
+    penalty: Array  # P (F, F), symmetric positive semidefinite
+    strength: float  # the weight of theta' P theta, above 0
+    radius: float  # of the perturbation set, above 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Groups:
-    """The G distinct positions among the training examples.
+    """The G distinct positions among the training examples."""
 
-    Attributes:
-        features: (3, G, F), as in the problem.
-        slopes: (G, F).
-        member: (N,), the group of each example.
-        counts: (G,), examples per group.
-        means: (G,), mean target of each group.
-        spread: (G,), sum of squared deviations from that mean.
-    """
-
-    features: Array
-    slopes: Array
-    member: NDArray[np.intp]
-    counts: Array
-    means: Array
-    spread: Array
+    features: Array  # (3, G, F), as in the problem
+    slopes: Array  # (G, F)
+    member: NDArray[np.intp]  # (N,), the group of each example
+    counts: Array  # (G,), examples per group
+    means: Array  # (G,), mean target of each group
+    spread: Array  # (G,), sum of squared deviations from that mean
 
 
 def pose(model: CubicSpline, examples: Examples, *, radius: float) -> RegressionProblem:

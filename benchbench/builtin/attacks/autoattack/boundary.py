@@ -18,7 +18,7 @@ _CLOSE = 1e-6  # relative: a level this close no longer changes, so that it does
 
 
 def nearest_on_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, *, threat: Threat) -> Tensor:
-    """The smallest step (N, d) from each point onto its hyperplane, in the threat's norm and box.
+    """The smallest step (N, d) from each point onto its hyperplane, in the norm and box.
 
     The problem of Croce & Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack", ICML 2020,
     equation 4. At the optimum every coordinate has moved by min(level * rate, room): `room` is its distance to the face of the
@@ -90,7 +90,7 @@ class BoundaryWalk:
 
     @torch.no_grad()
     def run(self, images: Tensor, labels: Tensor, targets: Tensor, start: Tensor) -> Closest:
-        """The closest adversarial examples, of any wrong class, on the way from `start` (N, ...) in the box.
+        """The closest adversarial examples on the way from `start` (N, ...), of any wrong class.
 
         The images (N, ...) are classified correctly as `labels` (N,); `targets`, int64 (N,), are the classes to walk towards.
         """

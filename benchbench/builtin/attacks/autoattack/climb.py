@@ -32,7 +32,7 @@ def objective(loss: LossName) -> TargetedObjective:
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    """Difference of logits ratio (N,), Croce & Hein 2020, equation 6; above 0 exactly where fooled.
+    """Difference of logits ratio (N,), Croce & Hein 2020, equation 6; above 0 if fooled.
 
     -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)) with z_(k) the k-th largest logit (N, classes). With two classes there is no
     third logit, and every ratio of differences is constant: it is the margin itself then.
