@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.contract import Attack, Examples, KeyedGenerator, SplitName, Threat, derive_seed, frozen, in_mode
-from benchbench.evaluation.candidate_checks import check_logits
 from benchbench.evaluation.lending import Loan
+from benchbench.evaluation.supervision import check_logits
 from benchbench.events import EvaluationProgress, Listener
 from benchbench.kernels.inputs import model_values
 

@@ -121,8 +121,7 @@ def _draw_staircase(sources: Sources) -> Figures:
     import numpy as np
     import torch
 
-    from benchbench.figures.staircase import staircase_figure
-    from benchbench.figures.staircase_fits import fit_staircase
+    from benchbench.figures.staircase import fit_staircase, staircase_figure
 
     positions = np.linspace(-1 / 3, 9 + 1 / 3, 600)
     for size in (40, 30_000):

@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from benchbench.builtin.regression.convex import Array, import_cvxpy, make_unknown, solve_to_optimality
-from benchbench.builtin.regression.problem import AFTER, AT, BEFORE, Groups, RegressionProblem, Whitened, group
+from benchbench.builtin.regression.problem import (
+    AFTER,
+    AT,
+    BEFORE,
+    Array,
+    Groups,
+    RegressionProblem,
+    Whitened,
+    group,
+    import_cvxpy,
+    make_unknown,
+    solve_to_optimality,
+)
 
 if TYPE_CHECKING:
     from cvxpy import Constraint, Expression

@@ -13,14 +13,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchbench.builtin.regression.convex import Array, import_cvxpy, make_unknown
 from benchbench.builtin.regression.problem import (
     AFTER,
     AT,
     BEFORE,
+    Array,
     Groups,
     RegressionProblem,
     group,
+    import_cvxpy,
+    make_unknown,
     pose,
     solve_natural,
     solve_program,

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from benchbench.builtin.options import Variant
-from benchbench.builtin.regression.convex import Array, import_cvxpy, make_unknown
 from benchbench.builtin.regression.problem import (
     AT,
+    Array,
     RegressionProblem,
     group,
+    import_cvxpy,
+    make_unknown,
     natural_objective,
     search,
     solve_natural,

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchbench.builtin.options import Variant
-from benchbench.builtin.regression.convex import Array
 from benchbench.builtin.regression.descent import descend_llr
 from benchbench.builtin.regression.problem import (
     AFTER,
     AT,
     BEFORE,
+    Array,
     RegressionProblem,
     natural_objective,
     search,

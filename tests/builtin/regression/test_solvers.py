@@ -11,7 +11,6 @@ import pytest
 from scipy.optimize import minimize, nnls
 
 from benchbench.builtin.regression import problem as problems
-from benchbench.builtin.regression.convex import Array
 from benchbench.builtin.regression.fitting import solve_at, solve_rst, solve_trades
 from benchbench.builtin.regression.gradient import gr_objective, solve_gr
 from benchbench.builtin.regression.linearity import llr_objective, solve_llr
@@ -19,6 +18,7 @@ from benchbench.builtin.regression.problem import (
     AFTER,
     AT,
     BEFORE,
+    Array,
     RegressionProblem,
     natural_objective,
     pose,
