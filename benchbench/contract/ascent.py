@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from benchbench.contract.seeds import KeyedGenerator
 from benchbench.contract.threat import Norm, Threat
 from benchbench.kernels.modes import frozen
-from benchbench.kernels.steps import sign_step
 
 if TYPE_CHECKING:  # importing benchbench must not import torch
     from torch import Tensor, nn
@@ -221,3 +220,14 @@ def _moves(threat: Threat, images: Tensor, step_size: float) -> Callable[[Tensor
     lowest = (images - threat.epsilon).clamp_(min=threat.lower)
     highest = (images + threat.epsilon).clamp_(max=threat.upper)
     return lambda candidates, gradient: sign_step(candidates, gradient, lowest, highest, step_size)
+
+
+def sign_step(points: Tensor, gradient: Tensor, lowest: Tensor, highest: Tensor, length: float) -> Tensor:
+    """Move points by `length` along a gradient's signs and clamp them; may overwrite the points."""
+    if points.is_cuda:
+        from benchbench.kernels import fused
+
+        return fused.sign_step(points, gradient, lowest, highest, length)
+    import torch
+
+    return torch.clamp(points.add_(gradient.sign(), alpha=length), lowest, highest, out=points)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from benchbench.contract.seeds import KeyedGenerator, KeyTable
 from benchbench.kernels.arithmetic import precisions
@@ -33,7 +33,7 @@ def replayed(function: Function, tensors: Sequence[Tensor], generator: KeyedGene
     if recorder is None or kept is None:
         return function(*tensors, generator)
     forms = tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors)
-    call: _Call = kept.setdefault((key, forms, precisions()), _Call(function, tensors))
+    call = cast(_Call, kept.setdefault((key, forms, precisions()), _Call(function, tensors)))
     return call.take(tensors, generator, recorder)
 
 

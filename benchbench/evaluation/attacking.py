@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchbench.builtin.attacks.margins import batches
 from benchbench.evaluation.memory import Memory, ShardResult, by_shard
 from benchbench.evaluation.subject import Split, Trial, default_batch_size
 from benchbench.evaluation.supervision import QueryCount, counting, propose
@@ -114,7 +115,7 @@ def _attack_shard(trial: Trial, split: Split, prediction: Tensor, memory: Memory
     targets = (prediction.to(positions.device)[positions] == labels).nonzero()[:, 0]  # positions within the shard
     candidates = split.images(positions)
     with counting(trial.model) as queries, searching(positions.device):
-        for chosen in _in_turn(targets, _examples_per_call(trial)):
+        for chosen in batches(targets, _examples_per_call(trial)):
             candidates[chosen] = propose(
                 trial.attack,
                 trial.model,
@@ -129,7 +130,7 @@ def _attack_shard(trial: Trial, split: Split, prediction: Tensor, memory: Memory
             trial.report(trial.attack_name, split, first + int(chosen[-1]) + 1)
     trial.loan.inspect_model(what)
     judged = prediction[positions.cpu()]
-    for chosen in _in_turn(targets, trial.batch_size):
+    for chosen in batches(targets, trial.batch_size):
         judged[chosen.cpu()] = trial.classify(
             candidates.index_select(0, chosen), rows[chosen], f"the model under {what}"
         )
@@ -149,8 +150,3 @@ def _examples_per_call(trial: Trial) -> int:
     if trial.batch_size < default_batch_size(trial.splits["test"].rows.device):
         return trial.batch_size
     return max(trial.batch_size, int(getattr(trial.attack, "queue_length", 0)))
-
-
-def _in_turn(positions: Tensor, size: int) -> Iterator[Tensor]:
-    for start in range(0, len(positions), size):
-        yield positions[start : start + size]

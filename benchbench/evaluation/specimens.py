@@ -11,10 +11,11 @@ from benchbench.builtin.attacks.margins import margin
 from benchbench.contract import KeyedGenerator, Threat, derive_seed
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.subject import Split, default_batch_size
-from benchbench.evaluation.substitute import answers_kept
 
 INSPECTED = 96  # examples that probes try to break; with fewer, one in ten cannot be distinguished from none
 LOOKED_AT = 1024  # test examples that they are chosen from
+MOST_ANSWERS = 1024  # for a substitute to learn from; fewer if inputs have more than 65,536 numbers
+_MOST_NUMBERS = 2**26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,3 +110,8 @@ def inspect(attacked: Attacked) -> Specimens:
         known=test.images(torch.arange(kept, device=positions.device)),
         answers=attacked.prediction[:kept].to(positions.device),
     )
+
+
+def answers_kept(features: int) -> int:
+    """How many answers a substitute learns from."""
+    return max(1, min(MOST_ANSWERS, _MOST_NUMBERS // features))

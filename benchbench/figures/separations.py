@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ def histogram_figure(separations: Mapping[str, Separation], *, title: str = "") 
 
 
 def pairs_figure(
-    pairs: Sequence[Pair], queries: NDArray[Any], references: NDArray[Any], *, classes: Sequence[str] = ()
+    pairs: Sequence[Pair], queries: NDArray[np.uint8], references: NDArray[np.uint8], *, classes: Sequence[str] = ()
 ) -> Figure:
     """Draw pairs of images, one pair per column: the query above, its neighbour below.
 

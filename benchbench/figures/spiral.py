@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,12 @@ class SpiralField:
     x: NDArray[np.float64]  # (W,), first coordinates of the grid
     y: NDArray[np.float64]  # (H,), second coordinates of the grid
     values: NDArray[np.float64]  # (H, W); 0 on the decision boundary, positive where the positive class is predicted
-    points: NDArray[Any]  # float (N, 2), the support
-    labels: NDArray[Any]  # integers (N,), 0 negative and 1 positive
+    points: NDArray[np.float32]  # float (N, 2), the support
+    labels: NDArray[np.int64]  # integers (N,), 0 negative and 1 positive
     r: float  # the radius used
 
 
-def evaluate_spiral(points: NDArray[Any], labels: NDArray[Any], *, resolution: int = 300) -> SpiralField:
+def evaluate_spiral(points: NDArray[np.float32], labels: NDArray[np.int64], *, resolution: int = 300) -> SpiralField:
     """Evaluate f on a rectangle around points (N, 2), with the largest r that separates them."""
     if points.ndim != 2 or points.shape[1] != 2 or resolution < 2:
         raise OptionError(f"expected points (N, 2) and a resolution of at least 2, got {points.shape} and {resolution}")
@@ -60,7 +60,7 @@ def spiral_figure(field: SpiralField) -> Figure:
 
 
 def binary_function(
-    points: NDArray[Any], negatives: NDArray[Any], positives: NDArray[Any], *, r: float
+    points: NDArray[np.floating], negatives: NDArray[np.floating], positives: NDArray[np.floating], *, r: float
 ) -> NDArray[np.float64]:
     """Theorem 4.4, in L-inf: f(x) = (dist(x, X-) - dist(x, X+)) / 2r; its sign classifies.
 
@@ -73,12 +73,12 @@ def binary_function(
     return (distance_to(points, negatives) - distance_to(points, positives)) / (2.0 * r)
 
 
-def separation_radius(supports: NDArray[Any], labels: NDArray[Any]) -> float:
+def separation_radius(supports: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """The largest r of r-separated points (Definition 2): half the classes' least distance."""
     return float(nearest_other_class(supports, labels, supports, labels).scaled.min()) / 2.0
 
 
-def distance_to(points: NDArray[Any], support: NDArray[Any]) -> NDArray[np.float64]:
+def distance_to(points: NDArray[np.floating], support: NDArray[np.floating]) -> NDArray[np.float64]:
     """L-inf distance of each point to the nearest point of a support."""
     if len(support) == 0:
         raise DataError("the distance to a class without points is not defined")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,7 @@ WARM_UP = 2  # steps before the recording, in which libraries choose kernels and
 FEWEST = WARM_UP + 2  # with fewer steps, a recording does not pay off
 
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
-Recordings = dict[Hashable, Any]  # by what was recorded
+Recordings = dict[Hashable, object]  # by what was recorded
 _kept: ContextVar[Recordings | None] = ContextVar("kept", default=None)
 _tallies: ContextVar[tuple[PassCounts, ...]] = ContextVar("tallies", default=())
 

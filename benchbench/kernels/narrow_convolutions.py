@@ -11,13 +11,14 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchbench.kernels.other_forward import other_forward
+from benchbench.kernels.quick_sequences import Context
 
 Pair = tuple[int, int]
 
@@ -51,23 +52,35 @@ def _forward(module: nn.Conv2d, inputs: Tensor) -> Tensor:
     return output
 
 
+class _Kept(Context, Protocol):
+    """The context of a convolution, with the shape and type of its input."""
+
+    geometry: list[Pair]
+    size: Pair
+    dtype: torch.dtype
+
+
 class _NarrowConvolution(torch.autograd.Function):
     """A convolution with a gradient for its input alone."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(inputs: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
-        return F.conv2d(inputs, weight, bias, *geometry)
+    def forward(
+        inputs: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair
+    ) -> Tensor:
+        return F.conv2d(inputs, weight, bias, stride, padding, dilation)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(
+        ctx: _Kept, inputs: tuple[Tensor, Tensor, Tensor | None, Pair, Pair, Pair], output: Tensor
+    ) -> None:
         images, weight, _, *ctx.geometry = inputs
         ctx.save_for_backward(weight)
         ctx.size, ctx.dtype = images.shape[2:], images.dtype
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
         (gradient,) = gradients
         channels_last = gradient.permute(0, 2, 3, 1)  # a view where the output is in this layout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,8 @@ from scipy.spatial import cKDTree
 
 from benchbench.errors import DataError, UsageError
 from benchbench.version import install_command
+
+Numbers = NDArray[np.generic]  # pixels, features or labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class Neighbours:
 
 
 def nearest_other_class(
-    queries: NDArray[Any], query_labels: NDArray[Any], references: NDArray[Any], reference_labels: NDArray[Any]
+    queries: Numbers, query_labels: Numbers, references: Numbers, reference_labels: Numbers
 ) -> Neighbours:
     """Find each query's nearest reference with another label (integers), exactly.
 
@@ -64,7 +65,7 @@ def nearest_other_class(
 
 
 def _search_features(
-    queries: NDArray[Any], query_codes: NDArray[np.int64], references: NDArray[Any], reference_codes: NDArray[np.int64]
+    queries: Numbers, query_codes: NDArray[np.int64], references: Numbers, reference_codes: NDArray[np.int64]
 ) -> Neighbours:
     distance = np.empty(len(queries), dtype=np.float64)
     index = np.empty(len(queries), dtype=np.int64)
@@ -76,9 +77,7 @@ def _search_features(
     return Neighbours(distance=distance, index=index)
 
 
-def _check_pair(
-    queries: NDArray[Any], query_labels: NDArray[Any], references: NDArray[Any], reference_labels: NDArray[Any]
-) -> None:
+def _check_pair(queries: Numbers, query_labels: Numbers, references: Numbers, reference_labels: Numbers) -> None:
     if queries.dtype != references.dtype or queries.shape[1:] != references.shape[1:]:
         raise DataError(
             f"queries are {queries.dtype} {queries.shape[1:]}, references {references.dtype} {references.shape[1:]}",
@@ -92,7 +91,7 @@ def _check_pair(
         )
 
 
-def _check_examples(name: str, inputs: NDArray[Any], labels: NDArray[Any]) -> None:
+def _check_examples(name: str, inputs: Numbers, labels: Numbers) -> None:
     if len(inputs) == 0 or inputs[0].size == 0:
         raise DataError(f"the {name} are empty", hint="separation needs at least one example with one value")
     if labels.shape != (len(inputs),) or not np.issubdtype(labels.dtype, np.integer):

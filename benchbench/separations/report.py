@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ class Separation:
         """Whether the minimum exceeds 2 * epsilon; if so, no such attack confuses two examples."""
         return None if self.epsilon is None else self.minimum > 2.0 * self.epsilon
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return asdict(self) | {"radius": self.radius, "exceeds_two_epsilon": self.exceeds_two_epsilon}
 
@@ -67,7 +67,7 @@ class SeparationReport:
     random_labels: bool = False  # whether labels were drawn uniformly instead of the dataset's own (Table 8)
     excluded: tuple[int, ...] = ()  # indices of training examples that were left out
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
             "random_labels": self.random_labels,
@@ -76,7 +76,7 @@ class SeparationReport:
             "test_train": self.test_train.to_dict(),
         }
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, object]:
         """The dataset's row of Table 8, in the columns of the published one; Table 1 is its minima."""
         return {
             "epsilon": self.train_train.epsilon,

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 _NORM_OF_ORDER: dict[float, Norm] = {float("inf"): "linf", 2.0: "l2", 1.0: "l1"}
 _CONSTRAINTS: tuple[Norm, ...] = ("linf", "l2")  # values of HopSkipJump's option of that name
-_ANY_NORM = (
-    "PointwiseAttack"  # it declares no distance: it puts pixels back, which shrinks the perturbation in every norm
-)
+_ANY_NORM = "PointwiseAttack"  # declares no distance: puts pixels back, which shrinks the perturbation in every norm
 _TARGETED = "GenAttack"
 _NEED_STARTS = (
     "BoundaryAttack",

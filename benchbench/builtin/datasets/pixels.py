@@ -105,9 +105,7 @@ def _remark(image: Image, file: ImageFile, remarks: Remarks) -> None:
         alpha = image.convert("RGBA").getchannel("A")
         if alpha.getextrema() != (255, 255):
             remarks.add("transparency", file)
-    if (
-        image.format != "MPO" and getattr(image, "n_frames", 1) > 1
-    ):  # the further frames of an MPO are a camera's previews
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # further frames of an MPO are a camera's previews
         remarks.add("all frames but the first", file)
 
 

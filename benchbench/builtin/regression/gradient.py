@@ -58,9 +58,8 @@ def solve_gr(
         return _solve_gr_released(problem, beta)
     from scipy.optimize import minimize
 
-    newton = cast(
-        "Callable[..., OptimizeResult]", minimize
-    )  # the annotations of one SciPy reject what those of another require
+    # The annotations of one SciPy reject what those of another require.
+    newton = cast("Callable[..., OptimizeResult]", minimize)
 
     whitened = whiten(problem)
     groups = group(problem)

@@ -102,7 +102,7 @@ class _State:
     best_loss: Tensor
     best_loss_at_check: Tensor
     step_size: Tensor
-    halved: Tensor  # at the last checkpoint
+    halved: Tensor  # at the last checkpoint; at first set, because the first one looks at rises only
     rises: Tensor  # since the last checkpoint
     strongest: Tensor  # by margin: the result
     margin: Tensor
@@ -165,9 +165,7 @@ class Climb:
             best_loss=unknown,
             best_loss_at_check=unknown,
             step_size=images.new_full((count,), FIRST_STEP * self._threat.epsilon),
-            halved=torch.ones(
-                count, dtype=torch.bool, device=images.device
-            ),  # the first checkpoint looks at rises only
+            halved=torch.ones(count, dtype=torch.bool, device=images.device),
             rises=images.new_zeros(count),
             strongest=start,
             margin=unknown,
