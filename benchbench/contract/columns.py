@@ -101,11 +101,7 @@ def column_problems(
 ) -> list[str]:
     """List what is wrong with the columns that a metric fills, one line each.
 
-    Args:
-        answer: what the metric returned.
-        evidence: what the metric received.
-        fills: columns of the leaderboard that the metric declares.
-        reserved: further columns of the leaderboard, which no metric fills.
+    `fills` are the columns of the leaderboard that it declares, `reserved` further ones that no metric fills.
     """
     taken = FILLABLE.keys() | {f"{column}_{end}" for column in FILLABLE for end in ("low", "high")} | {*reserved}
     problems = [

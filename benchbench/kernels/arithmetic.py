@@ -31,18 +31,12 @@ def precision_of_searches(precision: Precision) -> Iterator[None]:
 
 @contextmanager
 def searching(device: torch.device) -> Iterator[Precision]:
-    """Run a search in the run's ``--precision``; judge what it finds outside the block.
+    """Run a search in the run's ``--precision`` (yielded); judge its finds outside of it.
 
     With ``"bf16"``, convolutions and matrix products round to bfloat16 (autocast). That is faster on hardware that multiplies
-    bfloat16 matrices: GPUs with tensor cores and CPUs with AMX, with AVX-512's bfloat16 a little; elsewhere it is not.
-    With ``"tf32"``, they round their factors to ten bits, on GPUs that support it. Both searches are weaker:
-    docs/performance.md says what they miss. The harness runs attacks within such a block; a metric opens its own block.
-
-    Args:
-        device: where the search computes.
-
-    Yields:
-        the precision.
+    bfloat16 matrices: GPUs with tensor cores and CPUs with AMX, with AVX-512's bfloat16 a little; elsewhere it is not. With
+    ``"tf32"``, they round their factors to ten bits, on GPUs that support it. Both searches are weaker: docs/performance.md
+    says what they miss. The harness runs attacks within such a block; a metric opens its own block.
     """
     precision = _of_searches.get()
     with _arithmetic(device, precision):

@@ -72,15 +72,14 @@ def untouched(
 ) -> Iterator[None]:
     """Run a block that uses a plugin; check that model and tensors are the same afterwards.
 
+    A `ConformanceError` tells the first difference.
+
     Args:
         plugin: the object that messages name.
         model: its modes, parameters, gradients and ``requires_grad`` flags must stay, module by module.
         tensors: inputs whose values and gradient state must stay.
         buffers: whether the model's buffers must stay; batch-norm in training mode may change them.
         random_state: whether torch's global random state must stay; dropout in training mode may change it.
-
-    Raises:
-        ConformanceError: for the first difference.
     """
     before = _Snapshot.of(model)
     values = [tensor.detach().clone() for tensor in tensors]
