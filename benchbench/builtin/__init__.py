@@ -63,9 +63,9 @@ def offers(kind: str) -> tuple[Offer, ...]:
     """The built-in offers of a kind, in the order of ``offers.toml``."""
     found = []
     for table in tomllib.loads((_FOLDER / "offers.toml").read_text(encoding="utf-8"))[kind]:
-        stated = {name: tuple(v) if isinstance(v, list) else v for name, v in table.pop("capabilities", {}).items()}
-        extras = stated.pop("requires", {})
-        requires = {module: install_command(extra) for module, extra in extras.items()}
+        stated = table.pop("capabilities", {})
+        stated.update([(name, tuple(value)) for name, value in stated.items() if isinstance(value, list)])
+        requires = {module: install_command(extra) for module, extra in stated.pop("requires", {}).items()}
         if kind == "suite":
             table["factory"] = partial(Path, _FOLDER / table["factory"])
         found.append(Offer(**table, capabilities=Capabilities(**stated, requires=requires)))

@@ -6,14 +6,13 @@ import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from benchbench.builtin.attacks.margins import batches
-from benchbench.evaluation.memory import Memory, ShardResult, by_shard
+from benchbench.evaluation.memory import Memory, ShardResult
 from benchbench.evaluation.subject import Split, Trial, default_batch_size
 from benchbench.evaluation.supervision import QueryCount, counting, propose
 from benchbench.kernels.arithmetic import searching
@@ -84,31 +83,14 @@ class AttackResult:
     queries: QueryCount  # examples that the attack passed through the model
 
 
-def attack_split(trial: Trial, split: Split, prediction: Tensor, memory: Memory) -> AttackResult:
-    """Attack the correctly classified examples; the others are counterexamples already.
+def attack_shard(trial: Trial, split: Split, prediction: Tensor, memory: Memory, positions: Tensor) -> ShardResult:
+    """Attack the correctly classified ones of consecutive examples; the others are counterexamples.
 
-    `prediction`, int64 (N,) on the CPU, is the class predicted for each clean example. The memory keeps each finished shard. An
-    attack that breaks its contract, or a model with logits that are not finite, is a ContractError.
+    `prediction`, int64 (N,) on the CPU, is the class predicted for each clean example of the split. Returns predictions, query
+    counts and, on the test split, candidates. An attack that breaks its contract, or a model with logits that are not finite,
+    is a ContractError.
     """
-    positions = trial.shards(split)
-    shards = by_shard(f"attack/{split.name}", positions, partial(_attack_shard, trial, split, prediction, memory))
-    predictions, counts = [], []
-    with Spool((len(split) if split.name == "test" else 0, *split.examples.inputs.shape[1:])) as kept:
-        for part, shard in zip(memory.gather(shards), positions):
-            kept.add(part["candidates"])
-            predictions.append(part["prediction"])
-            counts.append(part["queries"])
-            trial.report(trial.attack_name, split, int(shard[-1]) + 1)
-        candidates = kept.joined()
-    trial.loan.inspect(f"attack {trial.attack_name!r} on {split.name}")
-    forward, gradient = torch.stack(counts).sum(dim=0).tolist()
-    queries = QueryCount(forward=int(forward), gradient=int(gradient))
-    return AttackResult(prediction=torch.cat(predictions), candidates=candidates, queries=queries)
-
-
-def _attack_shard(trial: Trial, split: Split, prediction: Tensor, memory: Memory, positions: Tensor) -> ShardResult:
-    """Predictions, query counts and, on the test split, candidates for consecutive examples."""
-    memory.mark_attacked()  # not in `attack_split`: clean predictions depend on the model alone and are shared
+    memory.mark_attacked()  # not in `ModelEvidence.attacked`: clean predictions depend on the model alone and are shared
     what = f"attack {trial.attack_name!r} on {split.name}"
     first = int(positions[0])
     labels, rows = split.labels(positions), split.rows[positions]

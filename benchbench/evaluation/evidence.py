@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.contract import Examples, KeyedGenerator, SplitName, Threat
-from benchbench.evaluation.attacking import AttackResult, attack_split
+from benchbench.evaluation.attacking import AttackResult, Spool, attack_shard
 from benchbench.evaluation.memory import Memory, ShardResult, by_shard
 from benchbench.evaluation.subject import Trial
+from benchbench.evaluation.supervision import QueryCount
 
 
 class ModelEvidence:
@@ -55,12 +56,29 @@ class ModelEvidence:
     def attacked(self, split: SplitName) -> AttackResult:
         """What the protocol's attack did to a split."""
         self._memory.mark_attacked()
-        if split not in self._attacked:
-            chosen, prediction = self.trial.splits[split], self.prediction(split)
-            attacked = self._attacked[split] = attack_split(self.trial, chosen, prediction, self._memory)
-            self.trial.loan.add(f"predictions under the attack on {split}", attacked.prediction)
-            self.trial.loan.add(f"candidates of the attack on {split}", attacked.candidates, digested=False)
-        return self._attacked[split]
+        if split in self._attacked:
+            return self._attacked[split]
+        trial, chosen, prediction = self.trial, self.trial.splits[split], self.prediction(split)
+        positions, parts = trial.shards(chosen), []
+        shards = by_shard(f"attack/{split}", positions, partial(attack_shard, trial, chosen, prediction, self._memory))
+        with Spool((len(chosen) if split == "test" else 0, *chosen.examples.inputs.shape[1:])) as kept:
+            for part, shard in zip(self._memory.gather(shards), positions):
+                kept.add(part["candidates"])
+                parts.append((part["prediction"], part["queries"]))
+                trial.report(trial.attack_name, chosen, int(shard[-1]) + 1)
+            candidates = kept.joined()
+        trial.loan.inspect(f"attack {trial.attack_name!r} on {split}")
+        predictions, counts = zip(*parts)
+        forward, gradient = torch.stack(counts).sum(dim=0).tolist()
+        attacked = AttackResult(
+            prediction=torch.cat(predictions),
+            candidates=candidates,
+            queries=QueryCount(forward=int(forward), gradient=int(gradient)),
+        )
+        trial.loan.add(f"predictions under the attack on {split}", attacked.prediction)
+        trial.loan.add(f"candidates of the attack on {split}", candidates, digested=False)
+        self._attacked[split] = attacked
+        return attacked
 
     def robust(self, split: SplitName) -> Tensor:
         """bool (N,) on the CPU: correct without perturbation and on the attack's checked candidate."""

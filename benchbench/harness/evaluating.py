@@ -21,7 +21,7 @@ from benchbench.evaluation.supervision import leaving
 from benchbench.events import Event, Listener, Note
 from benchbench.harness.sharing import ClaimedShards, EvaluateOrder, EvaluationOverError, Notice
 from benchbench.harness.workbench import Workbench
-from benchbench.kernels.shrinking import compute_within_memory
+from benchbench.kernels.shrinking import within_memory
 from benchbench.records import Row, RunStore, provenance
 from benchbench.training.checkpoint import weights_digest
 
@@ -53,23 +53,22 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench, *, helping: bo
         if splits.task == "regression":  # the plan has checked that these metrics are for regression
             return evaluate_regression(**subject, metrics=cast("Mapping[str, RegressionMetric]", metrics))
 
-        def within(batch_size: int) -> Outcome:
-            return evaluate(
-                **subject,
-                metrics=metrics,
-                train_rows=train_set.indices,
-                test_rows=test_set.indices,
-                classes=len(splits.classes),
-                batch_size=batch_size,
-                listener=_stoppable(bench),
-                cache=cache,
-                precision=spec.precision,
-                sharing=sharing,
-            )
-
         whole = default_batch_size(bench.device)
         with leaving(model, bench.stop):
-            outcome, size = compute_within_memory(within, whole, lambda text: bench.listener(Note(message=f"  {text}")))
+            for attempt in within_memory(whole, lambda text: bench.listener(Note(message=f"  {text}"))):
+                with attempt as size:
+                    outcome = evaluate(
+                        **subject,
+                        metrics=metrics,
+                        train_rows=train_set.indices,
+                        test_rows=test_set.indices,
+                        classes=len(splits.classes),
+                        batch_size=size,
+                        listener=_stoppable(bench),
+                        cache=cache,
+                        precision=spec.precision,
+                        sharing=sharing,
+                    )
     noted = {"evaluation_batch_size": float(size)} if size < whole else {}
     return dataclasses.replace(outcome, values={**outcome.values, **noted})
 

@@ -56,7 +56,7 @@ class _Kept(Context, Protocol):
     """The context of a convolution, with the shape and type of its input."""
 
     geometry: list[Pair]
-    size: Pair
+    size: torch.Size
     dtype: torch.dtype
 
 
@@ -89,7 +89,7 @@ class _NarrowConvolution(torch.autograd.Function):
         return _folded(columns, ctx.size, *ctx.geometry), None, None, None, None, None
 
 
-def _folded(columns: Tensor, size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
+def _folded(columns: Tensor, size: torch.Size, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
     """Add up columns (C, kernel height, kernel width, N, ...) to images (N, C, *size)."""
     channels, *kernel, count, height, width = columns.shape
     padded = columns.new_zeros(channels, count, size[0] + 2 * padding[0], size[1] + 2 * padding[1])

@@ -54,18 +54,29 @@ def nearest_other_class(
     known, codes = np.unique(np.concatenate([query_labels, reference_labels]), return_inverse=True)
     query_codes, reference_codes = np.split(codes.astype(np.int64), [len(queries)])
     if queries.dtype != np.uint8:
-        return _search_features(flat_queries, query_codes, flat_references, reference_codes)
+        return _search_features(
+            np.asarray(flat_queries, np.float64), query_codes, np.asarray(flat_references, np.float64), reference_codes
+        )
     try:
         from benchbench.separations.search import search  # numba takes a while to import
     except ModuleNotFoundError as error:
         hint = install_command("separation")
         raise UsageError(f"the exact separation of images needs {error.name}", hint=hint) from error
-    distance, index = search(flat_queries, query_codes, flat_references, reference_codes, len(known))
+    distance, index = search(
+        np.asarray(flat_queries, np.uint8),
+        query_codes,
+        np.asarray(flat_references, np.uint8),
+        reference_codes,
+        len(known),
+    )
     return Neighbours(distance=distance, index=index)
 
 
 def _search_features(
-    queries: Numbers, query_codes: NDArray[np.int64], references: Numbers, reference_codes: NDArray[np.int64]
+    queries: NDArray[np.float64],
+    query_codes: NDArray[np.int64],
+    references: NDArray[np.float64],
+    reference_codes: NDArray[np.int64],
 ) -> Neighbours:
     distance = np.empty(len(queries), dtype=np.float64)
     index = np.empty(len(queries), dtype=np.int64)

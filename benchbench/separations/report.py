@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ class SeparationReport:
             "test_train": self.test_train.to_dict(),
         }
 
-    def row(self) -> dict[str, object]:
+    def row(self) -> dict[str, Any]:
         """The dataset's row of Table 8, in the columns of the published one; Table 1 is its minima."""
         return {
             "epsilon": self.train_train.epsilon,

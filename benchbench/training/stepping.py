@@ -25,7 +25,7 @@ from benchbench.kernels.graphs import recorder_for
 from benchbench.kernels.inputs import as_model_input
 from benchbench.kernels.quick_sequences import quick_sequences
 from benchbench.kernels.repeatable_pooling import repeatable_pooling
-from benchbench.kernels.shrinking import compute_within_memory
+from benchbench.kernels.shrinking import within_memory
 from benchbench.ranks.group import Ranks
 from benchbench.training.data_parallel import SharedGradients
 from benchbench.training.job import TrainingJob, check_loss
@@ -118,16 +118,15 @@ class Steps:
                 self._recorded = None  # later steps are not recorded, and go in parts that fit
             self._note("out of memory: steps are no longer recorded")
         defense = self._job.defense
-
-        def compute(part_size: int) -> Tensor:
-            if part_size < self._job.recipe.batch_size:
-                check_divisible(self._job.model, defense)
-            self._seed_dropout(epoch, step)
-            if isinstance(defense, SteppingDefense):
-                return self._own_step(defense, epoch, chosen)
-            return self._add_gradients(epoch, chosen, part_size)
-
-        totals, self._part_size = compute_within_memory(compute, self._part_size, self._note)
+        for attempt in within_memory(self._part_size, self._note):
+            with attempt as self._part_size:
+                if self.part_size:
+                    check_divisible(self._job.model, defense)
+                self._seed_dropout(epoch, step)
+                if isinstance(defense, SteppingDefense):
+                    totals = self._own_step(defense, epoch, chosen)
+                else:
+                    totals = self._add_gradients(epoch, chosen, self._part_size)
         if not isinstance(defense, SteppingDefense):
             self._optimizer.step()
         return totals

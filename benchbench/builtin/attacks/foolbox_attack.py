@@ -7,11 +7,11 @@ import importlib
 import inspect
 import random
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +22,9 @@ from benchbench.contract import NORMS, KeyedGenerator, Norm, OptionError, Threat
 from benchbench.version import install_command
 
 if TYPE_CHECKING:
-    from eagerpy import PyTorchTensor
-    from foolbox import Model
-    from foolbox.attacks.base import Attack
+    from eagerpy.tensor.pytorch import PyTorchTensor
     from foolbox.criteria import Misclassification
+    from foolbox.models.base import Model
 
 _NORM_OF_ORDER: dict[float, Norm] = {float("inf"): "linf", 2.0: "l2", 1.0: "l1"}
 _CONSTRAINTS: tuple[Norm, ...] = ("linf", "l2")  # values of HopSkipJump's option of that name
@@ -40,6 +39,18 @@ _NEED_STARTS = (
     "PointwiseAttack",
 )
 _START_STEPS = 50  # shares of noise to try, from the image to noise only
+
+
+class _Attack(Protocol):
+    """An attack of Foolbox, as it is used here."""
+
+    get_random_start: Callable[..., object]  # of first-order attacks only
+
+    def run(self, model: Model, inputs: Tensor, criterion: object, **options: object) -> Tensor: ...
+
+    def __call__(
+        self, model: Model, inputs: Tensor, criterion: object, *, epsilons: float
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,16 +88,17 @@ class FoolboxAttack:
         finite = found.isfinite().flatten(1).all(dim=1)
         return threat.project(torch.where(broadcast(finite, images), found, images), images)
 
-    def _make(self, norm: Norm) -> Attack:
+    def _make(self, norm: Norm) -> _Attack:
         foolbox = import_foolbox()
-        attack_class, parameters = getattr(foolbox.attacks, self.member), parameters_of(self.member)
+        parameters = parameters_of(self.member)
+        attack_class: Callable[..., _Attack] = getattr(foolbox.attacks, self.member)
         if "distance" in parameters:
             return attack_class(distance=getattr(foolbox.distances, norm), **self.options)
         if "constraint" in parameters:
             return attack_class(constraint=norm, **self.options)
         return attack_class(**self.options)
 
-    def _run(self, attack: Attack, target: Model, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+    def _run(self, attack: _Attack, target: Model, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
         criteria = import_foolbox().criteria
         if self.member in _NEED_STARTS:
             return _run_from_starts(attack, target, images, criteria.Misclassification(labels))
@@ -127,22 +139,16 @@ def norms_of(member: str) -> tuple[Norm, ...]:
         return NORMS
     if "constraint" in parameters:
         return _CONSTRAINTS
-    attack: Attack = getattr(import_foolbox().attacks, member)
+    attack = getattr(import_foolbox().attacks, member)
     if isinstance(inspect.getattr_static(attack, "distance", None), property):  # only its instances know it
         attack = attack(**{name: 1 for name, p in parameters.items() if p.default is inspect.Parameter.empty})
-    order = _order(attack)
-    return (_NORM_OF_ORDER[order],) if order in _NORM_OF_ORDER else ()
-
-
-def _order(attack: Attack) -> float:
-    """The p of the Lp distance that an attack or its class declares; -1 if there is none."""
     try:
-        return float(attack.distance.p)
-    except (AttributeError, ValueError, TypeError):
-        return -1.0
+        return (_NORM_OF_ORDER[float(attack.distance.p)],)
+    except (AttributeError, ValueError, TypeError, KeyError):  # it declares no distance, or another
+        return ()
 
 
-def _run_from_starts(attack: Attack, target: Model, images: Tensor, criterion: Misclassification) -> Tensor:
+def _run_from_starts(attack: _Attack, target: Model, images: Tensor, criterion: Misclassification) -> Tensor:
     """Run an attack on the images that have an adversarial start; return the other images."""
     blend = import_foolbox().attacks.LinearSearchBlendedUniformNoiseAttack(steps=_START_STEPS)
     with warnings.catch_warnings():
@@ -157,7 +163,7 @@ def _run_from_starts(attack: Attack, target: Model, images: Tensor, criterion: M
     return found
 
 
-def _start_keyed(attack: Attack, threat: Threat, generator: KeyedGenerator) -> None:
+def _start_keyed(attack: _Attack, threat: Threat, generator: KeyedGenerator) -> None:
     """Replace this instance's globally drawn start by a keyed one of the same distribution."""
     from eagerpy.astensor import astensor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,9 +23,8 @@ from benchbench.builtin.regression.problem import (
 )
 
 if TYPE_CHECKING:
-    from cvxpy import Constraint, Expression
+    from cvxpy import Constraint
 
-Operand = TypeVar("Operand", Array, "Expression")
 STEPS = 60
 DECREASE = 1e-10  # relative; the descent ends at a step that promises less
 TOLERANCES = (1e-11, 1e-10, 1e-9, 1e-8, 1e-7)
@@ -57,10 +56,10 @@ class _Gap:
         half -= (self.step.T * weights) @ self.at
         return np.asarray(half + half.T)
 
-    def by_target(self, z: Operand) -> Operand:
-        """b at z, a number or an expression, (G,)."""
+    def by_target(self) -> tuple[Array, Array]:
+        """M (G, F) and c (G,) of b = M z + c."""
         constant = self.moved_at_natural - self.at_natural - self.step_at_natural
-        return -2 * ((self.moved - self.at - self.step) @ z + constant)
+        return -2 * (self.moved - self.at - self.step), -2 * constant
 
 
 def _gap(problem: RegressionProblem, groups: Groups, whitened: Whitened, side: int) -> _Gap:
@@ -127,12 +126,12 @@ def _step(
     definitions: list[Constraint] = []
     sides: list[tuple[Constraint, Constraint]] = []
     for gap in gaps:
-        value, slope = gap.linearise(z)
+        (value, slope), (rise, constant) = gap.linearise(z), gap.by_target()
         free, by_target = cp.Variable(len(value)), cp.Variable(len(value))
-        definitions += [free == value + slope @ (unknown.theta - z), by_target == gap.by_target(unknown.theta)]
+        definitions += [free == value + slope @ (unknown.theta - z), by_target == rise @ unknown.theta + constant]
         size = free[groups.member] + cp.multiply(deviations, by_target[groups.member])
         sides.append((largest >= size, largest >= -size))
-        now = np.maximum(now, np.abs(value[groups.member] + deviations * gap.by_target(z)[groups.member]))
+        now = np.maximum(now, np.abs(value[groups.member] + deviations * (rise @ z + constant)[groups.member]))
     model = cp.sum_squares(unknown.theta) + lam * cp.sum(largest) + cp.sum_squares(curvature @ (unknown.theta - z)) / 2
     program = cp.Problem(cp.Minimize(model), [*definitions, *(constraint for side in sides for constraint in side)])
     found = solve_to_optimality(program, unknown, tolerances=TOLERANCES)

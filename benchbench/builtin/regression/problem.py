@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from benchbench.contract import Examples, OptionError, TrainingError, UsageError
 from benchbench.version import install_command
 
 if TYPE_CHECKING:
-    from cvxpy import Constraint, Expression, Parameter, Problem, Variable
+    from cvxpy import Constraint, Expression, Parameter, Variable
 
     from benchbench.builtin.regression.spline import CubicSpline
 
@@ -40,6 +40,16 @@ class Unknown:
     theta: Expression
 
 
+class Program(Protocol):
+    """A problem of cvxpy, which does not annotate how it is solved."""
+
+    status: str
+
+    def solve(self, **options: object) -> object:
+        """Find the values of its variables."""
+        ...
+
+
 def import_cvxpy() -> ModuleType:
     """cvxpy, imported on first use; UsageError if it is not installed."""
     try:
@@ -55,7 +65,7 @@ def make_unknown(origin: Array) -> Unknown:
     return Unknown(origin=start, step=step, theta=start + step)
 
 
-def solve_to_optimality(program: Problem, unknown: Unknown, *, tolerances: Sequence[float] = TOLERANCES) -> Array:
+def solve_to_optimality(program: Program, unknown: Unknown, *, tolerances: Sequence[float] = TOLERANCES) -> Array:
     """The minimiser (F,) by the interior-point solver Clarabel, restarted around each solution.
 
     If it reaches none of the tolerances, this is a TrainingError.
@@ -152,7 +162,8 @@ def solve_natural(problem: RegressionProblem) -> Array:
 def squared_error(groups: Groups, theta: Expression) -> Expression:
     """Sum of squared errors as an expression in theta, without the part that no theta changes."""
     cp = import_cvxpy()
-    return cp.sum_squares(cp.multiply(np.sqrt(groups.counts), groups.features[AT] @ theta - groups.means))
+    error: Expression = cp.sum_squares(cp.multiply(np.sqrt(groups.counts), groups.features[AT] @ theta - groups.means))
+    return error
 
 
 def solve_program(
