@@ -99,17 +99,13 @@ def check_radius(threat: Threat, input_shape: Sequence[int]) -> None:
     growth = {"linf": 1.0, "l2": math.sqrt(dimension), "l1": float(dimension)}[threat.norm]
     limit = (threat.upper - threat.lower) * growth
     if threat.epsilon > limit:
+        of_pixels = (threat.lower, threat.upper) == (0.0, 1.0) and threat.epsilon <= 255 * limit
+        at_most = f"a radius is in the units of the inputs, here at most {limit:g}"
         raise OptionError(
             f"epsilon {threat.epsilon:g} is beyond the box: no two inputs in [{threat.lower:g}, {threat.upper:g}] are more "
             f"than {limit:g} apart in {threat.norm}",
-            hint=_meant(threat, limit),
+            hint=f"did you mean {threat.epsilon:g}/255?" if of_pixels else at_most,
         )
-
-
-def _meant(threat: Threat, limit: float) -> str:
-    if (threat.lower, threat.upper) == (0.0, 1.0) and threat.epsilon <= 255 * limit:
-        return f"did you mean {threat.epsilon:g}/255?"
-    return f"a radius is in the units of the inputs, here at most {limit:g}"
 
 
 def _project_l2(delta: Tensor, epsilon: float) -> Tensor:

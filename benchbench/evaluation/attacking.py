@@ -84,7 +84,7 @@ class AttackResult:
 
 
 def attack_shard(trial: Trial, split: Split, prediction: Tensor, memory: Memory, positions: Tensor) -> ShardResult:
-    """Attack the correctly classified ones of consecutive examples; the others are counterexamples.
+    """Attack the right ones of consecutive examples; the others are counterexamples already.
 
     `prediction`, int64 (N,) on the CPU, is the class predicted for each clean example of the split. Returns predictions, query
     counts and, on the test split, candidates. An attack that breaks its contract, or a model with logits that are not finite,

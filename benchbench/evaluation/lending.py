@@ -64,7 +64,8 @@ class Loan:
         except ContractError:
             raise
         except Exception as error:
-            problem = self._difference(before) or self._difference_of_digests()
+            changed = (name for name, now in self._digests_now() if bool(now != self._digests[name]))
+            problem = self._difference(before) or next(map(_written, changed), "")
             if problem:
                 raise ContractError(f"{what}: {problem}") from error
             raise
@@ -127,9 +128,6 @@ class Loan:
             != before.switches,
         }
         return next((problem for problem, found in problems.items() if found), "")
-
-    def _difference_of_digests(self) -> str:
-        return next((_written(name) for name, now in self._digests_now() if bool(now != self._digests[name])), "")
 
     def _digests_now(self) -> Iterator[tuple[str, Digest]]:
         for name in self._digests:

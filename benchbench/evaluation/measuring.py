@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -114,7 +114,8 @@ def _checked(name: str, answer: object, evidence: AnyEvidence) -> Measurement:
 
 def _pack(answer: Measurement) -> ShardResult:
     values = {f"{_VALUE}{column}": torch.tensor(value, dtype=torch.float64) for column, value in answer.values.items()}
-    per_example = {f"{_PER_EXAMPLE}{column}": _column(outcomes) for column, outcomes in answer.per_example.items()}
+    columns = {column: torch.as_tensor(outcomes) for column, outcomes in answer.per_example.items()}
+    per_example = {f"{_PER_EXAMPLE}{name}": column.detach().cpu().clone() for name, column in columns.items()}
     return {**values, **per_example}
 
 
@@ -123,7 +124,3 @@ def _unpack(part: ShardResult) -> Measurement:
         values={key.removeprefix(_VALUE): float(v) for key, v in part.items() if key.startswith(_VALUE)},
         per_example={key.removeprefix(_PER_EXAMPLE): v for key, v in part.items() if key.startswith(_PER_EXAMPLE)},
     )
-
-
-def _column(outcomes: Sequence[float] | Tensor) -> Tensor:
-    return outcomes.detach().cpu().clone() if isinstance(outcomes, Tensor) else torch.tensor(outcomes)

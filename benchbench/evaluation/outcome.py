@@ -122,7 +122,11 @@ def evaluate(
         evidence = ModelEvidence(trial, memory)
         attacked = evidence.attacked("test")
         measured = measure_all(metrics, evidence, memory, trial.loan, columns)
-        (found,) = memory.gather({f"diagnosis/{DIAGNOSTICS}": lambda: _diagnosis(evidence)})
+
+        def diagnosis() -> ShardResult:
+            return {flag: torch.tensor(True) for flag in diagnose(from_evidence(evidence))}
+
+        (found,) = memory.gather({f"diagnosis/{DIAGNOSTICS}": diagnosis})
         per_example = {
             "index": test_rows.cpu(),
             "label": evidence.labels("test"),
@@ -134,10 +138,6 @@ def evaluate(
         trial.loan.settle()
     outcome = join_outcome(measured, per_example, attacked.candidates, attacked.queries, memory)
     return replace(outcome, flags=tuple(sorted(found.keys() & FLAGS.keys())), diagnostics=DIAGNOSTICS)
-
-
-def _diagnosis(evidence: ModelEvidence) -> ShardResult:
-    return {flag: torch.tensor(True) for flag in diagnose(from_evidence(evidence))}
 
 
 def join_outcome(

@@ -18,7 +18,7 @@ from benchbench.evaluation import ATTACKED, Columns, Outcome, Subject, evaluate,
 from benchbench.evaluation.memory import Sharing
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.evaluation.supervision import leaving
-from benchbench.events import Event, Listener, Note
+from benchbench.events import Event, Note
 from benchbench.harness.sharing import ClaimedShards, EvaluateOrder, EvaluationOverError, Notice
 from benchbench.harness.workbench import Workbench
 from benchbench.kernels.shrinking import within_memory
@@ -38,6 +38,7 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench, *, helping: bo
         spec, splits = cell.evaluation, bench.splits(cell.training.dataset)
         train_set = subset(crop_to(splits.train, splits.test.inputs.shape[1:]), spec.n_train_evaluated, "train")
         test_set = subset(splits.test, spec.n_test, "test")
+        named = _named(spec.metrics)
         subject: Subject = {
             "model": model,
             "train": train_set.examples,
@@ -47,11 +48,18 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench, *, helping: bo
             "attack_name": spec.attack.name,
             "seed": cell.training.seed,
             "device": bench.device,
-            "columns": _columns(spec.metrics, bench),
+            "columns": Columns(
+                fills={name: bench.registry.capabilities(metric).fills for name, metric in named.items()},
+                reserved=frozenset(column.name for column in dataclasses.fields(Row)) | NOTED,
+            ),
         }
-        metrics = {name: bench.registry.make("metric", metric) for name, metric in _named(spec.metrics).items()}
+        metrics = {name: bench.registry.make("metric", metric) for name, metric in named.items()}
         if splits.task == "regression":  # the plan has checked that these metrics are for regression
             return evaluate_regression(**subject, metrics=cast("Mapping[str, RegressionMetric]", metrics))
+
+        def listen(event: Event) -> None:
+            bench.listener(event)
+            bench.stop.check()
 
         whole = default_batch_size(bench.device)
         with leaving(model, bench.stop):
@@ -64,7 +72,7 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench, *, helping: bo
                         test_rows=test_set.indices,
                         classes=len(splits.classes),
                         batch_size=size,
-                        listener=_stoppable(bench),
+                        listener=listen,
                         cache=cache,
                         precision=spec.precision,
                         sharing=sharing,
@@ -116,28 +124,12 @@ def _fresh_part(bench: Workbench) -> str:
     return bench.part_of if bench.fresh else ""
 
 
-def _columns(metrics: Sequence[Component], bench: Workbench) -> Columns:
-    """The columns of the leaderboard that metrics may fill."""
-    return Columns(
-        fills={name: bench.registry.capabilities(metric).fills for name, metric in _named(metrics).items()},
-        reserved=frozenset(column.name for column in dataclasses.fields(Row)) | NOTED,
-    )
-
-
 def _named(components: Sequence[Component]) -> dict[str, Component]:
     """Components by name, or by name and options if several share the name."""
     shared = Counter(component.name for component in components)
     return {
         c.name if shared[c.name] == 1 else f"{c.name} {to_json(c.options, identifying=True)}": c for c in components
     }
-
-
-def _stoppable(bench: Workbench) -> Listener:
-    def listen(event: Event) -> None:
-        bench.listener(event)
-        bench.stop.check()
-
-    return listen
 
 
 class ModelMeasurements:

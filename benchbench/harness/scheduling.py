@@ -181,7 +181,11 @@ class _Schedule:
                 with self._claim(cell.training.model_id) as mine:
                     if not mine:
                         return False
-                    self._announce(cell, label)
+                    total, left = self._total, self._clock.seconds_left()
+                    number = total - len(self.pending) + 1
+                    bench.listener(
+                        CellStarted(number=number, total=total, cell_id=cell.cell_id, label=label, seconds_left=left)
+                    )
                     trained = train_cell(cell, bench)
                 row = renew_flags(cell, trained.model, bench)
                 if row is None:
@@ -206,12 +210,6 @@ class _Schedule:
             self._bench.listener(Note(message=message))
         else:
             self._fail(cell, label, record_failure(cell, error, self._bench))
-
-    def _announce(self, cell: Cell, label: str) -> None:
-        number, left = self._total - len(self.pending) + 1, self._clock.seconds_left()
-        self._bench.listener(
-            CellStarted(number=number, total=self._total, cell_id=cell.cell_id, label=label, seconds_left=left)
-        )
 
     def _was_computed_elsewhere(self, cell: Cell) -> bool:
         """Whether another process has recorded the cell, finished or failed, since this run began."""

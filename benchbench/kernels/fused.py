@@ -81,16 +81,14 @@ def _plain_pool_relu(*given: Tensor) -> tuple[Tensor, Tensor]:
     return values, torch.where(values == 0, 4, places).to(values.dtype)
 
 
-def _plain_sign_step(points: Tensor, gradient: Tensor, lowest: Tensor, highest: Tensor, *, length: float) -> Tensor:
-    return torch.clamp(points.add(gradient.sign(), alpha=length), lowest, highest)
-
-
 PLAIN: dict[str, Compute] = {
     "add_relu": lambda values, bias: (values + bias).relu_(),
     "pool_relu": _plain_pool_relu,
     "unpool": lambda gradient, places, here: torch.where(places == here, gradient, 0.0),
     "pass_scaled": lambda gradient, output, *, scale: torch.where(output > 0, gradient * scale, 0.0),
-    "sign_step": _plain_sign_step,
+    "sign_step": lambda points, gradient, lowest, highest, *, length: torch.clamp(
+        points.add(gradient.sign(), alpha=length), lowest, highest
+    ),
     "keyed_bits": lambda rows, keys, elements: mix(mix(rows * GOLDEN + keys) + elements * GOLDEN),
 }
 """What each kernel computes, as torch operations."""

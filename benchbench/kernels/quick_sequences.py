@@ -38,12 +38,12 @@ class Context(Protocol):
 @contextmanager
 def quick_sequences(model: nn.Module) -> Iterator[None]:
     """Run a block in which a model's sequences of layers compute the same in less time."""
-    with other_forward(model, _has_a_relu, quick_forward):
+
+    def has_a_relu(module: nn.Module) -> bool:
+        return type(module) is nn.Sequential and any(type(layer) is nn.ReLU for layer in module)
+
+    with other_forward(model, has_a_relu, quick_forward):
         yield
-
-
-def _has_a_relu(module: nn.Module) -> bool:
-    return type(module) is nn.Sequential and any(type(layer) is nn.ReLU for layer in module)
 
 
 def quick_forward(sequence: nn.Sequential, inputs: Tensor) -> Tensor:

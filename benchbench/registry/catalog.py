@@ -37,7 +37,9 @@ class Registry:
         registered = [entry for plugin in plugins for entry in plugin.registered]
         clashes = find_clashes(registered)
         self._clashes = {(clash.kind, clash.name): clash for clash in clashes}
-        self._entries = {(entry.kind, entry.offer.name): entry for entry in registered if not self._dropped(entry)}
+        named = ((entry, self._clashes.get((entry.kind, entry.offer.name))) for entry in registered)
+        kept = [entry for entry, clash in named if clash is None or clash.keeper is entry]
+        self._entries = {(entry.kind, entry.offer.name): entry for entry in kept}
         self._factories = Factories()
         self._specs: dict[tuple[Kind, str], tuple[OptionSpec, ...]] = {}
         self._members: dict[tuple[Kind, str], tuple[str, ...]] = {}
@@ -71,7 +73,8 @@ class Registry:
         if entry is None and clash is not None:
             raise PluginError(clash.message, hint="uninstall one of them, or ask its author to rename it")
         if entry is None or (colon and entry.offer.members is None):
-            raise self._unknown(kind, name)
+            broken = {problem.distribution for problem in self.problems}
+            raise unknown_name(kind, name, [entry.offer.name for entry in self.offers(kind)], broken=broken)
         if entry.offer.members is not None and not member:
             raise UsageError(f"{kind} {own!r} is a family", hint=f"name one of its members, as in '{own}:member'")
         return entry
@@ -219,14 +222,6 @@ class Registry:
             else spec
             for spec in specs
         )
-
-    def _unknown(self, kind: Kind, name: str) -> UnknownNameError:
-        offered = [entry.offer.name for entry in self.offers(kind)]
-        return unknown_name(kind, name, offered, broken={problem.distribution for problem in self.problems})
-
-    def _dropped(self, entry: Registered) -> bool:
-        clash = self._clashes.get((entry.kind, entry.offer.name))
-        return clash is not None and clash.keeper is not entry
 
 
 def load_registry(*, extra_plugins: Sequence[object] = ()) -> Registry:

@@ -79,7 +79,8 @@ def execute(
                 tally = carry_out(commission)
         finally:  # after an error, too, the leaderboard shows the finished cells
             rows = rebuild(*board)
-    stopped = _why(stop) if tally.left else ""
+    stop.is_due()  # workers may notice the end of the budget a moment before this process
+    stopped = (stop.reason or "the workers ended") if tally.left else ""
     if tally.left:
         rest = "whose earlier results stand; the same command goes on with what was in training"
         rest = rest if prepared.request.fresh else "the same command goes on from here"
@@ -135,11 +136,6 @@ def _describe_device(prepared: Prepared, crew: Crew | None) -> str:
         return f"{prepared.request.device or prepared.device.type}, by workers of the executor {crew.name}"
     together = f" x {prepared.ranks.count} ranks" if prepared.ranks else ""
     return describe_device(prepared.device) + together
-
-
-def _why(stop: StopRequest) -> str:
-    stop.is_due()  # workers may notice the end of the budget a moment before this process
-    return stop.reason or "the workers ended"
 
 
 def summarise(result: RunResult) -> Mapping[str, object]:

@@ -110,7 +110,8 @@ class Steps:
         if self._shared is not None:
             return self._shared_step(epoch, step, chosen, self._shared)
         recorder = recorder_for(self._job.device)
-        if self._recorded is not None and recorder is not None and self._is_whole(chosen):
+        whole = self.part_size == 0 and len(chosen) == self._job.recipe.batch_size
+        if self._recorded is not None and recorder is not None and whole:
             try:
                 self._seed_dropout(epoch, step)
                 return self._recorded.take(self._seed(epoch), chosen, recorder)
@@ -130,10 +131,6 @@ class Steps:
         if not isinstance(defense, SteppingDefense):
             self._optimizer.step()
         return totals
-
-    def _is_whole(self, chosen: Tensor) -> bool:
-        """Whether a batch has the usual size and goes through the model at once."""
-        return self.part_size == 0 and len(chosen) == self._job.recipe.batch_size
 
     def _shared_step(self, epoch: int, step: int, chosen: Tensor, shared: SharedGradients) -> Tensor:
         """Take a step together with the other ranks; they wait for it, so an error ends all of them."""

@@ -203,8 +203,10 @@ UNSUITABLE: Mapping[str, str] = {
 def members() -> tuple[str, ...]:
     """Sorted names of usable Foolbox attacks: all but abstract ones and those of `UNSUITABLE`."""
     foolbox = import_foolbox()
-    names = (name for name, value in vars(foolbox.attacks).items() if _is_attack(value, foolbox.attacks.Attack))
-    return tuple(sorted(name for name in names if name not in UNSUITABLE and norms_of(name)))
+    classes = {name: value for name, value in vars(foolbox.attacks).items() if inspect.isclass(value)}
+    attacks = {name for name, value in classes.items() if issubclass(value, foolbox.attacks.Attack)}
+    usable = {name for name in attacks - UNSUITABLE.keys() if not inspect.isabstract(classes[name]) and norms_of(name)}
+    return tuple(sorted(usable))
 
 
 def foolbox_attack(
@@ -247,7 +249,3 @@ def foolbox_attack(
     if missing:
         raise OptionError(f"foolbox:{member} needs {', '.join(missing)}")
     return FoolboxAttack(member=member, options=given)
-
-
-def _is_attack(value: object, base: type) -> bool:
-    return inspect.isclass(value) and issubclass(value, base) and not inspect.isabstract(value)

@@ -88,7 +88,8 @@ def read_class(folder: Path) -> ClassFolder:
         if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith("._"):  # macOS's metadata
             images.append(path)
         elif not _is_hidden(path):
-            deeper += _files_below(path) if path.is_dir() else []
+            below = (Path(place, name) for place, _, names in os.walk(path) for name in names if name[0] != ".")
+            deeper += sorted(below)  # none below a file
             others += [] if path.is_dir() else [path]
     return ClassFolder(images=tuple(images), others=tuple(others), deeper=tuple(deeper))
 
@@ -124,12 +125,6 @@ def beside_classes(split: Path) -> tuple[str, ...]:
 def _mention(split: Path, paths: Sequence[Path], where: str, remedy: str) -> tuple[str, ...]:
     names = [str(path.relative_to(split)) for path in paths]
     return (f"{split}: left out {counted(len(names), 'file')} {where}: {listed(names)}; {remedy}",) if names else ()
-
-
-def _files_below(folder: Path) -> list[Path]:
-    return sorted(
-        Path(parent, name) for parent, _, names in os.walk(folder) for name in names if not name.startswith(".")
-    )
 
 
 def _is_hidden(path: Path) -> bool:

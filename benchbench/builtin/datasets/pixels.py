@@ -164,15 +164,13 @@ def decode_stack(
     done = 0
     for block in decode_blocks(files, pixel_format, remarks):
         for image in block:
-            _require_size(files[done], image.shape, like=files[0], shape=shape)
+            if image.shape != shape:
+                (_, height, width), (_, other_height, other_width) = shape, image.shape
+                raise DataError(
+                    f"images differ in size: {files[0].name} is {width}x{height}, "
+                    f"{files[done].name} is {other_width}x{other_height}",
+                    hint="set the option size to resize the shorter side and crop the centre",
+                )
             stack[done] = image
             done += 1
     return stack
-
-
-def _require_size(file: ImageFile, got: tuple[int, ...], *, like: ImageFile, shape: tuple[int, ...]) -> None:
-    if got != shape:
-        raise DataError(
-            f"images differ in size: {like.name} is {shape[2]}x{shape[1]}, {file.name} is {got[2]}x{got[1]}",
-            hint="set the option size to resize the shorter side and crop the centre",
-        )
