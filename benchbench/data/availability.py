@@ -20,14 +20,10 @@ DataStatus = Literal["available", "missing", "corrupt", "needs options"]
 
 @dataclass(frozen=True, kw_only=True)
 class Availability:
-    """Whether a dataset can be used.
-
-    Attributes:
-        status: ``needs options`` are such as only a suite can give, a path for instance; ``corrupt`` is any other fault.
-    """
+    """Whether a dataset can be used."""
 
     name: str
-    status: DataStatus
+    status: DataStatus  # ``needs options``: such as only a suite can give; ``corrupt``: any other fault
     detail: str = ""  # what is wrong and what helps; for available data, which examples are left out
     n_train: int | None = None  # None, like `n_test` and `digest`, if the data were not read
     n_test: int | None = None

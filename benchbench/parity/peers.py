@@ -25,17 +25,13 @@ Perturb = Callable[[Tensor, Tensor], Tensor]  # images, labels -> candidates
 
 @dataclass(frozen=True, kw_only=True)
 class AttackSetting:
-    """The attack of every implementation.
-
-    Attributes:
-        random_start: whether PGD starts at random in the ball; otherwise at the image, so that nothing is random.
-    """
+    """The attack of every implementation."""
 
     attack: AttackName  # ``"pgd"`` or the standard ``"autoattack"``
     threat: Threat  # ball and box
     steps: int = 10  # of PGD, at least 1
     step_ratio: float = 0.2  # PGD's step over epsilon
-    random_start: bool = False
+    random_start: bool = False  # whether PGD starts at random in the ball; else at the image, so that nothing is random
     classes: int  # number of logits
     seed: int = 0  # of the libraries that draw at random
 

@@ -69,15 +69,11 @@ class PassSeconds:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelBytes:
-    """The memory of a model.
-
-    Attributes:
-        activations: kept for a backward pass to the weights, per example; a lower bound, without the kernels' workspace.
-    """
+    """The memory of a model."""
 
     parameters: int
     state: int  # weights and buffers, as in a checkpoint
-    activations: int
+    activations: int  # kept per example for a backward pass to the weights, without the kernels' workspace
 
 
 class _Counter(nn.Module):

@@ -26,16 +26,11 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class OptionSpec:
-    """One option of a component.
-
-    Attributes:
-        annotation: its type: bool, int, float, str, a Literal, a component's Protocol, a tuple, or one of these or None.
-        default: the value if a suite does not set it; None for a required option, a `Component` for a component.
-    """
+    """One option of a component."""
 
     name: str
-    annotation: object
-    default: object = None
+    annotation: object  # bool, int, float, str, a Literal, a Protocol, a tuple, or one of these or None
+    default: object = None  # None for a required option, a `Component` for a component
     required: bool = False
     fixed: bool = False  # whether a preset fixes it to the default, so that a suite cannot set it
 

@@ -20,17 +20,12 @@ STATES: tuple[State, ...] = ("pending", "running", "done", "failed", "skipped")
 
 @dataclass(frozen=True, kw_only=True)
 class CellStatus:
-    """The state of a cell.
-
-    Attributes:
-        detail: the error of a failed cell, the reason of a skipped one, the process of a running one, the error of a later
-            attempt at a finished one; empty otherwise.
-    """
+    """The state of a cell."""
 
     cell_id: str  # empty if the cell's data, and with them its id, are unknown
     label: str  # for people
     state: State  # ``"running"`` if a process holds its claim; ``"failed"`` if it raised and no process retries it
-    detail: str = ""
+    detail: str = ""  # an error, the reason of a skipped cell, or the process of a running one; else empty
 
 
 @dataclass(frozen=True, kw_only=True)

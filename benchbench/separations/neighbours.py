@@ -16,15 +16,10 @@ Numbers = NDArray[np.generic]  # pixels, features or labels
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
-    """The nearest reference of another class, for each query.
+    """The nearest reference of another class, for each query."""
 
-    Attributes:
-        distance: L-inf distance (N,): uint8 in pixel levels for images, float64 for features.
-        index: int64 (N,), among the references. Of several equally near, the first for images, any for features.
-    """
-
-    distance: NDArray[np.uint8] | NDArray[np.float64]
-    index: NDArray[np.int64]
+    distance: NDArray[np.uint8] | NDArray[np.float64]  # L-inf (N,): pixel levels, or of features
+    index: NDArray[np.int64]  # (N,), among the references; the first of equally near images, any of such features
 
     @property
     def scaled(self) -> NDArray[np.float64]:
@@ -39,12 +34,8 @@ def nearest_other_class(
 
     Pixels, uint8 (N, ...), are searched with bit tables and compiled loops on all cores (`benchbench.separations.search`),
     features, float (N, ...), with one k-d tree per class, which is exact, and fast in few dimensions. The references are (M,
-    ...) of the same dtype and shape per example, or `queries` itself.
-
-    Raises:
-        DataError: no example, shapes or dtypes that do not match, labels that are not integers, features that are not finite,
-            or a query without a reference of another class.
-        UsageError: images, and numba is not installed.
+    ...) of the same dtype and shape per example, or `queries` itself. Examples or labels that do not match or fit, features
+    that are not finite, and a query without a reference of another class are a DataError; images without numba a UsageError.
     """
     _check_examples("queries", queries, query_labels)
     _check_examples("references", references, reference_labels)
