@@ -41,11 +41,7 @@ class Columns:
 
 
 def measure_all(
-    metrics: Mapping[str, MetricOf[EvidenceT]],
-    evidence: EvidenceT,
-    memory: Memory,
-    loan: Loan,
-    columns: Columns | None,
+    metrics: Mapping[str, MetricOf[EvidenceT]], evidence: EvidenceT, memory: Memory, loan: Loan, columns: Columns | None
 ) -> Measurement:
     """Call each metric once and join the answers.
 

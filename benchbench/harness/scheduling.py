@@ -121,10 +121,7 @@ class _Schedule:
 
     def tally(self) -> Tally:
         return Tally(
-            finished=self._finished,
-            elsewhere=self._elsewhere,
-            failures=tuple(self._failures),
-            left=tuple(self.pending),
+            finished=self._finished, elsewhere=self._elsewhere, failures=tuple(self._failures), left=tuple(self.pending)
         )
 
     def sweep(self) -> None:

@@ -102,9 +102,7 @@ class _Counter(nn.Module):
 
     def passes(self, examples: int) -> Passes:
         return Passes(
-            forward=self.forwards / examples,
-            backward=self.backwards / examples,
-            weights=self.to_weights / examples,
+            forward=self.forwards / examples, backward=self.backwards / examples, weights=self.to_weights / examples
         )
 
 
@@ -177,9 +175,7 @@ def weigh(model: nn.Module, input_shape: tuple[int, ...], device: torch.device) 
         logits = model(torch.rand(1, *input_shape, device=device))
     del logits
     return ModelBytes(
-        parameters=_bytes(model.parameters()),
-        state=_bytes(model.state_dict().values()),
-        activations=sum(kept.values()),
+        parameters=_bytes(model.parameters()), state=_bytes(model.state_dict().values()), activations=sum(kept.values())
     )
 
 

@@ -55,11 +55,7 @@ class Registered:
         """The component with its distribution, version, revision and sources; see `BUILT_IN_AS`."""
         distribution, version = BUILT_IN_AS if self.built_in else (self.distribution, self.version)
         return replace(
-            component,
-            distribution=distribution,
-            version=version,
-            revision=self.offer.revision,
-            sources=self.sources(),
+            component, distribution=distribution, version=version, revision=self.offer.revision, sources=self.sources()
         )
 
 

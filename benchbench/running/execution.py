@@ -46,12 +46,7 @@ def with_prices(prepared: Prepared) -> Prepared:
 
 
 def execute(
-    prepared: Prepared,
-    *,
-    listener: Listener,
-    stop: StopRequest,
-    crew: Crew | None = None,
-    reason: str = "",
+    prepared: Prepared, *, listener: Listener, stop: StopRequest, crew: Crew | None = None, reason: str = ""
 ) -> RunResult:
     """Compute a priced plan's ready cells and rebuild the leaderboard; see `api.run`.
 

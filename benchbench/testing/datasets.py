@@ -9,14 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchbench.contract import (
-    Dataset,
-    DatasetExtent,
-    DatasetSplits,
-    DataSource,
-    DescribedDataset,
-    data_digest,
-)
+from benchbench.contract import Dataset, DatasetExtent, DatasetSplits, DataSource, DescribedDataset, data_digest
 from benchbench.contract.validation import data_problems
 from benchbench.testing.conformance import expect, expect_method, name_of
 

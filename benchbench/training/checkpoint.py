@@ -149,11 +149,7 @@ def read_checkpoint(path: Path) -> StoredModel | None:
 
 def write_checkpoint(path: Path, model_id: str, tensors: dict[str, Tensor], position: Position) -> None:
     """Write a checkpoint atomically, with all tensors of `pack` or those that its reader needs."""
-    metadata = {
-        "model_id": model_id,
-        "position": json.dumps(dataclasses.asdict(position)),
-        "digest": _digest(tensors),
-    }
+    metadata = {"model_id": model_id, "position": json.dumps(dataclasses.asdict(position)), "digest": _digest(tensors)}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
 

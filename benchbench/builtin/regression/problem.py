@@ -197,11 +197,7 @@ def whiten(problem: RegressionProblem) -> Whitened:
 
 
 def search(
-    problem: RegressionProblem,
-    descend: Callable[[Array], Array],
-    objective: Callable[[Array], float],
-    *,
-    starts: int,
+    problem: RegressionProblem, descend: Callable[[Array], Array], objective: Callable[[Array], float], *, starts: int
 ) -> Array:
     """The best z (F,) of descents from the natural solution and from random points around it.
 
