@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchbench.contract import Examples, KeyedGenerator, SplitName, Threat
+from benchbench.contract import Examples, KeyedGenerator, SplitName
 from benchbench.evaluation.attacking import AttackResult, Spool, attack_shard
 from benchbench.evaluation.memory import Memory, ShardResult, by_shard
 from benchbench.evaluation.subject import Trial
@@ -20,19 +20,10 @@ class ModelEvidence:
 
     def __init__(self, trial: Trial, memory: Memory) -> None:
         self.trial = trial
+        self.model, self.threat = trial.model, trial.threat
         self._memory = memory
         self._excerpt: Tensor | None = None  # positions of the test examples that metrics see; None for all
         self._attacked: dict[SplitName, AttackResult] = {}
-
-    @property
-    def model(self) -> nn.Module:
-        """The model, in evaluation mode, with frozen parameters."""
-        return self.trial.model
-
-    @property
-    def threat(self) -> Threat:
-        """Ball and box of the protocol."""
-        return self.trial.threat
 
     def examples(self, split: SplitName) -> Examples:
         """The evaluated examples of a split, on the device."""

@@ -10,17 +10,8 @@ import torch
 from torch import nn
 
 from benchbench.cell.model import Cell, TrainingSpec
-from benchbench.contract import (
-    DatasetSplits,
-    Examples,
-    FittingDefense,
-    KeyedGenerator,
-    RegressionDefense,
-    Threat,
-    TrainingError,
-    derive_seed,
-)
-from benchbench.contract.training import AnyDefense, LoopDefense
+from benchbench.contract import DatasetSplits, Examples, KeyedGenerator, Threat, TrainingError, derive_seed
+from benchbench.contract.training import AnyDefense, FittingDefense, LoopDefense, RegressionDefense
 from benchbench.evaluation.lending import Loan
 from benchbench.training import TrainedModel
 

@@ -42,7 +42,8 @@ Value = TypeVar("Value")
 
 
 @contextmanager
-def _holding(variable: ContextVar[Value], value: Value) -> Iterator[None]:
+def holding(variable: ContextVar[Value], value: Value) -> Iterator[None]:
+    """Within the block, a variable has a value."""
     token = variable.set(value)
     try:
         yield
@@ -52,12 +53,12 @@ def _holding(variable: ContextVar[Value], value: Value) -> Iterator[None]:
 
 def recording(recorder: Recorder | None = None) -> AbstractContextManager[None]:
     """Within the block, record steps on CUDA devices; tests pass a recorder for any device."""
-    return _holding(_recorder, recorder or _record_on_cuda)
+    return holding(_recorder, recorder or _record_on_cuda)
 
 
 def not_recording() -> AbstractContextManager[None]:
     """Within the block, record nothing: a step inside a recorded step is part of it."""
-    return _holding(_recorder, None)
+    return holding(_recorder, None)
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
@@ -71,7 +72,7 @@ def keeping_recordings() -> Iterator[None]:
     """Keep the recordings made within the block until it ends."""
     kept: Recordings = {}
     try:
-        with _holding(_kept, kept):
+        with holding(_kept, kept):
             yield
     finally:
         kept.clear()  # recordings hold memory of the device
@@ -84,7 +85,7 @@ def kept_recordings() -> Recordings | None:
 
 def tallied(tally: PassCounts) -> AbstractContextManager[None]:
     """Within the block, a replay adds the passes of the recorded step to the tally."""
-    return _holding(_tallies, (*_tallies.get(), tally))
+    return holding(_tallies, (*_tallies.get(), tally))
 
 
 def repeat(step: Step, times: int, *, device: torch.device, recordable: bool) -> None:

@@ -14,17 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import (
-    Attack,
-    Examples,
-    FittingDefense,
-    KeyedGenerator,
-    Metric,
-    SteppingDefense,
-    Threat,
-    frozen,
-)
-from benchbench.contract.training import AnyDefense
+from benchbench.contract import Attack, Examples, KeyedGenerator, Metric, Threat, frozen
+from benchbench.contract.training import AnyDefense, FittingDefense, SteppingDefense
 from benchbench.kernels.determinism import on_threads
 
 PILOT_EXAMPLES = {"cpu": 8, "cuda": 64}
