@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchbench.kernels.fused import add_relu, pass_scaled, pool_relu, unpool
-from benchbench.kernels.other_forward import other_forward
-from benchbench.kernels.quick_sequences import Context, is_plain, quick_forward
+from benchbench.kernels.layers import Context, is_plain, other_forward, quick_forward
 
 _KNOWN = (nn.Conv2d, nn.Linear, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Dropout, nn.Dropout2d)
 Weights = dict[int, Tensor]  # by the id of the parameter

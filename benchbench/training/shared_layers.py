@@ -19,7 +19,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from benchbench.contract import StatefulDefense, SteppingDefense
 from benchbench.errors import ContractError, OutOfMemoryError
-from benchbench.kernels.other_forward import other_forward
+from benchbench.kernels.layers import other_forward
 from benchbench.ranks.group import Part, Ranks
 
 _DROPOUTS: dict[type[nn.Module], Callable[..., Tensor]] = {

@@ -23,8 +23,7 @@ from benchbench.kernels.arithmetic import derive, training_in
 from benchbench.kernels.fused_sequences import fused_sequences
 from benchbench.kernels.graphs import recorder_for
 from benchbench.kernels.inputs import as_model_input
-from benchbench.kernels.quick_sequences import quick_sequences
-from benchbench.kernels.repeatable_pooling import repeatable_pooling
+from benchbench.kernels.layers import quick_sequences, repeatable_pooling
 from benchbench.kernels.shrinking import within_memory
 from benchbench.ranks.group import Ranks
 from benchbench.training.data_parallel import SharedGradients
