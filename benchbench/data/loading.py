@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchbench.contract import DatasetSplits, DataSource, Examples, data_digest
-from benchbench.contract.seeds import KeyedGenerator, derive_seed
+from benchbench.contract.seeds import derive_seed
 from benchbench.contract.validation import data_problems
 from benchbench.errors import BenchbenchError, ContractError, DataError, PluginError
 
@@ -80,16 +80,6 @@ def subset(examples: Examples, n: int, split: str, seed: int = 0) -> Subset:
     chosen = np.sort(np.argsort(keys, kind="stable")[:n])
     indices = torch.from_numpy(chosen)
     return Subset(examples=Examples(inputs=examples.inputs[indices], labels=examples.labels[indices]), indices=indices)
-
-
-def random_labels(splits: DatasetSplits, seed: int = 0) -> DatasetSplits:
-    """The same inputs with labels drawn uniformly from all classes (Table 8 of the paper)."""
-
-    def relabel(examples: Examples, split: str) -> Examples:
-        generator = KeyedGenerator(derive_seed(seed, "random-labels", split), torch.arange(len(examples)))
-        return replace(examples, labels=generator.integers(len(splits.classes)))
-
-    return replace(splits, train=relabel(splits.train, "train"), test=relabel(splits.test, "test"))
 
 
 def crop_to(examples: Examples, input_shape: Sequence[int]) -> Examples:
