@@ -31,25 +31,14 @@ def import_torchvision() -> ModuleType:
     except RuntimeError as error:
         if not str(error).startswith(_ABSENT_OPERATOR):
             raise
-    _forget_partial_import()
-    _declare_absent_operators()
-    return importlib.import_module("torchvision")
-
-
-def _forget_partial_import() -> None:
-    """Remove submodules that a failed import left, so that the next import starts again."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]
-
-
-def _declare_absent_operators() -> None:
+        del sys.modules[name]  # which the failed import left: the next one starts again
     import torch
 
-    absent = [schema for name, schema in _SCHEMAS.items() if not hasattr(torch.ops.torchvision, name)]
-    if not absent:
-        return
-    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-    define: Callable[[str], object] = library.define
-    for schema in absent:
-        define(schema)
-    _declarations.append(library)
+    if absent := [schema for name, schema in _SCHEMAS.items() if not hasattr(torch.ops.torchvision, name)]:
+        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+        define: Callable[[str], object] = library.define
+        for schema in absent:
+            define(schema)
+        _declarations.append(library)
+    return importlib.import_module("torchvision")
