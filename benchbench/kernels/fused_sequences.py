@@ -45,6 +45,11 @@ def _is_known(module: nn.Module) -> bool:
     )
 
 
+def _rounded_type() -> torch.dtype | None:
+    """The type that autocast rounds to; None where it is off."""
+    return torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+
+
 class _Forward:
     """The fused forward pass, with the frozen weights that it has prepared."""
 
@@ -57,7 +62,7 @@ class _Forward:
         if watched or inputs.dim() not in (2, 4) or torch._C._are_functorch_transforms_active():
             plain: Tensor = nn.Sequential.forward(sequence, inputs)  # type: ignore[no-untyped-call]
             return plain
-        rounded = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+        rounded = _rounded_type()
         weights = self._weights(list(sequence.parameters()), rounded)
         with torch.autocast("cuda", enabled=False):
             values, position = inputs if rounded is None else inputs.to(rounded), 0
