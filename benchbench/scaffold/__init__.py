@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from benchbench.scaffold.writing import PluginNames, plugin_names, write_plugin
+from benchbench.scaffold.writing import plugin_names, write_plugin
 
-__all__ = ["PluginNames", "plugin_names", "write_plugin"]
+__all__ = ["plugin_names", "write_plugin"]
