@@ -103,19 +103,12 @@ class RankError(BenchbenchError):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One mistake in a suite file.
+    """One mistake in a suite file."""
 
-    Attributes:
-        location: dotted path of the entry, for instance ``experiments[0].defenses[2].beta``.
-        message: what is wrong: expected and got.
-        hint: nearest valid name, or what would be right; may be empty.
-        line: line number in the file, from 1; None if unknown.
-    """
-
-    location: str
-    message: str
-    hint: str = ""
-    line: int | None = None
+    location: str  # dotted path of the entry, for instance ``experiments[0].defenses[2].beta``
+    message: str  # what is wrong: expected and got
+    hint: str = ""  # nearest valid name, or what would be right; may be empty
+    line: int | None = None  # line number in the file, from 1; None if unknown
 
     def __str__(self) -> str:
         where = f"line {self.line}: " if self.line is not None else ""

@@ -8,23 +8,17 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class RunStarted:
-    """A run begins.
-
-    Attributes:
-        profile_reason: why benchbench chose this profile, for the first line printed; empty if the user chose it.
-        total: cells of the plan: `ready` ones will be computed, `done` ones are cached, `skipped` ones cannot run.
-        estimated_seconds: predicted duration of the ready cells; None if unknown.
-    """
+    """A run begins."""
 
     suite: str
     profile: str
-    profile_reason: str
+    profile_reason: str  # why benchbench chose this profile, for the first line printed; empty if the user chose it
     device: str
-    total: int
+    total: int  # cells of the plan: `ready` ones will be computed, `done` ones are cached, `skipped` ones cannot run
     ready: int
     done: int
     skipped: int
-    estimated_seconds: float | None
+    estimated_seconds: float | None  # predicted duration of the ready cells; None if unknown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,19 +23,12 @@ AnyPath = str | os.PathLike[str]
 
 @dataclass(frozen=True, kw_only=True)
 class Folders:
-    """The folders of a run.
+    """The folders of a run."""
 
-    Attributes:
-        data: data root in torchvision's layout (``--data``, ``BENCHBENCH_DATA``, else ``data`` below the home).
-        home: cache of what can be recomputed (``BENCHBENCH_HOME``, else ``~/.cache/benchbench``).
-        runs: checkpoints and cell records (``--runs``, else ``runs`` below the home).
-        leaderboards: Parquet leaderboards (``--leaderboards``, else ``./leaderboards``).
-    """
-
-    data: Path
-    home: Path
-    runs: Path
-    leaderboards: Path
+    data: Path  # data root in torchvision's layout (``--data``, ``BENCHBENCH_DATA``, else ``data`` below the home)
+    home: Path  # cache of what can be recomputed (``BENCHBENCH_HOME``, else ``~/.cache/benchbench``)
+    runs: Path  # checkpoints and cell records (``--runs``, else ``runs`` below the home)
+    leaderboards: Path  # Parquet leaderboards (``--leaderboards``, else ``./leaderboards``)
 
     def leaderboard(self, suite: str) -> Path:
         """The Parquet file of a suite."""

@@ -36,7 +36,7 @@ from benchbench.cell.recipe import Augmentation
 from benchbench.contract import DataSource, Examples, Threat, data_digest, frozen
 from benchbench.contract.offers import Kind
 from benchbench.registry import Registry, load_registry
-from benchbench.training.augmentation import augment
+from benchbench.training.stepping import augment
 
 RECORDED = Path(__file__).with_suffix(".json")
 COMMAND = "python tests/golden_numbers.py"

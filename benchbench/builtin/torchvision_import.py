@@ -9,51 +9,36 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from types import ModuleType
-
-from benchbench.builtin.untyped import Untyped
 
 _ABSENT_OPERATOR = "operator torchvision::"  # the beginning of torch's error for an operator that was never loaded
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-_declarations: list[Untyped] = []  # torch forgets a declaration when its Library object is collected
+_declarations: list[object] = []  # torch forgets a declaration when its Library object is collected
 
 
 def import_torchvision() -> ModuleType:
     """The module torchvision; if its compiled operators do not load, they are declared first.
 
-    Call this before importing torchvision or a package that imports it, such as timm. It is idempotent.
-
-    Raises:
-        ImportError: torchvision is not installed.
-        RuntimeError: its import fails for another reason than absent operators.
+    Call this before importing torchvision or a package that imports it, such as timm. It is idempotent, and raises ImportError
+    if torchvision is not installed, RuntimeError if its import fails for another reason than absent operators.
     """
     try:
         return importlib.import_module("torchvision")
     except RuntimeError as error:
         if not str(error).startswith(_ABSENT_OPERATOR):
             raise
-    _forget_partial_import()
-    _declare_absent_operators()
-    return importlib.import_module("torchvision")
-
-
-def _forget_partial_import() -> None:
-    """Remove submodules that a failed import left, so that the next import starts again."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]
-
-
-def _declare_absent_operators() -> None:
+        del sys.modules[name]  # which the failed import left: the next one starts again
     import torch
 
-    library_class: Untyped = torch.library.Library  # not annotated by torch
-    absent = [schema for name, schema in _SCHEMAS.items() if not hasattr(torch.ops.torchvision, name)]
-    if not absent:
-        return
-    library = library_class("torchvision", "FRAGMENT")
-    for schema in absent:
-        library.define(schema)
-    _declarations.append(library)
+    if absent := [schema for name, schema in _SCHEMAS.items() if not hasattr(torch.ops.torchvision, name)]:
+        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+        define: Callable[[str], object] = library.define
+        for schema in absent:
+            define(schema)
+        _declarations.append(library)
+    return importlib.import_module("torchvision")

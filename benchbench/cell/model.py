@@ -28,26 +28,15 @@ UNUSED_IN_FITS = Threat(epsilon=1 / 3, lower=-math.inf, upper=math.inf)
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """A plugin component with every option resolved.
+    """A plugin component with every option resolved, components among its options likewise."""
 
-    Attributes:
-        kind: what it is.
-        name: registered name, for instance ``trades`` or ``timm:resnet50``.
-        options: every option with its value, defaults and presets filled in; components among them are resolved likewise.
-        distribution: the distribution that provides it; always ``"benchbench"`` for built-in components.
-        version: version of that distribution; always ``"0.1.0"`` for built-in components, so that a release changes no id.
-        revision: the offer's, raised when the component's numbers change.
-        sources: digest of a third-party distribution's sources, which replaces `distribution` and `version` in digests.
-            Empty for built-in components, and if no sources are found.
-    """
-
-    kind: Kind
-    name: str
-    options: Mapping[str, object] = field(default_factory=dict)
-    distribution: str
-    version: str
-    revision: int = field(default=1, metadata=OMITTED)
-    sources: str = field(default="", metadata=OMITTED)
+    kind: Kind  # what it is
+    name: str  # registered name, for instance ``trades`` or ``timm:resnet50``
+    options: Mapping[str, object] = field(default_factory=dict)  # all of them, with defaults and presets
+    distribution: str  # the distribution that provides it; always ``"benchbench"`` for built-in components
+    version: str  # of the distribution; ``"0.1.0"`` for built-in components, so that a release changes no id
+    revision: int = field(default=1, metadata=OMITTED)  # the offer's, raised when the component's numbers change
+    sources: str = field(default="", metadata=OMITTED)  # digest of third-party sources; see `canonical`
 
     @property
     def with_nested(self) -> tuple[Component, ...]:
@@ -62,25 +51,17 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSpec:
-    """Everything that determines a trained model.
-
-    Attributes:
-        dataset_digest: SHA-256 of the loaded data.
-        n_train: training examples used, a fixed subset of the split.
-        threat: the ball that the method trains against; None for a method that does not use it, whose model serves the
-            evaluations at all radii.
-        trained_on: ``"train"``, or ``"train+test"`` for the proof of concept, which trains on the test set, too.
-    """
+    """Everything that determines a trained model."""
 
     dataset: Component
-    dataset_digest: str
-    n_train: int
+    dataset_digest: str  # SHA-256 of the loaded data
+    n_train: int  # training examples used, a fixed subset of the split
     architecture: Component
     defense: Component
-    threat: Threat | None
+    threat: Threat | None  # what the method trains against; None if it uses none: one model serves all radii
     recipe: Recipe
     seed: int = 0
-    trained_on: Literal["train", "train+test"] = "train"
+    trained_on: Literal["train", "train+test"] = "train"  # the proof of concept sees the test set, too
 
     @property
     def model_id(self) -> str:
@@ -95,43 +76,25 @@ class TrainingSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSpec:
-    """Everything that determines the measures of a trained model.
+    """Everything that determines the measures of a trained model."""
 
-    Attributes:
-        attack: the attack of the protocol.
-        metrics: what is measured.
-        threat: ball and box of attack and metrics.
-        n_test: test examples evaluated.
-        n_train_evaluated: training examples evaluated, for training accuracies and gaps.
-        checkpoint_selection: ``"last"``, the protocol's.
-        precision: of the searches of attack and metrics: ``"float32"``, the protocol's, ``"bf16"`` or ``"tf32"``. Their
-            results are always judged in float32.
-    """
-
-    attack: Component
-    metrics: tuple[Component, ...]
-    threat: Threat
-    n_test: int
-    n_train_evaluated: int
-    checkpoint_selection: Literal["last"] = "last"
-    precision: Precision = field(default="float32", metadata=OMITTED)
+    attack: Component  # the attack of the protocol
+    metrics: tuple[Component, ...]  # what is measured
+    threat: Threat  # ball and box of attack and metrics
+    n_test: int  # test examples evaluated
+    n_train_evaluated: int  # training examples evaluated, for training accuracies and gaps
+    checkpoint_selection: Literal["last"] = "last"  # ``"last"``, the protocol's
+    precision: Precision = field(default="float32", metadata=OMITTED)  # of the searches; float32 judges
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One future row of a leaderboard.
+    """One future row of a leaderboard."""
 
-    Attributes:
-        suite: name of the suite.
-        profile: ``"paper"``, ``"quick"`` or another profile of the suite.
-        protocol: name and version of the protocol.
-        experiment: the suite's experiment that the cell belongs to.
-    """
-
-    suite: str
-    profile: str
-    protocol: str
-    experiment: str
+    suite: str  # name of the suite
+    profile: str  # ``"paper"``, ``"quick"`` or another profile of the suite
+    protocol: str  # name and version of the protocol
+    experiment: str  # the suite's experiment that the cell belongs to
     training: TrainingSpec
     evaluation: EvaluationSpec
 
@@ -201,9 +164,7 @@ class Cell:
 def canonical(value: object, *, identifying: bool = False) -> object:
     """Convert a configuration to JSON values: dataclasses to dictionaries, tuples to lists.
 
-    Args:
-        value: the configuration, or part of it.
-        identifying: whether to omit what `Component.sources` replaces in digests.
+    If `identifying`, as for a digest, a component with third-party sources is stated without distribution and version.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         stated = stated_fields(value)

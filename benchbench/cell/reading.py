@@ -16,8 +16,7 @@ _Document = dict[str, Any]  # parsed JSON, unchecked: `read_cell` turns what a w
 def read_cell(text: str) -> Cell:
     """Read a row's ``configuration`` column, which `benchbench.cell.model.to_json` wrote.
 
-    Raises:
-        DataError: it is damaged, or of another version of benchbench.
+    One that is damaged, or of another version of benchbench, is a DataError.
     """
     try:
         document = _completed(json.loads(text))

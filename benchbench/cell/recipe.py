@@ -29,20 +29,11 @@ def require_plain(value: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Random changes of training images on the device, drawn anew for each example and epoch.
+    """Random changes of training images on the device, drawn anew for each example and epoch."""
 
-    Attributes:
-        padding: zero pixels added on each side before the random crop; 0 for none.
-        crop: side of the random crop in pixels; 0 keeps the size of the input.
-        flip: whether each image is mirrored left to right with probability one half.
-
-    Raises:
-        OptionError: for a negative size.
-    """
-
-    padding: int = 0
-    crop: int = 0
-    flip: bool = False
+    padding: int = 0  # zero pixels added on each side before the random crop; 0 for none
+    crop: int = 0  # side of the random crop in pixels; 0 keeps the size of the input
+    flip: bool = False  # whether each image is mirrored left to right with probability one half
 
     def __post_init__(self) -> None:
         broken = [f"{name} must be at least 0" for name in ("padding", "crop") if getattr(self, name) < 0]
@@ -62,35 +53,18 @@ class Augmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The training schedule; the batch loss is a sum, so learning rates are per summed loss.
+    """The training schedule; the batch loss is a sum, so learning rates are per summed loss."""
 
-    Attributes:
-        optimizer: ``"sgd"``, ``"adam"``, or ``"none"`` for methods that fit without the training loop; see `NO_TRAINING`.
-        learning_rate: initial step size, above 0.
-        momentum: of SGD, in [0, 1).
-        weight_decay: L2 penalty, at least 0.
-        batch_size: examples per step, at least 1.
-        epochs: passes over the training set, at least 1.
-        decay_epochs: epochs (counted from 1) after which the learning rate is multiplied by `decay_factor`.
-        decay_factor: in (0, 1].
-        augmentation: of the training images.
-        precision: of convolutions and matrix products: ``"float32"``, the protocol's, or, rounded, ``"bf16"`` or ``"tf32"``.
-            Weights, losses, sums of gradients, updates and evaluations are always float32.
-
-    Raises:
-        OptionError: for a value out of range.
-    """
-
-    optimizer: Optimizer = "sgd"
-    learning_rate: float
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    batch_size: int = 64
-    epochs: int
-    decay_epochs: tuple[int, ...] = ()
-    decay_factor: float = 0.1
-    augmentation: Augmentation = Augmentation()
-    precision: Precision = field(default="float32", metadata=OMITTED)
+    optimizer: Optimizer = "sgd"  # ``"none"`` for methods without the training loop; see `NO_TRAINING`
+    learning_rate: float  # initial step size, above 0
+    momentum: float = 0.0  # of SGD, in [0, 1)
+    weight_decay: float = 0.0  # L2 penalty, at least 0
+    batch_size: int = 64  # examples per step, at least 1
+    epochs: int  # passes over the training set, at least 1
+    decay_epochs: tuple[int, ...] = ()  # counted from 1; after them `decay_factor` multiplies the learning rate
+    decay_factor: float = 0.1  # in (0, 1]
+    augmentation: Augmentation = Augmentation()  # of the training images
+    precision: Precision = field(default="float32", metadata=OMITTED)  # of convolutions and products; sums are float32
 
     def __post_init__(self) -> None:
         checks = {

@@ -30,8 +30,8 @@ from benchbench.checking.proofs import claims_of
 from benchbench.contract import DataSource, Threat
 from benchbench.data import LoadedDataset, Subset, load_dataset, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError
-from benchbench.evaluation.candidate_checks import tolerance
 from benchbench.evaluation.subject import borrowed, default_batch_size
+from benchbench.evaluation.supervision import tolerance
 from benchbench.harness.cells import build_model, training_examples
 from benchbench.harness.fitting import fit_model, trains_in_steps
 from benchbench.kernels.determinism import deterministic

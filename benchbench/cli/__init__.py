@@ -122,7 +122,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.message = printable(error.message)
+        error.message = printable(error.message)  # type: ignore[misc]  # final only in newer versions of click
         error.show()
         return error.exit_code
     except BenchbenchError as error:

@@ -17,13 +17,9 @@ _SHOWN = 8
 def choose(contenders: Sequence[Contender], wanted: str) -> list[Contender]:
     """The runs of one model, sorted by seed.
 
-    Args:
-        contenders: the models to choose from.
-        wanted: the beginning of a cell or model id, or ``KEY=VALUE[,KEY=VALUE...]`` with identity columns and options of
-            defense and architecture: ``dataset=mnist,defense=trades,beta=6``.
-
-    Raises:
-        UsageError: no model, or several that differ in more than the seed; the message lists them.
+    `wanted` is the beginning of a cell or model id, or ``KEY=VALUE[,KEY=VALUE...]`` with identity columns and options of
+    defense and architecture: ``dataset=mnist,defense=trades,beta=6``. If no model matches, or several that differ in more than
+    the seed, this is a UsageError that lists them.
     """
     matching = _by_filters(contenders, wanted) if "=" in wanted else _by_id(contenders, wanted)
     if not matching:

@@ -170,7 +170,8 @@ def find_contenders(rows: Iterable[Row], outcomes: Callable[[str], Outcomes | No
         if row.source != "measured" or row.status != "ok":
             continue
         found = outcomes(row.outcomes_digest)
-        if found is None or not _usable(row, found):
+        needed = {"squared_error", "adv_squared_error"} if is_regression(row) else {"correct", "robust"}
+        if found is None or not {"index"} | needed <= found.keys():
             continue
         attacked = models.setdefault(values(row, ATTACKED), {})
         attack = _attack(row)
@@ -227,8 +228,3 @@ def _on(outcomes: Outcomes, index: Array) -> Outcomes:
 
 def _worst(outcomes: Sequence[Outcomes], column: str, worse: np.ufunc) -> Array:
     return np.asarray(worse.reduce([each[column] for each in outcomes]))
-
-
-def _usable(row: Row, outcomes: Outcomes) -> bool:
-    needed = {"squared_error", "adv_squared_error"} if is_regression(row) else {"correct", "robust"}
-    return {"index"} | needed <= outcomes.keys()

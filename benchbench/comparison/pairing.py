@@ -50,14 +50,10 @@ class Difference:
 def compare(
     entries: Mapping[str, Sequence[Contender]], pairs: Sequence[tuple[str, str]] = ()
 ) -> tuple[Difference, ...]:
-    """Compare models in every measure that both have, under the attacks that both have.
+    """Compare models (their runs by name) in every common measure, under common attacks.
 
-    Args:
-        entries: the runs of each model, by name.
-        pairs: names to compare; all pairs by default. Holm's correction is over all pairs and measures.
-
-    Raises:
-        UsageError: two models have no common examples, ball or attack; or one model is on both sides.
+    All `pairs` of names are compared by default; Holm's correction is over all pairs and measures. Two models without common
+    examples, ball or attack, and one model on both sides are a UsageError.
     """
     found: list[Difference] = []
     for one, other in pairs or list(combinations(entries, 2)):
@@ -133,7 +129,8 @@ def spreads(found: Sequence[Contender]) -> dict[str, Spread]:
 def _on_common_ground(
     first: Sequence[Contender], second: Sequence[Contender], names: tuple[str, str]
 ) -> tuple[list[Contender], list[Contender]]:
-    if differing := _differing([*first, *second]):
+    settings = zip(*(one.setting for one in (*first, *second)))
+    if differing := [name for name, found in zip(BALL, settings) if len(set(found)) > 1]:
         raise UsageError(
             f"{names[0]} and {names[1]} cannot be compared: they differ in {', '.join(differing)}",
             hint="name models of one dataset, threat and profile",
@@ -151,11 +148,6 @@ def _on_common_ground(
     if not len(alike[0].index):
         raise UsageError(f"{names[0]} and {names[1]} were evaluated on no common test example")
     return alike[: len(first)], alike[len(first) :]
-
-
-def _differing(contenders: Sequence[Contender]) -> list[str]:
-    """The columns that models must have in common to be compared, but in which these differ."""
-    return [name for name, found in zip(BALL, zip(*(one.setting for one in contenders))) if len(set(found)) > 1]
 
 
 def _difference(

@@ -128,7 +128,7 @@ MOVED = {
     **dict.fromkeys(("ENTRY_POINT_GROUP", "KINDS", "Hooks", "Kind", "hookspec"), "benchbench.contract.offers"),
     "StorageError": "benchbench.errors",
     "repeat": "benchbench.kernels.graphs",
-    "sign_step": "benchbench.kernels.steps",
+    "sign_step": "benchbench.contract.ascent",
 }
 """Names that left the contract, because no plugin needs them, and where they stand now."""
 

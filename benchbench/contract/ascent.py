@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from benchbench.contract.seeds import KeyedGenerator
 from benchbench.contract.threat import Norm, Threat
 from benchbench.kernels.modes import frozen
-from benchbench.kernels.steps import sign_step
 
 if TYPE_CHECKING:  # importing benchbench must not import torch
     from torch import Tensor, nn
@@ -36,9 +35,7 @@ Objective = Callable[["Tensor"], "Tensor | Weighted"]
 class CrossEntropy:
     """Summed cross-entropy to given classes, an objective of `ascend`; makes its weights once.
 
-    Args:
-        labels: int64 (N,), the classes; or float (N, classes), their probabilities.
-        sign: 1.0, or -1.0 to descend.
+    The labels are classes, int64 (N,), or their probabilities, float (N, classes); a `sign` of -1.0 descends.
     """
 
     def __init__(self, labels: Tensor, *, sign: float = 1.0) -> None:
@@ -116,8 +113,7 @@ def adversarial_images(
 
     Args:
         model: maps float32 images to logits (N, classes).
-        images: float32 (N, ...), inside the threat's box.
-        labels: int64 (N,).
+        images: float32 (N, ...), inside the threat's box; labels int64 (N,).
         threat: ball and box.
         generator: of the same N examples; draws the start.
         steps: number of steps, at least 0.
@@ -139,16 +135,11 @@ def adversarial_images(
 
 
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:
-    """Direction of steepest ascent: of length 1 in the norm, or 0 where the gradient is 0.
+    """Direction of steepest ascent (N, ...), of length 1 in the norm; 0 for a gradient of 0.
 
-    Args:
-        gradient: float (N, ...).
-        norm: ``"linf"``: the sign; ``"l2"``: the normalised gradient; ``"l1"``: the signs of the largest hundredth of
-            the coordinates, in equal parts (Tramer & Boneh, "Adversarial Training and Robustness for Multiple
-            Perturbations", 2019): a single coordinate makes no progress once it has reached the box.
-
-    Returns:
-        float (N, ...).
+    For ``"linf"`` it is the sign of the gradient, float (N, ...); for ``"l2"`` the normalised gradient; for ``"l1"`` the signs
+    of the largest hundredth of the coordinates, in equal parts (Tramer & Boneh, "Adversarial Training and Robustness for
+    Multiple Perturbations", 2019): a single coordinate makes no progress once it has reached the box.
     """
     import torch
 
@@ -169,13 +160,8 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
 def uniform_start(images: Tensor, *, threat: Threat, generator: KeyedGenerator) -> Tensor:
     """Draw one point uniformly from the ball around each image, then clip it to the box.
 
-    Args:
-        images: float (N, ...), the centres.
-        threat: ball and box.
-        generator: of the same N examples.
-
-    Returns:
-        float (N, ...), inside ball and box.
+    The images are float (N, ...), the generator is of the same N examples. The result, float (N, ...), lies inside ball and
+    box.
     """
     if threat.norm == "linf":
         noise = generator.uniform_like(images, low=-threat.epsilon, high=threat.epsilon)
@@ -197,13 +183,8 @@ def uniform_start(images: Tensor, *, threat: Threat, generator: KeyedGenerator) 
 def normal_start(images: Tensor, *, deviation: float, generator: KeyedGenerator) -> Tensor:
     """Images plus normal noise, unprojected and unclipped: a start if the image's gradient is 0.
 
-    Args:
-        images: float (N, ...).
-        deviation: standard deviation of the noise, in the units of the images, above 0; 0.001 for TRADES (Zhang et al., 2019).
-        generator: of the same N examples.
-
-    Returns:
-        float (N, ...).
+    The images are float (N, ...), the generator is of the same N examples. `deviation` is the standard deviation of the noise,
+    in the units of the images, above 0; 0.001 for TRADES (Zhang et al., 2019).
     """
     return images + deviation * generator.normal_like(images)
 
@@ -221,3 +202,14 @@ def _moves(threat: Threat, images: Tensor, step_size: float) -> Callable[[Tensor
     lowest = (images - threat.epsilon).clamp_(min=threat.lower)
     highest = (images + threat.epsilon).clamp_(max=threat.upper)
     return lambda candidates, gradient: sign_step(candidates, gradient, lowest, highest, step_size)
+
+
+def sign_step(points: Tensor, gradient: Tensor, lowest: Tensor, highest: Tensor, length: float) -> Tensor:
+    """Move points by `length` along a gradient's signs and clamp them; may overwrite the points."""
+    if points.is_cuda:
+        from benchbench.kernels import fused
+
+        return fused.sign_step(points, gradient, lowest, highest, length)
+    import torch
+
+    return torch.clamp(points.add_(gradient.sign(), alpha=length), lowest, highest, out=points)

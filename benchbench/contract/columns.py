@@ -19,74 +19,59 @@ _AT_LEAST = 1e-9
 # of a metric's own per-example column
 _MEANS = {"test_lipschitz": "lipschitz", "test_lipschitz_best": "lipschitz_best"}
 
-Check = Callable[[Measurement, AnyEvidence], float | None]
-"""Expected value; None if the per-example column is missing or the task is another one."""
-
+Outcome = Literal["correct", "robust"]
 OF_HOST = frozenset({"index", "label", "prediction", "correct", "adversarial_prediction", "robust"})
 """Per-example columns that the host fills."""
 
 
-def _share(outcome: Literal["correct", "robust"], split: SplitName) -> Check:
-    def share(_: Measurement, evidence: AnyEvidence) -> float | None:
-        if not isinstance(evidence, Evidence):
-            return None
-        hits = evidence.correct(split) if outcome == "correct" else evidence.robust(split)
-        return float(hits.double().mean())
-
-    return share
+def _share(evidence: AnyEvidence, outcome: Outcome, split: SplitName) -> float | None:
+    if not isinstance(evidence, Evidence):
+        return None
+    hits = evidence.correct(split) if outcome == "correct" else evidence.robust(split)
+    return float(hits.double().mean())
 
 
-def _gap(outcome: Literal["correct", "robust"], *, attacked: bool) -> Check:
+def _gap(evidence: AnyEvidence, outcome: Outcome) -> float | None:
     """Training minus test accuracy; for regression, test minus training error."""
-
-    def gap(answer: Measurement, evidence: AnyEvidence) -> float | None:
-        if isinstance(evidence, RegressionEvidence):
-            return _error(evidence, "test", attacked=attacked) - _error(evidence, "train", attacked=attacked)
-        train, test = _share(outcome, "train")(answer, evidence), _share(outcome, "test")(answer, evidence)
-        return None if train is None or test is None else train - test
-
-    return gap
+    attacked = outcome == "robust"
+    more, less = _error(evidence, "test", attacked=attacked), _error(evidence, "train", attacked=attacked)
+    if more is None or less is None:
+        more, less = _share(evidence, outcome, "train"), _share(evidence, outcome, "test")
+    return None if more is None or less is None else more - less
 
 
-def _mean_of(column: str) -> Check:
-    def mean(answer: Measurement, _: AnyEvidence) -> float | None:
-        import torch
-
-        values = answer.per_example.get(column)
-        return None if values is None else float(torch.as_tensor(values).double().mean())
-
-    return mean
-
-
-def _squared_error(split: SplitName, *, attacked: bool) -> Check:
-    def error(_: Measurement, evidence: AnyEvidence) -> float | None:
-        return _error(evidence, split, attacked=attacked) if isinstance(evidence, RegressionEvidence) else None
-
-    return error
-
-
-def _error(evidence: RegressionEvidence, split: SplitName, *, attacked: bool) -> float:
+def _mean(answer: Measurement, column: str) -> float | None:
     import torch
 
+    values = answer.per_example.get(column)
+    return None if values is None else float(torch.as_tensor(values).double().mean())
+
+
+def _error(evidence: AnyEvidence, split: SplitName, *, attacked: bool) -> float | None:
+    import torch
+
+    if not isinstance(evidence, RegressionEvidence):
+        return None
     examples = evidence.examples(split)
     with torch.no_grad():
         inputs = evidence.candidates(split) if attacked else examples.inputs
         return float((evidence.model(inputs) - examples.labels).square().double().mean())
 
 
-FILLABLE: Mapping[str, Check] = {
-    "train_accuracy": _share("correct", "train"),
-    "test_accuracy": _share("correct", "test"),
-    "adv_train_accuracy": _share("robust", "train"),
-    "adv_test_accuracy": _share("robust", "test"),
-    "gap": _gap("correct", attacked=False),
-    "adv_gap": _gap("robust", attacked=True),
-    **{name: _mean_of(column) for name, column in _MEANS.items()},
-    "train_mse": _squared_error("train", attacked=False),
-    "test_mse": _squared_error("test", attacked=False),
-    "adv_test_mse": _squared_error("test", attacked=True),
+FILLABLE: Mapping[str, Callable[[Measurement, AnyEvidence], float | None]] = {
+    "train_accuracy": lambda _, evidence: _share(evidence, "correct", "train"),
+    "test_accuracy": lambda _, evidence: _share(evidence, "correct", "test"),
+    "adv_train_accuracy": lambda _, evidence: _share(evidence, "robust", "train"),
+    "adv_test_accuracy": lambda _, evidence: _share(evidence, "robust", "test"),
+    "gap": lambda _, evidence: _gap(evidence, "correct"),
+    "adv_gap": lambda _, evidence: _gap(evidence, "robust"),
+    "test_lipschitz": lambda answer, _: _mean(answer, _MEANS["test_lipschitz"]),
+    "test_lipschitz_best": lambda answer, _: _mean(answer, _MEANS["test_lipschitz_best"]),
+    "train_mse": lambda _, evidence: _error(evidence, "train", attacked=False),
+    "test_mse": lambda _, evidence: _error(evidence, "test", attacked=False),
+    "adv_test_mse": lambda _, evidence: _error(evidence, "test", attacked=True),
 }
-"""The expected value of each column."""
+"""The expected value of a column; None without the per-example column, or for another task."""
 
 PER_EXAMPLE: Mapping[str, str] = {
     **{column: name for name, column in _MEANS.items()},
@@ -101,11 +86,7 @@ def column_problems(
 ) -> list[str]:
     """List what is wrong with the columns that a metric fills, one line each.
 
-    Args:
-        answer: what the metric returned.
-        evidence: what the metric received.
-        fills: columns of the leaderboard that the metric declares.
-        reserved: further columns of the leaderboard, which no metric fills.
+    `fills` are the columns of the leaderboard that it declares, `reserved` further ones that no metric fills.
     """
     taken = FILLABLE.keys() | {f"{column}_{end}" for column in FILLABLE for end in ("low", "high")} | {*reserved}
     problems = [

@@ -40,9 +40,8 @@ class Attack(Protocol):
         ...
 
 
-@runtime_checkable
-class Evidence(Protocol):
-    """What a metric may ask about a classifier; each answer is computed once, for all metrics."""
+class ModelUnderTest(Protocol):
+    """What a metric may ask about any model under test."""
 
     @property
     def model(self) -> nn.Module:
@@ -55,8 +54,13 @@ class Evidence(Protocol):
         ...
 
     def examples(self, split: SplitName) -> Examples:
-        """The evaluated examples of a split."""
+        """The evaluated examples of a split; of a regression, inputs (N, ...) and targets (N,)."""
         ...
+
+
+@runtime_checkable
+class Evidence(ModelUnderTest, Protocol):
+    """What a metric may ask about a classifier; each answer is computed once, for all metrics."""
 
     def correct(self, split: SplitName) -> Tensor:
         """bool (N,): predicted correctly without perturbation."""
@@ -72,22 +76,8 @@ class Evidence(Protocol):
 
 
 @runtime_checkable
-class RegressionEvidence(Protocol):
+class RegressionEvidence(ModelUnderTest, Protocol):
     """What a metric may ask about a regression model under test. All tensors are float64."""
-
-    @property
-    def model(self) -> nn.Module:
-        """The model, in evaluation mode, with frozen parameters."""
-        ...
-
-    @property
-    def threat(self) -> Threat:
-        """Ball and box of the protocol."""
-        ...
-
-    def examples(self, split: SplitName) -> Examples:
-        """The evaluated inputs (N, ...) of a split, and their targets (N,)."""
-        ...
 
     def candidates(self, split: SplitName) -> Tensor:
         """The inputs after the protocol's attack, (N, ...), checked to lie in ball and box."""

@@ -124,14 +124,10 @@ class Hooks:
 
 
 def require(checks: Mapping[str, bool]) -> None:
-    """Refuse options: raise one error that names every broken requirement.
+    """Refuse options: raise one OptionError that names every broken requirement.
 
-    Args:
-        checks: each requirement in words, with the value that came, to whether it holds; for instance
-            ``{f"steps must be at least 1, got {steps}": steps >= 1}``.
-
-    Raises:
-        OptionError: a requirement does not hold.
+    The checks map each requirement in words, with the value that came, to whether it holds; for instance ``{f"steps must be at
+    least 1, got {steps}": steps >= 1}``.
     """
     broken = [requirement for requirement, holds in checks.items() if not holds]
     if broken:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from benchbench.contract.seeds import KeyedGenerator, KeyTable
 from benchbench.kernels.arithmetic import precisions
@@ -18,22 +18,21 @@ Function = Callable[..., "Tensor"]  # takes some tensors, and a generator for th
 def replayed(function: Function, tensors: Sequence[Tensor], generator: KeyedGenerator, *, key: Hashable) -> Tensor:
     """Return ``function(*tensors, generator)``, replayed from an earlier call where recorded.
 
+    Recordings are kept while the model is frozen (`benchbench.contract.frozen`). Outside such a block, on a CPU, and in the
+    first call with these shapes, the function is called as it is.
+
     Args:
         function: pure tensor code: it maps the tensors and a generator to a new tensor, reads no number from the device, and
             depends on nothing else that changes.
         tensors: at least one, all on one device; not to be changed.
         generator: not drawn from before. The function receives one that draws alike; each replay may have other rows.
         key: what else the function depends on: the attack, the model, the threat.
-
-    Returns:
-        The function's result. Recordings are kept while the model is frozen (`benchbench.contract.frozen`). Outside such a
-        block, on a CPU, and in the first call with these shapes, the function is called as it is.
     """
     recorder, kept = recorder_for(tensors[0].device), kept_recordings()
     if recorder is None or kept is None:
         return function(*tensors, generator)
     forms = tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors)
-    call: _Call = kept.setdefault((key, forms, precisions()), _Call(function, tensors))
+    call = cast(_Call, kept.setdefault((key, forms, precisions()), _Call(function, tensors)))
     return call.take(tensors, generator, recorder)
 
 

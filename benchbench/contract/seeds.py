@@ -22,13 +22,10 @@ _TWO_PI = 2.0 * math.pi
 
 
 def derive_seed(*keys: int | str) -> int:
-    """Hash keys into a seed in [0, 2**63).
+    """Hash keys into a seed in [0, 2**63), such as ``derive_seed(0, "order", epoch)``.
 
-    Args:
-        keys: the seed of the run and the purpose of the draws, for instance ``derive_seed(0, "order", epoch)``.
-
-    Returns:
-        The same number for the same keys on every machine; different keys give independent seeds.
+    The first key is the seed of the run, the others say the purpose of the draws. Equal keys give the same number on every
+    machine; different keys give independent seeds.
     """
     text = "\x1f".join(f"{type(key).__name__}:{key}" for key in keys)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
@@ -71,13 +68,9 @@ class UnknownDrawError(LookupError):
 
 
 class KeyTable:
-    """Keys in device tensors: a recorded step makes new draws when replayed with another seed.
+    """Keys in tensors of a device: a recorded step draws anew when replayed with a new seed.
 
-    Args:
-        device: of the draws.
-
-    Attributes:
-        sealed: whether a draw that no earlier step made is refused, as must be while a step is recorded.
+    While `sealed`, as must be while a step is recorded, a draw that no earlier step made is refused.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -95,11 +88,7 @@ class KeyTable:
         return _TabulatedKeys(self, ())
 
     def at(self, path: tuple[tuple[int | str, ...], ...]) -> Tensor:
-        """The key at the end of a path of purposes, int64 of shape ().
-
-        Raises:
-            UnknownDrawError: the table is sealed, and no earlier step used this key.
-        """
+        """The key at the end of a path, int64 (); UnknownDrawError if it is new and sealed."""
         import torch
 
         if path not in self._keys:
@@ -152,12 +141,9 @@ class _KeysByRow:
 class KeyedGenerator:
     """Random numbers for a batch, one independent stream per row (example).
 
-    Successive draws from one generator differ; generators with equal arguments draw alike. Rows are the identities of the
-    examples (their index in the dataset), never their place in the batch.
-
-    Args:
-        seed: key of the stream, usually from `derive_seed`; or the source of its keys.
-        rows: int64 (N,), the identity of each example of the batch, on the device of the draws.
+    Successive draws from one generator differ; generators with equal arguments draw alike. Rows, int64 (N,) on the device of
+    the draws, are the identities of the examples (their index in the dataset), never their place in the batch. The seed is
+    usually from `derive_seed`, or it is the source of the keys.
     """
 
     def __init__(self, seed: int | Keys, rows: Tensor) -> None:
@@ -175,10 +161,7 @@ class KeyedGenerator:
     def children(self, purpose: str, numbers: Tensor, count: int) -> KeyedGenerator:
         """A generator that draws for each row what ``generator.child(purpose, number)`` draws.
 
-        Args:
-            purpose: of the draws.
-            numbers: int64 (N,) in [0, count), on the device of the draws.
-            count: number of possible children.
+        The numbers are int64 (N,) in [0, count), on the device of the draws.
         """
         children = [self._keys.child(purpose, number) for number in range(count)]
         return KeyedGenerator(_KeysByRow(children, numbers), self._rows)
@@ -186,8 +169,7 @@ class KeyedGenerator:
     def tabulated(self, table: KeyTable, rows: Tensor) -> KeyedGenerator:
         """A generator with the same draws whose keys are in a table.
 
-        Raises:
-            TypeError: this generator has been drawn from, or its keys are in a table already.
+        If this generator has been drawn from, or its keys are in a table already, this is a TypeError.
         """
         if self._draws or not isinstance(self._keys, _SeedKeys):
             raise TypeError("only a generator that stands at its beginning can be tabulated")

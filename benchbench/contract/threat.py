@@ -56,11 +56,8 @@ class Threat:
         """Project candidates onto the ball around the images, then clip to the box.
 
         For L-inf this is the exact projection onto the intersection. For L2 and L1 the result lies in both sets (clipping
-        towards a centre inside the box never leaves the ball), but need not be the nearest such point.
-
-        Args:
-            candidates: float (N, ...), anywhere.
-            images: float (N, ...), the centres, inside the box.
+        towards a centre inside the box never leaves the ball), but need not be the nearest such point. Candidates are float (N,
+        ...), images likewise, inside the box.
         """
         if self.norm == "linf":
             inside = candidates.clamp(min=images - self.epsilon, max=images + self.epsilon)
@@ -78,10 +75,7 @@ class Threat:
 
 
 def parse_number(text: str) -> float:
-    """Parse a number such as ``0.03``, or a fraction such as ``8/255``, equal to ``8 / 255``.
-
-    Raises:
-        OptionError: the text is neither.
+    """Parse a number such as ``0.03``, or a fraction such as ``8/255``; else raise OptionError.
 
     >>> parse_number("8/255") == 8 / 255
     True
@@ -94,16 +88,10 @@ def parse_number(text: str) -> float:
 
 
 def check_radius(threat: Threat, input_shape: Sequence[int]) -> None:
-    """Check that the radius is above 0 and at most the largest distance within the box.
+    """Raise an OptionError unless the radius is above 0 and at most the box allows.
 
-    That distance is the box's width in L-inf, the width times sqrt(dimension) in L2 and times the dimension in L1.
-
-    Args:
-        threat: with the box of the inputs.
-        input_shape: of one input, for instance (3, 32, 32).
-
-    Raises:
-        OptionError: it is not.
+    That distance is the box's width in L-inf, the width times sqrt(dimension) in L2 and times the dimension in L1, for inputs
+    of `input_shape`, for instance (3, 32, 32).
     """
     if threat.epsilon == 0:
         raise OptionError(f"epsilon must be above 0: {NO_BALL}")
@@ -111,17 +99,13 @@ def check_radius(threat: Threat, input_shape: Sequence[int]) -> None:
     growth = {"linf": 1.0, "l2": math.sqrt(dimension), "l1": float(dimension)}[threat.norm]
     limit = (threat.upper - threat.lower) * growth
     if threat.epsilon > limit:
+        of_pixels = (threat.lower, threat.upper) == (0.0, 1.0) and threat.epsilon <= 255 * limit
+        at_most = f"a radius is in the units of the inputs, here at most {limit:g}"
         raise OptionError(
             f"epsilon {threat.epsilon:g} is beyond the box: no two inputs in [{threat.lower:g}, {threat.upper:g}] are more "
             f"than {limit:g} apart in {threat.norm}",
-            hint=_meant(threat, limit),
+            hint=f"did you mean {threat.epsilon:g}/255?" if of_pixels else at_most,
         )
-
-
-def _meant(threat: Threat, limit: float) -> str:
-    if (threat.lower, threat.upper) == (0.0, 1.0) and threat.epsilon <= 255 * limit:
-        return f"did you mean {threat.epsilon:g}/255?"
-    return f"a radius is in the units of the inputs, here at most {limit:g}"
 
 
 def _project_l2(delta: Tensor, epsilon: float) -> Tensor:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from benchbench.contract import data_digest
 from benchbench.data.availability import Availability, availability, fetch, verify
-from benchbench.data.loading import LoadedDataset, load_dataset, validate
-from benchbench.data.selection import Subset, crop_to, random_labels, subset
+from benchbench.data.loading import LoadedDataset, Subset, crop_to, load_dataset, subset
 
 __all__ = [
     "Availability",
@@ -13,11 +11,8 @@ __all__ = [
     "Subset",
     "availability",
     "crop_to",
-    "data_digest",
     "fetch",
     "load_dataset",
-    "random_labels",
     "subset",
-    "validate",
     "verify",
 ]

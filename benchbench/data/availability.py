@@ -20,18 +20,12 @@ DataStatus = Literal["available", "missing", "corrupt", "needs options"]
 
 @dataclass(frozen=True, kw_only=True)
 class Availability:
-    """Whether a dataset can be used.
-
-    Attributes:
-        status: ``needs options`` are such as only a suite can give, a path for instance; ``corrupt`` is any other fault.
-        detail: what is wrong and what helps; for available data, which examples are left out.
-        n_train: None, like `n_test` and `digest`, if the data were not read.
-    """
+    """Whether a dataset can be used."""
 
     name: str
-    status: DataStatus
-    detail: str = ""
-    n_train: int | None = None
+    status: DataStatus  # ``needs options``: such as only a suite can give; ``corrupt``: any other fault
+    detail: str = ""  # what is wrong and what helps; for available data, which examples are left out
+    n_train: int | None = None  # None, like `n_test` and `digest`, if the data were not read
     n_test: int | None = None
     digest: str | None = None
 
@@ -50,10 +44,7 @@ def availability(
 ) -> tuple[Availability, ...]:
     """Find out which of some datasets (None for all) are available, without a download.
 
-    A `LocatableDataset` is not read.
-
-    Raises:
-        UsageError: an unknown name or option.
+    A `LocatableDataset` is not read. An unknown name or option is a UsageError.
     """
     local = replace(source, download=False)
     return tuple(_look(registry, one, lambda c: _locate(registry, c, local)) for one in _chosen(registry, names))
@@ -70,10 +61,7 @@ def verify(
 def fetch(registry: Registry, source: DataSource, name: ComponentEntry) -> LoadedDataset:
     """Download a missing dataset into the data root, or prepare its cache, and verify it.
 
-    Raises:
-        UsageError: an unknown name, or a mistaken or missing option.
-        MissingDataError: it cannot be downloaded, or the download failed.
-        CorruptDataError: a file is truncated or damaged.
+    It is a UsageError for a wrong name or option, a MissingDataError if the download fails, a CorruptDataError for damage.
     """
     named, options = _parts(name)
     return load_dataset(registry, registry.resolve("dataset", named, options), replace(source, download=True))

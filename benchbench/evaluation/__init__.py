@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchbench.evaluation.diagnostics import FLAGS, diagnose
 from benchbench.evaluation.measuring import Columns
-from benchbench.evaluation.memory import ATTACKED, MeasurementCache
+from benchbench.evaluation.memory import ATTACKED
 from benchbench.evaluation.outcome import Outcome, Subject, evaluate
 from benchbench.evaluation.regression import evaluate_regression
 from benchbench.evaluation.specimens import Attacked, lives_off_gradients
@@ -14,7 +14,6 @@ __all__ = [
     "Attacked",
     "FLAGS",
     "Columns",
-    "MeasurementCache",
     "Outcome",
     "Subject",
     "diagnose",

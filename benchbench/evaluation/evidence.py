@@ -6,37 +6,24 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchbench.contract import Examples, KeyedGenerator, SplitName, Threat
-from benchbench.evaluation.attacking import AttackResult, attack_split
+from benchbench.contract import Examples, KeyedGenerator, SplitName
+from benchbench.evaluation.attacking import AttackResult, Spool, attack_shard
 from benchbench.evaluation.memory import Memory, ShardResult, by_shard
 from benchbench.evaluation.subject import Trial
+from benchbench.evaluation.supervision import QueryCount
 
 
 class ModelEvidence:
-    """Implements `benchbench.contract.Evidence` for one trial.
-
-    Args:
-        trial: its model must be in evaluation mode with frozen parameters.
-        memory: keeps the answers.
-    """
+    """`benchbench.contract.Evidence` on a trial of a frozen model; memory keeps answers."""
 
     def __init__(self, trial: Trial, memory: Memory) -> None:
         self.trial = trial
+        self.model, self.threat = trial.model, trial.threat
         self._memory = memory
         self._excerpt: Tensor | None = None  # positions of the test examples that metrics see; None for all
         self._attacked: dict[SplitName, AttackResult] = {}
-
-    @property
-    def model(self) -> nn.Module:
-        """The model, in evaluation mode, with frozen parameters."""
-        return self.trial.model
-
-    @property
-    def threat(self) -> Threat:
-        """Ball and box of the protocol."""
-        return self.trial.threat
 
     def examples(self, split: SplitName) -> Examples:
         """The evaluated examples of a split, on the device."""
@@ -60,12 +47,29 @@ class ModelEvidence:
     def attacked(self, split: SplitName) -> AttackResult:
         """What the protocol's attack did to a split."""
         self._memory.mark_attacked()
-        if split not in self._attacked:
-            chosen, prediction = self.trial.splits[split], self.prediction(split)
-            attacked = self._attacked[split] = attack_split(self.trial, chosen, prediction, self._memory)
-            self.trial.loan.add(f"predictions under the attack on {split}", attacked.prediction)
-            self.trial.loan.add(f"candidates of the attack on {split}", attacked.candidates, digested=False)
-        return self._attacked[split]
+        if split in self._attacked:
+            return self._attacked[split]
+        trial, chosen, prediction = self.trial, self.trial.splits[split], self.prediction(split)
+        positions, parts = trial.shards(chosen), []
+        shards = by_shard(f"attack/{split}", positions, partial(attack_shard, trial, chosen, prediction, self._memory))
+        with Spool((len(chosen) if split == "test" else 0, *chosen.examples.inputs.shape[1:])) as kept:
+            for part, shard in zip(self._memory.gather(shards), positions):
+                kept.add(part["candidates"])
+                parts.append((part["prediction"], part["queries"]))
+                trial.report(trial.attack_name, chosen, int(shard[-1]) + 1)
+            candidates = kept.joined()
+        trial.loan.inspect(f"attack {trial.attack_name!r} on {split}")
+        predictions, counts = zip(*parts)
+        forward, gradient = torch.stack(counts).sum(dim=0).tolist()
+        attacked = AttackResult(
+            prediction=torch.cat(predictions),
+            candidates=candidates,
+            queries=QueryCount(forward=int(forward), gradient=int(gradient)),
+        )
+        trial.loan.add(f"predictions under the attack on {split}", attacked.prediction)
+        trial.loan.add(f"candidates of the attack on {split}", candidates, digested=False)
+        self._attacked[split] = attacked
+        return attacked
 
     def robust(self, split: SplitName) -> Tensor:
         """bool (N,) on the CPU: correct without perturbation and on the attack's checked candidate."""
@@ -81,12 +85,7 @@ class ModelEvidence:
         return excerpt
 
     def batches(self, split: SplitName, purpose: str) -> Iterator[tuple[Tensor, Tensor, KeyedGenerator]]:
-        """Yield float32 images and int64 labels on the device, with their generator.
-
-        Args:
-            split: which examples.
-            purpose: keys the draws, together with seed, split and example.
-        """
+        """Yield images and labels on the device, and draws by seed, purpose, split, example."""
         chosen = self.trial.splits[split]
         everything = torch.arange(len(chosen), device=chosen.rows.device)
         for positions in torch.split(self._seen(everything, split), self.trial.batch_size):

@@ -35,12 +35,7 @@ class _Look:
 
 
 class Loan:
-    """A model and tensors that plugins are lent.
-
-    Args:
-        model: in the mode in which plugins must leave it.
-        tensors: by their names in messages.
-    """
+    """A model, in the mode to be kept, and tensors by name, which plugins are lent."""
 
     def __init__(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         self._model = model
@@ -51,11 +46,7 @@ class Loan:
             self.add(name, tensor)
 
     def add(self, name: str, tensor: Tensor, *, digested: bool = True) -> None:
-        """Lend one more tensor, unless one of this name is lent already.
-
-        Args:
-            digested: whether it is small enough to be read after each plugin.
-        """
+        """Lend a tensor, unless its name is lent; `digested` ones are read after each plugin."""
         if name not in self._tensors:
             self._tensors[name] = tensor
             if digested:
@@ -63,13 +54,9 @@ class Loan:
 
     @contextmanager
     def to(self, what: str) -> Iterator[None]:
-        """Lend everything to a plugin within a block.
+        """Lend everything to the plugin `what` within a block.
 
-        Args:
-            what: the plugin, for messages.
-
-        Raises:
-            ContractError: it wrote to a lent tensor, or changed the model's mode or a global switch of torch.
+        If it writes to a lent tensor, or changes the model's mode or a global switch of torch, this is a ContractError.
         """
         before = self._look()
         try:
@@ -77,7 +64,8 @@ class Loan:
         except ContractError:
             raise
         except Exception as error:
-            problem = self._difference(before) or self._difference_of_digests()
+            changed = (name for name, now in self._digests_now() if bool(now != self._digests[name]))
+            problem = self._difference(before) or next(map(_written, changed), "")
             if problem:
                 raise ContractError(f"{what}: {problem}") from error
             raise
@@ -86,11 +74,7 @@ class Loan:
             raise ContractError(f"{what}: {problem}")
 
     def inspect(self, what: str) -> None:
-        """Compare digests, once per plugin; those on a device are compared by `settle`.
-
-        Raises:
-            ContractError: a tensor was changed.
-        """
+        """Compare digests after a plugin, on a device by `settle`; a change: ContractError."""
         for name, digest in self._digests_now():
             self._compare(what, name, digest)
 
@@ -101,8 +85,7 @@ class Loan:
     def settle(self) -> None:
         """Compare the digests that a device has computed; one synchronisation.
 
-        Raises:
-            ContractError: a tensor was changed; the message names the first plugin after which it differed.
+        If a tensor was changed, a ContractError names the first plugin after which it differed.
         """
         pairs = [torch.stack([now, torch.as_tensor(self._digests[name])]) for _, name, now in self._later]
         for (what, name, _), (now, before) in zip(self._later, torch.stack(pairs).tolist() if pairs else []):
@@ -145,9 +128,6 @@ class Loan:
             != before.switches,
         }
         return next((problem for problem, found in problems.items() if found), "")
-
-    def _difference_of_digests(self) -> str:
-        return next((_written(name) for name, now in self._digests_now() if bool(now != self._digests[name])), "")
 
     def _digests_now(self) -> Iterator[tuple[str, Digest]]:
         for name in self._digests:

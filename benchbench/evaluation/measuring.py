@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -34,33 +34,21 @@ class MetricOf(Protocol[_EvidenceT_contra]):
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """The columns of the leaderboard that metrics may fill.
+    """The columns of the leaderboard that metrics may fill."""
 
-    Attributes:
-        fills: by metric, the columns that its offer declares.
-        reserved: columns that no metric may fill.
-    """
-
-    fills: Mapping[str, Collection[str]]
-    reserved: Collection[str] = ()
+    fills: Mapping[str, Collection[str]]  # by metric, the columns that its offer declares
+    reserved: Collection[str] = ()  # columns that no metric may fill
 
 
 def measure_all(
-    metrics: Mapping[str, MetricOf[EvidenceT]],
-    evidence: EvidenceT,
-    memory: Memory,
-    loan: Loan,
-    columns: Columns | None,
+    metrics: Mapping[str, MetricOf[EvidenceT]], evidence: EvidenceT, memory: Memory, loan: Loan, columns: Columns | None
 ) -> Measurement:
     """Call each metric once and join the answers.
 
-    Args:
-        columns: which ones of the leaderboard they may fill; None if no row is recorded.
-
-    Raises:
-        ContractError: a metric changed what it was lent, or returned no `Measurement`, a value that is not finite, a
-            per-example column of another length than the test set, a column that another metric filled with something else,
-            or one of the leaderboard that it does not declare or that does not agree with the examples.
+    `columns` are those of the leaderboard that they may fill; None if no row is recorded. It is a ContractError if a metric
+    changes what it was lent, or returns no `Measurement`, a value that is not finite, a per-example column of another length
+    than the test set, a column that another metric filled with something else, or one of the leaderboard that it does not
+    declare or that does not agree with the examples.
     """
     values: dict[str, float] = {}
     per_example: dict[str, Tensor] = {}
@@ -122,7 +110,8 @@ def _checked(name: str, answer: object, evidence: AnyEvidence) -> Measurement:
 
 def _pack(answer: Measurement) -> ShardResult:
     values = {f"{_VALUE}{column}": torch.tensor(value, dtype=torch.float64) for column, value in answer.values.items()}
-    per_example = {f"{_PER_EXAMPLE}{column}": _column(outcomes) for column, outcomes in answer.per_example.items()}
+    columns = {column: torch.as_tensor(outcomes) for column, outcomes in answer.per_example.items()}
+    per_example = {f"{_PER_EXAMPLE}{name}": column.detach().cpu().clone() for name, column in columns.items()}
     return {**values, **per_example}
 
 
@@ -131,7 +120,3 @@ def _unpack(part: ShardResult) -> Measurement:
         values={key.removeprefix(_VALUE): float(v) for key, v in part.items() if key.startswith(_VALUE)},
         per_example={key.removeprefix(_PER_EXAMPLE): v for key, v in part.items() if key.startswith(_PER_EXAMPLE)},
     )
-
-
-def _column(outcomes: Sequence[float] | Tensor) -> Tensor:
-    return outcomes.detach().cpu().clone() if isinstance(outcomes, Tensor) else torch.tensor(outcomes)

@@ -53,9 +53,7 @@ def by_shard(
 class Memory:
     """Computes each part once, in this process or an earlier one.
 
-    Args:
-        cache: keeps parts beyond this process; None for nowhere.
-        sharing: with other processes that use this cache; None for this process alone.
+    The cache keeps parts beyond this process; None for nowhere. `sharing` is with other processes that use this cache.
     """
 
     def __init__(self, cache: MeasurementCache | None, sharing: Sharing | None = None) -> None:
@@ -89,8 +87,19 @@ class Memory:
 
         They may be large and are needed once, so that only the cache keeps them.
         """
-        if self._cache is not None and self._sharing is not None:
-            self._divide(parts, self._cache, self._sharing)
+        cache, sharing, left = self._cache, self._sharing, list(parts)
+        while left and cache is not None and sharing is not None:
+            missing = []
+            for key in (key for key in left if cache.get(key) is None):
+                with sharing.claim(key) as mine:
+                    if mine:  # `recall` looks into the cache again: the part may have come before the claim
+                        self.recall(key, parts[key])
+                        self.seconds -= float(self._known.pop(key)["seconds"])  # recalled and counted again below
+                    else:
+                        missing.append(key)
+            if len(missing) == len(left):
+                sharing.wait()
+            left = missing
         for key, compute in parts.items():
             yield self.recall(key, compute)
             del self._known[key]
@@ -98,24 +107,3 @@ class Memory:
     def mark_attacked(self) -> None:
         """Note that the part being computed depends on the attack."""
         self._attacked = True
-
-    def _divide(
-        self, parts: Mapping[str, Callable[[], ShardResult]], cache: MeasurementCache, sharing: Sharing
-    ) -> None:
-        """Compute the parts that no other process computes, until the cache holds all of them."""
-
-        def is_cached(key: str) -> bool:
-            if cache.get(key) is None:
-                with sharing.claim(key) as mine:
-                    if not mine:
-                        return False
-                    self.recall(key, parts[key])  # looks into the cache again: the part may have come before the claim
-                    self.seconds -= float(self._known.pop(key)["seconds"])  # `gather` recalls and counts it
-            return True
-
-        left = list(parts)
-        while left:
-            still = [key for key in left if not is_cached(key)]
-            if len(still) == len(left):
-                sharing.wait()
-            left = still

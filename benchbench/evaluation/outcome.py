@@ -24,28 +24,15 @@ from benchbench.kernels.arithmetic import Precision, precision_of_searches
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Measures of one model.
+    """Measures of one model."""
 
-    Attributes:
-        values: column to value, from all metrics.
-        per_example: column to a tensor (N,) on the CPU, over the test examples: ``index`` in the dataset, ``label``,
-            ``prediction``, ``correct``, ``robust``, ``adversarial_prediction``, and what metrics add.
-        witnesses: float32 (N, ...) on the CPU, the attack's checked candidate for each test example; the image itself
-            if it is misclassified without perturbation.
-        flags: signs that the attack failed, see `benchbench.evaluation.diagnostics`.
-        diagnostics: revision of the diagnostics that looked for these signs; 0 if none did.
-        queries: how often the attack passed a test example through the model (``test_forward``), and how often with a
-            gradient to the input (``test_gradient``).
-        seconds: the duration, earlier sittings included; a metric that was finished in one counts without its nested parts.
-    """
-
-    values: Mapping[str, float]
-    per_example: Mapping[str, Tensor]
-    witnesses: Tensor
-    flags: tuple[str, ...]
-    diagnostics: int
-    queries: Mapping[str, int]
-    seconds: float
+    values: Mapping[str, float]  # column to value, from all metrics
+    per_example: Mapping[str, Tensor]  # columns (N,) on the CPU: of the evidence (see `evaluate`), and what metrics add
+    witnesses: Tensor  # float32 (N, ...) on the CPU, checked candidates; the image where it is misclassified
+    flags: tuple[str, ...]  # signs that the attack failed, see `benchbench.evaluation.diagnostics`
+    diagnostics: int  # revision of the diagnostics that looked for these signs; 0 if none did
+    queries: Mapping[str, int]  # of test examples by the attack: ``test_forward``, ``test_gradient`` (with a gradient)
+    seconds: float  # earlier sittings included; a metric finished in one counts without its nested parts
 
 
 class Subject(TypedDict):
@@ -85,29 +72,24 @@ def evaluate(
 ) -> Outcome:
     """Attack and measure a model.
 
+    Of each test example, the outcome has ``index`` in the dataset, ``label``, ``prediction``, ``correct``, ``robust`` and
+    ``adversarial_prediction``. A model, attack or metric that breaks its contract is a ContractError, which names it and the
+    example.
+
     Args:
         model: maps float32 inputs to logits (N, classes). It is moved to `device`; mode, gradient flags and memory layout
             are restored.
-        train: training examples to evaluate, uint8 images or float32 features; at least one.
-        test: test examples, likewise.
-        train_rows: int64, index of each training example in its dataset.
-        test_rows: int64, index of each test example in its dataset.
+        train: training examples to evaluate, uint8 images or float32 features; at least one; `test` likewise.
+        train_rows: int64, index of each training example in its dataset; `test_rows` likewise.
         classes: number of classes, at least 2.
-        threat: ball and box.
-        attack: the attack of the protocol.
         attack_name: for messages and progress.
-        metrics: by name.
         seed: of the run; keys every draw together with purpose, split and example.
-        device: where model and examples are evaluated.
         batch_size: examples per forward pass; None for the default of the device.
         listener: receives `benchbench.events.EvaluationProgress`.
         cache: keeps finished parts, so that an interrupted evaluation can be continued; belongs to this evaluation alone.
         precision: of the searches of attacks and metrics; verdicts and estimates are always computed in float32.
         sharing: with other processes that run the same evaluation on the same cache; None for this process alone.
         columns: those of the leaderboard that metrics may fill; None if no row is recorded.
-
-    Raises:
-        ContractError: model, attack or metric broke its contract; the message names it and the example.
     """
     with borrowed(model.to(device)), precision_of_searches(precision):
         trial = Trial(
@@ -125,7 +107,11 @@ def evaluate(
         evidence = ModelEvidence(trial, memory)
         attacked = evidence.attacked("test")
         measured = measure_all(metrics, evidence, memory, trial.loan, columns)
-        (found,) = memory.gather({f"diagnosis/{DIAGNOSTICS}": lambda: _diagnosis(evidence)})
+
+        def diagnosis() -> ShardResult:
+            return {flag: torch.tensor(True) for flag in diagnose(from_evidence(evidence))}
+
+        (found,) = memory.gather({f"diagnosis/{DIAGNOSTICS}": diagnosis})
         per_example = {
             "index": test_rows.cpu(),
             "label": evidence.labels("test"),
@@ -137,10 +123,6 @@ def evaluate(
         trial.loan.settle()
     outcome = join_outcome(measured, per_example, attacked.candidates, attacked.queries, memory)
     return replace(outcome, flags=tuple(sorted(found.keys() & FLAGS.keys())), diagnostics=DIAGNOSTICS)
-
-
-def _diagnosis(evidence: ModelEvidence) -> ShardResult:
-    return {flag: torch.tensor(True) for flag in diagnose(from_evidence(evidence))}
 
 
 def join_outcome(

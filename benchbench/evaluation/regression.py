@@ -75,11 +75,7 @@ class AttackedRegression:
         return self._attacked[split]
 
     def predictions(self, split: SplitName) -> Tensor:
-        """f at the inputs, float64 (N,).
-
-        Raises:
-            ContractError: predictions of another shape, or that are not finite.
-        """
+        """f at the inputs, float64 (N,), finite; anything else is a ContractError."""
         inputs = self.examples(split).inputs
         with torch.no_grad():
             predictions: Tensor = self.model(inputs)
@@ -105,21 +101,10 @@ def evaluate_regression(
 ) -> Outcome:
     """Attack and measure a regression model; the counterpart of `evaluate`.
 
-    Args:
-        model: maps float64 inputs (N, ...) to predictions (N,); its mode and parameters are restored.
-        train: training examples: float32 inputs and targets.
-        test: test examples, likewise.
-        threat: ball, of radius above 0, and box.
-        attack: receives float64 inputs, and the targets as labels.
-        attack_name: for messages.
-        metrics: by name; each receives an `AttackedRegression`.
-        seed: of the run.
-        device: must support float64; None for the CPU.
-        columns: as for `evaluate`.
-
-    Raises:
-        OptionError: the radius is 0, where Lipschitz ratios are not defined.
-        ContractError: model, attack or metric broke its contract.
+    The model maps float64 inputs (N, ...) to predictions (N,); its mode and parameters are restored. The examples have float32
+    inputs and targets. The attack receives float64 inputs, and the targets as labels; each metric an `AttackedRegression`. The
+    device, by default the CPU, must support float64. A radius of 0, where Lipschitz ratios are not defined, is an OptionError;
+    a broken contract a ContractError.
     """
     if not threat.epsilon > 0:
         raise OptionError(f"regression measures need a radius epsilon above 0, got {threat.epsilon!r}")

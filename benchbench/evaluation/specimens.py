@@ -11,61 +11,41 @@ from benchbench.builtin.attacks.margins import margin
 from benchbench.contract import KeyedGenerator, Threat, derive_seed
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.subject import Split, default_batch_size
-from benchbench.evaluation.substitute import answers_kept
 
 INSPECTED = 96  # examples that probes try to break; with fewer, one in ten cannot be distinguished from none
 LOOKED_AT = 1024  # test examples that they are chosen from
+MOST_ANSWERS = 1024  # for a substitute to learn from; fewer if inputs have more than 65,536 numbers
+_MOST_NUMBERS = 2**26
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attacked:
-    """What an evaluation knows about a model under one attack; the input of the diagnostics.
+    """What an evaluation knows about a model under one attack; the input of the diagnostics."""
 
-    Attributes:
-        model: in evaluation mode, with frozen parameters.
-        test: the test split, on the model's device.
-        seed: of the run.
-        prediction: int64 (N,) on the CPU, for the clean examples.
-        robust: bool (N,) on the CPU: correct without perturbation and under the attack.
-        candidates: float32 (N, ...) on the CPU, the attack's.
-        uses_gradients: see `lives_off_gradients`.
-    """
-
-    model: nn.Module
+    model: nn.Module  # in evaluation mode, with frozen parameters
     threat: Threat
-    test: Split
-    seed: int
-    prediction: Tensor
-    robust: Tensor
-    candidates: Tensor
-    uses_gradients: bool
+    test: Split  # the test split, on the model's device
+    seed: int  # of the run
+    prediction: Tensor  # int64 (N,) on the CPU, for the clean examples
+    robust: Tensor  # bool (N,) on the CPU: correct without perturbation and under the attack
+    candidates: Tensor  # float32 (N, ...) on the CPU, the attack's
+    uses_gradients: bool  # see `lives_off_gradients`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Specimens:
-    """The first examples that a model classifies correctly.
-
-    Attributes:
-        images: float32 (n, ...).
-        labels: int64 (n,).
-        withstood: bool (n,), whether the model is correct under the protocol's attack too.
-        candidates: float32 (n, ...), the attack's.
-        generator: keyed by example.
-        uses_gradients: see `lives_off_gradients`.
-        known: float32 (m, ...), the first test examples, correct or not.
-        answers: int64 (m,), the classes that the model predicts for `known`.
-    """
+    """The first examples that a model classifies correctly."""
 
     model: nn.Module
     threat: Threat
-    images: Tensor
-    labels: Tensor
-    withstood: Tensor
-    candidates: Tensor
-    generator: KeyedGenerator
-    uses_gradients: bool
-    known: Tensor
-    answers: Tensor
+    images: Tensor  # float32 (n, ...)
+    labels: Tensor  # int64 (n,)
+    withstood: Tensor  # bool (n,), whether the model is correct under the protocol's attack too
+    candidates: Tensor  # float32 (n, ...), the attack's
+    generator: KeyedGenerator  # keyed by example
+    uses_gradients: bool  # see `lives_off_gradients`
+    known: Tensor  # float32 (m, ...), the first test examples, correct or not
+    answers: Tensor  # int64 (m,), the classes that the model predicts for `known`
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -88,12 +68,7 @@ class Specimens:
 
 
 def lives_off_gradients(forward: int, gradient: int) -> bool:
-    """Whether an attack computed a gradient in at least half of its queries.
-
-    Args:
-        forward: all queries.
-        gradient: those with a gradient.
-    """
+    """Whether an attack computed a gradient in at least half of its queries (`forward`)."""
     return 2 * gradient >= forward
 
 
@@ -135,3 +110,8 @@ def inspect(attacked: Attacked) -> Specimens:
         known=test.images(torch.arange(kept, device=positions.device)),
         answers=attacked.prediction[:kept].to(positions.device),
     )
+
+
+def answers_kept(features: int) -> int:
+    """How many answers a substitute learns from."""
+    return max(1, min(MOST_ANSWERS, _MOST_NUMBERS // features))

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.contract import Attack, Examples, KeyedGenerator, SplitName, Threat, derive_seed, frozen, in_mode
-from benchbench.evaluation.candidate_checks import check_logits
 from benchbench.evaluation.lending import Loan
+from benchbench.evaluation.supervision import check_logits
 from benchbench.events import EvaluationProgress, Listener
 from benchbench.kernels.inputs import model_values
 
@@ -23,16 +23,11 @@ EXAMPLES_PER_SHARD = 1024  # the most that an interruption can lose
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """The evaluated examples of one split, on the device.
-
-    Attributes:
-        examples: uint8 images (N, C, H, W) or float32 features (N, ...), with int64 labels.
-        rows: int64 (N,), index of each example in its dataset; keys its draws and names it in messages.
-    """
+    """The evaluated examples of one split, on the device."""
 
     name: SplitName
-    examples: Examples
-    rows: Tensor
+    examples: Examples  # uint8 images (N, C, H, W) or float32 features (N, ...), with int64 labels
+    rows: Tensor  # int64 (N,), index of each example in its dataset; keys its draws and names it in messages
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +12,74 @@ from torch import Tensor, nn
 
 from benchbench.contract import Attack, KeyedGenerator, Threat
 from benchbench.errors import ContractError
-from benchbench.evaluation.candidate_checks import check_candidates
 from benchbench.evaluation.lending import Loan
 from benchbench.kernels.graphs import tallied
 from benchbench.stopping import StopRequest
+
+FLOAT32_STEP = 2.0**-22  # twice the spacing of float32 numbers just below 2, to which x + epsilon is rounded
+RELATIVE_TOLERANCE = 1e-5  # of epsilon, for norms that an attack summed up in float32
+
+
+def tolerance(threat: Threat, dimension: int) -> float:
+    """How far beyond epsilon a candidate may lie, as float32 rounds x + delta.
+
+    Coordinates are as large as the finite bounds of the box, at least 1. For L-inf and images this is about 2.4e-7 + 1e-5
+    epsilon; for L2 and L1 at most sqrt(dimension) and dimension times as much.
+    """
+    bounds = [abs(bound) for bound in (threat.lower, threat.upper) if math.isfinite(bound)]
+    growth = {"linf": 1.0, "l2": math.sqrt(dimension), "l1": float(dimension)}[threat.norm]
+    return FLOAT32_STEP * max([1.0, *bounds]) * growth + RELATIVE_TOLERANCE * threat.epsilon
+
+
+def check_logits(logits: object, *, classes: int, rows: Tensor, what: str) -> Tensor:
+    """Return logits (N, classes) if finite; a ContractError names the first wrong example.
+
+    For the message, `rows`, int64 (N,), names the examples, and `what` model and split: ``"the model on clean test"``.
+    """
+    if not isinstance(logits, Tensor):
+        raise ContractError(f"{what}: expected logits as a tensor, got {type(logits).__name__}")
+    expected = (len(rows), classes)
+    if tuple(logits.shape) != expected:
+        raise ContractError(f"{what}: expected logits of shape {expected}, got {tuple(logits.shape)}")
+    position = _first(~logits.isfinite().all(dim=1))
+    if position is not None:
+        raise ContractError(f"{what}: the logits of example {int(rows[position])} are not finite")
+    return logits
+
+
+def check_candidates(candidates: object, images: Tensor, *, threat: Threat, rows: Tensor, what: str) -> Tensor:
+    """Return the candidates of an attack, without gradient, if they obey the contract.
+
+    The box has no tolerance, as clipping is exact; the ball has the one of `tolerance`. A ContractError names the attack
+    (`what`), the example that is furthest outside (of `rows`, int64 (N,)), and by how much.
+    """
+    if not isinstance(candidates, Tensor):
+        raise ContractError(f"{what}: expected candidates as a tensor, got {type(candidates).__name__}")
+    expected = f"{images.dtype} of shape {tuple(images.shape)} on {images.device}"
+    if (candidates.dtype, candidates.shape, candidates.device) != (images.dtype, images.shape, images.device):
+        got = f"{candidates.dtype} of shape {tuple(candidates.shape)} on {candidates.device}"
+        raise ContractError(f"{what}: expected candidates as {expected}, got {got}")
+    candidates = candidates.detach()
+    flat = candidates.flatten(1)
+    position = _first(~flat.isfinite().all(dim=1))
+    if position is not None:
+        raise ContractError(f"{what}: the candidate of example {int(rows[position])} is not finite")
+    outside = torch.maximum(threat.lower - flat.amin(dim=1), flat.amax(dim=1) - threat.upper)
+    # Distances are summed in float64, so that only the attack's own rounding counts.
+    beyond = threat.distance(candidates.double(), images.double()) - threat.epsilon
+    for excess, allowed, left in (
+        (outside, 0.0, f"box [{threat.lower}, {threat.upper}]"),
+        (beyond, tolerance(threat, flat.shape[1]), f"{threat.norm} ball of radius {threat.epsilon}"),
+    ):
+        worst = int(excess.argmax())
+        if float(excess[worst]) > allowed:
+            by = f"{float(excess[worst]):.3g}"
+            raise ContractError(f"{what}: the candidate of example {int(rows[worst])} leaves the {left} by {by}")
+    return candidates
+
+
+def _first(at_fault: Tensor) -> int | None:
+    return int(at_fault.int().argmax()) if bool(at_fault.any()) else None
 
 
 @dataclass(kw_only=True)
@@ -70,13 +135,8 @@ def propose(
 ) -> Tensor:
     """Call an attack; check its candidates, and that model and examples are unchanged.
 
-    Args:
-        model: in evaluation mode with frozen parameters.
-        rows: int64 (N,), identities of the examples, for messages.
-        what: attack and split, for messages.
-
-    Raises:
-        ContractError: naming attack and example.
+    The model is in evaluation mode with frozen parameters. A ContractError names the attack (`what`) and the example, by
+    `rows`, int64 (N,).
     """
     lent_images, lent_labels = images.clone(), labels.clone()
     with loan.to(what):

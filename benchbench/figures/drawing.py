@@ -45,18 +45,10 @@ class Sources:
 
 
 def draw(name: str, sources: Sources, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """Draw one of `FIGURES`; returns its files: one or several, for instance one per dataset.
+    """Draw one of `FIGURES` in some of `FORMATS`; returns its files, one or several.
 
-    Args:
-        name: of the figure.
-        sources: its data.
-        folder: of its files; created if missing.
-        formats: some of `FORMATS`.
-
-    Raises:
-        UnknownNameError: an unknown figure or format.
-        UsageError: matplotlib is not installed, or nothing to draw was measured yet.
-        StorageError: the folder cannot be written.
+    The folder is created if missing. It is a UsageError if matplotlib is not installed, or nothing to draw was measured yet;
+    the name or a format may be an UnknownNameError.
     """
     if name not in FIGURES:
         raise UnknownNameError("figure", name, FIGURES)
@@ -128,8 +120,7 @@ def _draw_staircase(sources: Sources) -> Figures:
     import numpy as np
     import torch
 
-    from benchbench.figures.staircase import staircase_figure
-    from benchbench.figures.staircase_fits import fit_staircase
+    from benchbench.figures.staircase import fit_staircase, staircase_figure
 
     positions = np.linspace(-1 / 3, 9 + 1 / 3, 600)
     for size in (40, 30_000):

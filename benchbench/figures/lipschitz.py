@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from benchbench.errors import UsageError
 from benchbench.leaderboard.identity import SETTING, grouped, tell_apart
@@ -18,7 +18,9 @@ from benchbench.reproduction.papers import PAPERS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
+Colour = tuple[float, float, float, float]
 COLUMNS = 3
 TITLE_WIDTH = 50  # characters
 _MARKERS = "^sDvPX<>"  # of our rows by profile and precision; published ones are circles
@@ -27,10 +29,8 @@ _MARKERS = "^sDvPX<>"  # of our rows by profile and precision; published ones ar
 def lipschitz_figure(rows: Sequence[Row], *, attack: str = "pgd-10") -> Figure:
     """Draw every setting under one attack; published numbers are those of the NeurIPS version.
 
-    Ours have 95% intervals, and a marker for each profile and precision.
-
-    Raises:
-        UsageError: no row holds both measures.
+    Ours have 95% intervals, and a marker for each profile and precision. Without a row that holds both measures, this is a
+    UsageError.
     """
     from matplotlib.figure import Figure
 
@@ -61,7 +61,7 @@ def lipschitz_figure(rows: Sequence[Row], *, attack: str = "pgd-10") -> Figure:
     return figure
 
 
-def _colour(place: int) -> Any:
+def _colour(place: int) -> Colour:
     """Ten strong colours, then their ten pale ones."""
     from matplotlib import colormaps
 
@@ -75,7 +75,7 @@ def _panels(rows: Sequence[Row], attack: str) -> list[list[Row]]:
     wanted = [row for row in finished if None not in (row.test_lipschitz, row.adv_test_accuracy)]
     published = [row for row in wanted if _is_published(row) and row.published_source == PAPERS[0]]
 
-    def setting(row: Row) -> tuple[Any, ...]:
+    def setting(row: Row) -> tuple[object, ...]:
         if _is_published(row):
             return published_setting(row)
         return next((published_setting(one) for one in published if is_of_setting(one, row)), same_setting(row))
@@ -94,7 +94,9 @@ def _method(row: Row) -> str:
     return defense_label(row).split(" (variant")[0]
 
 
-def _draw_panel(axes: Axes, panel: Sequence[Row], title: str, colours: dict[str, Any], markers: dict[str, str]) -> None:
+def _draw_panel(
+    axes: Axes, panel: Sequence[Row], title: str, colours: dict[str, Colour], markers: dict[str, str]
+) -> None:
     for row in panel:
         colour = colours[_method(row)]
         x, y = row.test_lipschitz or 0.0, 100 * (row.adv_test_accuracy or 0.0)
@@ -141,11 +143,11 @@ def _origin(row: Row) -> str:
     return joined("ours", f"{row.profile} profile", searched_in(row), trained_in(row))
 
 
-def _legend(colours: dict[str, Any], markers: dict[str, str], with_published: bool) -> list[Any]:
+def _legend(colours: dict[str, Colour], markers: dict[str, str], with_published: bool) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
-    def handle(label: str, **style: Any) -> Line2D:
-        return Line2D([], [], linestyle="none", label=label, **style)
+    def handle(label: str, marker: str, color: str | Colour, fillstyle: Literal["full", "none"] = "full") -> Line2D:
+        return Line2D([], [], linestyle="none", label=label, marker=marker, color=color, fillstyle=fillstyle)
 
     handles = [handle(label, marker="s", color=colour) for label, colour in colours.items()]
     if with_published:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 def histogram_figure(separations: Mapping[str, Separation], *, title: str = "") -> Figure:
-    """Draw histograms of a dataset, named in the legend, with 2 * epsilon where it is known.
-
-    Raises:
-        OptionError: no separation.
-    """
+    """Draw histograms of a dataset, named in the legend, with 2 * epsilon where it is known."""
     if not separations:
         raise OptionError("a histogram needs at least one separation")
     from matplotlib.figure import Figure
@@ -41,15 +37,12 @@ def histogram_figure(separations: Mapping[str, Separation], *, title: str = "") 
 
 
 def pairs_figure(
-    pairs: Sequence[Pair], queries: NDArray[Any], references: NDArray[Any], *, classes: Sequence[str] = ()
+    pairs: Sequence[Pair], queries: NDArray[np.uint8], references: NDArray[np.uint8], *, classes: Sequence[str] = ()
 ) -> Figure:
     """Draw pairs of images, one pair per column: the query above, its neighbour below.
 
     Takes uint8 images (N, C, H, W) with 1 or 3 channels: the split of the queries, and the whole training split. Classes
     without names are shown as numbers.
-
-    Raises:
-        OptionError: no pair, or data that are not images.
     """
     if not pairs or queries.ndim != 4 or queries.shape[1] not in (1, 3):
         raise OptionError(f"expected pairs of images (N, 1 or 3, H, W), got {len(pairs)} pairs of {queries.shape}")

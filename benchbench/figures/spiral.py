@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,18 +25,13 @@ class SpiralField:
     x: NDArray[np.float64]  # (W,), first coordinates of the grid
     y: NDArray[np.float64]  # (H,), second coordinates of the grid
     values: NDArray[np.float64]  # (H, W); 0 on the decision boundary, positive where the positive class is predicted
-    points: NDArray[Any]  # float (N, 2), the support
-    labels: NDArray[Any]  # integers (N,), 0 negative and 1 positive
+    points: NDArray[np.float32]  # float (N, 2), the support
+    labels: NDArray[np.int64]  # integers (N,), 0 negative and 1 positive
     r: float  # the radius used
 
 
-def evaluate_spiral(points: NDArray[Any], labels: NDArray[Any], *, resolution: int = 300) -> SpiralField:
-    """Evaluate f on a rectangle around points (N, 2), with the largest r that separates them.
-
-    Raises:
-        OptionError: points that are not in the plane, or fewer than 2 grid points per axis.
-        DataError: a class without points.
-    """
+def evaluate_spiral(points: NDArray[np.float32], labels: NDArray[np.int64], *, resolution: int = 300) -> SpiralField:
+    """Evaluate f on a rectangle around points (N, 2), with the largest r that separates them."""
     if points.ndim != 2 or points.shape[1] != 2 or resolution < 2:
         raise OptionError(f"expected points (N, 2) and a resolution of at least 2, got {points.shape} and {resolution}")
     r = separation_radius(points, labels)
@@ -65,32 +60,25 @@ def spiral_figure(field: SpiralField) -> Figure:
 
 
 def binary_function(
-    points: NDArray[Any], negatives: NDArray[Any], positives: NDArray[Any], *, r: float
+    points: NDArray[np.floating], negatives: NDArray[np.floating], positives: NDArray[np.floating], *, r: float
 ) -> NDArray[np.float64]:
     """Theorem 4.4, in L-inf: f(x) = (dist(x, X-) - dist(x, X+)) / 2r; its sign classifies.
 
     Takes points float (N, D) and the supports of both classes, likewise; returns float64 (N,). On r-separated supports f is at
-    least 1 on the positives and at most -1 on the negatives.
-
-    Raises:
-        OptionError: r is not above 0.
-        DataError: a class without points.
+    least 1 on the positives and at most -1 on the negatives. A radius that is not above 0 is an OptionError, a class without
+    points a DataError.
     """
     if not (np.isfinite(r) and r > 0):
         raise OptionError(f"r must be a finite number above 0, got {r!r}")
     return (distance_to(points, negatives) - distance_to(points, positives)) / (2.0 * r)
 
 
-def separation_radius(supports: NDArray[Any], labels: NDArray[Any]) -> float:
-    """The largest r of r-separated points (Definition 2): half the classes' least distance.
-
-    Raises:
-        DataError: for fewer than two classes.
-    """
+def separation_radius(supports: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """The largest r of r-separated points (Definition 2): half the classes' least distance."""
     return float(nearest_other_class(supports, labels, supports, labels).scaled.min()) / 2.0
 
 
-def distance_to(points: NDArray[Any], support: NDArray[Any]) -> NDArray[np.float64]:
+def distance_to(points: NDArray[np.floating], support: NDArray[np.floating]) -> NDArray[np.float64]:
     """L-inf distance of each point to the nearest point of a support."""
     if len(support) == 0:
         raise DataError("the distance to a class without points is not defined")

@@ -27,7 +27,7 @@ from benchbench.records import Provenance, Row, RunStore, failed_row, measured_r
 from benchbench.registry import Registry
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
 from benchbench.training.checkpoint import weights_digest
-from benchbench.training.dividing import sharing_obstacle
+from benchbench.training.shared_layers import sharing_obstacle
 
 _log = logging.getLogger(__name__)
 _HANDED_OUT: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()  # parameters of live networks, by id

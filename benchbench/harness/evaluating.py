@@ -18,10 +18,10 @@ from benchbench.evaluation import ATTACKED, Columns, Outcome, Subject, evaluate,
 from benchbench.evaluation.memory import Sharing
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.evaluation.supervision import leaving
-from benchbench.events import Event, Listener, Note
+from benchbench.events import Event, Note
 from benchbench.harness.sharing import ClaimedShards, EvaluationOverError, Notice
 from benchbench.harness.workbench import Workbench
-from benchbench.kernels.shrinking import compute_within_memory
+from benchbench.kernels.shrinking import within_memory
 from benchbench.records import Row, RunStore, provenance
 from benchbench.training.checkpoint import weights_digest
 
@@ -32,16 +32,13 @@ PARTS = 2  # version of the cached parts; version 1 shared what the attack did b
 def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench, *, helping: bool = False) -> Outcome:
     """Attack and measure a trained model, together with other processes if there are any.
 
-    Args:
-        helping: whether another process owns the evaluation, and this one only computes some of its shards.
-
-    Raises:
-        EvaluationOverError: the evaluation that this process helps with is over.
+    When `helping`, another process owns the evaluation, and this one computes some of its shards, until an EvaluationOverError.
     """
     with _shared(cell, model, bench, helping=helping) as (sharing, cache):
         spec, splits = cell.evaluation, bench.splits(cell.training.dataset)
         train_set = subset(crop_to(splits.train, splits.input_shape), spec.n_train_evaluated, "train")
         test_set = subset(splits.test, spec.n_test, "test")
+        named = _named(spec.metrics)
         subject: Subject = {
             "model": model,
             "train": train_set.examples,
@@ -51,29 +48,35 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench, *, helping: bo
             "attack_name": spec.attack.name,
             "seed": cell.training.seed,
             "device": bench.device,
-            "columns": _columns(spec.metrics, bench),
+            "columns": Columns(
+                fills={name: bench.registry.capabilities(metric).fills for name, metric in named.items()},
+                reserved=frozenset(column.name for column in dataclasses.fields(Row)) | NOTED,
+            ),
         }
-        metrics = {name: bench.registry.make("metric", metric) for name, metric in _named(spec.metrics).items()}
+        metrics = {name: bench.registry.make("metric", metric) for name, metric in named.items()}
         if splits.task == "regression":  # the plan has checked that these metrics are for regression
             return evaluate_regression(**subject, metrics=cast("Mapping[str, RegressionMetric]", metrics))
 
-        def within(batch_size: int) -> Outcome:
-            return evaluate(
-                **subject,
-                metrics=metrics,
-                train_rows=train_set.indices,
-                test_rows=test_set.indices,
-                classes=len(splits.classes),
-                batch_size=batch_size,
-                listener=_stoppable(bench),
-                cache=cache,
-                precision=spec.precision,
-                sharing=sharing,
-            )
+        def listen(event: Event) -> None:
+            bench.listener(event)
+            bench.stop.check()
 
         whole = default_batch_size(bench.device)
         with leaving(model, bench.stop):
-            outcome, size = compute_within_memory(within, whole, lambda text: bench.listener(Note(message=f"  {text}")))
+            for attempt in within_memory(whole, lambda text: bench.listener(Note(message=f"  {text}"))):
+                with attempt as size:
+                    outcome = evaluate(
+                        **subject,
+                        metrics=metrics,
+                        train_rows=train_set.indices,
+                        test_rows=test_set.indices,
+                        classes=len(splits.classes),
+                        batch_size=size,
+                        listener=listen,
+                        cache=cache,
+                        precision=spec.precision,
+                        sharing=sharing,
+                    )
     noted = {"evaluation_batch_size": float(size)} if size < whole else {}
     return dataclasses.replace(outcome, values={**outcome.values, **noted})
 
@@ -112,25 +115,13 @@ def _notice(cell: Cell, bench: Workbench) -> Notice:
 
 
 def measurements_of(cell: Cell, bench: Workbench, model: nn.Module | None = None) -> ModelMeasurements:
-    """The measurements of a cell; those of a fresh run in several processes are separate.
-
-    Args:
-        model: whose measurements are read and written; None to drop them.
-    """
+    """A cell's measurements on a model (None to drop them), maybe of one fresh run only."""
     weights = "" if model is None else weights_digest(model.state_dict())
     return ModelMeasurements(bench.store, cell, _fresh_part(bench), weights)
 
 
 def _fresh_part(bench: Workbench) -> str:
     return bench.part_of if bench.fresh else ""
-
-
-def _columns(metrics: Sequence[Component], bench: Workbench) -> Columns:
-    """The columns of the leaderboard that metrics may fill."""
-    return Columns(
-        fills={name: bench.registry.capabilities(metric).fills for name, metric in _named(metrics).items()},
-        reserved=frozenset(column.name for column in dataclasses.fields(Row)) | NOTED,
-    )
 
 
 def _named(components: Sequence[Component]) -> dict[str, Component]:
@@ -141,21 +132,11 @@ def _named(components: Sequence[Component]) -> dict[str, Component]:
     }
 
 
-def _stoppable(bench: Workbench) -> Listener:
-    def listen(event: Event) -> None:
-        bench.listener(event)
-        bench.stop.check()
-
-    return listen
-
-
 class ModelMeasurements:
     """The evaluation's cache; parts that do not depend on the attack serve all attacks.
 
-    Args:
-        part_of: the fresh run that keeps its measurements separate; empty for measurements that all runs share.
-        weights: digest of the model's weights, for a fresh run on another machine may train different ones under the same
-            model id; empty to drop measurements.
+    A fresh run `part_of` several processes keeps its measurements separate. `weights` is the digest of the model's weights, for
+    a fresh run on another machine may train different ones under the same model id; it is empty to drop measurements.
     """
 
     def __init__(self, store: RunStore, cell: Cell, part_of: str = "", weights: str = "") -> None:

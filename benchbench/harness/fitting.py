@@ -10,17 +10,8 @@ import torch
 from torch import nn
 
 from benchbench.cell.model import Cell, TrainingSpec
-from benchbench.contract import (
-    DatasetSplits,
-    Examples,
-    FittingDefense,
-    KeyedGenerator,
-    RegressionDefense,
-    Threat,
-    TrainingError,
-    derive_seed,
-)
-from benchbench.contract.training import AnyDefense, LoopDefense
+from benchbench.contract import DatasetSplits, Examples, KeyedGenerator, Threat, TrainingError, derive_seed
+from benchbench.contract.training import AnyDefense, FittingDefense, LoopDefense, RegressionDefense
 from benchbench.evaluation.lending import Loan
 from benchbench.training import TrainedModel
 
@@ -38,12 +29,7 @@ def training_threat(spec: TrainingSpec, splits: DatasetSplits) -> Threat:
 def fit_model(
     defense: AnyDefense, model: nn.Module, examples: Examples, cell: Cell, splits: DatasetSplits
 ) -> TrainedModel:
-    """Fit the model of a cell.
-
-    Raises:
-        TrainingError: the defense cannot fit a model on this data.
-        ContractError: the defense changed the examples.
-    """
+    """Fit a cell's model; TrainingError if it cannot be, ContractError if data changed."""
     started = time.monotonic()
     threat = training_threat(cell.training, splits)
     label = f"defense {cell.training.defense.name!r}"

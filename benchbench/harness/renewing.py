@@ -17,14 +17,10 @@ from benchbench.training.checkpoint import weights_digest
 
 
 def renew_flags(cell: Cell, model: nn.Module, bench: Workbench) -> Row | None:
-    """Diagnose a finished cell again from its outcomes and witnesses, and record its new flags.
+    """Diagnose a finished cell again from its evidence; return its row with new flags.
 
-    Returns:
-        The row; None if the run is fresh, the cell is not finished, its flags are current, or its evidence is incomplete or
-        from other weights.
-
-    Raises:
-        StorageError: the row cannot be written.
+    It is None if the run is fresh, the cell is not finished, its flags are current, or its evidence is incomplete or from other
+    weights.
     """
     row = None if bench.fresh else bench.store.finished_row(cell.cell_id)
     if row is None or flags_are_current(row):

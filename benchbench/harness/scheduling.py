@@ -43,19 +43,12 @@ SHOWN = ("test_accuracy", "adv_test_accuracy", "test_lipschitz", "test_mse", "ad
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """The results of a run.
+    """The results of a run."""
 
-    Attributes:
-        finished: number of cells computed here.
-        elsewhere: number of cells that other processes computed meanwhile.
-        failures: cells that raised, here or elsewhere.
-        left: remaining cells if the run was stopped.
-    """
-
-    finished: int = 0
-    elsewhere: int = 0
-    failures: tuple[CellFailed, ...] = ()
-    left: tuple[Cell, ...] = ()
+    finished: int = 0  # number of cells computed here
+    elsewhere: int = 0  # number of cells that other processes computed meanwhile
+    failures: tuple[CellFailed, ...] = ()  # cells that raised, here or elsewhere
+    left: tuple[Cell, ...] = ()  # remaining cells if the run was stopped
 
 
 def run_cells(
@@ -69,7 +62,8 @@ def run_cells(
 
     Cells that other processes have claimed come last: this process helps to evaluate them, and counts what the owner records.
     With a budget, cheap models of an experiment come first, and cells that are predicted not to fit come after those that do.
-    When none fits, the first one is started nevertheless: its checkpoint saves the work for the next budget.
+    When none fits, the first one is started nevertheless: its checkpoint saves the work for the next budget. If records cannot
+    be written, a StorageError ends the run, because going on would lose work.
 
     Args:
         cells: in the order to compute them; cells of one model are adjacent, so that it is loaded once.
@@ -77,9 +71,6 @@ def run_cells(
         estimates: predicted seconds by cell id.
         before: when the records of the cells were written before the run began; newer ones are results of the run. None for
             a run that begins now.
-
-    Raises:
-        StorageError: records cannot be written; going on would lose work.
     """
     known = estimates or {}
     ordered = cheap_first(cells, known) if bench.stop.limited else cells
@@ -131,10 +122,7 @@ class _Schedule:
 
     def tally(self) -> Tally:
         return Tally(
-            finished=self._finished,
-            elsewhere=self._elsewhere,
-            failures=tuple(self._failures),
-            left=tuple(self.pending),
+            finished=self._finished, elsewhere=self._elsewhere, failures=tuple(self._failures), left=tuple(self.pending)
         )
 
     def sweep(self) -> None:
@@ -191,7 +179,11 @@ class _Schedule:
                 with self._claim(cell.training.model_id) as mine:
                     if not mine:
                         return False
-                    self._announce(cell, label)
+                    total, left = self._total, self._clock.seconds_left()
+                    number = total - len(self.pending) + 1
+                    bench.listener(
+                        CellStarted(number=number, total=total, cell_id=cell.cell_id, label=label, seconds_left=left)
+                    )
                     trained = train_cell(cell, bench)
                 row = renew_flags(cell, trained.model, bench)
                 if row is None:
@@ -218,12 +210,6 @@ class _Schedule:
             self._bench.listener(Note(message=message))
         else:
             self._fail(cell, label, record_failure(cell, error, self._bench))
-
-    def _announce(self, cell: Cell, label: str) -> None:
-        number, left = self._total - len(self.pending) + 1, self._clock.seconds_left()
-        self._bench.listener(
-            CellStarted(number=number, total=self._total, cell_id=cell.cell_id, label=label, seconds_left=left)
-        )
 
     def _was_computed_elsewhere(self, cell: Cell) -> bool:
         """Whether another process has recorded the cell, finished or failed, since this run began."""

@@ -26,23 +26,14 @@ class EvaluationOverError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """Announces that a cell is being evaluated.
+    """Announces that a cell is being evaluated."""
 
-    Attributes:
-        path: its file.
-        setting: device and batch size; a helper must have the same, so that outcomes are bit-identical.
-    """
-
-    path: Path
-    setting: str
+    path: Path  # its file
+    setting: str  # device and batch size; a helper must have the same, so that outcomes are bit-identical
 
     @contextmanager
     def posted(self) -> Iterator[None]:
-        """Show the notice within a block.
-
-        Raises:
-            StorageError: it cannot be written.
-        """
+        """Show the notice within a block."""
         write_bytes_atomically(self.path, json.dumps({"setting": self.setting}).encode())
         try:
             yield
@@ -61,34 +52,20 @@ class Notice:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedShards:
-    """Implements `benchbench.evaluation.memory.Sharing` by claims.
-
-    Attributes:
-        scope: names the evaluation.
-        notice: of the evaluation that this process helps with; None for the owner.
-    """
+    """Implements `benchbench.evaluation.memory.Sharing` by claims."""
 
     claims: Claims
-    scope: str
+    scope: str  # names the evaluation
     stop: StopRequest
-    notice: Notice | None = None
+    notice: Notice | None = None  # of the evaluation that this process helps with; None for the owner
 
     def claim(self, key: str) -> AbstractContextManager[bool]:
-        """Hold a shard within a block.
-
-        Raises:
-            EvaluationOverError: the evaluation is over.
-        """
+        """Hold a shard within a block; EvaluationOverError if the evaluation is over."""
         self._check()
         return self.claims.held(f"{self.scope}-{key.replace('/', '-')}")
 
     def wait(self) -> None:
-        """Wait a moment for others to finish a shard.
-
-        Raises:
-            EvaluationOverError: the evaluation is over.
-            Stopped: it is time to stop.
-        """
+        """Wait a moment for others to finish a shard; Stopped or EvaluationOverError ends it."""
         self._check()
         self.stop.wait(POLL_SECONDS)
 

@@ -44,11 +44,7 @@ def training_checkpoint(model_id: str, bench: Workbench) -> Checkpoint:
 
 
 def stored_model(model_id: str, bench: Workbench) -> StoredModel | None:
-    """The weights that a process of this run has trained, or None.
-
-    Raises:
-        StorageError: they are damaged.
-    """
+    """The weights that this run has trained, or None; StorageError if they are damaged."""
     successor = read_checkpoint(bench.store.successor_path(model_id)) if bench.fresh else None
     return successor or read_checkpoint(bench.store.checkpoint_path(model_id))
 
@@ -62,13 +58,7 @@ def give_up(checkpoint: Checkpoint, bench: Workbench) -> None:
 def succeed(model_id: str, weights: str, store: RunStore) -> None:
     """Replace a model's checkpoint by its successor, if that has the row's weights.
 
-    Different earlier weights are kept beside it.
-
-    Args:
-        weights: digest of the weights of the row to record.
-
-    Raises:
-        StorageError: the earlier weights cannot be kept; they stay where they are.
+    Different earlier weights are kept beside it; if that fails, they stay, and this is a StorageError.
     """
     successor, path = store.successor_path(model_id), store.checkpoint_path(model_id)
     if _weights(successor) != weights:

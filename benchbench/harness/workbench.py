@@ -21,34 +21,20 @@ from benchbench.training import TrainedModel
 
 @dataclass(frozen=True, kw_only=True)
 class Workbench:
-    """What the cells of a run share.
-
-    Attributes:
-        splits: returns the loaded data of a dataset component.
-        forget: drops the loaded data of a dataset component, so that `splits` loads it again.
-        cuda_graphs: whether recordable steps become CUDA graphs on CUDA devices.
-        fresh: ignore checkpoints and measurements of earlier runs; see `benchbench.harness.succession`.
-        earlier: when the checkpoints of earlier runs were written, by model id; a newer one is from a process of this run.
-        part_of: name under which the processes of one fresh run share their measurements; empty for a run in one process.
-        begun: when this process began, in seconds since the epoch.
-        stop: checked after each step of training and before each pass of an evaluation.
-        trained: the last trained model, by its id.
-        claims: share cells and evaluations with other processes; None if there are none.
-        ranks: processes that share every model with this one; None if there are none.
-    """
+    """What the cells of a run share."""
 
     registry: Registry
     store: RunStore
-    splits: Callable[[Component], DatasetSplits]
+    splits: Callable[[Component], DatasetSplits]  # returns the loaded data of a dataset component
     device: torch.device
     listener: Listener = ignore
-    cuda_graphs: bool = False
-    fresh: bool = False
-    part_of: str = ""
-    forget: Callable[[Component], None] = lambda _: None
-    begun: float = field(default_factory=time.time)
-    stop: StopRequest = field(default_factory=StopRequest)
-    trained: dict[str, TrainedModel] = field(default_factory=dict)
-    earlier: dict[str, int | None] = field(default_factory=dict)
-    claims: Claims | None = None
-    ranks: Ranks | None = None
+    cuda_graphs: bool = False  # whether recordable steps become CUDA graphs on CUDA devices
+    fresh: bool = False  # ignore checkpoints and measurements of earlier runs; see `benchbench.harness.succession`
+    part_of: str = ""  # name under which the processes of one fresh run share measurements; empty for a single process
+    forget: Callable[[Component], None] = lambda _: None  # drops the loaded data of a component
+    begun: float = field(default_factory=time.time)  # when this process began, in seconds since the epoch
+    stop: StopRequest = field(default_factory=StopRequest)  # checked after each step and before each pass
+    trained: dict[str, TrainedModel] = field(default_factory=dict)  # the last trained model, by its id
+    earlier: dict[str, int | None] = field(default_factory=dict)  # when earlier runs wrote checkpoints, by model id
+    claims: Claims | None = None  # share cells and evaluations with other processes; None if there are none
+    ranks: Ranks | None = None  # processes that share every model with this one; None if there are none

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal, get_args
+
+from benchbench.kernels.graphs import holding
 
 if TYPE_CHECKING:
     import torch
@@ -19,30 +21,19 @@ _of_searches: ContextVar[Precision] = ContextVar("of_searches", default="float32
 _current: ContextVar[Precision] = ContextVar("current", default="float32")
 
 
-@contextmanager
-def precision_of_searches(precision: Precision) -> Iterator[None]:
+def precision_of_searches(precision: Precision) -> AbstractContextManager[None]:
     """Within the block, `searching` uses this precision."""
-    token = _of_searches.set(precision)
-    try:
-        yield
-    finally:
-        _of_searches.reset(token)
+    return holding(_of_searches, precision)
 
 
 @contextmanager
 def searching(device: torch.device) -> Iterator[Precision]:
-    """Run a search in the run's ``--precision``; judge what it finds outside the block.
+    """Run a search in the run's ``--precision`` (yielded); judge its finds outside of it.
 
     With ``"bf16"``, convolutions and matrix products round to bfloat16 (autocast). That is faster on hardware that multiplies
-    bfloat16 matrices: GPUs with tensor cores and CPUs with AMX, with AVX-512's bfloat16 a little; elsewhere it is not.
-    With ``"tf32"``, they round their factors to ten bits, on GPUs that support it. Both searches are weaker:
-    docs/performance.md says what they miss. The harness runs attacks within such a block; a metric opens its own block.
-
-    Args:
-        device: where the search computes.
-
-    Yields:
-        the precision.
+    bfloat16 matrices: GPUs with tensor cores and CPUs with AMX, with AVX-512's bfloat16 a little; elsewhere it is not. With
+    ``"tf32"``, they round their factors to ten bits, on GPUs that support it. Both searches are weaker: docs/performance.md
+    says what they miss. The harness runs attacks within such a block; a metric opens its own block.
     """
     precision = _of_searches.get()
     with _arithmetic(device, precision):
@@ -104,14 +95,10 @@ def precisions() -> tuple[Precision, Precision]:
 def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     import torch
 
-    before, token = _current.get(), _current.set(precision)
-    try:
-        # No cache: it would return the first cast of a buffer that steps overwrite, so the first gradient at every step.
-        autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
-        with _tf32(before, precision), autocast:
-            yield
-    finally:
-        _current.reset(token)
+    # No cache: it would return the first cast of a buffer that steps overwrite, so the first gradient at every step.
+    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
+    with _tf32(_current.get(), precision), holding(_current, precision), autocast:
+        yield
 
 
 @contextmanager

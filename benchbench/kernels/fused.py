@@ -1,7 +1,7 @@
 """Several elementwise steps as one CUDA kernel: launches cost more than small kernels.
 
-Each function is a torch operator, ``benchbench::...``. On CUDA it is one kernel, which torch's jiterator compiles from the
-source below. Plain operations replace it elsewhere, and where the kernel does not compile or gives other numbers. Only code
+Each function is a torch operator, ``benchbench::...``. On CUDA it is one kernel, which torch's jiterator compiles from
+``fused.cu``. Plain operations replace it elsewhere, and where the kernel does not compile or gives other numbers. Only code
 for CUDA calls these operators, because a CPU has no launches to save.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,50 +24,10 @@ Values = Tensor | tuple[Tensor, ...]
 Compute = Callable[..., Values]
 
 SOURCES = {
-    "add_relu": """
-template <typename T> T add_relu(T value, T bias) {
-  T sum = value + bias;
-  return sum < T(0) ? T(0) : sum;
-}""",
-    "pool_relu": """
-template <typename T> void pool_relu(T first, T second, T third, T fourth, T bias, T& value, T& place) {
-  T largest = first;
-  T found = T(0);
-  if (second > largest || second != second) { largest = second; found = T(1); }
-  if (third > largest || third != third) { largest = third; found = T(2); }
-  if (fourth > largest || fourth != fourth) { largest = fourth; found = T(3); }
-  T sum = largest + bias;
-  value = sum < T(0) ? T(0) : sum;
-  place = sum <= T(0) ? T(4) : found;
-}""",
-    "unpool": """
-template <typename T> T unpool(T gradient, T place, T here) {
-  return place == here ? gradient : T(0);
-}""",
-    "pass_scaled": """
-template <typename T> T pass_scaled(T gradient, T output, T scale) {
-  return output > T(0) ? gradient * scale : T(0);
-}""",
-    "sign_step": """
-template <typename T> T sign_step(T point, T gradient, T lowest, T highest, T length) {
-  T moved = point + (gradient > T(0) ? length : gradient < T(0) ? -length : T(0));
-  moved = moved < lowest ? lowest : moved;
-  return moved > highest ? highest : moved;
-}""",
-    "keyed_bits": """
-template <typename T> T keyed_bits(T row, T key, T element) {
-  unsigned long long golden = 0x9E3779B97F4A7C15ULL;
-  unsigned long long state = (unsigned long long)row * golden + (unsigned long long)key;
-  for (int round = 0; round < 2; ++round) {
-    state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9ULL;
-    state = (state ^ (state >> 27)) * 0x94D049BB133111EBULL;
-    state = state ^ (state >> 31);
-    if (round == 0) state += (unsigned long long)element * golden;
-  }
-  return (T)state;
-}""",
+    re.search(r"(\w+)\(", source)[1]: f"template{source}"  # type: ignore[index]
+    for source in Path(__file__).with_suffix(".cu").read_text(encoding="utf-8").split("template")[1:]
 }
-"""CUDA source of each kernel: a function of one element."""
+"""CUDA source of each kernel by its name: a function of one element."""
 
 
 def add_relu(values: Tensor, bias: Tensor) -> Tensor:
@@ -119,16 +81,14 @@ def _plain_pool_relu(*given: Tensor) -> tuple[Tensor, Tensor]:
     return values, torch.where(values == 0, 4, places).to(values.dtype)
 
 
-def _plain_sign_step(points: Tensor, gradient: Tensor, lowest: Tensor, highest: Tensor, *, length: float) -> Tensor:
-    return torch.clamp(points.add(gradient.sign(), alpha=length), lowest, highest)
-
-
 PLAIN: dict[str, Compute] = {
     "add_relu": lambda values, bias: (values + bias).relu_(),
     "pool_relu": _plain_pool_relu,
     "unpool": lambda gradient, places, here: torch.where(places == here, gradient, 0.0),
     "pass_scaled": lambda gradient, output, *, scale: torch.where(output > 0, gradient * scale, 0.0),
-    "sign_step": _plain_sign_step,
+    "sign_step": lambda points, gradient, lowest, highest, *, length: torch.clamp(
+        points.add(gradient.sign(), alpha=length), lowest, highest
+    ),
     "keyed_bits": lambda rows, keys, elements: mix(mix(rows * GOLDEN + keys) + elements * GOLDEN),
 }
 """What each kernel computes, as torch operations."""
@@ -190,7 +150,15 @@ def _is_same(found: Values, expected: Values) -> bool:
     return all(map(torch.equal, ours, theirs))
 
 
-_library: Any = torch.library.Library("benchbench", "FRAGMENT")  # type: ignore[no-untyped-call]
+class _Library(Protocol):
+    """What torch does not annotate of a library of operators."""
+
+    def define(self, schema: str) -> object: ...
+
+    def impl(self, name: str, function: Compute, key: str) -> object: ...
+
+
+_library: _Library = torch.library.Library("benchbench", "FRAGMENT")  # type: ignore[no-untyped-call]
 for _name, _schema in _SCHEMAS.items():
     _library.define(f"{_name}{_schema}")
     _library.impl(_name, functools.partial(_compute, _name), "CompositeExplicitAutograd")

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchbench.kernels.fused import add_relu, pass_scaled, pool_relu, unpool
-from benchbench.kernels.other_forward import other_forward
-from benchbench.kernels.quick_sequences import Context, is_plain, quick_forward
+from benchbench.kernels.layers import Context, is_plain, other_forward, quick_forward
 
 _KNOWN = (nn.Conv2d, nn.Linear, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Dropout, nn.Dropout2d)
 Weights = dict[int, Tensor]  # by the id of the parameter
@@ -164,16 +163,23 @@ def _is_in_channels_last(layer: nn.Flatten, values: Tensor) -> bool:
     return whole and values.is_contiguous(memory_format=torch.channels_last) and not values.is_contiguous()
 
 
+class _Kept(Context, Protocol):
+    """The context of a pass that also keeps a type or a factor."""
+
+    exact: torch.dtype
+    scale: float
+
+
 class _Rounded(torch.autograd.Function):
     """Tensors rounded by one kernel, and their gradients converted back by another."""
 
     @staticmethod
-    def forward(ctx: Any, rounded: torch.dtype, *exact: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: _Kept, rounded: torch.dtype, *exact: Tensor) -> tuple[Tensor, ...]:
         ctx.exact = exact[0].dtype
         return _cast(exact, rounded)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # the gradient will be differentiated again
             return (None, *(gradient.to(ctx.exact) for gradient in gradients))
         return (None, *_cast(gradients, ctx.exact))
@@ -243,7 +249,7 @@ class _DenseRelu(torch.autograd.Function):
     """A dense layer, its ReLU, and dropout of a share of the result."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, share: float) -> Tensor:
+    def forward(ctx: _Kept, values: Tensor, weight: Tensor, bias: Tensor, share: float) -> Tensor:
         output: Tensor = torch._addmm_activation(bias, values, weight.t())
         if share > 0:
             output = F.dropout(output, share)
@@ -252,7 +258,7 @@ class _DenseRelu(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Kept, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         values, weight, output = ctx.saved_tensors
         if torch.is_grad_enabled() or ctx.scale == 1.0:  # differentiable again, unlike the kernel below
             passed = torch.ops.aten.threshold_backward(gradients[0], output, 0)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,7 @@ WARM_UP = 2  # steps before the recording, in which libraries choose kernels and
 FEWEST = WARM_UP + 2  # with fewer steps, a recording does not pay off
 
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
-Recordings = dict[Hashable, Any]  # by what was recorded
+Recordings = dict[Hashable, object]  # by what was recorded
 _kept: ContextVar[Recordings | None] = ContextVar("kept", default=None)
 _tallies: ContextVar[tuple[PassCounts, ...]] = ContextVar("tallies", default=())
 
@@ -42,7 +42,8 @@ Value = TypeVar("Value")
 
 
 @contextmanager
-def _holding(variable: ContextVar[Value], value: Value) -> Iterator[None]:
+def holding(variable: ContextVar[Value], value: Value) -> Iterator[None]:
+    """Within the block, a variable has a value."""
     token = variable.set(value)
     try:
         yield
@@ -52,12 +53,12 @@ def _holding(variable: ContextVar[Value], value: Value) -> Iterator[None]:
 
 def recording(recorder: Recorder | None = None) -> AbstractContextManager[None]:
     """Within the block, record steps on CUDA devices; tests pass a recorder for any device."""
-    return _holding(_recorder, recorder or _record_on_cuda)
+    return holding(_recorder, recorder or _record_on_cuda)
 
 
 def not_recording() -> AbstractContextManager[None]:
     """Within the block, record nothing: a step inside a recorded step is part of it."""
-    return _holding(_recorder, None)
+    return holding(_recorder, None)
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
@@ -71,7 +72,7 @@ def keeping_recordings() -> Iterator[None]:
     """Keep the recordings made within the block until it ends."""
     kept: Recordings = {}
     try:
-        with _holding(_kept, kept):
+        with holding(_kept, kept):
             yield
     finally:
         kept.clear()  # recordings hold memory of the device
@@ -84,7 +85,7 @@ def kept_recordings() -> Recordings | None:
 
 def tallied(tally: PassCounts) -> AbstractContextManager[None]:
     """Within the block, a replay adds the passes of the recorded step to the tally."""
-    return _holding(_tallies, (*_tallies.get(), tally))
+    return holding(_tallies, (*_tallies.get(), tally))
 
 
 def repeat(step: Step, times: int, *, device: torch.device, recordable: bool) -> None:

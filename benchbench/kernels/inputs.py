@@ -12,12 +12,8 @@ if TYPE_CHECKING:  # importing benchbench must not import torch
 def as_model_input(inputs: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Convert stored inputs for the model: pixels / 255, images in the faster channels-last.
 
-    Args:
-        inputs: uint8 pixels or float features, (N, ...), as `benchbench.contract.Examples` holds them.
-        dtype: of the result; float32 by default.
-
-    Returns:
-        float (N, ...); features keep their values.
+    The inputs are uint8 pixels or float features (N, ...), as `benchbench.contract.Examples` holds them; the result is float
+    (N, ...), of dtype float32 by default. Features keep their values.
     """
     values = model_values(inputs, dtype)
     return values.contiguous(memory_format=memory_format(values))

@@ -27,14 +27,11 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
     """Run a block without gradients of parameters, so that attacks do not compute them.
 
     Within it, first convolutions pass gradients back to the images faster, and sequences of layers need less memory traffic;
-    see `benchbench.kernels.narrow_convolutions` and `benchbench.kernels.quick_sequences`. Recordings made within it are kept
-    until it ends (`benchbench.contract.replayed`).
+    see `benchbench.kernels.layers`. Recordings made within it are kept until it ends (`benchbench.contract.replayed`).
     """
     from benchbench.kernels.fused_sequences import fused_sequences
     from benchbench.kernels.graphs import keeping_recordings
-    from benchbench.kernels.narrow_convolutions import quick_narrow_convolutions
-    from benchbench.kernels.quick_sequences import quick_sequences
-    from benchbench.kernels.repeatable_pooling import repeatable_pooling
+    from benchbench.kernels.layers import quick_narrow_convolutions, quick_sequences, repeatable_pooling
 
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     for parameter, _ in before:

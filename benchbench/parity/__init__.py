@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchbench.parity.comparison import Implementation, ParityReport, compare_implementations
-from benchbench.parity.peers import ATTACKS, AttackSetting, installed_peers
+from benchbench.parity.comparison import ParityReport, compare_implementations
+from benchbench.parity.peers import AttackSetting, installed_peers
 
-__all__ = ["ATTACKS", "AttackSetting", "Implementation", "ParityReport", "compare_implementations", "installed_peers"]
+__all__ = ["AttackSetting", "ParityReport", "compare_implementations", "installed_peers"]

@@ -63,13 +63,11 @@ def compare_implementations(
     batch_size: int = 100,
     seed: int = 0,
 ) -> ParityReport:
-    """Attack the same images with each implementation.
+    """Attack the same images, float32 (N, ...) in the box, with each implementation.
 
     Args:
         model: maps float32 images to logits; its mode and gradient flags are restored.
-        images: float32 (N, ...) in the threat's box, on the model's device.
-        labels: int64 (N,).
-        threat: ball and box.
+        images: on the model's device; labels int64 (N,).
         native: benchbench's implementation.
         peers: makes the others; called with the model in evaluation mode and frozen.
         batch_size: images per call, at least 1.

@@ -7,13 +7,16 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.foolbox_attack import import_foolbox
 from benchbench.contract.threat import Threat
+
+if TYPE_CHECKING:
+    from autoattack import AutoAttack
 
 AttackName = Literal["pgd", "autoattack"]
 ATTACKS: tuple[AttackName, ...] = ("pgd", "autoattack")
@@ -22,25 +25,15 @@ Perturb = Callable[[Tensor, Tensor], Tensor]  # images, labels -> candidates
 
 @dataclass(frozen=True, kw_only=True)
 class AttackSetting:
-    """The attack of every implementation.
+    """The attack of every implementation."""
 
-    Attributes:
-        attack: ``"pgd"`` or the standard ``"autoattack"``.
-        threat: ball and box.
-        steps: of PGD, at least 1.
-        step_ratio: PGD's step over epsilon.
-        random_start: whether PGD starts at random in the ball; otherwise at the image, so that nothing is random.
-        classes: number of logits.
-        seed: of the libraries that draw at random.
-    """
-
-    attack: AttackName
-    threat: Threat
-    steps: int = 10
-    step_ratio: float = 0.2
-    random_start: bool = False
-    classes: int
-    seed: int = 0
+    attack: AttackName  # ``"pgd"`` or the standard ``"autoattack"``
+    threat: Threat  # ball and box
+    steps: int = 10  # of PGD, at least 1
+    step_ratio: float = 0.2  # PGD's step over epsilon
+    random_start: bool = False  # whether PGD starts at random in the ball; else at the image, so that nothing is random
+    classes: int  # number of logits
+    seed: int = 0  # of the libraries that draw at random
 
     @property
     def step_size(self) -> float:
@@ -75,7 +68,7 @@ def _foolbox_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
 def _torchattacks_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
     import torchattacks
 
-    kind: Any = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[setting.threat.norm]
+    kind = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[setting.threat.norm]
     options = {"alpha": setting.step_size, "steps": setting.steps, "random_start": setting.random_start}
     attack: Perturb = kind(model, eps=setting.threat.epsilon, **options)
     return attack
@@ -98,7 +91,7 @@ def _art_pgd(model: nn.Module, setting: AttackSetting) -> Perturb:
     threat, device = setting.threat, _device(model)
 
     @functools.cache
-    def attack_on(input_shape: tuple[int, ...], count: int) -> Any:
+    def attack_on(input_shape: tuple[int, ...], count: int) -> ProjectedGradientDescentPyTorch:
         classifier = PyTorchClassifier(
             model,
             nn.CrossEntropyLoss(),
@@ -157,7 +150,7 @@ def _packaged_autoattack(model: nn.Module, setting: AttackSetting) -> Perturb:
     return perturb
 
 
-def _limit_targets(attack: Any, setting: AttackSetting) -> None:
+def _limit_targets(attack: AutoAttack, setting: AttackSetting) -> None:
     """Use nine target classes, the standard, or fewer if there are fewer than ten classes."""
     for part in (attack.apgd_targeted, attack.fab):
         part.n_target_classes = min(9, setting.classes - 1)

@@ -48,12 +48,8 @@ def price_all(
 ) -> PricedPlan:
     """Price every cell of the profile, also those whose data are missing.
 
-    Args:
-        plan: its cells are priced.
-        registry: makes the components.
-        device: where passes are timed.
-        timings: of another device; nothing is timed here.
-        record: returns the row of a finished cell, by its id.
+    Passes are timed on the device, unless `timings` of another device are given. `record` returns the row of a finished cell,
+    by its id.
     """
     pricing = Pricing(plan, registry, device, timings)
     cells = []

@@ -14,17 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import (
-    Attack,
-    Examples,
-    FittingDefense,
-    KeyedGenerator,
-    Metric,
-    SteppingDefense,
-    Threat,
-    frozen,
-)
-from benchbench.contract.training import AnyDefense
+from benchbench.contract import Attack, Examples, KeyedGenerator, Metric, Threat, frozen
+from benchbench.contract.training import AnyDefense, FittingDefense, SteppingDefense
 from benchbench.kernels.determinism import on_threads
 
 PILOT_EXAMPLES = {"cpu": 8, "cuda": 64}
@@ -69,16 +60,11 @@ class PassSeconds:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelBytes:
-    """The memory of a model.
-
-    Attributes:
-        state: weights and buffers, as in a checkpoint.
-        activations: kept for a backward pass to the weights, per example; a lower bound, without the kernels' workspace.
-    """
+    """The memory of a model."""
 
     parameters: int
-    state: int
-    activations: int
+    state: int  # weights and buffers, as in a checkpoint
+    activations: int  # kept per example for a backward pass to the weights, without the kernels' workspace
 
 
 class _Counter(nn.Module):
@@ -107,9 +93,7 @@ class _Counter(nn.Module):
 
     def passes(self, examples: int) -> Passes:
         return Passes(
-            forward=self.forwards / examples,
-            backward=self.backwards / examples,
-            weights=self.to_weights / examples,
+            forward=self.forwards / examples, backward=self.backwards / examples, weights=self.to_weights / examples
         )
 
 
@@ -182,9 +166,7 @@ def weigh(model: nn.Module, input_shape: tuple[int, ...], device: torch.device) 
         logits = model(torch.rand(1, *input_shape, device=device))
     del logits
     return ModelBytes(
-        parameters=_bytes(model.parameters()),
-        state=_bytes(model.state_dict().values()),
-        activations=sum(kept.values()),
+        parameters=_bytes(model.parameters()), state=_bytes(model.state_dict().values()), activations=sum(kept.values())
     )
 
 

@@ -50,11 +50,7 @@ def model_key(architecture: Component, input_shape: tuple[int, ...], classes: in
 
 
 def write_timings(path: Path, device: str, models: Iterable[TimedModel]) -> None:
-    """Write timings as JSON.
-
-    Raises:
-        StorageError: the file cannot be written.
-    """
+    """Write timings as JSON."""
     entries = [
         {
             "architecture": {"name": model.architecture.name, "options": canonical(model.architecture.options)},
@@ -70,12 +66,7 @@ def write_timings(path: Path, device: str, models: Iterable[TimedModel]) -> None
 
 
 def read_timings(path: Path) -> Timings:
-    """Read what `write_timings` wrote.
-
-    Raises:
-        UsageError: there is no such file.
-        DataError: it holds no timings; the message says where and what.
-    """
+    """Read what `write_timings` wrote; UsageError for no file, DataError for other content."""
     if not path.is_file():
         raise UsageError(
             f"{path} is no file", hint="benchbench plan --save-timings FILE, on the other machine, writes one"

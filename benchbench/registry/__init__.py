@@ -6,12 +6,11 @@ from benchbench.registry.catalog import Registry, load_registry
 from benchbench.registry.discovery import PluginInfo, PluginProblem, Registered
 from benchbench.registry.examination import REMEDIES, examine
 from benchbench.registry.options import OptionSpec
-from benchbench.registry.problems import InvalidOptionsError, OptionProblem
+from benchbench.registry.problems import InvalidOptionsError
 
 __all__ = [
     "REMEDIES",
     "InvalidOptionsError",
-    "OptionProblem",
     "OptionSpec",
     "PluginInfo",
     "PluginProblem",

@@ -39,7 +39,9 @@ class Registry:
         registered = [entry for plugin in plugins for entry in plugin.registered]
         clashes = find_clashes(registered)
         self._clashes = {(clash.kind, clash.name): clash for clash in clashes}
-        self._entries = {(entry.kind, entry.offer.name): entry for entry in registered if not self._dropped(entry)}
+        named = ((entry, self._clashes.get((entry.kind, entry.offer.name))) for entry in registered)
+        kept = [entry for entry, clash in named if clash is None or clash.keeper is entry]
+        self._entries = {(entry.kind, entry.offer.name): entry for entry in kept}
         self._factories = Factories()
         self._specs: dict[tuple[Kind, str], tuple[OptionSpec, ...]] = {}
         self._members: dict[tuple[Kind, str], tuple[str, ...]] = {}
@@ -63,10 +65,8 @@ class Registry:
     def get(self, kind: Kind, name: str) -> Registered:
         """Find a component; ``family:member`` finds the family.
 
-        Raises:
-            UnknownNameError: no component has this name; the hint gives the nearest ones.
-            UsageError: a family without a member.
-            PluginError: two distributions claim the name.
+        An unknown name is an UnknownNameError that hints at the nearest ones, a family without a member a UsageError, a name
+        that two distributions claim a PluginError.
         """
         _check_kind(kind)
         own, colon, member = name.partition(":")
@@ -87,9 +87,7 @@ class Registry:
     def members(self, kind: Kind, name: str) -> tuple[str, ...]:
         """The members of a family, sorted, empty for others; may import the family's library.
 
-        Raises:
-            PluginError: the family cannot list them.
-            UsageError: its library is not installed.
+        If that is not installed, this is a UsageError; if the family cannot list them, a PluginError.
         """
         own = name.partition(":")[0]
         entry = self._entries.get((kind, own))
@@ -119,9 +117,7 @@ class Registry:
     def options(self, kind: Kind, name: str) -> tuple[OptionSpec, ...]:
         """The options of a component, including those that a preset fixes.
 
-        Raises:
-            UnknownNameError: no component has this name.
-            PluginError: the factory cannot be imported, or has a parameter of a type that a suite cannot write.
+        It is a PluginError if the factory cannot be imported, or has a parameter of a type that a suite cannot write.
         """
         entry = self.get(kind, name)
         key = (kind, entry.offer.name)
@@ -178,17 +174,11 @@ class Registry:
     @overload
     def make(self, kind: Literal["executor"], component: Component) -> Executor: ...
     def make(self, kind: Kind, component: Component, **supplied: object) -> object:
-        """Make a component from its resolved options.
+        """Make a component from its resolved options; its kind decides the type of the result.
 
-        Args:
-            kind: the component's; it decides the type of the result.
-            component: from `resolve`; components among its options are made first.
-            supplied: parameters from the host: ``input_shape`` and ``classes`` for an architecture.
-
-        Raises:
-            OptionError: the constructor rejects a value.
-            PluginError: the factory cannot be imported, raises another error, or makes something of another kind.
-            TypeError: the component is of another kind.
+        Components among its options are made first. The host supplies ``input_shape`` and ``classes`` to an architecture. An
+        option that the constructor rejects is an OptionError; a factory that cannot be imported, raises another error, or makes
+        something of another kind a PluginError; a component of another kind a TypeError.
         """
         if component.kind != kind:
             raise TypeError(f"expected a component of kind {kind!r}, got {component.kind} {component.name!r}")
@@ -251,10 +241,6 @@ class Registry:
             return UnknownNameError(kind, name, members, hint=f"did you mean {' or '.join(map(repr, members))}?")
         offered = [entry.offer.name for entry in self.offers(kind)]
         return unknown_name(kind, name, offered, broken={problem.distribution for problem in self.problems})
-
-    def _dropped(self, entry: Registered) -> bool:
-        clash = self._clashes.get((entry.kind, entry.offer.name))
-        return clash is not None and clash.keeper is not entry
 
 
 def load_registry(*, extra_plugins: Sequence[object] = ()) -> Registry:

@@ -10,18 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import get_args
 
 from benchbench.cell.model import Component
-from benchbench.contract import (
-    Attack,
-    Dataset,
-    Defense,
-    DescribedDataset,
-    ExamplewiseMetric,
-    FittingDefense,
-    Metric,
-    RegressionDefense,
-    SteppingDefense,
-)
+from benchbench.contract import Attack, Dataset, DescribedDataset, ExamplewiseMetric, Metric
 from benchbench.contract.offers import Kind
+from benchbench.contract.training import Defense, FittingDefense, RegressionDefense, SteppingDefense
 from benchbench.errors import BenchbenchError, OptionError
 from benchbench.registry.problems import InvalidOptionsError, OptionProblem
 

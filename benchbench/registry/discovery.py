@@ -43,30 +43,21 @@ class PluginProblem:
 
 @dataclass(frozen=True, kw_only=True)
 class Registered:
-    """An offer, and the plugin that makes it.
-
-    Attributes:
-        plugin: entry point of the plugin.
-        sources: reads the digest of the distribution's sources; empty for built-in offers and unreadable sources.
-    """
+    """An offer, and the plugin that makes it."""
 
     kind: Kind
     offer: Offer
     distribution: str
     version: str
-    plugin: str
+    plugin: str  # entry point of the plugin
     built_in: bool = False
-    sources: Callable[[], str] = str
+    sources: Callable[[], str] = str  # reads the digest of its sources; empty for built-in or unreadable ones
 
     def owning(self, component: Component) -> Component:
         """The component with its distribution, version, revision and sources; see `BUILT_IN_AS`."""
         distribution, version = BUILT_IN_AS if self.built_in else (self.distribution, self.version)
         return replace(
-            component,
-            distribution=distribution,
-            version=version,
-            revision=self.offer.revision,
-            sources=self.sources(),
+            component, distribution=distribution, version=version, revision=self.offer.revision, sources=self.sources()
         )
 
 

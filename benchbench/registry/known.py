@@ -34,11 +34,9 @@ def provider(kind: Kind, name: str) -> str:
 
 
 def unknown_name(kind: Kind, name: str, offered: Sequence[str], *, broken: Collection[str]) -> UnknownNameError:
-    """The error for a name that no plugin offers; its hint names a known distribution.
+    """The error for a name that is not offered; its hint names a known distribution.
 
-    Args:
-        offered: the names of this kind.
-        broken: distributions with problems, which may be why the name is missing.
+    The `broken` distributions have problems, which may be why the name is missing.
     """
     error = UnknownNameError(kind, name, offered)
     distribution = provider(kind, name)

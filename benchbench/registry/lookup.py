@@ -12,10 +12,7 @@ from benchbench.registry.options import ComponentEntry as ComponentEntry
 def find_component(registry: Registry, kind: Kind, entry: ComponentEntry) -> Component:
     """Resolve a component that is written as a name, or as a mapping of ``name`` and options.
 
-    Raises:
-        UsageError: the mapping has no name.
-        UnknownNameError: no component has this name.
-        OptionError: an option is unknown, of the wrong type or out of range.
+    A mapping without a name is a UsageError; see also `Registry.resolve`.
 
     >>> from benchbench.registry import load_registry
     >>> find_component(load_registry(), "attack", {"name": "pgd", "steps": 50}).options["steps"]

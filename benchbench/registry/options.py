@@ -26,19 +26,13 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class OptionSpec:
-    """One option of a component.
-
-    Attributes:
-        annotation: its type: bool, int, float, str, a Literal, a component's Protocol, a tuple, or one of these or None.
-        default: the value if a suite does not set it; None for a required option, a `Component` for a component.
-        fixed: whether a preset fixes it to the default, so that a suite cannot set it.
-    """
+    """One option of a component."""
 
     name: str
-    annotation: object
-    default: object = None
+    annotation: object  # bool, int, float, str, a Literal, a Protocol, a tuple, or one of these or None
+    default: object = None  # None for a required option, a `Component` for a component
     required: bool = False
-    fixed: bool = False
+    fixed: bool = False  # whether a preset fixes it to the default, so that a suite cannot set it
 
 
 def option_specs(factory: Callable[..., object], *, supplied: Collection[str] = ()) -> tuple[OptionSpec, ...]:
@@ -56,14 +50,8 @@ def option_specs(factory: Callable[..., object], *, supplied: Collection[str] = 
 def convert(annotation: object, value: object, resolve: Resolve | None = None) -> object:
     """Check a value against a type; convert integers and ``"8/255"`` to floats, lists to tuples.
 
-    Args:
-        annotation: the type.
-        value: the value.
-        resolve: resolves components among the values; without it they are errors.
-
-    Raises:
-        InvalidOptionsError: a component among the values is wrong; places are relative to the value.
-        OptionError: the value does not fit the type.
+    `resolve` resolves components among the values; without it they are errors. A value that does not fit is an OptionError; a
+    component with wrong options an InvalidOptionsError, whose places are relative to the value.
     """
     origin = get_origin(annotation)
     if origin is Literal:
@@ -86,16 +74,9 @@ def convert(annotation: object, value: object, resolve: Resolve | None = None) -
 def convert_options(
     specs: Sequence[OptionSpec], given: Mapping[str, object], *, partial: bool = False, resolve: Resolve | None = None
 ) -> tuple[Values, list[OptionProblem]]:
-    """Convert the options of a suite and fill in the defaults.
+    """Convert the options of a suite (`given`), and fill in the defaults unless `partial`.
 
-    Args:
-        specs: the known options.
-        given: the suite's values.
-        partial: without defaults, and without problems for missing options.
-        resolve: resolves components that are options; see `convert`.
-
-    Returns:
-        Values of the valid options by name, and the problems of the others.
+    Return the values of the valid options by name, and the problems of the others. See `convert` about `resolve`.
     """
     known = {spec.name: spec for spec in specs}
     problems = [_unknown_option(str(name), specs) for name in given if name not in known]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from benchbench.reproduction.pages import write_pages
-from benchbench.reproduction.tables import Measured, make_table
+from benchbench.reproduction.pages import Measured, make_table, write_pages
 
 __all__ = ["Measured", "make_table", "write_pages"]

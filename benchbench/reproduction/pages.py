@@ -4,27 +4,49 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchbench.atomic import write_bytes_atomically
 from benchbench.leaderboard.formats import escape_markdown, render
 from benchbench.leaderboard.identity import grouped
 from benchbench.leaderboard.layout import Table
+from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.records import Row
+from benchbench.registry import load_registry
 from benchbench.reproduction.papers import TABLES, PaperTable
-from benchbench.reproduction.tables import Measured, make_table
+from benchbench.reproduction.separation_table import separation_table
+from benchbench.reproduction.setups import setup_table, suite_setups
 from benchbench.reproduction.variants import compared, variant_sections
-from benchbench.reproduction.verdict_tables import stands_in
+from benchbench.reproduction.verdict_tables import comparison_table, stands_in
 from benchbench.reproduction.verdicts import AGREEING, DIFFERS, FAILED, NOT_COMPARABLE, NOT_RUN, OPEN, VERDICTS, tally
+from benchbench.suite import read_suite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Measurements with a suite (name or path): leaderboard rows, also published, separations."""
+
+    suite: str
+    rows: Sequence[Row]
+    separations: Sequence[MeasuredSeparation] = ()
+
+
+def make_table(paper_table: PaperTable, evidence: Measured) -> Table:
+    """A published table with ours beside every number."""
+    if paper_table.kind == "separation":
+        return separation_table(evidence.separations, paper_table)
+    if paper_table.kind == "setup":
+        registry = load_registry()
+        suite = read_suite(evidence.suite, registry)
+        return setup_table(suite_setups(suite, registry, evidence.rows, paper_table), paper_table)
+    return comparison_table(evidence.rows, paper_table)
 
 
 def write_pages(folder: Path, evidence: Measured) -> list[Path]:
     """Write ``<paper>-table-<N>.md`` for each of the papers' tables, last a ``README.md`` list.
 
     Equal evidence gives equal pages. Returns the files in the order written.
-
-    Raises:
-        StorageError: the folder cannot be written.
     """
     tables = {paper_table: make_table(paper_table, evidence) for paper_table in TABLES}
     written = []

@@ -78,11 +78,7 @@ TABLES: tuple[PaperTable, ...] = (
 
 
 def find_table(paper: str, number: str) -> PaperTable:
-    """A paper's table by its number.
-
-    Raises:
-        UsageError: unknown paper or table; the hint lists the known ones.
-    """
+    """A paper's table by its number; the hint of a UsageError lists the known papers or tables."""
     if paper not in PAPERS:
         raise UsageError(f"unknown paper {paper!r}", hint=suggest(paper, PAPERS))
     known = {table.number: table for table in TABLES if table.paper == paper}

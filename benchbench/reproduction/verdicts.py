@@ -52,17 +52,12 @@ _ROUNDING = 1e-9  # of the last printed digit, for numbers that end in 5
 
 
 def judge_values(ours: Sequence[float], theirs: float, *, step: float, interval: Interval | None = None) -> str:
-    """A verdict on a number that depends on chance.
+    """A verdict on a number that depends on chance, from the value of each run of ours.
 
     Under the same method, the published run is one more run like ours: it lies in the prediction interval of one further run
-    with a probability of 95%. The printed value is at most half a unit of the last digit away from it. So the interval, widened
-    by that much at both ends, holds the printed value at least as often.
-
-    Args:
-        ours: the value of each run.
-        theirs: the printed value.
-        step: one unit of the last printed digit.
-        interval: 95% interval over examples; used for a single run.
+    with a probability of 95%. The printed value is at most half a unit (`step`) of the last digit away from it. So the
+    interval, widened by that much at both ends, holds the printed value at least as often. A single run has its 95% `interval`
+    over examples.
     """
     half = step * (0.5 + _ROUNDING)
     if np.abs(np.subtract(ours, theirs)).max() <= half:
@@ -109,13 +104,10 @@ _BUDGET = {
 
 
 def judge(runs: Sequence[Row], published: Row, key: str, *, step: float) -> str:
-    """The verdict on a published value; empty where the paper does not print the measure.
+    """The verdict on a published value; empty where the paper does not print `key`.
 
-    Args:
-        runs: measured rows of the published number's setting and method that differ only in the seed.
-        published: row of the paper.
-        key: column of the measure.
-        step: one unit of the last printed digit, in the units of the column.
+    The runs are of its setting and method and differ only in the seed; `step` is one unit of the last printed digit, in the
+    units of the column.
     """
     theirs = getattr(published, key)
     if theirs is None:

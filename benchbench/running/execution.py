@@ -22,25 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class RunResult:
-    """The results of a run.
+    """The results of a run."""
 
-    Attributes:
-        plan: the cells of the suite, with their states before the run.
-        rows: the leaderboard rows of the plan's cells, sorted as in the file.
-        leaderboard: the Parquet file.
-        finished: number of cells computed in this run.
-        failures: cells that raised in this run, with the error.
-        left: number of remaining cells if the run was stopped.
-        stopped: why the run was stopped; empty if it was not.
-    """
-
-    plan: Plan
-    rows: tuple[Row, ...]
-    leaderboard: Path
-    finished: int
-    failures: tuple[CellFailed, ...] = ()
-    left: int = 0
-    stopped: str = ""
+    plan: Plan  # the cells of the suite, with their states before the run
+    rows: tuple[Row, ...]  # the leaderboard rows of the plan's cells, sorted as in the file
+    leaderboard: Path  # the Parquet file
+    finished: int  # number of cells computed in this run
+    failures: tuple[CellFailed, ...] = ()  # cells that raised in this run, with the error
+    left: int = 0  # number of remaining cells if the run was stopped
+    stopped: str = ""  # why the run was stopped; empty if it was not
 
     def __repr__(self) -> str:
         counts = f"{len(self.rows)} rows, {self.finished} computed now, {self.failed} failed, {self.left} left"
@@ -60,21 +50,11 @@ def with_prices(prepared: Prepared) -> Prepared:
 
 
 def execute(
-    prepared: Prepared,
-    *,
-    listener: Listener,
-    stop: StopRequest,
-    crew: Crew | None = None,
-    reason: str = "",
+    prepared: Prepared, *, listener: Listener, stop: StopRequest, crew: Crew | None = None, reason: str = ""
 ) -> RunResult:
-    """Compute the ready cells of a plan and rebuild the leaderboard; see `benchbench.api.run`.
+    """Compute a priced plan's ready cells and rebuild the leaderboard; see `api.run`.
 
-    Args:
-        prepared: the plan, with prices.
-        listener: receives the events.
-        stop: ends the run.
-        crew: the workers; None for this process alone.
-        reason: shown if benchbench chose the crew itself.
+    The crew are the workers, None for this process alone; the reason is shown if benchbench chose the crew itself.
     """
     from benchbench.executors.carrying import carry_out
     from benchbench.executors.crew import Commission
@@ -98,7 +78,8 @@ def execute(
                 tally = carry_out(commission)
         finally:  # after an error, too, the leaderboard shows the finished cells
             rows = rebuild(*board)
-    stopped = _why(stop) if tally.left else ""
+    stop.is_due()  # workers may notice the end of the budget a moment before this process
+    stopped = (stop.reason or "the workers ended") if tally.left else ""
     if tally.left:
         rest = "whose earlier results stand; the same command goes on with what was in training"
         rest = rest if prepared.request.fresh else "the same command goes on from here"
@@ -154,11 +135,6 @@ def _describe_device(prepared: Prepared, crew: Crew | None) -> str:
         return f"{prepared.request.device or prepared.device.type}, by workers of the executor {crew.name}"
     together = f" x {prepared.ranks.count} ranks" if prepared.ranks else ""
     return describe_device(prepared.device) + together
-
-
-def _why(stop: StopRequest) -> str:
-    stop.is_due()  # workers may notice the end of the budget a moment before this process
-    return stop.reason or "the workers ended"
 
 
 def summarise(result: RunResult) -> Mapping[str, object]:

@@ -34,11 +34,7 @@ def run_in_ranks(
     """Run a suite in several processes that share every model; see `benchbench.api.run`.
 
     The ranks divide each batch of a training (data parallel) and the shards of an evaluation. Only rank 0 writes, and only its
-    listener and its stop request count.
-
-    Raises:
-        RankError: a rank failed, so that none can continue.
-        BenchbenchError: a fault that the user can correct.
+    listener and its stop request count. If a rank fails, none can continue: a RankError.
     """
     device = local_device(find_device(request.device), launch)
     with joined(launch, device) as ranks:

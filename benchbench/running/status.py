@@ -20,20 +20,12 @@ STATES: tuple[State, ...] = ("pending", "running", "done", "failed", "skipped")
 
 @dataclass(frozen=True, kw_only=True)
 class CellStatus:
-    """The state of a cell.
+    """The state of a cell."""
 
-    Attributes:
-        cell_id: empty if the cell's data, and with them its id, are unknown.
-        label: for people.
-        state: ``"running"`` if a process holds its claim; ``"failed"`` if it raised and no process retries it.
-        detail: the error of a failed cell, the reason of a skipped one, the process of a running one, the error of a later
-            attempt at a finished one; empty otherwise.
-    """
-
-    cell_id: str
-    label: str
-    state: State
-    detail: str = ""
+    cell_id: str  # empty if the cell's data, and with them its id, are unknown
+    label: str  # for people
+    state: State  # ``"running"`` if a process holds its claim; ``"failed"`` if it raised and no process retries it
+    detail: str = ""  # an error, the reason of a skipped cell, or the process of a running one; else empty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +55,7 @@ def find_status(
     runs: Path | None = None,
     leaderboards: Path | None = None,
 ) -> SuiteStatus:
-    """Find the state of each cell, and update the leaderboard; see `benchbench.api.run`.
-
-    Raises:
-        BenchbenchError: a fault that the user can correct.
-    """
+    """Find the state of each cell, and update the leaderboard; see `benchbench.api.run`."""
     from benchbench.leaderboard import rebuild
 
     folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from benchbench.scaffold.naming import PluginNames, plugin_names
-from benchbench.scaffold.writing import write_plugin
+from benchbench.scaffold.writing import plugin_names, write_plugin
 
-__all__ = ["PluginNames", "plugin_names", "write_plugin"]
+__all__ = ["plugin_names", "write_plugin"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchbench.separations.neighbours import Neighbours, nearest_other_class
-from benchbench.separations.report import Pair, Separation, SeparationReport, measure, summarise
+from benchbench.separations.neighbours import nearest_other_class
+from benchbench.separations.report import Pair, Separation, SeparationReport, measure
 
-__all__ = ["Neighbours", "Pair", "Separation", "SeparationReport", "measure", "nearest_other_class", "summarise"]
+__all__ = ["Pair", "Separation", "SeparationReport", "measure", "nearest_other_class"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +11,15 @@ from scipy.spatial import cKDTree
 from benchbench.errors import DataError, UsageError
 from benchbench.version import install_command
 
+Numbers = NDArray[np.generic]  # pixels, features or labels
+
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
-    """The nearest reference of another class, for each query.
+    """The nearest reference of another class, for each query."""
 
-    Attributes:
-        distance: L-inf distance (N,): uint8 in pixel levels for images, float64 for features.
-        index: int64 (N,), among the references. Of several equally near, the first for images, any for features.
-    """
-
-    distance: NDArray[np.uint8] | NDArray[np.float64]
-    index: NDArray[np.int64]
+    distance: NDArray[np.uint8] | NDArray[np.float64]  # L-inf (N,): pixel levels, or of features
+    index: NDArray[np.int64]  # (N,), among the references; the first of equally near images, any of such features
 
     @property
     def scaled(self) -> NDArray[np.float64]:
@@ -32,23 +28,14 @@ class Neighbours:
 
 
 def nearest_other_class(
-    queries: NDArray[Any], query_labels: NDArray[Any], references: NDArray[Any], reference_labels: NDArray[Any]
+    queries: Numbers, query_labels: Numbers, references: Numbers, reference_labels: Numbers
 ) -> Neighbours:
-    """Find each query's nearest reference with another label, exactly.
+    """Find each query's nearest reference with another label (integers), exactly.
 
-    Pixels are searched with bit tables and compiled loops on all cores (`benchbench.separations.search`), features with one
-    k-d tree per class, which is exact, and fast in few dimensions.
-
-    Args:
-        queries: uint8 images (N, ...) or float features (N, ...).
-        query_labels: integers (N,).
-        references: (M, ...) of the same dtype and shape per example; may be `queries` itself.
-        reference_labels: integers (M,).
-
-    Raises:
-        DataError: no example, shapes or dtypes that do not match, labels that are not integers, features that are not finite,
-            or a query without a reference of another class.
-        UsageError: images, and numba is not installed.
+    Pixels, uint8 (N, ...), are searched with bit tables and compiled loops on all cores (`benchbench.separations.search`),
+    features, float (N, ...), with one k-d tree per class, which is exact, and fast in few dimensions. The references are (M,
+    ...) of the same dtype and shape per example, or `queries` itself. Examples or labels that do not match or fit, features
+    that are not finite, and a query without a reference of another class are a DataError; images without numba a UsageError.
     """
     _check_examples("queries", queries, query_labels)
     _check_examples("references", references, reference_labels)
@@ -58,18 +45,29 @@ def nearest_other_class(
     known, codes = np.unique(np.concatenate([query_labels, reference_labels]), return_inverse=True)
     query_codes, reference_codes = np.split(codes.astype(np.int64), [len(queries)])
     if queries.dtype != np.uint8:
-        return _search_features(flat_queries, query_codes, flat_references, reference_codes)
+        return _search_features(
+            np.asarray(flat_queries, np.float64), query_codes, np.asarray(flat_references, np.float64), reference_codes
+        )
     try:
         from benchbench.separations.search import search  # numba takes a while to import
     except ModuleNotFoundError as error:
         hint = install_command("separation")
         raise UsageError(f"the exact separation of images needs {error.name}", hint=hint) from error
-    distance, index = search(flat_queries, query_codes, flat_references, reference_codes, len(known))
+    distance, index = search(
+        np.asarray(flat_queries, np.uint8),
+        query_codes,
+        np.asarray(flat_references, np.uint8),
+        reference_codes,
+        len(known),
+    )
     return Neighbours(distance=distance, index=index)
 
 
 def _search_features(
-    queries: NDArray[Any], query_codes: NDArray[np.int64], references: NDArray[Any], reference_codes: NDArray[np.int64]
+    queries: NDArray[np.float64],
+    query_codes: NDArray[np.int64],
+    references: NDArray[np.float64],
+    reference_codes: NDArray[np.int64],
 ) -> Neighbours:
     distance = np.empty(len(queries), dtype=np.float64)
     index = np.empty(len(queries), dtype=np.int64)
@@ -81,9 +79,7 @@ def _search_features(
     return Neighbours(distance=distance, index=index)
 
 
-def _check_pair(
-    queries: NDArray[Any], query_labels: NDArray[Any], references: NDArray[Any], reference_labels: NDArray[Any]
-) -> None:
+def _check_pair(queries: Numbers, query_labels: Numbers, references: Numbers, reference_labels: Numbers) -> None:
     if queries.dtype != references.dtype or queries.shape[1:] != references.shape[1:]:
         raise DataError(
             f"queries are {queries.dtype} {queries.shape[1:]}, references {references.dtype} {references.shape[1:]}",
@@ -97,7 +93,7 @@ def _check_pair(
         )
 
 
-def _check_examples(name: str, inputs: NDArray[Any], labels: NDArray[Any]) -> None:
+def _check_examples(name: str, inputs: Numbers, labels: Numbers) -> None:
     if len(inputs) == 0 or inputs[0].size == 0:
         raise DataError(f"the {name} are empty", hint="separation needs at least one example with one value")
     if labels.shape != (len(inputs),) or not np.issubdtype(labels.dtype, np.integer):

@@ -22,41 +22,26 @@ BINS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two examples of different classes, with the labels used, which may be random ones.
+    """Two examples of different classes, with the labels used, which may be random ones."""
 
-    Attributes:
-        query: index in the split of the queries (train or test).
-        reference: index in the training split.
-        distance: L-inf, in the units of the model's inputs.
-    """
-
-    query: int
-    reference: int
+    query: int  # index in the split of the queries (train or test)
+    reference: int  # index in the training split
     query_label: int
     reference_label: int
-    distance: float
+    distance: float  # L-inf, in the units of the model's inputs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Separation:
-    """Statistics of the distances of examples to the nearest training example of another class.
+    """Statistics of the distances of examples to the nearest training example of another class."""
 
-    Attributes:
-        examples: number of examples.
-        minimum: smallest distance, in the units of the model's inputs (pixel / 255); likewise the mean.
-        histogram: examples in each of `BINS` bins.
-        edges: `BINS` + 1 bin edges in [0, 1], or in [0, largest distance] where that is above 1.
-        closest: the closest pairs, nearest first, each unordered pair once.
-        epsilon: attack radius of interest; None if not given.
-    """
-
-    examples: int
-    minimum: float
+    examples: int  # number of examples
+    minimum: float  # smallest distance, in the units of the model's inputs (pixel / 255); likewise the mean
     mean: float
-    histogram: tuple[int, ...]
-    edges: tuple[float, ...]
-    closest: tuple[Pair, ...]
-    epsilon: float | None = None
+    histogram: tuple[int, ...]  # examples in each of `BINS` bins
+    edges: tuple[float, ...]  # `BINS` + 1 bin edges in [0, 1], or in [0, largest distance] where that is above 1
+    closest: tuple[Pair, ...]  # the closest pairs, nearest first, each unordered pair once
+    epsilon: float | None = None  # attack radius of interest; None if not given
 
     @property
     def radius(self) -> float:
@@ -68,26 +53,21 @@ class Separation:
         """Whether the minimum exceeds 2 * epsilon; if so, no such attack confuses two examples."""
         return None if self.epsilon is None else self.minimum > 2.0 * self.epsilon
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return asdict(self) | {"radius": self.radius, "exceeds_two_epsilon": self.exceeds_two_epsilon}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeparationReport:
-    """Separations of a dataset's training and test examples from its training examples.
-
-    Attributes:
-        random_labels: whether labels were drawn uniformly instead of the dataset's own (Table 8).
-        excluded: indices of training examples that were left out.
-    """
+    """Separations of a dataset's training and test examples from its training examples."""
 
     train_train: Separation
     test_train: Separation
-    random_labels: bool = False
-    excluded: tuple[int, ...] = ()
+    random_labels: bool = False  # whether labels were drawn uniformly instead of the dataset's own (Table 8)
+    excluded: tuple[int, ...] = ()  # indices of training examples that were left out
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
             "random_labels": self.random_labels,
@@ -117,10 +97,10 @@ def measure(
     pairs: int = 5,
     seed: int = 0,
 ) -> SeparationReport:
-    """Measure the separation of a dataset, exactly.
+    """Measure the separation of a dataset, uint8 images or float features, exactly.
 
     Args:
-        splits: the dataset; uint8 images or float features, two classes or more.
+        splits: the dataset, of two classes or more.
         random_labels: draw each label uniformly from the classes instead (Table 8).
         exclude: indices of training examples to leave out, such as SVHN's 25235, 25236 and 65043. Reported indices are those
             of the whole training set.
@@ -128,10 +108,8 @@ def measure(
         pairs: how many closest pairs to keep.
         seed: seed of the random labels.
 
-    Raises:
-        DataError: regression data, or fewer than two classes.
-        OptionError: an excluded index that does not exist, a negative number of pairs, or a radius that is negative or beyond
-            the box.
+    Regression data or fewer than two classes are a DataError; an excluded index that does not exist, a negative number of
+    pairs, and a radius that is negative or beyond the box an OptionError.
     """
     if splits.task != "classification":
         raise DataError("separation is defined between classes, and this is regression data")
@@ -186,15 +164,10 @@ def summarise(
     pairs: int = 5,
     symmetric: bool = False,
 ) -> Separation:
-    """Statistics of the result of `nearest_other_class`.
+    """Statistics of the result of `nearest_other_class`, with labels int64 (N,) and (M,).
 
-    Args:
-        neighbours: of N queries among M references.
-        query_labels: int64 (N,).
-        reference_labels: int64 (M,).
-        epsilon: attack radius of interest.
-        pairs: how many closest pairs to keep.
-        symmetric: whether queries and references are the same examples; each unordered pair is then listed once.
+    It keeps a number of closest pairs. If queries and references are the same examples (`symmetric`), each unordered pair is
+    listed once.
     """
     distance = neighbours.scaled
     histogram, edges = np.histogram(distance, bins=BINS, range=(0.0, max(1.0, float(distance.max()))))

@@ -5,8 +5,19 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from benchbench.separations.compiled import compiled, compiled_parallel
-from benchbench.separations.tables import I32, I64, NO_ROW, TILE, U8, U64, WORDS, BitTables, build_tables
+from benchbench.separations.tables import (
+    I32,
+    I64,
+    NO_ROW,
+    TILE,
+    U8,
+    U64,
+    WORDS,
+    BitTables,
+    build_tables,
+    compiled,
+    compiled_parallel,
+)
 
 STRIDE = 64  # pixels per inner loop; a constant, so that numba vectorises it
 BLOCK = 512  # queries that share a tile while it is in the cache

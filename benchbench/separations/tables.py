@@ -7,13 +7,49 @@ the next cut (always towards keeping a reference) overlooks at most one referenc
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import numba
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from benchbench.separations.compiled import compiled, compiled_parallel
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def compiled(function: _F) -> _F:
+    """Compile one step of a kernel; LLVM inlines it into other compiled functions."""
+    return _jit(function, parallel=False)
+
+
+def compiled_parallel(function: _F) -> _F:
+    """Compile a kernel whose ``numba.prange`` loops run on all cores, without Python's lock.
+
+    Numba changes the caller's number of OpenMP threads, which torch also uses. It is restored, because float32 results and the
+    provenance of rows depend on it.
+    """
+    kernel = _jit(function, parallel=True)
+
+    @functools.wraps(function)
+    def run(*arguments: object) -> object:
+        threads = torch.get_num_threads()
+        try:
+            return kernel(*arguments)
+        finally:
+            torch.set_num_threads(threads)
+
+    return cast(_F, run)
+
+
+def _jit(function: _F, *, parallel: bool) -> _F:
+    try:
+        return cast(_F, numba.njit(parallel=parallel, nogil=True, cache=True)(function))
+    except RuntimeError:  # no folder for the cache is writable: compile in every process
+        return cast(_F, numba.njit(parallel=parallel, nogil=True)(function))
+
 
 PIXELS = 256  # pixels with a table: those of highest variance
 BINS = 16  # at most 1/16 of the references lies between two cuts, unless they share one value
@@ -35,18 +71,15 @@ class BitTables:
     Attributes:
         rows: uint64 (tiles, pixels * CUTS, WORDS); bit k of word w in tile t is set if reference t * TILE + 64 * w + k has a
             value of at least the row's cut.
-        counts: int64 (pixels * CUTS,), number of references in each row.
-        at_least: int32 (pixels, 256); for a value v the row of the smallest cut >= v, or `NO_ROW`.
         at_most: int32 (pixels, 256); for a value v the row of the largest cut <= v + 1, whose complement holds only
             references of at most v, or `NO_ROW`.
-        others: uint64 (classes, tiles, WORDS), the references of every class but one.
     """
 
     rows: U64
-    counts: I64
-    at_least: I32
+    counts: I64  # int64 (pixels * CUTS,), number of references in each row
+    at_least: I32  # int32 (pixels, 256); for a value v the row of the smallest cut >= v, or `NO_ROW`
     at_most: I32
-    others: U64
+    others: U64  # uint64 (classes, tiles, WORDS), the references of every class but one
 
 
 def build_tables(pixels: U8, labels: I64, classes: int) -> BitTables:

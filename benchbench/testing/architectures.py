@@ -14,19 +14,16 @@ from benchbench.testing.conformance import expect, keyed, name_of, untouched
 def check_architecture(
     factory: Callable[..., nn.Module], *, input_shapes: Iterable[tuple[int, ...]], classes: Iterable[int] = (2, 1000)
 ) -> None:
-    """Check that an architecture keeps its contract.
+    """Check an architecture; a `ConformanceError` tells the first broken promise.
 
     For each input shape and number of classes: finite float32 logits (N, classes); in evaluation mode the same logits for an
-    image alone as in a batch, and unchanged inputs; in training mode a gradient for every parameter; equal initial weights
-    from equal seeds; all state in the ``state_dict``, as tensors.
+    image alone as in a batch, and unchanged inputs; in training mode a gradient for every parameter; equal initial weights from
+    equal seeds; all state in the ``state_dict``, as tensors.
 
     Args:
         factory: called with ``input_shape`` and ``classes``; use `functools.partial` to set further options.
         input_shapes: the shapes that it supports, for instance ``[(3, 32, 32)]``.
         classes: numbers of classes to try.
-
-    Raises:
-        ConformanceError: what was expected and what came, for the first broken promise.
     """
     counts = tuple(classes)
     for shape in input_shapes:

@@ -26,11 +26,11 @@ def check_attack(
     slack: float = 1.1,
     batch_independent: bool = True,
 ) -> None:
-    """Check that an attack keeps its contract.
+    """Check an attack; a `ConformanceError` tells the first broken promise.
 
-    For each norm: candidates have the shape and dtype of the images, are finite and lie in box and ball (two boxes, also
-    radius 0, batches of 1 and of 7, 2 and 1,000 classes); the model, its gradients and the inputs are unchanged; equal
-    generators give equal candidates; linear models of 2 and of 10 classes are fooled wherever their exact distance allows it.
+    For each norm: candidates have the shape and dtype of the images, are finite and lie in box and ball (two boxes, also radius
+    0, batches of 1 and of 7, 2 and 1,000 classes); the model, its gradients and the inputs are unchanged; equal generators give
+    equal candidates; linear models of 2 and of 10 classes are fooled wherever their exact distance allows it.
 
     Args:
         attack: the attack, options set.
@@ -40,9 +40,6 @@ def check_attack(
             ten steps.
         batch_independent: whether an image's candidate must not depend on the rest of the batch. False only for an
             attack that must draw from ``generator.torch_generator()``.
-
-    Raises:
-        ConformanceError: what was expected and what came, for the first broken promise.
     """
     expect_method(attack, Attack, "`perturb`")
     counts = tuple(classes)

@@ -72,15 +72,14 @@ def untouched(
 ) -> Iterator[None]:
     """Run a block that uses a plugin; check that model and tensors are the same afterwards.
 
+    A `ConformanceError` tells the first difference.
+
     Args:
         plugin: the object that messages name.
         model: its modes, parameters, gradients and ``requires_grad`` flags must stay, module by module.
         tensors: inputs whose values and gradient state must stay.
         buffers: whether the model's buffers must stay; batch-norm in training mode may change them.
         random_state: whether torch's global random state must stay; dropout in training mode may change it.
-
-    Raises:
-        ConformanceError: for the first difference.
     """
     before = _Snapshot.of(model)
     values = [tensor.detach().clone() for tensor in tensors]
@@ -102,7 +101,13 @@ def untouched(
         got="torch's global random state changed",
     )
     for tensor, value in zip(tensors, values):
-        _expect_same_tensor(name, tensor, value)
+        expect(torch.equal(tensor, value), f"{name}: inputs", expected="left as they were", got="changed in place")
+        expect(
+            not tensor.requires_grad and tensor.grad is None,
+            f"{name}: gradient state of the inputs",
+            expected="no requires_grad, no gradient; work on a detached clone",
+            got=f"requires_grad={tensor.requires_grad}, a gradient: {tensor.grad is not None}",
+        )
 
 
 def _expect_same_model(name: str, before: _Snapshot, after: _Snapshot, *, buffers: bool) -> None:
@@ -132,13 +137,3 @@ def _same(old: Tensor | None, new: Tensor | None) -> bool:
     if old is None or new is None:
         return old is new
     return torch.equal(old, new)
-
-
-def _expect_same_tensor(name: str, tensor: Tensor, value: Tensor) -> None:
-    expect(torch.equal(tensor, value), f"{name}: inputs", expected="left as they were", got="changed in place")
-    expect(
-        not tensor.requires_grad and tensor.grad is None,
-        f"{name}: gradient state of the inputs",
-        expected="no requires_grad, no gradient; work on a detached clone",
-        got=f"requires_grad={tensor.requires_grad}, a gradient: {tensor.grad is not None}",
-    )

@@ -9,14 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchbench.contract import (
-    Dataset,
-    DatasetExtent,
-    DatasetSplits,
-    DataSource,
-    DescribedDataset,
-    data_digest,
-)
+from benchbench.contract import Dataset, DatasetExtent, DatasetSplits, DataSource, DescribedDataset, data_digest
 from benchbench.contract.validation import data_problems
 from benchbench.testing.conformance import expect, expect_method, name_of
 
@@ -31,12 +24,11 @@ def check_dataset(
     n_test: int | None = None,
     digest: str | None = None,
 ) -> None:
-    """Check that a dataset keeps its contract, and has the stated properties.
+    """Check a dataset; a `ConformanceError` tells the first broken promise or statement.
 
-    Inputs are uint8 (N, C, H, W) or float32 (N, ...), finite, inside the declared box and on the CPU; labels are int64 in
-    [0, classes) and every class occurs in the training split (float32 targets for regression); both splits have one input
-    shape, up to a margin of training images; loading twice gives the same data; the extent of a `DescribedDataset` is that
-    of its data.
+    Inputs are uint8 (N, C, H, W) or float32 (N, ...), finite, inside the declared box and on the CPU; labels are int64 in [0,
+    classes) and every class occurs in the training split (float32 targets for regression); both splits have one input shape, up
+    to a margin of training images; loading twice gives the same data; the extent of a `DescribedDataset` is that of its data.
 
     Args:
         dataset: the dataset, options set.
@@ -46,9 +38,6 @@ def check_dataset(
         n_train: expected size of the training split.
         n_test: expected size of the test split.
         digest: expected `benchbench.contract.data_digest`, which rows call ``dataset_digest``.
-
-    Raises:
-        ConformanceError: what was expected and what came, for the first broken promise.
     """
     name = name_of(dataset)
     expect_method(dataset, Dataset, "`load`")

@@ -35,7 +35,7 @@ def check_defense(
     uses_threat: bool = True,
     rounding: float = 1e-3,
 ) -> None:
-    """Check that a defense keeps its contract.
+    """Check a defense; a `ConformanceError` tells the first broken promise.
 
     A `Defense` returns a finite loss that is the sum of the losses of its examples and reaches every parameter; restores
     modes, parameters, gradients, ``requires_grad`` and inputs; draws from the generator only; keeps no state between batches
@@ -53,9 +53,6 @@ def check_defense(
         rounding: allowed relative difference between the loss of a batch and the sum of its examples' losses: a sign step
             may flip where the gradient is rounding noise. A method that ascends tiny differences magnifies it.
         uses_threat: as in its offer. With False, the loss of a `Defense` must be the same in every ball.
-
-    Raises:
-        ConformanceError: what was expected and what came, for the first broken promise.
     """
     if isinstance(defense, FittingDefense):
         _check_fit(defense, threat, accuracy)

@@ -22,12 +22,9 @@ class _StopNow(BaseException):
 
 
 class ToyHost:
-    """The host of toy work.
+    """The host of toy work in a folder, with named units.
 
-    Args:
-        folder: of the work.
-        units: names of its units.
-        stop_at: the run ends when this file appears; None for never.
+    The run ends when the file `stop_at` appears; None for never.
     """
 
     def __init__(self, folder: Path, units: tuple[str, ...], *, stop_at: Path | None = None) -> None:
@@ -60,7 +57,7 @@ class ToyHost:
 
 
 def check_executor(executor: Executor, *, folder: Path | None = None, outlives: bool = False) -> None:
-    """Check that an executor keeps its contract.
+    """Check an executor; a `ConformanceError` tells the first broken promise.
 
     Other processes carry out every unit. A killed worker is reported by its name, and its unit is carried out by another. An
     exception of `Host.wait` is let through, and no worker is left behind.
@@ -69,9 +66,6 @@ def check_executor(executor: Executor, *, folder: Path | None = None, outlives: 
         executor: the executor, options set.
         folder: an empty folder that its workers share with this process; None for a temporary one on this machine.
         outlives: whether its workers by design continue when the run ends early.
-
-    Raises:
-        ConformanceError: what was expected and what came, for the first broken promise.
     """
     name = name_of(executor)
     expect_method(executor, Executor, "`execute`")

@@ -87,7 +87,7 @@ def check_metric(
     rounding: float = 1e-4,
     fills: Iterable[str] = (),
 ) -> None:
-    """Check that a metric keeps its contract.
+    """Check a metric; a `ConformanceError` tells the first broken promise.
 
     For each norm and number of classes: values are finite numbers under column names; per-example columns hold one value
     per test example; the model and the examples are unchanged; a second measurement gives exactly the same, and other batch
@@ -102,9 +102,6 @@ def check_metric(
             examples, and no other column may be filled.
         rounding: allowed relative difference between batch sizes, which change the last bits of a model's output. A metric
             that searches for tiny changes of these magnifies it.
-
-    Raises:
-        ConformanceError: what was expected and what came, for the first broken promise.
     """
     expect_method(metric, Metric, "`measure`")
     counts, declared = tuple(classes), tuple(fills)

@@ -19,9 +19,7 @@ _FAR_BELOW = -10.0  # logit of the classes that no perturbation reaches
 class LinearToy(nn.Module):
     """f(x) = W x + b on flat inputs; distances to its boundary and Lipschitz constant are exact.
 
-    Args:
-        weight: float (classes, d).
-        bias: float (classes,); zero when left out.
+    The weight is float (classes, d), the bias float (classes,), zero when left out.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
@@ -36,17 +34,10 @@ class LinearToy(nn.Module):
 
     @torch.no_grad()
     def distance(self, inputs: Tensor, labels: Tensor, norm: Norm) -> Tensor:
-        """Size of the smallest perturbation that changes a correct prediction; below 0 if wrong.
+        """Size (N,) of the least perturbation that changes a right prediction; below 0 if wrong.
 
-        min over t != y of (f_y(x) - f_t(x)) / ||w_y - w_t||_q with q the dual of the norm (Hoelder's inequality is tight).
-        The box of valid inputs is ignored: the result is exact if x is farther than that from every face.
-
-        Args:
-            inputs: float (N, ...).
-            labels: int64 (N,).
-
-        Returns:
-            float (N,).
+        min over t != y of (f_y(x) - f_t(x)) / ||w_y - w_t||_q with q the dual of the norm (Hoelder's inequality is tight). The
+        box of valid inputs is ignored: the result is exact if x, float (N, ...), is farther than that from every face.
         """
         logits: Tensor = self(inputs)
         margins = logits.gather(1, labels[:, None]) - logits
@@ -72,12 +63,7 @@ class LinearToy(nn.Module):
 
 
 class FragileToy(nn.Module):
-    """Network with batch-norm and dropout: reveals changes of statistics, modes, random state.
-
-    Args:
-        input_shape: (C, H, W).
-        classes: at least 2.
-    """
+    """Network on (C, H, W) with batch-norm and dropout: reveals what a plugin changes."""
 
     def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
@@ -166,11 +152,9 @@ TOY_THREAT = Threat(epsilon=0.15)
 def toy_training_examples(count: int = 128) -> Examples:
     """Two classes on which robust and plain training differ, after Tsipras et al. (ICLR 2019).
 
-    Four of 64 pixels differ by +-0.3 between the classes and survive `TOY_THREAT`. The sixty others differ by +-0.1 and do
-    not survive it; but together they separate better, so plain training prefers them. Both are linearly separable.
-
-    Returns:
-        float32 images (count, 1, 8, 8) in [0.15, 0.85] and labels, alternating 0 and 1.
+    Four of 64 pixels differ by +-0.3 between the classes and survive `TOY_THREAT`. The sixty others differ by +-0.1 and do not
+    survive it; but together they separate better, so plain training prefers them. Both are linearly separable. The images are
+    float32 (count, 1, 8, 8) in [0.15, 0.85], the labels alternate 0 and 1.
     """
     labels = torch.arange(count) % 2
     strength = torch.full((64,), 0.1)

@@ -13,7 +13,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -183,11 +182,7 @@ def _in_a_line(error: Exception) -> str:
 
 def write_checkpoint(path: Path, model_id: str, tensors: dict[str, Tensor], position: Position) -> None:
     """Write a checkpoint atomically, with all tensors of `pack` or those that its reader needs."""
-    metadata = {
-        "model_id": model_id,
-        "position": json.dumps(dataclasses.asdict(position)),
-        "digest": _digest(tensors),
-    }
+    metadata = {"model_id": model_id, "position": json.dumps(dataclasses.asdict(position)), "digest": _digest(tensors)}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
 
@@ -202,7 +197,7 @@ def position_from(content: bytes) -> Position:
     return Position(**{**document, "history": tuple(EpochRecord(**record) for record in document["history"])})
 
 
-def weights_digest(state: Mapping[str, Any]) -> str:
+def weights_digest(state: Mapping[str, object]) -> str:
     """Return the SHA-256, in hex, of a state's tensors; equal on all devices and in all layouts."""
     return _digest({name: _stored(value) for name, value in state.items() if isinstance(value, Tensor)})
 
@@ -211,7 +206,7 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _stored(value: Any) -> Tensor:
+def _stored(value: object) -> Tensor:
     tensor = value if isinstance(value, Tensor) else torch.tensor(value)
     return tensor.detach().to("cpu", memory_format=torch.contiguous_format).clone()
 

@@ -50,10 +50,6 @@ class SharedGradients:
         self._batch.part = part
         loss: Tensor = self._shared(images, labels, generator, counts=part.counts)
         derive(loss)
-        self._check_gradients()
-        return cast(BatchLoss, self._part_loss.result)
-
-    def _check_gradients(self) -> None:
         # torch's own search for unused parameters walks through the graph before each step, and warns on each rank.
         for name, parameter in self._model.named_parameters():
             if parameter.requires_grad and parameter.grad is None:
@@ -61,6 +57,7 @@ class SharedGradients:
                     f"ranks cannot share this training: parameter {name} has no part in the loss",
                     hint="without torchrun one process trains it",
                 )
+        return cast(BatchLoss, self._part_loss.result)
 
 
 class _PartLoss(nn.Module):

@@ -76,14 +76,8 @@ def train(
     """Train a model, resuming from its checkpoint if there is one.
 
     The result does not depend on interruptions, because every draw is keyed by seed, epoch and example. Where the device's
-    memory does not suffice for a batch, the batch goes through the model in parts whose losses add up.
-
-    Args:
-        job: what to train and how.
-        checkpoint: where to resume from and to write to; used on rank 0 only.
-        listener: receives the events of rank 0.
-        stop: checked after each step, on rank 0 only.
-        ranks: the ranks that train together, each of which calls this function; None for a single process.
+    memory does not suffice for a batch, the batch goes through the model in parts whose losses add up. Only rank 0 uses the
+    checkpoint, sends events and checks `stop` after each step. Every rank of `ranks` calls this function.
 
     Raises:
         Stopped: `stop` is due; the checkpoint is written.
@@ -163,7 +157,9 @@ class _Loop:
         epoch = self.position.epoch
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate_at(epoch)
-        batches = torch.split(self._order(epoch), self.recipe.batch_size)
+        generator = torch.Generator().manual_seed(derive_seed(self.job.seed, "order", epoch))
+        order = torch.randperm(len(self.job.examples), generator=generator)  # equal on every device
+        batches = torch.split(order.to(self.job.device), self.recipe.batch_size)
         begun = [self.position.loss_sum, self.position.correct] if self.company.leads else [0.0, 0.0]
         totals = torch.tensor(begun, device=self.job.device, dtype=torch.float64)  # so that accuracies are exact
         self.reported = self.saved = self.decided = time.monotonic()
@@ -205,11 +201,6 @@ class _Loop:
         elif now - self.saved > CHECKPOINT_SECONDS:
             self.saved, due = now, due | _Due.SAVE
         return due
-
-    def _order(self, epoch: int) -> Tensor:
-        """The order of the examples in an epoch, equal on every device."""
-        generator = torch.Generator().manual_seed(derive_seed(self.job.seed, "order", epoch))
-        return torch.randperm(len(self.job.examples), generator=generator).to(self.job.device)
 
     def _finish_epoch(self, epoch: int, totals: Tensor) -> None:
         loss, accuracy = self._report(epoch, self.steps, totals)

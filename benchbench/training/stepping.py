@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchbench.cell.recipe import Augmentation
 from benchbench.contract import BatchLoss, KeyedGenerator, ScheduledDefense, SteppingDefense, derive_seed
 from benchbench.contract.seeds import Keys
 from benchbench.errors import BenchbenchError, TrainingError
@@ -22,15 +23,38 @@ from benchbench.kernels.arithmetic import derive, training_in
 from benchbench.kernels.fused_sequences import fused_sequences
 from benchbench.kernels.graphs import recorder_for
 from benchbench.kernels.inputs import as_model_input
-from benchbench.kernels.quick_sequences import quick_sequences
-from benchbench.kernels.repeatable_pooling import repeatable_pooling
-from benchbench.kernels.shrinking import compute_within_memory
+from benchbench.kernels.layers import quick_sequences, repeatable_pooling
+from benchbench.kernels.shrinking import within_memory
 from benchbench.ranks.group import Ranks
-from benchbench.training.augmentation import augment
 from benchbench.training.data_parallel import SharedGradients
-from benchbench.training.dividing import check_divisible
 from benchbench.training.job import TrainingJob, check_loss
 from benchbench.training.recorded import RecordedSteps, is_recordable
+from benchbench.training.shared_layers import check_divisible
+
+
+def augment(images: Tensor, augmentation: Augmentation, generator: KeyedGenerator) -> Tensor:
+    """Augment images (N, C, H, W) of any dtype, to (N, C, crop, crop) if a crop is set."""
+    if augmentation.padding or augmentation.crop:
+        images = random_crop(images, augmentation, generator)
+    if augmentation.flip:
+        mirrored = generator.integers(2).bool()
+        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    return images
+
+
+def random_crop(images: Tensor, augmentation: Augmentation, generator: KeyedGenerator) -> Tensor:
+    """Pad with zeros on each side, then cut a window at a uniformly drawn place of each image."""
+    padding = augmentation.padding
+    height = augmentation.crop or images.shape[2]
+    width = augmentation.crop or images.shape[3]
+    padded = torch.nn.functional.pad(images, (padding, padding, padding, padding))
+    top = generator.integers(padded.shape[2] - height + 1)
+    left = generator.integers(padded.shape[3] - width + 1)
+    rows = top[:, None] + torch.arange(height, device=images.device)
+    columns = left[:, None] + torch.arange(width, device=images.device)
+    batch = torch.arange(len(images), device=images.device)[:, None, None]
+    cut = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]
+    return cut.permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +109,8 @@ class Steps:
         if self._shared is not None:
             return self._shared_step(epoch, step, chosen, self._shared)
         recorder = recorder_for(self._job.device)
-        if self._recorded is not None and recorder is not None and self._is_whole(chosen):
+        whole = self.part_size == 0 and len(chosen) == self._job.recipe.batch_size
+        if self._recorded is not None and recorder is not None and whole:
             try:
                 self._seed_dropout(epoch, step)
                 return self._recorded.take(self._seed(epoch), chosen, recorder)
@@ -93,23 +118,18 @@ class Steps:
                 self._recorded = None  # later steps are not recorded, and go in parts that fit
             self._note("out of memory: steps are no longer recorded")
         defense = self._job.defense
-
-        def compute(part_size: int) -> Tensor:
-            if part_size < self._job.recipe.batch_size:
-                check_divisible(self._job.model, defense)
-            self._seed_dropout(epoch, step)
-            if isinstance(defense, SteppingDefense):
-                return self._own_step(defense, epoch, chosen)
-            return self._add_gradients(epoch, chosen, part_size)
-
-        totals, self._part_size = compute_within_memory(compute, self._part_size, self._note)
+        for attempt in within_memory(self._part_size, self._note):
+            with attempt as self._part_size:
+                if self.part_size:
+                    check_divisible(self._job.model, defense)
+                self._seed_dropout(epoch, step)
+                if isinstance(defense, SteppingDefense):
+                    totals = self._own_step(defense, epoch, chosen)
+                else:
+                    totals = self._add_gradients(epoch, chosen, self._part_size)
         if not isinstance(defense, SteppingDefense):
             self._optimizer.step()
         return totals
-
-    def _is_whole(self, chosen: Tensor) -> bool:
-        """Whether a batch has the usual size and goes through the model at once."""
-        return self.part_size == 0 and len(chosen) == self._job.recipe.batch_size
 
     def _shared_step(self, epoch: int, step: int, chosen: Tensor, shared: SharedGradients) -> Tensor:
         """Take a step together with the other ranks; they wait for it, so an error ends all of them."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from run_processes import run, write_suite
 
-from benchbench.builtin import defenses
+from benchbench import builtin
 from benchbench.checking.rerunning import compare, rerun
 from benchbench.cli import invoke
 from benchbench.errors import UsageError
@@ -94,8 +94,9 @@ def test_what_changed_is_named(recorded: tuple[Row, ...]) -> None:
 def test_component_with_another_revision_now_is_named(
     folder: Path, recorded: tuple[Row, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    natural, *others = defenses.OFFERS
-    monkeypatch.setattr(defenses, "OFFERS", (dataclasses.replace(natural, revision=7), *others))
+    natural, *others = builtin.offers("defense")
+    changed = (dataclasses.replace(natural, revision=7), *others)
+    monkeypatch.setattr(builtin, "benchbench_defenses", builtin.hookimpl(lambda: changed))
     (row,) = [row for row in recorded if row.defense == "natural"]
     changes = rerun(row.cell_id, runs=folder / "runs", device="cpu").changes
     assert changes["defense natural"] == ("revision 1", "revision 7")

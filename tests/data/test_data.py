@@ -12,19 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchbench.contract import DatasetSplits, DataSource, Examples, MissingDataError, Offer, hookimpl
+from benchbench.contract import DatasetSplits, DataSource, Examples, MissingDataError, Offer, data_digest, hookimpl
 from benchbench.contract import data as rows_module
 from benchbench.data import (
     availability,
     crop_to,
-    data_digest,
     fetch,
     load_dataset,
-    random_labels,
     subset,
-    validate,
     verify,
 )
+from benchbench.data.loading import validate
 from benchbench.errors import ContractError, CorruptDataError, DataError, UnknownNameError
 from benchbench.registry import Registry, load_registry
 
@@ -175,16 +173,6 @@ def test_subset_of_all_is_the_split_itself(n: int) -> None:
 def test_subset_of_none_is_refused() -> None:
     with pytest.raises(DataError, match="at least 1 example"):
         subset(images(), 0, "train")
-
-
-def test_random_labels_are_uniform_and_leave_the_original_alone() -> None:
-    splits = make_splits(train=images(3000))
-    relabelled = random_labels(splits)
-    assert relabelled.train.inputs is splits.train.inputs
-    assert all(900 < count < 1100 for count in relabelled.train.labels.bincount(minlength=3).tolist())
-    assert torch.equal(random_labels(splits).train.labels, relabelled.train.labels)
-    assert not torch.equal(random_labels(splits, seed=1).train.labels, relabelled.train.labels)
-    assert torch.equal(splits.train.labels, torch.arange(3000) % 3)
 
 
 # Through the registry

@@ -7,7 +7,7 @@ import torch
 
 from benchbench.contract import NORMS, KeyedGenerator, Norm, Threat
 from benchbench.errors import ContractError
-from benchbench.evaluation.candidate_checks import check_candidates, check_logits, tolerance
+from benchbench.evaluation.supervision import check_candidates, check_logits, tolerance
 
 ROWS = torch.arange(50)
 

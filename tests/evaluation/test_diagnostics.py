@@ -16,10 +16,10 @@ from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import Attack, Examples, KeyedGenerator, Threat
 from benchbench.evaluation import FLAGS, Attacked, Outcome, diagnose, evaluate
 from benchbench.evaluation.diagnostics import _shortfalls
+from benchbench.evaluation.probes import train_substitute
 from benchbench.evaluation.signs import answers_depend_on_batch
-from benchbench.evaluation.specimens import Specimens, from_evidence
+from benchbench.evaluation.specimens import Specimens, answers_kept, from_evidence
 from benchbench.evaluation.subject import borrowed, place
-from benchbench.evaluation.substitute import answers_kept, train_substitute
 from benchbench.evaluation.supervision import QueryCount
 from benchbench.testing.toys import LinearToy, smooth_toy
 

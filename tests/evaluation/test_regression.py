@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.regression.exact import Exact
 from benchbench.builtin.regression.metrics import SquaredError, TargetLipschitzness
 from benchbench.builtin.regression.spline import CubicSpline
-from benchbench.builtin.regression.staircase import Staircase
+from benchbench.builtin.regression.staircase import Exact, Staircase
 from benchbench.contract import DatasetSplits, DataSource, Threat
 from benchbench.errors import ContractError, OptionError
 from benchbench.evaluation import Outcome, evaluate_regression

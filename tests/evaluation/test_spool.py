@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchbench.evaluation.spool import Spool
+from benchbench.evaluation.attacking import Spool
 
 WHOLE = torch.arange(60, dtype=torch.float32).reshape(10, 2, 3)
 

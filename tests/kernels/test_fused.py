@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from benchbench.builtin.architectures.cnn import make_cnn1, make_cnn2
 from benchbench.contract import KeyedGenerator
 from benchbench.kernels import fused, fused_sequences
-from benchbench.kernels.repeatable_pooling import overlaps, pool
+from benchbench.kernels.layers import overlaps, pool
 
 TENSORS = {"add_relu": 2, "pool_relu": 5, "unpool": 3, "pass_scaled": 2, "sign_step": 4, "keyed_bits": 3}
 LENGTH = 0.25

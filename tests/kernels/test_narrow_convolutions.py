@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchbench.builtin.architectures.cnn import make_cnn2
 from benchbench.contract import KeyedGenerator, frozen
-from benchbench.kernels.narrow_convolutions import quick_narrow_convolutions
+from benchbench.kernels.layers import quick_narrow_convolutions
 
 GEOMETRIES = [
     {"in_channels": 1, "out_channels": 16, "kernel_size": 3},
@@ -63,7 +63,7 @@ def test_freezing_cnn2_makes_its_first_convolution_quick_and_ends_with_the_block
         with frozen(model):  # as an attack within the evaluation may do
             _, found = gradient(model, images)
         assert "forward" in vars(model.conv1)
-    assert patched == ["", "conv1"]  # the sequence itself, too: benchbench.kernels.quick_sequences
+    assert patched == ["", "conv1"]  # the sequence itself, too: benchbench.kernels.layers
     assert not any("forward" in vars(module) for module in model.modules())
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6 * float(expected.abs().max()))
 

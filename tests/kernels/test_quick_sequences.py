@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchbench.builtin.architectures.cnn import make_cnn1, make_cnn2
 from benchbench.contract import KeyedGenerator, frozen
-from benchbench.kernels.quick_sequences import quick_sequences
+from benchbench.kernels.layers import quick_sequences
 
 
 class Twice(nn.Module):

@@ -18,29 +18,38 @@ from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
 from benchbench.errors import TrainingError
 from benchbench.events import Event, Note
 from benchbench.harness.cells import build_model
-from benchbench.kernels.shrinking import compute_within_memory
+from benchbench.kernels.shrinking import within_memory
 from benchbench.training.job import TrainingJob
 from benchbench.training.loop import TrainedModel, train
 
+SHORT = torch.OutOfMemoryError("CUDA out of memory")
 
-def raise_above(limit: int) -> Callable[[int], int]:
-    def compute(size: int) -> int:
-        if size > limit:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return size
 
-    return compute
+def sizes_tried(limit: int, report: Callable[[str], None] = lambda _: None, error: Exception = SHORT) -> list[int]:
+    """The sizes tried from 64 on, on a device with memory for `limit` examples."""
+    tried = []
+    for attempt in within_memory(64, report):
+        with attempt as size:
+            tried.append(size)
+            if size > limit:
+                raise error
+    return tried
 
 
 def test_size_halves_until_the_memory_suffices() -> None:
     said: list[str] = []
-    assert compute_within_memory(raise_above(20), 64, said.append) == (16, 16)
+    assert sizes_tried(20, said.append) == [64, 32, 16]
     assert said == [f"out of memory: trying again with {size} examples at once" for size in (32, 16)]
 
 
 def test_memory_too_small_for_one_example_is_a_failure() -> None:
     with pytest.raises(torch.OutOfMemoryError):
-        compute_within_memory(raise_above(0), 64)
+        sizes_tried(0)
+
+
+def test_other_errors_end_the_attempts() -> None:
+    with pytest.raises(ValueError, match="once"):
+        sizes_tried(0, error=ValueError("once"))
 
 
 class Hungry:

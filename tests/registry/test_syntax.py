@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchbench.registry.syntax import syntax_digest
+from benchbench.registry.sources import syntax_digest
 
 SOURCE = b'''"""What it is."""
 from torch import nn

@@ -16,9 +16,8 @@ from benchbench.executors.machine import PROCESS_BYTES
 from benchbench.executors.slots import GIB, Gpu
 from benchbench.planning import CellPrice
 from benchbench.planning.preparing import Prepared, Request, prepare
-from benchbench.running import gpu_sharing, staffing
-from benchbench.running.gpu_sharing import GUESSED, ROOM, share_gpus
-from benchbench.running.staffing import choose_staff
+from benchbench.running import staffing
+from benchbench.running.staffing import GUESSED, ROOM, choose_staff, share_gpus
 from benchbench.settings import find_folders
 
 Machine = Callable[..., None]
@@ -41,9 +40,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
     def laid(*free: float, cores: int = 64, measured: Any = None) -> None:
         gpus = tuple(Gpu(name=str(number), memory_bytes=int(size * GIB)) for number, size in enumerate(free))
-        monkeypatch.setattr(gpu_sharing, "visible_gpus", lambda: gpus)
+        monkeypatch.setattr(staffing, "visible_gpus", lambda: gpus)
         monkeypatch.setattr("benchbench.executors.local.visible_gpus", lambda: gpus)
-        monkeypatch.setattr(gpu_sharing, "_measure", lambda cell, prepared: measured)
+        monkeypatch.setattr(staffing, "_measure", lambda cell, prepared: measured)
         monkeypatch.setattr(staffing, "available_cores", lambda: cores)
         monkeypatch.setattr(staffing, "available_memory_bytes", lambda: 2**40)
 
@@ -69,7 +68,7 @@ def test_nothing_more_is_tried_after_a_while(
     planned: Prepared, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(20.0, measured=0)
-    monkeypatch.setattr(gpu_sharing, "PROBE_SECONDS", -1.0)
+    monkeypatch.setattr(staffing, "PROBE_SECONDS", -1.0)
     assert not share_gpus(planned).measured
 
 
@@ -117,7 +116,7 @@ def test_trying_a_model_measures_what_it_takes(planned: Prepared, monkeypatch: p
     cell = here.plan.ready[0]
     data = 64 * (64 + 32)  # bytes of the images that stay on the device
     assert (
-        gpu_sharing._measure(cell, here)
+        staffing._measure(cell, here)
         == 1000 + data * here.plan.datasets.splits(cell.training.dataset).train.inputs.element_size()
     )
 
@@ -125,5 +124,5 @@ def test_trying_a_model_measures_what_it_takes(planned: Prepared, monkeypatch: p
         taken.append(1)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(gpu_sharing, "_try", short)
-    assert (gpu_sharing._measure(cell, here), taken) == (80 * GIB, [1])
+    monkeypatch.setattr(staffing, "_try", short)
+    assert (staffing._measure(cell, here), taken) == (80 * GIB, [1])

@@ -4,7 +4,7 @@ import torch
 
 from benchbench.cell.recipe import Augmentation
 from benchbench.contract import KeyedGenerator
-from benchbench.training.augmentation import augment
+from benchbench.training.stepping import augment
 
 
 def _images(count: int = 200) -> torch.Tensor:

@@ -25,9 +25,9 @@ from benchbench.registry import load_registry
 from benchbench.registry.lookup import find_component
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.training.checkpoint import Checkpoint
-from benchbench.training.dividing import sharing_obstacle
 from benchbench.training.job import TrainingJob
 from benchbench.training.loop import TrainedModel, train
+from benchbench.training.shared_layers import sharing_obstacle
 
 STATE = dict[str, Tensor]
 # 23 examples in batches of 11: neither divides by two or three, and of the last batch's single example one rank gets none.

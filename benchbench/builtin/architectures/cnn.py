@@ -63,16 +63,6 @@ def make_cnn2(*, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
             dense3=nn.Linear(200, classes),
         )
     )
-    _initialise_cnn2(model)
-    return model
-
-
-def _pooled(size: int) -> int:
-    """Pixels left of a side after two unpadded 3x3 convolutions and pooling by two."""
-    return (size - 4) // 2
-
-
-def _initialise_cnn2(model: nn.Sequential) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
@@ -80,3 +70,9 @@ def _initialise_cnn2(model: nn.Sequential) -> None:
                 nn.init.zeros_(module.bias)
     for parameter in model.get_submodule("dense3").parameters():
         nn.init.zeros_(parameter)
+    return model
+
+
+def _pooled(size: int) -> int:
+    """Pixels left of a side after two unpadded 3x3 convolutions and pooling by two."""
+    return (size - 4) // 2

@@ -17,11 +17,7 @@ class ImageShape:
 
 
 def image_shape(name: str, input_shape: tuple[int, ...], *, smallest: tuple[int, int]) -> ImageShape:
-    """The shape (channels, height, width) of an input of an architecture.
-
-    Raises:
-        OptionError: it is no image, or smaller than `smallest`, (height, width).
-    """
+    """The shape of an input; OptionError unless it is an image of at least `smallest` (h, w)."""
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise OptionError(
             f"{name} takes images of shape (channels, height, width), got inputs of shape {input_shape}",

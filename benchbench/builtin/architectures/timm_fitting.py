@@ -46,22 +46,14 @@ class Fitted:
 
 
 def create_fitting(timm: ModuleType, member: str, image: ImageShape, options: Options, given: Options) -> Fitted:
-    """Build a model that takes images of a size.
+    """Build the model of timm that takes images of a size, with the keyword arguments `options`.
 
     It is built as published if it takes the size, else with the first fitting one of `ADAPTATIONS`: the coarsest patches
     that fit, else stages that dilate their filters instead of halving the image again. Candidates are tried on torch's meta
-    device, without weights.
+    device, without weights. Options `given` by the user are kept, and nothing else is adapted then.
 
-    Args:
-        timm: the library.
-        member: name of the model.
-        image: size of the images.
-        options: keyword arguments of `timm.create_model`.
-        given: further ones, chosen by the user: nothing else is adapted then.
-
-    Raises:
-        NoFitError: no adaptation fits; its cause is the error of the model as published or as given.
-        RuntimeError, ValueError, TypeError, AssertionError, ArithmeticError, LookupError: building fails for another reason.
+    Raise a NoFitError, caused by the error of the model as published or as given, if no adaptation fits; one of `REFUSALS` if
+    building fails for another reason.
     """
     first = {**_sized(image), **given}
     try:
@@ -107,9 +99,8 @@ def _side_that_fits(timm: ModuleType, member: str, channels: int, given: Options
 def answer(model: nn.Module, image: ImageShape) -> Tensor:
     """The model's answer to one blank image; on the meta device, only its shape.
 
-    Raises:
-        ValueError: a layer's output is empty, so that a mean over it would be NaN; patches leave out a part of the image; or
-            the answer is not finite.
+    Raise a ValueError if a layer's output is empty (a mean over it would be NaN), if patches leave out a part of the image, or
+    if the answer is not finite.
     """
     blank = torch.zeros(1, image.channels, image.height, image.width)
     with _without_losses(model), in_mode(model, training=False), torch.no_grad():

@@ -68,7 +68,8 @@ def make_timm_model(
     name = f"timm:{member}"
     image = image_shape(name, input_shape, smallest=(1, 1))
     require_classes(name, classes)
-    _require_weights(weights)
+    if weights and not Path(weights).is_file():
+        raise OptionError(f"weights: there is no file {weights}", hint="safetensors, or tensors saved by torch")
     timm = _timm()
     if not timm.is_model(member.partition(".")[0]):
         near = difflib.get_close_matches(member, timm.list_models(), n=3)
@@ -113,11 +114,6 @@ def _timm() -> ModuleType:
         raise UsageError(f"models of timm need {error.name}", hint=install_command("timm")) from error
     module: ModuleType = timm
     return module
-
-
-def _require_weights(weights: str) -> None:
-    if weights and not Path(weights).is_file():
-        raise OptionError(f"weights: there is no file {weights}", hint="safetensors, or tensors saved by torch")
 
 
 def _sizes(timm: ModuleType, member: str, error: Exception) -> str:

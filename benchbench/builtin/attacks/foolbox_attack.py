@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import random
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.batching import broadcast
-from benchbench.builtin.attacks.margins import wrong_logits
+from benchbench.builtin.attacks.margins import broadcast, wrong_logits
 from benchbench.builtin.options import require_norm
-from benchbench.builtin.untyped import Untyped
-from benchbench.contract import NORMS, KeyedGenerator, Norm, Threat, UsageError, uniform_start
+from benchbench.contract import NORMS, KeyedGenerator, Norm, OptionError, Threat, UsageError, uniform_start
 from benchbench.version import install_command
+
+if TYPE_CHECKING:
+    from eagerpy.tensor.pytorch import PyTorchTensor
+    from foolbox.criteria import Misclassification
+    from foolbox.models.base import Model
 
 _NORM_OF_ORDER: dict[float, Norm] = {float("inf"): "linf", 2.0: "l2", 1.0: "l1"}
 _CONSTRAINTS: tuple[Norm, ...] = ("linf", "l2")  # values of HopSkipJump's option of that name
-_ANY_NORM = (
-    "PointwiseAttack"  # it declares no distance: it puts pixels back, which shrinks the perturbation in every norm
-)
+_ANY_NORM = "PointwiseAttack"  # declares no distance: puts pixels back, which shrinks the perturbation in every norm
 _TARGETED = "GenAttack"
 _NEED_STARTS = (
     "BoundaryAttack",
@@ -35,6 +39,18 @@ _NEED_STARTS = (
     "PointwiseAttack",
 )
 _START_STEPS = 50  # shares of noise to try, from the image to noise only
+
+
+class _Attack(Protocol):
+    """An attack of Foolbox, as it is used here."""
+
+    get_random_start: Callable[..., object]  # of first-order attacks only
+
+    def run(self, model: Model, inputs: Tensor, criterion: object, **options: object) -> Tensor: ...
+
+    def __call__(
+        self, model: Model, inputs: Tensor, criterion: object, *, epsilons: float
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +65,7 @@ class FoolboxAttack:
     """
 
     member: str
-    options: Mapping[str, Untyped]
+    options: Mapping[str, object]
 
     @property
     def norms(self) -> tuple[Norm, ...]:
@@ -72,16 +88,17 @@ class FoolboxAttack:
         finite = found.isfinite().flatten(1).all(dim=1)
         return threat.project(torch.where(broadcast(finite, images), found, images), images)
 
-    def _make(self, norm: Norm) -> Untyped:
+    def _make(self, norm: Norm) -> _Attack:
         foolbox = import_foolbox()
-        attack_class, parameters = getattr(foolbox.attacks, self.member), parameters_of(self.member)
+        parameters = parameters_of(self.member)
+        attack_class: Callable[..., _Attack] = getattr(foolbox.attacks, self.member)
         if "distance" in parameters:
             return attack_class(distance=getattr(foolbox.distances, norm), **self.options)
         if "constraint" in parameters:
             return attack_class(constraint=norm, **self.options)
         return attack_class(**self.options)
 
-    def _run(self, attack: Untyped, target: Untyped, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+    def _run(self, attack: _Attack, target: Model, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
         criteria = import_foolbox().criteria
         if self.member in _NEED_STARTS:
             return _run_from_starts(attack, target, images, criteria.Misclassification(labels))
@@ -95,12 +112,8 @@ class FoolboxAttack:
         return inside
 
 
-def import_foolbox() -> Untyped:
-    """Foolbox, imported without the warning about a deprecated SciPy name that it imports.
-
-    Raises:
-        UsageError: it is not installed.
-    """
+def import_foolbox() -> ModuleType:
+    """Foolbox, without its warning of a SciPy name; UsageError if it is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -126,22 +139,16 @@ def norms_of(member: str) -> tuple[Norm, ...]:
         return NORMS
     if "constraint" in parameters:
         return _CONSTRAINTS
-    attack: Untyped = getattr(import_foolbox().attacks, member)
+    attack = getattr(import_foolbox().attacks, member)
     if isinstance(inspect.getattr_static(attack, "distance", None), property):  # only its instances know it
         attack = attack(**{name: 1 for name, p in parameters.items() if p.default is inspect.Parameter.empty})
-    order = _order(attack)
-    return (_NORM_OF_ORDER[order],) if order in _NORM_OF_ORDER else ()
-
-
-def _order(attack: Untyped) -> float:
-    """The p of the Lp distance that an attack or its class declares; -1 if there is none."""
     try:
-        return float(attack.distance.p)
-    except (AttributeError, ValueError, TypeError):
-        return -1.0
+        return (_NORM_OF_ORDER[float(attack.distance.p)],)
+    except (AttributeError, ValueError, TypeError, KeyError):  # it declares no distance, or another
+        return ()
 
 
-def _run_from_starts(attack: Untyped, target: Untyped, images: Tensor, criterion: Untyped) -> Tensor:
+def _run_from_starts(attack: _Attack, target: Model, images: Tensor, criterion: Misclassification) -> Tensor:
     """Run an attack on the images that have an adversarial start; return the other images."""
     blend = import_foolbox().attacks.LinearSearchBlendedUniformNoiseAttack(steps=_START_STEPS)
     with warnings.catch_warnings():
@@ -156,11 +163,11 @@ def _run_from_starts(attack: Untyped, target: Untyped, images: Tensor, criterion
     return found
 
 
-def _start_keyed(attack: Untyped, threat: Threat, generator: KeyedGenerator) -> None:
+def _start_keyed(attack: _Attack, threat: Threat, generator: KeyedGenerator) -> None:
     """Replace this instance's globally drawn start by a keyed one of the same distribution."""
     from eagerpy.astensor import astensor
 
-    def start(centres: Untyped, epsilon: float) -> Untyped:
+    def start(centres: PyTorchTensor, epsilon: float) -> PyTorchTensor:
         return astensor(uniform_start(centres.raw, threat=threat, generator=generator))
 
     attack.get_random_start = start
@@ -182,3 +189,63 @@ def _seeded(generator: KeyedGenerator, device: torch.device) -> Iterator[None]:
         finally:
             numpy.random.set_state(numpy_state)
             random.setstate(python_state)
+
+
+UNSUITABLE: Mapping[str, str] = {
+    "BinarizationRefinementAttack": "it only refines the adversarial examples of another attack",
+    "DatasetAttack": "it returns other images that it was fed with, and an attack here sees one image at a time",
+    "L0BrendelBethgeAttack": "it bounds the number of pixels, which no ball of these norms does",
+    "L0FMNAttack": "it bounds the number of pixels, which no ball of these norms does",
+    "SpatialAttack": "it rotates and shifts, which no norm bounds",
+}
+
+
+def members() -> tuple[str, ...]:
+    """Sorted names of usable Foolbox attacks: all but abstract ones and those of `UNSUITABLE`."""
+    foolbox = import_foolbox()
+    classes = {name: value for name, value in vars(foolbox.attacks).items() if inspect.isclass(value)}
+    attacks = {name for name, value in classes.items() if issubclass(value, foolbox.attacks.Attack)}
+    usable = {name for name in attacks - UNSUITABLE.keys() if not inspect.isabstract(classes[name]) and norms_of(name)}
+    return tuple(sorted(usable))
+
+
+def foolbox_attack(
+    *,
+    member: str,
+    steps: int | None = None,
+    rel_stepsize: float | None = None,
+    abs_stepsize: float | None = None,
+    random_start: bool | None = None,
+) -> FoolboxAttack:
+    """Make the Foolbox attack of a class name.
+
+    Args:
+        member: exact name of a class in `foolbox.attacks`, for instance ``LinfPGD``.
+        steps: number of steps; None for Foolbox's default, here and below.
+        rel_stepsize: step as a multiple of epsilon.
+        abs_stepsize: step in input units.
+        random_start: whether to start at a random point of the ball.
+
+    Raises:
+        OptionError: the class is unknown, cannot be used here, or does not take a given option.
+    """
+    if member in UNSUITABLE:
+        raise OptionError(f"foolbox:{member} cannot be used: {UNSUITABLE[member]}")
+    if member not in members():
+        near = difflib.get_close_matches(member, members(), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(members())}"
+        raise OptionError(f"Foolbox has no attack {member!r} for an L-inf, L2 or L1 ball", hint=hint)
+    offered = {"steps": steps, "rel_stepsize": rel_stepsize, "abs_stepsize": abs_stepsize, "random_start": random_start}
+    given = {name: value for name, value in offered.items() if value is not None}
+    accepted = parameters_of(member)
+    foreign = sorted(set(given) - set(accepted))
+    if foreign:
+        takes = sorted(set(accepted) & set(offered))
+        raise OptionError(
+            f"foolbox:{member} does not take {', '.join(foreign)}",
+            hint=f"it takes {', '.join(takes)}" if takes else "it takes none of a suite's options",
+        )
+    missing = sorted(name for name, p in accepted.items() if p.default is inspect.Parameter.empty and name not in given)
+    if missing:
+        raise OptionError(f"foolbox:{member} needs {', '.join(missing)}")
+    return FoolboxAttack(member=member, options=given)

@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Iterator
 
-from benchbench.builtin.attacks.batching import broadcast
+import torch
+from torch import Tensor, nn
+
+from benchbench.contract import full_precision
+
+QUEUE_LENGTH = 1024  # examples per call, packed into full batches whenever some of them are fooled
+
+
+def batch_width(images: Tensor) -> int:
+    """Examples per pass: over about 64 leave a CPU's cache, under about 512 leave a GPU idle."""
+    return 64 if images.device.type == "cpu" else 512
+
+
+def batches(rows: Tensor, width: int) -> Iterator[Tensor]:
+    """Split positions into batches; none for none."""
+    if len(rows):
+        yield from torch.split(rows, width)
+
+
+@torch.no_grad()
+def clean_logits(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits of the images in float32, batch by batch."""
+    with full_precision(images.device):
+        return torch.cat([model(part) for part in torch.split(images, batch_width(images))])
+
+
+def broadcast(values: Tensor, images: Tensor) -> Tensor:
+    """View one value per example (N,) so that it multiplies images (N, ...)."""
+    return values.view(-1, *[1] * (images.dim() - 1))
+
 
 # After a rounded search, an example whose margin is within this share of its largest logit is searched once more in float32:
 # bfloat16 keeps eight bits of a logit, and the verdicts that rounding changed were of examples much closer.
@@ -15,12 +43,7 @@ ROUNDING = 1e-5
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Largest wrong logit minus the right one, float (N,): above 0 exactly where fooled.
-
-    Args:
-        logits: float (N, classes), at least two classes.
-        labels: int64 (N,).
-    """
+    """Largest wrong logit minus the right one, float (N,); above 0 exactly where fooled."""
     return wrong_logits(logits, labels).amax(dim=1) - logits.gather(1, labels[:, None])[:, 0]
 
 
@@ -37,9 +60,7 @@ def likely_targets(logits: Tensor, labels: Tensor) -> Tensor:
 def all_but_fooled(logits: Tensor, margins: Tensor) -> Tensor:
     """Whether only rounding may have kept a candidate from fooling the model, bool (N,).
 
-    Args:
-        logits: float (N, classes), of about the size of the candidates' own, for instance the clean ones.
-        margins: float (N,), of the candidates.
+    The logits (N, classes) are of about the size of the candidates' own, for instance the clean ones.
     """
     return margins > -CLOSE * logits.abs().amax(dim=1)
 
@@ -50,13 +71,9 @@ def surely_fooled(logits: Tensor, margins: Tensor) -> Tensor:
 
 
 def keep_better(kept: Tensor, rows: Tensor, better: Tensor, offered: Tensor) -> None:
-    """Overwrite rows of `kept` with the better offered ones, without waiting for the device.
+    """Overwrite rows, int64 (M,), of `kept` (N, ...) by the better offered ones (M, ...).
 
-    Args:
-        kept: (N, ...), changed in place.
-        rows: int64 (M,), all different.
-        better: bool (M,).
-        offered: (M, ...).
+    The rows are all different. It never waits for the device.
     """
     before = kept.index_select(0, rows)
     kept.index_copy_(0, rows, torch.where(broadcast(better, before), offered, before))

@@ -9,8 +9,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.batching import QUEUE_LENGTH, batch_width, batches, clean_logits
-from benchbench.builtin.attacks.margins import all_but_fooled, keep_better, likely_targets, margin, surely_fooled
+from benchbench.builtin.attacks.margins import (
+    QUEUE_LENGTH,
+    all_but_fooled,
+    batch_width,
+    batches,
+    clean_logits,
+    keep_better,
+    likely_targets,
+    margin,
+    surely_fooled,
+)
 from benchbench.builtin.options import Variant, ascent_checks, variant_check
 from benchbench.contract import (
     CrossEntropy,
@@ -63,7 +72,17 @@ class MultiTargeted:
         race = _Race(images, clean, labels, self.variant)
 
         def toward(images: Tensor, labels: Tensor, targets: Tensor, generator: KeyedGenerator) -> Tensor:
-            return self._toward(model, images, labels, targets, clean.shape[1], threat, generator)
+            loss = CrossEntropy(targets, sign=-1.0) if self.variant == "released" else _MarginTo(targets, labels)
+            start = images
+            if (
+                self.random_start
+            ):  # keyed by example and target, so that it never matters which other targets were tried
+                keyed = generator.children("target", targets, clean.shape[1])
+                start = torch.empty_like(images).copy_(uniform_start(images, threat=threat, generator=keyed))
+            step_size = self.step_ratio * threat.epsilon
+            return ascend(
+                lambda moved: loss(model(moved)), start, images, threat=threat, steps=self.steps, step_size=step_size
+            )
 
         def pursue(remaining: Callable[[Tensor], Tensor]) -> None:
             for rank in range(targets.shape[1]):
@@ -80,27 +99,6 @@ class MultiTargeted:
             with full_precision(images.device):
                 pursue(race.close)
         return race.candidates
-
-    def _toward(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        targets: Tensor,
-        classes: int,
-        threat: Threat,
-        generator: KeyedGenerator,
-    ) -> Tensor:
-        """Candidates after an ascent towards one target per example."""
-        loss = CrossEntropy(targets, sign=-1.0) if self.variant == "released" else _MarginTo(targets, labels)
-        start = images
-        if self.random_start:  # keyed by example and target, so that it never matters which other targets were tried
-            keyed = generator.children("target", targets, classes)
-            start = torch.empty_like(images).copy_(uniform_start(images, threat=threat, generator=keyed))
-        step_size = self.step_ratio * threat.epsilon
-        return ascend(
-            lambda moved: loss(model(moved)), start, images, threat=threat, steps=self.steps, step_size=step_size
-        )
 
 
 class _MarginTo:

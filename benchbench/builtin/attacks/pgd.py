@@ -8,8 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.batching import broadcast
-from benchbench.builtin.attacks.margins import margin
+from benchbench.builtin.attacks.margins import broadcast, margin
 from benchbench.builtin.options import ascent_checks, at_least
 from benchbench.contract import (
     CrossEntropy,
@@ -59,27 +58,7 @@ class Pgd:
     def _search(
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
-        if self.restarts == 1 and self.keep == "last":
-            return self._run(model, images, labels, threat, generator.child("restart", 0), _Strongest(images, labels))
-        strongest = _Strongest(images, labels)
-        for restart in range(self.restarts):
-            last = self._run(model, images, labels, threat, generator.child("restart", restart), strongest)
-            with torch.no_grad(), full_precision(images.device):
-                strongest.offer(last, model(last))
-        return strongest.candidates
-
-    def _run(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        threat: Threat,
-        generator: KeyedGenerator,
-        strongest: _Strongest,
-    ) -> Tensor:
-        """The last iterate of a run from one start; with ``keep="best"``, the others are offered."""
-
-        cross_entropy = CrossEntropy(labels)
+        cross_entropy, strongest = CrossEntropy(labels), _Strongest(images, labels)
 
         def loss(candidates: Tensor) -> Weighted:
             logits: Tensor = model(candidates)
@@ -87,9 +66,16 @@ class Pgd:
                 strongest.offer(candidates.detach(), logits.detach())
             return cross_entropy(logits)
 
-        start = uniform_start(images, threat=threat, generator=generator) if self.random_start else images
         step_size = self.step_ratio * threat.epsilon
-        return ascend(loss, start, images, threat=threat, steps=self.steps, step_size=step_size)
+        for restart in range(self.restarts):
+            draws = generator.child("restart", restart)
+            start = uniform_start(images, threat=threat, generator=draws) if self.random_start else images
+            last = ascend(loss, start, images, threat=threat, steps=self.steps, step_size=step_size)
+            if self.restarts == 1 and self.keep == "last":
+                return last
+            with torch.no_grad(), full_precision(images.device):
+                strongest.offer(last, model(last))
+        return strongest.candidates
 
 
 class _Strongest:

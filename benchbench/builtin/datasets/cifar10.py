@@ -7,12 +7,15 @@ import tarfile
 import warnings
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchbench.builtin.datasets.array_cache import beside
 from benchbench.builtin.datasets.raw_files import file_md5, missing_files, require_checksum, require_files
 from benchbench.builtin.torchvision_import import import_torchvision
-from benchbench.builtin.untyped import Untyped
 from benchbench.contract import CorruptDataError, DatasetExtent, DatasetSplits, DataSource, Examples
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 _log = logging.getLogger(__name__)
 _FOLDER = "cifar-10-batches-py"
@@ -51,7 +54,7 @@ def _lacking(source: DataSource) -> list[Path]:
     return [] if there else [source.root / _FOLDER / "data_batch_1"]
 
 
-def _find_batches(source: DataSource, reader: Untyped) -> Path:
+def _find_batches(source: DataSource, reader: type[CIFAR10]) -> Path:
     """Folder of the verified batches: the data root, or the cache with the unpacked archive."""
     if (source.root / _FOLDER).is_dir():
         try:
@@ -66,12 +69,12 @@ def _find_batches(source: DataSource, reader: Untyped) -> Path:
     return root
 
 
-def _checksums(reader: Untyped) -> dict[str, str]:
+def _checksums(reader: type[CIFAR10]) -> dict[str, str]:
     """Published MD5 of each file of the folder."""
     return {**dict(reader.train_list + reader.test_list), reader.meta["filename"]: reader.meta["md5"]}
 
 
-def _verify_batches(folder: Path, source: DataSource, reader: Untyped) -> None:
+def _verify_batches(folder: Path, source: DataSource, reader: type[CIFAR10]) -> None:
     checksums = _checksums(reader)
     lacking = [folder / name for name in checksums if not (folder / name).is_file()]
     if lacking:
@@ -80,7 +83,7 @@ def _verify_batches(folder: Path, source: DataSource, reader: Untyped) -> None:
         require_checksum(folder / name, expected=expected, got=file_md5(folder / name))
 
 
-def _unpack(source: DataSource, reader: Untyped) -> Path:
+def _unpack(source: DataSource, reader: type[CIFAR10]) -> Path:
     """Unpack the archive's known files into the cache if missing; return the batches' parent."""
     root = source.cache / "cifar-10"
     checksums = _checksums(reader)
@@ -110,14 +113,14 @@ def _unpack_member(tar: tarfile.TarFile, member: str, path: Path) -> None:
         unfinished.write_bytes(content.read())
 
 
-def _read_split(root: Path, reader: Untyped, *, train: bool) -> Untyped:
+def _read_split(root: Path, reader: type[CIFAR10], *, train: bool) -> CIFAR10:
     with warnings.catch_warnings():
         # The batches were pickled by a NumPy that wrote 0 and 1 for False and True; NumPy 2.4 warns about it.
         warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
         return reader(root, train=train)
 
 
-def _examples(loaded: Untyped) -> Examples:
+def _examples(loaded: CIFAR10) -> Examples:
     import numpy as np
     import torch
 

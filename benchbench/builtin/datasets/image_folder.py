@@ -1,20 +1,22 @@
-"""Any folder of images, one folder per class."""
+"""A folder of images, one folder per class."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from benchbench.builtin.datasets.class_folders import (
+from benchbench.builtin.datasets.folders import (
     ClassFolder,
     beside_classes,
     class_names,
     find_split,
+    lacking_note,
     left_out,
+    listed,
     read_class,
     require_images,
+    resolve_folder,
 )
-from benchbench.builtin.datasets.folders import lacking_note, listed, resolve_folder
 from benchbench.builtin.datasets.pixels import ImageFile, PixelFormat, Remarks, decode_stack
 from benchbench.contract import DataError, DatasetSplits, DataSource, Examples
 
@@ -40,12 +42,7 @@ class ImageFolder:
         self.pixel_format = PixelFormat(shorter_side=size, crop=size, grayscale=grayscale)
 
     def load(self, source: DataSource) -> DatasetSplits:
-        """Read both splits.
-
-        Raises:
-            DataError: a class folder has no images, a class of the test split is not in the training split, images differ in
-                size, or a symbolic link leaves the folder.
-        """
+        """Read both splits; data that do not fit, or links out of the folder, are a DataError."""
         folder = resolve_folder("image-folder", self.path, source)
         train, test = find_split(folder, _TRAIN), find_split(folder, _TEST)
         classes = class_names(train)

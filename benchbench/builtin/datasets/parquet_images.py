@@ -8,13 +8,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchbench.builtin.datasets.array_cache import cache_key, cached_array, cached_text
 from benchbench.builtin.datasets.folders import lacking_note, listed, resolve_folder
 from benchbench.builtin.datasets.pixels import ImageFile, PixelFormat, Remarks, decode_stack
 from benchbench.builtin.datasets.shards import Shards, find_shards, shard_notes
-from benchbench.builtin.untyped import Untyped
 from benchbench.contract import CorruptDataError, DataError, DatasetSplits, DataSource, Examples
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 _IMAGE_COLUMNS = ("image", "img")
 _LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -55,12 +60,7 @@ class ParquetImages:
         self.pixel_format = PixelFormat(shorter_side=size, crop=size, grayscale=grayscale)
 
     def load(self, source: DataSource) -> DatasetSplits:
-        """Read both splits.
-
-        Raises:
-            DataError: a column is missing or of another type, a value is null, all test labels are hidden, a test label does
-                not occur in training, or images differ in size.
-        """
+        """Read both splits; a DataError for columns, labels or sizes that do not fit."""
         folder = resolve_folder("parquet-images", self.path, source)
         (train_shards,) = find_shards(folder, _TRAIN)
         train = self._read_split(source, train_shards)
@@ -155,7 +155,7 @@ class ParquetImages:
 @dataclass(frozen=True, kw_only=True)
 class _Shard:
     files: list[ImageFile]
-    labels: Untyped
+    labels: NDArray[np.int64]
     classes: tuple[str, ...]
 
 
@@ -166,15 +166,14 @@ class _Split:
     notes: tuple[str, ...]
 
 
-def _read_schema(shard: Path) -> Untyped:
+def _read_schema(shard: Path) -> pa.Schema:
     import pyarrow.parquet as pq
 
     with _reading(shard):
         return pq.read_schema(shard)
 
 
-def _read_columns(shard: Path, columns: list[str]) -> Untyped:
-    import pyarrow as pa
+def _read_columns(shard: Path, columns: list[str]) -> pa.Table:
     import pyarrow.parquet as pq
 
     batches, left = [], max(LEAST_LIMIT, MOST_GROWTH * shard.stat().st_size)
@@ -205,7 +204,7 @@ def _choose_column(shard: Path, there: Sequence[str], names: Sequence[str]) -> s
     raise DataError(f"{shard}: no column {' or '.join(names)}", hint=f"its columns: {', '.join(there)}")
 
 
-def _image_files(shard: Path, column: Untyped, name: str) -> list[ImageFile]:
+def _image_files(shard: Path, column: pa.ChunkedArray, name: str) -> list[ImageFile]:
     import pyarrow as pa
     import pyarrow.compute as pc
 

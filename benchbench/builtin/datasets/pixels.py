@@ -25,22 +25,16 @@ BLOCK = 256  # images decoded at a time
 
 @dataclass(frozen=True, kw_only=True)
 class PixelFormat:
-    """How an image is transformed after decoding.
+    """How an image is transformed after decoding; sizes are in [1, 4096].
 
     Attributes:
         shorter_side: pixels of the shorter side after resizing (bilinear, antialiased); None keeps the size.
-        crop: side of the centre crop that follows; None for no crop.
-        grayscale: one channel instead of three.
-        upright: whether images are turned by their EXIF entry.
-
-    Raises:
-        OptionError: a size below 1 or above 4096.
     """
 
     shorter_side: int | None = None
-    crop: int | None = None
-    grayscale: bool = False
-    upright: bool = True
+    crop: int | None = None  # side of the centre crop that follows; None for no crop
+    grayscale: bool = False  # one channel instead of three
+    upright: bool = True  # whether images are turned by their EXIF entry
 
     def __post_init__(self) -> None:
         for name, value in (("shorter_side", self.shorter_side), ("crop", self.crop)):
@@ -77,11 +71,8 @@ class Remarks:
 def decode(file: ImageFile, pixel_format: PixelFormat, remarks: Remarks | None = None) -> NDArray[np.uint8]:
     """Decode one image, or the first frame of an animated one, to uint8 (C, H, W).
 
-    Transparency and further frames are left out, and noted in the remarks.
-
-    Raises:
-        CorruptDataError: it is truncated or no image.
-        DataError: more pixels than Pillow's limit against decompression bombs, or more than 8 bits per channel.
+    Transparency and further frames are left out, and noted in the remarks. A truncated file, or one that is no image, is a
+    CorruptDataError; more than 8 bits per channel, or more pixels than Pillow's limit against decompression bombs, a DataError.
     """
     import numpy as np
     from PIL import Image, UnidentifiedImageError
@@ -114,9 +105,7 @@ def _remark(image: Image, file: ImageFile, remarks: Remarks) -> None:
         alpha = image.convert("RGBA").getchannel("A")
         if alpha.getextrema() != (255, 255):
             remarks.add("transparency", file)
-    if (
-        image.format != "MPO" and getattr(image, "n_frames", 1) > 1
-    ):  # the further frames of an MPO are a camera's previews
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # further frames of an MPO are a camera's previews
         remarks.add("all frames but the first", file)
 
 
@@ -165,11 +154,7 @@ def decode_blocks(
 def decode_stack(
     files: Sequence[ImageFile], pixel_format: PixelFormat, remarks: Remarks | None = None
 ) -> NDArray[np.uint8]:
-    """Decode images of one size into one array, uint8 (N, C, H, W).
-
-    Raises:
-        DataError: there are no images, or two differ in size.
-    """
+    """Decode images, at least one and of one size, into one array, uint8 (N, C, H, W)."""
     import numpy as np
 
     if not files:
@@ -179,15 +164,13 @@ def decode_stack(
     done = 0
     for block in decode_blocks(files, pixel_format, remarks):
         for image in block:
-            _require_size(files[done], image.shape, like=files[0], shape=shape)
+            if image.shape != shape:
+                (_, height, width), (_, other_height, other_width) = shape, image.shape
+                raise DataError(
+                    f"images differ in size: {files[0].name} is {width}x{height}, "
+                    f"{files[done].name} is {other_width}x{other_height}",
+                    hint="set the option size to resize the shorter side and crop the centre",
+                )
             stack[done] = image
             done += 1
     return stack
-
-
-def _require_size(file: ImageFile, got: tuple[int, ...], *, like: ImageFile, shape: tuple[int, ...]) -> None:
-    if got != shape:
-        raise DataError(
-            f"images differ in size: {like.name} is {shape[2]}x{shape[1]}, {file.name} is {got[2]}x{got[1]}",
-            hint="set the option size to resize the shorter side and crop the centre",
-        )

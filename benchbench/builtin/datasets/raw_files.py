@@ -35,14 +35,8 @@ def require_files(
 ) -> None:
     """Check that a dataset's files are there; download missing ones if the source allows it.
 
-    Args:
-        dataset: its name.
-        source: where datasets may read.
-        lacking: the files that are not there.
-        download: torchvision's downloader; None never downloads.
-
-    Raises:
-        MissingDataError: files lack, or the download failed.
+    `lacking` lists the missing files; without `download`, torchvision's downloader, nothing is fetched. If files still lack, or
+    the download failed, this is a MissingDataError.
     """
     if download is not None and source.download and lacking(source):
         _download(dataset, source, download)

@@ -9,10 +9,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from benchbench.builtin.datasets.array_build import build_array
-from benchbench.builtin.datasets.array_cache import open_array
-from benchbench.builtin.datasets.class_folders import class_names, find_split, left_out, read_class
-from benchbench.builtin.datasets.folders import lacking_note, resolve_folder
+from benchbench.builtin.datasets.array_cache import build_array, open_array
+from benchbench.builtin.datasets.folders import (
+    class_names,
+    find_split,
+    lacking_note,
+    left_out,
+    read_class,
+    resolve_folder,
+)
 from benchbench.builtin.datasets.pixels import ImageFile, PixelFormat, decode_blocks
 from benchbench.contract import DataError, DatasetExtent, DatasetSplits, DataSource, Examples
 
@@ -56,10 +61,9 @@ class RestrictedImagenet:
         self.path = path
 
     def load(self, source: DataSource) -> DatasetSplits:
-        """Map both splits; build the cache first if it is not there.
+        """Map both splits, after building the cache if it is not there.
 
-        Raises:
-            DataError: a split does not have 1,000 class folders, a group has no images, or the cache cannot be written.
+        A split without 1,000 class folders, a group without images and a cache that cannot be written are DataErrors.
         """
         (train, notes), (test, more) = self._load_split(source, "train"), self._load_split(source, "val")
         return DatasetSplits(train=train, test=test, classes=tuple(GROUPS), notes=(*notes, *more))

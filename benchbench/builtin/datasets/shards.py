@@ -22,11 +22,7 @@ class Shards:
 
 
 def find_shards(folder: Path, names: Sequence[str]) -> tuple[Shards, ...]:
-    """The splits that exist, ``NAME-*.parquet`` or else ``NAME.parquet``, in the names' order.
-
-    Raises:
-        MissingDataError: none is there.
-    """
+    """The existing splits, ``NAME-*.parquet`` or ``NAME.parquet``, else MissingDataError."""
     there = {name: sorted(folder.glob(f"{name}-*.parquet")) or sorted(folder.glob(f"{name}.parquet")) for name in names}
     if not any(there.values()):
         raise MissingDataError(

@@ -51,9 +51,8 @@ class Spiral:
 
         rows = torch.arange(count)
         generator = KeyedGenerator(derive_seed("spiral", split), rows)
-        t = generator.uniform(
-            low=self.start, high=END
-        ).double()  # rounding to float32 then hides how a machine computes sines
+        # In float64, so that rounding to float32 hides how a machine computes sines.
+        t = generator.uniform(low=self.start, high=END).double()
         noise = generator.uniform(2, high=NOISE)
         labels = rows.remainder(2)
         arm = torch.stack([-t * t.cos(), t * t.sin()], dim=1)

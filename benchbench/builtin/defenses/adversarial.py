@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchbench.builtin.options import ascent_checks, at_least
-from benchbench.builtin.regression.fitting import fit_at, fit_rst
+from benchbench.builtin.regression.fitting import fit, solve_at, solve_rst
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat, adversarial_images, require
 
 
@@ -42,8 +42,8 @@ class AdversarialTraining:
         return BatchLoss(loss=F.cross_entropy(model(candidates), labels, reduction="sum"))
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
-        """The least worst case, see `fit_at`."""
-        return fit_at(model, examples, threat)
+        """The least sum of the largest squared errors over {x - epsilon, x, x + epsilon}, exactly."""
+        return fit(model, examples, threat, solve_at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,5 +82,5 @@ class RobustSelfTraining:
         return BatchLoss(loss=clean + self.lam * adversarial, logits=logits.detach())
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
-        """Clean errors plus lam times the worst case, see `fit_rst`."""
-        return fit_rst(model, examples, threat, lam=self.lam)
+        """Squared errors plus lam times the largest over {x - epsilon, x, x + epsilon}, exactly."""
+        return fit(model, examples, threat, lambda problem: solve_rst(problem, self.lam))

@@ -17,13 +17,8 @@ class DistanceClassifier(nn.Module):
     """Logits -dist(x, X_c) / r, minus equation (1): argmax is the classifier g of equation (2).
 
     dist is the exact L-inf distance to the nearest stored example of the class. Each logit is 1/r-Lipschitz. Its gradient is a
-    subgradient of the distance to the nearest example, shared equally between the coordinates that attain the maximum.
-
-    Args:
-        references: uint8 images or float32 features (M, ...), as `benchbench.contract.Examples` holds them.
-        labels: int64 (M,) in [0, classes); every class occurs.
-        classes: number of classes.
-        radius: r, above 0.
+    subgradient of the distance to the nearest example, shared equally between the coordinates that attain the maximum. The
+    references are uint8 images or float32 features (M, ...), of all classes by their labels (M,); the radius r is above 0.
     """
 
     references: Tensor

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchbench.builtin.options import Variant, ascent_checks, at_least, variant_check
-from benchbench.builtin.regression.fitting import fit_llr
+from benchbench.builtin.regression.fitting import fit
+from benchbench.builtin.regression.linearity import solve_llr
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, OptionError, Threat, frozen, in_mode, require
 
 Objective = Callable[[Tensor], Tensor]  # of delta: a sum over the examples
@@ -69,14 +70,10 @@ class LocalLinearity:
         return BatchLoss(loss=loss, logits=logits.detach())
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
-        """Penalise the gap from linear at two points, see `fit_llr`; the paper's lam is 0.01.
-
-        Raises:
-            OptionError: mu is not 0: the last term is not part of the paper's regression.
-        """
+        """Penalise the gap from linear at +-epsilon; mu must be 0, the paper's lam is 0.01."""
         if self.mu != 0:
             raise OptionError(f"llr: mu must be 0 for a regression, got {self.mu}", hint="set mu = 0.0 in the suite")
-        return fit_llr(model, examples, threat, lam=self.lam, variant=self.variant)
+        return fit(model, examples, threat, lambda problem: solve_llr(problem, lam=self.lam, variant=self.variant))
 
     def _maximise(self, objective: Objective, images: Tensor, *, threat: Threat, generator: KeyedGenerator) -> Tensor:
         """Ascend from an unclipped start; steps clip delta to the box, then scale it into the ball."""

@@ -8,7 +8,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchbench.builtin.regression.fitting import fit_natural
+from benchbench.builtin.regression.fitting import fit
+from benchbench.builtin.regression.problem import solve_natural
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
 
 
@@ -26,5 +27,5 @@ class Natural:
         return BatchLoss(loss=F.cross_entropy(logits, labels, reduction="sum"), logits=logits.detach())
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
-        """Least squares, see `fit_natural`."""
-        return fit_natural(model, examples, threat)
+        """Least squares with the model's ridge, in closed form."""
+        return fit(model, examples, threat, solve_natural)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchbench.builtin.options import ascent_checks, at_least
-from benchbench.builtin.regression.fitting import fit_trades
+from benchbench.builtin.regression.fitting import fit, solve_trades
 from benchbench.contract import (
     BatchLoss,
     CrossEntropy,
@@ -52,7 +52,21 @@ class Trades:
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> BatchLoss:
         """Clean cross-entropy plus beta times divergence, summed; see `benchbench.contract.Defense`."""
-        candidates = self._diverging_images(model, images, threat=threat, generator=generator)
+        # Not `normal_start`: in the noise's memory layout convolutions round as they did for the rows that exist.
+        start = generator.normal_like(images).mul_(START_DEVIATION).add_(images)  # not clipped to the box
+        step_size = self.step_ratio * threat.epsilon
+        with in_mode(model, training=False), frozen(model):
+            with torch.no_grad():
+                probabilities = F.softmax(model(images), dim=1)
+            to_clean = CrossEntropy(probabilities)  # it has the divergence's gradient, for less
+            candidates = ascend(
+                lambda moved: to_clean(model(moved)),
+                start,
+                images,
+                threat=threat,
+                steps=self.steps,
+                step_size=step_size,
+            )
         logits = model(images)
         divergence = F.kl_div(
             F.log_softmax(model(candidates), dim=1), F.log_softmax(logits, dim=1), reduction="sum", log_target=True
@@ -61,23 +75,5 @@ class Trades:
         return BatchLoss(loss=clean + self.beta * divergence, logits=logits.detach())
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
-        """Clean errors plus beta times the largest squared change, see `fit_trades`."""
-        return fit_trades(model, examples, threat, beta=self.beta)
-
-    def _diverging_images(
-        self, model: nn.Module, images: Tensor, *, threat: Threat, generator: KeyedGenerator
-    ) -> Tensor:
-        """Ascend cross-entropy to fixed clean probabilities: the divergence's gradient, for less."""
-        # Not `normal_start`: in the noise's memory layout convolutions round as they did for the rows that exist.
-        start = generator.normal_like(images).mul_(START_DEVIATION).add_(images)  # not clipped to the box
-        with in_mode(model, training=False), frozen(model):
-            with torch.no_grad():
-                cross_entropy = CrossEntropy(F.softmax(model(images), dim=1))
-            return ascend(
-                lambda candidates: cross_entropy(model(candidates)),
-                start,
-                images,
-                threat=threat,
-                steps=self.steps,
-                step_size=self.step_ratio * threat.epsilon,
-            )
+        """Squared errors plus beta times the largest (f(x +- epsilon) - f(x))^2, exactly."""
+        return fit(model, examples, threat, lambda problem: solve_trades(problem, self.beta))

@@ -15,11 +15,12 @@ class Accuracy:
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Measure it; see `benchbench.contract.Metric`."""
-        values = {
-            "train_accuracy": _share(evidence.correct("train")),
-            "test_accuracy": _share(evidence.correct("test")),
-        }
-        return Measurement(values=values)
+        return Measurement(
+            values={
+                "train_accuracy": _share(evidence.correct("train")),
+                "test_accuracy": _share(evidence.correct("test")),
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +29,12 @@ class AdversarialAccuracy:
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Measure it; see `benchbench.contract.Metric`."""
-        values = {
-            "adv_train_accuracy": _share(evidence.robust("train")),
-            "adv_test_accuracy": _share(evidence.robust("test")),
-        }
-        return Measurement(values=values)
+        return Measurement(
+            values={
+                "adv_train_accuracy": _share(evidence.robust("train")),
+                "adv_test_accuracy": _share(evidence.robust("test")),
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +43,12 @@ class Gaps:
 
     def measure(self, evidence: Evidence) -> Measurement:
         """Measure them; see `benchbench.contract.Metric`."""
-        values = {
-            "gap": _share(evidence.correct("train")) - _share(evidence.correct("test")),
-            "adv_gap": _share(evidence.robust("train")) - _share(evidence.robust("test")),
-        }
-        return Measurement(values=values)
+        return Measurement(
+            values={
+                "gap": _share(evidence.correct("train")) - _share(evidence.correct("test")),
+                "adv_gap": _share(evidence.robust("train")) - _share(evidence.robust("test")),
+            }
+        )
 
 
 def _share(hits: Tensor) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.batching import broadcast
+from benchbench.builtin.attacks.margins import broadcast
 from benchbench.builtin.options import Variant, at_least, variant_check
 from benchbench.contract import (
     Evidence,
@@ -58,8 +58,12 @@ class LocalLipschitzness:
     def measure(self, evidence: Evidence) -> Measurement:
         """Measure it; see `benchbench.contract.Metric`."""
         name = "lipschitz" if self.variant == "equation" else "lipschitz_released"
+
+        def search(images: Tensor, generator: KeyedGenerator) -> Tensor:
+            return self._search(evidence.model, images, evidence.threat, generator)
+
         batches = [
-            self._estimate(evidence.model, images, evidence.threat, generator)
+            replayed(search, (images,), generator, key=(self, evidence.model, evidence.threat))
             for images, _, generator in evidence.batches("test", name)
         ]
         last, best = torch.cat(batches, dim=1).cpu().double()
@@ -70,15 +74,8 @@ class LocalLipschitzness:
         """The mean of each column; see `benchbench.contract.ExamplewiseMetric`."""
         return {f"test_{name}": float(ratios.mean()) for name, ratios in per_example.items()}
 
-    def _estimate(self, model: nn.Module, images: Tensor, threat: Threat, generator: KeyedGenerator) -> Tensor:
-        """Ratios at the last and at the best iterate, float (2, N)."""
-
-        def search(images: Tensor, generator: KeyedGenerator) -> Tensor:
-            return self._search(model, images, threat, generator)
-
-        return replayed(search, (images,), generator, key=(self, model, threat))
-
     def _search(self, model: nn.Module, images: Tensor, threat: Threat, generator: KeyedGenerator) -> Tensor:
+        """Ratios at the last and at the best iterate, float (2, N)."""
         ratio = _Ratio(model, images, self.variant)
         if self.variant == "released":
             start = normal_start(images, deviation=RELEASED_START, generator=generator)
@@ -112,7 +109,9 @@ class _Ratio:
         logits: Tensor = self._model(candidates)
         ratio: Tensor = (logits - self._logits).abs().sum(dim=1) / self._distance(self._images - candidates)
         if self.rounded:
-            self._keep(candidates.detach(), ratio.detach() > self._best)
+            kept = self._images if self._candidates is None else self._candidates
+            better = broadcast(ratio.detach() > self._best, candidates)
+            self._candidates = torch.where(better, candidates.detach(), kept)
         self._best = torch.maximum(self._best, ratio.detach())
         return ratio
 
@@ -124,10 +123,6 @@ class _Ratio:
                 if self._candidates is not None:
                     self(self._candidates)
             return torch.stack([self(last), self._best])
-
-    def _keep(self, candidates: Tensor, better: Tensor) -> None:
-        kept = self._images if self._candidates is None else self._candidates
-        self._candidates = torch.where(broadcast(better, candidates), candidates, kept)
 
     def ascent(self, candidates: Tensor) -> Tensor:
         return self(candidates).sum()

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchbench.builtin.regression.convex import Array, import_cvxpy, make_unknown, solve_to_optimality
-from benchbench.builtin.regression.problem import AFTER, AT, BEFORE, Groups, RegressionProblem, group
-from benchbench.builtin.regression.whitening import Whitened
-from benchbench.builtin.untyped import Untyped
+from benchbench.builtin.regression.problem import (
+    AFTER,
+    AT,
+    BEFORE,
+    Array,
+    Groups,
+    RegressionProblem,
+    Whitened,
+    group,
+    import_cvxpy,
+    make_unknown,
+    solve_to_optimality,
+)
+
+if TYPE_CHECKING:
+    from cvxpy import Constraint
 
 STEPS = 60
 DECREASE = 1e-10  # relative; the descent ends at a step that promises less
@@ -43,10 +56,10 @@ class _Gap:
         half -= (self.step.T * weights) @ self.at
         return np.asarray(half + half.T)
 
-    def by_target(self, z: Untyped) -> Untyped:
-        """b at z, a number or an expression, (G,)."""
+    def by_target(self) -> tuple[Array, Array]:
+        """M (G, F) and c (G,) of b = M z + c."""
         constant = self.moved_at_natural - self.at_natural - self.step_at_natural
-        return -2 * ((self.moved - self.at - self.step) @ z + constant)
+        return -2 * (self.moved - self.at - self.step), -2 * constant
 
 
 def _gap(problem: RegressionProblem, groups: Groups, whitened: Whitened, side: int) -> _Gap:
@@ -78,9 +91,6 @@ def descend_llr(
 
     Each convex program linearises the gaps; its multipliers give the next one the curvature that this drops. Damping
     shortens steps that fail. The descent ends at a stationary point, where the model predicts no decrease.
-
-    Raises:
-        TrainingError: a convex program failed.
     """
     groups = group(problem)
     gaps = [_gap(problem, groups, whitened, side) for side in (BEFORE, AFTER)]
@@ -113,15 +123,15 @@ def _step(
     largest = cp.Variable(len(problem.targets))
     deviations = problem.targets - groups.means[groups.member]
     now = np.zeros(len(deviations))
-    definitions: list[Untyped] = []
-    sides: list[tuple[Untyped, Untyped]] = []
+    definitions: list[Constraint] = []
+    sides: list[tuple[Constraint, Constraint]] = []
     for gap in gaps:
-        value, slope = gap.linearise(z)
+        (value, slope), (rise, constant) = gap.linearise(z), gap.by_target()
         free, by_target = cp.Variable(len(value)), cp.Variable(len(value))
-        definitions += [free == value + slope @ (unknown.theta - z), by_target == gap.by_target(unknown.theta)]
+        definitions += [free == value + slope @ (unknown.theta - z), by_target == rise @ unknown.theta + constant]
         size = free[groups.member] + cp.multiply(deviations, by_target[groups.member])
         sides.append((largest >= size, largest >= -size))
-        now = np.maximum(now, np.abs(value[groups.member] + deviations * gap.by_target(z)[groups.member]))
+        now = np.maximum(now, np.abs(value[groups.member] + deviations * (rise @ z + constant)[groups.member]))
     model = cp.sum_squares(unknown.theta) + lam * cp.sum(largest) + cp.sum_squares(curvature @ (unknown.theta - z)) / 2
     program = cp.Problem(cp.Minimize(model), [*definitions, *(constraint for side in sides for constraint in side)])
     found = solve_to_optimality(program, unknown, tolerances=TOLERANCES)
@@ -132,7 +142,7 @@ def _step(
     )
 
 
-def _multiplied_curvature(groups: Groups, gaps: list[_Gap], sides: list[tuple[Untyped, Untyped]]) -> Array:
+def _multiplied_curvature(groups: Groups, gaps: list[_Gap], sides: list[tuple[Constraint, Constraint]]) -> Array:
     """Second derivative (F, F) of the gaps weighted by the multipliers of their signs."""
     total = np.zeros(1)
     for gap, (above, below) in zip(gaps, sides):

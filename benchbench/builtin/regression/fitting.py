@@ -1,67 +1,45 @@
-"""Fit a model linear in its parameters by each method, exactly or to the best minimum found."""
+"""Fit a model linear in its parameters by each method, exactly or to the best minimum found.
+
+AT, RST and TRADES are convex quadratic programs, because the largest squared error over the perturbation set is the square of
+the largest deviation.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from torch import nn
 
-from benchbench.builtin.options import Variant
-from benchbench.builtin.regression import convex_methods
-from benchbench.builtin.regression.convex import Array
-from benchbench.builtin.regression.gradient import solve_gr
-from benchbench.builtin.regression.linearity import solve_llr
-from benchbench.builtin.regression.problem import RegressionProblem, pose, solve_natural
+from benchbench.builtin.regression.problem import (
+    AFTER,
+    AT,
+    BEFORE,
+    Array,
+    Groups,
+    RegressionProblem,
+    group,
+    import_cvxpy,
+    make_unknown,
+    pose,
+    solve_natural,
+    solve_program,
+    squared_error,
+)
 from benchbench.contract import Examples, OptionError, Threat
 
 if TYPE_CHECKING:
+    from cvxpy import Constraint, Expression
+
     from benchbench.builtin.regression.spline import CubicSpline
 
-STARTS, FEW_STARTS = 4, 2  # descents of LLR's search
-MANY_EXAMPLES = 1000  # above which one descent takes ten seconds
 
-
-def fit_natural(model: nn.Module, examples: Examples, threat: Threat) -> nn.Module:
-    """Least squares with the model's ridge, in closed form."""
-    return _fit(model, examples, threat, solve_natural)
-
-
-def fit_at(model: nn.Module, examples: Examples, threat: Threat) -> nn.Module:
-    """Least sum of the largest squared errors over {x - epsilon, x, x + epsilon}, exactly."""
-    return _fit(model, examples, threat, convex_methods.solve_at)
-
-
-def fit_rst(model: nn.Module, examples: Examples, threat: Threat, *, lam: float) -> nn.Module:
-    """Squared errors plus lam times the largest over {x - epsilon, x, x + epsilon}, exactly."""
-    return _fit(model, examples, threat, lambda problem: convex_methods.solve_rst(problem, lam))
-
-
-def fit_trades(model: nn.Module, examples: Examples, threat: Threat, *, beta: float) -> nn.Module:
-    """Squared errors plus beta times the largest (f(x +- epsilon) - f(x))^2, solved exactly."""
-    return _fit(model, examples, threat, lambda problem: convex_methods.solve_trades(problem, beta))
-
-
-def fit_gr(model: nn.Module, examples: Examples, threat: Threat, *, beta: float, variant: Variant) -> nn.Module:
-    """Gradient regularisation with the exact derivative of the spline; the paper's beta is 1e-4."""
-    return _fit(model, examples, threat, lambda problem: solve_gr(problem, beta=beta, variant=variant))
-
-
-def fit_llr(model: nn.Module, examples: Examples, threat: Threat, *, lam: float, variant: Variant) -> nn.Module:
-    """Local linearity regularisation over d = -epsilon, +epsilon; the paper's lam is 0.01."""
-    starts = FEW_STARTS if len(examples) > MANY_EXAMPLES else STARTS
-    return _fit(model, examples, threat, lambda problem: solve_llr(problem, lam=lam, variant=variant, starts=starts))
-
-
-def _fit(
-    model: nn.Module, examples: Examples, threat: Threat, solve: Callable[[RegressionProblem], Array]
-) -> nn.Module:
+def fit(model: nn.Module, examples: Examples, threat: Threat, solve: Callable[[RegressionProblem], Array]) -> nn.Module:
     """Set a spline's parameters `theta` to the solution of its training problem; return it.
 
-    Raises:
-        OptionError: the radius is not above 0, or the model is no spline.
-        TrainingError: the solver failed.
+    A radius that is not above 0, or a model that is no spline, is an OptionError; a solver that fails, a TrainingError.
     """
     if not hasattr(model, "theta"):
         raise OptionError(f"{type(model).__name__} is not linear in its parameters", hint="use cubic-spline")
@@ -70,3 +48,44 @@ def _fit(
     with torch.no_grad():
         spline.theta.copy_(torch.from_numpy(theta))
     return model
+
+
+def solve_at(problem: RegressionProblem) -> Array:
+    """Adversarial training: the least sum of the largest squared errors, (F,)."""
+    unknown = make_unknown(solve_natural(problem))
+    worst, constraints = _worst_squared_error(problem, group(problem), unknown.theta)
+    return solve_program(problem, unknown, worst, constraints)
+
+
+def solve_rst(problem: RegressionProblem, lam: float) -> Array:
+    """Robust self-training with labels: squared errors plus lam times the largest ones, (F,)."""
+    groups = group(problem)
+    unknown = make_unknown(solve_natural(problem))
+    worst, constraints = _worst_squared_error(problem, groups, unknown.theta)
+    return solve_program(problem, unknown, squared_error(groups, unknown.theta) + lam * worst, constraints)
+
+
+def solve_trades(problem: RegressionProblem, beta: float) -> Array:
+    """TRADES: squared errors plus beta times the largest squared prediction changes, (F,)."""
+    cp = import_cvxpy()
+    groups = group(problem)
+    unknown = make_unknown(solve_natural(problem))
+    largest_move = cp.Variable(len(groups.counts))
+    moves = [(groups.features[side] - groups.features[AT]) @ unknown.theta for side in (BEFORE, AFTER)]
+    constraints = [largest_move >= sign * move for move in moves for sign in (-1, 1)]
+    moved = cp.sum_squares(cp.multiply(np.sqrt(groups.counts), largest_move))
+    return solve_program(problem, unknown, squared_error(groups, unknown.theta) + beta * moved, constraints)
+
+
+def _worst_squared_error(
+    problem: RegressionProblem, groups: Groups, theta: Expression
+) -> tuple[Expression, list[Constraint]]:
+    """Sum of the largest squared errors: max(u - y, y - l)^2 if l <= f(x') <= u at a position."""
+    cp = import_cvxpy()
+    upper, lower = cp.Variable(len(groups.counts)), cp.Variable(len(groups.counts))
+    deviation = cp.Variable(len(problem.targets))
+    constraints = [deviation >= upper[groups.member] - problem.targets]
+    constraints += [deviation >= problem.targets - lower[groups.member]]
+    for features in groups.features:
+        constraints += [features @ theta <= upper, lower <= features @ theta]
+    return cp.sum_squares(deviation), constraints

@@ -12,24 +12,30 @@ known, it ends with forty times the test error. The true minima of both variants
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from benchbench.builtin.options import Variant
-from benchbench.builtin.regression.convex import Array, import_cvxpy, make_unknown
 from benchbench.builtin.regression.problem import (
     AT,
+    Array,
     RegressionProblem,
     group,
+    import_cvxpy,
+    make_unknown,
     natural_objective,
+    search,
     solve_natural,
     solve_program,
     squared_error,
+    whiten,
 )
-from benchbench.builtin.regression.whitening import search, whiten
-from benchbench.builtin.untyped import Untyped
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 
 def gr_objective(
@@ -52,7 +58,8 @@ def solve_gr(
         return _solve_gr_released(problem, beta)
     from scipy.optimize import minimize
 
-    newton = cast(Untyped, minimize)  # the annotations of one SciPy reject what those of another require
+    # The annotations of one SciPy reject what those of another require.
+    newton = cast("Callable[..., OptimizeResult]", minimize)
 
     whitened = whiten(problem)
     groups = group(problem)

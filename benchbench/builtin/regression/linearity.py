@@ -18,17 +18,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchbench.builtin.options import Variant
-from benchbench.builtin.regression.convex import Array
 from benchbench.builtin.regression.descent import descend_llr
 from benchbench.builtin.regression.problem import (
     AFTER,
     AT,
     BEFORE,
+    Array,
     RegressionProblem,
     natural_objective,
+    search,
+    whiten,
 )
-from benchbench.builtin.regression.whitening import search, whiten
 from benchbench.contract import TrainingError
+
+STARTS, FEW_STARTS = 4, 2  # descents of the search
+MANY_EXAMPLES = 1000  # above which one descent takes ten seconds
 
 
 def llr_objective(
@@ -46,16 +50,16 @@ def llr_objective(
 
 
 def solve_llr(
-    problem: RegressionProblem, *, lam: float = 0.01, variant: Variant = "equation", starts: int = 4
+    problem: RegressionProblem, *, lam: float = 0.01, variant: Variant = "equation", starts: int | None = None
 ) -> Array:
     """The minimiser (F,): global if released, for the equation the best local of several starts.
 
-    Raises:
-        TrainingError: the solver failed, or the released objective is not convex for this lam.
+    If the solver fails, or the released objective is not convex for this lam, this is a TrainingError.
     """
     if variant == "released":
         return _solve_llr_released(problem, lam)
     whitened = whiten(problem)
+    starts = starts or (FEW_STARTS if len(problem.targets) > MANY_EXAMPLES else STARTS)
 
     def objective(z: Array) -> float:
         return llr_objective(problem, whitened.theta(z), lam=lam)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from benchbench.contract import DatasetSplits, DataSource, Examples, OptionError
+from benchbench.contract import DatasetSplits, DataSource, Examples, KeyedGenerator, OptionError, Threat
 
 STAIRS = 10
 FREQUENT_STAIRS = 5
@@ -65,3 +66,23 @@ def _draw(draws: np.random.RandomState, n: int) -> Examples:
         inputs=torch.from_numpy(positions.astype(np.float32)[:, None]),
         labels=torch.from_numpy(targets.astype(np.float32)),
     )
+
+
+SHIFTS = (0.0, -1.0, 1.0)  # the input itself first: the first of equal errors counts
+
+
+class Exact:
+    """Move every input by -epsilon, 0 or +epsilon in all coordinates, to the largest error.
+
+    The paper's regression considers these three points only ("only the point-wise perturbation").
+    """
+
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
+    ) -> Tensor:
+        """The worst of the three points for inputs (N, ...), float targets (N,); uses epsilon only."""
+        candidates = torch.stack([images + shift * threat.epsilon for shift in SHIFTS])
+        with torch.no_grad():
+            errors = torch.stack([(model(moved) - labels).abs() for moved in candidates])
+        worst = errors.argmax(dim=0)
+        return candidates[worst, torch.arange(len(images), device=images.device)]

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.builtin.attacks.autoattack.apgd import Apgd, sphere_start
-from benchbench.builtin.attacks.autoattack.climb import Climb, _adapt, _State, checkpoints
-from benchbench.builtin.attacks.autoattack.objectives import dlr, objective, targeted_dlr
+from benchbench.builtin.attacks.autoattack.climb import Climb, _adapt, _State, checkpoints, dlr, objective, targeted_dlr
 from benchbench.builtin.attacks.margins import margin
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import KeyedGenerator, Norm, OptionError, Threat, frozen

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from benchbench.builtin.attacks.autoattack.apgd import Apgd
 from benchbench.builtin.attacks.autoattack.boundary import BoundaryWalk
-from benchbench.builtin.attacks.autoattack.climb import Climb
-from benchbench.builtin.attacks.autoattack.objectives import objective
+from benchbench.builtin.attacks.autoattack.climb import Climb, objective
 from benchbench.builtin.attacks.autoattack.standard import AutoAttack
 from benchbench.builtin.attacks.margins import margin
 from benchbench.builtin.attacks.pgd import Pgd

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.autoattack.boundary import BoundaryWalk
+from benchbench.builtin.attacks.autoattack.boundary import BoundaryWalk, nearest_on_hyperplane
 from benchbench.builtin.attacks.autoattack.fab import Fab, _random_start
-from benchbench.builtin.attacks.autoattack.hyperplane import nearest_on_hyperplane
 from benchbench.builtin.attacks.margins import margin
 from benchbench.contract import KeyedGenerator, Norm, OptionError, Threat, frozen
 from benchbench.testing import LinearToy, check_attack, smooth_toy, toy_attack_problem

@@ -10,9 +10,9 @@ import pytest
 import torch
 from linear_problems import Nearest, largest_rise, linear_problem
 
-from benchbench.builtin.attacks import OFFERS, foolbox_family
-from benchbench.builtin.attacks.autoattack.objectives import dlr, targeted_dlr
-from benchbench.builtin.attacks.foolbox_attack import import_foolbox
+from benchbench.builtin import offers
+from benchbench.builtin.attacks.autoattack.climb import dlr, targeted_dlr
+from benchbench.builtin.attacks.foolbox_attack import import_foolbox, members
 from benchbench.contract import KeyedGenerator, Norm, Threat, frozen
 from benchbench.registry import Registry, load_registry
 from benchbench.testing import LinearToy
@@ -128,11 +128,11 @@ def test_robust_accuracy_is_the_exact_one(
 
 def test_the_table_has_every_attack_that_asks_for_gradients() -> None:
     tried = {row.attack for row in TABLE}
-    offered = {offer.name for offer in OFFERS if offer.capabilities.needs_gradients and not offer.members}
+    offered = {offer.name for offer in offers("attack") if offer.capabilities.needs_gradients and not offer.members}
     assert offered == {name for name in tried if not name.startswith("foolbox:")}
     attacks = import_foolbox().attacks  # some of its classes have several names
     known = {getattr(attacks, name.removeprefix("foolbox:"), None) for name in tried | set(SHORT_OF_EXACT)}
-    missing = {name for name in foolbox_family.members() if getattr(attacks, name) not in known}
+    missing = {name for name in members() if getattr(attacks, name) not in known}
     assert not {name for name in missing if ASKS_FOR_GRADIENTS.search(name)}
 
 

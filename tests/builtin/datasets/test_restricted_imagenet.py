@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from benchbench.builtin.datasets import restricted_imagenet
-from benchbench.builtin.datasets.array_build import build_array
+from benchbench.builtin.datasets.array_cache import build_array
 from benchbench.builtin.datasets.restricted_imagenet import GROUPS, RestrictedImagenet
 from benchbench.contract import CorruptDataError, DataError, DataSource, MissingDataError
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize, nnls
 
-from benchbench.builtin.regression import whitening
-from benchbench.builtin.regression.convex import Array
-from benchbench.builtin.regression.convex_methods import solve_at, solve_rst, solve_trades
+from benchbench.builtin.regression import problem as problems
+from benchbench.builtin.regression.fitting import solve_at, solve_rst, solve_trades
 from benchbench.builtin.regression.gradient import gr_objective, solve_gr
 from benchbench.builtin.regression.linearity import llr_objective, solve_llr
 from benchbench.builtin.regression.problem import (
     AFTER,
     AT,
     BEFORE,
+    Array,
     RegressionProblem,
     natural_objective,
     pose,
@@ -79,7 +79,7 @@ CASES: dict[str, tuple[Solver, Objective]] = {
 def test_no_search_from_scipy_gets_below_the_solution(name: str, problem: RegressionProblem) -> None:
     solve, objective = CASES[name]
     theta = solve(problem)
-    whitened = whitening.whiten(problem)
+    whitened = problems.whiten(problem)
     reached = objective(problem, theta)
     for seed in range(3):
         start = theta + 0.02 * whitened.scale @ np.random.RandomState(seed).randn(len(theta))
@@ -105,7 +105,7 @@ def quadratic_lower_bound(
     gradients = 2 * weight * values[active][:, None] * pieces[active]
     ridge = problem.strength * problem.penalty
     fixed = 2 * clean * at.T @ (at @ theta - y) + 2 * ridge @ theta
-    scale = whitening.whiten(problem).scale
+    scale = problems.whiten(problem).scale
     one = 1e3 * (examples[None, :] == np.arange(len(y))[:, None])
     system = np.vstack([scale.T @ gradients.T, one])
     mixture, _ = nnls(system, np.concatenate([-scale.T @ fixed, 1e3 * np.ones(len(y))]), maxiter=10_000)

@@ -8,10 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.autoattack.climb import Climb
-from benchbench.builtin.attacks.autoattack.objectives import LossName, objective
+from benchbench.builtin.attacks.autoattack.climb import Climb, LossName, objective
 from benchbench.builtin.attacks.autoattack.standing import Standing
-from benchbench.builtin.attacks.batching import QUEUE_LENGTH
+from benchbench.builtin.attacks.margins import QUEUE_LENGTH
 from benchbench.builtin.options import at_least, require_norm
 from benchbench.contract import KeyedGenerator, Threat, require, steepest
 
@@ -65,15 +64,9 @@ class Apgd:
 
 
 def sphere_start(images: Tensor, *, threat: Threat, generator: KeyedGenerator) -> Tensor:
-    """A random point at distance epsilon from each image, clipped to the box.
+    """A random point (N, ...) at distance epsilon from each image (N, ...), clipped to the box.
 
-    Args:
-        images: float (N, ...).
-        threat: ball and box; L-inf or L2.
-        generator: one row per image.
-
-    Returns:
-        float (N, ...): for L-inf a uniform draw from the cube scaled to its surface, for L2 a uniform direction.
+    L-inf: a uniform draw from the cube, scaled to its surface; L2: a uniform direction.
     """
     if threat.norm == "l2":
         return threat.project(images + threat.epsilon * steepest(generator.normal_like(images), "l2"), images)

@@ -3,15 +3,61 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from benchbench.builtin.attacks.autoattack.objectives import TargetedObjective
 from benchbench.builtin.attacks.autoattack.standing import Judgement, confirmed, judge, keep_rows
-from benchbench.builtin.attacks.batching import broadcast
+from benchbench.builtin.attacks.margins import broadcast, margin
 from benchbench.contract import Threat, steepest
+
+LossName = Literal["ce", "dlr", "dlr-targeted"]
+TargetedObjective = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Maps logits (N, classes), labels (N,) and targets (N,) to values (N,), to be ascended."""
+
+_TINY = 1e-12  # keeps the ratio finite where all logits are equal
+
+
+def objective(loss: LossName) -> TargetedObjective:
+    """The objective of a loss; the untargeted ones ignore the targets."""
+    if loss == "dlr-targeted":
+        return targeted_dlr
+    if loss == "dlr":
+        return lambda logits, labels, _: dlr(logits, labels)
+    return lambda logits, labels, _: cross_entropy(logits, labels, reduction="none")
+
+
+def dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    """Difference of logits ratio (N,), Croce & Hein 2020, equation 6; above 0 if fooled.
+
+    -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)) with z_(k) the k-th largest logit (N, classes). With two classes there is no
+    third logit, and every ratio of differences is constant: it is the margin itself then.
+    """
+    if logits.shape[1] < 3:
+        return margin(logits, labels)
+    largest = logits.topk(3, dim=1).values
+    return margin(logits, labels) / (largest[:, 0] - largest[:, 2] + _TINY)
+
+
+def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Targeted difference of logits ratio (N,), equation 7; above 0 only where fooled.
+
+    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), which needs four classes: the authors' code refuses fewer. With three classes
+    the denominator takes the two smallest logits, as z_(3) and z_(4) are of four: z_(1) - (z_(2) + z_(3)) / 2. So the ratio
+    does not depend on the logits' scale, not even where that depends on the input, and the gradient towards the target vanishes
+    only where the third class has caught up with the label. (Over z_(1) - z_(3), a target that ranks third would have the
+    constant ratio -1.) With two classes every ratio of differences is constant: it is the difference z_t - z_y then.
+    """
+    rise = logits.gather(1, targets[:, None])[:, 0] - logits.gather(1, labels[:, None])[:, 0]
+    if logits.shape[1] < 3:
+        return rise
+    largest = logits.topk(min(4, logits.shape[1]), dim=1).values
+    return rise / (largest[:, 0] - largest[:, -2:].mean(dim=1) + _TINY)
+
 
 FIRST_STEP = 2.0  # times epsilon
 MOMENTUM = 0.75  # weight of the new direction, alpha in the paper
@@ -56,7 +102,7 @@ class _State:
     best_loss: Tensor
     best_loss_at_check: Tensor
     step_size: Tensor
-    halved: Tensor  # at the last checkpoint
+    halved: Tensor  # at the last checkpoint; at first set, because the first one looks at rises only
     rises: Tensor  # since the last checkpoint
     strongest: Tensor  # by margin: the result
     margin: Tensor
@@ -75,11 +121,8 @@ class Climb:
     def run(self, images: Tensor, labels: Tensor, targets: Tensor, start: Tensor) -> Tensor:
         """Each example's iterate of largest margin in ball and box; a fooled one ends its run early.
 
-        Args:
-            images: float (N, ...), the centres of the balls.
-            labels: int64 (N,).
-            targets: int64 (N,), target classes; untargeted objectives ignore them.
-            start: float (N, ...), inside ball and box.
+        The images (N, ...) are the centres of the balls, and `start` (N, ...) lies in ball and box. Untargeted objectives
+        ignore the targets, int64 (N,).
         """
         state = self._begin(images, labels, targets, start)
         candidates = start.clone()
@@ -122,9 +165,7 @@ class Climb:
             best_loss=unknown,
             best_loss_at_check=unknown,
             step_size=images.new_full((count,), FIRST_STEP * self._threat.epsilon),
-            halved=torch.ones(
-                count, dtype=torch.bool, device=images.device
-            ),  # the first checkpoint looks at rises only
+            halved=torch.ones(count, dtype=torch.bool, device=images.device),
             rises=images.new_zeros(count),
             strongest=start,
             margin=unknown,

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from benchbench.builtin.attacks.autoattack.apgd import sphere_start
 from benchbench.builtin.attacks.autoattack.boundary import BoundaryWalk, Closest
 from benchbench.builtin.attacks.autoattack.standing import Standing
-from benchbench.builtin.attacks.batching import QUEUE_LENGTH, broadcast
-from benchbench.builtin.attacks.margins import keep_better
+from benchbench.builtin.attacks.margins import QUEUE_LENGTH, broadcast, keep_better
 from benchbench.builtin.options import at_least, require_norm
 from benchbench.contract import KeyedGenerator, Threat, require
 

@@ -17,7 +17,7 @@ from benchbench.builtin.attacks.autoattack.squares import (
     tiles,
 )
 from benchbench.builtin.attacks.autoattack.standing import Judgement, Standing, confirmed, judge, keep_rows
-from benchbench.builtin.attacks.batching import QUEUE_LENGTH, broadcast
+from benchbench.builtin.attacks.margins import QUEUE_LENGTH, broadcast
 from benchbench.builtin.options import at_least, require_norm
 from benchbench.contract import KeyedGenerator, Threat, require
 

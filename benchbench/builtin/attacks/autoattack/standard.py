@@ -11,7 +11,7 @@ from benchbench.builtin.attacks.autoattack.apgd import Apgd
 from benchbench.builtin.attacks.autoattack.fab import Fab
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.autoattack.standing import Standing
-from benchbench.builtin.attacks.batching import QUEUE_LENGTH
+from benchbench.builtin.attacks.margins import QUEUE_LENGTH
 from benchbench.builtin.options import at_least, require_norm
 from benchbench.contract import Attack, KeyedGenerator, Threat, full_precision, is_rounded, require
 
@@ -25,7 +25,7 @@ class AutoAttack:
 
     In this order: Auto-PGD on the cross-entropy, Auto-PGD on the targeted DLR loss, targeted FAB, Square. With fewer classes
     than targets, all wrong classes are targets. With fewer than four classes the targeted DLR loss is not defined; see
-    `benchbench.builtin.attacks.autoattack.objectives.targeted_dlr` for what replaces it.
+    `benchbench.builtin.attacks.autoattack.climb.targeted_dlr` for what replaces it.
 
     Attributes:
         steps: gradient steps of each run of Auto-PGD and FAB, at least 1; 100 is standard.

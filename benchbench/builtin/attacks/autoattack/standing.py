@@ -9,8 +9,16 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from benchbench.builtin.attacks.batching import batch_width, batches, clean_logits
-from benchbench.builtin.attacks.margins import all_but_fooled, keep_better, likely_targets, margin, surely_fooled
+from benchbench.builtin.attacks.margins import (
+    all_but_fooled,
+    batch_width,
+    batches,
+    clean_logits,
+    keep_better,
+    likely_targets,
+    margin,
+    surely_fooled,
+)
 from benchbench.contract import full_precision, is_rounded
 
 

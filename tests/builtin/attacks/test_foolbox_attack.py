@@ -14,9 +14,14 @@ import pytest
 import torch
 from torch import nn
 
-from benchbench.builtin.attacks import foolbox_family
-from benchbench.builtin.attacks.foolbox_attack import import_foolbox, norms_of, parameters_of
-from benchbench.builtin.attacks.foolbox_family import UNSUITABLE, foolbox_attack
+from benchbench.builtin.attacks.foolbox_attack import (
+    UNSUITABLE,
+    foolbox_attack,
+    import_foolbox,
+    members,
+    norms_of,
+    parameters_of,
+)
 from benchbench.contract import KeyedGenerator, Norm, OptionError, Threat, frozen
 from benchbench.testing.toys import smooth_toy, toy_attack_problem
 
@@ -24,7 +29,7 @@ FIRST_ORDER = re.compile(r"(PGD|BasicIterative|FastGradient|ProjectedGradient|FG
 
 
 def first_order_members() -> list[str]:
-    return [name for name in foolbox_family.members() if FIRST_ORDER.search(name)]
+    return [name for name in members() if FIRST_ORDER.search(name)]
 
 
 class FirstClassOnly(nn.Module):
@@ -48,15 +53,13 @@ def concrete_attacks() -> set[str]:
 def test_no_attack_of_foolbox_is_missing_without_a_reason() -> None:
     exported = {name for name, value in vars(import_foolbox().attacks).items() if inspect.isclass(value)} - {"Attack"}
     assert concrete_attacks() <= exported  # the rest are other names of the same classes
-    assert set(foolbox_family.members()) | set(UNSUITABLE) == exported
-    assert not set(foolbox_family.members()) & set(UNSUITABLE)
+    assert set(members()) | set(UNSUITABLE) == exported
+    assert not set(members()) & set(UNSUITABLE)
     assert all(UNSUITABLE.values())
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("member", "norm"), [(one, norm) for one in foolbox_family.members() for norm in norms_of(one)]
-)
+@pytest.mark.parametrize(("member", "norm"), [(one, norm) for one in members() for norm in norms_of(one)])
 def test_every_attack_gives_candidates_in_ball_and_box(member: str, norm: Norm) -> None:
     if "BrendelBethge" in member and not os.environ.get("BENCHBENCH_EXHAUSTIVE"):
         pytest.skip("Foolbox compiles it for a minute: BENCHBENCH_EXHAUSTIVE=1")
