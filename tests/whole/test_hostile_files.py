@@ -47,6 +47,7 @@ CPU = torch.device("cpu")
 @contextmanager
 def bounded(*, seconds: float, mebibytes: float) -> Iterator[None]:
     """Fail if a block takes more CPU time, or lets the process grow by more memory."""
+    pa.default_memory_pool().release_unused()  # what made the file
     provenance.forget_peak_memory(CPU)
     before, began = provenance.peak_memory_bytes(CPU), time.process_time()
     yield
