@@ -113,7 +113,7 @@ def distinct_labels(rows: Sequence[Row]) -> dict[str, str]:
     labels = {row.cell_id: defense_label(row) for row in rows}
     for distinction in _DISTINCTIONS:
         for alike in grouped(rows, lambda row: (row.source, labels[row.cell_id])).values():
-            if len({distinction(row) for row in alike}) > 1:
+            if len(alike) > 1 and len({distinction(row) for row in alike}) > 1:
                 labels.update({row.cell_id: f"{labels[row.cell_id]}, {distinction(row)}" for row in alike})
     return labels
 

@@ -23,7 +23,7 @@ class Column:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """The content of one line in one column."""
 
@@ -35,7 +35,7 @@ class Entry:
     verdict: str = ""  # one of `benchbench.reproduction.verdicts`; empty without comparison to a published value
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
     """One line: an entry for each column of the table."""
 
@@ -64,6 +64,7 @@ class Table:
     columns: tuple[Column, ...]
     groups: tuple[Group, ...]
     notes: tuple[str, ...] = ()
+    left_out: int = 0  # lines that were to be left out because there are too many
 
     @property
     def lines(self) -> Iterator[Line]:

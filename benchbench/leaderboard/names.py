@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from benchbench.cell.model import Component, canonical
@@ -29,8 +30,12 @@ def defense_label(row: Row) -> str:
 
     For the papers' methods only the options that the papers vary are shown; for others every option.
     """
-    options = _varied(row.defense, parse_options(row.defense_options))
-    return component_label(_DEFENSES.get(row.defense, row.defense), options)
+    return _defense_label(row.defense, row.defense_options)
+
+
+@cache
+def _defense_label(defense: str, options: str) -> str:
+    return component_label(_DEFENSES.get(defense, defense), _varied(defense, parse_options(options)))
 
 
 def short_label(defense: str, options: Mapping[str, Any]) -> str:
@@ -45,12 +50,17 @@ def attack_label(attack: str, options: Mapping[str, Any]) -> str:
 
 def defense_order(row: Row) -> tuple[Any, ...]:
     """Sort key: Natural, GR, LLR, AT, RST (lambda), TRADES (beta), distance, others by name."""
-    if row.defense not in _DEFENSES:
-        return (len(_PAPER_ORDER), row.defense, 0.0, row.defense_options)
-    option, _ = _STRENGTHS.get(row.defense, ("", ""))
-    strength = parse_options(row.defense_options).get(option, 0.0)
+    return _defense_order(row.defense, row.defense_options)
+
+
+@cache
+def _defense_order(defense: str, options: str) -> tuple[Any, ...]:
+    if defense not in _DEFENSES:
+        return (len(_PAPER_ORDER), defense, 0.0, options)
+    option, _ = _STRENGTHS.get(defense, ("", ""))
+    strength = parse_options(options).get(option, 0.0)
     number = float(strength) if isinstance(strength, (int, float)) else 0.0
-    return (_PAPER_ORDER.index(row.defense), "", number, row.defense_options)
+    return (_PAPER_ORDER.index(defense), "", number, options)
 
 
 def trained_in(row: Row) -> str:
@@ -161,6 +171,8 @@ def number(value: Any) -> str:
 
 def printable(text: str) -> str:
     """Text without control characters, which could steer a terminal or break a table's lines."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 

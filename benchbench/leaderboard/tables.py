@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Literal
+
+import numpy as np
 
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import is_share
-from benchbench.leaderboard.identity import distinct_labels, grouped
+from benchbench.leaderboard.identity import distinct_labels
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
-from benchbench.leaderboard.matching import is_regression, same_setting, setting, shown_published
+from benchbench.leaderboard.matching import SAME_SETTING, regressions, same_setting, setting, shown_published
 from benchbench.leaderboard.names import defense_label, defense_order, paper_label, printable, setting_label
-from benchbench.records import Row
+from benchbench.records import Row, Rows, groups
+from benchbench.records.arrays import Array
 
 Task = Literal["classification", "regression"]
 
@@ -58,17 +65,15 @@ def paper_tables(
     intervals: bool = False,
     extra: Sequence[str] = (),
     notes: Sequence[str] = (),
+    most: int | None = None,
 ) -> tuple[Table, ...]:
     """The tables of a leaderboard that have rows: one of classification and one of regression.
 
     Arguments are those of `paper_table`; `notes` are added to the last table.
     """
-    listed = list(rows)
-    tables = [
-        paper_table(listed, task=task, published=published, paper=paper, intervals=intervals, extra=extra)
-        for task in MEASURES
-    ]
-    shown = [table for table in tables if table.groups]
+    shared = share_doubts(rows)
+    made = partial(_table, shared, published=published, paper=paper, intervals=intervals, extra=extra, most=most)
+    shown = [table for task in MEASURES if (table := made(task=task)).groups]
     return (*shown[:-1], *(dataclasses.replace(last, notes=(*last.notes, *notes)) for last in shown[-1:]))
 
 
@@ -80,6 +85,7 @@ def paper_table(
     paper: str = "neurips2020",
     intervals: bool = False,
     extra: Sequence[str] = (),
+    most: int | None = None,
 ) -> Table:
     """One line per training method in the papers' order; everything in a group is comparable.
 
@@ -93,41 +99,82 @@ def paper_table(
         paper: which paper's numbers: ``"neurips2020"`` or ``"arxiv-v1"``.
         intervals: whether the text shows 95% intervals; the entries always hold them.
         extra: names of values in the rows' `extra` that get a last column each; none of them is marked best.
+        most: measured lines to make, of the first groups; None for all. `Table.left_out` counts the others.
     """
-    chosen = [row for row in share_doubts(rows) if is_regression(row) == (task == "regression")]
-    reference = [row for row in chosen if row.source == "published" and row.published_source == paper]
-    measured = [row for row in chosen if row.source == "measured"]
-    groups_of = grouped(measured, same_setting)
-    settings = [groups_of[key] for key in sorted(groups_of, key=repr)]
-    if published:
-        settings = shown_published(settings, reference, every=not measured)
-    extras = [
-        Column(key=name, label=name.replace("_", " "), unit="%" if is_share(name) else "", align="right")
-        for name in extra
+    shared = share_doubts(rows)
+    return _table(shared, task=task, published=published, paper=paper, intervals=intervals, extra=extra, most=most)
+
+
+def _table(
+    rows: Rows, *, task: Task, published: bool, paper: str, intervals: bool, extra: Sequence[str], most: int | None
+) -> Table:
+    """`paper_table` of rows with shared doubts."""
+    chosen = rows.where(regressions(rows) == (task == "regression"))
+    measured = chosen.where(chosen.having("source", "measured"))
+    reference = chosen.where(chosen.having("source", "published") & chosen.having("published_source", paper))
+    settings = _settings(measured, list(reference) if published else ())
+    columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *map(_extra_column, extra))
+    size = sum(len(one.places) + len(one.published) for one in settings)
+    left = size if most is None else most
+    unread = iter(measured.take(np.concatenate([one.places for one in settings] or [np.arange(0)])))
+    made, flagged, failed = [], list[str](), list[str]()
+    for label, one in zip(_group_labels([one.first for one in settings]), settings):
+        if left <= 0:
+            break
+        ordered = sorted([*islice(unread, len(one.places)), *one.published], key=_order)
+        lines = _lines(ordered, left, columns, DIGITS[task], intervals)
+        made.append(Group(label=label, attributes=setting(one.first), lines=lines))
+        flagged += flag_notes(ordered[:left])
+        failed += failure_notes(ordered[:left])
+        left -= len(lines)
+    return Table(
+        title=_title(settings, measured),
+        columns=columns,
+        groups=tuple(made),
+        notes=(*_notes(settings, made, task, intervals), *flagged, *failed),
+        left_out=0 if most is None else max(0, size - most),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setting:
+    """The rows of one group: a row, the places of all measured ones, and the published ones."""
+
+    first: Row
+    places: Array
+    published: Sequence[Row] = ()
+
+
+def _settings(measured: Rows, published: Sequence[Row]) -> list[_Setting]:
+    """The settings in order; published ones without measured rows only if no row is measured."""
+    found = groups(measured.codes(*SAME_SETTING))
+    firsts = measured.take([places[0] for places in found])
+    ours = sorted(zip(firsts, found), key=lambda pair: repr(same_setting(pair[0])))
+    beside, rest = shown_published([row for row, _ in ours], published, every=not ours)
+    return [
+        *(_Setting(first=row, places=places, published=more) for (row, places), more in zip(ours, beside)),
+        *(_Setting(first=group[0], places=np.arange(0), published=group) for group in rest),
     ]
-    columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *extras)
-    groups = tuple(
-        Group(label=label, attributes=setting(rows[0]), lines=_lines(rows, columns, DIGITS[task], intervals))
-        for label, rows in zip(_group_labels(settings), settings)
-    )
-    shown = [row for members in settings for row in members]
-    title = _title(shown)
-    return Table(title=title, columns=columns, groups=groups, notes=_notes(shown, groups, task, intervals))
 
 
-def _group_labels(settings: list[list[Row]]) -> list[str]:
-    first = [members[0] for members in settings]
+def _extra_column(name: str) -> Column:
+    return Column(key=name, label=name.replace("_", " "), unit="%" if is_share(name) else "", align="right")
+
+
+def _group_labels(first: list[Row]) -> list[str]:
     short = [setting_label(row, every_option=False) for row in first]
-    every = [setting_label(row, every_option=True) for row in first]
-    return [label if short.count(label) == 1 else longer for label, longer in zip(short, every)]
+    counts = Counter(short)
+    return [label if counts[label] == 1 else setting_label(row, every_option=True) for row, label in zip(first, short)]
 
 
-def _lines(rows: list[Row], columns: tuple[Column, ...], digits: int, intervals: bool) -> tuple[Line, ...]:
-    ordered = sorted(
-        rows, key=lambda row: (defense_order(row)[:3], row.source, row.defense_options, row.seed, row.cell_id)
-    )
-    labels = distinct_labels(ordered)
-    measured = [row for row in ordered if row.source == "measured"]
+def _order(row: Row) -> tuple[object, ...]:
+    return (defense_order(row)[:3], row.source, row.defense_options, row.seed, row.cell_id)
+
+
+def _lines(rows: list[Row], most: int, columns: tuple[Column, ...], digits: int, intervals: bool) -> tuple[Line, ...]:
+    """The first lines of a group, whose labels and best values are those among all of its rows."""
+    labels = distinct_labels(rows)
+    measured = [row for row in rows if row.source == "measured"]
     best = {column.key: best_shown(measured, column, digits) for column in columns if column.best}
     return tuple(
         Line(
@@ -137,7 +184,7 @@ def _lines(rows: list[Row], columns: tuple[Column, ...], digits: int, intervals:
             status=row.status,
             flags=row.flags,
         )
-        for row in ordered
+        for row in rows[:most]
     )
 
 
@@ -180,30 +227,41 @@ def shown(value: float, column: Column, digits: int) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def _title(rows: list[Row]) -> str:
-    suite = rows[0].suite if rows else "leaderboard"
-    profiles = sorted({row.profile for row in rows if row.source == "measured"})
-    measured = (
+def _title(settings: Sequence[_Setting], measured: Rows) -> str:
+    suite = settings[0].first.suite if settings else "leaderboard"
+    profiles = sorted(profile for (profile,) in measured.distinct("profile")[0])
+    stated = (
         f"{' and '.join(profiles)} profile" + ("s, apart" if len(profiles) > 1 else "") if profiles else "published"
     )
-    return f"{suite}: {measured}"
+    return f"{suite}: {stated}"
 
 
-def _notes(rows: list[Row], groups: tuple[Group, ...], task: Task, intervals: bool) -> tuple[str, ...]:
+def _notes(settings: Sequence[_Setting], made: Sequence[Group], task: Task, intervals: bool) -> tuple[str, ...]:
     notes = []
-    if any(entry.best for group in groups for line in group.lines for entry in line.entries):
+    if any(entry.best for group in made for line in group.lines for entry in line.entries):
         notes.append("Bold: best measured value of its group, as shown; ties together; flagged rows do not compete.")
     if intervals:
         notes.append("Brackets: 95% confidence intervals (Wilson for accuracies, bootstrap for Lipschitzness).")
-    if {row.source for row in rows} == {"measured", "published"} and {row.profile for row in rows} != {"paper"}:
+    published = [row for one in settings for row in one.published]
+    ours = [one.first for one in settings if len(one.places)]
+    if published and ours and {row.profile for row in (*ours, *published)} != {"paper"}:
         notes.append("Published numbers are of the papers' full protocol; other profiles use less data or training.")
     if task == "regression":
         notes.append("MSE: mean squared error; gap: test minus train.")
-    return (*notes, *row_notes(rows))
+    return tuple(notes)
 
 
 def row_notes(rows: Sequence[Row]) -> tuple[str, ...]:
     """A note with the flags of each flagged row, then one with the error of each failed row."""
-    flagged = [f"{FLAGGED} {defense_label(row)}: {printable(', '.join(row.flags))}" for row in rows if row.flags]
+    return (*flag_notes(rows), *failure_notes(rows))
+
+
+def flag_notes(rows: Sequence[Row]) -> list[str]:
+    """A note with the flags of each flagged row."""
+    return [f"{FLAGGED} {defense_label(row)}: {printable(', '.join(row.flags))}" for row in rows if row.flags]
+
+
+def failure_notes(rows: Sequence[Row]) -> list[str]:
+    """A note with the error of each failed row."""
     failed = [(defense_label(row), printable(row.error[:200])) for row in rows if row.status == "failed"]
-    return (*flagged, *(f"{FAILED} failed: {label}: {error}" for label, error in failed))
+    return [f"{FAILED} failed: {label}: {error}" for label, error in failed]
