@@ -65,11 +65,11 @@ class Cost:
     status: int
 
 
-def many_rows(count: int, *, seed: int = 0) -> Iterator[Row]:
-    """Measured rows made from the committed ones, with distinct cells; models keep all their attacks."""
-    rng = np.random.default_rng(seed)
+def many_rows(count: int, *, first: int = 0) -> Iterator[Row]:
+    """Measured rows made from the committed ones, each a cell of its own; models keep all their attacks."""
+    rng = np.random.default_rng(first)
     known = [row for row in read_rows(COMMITTED / f"{SUITE}.parquet") if row.source == "measured"]
-    return (_varied(known[place % len(known)], place // len(known), rng) for place in range(count))
+    return (_varied(known[place % len(known)], place // len(known), rng) for place in range(first, first + count))
 
 
 def _varied(row: Row, copy: int, rng: np.random.Generator) -> Row:
@@ -119,7 +119,7 @@ def measure_boards(folder: Path, count: int) -> None:
     shutil.copytree(COMMITTED / SUITE, boards / SUITE)
     rows = list(many_rows(count))
     write_leaderboard(boards / f"{SUITE}.parquet", rows)
-    write_leaderboard(folder / "other.parquet", [*rows[: count // 2], *many_rows(count // 2, seed=1)][: count // 2])
+    write_leaderboard(folder / "other.parquet", [*rows[count // 2 :], *many_rows(count // 2, first=count)])
     models = [row.cell_id for row in rows if row.dataset == "mnist" and row.profile == rows[0].profile][:2]
     del rows
     board, there = str(boards / f"{SUITE}.parquet"), ("--leaderboards", str(boards))

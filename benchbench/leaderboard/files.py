@@ -6,7 +6,6 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import pyarrow.parquet as pq
 from benchbench.atomic import write_bytes_atomically
 from benchbench.errors import CorruptDataError, DataError, StorageError
 from benchbench.records import Row, Rows, rows_from_table
-from benchbench.records.arrays import Array
 from benchbench.records.disk import read_bytes
 from benchbench.records.parquet import read_parquet
 from benchbench.records.schema import check_schema
@@ -125,17 +123,8 @@ def _one_suite(rows: Rows, path: Path, on_problem: Callable[[str], None]) -> Row
 
 def _sorted(rows: Rows) -> Rows:
     """Options are ordered by value, beta 3 before beta 10; the cell id makes the order total."""
-    return rows.take(np.lexsort([_ranks(rows, name) for name in reversed(_SORTED_BY)]))
-
-
-def _ranks(rows: Rows, name: str) -> Array:
-    """int64 (n,): the ranks of a column's values; equal options, however they are written, share one."""
-    found, places = rows.distinct(name)
-    keys = [_options_order(value) if name.endswith("_options") else value for (value,) in found]
-    ranks = np.zeros(len(keys), dtype=np.int64)
-    for before, after in pairwise(sorted(range(len(keys)), key=keys.__getitem__)):
-        ranks[after] = ranks[before] + (keys[before] != keys[after])
-    return ranks[places]
+    ranks = [rows.ranks(name, **({"key": _options_order} if name.endswith("_options") else {})) for name in _SORTED_BY]
+    return rows.take(np.lexsort(ranks[::-1]))
 
 
 def _options_order(text: str) -> tuple[Any, ...]:

@@ -8,7 +8,8 @@ import html
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from benchbench.errors import UnknownNameError
@@ -42,34 +43,40 @@ def render_all(tables: Sequence[Table], format: str) -> str:
 
 def _markdown(table: Table) -> str:
     parts = [f"## {escape_markdown(table.title)}"]
+    rule = "|".join(":{}-" if column.align == "left" else "-{}:" for column in table.columns)
     for group in table.groups:
-        parts += [f"### {escape_markdown(group.label)}", _grid(table, group, "pipe", escape_markdown, "**{}**")]
+        headings, *lines = _grid(table, group, escape_markdown, "**{}**")
+        drawn = "|" + rule.format(*("-" * len(heading) for heading in headings)) + "|"
+        shown = [f"| {' | '.join(line)} |" for line in (headings, *lines)]
+        parts += [f"### {escape_markdown(group.label)}", "\n".join([shown[0], drawn, *shown[1:]])]
     parts += ["\n".join(f"- {escape_markdown(note)}" for note in table.notes)]
     return "\n\n".join(part for part in parts if part)
 
 
 def _html(table: Table) -> str:
     parts = [f"<h2>{html.escape(table.title)}</h2>"]
+    styles = ["" if column.align == "left" else ' style="text-align: right;"' for column in table.columns]
+    head, body = ("".join(f"<{tag}{style}>{{}}</{tag}>" for style in styles) for tag in ("th", "td"))
     for group in table.groups:
-        grid = _grid(table, group, "unsafehtml", html.escape, "<strong>{}</strong>")
-        caption = f"<table>\n<caption>{html.escape(group.label)}</caption>"
-        parts.append(grid.replace("<table>", caption, 1))
+        headings, *lines = _grid(table, group, html.escape, "<strong>{}</strong>")
+        parts += ["<table>", f"<caption>{html.escape(group.label)}</caption>"]
+        parts += ["<thead>", f"<tr>{head.format(*headings)}</tr>", "</thead>", "<tbody>"]
+        parts += [*(f"<tr>{body.format(*line)}</tr>" for line in lines), "</tbody>", "</table>"]
     if table.notes:
         parts.append("<ul>\n" + "\n".join(f"<li>{html.escape(note)}</li>" for note in table.notes) + "\n</ul>")
     return "\n".join(parts)
 
 
-def _grid(table: Table, group: Group, style: str, escape: Callable[[str], str], bold: str) -> str:
-    cells = [[_broken(e, escape, bold) for e in line.entries] for line in group.lines]
-    from tabulate import tabulate  # only here: a machine that computes rows need not have it
-
-    return tabulate(
-        cells,
-        headers=[escape(column.heading) for column in table.columns],
-        tablefmt=style,
-        colalign=[column.align for column in table.columns] if cells else None,
-        disable_numparse=True,
-    )
+def _grid(table: Table, group: Group, escape: Callable[[str], str], bold: str) -> Iterator[tuple[str, ...]]:
+    """The headings and then the lines of a group, escaped, and padded to the width of their columns."""
+    escape = cache(escape)
+    columns = []
+    for place, column in enumerate(table.columns):
+        texts = [_broken(line.entries[place], escape, bold) for line in group.lines]
+        width = max(len(escape(column.heading)) + 2, *map(len, texts))
+        pad = str.ljust if column.align == "left" else str.rjust
+        columns.append([pad(text, width) for text in (escape(column.heading), *texts)])
+    return zip(*columns)
 
 
 def _broken(entry: Entry, escape: Callable[[str], str], bold: str) -> str:
@@ -86,15 +93,17 @@ def _csv(table: Table) -> str:
     head = [name for name, _ in table.groups[0].attributes] if table.groups else []
     head += [*keys, *(f"{keys[place]}_{end}" for place in bounded for end in ("low", "high"))]
     head += [*(f"{keys[place]}_verdict" for place in judged), "source", "status", "flags", "cell_id"]
-    lines: list[list[Any]] = [head]
+    lines = [csv_text([head])]
     for group in table.groups:
+        common = csv_text([[value for _, value in group.attributes]])[:-1] + "," if group.attributes else ""
         for line in group.lines:
             entries = line.entries
-            values = [*(value for _, value in group.attributes), *(entry.value for entry in entries)]
+            values: list[Any] = [entry.value for entry in entries]
             values += [end for place in bounded for end in (entries[place].low, entries[place].high)]
             values += [entries[place].verdict for place in judged]
-            lines.append([*values, line.source, line.status, ";".join(line.flags), line.cell_id])
-    return csv_text(lines)
+            values += [line.source, line.status, ";".join(line.flags), line.cell_id]
+            lines.append(common + csv_text([values]))
+    return "".join(lines)
 
 
 def csv_text(lines: Iterable[Iterable[Any]]) -> str:

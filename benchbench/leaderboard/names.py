@@ -30,11 +30,12 @@ def defense_label(row: Row) -> str:
 
     For the papers' methods only the options that the papers vary are shown; for others every option.
     """
-    return _defense_label(row.defense, row.defense_options)
+    return method_label(row.defense, row.defense_options)
 
 
 @cache
-def _defense_label(defense: str, options: str) -> str:
+def method_label(defense: str, options: str) -> str:
+    """`defense_label` of a method's name and the JSON of its options."""
     return component_label(_DEFENSES.get(defense, defense), _varied(defense, parse_options(options)))
 
 
@@ -50,11 +51,12 @@ def attack_label(attack: str, options: Mapping[str, Any]) -> str:
 
 def defense_order(row: Row) -> tuple[Any, ...]:
     """Sort key: Natural, GR, LLR, AT, RST (lambda), TRADES (beta), distance, others by name."""
-    return _defense_order(row.defense, row.defense_options)
+    return method_order(row.defense, row.defense_options)
 
 
 @cache
-def _defense_order(defense: str, options: str) -> tuple[Any, ...]:
+def method_order(defense: str, options: str) -> tuple[Any, ...]:
+    """`defense_order` of a method's name and the JSON of its options."""
     if defense not in _DEFENSES:
         return (len(_PAPER_ORDER), defense, 0.0, options)
     option, _ = _STRENGTHS.get(defense, ("", ""))
@@ -128,7 +130,12 @@ def dataset_label(row: Row, *, every_option: bool = False) -> str:
 
 def method_code(row: Row) -> str:
     """Version of a method's code: ``revision 2``, ``sources 01234567``; default ``revision 1``."""
-    defense = configured(row, "training", "defense")
+    return code_label(row.configuration)
+
+
+def code_label(configuration: str) -> str:
+    """`method_code` of a row's configuration."""
+    defense = _part(configuration, "training", "defense")
     revision, sources = defense.get("revision", 1), str(defense.get("sources", ""))[:8]
     stated = joined(f"revision {revision}" if revision != 1 else "", f"sources {sources}" if sources else "")
     return printable(stated or "revision 1")
@@ -136,7 +143,11 @@ def method_code(row: Row) -> str:
 
 def configured(row: Row, *path: str) -> dict[str, Any]:
     """A part of the row's configuration; empty where it is missing or damaged."""
-    found: Any = parse_options(row.configuration)
+    return _part(row.configuration, *path)
+
+
+def _part(configuration: str, *path: str) -> dict[str, Any]:
+    found: Any = parse_options(configuration)
     for name in path:
         found = found.get(name) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}

@@ -14,10 +14,10 @@ import numpy as np
 
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import is_share
-from benchbench.leaderboard.identity import distinct_labels
-from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
+from benchbench.leaderboard.layout import Column, Group, Table
+from benchbench.leaderboard.lines import FAILED, FLAGGED, lines_of, shown
 from benchbench.leaderboard.matching import SAME_SETTING, regressions, same_setting, setting, shown_published
-from benchbench.leaderboard.names import defense_label, defense_order, paper_label, printable, setting_label
+from benchbench.leaderboard.names import method_label, method_order, printable, setting_label
 from benchbench.records import Row, Rows, groups
 from benchbench.records.arrays import Array
 
@@ -25,7 +25,7 @@ Task = Literal["classification", "regression"]
 
 METHOD = Column(key="defense", label="training method")
 SOURCE = Column(key="reference", label="source")
-FLAGGED, FAILED = "†", "‡"
+_LAST_FIRST = ("cell_id", "seed", "defense_options", "source")  # orders lines of one method, the last one first
 
 
 def _percent(key: str, label: str, best: Literal["highest", "lowest"]) -> Column:
@@ -109,51 +109,59 @@ def _table(
     rows: Rows, *, task: Task, published: bool, paper: str, intervals: bool, extra: Sequence[str], most: int | None
 ) -> Table:
     """`paper_table` of rows with shared doubts."""
-    chosen = rows.where(regressions(rows) == (task == "regression"))
-    measured = chosen.where(chosen.having("source", "measured"))
-    reference = chosen.where(chosen.having("source", "published") & chosen.having("published_source", paper))
-    settings = _settings(measured, list(reference) if published else ())
+    printed = rows.having("source", "published") & rows.having("published_source", paper)
+    chosen = rows.where(
+        (regressions(rows) == (task == "regression")) & (rows.having("source", "measured") | (printed & published))
+    )
+    settings = _settings(chosen)
+    sizes = [len(one.places) for one in settings]
+    members = chosen.take([place for one in settings for place in one.places])
+    group = np.repeat(np.arange(len(settings)), sizes)
+    members = members.take(np.lexsort([*map(members.ranks, _LAST_FIRST), _method_ranks(members), group]))
     columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *map(_extra_column, extra))
-    size = sum(len(one.places) + len(one.published) for one in settings)
-    left = size if most is None else most
-    unread = iter(measured.take(np.concatenate([one.places for one in settings] or [np.arange(0)])))
-    made, flagged, failed = [], list[str](), list[str]()
-    for label, one in zip(_group_labels([one.first for one in settings]), settings):
-        if left <= 0:
-            break
-        ordered = sorted([*islice(unread, len(one.places)), *one.published], key=_order)
-        lines = _lines(ordered, left, columns, DIGITS[task], intervals)
-        made.append(Group(label=label, attributes=setting(one.first), lines=lines))
-        flagged += flag_notes(ordered[:left])
-        failed += failure_notes(ordered[:left])
-        left -= len(lines)
+    size = len(members) if most is None else min(most, len(members))
+    unread = iter(lines_of(members, group, columns, DIGITS[task], intervals=intervals, most=size))
+    made = [
+        Group(label=label, attributes=setting(one.first), lines=lines)
+        for one, label, count in zip(settings, _group_labels([one.first for one in settings]), sizes)
+        if (lines := tuple(islice(unread, count)))
+    ]
     return Table(
-        title=_title(settings, measured),
+        title=_title(settings, members),
         columns=columns,
         groups=tuple(made),
-        notes=(*_notes(settings, made, task, intervals), *flagged, *failed),
-        left_out=0 if most is None else max(0, size - most),
+        notes=(*_notes(members, made, task, intervals), *row_notes(members[:size])),
+        left_out=len(members) - size,
     )
+
+
+def _method_ranks(rows: Rows) -> Array:
+    return rows.ranks("defense", "defense_options", key=lambda *method: method_order(*method)[:3])
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Setting:
-    """The rows of one group: a row, the places of all measured ones, and the published ones."""
+    """The rows of one group: the first one, and the places of all, published ones last."""
 
     first: Row
-    places: Array
-    published: Sequence[Row] = ()
+    places: Sequence[int]
 
 
-def _settings(measured: Rows, published: Sequence[Row]) -> list[_Setting]:
+def _settings(rows: Rows) -> list[_Setting]:
     """The settings in order; published ones without measured rows only if no row is measured."""
-    found = groups(measured.codes(*SAME_SETTING))
-    firsts = measured.take([places[0] for places in found])
-    ours = sorted(zip(firsts, found), key=lambda pair: repr(same_setting(pair[0])))
-    beside, rest = shown_published([row for row, _ in ours], published, every=not ours)
+    ours, theirs = (np.flatnonzero(rows.having("source", source)) for source in ("measured", "published"))
+    found = [ours[places].tolist() for places in groups(rows.take(ours).codes(*SAME_SETTING))]
+    firsts = rows.take([places[0] for places in found])
+    measured = sorted(zip(firsts, found), key=lambda pair: repr(same_setting(pair[0])))
+    published = list(rows.take(theirs))
+    place_of = {id(row): place for row, place in zip(published, theirs.tolist())}
+    beside, rest = shown_published([row for row, _ in measured], published, every=not measured)
     return [
-        *(_Setting(first=row, places=places, published=more) for (row, places), more in zip(ours, beside)),
-        *(_Setting(first=group[0], places=np.arange(0), published=group) for group in rest),
+        *(
+            _Setting(first=row, places=[*places, *(place_of[id(one)] for one in more)])
+            for (row, places), more in zip(measured, beside)
+        ),
+        *(_Setting(first=more[0], places=[place_of[id(one)] for one in more]) for more in rest),
     ]
 
 
@@ -167,27 +175,6 @@ def _group_labels(first: list[Row]) -> list[str]:
     return [label if counts[label] == 1 else setting_label(row, every_option=True) for row, label in zip(first, short)]
 
 
-def _order(row: Row) -> tuple[object, ...]:
-    return (defense_order(row)[:3], row.source, row.defense_options, row.seed, row.cell_id)
-
-
-def _lines(rows: list[Row], most: int, columns: tuple[Column, ...], digits: int, intervals: bool) -> tuple[Line, ...]:
-    """The first lines of a group, whose labels and best values are those among all of its rows."""
-    labels = distinct_labels(rows)
-    measured = [row for row in rows if row.source == "measured"]
-    best = {column.key: best_shown(measured, column, digits) for column in columns if column.best}
-    return tuple(
-        Line(
-            entries=tuple(_entry(row, column, labels[row.cell_id], best, digits, intervals) for column in columns),
-            cell_id=row.cell_id,
-            source=row.source,
-            status=row.status,
-            flags=row.flags,
-        )
-        for row in rows[:most]
-    )
-
-
 def best_shown(rows: Sequence[Row], column: Column, digits: int) -> float | None:
     """The best value as shown; not of flagged or failed rows, and not of a single row."""
     found = [getattr(row, column.key) for row in rows if row.status == "ok" and not row.flags]
@@ -197,71 +184,39 @@ def best_shown(rows: Sequence[Row], column: Column, digits: int) -> float | None
     return max(values) if column.best == "highest" else min(values)
 
 
-def _entry(row: Row, column: Column, label: str, best: dict[str, float | None], digits: int, intervals: bool) -> Entry:
-    if column.key == "defense":
-        return Entry(value=label, text=marked(label, row))
-    if column.key == "reference":
-        paper = f"{paper_label(row.published_source)}, table {row.published_table}"
-        text = "ours" if row.source == "measured" else paper
-        return Entry(value=text, text=text)
-    value: float | None = getattr(row, column.key, row.extra.get(column.key))
-    if value is None:
-        return Entry(value=None, text="failed" if row.status == "failed" else "-")
-    low, high = getattr(row, f"{column.key}_low", None), getattr(row, f"{column.key}_high", None)
-    text = shown(value, column, digits)
-    competes = row.source == "measured" and row.status == "ok" and not row.flags
-    is_best = competes and best.get(column.key) == float(text)
-    if intervals and low is not None and high is not None:
-        text += f" [{shown(low, column, digits)}, {shown(high, column, digits)}]"
-    return Entry(value=value, text=text, best=is_best, low=low, high=high)
-
-
-def marked(label: str, row: Row) -> str:
-    """A label with the mark of a failed or flagged row."""
-    return f"{label} {FAILED if row.status == 'failed' else FLAGGED if row.flags else ''}".strip()
-
-
-def shown(value: float, column: Column, digits: int) -> str:
-    """A value in the unit of its column, rounded; zero has no sign."""
-    text = f"{100 * value if column.unit == '%' else value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
-
-
-def _title(settings: Sequence[_Setting], measured: Rows) -> str:
+def _title(settings: Sequence[_Setting], rows: Rows) -> str:
     suite = settings[0].first.suite if settings else "leaderboard"
-    profiles = sorted(profile for (profile,) in measured.distinct("profile")[0])
+    profiles = sorted(profile for profile, source in rows.distinct("profile", "source")[0] if source == "measured")
     stated = (
         f"{' and '.join(profiles)} profile" + ("s, apart" if len(profiles) > 1 else "") if profiles else "published"
     )
     return f"{suite}: {stated}"
 
 
-def _notes(settings: Sequence[_Setting], made: Sequence[Group], task: Task, intervals: bool) -> tuple[str, ...]:
+def _notes(rows: Rows, made: Sequence[Group], task: Task, intervals: bool) -> tuple[str, ...]:
     notes = []
     if any(entry.best for group in made for line in group.lines for entry in line.entries):
         notes.append("Bold: best measured value of its group, as shown; ties together; flagged rows do not compete.")
     if intervals:
         notes.append("Brackets: 95% confidence intervals (Wilson for accuracies, bootstrap for Lipschitzness).")
-    published = [row for one in settings for row in one.published]
-    ours = [one.first for one in settings if len(one.places)]
-    if published and ours and {row.profile for row in (*ours, *published)} != {"paper"}:
+    kinds = rows.distinct("source", "profile")[0]
+    if len({source for source, _ in kinds}) > 1 and {profile for _, profile in kinds} != {"paper"}:
         notes.append("Published numbers are of the papers' full protocol; other profiles use less data or training.")
     if task == "regression":
         notes.append("MSE: mean squared error; gap: test minus train.")
     return tuple(notes)
 
 
-def row_notes(rows: Sequence[Row]) -> tuple[str, ...]:
+def row_notes(rows: Iterable[Row]) -> tuple[str, ...]:
     """A note with the flags of each flagged row, then one with the error of each failed row."""
-    return (*flag_notes(rows), *failure_notes(rows))
-
-
-def flag_notes(rows: Sequence[Row]) -> list[str]:
-    """A note with the flags of each flagged row."""
-    return [f"{FLAGGED} {defense_label(row)}: {printable(', '.join(row.flags))}" for row in rows if row.flags]
-
-
-def failure_notes(rows: Sequence[Row]) -> list[str]:
-    """A note with the error of each failed row."""
-    failed = [(defense_label(row), printable(row.error[:200])) for row in rows if row.status == "failed"]
-    return [f"{FAILED} failed: {label}: {error}" for label, error in failed]
+    listed, method = Rows.of(rows), ("defense", "defense_options")
+    flagged, failed = listed.where(listed.flagged), listed.where(listed.having("status", "failed"))
+    flags = zip(*map(flagged.values, (*method, "flags")))
+    errors = zip(*map(failed.values, (*method, "error")))
+    return (
+        *(f"{FLAGGED} {method_label(name, options)}: {printable(', '.join(found))}" for name, options, found in flags),
+        *(
+            f"{FAILED} failed: {method_label(name, options)}: {printable(error[:200])}"
+            for name, options, error in errors
+        ),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any, overload
 
 import numpy as np
@@ -124,6 +125,15 @@ class Rows(Sequence[Row]):
         """bool (n,): a test of some columns, called once for each combination of their values."""
         found, codes = self.distinct(*names)
         return np.array([test(*values) for values in found], dtype=bool)[codes]
+
+    def ranks(self, *names: str, key: Callable[..., Any] = lambda value: value) -> Array:
+        """int64 (n,): the place of each row in the order of a key of some columns; equal keys share one."""
+        found, places = self.distinct(*names)
+        keys = [key(*values) for values in found]
+        ranks = np.zeros(len(keys), dtype=np.int64)
+        for before, after in pairwise(sorted(range(len(keys)), key=keys.__getitem__)):
+            ranks[after] = ranks[before] + (keys[before] != keys[after])
+        return ranks[places]
 
     def take(self, places: Sequence[int] | Array) -> Rows:
         """The rows at some places, in their order."""
