@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchbench.cli.options import FOLDER, leaderboards_option
-from benchbench.cli.printing import line_width, note, print_json, print_rich
+from benchbench.cli.printing import line_width, note, print_rich
 from benchbench.errors import StorageError, UsageError, suggest
 from benchbench.settings import find_folders
 
@@ -129,10 +130,10 @@ def print_rows(rows: Sequence[Row], path: Path) -> None:
 
 def print_tables(tables: Sequence[Table], output: str) -> None:
     """Print tables in one of the formats."""
-    from benchbench.leaderboard import render_all, table_document
+    from benchbench.leaderboard import render_all, tables_json
 
     if output == "json":
-        print_json([table_document(table) for table in tables])
+        click.get_text_stream("stdout").writelines(chain(tables_json(tables), "\n"))
     elif output == "rich":
         for table in tables:
             _print_rich(table)

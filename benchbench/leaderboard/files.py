@@ -105,7 +105,7 @@ def _parse(content: bytes, path: Path) -> pa.Table:
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CorruptDataError(f"{path} is truncated or damaged: {reason}", hint=_REBUILT) from error
-    return read_parquet(content, str(path), hint=_REBUILT)
+    return read_parquet(content, str(path), hint=_REBUILT, whole=True)
 
 
 def _one_suite(rows: Rows, path: Path, on_problem: Callable[[str], None]) -> Rows:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import html
-import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from json.encoder import encode_basestring
+from types import SimpleNamespace
 from typing import Any
 
 from benchbench.errors import UnknownNameError
@@ -93,31 +94,45 @@ def _csv(table: Table) -> str:
     head = [name for name, _ in table.groups[0].attributes] if table.groups else []
     head += [*keys, *(f"{keys[place]}_{end}" for place in bounded for end in ("low", "high"))]
     head += [*(f"{keys[place]}_verdict" for place in judged), "source", "status", "flags", "cell_id"]
-    lines = [csv_text([head])]
+    parts = [csv_text([head])]
     for group in table.groups:
         common = csv_text([[value for _, value in group.attributes]])[:-1] + "," if group.attributes else ""
-        for line in group.lines:
-            entries = line.entries
-            values: list[Any] = [entry.value for entry in entries]
-            values += [end for place in bounded for end in (entries[place].low, entries[place].high)]
-            values += [entries[place].verdict for place in judged]
-            values += [line.source, line.status, ";".join(line.flags), line.cell_id]
-            lines.append(common + csv_text([values]))
-    return "".join(lines)
+        lines = (
+            [
+                *(entry.value for entry in entries),
+                *(end for place in bounded for end in (entries[place].low, entries[place].high)),
+                *(entries[place].verdict for place in judged),
+                *(line.source, line.status, ";".join(line.flags), line.cell_id),
+            ]
+            for line in group.lines
+            for entries in [line.entries]
+        )
+        parts.append(csv_text(lines, before=common))
+    return "".join(parts)
 
 
-def csv_text(lines: Iterable[Iterable[Any]]) -> str:
-    """Lines as CSV; None is empty, and text that a spreadsheet would run gets an apostrophe."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+def csv_text(lines: Iterable[Iterable[Any]], *, before: str = "") -> str:
+    """Lines as CSV, each after a text; None is empty, and text that a spreadsheet would run gets an apostrophe."""
+    parts: list[str] = []
+    writer = csv.writer(SimpleNamespace(write=lambda text: parts.append(before + text)), lineterminator="\n")
     for line in lines:
-        values = ("" if value is None else value for value in line)
-        writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in values])
-    return buffer.getvalue()
+        writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in line])
+    return "".join(parts)
 
 
 def table_document(table: Table) -> dict[str, Any]:
     """A table as plain values for JSON: title, columns, groups (settings and lines), notes."""
+    document = _document(table)
+    return {**document, "groups": [{**group, "rows": list(group["rows"])} for group in document["groups"]]}
+
+
+def tables_json(tables: Sequence[Table]) -> Iterator[str]:
+    """The documents of tables as JSON with an indent of 2, in pieces."""
+    return _pieces([_document(table) for table in tables], "\n")
+
+
+def _document(table: Table) -> dict[str, Any]:
+    """`table_document` with the lines as iterators."""
     columns = [column.key for column in table.columns]
     return {
         "title": table.title,
@@ -126,12 +141,44 @@ def table_document(table: Table) -> dict[str, Any]:
             {
                 "label": group.label,
                 "setting": dict(group.attributes),
-                "rows": [_line_document(line, columns) for line in group.lines],
+                "rows": (_line_document(line, columns) for line in group.lines),
             }
             for group in table.groups
         ],
         "notes": list(table.notes),
     }
+
+
+def _pieces(value: Any, start: str) -> Iterator[str]:
+    """`_json` in pieces; each item of an iterator is one."""
+    if not isinstance(value, (dict, list, Iterator)):
+        yield _json(value)
+        return
+    items = (
+        ((f"{_json(name)}: ", one) for name, one in value.items())
+        if isinstance(value, dict)
+        else (("", one) for one in value)
+    )
+    brackets, inner, before = "{}" if isinstance(value, dict) else "[]", f"{start}  ", ""
+    for name, one in items:
+        yield f"{before or brackets[0]}{inner}{name}"
+        before = ","
+        yield from [_json(one, inner)] if isinstance(value, Iterator) else _pieces(one, inner)
+    yield f"{start}{brackets[1]}" if before else brackets
+
+
+def _json(value: Any, start: str = "\n") -> str:
+    """``json.dumps(value, indent=2, ensure_ascii=False)``, which without C takes a minute for a large table."""
+    if isinstance(value, str):
+        return encode_basestring(value)
+    inner = f"{start}  "
+    if isinstance(value, dict):
+        parts, brackets = [f"{_json(name)}: {_json(one, inner)}" for name, one in value.items()], "{}"
+    elif isinstance(value, (list, tuple)):
+        parts, brackets = [_json(one, inner) for one in value], "[]"
+    else:
+        return json.dumps(value, allow_nan=False)
+    return f"{brackets[0]}{inner}{f',{inner}'.join(parts)}{start}{brackets[1]}" if parts else brackets
 
 
 def _line_document(line: Line, columns: Sequence[str]) -> dict[str, Any]:
@@ -158,6 +205,6 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "latex": latex_fragment,
     "latex-document": lambda table: latex_document([table]),
     "csv": _csv,
-    "json": lambda table: json.dumps(table_document(table), indent=2, ensure_ascii=False),
+    "json": lambda table: "".join(_pieces(_document(table), "\n")),
     "html": _html,
 }

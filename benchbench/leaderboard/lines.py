@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -31,18 +33,28 @@ def lines_of(
         most: lines to make.
     """
     entries = []
-    for column in columns:
-        if column.key == "defense":
-            entries.append(_labels(rows, group, most))
-        elif column.key == "reference":
-            entries.append(_references(rows[:most]))
-        else:
-            entries.append(_measures(rows, group, column, digits, intervals=intervals, most=most))
-    facts = (rows[:most].values(name) for name in ("cell_id", "source", "status", "flags"))
-    return [
-        Line(entries=found, cell_id=cell_id, source=source, status=status, flags=tuple(flags))
-        for found, cell_id, source, status, flags in zip(zip(*entries), *facts)
-    ]
+    with _collector_paused():
+        for column in columns:
+            if column.key == "defense":
+                entries.append(_labels(rows, group, most))
+            elif column.key == "reference":
+                entries.append(_references(rows[:most]))
+            else:
+                entries.append(_measures(rows, group, column, digits, intervals=intervals, most=most))
+        facts = (rows[:most].values(name) for name in ("cell_id", "source", "status"))
+        return list(map(Line, zip(*entries), *facts, map(tuple, rows[:most].values("flags"))))
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """A million tuples are in no cycles; to look for some takes as long as to make them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def marked(label: str, status: str, flagged: object) -> str:
@@ -52,16 +64,18 @@ def marked(label: str, status: str, flagged: object) -> str:
 
 def shown(value: float, column: Column, digits: int) -> str:
     """A value in the unit of its column, rounded; zero has no sign."""
-    text = f"{100 * value if column.unit == '%' else value:.{digits}f}"
-    return text[1:] if text[0] == "-" and float(text) == 0 else text
+    return _texts([value], column, digits)[0]
+
+
+def _texts(values: Iterable[float], column: Column, digits: int) -> list[str]:
+    scale, form = 100 if column.unit == "%" else 1, f".{digits}f"
+    texts = [format(scale * value, form) for value in values]
+    return [text[1:] if text[0] == "-" and float(text) == 0 else text for text in texts]
 
 
 def _labels(rows: Rows, group: Array, most: int) -> list[Entry]:
-    labels, facts = labels_within(rows, group.tolist()), zip(rows.values("status"), rows.flagged.tolist())
-    return [
-        Entry(value=label, text=marked(label, status, flagged))
-        for label, (status, flagged), _ in zip(labels, facts, range(most))
-    ]
+    labels = labels_within(rows, group.tolist())
+    return list(map(Entry, labels[:most], map(marked, labels, rows.values("status"), rows.flagged.tolist())))
 
 
 def _references(rows: Rows) -> list[Entry]:
@@ -73,35 +87,28 @@ def _references(rows: Rows) -> list[Entry]:
 
 
 def _measures(rows: Rows, group: Array, column: Column, digits: int, *, intervals: bool, most: int) -> list[Entry]:
-    key = column.key
-    of_metric = key not in _COLUMNS
-    values = [dict(extra).get(key) for extra in rows.values("extra")] if of_metric else rows.values(key)
-    texts = ["" if value is None else shown(value, column, digits) for value in values]
-    best = _best(rows, group, column, texts) if column.best else [False] * len(texts)
-    lows, highs = (
-        rows.values(name) if (name := f"{key}_{end}") in _COLUMNS else [None] * len(texts) for end in ("low", "high")
-    )
-    entries = []
-    for value, text, is_best, low, high, status, _ in zip(
-        values, texts, best, lows, highs, rows.values("status"), range(most)
-    ):
-        if value is None:
-            entries.append(Entry(value=None, text="failed" if status == "failed" else "-"))
-            continue
-        if intervals and low is not None and high is not None:
-            text += f" [{shown(low, column, digits)}, {shown(high, column, digits)}]"
-        entries.append(Entry(value=value, text=text, best=is_best, low=low, high=high))
-    return entries
+    key, nothing = column.key, [None] * len(rows)
+    values = rows.values(key) if key in _COLUMNS else [dict(extra).get(key) for extra in rows.values("extra")]
+    numbers = iter(_texts([value for value in values if value is not None], column, digits))
+    missing = ("failed" if status == "failed" else "-" for status in rows.values("status"))
+    texts = [instead if value is None else next(numbers) for value, instead in zip(values, missing)]
+    best = _best(rows, group, column, values, texts) if column.best else [False] * len(texts)
+    low, high = (rows.values(name) if (name := f"{key}_{end}") in _COLUMNS else nothing for end in ("low", "high"))
+    ends = [(None, None) if value is None else pair for value, pair in zip(values, zip(low, high))]
+    if intervals:
+        brackets = (f" [{', '.join(_texts(pair, column, digits))}]" if None not in pair else "" for pair in ends)
+        texts = [text + bracket for text, bracket in zip(texts, brackets)]
+    return list(map(Entry, values[:most], texts, best, *zip(*ends)))
 
 
-def _best(rows: Rows, group: Array, column: Column, texts: Sequence[str]) -> list[bool]:
+def _best(rows: Rows, group: Array, column: Column, values: Sequence[float | None], texts: Sequence[str]) -> list[bool]:
     """Whether each text shows the best value of its group; not of a flagged, failed or single row."""
     competing = rows.having("source", "measured") & rows.having("status", "ok") & ~rows.flagged
-    values = np.array([float(text) if text else np.nan for text in texts])
-    values[~competing] = np.nan
+    shown = np.array([np.nan if value is None else float(text) for value, text in zip(values, texts)])
+    shown[~competing] = np.nan
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     if not len(starts):
         return []
-    best = (np.fmax if column.best == "highest" else np.fmin).reduceat(values, starts)
-    best[np.add.reduceat(np.isfinite(values), starts, dtype=int) < 2] = np.nan
-    return np.equal(values, np.repeat(best, np.diff([*starts, len(values)]))).tolist()
+    best = (np.fmax if column.best == "highest" else np.fmin).reduceat(shown, starts)
+    best[np.add.reduceat(np.isfinite(shown), starts, dtype=int) < 2] = np.nan
+    return np.equal(shown, np.repeat(best, np.diff([*starts, len(shown)]))).tolist()

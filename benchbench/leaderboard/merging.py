@@ -70,10 +70,9 @@ def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
     _refuse_other_protocols(tables)
     everything, names = Rows.joined(tables.values()), [name for name, rows in tables.items() for _ in range(len(rows))]
     _, first, cells = np.unique(everything.codes("cell_id"), return_index=True, return_inverse=True)
-    changed = np.zeros(len(everything), dtype=bool)
-    for codes in map(everything.codes, (*_RESULTS, "status", "diagnostics")):
-        changed |= codes != codes[first[cells]]
-    unequal = np.flatnonzero(np.isin(cells, cells[changed]))
+    later = np.setdiff1d(np.arange(len(everything)), first)
+    changed = everything.differing(first[cells[later]], later, (*_RESULTS, "status", "diagnostics"))
+    unequal = np.flatnonzero(np.isin(cells, cells[later[changed]]))
     repeated = len(everything) - len(unequal) - (len(first) - len(np.unique(cells[unequal])))
     conflicts = []
     kept: dict[int, tuple[int, Row]] = {}  # by cell: the place of the row that stands, and the row

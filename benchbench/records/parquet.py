@@ -12,13 +12,16 @@ MOST_GROWTH = 100  # larger files may unpack to 100 times their size; adversaria
 ROWS_AT_ONCE = 1024
 
 
-def read_parquet(content: bytes, what: str, *, hint: str = "") -> pa.Table:
-    """Read a Parquet file from memory; raise `CorruptDataError` for any damage or absurd size."""
+def read_parquet(content: bytes, what: str, *, hint: str = "", whole: bool = False) -> pa.Table:
+    """Read a Parquet file from memory; raise `CorruptDataError` for any damage or absurd size.
+
+    `whole` columns are in one piece, from which rows can be taken quickly; this reads the file twice.
+    """
     limit = max(MOST_BYTES, MOST_GROWTH * len(content))
     try:
         with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
             _check_stated_size(file, limit, what)
-            table = _read_within(file, limit, what)
+            table = _read_within(file, limit, what, whole=whole)
         table.validate(full=True)  # otherwise text that is not UTF-8 raises later, at its first use
         return table
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:
@@ -35,15 +38,15 @@ def _check_stated_size(file: pq.ParquetFile, limit: int, what: str) -> None:
         raise _absurd(what, limit)
 
 
-def _read_within(file: pq.ParquetFile, limit: int, what: str) -> pa.Table:
+def _read_within(file: pq.ParquetFile, limit: int, what: str, *, whole: bool) -> pa.Table:
     """Read the rows in batches, because the footer may state wrong sizes."""
     batches, size = [], 0
     for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
         size += batch.nbytes
         if size > limit:
             raise _absurd(what, limit)
-        batches.append(batch)
-    return pa.Table.from_batches(batches, file.schema_arrow)
+        batches += [] if whole else [batch]
+    return file.read() if whole else pa.Table.from_batches(batches, file.schema_arrow)
 
 
 def _absurd(what: str, limit: int) -> CorruptDataError:

@@ -34,7 +34,12 @@ class Rows(Sequence[Row]):
     @classmethod
     def joined(cls, several: Iterable[Rows]) -> Rows:
         """The rows of several, one after the other."""
-        return cls(pa.concat_tables([rows.table for rows in several]))
+        listed = list(several)
+        ends = np.cumsum([0, *(rows._whole.num_rows for rows in listed)])
+        places = [
+            start + (np.arange(len(one)) if one._places is None else one._places) for one, start in zip(listed, ends)
+        ]
+        return cls(pa.concat_tables([rows._whole for rows in listed]), np.concatenate(places))
 
     @property
     def table(self) -> pa.Table:
@@ -108,9 +113,7 @@ class Rows(Sequence[Row]):
 
     def _codes_of(self, name: str) -> Array:
         column = self._column(name)
-        if pa.types.is_nested(column.type):
-            column = pa.chunked_array([[repr(value) for value in self.values(name)]], type=pa.string())
-        elif pa.types.is_floating(column.type):
+        if pa.types.is_floating(column.type):
             column = pc.add(column, 0.0)  # -0.0 equals 0.0
         encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
         return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
@@ -125,6 +128,20 @@ class Rows(Sequence[Row]):
         """bool (n,): a test of some columns, called once for each combination of their values."""
         found, codes = self.distinct(*names)
         return np.array([test(*values) for values in found], dtype=bool)[codes]
+
+    def differing(self, places: Array, others: Array, names: Iterable[str]) -> Array:
+        """bool (n,): whether the rows at two places each differ in any of some columns."""
+        found = np.zeros(len(places), dtype=bool)
+        pairs = self.take(np.concatenate([places, others]))
+        for name in names:
+            if pa.types.is_nested(self._whole.schema.field(name).type):
+                for block in np.array_split(np.arange(len(places)), len(places) // _AT_ONCE + 1):
+                    ours, theirs = (pairs.take(block + start).values(name) for start in (0, len(places)))
+                    found[block] |= [one != other for one, other in zip(ours, theirs)]
+            else:
+                codes = pairs.codes(name)
+                found |= codes[: len(places)] != codes[len(places) :]
+        return found
 
     def ranks(self, *names: str, key: Callable[..., Any] = lambda value: value) -> Array:
         """int64 (n,): the place of each row in the order of a key of some columns; equal keys share one."""
