@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from benchbench.cell.model import Component, canonical
@@ -147,10 +147,15 @@ def configured(row: Row, *path: str) -> dict[str, Any]:
 
 
 def _part(configuration: str, *path: str) -> dict[str, Any]:
-    found: Any = parse_options(configuration)
+    found: Any = _configuration(configuration)
     for name in path:
         found = found.get(name) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+@lru_cache(maxsize=1024)  # a page asks for several parts of each row
+def _configuration(text: str) -> dict[str, Any]:
+    return parse_options(text)
 
 
 def component_label(name: str, options: Mapping[str, Any]) -> str:
