@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from itertools import zip_longest
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,12 +22,28 @@ def print_json(value: object) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Collection[str] = ()) -> None:
     """Print a plain table on standard output; columns in `right` are aligned to the right."""
+    if not Console().is_terminal:
+        click.echo(_aligned(columns, [[Text(str(cell)).plain for cell in row] for row in rows], right))
+        return
     table = Table(header_style="bold", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold", justify="right" if column in right else "left")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))  # Text, because rich would interpret markup in strings
     print_rich(table)
+
+
+def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str]) -> str:
+    """Lines of columns two spaces apart, as rich draws them, which takes a minute for thousands of lines."""
+    cells = [[cell.split("\n") for cell in row] for row in (columns, *rows)]
+    widths = [max(cell_len(line) for row in cells for line in row[place]) for place in range(len(columns))]
+    lines = []
+    for row in cells:
+        for parts in zip_longest(*row, fillvalue=""):
+            spaces = [" " * (width - cell_len(part)) for width, part in zip(widths, parts)]
+            padded = [s + part if name in right else part + s for name, s, part in zip(columns, spaces, parts)]
+            lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
 
 
 def line_width() -> int:
