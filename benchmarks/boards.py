@@ -1,4 +1,4 @@
-"""Time and memory of the commands on large leaderboards, plans and runs folders, each in a process of its own.
+"""Time and memory of commands on large leaderboards, each in a separate process.
 
     python -m benchmarks.boards --rows 100000 --cells 5000 --records 20000
 
@@ -57,7 +57,7 @@ _CELLS_PER_SEED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a command cost: wall-clock seconds, peak memory, bytes on standard output, exit status."""
+    """Wall-clock seconds, peak memory, printed bytes and exit status of a command."""
 
     seconds: float
     memory: int
@@ -66,7 +66,7 @@ class Cost:
 
 
 def many_rows(count: int, *, first: int = 0) -> Iterator[Row]:
-    """Measured rows made from the committed ones, each a cell of its own; models keep all their attacks."""
+    """Measured rows of distinct cells, made from the committed rows."""
     rng = np.random.default_rng(first)
     known = [row for row in read_rows(COMMITTED / f"{SUITE}.parquet") if row.source == "measured"]
     return (_varied(known[place % len(known)], place // len(known), rng) for place in range(first, first + count))
@@ -96,7 +96,7 @@ def _varied(row: Row, copy: int, rng: np.random.Generator) -> Row:
 
 
 def cost(folder: Path, *arguments: str) -> Cost:
-    """Run a command in a process of its own and measure it."""
+    """Run a command in a separate process and measure it."""
     with (folder / "printed").open("wb") as printed:
         start = time.perf_counter()
         command = [sys.executable, "-m", "benchbench", *arguments]
@@ -114,7 +114,7 @@ def show(name: str, found: Cost) -> None:
 
 
 def measure_boards(folder: Path, count: int) -> None:
-    """Time the commands that read boards of so many rows."""
+    """Time the commands that read boards of this many rows."""
     boards = folder / "boards"
     shutil.copytree(COMMITTED / SUITE, boards / SUITE)
     rows = list(many_rows(count))
@@ -137,7 +137,7 @@ def measure_boards(folder: Path, count: int) -> None:
 
 
 def measure_plan(folder: Path, cells: int) -> None:
-    """Time the plan of a suite of so many cells."""
+    """Time the plan of a suite of this many cells."""
     seeds = ", ".join(map(str, range(max(1, cells // _CELLS_PER_SEED))))
     defenses = ", ".join(f'{{ name = "trades", beta = {beta}.0 }}' for beta in range(1, _CELLS_PER_SEED // 2 - 1))
     (folder / "large.toml").write_text(_PLAN.format(seeds=seeds, defenses=defenses), encoding="utf-8")
@@ -145,7 +145,7 @@ def measure_plan(folder: Path, cells: int) -> None:
 
 
 def measure_records(folder: Path, count: int) -> None:
-    """Time the status of a suite with so many records."""
+    """Time the status of a suite with this many records."""
     runs = folder / "runs"
     shutil.copytree(COMMITTED / SUITE / "outcomes", runs / "outcomes")
     (runs / "cells").mkdir()

@@ -38,7 +38,7 @@ def few_rows() -> list[Row]:
 
 
 def many_rows(count: int) -> Rows:
-    """So many rows with cells and models of their own."""
+    """This many rows of distinct cells."""
     base = Rows.of(few_rows())
     rows = base.take(np.arange(count) % len(base))
     return (

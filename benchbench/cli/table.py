@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
@@ -133,7 +134,7 @@ def print_tables(tables: Sequence[Table], output: str) -> None:
     from benchbench.leaderboard import render_all, tables_json
 
     if output == "json":
-        click.get_text_stream("stdout").writelines(chain(tables_json(tables), "\n"))
+        sys.stdout.writelines(chain(tables_json(tables), "\n"))
     elif output == "rich":
         for table in tables:
             _print_rich(table)

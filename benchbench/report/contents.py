@@ -42,7 +42,7 @@ class Board:
 
     path: Path  # the file, offered for download as it is
     rows: Sequence[Row]
-    detailed: Sequence[Row] | None = None  # the rows with pages of their own; None for all
+    detailed: Sequence[Row] | None = None  # the rows that have a page each; None for all
     problems: tuple[str, ...] = ()  # a line for each row that cannot be shown
     attempts: tuple[str, ...] = ()  # a line for each row that stands because computing it again failed
     contenders: tuple[Contender, ...] = ()  # models whose per-example outcomes are available, for ranks

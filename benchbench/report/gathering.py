@@ -100,7 +100,7 @@ def _read(paths: Iterable[Path], folders: Folders) -> tuple[list[Board], list[Tr
 
 
 def _with_evidence(rows: Rows, folders: Sequence[Path]) -> Rows:
-    """The rows whose outcomes or checkpoint is here: their pages show what the leaderboard file does not."""
+    """The rows whose outcomes or checkpoint is here, which their pages show."""
     outcomes, models = (
         frozenset().union(*(file_names(folder / kind) for folder in folders)) for kind in ("outcomes", "models")
     )

@@ -45,7 +45,7 @@ def parts(rows: Rows, with_page: Collection[str]) -> Iterator[Part]:
 
     Args:
         rows: with the doubts that they share.
-        with_page: cell ids of the rows that have a page of their own.
+        with_page: cell ids of the rows that have a page each.
     """
     for number, start in enumerate(range(0, len(rows), ROWS_A_PAGE), start=1):
         page = list(rows[start : start + ROWS_A_PAGE])
