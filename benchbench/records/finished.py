@@ -14,6 +14,7 @@ from benchbench.records.row import Row
 from benchbench.records.store import RunStore
 
 _ALIKE = ("dataset", "dataset_digest", "architecture", "defense", "attack", "seed", "n_train", "n_test", "epochs")
+"""Columns that are equal for equal training and evaluation."""
 _log = logging.getLogger(__name__)
 
 
@@ -63,7 +64,7 @@ class FinishedCells:
 
     @cached_property
     def _alike(self) -> dict[tuple[object, ...], list[Row]]:
-        """The finished rows by some columns, which are equal for equal work; read when a cell has no record."""
+        """The finished rows by `_ALIKE`; read when a cell has no record."""
         found: dict[tuple[object, ...], list[Row]] = {}
         for row in self._store.rows():
             if row.status == "ok":

@@ -1,4 +1,4 @@
-"""Many rows as one Arrow table: chosen, grouped and ordered by column, and objects only where they are read."""
+"""Many rows as one Arrow table, chosen and ordered by column; objects where they are read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Rows(Sequence[Row]):
     """Checked rows of a leaderboard; each becomes a `Row` when it is read, and not before."""
 
     def __init__(self, table: pa.Table, places: Array | None = None) -> None:
-        """Take a table in the schema of `benchbench.records.schema` with the values of valid rows, or some places of it."""
+        """Take a leaderboard's table of valid rows, or some places of it."""
         self._whole, self._places = table, places
         self._single = cache(self._codes_of)
 
@@ -119,7 +119,7 @@ class Rows(Sequence[Row]):
         return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
 
     def distinct(self, *names: str) -> tuple[list[tuple[Any, ...]], Array]:
-        """The different values of some columns, and int64 (n,) with the place of each row's own among them."""
+        """The different values of some columns, and int64 (n,): the place of each row's among them."""
         _, first, codes = np.unique(self.codes(*names), return_index=True, return_inverse=True)
         columns = (self._column(name).take(pa.array(first)).to_pylist() for name in names)
         return list(zip(*columns)), codes
@@ -144,7 +144,7 @@ class Rows(Sequence[Row]):
         return found
 
     def ranks(self, *names: str, key: Callable[..., Any] = lambda value: value) -> Array:
-        """int64 (n,): the place of each row in the order of a key of some columns; equal keys share one."""
+        """int64 (n,): each row's place in the order of a key of some columns; ties share one."""
         found, places = self.distinct(*names)
         keys = [key(*values) for values in found]
         ranks = np.zeros(len(keys), dtype=np.int64)
@@ -172,7 +172,7 @@ class Rows(Sequence[Row]):
 
 
 def groups(codes: Array) -> list[Array]:
-    """The places of equal numbers, int64 each and increasing, in the order of their first appearance."""
+    """The increasing int64 places of each number, numbers in order of first appearance."""
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
     found = np.split(order, starts[1:]) if len(codes) else []

@@ -1,4 +1,4 @@
-"""Check a leaderboard's table by column; only rows in doubt are checked one by one, for the message."""
+"""Check a leaderboard's table by column, and only rows in doubt one by one."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _wrong_lists(column: pa.ChunkedArray) -> Array:
 
 
 def _wrong_maps(column: pa.ChunkedArray) -> Array:
-    """Places of maps whose names are unsorted or there twice, or whose numbers are missing or not finite."""
+    """Places of maps with unsorted or repeated names, or with numbers that are not finite."""
     maps = column.combine_chunks()
     offsets = maps.offsets.to_numpy()
     inside, lengths = slice(int(offsets[0]), int(offsets[-1])), np.diff(offsets)
