@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchbench.cell.recipe import OMITTED, Recipe
@@ -38,6 +39,11 @@ class Component:
     revision: int = field(default=1, metadata=OMITTED)  # the offer's, raised when the component's numbers change
     sources: str = field(default="", metadata=OMITTED)  # digest of third-party sources; see `canonical`
 
+    @cached_property
+    def canonical_forms(self) -> dict[bool, object]:
+        """What `canonical` made of this component, identifying or not: a plan asks for it thousands of times."""
+        return {}
+
     @property
     def with_nested(self) -> tuple[Component, ...]:
         """This component, and those among its options, at any depth."""
@@ -63,7 +69,7 @@ class TrainingSpec:
     seed: int = 0
     trained_on: Literal["train", "train+test"] = "train"  # the proof of concept sees the test set, too
 
-    @property
+    @cached_property
     def model_id(self) -> str:
         """Digest of this configuration; cells with equal training share a model."""
         return digest(dataclasses.replace(self, threat=self.threat_in_digests))
@@ -98,12 +104,12 @@ class Cell:
     training: TrainingSpec
     evaluation: EvaluationSpec
 
-    @property
+    @cached_property
     def cell_id(self) -> str:
         """Digest of the configuration without the experiment's name, which is a label."""
         return digest({"suite": self.suite, "profile": self.profile, "protocol": self.protocol, **self._work})
 
-    @property
+    @cached_property
     def work_id(self) -> str:
         """Digest of training and evaluation: equal for equal work, in any suite and profile."""
         return digest(self._work)
@@ -167,10 +173,13 @@ def canonical(value: object, *, identifying: bool = False) -> object:
     If `identifying`, as for a digest, a component with third-party sources is stated without distribution and version.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        stated = stated_fields(value)
-        if identifying and isinstance(value, Component) and value.sources:
-            del stated["distribution"], stated["version"]
-        return {name: canonical(item, identifying=identifying) for name, item in stated.items()}
+        known = value.canonical_forms if isinstance(value, Component) else {}
+        if identifying not in known:
+            stated = stated_fields(value)
+            if identifying and isinstance(value, Component) and value.sources:
+                del stated["distribution"], stated["version"]
+            known[identifying] = {name: canonical(item, identifying=identifying) for name, item in stated.items()}
+        return known[identifying]
     if isinstance(value, Mapping):
         return {str(key): canonical(value[key], identifying=identifying) for key in sorted(value)}
     if isinstance(value, (list, tuple)):

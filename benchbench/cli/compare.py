@@ -51,13 +51,18 @@ def command(subjects: tuple[str, ...], leaderboards: Path | None, runs: Path | N
         _compare_leaderboards(files, folders, as_json)
 
 
-def _contenders(files: Sequence[Path], folders: Folders) -> list[Contender]:
+def _contenders(files: Sequence[Path], folders: Folders, wanted: Sequence[str] = ()) -> list[Contender]:
+    """The models of leaderboards, or those that some texts of `choose` may mean."""
+    from benchbench.comparison.choosing import candidates
     from benchbench.comparison.contenders import OutcomeFiles, find_contenders
     from benchbench.leaderboard import read_rows
+    from benchbench.records import Rows
 
-    rows = [row for file in files for row in read_rows(file, on_problem=note)]
     places = [place for file in files for place in (file.parent / file.stem, file.parent)]
-    found = find_contenders(rows, OutcomeFiles([*places, folders.runs], note))
+    outcomes = OutcomeFiles([*places, folders.runs], note)
+    rows = Rows.joined(read_rows(file, on_problem=note) for file in files)
+    rows = rows.where(rows.each(outcomes.has, "outcomes_digest"))
+    found = find_contenders(candidates(rows, wanted) if wanted else rows, outcomes)
     if not found:
         raise UsageError(
             f"no row of {', '.join(map(str, files))} has its per-example outcomes here",
@@ -79,7 +84,7 @@ def _compare_models(subjects: Sequence[str], folders: Folders, as_json: bool) ->
     files = sorted(path for path in folders.leaderboards.glob("*.parquet") if path.name != FILE_NAME)
     if not files:
         raise UsageError(f"there are no leaderboards in {folders.leaderboards}", hint="--leaderboards names the folder")
-    contenders = _contenders(files, folders)
+    contenders = _contenders(files, folders, subjects)
     chosen = [choose(contenders, subject) for subject in subjects]
     names = label_runs(chosen)
     if twice := [name for name in names if names.count(name) > 1]:

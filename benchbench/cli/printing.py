@@ -6,12 +6,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from contextvars import ContextVar
 from typing import TextIO
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -24,9 +25,16 @@ _reserved: ContextVar[TextIO | None] = ContextVar("reserved standard output", de
 
 def print_json(value: object) -> None:
     """Print one JSON document on standard output."""
-    every_sign = (getattr(_reserved.get() or sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
-    document = json.dumps(value, indent=2, ensure_ascii=not every_sign, allow_nan=False)
-    click.echo(printable_json(document), file=_reserved.get())
+    print_pieces([json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), "\n"])
+
+
+def print_pieces(pieces: Iterable[str]) -> None:
+    """Print a JSON document that comes in pieces; what standard output cannot encode is escaped."""
+    stream = _reserved.get() or sys.stdout
+    every_sign = (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
+    for piece in map(printable_json, pieces):
+        stream.write(piece if every_sign else "".join(c if c.isascii() else json.dumps(c)[1:-1] for c in piece))
+    stream.flush()
 
 
 @contextmanager
@@ -49,12 +57,25 @@ def reserved_output() -> Iterator[None]:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Collection[str] = ()) -> None:
     """Print a plain table on standard output; columns in `right` are aligned to the right."""
+    if not Console().is_terminal:
+        texts = [[printable(str(cell)) for cell in row] for row in (columns, *rows)]
+        click.echo("\n".join(_aligned(texts, [name in right for name in columns])))
+        return
     table = Table(header_style="bold", box=None, pad_edge=False)
     for column in columns:
         table.add_column(Text(printable(column)), overflow="fold", justify="right" if column in right else "left")
     for row in rows:
         table.add_row(*(Text(printable(str(cell))) for cell in row))  # Text: rich would interpret markup in strings
     print_rich(table)
+
+
+def _aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> Iterator[str]:
+    """Lines of columns two spaces apart, as rich draws them, which takes a minute for thousands of lines."""
+    widths = [max(cell_len(row[place]) for row in rows) for place in range(len(right))]
+    for row in rows:
+        spaces = [" " * (width - cell_len(cell)) for width, cell in zip(widths, row)]
+        padded = [space + cell if last else cell + space for cell, space, last in zip(row, spaces, right)]
+        yield "  ".join(padded).rstrip()
 
 
 def line_width() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,15 +13,16 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchbench.cli.options import FOLDER, leaderboards_option, reserving, suite_argument
-from benchbench.cli.printing import line_width, note, print_json, print_rich, say_lines
+from benchbench.cli.printing import line_width, note, print_pieces, print_rich, say, say_lines
 from benchbench.errors import StorageError, UsageError, suggest
 from benchbench.escaping import printable, printable_lines
 from benchbench.settings import find_folders
 
 if TYPE_CHECKING:
     from benchbench.leaderboard import Entry, Group, Table
-    from benchbench.records import Row
+    from benchbench.records import Row, Rows
 
+MOST_LINES = 500  # of a table on the terminal, which shows nobody more
 _WIDEST_WORD = 20  # characters: longer words break on a narrow terminal
 _NAMES = ("defense", "reference", "dataset", "source")  # columns that identify a line
 PAPERS = ("neurips2020", "arxiv-v1")  # not imported, so that --help loads no leaderboard
@@ -65,17 +67,18 @@ def command(
 
     _check_extra(extra, rows)
     extras, failed = tuple(dict.fromkeys(extra)), describe_failed_attempts(path, rows)
-    make = partial(paper_tables, rows, paper=paper, intervals=intervals, extra=extras, notes=failed)
+    most = MOST_LINES if output == "rich" else None
+    make = partial(paper_tables, rows, paper=paper, intervals=intervals, extra=extras, notes=failed, most=most)
     print_tables(make(published=published) or make(published=True), output)
 
 
-def _reproduce(rows: Sequence[Row], folder: Path, *, number: str, paper: str, output: str, pages: Path | None) -> None:
+def _reproduce(rows: Rows, folder: Path, *, number: str, paper: str, output: str, pages: Path | None) -> None:
     """Print one table of a paper, or write all of them as pages."""
     from benchbench.leaderboard.separations import read_separations
     from benchbench.reproduction import Measured, make_table, write_pages
     from benchbench.reproduction.papers import find_table
 
-    if not any(row.source == "published" for row in rows):
+    if not rows.having("source", "published").any():
         raise UsageError(
             f"suite {rows[0].suite} has nothing of table {number!r}: no published numbers", hint="leave --table out"
         )
@@ -86,26 +89,32 @@ def _reproduce(rows: Sequence[Row], folder: Path, *, number: str, paper: str, ou
     note(f"{len(write_pages(pages, evidence))} pages in {pages}")
 
 
-def _read(suite: str, profile: str | None, leaderboards: Path | None) -> tuple[list[Row], Path]:
+def _read(suite: str, profile: str | None, leaderboards: Path | None) -> tuple[Rows, Path]:
     """The rows of a suite's leaderboard, of one profile if given, and the path of its file."""
     from benchbench.leaderboard import published_rows, read_rows
+    from benchbench.records import Rows
 
     is_file = suite.endswith(".parquet")
     path = Path(suite) if is_file else find_folders(leaderboards=leaderboards).leaderboard(suite)
-    rows = read_rows(path) if path.exists() else list(published_rows(suite))
+    rows = read_rows(path) if path.exists() else Rows.of(published_rows(suite))
     if not rows and path.exists():
         raise StorageError(f"{path} has no row that can be shown")
     if not rows:
         raise StorageError(f"there is no leaderboard {path}", hint=f"benchbench run --suite {suite} writes one")
-    known = {row.profile for row in rows}
+    known = {known for (known,) in rows.distinct("profile")[0]}
     if profile is not None and profile not in known:
         raise UsageError(f"no row has the profile {profile!r}", hint=suggest(profile, known))
-    return [row for row in rows if profile in (None, row.profile) or row.source == "published"], path
+    shown = (
+        rows if profile is None else rows.where(rows.having("profile", profile) | rows.having("source", "published"))
+    )
+    return shown, path
 
 
 def _check_extra(names: Sequence[str], rows: Sequence[Row]) -> None:
     from benchbench.leaderboard.extras import extra_keys
 
+    if not names:
+        return
     known = extra_keys(rows)
     for name in names:
         if name not in known:
@@ -118,15 +127,15 @@ def print_rows(rows: Sequence[Row], path: Path) -> None:
     from benchbench.leaderboard import paper_tables
     from benchbench.leaderboard.attempts import describe_failed_attempts
 
-    print_tables(paper_tables(rows, notes=describe_failed_attempts(path, rows)), "rich")
+    print_tables(paper_tables(rows, notes=describe_failed_attempts(path, rows), most=MOST_LINES), "rich")
 
 
 def print_tables(tables: Sequence[Table], output: str) -> None:
     """Print tables in one of the formats."""
-    from benchbench.leaderboard import render_all, table_document
+    from benchbench.leaderboard import render_all, tables_json
 
     if output == "json":
-        print_json([table_document(table) for table in tables])
+        print_pieces(chain(tables_json(tables), "\n"))
     elif output == "rich":
         for table in tables:
             _print_rich(table)
@@ -142,6 +151,8 @@ def _print_rich(table: Table) -> None:
         print_rich(Text(""), Text(printable(group.label)), *blocks)
     for remark in table.notes:
         print_rich(Text(printable(remark), style="dim"))
+    if table.left_out:
+        say(f"{table.left_out:,} more rows: --format csv, json, markdown, html or latex prints all of them")
 
 
 def _grid(table: Table, group: Group, places: Sequence[int], width: int) -> RichTable:

@@ -5,13 +5,56 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from benchbench.cell.filters import OF_A_MODEL, described, matches
 from benchbench.comparison.contenders import Contender, labels
 from benchbench.errors import UsageError, suggest
-from benchbench.leaderboard.identity import METHOD, SEED, TRAINED, grouped, recipe, tell_apart, training, values
-from benchbench.records import Row
+from benchbench.leaderboard.identity import (
+    ATTACKED,
+    METHOD,
+    SEED,
+    TRAINED,
+    grouped,
+    recipe,
+    tell_apart,
+    training,
+    values,
+)
+from benchbench.records import Row, Rows
+from benchbench.records.arrays import Array
 
 _SHOWN = 8
+
+
+def candidates(rows: Rows, wanted: Iterable[str]) -> Rows:
+    """The rows of models that some texts of `choose` may mean; all rows if one text means none of them."""
+    models = rows.codes(*ATTACKED)
+    chosen = np.zeros(len(rows), dtype=bool)
+    for text in wanted:
+        meant = _meant(rows, text)
+        if not meant.any():
+            return rows
+        chosen |= np.isin(models, models[meant])
+    return rows.where(chosen)
+
+
+def _meant(rows: Rows, wanted: str) -> Array:
+    """bool (n,): the rows that a text may mean."""
+    if "=" not in wanted:
+        return np.asarray(rows.beginning("model_id", wanted) | rows.beginning("cell_id", wanted))
+    chosen = np.ones(len(rows), dtype=bool)
+    for name, value in (_filter(part, wanted) for part in wanted.split(",")):
+        chosen &= _having(rows, name, value)
+    return chosen
+
+
+def _having(rows: Rows, name: str, value: str) -> Array:
+    if name in _DESCRIBING:
+        return rows.each(lambda found: matches(value, found), name)
+    return rows.each(
+        lambda *texts: matches(value, described(dict(zip(OF_A_MODEL, texts)), OF_A_MODEL).get(name)), *OF_A_MODEL
+    )
 
 
 def choose(contenders: Sequence[Contender], wanted: str) -> list[Contender]:
@@ -96,9 +139,16 @@ def _filter(part: str, wanted: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+_DESCRIBING = {
+    f.name
+    for f in dataclasses.fields(Row)
+    if f.metadata["least"] is None and f.name not in ("attack", "attack_options", "cell_id", "flags", "extra")
+}
+"""Columns to choose a model by; not the attack, because a model has several."""
+
+
 def _described(row: Row) -> dict[str, object]:
-    """Columns and options to choose a model by; not the attack, because a model has several."""
-    columns = {f.name: getattr(row, f.name) for f in dataclasses.fields(Row) if f.metadata["least"] is None}
-    identity = {name: value for name, value in columns.items() if isinstance(value, (str, int, float))}
-    del identity["attack"], identity["attack_options"], identity["cell_id"]
-    return described(identity, OF_A_MODEL)
+    """Columns and options to choose a model by."""
+    identity = {f.name: getattr(row, f.name) for f in dataclasses.fields(Row) if f.name in _DESCRIBING}
+    known = {name: value for name, value in identity.items() if value is not None}
+    return described(known, OF_A_MODEL)

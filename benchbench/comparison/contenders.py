@@ -25,8 +25,9 @@ from benchbench.leaderboard.names import (
     searched_in,
     trained_in,
 )
-from benchbench.records import Row
+from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array, read_arrays
+from benchbench.records.disk import file_names
 from benchbench.records.outcomes import find_malformation
 
 _log = logging.getLogger(__name__)
@@ -141,9 +142,17 @@ class OutcomeFiles:
         self._folders, self._on_problem = folders, on_problem
         self._known: dict[str, Outcomes | None] = {}
 
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset().union(*(file_names(folder / "outcomes") for folder in self._folders))
+
+    def has(self, digest: str) -> bool:
+        """Whether a folder has a file of these outcomes, which may be damaged."""
+        return f"{digest}.parquet" in self._names
+
     def __call__(self, digest: str) -> Outcomes | None:
         """The outcomes with this digest; None if no folder has them."""
-        if digest and digest not in self._known:
+        if self.has(digest) and digest not in self._known:
             self._known[digest] = self._read(digest)
         return self._known.get(digest)
 
@@ -166,9 +175,9 @@ class OutcomeFiles:
 def find_contenders(rows: Iterable[Row], outcomes: Callable[[str], Outcomes | None]) -> list[Contender]:
     """The finished, measured models among rows whose outcomes `outcomes` returns by digest."""
     models: dict[tuple[object, ...], dict[tuple[str, str], tuple[Row, Outcomes]]] = {}
-    for row in rows:
-        if row.source != "measured" or row.status != "ok":
-            continue
+    listed = Rows.of(rows)
+    finished = listed.where(listed.having("source", "measured") & listed.having("status", "ok"))
+    for row in finished.where(finished.each(lambda digest: outcomes(digest) is not None, "outcomes_digest")):
         found = outcomes(row.outcomes_digest)
         needed = {"squared_error", "adv_squared_error"} if is_regression(row) else {"correct", "robust"}
         if found is None or not {"index"} | needed <= found.keys():

@@ -14,7 +14,7 @@ from benchbench.atomic import storage_errors, write_bytes_atomically
 from benchbench.cell.filters import parse_options
 from benchbench.escaping import printable
 from benchbench.leaderboard.names import attack_label, defense_label
-from benchbench.records import Row, RunStore
+from benchbench.records import Row, Rows, RunStore
 from benchbench.records.disk import read_bytes
 
 FILE_NAME = "failed.json"
@@ -46,11 +46,14 @@ def write_failed_attempts(path: Path, store: RunStore, recorded: Iterable[Row]) 
 def describe_failed_attempts(path: Path, rows: Iterable[Row]) -> tuple[str, ...]:
     """A line for each row of a leaderboard that stands because computing it again failed."""
     attempts = _read(_beside(path))
+    if not attempts:
+        return ()
+    listed = Rows.of(rows)
+    standing = listed.having("cell_id", *attempts) & listed.having("source", "measured") & listed.having("status", "ok")
     return tuple(
         f"{_label(row)}: an earlier result; computing it again failed on {printable(attempts[row.cell_id]['time'])}: "
         f"{printable(attempts[row.cell_id]['error'][:_LONGEST])}"
-        for row in rows
-        if row.cell_id in attempts and row.source == "measured" and row.status == "ok"
+        for row in listed.where(standing)
     )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from benchbench.cell.filters import parse_options
-from benchbench.leaderboard.identity import ATTACKED, grouped, values
-from benchbench.leaderboard.matching import is_regression
-from benchbench.records import Row
+from benchbench.kernels.arithmetic import ROUNDED
+from benchbench.leaderboard.identity import ATTACKED, grouped
+from benchbench.leaderboard.matching import regressions
+from benchbench.records import Row, Rows
 
 CONCLUSIVE: Mapping[str, Mapping[str, int]] = {"autoattack": {"steps": 100, "targets": 9, "queries": 5000}}
 """Attacks that clear flags, with least option values: only the whole standard ensemble."""
@@ -44,44 +46,51 @@ def standing_flags(rows: Sequence[Row], robustness: Sequence[float]) -> tuple[st
     """
     found = list(zip(rows, robustness))
     flagged = [value for row, value in found if row.flags]
-    if flagged and any(value <= min(flagged) for row, value in found if not row.flags and is_conclusive(row)):
+    if flagged and any(
+        value <= min(flagged)
+        for row, value in found
+        if not row.flags and is_conclusive(row.attack, row.attack_options, row.precision)
+    ):
         return ()
-    return tuple(sorted(_doubts(rows)))
+    return tuple(sorted(_doubts([(row.flags, _is_protocol(row.attack, row.attack_options)) for row in rows])))
 
 
-def is_conclusive(row: Row) -> bool:
-    """Whether the attack is the unrounded standard ensemble with at least its standard options."""
-    least, options = CONCLUSIVE.get(row.attack), parse_options(row.attack_options)
-    if least is None or row.rounding:
+def is_conclusive(attack: str, options: str, precision: str) -> bool:
+    """Whether an attack is the unrounded standard ensemble with at least its standard options."""
+    least, stated = CONCLUSIVE.get(attack), parse_options(options)
+    if least is None or precision in ROUNDED:
         return False
-    found = ((options.get(name), minimum) for name, minimum in least.items())
+    found = ((stated.get(name), minimum) for name, minimum in least.items())
     return all(isinstance(value, (int, float)) and value >= minimum for value, minimum in found)
 
 
-def _is_protocol(row: Row) -> bool:
-    wanted, options = PROTOCOL.get(row.attack), parse_options(row.attack_options)
-    return wanted is not None and all(options.get(name) == value for name, value in wanted.items())
+def _is_protocol(attack: str, options: str) -> bool:
+    wanted, stated = PROTOCOL.get(attack), parse_options(options)
+    return wanted is not None and all(stated.get(name) == value for name, value in wanted.items())
 
 
-def share_doubts(rows: Iterable[Row]) -> list[Row]:
+def share_doubts(rows: Iterable[Row]) -> Rows:
     """The rows in order, also with flags of their models' other attacks, for one-attack tables.
 
     A weak attack, whose own diagnostics find nothing, must not make a model look sound that another attack's row casts doubt
     on. Rows of conclusive attacks keep only their own flags.
     """
-    listed = list(rows)
-    attacked = (row for row in listed if row.source == "measured" and not is_regression(row))
-    models = grouped(attacked, lambda row: values(row, ATTACKED))
-    return [_doubted(row, models.get(values(row, ATTACKED), ())) for row in listed]
+    listed = Rows.of(rows)
+    measured, models = listed.having("source", "measured"), listed.codes(*ATTACKED)
+    attacked = measured & ~regressions(listed)
+    unsettled = ~listed.each(is_conclusive, "attack", "attack_options", "precision")
+    doubted = measured & unsettled & np.isin(models, models[attacked & listed.flagged])
+    if not doubted.any():
+        return listed
+    flags, protocol = listed.values("flags"), listed.each(_is_protocol, "attack", "attack_options")
+    found = grouped(np.flatnonzero(doubted & attacked).tolist(), models.__getitem__)
+    shared = {model: _doubts([(flags[i], protocol[i]) for i in places]) for model, places in found.items()}
+    for place in np.flatnonzero(doubted).tolist():
+        flags[place] = sorted({*flags[place], *shared.get(models[place], ())})
+    return listed.replaced("flags", flags)
 
 
-def _doubted(row: Row, siblings: Sequence[Row]) -> Row:
-    if row.source != "measured" or is_conclusive(row) or not any(sibling.flags for sibling in siblings):
-        return row
-    shared = _doubts([sibling for sibling in siblings if not is_conclusive(sibling)])
-    return dataclasses.replace(row, flags=tuple(sorted({*row.flags, *shared})))
-
-
-def _doubts(rows: Sequence[Row]) -> set[str]:
-    counted = [row for row in rows if _is_protocol(row)] or rows
-    return {flag for row in rows for flag in row.flags} - SHORTFALLS | {flag for row in counted for flag in row.flags}
+def _doubts(attacks: Sequence[tuple[Sequence[str], bool]]) -> set[str]:
+    """The flags that count, given those of each attack and whether it is the protocol's."""
+    counted = [flags for flags, is_protocol in attacks if is_protocol] or [flags for flags, _ in attacks]
+    return {flag for flags, _ in attacks for flag in flags} - SHORTFALLS | {flag for flags in counted for flag in flags}

@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 
 from benchbench.escaping import printable
 from benchbench.leaderboard.names import number
-from benchbench.records import Row
+from benchbench.records import Row, Rows
 
 _ENDS = ("_low", "_high")
-_COLUMNS = frozenset(column.name for column in fields(Row))
+_COLUMNS = frozenset((*(column.name for column in fields(Row)), *dir(Row)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,26 +24,29 @@ class Extra:
 
 def extra_names(rows: Iterable[Row]) -> tuple[str, ...]:
     """Names of the values in `Row.extra`, without columns and ends of intervals, sorted."""
-    names = extra_keys(rows)
-    return tuple(sorted(name for name in names if not _is_end(name, names)))
+    return _without_ends(extra_keys(rows))
 
 
 def extra_keys(rows: Iterable[Row]) -> set[str]:
     """All names in `Row.extra` but those of columns, which a stranger's file may contain there."""
-    return {name for row in rows for name in row.extra if not hasattr(row, name)}
+    return Rows.of(rows).names_in("extra") - _COLUMNS
 
 
 def extras_of(row: Row) -> tuple[Extra, ...]:
     """The values of a row, sorted by name."""
     return tuple(
         Extra(name=printable(name), text=_shown(name, row.extra[name]), interval=_interval(row, name))
-        for name in extra_names([row])
+        for name in _without_ends({*row.extra} - _COLUMNS)
     )
 
 
 def is_share(name: str) -> bool:
     """Whether a value, of which only the name is known, is a fraction, to be shown in percent."""
     return "accuracy" in name
+
+
+def _without_ends(names: set[str]) -> tuple[str, ...]:
+    return tuple(sorted(name for name in names if not _is_end(name, names)))
 
 
 def _is_end(name: str, names: set[str]) -> bool:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchbench.atomic import write_bytes_atomically
 from benchbench.errors import CorruptDataError, DataError, StorageError, first
-from benchbench.records import Row, rows_from_table, table_from_rows
+from benchbench.records import Row, Rows, rows_from_table
 from benchbench.records.disk import read_bytes
 from benchbench.records.parquet import read_parquet
 from benchbench.records.schema import check_schema
@@ -43,7 +43,7 @@ _SORTED_BY = (
 )
 
 
-def write_leaderboard(path: Path, rows: Iterable[Row]) -> list[Row]:
+def write_leaderboard(path: Path, rows: Iterable[Row]) -> Rows:
     """Write a leaderboard atomically and return its rows, sorted.
 
     Equal rows give equal bytes (under one version of pyarrow); a file that already holds them is not touched.
@@ -52,15 +52,16 @@ def write_leaderboard(path: Path, rows: Iterable[Row]) -> list[Row]:
         DataError: two rows have the same cell id, or belong to different suites.
         StorageError: no space, no permission, ...; the file stays as it was.
     """
-    ordered = sorted(rows, key=_sort_key)
-    suites = sorted({row.suite for row in ordered})
+    ordered = _sorted(Rows.of(rows))
+    suites = sorted(suite for (suite,) in ordered.distinct("suite")[0])
     problems = [f"rows of several suites: {', '.join(suites)}"] if len(suites) > 1 else []
-    counts = sorted(Counter(row.cell_id for row in ordered).items())
-    problems += [f"cell {cell_id} is there twice" for cell_id, count in counts if count > 1]
+    cells, places = ordered.distinct("cell_id")
+    twice = sorted(cells[place][0] for place in np.flatnonzero(np.bincount(places) > 1))
+    problems += [f"cell {cell_id} is there twice" for cell_id in twice]
     if problems:
         raise DataError(f"cannot write {path}: " + "; ".join(problems))
     buffer = io.BytesIO()
-    pq.write_table(table_from_rows(ordered), buffer, compression="zstd", write_page_checksum=True)
+    pq.write_table(ordered.table.combine_chunks(), buffer, compression="zstd", write_page_checksum=True)
     content = buffer.getvalue()
     if read_bytes(path) != content:
         write_bytes_atomically(path, content)
@@ -82,10 +83,10 @@ def read_leaderboard(path: Path | str, *, on_problem: Callable[[str], None] = _l
         StorageError: the file is missing, foreign, or of another schema version.
         CorruptDataError: it is empty, truncated or damaged.
     """
-    return table_from_rows(read_rows(Path(path), on_problem=on_problem))
+    return read_rows(Path(path), on_problem=on_problem).table
 
 
-def read_rows(path: Path, *, on_problem: Callable[[str], None] = _log.warning) -> list[Row]:
+def read_rows(path: Path, *, on_problem: Callable[[str], None] = _log.warning) -> Rows:
     """The rows of a leaderboard file, sorted; arguments and errors as for `read_leaderboard`."""
     content = read_bytes(path)
     if content is None:
@@ -94,7 +95,7 @@ def read_rows(path: Path, *, on_problem: Callable[[str], None] = _log.warning) -
         raise CorruptDataError(f"{path} is empty", hint=_REBUILT)
     problems: list[str] = []
     rows = rows_from_table(_parse(content, path), on_problem=lambda problem: problems.append(f"{path}: {problem}"))
-    rows = sorted(_one_suite(rows, path, problems.append), key=_sort_key)
+    rows = _sorted(_one_suite(rows, path, problems.append))
     for problem in first(problems):
         on_problem(problem)
     return rows
@@ -104,28 +105,26 @@ def _parse(content: bytes, path: Path) -> pa.Table:
     if not content.startswith(b"PAR1"):
         raise StorageError(f"{path} is not a Parquet file", hint="name a file that benchbench run wrote")
     where = str(path)
-    return read_parquet(content, where, hint=_REBUILT, check=lambda schema: check_schema(schema, where))
+    return read_parquet(content, where, hint=_REBUILT, check=lambda schema: check_schema(schema, where), whole=True)
 
 
-def _one_suite(rows: list[Row], path: Path, on_problem: Callable[[str], None]) -> list[Row]:
+def _one_suite(rows: Rows, path: Path, on_problem: Callable[[str], None]) -> Rows:
     """The rows of the first row's suite, the first row of each cell only."""
-    kept: dict[str, Row] = {}
-    for row in rows:
-        suite = next(iter(kept.values())).suite if kept else row.suite
-        if row.suite != suite:
-            on_problem(f"{path}: cell {row.cell_id} is of suite {row.suite!r}, not {suite!r}; left out")
-        elif row.cell_id in kept:
-            on_problem(f"{path}: cell {row.cell_id} is there twice; the second row is left out")
-        else:
-            kept[row.cell_id] = row
-    return list(kept.values())
+    suite = rows[0].suite if len(rows) else ""
+    own = np.flatnonzero(rows.having("suite", suite))
+    kept = np.zeros(len(rows), dtype=bool)
+    kept[own[np.unique(rows.codes("cell_id")[own], return_index=True)[1]]] = True
+    for row in () if kept.all() else rows.where(~kept):
+        other = f"is of suite {row.suite!r}, not {suite!r}; left out"
+        doubled = "is there twice; the second row is left out"
+        on_problem(f"{path}: cell {row.cell_id} {doubled if row.suite == suite else other}")
+    return rows.where(kept)
 
 
-def _sort_key(row: Row) -> tuple[Any, ...]:
+def _sorted(rows: Rows) -> Rows:
     """Options are ordered by value, beta 3 before beta 10; the cell id makes the order total."""
-    return tuple(
-        _options_order(getattr(row, name)) if name.endswith("_options") else getattr(row, name) for name in _SORTED_BY
-    )
+    ranks = [rows.ranks(name, **({"key": _options_order} if name.endswith("_options") else {})) for name in _SORTED_BY]
+    return rows.take(np.lexsort(ranks[::-1]))
 
 
 def _options_order(text: str) -> tuple[Any, ...]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import html
-import io
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from json.encoder import encode_basestring
+from types import SimpleNamespace
 from typing import Any
 
 from benchbench.errors import UnknownNameError
@@ -43,34 +45,40 @@ def render_all(tables: Sequence[Table], format: str) -> str:
 
 def _markdown(table: Table) -> str:
     parts = [f"## {escape_markdown(table.title)}"]
+    rule = "|".join(":{}-" if column.align == "left" else "-{}:" for column in table.columns)
     for group in table.groups:
-        parts += [f"### {escape_markdown(group.label)}", _grid(table, group, "pipe", escape_markdown, "**{}**")]
+        headings, *lines = _grid(table, group, escape_markdown, "**{}**")
+        drawn = "|" + rule.format(*("-" * len(heading) for heading in headings)) + "|"
+        shown = [f"| {' | '.join(line)} |" for line in (headings, *lines)]
+        parts += [f"### {escape_markdown(group.label)}", "\n".join([shown[0], drawn, *shown[1:]])]
     parts += ["\n".join(f"- {escape_markdown(note)}" for note in table.notes)]
     return "\n\n".join(part for part in parts if part)
 
 
 def _html(table: Table) -> str:
     parts = [f"<h2>{_escape_html(table.title)}</h2>"]
+    styles = ["" if column.align == "left" else ' style="text-align: right;"' for column in table.columns]
+    head, body = ("".join(f"<{tag}{style}>{{}}</{tag}>" for style in styles) for tag in ("th", "td"))
     for group in table.groups:
-        grid = _grid(table, group, "unsafehtml", _escape_html, "<strong>{}</strong>")
-        caption = f"<table>\n<caption>{_escape_html(group.label)}</caption>"
-        parts.append(grid.replace("<table>", caption, 1))
+        headings, *lines = _grid(table, group, _escape_html, "<strong>{}</strong>")
+        parts += ["<table>", f"<caption>{_escape_html(group.label)}</caption>"]
+        parts += ["<thead>", f"<tr>{head.format(*headings)}</tr>", "</thead>", "<tbody>"]
+        parts += [*(f"<tr>{body.format(*line)}</tr>" for line in lines), "</tbody>", "</table>"]
     if table.notes:
         parts.append("<ul>\n" + "\n".join(f"<li>{_escape_html(note)}</li>" for note in table.notes) + "\n</ul>")
     return "\n".join(parts)
 
 
-def _grid(table: Table, group: Group, style: str, escape: Callable[[str], str], bold: str) -> str:
-    cells = [[_broken(e, escape, bold) for e in line.entries] for line in group.lines]
-    from tabulate import tabulate  # only here: a machine that computes rows need not have it
-
-    return tabulate(
-        cells,
-        headers=[escape(column.heading) for column in table.columns],
-        tablefmt=style,
-        colalign=[column.align for column in table.columns] if cells else None,
-        disable_numparse=True,
-    )
+def _grid(table: Table, group: Group, escape: Callable[[str], str], bold: str) -> Iterator[tuple[str, ...]]:
+    """The headings and then the lines of a group, escaped, and padded to the width of their columns."""
+    escape = cache(escape)
+    columns = []
+    for place, column in enumerate(table.columns):
+        texts = [_broken(line.entries[place], escape, bold) for line in group.lines]
+        width = max(len(escape(column.heading)) + 2, *map(len, texts))
+        pad = str.ljust if column.align == "left" else str.rjust
+        columns.append([pad(text, width) for text in (escape(column.heading), *texts)])
+    return zip(*columns)
 
 
 def _broken(entry: Entry, escape: Callable[[str], str], bold: str) -> str:
@@ -87,33 +95,58 @@ def _csv(table: Table) -> str:
     head = [name for name, _ in table.groups[0].attributes] if table.groups else []
     head += [*keys, *(f"{keys[place]}_{end}" for place in bounded for end in ("low", "high"))]
     head += [*(f"{keys[place]}_verdict" for place in judged), "source", "status", "flags", "cell_id"]
-    lines: list[list[Any]] = [head]
+    parts = [csv_text([head])]
     for group in table.groups:
-        for line in group.lines:
-            entries = line.entries
-            values = [*(value for _, value in group.attributes), *(entry.value for entry in entries)]
-            values += [end for place in bounded for end in (entries[place].low, entries[place].high)]
-            values += [entries[place].verdict for place in judged]
-            lines.append([*values, line.source, line.status, ";".join(line.flags), line.cell_id])
-    return csv_text(lines, escape=printable)
+        common = (
+            csv_text([[value for _, value in group.attributes]], escape=printable)[:-1] + ","
+            if group.attributes
+            else ""
+        )
+        lines = (
+            [
+                *(entry.value for entry in entries),
+                *(end for place in bounded for end in (entries[place].low, entries[place].high)),
+                *(entries[place].verdict for place in judged),
+                *(line.source, line.status, ";".join(line.flags), line.cell_id),
+            ]
+            for line in group.lines
+            for entries in [line.entries]
+        )
+        parts.append(csv_text(lines, before=common, escape=printable))
+    return "".join(parts)
 
 
-def csv_text(lines: Iterable[Iterable[Any]], *, escape: Callable[[str], str] = printable_lines) -> str:
-    """Lines as CSV; text is escaped, with an apostrophe if a spreadsheet would run it."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+def csv_text(
+    lines: Iterable[Iterable[Any]], *, before: str = "", escape: Callable[[str], str] = printable_lines
+) -> str:
+    """Lines as CSV, each after a text; text is escaped, with an apostrophe if a spreadsheet would run it."""
+    parts: list[str] = []
+    writer = csv.writer(SimpleNamespace(write=lambda text: parts.append(before + text)), lineterminator="\n")
     for line in lines:
-        writer.writerow(f"{_guard(value)}{escape(value)}" if isinstance(value, str) else value for value in line)
-    return buffer.getvalue()
+        writer.writerow([f"{_guard(value)}{escape(value)}" if isinstance(value, str) else value for value in line])
+    return "".join(parts)
 
 
 def _guard(text: str) -> str:
     """An apostrophe for a formula, also one behind spaces or control characters."""
+    if text[:1].isalnum():
+        return ""
     return "'" if next((one for one in text if one.isprintable() and not one.isspace()), "") in _SIGNS else ""
 
 
 def table_document(table: Table) -> dict[str, Any]:
     """A table as plain values for JSON: title, columns, groups (settings and lines), notes."""
+    document = _document(table)
+    return {**document, "groups": [{**group, "rows": list(group["rows"])} for group in document["groups"]]}
+
+
+def tables_json(tables: Sequence[Table]) -> Iterator[str]:
+    """The documents of tables as JSON with an indent of 2, in pieces."""
+    return _pieces([_document(table) for table in tables], "\n")
+
+
+def _document(table: Table) -> dict[str, Any]:
+    """`table_document` with the lines as iterators."""
     columns = [column.key for column in table.columns]
     return {
         "title": table.title,
@@ -122,12 +155,44 @@ def table_document(table: Table) -> dict[str, Any]:
             {
                 "label": group.label,
                 "setting": dict(group.attributes),
-                "rows": [_line_document(line, columns) for line in group.lines],
+                "rows": (_line_document(line, columns) for line in group.lines),
             }
             for group in table.groups
         ],
         "notes": list(table.notes),
     }
+
+
+def _pieces(value: Any, start: str) -> Iterator[str]:
+    """`_json` in pieces; each item of an iterator is one."""
+    if not isinstance(value, (dict, list, Iterator)):
+        yield _json(value)
+        return
+    items = (
+        ((f"{_json(name)}: ", one) for name, one in value.items())
+        if isinstance(value, dict)
+        else (("", one) for one in value)
+    )
+    brackets, inner, before = "{}" if isinstance(value, dict) else "[]", f"{start}  ", ""
+    for name, one in items:
+        yield f"{before or brackets[0]}{inner}{name}"
+        before = ","
+        yield from [_json(one, inner)] if isinstance(value, Iterator) else _pieces(one, inner)
+    yield f"{start}{brackets[1]}" if before else brackets
+
+
+def _json(value: Any, start: str = "\n") -> str:
+    """``json.dumps(value, indent=2, ensure_ascii=False)``, which without C takes a minute for a large table."""
+    if isinstance(value, str):
+        return printable_json(encode_basestring(value))
+    inner = f"{start}  "
+    if isinstance(value, dict):
+        parts, brackets = [f"{_json(name)}: {_json(one, inner)}" for name, one in value.items()], "{}"
+    elif isinstance(value, (list, tuple)):
+        parts, brackets = [_json(one, inner) for one in value], "[]"
+    else:
+        return json.dumps(value, allow_nan=False)
+    return f"{brackets[0]}{inner}{f',{inner}'.join(parts)}{start}{brackets[1]}" if parts else brackets
 
 
 def _line_document(line: Line, columns: Sequence[str]) -> dict[str, Any]:
@@ -158,6 +223,6 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "latex": latex_fragment,
     "latex-document": lambda table: latex_document([table]),
     "csv": _csv,
-    "json": lambda table: printable_json(json.dumps(table_document(table), indent=2, ensure_ascii=False)),
+    "json": lambda table: "".join(_pieces(_document(table), "\n")),
     "html": _html,
 }

@@ -11,13 +11,14 @@ from benchbench.cell.model import to_json
 from benchbench.escaping import printable
 from benchbench.leaderboard.names import (
     attack_label,
+    code_label,
     component_label,
     configured,
-    defense_label,
     method_code,
+    method_label,
     number,
 )
-from benchbench.records import Row
+from benchbench.records import Row, Rows
 
 _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Hashable)
@@ -108,23 +109,40 @@ def tell_apart(labels: Sequence[str], rows: Sequence[Row], columns: Sequence[str
     return [f"{label}, cell {row.cell_id}" if counts[label] > 1 else label for label, row in zip(extended, rows)]
 
 
-def distinct_labels(rows: Sequence[Row]) -> dict[str, str]:
+def distinct_labels(rows: Iterable[Row]) -> dict[str, str]:
     """Methods of a table's group by cell id; equal ones of one source are extended to differ."""
-    labels = {row.cell_id: defense_label(row) for row in rows}
-    for distinction in _DISTINCTIONS:
-        for alike in grouped(rows, lambda row: (row.source, labels[row.cell_id])).values():
-            if len({distinction(row) for row in alike}) > 1:
-                labels.update({row.cell_id: f"{labels[row.cell_id]}, {distinction(row)}" for row in alike})
+    listed = Rows.of(rows)
+    return dict(zip(listed.values("cell_id"), labels_within(listed, [0] * len(listed))))
+
+
+def labels_within(rows: Rows, group: Sequence[int]) -> list[str]:
+    """`distinct_labels` of rows in several groups, which are numbered, in the order of the rows."""
+    found, methods = rows.distinct("defense", "defense_options")
+    names, sources = [method_label(*method) for method in found], rows.values("source")
+    labels, places = [names[method] for method in methods.tolist()], list(range(len(rows)))
+    for columns, describe in _DISTINCTIONS:
+        alike = grouped(places, lambda place: (group[place], sources[place], labels[place])).values()
+        repeated = [several for several in alike if len(several) > 1]
+        places = [place for several in repeated for place in several]
+        if not places:
+            break
+        found, described = rows.take(places).distinct(*columns)
+        texts = [describe(*values) for values in found]
+        shown = dict(zip(places, (texts[one] for one in described.tolist())))
+        for several in repeated:
+            if len({shown[place] for place in several}) > 1:
+                for place in several:
+                    labels[place] = f"{labels[place]}, {shown[place]}"
     return labels
 
 
-_DISTINCTIONS: tuple[Callable[[Row], str], ...] = (
-    lambda row: attack_label(row.attack, parse_options(row.attack_options)),
-    lambda row: f"seed {row.seed}",
-    lambda row: component_label("options", parse_options(row.defense_options)),
-    method_code,
-    lambda row: f"experiment {printable(row.experiment)}",
-    lambda row: f"cell {row.cell_id[:8]}",
+_DISTINCTIONS: tuple[tuple[tuple[str, ...], Callable[..., str]], ...] = (
+    (("attack", "attack_options"), lambda attack, options: attack_label(attack, parse_options(options))),
+    (("seed",), lambda seed: f"seed {seed}"),
+    (("defense_options",), lambda options: component_label("options", parse_options(options))),
+    (("configuration",), code_label),
+    (("experiment",), lambda experiment: f"experiment {printable(experiment)}"),
+    (("cell_id",), lambda cell_id: f"cell {cell_id[:8]}"),
 )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Literal
 
-from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
+from benchbench.leaderboard.layout import Column, Group, Line, Table
 
 _ESCAPED = {
     "\\": r"\textbackslash{}",
@@ -67,7 +69,7 @@ def _parts(columns: Sequence[Column], group: Group) -> Iterator[Group]:
     lines: list[Line] = []
     label, height = group.label, 0
     for line in group.lines:
-        height += max(len(_rows(column, entry)) for column, entry in zip(columns, line.entries))
+        height += max(len(_rows(column.align, entry.text)) for column, entry in zip(columns, line.entries))
         if lines and height > _LONGEST:
             yield dataclasses.replace(group, label=label, lines=tuple(lines))
             label, lines, height = f"{group.label}, continued", [], 0
@@ -86,7 +88,7 @@ def _float(table: Table, group: Group) -> str:
             r"\toprule",
             rf"{headings} \\",
             r"\midrule",
-            *(" & ".join(map(_entry, table.columns, line.entries)) + r" \\" for line in group.lines),
+            *(" & ".join(_line(table.columns, line)) + r" \\" for line in group.lines),
             r"\bottomrule",
             r"\end{tabular}}",
             r"\end{table}",
@@ -98,26 +100,33 @@ def _heading(column: Column) -> str:
     """One word a line, the unit beside the last one."""
     words = column.label.split()
     words[-1] += f" ({column.unit})" if column.unit else ""
-    return _stacked([escape_latex(word) for word in words], column, "b")
+    return _stacked([escape_latex(word) for word in words], column.align, "b")
 
 
-def _entry(column: Column, entry: Entry) -> str:
-    shown = [escape_latex(row) for row in _rows(column, entry)]
-    if entry.value is not None and column.align == "right":
+def _line(columns: Sequence[Column], line: Line) -> Iterator[str]:
+    entries = zip(columns, line.entries)
+    return (_entry(column.align, entry.text, entry.value is not None, entry.best) for column, entry in entries)
+
+
+@cache
+def _entry(align: Literal["left", "right"], text: str, is_known: bool, is_best: bool) -> str:
+    shown = [escape_latex(row) for row in _rows(align, text)]
+    if is_known and align == "right":
         shown = [row.replace("-", "$-$") for row in shown]  # a minus sign instead of a hyphen
         shown[1:] = [rf"\scriptsize {row}" for row in shown[1:]]
-    if entry.best:
+    if is_best:
         shown[0] = rf"\textbf{{{shown[0]}}}"
-    return _stacked(shown, column, "t")
+    return _stacked(shown, align, "t")
 
 
-def _rows(column: Column, entry: Entry) -> list[str]:
-    """An entry as lines of text."""
-    rows = entry.text.split("\n")
-    if column.align == "left":
+@cache
+def _rows(align: Literal["left", "right"], text: str) -> list[str]:
+    """An entry's text as lines."""
+    rows = text.split("\n")
+    if align == "left":
         return [line for row in rows for line in _wrapped(row)]
-    with_interval = len(rows) == 1 and entry.text.endswith("]") and " [" in entry.text
-    return entry.text.split(" ", 1) if with_interval else rows  # the interval below keeps the column narrow
+    with_interval = len(rows) == 1 and text.endswith("]") and " [" in text
+    return text.split(" ", 1) if with_interval else rows  # the interval below keeps the column narrow
 
 
 def _wrapped(text: str) -> list[str]:
@@ -131,8 +140,8 @@ def _wrapped(text: str) -> list[str]:
     return rows
 
 
-def _stacked(rows: Sequence[str], column: Column, place: str) -> str:
+def _stacked(rows: Sequence[str], align: str, place: str) -> str:
     if len(rows) == 1:
         return rows[0]
     body = r" \\ ".join(rows)
-    return rf"\begin{{tabular}}[{place}]{{@{{}}{column.align[0]}@{{}}}}{body}\end{{tabular}}"
+    return rf"\begin{{tabular}}[{place}]{{@{{}}{align[0]}@{{}}}}{body}\end{{tabular}}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +23,8 @@ class Column:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """The content of one line in one column."""
+class Entry(NamedTuple):
+    """The content of one line in one column; a tuple, because a table may have a million of them."""
 
     value: str | float | None  # unrounded, in the units of the leaderboard; None where there is none
     text: str  # as shown, in several lines where it contains newlines
@@ -35,8 +34,7 @@ class Entry:
     verdict: str = ""  # one of `benchbench.reproduction.verdicts`; empty without comparison to a published value
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
+class Line(NamedTuple):
     """One line: an entry for each column of the table."""
 
     entries: tuple[Entry, ...]
@@ -64,6 +62,7 @@ class Table:
     columns: tuple[Column, ...]
     groups: tuple[Group, ...]
     notes: tuple[str, ...] = ()
+    left_out: int = 0  # lines that were to be left out because there are too many
 
     @property
     def lines(self) -> Iterator[Line]:

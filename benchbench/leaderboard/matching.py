@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from benchbench.leaderboard.identity import SETTING, THREAT, grouped, values
 from benchbench.leaderboard.names import contains, defense_label
-from benchbench.records import Row
+from benchbench.records import Row, Rows
+from benchbench.records.arrays import Array
 
 _REGRESSION_DATASETS = frozenset({"staircase"})
 _MATCHED = ("dataset", "architecture", "augmentation", "dropout", *THREAT, "attack", "trained_on")
@@ -18,6 +19,11 @@ _MEASURES = ("train_accuracy", "test_accuracy", "adv_test_accuracy", "test_lipsc
 def is_regression(row: Row) -> bool:
     """Whether a row reports squared errors instead of accuracies."""
     return row.dataset in _REGRESSION_DATASETS or row.test_mse is not None
+
+
+def regressions(rows: Rows) -> Array:
+    """bool (n,): `is_regression` of each row."""
+    return rows.having("dataset", *_REGRESSION_DATASETS) | rows.known("test_mse")
 
 
 def setting(row: Row) -> tuple[tuple[str, str | float], ...]:
@@ -32,12 +38,16 @@ def published_setting(row: Row) -> tuple[tuple[str, str | float], ...]:
     return tuple((name, getattr(row, name)) for name in names)
 
 
-def same_setting(row: Row) -> tuple[object, ...]:
-    """Equal for measured rows that may be compared; sorts by dataset, ..., last by its digest.
+SAME_SETTING = (*_MATCHED, *(name for name in SETTING if name != "dataset_digest"), "dataset_digest")
+"""Equal for measured rows that may be compared; sorts by dataset, ..., last by its digest.
 
-    The digest tells apart datasets of one name with other options, or of another version.
-    """
-    return values(row, (*_MATCHED, *(name for name in SETTING if name != "dataset_digest"), "dataset_digest"))
+The digest tells apart datasets of one name with other options, or of another version.
+"""
+
+
+def same_setting(row: Row) -> tuple[object, ...]:
+    """The values of `SAME_SETTING`."""
+    return values(row, SAME_SETTING)
 
 
 def is_of_setting(published: Row, row: Row) -> bool:
@@ -53,17 +63,13 @@ def is_of_setting(published: Row, row: Row) -> bool:
     )
 
 
-def shown_published(groups: list[list[Row]], published: Sequence[Row], *, every: bool) -> list[list[Row]]:
-    """Groups of measured rows of one setting, each with the published rows of that setting.
-
-    With `every`, groups of the other published rows follow.
-    """
-    joined = [
-        group + _without_repeats([reference for reference in published if is_of_setting(reference, group[0])])
-        for group in groups
-    ]
-    rest = [one for one in published if every and not any(is_of_setting(one, group[0]) for group in groups)]
-    return joined + [_without_repeats(group) for group in grouped(rest, same_setting).values()]
+def shown_published(
+    settings: Sequence[Row], published: Sequence[Row], *, every: bool
+) -> tuple[list[list[Row]], list[list[Row]]]:
+    """The published rows of each measured setting, given by a row, and, with `every`, groups of the others."""
+    beside = [_without_repeats([one for one in published if is_of_setting(one, row)]) for row in settings]
+    rest = [one for one in published if every and not any(is_of_setting(one, row) for row in settings)]
+    return beside, [_without_repeats(group) for group in grouped(rest, same_setting).values()]
 
 
 def _without_repeats(published: list[Row]) -> list[Row]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from benchbench.atomic import write_bytes_atomically
 from benchbench.errors import DataError
+from benchbench.leaderboard.identity import values
 from benchbench.leaderboard.names import configured
-from benchbench.records import Row
-from benchbench.records.disk import read_bytes
+from benchbench.records import Row, Rows
+from benchbench.records.disk import file_names, read_bytes
 
 _COST = ("train_seconds", "evaluate_seconds", "peak_memory_bytes", "queries")
 _RESULTS = (
@@ -22,6 +26,8 @@ _RESULTS = (
     "outcomes_digest",
     "witnesses_digest",
 )
+_EXPERIMENT = ("profile", "experiment", "dataset", "attack")
+_FIXED = ("protocol", "dataset_digest", "n_train", "n_train_evaluated", "n_test", "trained_on")
 _KINDS = ("outcomes", "witnesses")
 
 
@@ -43,7 +49,7 @@ class Conflict:
 class Merged:
     """The rows of all files, of conflicts the first; `repeated` counts rows in several files."""
 
-    rows: tuple[Row, ...]
+    rows: Rows
     repeated: int
     conflicts: tuple[Conflict, ...]
 
@@ -60,24 +66,33 @@ def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
         DataError: files of different suites, or one experiment under different protocols, subsets or dataset digests; the
             message names every difference.
     """
-    _refuse_other_protocols(boards)
-    kept: dict[str, tuple[str, Row]] = {}
+    tables = {name: Rows.of(rows) for name, rows in boards.items()}
+    _refuse_other_protocols(tables)
+    everything, names = Rows.joined(tables.values()), [name for name, rows in tables.items() for _ in range(len(rows))]
+    _, first, cells = np.unique(everything.codes("cell_id"), return_index=True, return_inverse=True)
+    later = np.setdiff1d(np.arange(len(everything)), first)
+    changed = everything.differing(first[cells[later]], later, (*_RESULTS, "status", "diagnostics"))
+    unequal = np.flatnonzero(np.isin(cells, cells[later[changed]]))
+    repeated = len(everything) - len(unequal) - (len(first) - len(np.unique(cells[unequal])))
     conflicts = []
-    repeated = 0
-    for name, rows in boards.items():
-        for row in rows:
-            known = kept.get(row.cell_id)
-            if known is None or (known[1].status != "ok" and row.status == "ok"):
-                kept[row.cell_id] = (name, row)
-                continue
-            differing = _differing(known[1], row) if row.status == "ok" else {}
-            if differing and row.source == "measured":
-                conflicts.append(Conflict(cell_id=row.cell_id, first=known[0], second=name, columns=differing))
-                continue
-            repeated += 1
-            if not differing and row.diagnostics > known[1].diagnostics:
-                kept[row.cell_id] = (name, row)
-    return Merged(rows=tuple(row for _, row in kept.values()), repeated=repeated, conflicts=tuple(conflicts))
+    kept: dict[int, tuple[int, Row]] = {}  # by cell: the place of the row that stands, and the row
+    for place, row in zip(unequal.tolist(), everything.take(unequal)):
+        cell = int(cells[place])
+        before, known = kept.setdefault(cell, (place, row))
+        if before == place or (known.status != "ok" and row.status == "ok"):
+            kept[cell] = (place, row)
+            continue
+        differing = _differing(known, row) if row.status == "ok" else {}
+        if differing and row.source == "measured":
+            conflicts.append(Conflict(cell_id=row.cell_id, first=names[before], second=names[place], columns=differing))
+            continue
+        repeated += 1
+        if not differing and row.diagnostics > known.diagnostics:
+            kept[cell] = (place, row)
+    standing = np.array(
+        [kept[cell][0] if cell in kept else place for cell, place in enumerate(first.tolist())], dtype=int
+    )
+    return Merged(rows=everything.take(standing[np.argsort(first)]), repeated=repeated, conflicts=tuple(conflicts))
 
 
 def copy_evidence(rows: Iterable[Row], folders: Sequence[Path], target: Path) -> int:
@@ -86,12 +101,13 @@ def copy_evidence(rows: Iterable[Row], folders: Sequence[Path], target: Path) ->
     Raises:
         StorageError: they cannot be written.
     """
-    copied = 0
+    copied, listed = 0, Rows.of(rows)
     for kind in _KINDS:
-        for digest in sorted({digest for row in rows if (digest := getattr(row, f"{kind}_digest"))}):
-            copy = target / kind / f"{digest}.parquet"
-            found = (read_bytes(folder / kind / f"{digest}.parquet") for folder in folders)
-            content = None if copy.exists() else next((each for each in found if each is not None), None)
+        there, held = file_names(target / kind), [(folder / kind, file_names(folder / kind)) for folder in folders]
+        for (digest,) in sorted(listed.distinct(f"{kind}_digest")[0]):
+            name, copy = f"{digest}.parquet", target / kind / f"{digest}.parquet"
+            found = (read_bytes(folder / name) for folder, names in held if name in names)
+            content = None if name in there else next((each for each in found if each is not None), None)
             if content is not None:
                 write_bytes_atomically(copy, content)
                 copied += 1
@@ -112,7 +128,7 @@ def _differing(first: Row, second: Row) -> dict[str, tuple[object, object]]:
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and name not in outdated}
 
 
-def _refuse_other_protocols(boards: Mapping[str, Sequence[Row]]) -> None:
+def _refuse_other_protocols(boards: Mapping[str, Rows]) -> None:
     suites = {name: rows[0].suite for name, rows in boards.items() if rows}
     if len(set(suites.values())) > 1:
         raise DataError(
@@ -121,10 +137,10 @@ def _refuse_other_protocols(boards: Mapping[str, Sequence[Row]]) -> None:
         )
     problems: dict[str, None] = {}
     stated: dict[tuple[object, ...], tuple[str, dict[str, object]]] = {}
-    for name, rows in boards.items():
+    for name, rows in _in_doubt(boards):
         mine: dict[tuple[object, ...], dict[str, object]] = {}
-        for row in (row for row in rows if row.source == "measured"):
-            mine.setdefault(_experiment(row), _fixed(row))
+        for row in rows:
+            mine.setdefault(_experiment(row), {column: getattr(row, column) for column in _FIXED})
         for key, fixed in mine.items():
             other, theirs = stated.setdefault(key, (name, fixed))
             for column in fixed:
@@ -135,12 +151,18 @@ def _refuse_other_protocols(boards: Mapping[str, Sequence[Row]]) -> None:
         raise DataError("the files cannot be merged: " + "; ".join(problems), hint="their rows are not comparable")
 
 
+def _in_doubt(boards: Mapping[str, Rows]) -> list[tuple[str, Rows]]:
+    """The measured rows of experiments that differ in `_FIXED`; options of their dataset may explain it."""
+    measured = {name: rows.where(rows.having("source", "measured")) for name, rows in boards.items()}
+    found = {values for rows in measured.values() for values in rows.distinct(*_EXPERIMENT, *_FIXED)[0]}
+    counts = Counter(values[: len(_EXPERIMENT)] for values in found)
+    return [
+        (name, rows.where(rows.each(lambda *values: counts[values] > 1, *_EXPERIMENT)))
+        for name, rows in measured.items()
+    ]
+
+
 def _experiment(row: Row) -> tuple[object, ...]:
-    """Key of rows that must agree in `_fixed`: experiment, profile, dataset and its options."""
+    """Key of rows that must agree in `_FIXED`: experiment, profile, dataset and its options."""
     options = json.dumps(configured(row, "training", "dataset", "options"), sort_keys=True)
-    return row.profile, row.experiment, row.dataset, row.attack, options
-
-
-def _fixed(row: Row) -> dict[str, object]:
-    names = ("protocol", "dataset_digest", "n_train", "n_train_evaluated", "n_test", "trained_on")
-    return {name: getattr(row, name) for name in names}
+    return *values(row, _EXPERIMENT), options

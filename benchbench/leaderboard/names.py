@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache, lru_cache
 from typing import Any
 
 from benchbench.cell.filters import parse_options
@@ -30,8 +31,13 @@ def defense_label(row: Row) -> str:
 
     For the papers' methods only the options that the papers vary are shown; for others every option.
     """
-    options = _varied(row.defense, parse_options(row.defense_options))
-    return component_label(_DEFENSES.get(row.defense, row.defense), options)
+    return method_label(row.defense, row.defense_options)
+
+
+@cache
+def method_label(defense: str, options: str) -> str:
+    """`defense_label` of a method's name and the JSON of its options."""
+    return component_label(_DEFENSES.get(defense, defense), _varied(defense, parse_options(options)))
 
 
 def short_label(defense: str, options: Mapping[str, Any]) -> str:
@@ -46,12 +52,18 @@ def attack_label(attack: str, options: Mapping[str, Any]) -> str:
 
 def defense_order(row: Row) -> tuple[Any, ...]:
     """Sort key: Natural, GR, LLR, AT, RST (lambda), TRADES (beta), distance, others by name."""
-    if row.defense not in _DEFENSES:
-        return (len(_PAPER_ORDER), row.defense, 0.0, row.defense_options)
-    option, _ = _STRENGTHS.get(row.defense, ("", ""))
-    strength = parse_options(row.defense_options).get(option, 0.0)
+    return method_order(row.defense, row.defense_options)
+
+
+@cache
+def method_order(defense: str, options: str) -> tuple[Any, ...]:
+    """`defense_order` of a method's name and the JSON of its options."""
+    if defense not in _DEFENSES:
+        return (len(_PAPER_ORDER), defense, 0.0, options)
+    option, _ = _STRENGTHS.get(defense, ("", ""))
+    strength = parse_options(options).get(option, 0.0)
     number = float(strength) if isinstance(strength, (int, float)) else 0.0
-    return (_PAPER_ORDER.index(row.defense), "", number, row.defense_options)
+    return (_PAPER_ORDER.index(defense), "", number, options)
 
 
 def trained_in(row: Row) -> str:
@@ -119,7 +131,12 @@ def dataset_label(row: Row, *, every_option: bool = False) -> str:
 
 def method_code(row: Row) -> str:
     """Version of a method's code: ``revision 2``, ``sources 01234567``; default ``revision 1``."""
-    defense = configured(row, "training", "defense")
+    return code_label(row.configuration)
+
+
+def code_label(configuration: str) -> str:
+    """`method_code` of a row's configuration."""
+    defense = _part(configuration, "training", "defense")
     revision, sources = defense.get("revision", 1), str(defense.get("sources", ""))[:8]
     stated = joined(f"revision {revision}" if revision != 1 else "", f"sources {sources}" if sources else "")
     return printable(stated or "revision 1")
@@ -127,10 +144,19 @@ def method_code(row: Row) -> str:
 
 def configured(row: Row, *path: str) -> dict[str, Any]:
     """A part of the row's configuration; empty where it is missing or damaged."""
-    found: Any = parse_options(row.configuration)
+    return _part(row.configuration, *path)
+
+
+def _part(configuration: str, *path: str) -> dict[str, Any]:
+    found: Any = _configuration(configuration)
     for name in path:
         found = found.get(name) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+@lru_cache(maxsize=1024)  # a page asks for several parts of each row
+def _configuration(text: str) -> dict[str, Any]:
+    return parse_options(text)
 
 
 def component_label(name: str, options: Mapping[str, Any]) -> str:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Literal
+
+import numpy as np
 
 from benchbench.escaping import printable
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import is_share
-from benchbench.leaderboard.identity import distinct_labels, grouped
-from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
-from benchbench.leaderboard.matching import is_regression, same_setting, setting, shown_published
-from benchbench.leaderboard.names import defense_label, defense_order, paper_label, setting_label
-from benchbench.records import Row
+from benchbench.leaderboard.layout import Column, Group, Table
+from benchbench.leaderboard.lines import FAILED, FLAGGED, lines_of, shown
+from benchbench.leaderboard.matching import SAME_SETTING, regressions, same_setting, setting, shown_published
+from benchbench.leaderboard.names import method_label, method_order, setting_label
+from benchbench.records import Row, Rows, groups
+from benchbench.records.arrays import Array
 
 Task = Literal["classification", "regression"]
 
 METHOD = Column(key="defense", label="training method")
 SOURCE = Column(key="reference", label="source")
-FLAGGED, FAILED = "†", "‡"
+_LAST_FIRST = ("cell_id", "seed", "defense_options", "source")  # orders lines of one method, the last one first
 
 
 def _percent(key: str, label: str, best: Literal["highest", "lowest"]) -> Column:
@@ -59,17 +66,15 @@ def paper_tables(
     intervals: bool = False,
     extra: Sequence[str] = (),
     notes: Sequence[str] = (),
+    most: int | None = None,
 ) -> tuple[Table, ...]:
     """The tables of a leaderboard that have rows: one of classification and one of regression.
 
     Arguments are those of `paper_table`; `notes` are added to the last table.
     """
-    listed = list(rows)
-    tables = [
-        paper_table(listed, task=task, published=published, paper=paper, intervals=intervals, extra=extra)
-        for task in MEASURES
-    ]
-    shown = [table for table in tables if table.groups]
+    shared = share_doubts(rows)
+    made = partial(_table, shared, published=published, paper=paper, intervals=intervals, extra=extra, most=most)
+    shown = [table for task in MEASURES if (table := made(task=task)).groups]
     return (*shown[:-1], *(dataclasses.replace(last, notes=(*last.notes, *notes)) for last in shown[-1:]))
 
 
@@ -81,6 +86,7 @@ def paper_table(
     paper: str = "neurips2020",
     intervals: bool = False,
     extra: Sequence[str] = (),
+    most: int | None = None,
 ) -> Table:
     """One line per training method in the papers' order; everything in a group is comparable.
 
@@ -94,52 +100,80 @@ def paper_table(
         paper: which paper's numbers: ``"neurips2020"`` or ``"arxiv-v1"``.
         intervals: whether the text shows 95% intervals; the entries always hold them.
         extra: names of values in the rows' `extra` that get a last column each; none of them is marked best.
+        most: measured lines to make, of the first groups; None for all. `Table.left_out` counts the others.
     """
-    chosen = [row for row in share_doubts(rows) if is_regression(row) == (task == "regression")]
-    reference = [row for row in chosen if row.source == "published" and row.published_source == paper]
-    measured = [row for row in chosen if row.source == "measured"]
-    groups_of = grouped(measured, same_setting)
-    settings = [groups_of[key] for key in sorted(groups_of, key=repr)]
-    if published:
-        settings = shown_published(settings, reference, every=not measured)
-    extras = [
-        Column(key=name, label=name.replace("_", " "), unit="%" if is_share(name) else "", align="right")
-        for name in extra
+    shared = share_doubts(rows)
+    return _table(shared, task=task, published=published, paper=paper, intervals=intervals, extra=extra, most=most)
+
+
+def _table(
+    rows: Rows, *, task: Task, published: bool, paper: str, intervals: bool, extra: Sequence[str], most: int | None
+) -> Table:
+    """`paper_table` of rows with shared doubts."""
+    printed = rows.having("source", "published") & rows.having("published_source", paper)
+    chosen = rows.where(
+        (regressions(rows) == (task == "regression")) & (rows.having("source", "measured") | (printed & published))
+    )
+    settings = _settings(chosen)
+    sizes = [len(one.places) for one in settings]
+    members = chosen.take([place for one in settings for place in one.places])
+    group = np.repeat(np.arange(len(settings)), sizes)
+    members = members.take(np.lexsort([*map(members.ranks, _LAST_FIRST), _method_ranks(members), group]))
+    columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *map(_extra_column, extra))
+    size = len(members) if most is None else min(most, len(members))
+    unread = iter(lines_of(members, group, columns, DIGITS[task], intervals=intervals, most=size))
+    made = [
+        Group(label=label, attributes=setting(one.first), lines=lines)
+        for one, label, count in zip(settings, _group_labels([one.first for one in settings]), sizes)
+        if (lines := tuple(islice(unread, count)))
     ]
-    columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *extras)
-    groups = tuple(
-        Group(label=label, attributes=setting(rows[0]), lines=_lines(rows, columns, DIGITS[task], intervals))
-        for label, rows in zip(_group_labels(settings), settings)
+    return Table(
+        title=_title(settings, members),
+        columns=columns,
+        groups=tuple(made),
+        notes=(*_notes(members, made, task, intervals), *row_notes(members[:size])),
+        left_out=len(members) - size,
     )
-    shown = [row for members in settings for row in members]
-    title = _title(shown)
-    return Table(title=title, columns=columns, groups=groups, notes=_notes(shown, groups, task, intervals))
 
 
-def _group_labels(settings: list[list[Row]]) -> list[str]:
-    first = [members[0] for members in settings]
+def _method_ranks(rows: Rows) -> Array:
+    return rows.ranks("defense", "defense_options", key=lambda *method: method_order(*method)[:3])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setting:
+    """The rows of one group: the first one, and the places of all, published ones last."""
+
+    first: Row
+    places: Sequence[int]
+
+
+def _settings(rows: Rows) -> list[_Setting]:
+    """The settings in order; published ones without measured rows only if no row is measured."""
+    ours, theirs = (np.flatnonzero(rows.having("source", source)) for source in ("measured", "published"))
+    found = [ours[places].tolist() for places in groups(rows.take(ours).codes(*SAME_SETTING))]
+    firsts = rows.take([places[0] for places in found])
+    measured = sorted(zip(firsts, found), key=lambda pair: repr(same_setting(pair[0])))
+    published = list(rows.take(theirs))
+    place_of = {id(row): place for row, place in zip(published, theirs.tolist())}
+    beside, rest = shown_published([row for row, _ in measured], published, every=not measured)
+    return [
+        *(
+            _Setting(first=row, places=[*places, *(place_of[id(one)] for one in more)])
+            for (row, places), more in zip(measured, beside)
+        ),
+        *(_Setting(first=more[0], places=[place_of[id(one)] for one in more]) for more in rest),
+    ]
+
+
+def _extra_column(name: str) -> Column:
+    return Column(key=name, label=name.replace("_", " "), unit="%" if is_share(name) else "", align="right")
+
+
+def _group_labels(first: list[Row]) -> list[str]:
     short = [setting_label(row, every_option=False) for row in first]
-    every = [setting_label(row, every_option=True) for row in first]
-    return [label if short.count(label) == 1 else longer for label, longer in zip(short, every)]
-
-
-def _lines(rows: list[Row], columns: tuple[Column, ...], digits: int, intervals: bool) -> tuple[Line, ...]:
-    ordered = sorted(
-        rows, key=lambda row: (defense_order(row)[:3], row.source, row.defense_options, row.seed, row.cell_id)
-    )
-    labels = distinct_labels(ordered)
-    measured = [row for row in ordered if row.source == "measured"]
-    best = {column.key: best_shown(measured, column, digits) for column in columns if column.best}
-    return tuple(
-        Line(
-            entries=tuple(_entry(row, column, labels[row.cell_id], best, digits, intervals) for column in columns),
-            cell_id=row.cell_id,
-            source=row.source,
-            status=row.status,
-            flags=row.flags,
-        )
-        for row in ordered
-    )
+    counts = Counter(short)
+    return [label if counts[label] == 1 else setting_label(row, every_option=True) for row, label in zip(first, short)]
 
 
 def best_shown(rows: Sequence[Row], column: Column, digits: int) -> float | None:
@@ -151,60 +185,39 @@ def best_shown(rows: Sequence[Row], column: Column, digits: int) -> float | None
     return max(values) if column.best == "highest" else min(values)
 
 
-def _entry(row: Row, column: Column, label: str, best: dict[str, float | None], digits: int, intervals: bool) -> Entry:
-    if column.key == "defense":
-        return Entry(value=label, text=marked(label, row))
-    if column.key == "reference":
-        paper = f"{paper_label(row.published_source)}, table {row.published_table}"
-        text = "ours" if row.source == "measured" else paper
-        return Entry(value=text, text=text)
-    value: float | None = getattr(row, column.key, row.extra.get(column.key))
-    if value is None:
-        return Entry(value=None, text="failed" if row.status == "failed" else "-")
-    low, high = getattr(row, f"{column.key}_low", None), getattr(row, f"{column.key}_high", None)
-    text = shown(value, column, digits)
-    competes = row.source == "measured" and row.status == "ok" and not row.flags
-    is_best = competes and best.get(column.key) == float(text)
-    if intervals and low is not None and high is not None:
-        text += f" [{shown(low, column, digits)}, {shown(high, column, digits)}]"
-    return Entry(value=value, text=text, best=is_best, low=low, high=high)
-
-
-def marked(label: str, row: Row) -> str:
-    """A label with the mark of a failed or flagged row."""
-    return f"{label} {FAILED if row.status == 'failed' else FLAGGED if row.flags else ''}".strip()
-
-
-def shown(value: float, column: Column, digits: int) -> str:
-    """A value in the unit of its column, rounded; zero has no sign."""
-    text = f"{100 * value if column.unit == '%' else value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
-
-
-def _title(rows: list[Row]) -> str:
-    suite = rows[0].suite if rows else "leaderboard"
-    profiles = sorted({row.profile for row in rows if row.source == "measured"})
-    measured = (
+def _title(settings: Sequence[_Setting], rows: Rows) -> str:
+    suite = settings[0].first.suite if settings else "leaderboard"
+    profiles = sorted(profile for profile, source in rows.distinct("profile", "source")[0] if source == "measured")
+    stated = (
         f"{' and '.join(profiles)} profile" + ("s, apart" if len(profiles) > 1 else "") if profiles else "published"
     )
-    return f"{suite}: {measured}"
+    return f"{suite}: {stated}"
 
 
-def _notes(rows: list[Row], groups: tuple[Group, ...], task: Task, intervals: bool) -> tuple[str, ...]:
+def _notes(rows: Rows, made: Sequence[Group], task: Task, intervals: bool) -> tuple[str, ...]:
     notes = []
-    if any(entry.best for group in groups for line in group.lines for entry in line.entries):
+    if any(entry.best for group in made for line in group.lines for entry in line.entries):
         notes.append("Bold: best measured value of its group, as shown; ties together; flagged rows do not compete.")
     if intervals:
         notes.append("Brackets: 95% confidence intervals (Wilson for accuracies, bootstrap for Lipschitzness).")
-    if {row.source for row in rows} == {"measured", "published"} and {row.profile for row in rows} != {"paper"}:
+    kinds = rows.distinct("source", "profile")[0]
+    if len({source for source, _ in kinds}) > 1 and {profile for _, profile in kinds} != {"paper"}:
         notes.append("Published numbers are of the papers' full protocol; other profiles use less data or training.")
     if task == "regression":
         notes.append("MSE: mean squared error; gap: test minus train.")
-    return (*notes, *row_notes(rows))
+    return tuple(notes)
 
 
-def row_notes(rows: Sequence[Row]) -> tuple[str, ...]:
+def row_notes(rows: Iterable[Row]) -> tuple[str, ...]:
     """A note with the flags of each flagged row, then one with the error of each failed row."""
-    flagged = [f"{FLAGGED} {defense_label(row)}: {printable(', '.join(row.flags))}" for row in rows if row.flags]
-    failed = [(defense_label(row), printable(row.error[:200])) for row in rows if row.status == "failed"]
-    return (*flagged, *(f"{FAILED} failed: {label}: {error}" for label, error in failed))
+    listed, method = Rows.of(rows), ("defense", "defense_options")
+    flagged, failed = listed.where(listed.flagged), listed.where(listed.having("status", "failed"))
+    flags = zip(*map(flagged.values, (*method, "flags")))
+    errors = zip(*map(failed.values, (*method, "error")))
+    return (
+        *(f"{FLAGGED} {method_label(name, options)}: {printable(', '.join(found))}" for name, options, found in flags),
+        *(
+            f"{FAILED} failed: {method_label(name, options)}: {printable(error[:200])}"
+            for name, options, error in errors
+        ),
+    )

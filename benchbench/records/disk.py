@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -18,6 +19,15 @@ def read_bytes(path: Path) -> bytes | None:
             return path.read_bytes()
         except FileNotFoundError:
             return None
+
+
+def file_names(folder: Path) -> frozenset[str]:
+    """The names in a folder; none if it does not exist."""
+    with storage_errors(folder):
+        try:
+            return frozenset(os.listdir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return frozenset()
 
 
 def set_aside(path: Path) -> Path:

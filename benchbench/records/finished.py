@@ -13,6 +13,8 @@ from benchbench.records.older import NO_DIAGNOSTICS
 from benchbench.records.row import Row
 from benchbench.records.store import RunStore
 
+_ALIKE = ("dataset", "dataset_digest", "architecture", "defense", "attack", "seed", "n_train", "n_test", "epochs")
+"""Columns that are equal for equal training and evaluation."""
 _log = logging.getLogger(__name__)
 
 
@@ -37,7 +39,7 @@ class FinishedCells:
         """Whether a cell, or one with equal training and evaluation, is finished with today's flags."""
         if is_finished(self._store, cell.cell_id):
             return True
-        other = self._by_work.get(cell.work_id)
+        other = self._equal_work(cell)
         row = _finished(self._store, other) if other else None
         if row is not None:
             self._equal[cell.cell_id] = (cell, row)
@@ -49,16 +51,24 @@ class FinishedCells:
             own = dataclasses.replace(row, **cell.identity(), configuration=to_json(cell))
             self._store.write_row(own, weights=self._store.weights_of(row.cell_id))
 
+    def _equal_work(self, cell: Cell) -> str | None:
+        """The id of a finished cell with equal training and evaluation."""
+        identity = cell.identity()
+        for row in self._alike.get(tuple(identity[name] for name in _ALIKE), ()):
+            try:
+                if read_cell(row.configuration).work_id == cell.work_id:
+                    return row.cell_id
+            except BenchbenchError:
+                _log.debug("the configuration of cell %s cannot be read", row.cell_id, exc_info=True)
+        return None
+
     @cached_property
-    def _by_work(self) -> dict[str, str]:
-        """Cell ids by the digest of what was computed; read when a cell has no record."""
-        found: dict[str, str] = {}
+    def _alike(self) -> dict[tuple[object, ...], list[Row]]:
+        """The finished rows by `_ALIKE`; read when a cell has no record."""
+        found: dict[tuple[object, ...], list[Row]] = {}
         for row in self._store.rows():
             if row.status == "ok":
-                try:
-                    found.setdefault(read_cell(row.configuration).work_id, row.cell_id)
-                except BenchbenchError:
-                    _log.debug("the configuration of cell %s cannot be read", row.cell_id, exc_info=True)
+                found.setdefault(tuple(getattr(row, name) for name in _ALIKE), []).append(row)
         return found
 
 

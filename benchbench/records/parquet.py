@@ -15,9 +15,17 @@ MOST_GROWTH = 100  # larger files may unpack to 100 times their size; adversaria
 
 
 def read_parquet(
-    content: bytes, what: str, *, hint: str = "", check: Callable[[pa.Schema], None] = lambda _: None
+    content: bytes,
+    what: str,
+    *,
+    hint: str = "",
+    check: Callable[[pa.Schema], None] = lambda _: None,
+    whole: bool = False,
 ) -> pa.Table:
-    """Read a Parquet file from memory, after `check`; `CorruptDataError` if damaged or absurd."""
+    """Read a Parquet file from memory, after `check`; `CorruptDataError` if damaged or absurd.
+
+    `whole` columns are in one piece, from which rows can be taken quickly.
+    """
     limit = max(MOST_BYTES, MOST_GROWTH * len(content))
     try:
         rows = rows_at_once(content, limit)
@@ -25,7 +33,7 @@ def read_parquet(
             check(file.schema_arrow)
             table = _read_within(file, limit, rows)
         table.validate(full=True)  # otherwise text that is not UTF-8 raises later, at its first use
-        return table
+        return table.combine_chunks() if whole else table
     except AbsurdSizeError as error:
         raise CorruptDataError(f"{what} unpacks to more than {limit / 2**20:,.0f} MiB: {error}", hint=hint) from error
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:

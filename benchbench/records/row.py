@@ -13,8 +13,13 @@ from typing import Any
 from benchbench.errors import DataError
 from benchbench.kernels.arithmetic import ROUNDED
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_DIGEST = re.compile(r"([0-9a-f]{64})?")
+_NAME, _DIGEST = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", r"([0-9a-f]{64})?"
+PATTERNS = {
+    **dict.fromkeys(("cell_id", "model_id", "suite"), _NAME),
+    **dict.fromkeys(("outcomes_digest", "witnesses_digest"), _DIGEST),
+}
+CHOICES = {"source": ("measured", "published"), "status": ("ok", "failed", "refused")}
+"""Values that become file names, or that other code branches on."""
 
 
 def column(
@@ -165,24 +170,22 @@ class Row:
         return self.train_precision if self.train_precision in ROUNDED else ""
 
 
+def checked_row(record: Mapping[str, Any]) -> Row:
+    """A row of values that were checked before, by column; flags and extra in Arrow's form."""
+    row = object.__new__(Row)
+    row.__dict__.update(record, flags=tuple(record["flags"]), extra=dict(record["extra"]))
+    return row
+
+
 def _check_names(row: Row) -> list[str]:
-    """Check the values that become file names, or that other code branches on."""
-    patterns = {
-        "cell_id": _NAME,
-        "model_id": _NAME,
-        "suite": _NAME,
-        "outcomes_digest": _DIGEST,
-        "witnesses_digest": _DIGEST,
-    }
-    choices = {"source": ("measured", "published"), "status": ("ok", "failed", "refused")}
     wrong = [
         f"column {name!r}: {getattr(row, name)!r:.100} is not a valid name"
-        for name, pattern in patterns.items()
-        if isinstance(getattr(row, name), str) and not pattern.fullmatch(getattr(row, name))
+        for name, pattern in PATTERNS.items()
+        if isinstance(getattr(row, name), str) and not re.fullmatch(pattern, getattr(row, name))
     ]
     return wrong + [
         f"column {name!r}: expected {' or '.join(map(repr, allowed))}, got {getattr(row, name)!r:.100}"
-        for name, allowed in choices.items()
+        for name, allowed in CHOICES.items()
         if isinstance(getattr(row, name), str) and getattr(row, name) not in allowed
     ]
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import pyarrow as pa
 
-from benchbench.errors import DataError, StorageError, first
-from benchbench.records.older import completed
+from benchbench.errors import StorageError, first
 from benchbench.records.row import Row
 
 SCHEMA_VERSION = 3  # raised with every new column; rows of older files get the column's default
@@ -46,31 +45,6 @@ def table_from_rows(rows: Iterable[Row]) -> pa.Table:
         record["flags"] = list(record["flags"])
         record["extra"] = list(record["extra"].items())
     return pa.Table.from_pylist(records, schema=schema())
-
-
-def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None = None) -> list[Row]:
-    """The rows of a leaderboard table of this schema version or an earlier one.
-
-    Args:
-        table: the table.
-        on_problem: receives one line for each row with impossible values, and the row is left out; without it, the first such
-            row raises.
-
-    Raises:
-        StorageError: another schema; the message names the columns.
-        DataError: a row with impossible values; the message names the row and its columns.
-    """
-    check_schema(table.schema, "the table")
-    rows = []
-    for number, record in enumerate(table.to_pylist(), start=1):
-        try:
-            rows.append(Row(**{**completed(record), "extra": dict(record["extra"] or ())}))
-        except DataError as error:
-            problem = f"row {number} (cell {record['cell_id']!r}): {error.message}"
-            if on_problem is None:
-                raise DataError(problem) from error
-            on_problem(problem)
-    return rows
 
 
 def check_schema(found: pa.Schema, where: str) -> None:

@@ -47,6 +47,7 @@ class RunStore:
         self.root = root
         self._on_problem = on_problem
         self._cells = root / "cells"
+        self._known: dict[str, tuple[tuple[int | None, int | None], Row | None]] = {}  # what `rows` read last
         self.measurements = StoredMeasurements(root / "measurements", on_problem)
         for folder in (self._cells, root / "outcomes", root / "witnesses", root / "models"):
             remove_leftovers(folder)
@@ -120,8 +121,12 @@ class RunStore:
 
     def rows(self, suite: str | None = None) -> list[Row]:
         """Records of all cells, or of a suite's, by cell id; a finished record hides a failed one."""
-        found = (self.read_cell(cell_id) for cell_id in sorted({_cell_id(name) for name in self.record_names()}))
-        return [row for row in found if row is not None and suite in (None, row.suite)]
+        known, self._known = self._known, {}
+        for cell_id in sorted({_cell_id(name) for name in self.record_names()}):
+            times = self.record_times(cell_id)
+            before, row = known.get(cell_id, (None, None))
+            self._known[cell_id] = (times, row if before == times else self.read_cell(cell_id))
+        return [row for _, row in self._known.values() if row is not None and suite in (None, row.suite)]
 
     def record_names(self) -> list[str]:
         """Names of the record files, sorted."""

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import to_json
 from benchbench.escaping import printable
-from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.formats import csv_text
 from benchbench.leaderboard.identity import tell_apart
 from benchbench.leaderboard.matching import is_regression
@@ -70,8 +69,10 @@ def board_data(rows: Sequence[Row]) -> dict[str, Any]:
     """Columns and rows for the page's script, without empty columns; measured settings first.
 
     A measure is null, or [value, low, high] with nulls where there is no interval; accuracies are fractions.
+
+    Args:
+        rows: with the doubts that they share (`benchbench.leaderboard.clearing.share_doubts`).
     """
-    rows = share_doubts(rows)
     measured = {_setting(row) for row in rows if row.source == "measured"}
     texts = _board_texts(rows)
     columns = [c for c in COLUMNS if c.key not in _MEASURES or any(getattr(row, c.key) is not None for row in rows)]

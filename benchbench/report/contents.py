@@ -41,7 +41,8 @@ class Board:
     """One leaderboard file."""
 
     path: Path  # the file, offered for download as it is
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
+    detailed: Sequence[Row] | None = None  # the rows that have a page each; None for all
     problems: tuple[str, ...] = ()  # a line for each row that cannot be shown
     attempts: tuple[str, ...] = ()  # a line for each row that stands because computing it again failed
     contenders: tuple[Contender, ...] = ()  # models whose per-example outcomes are available, for ranks

@@ -17,11 +17,13 @@ from benchbench.kernels.inputs import as_model_input
 from benchbench.leaderboard.attempts import describe_failed_attempts
 from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.separations import FILE_NAME, MeasuredSeparation, read_separations
-from benchbench.records import Row, checkpoint_name
+from benchbench.records import Row, Rows, checkpoint_name
 from benchbench.records.arrays import Array, read_arrays
+from benchbench.records.disk import file_names
 from benchbench.records.outcomes import WITNESSES, find_malformation, find_malformed_witnesses
 from benchbench.registry import load_registry
 from benchbench.report import Board, Contents, Gallery, Specimen, Trouble, write_site
+from benchbench.report.paging import MOST_ROWS
 from benchbench.settings import Folders, find_device
 from benchbench.training.checkpoint import EpochRecord, read_checkpoint
 
@@ -83,13 +85,30 @@ def _read(paths: Iterable[Path], folders: Folders) -> tuple[list[Board], list[Tr
             )
             troubles.append(Trouble(path=path, message="; ".join([other, *problems])))
             continue
-        outcomes = OutcomeFiles(evidence_folders(path, folders.runs), problems.append)
-        contenders = tuple(find_contenders(rows, outcomes))
+        places = evidence_folders(path, folders.runs)
+        detailed = rows if len(rows) <= MOST_ROWS else _with_evidence(rows, places)[:MOST_ROWS]
+        contenders = tuple(find_contenders(detailed, OutcomeFiles(places, problems.append)))
         attempts = describe_failed_attempts(path, rows)
         boards[suite] = Board(
-            path=path, rows=tuple(rows), problems=tuple(problems), attempts=attempts, contenders=contenders
+            path=path,
+            rows=rows,
+            detailed=detailed,
+            problems=tuple(problems),
+            attempts=attempts,
+            contenders=contenders,
         )
     return list(boards.values()), troubles
+
+
+def _with_evidence(rows: Rows, folders: Sequence[Path]) -> Rows:
+    """The rows whose outcomes or checkpoint is here, which their pages show."""
+    outcomes, models = (
+        frozenset().union(*(file_names(folder / kind) for folder in folders)) for kind in ("outcomes", "models")
+    )
+    return rows.where(
+        rows.each(lambda digest: f"{digest}.parquet" in outcomes, "outcomes_digest")
+        | rows.each(lambda model_id: checkpoint_name(model_id) in models, "model_id")
+    )
 
 
 def _separations(folders: Folders, troubles: list[Trouble]) -> Sequence[MeasuredSeparation]:

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from benchbench.escaping import printable, printable_json
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import extras_of
 from benchbench.leaderboard.separations import MeasuredSeparation, separation_label
-from benchbench.records import Row
+from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array
 from benchbench.records.disk import read_bytes
 from benchbench.report.boards import board_csv, board_data, row_texts
@@ -34,12 +34,13 @@ from benchbench.report.charts import (
     training_curves,
 )
 from benchbench.report.contents import Board, Contents, Gallery, Specimen
+from benchbench.report.paging import MOST_ROWS, Part, parts
 from benchbench.report.rankings import method_spreads, rankings
 
 if TYPE_CHECKING:
     from benchbench.training.checkpoint import EpochRecord
 
-ASSETS = ("style.css", "board.js", "charts.js")
+ASSETS = ("style.css", "board.js", "pages.js", "charts.js")
 RUNTIME = "vega.js"
 IN_GALLERY = 24  # models whose first image is on the suite's page
 _JSON_COLUMNS = ("configuration", "versions", "defense_options", "architecture_options", "attack_options")
@@ -57,7 +58,7 @@ def write_site(contents: Contents, out: Path) -> list[Path]:
         "index.html",
         root=".",
         title="Leaderboards",
-        boards=contents.boards,
+        boards=[(board, _counts(board)) for board in contents.boards],
         troubles=contents.troubles,
         **_separations(contents.separations),
     )
@@ -66,39 +67,67 @@ def write_site(contents: Contents, out: Path) -> list[Path]:
 
 
 def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
-    rows = board.rows
-    curves, gallery = _write_rows(board, contents, folder / "rows")
-    charts = {"lipschitz": lipschitz_chart(rows), "tradeoff": tradeoff_chart(rows), "curves": training_curves(curves)}
-    datasets = {row.dataset for row in rows}
+    rows = share_doubts(board.rows)
+    own_page = frozenset(row.cell_id for row in (board.rows if board.detailed is None else board.detailed))
+    detailed = rows.where(rows.having("cell_id", *own_page))
+    curves, gallery = _write_rows(detailed, contents, folder / "rows")
+    charts = {
+        "lipschitz": lipschitz_chart(detailed),
+        "tradeoff": tradeoff_chart(detailed),
+        "curves": training_curves(curves),
+    }
+    datasets = {dataset for (dataset,) in rows.distinct("dataset")[0]}
     separations = _separations([one for one in contents.separations if one.dataset.partition(" ")[0] in datasets])
     charts |= separations["separation_charts"]
+    pages = list(_write_parts(board, parts(rows, own_page), folder)) if len(rows) > MOST_ROWS else []
     page = _render(
         "board.html",
         root="..",
         title=board.suite,
         board=board,
-        data=board_data(rows),
+        pages=pages,
+        data=board_data(list(rows)) if not pages else None,
         charts={name: chart for name, chart in charts.items() if chart is not None},
         rankings=rankings(board),
         spreads=method_spreads(board),
-        profiles=sorted({row.profile for row in rows if row.source == "measured"}),
-        measured=sum(row.source == "measured" for row in rows),
         gallery=gallery,
+        **_counts(board),
         **separations,
     )
-    _write(folder / f"{board.suite}.csv", board_csv(rows).encode())
+    if not pages:
+        _write(folder / f"{board.suite}.csv", board_csv(board.rows).encode())
     _write(folder / f"{board.suite}.parquet", read_bytes(board.path) or b"")
     _write(folder / "index.html", page)
     return folder / "index.html"
 
 
+def _write_parts(board: Board, found: Iterable[Part], folder: Path) -> Iterator[Part]:
+    """Write the pages of a large board; yields each without its rows, for the index."""
+    for part in found:
+        title = f"{board.suite}, rows {part.first:,} to {part.last:,}"
+        _write(folder / part.href, _render("part.html", root="..", title=title, board=board, data=part.data))
+        yield part.indexed()
+
+
+def _counts(board: Board) -> dict[str, Any]:
+    """What the pages say of all rows of a board."""
+    kinds = Rows.of(board.rows).distinct("source", "profile", "dataset")
+    measured = sum(kinds[0][place][0] == "measured" for place in kinds[1].tolist())
+    return {
+        "measured": measured,
+        "published": len(board.rows) - measured,
+        "profiles": sorted({profile for source, profile, _ in kinds[0] if source == "measured"}),
+        "datasets": sorted({dataset for _, _, dataset in kinds[0]}),
+    }
+
+
 def _write_rows(
-    board: Board, contents: Contents, folder: Path
+    rows: Iterable[Row], contents: Contents, folder: Path
 ) -> tuple[list[tuple[Row, Sequence[EpochRecord]]], list[dict[str, Any]]]:
     """Write each row's page; return training histories, and pictures of the first models."""
     histories: dict[str, tuple[Row, Sequence[EpochRecord]]] = {}
     pictures: dict[str, dict[str, Any]] = {}
-    for row in share_doubts(board.rows):
+    for row in rows:
         measured = row.source == "measured"
         if measured and row.model_id not in histories:
             histories[row.model_id] = (row, contents.history(row))

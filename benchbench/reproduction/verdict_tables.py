@@ -10,21 +10,11 @@ from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.identity import by_seed, distinct_labels, grouped
 from benchbench.leaderboard.intervals import interval_of
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
+from benchbench.leaderboard.lines import FLAGGED, marked, shown
 from benchbench.leaderboard.matching import is_of_setting, is_regression, published_setting, same_setting
 from benchbench.leaderboard.names import defense_label, defense_order, joined, published_label, trained_in
 from benchbench.leaderboard.spread import prediction_interval
-from benchbench.leaderboard.tables import (
-    DIGITS,
-    FLAGGED,
-    MEASURES,
-    METHOD,
-    SOURCE,
-    Task,
-    best_shown,
-    marked,
-    row_notes,
-    shown,
-)
+from benchbench.leaderboard.tables import DIGITS, MEASURES, METHOD, SOURCE, Task, best_shown, row_notes
 from benchbench.records import Interval, Row
 from benchbench.reproduction.papers import PaperTable
 from benchbench.reproduction.verdicts import (
@@ -122,7 +112,7 @@ class _Lines:
         for row in runs:
             judging = None if together and row in judged else reference
             line = self._line(row, judging, self._labels[row.cell_id], _source(row, reference))
-            yield dataclasses.replace(line, reference=reference.cell_id)
+            yield line._replace(reference=reference.cell_id)
         if together:
             yield self._mean(judged, reference)
 
@@ -159,7 +149,7 @@ class _Lines:
         return self._table.decimals if row.source == "published" else self._digits
 
     def _line(self, row: Row, reference: Row | None, label: str, source: str) -> Line:
-        label = marked(label, row)
+        label = marked(label, row.status, row.flags)
         entries = [Entry(value=label, text=label), Entry(value=source, text=source)]
         entries += [self._entry(row, reference, column) for column in self._columns[2:]]
         return Line(entries=tuple(entries), cell_id=row.cell_id, source=row.source, status=row.status, flags=row.flags)
@@ -173,7 +163,7 @@ class _Lines:
         entry = self._number(value, interval_of(row, column.key), verdict, column, self._digits_of(row))
         competes = row.status == "ok" and not row.flags
         best = competes and self._best.get((_budget(row), column.key)) == float(entry.text.partition("\n")[0])
-        return dataclasses.replace(entry, best=best)
+        return entry._replace(best=best)
 
     def _number(
         self, value: float | None, interval: Interval | None, verdict: str, column: Column, digits: int

@@ -33,7 +33,8 @@
 
   function entry(cell, column, row, index) {
     if (index === 0) {
-      const link = make("a", { href: `rows/${encodeURIComponent(row.id)}.html`, textContent: cell });
+      const own = row.page === false ? {} : { href: `rows/${encodeURIComponent(row.id)}.html` }; // of a large leaderboard, few rows have pages
+      const link = make("a", { ...own, textContent: cell });
       const told = setting.map((place) => row.cells[place]).filter(Boolean).join(", ");
       return make("th", { scope: "row" }, link, make("small", { className: "setting", textContent: told })); // on phones, instead of columns
     }

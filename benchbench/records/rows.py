@@ -1,0 +1,183 @@
+"""Many rows as one Arrow table, chosen and ordered by column; objects where they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from itertools import pairwise
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from benchbench.records.arrays import Array
+from benchbench.records.row import Row, checked_row
+from benchbench.records.schema import table_from_rows
+
+_AT_ONCE = 1024  # rows that are unpacked together
+
+
+class Rows(Sequence[Row]):
+    """Checked rows of a leaderboard; each becomes a `Row` when it is read, and not before."""
+
+    def __init__(self, table: pa.Table, places: Array | None = None) -> None:
+        """Take a leaderboard's table of valid rows, or some places of it."""
+        self._whole, self._places = table, places
+        self._single = cache(self._codes_of)
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Rows:
+        """The rows as they are, or a table of them."""
+        return rows if isinstance(rows, Rows) else cls(table_from_rows(rows))
+
+    @classmethod
+    def joined(cls, several: Iterable[Rows]) -> Rows:
+        """The rows of several, one after the other."""
+        listed = list(several)
+        ends = np.cumsum([0, *(rows._whole.num_rows for rows in listed)])
+        places = [
+            start + (np.arange(len(one)) if one._places is None else one._places) for one, start in zip(listed, ends)
+        ]
+        return cls(pa.concat_tables([rows._whole for rows in listed]), np.concatenate(places))
+
+    @property
+    def table(self) -> pa.Table:
+        """The rows as an Arrow table."""
+        return self._whole if self._places is None else self._whole.take(pa.array(self._places))
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        column = self._whole.column(name)
+        return column if self._places is None else column.take(pa.array(self._places))
+
+    def __len__(self) -> int:
+        return int(self._whole.num_rows) if self._places is None else len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> Rows: ...
+    def __getitem__(self, place: int | slice) -> Row | Rows:
+        if isinstance(place, slice):
+            return self.take(np.arange(len(self))[place])
+        return next(iter(self.take([range(len(self))[place]])))
+
+    def __iter__(self) -> Iterator[Row]:
+        names, places = self._whole.column_names, np.arange(len(self)) if self._places is None else self._places
+        for start in range(0, len(places), _AT_ONCE):
+            block = self._whole.take(pa.array(places[start : start + _AT_ONCE]))
+            for values in zip(*(column.to_pylist() for column in block.columns)):
+                yield checked_row(dict(zip(names, values)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(Row.__eq__, self, other))
+
+    __hash__ = None  # type: ignore[assignment]  # like a list
+
+    def values(self, name: str) -> list[Any]:
+        """The values of a column, of flags as lists."""
+        found: list[Any] = self._column(name).to_pylist()
+        return found
+
+    def having(self, name: str, *wanted: object) -> Array:
+        """bool (n,): the rows with one of some values in a column."""
+        column = self._column(name)
+        return _bools(pc.is_in(column, value_set=pa.array(wanted, type=column.type)))
+
+    def known(self, name: str) -> Array:
+        """bool (n,): the rows with a value in a column."""
+        return _bools(self._column(name).is_valid())
+
+    def beginning(self, name: str, text: str) -> Array:
+        """bool (n,): the rows whose value in a column begins with a text."""
+        return _bools(pc.starts_with(self._column(name), text))
+
+    def names_in(self, name: str) -> set[str]:
+        """All names in a column of mappings."""
+        maps = self._column(name).combine_chunks()
+        return {*pc.unique(maps.keys[maps.offsets[0].as_py() : maps.offsets[-1].as_py()]).to_pylist()}
+
+    @property
+    def flagged(self) -> Array:
+        """bool (n,): the rows with flags."""
+        return _bools(pc.greater(pc.list_value_length(self._column("flags")), 0))
+
+    def codes(self, *names: str) -> Array:
+        """int64 (n,), from 0: equal numbers for rows with equal values in all of some columns."""
+        codes = np.zeros(len(self), dtype=np.int64)
+        for name in names:
+            more = self._single(name)
+            if more.any():
+                codes = np.unique(codes * (int(more.max()) + 1) + more, return_inverse=True)[1]
+        return codes
+
+    def _codes_of(self, name: str) -> Array:
+        column = self._column(name)
+        if pa.types.is_floating(column.type):
+            column = pc.add(column, 0.0)  # -0.0 equals 0.0
+        encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+        return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+    def distinct(self, *names: str) -> tuple[list[tuple[Any, ...]], Array]:
+        """The different values of some columns, and int64 (n,): the place of each row's among them."""
+        _, first, codes = np.unique(self.codes(*names), return_index=True, return_inverse=True)
+        columns = (self._column(name).take(pa.array(first)).to_pylist() for name in names)
+        return list(zip(*columns)), codes
+
+    def each(self, test: Callable[..., bool], *names: str) -> Array:
+        """bool (n,): a test of some columns, called once for each combination of their values."""
+        found, codes = self.distinct(*names)
+        return np.array([test(*values) for values in found], dtype=bool)[codes]
+
+    def differing(self, places: Array, others: Array, names: Iterable[str]) -> Array:
+        """bool (n,): whether the rows at two places each differ in any of some columns."""
+        found = np.zeros(len(places), dtype=bool)
+        pairs = self.take(np.concatenate([places, others]))
+        for name in names:
+            if pa.types.is_nested(self._whole.schema.field(name).type):
+                for block in np.array_split(np.arange(len(places)), len(places) // _AT_ONCE + 1):
+                    ours, theirs = (pairs.take(block + start).values(name) for start in (0, len(places)))
+                    found[block] |= [one != other for one, other in zip(ours, theirs)]
+            else:
+                codes = pairs.codes(name)
+                found |= codes[: len(places)] != codes[len(places) :]
+        return found
+
+    def ranks(self, *names: str, key: Callable[..., Any] = lambda value: value) -> Array:
+        """int64 (n,): each row's place in the order of a key of some columns; ties share one."""
+        found, places = self.distinct(*names)
+        keys = [key(*values) for values in found]
+        ranks = np.zeros(len(keys), dtype=np.int64)
+        for before, after in pairwise(sorted(range(len(keys)), key=keys.__getitem__)):
+            ranks[after] = ranks[before] + (keys[before] != keys[after])
+        return ranks[places]
+
+    def take(self, places: Sequence[int] | Array) -> Rows:
+        """The rows at some places, in their order."""
+        chosen = np.asarray(places, dtype=np.int64)
+        return Rows(self._whole, chosen if self._places is None else self._places[chosen])
+
+    def where(self, chosen: Array) -> Rows:
+        """The rows where a bool (n,) is true."""
+        return self.take(np.flatnonzero(chosen))
+
+    def replaced(self, name: str, values: Sequence[object]) -> Rows:
+        """The rows with other values in a column."""
+        column: list[object] = [None] * self._whole.num_rows
+        for place, value in zip(range(len(self)) if self._places is None else self._places.tolist(), values):
+            column[place] = value
+        place = self._whole.schema.get_field_index(name)
+        field = self._whole.schema.field(place)
+        return Rows(self._whole.set_column(place, field, pa.array(column, type=field.type)), self._places)
+
+
+def groups(codes: Array) -> list[Array]:
+    """The increasing int64 places of each number, numbers in order of first appearance."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    found = np.split(order, starts[1:]) if len(codes) else []
+    return sorted(found, key=lambda places: int(places[0]))
+
+
+def _bools(column: pa.ChunkedArray) -> Array:
+    return np.asarray(column.to_numpy(), dtype=bool)
