@@ -94,9 +94,12 @@ def _measures(rows: Rows, group: Array, column: Column, digits: int, *, interval
     texts = [instead if value is None else next(numbers) for value, instead in zip(values, missing)]
     best = _best(rows, group, column, values, texts) if column.best else [False] * len(texts)
     low, high = (rows.values(name) if (name := f"{key}_{end}") in _COLUMNS else nothing for end in ("low", "high"))
-    ends: list[tuple[Any, Any]] = [(None, None) if one is None else pair for one, pair in zip(values, zip(low, high))]
+    ends: list[tuple[float | None, float | None]] = [
+        (None, None) if one is None else pair for one, pair in zip(values, zip(low, high))
+    ]
     if intervals:
-        brackets = (f" [{', '.join(_texts(pair, column, digits))}]" if None not in pair else "" for pair in ends)
+        known = ([end for end in pair if end is not None] for pair in ends)
+        brackets = (f" [{', '.join(_texts(pair, column, digits))}]" if len(pair) == 2 else "" for pair in known)
         texts = [text + bracket for text, bracket in zip(texts, brackets)]
     return list(map(Entry, values[:most], texts, best, *zip(*ends)))
 
