@@ -6,11 +6,13 @@ import dataclasses
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Unpack
 
 import click
 
-from benchbench.cli.options import FILE, data_option, download_option, json_option, runs_option
+from benchbench.cli.options import FILE, Checks, check_options, json_option, runs_option
 from benchbench.cli.printing import note, print_json
+from benchbench.cli.verify import summary
 from benchbench.errors import BenchbenchError, UsageError
 
 
@@ -87,22 +89,20 @@ def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, 
 
 @command.command(name="check")
 @click.argument("submission", type=FILE)
-@runs_option
-@data_option
-@download_option
+@check_options
 @json_option
-def check_command(submission: Path, runs: Path | None, data: Path | None, download: bool, as_json: bool) -> int:
-    """Validate a submission on the CPU, without its training.
+def check_command(submission: Path, as_json: bool, **how: Unpack[Checks]) -> int:
+    """Validate a submission, by default on the CPU, without its training.
 
-    It checks digests, schema, identity, outcomes, box and ball, and with weights also predictions. Rows that cannot be
-    replayed because weights or data are missing here are unchecked. Exit status: 0 valid, 1 a problem was found, 2 not a
-    submission.
+    It checks digests, schema, identity, outcomes, box and ball. With weights it also checks predictions and attacks again, as
+    ``benchbench verify`` does. Rows that cannot be replayed because weights or data are missing here are unchecked. Exit
+    status: 0 valid, 1 a problem was found, 2 not a submission.
     """
     from benchbench.checking.replaying import find_evidence, verify
     from benchbench.leaderboard.packing import LEADERBOARD, unpack, weight_problems
     from benchbench.settings import find_folders
 
-    folders = find_folders(runs=runs, data=data)
+    how["device"] = how["device"] or "cpu"
     with tempfile.TemporaryDirectory() as scratch:
         unpacked = unpack(submission, Path(scratch))
         problems = list(unpacked.problems)
@@ -112,11 +112,9 @@ def check_command(submission: Path, runs: Path | None, data: Path | None, downlo
 
             board = unpacked.folder / LEADERBOARD
             rows = read_rows(board, on_problem=problems.append)
-            places = (unpacked.folder, folders.runs)
+            places = (unpacked.folder, find_folders(runs=how["runs"]).runs)
             problems += weight_problems(unpacked, rows, lambda kind, name: find_evidence(places, kind, name))
-            verdicts = verify(
-                board, runs=folders.runs, data=data, device="cpu", download=download, on_problem=lambda _: None
-            )
+            verdicts = verify(board, **how, on_problem=lambda _: None)
         except BenchbenchError as error:
             problems.append(error.message)
     counts = Counter[str](verdict.status for verdict in verdicts)
@@ -127,7 +125,6 @@ def check_command(submission: Path, runs: Path | None, data: Path | None, downlo
         for problem in problems:
             click.echo(f"problem: {problem}")
         for verdict in verdicts:
-            why = "; ".join([*map(str, verdict.findings), *verdict.missing])
-            click.echo(f"{verdict.status} {verdict.cell_id} {verdict.label}" + (f": {why}" if why else ""))
-        click.echo(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
+            click.echo(f"{verdict.cell_id} {verdict.label}: {verdict}")
+        click.echo(summary(counts))
     return 1 if problems or counts["refuted"] or not verdicts else 0

@@ -38,6 +38,15 @@ class Replay(TypedDict):
     download: bool
 
 
+class Checks(Replay):
+    """The values of `check_options`: how rows are checked."""
+
+    replay_only: bool
+    seed: int | None
+    budget: int | None
+    images: Path | None
+
+
 class RadiusType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
     """Converts ``0.03`` and ``8/255``."""
 
@@ -111,6 +120,30 @@ def folder_options(function: Function) -> Function:
 def replay_options(function: Function) -> Function:
     """Where to compute again: ``--runs``, ``--data``, ``--device``, ``--download``."""
     return with_options(function, runs_option, data_option, device_option, download_option)
+
+
+def check_options(function: Function) -> Function:
+    """How to check rows: `replay_options`, ``--replay-only``, ``--seed``, ``--budget``, ``--images``."""
+    return with_options(
+        replay_options(function),
+        click.option("--replay-only", is_flag=True, help="Replay the witnesses, and make no attack."),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            help="Chooses the attacked examples and the attack's draws; by default a random one, which is printed.",
+        ),
+        click.option(
+            "--budget",
+            type=click.IntRange(min=1),
+            metavar="QUERIES",
+            help="About how many queries each row's attack may make; by default 40,000, or what 17 examples cost.",
+        ),
+        click.option(
+            "--images",
+            type=FOLDER,
+            help="Folder for the images that break what a row records as robust, one file a row.",
+        ),
+    )
 
 
 def with_options(function: Function, *options: Callable[[Function], Function]) -> Function:

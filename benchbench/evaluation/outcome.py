@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchbench.cell.model import DIAGNOSTICS
 from benchbench.contract import Attack, Examples, Measurement, Metric, Threat
-from benchbench.evaluation.diagnostics import FLAGS, diagnose
+from benchbench.evaluation.diagnostics import FLAGS, examine
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.measuring import Columns, measure_all
 from benchbench.evaluation.memory import MeasurementCache, Memory, ShardResult, Sharing
@@ -20,6 +20,8 @@ from benchbench.evaluation.subject import Trial, borrowed, default_batch_size, p
 from benchbench.evaluation.supervision import QueryCount
 from benchbench.events import Listener, ignore
 from benchbench.kernels.arithmetic import Precision, precision_of_searches
+
+_SEARCHED = "searched"  # entry of the diagnosis; absent in one that an earlier version kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,7 @@ class Outcome:
         witnesses: float32 (N, ...) on the CPU, the attack's checked candidate for each test example; the image itself
             if it is misclassified without perturbation.
         flags: signs that the attack failed, see `benchbench.evaluation.diagnostics`.
+        searched: int64, rows of the test examples that the diagnostics' searches broke and the attack did not.
         diagnostics: revision of the diagnostics that looked for these signs; 0 if none did.
         queries: how often the attack passed a test example through the model (``test_forward``), and how often with a
             gradient to the input (``test_gradient``).
@@ -46,6 +49,7 @@ class Outcome:
     diagnostics: int
     queries: Mapping[str, int]
     seconds: float
+    searched: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
 
 class Subject(TypedDict):
@@ -136,11 +140,13 @@ def evaluate(
         }
         trial.loan.settle()
     outcome = join_outcome(measured, per_example, attacked.candidates, attacked.queries, memory)
-    return replace(outcome, flags=tuple(sorted(found.keys() & FLAGS.keys())), diagnostics=DIAGNOSTICS)
+    flags, searched = tuple(sorted(found.keys() & FLAGS.keys())), found.get(_SEARCHED, outcome.searched)
+    return replace(outcome, flags=flags, diagnostics=DIAGNOSTICS, searched=searched)
 
 
 def _diagnosis(evidence: ModelEvidence) -> ShardResult:
-    return {flag: torch.tensor(True) for flag in diagnose(from_evidence(evidence))}
+    flags, searched = examine(from_evidence(evidence))
+    return {_SEARCHED: searched.cpu(), **{flag: torch.tensor(True) for flag in flags}}
 
 
 def join_outcome(
