@@ -76,8 +76,8 @@ def verify(
         download: whether missing datasets may be fetched.
         replay_only: make no attack.
         seed: chooses the attacked examples and the draws; None for one that nobody can foresee. Verdicts state it.
-        budget: about how many queries each row's new attack may make, see `FreshAttack`; None for 40,000, or what 17
-            examples cost.
+        budget: about how many queries each row's new attack may make, see `FreshAttack`; None for 5,000, and
+            ten times as many for a suspicious row.
         images: folder for the images that break what is recorded as robust, ``<cell id>.parquet``; None for nowhere.
         on_problem: receives a message for each impossible row, which gets no verdict.
         done: receives each verdict.

@@ -136,7 +136,7 @@ def check_options(function: Function) -> Function:
             "--budget",
             type=click.IntRange(min=1),
             metavar="QUERIES",
-            help="About how many queries each row's attack may make; by default 40,000, or what 17 examples cost.",
+            help="About how many queries each row's attack may make; by default 5,000, or 50,000 if the row is suspicious.",
         ),
         click.option(
             "--images",

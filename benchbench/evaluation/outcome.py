@@ -86,6 +86,7 @@ def evaluate(
     precision: Precision = "float32",
     sharing: Sharing | None = None,
     columns: Columns | None = None,
+    diagnosed: bool = True,
 ) -> Outcome:
     """Attack and measure a model.
 
@@ -109,6 +110,7 @@ def evaluate(
         precision: of the searches of attacks and metrics; verdicts and estimates are always computed in float32.
         sharing: with other processes that run the same evaluation on the same cache; None for this process alone.
         columns: those of the leaderboard that metrics may fill; None if no row is recorded.
+        diagnosed: whether to look for signs that the attack failed.
 
     Raises:
         ContractError: model, attack or metric broke its contract; the message names it and the example.
@@ -129,7 +131,8 @@ def evaluate(
         evidence = ModelEvidence(trial, memory)
         attacked = evidence.attacked("test")
         measured = measure_all(metrics, evidence, memory, trial.loan, columns)
-        (found,) = memory.gather({f"diagnosis/{DIAGNOSTICS}": lambda: _diagnosis(evidence)})
+        parts = {f"diagnosis/{DIAGNOSTICS}": lambda: _diagnosis(evidence)} if diagnosed else {}
+        found = next(memory.gather(parts), {})
         per_example = {
             "index": test_rows.cpu(),
             "label": evidence.labels("test"),
@@ -141,7 +144,7 @@ def evaluate(
         trial.loan.settle()
     outcome = join_outcome(measured, per_example, attacked.candidates, attacked.queries, memory)
     flags, searched = tuple(sorted(found.keys() & FLAGS.keys())), found.get(_SEARCHED, outcome.searched)
-    return replace(outcome, flags=flags, diagnostics=DIAGNOSTICS, searched=searched)
+    return replace(outcome, flags=flags, diagnostics=DIAGNOSTICS if diagnosed else 0, searched=searched)
 
 
 def _diagnosis(evidence: ModelEvidence) -> ShardResult:
