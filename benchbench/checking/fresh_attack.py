@@ -10,21 +10,22 @@ The same test finds rows whose adversarial images are the clean ones, although t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchbench.atomic import write_atomically
 from benchbench.cell.model import Cell
-from benchbench.checking.evidence import Finding, Verdict
+from benchbench.checking.evidence import Confirmation, Finding, Verdict
 from benchbench.checking.passes import answers, model_inputs
 from benchbench.contract import Examples, derive_seed
 from benchbench.data import Subset
-from benchbench.errors import StorageError
+from benchbench.errors import ContractError
 from benchbench.evaluation import Outcome, Subject, evaluate, evaluate_regression
 from benchbench.kernels.determinism import deterministic
 from benchbench.records.arrays import Array, write_arrays
@@ -34,8 +35,9 @@ from benchbench.registry import Registry
 HONEST_ROWS = 100_000  # of which at most one is refuted by chance
 FEWEST = math.ceil(math.log2(HONEST_ROWS))  # examples that must break now alone before a row is refuted
 BUDGET, MOST = 5_000, 256  # queries and examples of each row's attack
-SUSPICION, LONGER = 8, 10  # of a row that only one in 8 honest rows resembles, 10 times as many queries are spent
+SUSPICION, LONGER = 8, 10  # a row that only one in 8 honest rows resembles is attacked with 10 times as many queries
 DOUBT = 1_000  # a row that only one in 1,000 honest rows resembles is not confirmed
+LIMIT = 1_000_000  # queries after which an attack is given up: files may come from strangers
 _FIRST = 16  # examples, which show how many queries one costs; searches of fewer say nothing
 
 
@@ -51,52 +53,27 @@ class Suspect:
     witnesses: Array
     changed: str  # how the attack's code differs from that of the row; empty if it does not
 
-    def harms(self, positions: Array, outcome: Outcome, device: torch.device) -> tuple[Array, Array]:
-        """Squared errors under attack, or 1 for a wrong class and 0 for the right one: now and as recorded, (n,)."""
-        label = self.outcomes["label"][positions]
+    def harm(self, made: Sequence[Outcome], at: Array, device: torch.device) -> Array:
+        """For each attacked example, 1 if it breaks now but not in the record, -1 for the reverse, else 0.
+
+        An example of a regression "breaks" in the attack that finds the larger error.
+        """
+        label = self.outcomes["label"][at]
         if self.classes is None:
-            now = np.square(answers(self.model, outcome.witnesses, device) - label)
-            return now, np.asarray(self.outcomes["adv_squared_error"][positions])
-        both = (
-            outcome.per_example["adversarial_prediction"].numpy(),
-            self.outcomes["adversarial_prediction"][positions],
-        )
-        return np.asarray(both[0] != label, np.float64), np.asarray(both[1] != label, np.float64)
+            now = np.square(np.concatenate([answers(self.model, o.witnesses, device) for o in made]) - label)
+            then = self.outcomes["adv_squared_error"][at]
+        else:
+            now = np.concatenate([o.per_example["adversarial_prediction"].numpy() for o in made]) != label
+            then = self.outcomes["adversarial_prediction"][at] != label
+        difference = now.astype(np.float64) - then
+        return np.where(np.isclose(now, then, rtol=1e-5, atol=1e-8), 0, np.sign(difference))
 
-    def moved(self, images: Array, positions: Array) -> Array:
-        """Whether images differ from the clean ones at some positions, bool (n,)."""
-        inputs = self.test.examples.inputs[torch.from_numpy(positions)]
+    def motion(self, images: Array, at: Array) -> Array:
+        """1 if only the new image of an example differs from the clean one, -1 if only the recorded one, else 0."""
+        inputs = self.test.examples.inputs[torch.from_numpy(at)]
         clean = model_inputs(inputs, doubled=self.classes is None).numpy()
-        return np.asarray((images != clean).reshape(len(images), -1).any(axis=1))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """What an attack did to some examples.
-
-    Attributes:
-        positions: of the examples among the test examples.
-        images: its candidates.
-        harm: for each example, 1 if it breaks now but not in the record, or has a larger error; -1 for the reverse; else 0.
-        motion: 1 if its image differs from the clean one now but not in the record; -1 for the reverse; else 0.
-        searched: rows of the examples that the searches of the diagnostics broke.
-    """
-
-    positions: Array
-    images: Array
-    harm: Array
-    motion: Array
-    searched: Array
-    flags: tuple[str, ...]
-    queries: int
-
-    def __add__(self, other: Attempt) -> Attempt:
-        arrays = ("positions", "images", "harm", "motion", "searched")
-        return Attempt(
-            **{name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in arrays},
-            flags=self.flags or other.flags,
-            queries=self.queries + other.queries,
-        )
+        now, then = ((one != clean).reshape(len(at), -1).any(axis=1) for one in (images, self.witnesses[at]))
+        return np.asarray(now.astype(int) - then)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,88 +102,88 @@ class FreshAttack:
         draws = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "sample", verdict.cell_id)))
         order = draws.permutation(possible)
         try:
-            attempt = self._attack_in_parts(suspect, order)
-            return self._extended(verdict, suspect, attempt, enough=len(attempt.positions) >= min(FEWEST, len(order)))
-        except StorageError:  # the images cannot be written
-            raise
+            with _limited(suspect.model, max(LIMIT, self.budget or 0)):
+                made = self._attack_in_parts(suspect, order)
+            at = order[: sum(len(outcome.witnesses) for outcome in made)]
+            harm, images = suspect.harm(made, at, self.device), _images(made)
         except Exception as error:  # plugins may raise anything
             why = f"its attack could not be made again: {' '.join(str(error).split())[:300]}"
             return replace(verdict, status="unchecked", missing=(why,))
+        verdict = replace(self._extended(verdict, suspect, made, at[harm > 0]), sampled=_indices(suspect, at))
+        if self.images is not None and verdict.broken:
+            columns = {name: outcomes[name][at[harm > 0]] for name in ("index", "label")} | {
+                WITNESSES: images[harm > 0]
+            }
+            write_atomically(self.images / f"{suspect.cell.cell_id}.parquet", lambda path: write_arrays(path, columns))
+        motion, enough = suspect.motion(images, at), len(at) >= min(FEWEST, len(order))
+        findings = []
+        if is_excess(harm, HONEST_ROWS):
+            findings.append(Finding(what="its own attack breaks more than it admits", examples=verdict.broken))
+        if is_excess(motion, HONEST_ROWS):
+            what = "its adversarial images are the clean ones, which its own attack moves"
+            findings.append(Finding(what=what, examples=_indices(suspect, at[motion > 0])))
+        return _decided(verdict, harm, tuple(findings), suspect.changed, enough=enough)
 
-    def _attack_in_parts(self, suspect: Suspect, order: Array) -> Attempt:
+    def _attack_in_parts(self, suspect: Suspect, order: Array) -> list[Outcome]:
         """Attack a few examples, then as many as the budget allows; more if the row is suspicious.
 
-        A row is refuted by all parts together. That it must be suspicious before only makes this rarer.
+        All parts together refute a row. That it must be suspicious before makes this only rarer.
         """
-        made = self._attack(suspect, order[:_FIRST], diagnosed=False)
-        allowed = (self.budget or BUDGET) * _FIRST // max(made.queries, 1)
+        made = [self._attack(suspect, order[:_FIRST], diagnosed=False)]
+        allowed = (self.budget or BUDGET) * _FIRST // max(made[0].queries["test_forward"], 1)
         if self.budget is None:
             allowed = min(max(allowed, FEWEST), MOST)
         if len(rest := order[_FIRST:allowed]):
-            made += self._attack(suspect, rest, diagnosed=len(rest) >= _FIRST)
-        suspicious = is_excess(made.harm, SUSPICION) or is_excess(made.motion, SUSPICION)
-        rest = order[len(made.positions) : max(LONGER * allowed, 4 * _FIRST)]
-        if self.budget is None and suspicious and len(rest):
-            made += self._attack(suspect, rest, diagnosed=False)
+            made.append(self._attack(suspect, rest, diagnosed=len(rest) >= _FIRST))
+        at = order[: _FIRST + len(rest)]
+        signs = (suspect.harm(made, at, self.device), suspect.motion(_images(made), at))
+        rest = order[len(at) : max(LONGER * allowed, 4 * _FIRST)]
+        if self.budget is None and len(rest) and any(is_excess(sign, SUSPICION) for sign in signs):
+            made.append(self._attack(suspect, rest, diagnosed=False))
         return made
 
-    def _attack(self, suspect: Suspect, positions: Array, *, diagnosed: bool) -> Attempt:
-        spec, chosen, test = suspect.cell.evaluation, torch.from_numpy(positions), suspect.test
-        examples = Examples(inputs=test.examples.inputs[chosen], labels=test.examples.labels[chosen])
+    def _attack(self, suspect: Suspect, at: Array, *, diagnosed: bool) -> Outcome:
+        spec, rows = suspect.cell.evaluation, suspect.test.indices[at]
+        inputs, labels = suspect.test.examples.inputs[at], suspect.test.examples.labels[at]
         subject: Subject = {
             "model": suspect.model,
-            "train": Examples(inputs=examples.inputs[:1], labels=examples.labels[:1]),  # required, but not looked at
-            "test": examples,
+            "train": Examples(inputs=inputs[:1], labels=labels[:1]),  # required, but not looked at
+            "test": Examples(inputs=inputs, labels=labels),
             "threat": spec.threat,
             "attack": self.registry.make("attack", spec.attack),
             "attack_name": spec.attack.name,
-            "seed": derive_seed(self.seed, "attack again", suspect.cell.cell_id, int(positions[0])),
+            "seed": derive_seed(self.seed, "attack again", suspect.cell.cell_id, int(at[0])),
             "device": self.device,
             "columns": None,
         }
-        rows, classes = test.indices[chosen], suspect.classes
         with deterministic(self.device):
-            if classes is None:
-                outcome = evaluate_regression(**subject, metrics={})
-            else:
-                known = {"train_rows": rows[:1], "test_rows": rows}
-                precision = spec.precision
-                outcome = evaluate(
-                    **subject, **known, metrics={}, classes=classes, precision=precision, diagnosed=diagnosed
-                )
-        now, then = suspect.harms(positions, outcome, self.device)
-        images, recorded = outcome.witnesses.numpy(), suspect.witnesses[positions]
-        motion = suspect.moved(images, positions).astype(int) - suspect.moved(recorded, positions)
-        return Attempt(
-            positions=positions,
-            images=images,
-            harm=np.where(np.isclose(now, then, rtol=1e-5, atol=1e-8), 0, np.sign(now - then)),
-            motion=motion,
-            searched=outcome.searched.numpy(),
-            flags=outcome.flags,
-            queries=outcome.queries["test_forward"],
-        )
+            if suspect.classes is None:
+                return evaluate_regression(**subject, metrics={})
+            return evaluate(
+                **subject,
+                metrics={},
+                train_rows=rows[:1],
+                test_rows=rows,
+                classes=suspect.classes,
+                precision=spec.precision,
+                diagnosed=diagnosed,
+            )
 
-    def _extended(self, verdict: Verdict, suspect: Suspect, made: Attempt, *, enough: bool) -> Verdict:
-        recorded, worse = suspect.outcomes, made.positions[made.harm > 0]
-        index, label = recorded["index"], recorded["label"]
-        if self.images is not None and len(worse):
-            columns = {"index": index[worse], "label": label[worse], WITNESSES: made.images[made.harm > 0]}
-            write_atomically(self.images / f"{suspect.cell.cell_id}.parquet", lambda path: write_arrays(path, columns))
-        share = None
+    def _extended(self, verdict: Verdict, suspect: Suspect, made: Sequence[Outcome], worse: Array) -> Verdict:
+        index, share = suspect.outcomes["index"], None
         if suspect.classes is not None:
-            wrong = (recorded["prediction"] != label) | (recorded["adversarial_prediction"] != label)
-            share = float(np.mean(wrong | np.isin(index, np.concatenate([index[worse], made.searched]))))
-        extended = replace(
+            label, names = suspect.outcomes["label"], ("prediction", "adversarial_prediction")
+            wrong = np.any([suspect.outcomes[name] != label for name in names], axis=0)
+            new = np.concatenate([index[worse], *(outcome.searched.numpy() for outcome in made)])
+            share = float(np.mean(wrong | np.isin(index, new)))
+        return replace(
             verdict,
             seed=self.seed,
-            queries=made.queries,
-            sampled=tuple(index[made.positions].tolist()),
-            broken=tuple(np.sort(index[worse]).tolist()),
-            flags=made.flags,
+            queries=sum(outcome.queries["test_forward"] for outcome in made),
+            broken=_indices(suspect, worse),
+            flags=next((outcome.flags for outcome in made if outcome.flags), ()),
             broken_share=share,
         )
-        return _decided(extended, made, suspect.changed, enough=enough)
 
 
 def is_excess(signs: Array, honest_rows: int) -> bool:
@@ -216,32 +193,45 @@ def is_excess(signs: Array, honest_rows: int) -> bool:
     return honest_rows * tail <= 2 ** (more + fewer)
 
 
-def _decided(verdict: Verdict, made: Attempt, changed: str, *, enough: bool) -> Verdict:
-    n, sampled = len(made.positions), np.asarray(verdict.sampled)
-    claims = {
-        "its own attack with fresh draws breaks more than it admits": made.harm,
-        "its adversarial images are the clean ones, which its own attack moves": made.motion,
-    }
-    findings = tuple(
-        Finding(what=what, examples=tuple(np.sort(sampled[signs > 0]).tolist()))
-        for what, signs in claims.items()
-        if is_excess(signs, HONEST_ROWS)
-    )
+def _decided(verdict: Verdict, harm: Array, findings: tuple[Finding, ...], changed: str, *, enough: bool) -> Verdict:
     missing = ""
     if findings and changed:
         missing = f"{findings[0]}; but the attack's code here is another: {changed}"
-    elif not findings and is_excess(made.harm, DOUBT):
+    elif not findings and is_excess(harm, DOUBT):
         missing = "its own attack breaks more now, but too few examples to refute it"
     elif not enough:
-        missing = f"the budget allows only {n} examples to be attacked again, too few to refute it"
+        missing = "the budget allows too few examples to refute it"
     remark = (
-        f"attacked again with seed {verdict.seed}, {made.queries:,} queries: of {n:,} examples "
-        f"{np.sum(made.harm > 0)} break that did not, {np.sum(made.harm < 0)} do not that did"
+        f"attacked again with seed {verdict.seed}, {verdict.queries:,} queries: of {len(harm):,} examples "
+        f"{np.sum(harm > 0)} break that did not, {np.sum(harm < 0)} do not that did"
     )
-    return replace(
-        verdict,
-        status="unchecked" if missing else "refuted" if findings else verdict.status,
-        findings=() if missing else findings,
-        missing=(missing,) if missing else (),
-        remarks=(remark,),
-    )
+    status: Confirmation = "unchecked" if missing else "refuted" if findings else verdict.status
+    kept = () if missing else findings
+    return replace(verdict, status=status, findings=kept, missing=(missing,) if missing else (), remarks=(remark,))
+
+
+def _images(made: Sequence[Outcome]) -> Array:
+    return np.concatenate([outcome.witnesses.numpy() for outcome in made])
+
+
+def _indices(suspect: Suspect, at: Array) -> tuple[int, ...]:
+    """Dataset indices, in order."""
+    return tuple(np.sort(suspect.outcomes["index"][at]).tolist())
+
+
+@contextmanager
+def _limited(model: nn.Module, limit: int) -> Iterator[None]:
+    """Within the block, raise `ContractError` after so many queries of a model."""
+    asked = 0
+
+    def count(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        nonlocal asked
+        asked += len(given[0])
+        if asked > limit:
+            raise ContractError(f"it makes more than {limit:,} queries")
+
+    handle = model.register_forward_pre_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
