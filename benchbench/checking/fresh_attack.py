@@ -38,6 +38,7 @@ BUDGET, MOST = 5_000, 256  # queries and examples of each row's attack
 SUSPICION, LONGER = 8, 10  # a row that only one in 8 honest rows resembles is attacked with 10 times as many queries
 DOUBT = 1_000  # a row that only one in 1,000 honest rows resembles is not confirmed
 LIMIT = 1_000_000  # queries after which an attack is given up: files may come from strangers
+SEARCHED = 64  # examples, of which those after the first ones are searched, too
 _FIRST = 16  # examples, which show how many queries one costs; searches of fewer say nothing
 
 
@@ -54,10 +55,7 @@ class Suspect:
     changed: str  # how the attack's code differs from that of the row; empty if it does not
 
     def harm(self, made: Sequence[Outcome], at: Array, device: torch.device) -> Array:
-        """For each attacked example, 1 if it breaks now but not in the record, -1 for the reverse, else 0.
-
-        An example of a regression "breaks" in the attack that finds the larger error.
-        """
+        """1 for an example that breaks (has a larger error) only now, -1 only in the record, else 0."""
         label = self.outcomes["label"][at]
         if self.classes is None:
             now = np.square(np.concatenate([answers(self.model, o.witnesses, device) for o in made]) - label)
@@ -69,7 +67,7 @@ class Suspect:
         return np.where(np.isclose(now, then, rtol=1e-5, atol=1e-8), 0, np.sign(difference))
 
     def motion(self, images: Array, at: Array) -> Array:
-        """1 if only the new image of an example differs from the clean one, -1 if only the recorded one, else 0."""
+        """1 for an example that only the new attack moves, -1 only the recorded one, else 0."""
         inputs = self.test.examples.inputs[torch.from_numpy(at)]
         clean = model_inputs(inputs, doubled=self.classes is None).numpy()
         now, then = ((one != clean).reshape(len(at), -1).any(axis=1) for one in (images, self.witnesses[at]))
@@ -133,9 +131,10 @@ class FreshAttack:
         allowed = (self.budget or BUDGET) * _FIRST // max(made[0].queries["test_forward"], 1)
         if self.budget is None:
             allowed = min(max(allowed, FEWEST), MOST)
-        if len(rest := order[_FIRST:allowed]):
-            made.append(self._attack(suspect, rest, diagnosed=len(rest) >= _FIRST))
-        at = order[: _FIRST + len(rest)]
+        looked_into, others = order[_FIRST : min(SEARCHED, allowed)], order[SEARCHED:allowed]
+        made += [self._attack(suspect, looked_into, diagnosed=len(looked_into) >= _FIRST)] if len(looked_into) else []
+        made += [self._attack(suspect, others, diagnosed=False)] if len(others) else []
+        at = order[: max(_FIRST, allowed)]
         signs = (suspect.harm(made, at, self.device), suspect.motion(_images(made), at))
         rest = order[len(at) : max(LONGER * allowed, 4 * _FIRST)]
         if self.budget is None and len(rest) and any(is_excess(sign, SUSPICION) for sign in signs):
@@ -221,13 +220,13 @@ def _indices(suspect: Suspect, at: Array) -> tuple[int, ...]:
 
 @contextmanager
 def _limited(model: nn.Module, limit: int) -> Iterator[None]:
-    """Within the block, raise `ContractError` after so many queries of a model."""
-    asked = 0
+    """Within the block, raise `ContractError` once a model gets more queries than the limit."""
+    queries = 0
 
     def count(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        nonlocal asked
-        asked += len(given[0])
-        if asked > limit:
+        nonlocal queries
+        queries += len(given[0])
+        if queries > limit:
             raise ContractError(f"it makes more than {limit:,} queries")
 
     handle = model.register_forward_pre_hook(count)

@@ -19,11 +19,9 @@ from benchbench.records.arrays import Array
 def replay_witnesses(
     model: nn.Module | None, test: Subset, threat: Threat, witnesses: Array, device: torch.device, *, doubled: bool
 ) -> Replay:
-    """The model's predictions on test examples and witnesses, and how far these leave box and ball.
+    """Predict test examples and witnesses; measure how far these leave box and ball.
 
-    Args:
-        model: None to measure distances alone.
-        doubled: whether it computes in float64, as regressions do.
+    Without a model only the distances are measured; `doubled` as in `model_inputs`.
 
     Raises:
         ContractError: the witnesses have another shape than the inputs.

@@ -123,7 +123,7 @@ def replay_options(function: Function) -> Function:
 
 
 def check_options(function: Function) -> Function:
-    """How to check rows: `replay_options`, ``--replay-only``, ``--seed``, ``--budget``, ``--images``."""
+    """How to check rows: `replay_options`, and how to attack again."""
     return with_options(
         replay_options(function),
         click.option("--replay-only", is_flag=True, help="Replay the witnesses, and make no attack."),

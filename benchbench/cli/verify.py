@@ -1,4 +1,4 @@
-"""``benchbench verify``: replay the stored witnesses of a leaderboard, and attack its models again."""
+"""``benchbench verify``: replay the witnesses of a leaderboard, attack its models again."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def diagnose(attacked: Attacked) -> tuple[str, ...]:
 
 
 def examine(attacked: Attacked) -> tuple[tuple[str, ...], Tensor]:
-    """The flags, and the rows of the examples that the probes broke and the attack did not, int64."""
+    """The flags, and the rows of the examples that only the probes broke, int64."""
     specimens, nothing = inspect(attacked), attacked.test.rows[:0]
     if len(specimens) < FEWEST:
         return (), nothing
@@ -84,7 +84,7 @@ def examine(attacked: Attacked) -> tuple[tuple[str, ...], Tensor]:
 
 
 def _shortfalls(specimens: Specimens) -> tuple[set[str], Tensor]:
-    """Flags of the probes that break specimens which withstood the attack, and the rows of these."""
+    """Flags of the probes that break specimens which withstood the attack; their rows."""
     rows = specimens.withstood.nonzero()[:, 0]
     least = TOLERATED * len(specimens)
     if specimens.threat.epsilon == 0 or len(rows) <= least:
