@@ -186,10 +186,9 @@ class FreshAttack:
 
 
 def is_excess(signs: Array, honest_rows: int) -> bool:
-    """Whether at most one in so many honest rows has such a surplus of 1 over -1 in `signs`, int (n,)."""
-    more, fewer = int((signs > 0).sum()), int((signs < 0).sum())
-    tail = sum(math.comb(more + fewer, k) for k in range(more, more + fewer + 1))
-    return honest_rows * tail <= 2 ** (more + fewer)
+    """Whether at most one honest row of this number has such a surplus of 1 over -1 in `signs`."""
+    more, both = int((signs > 0).sum()), int((signs != 0).sum())
+    return honest_rows * sum(math.comb(both, k) for k in range(more, both + 1)) <= 1 << both
 
 
 def _decided(verdict: Verdict, harm: Array, findings: tuple[Finding, ...], changed: str, *, enough: bool) -> Verdict:

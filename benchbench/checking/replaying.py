@@ -64,9 +64,7 @@ def verify(
     on_problem: Callable[[str], None] = _log.warning,
     done: Callable[[Verdict], None] = lambda _: None,
 ) -> list[Verdict]:
-    """Replay the witnesses of a leaderboard's measured rows, and attack its models again.
-
-    See `benchbench.checking.evidence` and `benchbench.checking.fresh_attack`.
+    """Replay the witnesses of measured rows, and attack again; see `evidence` and `fresh_attack`.
 
     Args:
         leaderboard: a Parquet file; outcomes, witnesses and checkpoints are sought beside it, then below `runs`.
@@ -76,8 +74,7 @@ def verify(
         download: whether missing datasets may be fetched.
         replay_only: make no attack.
         seed: chooses the attacked examples and the draws; None for one that nobody can foresee. Verdicts state it.
-        budget: about how many queries each row's new attack may make, see `FreshAttack`; None for 5,000, and
-            ten times as many for a suspicious row.
+        budget: about how many queries each row's new attack may make, see `FreshAttack`.
         images: folder for the images that break what is recorded as robust, ``<cell id>.parquet``; None for nowhere.
         on_problem: receives a message for each impossible row, which gets no verdict.
         done: receives each verdict.
@@ -246,7 +243,8 @@ class Replayer:
             earlier = self._replay(cell, other, witnesses)
             if not of_model and not replay_findings(outcomes, earlier):
                 return other, earlier
-        if found and not np.array_equal(self._replay(cell, model, witnesses).clean, replay.clean):
+        again = self._replay(cell, model, witnesses).clean if found else None
+        if again is not None and replay.clean is not None and not np.array_equal(again, replay.clean):
             missing.append("the model's answers change from call to call, so that its predictions cannot be replayed")
             replay = replace(replay, clean=None, attacked=None)
             found = replay_findings(outcomes, replay)

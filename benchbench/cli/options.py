@@ -128,21 +128,12 @@ def check_options(function: Function) -> Function:
         replay_options(function),
         click.option("--replay-only", is_flag=True, help="Replay the witnesses, and make no attack."),
         click.option(
-            "--seed",
-            type=click.IntRange(min=0),
-            help="Chooses the attacked examples and the attack's draws; by default a random one, which is printed.",
+            "--seed", type=click.IntRange(min=0), help="Chooses the attacked examples and draws; default: random."
         ),
         click.option(
-            "--budget",
-            type=click.IntRange(min=1),
-            metavar="QUERIES",
-            help="About how many queries each row's attack may make; by default 5,000, or 50,000 if the row is suspicious.",
+            "--budget", type=click.IntRange(min=1), help="Queries of each row's attack, about; default: 5,000."
         ),
-        click.option(
-            "--images",
-            type=FOLDER,
-            help="Folder for the images that break what a row records as robust, one file a row.",
-        ),
+        click.option("--images", type=FOLDER, help="Where to write the images that break more than a row admits."),
     )
 
 
