@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,8 +45,8 @@ class Verdict:
     """The result of checking one row.
 
     Attributes:
-        status: ``"confirmed"``: the replayed witnesses prove that the robust accuracy is at most the row's; ``"refuted"``: a
-            finding contradicts the row; ``"unchecked"``: no finding, but something is missing on this machine.
+        status: ``"confirmed"``: `proven` holds, and a new attack breaks no more than the row admits; ``"refuted"``: a finding
+            contradicts the row; ``"unchecked"``: no finding, but something is missing on this machine.
         findings: what refutes the row.
         missing: what could not be checked, and why.
         claimed: by column, what the row claims and no evidence shows.
@@ -53,6 +54,15 @@ class Verdict:
         replayed: number of replayed test examples.
         bound: share of examples that withstood the replayed witnesses, an upper bound on robust accuracy; None for
             regressions and if nothing was replayed.
+        proven: what the replayed witnesses prove, in words; empty if nothing.
+        remarks: what was tried in addition, in words.
+        seed: chose the examples of the new attack and its draws; None if no attack was made.
+        queries: examples that the new attack passed through the model.
+        sampled: dataset indices of the examples attacked again.
+        broken: of those, the ones recorded as robust that the row's own attack breaks now.
+        flags: of the diagnostics, now; they refute nothing.
+        broken_share: lower bound on the share of all examples that are misclassified or can be broken, from the witnesses, the
+            new attack and the searches; None if no attack was made, and for regressions.
     """
 
     cell_id: str
@@ -64,6 +74,24 @@ class Verdict:
     changed: tuple[str, ...] = ()
     replayed: int = 0
     bound: float | None = None
+    proven: str = ""
+    remarks: tuple[str, ...] = ()
+    seed: int | None = None
+    queries: int = 0
+    sampled: tuple[int, ...] = ()
+    broken: tuple[int, ...] = ()
+    flags: tuple[str, ...] = ()
+    broken_share: float | None = None
+
+    def __str__(self) -> str:
+        """The verdict in one line: status, what is proven, then everything else that is known."""
+        said = [self.proven, *map(str, self.findings), *self.missing, *self.remarks]
+        if self.broken_share is not None:
+            said.append(
+                f"at least {_percent(self.broken_share, math.floor)} of the examples are wrong or can be broken"
+            )
+        said += [f"flags now: {', '.join(self.flags)}"] if self.flags else []
+        return f"{self.status}: " + "; ".join(filter(None, [*said, *self.changed]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +188,15 @@ def replay_findings(outcomes: Mapping[str, Array], replay: Replay) -> list[Findi
     return [Finding(what=what, examples=_examples(replay, wrong)) for what, wrong in checks.items() if wrong.any()]
 
 
+def proven(outcomes: Mapping[str, Array], bound: float | None) -> str:
+    """Say what witnesses prove that agree with the model; empty if nothing."""
+    if bound is not None:
+        return f"robust accuracy is at most {_percent(bound, math.ceil)}"
+    if "adv_squared_error" not in outcomes:
+        return ""
+    return f"the mean squared error under attack is at least {float(np.mean(outcomes['adv_squared_error'])):.4g}"
+
+
 def withstood(outcomes: Mapping[str, Array], replay: Replay) -> float | None:
     """Share of examples that are correct without perturbation and on the witness."""
     if replay.clean is None or replay.attacked is None or replay.clean.ndim == 1 or not len(replay.label):
@@ -203,6 +240,11 @@ def _same_length(outcomes: Mapping[str, Array], replay: Replay) -> bool:
 
 def _examples(replay: Replay, wrong: Array) -> tuple[int, ...]:
     return tuple(int(i) for i in replay.index[wrong])
+
+
+def _percent(share: float, direction: Callable[[float], int]) -> str:
+    """A bound in percent, rounded in the direction in which it stays true."""
+    return f"{direction(round(1000 * share, 6)) / 10:.1f}%"
 
 
 def _all_close(first: Array, second: Array) -> Array:

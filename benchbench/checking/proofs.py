@@ -14,9 +14,7 @@ class Proof(NamedTuple):
     columns: str  # their names, separated by spaces
     by: str
     claimed: str = ""
-    unless: str = (
-        ""  # "registered": the row's suite is; "fitted": the model was fitted again, not read from a checkpoint
-    )
+    unless: str = ""  # "registered": the row's suite is; "fitted": the model was, again; "attacked": it was, again
 
 
 PROOFS: tuple[Proof, ...] = (
@@ -37,7 +35,12 @@ PROOFS: tuple[Proof, ...] = (
         "that the weights come from this training; `rerun` trains again",
         "fitted",
     ),
-    Proof("attack attack_options precision", "`configuration`", "that this attack made the adversarial images"),
+    Proof(
+        "attack attack_options precision",
+        "`configuration`; this attack, made again, breaks no more",
+        "that this attack made the adversarial images",
+        "attacked",
+    ),
     Proof("test_accuracy test_accuracy_low test_accuracy_high", "outcomes; one pass over the test examples"),
     Proof(
         "adv_test_accuracy adv_test_accuracy_low adv_test_accuracy_high",

@@ -1,12 +1,14 @@
-"""Replay a leaderboard's witnesses: one forward pass per row over its adversarial images."""
+"""Replay a leaderboard's witnesses, one forward pass per row, and attack its models again."""
 
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,20 +24,19 @@ from benchbench.checking.evidence import (
     evidence_folders,
     find_evidence,
     identity_findings,
+    proven,
     read_evidence,
     replay_findings,
     withstood,
 )
+from benchbench.checking.fresh_attack import FreshAttack, Suspect
+from benchbench.checking.passes import answers, replay_witnesses
 from benchbench.checking.proofs import claims_of
-from benchbench.contract import DataSource, Threat
+from benchbench.contract import DataSource
 from benchbench.data import LoadedDataset, Subset, load_dataset, subset
-from benchbench.errors import BenchbenchError, ContractError, DataError
-from benchbench.evaluation.subject import borrowed, default_batch_size
-from benchbench.evaluation.supervision import tolerance
+from benchbench.errors import BenchbenchError, DataError
 from benchbench.harness.cells import build_model, training_examples
 from benchbench.harness.fitting import fit_model, trains_in_steps
-from benchbench.kernels.determinism import deterministic
-from benchbench.kernels.inputs import as_model_input
 from benchbench.kernels.sketches import sketch
 from benchbench.leaderboard.files import read_rows
 from benchbench.records import Row, checkpoint_name, kept_checkpoints
@@ -46,6 +47,7 @@ from benchbench.settings import find_device, find_folders
 from benchbench.training.checkpoint import read_checkpoint
 
 _log = logging.getLogger(__name__)
+NO_ATTACK = "witnesses replayed; no attack was made"
 _Arrays = dict[str, Array]
 
 
@@ -60,10 +62,14 @@ def verify(
     runs: Path | None = None,
     device: str | None = None,
     download: bool = False,
+    replay_only: bool = False,
+    seed: int | None = None,
+    budget: int | None = None,
+    images: Path | None = None,
     on_problem: Callable[[str], None] = _log.warning,
     done: Callable[[Verdict], None] = lambda _: None,
 ) -> list[Verdict]:
-    """Replay the witnesses of a leaderboard's measured rows; see `benchbench.checking.evidence`.
+    """Replay the witnesses of measured rows, and attack again; see `evidence` and `fresh_attack`.
 
     Args:
         leaderboard: a Parquet file; outcomes, witnesses and checkpoints are sought beside it, then below `runs`.
@@ -71,6 +77,10 @@ def verify(
         runs: folder of checkpoints and records; None for the one below ``BENCHBENCH_HOME``.
         device: where models run; None for CUDA if available.
         download: whether missing datasets may be fetched.
+        replay_only: make no attack.
+        seed: chooses the attacked examples and the draws; None for one that nobody can foresee. Verdicts state it.
+        budget: about how many queries each row's new attack may make, see `FreshAttack`.
+        images: folder for the images that break what is recorded as robust, ``<cell id>.parquet``; None for nowhere.
         on_problem: receives a message for each impossible row, which gets no verdict.
         done: receives each verdict.
 
@@ -79,11 +89,15 @@ def verify(
     """
     folders = find_folders(data=data, runs=runs)
     rows = read_rows(leaderboard, on_problem=on_problem)
+    registry, where = load_registry(), find_device(device)
+    drawn = secrets.randbits(32) if seed is None else seed
+    attack = FreshAttack(registry=registry, device=where, seed=drawn, budget=budget, images=images)
     replayer = Replayer(
-        registry=load_registry(),
+        registry=registry,
         folders=evidence_folders(leaderboard, folders.runs),
         source=folders.source(download=download),
-        device=find_device(device),
+        device=where,
+        attack=None if replay_only else attack,
     )
     return replayer.verify(rows, done=done)
 
@@ -99,6 +113,7 @@ class Replayer:
     folders: tuple[Path, ...]
     source: DataSource
     device: torch.device
+    attack: FreshAttack | None = None  # None to replay only
     _datasets: dict[str, LoadedDataset] = field(default_factory=dict)
     _models: dict[str, tuple[nn.Module, list[Finding]]] = field(default_factory=dict)
 
@@ -117,8 +132,8 @@ class Replayer:
             return Verdict(cell_id=row.cell_id, label=label, status="unchecked", missing=(f"the cell {row.status}",))
         findings: list[Finding] = []
         missing: list[str] = []
-        changed: tuple[str, ...] = ()
-        replay = bound = None
+        changed: dict[str, str] = {}
+        replay = bound = suspect = None
         checked: set[str] = set()
         outcomes = read_evidence(self.folders, "outcomes", row.outcomes_digest, findings, missing)
         witnesses = read_evidence(self.folders, "witnesses", row.witnesses_digest, findings, missing)
@@ -127,33 +142,49 @@ class Replayer:
             findings += identity_findings(row, cell)
             if outcomes is not None:
                 findings += outcome_findings(row, outcomes, needed_columns(cell, self.registry))
-            changed = tuple(
-                f"{name}: {old}, here {new}" for name, (old, new) in code_changes(cell, self.registry).items()
-            )
-            self.test_examples(cell)  # unavailable data are reported first
-            if judge_suite(cell, self.dataset(cell).splits, self.registry, findings, missing):
+            changed = {name: f"{old}, here {new}" for name, (old, new) in code_changes(cell, self.registry).items()}
+            test, splits = self.test_examples(cell), self.dataset(cell).splits  # unavailable data are reported first
+            if judge_suite(cell, splits, self.registry, findings, missing):
                 checked.add("registered")
             if outcomes is not None and witnesses is not None:
-                replay = self._judge_model(row, cell, outcomes, witnesses[WITNESSES], findings, missing)
+                model, replay = self._judge_model(row, cell, outcomes, witnesses[WITNESSES], findings, missing)
                 bound = withstood(outcomes, replay) if not findings else None
                 if replay.clean is not None and self._checkpoint(cell) is None:
                     checked.add("fitted")
+                if model is not None:
+                    suspect = Suspect(
+                        cell=cell,
+                        model=model,
+                        test=test,
+                        classes=None if splits.task == "regression" else len(splits.classes),
+                        outcomes=outcomes,
+                        witnesses=witnesses[WITNESSES],
+                        changed=changed.get(f"attack {row.attack}", ""),
+                    )
         except UnavailableError as error:
             missing.append(str(error))
         except (BenchbenchError, KeyError) as error:
             findings.append(Finding(what=f"cannot be replayed: {' '.join(str(error).split())[:300]}"))
         status: Confirmation = "refuted" if findings else "unchecked" if missing else "confirmed"
-        return Verdict(
+        replayed = 0 if replay is None or replay.clean is None else len(replay.index)
+        verdict = Verdict(
             cell_id=row.cell_id,
             label=label,
             status=status,
             findings=tuple(findings),
             missing=tuple(missing),
             claimed=claims_of(row, checked),
-            changed=changed,
-            replayed=0 if replay is None or replay.clean is None else len(replay.index),
+            changed=tuple(f"{name}: {difference}" for name, difference in changed.items()),
+            replayed=replayed,
             bound=bound,
+            proven=proven(outcomes, bound) if outcomes is not None and replayed and not findings else "",
         )
+        if self.attack is None:
+            return replace(verdict, remarks=(NO_ATTACK,))
+        if suspect is None or status != "confirmed":
+            return verdict
+        verdict = self.attack.judge(verdict, suspect)
+        return replace(verdict, claimed=claims_of(row, {*checked, "attacked"})) if verdict.queries else verdict
 
     def dataset(self, cell: Cell) -> LoadedDataset:
         """The data of a cell, perhaps of another digest; `UnavailableError` if not on this machine."""
@@ -178,7 +209,7 @@ class Replayer:
 
     def _judge_model(
         self, row: Row, cell: Cell, outcomes: _Arrays, witnesses: Array, findings: list[Finding], missing: list[str]
-    ) -> Replay:
+    ) -> tuple[nn.Module | None, Replay]:
         """Replay with the model's weights or, if they refute the row, earlier ones of a fresh run."""
         path = self._checkpoint(cell)
         try:
@@ -187,19 +218,30 @@ class Replayer:
             missing.append(f"{error}: witnesses checked for box and ball only")
             replay = self._replay(cell, None, witnesses)
             findings += replay_findings(outcomes, replay)
-            return replay
+            return None, replay
         replay = self._replay(cell, model, witnesses)
         found = [*found, *replay_findings(outcomes, replay), *self._recomputed(row, cell, model)]
         for kept in kept_checkpoints(path) if found and path is not None else []:
-            model, of_model = self._model(cell, kept)
-            earlier = self._replay(cell, model, witnesses)
-            if not [*of_model, *replay_findings(outcomes, earlier), *self._recomputed(row, cell, model)]:
-                return earlier
+            other, of_model = self._model(cell, kept)
+            earlier = self._replay(cell, other, witnesses)
+            if not [*of_model, *replay_findings(outcomes, earlier), *self._recomputed(row, cell, other)]:
+                return other, earlier
+        again = self._replay(cell, model, witnesses).clean if found else None
+        if again is not None and replay.clean is not None and not np.array_equal(again, replay.clean):
+            missing.append("the model's answers change from call to call, so that its predictions cannot be replayed")
+            replay = replace(replay, clean=None, attacked=None)
+            found = replay_findings(outcomes, replay)
         findings += found
-        return replay
+        return model, replay
+
+    def _replay(self, cell: Cell, model: nn.Module | None, witnesses: Array) -> Replay:
+        doubled, threat = self.dataset(cell).splits.task == "regression", cell.evaluation.threat
+        return replay_witnesses(model, self.test_examples(cell), threat, witnesses, self.device, doubled=doubled)
 
     def _recomputed(self, row: Row, cell: Cell, model: nn.Module) -> Iterator[Finding]:
-        return model_findings(row, cell, model, self.dataset(cell).splits, lambda inputs: self._pass(model, inputs))
+        return model_findings(
+            row, cell, model, self.dataset(cell).splits, lambda inputs: answers(model, inputs, self.device)
+        )
 
     def _checkpoint(self, cell: Cell) -> Path | None:
         return find_evidence(self.folders, "models", checkpoint_name(cell.training.model_id))
@@ -236,37 +278,6 @@ class Replayer:
         except RuntimeError as error:
             raise DataError(f"the checkpoint is of another architecture: {str(error)[:200]}") from error
         return model, findings
-
-    def _replay(self, cell: Cell, model: nn.Module | None, witnesses: Array) -> Replay:
-        test, threat = self.test_examples(cell), cell.evaluation.threat
-        inputs, adversarial = test.examples.inputs, torch.from_numpy(witnesses)
-        if adversarial.shape != inputs.shape:
-            raise ContractError(f"witnesses of shape {tuple(adversarial.shape)} for inputs {tuple(inputs.shape)}")
-        doubled = self.dataset(cell).splits.task == "regression"
-        clean = inputs.double() if doubled else as_model_input(inputs)
-        flat = adversarial.flatten(1).double()
-        outside = torch.maximum(threat.lower - flat.amin(dim=1), flat.amax(dim=1) - threat.upper).clamp(min=0)
-        beyond = _distance(adversarial, clean, threat) - threat.epsilon - tolerance(threat, flat.shape[1])
-        both = (clean, adversarial.to(clean.dtype))
-        answers = (None, None) if model is None else tuple(self._pass(model, inputs) for inputs in both)
-        return Replay(
-            index=test.indices.numpy(),
-            label=test.examples.labels.numpy(),
-            clean=answers[0],
-            attacked=answers[1],
-            outside=outside.numpy(),
-            beyond=beyond.numpy(),
-        )
-
-    def _pass(self, model: nn.Module, inputs: Tensor) -> Array:
-        size = default_batch_size(self.device)
-        with deterministic(self.device), borrowed(model.to(self.device)), torch.no_grad():
-            batches = [model(batch.to(self.device)).cpu() for batch in torch.split(inputs, size)]
-        return torch.cat(batches).double().numpy()
-
-
-def _distance(candidates: Tensor, inputs: Tensor, threat: Threat) -> Tensor:
-    return threat.distance(candidates.double(), inputs.double())
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:

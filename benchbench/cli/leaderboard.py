@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from pathlib import Path
+from typing import Unpack
 
 import click
 
 from benchbench.atomic import scratch_folder
-from benchbench.cli.options import FILE, data_option, download_option, json_option, runs_option
+from benchbench.cli.options import FILE, Checks, check_options, json_option, runs_option
 from benchbench.cli.printing import note, print_json, say
-from benchbench.cli.verify import print_claims
+from benchbench.cli.verify import print_claims, summary
 from benchbench.errors import BenchbenchError, UsageError
 
 
@@ -91,23 +92,21 @@ def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, 
 
 @command.command(name="check")
 @click.argument("submission", type=FILE)
-@runs_option
-@data_option
-@download_option
+@check_options
 @json_option
-def check_command(submission: Path, runs: Path | None, data: Path | None, download: bool, as_json: bool) -> int:
-    """Validate a submission on the CPU, without its training.
+def check_command(submission: Path, as_json: bool, **how: Unpack[Checks]) -> int:
+    """Validate a submission, by default on the CPU, without its training.
 
-    It checks digests, schema, identity, outcomes, box and ball, and with weights also predictions. Rows that cannot be
-    replayed because weights or data are missing here are unchecked. Exit status: 0 valid, 1 a problem was found, 2 not a
-    submission.
+    It checks digests, schema, identity, outcomes, box and ball. With weights it also checks predictions and attacks again, as
+    ``benchbench verify`` does. Rows that cannot be replayed because weights or data are missing here are unchecked. Exit
+    status: 0 valid, 1 a problem was found, 2 not a submission.
     """
     from benchbench.checking.evidence import find_evidence
     from benchbench.checking.replaying import verify
     from benchbench.leaderboard.packing import LEADERBOARD, unpack, weight_problems
     from benchbench.settings import find_folders
 
-    folders = find_folders(runs=runs, data=data)
+    how["device"] = how["device"] or "cpu"
     with scratch_folder("check") as scratch:
         unpacked = unpack(submission, scratch)
         problems = list(unpacked.problems)
@@ -117,11 +116,9 @@ def check_command(submission: Path, runs: Path | None, data: Path | None, downlo
 
             board = unpacked.folder / LEADERBOARD
             rows = read_rows(board, on_problem=problems.append)
-            places = (unpacked.folder, folders.runs)
+            places = (unpacked.folder, find_folders(runs=how["runs"]).runs)
             problems += weight_problems(unpacked, rows, lambda kind, name: find_evidence(places, kind, name))
-            verdicts = verify(
-                board, runs=folders.runs, data=data, device="cpu", download=download, on_problem=lambda _: None
-            )
+            verdicts = verify(board, **how, on_problem=lambda _: None)
         except BenchbenchError as error:
             problems.append(error.message)
     counts = Counter[str](verdict.status for verdict in verdicts)
@@ -132,8 +129,7 @@ def check_command(submission: Path, runs: Path | None, data: Path | None, downlo
         for problem in problems:
             say(f"problem: {problem}")
         for verdict in verdicts:
-            why = "; ".join([*map(str, verdict.findings), *verdict.missing])
-            say(f"{verdict.status} {verdict.cell_id} {verdict.label}" + (f": {why}" if why else ""))
+            say(f"{verdict.cell_id} {verdict.label}: {verdict}")
         print_claims(verdicts)
-        say(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
+        say(summary(counts))
     return 1 if problems or counts["refuted"] or not verdicts else 0

@@ -42,6 +42,15 @@ class Replay(TypedDict):
     download: bool
 
 
+class Checks(Replay):
+    """The values of `check_options`: how rows are checked."""
+
+    replay_only: bool
+    seed: int | None
+    budget: int | None
+    images: Path | None
+
+
 class RadiusType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
     """Converts ``0.03`` and ``8/255``."""
 
@@ -160,6 +169,21 @@ def folder_options(function: Function) -> Function:
 def replay_options(function: Function) -> Function:
     """Where to compute again: ``--runs``, ``--data``, ``--device``, ``--download``."""
     return with_options(function, runs_option, data_option, device_option, download_option)
+
+
+def check_options(function: Function) -> Function:
+    """How to check rows: `replay_options`, and how to attack again."""
+    return with_options(
+        replay_options(function),
+        click.option("--replay-only", is_flag=True, help="Replay the witnesses, and make no attack."),
+        click.option(
+            "--seed", type=click.IntRange(min=0), help="Chooses the attacked examples and draws; default: random."
+        ),
+        click.option(
+            "--budget", type=click.IntRange(min=1), help="Queries of each row's attack, about; default: 5,000."
+        ),
+        click.option("--images", type=FOLDER, help="Where to write the images that break more than a row admits."),
+    )
 
 
 def with_options(function: Function, *options: Callable[[Function], Function]) -> Function:

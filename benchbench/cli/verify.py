@@ -1,4 +1,4 @@
-"""``benchbench verify``: replay the stored witnesses of a leaderboard."""
+"""``benchbench verify``: replay the witnesses of a leaderboard, attack its models again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from benchbench.cli.options import FILE, Replay, json_option, quiet_option, replay_options
+from benchbench.cli.options import FILE, Checks, check_options, json_option, quiet_option
 from benchbench.cli.printing import note, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -19,31 +19,34 @@ if TYPE_CHECKING:
 
 @click.command(name="verify")
 @click.argument("leaderboard", type=FILE)
-@replay_options
+@check_options
 @quiet_option
 @json_option
-def command(leaderboard: Path, quiet: bool, as_json: bool, **where: Unpack[Replay]) -> int:
+def command(leaderboard: Path, quiet: bool, as_json: bool, **how: Unpack[Checks]) -> int:
     """Confirm or refute each row of LEADERBOARD, a Parquet file.
 
-    The adversarial images of a row are replayed against its checkpoint. A confirmed row's robust accuracy is proven to be an
-    upper bound. Files are only read. Exit status: 0 rows were confirmed and none refuted; 1 a row was refuted or is damaged, or
-    none could be checked; 2 usage error.
+    The adversarial images of a row are replayed against its checkpoint: they prove an upper bound on its robust accuracy. Then
+    its own attack runs again, with fresh draws, on a random sample of the examples. A row is refuted if that breaks
+    significantly more than it admits. Stronger searches add flags and a lower bound on what can be broken. Leaderboards and
+    evidence are only read. Exit status: 0 rows were confirmed and none refuted; 1 a row was refuted or is damaged, or none
+    could be checked; 2 usage error.
     """
     from benchbench.checking.replaying import verify
 
     problems: list[str] = []
     verdicts = verify(
         leaderboard,
-        **where,
+        **how,
         on_problem=problems.append,
-        done=(lambda _: None) if quiet else lambda verdict: note(f"{verdict.status} {verdict.cell_id} {verdict.label}"),
+        done=(lambda _: None) if quiet else lambda v: note(f"{v.status} {v.cell_id} {v.label} {v.proven}"),
     )
     for problem in problems:
         note(problem)
     counts = Counter[str](verdict.status for verdict in verdicts)
     if as_json:
         rows = [dataclasses.asdict(verdict) for verdict in verdicts]
-        print_json({"leaderboard": str(leaderboard), "counts": dict(counts), "damaged_rows": problems, "rows": rows})
+        found = {"counts": dict(counts), "damaged_rows": problems, "rows": rows}
+        print_json({"leaderboard": str(leaderboard), "replay_only": how["replay_only"], **found})
     else:
         _print(verdicts, counts)
     return 1 if problems or counts["refuted"] or not counts["confirmed"] else 0
@@ -57,11 +60,13 @@ def print_claims(verdicts: Sequence[Verdict]) -> None:
 
 
 def _print(verdicts: Sequence[Verdict], counts: Counter[str]) -> None:
-    rows = [
-        (v.status, v.cell_id, v.label, "; ".join([*map(str, v.findings), *v.missing, *v.changed])) for v in verdicts
-    ]
-    print_table(("verdict", "cell", "row", "why"), rows)
+    print_table(("cell", "row", "verdict"), [(v.cell_id, v.label, str(v)) for v in verdicts])
     print_claims(verdicts)
-    say(", ".join(f"{counts[status]} {status}" for status in ("confirmed", "refuted", "unchecked")))
+    say(summary(counts))
     if not counts["confirmed"]:
         note("nothing could be confirmed here: the runs folder, or the data root, is not the one of these rows")
+
+
+def summary(counts: Counter[str]) -> str:
+    """How many verdicts of each kind there are; what is confirmed is a bound."""
+    return f"{counts['confirmed']} bounds confirmed, {counts['refuted']} rows refuted, {counts['unchecked']} unchecked"

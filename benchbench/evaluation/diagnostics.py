@@ -65,30 +65,39 @@ def diagnose(attacked: Attacked) -> tuple[str, ...]:
 
     There are none for a model that classifies almost nothing correctly.
     """
-    specimens = inspect(attacked)
+    return examine(attacked)[0]
+
+
+def examine(attacked: Attacked) -> tuple[tuple[str, ...], Tensor]:
+    """The flags, and the rows of the examples that only the probes broke, int64."""
+    specimens, nothing = inspect(attacked), attacked.test.rows[:0]
     if len(specimens) < FEWEST:
-        return ()
+        return (), nothing
     few = specimens.take(torch.arange(min(LOOKED_INTO, len(specimens)), device=specimens.labels.device))
     flags = {flag for flag, indicates in ANSWER_SIGNS.items() if indicates(few)}
     if specimens.uses_gradients and not is_searched_whole(specimens):
         flags |= {flag for flag, indicates in GRADIENT_SIGNS.items() if indicates(few)}
-    if "batch-dependent" not in flags:  # else a probe would fail, or its answers depend on its other queries
-        flags |= _shortfalls(specimens)
-    return tuple(sorted(flags))
+    if "batch-dependent" in flags:  # a probe would fail, or its answers depend on its other queries
+        return tuple(sorted(flags)), nothing
+    shortfalls, broken = _shortfalls(specimens)
+    return tuple(sorted(flags | shortfalls)), broken
 
 
-def _shortfalls(specimens: Specimens) -> set[str]:
-    """Flags of the probes that break specimens which withstood the attack."""
+def _shortfalls(specimens: Specimens) -> tuple[set[str], Tensor]:
+    """Flags of the probes that break specimens which withstood the attack; their rows."""
     rows = specimens.withstood.nonzero()[:, 0]
     least = TOLERATED * len(specimens)
     if specimens.threat.epsilon == 0 or len(rows) <= least:
-        return set()
-    found = _probe(specimens.take(rows))
-    together = int(torch.stack(list(found.values())).any(dim=0).sum())
+        return set(), rows[:0]
+    standing = specimens.take(rows)
+    found = _probe(standing)
+    together = torch.stack(list(found.values())).any(dim=0)
+    count = int(together.sum())
     graded = {
-        flag for flag, share in (("quarter-broken", 0.25), ("half-broken", 0.5)) if together > share * len(specimens)
+        flag for flag, share in (("quarter-broken", 0.25), ("half-broken", 0.5)) if count > share * len(specimens)
     }
-    return graded | {flag for flag, broken in found.items() if int(broken.sum()) > least}
+    flags = graded | {flag for flag, broken in found.items() if int(broken.sum()) > least}
+    return flags, standing.generator.rows[together]
 
 
 def _probe(standing: Specimens) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchbench.cell.model import DIAGNOSTICS
 from benchbench.contract import Attack, Examples, Measurement, Metric, Threat
-from benchbench.evaluation.diagnostics import FLAGS, diagnose
+from benchbench.evaluation.diagnostics import FLAGS, examine
 from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.measuring import Columns, measure_all
 from benchbench.evaluation.memory import MeasurementCache, Memory, ShardResult, Sharing
@@ -20,6 +20,8 @@ from benchbench.evaluation.subject import Trial, borrowed, default_batch_size, p
 from benchbench.evaluation.supervision import QueryCount
 from benchbench.events import Listener, ignore
 from benchbench.kernels.arithmetic import Precision, precision_of_searches
+
+_SEARCHED = "searched"  # entry of the diagnosis; absent in one that an earlier version kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,9 @@ class Outcome:
     diagnostics: int  # revision of the diagnostics that looked for these signs; 0 if none did
     queries: Mapping[str, int]  # of test examples by the attack: ``test_forward``, ``test_gradient`` (with a gradient)
     seconds: float  # earlier sittings included; a metric finished in one counts without its nested parts
+    searched: Tensor = field(
+        default_factory=lambda: torch.empty(0, dtype=torch.int64)
+    )  # rows that only diagnostics broke
 
 
 class Subject(TypedDict):
@@ -69,6 +74,7 @@ def evaluate(
     precision: Precision = "float32",
     sharing: Sharing | None = None,
     columns: Columns | None = None,
+    diagnosed: bool = True,
 ) -> Outcome:
     """Attack and measure a model.
 
@@ -90,6 +96,7 @@ def evaluate(
         precision: of the searches of attacks and metrics; verdicts and estimates are always computed in float32.
         sharing: with other processes that run the same evaluation on the same cache; None for this process alone.
         columns: those of the leaderboard that metrics may fill; None if no row is recorded.
+        diagnosed: whether to look for signs that the attack failed.
     """
     with borrowed(model.to(device)), precision_of_searches(precision):
         trial = Trial(
@@ -107,11 +114,8 @@ def evaluate(
         evidence = ModelEvidence(trial, memory)
         attacked = evidence.attacked("test")
         measured = measure_all(metrics, evidence, memory, trial.loan, columns)
-
-        def diagnosis() -> ShardResult:
-            return {flag: torch.tensor(True) for flag in diagnose(from_evidence(evidence))}
-
-        (found,) = memory.gather({f"diagnosis/{DIAGNOSTICS}": diagnosis})
+        parts = {f"diagnosis/{DIAGNOSTICS}": lambda: _diagnosis(evidence)} if diagnosed else {}
+        found = next(memory.gather(parts), {})
         per_example = {
             "index": test_rows.cpu(),
             "label": evidence.labels("test"),
@@ -122,7 +126,13 @@ def evaluate(
         }
         trial.loan.settle()
     outcome = join_outcome(measured, per_example, attacked.candidates, attacked.queries, memory)
-    return replace(outcome, flags=tuple(sorted(found.keys() & FLAGS.keys())), diagnostics=DIAGNOSTICS)
+    flags, searched = tuple(sorted(found.keys() & FLAGS.keys())), found.get(_SEARCHED, outcome.searched)
+    return replace(outcome, flags=flags, diagnostics=DIAGNOSTICS if diagnosed else 0, searched=searched)
+
+
+def _diagnosis(evidence: ModelEvidence) -> ShardResult:
+    flags, searched = examine(from_evidence(evidence))
+    return {_SEARCHED: searched.cpu(), **{flag: torch.tensor(True) for flag in flags}}
 
 
 def join_outcome(

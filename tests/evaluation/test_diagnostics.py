@@ -246,7 +246,8 @@ def test_what_probes_break_is_a_share_of_all_specimens(
     monkeypatch.setattr(
         "benchbench.evaluation.diagnostics._probe", lambda standing: found if len(standing) == 10 else {}
     )
-    assert _shortfalls(specimens) == expected
+    flags, rows = _shortfalls(specimens)
+    assert (flags, rows.tolist()) == (expected, list(range(broken)))
 
 
 def test_running_statistics_and_large_logits_are_not_batch_dependent() -> None:

@@ -17,7 +17,7 @@ from run_processes import EXHAUSTIVE, rows, write_suite
 from safetensors import SafetensorError
 from sample_rows import make_row
 
-import benchbench.evaluation.spool
+import benchbench.evaluation.attacking
 from benchbench.atomic import full_disk, storage_errors, write_atomically
 from benchbench.cli import invoke
 from benchbench.contract import BatchLoss, Offer, hookimpl
@@ -159,7 +159,7 @@ def test_temporary_folder_and_home_on_a_full_disk(
     write_suite(tmp_path, defenses=["natural"])
     monkeypatch.setattr(tempfile, "tempdir", str(disk.folder))
     monkeypatch.setenv("BENCHBENCH_HOME", str(disk.folder / "home"))
-    monkeypatch.setattr(benchbench.evaluation.spool, "LARGEST_IN_MEMORY", 0)
+    monkeypatch.setattr(benchbench.evaluation.attacking, "LARGEST_IN_MEMORY", 0)
     disk.leave(0)
     run = command("run", "--suite", tmp_path / "tiny.toml", "--jobs", "1", "--runs", tmp_path / "runs")
     assert run.status == 0, run.err
