@@ -69,7 +69,7 @@ def verify(
     on_problem: Callable[[str], None] = _log.warning,
     done: Callable[[Verdict], None] = lambda _: None,
 ) -> list[Verdict]:
-    """Replay the witnesses of measured rows, and attack again; see `evidence` and `fresh_attack`.
+    """Replay the witnesses of measured rows, and attack again; see `fresh_attack`.
 
     Args:
         leaderboard: a Parquet file; outcomes, witnesses and checkpoints are sought beside it, then below `runs`.
