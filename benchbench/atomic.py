@@ -85,7 +85,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def full_disk(error: BaseException | None) -> StorageError | None:
-    """The error to raise instead, if a full disk caused an error, whatever its type."""
+    """The error to raise instead of one that a full disk caused; None for any other."""
     while error is not None:
         found = _system_error(error)
         if found is not None and found.errno in _FULL:
@@ -106,7 +106,7 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def scratch_folder(kind: str, parent: Path | None = None) -> Iterator[Path]:
-    """Make a folder, by default for temporary files, for a block; those of killed processes of this machine go first.
+    """Make a temporary folder for a block; remove those of killed processes of this machine.
 
     Raises:
         StorageError: it cannot be made.

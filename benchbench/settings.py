@@ -74,7 +74,7 @@ def find_folders(
 
 
 def check_writable(folder: Path, *, size: int = 1) -> None:
-    """Create a missing folder; raise `StorageError` if so many bytes cannot be written there."""
+    """Create a missing folder; raise `StorageError` if `size` bytes cannot be written there."""
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:

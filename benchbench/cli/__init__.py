@@ -108,7 +108,7 @@ class _PrintableFormatter(logging.Formatter):
 
 def invoke(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; a user's mistake becomes one message."""
-    from benchbench.cli.printing import complain
+    from benchbench.cli.printing import complain, complain_of_usage
 
     if logging.lastResort is not None:  # what prints warnings unless a program that embeds benchbench says otherwise
         logging.lastResort.setFormatter(_PrintableFormatter())
@@ -116,8 +116,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         require_own_files()
         status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except click.ClickException as error:
-        error.message = printable(error.message)
-        error.show()
+        complain_of_usage(error)
         return error.exit_code
     except BenchbenchError as error:
         complain(f"error: {error}")

@@ -107,7 +107,7 @@ def selection_options(function: Function) -> Function:
 
 
 def reserving(option: str, value: object) -> Callable[[Function], Function]:
-    """Where an option has this value, keep standard output for the JSON document that it requests."""
+    """Reserve standard output for the JSON document if an option has this value."""
 
     def decorate(function: Function) -> Function:
         @functools.wraps(function)

@@ -1,7 +1,8 @@
-"""Print tables and notes on the terminal, or one JSON document; text from files is escaped here."""
+"""Print tables, notes and JSON documents; text from files is escaped here."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -30,7 +31,7 @@ def print_json(value: object) -> None:
 
 @contextmanager
 def reserved_output() -> Iterator[None]:
-    """Keep standard output for `print_json`; what plugins and their processes print goes to standard error."""
+    """Reserve standard output for `print_json`; plugins print on standard error meanwhile."""
     output = sys.stdout
     with ExitStack() as stack:
         if _descriptor(output) == 1:
@@ -63,7 +64,7 @@ def line_width() -> int:
 
 
 def print_rich(*blocks: Table | Text) -> None:
-    """Print tables and texts, which must be `printable`, on standard output, wrapped on a terminal only."""
+    """Print `printable` tables and texts on standard output, wrapped on a terminal only."""
     console = Console(highlight=False)
     if console.is_terminal:
         console.print(*blocks, sep="\n")
@@ -90,8 +91,15 @@ def note(message: str) -> None:
 
 
 def complain(message: str) -> None:
-    """Print an error on standard error; its own further lines are indented, other line breaks are escaped."""
+    """Print an error on standard error; line breaks are escaped unless two spaces follow."""
     click.echo("\n".join(map(printable, re.split(r"\n(?=  )", message))), err=True)
+
+
+def complain_of_usage(error: click.ClickException) -> None:
+    """Print an error of click on standard error."""
+    shown = io.StringIO()
+    error.show(shown)
+    click.echo(printable_lines(shown.getvalue()), err=True, nl=False)
 
 
 def _descriptor(stream: TextIO) -> int | None:

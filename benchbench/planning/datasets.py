@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchbench.atomic import full_disk
 from benchbench.cell.model import Component, digest
 from benchbench.contract import DatasetExtent, DatasetSplits, DataSource, DescribedDataset
-from benchbench.errors import BenchbenchError, DataError, StorageError
+from benchbench.errors import BenchbenchError, DataError
 from benchbench.kernels.fingerprints import version_of
 from benchbench.registry import Registry
 
@@ -49,9 +50,9 @@ class DatasetLoader:
         self._loaded.pop(key, None)  # free the memory first
         try:
             found = load_dataset(self._registry, dataset, self._source)
-        except StorageError:
-            raise  # the disk is full: no dataset's fault
         except BenchbenchError as error:
+            if full_disk(error):
+                raise  # no fault of the dataset
             return error
         if self._digests.setdefault(key, found.digest) != found.digest:
             return DataError(

@@ -127,7 +127,7 @@ class Ranks:
         return shared.numpy().tobytes()
 
     def order(self, what: Mapping[str, object]) -> None:
-        """Send the followers their next order, JSON; unlike for a sum, they wait without a time limit."""
+        """Send the followers their next order as JSON; they wait for it without a time limit."""
         self._store.set(f"order/{self._orders}", json.dumps(what).encode())
         self._orders += 1
 

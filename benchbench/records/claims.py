@@ -2,7 +2,7 @@
 
 A claim is a file ``<folder>/<name>.json`` that only one process can create (O_EXCL). It names its owner, and the owner keeps
 its modification time fresh (a heartbeat). A claim is abandoned if its owner on this machine is dead, or if its last heartbeat
-is older than `STALE_SECONDS`, or if a waiting process has seen no heartbeat for as long, whatever the time stamp says. A
+is older than `STALE_SECONDS`, or if a waiting process has seen no heartbeat for as long: a time stamp may lie in the future. A
 process that finds an abandoned claim creates a successor, named by the token of the old claim so that there can be only one,
 reads the claim again, and renames the successor over it. Its first claim done, a process removes the abandoned ones of others.
 
@@ -117,7 +117,7 @@ class Claims:
         return True
 
     def _is_stale(self, path: Path) -> bool:
-        """Whether a claim's heart has stopped: it is old, or this process has waited in vain for a beat."""
+        """Whether a claim is old, or was not renewed while this process waited."""
         try:
             stamp, age = path.stat().st_mtime_ns, self._age(path)
         except FileNotFoundError:

@@ -65,7 +65,10 @@ def note_digest(unfinished: Path, path: Path) -> None:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """Yield a temporary path, which replaces `path` after the block; those of killed processes go after a day."""
+    """Yield a temporary path, which replaces `path` after the block.
+
+    Those that killed processes left are removed after a day.
+    """
     for leftover in path.parent.glob("*.[0-9]*.part"):
         with suppress(OSError):
             if time.time() - leftover.stat().st_mtime > _OLD_SECONDS:

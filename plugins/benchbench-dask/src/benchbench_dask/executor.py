@@ -77,7 +77,7 @@ class DaskExecutor:
         if not self._address:
             workers = min(work.workers or OWN_WORKERS, len(work.units))
             with (
-                LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
+                LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
                 Client(cluster) as client,
             ):
                 yield client
