@@ -16,7 +16,6 @@ from benchbench.cell.model import Cell, to_json
 from benchbench.cell.reading import read_cell
 from benchbench.checking.consistency import judge_suite, model_findings, needed_columns, outcome_findings
 from benchbench.checking.evidence import (
-    Confirmation,
     Finding,
     Replay,
     Verdict,
@@ -103,6 +102,38 @@ def verify(
 
 
 @dataclass(kw_only=True)
+class _Found:
+    """What the examination of one row found so far."""
+
+    findings: list[Finding] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    changed: dict[str, str] = field(default_factory=dict)
+    checked: set[str] = field(default_factory=set)  # see `Proof.unless`
+    outcomes: _Arrays | None = None
+    replay: Replay | None = None
+    suspect: Suspect | None = None
+
+    def verdict(self, row: Row, label: str) -> Verdict:
+        outcomes, replay = self.outcomes, self.replay
+        bound, replayed, shown = None, 0 if replay is None or replay.clean is None else len(replay.index), ""
+        if outcomes is not None and replay is not None and not self.findings:
+            bound = withstood(outcomes, replay)
+            shown = proven(outcomes, bound) if replayed else ""
+        return Verdict(
+            cell_id=row.cell_id,
+            label=label,
+            status="refuted" if self.findings else "unchecked" if self.missing else "confirmed",
+            findings=tuple(self.findings),
+            missing=tuple(self.missing),
+            claimed=claims_of(row, self.checked),
+            changed=tuple(f"{name}: {difference}" for name, difference in self.changed.items()),
+            replayed=replayed,
+            bound=bound,
+            proven=shown,
+        )
+
+
+@dataclass(kw_only=True)
 class Replayer:
     """Checks rows one after the other, and keeps the dataset and model of the last one.
 
@@ -130,61 +161,49 @@ class Replayer:
         label = f"{row.dataset} {row.architecture} {row.defense}, {row.attack}, seed {row.seed}"
         if row.status != "ok":
             return Verdict(cell_id=row.cell_id, label=label, status="unchecked", missing=(f"the cell {row.status}",))
-        findings: list[Finding] = []
-        missing: list[str] = []
-        changed: dict[str, str] = {}
-        replay = bound = suspect = None
-        checked: set[str] = set()
-        outcomes = read_evidence(self.folders, "outcomes", row.outcomes_digest, findings, missing)
-        witnesses = read_evidence(self.folders, "witnesses", row.witnesses_digest, findings, missing)
+        found = _Found()
         try:
-            cell = read_cell(row.configuration)
-            findings += identity_findings(row, cell)
-            if outcomes is not None:
-                findings += outcome_findings(row, outcomes, needed_columns(cell, self.registry))
-            changed = {name: f"{old}, here {new}" for name, (old, new) in code_changes(cell, self.registry).items()}
-            test, splits = self.test_examples(cell), self.dataset(cell).splits  # unavailable data are reported first
-            if judge_suite(cell, splits, self.registry, findings, missing):
-                checked.add("registered")
-            if outcomes is not None and witnesses is not None:
-                model, replay = self._judge_model(row, cell, outcomes, witnesses[WITNESSES], findings, missing)
-                bound = withstood(outcomes, replay) if not findings else None
-                if replay.clean is not None and self._checkpoint(cell) is None:
-                    checked.add("fitted")
-                if model is not None:
-                    suspect = Suspect(
-                        cell=cell,
-                        model=model,
-                        test=test,
-                        classes=None if splits.task == "regression" else len(splits.classes),
-                        outcomes=outcomes,
-                        witnesses=witnesses[WITNESSES],
-                        changed=changed.get(f"attack {row.attack}", ""),
-                    )
+            self._examine(row, found)
         except UnavailableError as error:
-            missing.append(str(error))
+            found.missing.append(str(error))
         except (BenchbenchError, KeyError) as error:
-            findings.append(Finding(what=f"cannot be replayed: {' '.join(str(error).split())[:300]}"))
-        status: Confirmation = "refuted" if findings else "unchecked" if missing else "confirmed"
-        replayed = 0 if replay is None or replay.clean is None else len(replay.index)
-        verdict = Verdict(
-            cell_id=row.cell_id,
-            label=label,
-            status=status,
-            findings=tuple(findings),
-            missing=tuple(missing),
-            claimed=claims_of(row, checked),
-            changed=tuple(f"{name}: {difference}" for name, difference in changed.items()),
-            replayed=replayed,
-            bound=bound,
-            proven=proven(outcomes, bound) if outcomes is not None and replayed and not findings else "",
-        )
+            found.findings.append(Finding(what=f"cannot be replayed: {' '.join(str(error).split())[:300]}"))
+        verdict = found.verdict(row, label)
         if self.attack is None:
             return replace(verdict, remarks=(NO_ATTACK,))
-        if suspect is None or status != "confirmed":
+        if found.suspect is None or verdict.status != "confirmed":
             return verdict
-        verdict = self.attack.judge(verdict, suspect)
-        return replace(verdict, claimed=claims_of(row, {*checked, "attacked"})) if verdict.queries else verdict
+        verdict = self.attack.judge(verdict, found.suspect)
+        return replace(verdict, claimed=claims_of(row, {*found.checked, "attacked"})) if verdict.queries else verdict
+
+    def _examine(self, row: Row, found: _Found) -> None:
+        findings, missing = found.findings, found.missing
+        found.outcomes = read_evidence(self.folders, "outcomes", row.outcomes_digest, findings, missing)
+        witnesses = read_evidence(self.folders, "witnesses", row.witnesses_digest, findings, missing)
+        cell = read_cell(row.configuration)
+        findings += identity_findings(row, cell)
+        if found.outcomes is not None:
+            findings += outcome_findings(row, found.outcomes, needed_columns(cell, self.registry))
+        differing = code_changes(cell, self.registry)
+        found.changed = {name: f"{old}, here {new}" for name, (old, new) in differing.items()}
+        test, splits = self.test_examples(cell), self.dataset(cell).splits  # unavailable data are reported first
+        if judge_suite(cell, splits, self.registry, findings, missing):
+            found.checked.add("registered")
+        if found.outcomes is None or witnesses is None:
+            return
+        model, found.replay = self._judge_model(row, cell, found.outcomes, witnesses[WITNESSES], findings, missing)
+        if found.replay.clean is not None and self._checkpoint(cell) is None:
+            found.checked.add("fitted")
+        if model is not None:
+            found.suspect = Suspect(
+                cell=cell,
+                model=model,
+                test=test,
+                classes=None if splits.task == "regression" else len(splits.classes),
+                outcomes=found.outcomes,
+                witnesses=witnesses[WITNESSES],
+                changed=found.changed.get(f"attack {row.attack}", ""),
+            )
 
     def dataset(self, cell: Cell) -> LoadedDataset:
         """The data of a cell, perhaps of another digest; `UnavailableError` if not on this machine."""

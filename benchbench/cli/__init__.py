@@ -113,7 +113,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a sign that the stream cannot encode is written as its number
             stream.reconfigure(errors="backslashreplace")
-    from benchbench.cli.printing import complain
+    from benchbench.cli.printing import complain, complain_of_usage
 
     if logging.lastResort is not None:  # what prints warnings unless a program that embeds benchbench says otherwise
         logging.lastResort.setFormatter(_PrintableFormatter())
@@ -122,8 +122,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.message = printable(error.message)  # type: ignore[misc]  # final only in newer versions of click
-        error.show()
+        complain_of_usage(error)
         return error.exit_code
     except BenchbenchError as error:
         complain(f"error: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -114,6 +115,13 @@ def note(message: str) -> None:
 def complain(message: str) -> None:
     """Print an error on standard error; line breaks are escaped unless two spaces follow."""
     click.echo("\n".join(map(printable, re.split(r"\n(?=  )", message))), err=True)
+
+
+def complain_of_usage(error: click.ClickException) -> None:
+    """Print an error of click on standard error."""
+    shown = io.StringIO()
+    error.show(shown)
+    click.echo(printable_lines(shown.getvalue()), err=True, nl=False)
 
 
 def _descriptor(stream: TextIO) -> int | None:

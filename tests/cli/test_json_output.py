@@ -50,7 +50,7 @@ def loud(tmp_path: Path) -> dict[str, str]:
 
 def run(loud: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchbench", *arguments]
-    return subprocess.run(command, env=loud, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=loud, capture_output=True, text=True, timeout=280, check=False)
 
 
 def test_plugin_that_prints_on_import_leaves_the_document_whole(loud: dict[str, str]) -> None:
