@@ -49,7 +49,17 @@ _MODEL_OPTIONS = (
         "takes them); by default the one that the checkpoint or its run folder records.",
     ),
     click.option(
-        "--checkpoint", required=True, type=FILE, help="Weights: safetensors, or a torch file of a state_dict."
+        "--checkpoint",
+        required=True,
+        type=FILE,
+        help="Weights: safetensors, a torch file of a state_dict or checkpoint, or a Hugging Face folder.",
+    ),
+    click.option(
+        "--weights",
+        "key",
+        default="",
+        metavar="KEY",
+        help="Which weights, if the file holds several, such as averages.",
     ),
     click.option(
         "--epsilon",
@@ -60,7 +70,7 @@ _MODEL_OPTIONS = (
 
 
 def model_options(function: Function) -> Function:
-    """Model and threat: ``--dataset``, ``--architecture``, ``--checkpoint``, ``--epsilon``."""
+    """Model and threat: ``--dataset``, ``--architecture``, ``--checkpoint``, ``--weights``, ``--epsilon``."""
     return with_options(function, *_MODEL_OPTIONS)
 
 

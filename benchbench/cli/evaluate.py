@@ -23,7 +23,7 @@ from benchbench.cli.options import (
     json_option,
     quiet_option,
 )
-from benchbench.cli.printing import print_json, print_table
+from benchbench.cli.printing import note, print_json, print_table
 from benchbench.contract.threat import NORMS, Norm
 from benchbench.registry import load_registry
 from benchbench.registry.lookup import ComponentEntry
@@ -50,6 +50,7 @@ def command(
     dataset: ComponentEntry,
     architecture: ComponentEntry | None,
     checkpoint: Path,
+    key: str,
     attacks: tuple[ComponentEntry, ...],
     norm: Norm | None,
     epsilon: float | None,
@@ -81,7 +82,8 @@ def command(
     loaded = load_dataset(registry, component, find_folders(data=data).source(download=download))
     shape, classes = loaded.splits.input_shape, len(loaded.splits.classes)
     model = make_architecture(registry, network, input_shape=shape, classes=classes)
-    load_weights(model, checkpoint)
+    if said := load_weights(model, checkpoint, key=key, dataset=component):
+        note(said)
     with progress_display(quiet=quiet) as listener:
         report = evaluate_on(
             model,

@@ -57,7 +57,7 @@ def differing_data(checkpoint: Path, dataset: Component) -> str:
         return ""
     changed = {name: value for name, value in recorded.dataset.options.items() if dataset.options.get(name) != value}
     options = "".join(f", {name} = {json.dumps(canonical(value))}" for name, value in changed.items())
-    return f"its record says that it was trained on {{name = {json.dumps(recorded.dataset.name)}{options}}}"
+    return f"it was trained on other data, says its record: --dataset '{{name = {json.dumps(recorded.dataset.name)}{options}}}'"
 
 
 def _metadata(path: Path) -> Mapping[str, str]:
