@@ -15,7 +15,7 @@ from benchbench.own_model.origin import differing_data
 from benchbench.own_model.reading import read_tensors
 
 # Keys of the weights in files of training scripts; those under another key are taken only if no such key has some.
-_NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
+_NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "last")
 # What torch's wrappers, compilers and training frameworks, and benchbench's checkpoints put before a name; averages last.
 _WRAPPERS = ("module", "_orig_mod", "model", "net", "network", "backbone", "ema", "ema_model", "model_ema")
 _COUNTER = "num_batches_tracked"  # which no forward pass in evaluation mode uses
@@ -37,7 +37,14 @@ class _Found:
         return ".".join(part for part in (self.key, self.prefix.rstrip(".")) if part)
 
 
-def load_weights(model: nn.Module, path: Path, *, key: str = "", dataset: Component | None = None) -> str:
+def load_weights(
+    model: nn.Module,
+    path: Path | str,
+    *,
+    key: str = "",
+    optional: Collection[str] = (),
+    dataset: Component | None = None,
+) -> str:
     """Load a model's weights in place. Only tensors and plain containers are unpickled.
 
     Args:
@@ -45,6 +52,7 @@ def load_weights(model: nn.Module, path: Path, *, key: str = "", dataset: Compon
         path: safetensors, a torch file of a ``state_dict`` or of a training script's checkpoint, a training checkpoint of
             benchbench, or a folder as Hugging Face writes it.
         key: which weights, if the file holds several that fit, for instance raw ones and their moving average.
+        optional: names that may be absent; the model keeps their values.
         dataset: what the model is for; a hint compares it with the record of a checkpoint of benchbench.
 
     Returns:
@@ -55,20 +63,22 @@ def load_weights(model: nn.Module, path: Path, *, key: str = "", dataset: Compon
         DataError: it is damaged, holds no weights, or their names or shapes are not the model's.
         UsageError: it holds no weights under the key.
     """
-    own = model.state_dict()
-    sets = [found for name, tensors in _mappings(read_tensors(path), path) for found in _named(name, tensors, own)]
-    fitting = [found for found in sets if not _problems(found, own)]
+    own, path = model.state_dict(), Path(path)
+    needed = {name for name in own if name not in optional and name.rpartition(".")[2] != _COUNTER}
+    sets = [found for name, tensors in _mappings(read_tensors(path), path) for found in _named(name, tensors, needed)]
+    fitting = [found for found in sets if not _problems(found, own, needed)]
     if not fitting:
         wrong = differing_data(path, dataset) if dataset else ""
         closest = max(sets, key=lambda found: len(found.tensors.keys() & own.keys()))
         raise DataError(
-            f"{path} holds weights of another model: {'; '.join(_problems(closest, own))}",
+            f"{path} holds weights of another model: {'; '.join(_problems(closest, own, needed))}",
             hint=wrong or "check architecture and options",
         )
     labels = [found.label for found in fitting]
-    if key and key not in labels:
+    chosen = [label for label in labels if f"{label}.".startswith(f"{key}.")] if key else labels
+    if not chosen:
         raise UsageError(f"{path} holds no fitting weights {key!r}", hint=suggest(key, labels))
-    taken = fitting[labels.index(key) if key else 0]
+    taken = fitting[labels.index(chosen[0])]
     model.load_state_dict(dict(taken.tensors), strict=False)
     others = ", ".join(label for label in labels if label != taken.label)
     return f"weights {taken.label!r} of {path} are evaluated; it also holds {others}: --weights KEY" if others else ""
@@ -116,9 +126,9 @@ def _rank(prefix: str) -> int:
     return max((_WRAPPERS.index(part) for part in prefix.split(".") if part in _WRAPPERS), default=0)
 
 
-def _problems(found: _Found, own: Mapping[str, Tensor]) -> list[str]:
+def _problems(found: _Found, own: Mapping[str, Tensor], needed: Collection[str]) -> list[str]:
     tensors = found.tensors
-    lacking = [name for name in own if name not in tensors and name.rpartition(".")[2] != _COUNTER]
+    lacking = [name for name in needed if name not in tensors]
     common = [name for name in own if name in tensors and not is_lazy(own[name])]
     other = [
         f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -85,7 +85,7 @@ def _unpickle(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _stand_in(name: str) -> object:
+def _stand_in(name: str) -> Callable[..., object]:
     if name == "collections.defaultdict":
         return lambda *_: {}
     return type(name.rpartition(".")[2], (_Skipped,), {})
