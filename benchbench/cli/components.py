@@ -70,7 +70,7 @@ _MODEL_OPTIONS = (
 
 
 def model_options(function: Function) -> Function:
-    """Model and threat: ``--dataset``, ``--architecture``, ``--checkpoint``, ``--weights``, ``--epsilon``."""
+    """Model, data and threat: ``--dataset`` to ``--epsilon``, as `_MODEL_OPTIONS` lists them."""
     return with_options(function, *_MODEL_OPTIONS)
 
 

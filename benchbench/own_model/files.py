@@ -26,7 +26,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """A set of weights in a file: its key there, the prefix of its names, and tensors by name without the prefix."""
+    """Weights in a file: their key, the prefix of their names, and tensors without the prefix."""
 
     key: str
     prefix: str
@@ -111,7 +111,7 @@ def _below(
 
 
 def _named(key: str, tensors: Mapping[str, Tensor], names: Collection[str]) -> Iterator[_Found]:
-    """The tensors with names as they are, or without a prefix of wrappers or one that all of them share."""
+    """Yield the tensors as named, then without each prefix that all share or wrappers add."""
     yield _Found(key=key, prefix="", tensors=tensors)
     last = min(names, default="")
     prefixes = [name.removesuffix(last) for name in tensors if name.endswith(f".{last}")][:_PREFIXES]

@@ -1,4 +1,4 @@
-"""Models as people write them, made to serve attacks: probed once, and wrapped if they need it."""
+"""Adapt models as people write them to attacks: probe them once, wrap them if needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Classifier = nn.Module | Callable[[Tensor], Tensor]
 
 
 class Guest(nn.Module):
-    """A classifier that gets images of its own, in its dtype, and answers in float32 with a gradient, if only of 0.
+    """A classifier that gets a copy of the images, and whose logits always have a gradient.
 
     Args:
         classifier: a module, scripted ones included, or any function of images.
@@ -52,10 +52,10 @@ class Guest(nn.Module):
 
 
 def adapt(classifier: Classifier, images: Tensor, *, classes: int | None = None) -> nn.Module:
-    """Make a classifier serve attacks: as it is if it does, else as a `Guest`. Lazy layers get their shapes.
+    """Return a classifier that attacks can use: itself if possible, else a `Guest`.
 
-    It is probed on one and on two images. A classifier without a gradient to its input is attacked all the same, and the
-    diagnostics flag it.
+    Lazy layers get their shapes. The classifier is probed on one and on two images. One without a gradient to its input is
+    attacked all the same, and the diagnostics flag it.
 
     Args:
         images: float32 (N, ...) with N at least 1, model inputs on its device.
@@ -100,7 +100,7 @@ def default_float32() -> Iterator[None]:
 
 
 def _candidates(classifier: Classifier, images: Tensor) -> Iterator[nn.Module]:
-    """The classifier as it is, if hooks can be put on it, then as guests that need more and more."""
+    """Yield the classifier itself, if it takes hooks, then guests that need more and more."""
     dtype = torch.float32
     if isinstance(classifier, nn.Module):
         _give_shapes(classifier, images)

@@ -93,7 +93,7 @@ def _registered(entry: Architecture, path: Path, registry: Registry) -> Architec
 
 
 def _hugging_face(config: Path) -> Mapping[str, str]:
-    """The architecture in a folder as timm publishes its models; empty for models of other libraries."""
+    """The architecture of a model that timm published; empty for other libraries."""
     try:
         name = json.loads(config.read_text(encoding="utf-8")).get("architecture")
     except (ValueError, AttributeError, RecursionError, OSError):

@@ -1,4 +1,4 @@
-"""Read tensors by name from the files of training scripts; nothing that they hold is ever run."""
+"""Read tensors by name from the files of training scripts, and never run what they hold."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROGRAMS = {".onnx": "an ONNX graph", ".pt2": "an exported program"}
 
 
 class _Skipped:
-    """Stands for an object that is neither a tensor nor a container: whatever it is, it is not made."""
+    """Stands for an object that is neither tensor nor container, which is never made."""
 
     def __new__(cls, *_: object) -> _Skipped:
         return object.__new__(cls)
@@ -72,7 +72,7 @@ def read_tensors(path: Path) -> Mapping[str, object]:
 
 
 def _unpickle(path: Path) -> object:
-    """Load with torch's restricted unpickler, with placeholders for classes and functions that it does not know."""
+    """Load with torch's restricted unpickler; names that it does not know become placeholders."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:

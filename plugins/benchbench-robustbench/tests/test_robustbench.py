@@ -1,4 +1,4 @@
-"""Models and leaderboards in RobustBench's formats; package, weights and numbers are made up."""
+"""Models and leaderboards in RobustBench's formats; weights and numbers are made up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m benchbench_robustbench MODEL_INFO [BOARD]``: import RobustBench's leaderboards."""
+"""python -m benchbench_robustbench MODEL_INFO [BOARD]: import RobustBench's leaderboards."""
 
 from __future__ import annotations
 

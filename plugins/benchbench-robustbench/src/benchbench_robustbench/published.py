@@ -18,7 +18,7 @@ FACTS = ("name", "authors", "venue", "link", "additional_data", "number_forward_
 
 
 def import_leaderboards(model_info: Path, board: Path) -> int:
-    """Write the entries of RobustBench's leaderboards to a leaderboard of benchbench; return their number.
+    """Write RobustBench's entries to a leaderboard of benchbench; return their number.
 
     Args:
         model_info: RobustBench's folder of that name, with ``DATASET/THREAT/NAME.json`` below it.

@@ -1,4 +1,4 @@
-"""Models as RobustBench's package defines them, with weights from its cache folder; nothing is downloaded."""
+"""Models of RobustBench's package, with weights from its cache; nothing is downloaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry, as the real package lays it out: dataset, threat model and name, then how to make and where to fetch it."""
+"""The registry in the real package's layout: models by dataset, threat model and name."""
 
 from collections import OrderedDict
 from enum import Enum
