@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from benchbench.checking.replaying import verify as verify
     from benchbench.contract.threat import Threat as Threat
     from benchbench.leaderboard import read_leaderboard as read_leaderboard
+    from benchbench.leaderboard import write_published as write_published
     from benchbench.own_model.evaluating import evaluate as evaluate
+    from benchbench.own_model.files import load_weights as load_weights
     from benchbench.own_model.report import ModelReport as ModelReport
     from benchbench.report.gathering import write_report as write_report
     from benchbench.running.execution import RunResult as RunResult
@@ -27,11 +29,13 @@ _API = {
     "RunResult": "benchbench.running.execution",
     "Threat": "benchbench.contract.threat",
     "evaluate": "benchbench.own_model.evaluating",
+    "load_weights": "benchbench.own_model.files",
     "plan": "benchbench.api",
     "read_leaderboard": "benchbench.leaderboard",
     "run": "benchbench.api",
     "separation": "benchbench.api",
     "verify": "benchbench.checking.replaying",
+    "write_published": "benchbench.leaderboard",
     "write_report": "benchbench.report.gathering",
 }
 

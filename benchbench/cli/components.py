@@ -6,7 +6,7 @@ import importlib
 import inspect
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,17 @@ _MODEL_OPTIONS = (
         "takes them); by default the one that the checkpoint or its run folder records.",
     ),
     click.option(
-        "--checkpoint", required=True, type=FILE, help="Weights: safetensors, or a torch file of a state_dict."
+        "--checkpoint",
+        required=True,
+        type=FILE,
+        help="Weights: safetensors, a torch file of a state_dict or checkpoint, or a Hugging Face folder.",
+    ),
+    click.option(
+        "--weights",
+        "key",
+        default="",
+        metavar="KEY",
+        help="Which weights, if the file holds several, such as averages.",
     ),
     click.option(
         "--epsilon",
@@ -60,7 +70,7 @@ _MODEL_OPTIONS = (
 
 
 def model_options(function: Function) -> Function:
-    """Model and threat: ``--dataset``, ``--architecture``, ``--checkpoint``, ``--epsilon``."""
+    """Model, data and threat: ``--dataset`` to ``--epsilon``, as `_MODEL_OPTIONS` lists them."""
     return with_options(function, *_MODEL_OPTIONS)
 
 
@@ -79,11 +89,15 @@ def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoi
 
 
 def make_architecture(
-    registry: Registry, entry: ComponentEntry, checkpoint: Path, *, input_shape: tuple[int, ...], classes: int
+    registry: Registry,
+    entry: ComponentEntry,
+    load: Callable[[nn.Module], object],
+    *,
+    input_shape: tuple[int, ...],
+    classes: int,
 ) -> nn.Module:
-    """Make a registered architecture that fits a checkpoint, or call a ``module:callable``."""
+    """Make a registered architecture into which weights can be loaded, or call a ``module:callable``."""
     from benchbench.kernels.sketches import sketch
-    from benchbench.own_model.files import load_weights
 
     name = component_name(entry)
     registered = {offered.offer.name for offered in registry.offers("architecture")}
@@ -94,7 +108,7 @@ def make_architecture(
             return registry.make("architecture", component, input_shape=input_shape, classes=classes)
 
         if shapes := sketch(make):
-            load_weights(shapes, checkpoint)  # a network of another size is not built
+            load(shapes)  # a network of another size is not built
         return make()
     options = {} if isinstance(entry, str) else {key: value for key, value in entry.items() if key != "name"}
     return _call(name, options, {"input_shape": input_shape, "classes": classes})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from benchbench.cli.options import (
     json_option,
     quiet_option,
 )
-from benchbench.cli.printing import print_json, print_table, say
+from benchbench.cli.printing import note, print_json, print_table, say
 from benchbench.contract.threat import NORMS, Norm
 from benchbench.registry import load_registry
 from benchbench.registry.lookup import ComponentEntry
@@ -52,6 +53,7 @@ def command(
     dataset: ComponentEntry,
     architecture: ComponentEntry | None,
     checkpoint: Path,
+    key: str,
     attacks: tuple[ComponentEntry, ...],
     norm: Norm | None,
     epsilon: float | None,
@@ -82,8 +84,10 @@ def command(
     where = find_device(device)
     loaded = load_dataset(registry, component, find_folders(data=data).source(download=download))
     shape, classes = loaded.splits.input_shape, len(loaded.splits.classes)
-    model = make_architecture(registry, network, checkpoint, input_shape=shape, classes=classes)
-    load_weights(model, checkpoint)
+    load = partial(load_weights, path=checkpoint, key=key, dataset=component)
+    model = make_architecture(registry, network, load, input_shape=shape, classes=classes)
+    if said := load(model):
+        note(said)
     with progress_display(quiet=quiet) as listener:
         report = evaluate_on(
             model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ def command(
     dataset: ComponentEntry,
     architecture: ComponentEntry | None,
     checkpoint: Path,
+    key: str,
     attack: str,
     steps: int,
     norm: Norm | None,
@@ -75,8 +77,10 @@ def command(
         note(message)
     classes = len(splits.classes)
     network = find_architecture(registry, architecture, checkpoint)
-    model = make_architecture(registry, network, checkpoint, input_shape=splits.input_shape, classes=classes)
-    load_weights(model, checkpoint)
+    load = partial(load_weights, path=checkpoint, key=key, dataset=component)
+    model = make_architecture(registry, network, load, input_shape=splits.input_shape, classes=classes)
+    if said := load(model):
+        note(said)
     setting = AttackSetting(attack=attack, threat=threat, steps=steps, classes=classes)  # type: ignore[arg-type]
     test = subset(splits.test, min(n_test, len(splits.test)), "test")
     report = _compare(model.to(find_device(device)), test, setting, registry, find_device(device))
@@ -94,26 +98,29 @@ def _compare(
 
     from benchbench.contract import KeyedGenerator, derive_seed
     from benchbench.kernels.inputs import as_model_input
+    from benchbench.own_model.guests import adapt, default_float32
     from benchbench.parity import compare_implementations, installed_peers
 
     images, labels = as_model_input(test.examples.inputs.to(device)), test.examples.labels.to(device)
+    guest = adapt(model, images, classes=setting.classes)
     options = {"steps": setting.steps, "random_start": False} if setting.attack == "pgd" else {}
     native = registry.make("attack", registry.resolve("attack", setting.attack, options))
     rows = iter(torch.split(test.indices.to(device), BATCH))
 
     def perturb(part: Tensor, truth: Tensor) -> Tensor:
         generator = KeyedGenerator(derive_seed(setting.seed, "parity"), next(rows))
-        return native.perturb(model, part, truth, threat=setting.threat, generator=generator)
+        return native.perturb(guest, part, truth, threat=setting.threat, generator=generator)
 
-    return compare_implementations(
-        model,
-        images,
-        labels,
-        threat=setting.threat,
-        native=perturb,
-        peers=lambda frozen_model: installed_peers(frozen_model, setting),
-        batch_size=BATCH,
-    )
+    with default_float32():
+        return compare_implementations(
+            guest,
+            images,
+            labels,
+            threat=setting.threat,
+            native=perturb,
+            peers=lambda frozen_model: installed_peers(frozen_model, setting),
+            batch_size=BATCH,
+        )
 
 
 def _document(report: ParityReport, index: Tensor) -> dict[str, object]:

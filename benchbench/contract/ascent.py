@@ -145,7 +145,7 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
 
     if norm == "linf":
         return gradient.sign()
-    flat = gradient.flatten(1)
+    flat = gradient.flatten(1).nan_to_num()  # 0 for NaN, as its sign
     if norm == "l2":
         # The gradients of a confident model are so small that their squares underflow: divide by the largest first.
         scaled = flat / flat.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)

@@ -39,9 +39,7 @@ class Split:
 
     def images(self, positions: Tensor) -> Tensor:
         """Model inputs: float32, pixels / 255, in the memory layout that is best for convolutions."""
-        images = model_values(self.examples.inputs.index_select(0, positions))
-        # Unlike `as_model_input`, this also changes the strides of grey images, and with them how convolutions round.
-        return images.to(memory_format=torch.channels_last) if images.dim() == 4 else images
+        return in_best_layout(model_values(self.examples.inputs.index_select(0, positions)))
 
     def labels(self, positions: Tensor) -> Tensor:
         """Labels of some examples, int64."""
@@ -99,16 +97,28 @@ def default_batch_size(device: torch.device) -> int:
     return CUDA_BATCH if device.type == "cuda" else CPU_BATCH
 
 
+def in_best_layout(images: Tensor) -> Tensor:
+    """Return images in channels-last.
+
+    Unlike `as_model_input`, this also changes the strides of grey images, and with them how convolutions round.
+    """
+    return images.to(memory_format=torch.channels_last) if images.dim() == 4 else images
+
+
 @contextmanager
 def borrowed(model: nn.Module) -> Iterator[nn.Module]:
-    """Within the block, the model is in evaluation mode, frozen, and channels-last."""
+    """Within the block, the model is in evaluation mode, frozen, and channels-last.
+
+    A model with a true attribute ``keeps_layout`` keeps its memory layout.
+    """
     with in_mode(model, training=False), frozen(model), _channels_last(model):
         yield model
 
 
 @contextmanager
 def _channels_last(model: nn.Module) -> Iterator[None]:
-    before = [(parameter, parameter.data) for parameter in model.parameters() if parameter.dim() == 4]
+    parameters = () if getattr(model, "keeps_layout", False) else model.parameters()
+    before = [(parameter, parameter.data) for parameter in parameters if parameter.dim() == 4]
     for parameter, data in before:
         # Unlike `contiguous`, `to` also gives a convolution over one channel the strides that its output follows.
         parameter.data = data.to(memory_format=torch.channels_last)

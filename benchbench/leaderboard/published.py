@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from benchbench.cell.model import digest, to_json
+from benchbench.errors import DataError
+from benchbench.leaderboard.files import write_leaderboard
 from benchbench.leaderboard.separations import MEASURES
 from benchbench.records import Row
 from benchbench.records.older import trained_under
@@ -57,6 +60,9 @@ ARCHITECTURE_NAMES = {registered: name for name, (registered, _) in _ARCHITECTUR
 _AUGMENTATIONS = {"none": "none", "crop4+flip": "crop4+flip", "resize72+crop64": "crop64"}
 _ATTACKS = {"pgd10": "pgd-10", "mt20": "mt-20"}
 _OPTIONS = {"lambda": "lam", "beta": "beta"}
+_NAMED_MODEL = ("suite", "profile", "protocol", "experiment", "dataset", "architecture", "defense", "published_source")
+_NAMING = (*_NAMED_MODEL, "norm", "epsilon", "attack", "published_table")
+_UNSTATED = ("seed", "n_train", "n_train_evaluated", "n_test", "epochs")
 _PRINTED = {  # percentages
     "train_accuracy": "train_acc",
     "test_accuracy": "test_acc",
@@ -93,6 +99,41 @@ def published_rows(suite: str = SUITE) -> tuple[Row, ...]:
         *(_staircase_row(record) for record in read_published("published_staircase.csv")),
         *(_proof_of_concept_row(record) for record in read_published("published_proof_of_concept.csv")),
     )
+
+
+def write_published(path: Path | str, records: Iterable[Mapping[str, Any]]) -> int:
+    """Write results that others published as a leaderboard; return the number of rows.
+
+    Args:
+        path: the Parquet file.
+        records: for each row its columns by name (docs/leaderboard-format.md): all that name the result, as in `_NAMING`, and
+            the measures that were published. Sizes, epochs and seed may be left out where the source does not state them.
+
+    Raises:
+        DataError: a column is unknown or has an impossible value, a required one is missing, or a result is there twice.
+        StorageError: the file cannot be written.
+    """
+    return len(write_leaderboard(Path(path), [_foreign_row(record) for record in records]))
+
+
+def _foreign_row(record: Mapping[str, Any]) -> Row:
+    named = {name: record.get(name, "") for name in _NAMING}
+    model = {name: named[name] for name in _NAMED_MODEL}
+    made: dict[str, Any] = {
+        **{
+            field.name: None if str(field.type).endswith("None") else 0
+            for field in fields(Row)
+            if field.name in _UNSTATED
+        },
+        "source": "published",
+        "cell_id": f"published-{digest(named)}",
+        "model_id": f"published-{digest(model)}",
+        **record,
+    }
+    try:
+        return Row(**made)
+    except TypeError as error:
+        raise DataError(f"a published result has other columns than a leaderboard: {error}") from error
 
 
 @functools.cache

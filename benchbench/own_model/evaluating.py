@@ -5,20 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchbench.cell.model import Component, to_json
-from benchbench.contract import DatasetSplits, in_mode
+from benchbench.contract import DatasetSplits
 from benchbench.contract.threat import Norm, Threat, check_radius
-from benchbench.data import LoadedDataset, Subset, crop_to, load_dataset, subset
-from benchbench.errors import ContractError, DataError, UsageError
+from benchbench.data import LoadedDataset, crop_to, load_dataset, subset
+from benchbench.errors import DataError, UsageError
 from benchbench.evaluation import evaluate as evaluate_cell
 from benchbench.events import Listener, Note, ignore
 from benchbench.kernels.determinism import deterministic
 from benchbench.kernels.inputs import as_model_input
 from benchbench.leaderboard.names import component_label
+from benchbench.own_model.guests import Classifier, adapt, default_float32
 from benchbench.own_model.report import ModelReport, make_report
 from benchbench.registry import Registry, load_registry
 from benchbench.registry.lookup import ComponentEntry, find_component
@@ -27,8 +29,9 @@ from benchbench.settings import AnyPath, find_device, find_folders
 from benchbench.suite.protocol import choose_threat
 
 
+@default_float32()
 def evaluate(
-    model: nn.Module,
+    model: Classifier,
     *,
     dataset: ComponentEntry,
     threat: Threat | Mapping[str, object] | None = None,
@@ -45,8 +48,8 @@ def evaluate(
     """Attack a model on a test set; the harness re-checks every candidate's box, norm, success.
 
     Args:
-        model: maps float32 inputs, pixels / 255, to logits (N, classes); it includes any normalisation. Its mode and
-            gradient flags are restored.
+        model: a module or function that maps float32 inputs, pixels / 255, to logits (N, classes); it includes any
+            normalisation. Its mode and gradient flags are restored.
         dataset: a name, or a mapping of ``name`` and options.
         threat: norm and radius, which may be ``"8/255"``, also as a mapping; the box is the dataset's. None for that of `norm`
             and `epsilon`, or of the paper's protocol, if the dataset is in it.
@@ -119,8 +122,9 @@ def resolve_attacks(registry: Registry, attacks: Sequence[ComponentEntry]) -> tu
     return tuple(found.values())
 
 
+@default_float32()
 def evaluate_on(
-    model: nn.Module,
+    model: Classifier,
     dataset: str,
     loaded: LoadedDataset,
     *,
@@ -139,13 +143,15 @@ def evaluate_on(
     for message in splits.notes:
         listener(Note(message=message))
     test = subset(splits.test, min(n_test or len(splits.test), len(splits.test)), "test")
-    _try(model.to(device), test, classes=len(splits.classes), device=device)
+    if isinstance(model, nn.Module):
+        model.to(device)
+    guest = adapt(model, as_model_input(test.examples.inputs[:2].to(device)), classes=len(splits.classes))
     train = subset(crop_to(splits.train, splits.input_shape), 1, "train")  # required, but no metric here uses it
     outcomes = {}
     with deterministic(device):
         for label, attack in zip(_labels(attacks), attacks):
             outcomes[label] = evaluate_cell(
-                model,
+                guest,
                 train=train.examples,
                 test=test.examples,
                 train_rows=train.indices,
@@ -193,23 +199,7 @@ def _check(
             raise UsageError(f"attack {attack.name!r} {unsuited.reason}", hint=unsuited.hint)
 
 
-def _device_of(model: nn.Module) -> torch.device:
-    tensor = next((t for tensors in (model.parameters(), model.buffers()) for t in tensors), None)
+def _device_of(model: Classifier) -> torch.device:
+    tensors = chain(model.parameters(), model.buffers()) if isinstance(model, nn.Module) else ()
+    tensor = next(iter(tensors), None)
     return torch.device("cpu") if tensor is None else tensor.device
-
-
-def _try(model: nn.Module, test: Subset, *, classes: int, device: torch.device) -> None:
-    """Pass one example through, so that a shape mismatch is reported in one line."""
-    inputs = as_model_input(test.examples.inputs[:1].to(device))
-    shape = tuple(inputs.shape)
-    try:
-        with torch.no_grad(), in_mode(model, training=False):
-            logits = model(inputs)
-    except Exception as error:  # the caller's model may raise anything
-        reason = " ".join(str(error).split())[:300]
-        raise ContractError(f"the model cannot take float32 inputs of shape {shape}: {reason}") from error
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != (1, classes):
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ContractError(
-            f"the model returned {got} for inputs of shape {shape}, expected: logits of shape {(1, classes)}"
-        )

@@ -1,105 +1,140 @@
-"""Read weights from safetensors, or from a torch file of tensors alone."""
+"""Load weights from a file into a model: find them in it, and match their names."""
 
 from __future__ import annotations
 
-import pickle
-import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from benchbench.errors import DataError, StorageError, first
-from benchbench.training.checkpoint import check_header
+from benchbench.cell.model import Component
+from benchbench.errors import DataError, UsageError, first, suggest
+from benchbench.own_model.origin import differing_data
+from benchbench.own_model.reading import read_tensors
 
-_NESTED = ("state_dict", "model_state_dict", "model")  # keys of the weights in files of training scripts
-_PREFIXES = (
-    "",
-    "module.",
-    "model.",
-)  # the second from torch's parallel wrappers, the third from benchbench's checkpoints
+# Keys of the weights in files of training scripts; those under another key are taken only if no such key has some.
+_NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "last")
+# What torch's wrappers, compilers and training frameworks, and benchbench's checkpoints put before a name; averages last.
+_WRAPPERS = ("module", "_orig_mod", "model", "net", "network", "backbone", "ema", "ema_model", "model_ema")
+_COUNTER = "num_batches_tracked"  # which no forward pass in evaluation mode uses
+_DEPTH = 2  # of mappings in mappings
+_PREFIXES = 16  # tried at most
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """Weights in a file: their key, the prefix of their names, and tensors without the prefix."""
+
+    key: str
+    prefix: str
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def label(self) -> str:
+        return ".".join(part for part in (self.key, self.prefix.rstrip(".")) if part)
+
+
+def load_weights(
+    model: nn.Module,
+    path: Path | str,
+    *,
+    key: str = "",
+    optional: Collection[str] = (),
+    dataset: Component | None = None,
+) -> str:
     """Load a model's weights in place. Only tensors and plain containers are unpickled.
 
     Args:
         model: of the architecture of the weights; one on the meta device is only compared with them.
-        path: safetensors, a torch file of a ``state_dict``, or a training checkpoint of benchbench.
+        path: safetensors, a torch file of a ``state_dict`` or of a training script's checkpoint, a training checkpoint of
+            benchbench, or a folder as Hugging Face writes it.
+        key: which weights, if the file holds several that fit, for instance raw ones and their moving average.
+        optional: names that may be absent; the model keeps their values.
+        dataset: what the model is for; a hint compares it with the record of a checkpoint of benchbench.
+
+    Returns:
+        A message for people, which weights were taken and which others the file holds; empty if it holds one set of weights.
 
     Raises:
         StorageError: there is no such file.
-        DataError: it is damaged, holds more than tensors, or its names or shapes are not the model's.
+        DataError: it is damaged, holds no weights, or their names or shapes are not the model's.
+        UsageError: it holds no weights under the key.
     """
-    own = model.state_dict()
-    found = _named_alike(_weights(read_tensors(path), path), own.keys())
-    other = [_shapes(n, found, own) for n in own if n in found and found[n].shape != own[n].shape]
-    lists = {"it lacks": sorted(own.keys() - found.keys()), "it has besides": sorted(found.keys() - own.keys())}
-    lists["of other shapes"] = other
-    if problems := [f"{what} {', '.join(first(names))}" for what, names in lists.items() if names]:
+    own, path = model.state_dict(), Path(path)
+    needed = {name for name in own if name not in optional and name.rpartition(".")[2] != _COUNTER}
+    sets = [found for name, tensors in _mappings(read_tensors(path), path) for found in _named(name, tensors, needed)]
+    fitting = [found for found in sets if not _problems(found, own, needed)]
+    if not fitting:
+        wrong = differing_data(path, dataset) if dataset else ""
+        closest = max(sets, key=lambda found: len(found.tensors.keys() & own.keys()))
         raise DataError(
-            f"{path} holds weights of another model: {'; '.join(problems)}", hint="check architecture and options"
+            f"{path} holds weights of another model: {'; '.join(_problems(closest, own, needed))}",
+            hint=wrong or "check architecture and options",
         )
+    labels = [found.label for found in fitting]
+    chosen = [label for label in labels if f"{label}.".startswith(f"{key}.")] if key else labels
+    if not chosen:
+        raise UsageError(f"{path} holds no fitting weights {key!r}", hint=suggest(key, labels))
+    taken = fitting[labels.index(chosen[0])]
     if not any(value.is_meta for value in own.values()):
-        model.load_state_dict(found)
+        model.load_state_dict(dict(taken.tensors), strict=False)
+    others = ", ".join(label for label in labels if label != taken.label)
+    return f"weights {taken.label!r} of {path} are evaluated; it also holds {others}: --weights KEY" if others else ""
 
 
-def read_tensors(path: Path) -> Mapping[str, object]:
-    """Read the content of a file of weights (errors as of `load_weights`)."""
-    if not path.is_file():
-        raise StorageError(
-            f"there is no file {path}", hint="give a file of weights: .safetensors, or .pt with a state_dict"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            check_header(path)
-            return load_file(path)
-        _check_unpacked_size(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+def _mappings(content: Mapping[str, object], path: Path) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Key and tensors of each mapping with tensors, those under well-known keys first."""
+    held = list(_below(content, "", _DEPTH, set()))
+    if not held:
+        strange = next(iter(content), None)
         raise DataError(
-            f"{path} is refused: it is damaged, or unpickling it could run code",
-            hint="save the weights alone, with safetensors or torch.save(model.state_dict(), ...)",
-        ) from error
-    except Exception as error:  # torch's reader may raise anything for a damaged file: IndexError, AssertionError, ...
-        raise DataError(f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(content, Mapping):
-        raise DataError(f"{path} holds a {type(content).__name__}", hint="expected a state_dict: names and tensors")
-    return content
-
-
-def _check_unpacked_size(path: Path) -> None:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(info.file_size for info in archive.infolist())
-        if size > path.stat().st_size:  # torch does not compress
-            raise ValueError(f"it unpacks to {size:,} bytes, more than it has")
-
-
-def _weights(content: Mapping[str, object], path: Path) -> dict[str, Tensor]:
-    nested = (content[key] for key in _NESTED if isinstance(content.get(key), Mapping))
-    found = cast("Mapping[str, object]", next(nested, content))
-    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
-    strange = [name for name in found if name not in tensors]
-    if strange or not tensors:
-        raise DataError(
-            f"{path} holds no state_dict: {f'{strange[0]!r} is no tensor' if strange else 'it is empty'}",
+            f"{path} holds no state_dict: {'it is empty' if strange is None else f'{strange!r} is no tensor'}",
             hint=f"expected names and tensors, at the top or under {', '.join(_NESTED)}",
         )
-    return tensors
+    known = {name: rank for rank, name in enumerate([*_NESTED, ""])}
+    yield from sorted(held, key=lambda pair: known.get(pair[0], len(known)))
 
 
-def _named_alike(tensors: dict[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
-    """Remove a prefix from the names of the weights if they then match the model's."""
-    for prefix in _PREFIXES:
+def _below(
+    content: Mapping[str, object], key: str, depth: int, seen: set[int]
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    seen.add(id(content))  # a file may hold one mapping under many keys, or within itself
+    if tensors := {
+        name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)
+    }:
+        yield key, tensors
+    for name, value in content.items():
+        if depth and isinstance(value, Mapping) and id(value) not in seen:
+            yield from _below(value, f"{key}.{name}" if key else str(name), depth - 1, seen)
+
+
+def _named(key: str, tensors: Mapping[str, Tensor], names: Collection[str]) -> Iterator[_Found]:
+    """Yield the tensors as named, then without each prefix that all share or wrappers add."""
+    yield _Found(key=key, prefix="", tensors=tensors)
+    last = min(names, default="")
+    prefixes = [name.removesuffix(last) for name in tensors if name.endswith(f".{last}")][:_PREFIXES]
+    for prefix in sorted(prefixes, key=_rank):
         bare = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        if bare.keys() == set(names):
-            return bare
-    return tensors
+        if len(bare) == len(tensors) or set(_WRAPPERS).issuperset(prefix[:-1].split(".")):
+            yield _Found(key=key, prefix=prefix, tensors=bare)
 
 
-def _shapes(name: str, found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    return f"{name} {tuple(found[name].shape)} instead of {tuple(own[name].shape)}"
+def _rank(prefix: str) -> int:
+    """The place of a prefix's last wrapper in `_WRAPPERS`."""
+    return max((_WRAPPERS.index(part) for part in prefix.split(".") if part in _WRAPPERS), default=0)
+
+
+def _problems(found: _Found, own: Mapping[str, Tensor], needed: Collection[str]) -> list[str]:
+    tensors = found.tensors
+    lacking = [name for name in needed if name not in tensors]
+    common = [name for name in own if name in tensors and not is_lazy(own[name])]
+    other = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in common
+        if tensors[name].shape != own[name].shape
+    ]
+    besides = sorted(tensors.keys() - own.keys())
+    listed = (("it lacks", sorted(lacking)), ("it has besides", besides), ("of other shapes", other))
+    return [f"{what} {', '.join(first(names))}" for what, names in listed if names]

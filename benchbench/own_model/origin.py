@@ -8,6 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from benchbench.cell.model import Component, TrainingSpec, canonical
 from benchbench.cell.reading import read_cell
 from benchbench.errors import BenchbenchError, DataError, StorageError, UsageError
 from benchbench.records import RunStore
@@ -36,17 +37,33 @@ def recorded_architecture(checkpoint: Path, registry: Registry) -> Architecture:
     if ARCHITECTURE in metadata:
         return _registered(_parse(metadata[ARCHITECTURE], checkpoint), checkpoint, registry)
     model_id = metadata.get(MODEL_ID, "")
-    found = _from_records(checkpoint.absolute().parent.parent, model_id) if model_id else None
-    if found is None:
+    recorded = _recorded_training(checkpoint, model_id)
+    if recorded is None:
         reason = f"no record of model {model_id} lies beside it" if model_id else "its metadata name none"
         raise UsageError(
             f"cannot tell the architecture of {checkpoint}: {reason}",
             hint="name it with --architecture NAME or --architecture '{name = \"...\", OPTION = ...}'",
         )
-    return found
+    return {"name": recorded.architecture.name, **recorded.architecture.options}
+
+
+def differing_data(checkpoint: Path, dataset: Component) -> str:
+    """Compare a dataset with that of a checkpoint of benchbench.
+
+    Returns:
+        A hint that names the recorded dataset; empty if it is the same, or nothing is recorded.
+    """
+    recorded = _recorded_training(checkpoint, _metadata(checkpoint).get(MODEL_ID, ""))
+    if recorded is None or recorded.dataset == dataset:
+        return ""
+    changed = {name: value for name, value in recorded.dataset.options.items() if dataset.options.get(name) != value}
+    options = "".join(f", {name} = {json.dumps(canonical(value))}" for name, value in changed.items())
+    return f"it was trained on other data, says its record: --dataset '{{name = {json.dumps(recorded.dataset.name)}{options}}}'"
 
 
 def _metadata(path: Path) -> Mapping[str, str]:
+    if path.is_dir():
+        return _hugging_face(path / "config.json")
     if not path.is_file():
         raise StorageError(f"there is no file {path}")
     if path.suffix != ".safetensors":
@@ -77,14 +94,23 @@ def _registered(entry: Architecture, path: Path, registry: Registry) -> Architec
     return entry
 
 
-def _from_records(runs: Path, model_id: str) -> Architecture | None:
-    """The architecture of a model, from a finished cell in a run folder; None if there is none."""
-    if not (runs / "cells").is_dir():
+def _hugging_face(config: Path) -> Mapping[str, str]:
+    """The architecture of a model that timm published; empty for other libraries."""
+    try:
+        name = json.loads(config.read_text(encoding="utf-8")).get("architecture")
+    except (ValueError, AttributeError, RecursionError, OSError):
+        return {}
+    return {ARCHITECTURE: f"timm:{name}"} if isinstance(name, str) else {}
+
+
+def _recorded_training(checkpoint: Path, model_id: str) -> TrainingSpec | None:
+    """How a model was trained, from a finished cell in its run folder; None if there is none."""
+    runs = checkpoint.absolute().parent.parent
+    if not model_id or not (runs / "cells").is_dir():
         return None
     store = RunStore(runs)
     for name in store.record_names():
         row = store.read_cell(name.partition(".")[0])
         if row is not None and row.model_id == model_id:
-            architecture = read_cell(row.configuration).training.architecture
-            return {"name": architecture.name, **architecture.options}
+            return read_cell(row.configuration).training
     return None

@@ -16,6 +16,7 @@ KNOWN: Mapping[str, Mapping[Kind, tuple[str, ...]]] = {
     "benchbench-fast-at": {"defense": ("fast-at", "free-at"), "attack": ("fgsm-rs",)},
     "benchbench-mart": {"defense": ("mart",)},
     "benchbench-pruning": {"dataset": ("pruned",)},
+    "benchbench-robustbench": {"architecture": ("robustbench",)},
     "benchbench-smoothing": {
         "defense": ("gaussian-noise",),
         "metric": ("certified-l2",),
@@ -30,7 +31,8 @@ def provider(kind: Kind, name: str) -> str:
     >>> provider("defense", "mart")
     'benchbench-mart'
     """
-    return next((distribution for distribution, offers in KNOWN.items() if name in offers.get(kind, ())), "")
+    prefix = name.partition(":")[0]  # of a family
+    return next((distribution for distribution, offers in KNOWN.items() if prefix in offers.get(kind, ())), "")
 
 
 def unknown_name(kind: Kind, name: str, offered: Sequence[str], *, broken: Collection[str]) -> UnknownNameError:

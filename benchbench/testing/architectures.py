@@ -16,9 +16,9 @@ def check_architecture(
 ) -> None:
     """Check an architecture; a `ConformanceError` tells the first broken promise.
 
-    For each input shape and number of classes: finite float32 logits (N, classes); in evaluation mode the same logits for an
-    image alone as in a batch, and unchanged inputs; in training mode a gradient for every parameter; equal initial weights from
-    equal seeds; all state in the ``state_dict``, as tensors.
+    For each input shape and number of classes: finite float32 logits (N, classes), also in channels-last memory; in evaluation
+    mode the same logits for an image alone as in a batch, and unchanged inputs; in training mode a gradient for every
+    parameter; equal initial weights from equal seeds; all state in the ``state_dict``, as tensors.
 
     Args:
         factory: called with ``input_shape`` and ``classes``; use `functools.partial` to set further options.
@@ -53,6 +53,7 @@ def _check_one(factory: Callable[..., nn.Module], shape: tuple[int, ...], classe
         expected="the same logits for an image alone as in a batch",
         got=f"differences of up to {gap:.3g}",
     )
+    _check_layout(name, _make(factory, shape, classes).eval(), images)
     _check_state(name, factory, model, shape, classes)
     _check_training_mode(name, model, images)
 
@@ -63,6 +64,20 @@ def _check_logits(name: str, logits: object, shape: tuple[int, int]) -> None:
     expect(right, f"{name}: logits", expected=f"float32 {shape}", got=got)
     if isinstance(logits, Tensor):
         expect(logits.isfinite().all(), f"{name}: logits", expected="finite", got="NaN or infinity")
+
+
+def _check_layout(name: str, model: nn.Module, images: Tensor) -> None:
+    """The host keeps images and convolutions channels-last, where ``view`` fails."""
+    if images.dim() != 4:
+        return
+    raised = ""
+    try:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with torch.no_grad():
+            model(images.to(memory_format=torch.channels_last))
+    except RuntimeError as error:
+        raised = str(error)
+    expect(not raised, f"{name}: memory layout", expected="channels-last is taken: flatten(1), not view", got=raised)
 
 
 def _check_state(

@@ -61,6 +61,35 @@ def test_every_kind_of_weights_gives_the_same_result(command: Command, module: s
     assert document["worst_case_accuracy"] <= min(robust) <= document["test_accuracy"]
 
 
+def test_command_says_which_weights_it_takes(command: Command, module: str, tmp_path: Path) -> None:
+    raw = linear().state_dict()
+    average = {name: torch.zeros_like(value) for name, value in raw.items()}
+    torch.save({"ema": average, "model": raw}, tmp_path / "c.pt")
+    arguments = ("--architecture", f"{module}:network", "--checkpoint", tmp_path / "c.pt")
+    for evaluate in (DIGITS, ("parity", *DIGITS[1:])):
+        first, other = (
+            command(*evaluate, *arguments, "--json"),
+            command(*evaluate, *arguments, "--json", "--weights", "ema"),
+        )
+        assert first.status == 0, first.err
+        assert "weights 'model' of" in first.err
+        assert "it also holds ema: --weights KEY" in first.err
+        assert "weights 'ema' of" in other.err
+        assert first.document["test_accuracy"] != other.document["test_accuracy"]
+    wrong = command(*DIGITS, *arguments, "--weights", "emma")
+    assert (wrong.status, "did you mean 'ema'?" in wrong.err) == (2, True)
+
+
+def test_checkpoint_for_other_data_names_the_recorded_ones(command: Command, tmp_path: Path) -> None:
+    command("run", "--suite", "smoke", "--only", "defense=natural", "--runs", tmp_path / "runs")
+    (checkpoint,) = (tmp_path / "runs" / "models").glob("*.safetensors")
+    smaller = ("--dataset", '{name = "digits", scale = 1}', "--epsilon", "0.1", "--n-test", "20")
+    answer = command("evaluate", *smaller, "--checkpoint", checkpoint)
+    assert answer.status == 2
+    assert "it was trained on other data, says its record: --dataset '{name = \"digits\", scale = 2}'" in answer.err
+    assert "architecture" not in answer.err
+
+
 def test_trained_checkpoint_of_a_run_is_evaluated_with_the_protocol_threat(command: Command, tmp_path: Path) -> None:
     command("run", "--suite", "smoke", "--only", "defense=natural", "--runs", tmp_path / "runs")
     (checkpoint,) = (tmp_path / "runs" / "models").glob("*.safetensors")

@@ -36,6 +36,16 @@ class MutatesInputs(Good):
         return super().forward(images.sub_(0.5))
 
 
+class Views(nn.Module):
+    def __init__(self, input_shape, classes):
+        super().__init__()
+        self.convolution = nn.Conv2d(input_shape[0], 4, 3, padding=1)
+        self.head = nn.Linear(4 * input_shape[1] * input_shape[2], classes)
+
+    def forward(self, images):
+        return self.head(self.convolution(images).view(images.size(0), -1))
+
+
 class UnusedLayer(Good):
     def __init__(self, input_shape, classes):
         super().__init__(input_shape, classes)
@@ -92,6 +102,7 @@ def test_options_are_set_with_partial() -> None:
         (Returns, "got: tuple"),
         (NormalisesOverBatch, "alone as in a batch"),
         (MutatesInputs, "changed in place"),
+        (Views, "flatten(1), not view"),
         (UnusedLayer, "spare"),
         (OwnRandomness, "initial weights"),
         (Noisy, "source of randomness"),

@@ -1,0 +1,137 @@
+"""Adapt models as people write them to attacks: probe them once, wrap them if needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from benchbench.contract import in_mode
+from benchbench.errors import ContractError, UsageError
+from benchbench.evaluation.subject import borrowed, in_best_layout
+
+Classifier = nn.Module | Callable[[Tensor], Tensor]
+
+
+class Guest(nn.Module):
+    """A classifier that gets a copy of the images, and whose logits always have a gradient.
+
+    Args:
+        classifier: a module, scripted ones included, or any function of images.
+        contiguous: whether it needs plain memory, as networks that flatten by ``view`` do, instead of channels-last.
+        dtype: of its inputs.
+        blind: whether it fails where gradients are computed.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        contiguous: bool = False,
+        dtype: torch.dtype = torch.float32,
+        blind: bool = False,
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.keeps_layout, self.dtype, self.blind = contiguous, dtype, blind  # the first is read by `borrowed`
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes), float32."""
+        layout = torch.contiguous_format if self.keeps_layout else torch.preserve_format
+        own = (images.detach() if self.blind else images).to(self.dtype).clone(memory_format=layout)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.blind):
+            logits = self.classifier(own)
+        if not isinstance(logits, Tensor) or logits.shape[:-1] != images.shape[:1]:
+            return logits  # the caller refuses it
+        answer = logits.float()
+        return answer + 0.0 * images.flatten(1).sum(dim=1, keepdim=True) if images.requires_grad else answer
+
+
+def adapt(classifier: Classifier, images: Tensor, *, classes: int | None = None) -> nn.Module:
+    """Return a classifier that attacks can use: itself if possible, else a `Guest`.
+
+    Lazy layers get their shapes. The classifier is probed on one and on two images. One without a gradient to its input is
+    attacked all the same, and the diagnostics flag it.
+
+    Args:
+        images: float32 (N, ...) with N at least 1, model inputs on its device.
+        classes: number of logits; None for any.
+
+    Raises:
+        UsageError: it cannot be called.
+        ContractError: it raises for such images, or returns something else than logits.
+    """
+    if not callable(classifier):
+        raise UsageError(
+            f"the model is a {type(classifier).__name__}", hint="expected a torch module, or a function of images"
+        )
+    fault = ""
+    with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+        for candidate in _candidates(classifier, images):
+            try:
+                fault = _probe(candidate, images, classes)
+            except Exception as error:  # the caller's model may raise anything
+                shape = tuple(images[:1].shape)
+                reason = " ".join(str(error).split())[:300]
+                fault = f"the model cannot take float32 inputs of shape {shape}: {reason}"
+            if not fault:
+                return candidate
+    size = ", ".join(map(str, images.shape[1:]))
+    raise ContractError(
+        fault,
+        hint=f"it must map torch.rand(2, {size}) to logits (2, {classes or 'classes'}); if it returns more than logits, pass "
+        "a function instead, such as lambda images: model(images)[0]",
+    )
+
+
+@contextmanager
+def default_float32() -> Iterator[None]:
+    """Make float32 torch's default dtype within the block, or within a decorated function."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _candidates(classifier: Classifier, images: Tensor) -> Iterator[nn.Module]:
+    """Yield the classifier itself, if it takes hooks, then guests that need more and more."""
+    dtype = torch.float32
+    if isinstance(classifier, nn.Module):
+        _give_shapes(classifier, images)
+        dtype = next((value.dtype for value in classifier.parameters() if value.is_floating_point()), dtype)
+        if not isinstance(classifier, torch.jit.ScriptModule):
+            yield classifier
+    yield Guest(classifier)
+    yield Guest(classifier, contiguous=True)
+    yield Guest(classifier, contiguous=True, blind=True)
+    if dtype != torch.float32:
+        yield Guest(classifier, contiguous=True, dtype=dtype)
+
+
+def _give_shapes(model: nn.Module, images: Tensor) -> None:
+    """Pass an image through a model with lazy layers, whose parameters have no shapes before."""
+    if any(is_lazy(value) for value in chain(model.parameters(), model.buffers())):
+        with in_mode(model, training=False), torch.no_grad(), suppress(Exception):  # a probe reports what is wrong
+            model(images[:1].contiguous())
+
+
+def _probe(candidate: nn.Module, images: Tensor, classes: int | None) -> str:
+    """What an attack would stumble over; empty if nothing."""
+    with borrowed(candidate), torch.enable_grad():
+        for count in sorted({1, min(2, len(images))}):
+            inputs = in_best_layout(images[:count].clone()).requires_grad_(True)
+            logits = candidate(inputs)
+            if not isinstance(logits, Tensor) or logits.shape != (count, classes or logits.shape[-1]):
+                got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+                expected = f"logits of shape {(count, classes or 'classes')}"
+                return f"the model returned {got} for inputs of shape {tuple(inputs.shape)}, expected: {expected}"
+            torch.autograd.grad(logits.sum(), inputs)
+            if not torch.equal(inputs, images[:count]):
+                return "the model changes its inputs in place"
+    return ""
