@@ -69,7 +69,7 @@ def _html(table: Table) -> str:
 
 
 def _grid(table: Table, group: Group, escape: Callable[[str], str], bold: str) -> Iterator[tuple[str, ...]]:
-    """The headings and then the lines of a group, escaped, and padded to the width of their columns."""
+    """The headings and the lines of a group, escaped and padded."""
     escape = cache(escape)
     columns = []
     for place, column in enumerate(table.columns):
@@ -112,7 +112,7 @@ def _csv(table: Table) -> str:
 
 
 def csv_text(lines: Iterable[Iterable[Any]], *, before: str = "") -> str:
-    """Lines as CSV, each after a text; None is empty, and text that a spreadsheet would run gets an apostrophe."""
+    """Lines as CSV, each after a text; what a spreadsheet would run gets an apostrophe."""
     parts: list[str] = []
     writer = csv.writer(SimpleNamespace(write=lambda text: parts.append(before + text)), lineterminator="\n")
     for line in lines:
@@ -168,7 +168,7 @@ def _pieces(value: Any, start: str) -> Iterator[str]:
 
 
 def _json(value: Any, start: str = "\n") -> str:
-    """``json.dumps(value, indent=2, ensure_ascii=False)``, which without C takes a minute for a large table."""
+    """``json.dumps(value, indent=2, ensure_ascii=False)``, several times faster."""
     if isinstance(value, str):
         return encode_basestring(value)
     inner = f"{start}  "
