@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -131,10 +132,11 @@ def print_rows(rows: Sequence[Row], path: Path) -> None:
 
 def print_tables(tables: Sequence[Table], output: str) -> None:
     """Print tables in one of the formats."""
-    from benchbench.leaderboard import render_all, tables_json
+    from benchbench.leaderboard import render_all, table_document
 
     if output == "json":
-        sys.stdout.writelines(chain(tables_json(tables), "\n"))
+        encoder = json.JSONEncoder(indent=2, ensure_ascii=False, allow_nan=False)
+        sys.stdout.writelines(chain(encoder.iterencode([table_document(table) for table in tables]), "\n"))
     elif output == "rich":
         for table in tables:
             _print_rich(table)

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -94,7 +95,9 @@ def _measures(rows: Rows, group: Array, column: Column, digits: int, *, interval
     texts = [instead if value is None else next(numbers) for value, instead in zip(values, missing)]
     best = _best(rows, group, column, values, texts) if column.best else [False] * len(texts)
     low, high = (rows.values(name) if (name := f"{key}_{end}") in _COLUMNS else nothing for end in ("low", "high"))
-    ends = [(None, None) if value is None else pair for value, pair in zip(values, zip(low, high))]
+    ends: list[tuple[Any, Any]] = [
+        (None, None) if value is None else pair for value, pair in zip(values, zip(low, high))
+    ]
     if intervals:
         brackets = (f" [{', '.join(_texts(pair, column, digits))}]" if None not in pair else "" for pair in ends)
         texts = [text + bracket for text, bracket in zip(texts, brackets)]
@@ -111,4 +114,4 @@ def _best(rows: Rows, group: Array, column: Column, values: Sequence[float | Non
         return []
     best = (np.fmax if column.best == "highest" else np.fmin).reduceat(shown, starts)
     best[np.add.reduceat(np.isfinite(shown), starts, dtype=int) < 2] = np.nan
-    return np.equal(shown, np.repeat(best, np.diff([*starts, len(shown)]))).tolist()
+    return list(np.equal(shown, np.repeat(best, np.diff([*starts, len(shown)]))).tolist())

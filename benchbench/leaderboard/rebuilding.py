@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from benchbench.errors import CorruptDataError
 from benchbench.leaderboard.attempts import write_failed_attempts
 from benchbench.leaderboard.files import read_rows, write_leaderboard
 from benchbench.leaderboard.published import published_rows
-from benchbench.records import Row, RunStore
+from benchbench.records import Row, Rows, RunStore
 from benchbench.records.disk import read_bytes
 
 _log = logging.getLogger(__name__)
 
 
-def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[str], None] = _log.warning) -> list[Row]:
+def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[str], None] = _log.warning) -> Rows:
     """Bring a suite's leaderboard file up to date with the records; return its rows, sorted.
 
     Measured rows of the store replace rows of the same cell, but a failed record never replaces a finished row, nor older
@@ -56,13 +56,13 @@ def outcomes_folder(path: Path, suite: str) -> Path:
     return path.parent / suite / "outcomes"
 
 
-def _present(path: Path, on_problem: Callable[[str], None]) -> list[Row]:
+def _present(path: Path, on_problem: Callable[[str], None]) -> Sequence[Row]:
     """The rows of the file before the rebuild; a copy of a damaged file is kept."""
     content = read_bytes(path)
     if content is None:
         return []
     problems: list[str] = []
-    rows: list[Row] = []
+    rows: Sequence[Row] = []
     try:
         rows = read_rows(path, on_problem=problems.append)
     except CorruptDataError as error:
@@ -74,7 +74,7 @@ def _present(path: Path, on_problem: Callable[[str], None]) -> list[Row]:
     return rows
 
 
-def _merged(present: list[Row], recorded: list[Row], suite: str) -> list[Row]:
+def _merged(present: Sequence[Row], recorded: list[Row], suite: str) -> list[Row]:
     merged = {row.cell_id: row for row in present if row.source == "measured"}
     for row in recorded:
         known = merged.get(row.cell_id)
