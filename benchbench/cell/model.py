@@ -41,7 +41,7 @@ class Component:
 
     @cached_property
     def canonical_forms(self) -> dict[bool, object]:
-        """What `canonical` made of this component, identifying or not: a plan asks for it thousands of times."""
+        """What `canonical` made of it, identifying or not; a plan needs it thousands of times."""
         return {}
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
@@ -132,10 +133,11 @@ def print_rows(rows: Sequence[Row], path: Path) -> None:
 
 def print_tables(tables: Sequence[Table], output: str) -> None:
     """Print tables in one of the formats."""
-    from benchbench.leaderboard import render_all, tables_json
+    from benchbench.leaderboard import render_all, table_document
 
     if output == "json":
-        print_pieces(chain(tables_json(tables), "\n"))
+        encoder = json.JSONEncoder(indent=2, ensure_ascii=False, allow_nan=False)
+        print_pieces(chain(encoder.iterencode([table_document(table) for table in tables]), "\n"))
     elif output == "rich":
         for table in tables:
             _print_rich(table)

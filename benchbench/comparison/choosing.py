@@ -28,7 +28,7 @@ _SHOWN = 8
 
 
 def candidates(rows: Rows, wanted: Iterable[str]) -> Rows:
-    """The rows of models that some texts of `choose` may mean; all rows if one text means none of them."""
+    """The rows of models that texts of `choose` may mean; all rows if one means none."""
     models = rows.codes(*ATTACKED)
     chosen = np.zeros(len(rows), dtype=bool)
     for text in wanted:

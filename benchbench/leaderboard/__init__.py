@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchbench.leaderboard.files import read_leaderboard, read_rows, write_leaderboard
-from benchbench.leaderboard.formats import FORMATS, render, render_all, table_document, tables_json
+from benchbench.leaderboard.formats import FORMATS, render, render_all, table_document
 from benchbench.leaderboard.layout import Entry, Group, Line, Table
 from benchbench.leaderboard.published import published_rows, published_separation, write_published
 from benchbench.leaderboard.rebuilding import outcomes_folder, rebuild
@@ -26,7 +26,6 @@ __all__ = [
     "render",
     "render_all",
     "table_document",
-    "tables_json",
     "write_leaderboard",
     "write_published",
 ]

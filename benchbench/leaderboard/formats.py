@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from json.encoder import encode_basestring
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,7 +69,7 @@ def _html(table: Table) -> str:
 
 
 def _grid(table: Table, group: Group, escape: Callable[[str], str], bold: str) -> Iterator[tuple[str, ...]]:
-    """The headings and then the lines of a group, escaped, and padded to the width of their columns."""
+    """The headings and the lines of a group, escaped and padded."""
     escape = cache(escape)
     columns = []
     for place, column in enumerate(table.columns):
@@ -136,17 +135,6 @@ def _guard(text: str) -> str:
 
 def table_document(table: Table) -> dict[str, Any]:
     """A table as plain values for JSON: title, columns, groups (settings and lines), notes."""
-    document = _document(table)
-    return {**document, "groups": [{**group, "rows": list(group["rows"])} for group in document["groups"]]}
-
-
-def tables_json(tables: Sequence[Table]) -> Iterator[str]:
-    """The documents of tables as JSON with an indent of 2, in pieces."""
-    return _pieces([_document(table) for table in tables], "\n")
-
-
-def _document(table: Table) -> dict[str, Any]:
-    """`table_document` with the lines as iterators."""
     columns = [column.key for column in table.columns]
     return {
         "title": table.title,
@@ -155,44 +143,12 @@ def _document(table: Table) -> dict[str, Any]:
             {
                 "label": group.label,
                 "setting": dict(group.attributes),
-                "rows": (_line_document(line, columns) for line in group.lines),
+                "rows": [_line_document(line, columns) for line in group.lines],
             }
             for group in table.groups
         ],
         "notes": list(table.notes),
     }
-
-
-def _pieces(value: Any, start: str) -> Iterator[str]:
-    """`_json` in pieces; each item of an iterator is one."""
-    if not isinstance(value, (dict, list, Iterator)):
-        yield _json(value)
-        return
-    items = (
-        ((f"{_json(name)}: ", one) for name, one in value.items())
-        if isinstance(value, dict)
-        else (("", one) for one in value)
-    )
-    brackets, inner, before = "{}" if isinstance(value, dict) else "[]", f"{start}  ", ""
-    for name, one in items:
-        yield f"{before or brackets[0]}{inner}{name}"
-        before = ","
-        yield from [_json(one, inner)] if isinstance(value, Iterator) else _pieces(one, inner)
-    yield f"{start}{brackets[1]}" if before else brackets
-
-
-def _json(value: Any, start: str = "\n") -> str:
-    """``json.dumps(value, indent=2, ensure_ascii=False)``, which without C takes a minute for a large table."""
-    if isinstance(value, str):
-        return printable_json(encode_basestring(value))
-    inner = f"{start}  "
-    if isinstance(value, dict):
-        parts, brackets = [f"{_json(name)}: {_json(one, inner)}" for name, one in value.items()], "{}"
-    elif isinstance(value, (list, tuple)):
-        parts, brackets = [_json(one, inner) for one in value], "[]"
-    else:
-        return json.dumps(value, allow_nan=False)
-    return f"{brackets[0]}{inner}{f',{inner}'.join(parts)}{start}{brackets[1]}" if parts else brackets
 
 
 def _line_document(line: Line, columns: Sequence[str]) -> dict[str, Any]:
@@ -223,6 +179,6 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "latex": latex_fragment,
     "latex-document": lambda table: latex_document([table]),
     "csv": _csv,
-    "json": lambda table: "".join(_pieces(_document(table), "\n")),
+    "json": lambda table: printable_json(json.dumps(table_document(table), indent=2, ensure_ascii=False)),
     "html": _html,
 }

@@ -24,7 +24,7 @@ class Column:
 
 
 class Entry(NamedTuple):
-    """The content of one line in one column; a tuple, because a table may have a million of them."""
+    """The content of one line in one column; a tuple, as a table may have a million."""
 
     value: str | float | None  # unrounded, in the units of the leaderboard; None where there is none
     text: str  # as shown, in several lines where it contains newlines

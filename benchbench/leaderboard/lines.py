@@ -22,7 +22,7 @@ _COLUMNS = frozenset(field.name for field in dataclasses.fields(Row))
 def lines_of(
     rows: Rows, group: Array, columns: Sequence[Column], digits: int, *, intervals: bool, most: int
 ) -> list[Line]:
-    """The first lines of a table; labels and best values are those among all rows of their groups.
+    """The first lines of a table; labels and best values are among all rows of a group.
 
     Args:
         rows: in the order of the lines.
@@ -105,7 +105,7 @@ def _measures(rows: Rows, group: Array, column: Column, digits: int, *, interval
 
 
 def _best(rows: Rows, group: Array, column: Column, values: Sequence[float | None], texts: Sequence[str]) -> list[bool]:
-    """Whether each text shows the best value of its group; not of a flagged, failed or single row."""
+    """Whether each text is its group's best; not of a flagged, failed or single row."""
     competing = rows.having("source", "measured") & rows.having("status", "ok") & ~rows.flagged
     shown = np.array([np.nan if value is None else float(text) for value, text in zip(values, texts)])
     shown[~competing] = np.nan
@@ -114,5 +114,4 @@ def _best(rows: Rows, group: Array, column: Column, values: Sequence[float | Non
         return []
     best = (np.fmax if column.best == "highest" else np.fmin).reduceat(shown, starts)
     best[np.add.reduceat(np.isfinite(shown), starts, dtype=int) < 2] = np.nan
-    found: list[bool] = np.equal(shown, np.repeat(best, np.diff([*starts, len(shown)]))).tolist()
-    return found
+    return list(np.equal(shown, np.repeat(best, np.diff([*starts, len(shown)]))).tolist())

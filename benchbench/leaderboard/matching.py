@@ -66,7 +66,7 @@ def is_of_setting(published: Row, row: Row) -> bool:
 def shown_published(
     settings: Sequence[Row], published: Sequence[Row], *, every: bool
 ) -> tuple[list[list[Row]], list[list[Row]]]:
-    """The published rows of each measured setting, given by a row, and, with `every`, groups of the others."""
+    """Published rows of settings, given by a row; with `every` also groups of the others."""
     beside = [_without_repeats([one for one in published if is_of_setting(one, row)]) for row in settings]
     rest = [one for one in published if every and not any(is_of_setting(one, row) for row in settings)]
     return beside, [_without_repeats(group) for group in grouped(rest, same_setting).values()]

@@ -12,15 +12,13 @@ from benchbench.errors import CorruptDataError
 from benchbench.leaderboard.attempts import write_failed_attempts
 from benchbench.leaderboard.files import read_rows, write_leaderboard
 from benchbench.leaderboard.published import published_rows
-from benchbench.records import Row, RunStore
+from benchbench.records import Row, Rows, RunStore
 from benchbench.records.disk import read_bytes
 
 _log = logging.getLogger(__name__)
 
 
-def rebuild(
-    path: Path, store: RunStore, suite: str, *, on_problem: Callable[[str], None] = _log.warning
-) -> Sequence[Row]:
+def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[str], None] = _log.warning) -> Rows:
     """Bring a suite's leaderboard file up to date with the records; return its rows, sorted.
 
     Measured rows of the store replace rows of the same cell, but a failed record never replaces a finished row, nor older

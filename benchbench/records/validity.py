@@ -95,7 +95,7 @@ def _in_range(column: pa.ChunkedArray, least: float | None, most: float | None) 
 def _wrong_lists(column: pa.ChunkedArray) -> Array:
     """Places of lists with a missing text."""
     lengths = pc.list_value_length(column).fill_null(0).to_numpy()
-    places: Array = np.repeat(np.arange(len(lengths)), lengths)
+    places = np.repeat(np.arange(len(lengths)), lengths)
     return np.asarray(places[np.asarray(pc.list_flatten(column).is_null())])
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from many_rows import few_rows, many_rows, processor_seconds
+from many_rows import many_rows, processor_seconds
 
 import benchbench.records.rows
 from benchbench.comparison.choosing import candidates
-from benchbench.leaderboard import paper_tables, read_rows, render_all, tables_json, write_leaderboard
+from benchbench.leaderboard import paper_tables, read_rows, render_all, write_leaderboard
 from benchbench.leaderboard.clearing import share_doubts
-from benchbench.leaderboard.formats import table_document
 from benchbench.leaderboard.merging import merge
 from benchbench.records import Row, Rows
 
@@ -74,9 +72,3 @@ def test_a_cut_table_has_the_first_lines_of_the_whole_one_and_counts_the_others(
     (whole,), (cut,) = paper_tables(rows), paper_tables(rows, most=100)
     assert [line for group in cut.groups for line in group.lines] == list(whole.lines)[:100]
     assert (cut.left_out, whole.left_out) == (900, 0)
-
-
-def test_json_in_pieces_is_that_of_the_standard_library() -> None:
-    tables = paper_tables(few_rows(), notes=['ünïcode \\ and "quotes"\n'])
-    documents = [table_document(one) for one in tables]
-    assert "".join(tables_json(tables)) == json.dumps(documents, indent=2, ensure_ascii=False)
