@@ -49,7 +49,8 @@ class RunStore:
         self._cells = root / "cells"
         self._known: dict[str, tuple[tuple[int | None, int | None], Row | None]] = {}  # what `rows` read last
         self.measurements = StoredMeasurements(root / "measurements", on_problem)
-        for folder in (self._cells, root / "outcomes", root / "witnesses", root / "models"):
+        kinds = (root / name for name in ("cells", "evaluations", "models", "outcomes", "witnesses"))
+        for folder in (*kinds, *root.glob("measurements/*")):
             remove_leftovers(folder)
 
     def write_cell(

@@ -55,6 +55,7 @@ def test_run_killed_at_every_write_ends_up_the_same(tmp_path: Path, uninterrupte
     assert sittings >= 10
     run_processes.run(folder)
     assert results(folder) == uninterrupted
+    assert [*folder.rglob("*.tmp")] == []
 
 
 @pytest.mark.slow
