@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from contextvars import ContextVar
-from typing import TextIO
+from typing import Literal, TextIO
 
 import click
 from rich.cells import cell_len
@@ -20,6 +20,7 @@ from rich.text import Text
 
 from benchbench.escaping import printable, printable_json, printable_lines
 
+WIDEST_WORD = 20  # characters: longer words break on a narrow terminal
 UNWRAPPED = 100_000  # columns: lines in a file or a pipe are never wrapped
 _reserved: ContextVar[TextIO | None] = ContextVar("reserved standard output", default=None)
 
@@ -58,15 +59,17 @@ def reserved_output() -> Iterator[None]:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Collection[str] = ()) -> None:
     """Print a plain table on standard output; columns in `right` are aligned to the right."""
+    texts = [[printable(str(cell)) for cell in row] for row in (columns, *rows)]
     if not Console().is_terminal:
-        texts = [[printable(str(cell)) for cell in row] for row in (columns, *rows)]
         click.echo("\n".join(_aligned(texts, [name in right for name in columns])))
         return
     table = Table(header_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(Text(printable(column)), overflow="fold", justify="right" if column in right else "left")
-    for row in rows:
-        table.add_row(*(Text(printable(str(cell))) for cell in row))  # Text: rich would interpret markup in strings
+    for name, *cells in zip(*texts):
+        least = min(WIDEST_WORD, max(len(word) for cell in (name, *cells) for word in cell.split() or [""]))
+        justify: Literal["left", "right"] = "right" if name in right else "left"
+        table.add_column(Text(name), overflow="fold", justify=justify, min_width=least)
+    for row in texts[1:]:
+        table.add_row(*map(Text, row))  # Text: rich would interpret markup in strings
     print_rich(table)
 
 

@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchbench.cli.options import FOLDER, leaderboards_option, reserving, suite_argument
-from benchbench.cli.printing import line_width, note, print_pieces, print_rich, say, say_lines
+from benchbench.cli.printing import WIDEST_WORD, line_width, note, print_pieces, print_rich, say, say_lines
 from benchbench.errors import StorageError, UsageError, suggest
 from benchbench.escaping import printable, printable_lines
 from benchbench.settings import find_folders
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from benchbench.records import Row, Rows
 
 MOST_LINES = 500  # of a table on the terminal, which shows nobody more
-_WIDEST_WORD = 20  # characters: longer words break on a narrow terminal
 _NAMES = ("defense", "reference", "dataset", "source")  # columns that identify a line
 PAPERS = ("neurips2020", "arxiv-v1")  # not imported, so that --help loads no leaderboard
 FORMATS = ("rich", "markdown", "latex", "latex-document", "csv", "json", "html")
@@ -190,8 +189,8 @@ def _blocks(table: Table, group: Group, width: int) -> list[list[int]]:
 
 
 def _least(table: Table, group: Group, place: int) -> int:
-    """Width of a column that breaks no word of up to `_WIDEST_WORD` characters."""
-    return min(_WIDEST_WORD, max(len(word) for text in _texts(table, group, place) for word in text.split()))
+    """Width of a column that breaks no word of up to `WIDEST_WORD` characters."""
+    return min(WIDEST_WORD, max(len(word) for text in _texts(table, group, place) for word in text.split()))
 
 
 def _natural(table: Table, group: Group, place: int) -> int:

@@ -7,10 +7,12 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from cli.conftest import Command, WriteSuite
+from rich.console import Console
 
 from benchbench.cli import COMMANDS
 from benchbench.version import DISTRIBUTION
@@ -72,6 +74,16 @@ def test_list_names_what_is_registered(command: Command, kind: str) -> None:
 def test_list_does_not_wrap_where_there_is_no_terminal(command: Command) -> None:
     answer = command("list", "defense")
     assert len(answer.out.splitlines()) == 1 + len(command("list", "defense", "--json").document)
+
+
+def test_list_breaks_between_words_on_a_narrow_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = command("list", "attacks").out
+    narrow = partial(Console, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr("benchbench.cli.printing.Console", narrow)
+    said = re.sub(r"\x1b\[[0-9;]*m", "", command("list", "attacks").out)
+    assert max(map(len, said.splitlines())) <= 80
+    words = {word for word in wide.split() if len(word) <= 20}
+    assert words <= set(said.split())
 
 
 def test_show_tells_options_with_type_and_default(command: Command) -> None:
