@@ -63,11 +63,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, rig
     if not Console().is_terminal:
         click.echo("\n".join(_aligned(texts, [name in right for name in columns])))
         return
+    words = [max(len(word) for cell in column for word in cell.split() or [""]) for column in zip(*texts)]
+    least = [min(WIDEST_WORD, longest) for longest in words]
+    fits = sum(least) + 2 * (len(least) - 1) <= Console().width  # otherwise rich would cut the last columns
     table = Table(header_style="bold", box=None, pad_edge=False)
-    for name, *cells in zip(*texts):
-        least = min(WIDEST_WORD, max(len(word) for cell in (name, *cells) for word in cell.split() or [""]))
+    for name, width in zip(texts[0], least):
         justify: Literal["left", "right"] = "right" if name in right else "left"
-        table.add_column(Text(name), overflow="fold", justify=justify, min_width=least)
+        table.add_column(Text(name), overflow="fold", justify=justify, min_width=width if fits else None)
     for row in texts[1:]:
         table.add_row(*map(Text, row))  # Text: rich would interpret markup in strings
     print_rich(table)

@@ -55,7 +55,8 @@ def _print_suite(suite: Suite) -> None:
     say(f"file: {suite.source}")
     say(f"protocol: {suite.protocol}; seeds: {', '.join(map(str, suite.seeds))}")
     for profile in suite.profiles:
-        say(f"\nprofile {profile}")
+        say()
+        say(f"profile {profile}")
         rows = [_grid(one) for one in suite.profile(profile)]
         print_table(("experiment", "dataset", "threat", "architectures", "defenses", "attacks"), rows)
 

@@ -14,7 +14,7 @@ import pytest
 from cli.conftest import Command, WriteSuite
 from rich.console import Console
 
-from benchbench.cli import COMMANDS
+from benchbench.cli import COMMANDS, printing
 from benchbench.version import DISTRIBUTION
 
 KINDS = ("dataset", "architecture", "defense", "attack", "metric", "suite")
@@ -76,15 +76,20 @@ def test_list_does_not_wrap_where_there_is_no_terminal(command: Command) -> None
     assert len(answer.out.splitlines()) == 1 + len(command("list", "defense", "--json").document)
 
 
-def test_tables_break_between_words_on_a_narrow_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = ("show", "suite", "closer-look")
-    wide = command(*asked).out
-    narrow = partial(Console, force_terminal=True, width=80, color_system=None)
+def test_tables_break_between_words_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = partial(Console, force_terminal=True, width=60, color_system=None)
     monkeypatch.setattr("benchbench.cli.printing.Console", narrow)
-    said = re.sub(r"\x1b\[[0-9;]*m", "", command(*asked).out)
-    assert max(map(len, said.partition("profile")[2].splitlines())) <= 80
-    words = {word for word in wide.partition("profile")[2].split() if len(word) <= 20}
-    assert words <= set(said.split())
+    long = "adversarial robustness of classifiers, " * 8
+    printing.print_table(("name", "summary", "other"), [("restricted-imagenet", long, long)])
+    said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert {"restricted-imagenet", "adversarial", "classifiers,"} <= set(said.split())
+    assert max(map(len, said.splitlines())) <= 60
+    printing.print_table(
+        tuple("abcdefg"), [tuple(letter * 18 for letter in "abcdefg")]
+    )  # for whose words there is no room
+    assert all(capsys.readouterr().out.count(letter) >= 18 for letter in "abcdefg")
 
 
 def test_show_tells_options_with_type_and_default(command: Command) -> None:
