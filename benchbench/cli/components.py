@@ -49,18 +49,9 @@ _MODEL_OPTIONS = (
         "takes them); by default the one that the checkpoint or its run folder records.",
     ),
     click.option(
-        "--checkpoint",
-        required=True,
-        type=FILE,
-        help="Weights: safetensors, a torch file of a state_dict or checkpoint, or a Hugging Face folder.",
+        "--checkpoint", required=True, type=FILE, help="Weights: safetensors, a torch file, or a Hugging Face folder."
     ),
-    click.option(
-        "--weights",
-        "key",
-        default="",
-        metavar="KEY",
-        help="Which weights, if the file holds several, such as averages.",
-    ),
+    click.option("--weights", "key", default="", metavar="KEY", help="Which weights, if the file holds several."),
     click.option(
         "--epsilon",
         type=RADIUS,

@@ -98,7 +98,7 @@ def _compare(
 
     from benchbench.contract import KeyedGenerator, derive_seed
     from benchbench.kernels.inputs import as_model_input
-    from benchbench.own_model.guests import adapt, default_float32
+    from benchbench.own_model.guests import adapt
     from benchbench.parity import compare_implementations, installed_peers
 
     images, labels = as_model_input(test.examples.inputs.to(device)), test.examples.labels.to(device)
@@ -111,16 +111,15 @@ def _compare(
         generator = KeyedGenerator(derive_seed(setting.seed, "parity"), next(rows))
         return native.perturb(guest, part, truth, threat=setting.threat, generator=generator)
 
-    with default_float32():
-        return compare_implementations(
-            guest,
-            images,
-            labels,
-            threat=setting.threat,
-            native=perturb,
-            peers=lambda frozen_model: installed_peers(frozen_model, setting),
-            batch_size=BATCH,
-        )
+    return compare_implementations(
+        guest,
+        images,
+        labels,
+        threat=setting.threat,
+        native=perturb,
+        peers=lambda frozen_model: installed_peers(frozen_model, setting),
+        batch_size=BATCH,
+    )
 
 
 def _document(report: ParityReport, index: Tensor) -> dict[str, object]:

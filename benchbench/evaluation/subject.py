@@ -98,19 +98,14 @@ def default_batch_size(device: torch.device) -> int:
 
 
 def in_best_layout(images: Tensor) -> Tensor:
-    """Return images in channels-last.
-
-    Unlike `as_model_input`, this also changes the strides of grey images, and with them how convolutions round.
-    """
+    """Return images in channels-last."""
+    # Unlike `as_model_input`, this also changes the strides of grey images, and with them how convolutions round.
     return images.to(memory_format=torch.channels_last) if images.dim() == 4 else images
 
 
 @contextmanager
 def borrowed(model: nn.Module) -> Iterator[nn.Module]:
-    """Within the block, the model is in evaluation mode, frozen, and channels-last.
-
-    A model with a true attribute ``keeps_layout`` keeps its memory layout.
-    """
+    """The model in evaluation mode, frozen and, unless it ``keeps_layout``, channels-last."""
     with in_mode(model, training=False), frozen(model), _channels_last(model):
         yield model
 

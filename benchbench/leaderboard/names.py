@@ -23,7 +23,7 @@ _DEFENSES = {
 _PAPER_ORDER = tuple(_DEFENSES)
 _STRENGTHS = {"rst": ("lam", "lambda"), "trades": ("beta", "beta")}
 _VARIANT = "variant"  # which reading of the paper a component follows; never left out of a label
-_PAPERS = {"neurips2020": "NeurIPS 2020", "arxiv-v1": "arXiv v1"}
+PAPERS = {"neurips2020": "NeurIPS 2020", "arxiv-v1": "arXiv v1"}
 
 
 def defense_label(row: Row) -> str:
@@ -119,7 +119,7 @@ def _network_parts(row: Row) -> tuple[str, ...]:
 
 def paper_label(source: str) -> str:
     """``NeurIPS 2020`` for ``neurips2020``."""
-    return _PAPERS.get(source, printable(source))
+    return PAPERS.get(source, printable(source))
 
 
 def dataset_label(row: Row, *, every_option: bool = False) -> str:

@@ -106,32 +106,23 @@ def write_published(path: Path | str, records: Iterable[Mapping[str, Any]]) -> i
 
     Args:
         path: the Parquet file.
-        records: for each row its columns by name (docs/leaderboard-format.md): all that name the result, as in `_NAMING`, and
-            the measures that were published. Sizes, epochs and seed may be left out where the source does not state them.
+        records: the columns of each row by name, as in docs/leaderboard-format.md: those of `_NAMING`, and what was published.
 
     Raises:
-        DataError: a column is unknown or has an impossible value, a required one is missing, or a result is there twice.
+        DataError: a column is unknown, missing or has an impossible value, or a result is there twice.
         StorageError: the file cannot be written.
     """
     return len(write_leaderboard(Path(path), [_foreign_row(record) for record in records]))
 
 
 def _foreign_row(record: Mapping[str, Any]) -> Row:
-    named = {name: record.get(name, "") for name in _NAMING}
-    model = {name: named[name] for name in _NAMED_MODEL}
-    made: dict[str, Any] = {
-        **{
-            field.name: None if str(field.type).endswith("None") else 0
-            for field in fields(Row)
-            if field.name in _UNSTATED
-        },
-        "source": "published",
-        "cell_id": f"published-{digest(named)}",
-        "model_id": f"published-{digest(model)}",
-        **record,
+    unstated = {one.name: None if str(one.type).endswith("None") else 0 for one in fields(Row) if one.name in _UNSTATED}
+    columns = {"cell_id": _NAMING, "model_id": _NAMED_MODEL}
+    ids: dict[str, Any] = {
+        one: f"published-{digest([record.get(name) for name in names])}" for one, names in columns.items()
     }
     try:
-        return Row(**made)
+        return Row(source="published", **ids, **{**unstated, **record})
     except TypeError as error:
         raise DataError(f"a published result has other columns than a leaderboard: {error}") from error
 

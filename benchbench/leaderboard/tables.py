@@ -18,7 +18,7 @@ from benchbench.leaderboard.extras import is_share
 from benchbench.leaderboard.layout import Column, Group, Table
 from benchbench.leaderboard.lines import FAILED, FLAGGED, lines_of, shown
 from benchbench.leaderboard.matching import SAME_SETTING, regressions, same_setting, setting, shown_published
-from benchbench.leaderboard.names import method_label, method_order, setting_label
+from benchbench.leaderboard.names import PAPERS, method_label, method_order, setting_label
 from benchbench.records import Row, Rows, groups
 from benchbench.records.arrays import Array
 
@@ -110,7 +110,8 @@ def _table(
     rows: Rows, *, task: Task, published: bool, paper: str, intervals: bool, extra: Sequence[str], most: int | None
 ) -> Table:
     """`paper_table` of rows with shared doubts."""
-    printed = rows.having("source", "published") & rows.having("published_source", paper)
+    other = PAPERS.keys() - {paper}  # what comes from elsewhere is shown whichever paper is chosen
+    printed = rows.having("source", "published") & ~rows.having("published_source", *other)
     chosen = rows.where(
         (regressions(rows) == (task == "regression")) & (rows.having("source", "measured") | (printed & published))
     )

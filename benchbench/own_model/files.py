@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -21,19 +20,7 @@ _WRAPPERS = ("module", "_orig_mod", "model", "net", "network", "backbone", "ema"
 _COUNTER = "num_batches_tracked"  # which no forward pass in evaluation mode uses
 _DEPTH = 2  # of mappings in mappings
 _PREFIXES = 16  # tried at most
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """Weights in a file: their key, the prefix of their names, and tensors without the prefix."""
-
-    key: str
-    prefix: str
-    tensors: Mapping[str, Tensor]
-
-    @property
-    def label(self) -> str:
-        return ".".join(part for part in (self.key, self.prefix.rstrip(".")) if part)
+Tensors = Mapping[str, Tensor]
 
 
 def load_weights(
@@ -52,7 +39,7 @@ def load_weights(
             benchbench, or a folder as Hugging Face writes it.
         key: which weights, if the file holds several that fit, for instance raw ones and their moving average.
         optional: names that may be absent; the model keeps their values.
-        dataset: what the model is for; a hint compares it with the record of a checkpoint of benchbench.
+        dataset: which a hint compares with the record of a checkpoint of benchbench.
 
     Returns:
         A message for people, which weights were taken and which others the file holds; empty if it holds one set of weights.
@@ -64,27 +51,24 @@ def load_weights(
     """
     own, path = model.state_dict(), Path(path)
     needed = {name for name in own if name not in optional and name.rpartition(".")[2] != _COUNTER}
-    sets = [found for name, tensors in _mappings(read_tensors(path), path) for found in _named(name, tensors, needed)]
-    fitting = [found for found in sets if not _problems(found, own, needed)]
+    sets = dict(pair for key_, held in _mappings(read_tensors(path), path) for pair in _named(key_, held, needed))
+    fitting = [label for label, tensors in sets.items() if not _problems(tensors, own, needed)]
     if not fitting:
-        wrong = differing_data(path, dataset) if dataset else ""
-        closest = max(sets, key=lambda found: len(found.tensors.keys() & own.keys()))
+        closest = max(sets.values(), key=lambda tensors: len(tensors.keys() & own.keys()))
         raise DataError(
             f"{path} holds weights of another model: {'; '.join(_problems(closest, own, needed))}",
-            hint=wrong or "check architecture and options",
+            hint=(differing_data(path, dataset) if dataset else "") or "check architecture and options",
         )
-    labels = [found.label for found in fitting]
-    chosen = [label for label in labels if f"{label}.".startswith(f"{key}.")] if key else labels
+    chosen = [label for label in fitting if f"{label}.".startswith(f"{key}.")] if key else fitting
     if not chosen:
-        raise UsageError(f"{path} holds no fitting weights {key!r}", hint=suggest(key, labels))
-    taken = fitting[labels.index(chosen[0])]
+        raise UsageError(f"{path} holds no fitting weights {key!r}", hint=suggest(key, fitting))
     if not any(value.is_meta for value in own.values()):
-        model.load_state_dict(dict(taken.tensors), strict=False)
-    others = ", ".join(label for label in labels if label != taken.label)
-    return f"weights {taken.label!r} of {path} are evaluated; it also holds {others}: --weights KEY" if others else ""
+        model.load_state_dict(dict(sets[chosen[0]]), strict=False)
+    others = ", ".join(label for label in fitting if label != chosen[0])
+    return f"weights {chosen[0]!r} of {path} are evaluated; it also holds {others}: --weights KEY" if others else ""
 
 
-def _mappings(content: Mapping[str, object], path: Path) -> Iterator[tuple[str, dict[str, Tensor]]]:
+def _mappings(content: Mapping[str, object], path: Path) -> list[tuple[str, Tensors]]:
     """Key and tensors of each mapping with tensors, those under well-known keys first."""
     held = list(_below(content, "", _DEPTH, set()))
     if not held:
@@ -94,47 +78,39 @@ def _mappings(content: Mapping[str, object], path: Path) -> Iterator[tuple[str, 
             hint=f"expected names and tensors, at the top or under {', '.join(_NESTED)}",
         )
     known = {name: rank for rank, name in enumerate([*_NESTED, ""])}
-    yield from sorted(held, key=lambda pair: known.get(pair[0], len(known)))
+    return sorted(held, key=lambda pair: known.get(pair[0], len(known)))
 
 
-def _below(
-    content: Mapping[str, object], key: str, depth: int, seen: set[int]
-) -> Iterator[tuple[str, dict[str, Tensor]]]:
+def _below(content: Mapping[str, object], key: str, depth: int, seen: set[int]) -> Iterator[tuple[str, Tensors]]:
     seen.add(id(content))  # a file may hold one mapping under many keys, or within itself
-    if tensors := {
-        name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)
-    }:
+    tensors = {name: one for name, one in content.items() if isinstance(name, str) and isinstance(one, Tensor)}
+    if tensors:
         yield key, tensors
     for name, value in content.items():
         if depth and isinstance(value, Mapping) and id(value) not in seen:
             yield from _below(value, f"{key}.{name}" if key else str(name), depth - 1, seen)
 
 
-def _named(key: str, tensors: Mapping[str, Tensor], names: Collection[str]) -> Iterator[_Found]:
-    """Yield the tensors as named, then without each prefix that all share or wrappers add."""
-    yield _Found(key=key, prefix="", tensors=tensors)
+def _named(key: str, tensors: Tensors, names: Collection[str]) -> Iterator[tuple[str, Tensors]]:
+    """Yield label and tensors as named, then without each prefix that all share or wrappers add."""
+    yield key, tensors
     last = min(names, default="")
     prefixes = [name.removesuffix(last) for name in tensors if name.endswith(f".{last}")][:_PREFIXES]
-    for prefix in sorted(prefixes, key=_rank):
-        bare = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        if len(bare) == len(tensors) or set(_WRAPPERS).issuperset(prefix[:-1].split(".")):
-            yield _Found(key=key, prefix=prefix, tensors=bare)
-
-
-def _rank(prefix: str) -> int:
-    """The place of a prefix's last wrapper in `_WRAPPERS`."""
-    return max((_WRAPPERS.index(part) for part in prefix.split(".") if part in _WRAPPERS), default=0)
-
-
-def _problems(found: _Found, own: Mapping[str, Tensor], needed: Collection[str]) -> list[str]:
-    tensors = found.tensors
-    lacking = [name for name in needed if name not in tensors]
-    common = [name for name in own if name in tensors and not is_lazy(own[name])]
-    other = [
-        f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in common
-        if tensors[name].shape != own[name].shape
+    ranked = [
+        ([_WRAPPERS.index(part) for part in prefix.split(".") if part in _WRAPPERS], prefix) for prefix in prefixes
     ]
-    besides = sorted(tensors.keys() - own.keys())
-    listed = (("it lacks", sorted(lacking)), ("it has besides", besides), ("of other shapes", other))
+    for wrappers, prefix in sorted(ranked, key=lambda pair: max(pair[0], default=0)):
+        bare = {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
+        if len(bare) == len(tensors) or len(wrappers) == prefix.count("."):
+            yield f"{key}.{prefix[:-1]}" if key else prefix[:-1], bare
+
+
+def _problems(tensors: Tensors, own: Tensors, needed: Collection[str]) -> list[str]:
+    other = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in tensors and not is_lazy(value) and tensors[name].shape != value.shape
+    ]
+    lacking, besides = sorted(set(needed) - tensors.keys()), sorted(tensors.keys() - own.keys())
+    listed = (("it lacks", lacking), ("it has besides", besides), ("of other shapes", other))
     return [f"{what} {', '.join(first(names))}" for what, names in listed if names]

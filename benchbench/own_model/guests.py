@@ -23,21 +23,15 @@ class Guest(nn.Module):
     Args:
         classifier: a module, scripted ones included, or any function of images.
         contiguous: whether it needs plain memory, as networks that flatten by ``view`` do, instead of channels-last.
-        dtype: of its inputs.
         blind: whether it fails where gradients are computed.
+        dtype: of its inputs.
     """
 
     def __init__(
-        self,
-        classifier: Classifier,
-        *,
-        contiguous: bool = False,
-        dtype: torch.dtype = torch.float32,
-        blind: bool = False,
+        self, classifier: Classifier, contiguous: bool = False, blind: bool = False, dtype: torch.dtype = torch.float32
     ) -> None:
         super().__init__()
-        self.classifier = classifier
-        self.keeps_layout, self.dtype, self.blind = contiguous, dtype, blind  # the first is read by `borrowed`
+        self.classifier, self.keeps_layout, self.blind, self.dtype = classifier, contiguous, blind, dtype
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes), float32."""
@@ -67,7 +61,7 @@ def adapt(classifier: Classifier, images: Tensor, *, classes: int | None = None)
     """
     if not callable(classifier):
         raise UsageError(
-            f"the model is a {type(classifier).__name__}", hint="expected a torch module, or a function of images"
+            f"the model is a {type(classifier).__name__}", hint="expected a module, or a function of images"
         )
     fault = ""
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
@@ -75,9 +69,8 @@ def adapt(classifier: Classifier, images: Tensor, *, classes: int | None = None)
             try:
                 fault = _probe(candidate, images, classes)
             except Exception as error:  # the caller's model may raise anything
-                shape = tuple(images[:1].shape)
                 reason = " ".join(str(error).split())[:300]
-                fault = f"the model cannot take float32 inputs of shape {shape}: {reason}"
+                fault = f"the model cannot take float32 inputs of shape {tuple(images[:1].shape)}: {reason}"
             if not fault:
                 return candidate
     size = ", ".join(map(str, images.shape[1:]))
@@ -103,7 +96,9 @@ def _candidates(classifier: Classifier, images: Tensor) -> Iterator[nn.Module]:
     """Yield the classifier itself, if it takes hooks, then guests that need more and more."""
     dtype = torch.float32
     if isinstance(classifier, nn.Module):
-        _give_shapes(classifier, images)
+        if any(is_lazy(value) for value in chain(classifier.parameters(), classifier.buffers())):
+            with in_mode(classifier, training=False), torch.no_grad(), suppress(Exception):  # the probe reports it
+                classifier(images[:1].contiguous())
         dtype = next((value.dtype for value in classifier.parameters() if value.is_floating_point()), dtype)
         if not isinstance(classifier, torch.jit.ScriptModule):
             yield classifier
@@ -112,13 +107,6 @@ def _candidates(classifier: Classifier, images: Tensor) -> Iterator[nn.Module]:
     yield Guest(classifier, contiguous=True, blind=True)
     if dtype != torch.float32:
         yield Guest(classifier, contiguous=True, dtype=dtype)
-
-
-def _give_shapes(model: nn.Module, images: Tensor) -> None:
-    """Pass an image through a model with lazy layers, whose parameters have no shapes before."""
-    if any(is_lazy(value) for value in chain(model.parameters(), model.buffers())):
-        with in_mode(model, training=False), torch.no_grad(), suppress(Exception):  # a probe reports what is wrong
-            model(images[:1].contiguous())
 
 
 def _probe(candidate: nn.Module, images: Tensor, classes: int | None) -> str:

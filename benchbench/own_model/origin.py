@@ -62,9 +62,7 @@ def differing_data(checkpoint: Path, dataset: Component) -> str:
 
 
 def _metadata(path: Path) -> Mapping[str, str]:
-    if path.is_dir():
-        return _hugging_face(path / "config.json")
-    if not path.is_file():
+    if not path.exists():
         raise StorageError(f"there is no file {path}")
     if path.suffix != ".safetensors":
         return {}
@@ -92,15 +90,6 @@ def _registered(entry: Architecture, path: Path, registry: Registry) -> Architec
     except BenchbenchError as error:
         raise DataError(f"{path} says that it is of an {error.message}", hint=error.hint) from error
     return entry
-
-
-def _hugging_face(config: Path) -> Mapping[str, str]:
-    """The architecture of a model that timm published; empty for other libraries."""
-    try:
-        name = json.loads(config.read_text(encoding="utf-8")).get("architecture")
-    except (ValueError, AttributeError, RecursionError, OSError):
-        return {}
-    return {ARCHITECTURE: f"timm:{name}"} if isinstance(name, str) else {}
 
 
 def _recorded_training(checkpoint: Path, model_id: str) -> TrainingSpec | None:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from benchbench.errors import BenchbenchError, DataError, StorageError
+from benchbench.errors import DataError, StorageError
 from benchbench.training.checkpoint import check_header
 
 _HUGGING_FACE = (
@@ -23,16 +23,6 @@ _HUGGING_FACE = (
 )
 _MOST_SKIPPED = 100  # kinds of objects in a file; torch compares each object with all of them
 _PROGRAMS = {".onnx": "an ONNX graph", ".pt2": "an exported program"}
-
-
-class _Skipped:
-    """Stands for an object that is neither tensor nor container, which is never made."""
-
-    def __new__(cls, *_: object) -> _Skipped:
-        return object.__new__(cls)
-
-    def __setstate__(self, _: object) -> None:
-        pass
 
 
 def read_tensors(path: Path) -> Mapping[str, object]:
@@ -47,29 +37,22 @@ def read_tensors(path: Path) -> Mapping[str, object]:
     if path.is_dir():
         return _read_folder(path)
     if not path.is_file():
-        raise StorageError(
-            f"there is no file {path}", hint="give a file of weights: .safetensors, or .pt with a state_dict"
-        )
+        raise StorageError(f"there is no file {path}", hint="weights are .safetensors, or .pt with a state_dict")
     if program := _program(path):
         raise DataError(
             f"{path} is {program}, which holds code; only files of weights are read",
             hint="load it yourself and pass the module to benchbench.evaluate(module, ...)",
         )
+    alone = "save the weights alone, with safetensors or torch.save(model.state_dict(), ...)"
     try:
         _check_size(path)
         content = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except pickle.UnpicklingError as error:
-        raise DataError(
-            f"{path} is refused: it is damaged, or unpickling it could run code",
-            hint="save the weights alone, with safetensors or torch.save(model.state_dict(), ...)",
-        ) from error
+        raise DataError(f"{path} is refused: it is damaged, or unpickling it could run code", hint=alone) from error
     except Exception as error:  # torch's reader may raise anything for a damaged file: IndexError, AssertionError, ...
         raise DataError(f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, Mapping):
-        raise DataError(
-            f"{path} holds a {type(content).__name__}, expected: a state_dict, which has names and tensors",
-            hint="save the weights alone: torch.save(model.state_dict(), ...)",
-        )
+        raise DataError(f"{path} holds a {type(content).__name__}, expected: names and tensors", hint=alone)
     return content
 
 
@@ -98,9 +81,11 @@ def _unpickle(path: Path) -> object:
 
 
 def _stand_in(name: str) -> Callable[..., object]:
+    """A class that ignores its arguments and state; a dictionary where torch's reader fills one."""
     if name == "collections.defaultdict":
         return lambda *_: {}
-    return type(name.rpartition(".")[2], (_Skipped,), {})
+    ignoring = {"__new__": lambda cls, *_: object.__new__(cls), "__setstate__": lambda *_: None}
+    return type(name.rpartition(".")[2], (), ignoring)
 
 
 def _program(path: Path) -> str:
@@ -119,14 +104,8 @@ def _read_folder(folder: Path) -> Mapping[str, object]:
         return read_tensors(found)
     try:
         names = sorted(set(json.loads(found.read_text(encoding="utf-8"))["weight_map"].values()))
-        shards = [folder / name for name in names if Path(name).name == name]  # a file elsewhere is no part of it
+        if any(Path(name).name != name for name in names):
+            raise ValueError("it names files in other folders")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise DataError(f"{found} cannot be read: {' '.join(str(error).split())[:200]}") from error
-    if len(shards) < len(names):
-        raise DataError(f"{found} names files in other folders", hint="expected the names of files beside it")
-    try:
-        return {name: tensor for shard in shards for name, tensor in read_tensors(shard).items()}
-    except BenchbenchError as error:
-        raise type(error)(
-            f"{found} names a file that is no part of the weights: {error.message}", hint=error.hint
-        ) from error
+    return {name: tensor for shard in names for name, tensor in read_tensors(folder / shard).items()}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchbench.contract import frozen, in_mode
 from benchbench.contract.threat import Threat
+from benchbench.own_model.guests import default_float32
 from benchbench.parity.peers import Perturb
 
 NATIVE = "benchbench"
@@ -52,6 +53,7 @@ class ParityReport:
         return self.implementations[0].robust ^ other.robust
 
 
+@default_float32()
 def compare_implementations(
     model: nn.Module,
     images: Tensor,

@@ -68,13 +68,9 @@ def _check_logits(name: str, logits: object, shape: tuple[int, int]) -> None:
 
 def _check_layout(name: str, model: nn.Module, images: Tensor) -> None:
     """The host keeps images and convolutions channels-last, where ``view`` fails."""
-    if images.dim() != 4:
-        return
-    raised = ""
+    images, raised = images.to(memory_format=torch.channels_last) if images.dim() == 4 else images, ""
     try:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        with torch.no_grad():
-            model(images.to(memory_format=torch.channels_last))
+        model.to(memory_format=torch.channels_last)(images)  # type: ignore[call-overload]
     except RuntimeError as error:
         raised = str(error)
     expect(not raised, f"{name}: memory layout", expected="channels-last is taken: flatten(1), not view", got=raised)

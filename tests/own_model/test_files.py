@@ -176,8 +176,8 @@ def test_mapping_that_a_file_holds_many_times_is_searched_once(state: State, tmp
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (nn.Linear(2, 2), "holds a Linear, expected: a state_dict"),
-        ([1, 2], "holds a list, expected: a state_dict"),
+        (nn.Linear(2, 2), "holds a Linear, expected: names and tensors"),
+        ([1, 2], "holds a list, expected: names and tensors"),
         ({"epoch": 3}, "holds no state_dict: 'epoch' is no tensor"),
         ({"model": nn.Linear(2, 2)}, "holds no state_dict: 'model' is no tensor"),
         ({}, "holds no state_dict: it is empty"),
@@ -226,8 +226,6 @@ def write_folder(folder: Path, state: State, form: str) -> Path:
 def test_hugging_face_folder_is_read(form: str, state: State, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "folder", state, form)
     assert_read(state, folder)
-    assert recorded_architecture(folder, load_registry()) == {"name": "timm:resnet18"}
-    (folder / "config.json").write_text(json.dumps({"architectures": ["ViTForImageClassification"]}))
     with pytest.raises(UsageError, match="cannot tell the architecture"):
         recorded_architecture(folder, load_registry())
 

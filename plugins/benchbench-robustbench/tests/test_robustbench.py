@@ -175,6 +175,10 @@ def test_leaderboards_become_published_rows(tmp_path: Path) -> None:
     assert dict(row["extra"]) == {"claimed_adv_test_accuracy": 0.605}
     facts = json.loads(row["configuration"])
     assert (facts["authors"], facts["venue"], facts["additional_data"]) == ("Nobody, Nowhere", "NoConf 2020", True)
+    table = [sys.executable, "-m", "benchbench", "table", str(board), "--format", "markdown"]
+    shown = subprocess.run(table, capture_output=True, text=True, check=True).stdout
+    assert "cifar-10, WideResNet-28-10, autoattack" in shown
+    assert "53.42" in shown
     (other,) = [row for row in rows if row["norm"] == "l2"]
     assert (other["epsilon"], dict(other["extra"])) == (0.5, {"external_adv_test_accuracy": 0.512})
 
