@@ -1,4 +1,4 @@
-"""Choose cells and rows by a column or an option: ``dataset=mnist``, ``defense=trades,at``, ``beta=6``."""
+"""Choose cells and rows by column or option: ``dataset=mnist``, ``beta=6``."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def _integer(digits: str) -> int:
 
 
 def described(identity: Mapping[str, object], options: tuple[str, ...]) -> dict[str, object]:
-    """Identity columns, and the options that some of them hold as JSON; where two names are equal, the column's value."""
+    """Identity columns, and the options that some hold as JSON; of equal names the column's."""
     inner = [parse_options(str(identity.get(name, ""))) for name in options]
     return {**{key: value for one in inner for key, value in one.items()}, **identity}
 
 
 def matches(text: str, value: object) -> bool:
-    """Whether a text means a value: 0.10 is 0.1, 8/255 the radius, and an object may be written with other spaces."""
+    """Whether a text means a value: 0.10 is 0.1, 8/255 the radius, spaces in JSON no matter."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
             return parse_number(text) == value

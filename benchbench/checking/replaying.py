@@ -23,11 +23,10 @@ from benchbench.checking.evidence import (
     evidence_folders,
     find_evidence,
     identity_findings,
-    proven,
     read_evidence,
     replay_findings,
-    withstood,
 )
+from benchbench.checking.examination import Examination
 from benchbench.checking.fresh_attack import FreshAttack, Suspect
 from benchbench.checking.passes import answers, replay_witnesses
 from benchbench.checking.proofs import claims_of
@@ -102,38 +101,6 @@ def verify(
 
 
 @dataclass(kw_only=True)
-class _Found:
-    """What the examination of one row found so far."""
-
-    findings: list[Finding] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    changed: dict[str, str] = field(default_factory=dict)
-    checked: set[str] = field(default_factory=set)  # see `Proof.unless`
-    outcomes: _Arrays | None = None
-    replay: Replay | None = None
-    suspect: Suspect | None = None
-
-    def verdict(self, row: Row, label: str) -> Verdict:
-        outcomes, replay = self.outcomes, self.replay
-        bound, replayed, shown = None, 0 if replay is None or replay.clean is None else len(replay.index), ""
-        if outcomes is not None and replay is not None and not self.findings:
-            bound = withstood(outcomes, replay)
-            shown = proven(outcomes, bound) if replayed else ""
-        return Verdict(
-            cell_id=row.cell_id,
-            label=label,
-            status="refuted" if self.findings else "unchecked" if self.missing else "confirmed",
-            findings=tuple(self.findings),
-            missing=tuple(self.missing),
-            claimed=claims_of(row, self.checked),
-            changed=tuple(f"{name}: {difference}" for name, difference in self.changed.items()),
-            replayed=replayed,
-            bound=bound,
-            proven=shown,
-        )
-
-
-@dataclass(kw_only=True)
 class Replayer:
     """Checks rows one after the other, and keeps the dataset and model of the last one.
 
@@ -161,7 +128,7 @@ class Replayer:
         label = f"{row.dataset} {row.architecture} {row.defense}, {row.attack}, seed {row.seed}"
         if row.status != "ok":
             return Verdict(cell_id=row.cell_id, label=label, status="unchecked", missing=(f"the cell {row.status}",))
-        found = _Found()
+        found = Examination()
         try:
             self._examine(row, found)
         except UnavailableError as error:
@@ -176,7 +143,7 @@ class Replayer:
         verdict = self.attack.judge(verdict, found.suspect)
         return replace(verdict, claimed=claims_of(row, {*found.checked, "attacked"})) if verdict.queries else verdict
 
-    def _examine(self, row: Row, found: _Found) -> None:
+    def _examine(self, row: Row, found: Examination) -> None:
         findings, missing = found.findings, found.missing
         found.outcomes = read_evidence(self.folders, "outcomes", row.outcomes_digest, findings, missing)
         witnesses = read_evidence(self.folders, "witnesses", row.witnesses_digest, findings, missing)

@@ -87,7 +87,7 @@ def make_architecture(
     input_shape: tuple[int, ...],
     classes: int,
 ) -> nn.Module:
-    """Make a registered architecture into which weights can be loaded, or call a ``module:callable``."""
+    """Make a registered architecture that the weights fit, or call a ``module:callable``."""
     from benchbench.kernels.sketches import sketch
 
     name = component_name(entry)

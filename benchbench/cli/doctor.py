@@ -58,7 +58,7 @@ def _packages() -> list[tuple[str, bool, str]]:
 
 
 def _extras() -> tuple[bool, str]:
-    """Which extras of the distribution lack packages here, and how to install them; nobody needs them all."""
+    """Which extras lack packages here, and how to install them; nobody needs them all."""
     wanted: dict[str, list[str]] = {}
     try:
         stated = requires(DISTRIBUTION) or []

@@ -32,7 +32,7 @@ def command(
 ) -> int:
     """Draw figures from the leaderboard of SUITE and from measured separations.
 
-    Exit status: 0 done; 1 nothing could be drawn; 2 a figure that was asked for cannot be drawn.
+    Exit status: 0 done; 1 nothing could be drawn; 2 a figure named by --figure cannot be drawn.
     """
     from benchbench.errors import UsageError
     from benchbench.figures import Sources, draw

@@ -76,7 +76,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, rig
 
 
 def _aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> Iterator[str]:
-    """Lines of columns two spaces apart, as rich draws them, which takes a minute for thousands of lines."""
+    """Lines of columns two spaces apart, as of rich, which is slow for thousands of lines."""
     widths = [max(cell_len(row[place]) for row in rows) for place in range(len(right))]
     for row in rows:
         spaces = [" " * (width - cell_len(cell)) for width, cell in zip(widths, row)]

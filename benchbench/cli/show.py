@@ -23,7 +23,7 @@ from benchbench.suite import Experiment, Suite, read_suite
 @click.argument("name", metavar="NAME")
 @json_option
 def command(kind: str, name: str, as_json: bool) -> None:
-    """Show a component: summary, options, capabilities, citation, the members of a family, the experiments of a suite."""
+    """Show a component: summary, options, capabilities, citation, members; a suite's grid."""
     registry = load_registry()
     parsed = parse_kind(kind)
     name = _full_name(registry, parsed, name)
@@ -43,7 +43,7 @@ def command(kind: str, name: str, as_json: bool) -> None:
 
 
 def _full_name(registry: Registry, kind: Kind, name: str) -> str:
-    """The name, or for an unknown one the only member of a family that is called so, in capitals or not."""
+    """The name; for an unknown one, the only member of a family that has it, in any case."""
     if ":" in name or name in {entry.offer.name for entry in registry.offers(kind)}:
         return name
     found = registry.find_members(kind, name)

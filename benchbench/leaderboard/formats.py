@@ -118,7 +118,7 @@ def _csv(table: Table) -> str:
 def csv_text(
     lines: Iterable[Iterable[Any]], *, before: str = "", escape: Callable[[str], str] = printable_lines
 ) -> str:
-    """Lines as CSV, each after a text; text is escaped, with an apostrophe if a spreadsheet would run it."""
+    """Lines as CSV, each after a text; what a spreadsheet would run gets an apostrophe."""
     parts: list[str] = []
     writer = csv.writer(SimpleNamespace(write=lambda text: parts.append(before + text)), lineterminator="\n")
     for line in lines:

@@ -1,4 +1,4 @@
-"""Select cells by identity columns and options: ``--only dataset=mnist --only defense=trades,at --only beta=6``."""
+"""Select cells by identity columns and options: ``--only defense=trades,at --only beta=6``."""
 
 from __future__ import annotations
 

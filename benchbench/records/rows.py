@@ -137,7 +137,7 @@ class Rows(Sequence[Row]):
             if pa.types.is_nested(self._whole.schema.field(name).type):
                 for block in np.array_split(np.arange(len(places)), len(places) // _AT_ONCE + 1):
                     ours, theirs = (pairs.take(block + start).values(name) for start in (0, len(places)))
-                    found[block] |= [one != other for one, other in zip(ours, theirs)]
+                    found[block] |= np.array([one != other for one, other in zip(ours, theirs)], dtype=bool)
             else:
                 codes = pairs.codes(name)
                 found |= codes[: len(places)] != codes[len(places) :]

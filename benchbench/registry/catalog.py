@@ -104,7 +104,7 @@ class Registry:
         return self._members[kind, own]
 
     def find_members(self, kind: Kind, name: str) -> tuple[str, ...]:
-        """Full names, as ``foolbox:FGSM``, of members of installed families that are called so, or else contain the name."""
+        """Full names, as ``foolbox:FGSM``, of members with this name, else of those that contain it."""
         found: list[tuple[str, str]] = []
         for family in (entry.offer.name for entry in self.offers(kind) if entry.offer.members is not None):
             with suppress(UsageError, PluginError):

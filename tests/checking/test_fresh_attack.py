@@ -28,6 +28,7 @@ from benchbench.kernels.inputs import as_model_input
 from benchbench.leaderboard import read_rows, write_leaderboard
 from benchbench.records import Row, accuracy_interval
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays, write_arrays
+from benchbench.records.building import mean_bounds
 from benchbench.registry import Registry, load_registry
 
 SUITE = """
@@ -123,7 +124,10 @@ def forge(board: Path, row: Row) -> Row:
     outcomes = stored(board, "outcomes", row.outcomes_digest)
     if row.dataset == "staircase":
         outcomes["adv_squared_error"] = outcomes["squared_error"]
-        changed = dataclasses.replace(row, adv_test_mse=float(outcomes["squared_error"].mean()))
+        error, trained = float(outcomes["squared_error"].mean()), row.extra.get("adv_train_mse")
+        changed = dataclasses.replace(row, adv_test_mse=error, adv_gap=None if trained is None else error - trained)
+        ends = {name: end for name, end in mean_bounds(changed, outcomes).items() if name in row.extra}
+        changed = dataclasses.replace(changed, extra={**row.extra, **ends})
     else:
         outcomes |= {"adversarial_prediction": outcomes["prediction"], "robust": outcomes["correct"]}
         n, right = row.n_test, int(outcomes["correct"].sum())

@@ -178,7 +178,7 @@ def test_no_cell_can_run_is_said(command: Command, tmp_path: Path, write_suite: 
     suite = write_suite()
     suite.write_text(suite.read_text().replace('{ name = "digits", scale = 1 }', '"svhn"'))
     answer = command("run", "--suite", suite)
-    assert answer.status == 0
+    assert answer.status == 1
     assert "skipped digits: svhn: no file" in answer.err
     assert "benchbench data fetch svhn" in answer.err
     assert "no rows" in answer.err
