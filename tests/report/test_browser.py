@@ -220,13 +220,12 @@ def test_a_larger_board_is_searched_by_its_index_and_read_page_by_page(browser: 
         for i in range(2 * MOST_ROWS)
     ]
     visit(browser, site(tmp_path, *rows) / "index.html")
-    links = browser.find_elements(By.CSS_SELECTOR, "main a[href*='page-']")
+    links = browser.find_elements(By.CSS_SELECTOR, "#parts a[href*='page-']")
     assert len(links) == 4
-    browser.find_element(By.NAME, "search").send_keys("defense-2")
+    browser.find_element(By.ID, "words").send_keys("defense-2")
     shown = [link for link in links if link.is_displayed()]
     assert len(shown) == 1
     shown[0].click()
     wait(browser, "document.querySelectorAll('#board tbody tr').length > 0")
     assert "defense-2" in browser.find_element(By.ID, "board").text
     assert "defense-1" not in browser.find_element(By.ID, "board").text
-    browser.save_screenshot(str(tmp_path / "page.png"))
