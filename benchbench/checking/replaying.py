@@ -37,6 +37,7 @@ from benchbench.harness.cells import build_model, training_examples
 from benchbench.harness.fitting import fit_model, trains_in_steps
 from benchbench.kernels.sketches import sketch
 from benchbench.leaderboard.files import read_rows
+from benchbench.leaderboard.names import row_label
 from benchbench.records import Row, checkpoint_name, kept_checkpoints
 from benchbench.records.arrays import Array
 from benchbench.records.outcomes import WITNESSES
@@ -125,7 +126,7 @@ class Replayer:
 
     def judge(self, row: Row) -> Verdict:
         """Check one row; files are only read."""
-        label = f"{row.dataset} {row.architecture} {row.defense}, {row.attack}, seed {row.seed}"
+        label = row_label(row)
         if row.status != "ok":
             return Verdict(cell_id=row.cell_id, label=label, status="unchecked", missing=(f"the cell {row.status}",))
         found = Examination()

@@ -87,6 +87,14 @@ def dropout_label(row: Row) -> str:
     return f"dropout {number(row.dropout)}" if row.dropout else ""
 
 
+def row_label(row: Row) -> str:
+    """``mnist cnn2, TRADES (beta=6), pgd-10, linf 0.1, quick, seed 0``: tells the rows of a suite apart."""
+    attack = attack_label(row.attack, parse_options(row.attack_options))
+    network = " ".join(part for part in (row.dataset, network_label(row), dropout_label(row)) if part)
+    threat = f"{row.norm} {number(row.epsilon)}"
+    return printable(f"{network}, {defense_label(row)}, {attack}, {threat}, {row.profile}, seed {row.seed}")
+
+
 def setting_label(row: Row, *, every_option: bool) -> str:
     """One line of what a group shares: data, architecture, attack, threat, profile and sizes."""
     attack = parse_options(row.attack_options)

@@ -130,7 +130,7 @@ def registered(registries: tuple[Registry, Registry], one_registry: None, monkey
 
 
 def judge(board: Board) -> Verdict:
-    (verdict,) = [v for v in replaying.verify(board.file, runs=board.runs, device="cpu") if " natural," not in v.label]
+    (verdict,) = [v for v in replaying.verify(board.file, runs=board.runs, device="cpu") if " Natural," not in v.label]
     return verdict
 
 
