@@ -88,7 +88,7 @@ def dropout_label(row: Row) -> str:
 
 
 def row_label(row: Row) -> str:
-    """``mnist cnn2, TRADES (beta=6), pgd-10, linf 0.1, quick, seed 0``: tells the rows of a suite apart."""
+    """``mnist cnn2, TRADES (beta=6), pgd-10, linf 0.1, quick, seed 0``: tells rows apart."""
     attack = attack_label(row.attack, parse_options(row.attack_options))
     network = " ".join(part for part in (row.dataset, network_label(row), dropout_label(row)) if part)
     threat = f"{row.norm} {number(row.epsilon)}"
