@@ -24,6 +24,7 @@ _REMEDIES = {
     errno.EPERM: ("permission denied", "choose a folder that you may write"),
     errno.EROFS: ("the file system is read-only", "choose a folder that you may write"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another folder"),
+    errno.EEXIST: ("a part of the path is a file, not a folder", "choose another folder"),
     errno.EISDIR: ("it is a folder, not a file", "choose another path"),
     errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
     errno.ENOENT: ("no such file or folder", "check the path"),

@@ -188,7 +188,7 @@ def test_unknown_kind_suggests_the_nearest(tmp_path: Path) -> None:
 
 def test_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot write"):
+    with pytest.raises(StorageError, match="is a file, not a folder"):
         write_plugin("defense", "mine", out=tmp_path / "file")
 
 
