@@ -21,10 +21,7 @@ def replay_witnesses(
 ) -> Replay:
     """Predict test examples and witnesses; measure how far these leave box and ball.
 
-    Without a model only the distances are measured; `doubled` as in `model_inputs`.
-
-    Raises:
-        ContractError: the witnesses have another shape than the inputs.
+    Without a model only the distances are measured; `doubled` as in `model_inputs`. A wrong shape is a ContractError.
     """
     clean, adversarial = model_inputs(test.examples.inputs, doubled=doubled), torch.from_numpy(witnesses)
     if adversarial.shape != clean.shape:

@@ -135,10 +135,7 @@ class _Found:
 
 @dataclass(kw_only=True)
 class Replayer:
-    """Checks rows one after the other, and keeps the dataset and model of the last one.
-
-    Evidence is sought in the folders, in their order, below ``outcomes/``, ``witnesses/`` and ``models/``.
-    """
+    """Checks rows one by one, by the evidence in the folders; keeps the last dataset and model."""
 
     registry: Registry
     folders: tuple[Path, ...]

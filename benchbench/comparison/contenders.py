@@ -133,10 +133,7 @@ class Contender:
 
 
 class OutcomeFiles:
-    """Per-example outcomes by digest, from the first folder with ``outcomes/<digest>.parquet``.
-
-    A damaged file counts as missing; `on_problem` receives a message about it.
-    """
+    """Per-example outcomes by digest, of the first folder with them; damaged ones are missing."""
 
     def __init__(self, folders: Sequence[Path], on_problem: Callable[[str], None] = _log.warning) -> None:
         self._folders, self._on_problem = folders, on_problem

@@ -30,12 +30,7 @@ from benchbench.suite.source import read_text
 
 
 def carry_out(commission: Commission) -> Tally:
-    """Let workers compute the ready cells of a plan; delete the job folder once no work is left.
-
-    Raises:
-        BenchbenchError: the executor refuses the work, or a worker cannot continue.
-        KeyboardInterrupt: the user interrupted; the executor has said whether its workers continue.
-    """
+    """Let workers compute the ready cells; delete the job folder once no work is left."""
     prepared, crew = commission.prepared, commission.crew
     units = _by_model(prepared.plan.ready)
     suite = read_text(Path(prepared.suite.source))

@@ -53,11 +53,7 @@ class LocalExecutor:
                 host.wait(POLL_SECONDS)
 
     def slots(self, work: Work) -> tuple[Slot, ...]:
-        """The cores and the GPU of each worker; at most one worker for each cell.
-
-        Raises:
-            UsageError: there are not enough GPU slots.
-        """
+        """The cores and the GPU of each worker, at most one worker per cell; UsageError if too few."""
         most = sum(unit.cells for unit in work.units)
         workers = None if work.workers is None else min(work.workers, most)
         if work.device == "cuda":

@@ -42,17 +42,9 @@ def cpu_slots(workers: int, *, threads: int | None, cores: int) -> tuple[Slot, .
 def gpu_slots(
     workers: int | None, *, gpus: Sequence[Gpu], need_bytes: int | None, threads: int | None, cores: int
 ) -> tuple[Slot, ...]:
-    """Give each worker one GPU.
+    """Give each worker one GPU: by default one worker on each; UsageError if there are too few.
 
-    Args:
-        workers: their number; None for one on each GPU.
-        gpus: those that this process may use.
-        need_bytes: memory of one worker, so that several share a GPU with room for them; None for one worker on each GPU.
-        threads: torch's; None for an equal share of the cores.
-        cores: of this machine.
-
-    Raises:
-        UsageError: there are not enough slots.
+    With `need_bytes`, the memory of one worker, several share a GPU that has room for them.
     """
     room = [places(gpu, need_bytes) for gpu in gpus]
     wanted = len(gpus) if workers is None else workers

@@ -94,11 +94,7 @@ class SlurmExecutor:
             raise
 
     def _submit(self, work: Work, queue: Queue, host: Host, limits: Limits) -> None:
-        """Submit the units without a job, as many as the queue takes.
-
-        Raises:
-            UsageError: Slurm refuses, and no job is active.
-        """
+        """Submit the units without a job, as many as the queue takes."""
         for units in _arrays(queue.waiting(), limits.array):
             room = room_in_queue()
             fitting = units if room is None else units[:room]

@@ -27,21 +27,13 @@ class FullQueueError(UsageError):
 
 @dataclass(frozen=True, kw_only=True)
 class JobState:
-    """A job as Slurm sees it.
+    """A job as Slurm sees it."""
 
-    Attributes:
-        state: Slurm's word, for instance ``PENDING`` or ``NODE_FAIL``; ``GONE`` if Slurm no longer knows the job.
-        reason: why it waits, or why it ended; Slurm's word.
-        node: where it runs or ran; empty if it did not run.
-        exit_code: exit status of the batch script, or 256 plus the number of the signal that ended it; None if unknown.
-        restarts: how often it was requeued.
-    """
-
-    state: str
-    reason: str = ""
-    node: str = ""
-    exit_code: int | None = None
-    restarts: int = 0
+    state: str  # Slurm's word, for instance ``PENDING`` or ``NODE_FAIL``; ``GONE`` if Slurm no longer knows the job
+    reason: str = ""  # why it waits, or why it ended; Slurm's word
+    node: str = ""  # where it runs or ran; empty if it did not run
+    exit_code: int | None = None  # of the batch script, or 256 plus the signal that ended it; None if unknown
+    restarts: int = 0  # how often it was requeued
 
     @property
     def is_active(self) -> bool:
@@ -50,12 +42,7 @@ class JobState:
 
 
 def check_cluster(partition: str) -> None:
-    """Check that Slurm is installed here and answers, and that it has the partition.
-
-    Raises:
-        UsageError: no Slurm, no such partition, or the partition takes no jobs.
-        ExecutorError: Slurm's controller does not answer.
-    """
+    """Raise UsageError or ExecutorError unless Slurm answers here and the partition takes jobs."""
     for program in ("sbatch", "squeue", "scontrol", "srun"):
         if shutil.which(program) is None:
             hint = "run on a login node of the cluster, or use --jobs for workers on this machine"
@@ -88,10 +75,7 @@ def longest_array() -> int:
 
 
 def room_in_queue() -> int | None:
-    """The number of jobs that the controller still takes, by what this user sees, or None.
-
-    sbatch itself retries for two minutes before it reports a full queue.
-    """
+    """The number of jobs that the controller still takes, by what this user sees, or None."""
     stated = _configured("MaxJobCount")
     if stated is None:
         return None
@@ -104,11 +88,7 @@ def _configured(name: str) -> int | None:
 
 
 def job_states(name: str) -> Mapping[str, JobState]:
-    """The waiting, running and lately ended jobs of a name by id; array elements are separate.
-
-    Raises:
-        ExecutorError: the controller does not answer.
-    """
+    """The waiting, running and lately ended jobs of a name by id; array elements are separate."""
     lines = call("squeue", "-h", "-r", "-t", "all", "-n", name, "-o", "%i|%T|%r|%N").splitlines()
     fields = (line.split("|", 3) for line in lines if line.count("|") >= 3)
     return {job: JobState(state=state, reason=reason, node=node) for job, state, reason, node in fields}
@@ -131,12 +111,7 @@ def job_end(job_id: str) -> JobState:
 
 
 def call(*command: str) -> str:
-    """Standard output of one of Slurm's commands.
-
-    Raises:
-        UsageError: the command is missing.
-        ExecutorError: it fails.
-    """
+    """Standard output of one of Slurm's commands; an ExecutorError if it fails."""
     try:
         finished = subprocess.run(  # noqa: S603
             command, check=True, capture_output=True, text=True, timeout=COMMAND_SECONDS

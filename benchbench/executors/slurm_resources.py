@@ -46,15 +46,10 @@ class Resources:
     memory_gb: float | None
 
     def of(self, units: Sequence[WorkUnit], limits: Limits, *, memory_factor: float = 1.0) -> Allocation:
-        """The resources of each job of an array.
+        """The resources of each job of an array; a longer job is requeued, at its checkpoint.
 
-        Args:
-            units: of the array.
-            limits: of the cluster; a job that needs longer is requeued and resumes its checkpoint.
-            memory_factor: above 1 for units that ran out of memory.
-
-        Raises:
-            UsageError: the stated time exceeds the partition's limit; Slurm itself would let the jobs wait forever.
+        The `memory_factor` is above 1 for units that ran out of memory. A stated time beyond the partition's limit is a
+        UsageError: Slurm itself would let the jobs wait forever.
         """
         if self.minutes and limits.minutes and self.minutes > limits.minutes:
             raise UsageError(

@@ -22,13 +22,7 @@ _LONGEST = 200  # characters of an error that are shown
 
 
 def write_failed_attempts(path: Path, store: RunStore, recorded: Iterable[Row]) -> None:
-    """Bring the file beside a leaderboard up to date with the cells recorded in a store.
-
-    Attempts at cells that this store has not recorded were written by other machines, and stay.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
+    """Bring the file beside a leaderboard up to date with the cells recorded in a store."""
     file, rows = _beside(path), {row.cell_id: row for row in recorded}
     attempts = {cell_id: found for cell_id, found in _read(file).items() if cell_id not in rows}
     names = {*store.record_names()}

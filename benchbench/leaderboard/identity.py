@@ -94,10 +94,7 @@ def recipe(row: Row) -> str:
 
 
 def tell_apart(labels: Sequence[str], rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> list[str]:
-    """Labels of rows; equal ones get the columns, and the code, in which their rows differ.
-
-    Rows that differ in none of the columns show their cell, so that only rows of one cell have equal labels.
-    """
+    """Labels; equal ones get columns and code in which their rows differ, or else their cells."""
     extended = list(labels)
     for alike in grouped(range(len(labels)), lambda place: labels[place]).values():
         differing = _differing([rows[place] for place in alike], columns)

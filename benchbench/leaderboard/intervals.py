@@ -14,14 +14,10 @@ _DIFFERENCES = {  # of two independent shares: the gap's interval follows from t
 
 
 def interval_of(row: Row, key: str) -> Interval | None:
-    """The 95% interval of a measure of a measured row; None where there is none.
+    """The 95% interval of a measure (a column) of a measured row; None where there is none.
 
     Accuracies: Wilson's. Gaps of accuracies: Newcombe's (1998, method 10), from the two Wilson intervals. Lipschitzness and
     mean squared errors: bootstrap over the test examples; a regression's other measures have none.
-
-    Args:
-        row: measured.
-        key: column of the measure.
     """
     if key in _DIFFERENCES and not is_regression(row):
         return _difference(row, *_DIFFERENCES[key])

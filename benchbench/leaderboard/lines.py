@@ -22,15 +22,9 @@ _COLUMNS = frozenset(field.name for field in dataclasses.fields(Row))
 def lines_of(
     rows: Rows, group: Array, columns: Sequence[Column], digits: int, *, intervals: bool, most: int
 ) -> list[Line]:
-    """The first lines of a table; labels and best values are those among all rows of their groups.
+    """The first `most` lines of a table, in the rows' order; numbers' text has these `digits`.
 
-    Args:
-        rows: in the order of the lines.
-        group: int64 (n,), the number of each row's group, increasing.
-        columns: of the table.
-        digits: of the numbers' text.
-        intervals: whether the text shows 95% intervals.
-        most: lines to make.
+    Labels and best values are those among all rows of their groups, which int64 (n,) `group` numbers, increasing.
     """
     entries = []
     with _collector_paused():

@@ -57,14 +57,9 @@ class Merged:
 def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
     """Merge rows: finished rows replace failed ones of a cell, newer diagnostics older ones.
 
-    Rows with equal results keep the provenance of the first file.
-
-    Args:
-        boards: rows by name of their file, in order of precedence.
-
-    Raises:
-        DataError: files of different suites, or one experiment under different protocols, subsets or dataset digests; the
-            message names every difference.
+    The boards are rows by name of their file, in order of precedence: equal results keep the provenance of the first. Different
+    suites, or one experiment under different protocols, subsets or dataset digests, are a DataError that names every
+    difference.
     """
     tables = {name: Rows.of(rows) for name, rows in boards.items()}
     _refuse_other_protocols(tables)
@@ -96,11 +91,7 @@ def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
 
 
 def copy_evidence(rows: Iterable[Row], folders: Sequence[Path], target: Path) -> int:
-    """Copy rows' outcomes and witnesses from `folders` to `target`; return the number of files.
-
-    Raises:
-        StorageError: they cannot be written.
-    """
+    """Copy rows' outcomes and witnesses from `folders` to `target`; return the number of files."""
     copied, listed = 0, Rows.of(rows)
     for kind in _KINDS:
         there, held = file_names(target / kind), [(folder / kind, file_names(folder / kind)) for folder in folders]

@@ -28,16 +28,8 @@ def rebuild(
     Published rows are those that this version of benchbench ships. Per-example outcomes are copied to
     ``<folder>/<suite>/outcomes/<digest>.parquet``; failed attempts to compute a finished cell again are listed in
     ``<folder>/<suite>/failed.json``. Processes that rebuild one file at the same time lose no row: after writing, each checks
-    whether records were added or changed since it read them, and then starts over.
-
-    Args:
-        path: the leaderboard file; created if missing.
-        store: where the cells are recorded.
-        suite: name of the suite.
-        on_problem: receives a message about a damaged file or impossible rows; the file is then kept as ``<name>.corrupt``.
-
-    Raises:
-        StorageError: the file is foreign or newer (it is left alone), or cannot be written.
+    whether records were added or changed since it read them, and then starts over. A damaged file, or one with impossible rows,
+    is kept as ``<name>.corrupt``, and `on_problem` receives a message; a foreign or newer one is left alone: a StorageError.
     """
     while True:
         before, unused = store.record_stamps(), store.unused_weights()

@@ -21,10 +21,7 @@ _UPPER = 0.975  # two-sided, 95%
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """A measure over seeds: mean, sample standard deviation, and 95% t interval of the mean.
-
-    Deviation and interval are None for one seed; the interval is also None for seeds without spread.
-    """
+    """Mean over seeds; sample deviation, if several; 95% t interval of the mean, if they differ."""
 
     n: int
     mean: float
@@ -70,14 +67,11 @@ def prediction_interval(values: Sequence[float]) -> Interval | None:
 
 
 def compare_seeds(first: Sequence[float], second: Sequence[float]) -> MeanTest:
-    """Test two methods for equal means over independent runs; equal seeds do not pair them.
+    """Test two methods, with one value per seed, for equal means; equal seeds do not pair them.
 
     Several runs of both: Welch's t-test (1947). With equal numbers of runs it rejects equal means about as often as it should
     or less; with two against six or more, up to twice as often. One run against several: whether it is a further run of the
     same method, by the prediction interval; this assumes that both methods have the same spread.
-
-    Args:
-        first: one value per seed; likewise `second`. At least one of them has several.
     """
     several = [side for side in (first, second) if len(side) > 1]
     if not any(map(has_spread, several)):

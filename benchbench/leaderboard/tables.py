@@ -68,10 +68,7 @@ def paper_tables(
     notes: Sequence[str] = (),
     most: int | None = None,
 ) -> tuple[Table, ...]:
-    """The tables of a leaderboard that have rows: one of classification and one of regression.
-
-    Arguments are those of `paper_table`; `notes` are added to the last table.
-    """
+    """A leaderboard's tables with rows, as `paper_table` makes them; `notes` go to the last one."""
     shared = share_doubts(rows)
     made = partial(_table, shared, published=published, paper=paper, intervals=intervals, extra=extra, most=most)
     shown = [table for task in MEASURES if (table := made(task=task)).groups]
@@ -90,17 +87,10 @@ def paper_table(
 ) -> Table:
     """One line per training method in the papers' order; everything in a group is comparable.
 
-    Groups never mix profiles, subsets, attacks or training budgets. A published number is shown in each group of its setting,
-    with its source; the notes say when the profiles differ. Without rows of the task, the table has no groups.
-
-    Args:
-        rows: of a leaderboard, measured and published.
-        task: whether to show accuracies or squared errors.
-        published: whether to show the published numbers.
-        paper: which paper's numbers: ``"neurips2020"`` or ``"arxiv-v1"``.
-        intervals: whether the text shows 95% intervals; the entries always hold them.
-        extra: names of values in the rows' `extra` that get a last column each; none of them is marked best.
-        most: measured lines to make, of the first groups; None for all. `Table.left_out` counts the others.
+    Groups never mix profiles, subsets, attacks or training budgets. A published number of `paper` is shown in each group of its
+    setting, with its source; the notes say when the profiles differ. Without rows of the task, the table has no groups. Entries
+    always hold 95% intervals, their text with `intervals`. The names in `extra`, of values in the rows' `extra`, get a last
+    column each, without a best value. Of measured lines only the first `most` are made; `Table.left_out` counts the others.
     """
     shared = share_doubts(rows)
     return _table(shared, task=task, published=published, paper=paper, intervals=intervals, extra=extra, most=most)

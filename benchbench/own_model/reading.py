@@ -38,11 +38,8 @@ class _Skipped:
 def read_tensors(path: Path) -> Mapping[str, object]:
     """Read the content of a file of weights, or of a folder as Hugging Face writes it.
 
-    Objects beside the weights, such as NumPy scalars or options, are replaced by placeholders.
-
-    Raises:
-        StorageError: there is no such file.
-        DataError: it is damaged, could run code, or is a program instead of weights.
+    Objects beside the weights, such as NumPy scalars or options, are replaced by placeholders. A file that is damaged, could
+    run code, or is a program is a DataError.
     """
     if path.is_dir():
         return _read_folder(path)

@@ -28,9 +28,7 @@ class DatasetLoader:
     def load(self, dataset: Component) -> LoadedDataset:
         """The data of a dataset: read at the first call, and again if its tensors were changed.
 
-        Raises:
-            MissingDataError: its files are missing.
-            DataError: the files are damaged or malformed, or a second reading gives other data.
+        Missing files are a MissingDataError; damage, or a second reading that gives other data, a DataError.
         """
         key = digest(dataset)
         found = self._loaded.get(key)

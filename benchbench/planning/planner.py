@@ -48,21 +48,10 @@ def make_plan(
 ) -> Plan:
     """Expand a suite into cells and load the data that they need.
 
-    Args:
-        suite: from `read_suite`.
-        registry: the registry that the suite was read with.
-        profile: one of the suite's profiles.
-        source: where datasets may read.
-        seeds: replace the suite's.
-        only: filters ``KEY=VALUE,VALUE`` by identity column or option; data that no remaining cell needs is not loaded.
-        precision: of the attacks' search, see `benchbench.cell.model.EvaluationSpec`.
-        train_precision: of the training, see `benchbench.cell.recipe.Recipe`; None for that of the suite's recipes.
-        done: whether a cell is recorded already.
-
-    Raises:
-        UnknownNameError: the suite has no such profile.
-        UsageError: a filter is malformed, or matches nothing.
-        SuiteError: a radius is too large for the box of the data.
+    The seeds replace the suite's; `only` are filters ``KEY=VALUE,VALUE`` by identity column or option, and data that no
+    remaining cell needs is not loaded. Precisions: see `benchbench.cell.model.EvaluationSpec` and, where None keeps the
+    suite's, `benchbench.cell.recipe.Recipe`. An unknown profile is an UnknownNameError, a filter that is malformed or matches
+    nothing a UsageError, a radius too large for the box of the data a SuiteError.
     """
     filters = parse_only(only)
     chosen = tuple(seeds) if seeds is not None else suite.seeds

@@ -32,10 +32,7 @@ BEATS = 8  # heartbeats within that time
 
 
 class Claims:
-    """The claims in one folder, as one process sees and takes them.
-
-    All processes see the folder and use the same `stale_seconds`; a claim with an older heartbeat is abandoned.
-    """
+    """The claims in one folder, as one process takes them; all have the same `stale_seconds`."""
 
     def __init__(self, folder: Path, *, stale_seconds: float = STALE_SECONDS) -> None:
         self._folder = folder
@@ -171,11 +168,7 @@ class Claims:
 
 
 def folder_clock_ahead(folder: Path, now: Callable[[], float] = time.time) -> float:
-    """Seconds by which the clock of a folder's file system is ahead of this machine's `now`.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
+    """Seconds by which the clock of a folder's file system is ahead of this machine's `now`."""
     with storage_errors(folder), tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(b"\0")
         probe.flush()

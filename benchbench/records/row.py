@@ -44,12 +44,9 @@ def measure(description: str, *, share: bool = False, least: float | None = None
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One cell's configuration, measures and provenance.
+    """One cell's configuration, measures (accuracies are fractions, None not taken), provenance.
 
-    Accuracies are fractions in [0, 1]; a value that was not measured is None.
-
-    Raises:
-        DataError: a value has the wrong type, is not finite or is out of range; every such column is named.
+    Values of a wrong type or out of range are a DataError that names every such column.
     """
 
     suite: str = column("name of the suite")

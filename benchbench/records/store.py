@@ -62,14 +62,9 @@ class RunStore:
     ) -> Row:
         """Record a cell; its row is written last, so that it never names missing files.
 
-        Args:
-            row: without its digests of files, which are filled in here. A failed row never replaces a finished one.
-            outcomes: per-example columns of equal length (N,): tensors, arrays or lists of numbers.
-            witnesses: the adversarial images, float32 (N, ...).
-            weights: digest of the weights that the row was measured on; they are kept as long as the row is.
-
-        Returns:
-            The row as recorded.
+        Outcomes are per-example columns (N,), witnesses the adversarial images, float32 (N, ...); the row returned has their
+        digests. The weights with the digest `weights` are kept as long as the row is. A failed row never replaces a finished
+        one.
         """
         recorded = dataclasses.replace(
             row,

@@ -22,14 +22,8 @@ _AT_ONCE = 1024  # rows that are unpacked together
 def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None = None) -> Rows:
     """The rows of a leaderboard table of this schema version or an earlier one.
 
-    Args:
-        table: the table.
-        on_problem: receives one line for each row with impossible values, and the row is left out; without it, the first such
-            row raises.
-
-    Raises:
-        StorageError: another schema; the message names the columns.
-        DataError: a row with impossible values; the message names the row and its columns.
+    Another schema is a StorageError. A row with impossible values is left out, and `on_problem` receives one line; without it,
+    such a row is a DataError.
     """
     check_schema(table.schema, "the table")
     if set(table.column_names) == set(schema().names):

@@ -68,10 +68,8 @@ _MEASURES = tuple(column.key for column in COLUMNS if column.kind != "text" and 
 def board_data(rows: Sequence[Row]) -> dict[str, Any]:
     """Columns and rows for the page's script, without empty columns; measured settings first.
 
-    A measure is null, or [value, low, high] with nulls where there is no interval; accuracies are fractions.
-
-    Args:
-        rows: with the doubts that they share (`benchbench.leaderboard.clearing.share_doubts`).
+    A measure is null, or [value, low, high] with nulls where there is no interval; accuracies are fractions. The rows have the
+    doubts that they share (`benchbench.leaderboard.clearing.share_doubts`).
     """
     measured = {_setting(row) for row in rows if row.source == "measured"}
     texts = _board_texts(rows)

@@ -18,22 +18,15 @@ CELL_DIGITS = 6  # of each cell id, for the index's search
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One page: its file, its rows as data, and its line of the index.
-
-    Attributes:
-        first: number of its first row, from 1; likewise `last`.
-        summary: each indexed column in a few words.
-        words: what the index's search looks through, in lower case.
-        cells: the beginnings of the cell ids, each after a space.
-    """
+    """One page: its file, its rows as data, and its line of the index."""
 
     href: str
-    first: int
+    first: int  # number of its first row, from 1; likewise `last`
     last: int
     data: dict[str, Any]
-    summary: dict[str, str]
-    words: str
-    cells: str
+    summary: dict[str, str]  # each indexed column in a few words
+    words: str  # what the index's search looks through, in lower case
+    cells: str  # the beginnings of the cell ids, each after a space
 
     def indexed(self) -> Part:
         """The page without its rows, of which the index needs none."""
@@ -41,12 +34,7 @@ class Part:
 
 
 def parts(rows: Rows, with_page: Collection[str]) -> Iterator[Part]:
-    """The pages of a board in the order of its file.
-
-    Args:
-        rows: with the doubts that they share.
-        with_page: cell ids of the rows that have a page each.
-    """
+    """The pages of a board in its file's order; `with_page` are cell ids that have a page each."""
     for number, start in enumerate(range(0, len(rows), ROWS_A_PAGE), start=1):
         page = list(rows[start : start + ROWS_A_PAGE])
         data = board_data(page)

@@ -47,11 +47,7 @@ _JSON_COLUMNS = ("configuration", "versions", "defense_options", "architecture_o
 
 
 def write_site(contents: Contents, out: Path) -> list[Path]:
-    """Write all pages into a folder; returns its ``index.html`` and the page of each suite.
-
-    Raises:
-        StorageError: they cannot be written.
-    """
+    """Write all pages into a folder; returns its ``index.html`` and the page of each suite."""
     _write_assets(out / "assets")
     pages = [_write_board(board, contents, out / board.suite) for board in contents.boards]
     index = _render(

@@ -47,10 +47,7 @@ def stands_in(row: Row, paper_table: PaperTable) -> bool:
 
 
 def comparison_table(rows: Iterable[Row], paper_table: PaperTable) -> Table:
-    """Every line of a published table, followed by what we measured for it.
-
-    Rows of other budgets than the paper's (the quick profile) are shown and marked, but not judged.
-    """
+    """Every line of a published table, then ours; other budgets than the paper's are not judged."""
     everything = share_doubts(rows)
     published = [row for row in everything if stands_in(row, paper_table)]
     measured = [row for row in everything if row.source == "measured"]

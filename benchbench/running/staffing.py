@@ -83,10 +83,7 @@ def _needs(prepared: Prepared) -> list[tuple[int, bool]]:
 
 
 def _measure(cell: Cell, prepared: Prepared) -> int | None:
-    """Bytes that a step of training and a batch of evaluation take; None after an error.
-
-    A model that does not fit on the GPU takes all of its memory.
-    """
+    """Bytes that training and evaluation take; of a GPU all if too large, None after an error."""
     import torch
 
     device = prepared.device
@@ -165,10 +162,7 @@ def execute_as_suits(prepared: Prepared, *, listener: Listener, stop: StopReques
 
 
 def is_divided(prepared: Prepared) -> bool:
-    """Whether each model gets one thread: if the selection has several models, finished or not.
-
-    One GPU, for instance ``cuda:1``, is for this process alone.
-    """
+    """Whether each model gets one thread: if the selection has several models and no one GPU."""
     models = {tuple(planned.identity[column] for column in _OF_THE_MODEL) for planned in prepared.plan.cells}
     return prepared.device.index is None and len(models) > 1
 

@@ -26,15 +26,8 @@ def choose_threat(
 ) -> Threat:
     """The caller's threat, or without a radius the protocol's; the box is set later.
 
-    Args:
-        registry: has the protocol's suite.
-        dataset: its name.
-        norm: None for the protocol's, or with a radius for L-inf.
-        epsilon: None for the protocol's radius in this norm.
-
-    Raises:
-        UsageError: the protocol has no radius for this dataset in this norm.
-        OptionError: a radius that is negative or not finite.
+    The norm is by default the protocol's, or with a radius L-inf. A UsageError if the protocol has no radius for this dataset
+    in this norm, an OptionError for one that is negative or not finite.
     """
     if epsilon is not None:
         return Threat(norm=norm or "linf", epsilon=epsilon)

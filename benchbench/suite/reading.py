@@ -29,15 +29,9 @@ _KEBAB_CASE = re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*\Z")
 
 
 def read_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Suite:
-    """Read and check a suite.
+    """Read and check a suite by name, or by a path that ends in ``.toml`` or has a separator.
 
-    Args:
-        name_or_path: a registered name, or a path that ends in ``.toml`` or contains a separator.
-        registry: resolves the components of the suite.
-
-    Raises:
-        UnknownNameError: no suite has this name.
-        SuiteError: the file cannot be read or has mistakes; the error has all of them.
+    A SuiteError has all mistakes of the file; a name that no suite has is an UnknownNameError.
     """
     path = find_suite(name_or_path, registry)
     text = read_text(path)
@@ -47,11 +41,7 @@ def read_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Suit
 def suite_from_table(
     table: Mapping[str, Any], registry: Registry, *, source: str = "suite", lines: Mapping[Place, int] | None = None
 ) -> Suite:
-    """Check a suite in the form of nested dictionaries and lists, as read from TOML.
-
-    Raises:
-        SuiteError: the suite has mistakes; the error has all of them.
-    """
+    """Check a suite as read from TOML; a SuiteError has all of its mistakes."""
     mistakes = Mistakes(lines or {})
     mistakes.check_keys(table, (), _SUITE_KEYS)
     texts = {key: mistakes.read(table, key, (), str, "") for key in ("title", "summary", "paper")}

@@ -61,7 +61,7 @@ def test_masked_model_is_marked_in_the_table_of_a_weak_attack() -> None:
 
 
 def test_masked_model_is_marked_on_the_page_under_every_attack_but_a_conclusive_one() -> None:
-    flagged = {row["id"] for row in board_data(rows())["rows"] if row["flagged"]}
+    flagged = {row["id"] for row in board_data(share_doubts(rows()))["rows"] if row["flagged"]}
     assert flagged == {"m-pgd", "m-noise", "h-noise"}
 
 
