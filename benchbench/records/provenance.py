@@ -18,17 +18,7 @@ import torch
 
 from benchbench.version import __version__
 
-TRACKED = (
-    "torch",
-    "torchvision",
-    "timm",
-    "foolbox",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "pyarrow",
-    "pluggy",
-)
+TRACKED = ("torch", "torchvision", "timm", "foolbox", "numpy", "scipy", "scikit-learn", "pyarrow", "pluggy")
 
 
 @functools.cache

@@ -90,12 +90,7 @@ def _read(paths: Iterable[Path], folders: Folders) -> tuple[list[Board], list[Tr
         contenders = tuple(find_contenders(detailed, OutcomeFiles(places, problems.append)))
         attempts = describe_failed_attempts(path, rows)
         boards[suite] = Board(
-            path=path,
-            rows=rows,
-            detailed=detailed,
-            problems=tuple(problems),
-            attempts=attempts,
-            contenders=contenders,
+            path=path, rows=rows, detailed=detailed, problems=tuple(problems), attempts=attempts, contenders=contenders
         )
     return list(boards.values()), troubles
 

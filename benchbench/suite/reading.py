@@ -84,11 +84,7 @@ def _experiments(table: Mapping[str, Any], reader: SettingsReader) -> dict[str, 
 
 
 def _variants(
-    table: Mapping[str, Any],
-    place: Place,
-    defaults: Settings,
-    profiles: Mapping[str, Settings],
-    reader: SettingsReader,
+    table: Mapping[str, Any], place: Place, defaults: Settings, profiles: Mapping[str, Settings], reader: SettingsReader
 ) -> dict[str, Experiment]:
     """One experiment in the variant of each profile."""
     mistakes = reader.mistakes
