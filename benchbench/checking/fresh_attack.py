@@ -103,9 +103,8 @@ class FreshAttack:
             return replace(verdict, status="unchecked", missing=(why,))
         verdict = replace(self._extended(verdict, suspect, made, at[harm > 0]), sampled=_indices(suspect, at))
         if self.images is not None and verdict.broken:
-            columns = {name: outcomes[name][at[harm > 0]] for name in ("index", "label")} | {
-                WITNESSES: images[harm > 0]
-            }
+            columns = {name: outcomes[name][at[harm > 0]] for name in ("index", "label")}
+            columns[WITNESSES] = images[harm > 0]
             write_atomically(self.images / f"{suspect.cell.cell_id}.parquet", lambda path: write_arrays(path, columns))
         motion, enough = suspect.motion(images, at), len(at) >= min(FEWEST, len(order))
         findings = []

@@ -255,9 +255,8 @@ class Replayer:
         return replay_witnesses(model, self.test_examples(cell), threat, witnesses, self.device, doubled=doubled)
 
     def _recomputed(self, row: Row, cell: Cell, model: nn.Module) -> Iterator[Finding]:
-        return model_findings(
-            row, cell, model, self.dataset(cell).splits, lambda inputs: answers(model, inputs, self.device)
-        )
+        splits = self.dataset(cell).splits
+        return model_findings(row, cell, model, splits, lambda inputs: answers(model, inputs, self.device))
 
     def _checkpoint(self, cell: Cell) -> Path | None:
         return find_evidence(self.folders, "models", checkpoint_name(cell.training.model_id))

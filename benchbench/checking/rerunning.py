@@ -95,9 +95,8 @@ def compute_again(row: Row, registry: Registry, source: DataSource, device: torc
     loaded = load_dataset(registry, cell.training.dataset, source)
     with scratch_folder("rerun") as folder:
         store = RunStore(folder)
-        bench = Workbench(
-            registry=registry, store=store, splits=lambda _: loaded.splits, device=device, listener=listener
-        )
+        splits = loaded.splits
+        bench = Workbench(registry=registry, store=store, splits=lambda _: splits, device=device, listener=listener)
         with on_threads(provenance.stated_threads(row.device) if device.type == "cpu" else None):
             tally = run_cells((cell,), bench)
         if tally.failures:

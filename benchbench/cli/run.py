@@ -178,8 +178,6 @@ def _name_extras(result: RunResult) -> None:
 
     names = extra_names(result.rows)
     if names:
-        listed = ", ".join(map(printable, names[:NAMED])) + (
-            f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        )
-        note(f"also measured: {listed}")
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        note(f"also measured: {', '.join(map(printable, names[:NAMED]))}{more}")
         note(f"to see one: benchbench table {result.leaderboard} --extra {printable(names[0])}")

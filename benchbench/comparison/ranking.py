@@ -42,9 +42,8 @@ def rank(contenders: Sequence[Contender]) -> tuple[Place, ...]:
     values = outcomes.mean(axis=1, dtype=np.float64)
     different = _different(outcomes)
     better = -values if outcomes.dtype == np.bool_ else values  # high accuracies and low errors are better
-    order = sorted(
-        range(len(contenders)), key=lambda i: (bool(contenders[i].flags), better[i], contenders[i].row.cell_id)
-    )
+    keys = [(bool(one.flags), at, one.row.cell_id) for one, at in zip(contenders, better)]
+    order = sorted(range(len(contenders)), key=keys.__getitem__)
     return tuple(
         Place(
             contender=contenders[i],

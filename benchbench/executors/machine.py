@@ -41,7 +41,7 @@ def _quota(groups: Path) -> float | None:
         return None if quota == "max" else int(quota) / int(period)
     with suppress(OSError, ValueError):
         quota, period = (
-            (groups / "cpu" / f"cpu.cfs_{name}_us").read_text(encoding="ascii") for name in ("quota", "period")
+            (groups / f"cpu/cpu.cfs_{name}_us").read_text(encoding="ascii") for name in ("quota", "period")
         )
         return None if int(quota) <= 0 else int(quota) / int(period)
     return None

@@ -62,9 +62,7 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[Gpu, ...]
     count = torch.cuda.device_count()
     stated = [name.strip() for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     names = stated[:count] if stated else [str(index) for index in range(count)]
-    return tuple(
-        Gpu(name=name, memory_bytes=int(torch.cuda.mem_get_info(index)[0])) for index, name in enumerate(names)
-    )
+    return tuple(Gpu(name=name, memory_bytes=int(torch.cuda.mem_get_info(i)[0])) for i, name in enumerate(names))
 
 
 def places(gpu: Gpu, need_bytes: int | None) -> int:

@@ -83,9 +83,7 @@ def training(row: Row) -> str:
 
     Seed and threat are left out: they have columns, and older configurations state a threat that the method does not use.
     """
-    return to_json(
-        {name: value for name, value in configured(row, "training").items() if name not in ("seed", "threat")}
-    )
+    return to_json({name: one for name, one in configured(row, "training").items() if name not in ("seed", "threat")})
 
 
 def recipe(row: Row) -> str:

@@ -74,9 +74,7 @@ def _labels(rows: Rows, group: Array, most: int) -> list[Entry]:
 
 def _references(rows: Rows) -> list[Entry]:
     found, places = rows.distinct("source", "published_source", "published_table")
-    texts = [
-        "ours" if source == "measured" else f"{paper_label(paper)}, table {number}" for source, paper, number in found
-    ]
+    texts = ["ours" if source == "measured" else f"{paper_label(paper)}, table {n}" for source, paper, n in found]
     return [Entry(value=texts[place], text=texts[place]) for place in places.tolist()]
 
 

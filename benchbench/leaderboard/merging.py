@@ -84,9 +84,7 @@ def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
         repeated += 1
         if not differing and row.diagnostics > known.diagnostics:
             kept[cell] = (place, row)
-    standing = np.array(
-        [kept[cell][0] if cell in kept else place for cell, place in enumerate(first.tolist())], dtype=int
-    )
+    standing = np.array([kept[cell][0] if cell in kept else at for cell, at in enumerate(first.tolist())], dtype=int)
     return Merged(rows=everything.take(standing[np.argsort(first)]), repeated=repeated, conflicts=tuple(conflicts))
 
 

@@ -178,10 +178,8 @@ def best_shown(rows: Sequence[Row], column: Column, digits: int) -> float | None
 def _title(settings: Sequence[_Setting], rows: Rows) -> str:
     suite = settings[0].first.suite if settings else "leaderboard"
     profiles = sorted(profile for profile, source in rows.distinct("profile", "source")[0] if source == "measured")
-    stated = (
-        f"{' and '.join(profiles)} profile" + ("s, apart" if len(profiles) > 1 else "") if profiles else "published"
-    )
-    return f"{suite}: {stated}"
+    of = f"{' and '.join(profiles)} profile{'s, apart' if len(profiles) > 1 else ''}" if profiles else "published"
+    return f"{suite}: {of}"
 
 
 def _notes(rows: Rows, made: Sequence[Group], task: Task, intervals: bool) -> tuple[str, ...]:

@@ -101,9 +101,7 @@ def _below(
     content: Mapping[str, object], key: str, depth: int, seen: set[int]
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
     seen.add(id(content))  # a file may hold one mapping under many keys, or within itself
-    if tensors := {
-        name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)
-    }:
+    if tensors := {name: one for name, one in content.items() if isinstance(name, str) and isinstance(one, Tensor)}:
         yield key, tensors
     for name, value in content.items():
         if depth and isinstance(value, Mapping) and id(value) not in seen:

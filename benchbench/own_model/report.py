@@ -85,9 +85,8 @@ class ModelReport:
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        return (
-            f"<p>{html.escape(self.title)}</p>{tabulate(self.lines, COLUMNS, tablefmt='html', disable_numparse=True)}"
-        )
+        table = tabulate(self.lines, COLUMNS, tablefmt="html", disable_numparse=True)
+        return f"<p>{html.escape(self.title)}</p>{table}"
 
 
 def make_report(

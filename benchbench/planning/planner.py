@@ -163,9 +163,8 @@ def _complete(draft: _Draft, splits: DatasetSplits, data_digest: str) -> Cell:
     """Fill in the properties of the data: digest, box and numbers of examples."""
     cell = _counted(draft, train=len(splits.train), test=len(splits.test))
     threat = dataclasses.replace(cell.evaluation.threat, lower=splits.lower, upper=splits.upper)
-    training = dataclasses.replace(
-        cell.training, dataset_digest=data_digest, threat=threat if cell.training.threat else None
-    )
+    attacked = threat if cell.training.threat else None
+    training = dataclasses.replace(cell.training, dataset_digest=data_digest, threat=attacked)
     return dataclasses.replace(cell, training=training, evaluation=dataclasses.replace(cell.evaluation, threat=threat))
 
 

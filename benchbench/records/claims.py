@@ -42,9 +42,7 @@ class Claims:
         self._released = threading.Event()
         self._ahead = 0.0
         self._measured = -math.inf  # when `_ahead` was
-        self._seen: dict[
-            Path, tuple[int, float]
-        ] = {}  # time stamps of others' claims, and since when this process knows them
+        self._seen: dict[Path, tuple[int, float]] = {}  # time stamps of others' claims, and since when they are known
         self._tidied = False
 
     @contextmanager

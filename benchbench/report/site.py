@@ -158,7 +158,7 @@ def _separations(measured: Sequence[MeasuredSeparation]) -> dict[str, Any]:
     charts = {f"separation-{number}": separation_chart(one) for number, one in enumerate(measured)}
     return {
         "separations": [
-            {"title": f"{one.dataset}, {separation_label(one)}", "id": name} for name, one in zip(charts, measured)
+            {"title": f"{m.dataset}, {separation_label(m)}", "id": name} for name, m in zip(charts, measured)
         ],
         "separation_rows": [(one, separation_label(one)) for one in measured],
         "separation_charts": charts,

@@ -78,9 +78,8 @@ def judge_certain(ours: float, theirs: float, *, step: float) -> str:
 
 def is_of_method(published: Row, row: Row) -> bool:
     """Whether a row is of a published method; options that the paper omits match any value."""
-    return values(published, _METHOD) == values(row, _METHOD) and contains(
-        row.defense_options, published.defense_options
-    )
+    alike = values(published, _METHOD) == values(row, _METHOD)
+    return alike and contains(row.defense_options, published.defense_options)
 
 
 def other_budget(row: Row, published: Row) -> str:
