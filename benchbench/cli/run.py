@@ -9,20 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli import INTERRUPTED
+from benchbench.cli import INTERRUPTED, options
 from benchbench.cli.components import COMPONENT
 from benchbench.cli.display import progress_display
-from benchbench.cli.options import (
-    device_option,
-    download_option,
-    folder_options,
-    json_option,
-    precision_option,
-    quiet_option,
-    selection_options,
-    suite_argument,
-    train_precision_option,
-)
 from benchbench.cli.printing import note, print_json
 from benchbench.cli.signals import REQUEUE, requeue, stop_signals
 from benchbench.cli.table import print_rows
@@ -37,14 +26,14 @@ NAMED = 8  # values of metrics in the note after a table
 
 
 @click.command(name="run")
-@suite_argument
-@selection_options
-@device_option
-@folder_options
-@download_option
+@options.suite_argument
+@options.selection_options
+@options.device_option
+@options.folder_options
+@options.download_option
 @click.option("--fresh", is_flag=True, help="Compute every cell again; a record stays until the new one is complete.")
-@precision_option
-@train_precision_option
+@options.precision_option
+@options.train_precision_option
 @click.option(
     "--cuda-graphs",
     is_flag=True,
@@ -68,8 +57,8 @@ NAMED = 8  # values of metrics in the note after a table
     metavar="NAME|{name=..., OPTION=...}",
     help="The executor that starts the workers: local, slurm or a plugin's; by default local for several jobs.",
 )
-@quiet_option
-@json_option
+@options.quiet_option
+@options.json_option
 def command(
     suite: str,
     profile: str | None,

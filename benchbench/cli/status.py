@@ -7,24 +7,17 @@ from typing import Unpack
 
 import click
 
-from benchbench.cli.options import (
-    Selection,
-    device_option,
-    folder_options,
-    json_option,
-    selection_options,
-    suite_argument,
-)
+from benchbench.cli import options
 from benchbench.cli.printing import note, print_json, print_table, say
 
 
 @click.command(name="status")
-@suite_argument
-@selection_options
-@device_option
-@folder_options
-@json_option
-def command(suite: str, leaderboards: Path | None, as_json: bool, **selection: Unpack[Selection]) -> None:
+@options.suite_argument
+@options.selection_options
+@options.device_option
+@options.folder_options
+@options.json_option
+def command(suite: str, leaderboards: Path | None, as_json: bool, **selection: Unpack[options.Selection]) -> None:
     """Show which cells of a suite are pending, running, done or failed.
 
     It reads the runs folder and needs no executor and no scheduler: it works for every run that shares the folder, on any

@@ -21,12 +21,8 @@ HELD = ("launch failed requeued held", "JobHeldAdmin", "JobHeldUser")
 NODES_AWAY = ("Unavailable", "ReqNodeNotAvail", "DOWN, DRAINED")
 ROOM_AWAITED = ("Resources", "Priority")
 HOPELESS = (
-    "PartitionConfig",
-    "PartitionTimeLimit",
-    "PartitionNodeLimit",
-    "BadConstraints",
-    "InvalidAccount",
-    "InvalidQOS",
+    *("PartitionConfig", "PartitionTimeLimit", "PartitionNodeLimit"),
+    *("BadConstraints", "InvalidAccount", "InvalidQOS"),
 )
 
 

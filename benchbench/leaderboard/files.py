@@ -23,23 +23,9 @@ from benchbench.records.schema import check_schema
 _log = logging.getLogger(__name__)
 _REBUILT = "benchbench run sets it aside and rebuilds it from the cell records"
 _SORTED_BY = (
-    "source",
-    "dataset",
-    "architecture",
-    "architecture_options",
-    "augmentation",
-    "dropout",
-    "attack",
-    "attack_options",
-    "defense",
-    "defense_options",
-    "seed",
-    "profile",
-    "trained_on",
-    "epsilon",
-    "n_train",
-    "experiment",
-    "cell_id",
+    *("source", "dataset", "architecture", "architecture_options", "augmentation", "dropout", "attack"),
+    *("attack_options", "defense", "defense_options", "seed", "profile", "trained_on", "epsilon", "n_train"),
+    *("experiment", "cell_id"),
 )
 
 

@@ -21,10 +21,7 @@ from benchbench.records.disk import file_names, read_bytes
 _COST = ("train_seconds", "evaluate_seconds", "peak_memory_bytes", "queries")
 _RESULTS = (
     *(f.name for f in dataclasses.fields(Row) if str(f.type) == "float | None" and f.name not in _COST),
-    "flags",
-    "extra",
-    "outcomes_digest",
-    "witnesses_digest",
+    *("flags", "extra", "outcomes_digest", "witnesses_digest"),
 )
 _EXPERIMENT = ("profile", "experiment", "dataset", "attack")
 _FIXED = ("protocol", "dataset_digest", "n_train", "n_train_evaluated", "n_test", "trained_on")

@@ -10,21 +10,10 @@ from typing import Any, Literal
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import to_json
 from benchbench.escaping import printable
+from benchbench.leaderboard import names
 from benchbench.leaderboard.formats import csv_text
 from benchbench.leaderboard.identity import tell_apart
 from benchbench.leaderboard.matching import is_regression
-from benchbench.leaderboard.names import (
-    dataset_label,
-    defense_label,
-    defense_order,
-    dropout_label,
-    joined,
-    network_label,
-    number,
-    paper_label,
-    searched_in,
-    trained_in,
-)
 from benchbench.records import Row
 
 
@@ -96,12 +85,12 @@ def _board_texts(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
 
 def _setting(row: Row) -> tuple[str, ...]:
     """Equal for rows shown together, with all attack variants, which papers do not distinguish."""
-    return dataset_label(row), row.architecture, training_variation(row), _threat(row), row.attack
+    return names.dataset_label(row), row.architecture, training_variation(row), _threat(row), row.attack
 
 
 def _order(row: Row) -> tuple[Any, ...]:
     """Sort key: ours beside the published number of the same setting and method."""
-    return (*_setting(row), defense_order(row)[:3], row.source, row.profile, row.seed, row.cell_id)
+    return (*_setting(row), names.defense_order(row)[:3], row.source, row.profile, row.seed, row.cell_id)
 
 
 def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]]) -> Any:
@@ -120,10 +109,12 @@ def row_texts(row: Row) -> dict[str, str]:
     """The text columns of a row."""
     variant = parse_options(row.attack_options).get("variant", "")
     return {
-        "method": defense_label(row),
-        "dataset": dataset_label(row),
-        "architecture": network_label(row),
-        "variation": joined(training_variation(row), f"attack: {variant}" if variant else "", searched_in(row)),
+        "method": names.defense_label(row),
+        "dataset": names.dataset_label(row),
+        "architecture": names.network_label(row),
+        "variation": names.joined(
+            training_variation(row), f"attack: {variant}" if variant else "", names.searched_in(row)
+        ),
         "attack": row.attack,
         "threat": _threat(row),
         "source": source_label(row),
@@ -139,7 +130,7 @@ def _remarks(row: Row) -> str:
 
 
 def _threat(row: Row) -> str:
-    return f"{row.norm} {number(row.epsilon)}"
+    return f"{row.norm} {names.number(row.epsilon)}"
 
 
 def training_variation(row: Row) -> str:
@@ -147,20 +138,20 @@ def training_variation(row: Row) -> str:
     augmentation = row.augmentation if row.augmentation != "none" else ""
     size = f"{row.n_train:,} training examples" if is_regression(row) else ""  # tells the two staircases apart
     seen = "TEST SET seen" if row.trained_on != "train" else ""
-    return joined(seen, augmentation, dropout_label(row), size, trained_in(row))
+    return names.joined(seen, augmentation, names.dropout_label(row), size, names.trained_in(row))
 
 
 def source_label(row: Row) -> str:
     """``ours``, or the paper and its table."""
     if row.source == "measured":
         return "ours"
-    return f"{paper_label(row.published_source)}, table {row.published_table}"
+    return f"{names.paper_label(row.published_source)}, table {row.published_table}"
 
 
 def board_csv(rows: Iterable[Row]) -> str:
     """Every column and row as CSV; lists and maps as JSON, empty where not measured."""
-    names = [field.name for field in dataclasses.fields(Row)]
-    return csv_text([names, *([_plain(getattr(row, name)) for name in names] for row in rows)])
+    columns = [field.name for field in dataclasses.fields(Row)]
+    return csv_text([columns, *([_plain(getattr(row, name)) for name in columns] for row in rows)])
 
 
 def _plain(value: Any) -> Any:
