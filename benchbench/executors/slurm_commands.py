@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 
 from benchbench.errors import BenchbenchError, ExecutorError, UsageError, suggest
 
@@ -23,6 +25,13 @@ _DURATION = re.compile(r"(?:(?P<days>\d+)-)?(?:(?P<hours>\d+):)?(?P<minutes>\d+)
 
 class FullQueueError(UsageError):
     """The queue takes no more jobs for now."""
+
+
+_TABLE = (files("benchbench.executors") / "slurm_refusals.toml").read_text(encoding="utf-8")
+_REFUSALS: list[dict[str, str]] = tomllib.loads(_TABLE)["refusal"]
+_ERRORS: dict[str, type[BenchbenchError]] = {
+    kind.__name__: kind for kind in (UsageError, ExecutorError, FullQueueError)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,47 +141,11 @@ def submission_error(said: str, *, partition: str) -> BenchbenchError:
     >>> type(submission_error("sbatch: error: invalid partition specified: gpu", partition="gpu")).__name__
     'UsageError'
     """
-    refusals: Iterable[tuple[str, type[BenchbenchError], str, str]] = (
-        ("invalid partition", UsageError, f"Slurm has no partition {partition!r}", "'sinfo' lists them"),
-        (
-            r"temporarily unable to accept job|resource temporarily unavailable|submit.*limit|maxsubmit|maxjobcount|"
-            r"job violates accounting/qos policy",
-            FullQueueError,
-            "the queue takes no more jobs",
-            FULL_HINT,
-        ),
-        ("invalid account", UsageError, "Slurm does not know the account", "'sacctmgr show associations user=$USER'"),
-        ("invalid qos", UsageError, "Slurm does not know the quality of service", "'sacctmgr show qos' lists them"),
-        (
-            "invalid feature",
-            UsageError,
-            "no node has the features of the constraint",
-            "another constraint: 'sinfo -o \"%N %f\"' lists them",
-        ),
-        (
-            "invalid generic resource",
-            UsageError,
-            "no node of the partition has such GPUs",
-            "fewer gpus, or another partition: 'sinfo -o \"%P %G\"' lists them",
-        ),
-        ("time limit", UsageError, "the time limit is longer than the partition allows", "state fewer minutes"),
-        (
-            "node configuration is not available|memory specification|cpu count",
-            UsageError,
-            "no node of the partition has enough memory, cores or GPUs",
-            "state less, or another partition",
-        ),
-        (
-            "unable to contact|connection refused|communication connection failure",
-            ExecutorError,
-            "Slurm's controller does not answer",
-            "'scontrol ping' says whether it is up",
-        ),
-    )
     text = " ".join(said.split())
-    for pattern, kind, message, hint in refusals:
-        if re.search(pattern, text, re.IGNORECASE):
-            return kind(f"{message} ({_last(text)})", hint=hint)
+    for refusal in _REFUSALS:
+        if re.search(refusal["pattern"], text, re.IGNORECASE):
+            message = refusal["message"].format(partition=partition)
+            return _ERRORS[refusal["error"]](f"{message} ({_last(text)})", hint=refusal.get("hint", FULL_HINT))
     return ExecutorError(f"sbatch refuses: {_last(text)}")
 
 
