@@ -10,7 +10,7 @@ import numpy as np
 from benchbench.comparison.contenders import Contender, comparable_groups
 from benchbench.comparison.pairing import SIGNIFICANCE, holm, mcnemar_p_values, paired_t_p_values
 from benchbench.contract.seeds import derive_seed
-from benchbench.leaderboard.intervals import interval_of
+from benchbench.leaderboard.spread import interval_of
 from benchbench.records import Interval, accuracy_interval, mean_interval
 from benchbench.records.arrays import Array
 

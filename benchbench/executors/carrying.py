@@ -19,14 +19,14 @@ from benchbench.errors import DataError, StorageError
 from benchbench.events import Note
 from benchbench.executors.crew import Commission
 from benchbench.executors.job import Job, job_folder, read_job, suite_copy, write_job
-from benchbench.executors.machine import PROCESS_BYTES
+from benchbench.executors.slots import PROCESS_BYTES
 from benchbench.executors.supervising import Supervisor
 from benchbench.harness.cells import checkpoint_times, describe_model
 from benchbench.harness.evaluating import ModelMeasurements
 from benchbench.harness.scheduling import Tally
 from benchbench.settings import Folders
 from benchbench.stopping import Stopped
-from benchbench.suite.source import read_text
+from benchbench.suite.reading import read_text
 
 
 def carry_out(commission: Commission) -> Tally:

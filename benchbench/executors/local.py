@@ -11,8 +11,7 @@ from pathlib import Path
 
 from benchbench.atomic import storage_errors
 from benchbench.contract import DONE, REFUSED, STOPPED, Host, OptionError, Work
-from benchbench.executors.machine import available_cores
-from benchbench.executors.slots import GIB, Slot, cpu_slots, gpu_slots, visible_gpus
+from benchbench.executors.slots import GIB, Slot, available_cores, cpu_slots, gpu_slots, visible_gpus
 from benchbench.stopping import Stopped
 
 POLL_SECONDS = 0.2

@@ -21,7 +21,7 @@ from benchbench.errors import DataError
 from benchbench.leaderboard.files import write_leaderboard
 from benchbench.leaderboard.separations import MEASURES
 from benchbench.records import Row
-from benchbench.records.older import trained_under
+from benchbench.records.schema import trained_under
 
 SUITE = "closer-look"
 _PROTOCOL = "closer-look-1"

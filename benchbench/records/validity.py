@@ -11,10 +11,9 @@ import pyarrow.compute as pc
 
 from benchbench.errors import DataError
 from benchbench.records.arrays import Array
-from benchbench.records.older import completed
 from benchbench.records.row import CHOICES, PATTERNS, Row
 from benchbench.records.rows import Rows
-from benchbench.records.schema import check_schema, schema, table_from_rows
+from benchbench.records.schema import check_schema, completed, schema, table_from_rows
 
 _AT_ONCE = 1024  # rows that are unpacked together
 

@@ -24,7 +24,7 @@ from benchbench.leaderboard.separations import MeasuredSeparation, separation_la
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array
 from benchbench.records.disk import read_bytes
-from benchbench.report.boards import board_csv, board_data, row_texts
+from benchbench.report.boards import MOST_ROWS, Part, board_csv, board_data, parts, row_texts
 from benchbench.report.charts import (
     lipschitz_chart,
     plotting_runtime,
@@ -34,7 +34,6 @@ from benchbench.report.charts import (
     training_curves,
 )
 from benchbench.report.contents import Board, Contents, Gallery, Specimen
-from benchbench.report.paging import MOST_ROWS, Part, parts
 from benchbench.report.rankings import method_spreads, rankings
 
 if TYPE_CHECKING:

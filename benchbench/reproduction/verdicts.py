@@ -10,11 +10,10 @@ from types import MappingProxyType
 import numpy as np
 
 from benchbench.leaderboard.identity import values
-from benchbench.leaderboard.intervals import interval_of
 from benchbench.leaderboard.layout import Entry, Table
 from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.names import contains, joined, searched_in, trained_in
-from benchbench.leaderboard.spread import prediction_interval
+from benchbench.leaderboard.spread import interval_of, prediction_interval
 from benchbench.records import Interval, Row
 
 EXACT = "agrees exactly"

@@ -22,8 +22,16 @@ from typing import TYPE_CHECKING
 from benchbench.contract import frozen
 from benchbench.executors.crew import LOCAL, Crew, choose_crew
 from benchbench.executors.local import SPARE
-from benchbench.executors.machine import PROCESS_BYTES, available_cores, available_memory_bytes, cores_for_workers
-from benchbench.executors.slots import GIB, USABLE, places, visible_gpus
+from benchbench.executors.slots import (
+    GIB,
+    PROCESS_BYTES,
+    USABLE,
+    available_cores,
+    available_memory_bytes,
+    cores_for_workers,
+    places,
+    visible_gpus,
+)
 from benchbench.planning.preparing import Prepared
 from benchbench.running.execution import RunResult, execute, with_prices
 
