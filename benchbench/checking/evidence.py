@@ -144,7 +144,7 @@ def identity_findings(row: Row, cell: Cell) -> list[Finding]:
 
 def replay_findings(outcomes: Mapping[str, Array], replay: Replay) -> list[Finding]:
     """Find examples on which the record contradicts the model."""
-    if not _same_length(outcomes, replay):
+    if any(len(outcomes.get(name, ())) != len(replay.index) for name in ("index", "label", "prediction")):
         return [Finding(what=f"{len(replay.index):,} examples were replayed, the outcomes are of another number")]
     checks = {
         "the outcomes are of other test examples": outcomes["index"] != replay.index,
@@ -156,7 +156,8 @@ def replay_findings(outcomes: Mapping[str, Array], replay: Replay) -> list[Findi
     if replay.clean is not None and replay.attacked is not None:
         judge = _regression_checks if replay.clean.ndim == 1 else _class_checks
         checks |= judge(outcomes, replay.label, replay.clean, replay.attacked)
-    return [Finding(what=what, examples=_examples(replay, wrong)) for what, wrong in checks.items() if wrong.any()]
+    found = {what: tuple(replay.index[wrong].tolist()) for what, wrong in checks.items() if wrong.any()}
+    return [Finding(what=what, examples=examples) for what, examples in found.items()]
 
 
 def proven(outcomes: Mapping[str, Array], bound: float | None) -> str:
@@ -203,14 +204,6 @@ def _as_recorded(logits: Array, recorded: Array) -> Array:
     short = logits.max(axis=1) - np.take_along_axis(logits, known[:, None], axis=1)[:, 0]
     tied = (known == recorded) & (short <= ROUNDING * np.maximum(1.0, np.abs(logits).max(axis=1)))
     return np.asarray(np.where(tied, recorded, predicted))
-
-
-def _same_length(outcomes: Mapping[str, Array], replay: Replay) -> bool:
-    return all(len(outcomes.get(name, ())) == len(replay.index) for name in ("index", "label", "prediction"))
-
-
-def _examples(replay: Replay, wrong: Array) -> tuple[int, ...]:
-    return tuple(int(i) for i in replay.index[wrong])
 
 
 def _percent(share: float, direction: Callable[[float], int]) -> str:

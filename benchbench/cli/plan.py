@@ -112,7 +112,9 @@ def _print(plan: Plan, *, each: bool) -> None:
     note(f"suite {plan.suite}, profile {plan.profile}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
     shown = [planned for planned in plan.cells if planned.status in ("ready", "done")]
     if shown:
-        print_table((*_NAMES, "state", "estimate"), [_line(planned) for planned in shown], right=("seed", "estimate"))
+        estimates = ("" if (s := p.estimate_seconds) is None else format_seconds(s) for p in shown)
+        rows = [(*_names(planned), planned.status, text) for planned, text in zip(shown, estimates)]
+        print_table((*_NAMES, "state", "estimate"), rows, right=("seed", "estimate"))
     gaps = Counter((p.experiment, p.status, p.reason) for p in plan.cells if p.status in ("skipped", "failed"))
     if gaps:
         rows = [(experiment, n, status, reason) for (experiment, status, reason), n in gaps.items()]
@@ -164,11 +166,6 @@ def _price_line(name: str, bill: Bill) -> tuple[object, ...]:
 
 def _gibibytes(size: int) -> str:
     return f"{size / 2**30:,.1f} GiB" if size else ""
-
-
-def _line(planned: PlannedCell) -> tuple[object, ...]:
-    estimate = "" if planned.estimate_seconds is None else format_seconds(planned.estimate_seconds)
-    return (*_names(planned), planned.status, estimate)
 
 
 def _names(planned: PlannedCell) -> tuple[object, ...]:

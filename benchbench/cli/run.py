@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
     from benchbench.running.execution import RunResult
 
 NAMED = 8  # values of metrics in the note after a table
+
+
+class RunOptions(options.Selection):
+    """The values of the options that `command` passes on."""
+
+    leaderboards: Path | None
+    download: bool
+    fresh: bool
+    precision: Precision
+    train_precision: Precision | None
+    cuda_graphs: bool
 
 
 @click.command(name="run")
@@ -61,23 +72,12 @@ NAMED = 8  # values of metrics in the note after a table
 @options.json_option
 def command(
     suite: str,
-    profile: str | None,
-    only: tuple[str, ...],
-    seeds: tuple[int, ...],
-    device: str | None,
-    data: Path | None,
-    runs: Path | None,
-    leaderboards: Path | None,
-    download: bool,
-    fresh: bool,
-    precision: Precision,
-    train_precision: Precision | None,
-    cuda_graphs: bool,
     budget: str | None,
     jobs: int | None,
     executor: str | dict[str, object] | None,
     quiet: bool,
     as_json: bool,
+    **chosen: Unpack[RunOptions],
 ) -> int:
     """Train, attack and measure the cells of a suite; update and print its leaderboard.
 
@@ -96,34 +96,23 @@ def command(
 
     silent = follows()
     if not silent:
-        _warn_of_useless_rounding({precision, train_precision or "float32"}, device)
+        _warn_of_useless_rounding({chosen["precision"], chosen["train_precision"] or "float32"}, chosen["device"])
     stop = StopRequest(None if budget is None else parse_duration(budget))
     try:
         with stop_signals(stop, last=True), progress_display(quiet=quiet or silent) as listener:
             result = run(
                 suite,
-                profile=profile,
-                only=only,
-                seeds=seeds,
-                device=device,
-                data=data,
-                runs=runs,
-                leaderboards=leaderboards,
-                download=download,
-                fresh=fresh,
+                **chosen,
                 listener=listener,
                 stop=stop,
-                precision=precision,
-                train_precision=train_precision,
-                cuda_graphs=cuda_graphs,
                 jobs="auto" if jobs is None and executor is None else jobs,
                 executor=executor,
             )
     except KeyboardInterrupt:
-        note(f"interrupted: {_how_to_resume(fresh)}")
+        note(f"interrupted: {_how_to_resume(chosen['fresh'])}")
         return INTERRUPTED
     except Stopped as reason:
-        note(f"{reason}: {_how_to_resume(fresh)}")
+        note(f"{reason}: {_how_to_resume(chosen['fresh'])}")
         return 1
     except RankError as error:
         if silent and not error.message.startswith(f"rank {os.environ['RANK']} "):

@@ -83,7 +83,11 @@ class Contender:
 
     def on(self, index: Array) -> Contender:
         """The same model on some of its test examples; `index` is int64 and increasing."""
-        return Contender(rows=self.rows, outcomes=tuple(_on(outcomes, index) for outcomes in self.outcomes))
+        pairs = [(found, np.isin(found["index"], index)) for found in self.outcomes]
+        kept = (
+            found if chosen.all() else {name: one[chosen] for name, one in found.items()} for found, chosen in pairs
+        )
+        return Contender(rows=self.rows, outcomes=tuple(kept))
 
     @cached_property
     def worst(self) -> Mapping[str, Array]:
@@ -220,11 +224,6 @@ def on_common_examples(contenders: Sequence[Contender]) -> list[Contender]:
 
 def _attack(row: Row) -> tuple[str, str]:
     return row.attack, row.attack_options
-
-
-def _on(outcomes: Outcomes, index: Array) -> Outcomes:
-    chosen = np.isin(outcomes["index"], index)
-    return outcomes if chosen.all() else {name: column[chosen] for name, column in outcomes.items()}
 
 
 def _worst(outcomes: Sequence[Outcomes], column: str, worse: np.ufunc) -> Array:

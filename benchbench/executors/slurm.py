@@ -199,16 +199,14 @@ class SlurmExecutor:
             **{name: value for name, value in self._where.items() if value},
             **({"gpus_per_node": self._gpus} if work.device == "cuda" else {}),
         )
+        commands = (work.command(unit.name, [unit.name], threads=self._threads, leashed=True) for unit in units)
         try:
             with executor.batch():
-                jobs = [executor.submit(self._task(work, unit)) for unit in units]
+                jobs = [executor.submit(UnitTask(command=command)) for command in commands]
         except Exception as error:  # submitit's errors contain the message of sbatch
             message = f"{error} {getattr(error, 'stderr', '') or ''}"
             raise submission_error(message, partition=self._where["partition"]) from error
         return {job.job_id: unit.name for job, unit in zip(jobs, units)}
-
-    def _task(self, work: Work, unit: WorkUnit) -> UnitTask:
-        return UnitTask(command=work.command(unit.name, [unit.name], threads=self._threads, leashed=True))
 
 
 def _arrays(units: Iterable[WorkUnit], longest: int) -> list[list[WorkUnit]]:

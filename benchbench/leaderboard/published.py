@@ -177,7 +177,9 @@ def _proof_of_concept_row(record: Mapping[str, str]) -> Row:
 
 
 def _measures(record: Mapping[str, str]) -> dict[str, float | None]:
-    shares = {column: _fraction(record.get(printed, "")) for column, printed in _PRINTED.items()}
+    percents = {column: _value(record.get(printed, "")) for column, printed in _PRINTED.items()}
+    # rounded so that 97.21 becomes the float 0.9721, not its neighbour
+    shares = {column: None if value is None else round(value / 100, 6) for column, value in percents.items()}
     return {**shares, "test_lipschitz": _value(record.get("test_lipschitz", ""))}
 
 
@@ -259,8 +261,3 @@ def _row(
 
 def _value(text: str) -> float | None:
     return float(text) if text else None
-
-
-def _fraction(text: str) -> float | None:
-    """Percent as a fraction, rounded so that 97.21 becomes the float 0.9721, not its neighbour."""
-    return round(float(text) / 100, 6) if text else None

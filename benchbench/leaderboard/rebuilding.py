@@ -122,7 +122,9 @@ def describe_failed_attempts(path: Path, rows: Iterable[Row]) -> tuple[str, ...]
     listed = Rows.of(rows)
     standing = listed.having("cell_id", *attempts) & listed.having("source", "measured") & listed.having("status", "ok")
     return tuple(
-        f"{_label(row)}: an earlier result; computing it again failed on {printable(attempts[row.cell_id]['time'])}: "
+        f"{row.dataset} {row.architecture}, {defense_label(row)}, "
+        f"{attack_label(row.attack, parse_options(row.attack_options))}, seed {row.seed}: an earlier result; computing it "
+        f"again failed on {printable(attempts[row.cell_id]['time'])}: "
         f"{printable(attempts[row.cell_id]['error'][:_LONGEST])}"
         for row in listed.where(standing)
     )
@@ -148,8 +150,3 @@ def _read(file: Path) -> dict[str, Mapping[str, str]]:
         return {str(cell_id): {name: str(one[name]) for name in ("time", "error")} for cell_id, one in found.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
-
-
-def _label(row: Row) -> str:
-    attack = attack_label(row.attack, parse_options(row.attack_options))
-    return f"{row.dataset} {row.architecture}, {defense_label(row)}, {attack}, seed {row.seed}"

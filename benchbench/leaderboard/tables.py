@@ -20,7 +20,6 @@ from benchbench.leaderboard.lines import FAILED, FLAGGED, lines_of, shown
 from benchbench.leaderboard.matching import SAME_SETTING, regressions, same_setting, setting, shown_published
 from benchbench.leaderboard.names import method_label, method_order, setting_label
 from benchbench.records import Row, Rows, groups
-from benchbench.records.arrays import Array
 
 Task = Literal["classification", "regression"]
 
@@ -108,7 +107,8 @@ def _table(
     sizes = [len(one.places) for one in settings]
     members = chosen.take([place for one in settings for place in one.places])
     group = np.repeat(np.arange(len(settings)), sizes)
-    members = members.take(np.lexsort([*map(members.ranks, _LAST_FIRST), _method_ranks(members), group]))
+    methods = members.ranks("defense", "defense_options", key=lambda *method: method_order(*method)[:3])
+    members = members.take(np.lexsort([*map(members.ranks, _LAST_FIRST), methods, group]))
     columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *map(_extra_column, extra))
     size = len(members) if most is None else min(most, len(members))
     unread = iter(lines_of(members, group, columns, DIGITS[task], intervals=intervals, most=size))
@@ -124,10 +124,6 @@ def _table(
         notes=(*_notes(members, made, task, intervals), *row_notes(members[:size])),
         left_out=len(members) - size,
     )
-
-
-def _method_ranks(rows: Rows) -> Array:
-    return rows.ranks("defense", "defense_options", key=lambda *method: method_order(*method)[:3])
 
 
 @dataclass(frozen=True, kw_only=True)

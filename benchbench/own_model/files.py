@@ -113,15 +113,11 @@ def _named(key: str, tensors: Mapping[str, Tensor], names: Collection[str]) -> I
     yield _Found(key=key, prefix="", tensors=tensors)
     last = min(names, default="")
     prefixes = [name.removesuffix(last) for name in tensors if name.endswith(f".{last}")][:_PREFIXES]
-    for prefix in sorted(prefixes, key=_rank):
+    known = {name: rank for rank, name in enumerate(_WRAPPERS)}
+    for prefix in sorted(prefixes, key=lambda prefix: max(known.get(part, 0) for part in prefix.split("."))):
         bare = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         if len(bare) == len(tensors) or set(_WRAPPERS).issuperset(prefix[:-1].split(".")):
             yield _Found(key=key, prefix=prefix, tensors=bare)
-
-
-def _rank(prefix: str) -> int:
-    """The place of a prefix's last wrapper in `_WRAPPERS`."""
-    return max((_WRAPPERS.index(part) for part in prefix.split(".") if part in _WRAPPERS), default=0)
 
 
 def _problems(found: _Found, own: Mapping[str, Tensor], needed: Collection[str]) -> list[str]:

@@ -93,24 +93,23 @@ def _expand(
     for experiment in suite.profile(profile):
         for seed in seeds:
             for training in _trainings(experiment, registry, seed, train_precision):
-                for evaluation in _evaluations(experiment, precision):
+                for attack in experiment.attacks:
                     cell = Cell(
                         suite=suite.name,
                         profile=profile,
                         protocol=suite.protocol,
                         experiment=experiment.name,
                         training=training,
-                        evaluation=evaluation,
+                        evaluation=EvaluationSpec(
+                            attack=attack,
+                            metrics=experiment.metrics,
+                            threat=experiment.threat,
+                            n_test=0,
+                            n_train_evaluated=0,
+                            precision=precision,
+                        ),
                     )
                     yield _Draft(cell=cell, experiment=experiment)
-
-
-def _evaluations(experiment: Experiment, precision: Precision) -> Iterator[EvaluationSpec]:
-    threat, metrics = experiment.threat, experiment.metrics
-    for attack in experiment.attacks:
-        yield EvaluationSpec(
-            attack=attack, metrics=metrics, threat=threat, n_test=0, n_train_evaluated=0, precision=precision
-        )
 
 
 def _trainings(

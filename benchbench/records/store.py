@@ -107,8 +107,10 @@ class RunStore:
             return None
         if row.outcomes_digest and self.read_outcomes(row.outcomes_digest) is None:
             return None
-        witnesses = self._arrays_path("witnesses", row.witnesses_digest)
-        return row if not row.witnesses_digest or self._intact(witnesses, _check_witnesses) else None
+        if not row.witnesses_digest:
+            return row
+        path = self._arrays_path("witnesses", row.witnesses_digest)
+        return row if self._intact(path, lambda p: check_footer(p) or p.with_suffix(LEFT_OUT).exists()) else None
 
     def record_times(self, cell_id: str) -> tuple[int | None, int | None]:
         """When the finished and the failed record of a cell were written, in nanoseconds."""
@@ -241,10 +243,6 @@ def _kept(folder: Path, model_id: str) -> list[Path]:
 
 def _cell_id(record_name: str) -> str:
     return record_name.removesuffix(".json").removesuffix(".failed")
-
-
-def _check_witnesses(path: Path) -> bool:
-    return check_footer(path) or path.with_suffix(LEFT_OUT).exists()
 
 
 def _modified(path: Path) -> int | None:

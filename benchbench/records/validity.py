@@ -69,14 +69,11 @@ def _doubtful(table: pa.Table) -> Array:
         if annotation.startswith("Mapping"):
             sound[_wrong_maps(column)] = False
     for name, pattern in PATTERNS.items():
-        sound &= _true(pc.match_substring_regex(table.column(name), rf"\A(?:{pattern})\z"))
+        matching = pc.match_substring_regex(table.column(name), rf"\A(?:{pattern})\z")
+        sound &= np.asarray(matching.fill_null(False))
     for name, allowed in CHOICES.items():
         sound &= np.asarray(pc.is_in(table.column(name), value_set=pa.array(allowed)))
     return ~sound
-
-
-def _true(column: pa.ChunkedArray) -> Array:
-    return np.asarray(column.fill_null(False))
 
 
 def _in_range(column: pa.ChunkedArray, least: float | None, most: float | None) -> Array:

@@ -151,11 +151,9 @@ def source_label(row: Row) -> str:
 def board_csv(rows: Iterable[Row]) -> str:
     """Every column and row as CSV; lists and maps as JSON, empty where not measured."""
     columns = [field.name for field in dataclasses.fields(Row)]
-    return csv_text([columns, *([_plain(getattr(row, name)) for name in columns] for row in rows)])
-
-
-def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, (str, int, float)) else to_json(value)
+    lines = ([getattr(row, name) for name in columns] for row in rows)
+    plain = (str, int, float, type(None))
+    return csv_text([columns, *([one if isinstance(one, plain) else to_json(one) for one in line] for line in lines)])
 
 
 MOST_ROWS = 2_000  # of a board on one page, with a page for each row

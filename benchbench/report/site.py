@@ -207,15 +207,11 @@ def _environment() -> Environment:
         loader=PackageLoader("benchbench.report", "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
-        finalize=_finalize,
+        # text from files may have marks of direction, which would affect the text beside it
+        finalize=lambda value: printable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _finalize(value: object) -> object:
-    """Escape text from files, whose marks of direction would affect the text beside it."""
-    return printable(value) if type(value) is str else value
 
 
 def _write_assets(folder: Path) -> None:
