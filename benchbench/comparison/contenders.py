@@ -91,11 +91,7 @@ class Contender:
 
     @cached_property
     def worst(self) -> Mapping[str, Array]:
-        """By measure, the worst value of each example of `index` over the attacks.
-
-        ``test_accuracy`` and ``adv_test_accuracy`` (bool), ``test_lipschitz``, or, of regressions, ``test_mse`` and
-        ``adv_test_mse``.
-        """
+        """By measure (``adv_test_accuracy``, ...), each example's worst value over the attacks."""
         shared = self.on(self.index).outcomes
         first = shared[0]
         if is_regression(self.row):

@@ -1,4 +1,4 @@
-"""Slots: the share of a machine's cores, within a container's limits, and the GPU of each worker."""
+"""Slots: each worker's share of the cores, within a container's limits, and its GPU."""
 
 from __future__ import annotations
 
@@ -101,10 +101,7 @@ def cpu_slots(workers: int, *, threads: int | None, cores: int) -> tuple[Slot, .
 def gpu_slots(
     workers: int | None, *, gpus: Sequence[Gpu], need_bytes: int | None, threads: int | None, cores: int
 ) -> tuple[Slot, ...]:
-    """Give each worker one GPU: by default one worker on each; UsageError if there are too few.
-
-    With `need_bytes`, the memory of one worker, several share a GPU that has room for them.
-    """
+    """Give each worker a GPU, shared where `need_bytes` of several fit; UsageError if too few."""
     room = [places(gpu, need_bytes) for gpu in gpus]
     wanted = len(gpus) if workers is None else workers
     if wanted > sum(room) or not gpus:

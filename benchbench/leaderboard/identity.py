@@ -71,10 +71,7 @@ def by_seed(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def training(row: Row) -> str:
-    """Training in the row's configuration, as JSON, with what has no column, like revisions.
-
-    Seed and threat are left out: they have columns, and older configurations state a threat that the method does not use.
-    """
+    """Training in the row's configuration, as JSON, without seed and threat, which have columns."""
     return to_json(
         {name: one for name, one in names.configured(row, "training").items() if name not in ("seed", "threat")}
     )

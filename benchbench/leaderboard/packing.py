@@ -82,11 +82,7 @@ def pack(
 
 
 def unpack(path: Path, folder: Path) -> Submission:
-    """Unpack a submission into an empty folder and check every file against the manifest.
-
-    No file, or one of another format, is a StorageError; one that is damaged, or unpacks to many times its size,
-    CorruptDataError.
-    """
+    """Unpack and check a submission; StorageError if of another format, CorruptDataError if bad."""
     if not path.is_file():
         raise StorageError(f"there is no submission {path}", hint="benchbench leaderboard pack writes one")
     try:

@@ -87,11 +87,7 @@ class PublishedSeparation:
 
 @functools.cache
 def published_rows(suite: str = SUITE) -> tuple[Row, ...]:
-    """Every published model as a row with ``source = "published"``; none for other suites.
-
-    Accuracies and their gaps are fractions in [0, 1]; blanks of a table are None. Options that the papers do not state are
-    absent, not guessed.
-    """
+    """Every published model as a row, accuracies as fractions; what the papers omit is absent."""
     if suite != SUITE:
         return ()
     return (

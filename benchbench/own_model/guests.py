@@ -18,11 +18,7 @@ Classifier = nn.Module | Callable[[Tensor], Tensor]
 
 
 class Guest(nn.Module):
-    """A classifier that gets a copy of the images, and whose logits always have a gradient.
-
-    It gets plain memory if `contiguous`, as networks that flatten by ``view`` need it, instead of channels-last; it is `blind`
-    if it fails where gradients are computed.
-    """
+    """Gives a classifier a copy of the images; its logits have a gradient even if it is `blind`."""
 
     def __init__(
         self,

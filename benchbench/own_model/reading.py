@@ -36,11 +36,7 @@ class _Skipped:
 
 
 def read_tensors(path: Path) -> Mapping[str, object]:
-    """Read the content of a file of weights, or of a folder as Hugging Face writes it.
-
-    Objects beside the weights, such as NumPy scalars or options, are replaced by placeholders. A file that is damaged, could
-    run code, or is a program is a DataError.
-    """
+    """Read a file or folder of weights, without other objects; DataError for damage or code."""
     if path.is_dir():
         return _read_folder(path)
     if not path.is_file():

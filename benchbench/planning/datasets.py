@@ -26,10 +26,7 @@ class DatasetLoader:
         self._digests: dict[str, str] = {}
 
     def load(self, dataset: Component) -> LoadedDataset:
-        """The data of a dataset: read at the first call, and again if its tensors were changed.
-
-        Missing files are a MissingDataError; damage, or a second reading that gives other data, a DataError.
-        """
+        """The data, read once and again if its tensors changed; DataError for damage or other data."""
         key = digest(dataset)
         found = self._loaded.get(key)
         if found is None or (not isinstance(found, BenchbenchError) and self._versions[key] != _versions(found)):

@@ -45,10 +45,7 @@ def accuracy_interval(successes: int, n: int) -> Interval:
 
 
 def mean_interval(values: Sequence[float] | Tensor | Array, seed: int) -> Interval | None:
-    """Percentile bootstrap interval of a mean (Efron, 1979; 2,000 resamples), keyed by the seed.
-
-    The numbers (N,) must be finite, else a DataError; fewer than two have no spread: None.
-    """
+    """Percentile bootstrap interval of a mean (Efron, 1979; 2,000 resamples); None for one value."""
     import numpy as np
 
     sample = np.asarray(values, dtype=np.float64).ravel()

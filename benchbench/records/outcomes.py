@@ -21,11 +21,7 @@ _KINDS = {  # column -> the kinds of NumPy types that it may have, in words; oth
 
 
 def find_malformation(outcomes: Mapping[str, Array]) -> str:
-    """Say what is wrong with the form of per-example outcomes; empty if nothing is.
-
-    Each column holds one value per example, and ``index`` increases from 0 on. The columns of the evaluation hold finite
-    numbers; ``correct`` and ``robust`` hold booleans.
-    """
+    """What is wrong with the form of outcomes (``index`` increases from 0 on); empty if nothing."""
     index = outcomes.get("index")
     if index is None or index.ndim != 1:
         return "they have no column 'index' of one number per example"

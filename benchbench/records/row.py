@@ -44,10 +44,7 @@ def measure(description: str, *, share: bool = False, least: float | None = None
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One cell's configuration, measures (accuracies are fractions, None not taken), provenance.
-
-    Values of a wrong type or out of range are a DataError that names every such column.
-    """
+    """One cell's configuration, measures (fractions; None if not taken) and provenance, checked."""
 
     suite: str = column("name of the suite")
     profile: str = column("profile of the suite: `paper`, `quick` or another one; never compared silently with others")

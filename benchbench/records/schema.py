@@ -1,4 +1,4 @@
-"""The Arrow schema of a leaderboard, from `Row`; conversions of rows, tables and older records."""
+"""The Arrow schema of a leaderboard, from `Row`; rows as tables, and older records."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ NO_DIAGNOSTICS = 0  # the revision of diagnostics in rows of regressions
 
 
 def completed(record: Columns) -> Columns:
-    """A record with the columns of schema 3.
-
-    Before schema 3, a model was attacked under the threat that it was trained with. Classifiers had the first diagnostics,
-    regressions none.
-    """
+    """A record with the columns of schema 3; before, the training's threat was the attack's."""
     if "train_norm" in record:
         return dict(record)
     diagnostics = NO_DIAGNOSTICS if record.get("test_mse") is not None else 1

@@ -97,11 +97,7 @@ class RunStore:
         return self.read_failure(cell_id) if failed != before[1] else None
 
     def finished_row(self, cell_id: str) -> Row | None:
-        """The row of a finished cell with all its files, as far as is cheap to check, else None.
-
-        None also for failed cells, which are to be tried again. Outcomes are read; of witnesses, which are large, only the end
-        of the file: their readers check the content.
-        """
+        """A finished cell's row with all its files (of witnesses only the end is read), else None."""
         row = self.read_cell(cell_id)
         if row is None or row.status != "ok":
             return None

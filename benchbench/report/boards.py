@@ -1,4 +1,4 @@
-"""The leaderboard of a suite as data for the page's table, in pages if it is large, and as CSV."""
+"""A suite's leaderboard as data for the page's table, in pages if it is large, and as CSV."""
 
 from __future__ import annotations
 
@@ -55,11 +55,7 @@ _MEASURES = tuple(column.key for column in COLUMNS if column.kind != "text" and 
 
 
 def board_data(rows: Sequence[Row]) -> dict[str, Any]:
-    """Columns and rows for the page's script, without empty columns; measured settings first.
-
-    A measure is null, or [value, low, high] with nulls where there is no interval; accuracies are fractions. The rows have the
-    doubts that they share (`benchbench.leaderboard.clearing.share_doubts`).
-    """
+    """Columns and rows (with shared doubts) for the page's script; measures [value, low, high]."""
     measured = {_setting(row) for row in rows if row.source == "measured"}
     texts = _board_texts(rows)
     columns = [c for c in COLUMNS if c.key not in _MEASURES or any(getattr(row, c.key) is not None for row in rows)]

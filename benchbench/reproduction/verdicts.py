@@ -102,11 +102,7 @@ _BUDGET = {
 
 
 def judge(runs: Sequence[Row], published: Row, key: str, *, step: float) -> str:
-    """The verdict on a published value; empty where the paper does not print `key`.
-
-    The runs are of its setting and method and differ only in the seed; `step` is one unit of the last printed digit, in the
-    units of the column.
-    """
+    """The verdict on a published value by our runs under several seeds; empty if not printed."""
     theirs = getattr(published, key)
     if theirs is None:
         return ""

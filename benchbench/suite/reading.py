@@ -1,4 +1,4 @@
-"""Find and read a suite within bounds; report all mistakes at once, with line and nearest name."""
+"""Find and read a suite within bounds; report all mistakes at once, with their lines."""
 
 from __future__ import annotations
 
@@ -30,10 +30,7 @@ _KEBAB_CASE = re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*\Z")
 
 
 def read_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Suite:
-    """Read and check a suite by name, or by a path that ends in ``.toml`` or has a separator.
-
-    A SuiteError has all mistakes of the file; a name that no suite has is an UnknownNameError.
-    """
+    """Read a suite by name (else UnknownNameError) or path; a SuiteError has all its mistakes."""
     path = find_suite(name_or_path, registry)
     text = read_text(path)
     return suite_from_table(parse(text, path), registry, source=str(path), lines=find_lines(text))
