@@ -61,7 +61,7 @@ def select(
     only: Mapping[str, Sequence[str]],
     elsewhere: Callable[[], Mapping[str, Sequence[Item]]] = dict,
 ) -> tuple[Item, ...]:
-    """The items that match every filter; UsageError where one has none, `elsewhere` for the hint."""
+    """The items that match every filter; UsageError where one has none, `elsewhere` for hints."""
     known = [described(item.identity, _OPTIONS) for item in items]
     for key, values in only.items():
         present = [one[key] for one in known if key in one]
