@@ -45,7 +45,7 @@ def accuracy_interval(successes: int, n: int) -> Interval:
 
 
 def mean_interval(values: Sequence[float] | Tensor | Array, seed: int) -> Interval | None:
-    """Percentile bootstrap interval of a mean (Efron, 1979; 2,000 resamples); None if one value."""
+    """Percentile bootstrap interval of a mean (Efron, 1979; 2,000 resamples); None for n = 1."""
     import numpy as np
 
     sample = np.asarray(values, dtype=np.float64).ravel()
