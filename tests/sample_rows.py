@@ -11,7 +11,7 @@ from benchbench.cell.model import Cell, Component, EvaluationSpec, TrainingSpec
 from benchbench.cell.recipe import Recipe
 from benchbench.contract.threat import Threat
 from benchbench.records import Row
-from benchbench.records.older import trained_under
+from benchbench.records.schema import trained_under
 
 IDENTITY: dict[str, Any] = {
     "suite": "closer-look",

@@ -93,7 +93,7 @@ def model_findings(
 def judge_suite(
     cell: Cell, splits: DatasetSplits, registry: Registry, findings: list[Finding], missing: list[str]
 ) -> bool:
-    """Report a cell that its suite does not have; return whether such a suite is registered.
+    """Report a cell that its suite lacks; return whether such a suite is registered.
 
     `missing` receives the report if an earlier version of the suite, or of its components' code, may have had the cell.
     """

@@ -42,45 +42,27 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The result of checking one row.
-
-    Attributes:
-        status: ``"confirmed"``: `proven` holds, and a new attack breaks no more than the row admits; ``"refuted"``: a finding
-            contradicts the row; ``"unchecked"``: no finding, but something is missing on this machine.
-        findings: what refutes the row.
-        missing: what could not be checked, and why.
-        claimed: by column, what the row claims and no evidence shows.
-        changed: components whose code here differs from that of the row; this does not refute it.
-        replayed: number of replayed test examples.
-        bound: share of examples that withstood the replayed witnesses, an upper bound on robust accuracy; None for
-            regressions and if nothing was replayed.
-        proven: what the replayed witnesses prove, in words; empty if nothing.
-        remarks: what was tried in addition, in words.
-        seed: chose the examples of the new attack and its draws; None if no attack was made.
-        queries: examples that the new attack passed through the model.
-        sampled: dataset indices of the examples attacked again.
-        broken: of those, the ones recorded as robust that the row's own attack breaks now.
-        flags: of the diagnostics, now; they refute nothing.
-        broken_share: lower bound on the share of all examples that are misclassified or can be broken, from the witnesses, the
-            new attack and the searches; None if no attack was made, and for regressions.
-    """
+    """The result of checking one row."""
 
     cell_id: str
     label: str
+    # status: ``"confirmed"``, ``"refuted"`` by a finding, or ``"unchecked"``: no finding, but something is missing here
     status: Confirmation
-    findings: tuple[Finding, ...] = ()
-    missing: tuple[str, ...] = ()
-    claimed: Mapping[str, str] = field(default_factory=dict)
-    changed: tuple[str, ...] = ()
-    replayed: int = 0
+    findings: tuple[Finding, ...] = ()  # what refutes the row
+    missing: tuple[str, ...] = ()  # what could not be checked, and why
+    claimed: Mapping[str, str] = field(default_factory=dict)  # by column, what the row claims and no evidence shows
+    changed: tuple[str, ...] = ()  # components whose code differs from the row's; this does not refute it
+    replayed: int = 0  # number of replayed test examples
+    # bound: share that withstood the replayed witnesses, >= robust accuracy; None for regressions and without a replay
     bound: float | None = None
-    proven: str = ""
-    remarks: tuple[str, ...] = ()
-    seed: int | None = None
-    queries: int = 0
-    sampled: tuple[int, ...] = ()
-    broken: tuple[int, ...] = ()
-    flags: tuple[str, ...] = ()
+    proven: str = ""  # what the replayed witnesses prove, in words; empty if nothing
+    remarks: tuple[str, ...] = ()  # what was tried in addition, in words
+    seed: int | None = None  # chose the examples of the new attack and its draws; None if no attack was made
+    queries: int = 0  # examples that the new attack passed through the model
+    sampled: tuple[int, ...] = ()  # dataset indices of the examples attacked again
+    broken: tuple[int, ...] = ()  # of those, the ones recorded as robust that the row's own attack breaks now
+    flags: tuple[str, ...] = ()  # of the diagnostics, now; they refute nothing
+    # broken_share: lower bound on the share of all examples that are misclassified or can be broken; None if unknown
     broken_share: float | None = None
 
     def __str__(self) -> str:
@@ -96,23 +78,15 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """The predictions of the model now.
+    """The predictions of the model now."""
 
-    Attributes:
-        index: int64 (N,), position of each test example in its dataset.
-        label: (N,), classes or targets.
-        clean: (N, classes) logits, or (N,) predictions of a regression, on the test examples; None without the model.
-        attacked: the same on the witnesses.
-        outside: (N,), distance of a witness from the box; 0 inside.
-        beyond: (N,), distance to the ball and its tolerance for rounding; at most 0 inside.
-    """
-
-    index: Array
-    label: Array
+    index: Array  # int64 (N,), position of each test example in its dataset
+    label: Array  # (N,), classes or targets
+    # clean: (N, classes) logits, or (N,) predictions of a regression, on the test examples; None without the model
     clean: Array | None
-    attacked: Array | None
-    outside: Array
-    beyond: Array
+    attacked: Array | None  # the same on the witnesses
+    outside: Array  # (N,), distance of a witness from the box; 0 inside
+    beyond: Array  # (N,), distance to the ball and its tolerance for rounding; at most 0 inside
 
 
 def evidence_folders(leaderboard: Path, runs: Path) -> tuple[Path, ...]:
@@ -149,10 +123,7 @@ def read_evidence(
 
 
 def code_changes(cell: Cell, registry: Registry) -> Mapping[str, tuple[str, str]]:
-    """Return the recorded and the present code of the components that differ.
-
-    Such as ``{"defense llr": ("revision 1", "revision 2")}``, without components that are not installed here.
-    """
+    """Recorded and present code of installed components: {"defense llr": ("revision 1", ...)}."""
     found: dict[str, tuple[str, str]] = {}
     for component in cell.components:
         with suppress(BenchbenchError):
@@ -173,7 +144,7 @@ def identity_findings(row: Row, cell: Cell) -> list[Finding]:
 
 def replay_findings(outcomes: Mapping[str, Array], replay: Replay) -> list[Finding]:
     """Find examples on which the record contradicts the model."""
-    if not _same_length(outcomes, replay):
+    if any(len(outcomes.get(name, ())) != len(replay.index) for name in ("index", "label", "prediction")):
         return [Finding(what=f"{len(replay.index):,} examples were replayed, the outcomes are of another number")]
     checks = {
         "the outcomes are of other test examples": outcomes["index"] != replay.index,
@@ -185,7 +156,8 @@ def replay_findings(outcomes: Mapping[str, Array], replay: Replay) -> list[Findi
     if replay.clean is not None and replay.attacked is not None:
         judge = _regression_checks if replay.clean.ndim == 1 else _class_checks
         checks |= judge(outcomes, replay.label, replay.clean, replay.attacked)
-    return [Finding(what=what, examples=_examples(replay, wrong)) for what, wrong in checks.items() if wrong.any()]
+    found = {what: tuple(replay.index[wrong].tolist()) for what, wrong in checks.items() if wrong.any()}
+    return [Finding(what=what, examples=examples) for what, examples in found.items()]
 
 
 def proven(outcomes: Mapping[str, Array], bound: float | None) -> str:
@@ -232,14 +204,6 @@ def _as_recorded(logits: Array, recorded: Array) -> Array:
     short = logits.max(axis=1) - np.take_along_axis(logits, known[:, None], axis=1)[:, 0]
     tied = (known == recorded) & (short <= ROUNDING * np.maximum(1.0, np.abs(logits).max(axis=1)))
     return np.asarray(np.where(tied, recorded, predicted))
-
-
-def _same_length(outcomes: Mapping[str, Array], replay: Replay) -> bool:
-    return all(len(outcomes.get(name, ())) == len(replay.index) for name in ("index", "label", "prediction"))
-
-
-def _examples(replay: Replay, wrong: Array) -> tuple[int, ...]:
-    return tuple(int(i) for i in replay.index[wrong])
 
 
 def _percent(share: float, direction: Callable[[float], int]) -> str:

@@ -76,20 +76,14 @@ class Suspect:
 
 @dataclass(frozen=True, kw_only=True)
 class FreshAttack:
-    """Attacks rows again.
-
-    Attributes:
-        seed: chooses the examples and keys the draws, together with the cell's id.
-        budget: about how many queries each row's attack may make, estimated from its first 16 examples; None for `BUDGET`
-            or what `FEWEST` examples cost, and `LONGER` times as many for a suspicious row.
-        images: folder for the images that break more than recorded; None for nowhere.
-    """
+    """Attacks rows again."""
 
     registry: Registry
     device: torch.device
-    seed: int
+    seed: int  # chooses the examples and keys the draws, together with the cell's id
+    # budget: about how many queries a row may take; None for `BUDGET` or `FEWEST` examples, `LONGER` times for a suspect
     budget: int | None = None
-    images: Path | None = None
+    images: Path | None = None  # folder for the images that break more than recorded; None for nowhere
 
     def judge(self, verdict: Verdict, suspect: Suspect) -> Verdict:
         """Attack the model of a confirmed row, and extend its verdict."""
@@ -109,9 +103,8 @@ class FreshAttack:
             return replace(verdict, status="unchecked", missing=(why,))
         verdict = replace(self._extended(verdict, suspect, made, at[harm > 0]), sampled=_indices(suspect, at))
         if self.images is not None and verdict.broken:
-            columns = {name: outcomes[name][at[harm > 0]] for name in ("index", "label")} | {
-                WITNESSES: images[harm > 0]
-            }
+            columns = {name: outcomes[name][at[harm > 0]] for name in ("index", "label")}
+            columns[WITNESSES] = images[harm > 0]
             write_atomically(self.images / f"{suspect.cell.cell_id}.parquet", lambda path: write_arrays(path, columns))
         motion, enough = suspect.motion(images, at), len(at) >= min(FEWEST, len(order))
         findings = []
@@ -123,10 +116,7 @@ class FreshAttack:
         return _decided(verdict, harm, tuple(findings), suspect.changed, enough=enough)
 
     def _attack_in_parts(self, suspect: Suspect, order: Array) -> list[Outcome]:
-        """Attack a few examples, then as many as the budget allows; more if the row is suspicious.
-
-        All parts together refute a row. That it must be suspicious before makes this only rarer.
-        """
+        """Attack a few examples, then as many as the budget allows; more if the row is suspicious."""
         made = [self._attack(suspect, order[:_FIRST], diagnosed=False)]
         allowed = (self.budget or BUDGET) * _FIRST // max(made[0].queries["test_forward"], 1)
         if self.budget is None:

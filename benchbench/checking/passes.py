@@ -19,13 +19,7 @@ from benchbench.records.arrays import Array
 def replay_witnesses(
     model: nn.Module | None, test: Subset, threat: Threat, witnesses: Array, device: torch.device, *, doubled: bool
 ) -> Replay:
-    """Predict test examples and witnesses; measure how far these leave box and ball.
-
-    Without a model only the distances are measured; `doubled` as in `model_inputs`.
-
-    Raises:
-        ContractError: the witnesses have another shape than the inputs.
-    """
+    """Predict examples and witnesses, if there is a model; measure how far these leave the ball."""
     clean, adversarial = model_inputs(test.examples.inputs, doubled=doubled), torch.from_numpy(witnesses)
     if adversarial.shape != clean.shape:
         raise ContractError(f"witnesses of shape {tuple(adversarial.shape)} for inputs {tuple(clean.shape)}")

@@ -103,10 +103,7 @@ def verify(
 
 @dataclass(kw_only=True)
 class Replayer:
-    """Checks rows one after the other, and keeps the dataset and model of the last one.
-
-    Evidence is sought in the folders, in their order, below ``outcomes/``, ``witnesses/`` and ``models/``.
-    """
+    """Checks rows one by one, by the evidence in the folders; keeps the last dataset and model."""
 
     registry: Registry
     folders: tuple[Path, ...]
@@ -226,9 +223,8 @@ class Replayer:
         return replay_witnesses(model, self.test_examples(cell), threat, witnesses, self.device, doubled=doubled)
 
     def _recomputed(self, row: Row, cell: Cell, model: nn.Module) -> Iterator[Finding]:
-        return model_findings(
-            row, cell, model, self.dataset(cell).splits, lambda inputs: answers(model, inputs, self.device)
-        )
+        splits = self.dataset(cell).splits
+        return model_findings(row, cell, model, splits, lambda inputs: answers(model, inputs, self.device))
 
     def _checkpoint(self, cell: Cell) -> Path | None:
         return find_evidence(self.folders, "models", checkpoint_name(cell.training.model_id))

@@ -54,21 +54,16 @@ class ChangedValue:
 
 @dataclass(frozen=True, kw_only=True)
 class Rerun:
-    """The comparison of a recomputed cell with its row.
-
-    Attributes:
-        verdict: ``"bit-identical"``: all columns but those of the machine, the code and the time, per-example outcomes and
-            adversarial images are equal; ``"within tolerance"``: accuracies differ by no more than two examples or one
-            hundredth (ends of their intervals by twice that), other numbers by 2%; else ``"drifted"``.
-        differences: columns that are not equal.
-        unequal_files: those of ``outcomes`` and ``witnesses`` whose content differs.
-        changes: recorded and present value of what has changed: versions, code of components, device, commit, data.
-    """
+    """The comparison of a recomputed cell with its row."""
 
     cell_id: str
+    # verdict: ``"bit-identical"``: all columns but those of the machine, the code and the time, per-example outcomes and
+    # adversarial images are equal; ``"within tolerance"``: accuracies differ by no more than two examples or one hundredth
+    # (ends of their intervals by twice that), other numbers by 2%; else ``"drifted"``
     verdict: Agreement
-    differences: tuple[ChangedValue, ...]
-    unequal_files: tuple[str, ...]
+    differences: tuple[ChangedValue, ...]  # columns that are not equal
+    unequal_files: tuple[str, ...]  # those of ``outcomes`` and ``witnesses`` whose content differs
+    # changes: recorded and present value of what has changed: versions, code of components, device, commit, data
     changes: Mapping[str, tuple[str, str]]
 
 
@@ -84,19 +79,9 @@ def rerun(
 ) -> Rerun:
     """Recompute a recorded cell from its row, in a temporary folder, with the same thread count.
 
-    Args:
-        cell_id: its id, or the beginning of it.
-        data: data root; None for ``BENCHBENCH_DATA``.
-        runs: folder of records; None for the one below ``BENCHBENCH_HOME``.
-        leaderboard: a Parquet file to take the row from instead.
-        device: where it is computed; None for CUDA if available.
-        download: whether a missing dataset may be fetched.
-        listener: receives the events.
-
-    Raises:
-        UsageError: no finished cell, or more than one, has this id.
-        TrainingError: the cell fails now.
-        BenchbenchError: its data or plugins are missing.
+    No finished cell with the id, or beginning of an id, or several, are a UsageError; a TrainingError if the cell fails now.
+    The row is taken from the `leaderboard`, a Parquet file, or else from `runs`; None stands for the defaults of
+    `benchbench.run`.
     """
     folders = find_folders(data=data, runs=runs)
     row = _find(cell_id, _recorded(folders.runs, leaderboard))
@@ -110,9 +95,8 @@ def compute_again(row: Row, registry: Registry, source: DataSource, device: torc
     loaded = load_dataset(registry, cell.training.dataset, source)
     with scratch_folder("rerun") as folder:
         store = RunStore(folder)
-        bench = Workbench(
-            registry=registry, store=store, splits=lambda _: loaded.splits, device=device, listener=listener
-        )
+        splits = loaded.splits
+        bench = Workbench(registry=registry, store=store, splits=lambda _: splits, device=device, listener=listener)
         with on_threads(provenance.stated_threads(row.device) if device.type == "cpu" else None):
             tally = run_cells((cell,), bench)
         if tally.failures:

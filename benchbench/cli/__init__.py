@@ -9,17 +9,34 @@ import errno
 import importlib
 import io
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
 
 import click
 
 from benchbench.atomic import full_disk
-from benchbench.cli.huge_pages import ask_for_huge_pages
 from benchbench.cli.namesake import require_own_files
 from benchbench.errors import BenchbenchError, suggest
 from benchbench.escaping import printable
 from benchbench.version import __version__
+
+# Attacks and training allocate and free the same megabytes at every step; in small pages the system clears and maps thousands
+# of them each time. Huge pages for large tensors on a CPU are faster, with the same bits (docs/performance.md).
+VARIABLE = "THP_MEM_ALLOC_ENABLE"  # torch reads it once, at its first allocation; workers inherit it
+POLICY = Path("/sys/kernel/mm/transparent_hugepage/enabled")  # Linux's file that says which processes get huge pages
+
+
+def ask_for_huge_pages(environment: MutableMapping[str, str] = os.environ, policy: Path = POLICY) -> None:
+    """Make torch request huge pages unless the user has set the variable or there are none."""
+    try:
+        allowed = policy.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return
+    if "[madvise]" in allowed or "[always]" in allowed:
+        environment.setdefault(VARIABLE, "1")
+
 
 INTERRUPTED = 130
 

@@ -202,10 +202,7 @@ def _flags(entries: dict[str, list[Contender]]) -> dict[str, list[str]]:
 
 
 def _show(
-    differences: Sequence[Difference],
-    spreads: dict[str, dict[str, Spread]],
-    flags: dict[str, list[str]],
-    as_json: bool,
+    differences: Sequence[Difference], spreads: dict[str, dict[str, Spread]], flags: dict[str, list[str]], as_json: bool
 ) -> None:
     if as_json:
         document = [{**dataclasses.asdict(one), "significant": one.significant} for one in differences]

@@ -9,21 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from benchbench.cell.model import canonical
-from benchbench.cli.components import (
-    COMPONENT,
-    component_name,
-    find_architecture,
-    make_architecture,
-    model_options,
-)
+from benchbench.cli.components import COMPONENT, component_name, find_architecture, make_architecture, model_options
 from benchbench.cli.display import progress_display
-from benchbench.cli.options import (
-    data_option,
-    device_option,
-    download_option,
-    json_option,
-    quiet_option,
-)
+from benchbench.cli.options import data_option, device_option, download_option, json_option, quiet_option
 from benchbench.cli.printing import note, print_json, print_table, say
 from benchbench.contract.threat import NORMS, Norm
 from benchbench.registry import load_registry

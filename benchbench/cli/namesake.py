@@ -12,11 +12,7 @@ REMEDY = f"pip uninstall {NAME}; then install {DISTRIBUTION} again, with --force
 
 
 def require_own_files() -> None:
-    """Check that ``benchbench/__init__.py`` is this project's and not the other one's.
-
-    Raises:
-        UsageError: installing or uninstalling the other project has replaced or deleted it.
-    """
+    """UsageError if the other project has replaced or deleted ``benchbench/__init__.py``."""
     if getattr(sys.modules[NAME], "__version__", None) != __version__:
         raise UsageError(
             f"another project called {NAME} has replaced or deleted files of {DISTRIBUTION}: both use the folder {NAME}",

@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from benchbench.cli import options
 from benchbench.cli.display import format_seconds
-from benchbench.cli.options import (
-    Selection,
-    data_option,
-    device_option,
-    json_option,
-    precision_option,
-    runs_option,
-    selection_options,
-    suite_argument,
-    train_precision_option,
-)
 from benchbench.cli.printing import note, print_json, print_table
 from benchbench.kernels.arithmetic import Precision
 
@@ -31,7 +21,7 @@ _TIMINGS = click.Path(dir_okay=False, path_type=Path)
 _NAMES = ("experiment", "architecture", "defense", "attack", "seed")
 
 
-class PlanOptions(Selection):
+class PlanOptions(options.Selection):
     """The values of the options that `command` passes on."""
 
     precision: Precision
@@ -41,13 +31,13 @@ class PlanOptions(Selection):
 
 
 @click.command(name="plan")
-@suite_argument
-@selection_options
-@device_option
-@data_option
-@runs_option
-@precision_option
-@train_precision_option
+@options.suite_argument
+@options.selection_options
+@options.device_option
+@options.data_option
+@options.runs_option
+@options.precision_option
+@options.train_precision_option
 @click.option(
     "--timings",
     type=_TIMINGS,
@@ -58,8 +48,8 @@ class PlanOptions(Selection):
     "--save-timings", type=_TIMINGS, metavar="FILE", help="Write the passes timed here, for --timings elsewhere."
 )
 @click.option("--cells", "each", is_flag=True, help="Also print the price of every cell, even of those without data.")
-@json_option
-def command(suite: str, each: bool, as_json: bool, **options: Unpack[PlanOptions]) -> int:
+@options.json_option
+def command(suite: str, each: bool, as_json: bool, **wanted: Unpack[PlanOptions]) -> int:
     """Show what would run, what is cached, what is skipped and why, and what all of it costs.
 
     Prices cover every cell that the suite has in the profile, also those without data here. A price is counted passes times
@@ -67,7 +57,7 @@ def command(suite: str, each: bool, as_json: bool, **options: Unpack[PlanOptions
     """
     from benchbench.api import plan
 
-    made = plan(suite, **options, jobs="auto")
+    made = plan(suite, **wanted, jobs="auto")
     for message in made.datasets.notes:
         note(message)
     if as_json:
@@ -122,7 +112,9 @@ def _print(plan: Plan, *, each: bool) -> None:
     note(f"suite {plan.suite}, profile {plan.profile}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
     shown = [planned for planned in plan.cells if planned.status in ("ready", "done")]
     if shown:
-        print_table((*_NAMES, "state", "estimate"), [_line(planned) for planned in shown], right=("seed", "estimate"))
+        estimates = ("" if (s := p.estimate_seconds) is None else format_seconds(s) for p in shown)
+        rows = [(*_names(planned), planned.status, text) for planned, text in zip(shown, estimates)]
+        print_table((*_NAMES, "state", "estimate"), rows, right=("seed", "estimate"))
     gaps = Counter((p.experiment, p.status, p.reason) for p in plan.cells if p.status in ("skipped", "failed"))
     if gaps:
         rows = [(experiment, n, status, reason) for (experiment, status, reason), n in gaps.items()]
@@ -174,11 +166,6 @@ def _price_line(name: str, bill: Bill) -> tuple[object, ...]:
 
 def _gibibytes(size: int) -> str:
     return f"{size / 2**30:,.1f} GiB" if size else ""
-
-
-def _line(planned: PlannedCell) -> tuple[object, ...]:
-    estimate = "" if planned.estimate_seconds is None else format_seconds(planned.estimate_seconds)
-    return (*_names(planned), planned.status, estimate)
 
 
 def _names(planned: PlannedCell) -> tuple[object, ...]:

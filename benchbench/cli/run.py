@@ -5,24 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from benchbench.cli import INTERRUPTED
+from benchbench.cli import INTERRUPTED, options
 from benchbench.cli.components import COMPONENT
 from benchbench.cli.display import progress_display
-from benchbench.cli.options import (
-    device_option,
-    download_option,
-    folder_options,
-    json_option,
-    precision_option,
-    quiet_option,
-    selection_options,
-    suite_argument,
-    train_precision_option,
-)
 from benchbench.cli.printing import note, print_json
 from benchbench.cli.signals import REQUEUE, requeue, stop_signals
 from benchbench.cli.table import print_rows
@@ -36,15 +25,26 @@ if TYPE_CHECKING:
 NAMED = 8  # values of metrics in the note after a table
 
 
+class RunOptions(options.Selection):
+    """The values of the options that `command` passes on."""
+
+    leaderboards: Path | None
+    download: bool
+    fresh: bool
+    precision: Precision
+    train_precision: Precision | None
+    cuda_graphs: bool
+
+
 @click.command(name="run")
-@suite_argument
-@selection_options
-@device_option
-@folder_options
-@download_option
+@options.suite_argument
+@options.selection_options
+@options.device_option
+@options.folder_options
+@options.download_option
 @click.option("--fresh", is_flag=True, help="Compute every cell again; a record stays until the new one is complete.")
-@precision_option
-@train_precision_option
+@options.precision_option
+@options.train_precision_option
 @click.option(
     "--cuda-graphs",
     is_flag=True,
@@ -68,27 +68,16 @@ NAMED = 8  # values of metrics in the note after a table
     metavar="NAME|{name=..., OPTION=...}",
     help="The executor that starts the workers: local, slurm or a plugin's; by default local for several jobs.",
 )
-@quiet_option
-@json_option
+@options.quiet_option
+@options.json_option
 def command(
     suite: str,
-    profile: str | None,
-    only: tuple[str, ...],
-    seeds: tuple[int, ...],
-    device: str | None,
-    data: Path | None,
-    runs: Path | None,
-    leaderboards: Path | None,
-    download: bool,
-    fresh: bool,
-    precision: Precision,
-    train_precision: Precision | None,
-    cuda_graphs: bool,
     budget: str | None,
     jobs: int | None,
     executor: str | dict[str, object] | None,
     quiet: bool,
     as_json: bool,
+    **chosen: Unpack[RunOptions],
 ) -> int:
     """Train, attack and measure the cells of a suite; update and print its leaderboard.
 
@@ -107,34 +96,23 @@ def command(
 
     silent = follows()
     if not silent:
-        _warn_of_useless_rounding({precision, train_precision or "float32"}, device)
+        _warn_of_useless_rounding({chosen["precision"], chosen["train_precision"] or "float32"}, chosen["device"])
     stop = StopRequest(None if budget is None else parse_duration(budget))
     try:
         with stop_signals(stop, last=True), progress_display(quiet=quiet or silent) as listener:
             result = run(
                 suite,
-                profile=profile,
-                only=only,
-                seeds=seeds,
-                device=device,
-                data=data,
-                runs=runs,
-                leaderboards=leaderboards,
-                download=download,
-                fresh=fresh,
+                **chosen,
                 listener=listener,
                 stop=stop,
-                precision=precision,
-                train_precision=train_precision,
-                cuda_graphs=cuda_graphs,
                 jobs="auto" if jobs is None and executor is None else jobs,
                 executor=executor,
             )
     except KeyboardInterrupt:
-        note(f"interrupted: {_how_to_resume(fresh)}")
+        note(f"interrupted: {_how_to_resume(chosen['fresh'])}")
         return INTERRUPTED
     except Stopped as reason:
-        note(f"{reason}: {_how_to_resume(fresh)}")
+        note(f"{reason}: {_how_to_resume(chosen['fresh'])}")
         return 1
     except RankError as error:
         if silent and not error.message.startswith(f"rank {os.environ['RANK']} "):
@@ -178,8 +156,6 @@ def _name_extras(result: RunResult) -> None:
 
     names = extra_names(result.rows)
     if names:
-        listed = ", ".join(map(printable, names[:NAMED])) + (
-            f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        )
-        note(f"also measured: {listed}")
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        note(f"also measured: {', '.join(map(printable, names[:NAMED]))}{more}")
         note(f"to see one: benchbench table {result.leaderboard} --extra {printable(names[0])}")

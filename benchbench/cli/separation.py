@@ -47,11 +47,7 @@ class SeparationOptions(TypedDict):
 @download_option
 @json_option
 def command(
-    dataset: ComponentEntry,
-    seed: int,
-    leaderboards: Path | None,
-    as_json: bool,
-    **options: Unpack[SeparationOptions],
+    dataset: ComponentEntry, seed: int, leaderboards: Path | None, as_json: bool, **options: Unpack[SeparationOptions]
 ) -> None:
     """Measure the exact L-inf distance of examples of DATASET to the nearest of another class.
 

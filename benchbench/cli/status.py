@@ -7,24 +7,17 @@ from typing import Unpack
 
 import click
 
-from benchbench.cli.options import (
-    Selection,
-    device_option,
-    folder_options,
-    json_option,
-    selection_options,
-    suite_argument,
-)
+from benchbench.cli import options
 from benchbench.cli.printing import note, print_json, print_table, say
 
 
 @click.command(name="status")
-@suite_argument
-@selection_options
-@device_option
-@folder_options
-@json_option
-def command(suite: str, leaderboards: Path | None, as_json: bool, **selection: Unpack[Selection]) -> None:
+@options.suite_argument
+@options.selection_options
+@options.device_option
+@options.folder_options
+@options.json_option
+def command(suite: str, leaderboards: Path | None, as_json: bool, **selection: Unpack[options.Selection]) -> None:
     """Show which cells of a suite are pending, running, done or failed.
 
     It reads the runs folder and needs no executor and no scheduler: it works for every run that shares the folder, on any
@@ -38,8 +31,6 @@ def command(suite: str, leaderboards: Path | None, as_json: bool, **selection: U
         print_json(summarise_status(status))
         return
     say(f"{status.suite}, {status.profile} profile: " + ", ".join(f"{n} {s}" for s, n in status.counts.items()))
-    shown = [
-        cell for cell in status.cells if cell.state in ("running", "failed") or (cell.state == "done" and cell.detail)
-    ]
+    shown = [c for c in status.cells if c.state in ("running", "failed") or (c.state == "done" and c.detail)]
     print_table(("state", "cell", "detail"), [(cell.state, cell.label, cell.detail) for cell in shown])
     note(f"leaderboard: {status.leaderboard}")

@@ -63,7 +63,7 @@ def command(
         _reproduce(rows, path.parent, number=number, paper=paper, output=output, pages=pages)
         return
     from benchbench.leaderboard import paper_tables
-    from benchbench.leaderboard.attempts import describe_failed_attempts
+    from benchbench.leaderboard.rebuilding import describe_failed_attempts
 
     _check_extra(extra, rows)
     extras, failed = tuple(dict.fromkeys(extra)), describe_failed_attempts(path, rows)
@@ -125,7 +125,7 @@ def _check_extra(names: Sequence[str], rows: Sequence[Row]) -> None:
 def print_rows(rows: Sequence[Row], path: Path) -> None:
     """Print rows of a leaderboard file as tables in the papers' style."""
     from benchbench.leaderboard import paper_tables
-    from benchbench.leaderboard.attempts import describe_failed_attempts
+    from benchbench.leaderboard.rebuilding import describe_failed_attempts
 
     print_tables(paper_tables(rows, notes=describe_failed_attempts(path, rows), most=MOST_LINES), "rich")
 

@@ -10,17 +10,7 @@ import numpy as np
 from benchbench.cell.filters import OF_A_MODEL, described, matches
 from benchbench.comparison.contenders import Contender, labels
 from benchbench.errors import UsageError, suggest
-from benchbench.leaderboard.identity import (
-    ATTACKED,
-    METHOD,
-    SEED,
-    TRAINED,
-    grouped,
-    recipe,
-    tell_apart,
-    training,
-    values,
-)
+from benchbench.leaderboard import identity
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array
 
@@ -29,7 +19,7 @@ _SHOWN = 8
 
 def candidates(rows: Rows, wanted: Iterable[str]) -> Rows:
     """The rows of models that texts of `choose` may mean; all rows if one means none."""
-    models = rows.codes(*ATTACKED)
+    models = rows.codes(*identity.ATTACKED)
     chosen = np.zeros(len(rows), dtype=bool)
     for text in wanted:
         meant = _meant(rows, text)
@@ -82,13 +72,15 @@ def _first(texts: Sequence[str]) -> str:
 
 def by_method(contenders: Iterable[Contender]) -> dict[tuple[object, ...], list[Contender]]:
     """Group models that differ only in the seed; other revisions or sources are other methods."""
-    return grouped(contenders, lambda one: (*one.setting, *values(one.row, TRAINED), training(one.row)))
+    return identity.grouped(
+        contenders, lambda one: (*one.setting, *identity.values(one.row, identity.TRAINED), identity.training(one.row))
+    )
 
 
 def methods(contenders: Iterable[Contender]) -> dict[str, list[Contender]]:
     """The groups of `by_method` under distinct labels."""
     kinds = list(by_method(contenders).values())
-    names = tell_apart([kind[0].method for kind in kinds], [kind[0].row for kind in kinds], METHOD)
+    names = identity.tell_apart([kind[0].method for kind in kinds], [kind[0].row for kind in kinds], identity.METHOD)
     return dict(zip(names, kinds))
 
 
@@ -99,9 +91,9 @@ def matched(first: Iterable[Contender], second: Iterable[Contender]) -> list[tup
     """
 
     def configuration(one: Contender) -> tuple[object, ...]:
-        return (*one.setting, *values(one.row, (*TRAINED, *SEED)), recipe(one.row))
+        return (*one.setting, *identity.values(one.row, (*identity.TRAINED, *identity.SEED)), identity.recipe(one.row))
 
-    ours, theirs = grouped(first, configuration), grouped(second, configuration)
+    ours, theirs = identity.grouped(first, configuration), identity.grouped(second, configuration)
     pairs: list[tuple[Contender, Contender]] = []
     for key in (key for key in ours if key in theirs):
         found = [(one, other) for one in ours[key] for other in theirs[key]]
@@ -149,6 +141,5 @@ _DESCRIBING = {
 
 def _described(row: Row) -> dict[str, object]:
     """Columns and options to choose a model by."""
-    identity = {f.name: getattr(row, f.name) for f in dataclasses.fields(Row) if f.name in _DESCRIBING}
-    known = {name: value for name, value in identity.items() if value is not None}
-    return described(known, OF_A_MODEL)
+    stated = {name: getattr(row, name) for name in _DESCRIBING}
+    return described({name: value for name, value in stated.items() if value is not None}, OF_A_MODEL)

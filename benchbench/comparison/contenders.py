@@ -14,17 +14,10 @@ import numpy as np
 
 from benchbench.cell.filters import parse_options
 from benchbench.errors import StorageError
+from benchbench.leaderboard import names
 from benchbench.leaderboard.clearing import standing_flags
 from benchbench.leaderboard.identity import ATTACKED, BALL, METHOD, MODEL, grouped, tell_apart, values
 from benchbench.leaderboard.matching import is_regression
-from benchbench.leaderboard.names import (
-    component_label,
-    defense_label,
-    dropout_label,
-    network_label,
-    searched_in,
-    trained_in,
-)
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array, read_arrays
 from benchbench.records.disk import file_names
@@ -51,14 +44,16 @@ class Contender:
         """``cnn2``, ``wrn (depth=40, width=10) dropout 0.5 crop4+flip``."""
         row = self.row
         augmentation = row.augmentation if row.augmentation != "none" else ""
-        rounded = f"({trained_in(row)})" if row.train_rounding else ""
-        return " ".join(part for part in (network_label(row), dropout_label(row), augmentation, rounded) if part)
+        rounded = f"({names.trained_in(row)})" if row.train_rounding else ""
+        return " ".join(
+            part for part in (names.network_label(row), names.dropout_label(row), augmentation, rounded) if part
+        )
 
     @property
     def method(self) -> str:
         """``mnist cnn2 TRADES (beta=6)``: equal for its runs under several seeds."""
-        searched = f", attacks {searched_in(self.row)}" if self.row.rounding else ""
-        return f"{self.row.dataset} {self.network} {defense_label(self.row)}{searched}"
+        searched = f", attacks {names.searched_in(self.row)}" if self.row.rounding else ""
+        return f"{self.row.dataset} {self.network} {names.defense_label(self.row)}{searched}"
 
     @property
     def label(self) -> str:
@@ -88,15 +83,15 @@ class Contender:
 
     def on(self, index: Array) -> Contender:
         """The same model on some of its test examples; `index` is int64 and increasing."""
-        return Contender(rows=self.rows, outcomes=tuple(_on(outcomes, index) for outcomes in self.outcomes))
+        pairs = [(found, np.isin(found["index"], index)) for found in self.outcomes]
+        kept = (
+            found if chosen.all() else {name: one[chosen] for name, one in found.items()} for found, chosen in pairs
+        )
+        return Contender(rows=self.rows, outcomes=tuple(kept))
 
     @cached_property
     def worst(self) -> Mapping[str, Array]:
-        """By measure, the worst value of each example of `index` over the attacks.
-
-        ``test_accuracy`` and ``adv_test_accuracy`` (bool), ``test_lipschitz``, or, of regressions, ``test_mse`` and
-        ``adv_test_mse``.
-        """
+        """By measure (``adv_test_accuracy``, ...), each example's worst value over the attacks."""
         shared = self.on(self.index).outcomes
         first = shared[0]
         if is_regression(self.row):
@@ -115,9 +110,9 @@ class Contender:
     @property
     def single(self) -> Mapping[str, float]:
         """The measure on `index` under each attack alone; attacks of one name also show options."""
-        names = [row.attack for row in self.rows]
-        full = [component_label(row.attack, parse_options(row.attack_options)) for row in self.rows]
-        labels = [name if names.count(name) == 1 else label for name, label in zip(names, full)]
+        short = [row.attack for row in self.rows]
+        full = [names.component_label(row.attack, parse_options(row.attack_options)) for row in self.rows]
+        labels = [name if short.count(name) == 1 else label for name, label in zip(short, full)]
         return dict(zip(labels, self._means()))
 
     @property
@@ -133,10 +128,7 @@ class Contender:
 
 
 class OutcomeFiles:
-    """Per-example outcomes by digest, from the first folder with ``outcomes/<digest>.parquet``.
-
-    A damaged file counts as missing; `on_problem` receives a message about it.
-    """
+    """Per-example outcomes by digest, of the first folder with them; damaged ones are missing."""
 
     def __init__(self, folders: Sequence[Path], on_problem: Callable[[str], None] = _log.warning) -> None:
         self._folders, self._on_problem = folders, on_problem
@@ -216,8 +208,8 @@ def label_runs(methods: Sequence[Sequence[Contender]]) -> list[str]:
     """Distinct labels of methods, each given by its runs; with the seed or the number of runs."""
     first = [runs[0] for runs in methods]
     seeds = [f"seed {runs[0].row.seed}" if len(runs) == 1 else f"{len(runs)} seeds" for runs in methods]
-    names = [f"{one.method}, {text}" for one, text in zip(first, seeds)]
-    return tell_apart(names, [one.row for one in first], METHOD)
+    titles = [f"{one.method}, {text}" for one, text in zip(first, seeds)]
+    return tell_apart(titles, [one.row for one in first], METHOD)
 
 
 def on_common_examples(contenders: Sequence[Contender]) -> list[Contender]:
@@ -228,11 +220,6 @@ def on_common_examples(contenders: Sequence[Contender]) -> list[Contender]:
 
 def _attack(row: Row) -> tuple[str, str]:
     return row.attack, row.attack_options
-
-
-def _on(outcomes: Outcomes, index: Array) -> Outcomes:
-    chosen = np.isin(outcomes["index"], index)
-    return outcomes if chosen.all() else {name: column[chosen] for name, column in outcomes.items()}
 
 
 def _worst(outcomes: Sequence[Outcomes], column: str, worse: np.ufunc) -> Array:

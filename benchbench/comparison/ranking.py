@@ -10,7 +10,7 @@ import numpy as np
 from benchbench.comparison.contenders import Contender, comparable_groups
 from benchbench.comparison.pairing import SIGNIFICANCE, holm, mcnemar_p_values, paired_t_p_values
 from benchbench.contract.seeds import derive_seed
-from benchbench.leaderboard.intervals import interval_of
+from benchbench.leaderboard.spread import interval_of
 from benchbench.records import Interval, accuracy_interval, mean_interval
 from benchbench.records.arrays import Array
 
@@ -42,9 +42,8 @@ def rank(contenders: Sequence[Contender]) -> tuple[Place, ...]:
     values = outcomes.mean(axis=1, dtype=np.float64)
     different = _different(outcomes)
     better = -values if outcomes.dtype == np.bool_ else values  # high accuracies and low errors are better
-    order = sorted(
-        range(len(contenders)), key=lambda i: (bool(contenders[i].flags), better[i], contenders[i].row.cell_id)
-    )
+    keys = [(bool(one.flags), at, one.row.cell_id) for one, at in zip(contenders, better)]
+    order = sorted(range(len(contenders)), key=keys.__getitem__)
     return tuple(
         Place(
             contender=contenders[i],

@@ -19,23 +19,18 @@ from benchbench.errors import DataError, StorageError
 from benchbench.events import Note
 from benchbench.executors.crew import Commission
 from benchbench.executors.job import Job, job_folder, read_job, suite_copy, write_job
-from benchbench.executors.machine import PROCESS_BYTES
+from benchbench.executors.slots import PROCESS_BYTES
 from benchbench.executors.supervising import Supervisor
 from benchbench.harness.cells import checkpoint_times, describe_model
 from benchbench.harness.evaluating import ModelMeasurements
 from benchbench.harness.scheduling import Tally
 from benchbench.settings import Folders
 from benchbench.stopping import Stopped
-from benchbench.suite.source import read_text
+from benchbench.suite.reading import read_text
 
 
 def carry_out(commission: Commission) -> Tally:
-    """Let workers compute the ready cells of a plan; delete the job folder once no work is left.
-
-    Raises:
-        BenchbenchError: the executor refuses the work, or a worker cannot continue.
-        KeyboardInterrupt: the user interrupted; the executor has said whether its workers continue.
-    """
+    """Let workers compute the ready cells; delete the job folder once no work is left."""
     prepared, crew = commission.prepared, commission.crew
     units = _by_model(prepared.plan.ready)
     suite = read_text(Path(prepared.suite.source))

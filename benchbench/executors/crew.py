@@ -23,17 +23,12 @@ LOCAL = "local"
 
 @dataclass(frozen=True, kw_only=True)
 class Crew:
-    """An executor for a run.
-
-    Attributes:
-        workers: number of simultaneous workers; None leaves it to the executor.
-        elsewhere: whether they run on other machines, with other devices than this one.
-    """
+    """An executor for a run."""
 
     name: str
     executor: Executor
-    workers: int | None
-    elsewhere: bool
+    workers: int | None  # number of simultaneous workers; None leaves it to the executor
+    elsewhere: bool  # whether they run on other machines, with other devices than this one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +43,7 @@ class Commission:
 
 
 def choose_crew(entry: ComponentEntry | None, jobs: int | None, registry: Registry) -> Crew | None:
-    """Find and make the executor that the user chose; None if this process does the work.
-
-    Raises:
-        UsageError: no such executor or option, fewer than one job, or a module that the executor needs is missing.
-    """
+    """Make the executor that the user chose; None if this process does the work."""
     if jobs is not None and jobs < 1:
         raise UsageError(f"expected at least one job, got {jobs}")
     if entry is None and jobs in (None, 1):
@@ -70,11 +61,7 @@ def choose_crew(entry: ComponentEntry | None, jobs: int | None, registry: Regist
 
 
 def planning_device(request: Request, crew: Crew | None) -> torch.device | None:
-    """The CPU if only the workers have the device, as from a login node; None for the request's.
-
-    Raises:
-        UsageError: the request names one GPU, but each worker sees only its own.
-    """
+    """The CPU if only the workers have the device, as from a login node; None for the request's."""
     import torch
 
     if crew is not None and request.device is not None and request.device.startswith("cuda:"):

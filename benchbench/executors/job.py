@@ -25,31 +25,19 @@ _JOB, _SUITE, _TOKEN = "job.json", "suite.toml", "token"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The part of a run that its workers need.
+    """The part of a run that its workers need."""
 
-    Attributes:
-        folder: of the job, absolute.
-        token: content of the file ``token``.
-        request: its suite is the copy in the folder.
-        folders: absolute.
-        units: cell ids by the name of their unit.
-        estimates: predicted seconds by cell id, as far as known.
-        before: when the records of the cells were written before this run; newer ones are its results.
-        checkpoints: when the models' checkpoints were written before this run, by model id; a fresh run ignores these.
-        begun: seconds since the epoch when the run began.
-        deadline: seconds since the epoch when the budget is used up; None without a budget.
-    """
-
-    folder: Path
-    token: str
-    request: Request
-    folders: Folders
-    units: Mapping[str, tuple[str, ...]]
-    estimates: Mapping[str, float]
-    before: Mapping[str, Times]
+    folder: Path  # of the job, absolute
+    token: str  # content of the file ``token``
+    request: Request  # its suite is the copy in the folder
+    folders: Folders  # absolute
+    units: Mapping[str, tuple[str, ...]]  # cell ids by the name of their unit
+    estimates: Mapping[str, float]  # predicted seconds by cell id, as far as known
+    before: Mapping[str, Times]  # when the cells' records were written before this run; newer ones are its results
+    # checkpoints: when the models' checkpoints were written before this run, by model id; a fresh run ignores these
     checkpoints: Mapping[str, int | None]
-    begun: float
-    deadline: float | None = None
+    begun: float  # seconds since the epoch when the run began
+    deadline: float | None = None  # seconds since the epoch when the budget is used up; None without a budget
 
     @property
     def journals(self) -> Path:
@@ -63,11 +51,7 @@ def job_folder(folders: Folders, name: str) -> Path:
 
 
 def write_job(job: Job, suite: bytes) -> None:
-    """Write the files of a job, replacing those of an earlier job of the same name.
-
-    Raises:
-        StorageError: they cannot be written.
-    """
+    """Write the files of a job, replacing those of an earlier job of the same name."""
     document = dataclasses.asdict(job)
     del document["folder"]  # another machine may see it under another path
     write_bytes_atomically(job.folder / _SUITE, suite)
@@ -81,12 +65,7 @@ def suite_copy(folder: Path) -> Path:
 
 
 def read_job(folder: Path) -> Job:
-    """Read a job that `write_job` wrote.
-
-    Raises:
-        StorageError: it is not there.
-        DataError: it is damaged.
-    """
+    """Read what `write_job` wrote; StorageError if it is not there, DataError if it is damaged."""
     path = folder / _JOB
     try:
         document = json.loads(path.read_bytes())

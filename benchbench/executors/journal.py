@@ -71,11 +71,7 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, entry: JournalEntry) -> None:
-        """Add an entry; progress within a cell at most once a second.
-
-        Raises:
-            StorageError: it cannot be written.
-        """
+        """Add an entry; progress within a cell at most once a second."""
         if type(entry).__name__ not in _KINDS:
             return
         if isinstance(entry, (TrainingProgress, EvaluationProgress)):

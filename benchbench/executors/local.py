@@ -11,8 +11,7 @@ from pathlib import Path
 
 from benchbench.atomic import storage_errors
 from benchbench.contract import DONE, REFUSED, STOPPED, Host, OptionError, Work
-from benchbench.executors.machine import available_cores
-from benchbench.executors.slots import GIB, Slot, cpu_slots, gpu_slots, visible_gpus
+from benchbench.executors.slots import GIB, Slot, available_cores, cpu_slots, gpu_slots, visible_gpus
 from benchbench.stopping import Stopped
 
 POLL_SECONDS = 0.2
@@ -53,11 +52,7 @@ class LocalExecutor:
                 host.wait(POLL_SECONDS)
 
     def slots(self, work: Work) -> tuple[Slot, ...]:
-        """The cores and the GPU of each worker; at most one worker for each cell.
-
-        Raises:
-            UsageError: there are not enough GPU slots.
-        """
+        """The cores and the GPU of each worker, at most one worker per cell; UsageError if too few."""
         most = sum(unit.cells for unit in work.units)
         workers = None if work.workers is None else min(work.workers, most)
         if work.device == "cuda":

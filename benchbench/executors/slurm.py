@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from benchbench.contract import NOT_SHARED, Host, OptionError, Work, WorkUnit
@@ -12,12 +14,78 @@ from benchbench.executors.slurm_commands import (
     FULL_HINT,
     FullQueueError,
     check_cluster,
+    longest_array,
+    longest_minutes,
     room_in_queue,
     submission_error,
 )
 from benchbench.executors.slurm_queue import Queue, Submissions
-from benchbench.executors.slurm_resources import Limits, Resources, find_limits
 from benchbench.executors.slurm_task import WARNING, UnitTask
+
+LEAST_MINUTES = 10
+LEAST_GB, UNKNOWN_GB = 2.0, 4.0
+MEMORY_FACTOR = 1.5
+LONGEST_WARNING_SECONDS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The cluster's limits: minutes of a job (None for no limit) and jobs of an array."""
+
+    minutes: int | None
+    array: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allocation:
+    """The time limit of a job, and its memory in MiB."""
+
+    minutes: int
+    memory_mb: int
+
+    @property
+    def warning_seconds(self) -> int:
+        """When Slurm sends its signal before the limit: a quarter of the time, at most 2 min."""
+        return min(LONGEST_WARNING_SECONDS, 15 * self.minutes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """Stated or predicted resources; see `benchbench.executors.slurm.SlurmExecutor`."""
+
+    minutes: int | None
+    time_factor: float
+    memory_gb: float | None
+
+    def of(self, units: Sequence[WorkUnit], limits: Limits, *, memory_factor: float = 1.0) -> Allocation:
+        """The resources of each job of an array; a longer job is requeued, at its checkpoint.
+
+        The `memory_factor` is above 1 for units that ran out of memory. A stated time beyond the partition's limit is a
+        UsageError: Slurm itself would let the jobs wait forever.
+        """
+        if self.minutes and limits.minutes and self.minutes > limits.minutes:
+            raise UsageError(
+                f"{self.minutes} minutes are longer than the partition allows: {limits.minutes}",
+                hint="state fewer minutes: jobs are requeued, and go on from their checkpoints",
+            )
+        gigabytes = self.memory_gb or self._predicted_gb(units)
+        minutes = self.minutes or self._predicted_minutes(units, limits)
+        return Allocation(minutes=minutes, memory_mb=math.ceil(1024 * gigabytes * memory_factor))
+
+    def _predicted_minutes(self, units: Sequence[WorkUnit], limits: Limits) -> int:
+        known = [unit.seconds for unit in units if unit.seconds is not None]
+        predicted = math.ceil(self.time_factor * max(known) / 60) if known else 60
+        return min(max(predicted, LEAST_MINUTES), limits.minutes or predicted + LEAST_MINUTES)
+
+    def _predicted_gb(self, units: Sequence[WorkUnit]) -> float:
+        known = [unit.memory_bytes for unit in units if unit.memory_bytes is not None]
+        return max(LEAST_GB, MEMORY_FACTOR * max(known) / 2**30) if known else UNKNOWN_GB
+
+
+def find_limits(partition: str) -> Limits:
+    """Query Slurm."""
+    return Limits(minutes=longest_minutes(partition), array=longest_array())
+
 
 JOB_NAME = "benchbench-{}"
 
@@ -94,11 +162,7 @@ class SlurmExecutor:
             raise
 
     def _submit(self, work: Work, queue: Queue, host: Host, limits: Limits) -> None:
-        """Submit the units without a job, as many as the queue takes.
-
-        Raises:
-            UsageError: Slurm refuses, and no job is active.
-        """
+        """Submit the units without a job, as many as the queue takes."""
         for units in _arrays(queue.waiting(), limits.array):
             room = room_in_queue()
             fitting = units if room is None else units[:room]
@@ -135,16 +199,14 @@ class SlurmExecutor:
             **{name: value for name, value in self._where.items() if value},
             **({"gpus_per_node": self._gpus} if work.device == "cuda" else {}),
         )
+        commands = (work.command(unit.name, [unit.name], threads=self._threads, leashed=True) for unit in units)
         try:
             with executor.batch():
-                jobs = [executor.submit(self._task(work, unit)) for unit in units]
+                jobs = [executor.submit(UnitTask(command=command)) for command in commands]
         except Exception as error:  # submitit's errors contain the message of sbatch
             message = f"{error} {getattr(error, 'stderr', '') or ''}"
             raise submission_error(message, partition=self._where["partition"]) from error
         return {job.job_id: unit.name for job, unit in zip(jobs, units)}
-
-    def _task(self, work: Work, unit: WorkUnit) -> UnitTask:
-        return UnitTask(command=work.command(unit.name, [unit.name], threads=self._threads, leashed=True))
 
 
 def _arrays(units: Iterable[WorkUnit], longest: int) -> list[list[WorkUnit]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 
 from benchbench.errors import BenchbenchError, ExecutorError, UsageError, suggest
 
@@ -25,23 +27,22 @@ class FullQueueError(UsageError):
     """The queue takes no more jobs for now."""
 
 
+_TABLE = (files("benchbench.executors") / "slurm_refusals.toml").read_text(encoding="utf-8")
+_REFUSALS: list[dict[str, str]] = tomllib.loads(_TABLE)["refusal"]
+_ERRORS: dict[str, type[BenchbenchError]] = {
+    kind.__name__: kind for kind in (UsageError, ExecutorError, FullQueueError)
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobState:
-    """A job as Slurm sees it.
+    """A job as Slurm sees it."""
 
-    Attributes:
-        state: Slurm's word, for instance ``PENDING`` or ``NODE_FAIL``; ``GONE`` if Slurm no longer knows the job.
-        reason: why it waits, or why it ended; Slurm's word.
-        node: where it runs or ran; empty if it did not run.
-        exit_code: exit status of the batch script, or 256 plus the number of the signal that ended it; None if unknown.
-        restarts: how often it was requeued.
-    """
-
-    state: str
-    reason: str = ""
-    node: str = ""
-    exit_code: int | None = None
-    restarts: int = 0
+    state: str  # Slurm's word, for instance ``PENDING`` or ``NODE_FAIL``; ``GONE`` if Slurm no longer knows the job
+    reason: str = ""  # why it waits, or why it ended; Slurm's word
+    node: str = ""  # where it runs or ran; empty if it did not run
+    exit_code: int | None = None  # of the batch script, or 256 plus the signal that ended it; None if unknown
+    restarts: int = 0  # how often it was requeued
 
     @property
     def is_active(self) -> bool:
@@ -50,12 +51,7 @@ class JobState:
 
 
 def check_cluster(partition: str) -> None:
-    """Check that Slurm is installed here and answers, and that it has the partition.
-
-    Raises:
-        UsageError: no Slurm, no such partition, or the partition takes no jobs.
-        ExecutorError: Slurm's controller does not answer.
-    """
+    """Raise UsageError or ExecutorError unless Slurm answers here and the partition takes jobs."""
     for program in ("sbatch", "squeue", "scontrol", "srun"):
         if shutil.which(program) is None:
             hint = "run on a login node of the cluster, or use --jobs for workers on this machine"
@@ -88,10 +84,7 @@ def longest_array() -> int:
 
 
 def room_in_queue() -> int | None:
-    """The number of jobs that the controller still takes, by what this user sees, or None.
-
-    sbatch itself retries for two minutes before it reports a full queue.
-    """
+    """The number of jobs that the controller still takes, by what this user sees, or None."""
     stated = _configured("MaxJobCount")
     if stated is None:
         return None
@@ -104,11 +97,7 @@ def _configured(name: str) -> int | None:
 
 
 def job_states(name: str) -> Mapping[str, JobState]:
-    """The waiting, running and lately ended jobs of a name by id; array elements are separate.
-
-    Raises:
-        ExecutorError: the controller does not answer.
-    """
+    """The waiting, running and lately ended jobs of a name by id; array elements are separate."""
     lines = call("squeue", "-h", "-r", "-t", "all", "-n", name, "-o", "%i|%T|%r|%N").splitlines()
     fields = (line.split("|", 3) for line in lines if line.count("|") >= 3)
     return {job: JobState(state=state, reason=reason, node=node) for job, state, reason, node in fields}
@@ -131,12 +120,7 @@ def job_end(job_id: str) -> JobState:
 
 
 def call(*command: str) -> str:
-    """Standard output of one of Slurm's commands.
-
-    Raises:
-        UsageError: the command is missing.
-        ExecutorError: it fails.
-    """
+    """Standard output of one of Slurm's commands; an ExecutorError if it fails."""
     try:
         finished = subprocess.run(  # noqa: S603
             command, check=True, capture_output=True, text=True, timeout=COMMAND_SECONDS
@@ -157,47 +141,11 @@ def submission_error(said: str, *, partition: str) -> BenchbenchError:
     >>> type(submission_error("sbatch: error: invalid partition specified: gpu", partition="gpu")).__name__
     'UsageError'
     """
-    refusals: Iterable[tuple[str, type[BenchbenchError], str, str]] = (
-        ("invalid partition", UsageError, f"Slurm has no partition {partition!r}", "'sinfo' lists them"),
-        (
-            r"temporarily unable to accept job|resource temporarily unavailable|submit.*limit|maxsubmit|maxjobcount|"
-            r"job violates accounting/qos policy",
-            FullQueueError,
-            "the queue takes no more jobs",
-            FULL_HINT,
-        ),
-        ("invalid account", UsageError, "Slurm does not know the account", "'sacctmgr show associations user=$USER'"),
-        ("invalid qos", UsageError, "Slurm does not know the quality of service", "'sacctmgr show qos' lists them"),
-        (
-            "invalid feature",
-            UsageError,
-            "no node has the features of the constraint",
-            "another constraint: 'sinfo -o \"%N %f\"' lists them",
-        ),
-        (
-            "invalid generic resource",
-            UsageError,
-            "no node of the partition has such GPUs",
-            "fewer gpus, or another partition: 'sinfo -o \"%P %G\"' lists them",
-        ),
-        ("time limit", UsageError, "the time limit is longer than the partition allows", "state fewer minutes"),
-        (
-            "node configuration is not available|memory specification|cpu count",
-            UsageError,
-            "no node of the partition has enough memory, cores or GPUs",
-            "state less, or another partition",
-        ),
-        (
-            "unable to contact|connection refused|communication connection failure",
-            ExecutorError,
-            "Slurm's controller does not answer",
-            "'scontrol ping' says whether it is up",
-        ),
-    )
     text = " ".join(said.split())
-    for pattern, kind, message, hint in refusals:
-        if re.search(pattern, text, re.IGNORECASE):
-            return kind(f"{message} ({_last(text)})", hint=hint)
+    for refusal in _REFUSALS:
+        if re.search(refusal["pattern"], text, re.IGNORECASE):
+            message = refusal["message"].format(partition=partition)
+            return _ERRORS[refusal["error"]](f"{message} ({_last(text)})", hint=refusal.get("hint", FULL_HINT))
     return ExecutorError(f"sbatch refuses: {_last(text)}")
 
 

@@ -21,12 +21,8 @@ HELD = ("launch failed requeued held", "JobHeldAdmin", "JobHeldUser")
 NODES_AWAY = ("Unavailable", "ReqNodeNotAvail", "DOWN, DRAINED")
 ROOM_AWAITED = ("Resources", "Priority")
 HOPELESS = (
-    "PartitionConfig",
-    "PartitionTimeLimit",
-    "PartitionNodeLimit",
-    "BadConstraints",
-    "InvalidAccount",
-    "InvalidQOS",
+    *("PartitionConfig", "PartitionTimeLimit", "PartitionNodeLimit"),
+    *("BadConstraints", "InvalidAccount", "InvalidQOS"),
 )
 
 
@@ -61,21 +57,12 @@ class Queue:
         return len(self._jobs)
 
     def add(self, jobs: Submissions) -> None:
-        """Add new jobs, and write them to the folder, so that a later process finds them.
-
-        Raises:
-            StorageError: the folder cannot be written.
-        """
+        """Add new jobs, and write them to the folder, so that a later process finds them."""
         self._jobs.update(jobs)
         self._write()
 
     def look(self) -> None:
-        """Query the states of the jobs, and act on those that have ended.
-
-        Raises:
-            UsageError: the folder is not shared, or Slurm will never start a job.
-            BenchbenchError: a worker cannot continue.
-        """
+        """Query the states of the jobs; act on those that have ended, or raise why none can go on."""
         before, self._states = self._states, job_states(self._name)
         left = self._host.left()
         for job, unit in [*self._jobs.items()]:

@@ -61,12 +61,7 @@ class Supervisor:
         self._rebuilt = time.monotonic()
 
     def wait(self, seconds: float) -> None:
-        """See `Host.wait`.
-
-        Raises:
-            Stopped: it is time to stop.
-            BenchbenchError: a worker cannot continue.
-        """
+        """See `Host.wait`; raises Stopped, or the error with which a worker cannot continue."""
         end = time.monotonic() + seconds
         while True:
             self._run.stop.check()
@@ -104,11 +99,7 @@ class Supervisor:
         self._run.listener(Note(message=message))
 
     def follow(self) -> None:
-        """Process the new entries of the journals.
-
-        Raises:
-            ExecutorError: a worker cannot continue.
-        """
+        """Process the new entries of the journals; ExecutorError if a worker cannot continue."""
         heard = False
         for worker, entry in self._journals.news():
             heard |= isinstance(entry, (CellFinished, CellFailed))

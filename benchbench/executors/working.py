@@ -33,12 +33,7 @@ class NotSharedError(StorageError):
 
 
 def open_job(folder: Path, token: str) -> Job:
-    """Read the job that has this token.
-
-    Raises:
-        NotSharedError: the folder holds no job, or another one.
-        DataError: the job file is damaged.
-    """
+    """Read the job that has this token; NotSharedError if the folder holds none, or another one."""
     hint = "the runs folder has to lie on a file system that all machines share: choose one with --runs"
     try:
         job = read_job(folder)
@@ -55,19 +50,9 @@ def stop_request(job: Job) -> StopRequest:
 
 
 def work(job: Job, *, worker: str, units: Sequence[str], stop: StopRequest) -> int:
-    """Compute the remaining cells of some units, and update the leaderboard.
+    """Compute the remaining cells of some units, or of all; return how many a stop has left.
 
-    Args:
-        job: from `open_job`.
-        worker: name of this process and its journal.
-        units: names of the units; empty for all.
-        stop: ends the work at a safe point.
-
-    Returns:
-        The number of cells left after a stop.
-
-    Raises:
-        BenchbenchError: the worker cannot continue; its journal has the error, too.
+    An error with which the worker cannot continue is raised, and written to the journal of this name, too.
     """
     journal = Journal(job.journals, worker)
     try:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from benchbench.errors import UsageError
 from benchbench.leaderboard.identity import SETTING, grouped, tell_apart
-from benchbench.leaderboard.intervals import interval_of
 from benchbench.leaderboard.matching import is_of_setting, is_regression, published_setting, same_setting
 from benchbench.leaderboard.names import defense_label, defense_order, joined, published_label, searched_in, trained_in
+from benchbench.leaderboard.spread import interval_of
 from benchbench.records import Row
 from benchbench.reproduction.papers import PAPERS
 

@@ -20,15 +20,8 @@ PROTOCOL: Mapping[str, Mapping[str, Any]] = {"pgd-10": {}, "mt-20": {"variant": 
 """The paper's attacks, by defining options; where they ran, only their shortfalls count."""
 
 SHORTFALLS = frozenset(
-    {
-        "margin-ascent-succeeds",
-        "random-search-succeeds",
-        "transfer-succeeds",
-        "neighbour-steps-succeed",
-        "lattice-succeeds",
-        "quarter-broken",
-        "half-broken",
-    }
+    {"margin-ascent-succeeds", "random-search-succeeds", "transfer-succeeds", "neighbour-steps-succeed"}
+    | {"lattice-succeeds", "quarter-broken", "half-broken"}
 )
 """Flags that one attack was too weak. All others cast doubt on the model under any attack."""
 
@@ -39,10 +32,7 @@ def standing_flags(rows: Sequence[Row], robustness: Sequence[float]) -> tuple[st
     A conclusive attack without flags clears them all if it finds the model at most as robust as every flagged attack does. No
     other attack clears anything, even at a lower accuracy: an attack that is blind to gradients escapes the diagnostics of
     gradients. A weak attack alone casts no doubt on a model: if the protocol's attacks were run, only their shortfalls count.
-
-    Args:
-        rows: one for each attack on the model.
-        robustness: of each row, on examples that all of them have: robust accuracy, or minus the squared error.
+    Each row is of one attack; its robustness, robust accuracy or minus the squared error, is on examples that all rows have.
     """
     found = list(zip(rows, robustness))
     flagged = [value for row, value in found if row.flags]

@@ -23,34 +23,16 @@ from benchbench.records.schema import check_schema
 _log = logging.getLogger(__name__)
 _REBUILT = "benchbench run sets it aside and rebuilds it from the cell records"
 _SORTED_BY = (
-    "source",
-    "dataset",
-    "architecture",
-    "architecture_options",
-    "augmentation",
-    "dropout",
-    "attack",
-    "attack_options",
-    "defense",
-    "defense_options",
-    "seed",
-    "profile",
-    "trained_on",
-    "epsilon",
-    "n_train",
-    "experiment",
-    "cell_id",
+    *("source", "dataset", "architecture", "architecture_options", "augmentation", "dropout", "attack"),
+    *("attack_options", "defense", "defense_options", "seed", "profile", "trained_on", "epsilon", "n_train"),
+    *("experiment", "cell_id"),
 )
 
 
 def write_leaderboard(path: Path, rows: Iterable[Row]) -> Rows:
-    """Write a leaderboard atomically and return its rows, sorted.
+    """Write a leaderboard atomically and return its rows, sorted; equal rows give equal bytes.
 
-    Equal rows give equal bytes (under one version of pyarrow); a file that already holds them is not touched.
-
-    Raises:
-        DataError: two rows have the same cell id, or belong to different suites.
-        StorageError: no space, no permission, ...; the file stays as it was.
+    A file that already holds them is not touched. A cell that is there twice and rows of different suites are a DataError.
     """
     ordered = _sorted(Rows.of(rows))
     suites = sorted(suite for (suite,) in ordered.distinct("suite")[0])

@@ -22,13 +22,10 @@ _SIGNS = frozenset("=+-@＝＋－＠")  # a spreadsheet runs text that begins wi
 
 
 def render(table: Table, format: str) -> str:
-    """A table in one of `FORMATS`, ending in a newline.
+    """A table in one of `FORMATS` (else UnknownNameError), ending in a newline.
 
     Markdown, LaTeX and HTML are for people: rounded, in the units of the headings, best values bold. CSV and JSON are for
     programs: unrounded, in the units of the leaderboard (accuracies as fractions), with the columns of the setting.
-
-    Raises:
-        UnknownNameError: for another format.
     """
     return render_all([table], format)
 

@@ -9,15 +9,7 @@ from typing import TypeVar
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import to_json
 from benchbench.escaping import printable
-from benchbench.leaderboard.names import (
-    attack_label,
-    code_label,
-    component_label,
-    configured,
-    method_code,
-    method_label,
-    number,
-)
+from benchbench.leaderboard import names
 from benchbench.records import Row, Rows
 
 _T = TypeVar("_T")
@@ -79,31 +71,25 @@ def by_seed(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def training(row: Row) -> str:
-    """Training in the row's configuration, as JSON, with what has no column, like revisions.
-
-    Seed and threat are left out: they have columns, and older configurations state a threat that the method does not use.
-    """
+    """Training in the row's configuration, as JSON, without seed and threat, which have columns."""
     return to_json(
-        {name: value for name, value in configured(row, "training").items() if name not in ("seed", "threat")}
+        {name: one for name, one in names.configured(row, "training").items() if name not in ("seed", "threat")}
     )
 
 
 def recipe(row: Row) -> str:
     """The training recipe as JSON: learning rate, batch size and the like have no column."""
-    return to_json(configured(row, "training", "recipe"))
+    return to_json(names.configured(row, "training", "recipe"))
 
 
 def tell_apart(labels: Sequence[str], rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> list[str]:
-    """Labels of rows; equal ones get the columns, and the code, in which their rows differ.
-
-    Rows that differ in none of the columns show their cell, so that only rows of one cell have equal labels.
-    """
+    """Labels; equal ones get columns and code in which their rows differ, or else their cells."""
     extended = list(labels)
     for alike in grouped(range(len(labels)), lambda place: labels[place]).values():
         differing = _differing([rows[place] for place in alike], columns)
-        several_codes = len({method_code(rows[place]) for place in alike}) > 1
+        several_codes = len({names.method_code(rows[place]) for place in alike}) > 1
         for place in alike:
-            code = [method_code(rows[place])] if several_codes else []
+            code = [names.method_code(rows[place])] if several_codes else []
             extended[place] = ", ".join([labels[place], *(_shown(rows[place], name) for name in differing), *code])
     counts = Counter(extended)
     return [f"{label}, cell {row.cell_id}" if counts[label] > 1 else label for label, row in zip(extended, rows)]
@@ -118,8 +104,8 @@ def distinct_labels(rows: Iterable[Row]) -> dict[str, str]:
 def labels_within(rows: Rows, group: Sequence[int]) -> list[str]:
     """`distinct_labels` of rows in several groups, which are numbered, in the order of the rows."""
     found, methods = rows.distinct("defense", "defense_options")
-    names, sources = [method_label(*method) for method in found], rows.values("source")
-    labels, places = [names[method] for method in methods.tolist()], list(range(len(rows)))
+    called, sources = [names.method_label(*method) for method in found], rows.values("source")
+    labels, places = [called[method] for method in methods.tolist()], list(range(len(rows)))
     for columns, describe in _DISTINCTIONS:
         alike = grouped(places, lambda place: (group[place], sources[place], labels[place])).values()
         repeated = [several for several in alike if len(several) > 1]
@@ -137,10 +123,10 @@ def labels_within(rows: Rows, group: Sequence[int]) -> list[str]:
 
 
 _DISTINCTIONS: tuple[tuple[tuple[str, ...], Callable[..., str]], ...] = (
-    (("attack", "attack_options"), lambda attack, options: attack_label(attack, parse_options(options))),
+    (("attack", "attack_options"), lambda attack, options: names.attack_label(attack, parse_options(options))),
     (("seed",), lambda seed: f"seed {seed}"),
-    (("defense_options",), lambda options: component_label("options", parse_options(options))),
-    (("configuration",), code_label),
+    (("defense_options",), lambda options: names.component_label("options", parse_options(options))),
+    (("configuration",), names.code_label),
     (("experiment",), lambda experiment: f"experiment {printable(experiment)}"),
     (("cell_id",), lambda cell_id: f"cell {cell_id[:8]}"),
 )
@@ -160,7 +146,7 @@ def _differing(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
 def _shown(row: Row, name: str) -> str:
     value = getattr(row, name)
     if name.endswith("_options"):
-        return component_label(name.replace("_", " "), parse_options(value))
+        return names.component_label(name.replace("_", " "), parse_options(value))
     if name.endswith("_digest"):
         return f"{name.replace('_', ' ')} {printable(value[:_SHOWN_DIGITS])}"
-    return f"{name.replace('_', ' ')} {printable(number(value))}"
+    return f"{name.replace('_', ' ')} {printable(names.number(value))}"

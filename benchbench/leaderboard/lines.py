@@ -22,15 +22,9 @@ _COLUMNS = frozenset(field.name for field in dataclasses.fields(Row))
 def lines_of(
     rows: Rows, group: Array, columns: Sequence[Column], digits: int, *, intervals: bool, most: int
 ) -> list[Line]:
-    """The first lines of a table; labels and best values are among all rows of a group.
+    """The first `most` lines of a table, in the rows' order; numbers' text has these `digits`.
 
-    Args:
-        rows: in the order of the lines.
-        group: int64 (n,), the number of each row's group, increasing.
-        columns: of the table.
-        digits: of the numbers' text.
-        intervals: whether the text shows 95% intervals.
-        most: lines to make.
+    Labels and best values are those among all rows of their groups, which int64 (n,) `group` numbers, increasing.
     """
     entries = []
     with _collector_paused():
@@ -80,9 +74,7 @@ def _labels(rows: Rows, group: Array, most: int) -> list[Entry]:
 
 def _references(rows: Rows) -> list[Entry]:
     found, places = rows.distinct("source", "published_source", "published_table")
-    texts = [
-        "ours" if source == "measured" else f"{paper_label(paper)}, table {number}" for source, paper, number in found
-    ]
+    texts = ["ours" if source == "measured" else f"{paper_label(paper)}, table {n}" for source, paper, n in found]
     return [Entry(value=texts[place], text=texts[place]) for place in places.tolist()]
 
 

@@ -51,11 +51,7 @@ def same_setting(row: Row) -> tuple[object, ...]:
 
 
 def is_of_setting(published: Row, row: Row) -> bool:
-    """Whether a published number is of a row's setting; training method and budget may differ.
-
-    Options that the paper does not state match any value. Sizes count only for regression, where they tell the small problem
-    from the large one; otherwise they belong to the profile.
-    """
+    """Whether a published number is of a row's setting; what the paper omits matches any value."""
     return (
         all(getattr(published, name) == getattr(row, name) for name in _MATCHED)
         and contains(row.architecture_options, published.architecture_options)

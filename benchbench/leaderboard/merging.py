@@ -21,10 +21,7 @@ from benchbench.records.disk import file_names, read_bytes
 _COST = ("train_seconds", "evaluate_seconds", "peak_memory_bytes", "queries")
 _RESULTS = (
     *(f.name for f in dataclasses.fields(Row) if str(f.type) == "float | None" and f.name not in _COST),
-    "flags",
-    "extra",
-    "outcomes_digest",
-    "witnesses_digest",
+    *("flags", "extra", "outcomes_digest", "witnesses_digest"),
 )
 _EXPERIMENT = ("profile", "experiment", "dataset", "attack")
 _FIXED = ("protocol", "dataset_digest", "n_train", "n_train_evaluated", "n_test", "trained_on")
@@ -57,14 +54,9 @@ class Merged:
 def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
     """Merge rows: finished rows replace failed ones of a cell, newer diagnostics older ones.
 
-    Rows with equal results keep the provenance of the first file.
-
-    Args:
-        boards: rows by name of their file, in order of precedence.
-
-    Raises:
-        DataError: files of different suites, or one experiment under different protocols, subsets or dataset digests; the
-            message names every difference.
+    The boards are rows by name of their file, in order of precedence: equal results keep the provenance of the first. Different
+    suites, or one experiment under different protocols, subsets or dataset digests, are a DataError that names every
+    difference.
     """
     tables = {name: Rows.of(rows) for name, rows in boards.items()}
     _refuse_other_protocols(tables)
@@ -89,18 +81,12 @@ def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
         repeated += 1
         if not differing and row.diagnostics > known.diagnostics:
             kept[cell] = (place, row)
-    standing = np.array(
-        [kept[cell][0] if cell in kept else place for cell, place in enumerate(first.tolist())], dtype=int
-    )
+    standing = np.array([kept[cell][0] if cell in kept else at for cell, at in enumerate(first.tolist())], dtype=int)
     return Merged(rows=everything.take(standing[np.argsort(first)]), repeated=repeated, conflicts=tuple(conflicts))
 
 
 def copy_evidence(rows: Iterable[Row], folders: Sequence[Path], target: Path) -> int:
-    """Copy rows' outcomes and witnesses from `folders` to `target`; return the number of files.
-
-    Raises:
-        StorageError: they cannot be written.
-    """
+    """Copy rows' outcomes and witnesses from `folders` to `target`; return the number of files."""
     copied, listed = 0, Rows.of(rows)
     for kind in _KINDS:
         there, held = file_names(target / kind), [(folder / kind, file_names(folder / kind)) for folder in folders]

@@ -27,10 +27,7 @@ PAPERS = {"neurips2020": "NeurIPS 2020", "arxiv-v1": "arXiv v1"}
 
 
 def defense_label(row: Row) -> str:
-    """Display name of a row's training method: ``TRADES (beta=6)``, ``AT``, ``mart (beta=5)``.
-
-    For the papers' methods only the options that the papers vary are shown; for others every option.
-    """
+    """Method with the options that the papers vary, other methods with all: ``TRADES (beta=6)``."""
     return method_label(row.defense, row.defense_options)
 
 

@@ -52,18 +52,11 @@ class Submission:
 def pack(
     rows: Sequence[Row], find: Callable[[str, str], Path | None], out: Path, *, scratch: Path, weights: bool = False
 ) -> list[str]:
-    """Write a submission of finished, measured rows; returns the names of the files packed.
+    """Write a submission of a suite's finished, measured rows; return the names of files packed.
 
-    Args:
-        rows: of one suite; failed and published ones are left out.
-        find: returns the path of a file by kind (``outcomes``, ``witnesses``, ``models``) and name, or None.
-        out: the zip file.
-        scratch: an empty temporary folder.
-        weights: whether to pack the checkpoints themselves, and not only their digests.
-
-    Raises:
-        DataError: no row to pack, or evidence of a row is missing.
-        StorageError: it cannot be written.
+    `find` returns the path of a file by kind (``outcomes``, ``witnesses``, ``models``) and name, or None; `scratch` is an empty
+    folder. With `weights` the checkpoints themselves are packed, not only their digests. No row, or missing evidence: a
+    DataError.
     """
     chosen = [row for row in rows if row.source == "measured" and row.status == "ok"]
     if not chosen:
@@ -89,12 +82,7 @@ def pack(
 
 
 def unpack(path: Path, folder: Path) -> Submission:
-    """Unpack a submission into an empty folder and check every file against the manifest.
-
-    Raises:
-        StorageError: the file does not exist, or has another format.
-        CorruptDataError: it is truncated, damaged, no zip file, or unpacks to many times its size.
-    """
+    """Unpack and check a submission; StorageError if of another format, CorruptDataError if bad."""
     if not path.is_file():
         raise StorageError(f"there is no submission {path}", hint="benchbench leaderboard pack writes one")
     try:

@@ -21,7 +21,7 @@ from benchbench.errors import DataError
 from benchbench.leaderboard.files import write_leaderboard
 from benchbench.leaderboard.separations import MEASURES
 from benchbench.records import Row
-from benchbench.records.older import trained_under
+from benchbench.records.schema import trained_under
 
 SUITE = "closer-look"
 _PROTOCOL = "closer-look-1"
@@ -87,11 +87,7 @@ class PublishedSeparation:
 
 @functools.cache
 def published_rows(suite: str = SUITE) -> tuple[Row, ...]:
-    """Every published model as a row with ``source = "published"``; none for other suites.
-
-    Accuracies and their gaps are fractions in [0, 1]; blanks of a table are None. Options that the papers do not state are
-    absent, not guessed.
-    """
+    """Every published model as a row, accuracies as fractions; what the papers omit is absent."""
     if suite != SUITE:
         return ()
     return (
@@ -168,7 +164,9 @@ def _proof_of_concept_row(record: Mapping[str, str]) -> Row:
 
 
 def _measures(record: Mapping[str, str]) -> dict[str, float | None]:
-    shares = {column: _fraction(record.get(printed, "")) for column, printed in _PRINTED.items()}
+    percents = {column: _value(record.get(printed, "")) for column, printed in _PRINTED.items()}
+    # rounded so that 97.21 becomes the float 0.9721, not its neighbour
+    shares = {column: None if value is None else round(value / 100, 6) for column, value in percents.items()}
     return {**shares, "test_lipschitz": _value(record.get("test_lipschitz", ""))}
 
 
@@ -250,8 +248,3 @@ def _row(
 
 def _value(text: str) -> float | None:
     return float(text) if text else None
-
-
-def _fraction(text: str) -> float | None:
-    """Percent as a fraction, rounded so that 97.21 becomes the float 0.9721, not its neighbour."""
-    return round(float(text) / 100, 6) if text else None

@@ -1,16 +1,23 @@
-"""Rebuilding a leaderboard file from the cell records; idempotent."""
+"""Rebuilding a leaderboard file from the cell records; idempotent.
+
+``<folder>/<suite>/failed.json`` beside it lists failed attempts to compute a finished cell again, which leave its row;
+without failures it is absent.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from benchbench.atomic import write_bytes_atomically
+from benchbench.atomic import storage_errors, write_bytes_atomically
 from benchbench.errors import CorruptDataError
-from benchbench.leaderboard.attempts import write_failed_attempts
+from benchbench.escaping import printable
 from benchbench.leaderboard.files import read_rows, write_leaderboard
+from benchbench.leaderboard.names import row_label
 from benchbench.leaderboard.published import published_rows
 from benchbench.records import Row, Rows, RunStore
 from benchbench.records.disk import read_bytes
@@ -26,16 +33,8 @@ def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[st
     Published rows are those that this version of benchbench ships. Per-example outcomes are copied to
     ``<folder>/<suite>/outcomes/<digest>.parquet``; failed attempts to compute a finished cell again are listed in
     ``<folder>/<suite>/failed.json``. Processes that rebuild one file at the same time lose no row: after writing, each checks
-    whether records were added or changed since it read them, and then starts over.
-
-    Args:
-        path: the leaderboard file; created if missing.
-        store: where the cells are recorded.
-        suite: name of the suite.
-        on_problem: receives a message about a damaged file or impossible rows; the file is then kept as ``<name>.corrupt``.
-
-    Raises:
-        StorageError: the file is foreign or newer (it is left alone), or cannot be written.
+    whether records were added or changed since it read them, and then starts over. A damaged file, or one with impossible rows,
+    is kept as ``<name>.corrupt``, and `on_problem` receives a message; a foreign or newer one is left alone: a StorageError.
     """
     while True:
         before, unused = store.record_stamps(), store.unused_weights()
@@ -90,3 +89,59 @@ def _copy_outcomes(rows: list[Row], store: RunStore, folder: Path) -> None:
         content = read_bytes(store.outcomes_path(digest))
         if content is not None and read_bytes(copy) != content and store.read_outcomes(digest) is not None:
             write_bytes_atomically(copy, content)  # the stored file is intact, so the copy is damaged
+
+
+FILE_NAME = "failed.json"
+_LONGEST = 200  # characters of an error that are shown
+
+
+def write_failed_attempts(path: Path, store: RunStore, recorded: Iterable[Row]) -> None:
+    """Bring the file beside a leaderboard up to date with the cells recorded in a store."""
+    file, rows = _beside(path), {row.cell_id: row for row in recorded}
+    attempts = {cell_id: found for cell_id, found in _read(file).items() if cell_id not in rows}
+    names = {*store.record_names()}
+    for cell_id, row in rows.items():
+        if row.status == "ok" and f"{cell_id}.failed.json" in names and (attempt := _attempt(cell_id, store)):
+            attempts[cell_id] = attempt
+    content = json.dumps(dict(sorted(attempts.items())), indent=1).encode()
+    if attempts and read_bytes(file) != content:
+        write_bytes_atomically(file, content)
+    elif not attempts:
+        with storage_errors(file):
+            file.unlink(missing_ok=True)
+
+
+def describe_failed_attempts(path: Path, rows: Iterable[Row]) -> tuple[str, ...]:
+    """A line for each row of a leaderboard that stands because computing it again failed."""
+    attempts = _read(_beside(path))
+    if not attempts:
+        return ()
+    listed = Rows.of(rows)
+    standing = listed.having("cell_id", *attempts) & listed.having("source", "measured") & listed.having("status", "ok")
+    return tuple(
+        f"{row_label(row)}: an earlier result; computing it again failed on {printable(attempts[row.cell_id]['time'])}: "
+        f"{printable(attempts[row.cell_id]['error'][:_LONGEST])}"
+        for row in listed.where(standing)
+    )
+
+
+def _attempt(cell_id: str, store: RunStore) -> Mapping[str, str]:
+    """Time (UTC) and error of a failure newer than the finished record; empty without one."""
+    finished, failed = store.record_times(cell_id)
+    row = store.read_failure(cell_id)
+    if row is None or failed is None or (finished is not None and failed < finished):
+        return {}
+    return {"time": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(failed / 1e9)), "error": row.error}
+
+
+def _beside(path: Path) -> Path:
+    return path.parent / path.stem / FILE_NAME
+
+
+def _read(file: Path) -> dict[str, Mapping[str, str]]:
+    """Attempts by cell id; none if the file is missing or damaged."""
+    try:
+        found = json.loads(read_bytes(file) or b"{}")
+        return {str(cell_id): {name: str(one[name]) for name in ("time", "error")} for cell_id, one in found.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}

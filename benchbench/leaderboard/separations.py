@@ -97,12 +97,7 @@ def measured_separation(dataset: str, report: SeparationReport, *, seed: int = 0
 
 
 def record_separation(folder: Path, measured: MeasuredSeparation) -> Path:
-    """Add a measurement to a leaderboard folder's file, replacing an older one of its key.
-
-    Raises:
-        StorageError: the file cannot be written.
-        CorruptDataError: the existing file is damaged or of another kind.
-    """
+    """Add a measurement to a leaderboard folder's file, replacing an older one of its key."""
     path = folder / FILE_NAME
     kept = {row.key: row for row in read_separations(folder)} | {measured.key: measured}
     records = [dataclasses.asdict(kept[key]) | {"excluded": list(kept[key].excluded)} for key in sorted(kept)]
@@ -113,11 +108,7 @@ def record_separation(folder: Path, measured: MeasuredSeparation) -> Path:
 
 
 def read_separations(folder: Path) -> list[MeasuredSeparation]:
-    """The measurements of a leaderboard folder, sorted; none without a file.
-
-    Raises:
-        CorruptDataError: the file is damaged or of another kind.
-    """
+    """The measurements of a folder, sorted; none without a file, CorruptDataError for damage."""
     path = folder / FILE_NAME
     content = read_bytes(path)
     if content is None:

@@ -1,7 +1,7 @@
-"""Spread of a measure over seeds, intervals that follow from it, and tests between methods.
+"""95% intervals of measures, their spread over seeds, and tests between methods.
 
-All assume that independent runs are normal with unknown mean and variance. Runs that all give the same value show no spread,
-but further runs may: no interval and no p-value follow from them.
+Spreads and tests assume that independent runs are normal with unknown mean and variance. Runs that all give the same value
+show no spread, but further runs may: no interval and no p-value follow from them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchbench.records import Interval
+from benchbench.leaderboard.matching import is_regression
+from benchbench.records import Interval, Row
 from benchbench.records.arrays import Array
 
 _NO_SPREAD = 1e-9  # of the largest value: differences due to rounding
@@ -21,10 +22,7 @@ _UPPER = 0.975  # two-sided, 95%
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """A measure over seeds: mean, sample standard deviation, and 95% t interval of the mean.
-
-    Deviation and interval are None for one seed; the interval is also None for seeds without spread.
-    """
+    """Mean over seeds; sample deviation, if several; 95% t interval of the mean, if they differ."""
 
     n: int
     mean: float
@@ -70,14 +68,11 @@ def prediction_interval(values: Sequence[float]) -> Interval | None:
 
 
 def compare_seeds(first: Sequence[float], second: Sequence[float]) -> MeanTest:
-    """Test two methods for equal means over independent runs; equal seeds do not pair them.
+    """Test two methods, with one value per seed, for equal means; equal seeds do not pair them.
 
     Several runs of both: Welch's t-test (1947). With equal numbers of runs it rejects equal means about as often as it should
     or less; with two against six or more, up to twice as often. One run against several: whether it is a further run of the
     same method, by the prediction interval; this assumes that both methods have the same spread.
-
-    Args:
-        first: one value per seed; likewise `second`. At least one of them has several.
     """
     several = [side for side in (first, second) if len(side) > 1]
     if not any(map(has_spread, several)):
@@ -108,3 +103,32 @@ def _quantile(degrees: float) -> float:
     from scipy.stats import t
 
     return float(t.ppf(_UPPER, degrees))
+
+
+_DIFFERENCES = {  # of two independent shares: the gap's interval follows from theirs
+    "gap": ("train_accuracy", "test_accuracy"),
+    "adv_gap": ("adv_train_accuracy", "adv_test_accuracy"),
+}
+
+
+def interval_of(row: Row, key: str) -> Interval | None:
+    """The 95% interval of a measure (a column) of a measured row; None where there is none.
+
+    Accuracies: Wilson's. Gaps of accuracies: Newcombe's (1998, method 10), from the two Wilson intervals. Lipschitzness and
+    mean squared errors: bootstrap over the test examples; a regression's other measures have none.
+    """
+    if key in _DIFFERENCES and not is_regression(row):
+        return _difference(row, *_DIFFERENCES[key])
+    low, high = (getattr(row, f"{key}_{end}", row.extra.get(f"{key}_{end}")) for end in ("low", "high"))
+    return None if low is None or high is None else Interval(low=low, high=high)
+
+
+def _difference(row: Row, minuend: str, subtrahend: str) -> Interval | None:
+    names = [f"{share}{end}" for share in (minuend, subtrahend) for end in ("", "_low", "_high")]
+    values = [getattr(row, name) for name in names]
+    if any(value is None for value in values):
+        return None
+    first, first_low, first_high, second, second_low, second_high = values
+    below = math.hypot(first - first_low, second_high - second)
+    above = math.hypot(first_high - first, second - second_low)
+    return Interval(low=first - second - below, high=first - second + above)

@@ -20,7 +20,6 @@ from benchbench.leaderboard.lines import FAILED, FLAGGED, lines_of, shown
 from benchbench.leaderboard.matching import SAME_SETTING, regressions, same_setting, setting, shown_published
 from benchbench.leaderboard.names import PAPERS, method_label, method_order, setting_label
 from benchbench.records import Row, Rows, groups
-from benchbench.records.arrays import Array
 
 Task = Literal["classification", "regression"]
 
@@ -68,10 +67,7 @@ def paper_tables(
     notes: Sequence[str] = (),
     most: int | None = None,
 ) -> tuple[Table, ...]:
-    """The tables of a leaderboard that have rows: one of classification and one of regression.
-
-    Arguments are those of `paper_table`; `notes` are added to the last table.
-    """
+    """A leaderboard's tables with rows, as `paper_table` makes them; `notes` go to the last one."""
     shared = share_doubts(rows)
     made = partial(_table, shared, published=published, paper=paper, intervals=intervals, extra=extra, most=most)
     shown = [table for task in MEASURES if (table := made(task=task)).groups]
@@ -90,17 +86,10 @@ def paper_table(
 ) -> Table:
     """One line per training method in the papers' order; everything in a group is comparable.
 
-    Groups never mix profiles, subsets, attacks or training budgets. A published number is shown in each group of its setting,
-    with its source; the notes say when the profiles differ. Without rows of the task, the table has no groups.
-
-    Args:
-        rows: of a leaderboard, measured and published.
-        task: whether to show accuracies or squared errors.
-        published: whether to show the published numbers.
-        paper: which paper's numbers: ``"neurips2020"`` or ``"arxiv-v1"``.
-        intervals: whether the text shows 95% intervals; the entries always hold them.
-        extra: names of values in the rows' `extra` that get a last column each; none of them is marked best.
-        most: measured lines to make, of the first groups; None for all. `Table.left_out` counts the others.
+    Groups never mix profiles, subsets, attacks or training budgets. A published number of `paper` is shown in each group of its
+    setting, with its source; the notes say when the profiles differ. Without rows of the task, the table has no groups. Entries
+    always hold 95% intervals, their text with `intervals`. The names in `extra`, of values in the rows' `extra`, get a last
+    column each, without a best value. Of measured lines only the first `most` are made; `Table.left_out` counts the others.
     """
     shared = share_doubts(rows)
     return _table(shared, task=task, published=published, paper=paper, intervals=intervals, extra=extra, most=most)
@@ -119,7 +108,8 @@ def _table(
     sizes = [len(one.places) for one in settings]
     members = chosen.take([place for one in settings for place in one.places])
     group = np.repeat(np.arange(len(settings)), sizes)
-    members = members.take(np.lexsort([*map(members.ranks, _LAST_FIRST), _method_ranks(members), group]))
+    methods = members.ranks("defense", "defense_options", key=lambda *method: method_order(*method)[:3])
+    members = members.take(np.lexsort([*map(members.ranks, _LAST_FIRST), methods, group]))
     columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *map(_extra_column, extra))
     size = len(members) if most is None else min(most, len(members))
     unread = iter(lines_of(members, group, columns, DIGITS[task], intervals=intervals, most=size))
@@ -135,10 +125,6 @@ def _table(
         notes=(*_notes(members, made, task, intervals), *row_notes(members[:size])),
         left_out=len(members) - size,
     )
-
-
-def _method_ranks(rows: Rows) -> Array:
-    return rows.ranks("defense", "defense_options", key=lambda *method: method_order(*method)[:3])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,10 +175,8 @@ def best_shown(rows: Sequence[Row], column: Column, digits: int) -> float | None
 def _title(settings: Sequence[_Setting], rows: Rows) -> str:
     suite = settings[0].first.suite if settings else "leaderboard"
     profiles = sorted(profile for profile, source in rows.distinct("profile", "source")[0] if source == "measured")
-    stated = (
-        f"{' and '.join(profiles)} profile" + ("s, apart" if len(profiles) > 1 else "") if profiles else "published"
-    )
-    return f"{suite}: {stated}"
+    of = f"{' and '.join(profiles)} profile{'s, apart' if len(profiles) > 1 else ''}" if profiles else "published"
+    return f"{suite}: {of}"
 
 
 def _notes(rows: Rows, made: Sequence[Group], task: Task, intervals: bool) -> tuple[str, ...]:

@@ -111,11 +111,7 @@ def _threat(
 
 
 def resolve_attacks(registry: Registry, attacks: Sequence[ComponentEntry]) -> tuple[Component, ...]:
-    """Resolve the attacks, each once.
-
-    Raises:
-        UsageError: no attack, or an unknown name or option.
-    """
+    """Resolve the attacks, each once; UsageError without any."""
     found = {repr(one): one for one in (find_component(registry, "attack", entry) for entry in attacks)}
     if not found:
         raise UsageError("no attack to evaluate under", hint="for instance pgd-10")

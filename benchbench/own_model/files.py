@@ -83,8 +83,7 @@ def _mappings(content: Mapping[str, object], path: Path) -> list[tuple[str, Tens
 
 def _below(content: Mapping[str, object], key: str, depth: int, seen: set[int]) -> Iterator[tuple[str, Tensors]]:
     seen.add(id(content))  # a file may hold one mapping under many keys, or within itself
-    tensors = {name: one for name, one in content.items() if isinstance(name, str) and isinstance(one, Tensor)}
-    if tensors:
+    if tensors := {name: one for name, one in content.items() if isinstance(name, str) and isinstance(one, Tensor)}:
         yield key, tensors
     for name, value in content.items():
         if depth and isinstance(value, Mapping) and id(value) not in seen:

@@ -18,14 +18,7 @@ Classifier = nn.Module | Callable[[Tensor], Tensor]
 
 
 class Guest(nn.Module):
-    """A classifier that gets a copy of the images, and whose logits always have a gradient.
-
-    Args:
-        classifier: a module, scripted ones included, or any function of images.
-        contiguous: whether it needs plain memory, as networks that flatten by ``view`` do, instead of channels-last.
-        blind: whether it fails where gradients are computed.
-        dtype: of its inputs.
-    """
+    """Gives a classifier a copy of the images; its logits have a gradient even if it is `blind`."""
 
     def __init__(
         self, classifier: Classifier, contiguous: bool = False, blind: bool = False, dtype: torch.dtype = torch.float32
@@ -48,16 +41,9 @@ class Guest(nn.Module):
 def adapt(classifier: Classifier, images: Tensor, *, classes: int | None = None) -> nn.Module:
     """Return a classifier that attacks can use: itself if possible, else a `Guest`.
 
-    Lazy layers get their shapes. The classifier is probed on one and on two images. One without a gradient to its input is
-    attacked all the same, and the diagnostics flag it.
-
-    Args:
-        images: float32 (N, ...) with N at least 1, model inputs on its device.
-        classes: number of logits; None for any.
-
-    Raises:
-        UsageError: it cannot be called.
-        ContractError: it raises for such images, or returns something else than logits.
+    Lazy layers get their shapes. The classifier is probed on one and on two images, float32 (N, ...). One without a gradient to
+    its input is attacked all the same, and the diagnostics flag it. It is a UsageError if it cannot be called, a ContractError
+    if it raises or returns something else than logits, as many as `classes` if given.
     """
     if not callable(classifier):
         raise UsageError(

@@ -24,14 +24,8 @@ def recorded_architecture(checkpoint: Path, registry: Registry) -> Architecture:
     """Find a checkpoint's architecture as a suite writes it: a mapping of ``name`` and options.
 
     It is in the file's metadata (``save_file(tensors, path, {"architecture": "cnn2"})``), or, for a file in ``models`` of a run
-    folder, in the records of that folder.
-
-    It must be registered, because a file must not name code to import.
-
-    Raises:
-        StorageError: there is no such file.
-        UsageError: neither metadata nor records name the architecture.
-        DataError: the file is damaged, or its architecture cannot be read or is not registered.
+    folder, in the records of that folder; otherwise a UsageError. It must be registered (else a DataError, as for damage),
+    because a file must not name code to import.
     """
     metadata = _metadata(checkpoint)
     if ARCHITECTURE in metadata:
@@ -48,11 +42,7 @@ def recorded_architecture(checkpoint: Path, registry: Registry) -> Architecture:
 
 
 def differing_data(checkpoint: Path, dataset: Component) -> str:
-    """Compare a dataset with that of a checkpoint of benchbench.
-
-    Returns:
-        A hint that names the recorded dataset; empty if it is the same, or nothing is recorded.
-    """
+    """A hint that names the dataset of a checkpoint; empty if it is the same, or not recorded."""
     recorded = _recorded_training(checkpoint, _metadata(checkpoint).get(MODEL_ID, ""))
     if recorded is None or recorded.dataset == dataset:
         return ""

@@ -26,14 +26,7 @@ _PROGRAMS = {".onnx": "an ONNX graph", ".pt2": "an exported program"}
 
 
 def read_tensors(path: Path) -> Mapping[str, object]:
-    """Read the content of a file of weights, or of a folder as Hugging Face writes it.
-
-    Objects beside the weights, such as NumPy scalars or options, are replaced by placeholders.
-
-    Raises:
-        StorageError: there is no such file.
-        DataError: it is damaged, could run code, or is a program instead of weights.
-    """
+    """Read a file or folder of weights, without other objects; DataError for damage or code."""
     if path.is_dir():
         return _read_folder(path)
     if not path.is_file():

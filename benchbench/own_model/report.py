@@ -20,27 +20,16 @@ COLUMNS = ("attack", "test accuracy", "95% interval", "flags")
 
 @dataclass(frozen=True, kw_only=True)
 class AttackReport:
-    """One attack on a model.
+    """One attack on a model."""
 
-    Attributes:
-        name: of the attack.
-        options: all of them.
-        accuracy: fraction of test examples that are classified correctly, without perturbation and under this attack.
-        robust: bool (N,), these examples.
-        prediction: int64 (N,), the class predicted for each candidate.
-        witnesses: float32 (N, ...), the checked candidates.
-        flags: signs that the attack failed to work.
-        queries: forward passes, summed over examples.
-    """
-
-    name: str
-    options: Mapping[str, object]
-    accuracy: float
-    robust: Tensor
-    prediction: Tensor
-    witnesses: Tensor
-    flags: tuple[str, ...]
-    queries: int
+    name: str  # of the attack
+    options: Mapping[str, object]  # all of them
+    accuracy: float  # share of test examples that are classified correctly, also under this attack
+    robust: Tensor  # bool (N,), these examples
+    prediction: Tensor  # int64 (N,), the class predicted for each candidate
+    witnesses: Tensor  # float32 (N, ...), the checked candidates
+    flags: tuple[str, ...]  # signs that the attack failed to work
+    queries: int  # forward passes, summed over examples
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -96,9 +85,8 @@ class ModelReport:
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        return (
-            f"<p>{html.escape(self.title)}</p>{tabulate(self.lines, COLUMNS, tablefmt='html', disable_numparse=True)}"
-        )
+        table = tabulate(self.lines, COLUMNS, tablefmt="html", disable_numparse=True)
+        return f"<p>{html.escape(self.title)}</p>{table}"
 
 
 def make_report(

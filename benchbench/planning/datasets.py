@@ -26,12 +26,7 @@ class DatasetLoader:
         self._digests: dict[str, str] = {}
 
     def load(self, dataset: Component) -> LoadedDataset:
-        """The data of a dataset: read at the first call, and again if its tensors were changed.
-
-        Raises:
-            MissingDataError: its files are missing.
-            DataError: the files are damaged or malformed, or a second reading gives other data.
-        """
+        """The data, read once and again if its tensors changed; DataError for damage or other data."""
         key = digest(dataset)
         found = self._loaded.get(key)
         if found is None or (not isinstance(found, BenchbenchError) and self._versions[key] != _versions(found)):

@@ -16,21 +16,14 @@ Origin = Literal["timed", "given", "measured"]
 
 @dataclass(frozen=True, kw_only=True)
 class CellPrice:
-    """The price of one cell on one device.
+    """The price of one cell on one device."""
 
-    Attributes:
-        train_seconds: to train its model; like `checkpoint_bytes` 0 except for the first cell of a model.
-        memory_bytes: the least memory that training or evaluation needs, dataset included; None if unknown.
-        record_bytes: of outcomes and adversarial images, before compression.
-        origin: ``"timed"`` by passes on this device, ``"given"`` by a file of passes timed elsewhere, or ``"measured"`` while
-            the cell was computed.
-    """
-
-    train_seconds: float
+    train_seconds: float  # to train its model; like `checkpoint_bytes` 0 except for the first cell of a model
     evaluate_seconds: float
-    memory_bytes: int | None = None
+    memory_bytes: int | None = None  # the least that training or evaluation needs, dataset included
     checkpoint_bytes: int = 0
-    record_bytes: int = 0
+    record_bytes: int = 0  # of outcomes and adversarial images, before compression
+    # origin: ``"timed"`` on this device, ``"given"`` by a file of passes timed elsewhere, or ``"measured"`` while computed
     origin: Origin
 
     @property
@@ -41,28 +34,18 @@ class CellPrice:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """One combination of the grid.
+    """One combination of the grid."""
 
-    Attributes:
-        cell: the cell; None if its data, and with it its id, is unknown.
-        identity: the known identity columns of the leaderboard.
-        status: ``"ready"`` to compute, ``"done"`` already, ``"skipped"`` because it cannot or need not run, ``"failed"``
-            because something is broken, for instance a data file.
-        reason: why it is skipped or failed; empty otherwise.
-        estimate_seconds: predicted duration; None if unknown.
-        sketch: the cell without its data and digest; None if `cell` is known, the suite leaves the combination out, or the size
-            of the data is unknown.
-        price: its price, also if it is not computed here; None if unknown.
-    """
-
-    cell: Cell | None
+    cell: Cell | None  # the cell; None if its data, and with it its id, is unknown
     experiment: str
-    identity: Mapping[str, object]
+    identity: Mapping[str, object]  # the known identity columns of the leaderboard
+    # status: ``"ready"``, ``"done"``, ``"skipped"``: cannot or need not run, or ``"failed"``: for instance a broken file
     status: Status
-    reason: str = ""
-    estimate_seconds: float | None = None
+    reason: str = ""  # why it is skipped or failed; empty otherwise
+    estimate_seconds: float | None = None  # predicted duration; None if unknown
+    # sketch: the cell without its data and digest; None if `cell` is known, left out, or the data's size is unknown
     sketch: Cell | None = None
-    price: CellPrice | None = None
+    price: CellPrice | None = None  # its price, also if it is not computed here; None if unknown
 
     @property
     def known(self) -> Cell | None:
@@ -72,19 +55,13 @@ class PlannedCell:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Plan:
-    """The cells of a run.
-
-    Attributes:
-        cells: in the order of computation: cells of one model adjacent, the attack varying fastest.
-        datasets: the data that was loaded to make the plan, so that it is not loaded twice.
-        priced_for: the device of the cells' prices; empty if there are none.
-    """
+    """The cells of a run."""
 
     suite: str
     profile: str
-    cells: tuple[PlannedCell, ...]
-    datasets: DatasetLoader
-    priced_for: str = ""
+    cells: tuple[PlannedCell, ...]  # in the order of computation: those of one model adjacent
+    datasets: DatasetLoader  # the data that was loaded to make the plan, so that it is not loaded twice
+    priced_for: str = ""  # the device of the cells' prices; empty if there are none
 
     def __repr__(self) -> str:
         counts = Counter(cell.status for cell in self.cells)
@@ -103,24 +80,15 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Bill:
-    """The total price of cells that are computed one after the other.
-
-    Attributes:
-        models: cells whose price includes the training of a model.
-        unpriced: cells without a price: regressions, which are solved, and cells that could not be tried.
-        seconds: of all priced cells.
-        longest_seconds: of the most expensive cell.
-        memory_bytes: of the cell that needs most.
-        storage_bytes: of checkpoints, outcomes and adversarial images.
-    """
+    """The total price of cells that are computed one after the other."""
 
     cells: int
-    models: int
-    unpriced: int
-    seconds: float
-    longest_seconds: float
-    memory_bytes: int
-    storage_bytes: int
+    models: int  # cells whose price includes the training of a model
+    unpriced: int  # cells without a price: regressions, which are solved, and cells that could not be tried
+    seconds: float  # of all priced cells
+    longest_seconds: float  # of the most expensive cell
+    memory_bytes: int  # of the cell that needs most
+    storage_bytes: int  # of checkpoints, outcomes and adversarial images
 
 
 def bill(cells: Iterable[PlannedCell]) -> Bill:

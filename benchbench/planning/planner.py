@@ -48,21 +48,10 @@ def make_plan(
 ) -> Plan:
     """Expand a suite into cells and load the data that they need.
 
-    Args:
-        suite: from `read_suite`.
-        registry: the registry that the suite was read with.
-        profile: one of the suite's profiles.
-        source: where datasets may read.
-        seeds: replace the suite's.
-        only: filters ``KEY=VALUE,VALUE`` by identity column or option; data that no remaining cell needs is not loaded.
-        precision: of the attacks' search, see `benchbench.cell.model.EvaluationSpec`.
-        train_precision: of the training, see `benchbench.cell.recipe.Recipe`; None for that of the suite's recipes.
-        done: whether a cell is recorded already.
-
-    Raises:
-        UnknownNameError: the suite has no such profile.
-        UsageError: a filter is malformed, or matches nothing.
-        SuiteError: a radius is too large for the box of the data.
+    The seeds replace the suite's; `only` are filters ``KEY=VALUE,VALUE`` by identity column or option, and data that no
+    remaining cell needs is not loaded. Precisions: see `benchbench.cell.model.EvaluationSpec` and, where None keeps the
+    suite's, `benchbench.cell.recipe.Recipe`. An unknown profile is an UnknownNameError, a filter that is malformed or matches
+    nothing a UsageError, a radius too large for the box of the data a SuiteError.
     """
     filters = parse_only(only)
     chosen = tuple(seeds) if seeds is not None else suite.seeds
@@ -104,24 +93,23 @@ def _expand(
     for experiment in suite.profile(profile):
         for seed in seeds:
             for training in _trainings(experiment, registry, seed, train_precision):
-                for evaluation in _evaluations(experiment, precision):
+                for attack in experiment.attacks:
                     cell = Cell(
                         suite=suite.name,
                         profile=profile,
                         protocol=suite.protocol,
                         experiment=experiment.name,
                         training=training,
-                        evaluation=evaluation,
+                        evaluation=EvaluationSpec(
+                            attack=attack,
+                            metrics=experiment.metrics,
+                            threat=experiment.threat,
+                            n_test=0,
+                            n_train_evaluated=0,
+                            precision=precision,
+                        ),
                     )
                     yield _Draft(cell=cell, experiment=experiment)
-
-
-def _evaluations(experiment: Experiment, precision: Precision) -> Iterator[EvaluationSpec]:
-    threat, metrics = experiment.threat, experiment.metrics
-    for attack in experiment.attacks:
-        yield EvaluationSpec(
-            attack=attack, metrics=metrics, threat=threat, n_test=0, n_train_evaluated=0, precision=precision
-        )
 
 
 def _trainings(
@@ -174,9 +162,8 @@ def _complete(draft: _Draft, splits: DatasetSplits, data_digest: str) -> Cell:
     """Fill in the properties of the data: digest, box and numbers of examples."""
     cell = _counted(draft, train=len(splits.train), test=len(splits.test))
     threat = dataclasses.replace(cell.evaluation.threat, lower=splits.lower, upper=splits.upper)
-    training = dataclasses.replace(
-        cell.training, dataset_digest=data_digest, threat=threat if cell.training.threat else None
-    )
+    attacked = threat if cell.training.threat else None
+    training = dataclasses.replace(cell.training, dataset_digest=data_digest, threat=attacked)
     return dataclasses.replace(cell, training=training, evaluation=dataclasses.replace(cell.evaluation, threat=threat))
 
 

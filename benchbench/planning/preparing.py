@@ -41,27 +41,19 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A suite planned on this machine.
+    """A suite planned on this machine."""
 
-    Attributes:
-        request: which cells, and how.
-        folders: where data is read and results are recorded.
-        reason: why the profile was chosen; empty if the request names it.
-        finished: the recorded cells; it can record those that have other labels under the suite's labels.
-        ranks: processes that share every model with this one, or None.
-    """
-
-    request: Request
-    folders: Folders
+    request: Request  # which cells, and how
+    folders: Folders  # where data is read and results are recorded
     registry: Registry
     suite: Suite
     profile: str
-    reason: str
+    reason: str  # why the profile was chosen; empty if the request names it
     device: torch.device
     store: RunStore
     plan: Plan
-    finished: FinishedCells
-    ranks: Ranks | None = None
+    finished: FinishedCells  # the recorded cells; it can record those that have other labels under the suite's labels
+    ranks: Ranks | None = None  # processes that share every model with this one, or None
 
     @property
     def leaderboard(self) -> Path:
@@ -77,15 +69,7 @@ def prepare(
     done: Callable[[Cell], bool] | None = None,
     registry: Registry | None = None,
 ) -> Prepared:
-    """Plan the cells of a request.
-
-    Args:
-        request: which cells, and how.
-        folders: where data is read and results are recorded.
-        device: the device to plan for; None for the request's.
-        registry: the plugins; None to discover them.
-        done: whether a cell is done; None for whether it is recorded, or always False for a fresh run.
-    """
+    """Plan a request's cells, by default for its device, with all plugins and recorded cells."""
     from benchbench.records import FinishedCells, RunStore
 
     registry = registry or load_registry()

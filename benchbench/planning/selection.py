@@ -41,10 +41,7 @@ def as_texts(filters: Filters) -> tuple[str, ...]:
 
 
 def parse_only(filters: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Parse ``KEY=VALUE,VALUE`` filters; several filters of a key are combined.
-
-    Raises:
-        UsageError: a filter is not of this form.
+    """Parse ``KEY=VALUE,VALUE`` filters (else UsageError); several of a key are combined.
 
     >>> parse_only(["dataset=mnist", "defense=trades,at"])
     {'dataset': ('mnist',), 'defense': ('trades', 'at')}
@@ -64,16 +61,7 @@ def select(
     only: Mapping[str, Sequence[str]],
     elsewhere: Callable[[], Mapping[str, Sequence[Item]]] = dict,
 ) -> tuple[Item, ...]:
-    """The items that match every filter.
-
-    Args:
-        items: what to choose from.
-        only: values by identity column or by option of an architecture, defense or attack, such as ``beta``.
-        elsewhere: the items of the other profiles, for the hint.
-
-    Raises:
-        UsageError: a filter is of no column or option, a value or all filters match no item.
-    """
+    """The items that match every filter; UsageError where one has none, `elsewhere` for hints."""
     known = [described(item.identity, _OPTIONS) for item in items]
     for key, values in only.items():
         present = [one[key] for one in known if key in one]

@@ -30,16 +30,13 @@ _FAILURE, _GONE = "failure", "gone"
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """The examples ``first:last``, at least one, that a rank computes of a batch of `whole`.
-
-    Attributes:
-        counts: False where the batch is too small to give this rank an example. The rank then borrows the last one, so that
-            every rank makes the same calls, and adds nothing to loss, gradients or statistics.
-    """
+    """The examples ``first:last``, at least one, that a rank computes of a batch of `whole`."""
 
     first: int
     last: int
     whole: int
+    # counts: False where the batch is too small to give this rank an example. The rank then borrows the last one, so that every
+    # rank makes the same calls, and adds nothing to loss, gradients or statistics
     counts: bool = True
 
     def __len__(self) -> int:
@@ -132,11 +129,7 @@ class Ranks:
         self._orders += 1
 
     def await_order(self) -> object:
-        """Wait, as a follower, for the leader's next order; it is as trustworthy as the network.
-
-        Raises:
-            RankError: another rank failed, or the order is no JSON.
-        """
+        """Wait, as a follower, for the leader's next order; RankError if another rank failed."""
         key = f"order/{self._orders}"
         with self._together():
             while not self._store.check([key]):
@@ -160,10 +153,7 @@ class Ranks:
             raise self.failed(first) from error
 
     def leave(self) -> None:
-        """Leave the group, the leader last, because the store may live in its process.
-
-        The leader waits at most `LEAVE_SECONDS`, so that followers that crashed do not hold it up.
-        """
+        """Leave the group, the leader last, because the store may live in its process."""
         dist.destroy_process_group()
         deadline = time.monotonic() + LEAVE_SECONDS
         with suppress(RuntimeError):

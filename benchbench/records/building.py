@@ -48,18 +48,10 @@ def measured_row(
     diagnostics: int = 0,
     provenance: Provenance,
 ) -> Row:
-    """The row of a finished cell, with 95% intervals.
+    """The row of a finished cell, with 95% intervals; DataError for an impossible value.
 
-    Args:
-        cell: the computed cell.
-        values: measures by name; those that are not columns go to ``extra``.
-        per_example: per-example columns, for the intervals of their means; bounds that are not columns go to ``extra``.
-        flags: diagnostics that cast doubt on the row.
-        diagnostics: revision of the diagnostics; 0 if there are none.
-        provenance: how and where it was computed.
-
-    Raises:
-        DataError: a value that is not finite or out of range.
+    Measures and bounds that are not columns go to ``extra``; `per_example` columns give the intervals of their means. The flags
+    cast doubt on the row, by a revision of the `diagnostics`, 0 for none.
     """
     measures: dict[str, Any] = {name: value for name, value in values.items() if name in FILLABLE}
     row = Row(

@@ -32,10 +32,7 @@ BEATS = 8  # heartbeats within that time
 
 
 class Claims:
-    """The claims in one folder, as one process sees and takes them.
-
-    All processes see the folder and use the same `stale_seconds`; a claim with an older heartbeat is abandoned.
-    """
+    """The claims in one folder, as one process takes them; all have the same `stale_seconds`."""
 
     def __init__(self, folder: Path, *, stale_seconds: float = STALE_SECONDS) -> None:
         self._folder = folder
@@ -45,9 +42,7 @@ class Claims:
         self._released = threading.Event()
         self._ahead = 0.0
         self._measured = -math.inf  # when `_ahead` was
-        self._seen: dict[
-            Path, tuple[int, float]
-        ] = {}  # time stamps of others' claims, and since when this process knows them
+        self._seen: dict[Path, tuple[int, float]] = {}  # time stamps of others' claims, and since when they are known
         self._tidied = False
 
     @contextmanager
@@ -171,11 +166,7 @@ class Claims:
 
 
 def folder_clock_ahead(folder: Path, now: Callable[[], float] = time.time) -> float:
-    """Seconds by which the clock of a folder's file system is ahead of this machine's `now`.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
+    """Seconds by which the clock of a folder's file system is ahead of this machine's `now`."""
     with storage_errors(folder), tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(b"\0")
         probe.flush()

@@ -7,8 +7,8 @@ import hashlib
 import json
 
 from benchbench.errors import DataError, StorageError
-from benchbench.records.older import completed
 from benchbench.records.row import Row
+from benchbench.records.schema import completed
 
 _FORMAT = 1
 _MOST_BYTES = 16 * 2**20  # of a record; 10 KiB are usual

@@ -9,8 +9,8 @@ from functools import cached_property
 from benchbench.cell.model import DIAGNOSTICS, Cell, to_json
 from benchbench.cell.reading import read_cell
 from benchbench.errors import BenchbenchError
-from benchbench.records.older import NO_DIAGNOSTICS
 from benchbench.records.row import Row
+from benchbench.records.schema import NO_DIAGNOSTICS
 from benchbench.records.store import RunStore
 
 _ALIKE = ("dataset", "dataset_digest", "architecture", "defense", "attack", "seed", "n_train", "n_test", "epochs")

@@ -34,15 +34,7 @@ class Interval:
 
 
 def accuracy_interval(successes: int, n: int) -> Interval:
-    """Wilson's score interval for an accuracy (Wilson, 1927), as fractions in [0, 1].
-
-    Args:
-        successes: examples predicted correctly, in [0, n].
-        n: examples evaluated, at least 1.
-
-    Raises:
-        DataError: for impossible counts.
-    """
+    """Wilson's score interval (1927) for `successes` of `n` examples, as fractions in [0, 1]."""
     if not (n >= 1 and 0 <= successes <= n):
         raise DataError(f"an accuracy of {successes} out of {n} examples is impossible")
     share, square = successes / n, _QUANTILE**2
@@ -53,18 +45,7 @@ def accuracy_interval(successes: int, n: int) -> Interval:
 
 
 def mean_interval(values: Sequence[float] | Tensor | Array, seed: int) -> Interval | None:
-    """Percentile bootstrap interval for a mean (Efron, 1979; 2,000 resamples), deterministic.
-
-    Args:
-        values: finite numbers (N,), one per example.
-        seed: of the run; it keys the resamples.
-
-    Returns:
-        None for fewer than two values, which have no spread.
-
-    Raises:
-        DataError: for values that are not finite.
-    """
+    """Percentile bootstrap interval of a mean (Efron, 1979; 2,000 resamples); None for n = 1."""
     import numpy as np
 
     sample = np.asarray(values, dtype=np.float64).ravel()
@@ -81,10 +62,7 @@ def mean_interval(values: Sequence[float] | Tensor | Array, seed: int) -> Interv
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Interpolate between the two nearest of several ordered values.
-
-    The order of operations is SciPy's, so that the result is rounded as there.
-    """
+    """Interpolate between the nearest of ordered values, in SciPy's order, to round as it does."""
     place = share * len(ordered) + (1 - share)
     above, part = int(place), place % 1
     return (1 - part) * ordered[above - 1] + part * ordered[above]

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 
 class StoredMeasurements:
-    """Measurements on disk by key: safetensors files, each checked against its digest.
-
-    The part of a key before its first slash is its scope, for instance the digest of a cell's configuration. A damaged entry is
-    set aside, reported by one line to `on_problem`, and treated as missing.
-    """
+    """Measurements by key (before a slash its scope) as safetensors; damaged ones are set aside."""
 
     def __init__(self, folder: Path, on_problem: Callable[[str], None]) -> None:
         self._folder = folder

@@ -9,30 +9,19 @@ import numpy as np
 from benchbench.records.arrays import Array
 
 WITNESSES = "image"  # the one column of a file of adversarial images
+_CLASSES = ("label", "prediction", "adversarial_prediction")  # integers, except for regressions
 _INTEGERS, _FLAGS, _NUMBERS = ("iu", "integers"), ("b", "true and false"), ("iuf", "numbers")
 _KINDS = {  # column -> the kinds of NumPy types that it may have, in words; other columns belong to metrics, unchecked
     "index": _INTEGERS,
-    "label": _NUMBERS,
-    "prediction": _NUMBERS,
-    "adversarial_prediction": _NUMBERS,
-    "correct": _FLAGS,
-    "robust": _FLAGS,
-    "lipschitz": _NUMBERS,
-    "lipschitz_best": _NUMBERS,
-    "lipschitz_released": _NUMBERS,
-    "lipschitz_released_best": _NUMBERS,
-    "squared_error": _NUMBERS,
-    "adv_squared_error": _NUMBERS,
+    **dict.fromkeys(_CLASSES, _NUMBERS),
+    **dict.fromkeys(("correct", "robust"), _FLAGS),
+    **dict.fromkeys(("lipschitz", "lipschitz_best", "lipschitz_released", "lipschitz_released_best"), _NUMBERS),
+    **dict.fromkeys(("squared_error", "adv_squared_error"), _NUMBERS),
 }
-_CLASSES = ("label", "prediction", "adversarial_prediction")  # integers, except for regressions
 
 
 def find_malformation(outcomes: Mapping[str, Array]) -> str:
-    """Say what is wrong with the form of per-example outcomes; empty if nothing is.
-
-    Each column holds one value per example, and ``index`` increases from 0 on. The columns of the evaluation hold finite
-    numbers; ``correct`` and ``robust`` hold booleans.
-    """
+    """What is wrong with the form of outcomes (``index`` increases from 0 on); empty if nothing."""
     index = outcomes.get("index")
     if index is None or index.ndim != 1:
         return "they have no column 'index' of one number per example"

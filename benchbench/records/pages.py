@@ -24,12 +24,7 @@ class AbsurdSizeError(Exception):
 
 
 def rows_at_once(content: bytes, limit: int) -> int:
-    """Return how many rows of a file may be read at once, at most `ROWS_AT_ONCE`.
-
-    Raises:
-        AbsurdSizeError: the pages unpack to more than `limit` bytes, or are too many, or the footer is too large.
-        ValueError: a header is damaged, or states an encoding that benchbench does not write.
-    """
+    """How many rows to read at once; AbsurdSizeError beyond the limit, ValueError for damage."""
     length = int.from_bytes(content[-8:-4], "little")
     if MOST_FOOTER < length < len(content):
         raise AbsurdSizeError(f"a footer of {length:,} bytes, more than {MOST_FOOTER:,}")

@@ -22,10 +22,7 @@ def read_parquet(
     check: Callable[[pa.Schema], None] = lambda _: None,
     whole: bool = False,
 ) -> pa.Table:
-    """Read a Parquet file from memory, after `check`; `CorruptDataError` if damaged or absurd.
-
-    `whole` columns are in one piece, from which rows can be taken quickly.
-    """
+    """Read a Parquet file, `whole` columns in one piece; CorruptDataError if damaged or absurd."""
     limit = max(MOST_BYTES, MOST_GROWTH * len(content))
     try:
         rows = rows_at_once(content, limit)

@@ -18,17 +18,7 @@ import torch
 
 from benchbench.version import __version__
 
-TRACKED = (
-    "torch",
-    "torchvision",
-    "timm",
-    "foolbox",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "pyarrow",
-    "pluggy",
-)
+TRACKED = ("torch", "torchvision", "timm", "foolbox", "numpy", "scipy", "scikit-learn", "pyarrow", "pluggy")
 
 
 @functools.cache
@@ -52,8 +42,7 @@ _log = logging.getLogger(__name__)
 def git_commit() -> str | None:
     """The commit of this checkout, ``-dirty`` if it has local changes; None when installed.
 
-    If git has none, as in a copy on another machine, it is that of the environment variable ``BENCHBENCH_COMMIT``: 40
-    hexadecimal digits, and ``-dirty`` if the copied tree had local changes.
+    If git has none, as in a copy on another machine, that of the environment variable ``BENCHBENCH_COMMIT``, in the same form.
     """
     found = _git_describe()
     if found is not None:

@@ -44,13 +44,7 @@ def measure(description: str, *, share: bool = False, least: float | None = None
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One cell's configuration, measures and provenance.
-
-    Accuracies are fractions in [0, 1]; a value that was not measured is None.
-
-    Raises:
-        DataError: a value has the wrong type, is not finite or is out of range; every such column is named.
-    """
+    """One cell's configuration, measures (fractions; None if not taken) and provenance, checked."""
 
     suite: str = column("name of the suite")
     profile: str = column("profile of the suite: `paper`, `quick` or another one; never compared silently with others")

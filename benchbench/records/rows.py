@@ -36,9 +36,7 @@ class Rows(Sequence[Row]):
         """The rows of several, one after the other."""
         listed = list(several)
         ends = np.cumsum([0, *(rows._whole.num_rows for rows in listed)])
-        places = [
-            start + (np.arange(len(one)) if one._places is None else one._places) for one, start in zip(listed, ends)
-        ]
+        places = [at + (np.arange(len(one)) if one._places is None else one._places) for one, at in zip(listed, ends)]
         return cls(pa.concat_tables([rows._whole for rows in listed]), np.concatenate(places))
 
     @property

@@ -1,15 +1,38 @@
-"""The Arrow schema of a leaderboard, from `Row`, and conversions of rows and tables."""
+"""The Arrow schema of a leaderboard, from `Row`; rows as tables, and older records."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import pyarrow as pa
 
+from benchbench.cell.model import WITHOUT_THREAT
 from benchbench.errors import StorageError, first
 from benchbench.records.row import Row
+
+Columns = dict[str, Any]  # of a row, by name: `Row` checks them
+
+NO_DIAGNOSTICS = 0  # the revision of diagnostics in rows of regressions
+
+
+def completed(record: Columns) -> Columns:
+    """A record with the columns of schema 3; before, the training's threat was the attack's."""
+    if "train_norm" in record:
+        return dict(record)
+    diagnostics = NO_DIAGNOSTICS if record.get("test_mse") is not None else 1
+    trained = trained_under(record["defense"], record["norm"], record["epsilon"])
+    return {**record, **trained, "diagnostics": diagnostics}
+
+
+def trained_under(defense: str, norm: str, epsilon: float) -> Columns:
+    """The training threat's columns if it equals the attack's; empty for methods without one."""
+    if defense in WITHOUT_THREAT:
+        return {"train_norm": "", "train_epsilon": None}
+    return {"train_norm": norm, "train_epsilon": epsilon}
+
 
 SCHEMA_VERSION = 3  # raised with every new column; rows of older files get the column's default
 _KIND_KEY = b"benchbench.kind"

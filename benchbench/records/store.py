@@ -63,14 +63,9 @@ class RunStore:
     ) -> Row:
         """Record a cell; its row is written last, so that it never names missing files.
 
-        Args:
-            row: without its digests of files, which are filled in here. A failed row never replaces a finished one.
-            outcomes: per-example columns of equal length (N,): tensors, arrays or lists of numbers.
-            witnesses: the adversarial images, float32 (N, ...).
-            weights: digest of the weights that the row was measured on; they are kept as long as the row is.
-
-        Returns:
-            The row as recorded.
+        Outcomes are per-example columns (N,), witnesses the adversarial images, float32 (N, ...); the row returned has their
+        digests. The weights with the digest `weights` are kept as long as the row is. A failed row never replaces a finished
+        one.
         """
         recorded = dataclasses.replace(
             row,
@@ -103,18 +98,16 @@ class RunStore:
         return self.read_failure(cell_id) if failed != before[1] else None
 
     def finished_row(self, cell_id: str) -> Row | None:
-        """The row of a finished cell with all its files, as far as is cheap to check, else None.
-
-        None also for failed cells, which are to be tried again. Outcomes are read; of witnesses, which are large, only the end
-        of the file: their readers check the content.
-        """
+        """A finished cell's row with all its files (of witnesses only the end is read), else None."""
         row = self.read_cell(cell_id)
         if row is None or row.status != "ok":
             return None
         if row.outcomes_digest and self.read_outcomes(row.outcomes_digest) is None:
             return None
-        witnesses = self._arrays_path("witnesses", row.witnesses_digest)
-        return row if not row.witnesses_digest or self._intact(witnesses, _check_witnesses) else None
+        if not row.witnesses_digest:
+            return row
+        path = self._arrays_path("witnesses", row.witnesses_digest)
+        return row if self._intact(path, lambda p: check_footer(p) or p.with_suffix(LEFT_OUT).exists()) else None
 
     def record_times(self, cell_id: str) -> tuple[int | None, int | None]:
         """When the finished and the failed record of a cell were written, in nanoseconds."""
@@ -247,10 +240,6 @@ def _kept(folder: Path, model_id: str) -> list[Path]:
 
 def _cell_id(record_name: str) -> str:
     return record_name.removesuffix(".json").removesuffix(".failed")
-
-
-def _check_witnesses(path: Path) -> bool:
-    return check_footer(path) or path.with_suffix(LEFT_OUT).exists()
 
 
 def _modified(path: Path) -> int | None:

@@ -11,10 +11,9 @@ import pyarrow.compute as pc
 
 from benchbench.errors import DataError
 from benchbench.records.arrays import Array
-from benchbench.records.older import completed
 from benchbench.records.row import CHOICES, PATTERNS, Row
 from benchbench.records.rows import Rows
-from benchbench.records.schema import check_schema, schema, table_from_rows
+from benchbench.records.schema import check_schema, completed, schema, table_from_rows
 
 _AT_ONCE = 1024  # rows that are unpacked together
 
@@ -22,14 +21,8 @@ _AT_ONCE = 1024  # rows that are unpacked together
 def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None = None) -> Rows:
     """The rows of a leaderboard table of this schema version or an earlier one.
 
-    Args:
-        table: the table.
-        on_problem: receives one line for each row with impossible values, and the row is left out; without it, the first such
-            row raises.
-
-    Raises:
-        StorageError: another schema; the message names the columns.
-        DataError: a row with impossible values; the message names the row and its columns.
+    Another schema is a StorageError. A row with impossible values is left out, and `on_problem` receives one line; without it,
+    such a row is a DataError.
     """
     check_schema(table.schema, "the table")
     if set(table.column_names) == set(schema().names):
@@ -76,14 +69,11 @@ def _doubtful(table: pa.Table) -> Array:
         if annotation.startswith("Mapping"):
             sound[_wrong_maps(column)] = False
     for name, pattern in PATTERNS.items():
-        sound &= _true(pc.match_substring_regex(table.column(name), rf"\A(?:{pattern})\z"))
+        matching = pc.match_substring_regex(table.column(name), rf"\A(?:{pattern})\z")
+        sound &= np.asarray(matching.fill_null(False))
     for name, allowed in CHOICES.items():
         sound &= np.asarray(pc.is_in(table.column(name), value_set=pa.array(allowed)))
     return ~sound
-
-
-def _true(column: pa.ChunkedArray) -> Array:
-    return np.asarray(column.fill_null(False))
 
 
 def _in_range(column: pa.ChunkedArray, least: float | None, most: float | None) -> Array:

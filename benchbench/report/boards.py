@@ -1,31 +1,20 @@
-"""The leaderboard of a suite as data for the page's table, and as CSV."""
+"""A suite's leaderboard as data for the page's table, in pages if it is large, and as CSV."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import to_json
 from benchbench.escaping import printable
+from benchbench.leaderboard import names
 from benchbench.leaderboard.formats import csv_text
 from benchbench.leaderboard.identity import tell_apart
 from benchbench.leaderboard.matching import is_regression
-from benchbench.leaderboard.names import (
-    dataset_label,
-    defense_label,
-    defense_order,
-    dropout_label,
-    joined,
-    network_label,
-    number,
-    paper_label,
-    searched_in,
-    trained_in,
-)
-from benchbench.records import Row
+from benchbench.records import Row, Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +55,7 @@ _MEASURES = tuple(column.key for column in COLUMNS if column.kind != "text" and 
 
 
 def board_data(rows: Sequence[Row]) -> dict[str, Any]:
-    """Columns and rows for the page's script, without empty columns; measured settings first.
-
-    A measure is null, or [value, low, high] with nulls where there is no interval; accuracies are fractions.
-
-    Args:
-        rows: with the doubts that they share (`benchbench.leaderboard.clearing.share_doubts`).
-    """
+    """Columns and rows (with shared doubts) for the page's script; measures [value, low, high]."""
     measured = {_setting(row) for row in rows if row.source == "measured"}
     texts = _board_texts(rows)
     columns = [c for c in COLUMNS if c.key not in _MEASURES or any(getattr(row, c.key) is not None for row in rows)]
@@ -98,12 +81,12 @@ def _board_texts(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
 
 def _setting(row: Row) -> tuple[str, ...]:
     """Equal for rows shown together, with all attack variants, which papers do not distinguish."""
-    return dataset_label(row), row.architecture, training_variation(row), _threat(row), row.attack
+    return names.dataset_label(row), row.architecture, training_variation(row), _threat(row), row.attack
 
 
 def _order(row: Row) -> tuple[Any, ...]:
     """Sort key: ours beside the published number of the same setting and method."""
-    return (*_setting(row), defense_order(row)[:3], row.source, row.profile, row.seed, row.cell_id)
+    return (*_setting(row), names.defense_order(row)[:3], row.source, row.profile, row.seed, row.cell_id)
 
 
 def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]]) -> Any:
@@ -122,10 +105,12 @@ def row_texts(row: Row) -> dict[str, str]:
     """The text columns of a row."""
     variant = parse_options(row.attack_options).get("variant", "")
     return {
-        "method": defense_label(row),
-        "dataset": dataset_label(row),
-        "architecture": network_label(row),
-        "variation": joined(training_variation(row), f"attack: {variant}" if variant else "", searched_in(row)),
+        "method": names.defense_label(row),
+        "dataset": names.dataset_label(row),
+        "architecture": names.network_label(row),
+        "variation": names.joined(
+            training_variation(row), f"attack: {variant}" if variant else "", names.searched_in(row)
+        ),
         "attack": row.attack,
         "threat": _threat(row),
         "source": source_label(row),
@@ -141,7 +126,7 @@ def _remarks(row: Row) -> str:
 
 
 def _threat(row: Row) -> str:
-    return f"{row.norm} {number(row.epsilon)}"
+    return f"{row.norm} {names.number(row.epsilon)}"
 
 
 def training_variation(row: Row) -> str:
@@ -149,21 +134,66 @@ def training_variation(row: Row) -> str:
     augmentation = row.augmentation if row.augmentation != "none" else ""
     size = f"{row.n_train:,} training examples" if is_regression(row) else ""  # tells the two staircases apart
     seen = "TEST SET seen" if row.trained_on != "train" else ""
-    return joined(seen, augmentation, dropout_label(row), size, trained_in(row))
+    return names.joined(seen, augmentation, names.dropout_label(row), size, names.trained_in(row))
 
 
 def source_label(row: Row) -> str:
     """``ours``, or the paper and its table."""
     if row.source == "measured":
         return "ours"
-    return f"{paper_label(row.published_source)}, table {row.published_table}"
+    return f"{names.paper_label(row.published_source)}, table {row.published_table}"
 
 
 def board_csv(rows: Iterable[Row]) -> str:
     """Every column and row as CSV; lists and maps as JSON, empty where not measured."""
-    names = [field.name for field in dataclasses.fields(Row)]
-    return csv_text([names, *([_plain(getattr(row, name)) for name in names] for row in rows)])
+    columns = [field.name for field in dataclasses.fields(Row)]
+    lines = ([getattr(row, name) for name in columns] for row in rows)
+    plain = (str, int, float, type(None))
+    return csv_text([columns, *([one if isinstance(one, plain) else to_json(one) for one in line] for line in lines)])
 
 
-def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, (str, int, float)) else to_json(value)
+MOST_ROWS = 2_000  # of a board on one page, with a page for each row
+ROWS_A_PAGE = 1_000  # of a larger board
+_INDEXED = ("method", "dataset", "architecture", "attack", "threat", "source", "profile")
+_NAMED = 4  # different texts of a page that the index shows
+CELL_DIGITS = 6  # of each cell id, for the index's search
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One page: its file, its rows as data, and its line of the index."""
+
+    href: str
+    first: int  # number of its first row, from 1; likewise `last`
+    last: int
+    data: dict[str, Any]
+    summary: dict[str, str]  # each indexed column in a few words
+    words: str  # what the index's search looks through, in lower case
+    cells: str  # the beginnings of the cell ids, each after a space
+
+    def indexed(self) -> Part:
+        """The page without its rows, of which the index needs none."""
+        return replace(self, data={})
+
+
+def parts(rows: Rows, with_page: Collection[str]) -> Iterator[Part]:
+    """The pages of a board in its file's order; `with_page` are cell ids that have a page each."""
+    for number, start in enumerate(range(0, len(rows), ROWS_A_PAGE), start=1):
+        page = list(rows[start : start + ROWS_A_PAGE])
+        data = board_data(page)
+        data["rows"] = [{**row, "page": row["id"] in with_page} for row in data["rows"]]
+        places = {column["key"]: place for place, column in enumerate(data["columns"])}
+        texts = {key: sorted({row["cells"][places[key]] for row in data["rows"]}) for key in _INDEXED}
+        yield Part(
+            href=f"page-{number}.html",
+            first=start + 1,
+            last=start + len(page),
+            data=data,
+            summary={key: _few(found) for key, found in texts.items()},
+            words="\n".join(text.lower() for found in texts.values() for text in found),
+            cells="".join(f" {row.cell_id[:CELL_DIGITS]}" for row in page),
+        )
+
+
+def _few(texts: list[str]) -> str:
+    return ", ".join(texts[:_NAMED]) + (f" and {len(texts) - _NAMED:,} more" if len(texts) > _NAMED else "")

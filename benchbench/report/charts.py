@@ -60,11 +60,7 @@ def training_chart(history: Sequence[EpochRecord]) -> dict[str, Any] | None:
 
 
 def training_curves(models: Sequence[tuple[Row, Sequence[EpochRecord]]]) -> dict[str, Any] | None:
-    """Training loss by epoch of a suite's models, one dataset, network and profile at a time.
-
-    Args:
-        models: a row of each model with its history, which may be empty.
-    """
+    """Training loss by epoch of a suite's models, each with a row and its history, maybe empty."""
     records = [{**_curve(row), "epoch": p.epoch, "loss": p.loss} for row, history in models for p in history]
     records = records[:MOST_POINTS]
     if not records:
@@ -176,10 +172,7 @@ def _legend(records: Sequence[dict[str, Any]], key: str) -> alt.Legend | None:
 
 
 def _choices(records: Sequence[dict[str, Any]]) -> list[alt.Parameter]:
-    """A choice for each of `_CHOSEN`, first our most frequent value given the choices before.
-
-    Datasets and attacks differ more than methods do, so only one of each is drawn at first.
-    """
+    """A choice per name in `_CHOSEN`: at first only our most frequent value given those before."""
     choices, left = [], list(records)
     for name in _CHOSEN:
         ours = Counter[str](record[name] for record in left if record["source"] == "ours")

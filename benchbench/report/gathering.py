@@ -14,8 +14,8 @@ from benchbench.checking.replaying import Replayer, UnavailableError
 from benchbench.comparison.contenders import OutcomeFiles, find_contenders
 from benchbench.errors import BenchbenchError, StorageError
 from benchbench.kernels.inputs import as_model_input
-from benchbench.leaderboard.attempts import describe_failed_attempts
 from benchbench.leaderboard.files import read_rows
+from benchbench.leaderboard.rebuilding import describe_failed_attempts
 from benchbench.leaderboard.separations import FILE_NAME, MeasuredSeparation, read_separations
 from benchbench.records import Row, Rows, checkpoint_name
 from benchbench.records.arrays import Array, read_arrays
@@ -23,7 +23,7 @@ from benchbench.records.disk import file_names
 from benchbench.records.outcomes import WITNESSES, find_malformation, find_malformed_witnesses
 from benchbench.registry import load_registry
 from benchbench.report import Board, Contents, Gallery, Specimen, Trouble, write_site
-from benchbench.report.paging import MOST_ROWS
+from benchbench.report.boards import MOST_ROWS
 from benchbench.settings import Folders, find_device
 from benchbench.training.checkpoint import EpochRecord, read_checkpoint
 
@@ -90,12 +90,7 @@ def _read(paths: Iterable[Path], folders: Folders) -> tuple[list[Board], list[Tr
         contenders = tuple(find_contenders(detailed, OutcomeFiles(places, problems.append)))
         attempts = describe_failed_attempts(path, rows)
         boards[suite] = Board(
-            path=path,
-            rows=rows,
-            detailed=detailed,
-            problems=tuple(problems),
-            attempts=attempts,
-            contenders=contenders,
+            path=path, rows=rows, detailed=detailed, problems=tuple(problems), attempts=attempts, contenders=contenders
         )
     return list(boards.values()), troubles
 

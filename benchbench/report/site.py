@@ -24,7 +24,7 @@ from benchbench.leaderboard.separations import MeasuredSeparation, separation_la
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array
 from benchbench.records.disk import read_bytes
-from benchbench.report.boards import board_csv, board_data, row_texts
+from benchbench.report.boards import MOST_ROWS, Part, board_csv, board_data, parts, row_texts
 from benchbench.report.charts import (
     lipschitz_chart,
     plotting_runtime,
@@ -34,7 +34,6 @@ from benchbench.report.charts import (
     training_curves,
 )
 from benchbench.report.contents import Board, Contents, Gallery, Specimen
-from benchbench.report.paging import MOST_ROWS, Part, parts
 from benchbench.report.rankings import method_spreads, rankings
 
 if TYPE_CHECKING:
@@ -47,11 +46,7 @@ _JSON_COLUMNS = ("configuration", "versions", "defense_options", "architecture_o
 
 
 def write_site(contents: Contents, out: Path) -> list[Path]:
-    """Write all pages into a folder; returns its ``index.html`` and the page of each suite.
-
-    Raises:
-        StorageError: they cannot be written.
-    """
+    """Write all pages into a folder; returns its ``index.html`` and the page of each suite."""
     _write_assets(out / "assets")
     pages = [_write_board(board, contents, out / board.suite) for board in contents.boards]
     index = _render(
@@ -162,7 +157,7 @@ def _separations(measured: Sequence[MeasuredSeparation]) -> dict[str, Any]:
     charts = {f"separation-{number}": separation_chart(one) for number, one in enumerate(measured)}
     return {
         "separations": [
-            {"title": f"{one.dataset}, {separation_label(one)}", "id": name} for name, one in zip(charts, measured)
+            {"title": f"{m.dataset}, {separation_label(m)}", "id": name} for name, m in zip(charts, measured)
         ],
         "separation_rows": [(one, separation_label(one)) for one in measured],
         "separation_charts": charts,
@@ -212,15 +207,11 @@ def _environment() -> Environment:
         loader=PackageLoader("benchbench.report", "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
-        finalize=_finalize,
+        # text from files may have marks of direction, which would affect the text beside it
+        finalize=lambda value: printable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _finalize(value: object) -> object:
-    """Escape text from files, whose marks of direction would affect the text beside it."""
-    return printable(value) if type(value) is str else value
 
 
 def _write_assets(folder: Path) -> None:

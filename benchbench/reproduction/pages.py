@@ -44,10 +44,7 @@ def make_table(paper_table: PaperTable, evidence: Measured) -> Table:
 
 
 def write_pages(folder: Path, evidence: Measured) -> list[Path]:
-    """Write ``<paper>-table-<N>.md`` for each of the papers' tables, last a ``README.md`` list.
-
-    Equal evidence gives equal pages. Returns the files in the order written.
-    """
+    """Write ``<paper>-table-<N>.md`` for each table, last a ``README.md``; return them in order."""
     tables = {paper_table: make_table(paper_table, evidence) for paper_table in TABLES}
     written = []
     for paper_table, table in tables.items():

@@ -85,10 +85,7 @@ def _number(text: str) -> str | float:
 def suite_setups(
     suite: Suite, registry: Registry, rows: Sequence[Row], paper_table: PaperTable
 ) -> dict[str, dict[str, str]]:
-    """The setup of each dataset's first paper-profile experiment, by the paper's dataset name.
-
-    Empty for a suite without a paper profile. Rows measured in that profile give the sizes of the datasets.
-    """
+    """The setup of each dataset's first paper-profile experiment, by the paper's dataset name."""
     trained_on = "train+test" if paper_table.number == _PROOF_OF_CONCEPT else "train"
     found: dict[str, dict[str, str]] = {}
     for experiment in suite.profile(_PROFILE) if _PROFILE in suite.profiles else ():

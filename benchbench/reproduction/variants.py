@@ -17,17 +17,8 @@ from benchbench.leaderboard.matching import is_of_setting, is_regression
 from benchbench.leaderboard.names import attack_label, component_label, defense_label, number
 from benchbench.leaderboard.tables import MEASURES
 from benchbench.records import Row
+from benchbench.reproduction import verdicts
 from benchbench.reproduction.papers import PaperTable
-from benchbench.reproduction.verdicts import (
-    AGREEING,
-    DIFFERS,
-    NOT_COMPARABLE,
-    OPEN,
-    foremost,
-    is_of_method,
-    judge,
-    other_budget,
-)
 
 _VARIED_DEFENSES = ("gr", "llr")
 _VARIED_ATTACKS = ("mt-20",)
@@ -52,7 +43,7 @@ def compared(rows: Iterable[Row], published: Sequence[Row]) -> tuple[Comparison,
         Comparison(ours=row, published=reference)
         for row in rows
         for reference in published
-        if row.status == "ok" and is_of_setting(reference, row) and is_of_method(reference, row)
+        if row.status == "ok" and is_of_setting(reference, row) and verdicts.is_of_method(reference, row)
     )
 
 
@@ -75,23 +66,25 @@ def _training_methods(paper_table: PaperTable, comparisons: Sequence[Comparison]
         variant = parse_options(runs[0].defense_options).get("variant")
         if published.defense not in _VARIED_DEFENSES or variant is None:
             continue
-        if other_budget(runs[0], published):
+        if verdicts.other_budget(runs[0], published):
             elsewhere += [Comparison(ours=row, published=published) for row in runs]
             continue
         numbers = given.setdefault(component_label(published.defense, {"variant": variant}), {})
         for column in MEASURES["regression" if is_regression(published) else "classification"]:
-            verdict = judge(runs, published, column.key, step=paper_table.step(column.unit))
+            verdict = verdicts.judge(runs, published, column.key, step=paper_table.step(column.unit))
             numbers.setdefault((published.cell_id, column.key), []).append(verdict)
-    counts = [_count(name, Counter(map(foremost, numbers.values()))) for name, numbers in sorted(given.items())]
+    counts = [
+        _count(name, Counter(map(verdicts.foremost, numbers.values()))) for name, numbers in sorted(given.items())
+    ]
     head = "\n".join(filter(None, counts)) or _OPEN
     smaller = f" At smaller budgets (each pair is published, ours):\n\n{_side_by_side(elsewhere)}"
     return head + (smaller if elsewhere else "")
 
 
-def _count(name: str, verdicts: Counter[str]) -> str:
+def _count(name: str, counted: Counter[str]) -> str:
     """How many published numbers agree with a variant, as a line; empty if none was judged."""
-    agreeing, undecided = (sum(verdicts[verdict] for verdict in kind) for kind in (AGREEING, OPEN))
-    judged = agreeing + undecided + verdicts[DIFFERS]
+    agreeing, undecided = (sum(counted[verdict] for verdict in kind) for kind in (verdicts.AGREEING, verdicts.OPEN))
+    judged = agreeing + undecided + counted[verdicts.DIFFERS]
     spread = f", {undecided} are open: the spread over runs is unknown" if undecided else ""
     return f"- {name}: {agreeing} of {judged} numbers agree{spread}" if judged else ""
 
@@ -129,7 +122,7 @@ def _attacks(comparisons: Sequence[Comparison]) -> str:
     for c, setting in zip(varied, _settings([c.ours for c in varied])):
         attack = attack_label(c.ours.attack, parse_options(c.ours.attack_options))
         lines.append((defense_label(c.ours), setting, attack, _pair(c, "adv_test_accuracy", _percent)))
-    note = _OPEN if any(other_budget(c.ours, c.published) for c in varied) else "At the paper's budget."
+    note = _OPEN if any(verdicts.other_budget(c.ours, c.published) for c in varied) else "At the paper's budget."
     table = _markdown(("training method", "setting", "attack", "adv. test accuracy (%)"), lines)
     return f"{note} The weaker attack leaves the higher accuracy (each pair is published, ours).\n\n{table}"
 
@@ -141,8 +134,8 @@ def _lipschitz(comparisons: Sequence[Comparison]) -> str:
     measured = [found for found in models if found[0].test_lipschitz and all(found[2])]
     for (published, runs, searches), setting in zip(measured, _settings([runs[0] for _, runs, _ in measured])):
         found = (published.test_lipschitz or 0.0, *searches)
-        verdict = NOT_COMPARABLE if other_budget(runs[0], published) else _nearer(*found)
-        nearer |= {published.cell_id: verdict} if verdict != NOT_COMPARABLE else {}
+        verdict = verdicts.NOT_COMPARABLE if verdicts.other_budget(runs[0], published) else _nearer(*found)
+        nearer |= {published.cell_id: verdict} if verdict != verdicts.NOT_COMPARABLE else {}
         lines.append((defense_label(runs[0]), setting, *map(_plain, found), verdict))
     counted = Counter(nearer.values())
     tally = ", ".join(f"{name} {counted[name]} times" for name in ("equation", "released"))

@@ -8,25 +8,15 @@ from collections.abc import Iterable, Sequence
 from benchbench.escaping import printable
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.identity import by_seed, distinct_labels, grouped
-from benchbench.leaderboard.intervals import interval_of
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
 from benchbench.leaderboard.lines import FLAGGED, marked, shown
 from benchbench.leaderboard.matching import is_of_setting, is_regression, published_setting, same_setting
 from benchbench.leaderboard.names import defense_label, defense_order, joined, published_label, trained_in
-from benchbench.leaderboard.spread import prediction_interval
+from benchbench.leaderboard.spread import interval_of, prediction_interval
 from benchbench.leaderboard.tables import DIGITS, MEASURES, METHOD, SOURCE, Task, best_shown, row_notes
 from benchbench.records import Interval, Row
+from benchbench.reproduction import verdicts
 from benchbench.reproduction.papers import PaperTable
-from benchbench.reproduction.verdicts import (
-    FAILED,
-    NOT_COMPARABLE,
-    NOT_RUN,
-    is_of_method,
-    judge,
-    judged_entry,
-    meanings,
-    other_budget,
-)
 
 _NOTES = (
     "Brackets: 95% intervals over the evaluated examples (Wilson for accuracies, Newcombe for gaps, bootstrap otherwise); they "
@@ -47,10 +37,7 @@ def stands_in(row: Row, paper_table: PaperTable) -> bool:
 
 
 def comparison_table(rows: Iterable[Row], paper_table: PaperTable) -> Table:
-    """Every line of a published table, followed by what we measured for it.
-
-    Rows of other budgets than the paper's (the quick profile) are shown and marked, but not judged.
-    """
+    """Every line of a published table, then ours; other budgets than the paper's are not judged."""
     everything = share_doubts(rows)
     published = [row for row in everything if stands_in(row, paper_table)]
     measured = [row for row in everything if row.source == "measured"]
@@ -62,14 +49,14 @@ def comparison_table(rows: Iterable[Row], paper_table: PaperTable) -> Table:
     for setting, members in grouped(published, published_setting).items():
         ours = [row for row in measured if is_of_setting(members[0], row)]
         used += ours
-        budgets |= dict.fromkeys(printable(other) for row in ours if (other := other_budget(row, members[0])))
+        budgets |= dict.fromkeys(printable(other) for row in ours if (other := verdicts.other_budget(row, members[0])))
         lines = _Lines(columns, DIGITS[task], paper_table, members, ours)
         groups.append(Group(label=published_label(members[0]), attributes=setting, lines=tuple(lines.all())))
     notes = _NOTES + ((_STAIRCASE_NOTE,) if task == "regression" else ())
     notes += tuple(f"Not comparable: {budget}." for budget in budgets) + row_notes(used)
     notes += (_TEST_SET_NOTE,) if any(row.trained_on != "train" for row in used) else ()
     table = Table(title=paper_table.title, columns=columns, groups=tuple(groups), notes=notes)
-    return dataclasses.replace(table, notes=(*meanings(table), *notes))
+    return dataclasses.replace(table, notes=(*verdicts.meanings(table), *notes))
 
 
 class _Lines:
@@ -94,7 +81,7 @@ class _Lines:
         placed: set[str] = set()
         for reference in self._published:
             yield self._line(reference, None, defense_label(reference), "published")
-            matching = [row for row in self._ours if is_of_method(reference, row)]
+            matching = [row for row in self._ours if verdicts.is_of_method(reference, row)]
             placed.update(row.cell_id for row in matching)
             for runs in by_seed(matching):
                 yield from self._runs(runs, reference)
@@ -107,7 +94,7 @@ class _Lines:
 
     def _runs(self, runs: Sequence[Row], reference: Row) -> Iterable[Line]:
         """A line per run of a configuration; comparable runs are judged on a last line, their mean."""
-        judged = [row for row in runs if row.status == "ok" and not other_budget(row, reference)]
+        judged = [row for row in runs if row.status == "ok" and not verdicts.other_budget(row, reference)]
         together = len(judged) > 1 and not is_regression(reference)
         for row in runs:
             judging = None if together and row in judged else reference
@@ -122,7 +109,7 @@ class _Lines:
         source = f"{_source(runs[0], reference)}, {len(runs)} seeds: mean"
         entries = [Entry(value=label, text=label), Entry(value=source, text=source)]
         for column in self._columns[2:]:
-            verdict = judge(runs, reference, column.key, step=self._table.step(column.unit))
+            verdict = verdicts.judge(runs, reference, column.key, step=self._table.step(column.unit))
             found = [value for run in runs if (value := getattr(run, column.key)) is not None]
             mean = sum(found) / len(found) if found else None
             entries.append(self._number(mean, prediction_interval(found), verdict, column, self._digits))
@@ -132,9 +119,9 @@ class _Lines:
         label = defense_label(reference)
         entries = [Entry(value=label, text=label), Entry(value="ours", text="ours")]
         for column in self._columns[2:]:
-            verdict = "" if getattr(reference, column.key) is None else NOT_RUN
+            verdict = "" if getattr(reference, column.key) is None else verdicts.NOT_RUN
             entries.append(Entry(value=None, text=verdict or "-", verdict=verdict))
-        return _our_line(entries, reference, NOT_RUN)
+        return _our_line(entries, reference, verdicts.NOT_RUN)
 
     def _best_of(self, rows: Sequence[Row]) -> dict[tuple[tuple[object, ...], str], float | None]:
         """The best value as shown, by budget and column."""
@@ -156,10 +143,10 @@ class _Lines:
 
     def _entry(self, row: Row, reference: Row | None, column: Column) -> Entry:
         value: float | None = getattr(row, column.key)
-        verdict = judge([row], reference, column.key, step=self._table.step(column.unit)) if reference else ""
+        verdict = verdicts.judge([row], reference, column.key, step=self._table.step(column.unit)) if reference else ""
         if value is None:
-            missing = FAILED if row.status == "failed" else "-"
-            return Entry(value=None, text=NOT_RUN if verdict == NOT_RUN else missing, verdict=verdict)
+            missing = verdicts.FAILED if row.status == "failed" else "-"
+            return Entry(value=None, text=verdicts.NOT_RUN if verdict == verdicts.NOT_RUN else missing, verdict=verdict)
         entry = self._number(value, interval_of(row, column.key), verdict, column, self._digits_of(row))
         competes = row.status == "ok" and not row.flags
         best = competes and self._best.get((_budget(row), column.key)) == float(entry.text.partition("\n")[0])
@@ -170,7 +157,7 @@ class _Lines:
     ) -> Entry:
         if value is None:
             return Entry(value=None, text=verdict or "-", verdict=verdict)
-        return judged_entry(value, interval, verdict, lambda number: shown(number, column, digits))
+        return verdicts.judged_entry(value, interval, verdict, lambda number: shown(number, column, digits))
 
 
 def _labelled(rows: Sequence[Row]) -> dict[str, str]:
@@ -191,6 +178,6 @@ def _budget(row: Row) -> tuple[object, ...]:
 
 def _source(row: Row, reference: Row) -> str:
     profile = printable(joined(row.profile, row.rounding, trained_in(row)))
-    if other_budget(row, reference):
-        return f"ours, {profile}: {NOT_COMPARABLE}"
+    if verdicts.other_budget(row, reference):
+        return f"ours, {profile}: {verdicts.NOT_COMPARABLE}"
     return "ours" if row.profile == reference.profile else f"ours, {profile}: same budget"

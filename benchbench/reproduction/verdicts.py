@@ -10,11 +10,10 @@ from types import MappingProxyType
 import numpy as np
 
 from benchbench.leaderboard.identity import values
-from benchbench.leaderboard.intervals import interval_of
 from benchbench.leaderboard.layout import Entry, Table
 from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.names import contains, joined, searched_in, trained_in
-from benchbench.leaderboard.spread import prediction_interval
+from benchbench.leaderboard.spread import interval_of, prediction_interval
 from benchbench.records import Interval, Row
 
 EXACT = "agrees exactly"
@@ -78,9 +77,8 @@ def judge_certain(ours: float, theirs: float, *, step: float) -> str:
 
 def is_of_method(published: Row, row: Row) -> bool:
     """Whether a row is of a published method; options that the paper omits match any value."""
-    return values(published, _METHOD) == values(row, _METHOD) and contains(
-        row.defense_options, published.defense_options
-    )
+    alike = values(published, _METHOD) == values(row, _METHOD)
+    return alike and contains(row.defense_options, published.defense_options)
 
 
 def other_budget(row: Row, published: Row) -> str:
@@ -104,11 +102,7 @@ _BUDGET = {
 
 
 def judge(runs: Sequence[Row], published: Row, key: str, *, step: float) -> str:
-    """The verdict on a published value; empty where the paper does not print `key`.
-
-    The runs are of its setting and method and differ only in the seed; `step` is one unit of the last printed digit, in the
-    units of the column.
-    """
+    """The verdict on a published value by our runs under several seeds; empty if not printed."""
     theirs = getattr(published, key)
     if theirs is None:
         return ""

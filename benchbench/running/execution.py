@@ -52,10 +52,7 @@ def with_prices(prepared: Prepared) -> Prepared:
 def execute(
     prepared: Prepared, *, listener: Listener, stop: StopRequest, crew: Crew | None = None, reason: str = ""
 ) -> RunResult:
-    """Compute a priced plan's ready cells and rebuild the leaderboard; see `api.run`.
-
-    The crew are the workers, None for this process alone; the reason is shown if benchbench chose the crew itself.
-    """
+    """Compute a priced plan's ready cells by a crew or this process; rebuild the leaderboard."""
     from benchbench.executors.carrying import carry_out
     from benchbench.executors.crew import Commission
     from benchbench.executors.working import workbench

@@ -22,8 +22,16 @@ from typing import TYPE_CHECKING
 from benchbench.contract import frozen
 from benchbench.executors.crew import LOCAL, Crew, choose_crew
 from benchbench.executors.local import SPARE
-from benchbench.executors.machine import PROCESS_BYTES, available_cores, available_memory_bytes, cores_for_workers
-from benchbench.executors.slots import GIB, USABLE, places, visible_gpus
+from benchbench.executors.slots import (
+    GIB,
+    PROCESS_BYTES,
+    USABLE,
+    available_cores,
+    available_memory_bytes,
+    cores_for_workers,
+    places,
+    visible_gpus,
+)
 from benchbench.planning.preparing import Prepared
 from benchbench.running.execution import RunResult, execute, with_prices
 
@@ -83,10 +91,7 @@ def _needs(prepared: Prepared) -> list[tuple[int, bool]]:
 
 
 def _measure(cell: Cell, prepared: Prepared) -> int | None:
-    """Bytes that a step of training and a batch of evaluation take; None after an error.
-
-    A model that does not fit on the GPU takes all of its memory.
-    """
+    """Bytes that training and evaluation take; of a GPU all if too large, None after an error."""
     import torch
 
     device = prepared.device
@@ -165,10 +170,7 @@ def execute_as_suits(prepared: Prepared, *, listener: Listener, stop: StopReques
 
 
 def is_divided(prepared: Prepared) -> bool:
-    """Whether each model gets one thread: if the selection has several models, finished or not.
-
-    One GPU, for instance ``cuda:1``, is for this process alone.
-    """
+    """Whether each model gets one thread: if the selection has several models and no one GPU."""
     models = {tuple(planned.identity[column] for column in _OF_THE_MODEL) for planned in prepared.plan.cells}
     return prepared.device.index is None and len(models) > 1
 

@@ -33,29 +33,21 @@ class RecipeLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A grid of cells that share dataset, threat and protocol.
+    """A grid of cells that share dataset, threat and protocol."""
 
-    Attributes:
-        name: unique within the suite.
-        threat: norm and epsilon; the dataset sets the box.
-        n_train: training examples used; None for all, as for the test and training examples evaluated.
-        trained_on: ``"train"``, or ``"train+test"`` for a proof of concept, which sees the test set.
-        skip: why this profile leaves the experiment out; otherwise empty.
-    """
-
-    name: str
+    name: str  # unique within the suite
     dataset: Component
     architectures: tuple[Component, ...]
     defenses: tuple[Component, ...]
     attacks: tuple[Component, ...]
     metrics: tuple[Component, ...]
-    threat: Threat
+    threat: Threat  # norm and epsilon; the dataset sets the box
     recipe_layers: tuple[RecipeLayer, ...]
-    n_train: int | None = None
+    n_train: int | None = None  # training examples used; None for all, as for the test and training examples evaluated
     n_test: int | None = None
     n_train_evaluated: int | None = None
-    trained_on: TrainedOn = "train"
-    skip: str = ""
+    trained_on: TrainedOn = "train"  # ``"train"``, or ``"train+test"`` for a proof of concept, which sees the test set
+    skip: str = ""  # why this profile leaves the experiment out; otherwise empty
 
     def recipe_for(self, architecture: Component, defense: Component) -> Recipe:
         """The recipe of one model; without an optimiser its other fields have no meaning."""
@@ -68,26 +60,16 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A benchmark.
+    """A benchmark."""
 
-    Attributes:
-        name: kebab-case; the leaderboard has the same name.
-        protocol: name and version of the protocol, for instance ``closer-look-1``.
-        summary: one line.
-        paper: a citation.
-        seeds: the default seeds of a run.
-        source: the file that it was read from.
-        experiments: by profile, in the order of the file.
-    """
-
-    name: str
-    protocol: str
+    name: str  # kebab-case; the leaderboard has the same name
+    protocol: str  # name and version of the protocol, for instance ``closer-look-1``
     title: str = ""
-    summary: str = ""
-    paper: str = ""
-    seeds: tuple[int, ...] = (0,)
-    source: str = ""
-    experiments: Mapping[str, tuple[Experiment, ...]]
+    summary: str = ""  # one line
+    paper: str = ""  # a citation
+    seeds: tuple[int, ...] = (0,)  # the default seeds of a run
+    source: str = ""  # the file that it was read from
+    experiments: Mapping[str, tuple[Experiment, ...]]  # by profile, in the order of the file
 
     @property
     def profiles(self) -> tuple[str, ...]:

@@ -24,18 +24,7 @@ def protocol_threat(registry: Registry, dataset: str, norm: Norm | None = None) 
 def choose_threat(
     registry: Registry, dataset: str, *, norm: Norm | None = None, epsilon: float | str | None = None
 ) -> Threat:
-    """The caller's threat, or without a radius the protocol's; the box is set later.
-
-    Args:
-        registry: has the protocol's suite.
-        dataset: its name.
-        norm: None for the protocol's, or with a radius for L-inf.
-        epsilon: None for the protocol's radius in this norm.
-
-    Raises:
-        UsageError: the protocol has no radius for this dataset in this norm.
-        OptionError: a radius that is negative or not finite.
-    """
+    """The caller's threat (by default L-inf), or the protocol's; UsageError if it has no radius."""
     if epsilon is not None:
         return Threat(norm=norm or "linf", epsilon=epsilon)
     threat = protocol_threat(registry, dataset, norm)

@@ -1,21 +1,22 @@
-"""Read a suite; report all mistakes at once, with line and nearest valid name."""
+"""Find and read a suite within bounds; report all mistakes at once, with their lines."""
 
 from __future__ import annotations
 
 import os
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from benchbench.errors import SuiteError
+from benchbench.errors import Problem, SuiteError
 from benchbench.registry import Registry
 from benchbench.registry.wording import shown
 from benchbench.suite.experiments import build_experiment, check_experiment
-from benchbench.suite.lines import Place, find_lines
+from benchbench.suite.lines import DEEPEST, Place, find_lines
 from benchbench.suite.mistakes import Mistakes
 from benchbench.suite.model import Experiment, Settings, Suite
 from benchbench.suite.settings import SETTINGS_KEYS, SettingsReader
-from benchbench.suite.source import find_suite, parse, read_text
 
 MAXIMUM_NAME = 128  # characters
 MAXIMUM_PROFILES = 20
@@ -29,16 +30,7 @@ _KEBAB_CASE = re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*\Z")
 
 
 def read_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Suite:
-    """Read and check a suite.
-
-    Args:
-        name_or_path: a registered name, or a path that ends in ``.toml`` or contains a separator.
-        registry: resolves the components of the suite.
-
-    Raises:
-        UnknownNameError: no suite has this name.
-        SuiteError: the file cannot be read or has mistakes; the error has all of them.
-    """
+    """Read a suite by name (else UnknownNameError) or path; a SuiteError has all its mistakes."""
     path = find_suite(name_or_path, registry)
     text = read_text(path)
     return suite_from_table(parse(text, path), registry, source=str(path), lines=find_lines(text))
@@ -47,11 +39,7 @@ def read_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Suit
 def suite_from_table(
     table: Mapping[str, Any], registry: Registry, *, source: str = "suite", lines: Mapping[Place, int] | None = None
 ) -> Suite:
-    """Check a suite in the form of nested dictionaries and lists, as read from TOML.
-
-    Raises:
-        SuiteError: the suite has mistakes; the error has all of them.
-    """
+    """Check a suite as read from TOML; a SuiteError has all of its mistakes."""
     mistakes = Mistakes(lines or {})
     mistakes.check_keys(table, (), _SUITE_KEYS)
     texts = {key: mistakes.read(table, key, (), str, "") for key in ("title", "summary", "paper")}
@@ -94,11 +82,7 @@ def _experiments(table: Mapping[str, Any], reader: SettingsReader) -> dict[str, 
 
 
 def _variants(
-    table: Mapping[str, Any],
-    place: Place,
-    defaults: Settings,
-    profiles: Mapping[str, Settings],
-    reader: SettingsReader,
+    table: Mapping[str, Any], place: Place, defaults: Settings, profiles: Mapping[str, Settings], reader: SettingsReader
 ) -> dict[str, Experiment]:
     """One experiment in the variant of each profile."""
     mistakes = reader.mistakes
@@ -174,3 +158,64 @@ def _within_bounds(experiments: Mapping[str, Sequence[Experiment]], seeds: int, 
             mistakes.add(("experiments",), f"{cells} cells in profile {profile!r}, more than {MAXIMUM_CELLS}")
             return False
     return True
+
+
+MAXIMUM_BYTES = 1 << 20
+MAXIMUM_LINE = 10_000  # characters
+
+# The parser takes quadratic time for a key of many parts; this finds one where a key may begin, and more seldom in a text.
+_DEEP_KEY = re.compile(
+    r"""(?:^|[\[{,])[ \t]*+(?:(?:[A-Za-z0-9_-]++|"(?:\\.|[^"\\\n])*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+)"""
+    f"{{{DEEPEST}}}",
+    re.MULTILINE,
+)
+_PARSER_LINE = re.compile(r"\(at line (\d+)")
+
+
+def find_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Path:
+    """The file of a suite, by path (with ``.toml`` or a separator in it) or by registered name."""
+    text = os.fspath(name_or_path)
+    if isinstance(name_or_path, Path) or text.endswith(".toml") or any(sep in text for sep in ("/", os.sep)):
+        return Path(text)
+    return Path(registry.make("suite", registry.resolve("suite", text)))
+
+
+def read_text(path: Path) -> str:
+    """Read a suite's file: UTF-8, at most 1 MiB; otherwise raise `SuiteError`."""
+    try:
+        if not path.exists():
+            raise _file_error(path, "there is no such file", "give the path of a TOML file, or the name of a suite")
+        if not path.is_file():
+            raise _file_error(path, "not a file", "give the path of a TOML file, or the name of a suite")
+        with path.open("rb") as file:
+            content = file.read(MAXIMUM_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise _file_error(path, f"cannot be read: {error}") from error
+    if len(content) > MAXIMUM_BYTES:
+        raise _file_error(path, f"larger than {MAXIMUM_BYTES} bytes", "a suite is a short text")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _file_error(path, f"not UTF-8: byte {content[error.start]:#04x}", line=line) from error
+
+
+def parse(text: str, path: Path) -> dict[str, object]:
+    """Parse a suite's text; raise `SuiteError` with the line if it is not TOML."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if len(line) > MAXIMUM_LINE:
+            raise _file_error(path, f"a line of more than {MAXIMUM_LINE} characters", line=number)
+    if found := _DEEP_KEY.search(text):
+        number = text.count("\n", 0, found.end()) + 1
+        raise _file_error(path, f"a key of more than {DEEPEST} parts", line=number)
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise _file_error(path, "nested too deeply") from error
+    except ValueError as error:  # TOMLDecodeError is one, and so is a number of too many digits
+        where = _PARSER_LINE.search(str(error))
+        raise _file_error(path, f"not TOML: {error}", line=int(where.group(1)) if where else None) from error
+
+
+def _file_error(path: Path, message: str, hint: str = "", *, line: int | None = None) -> SuiteError:
+    return SuiteError(str(path), [Problem(location="file", message=message, hint=hint, line=line)])

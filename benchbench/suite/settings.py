@@ -142,10 +142,7 @@ class SettingsReader:
         make: Callable[..., object],
         valid: Mapping[str, object],
     ) -> Values:
-        """The fields of a dataclass in a table, converted; the dataclass `make` checks their ranges.
-
-        Wrong values of required fields are replaced by those of `valid`, so that they are not reported as missing, too.
-        """
+        """A dataclass's fields in a table, with `valid` values for wrong ones; `make` checks ranges."""
         values, problems = convert_options(specs, given, partial=True)
         for problem in problems:
             self.mistakes.add((*place, *problem.place), problem.message, problem.hint)

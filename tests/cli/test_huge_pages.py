@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchbench.cli.huge_pages import POLICY, VARIABLE, ask_for_huge_pages
+from benchbench.cli import POLICY, VARIABLE, ask_for_huge_pages
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchbench.executors.machine import available_cores, available_memory_bytes, cores_for_workers
+from benchbench.executors.slots import available_cores, available_memory_bytes, cores_for_workers
 
 ALL = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 

@@ -9,10 +9,9 @@ import pytest
 from benchbench.contract import UsageError, Work, WorkUnit
 from benchbench.errors import BenchbenchError, ExecutorError, OptionError
 from benchbench.executors import slurm_commands
-from benchbench.executors.slurm import SlurmExecutor
+from benchbench.executors.slurm import Limits, Resources, SlurmExecutor
 from benchbench.executors.slurm_commands import FullQueueError, job_end, longest_minutes, submission_error
 from benchbench.executors.slurm_queue import Queue
-from benchbench.executors.slurm_resources import Limits, Resources
 from benchbench.testing import ToyHost, toy_work
 
 LIMITS = Limits(minutes=240, array=100)

@@ -13,7 +13,7 @@ from benchbench.cell.reading import read_cell
 from benchbench.checking.replaying import verify
 from benchbench.errors import TrainingError
 from benchbench.events import CellFinished, EvaluationProgress, Event, Note, TrainingProgress, TrainingStarted
-from benchbench.leaderboard.attempts import describe_failed_attempts
+from benchbench.leaderboard.rebuilding import describe_failed_attempts
 from benchbench.records import Provenance, RunStore, failed_row
 
 

@@ -10,13 +10,13 @@ import pytest
 from many_rows import many_rows
 
 from benchbench.leaderboard import write_leaderboard
-from benchbench.report import Board, Contents, paging, site, write_site
+from benchbench.report import Board, Contents, boards, site, write_site
 
 
 @pytest.fixture
 def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(site, "MOST_ROWS", 20)
-    monkeypatch.setattr(paging, "ROWS_A_PAGE", 30)
+    monkeypatch.setattr(boards, "ROWS_A_PAGE", 30)
     path = tmp_path / "closer-look.parquet"
     rows = write_leaderboard(path, many_rows(100))
     write_site(Contents(boards=(Board(path=path, rows=rows, detailed=rows[:5]),)), tmp_path / "site")

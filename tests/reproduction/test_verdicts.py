@@ -13,7 +13,7 @@ from sample_rows import make_row
 
 from benchbench.errors import UsageError
 from benchbench.leaderboard import Line, Table, published_rows, render, table_document
-from benchbench.leaderboard.intervals import interval_of
+from benchbench.leaderboard.spread import interval_of
 from benchbench.records import Row, accuracy_interval
 from benchbench.reproduction.papers import TABLES, find_table
 from benchbench.reproduction.verdict_tables import comparison_table

@@ -12,8 +12,7 @@ import torch
 from run_processes import write_suite
 
 from benchbench.executors.local import LocalExecutor
-from benchbench.executors.machine import PROCESS_BYTES
-from benchbench.executors.slots import GIB, Gpu
+from benchbench.executors.slots import GIB, PROCESS_BYTES, Gpu
 from benchbench.planning import CellPrice
 from benchbench.planning.preparing import Prepared, Request, prepare
 from benchbench.running import staffing

@@ -13,7 +13,7 @@ from run_processes import results, run, write_suite
 
 from benchbench.errors import UsageError
 from benchbench.events import Event, Note, RunStarted, WorkerProgress
-from benchbench.executors.machine import PROCESS_BYTES
+from benchbench.executors.slots import PROCESS_BYTES
 from benchbench.planning import CellPrice
 from benchbench.planning.preparing import Prepared, Request, prepare
 from benchbench.running import staffing
