@@ -31,7 +31,9 @@ _REMEDIES = {
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TEMPORARY = re.compile(
-    r"\..*\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)(?:-(?P<started>\d*))?(?:\.[0-9a-f]{8})?\.tmp", re.DOTALL
+    r"\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<started>\d*)(?:\.[0-9a-f]{8})?\.tmp"
+    r"|\..*\.\d+(?:\.[0-9a-f]{8})?\.tmp",  # of an earlier version, without a host
+    re.DOTALL,
 )
 OLD_SECONDS = 24 * 3600.0  # no writer takes that long
 _tidied: set[Path] = set()  # folders in which this process has looked for leftovers
@@ -131,8 +133,8 @@ def write_whole(descriptor: int, content: bytes) -> None:
         content = content[os.write(descriptor, content) :]
 
 
-def _is_abandoned(entry: os.DirEntry[str], *, host: str | None, pid: str, started: str | None) -> bool:
-    if host == host_digest():
+def _is_abandoned(entry: os.DirEntry[str], *, host: str | None, pid: str | None, started: str | None) -> bool:
+    if pid and host == host_digest():
         return is_over(int(pid), started)
     return time.time() - entry.stat(follow_symlinks=False).st_mtime > OLD_SECONDS
 

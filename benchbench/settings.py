@@ -94,11 +94,8 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
     name = str(name)
     kind = name.partition(":")[0]
     if kind not in DEVICES:
-        hint = (
-            "did you mean 'cuda'?"
-            if kind in ("gpu", "nvidia")
-            else "use --device cpu, cuda or, of several GPUs, cuda:1"
-        )
+        meant = "did you mean 'cuda'? " if kind in ("gpu", "nvidia") else ""
+        hint = f"{meant}use --device cpu, cuda or, of several GPUs, cuda:1"
         raise UsageError(f"device {name!r} is not offered", hint=hint)
     try:
         device = torch.device(name)

@@ -55,6 +55,7 @@ def test_first_write_to_a_folder_removes_what_killed_writers_left(tmp_path: Path
     gone = [
         f".a.{signature(dead.pid, '1')}",
         f".b\n.{signature(own, '1')}",
+        f".b.{signature(dead.pid, '1').replace('0123abcd', '55913555')}",  # eight digits by chance
         f".c.00000000-{own}-1.0123abcd.tmp",
         ".d.7.0123abcd.tmp",
     ]
@@ -67,7 +68,7 @@ def test_first_write_to_a_folder_removes_what_killed_writers_left(tmp_path: Path
     ]
     for name in (*gone, *kept):
         (tmp_path / name).write_bytes(b"half of it")
-    for name in (*gone[2:], kept[0], *kept[2:]):
+    for name in (*gone[3:], kept[0], *kept[2:]):
         os.utime(tmp_path / name, (long_ago, long_ago))
     write_bytes_atomically(tmp_path / "file", b"whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["file", *kept])

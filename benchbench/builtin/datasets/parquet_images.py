@@ -174,6 +174,7 @@ def _read_schema(shard: Path) -> pa.Schema:
 
 
 def _read_columns(shard: Path, columns: list[str]) -> pa.Table:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     batches, left = [], max(LEAST_LIMIT, MOST_GROWTH * shard.stat().st_size)
