@@ -107,14 +107,14 @@ few = Examples(inputs=centres.inputs[:64].clone(), labels=labels[:64])
 model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 2))
 nn.init.zeros_(model[1].weight)
 model[1].bias.data = torch.tensor([1.0, 0.0])
-run(2048)  # two parts, the size of which does not depend on the number of examples
+run(1024)  # two parts, the size of which does not depend on the number of examples
 with highest() as of_few:
-    run(2048)
+    run(1024)
 with highest() as of_all:
     run(len(mapped))
 print(max(of_all) - max(of_few))
 """
-MAPPED_SHAPE = (8192, 3, 72, 72)  # training images of Restricted ImageNet, of which the centres are evaluated
+MAPPED_SHAPE = (4096, 3, 72, 72)  # training images of Restricted ImageNet, of which the centres are evaluated
 
 
 @pytest.mark.slow
@@ -128,4 +128,4 @@ def test_images_that_are_mapped_from_a_file_stay_there(tmp_path: Path) -> None:
     del images
     grown = int(printed(MAPPED_PROGRAM, str(path))) / MEBIBYTE
     # a copy of the centres alone is 0.79 of it; what the allocator holds differs by some 40 MiB between runs
-    assert grown < 0.5 * size, f"grown by {grown:.0f} MiB over that of 2,048 images; all of them are {size:.0f} MiB"
+    assert grown < 0.5 * size, f"grown by {grown:.0f} MiB over that of 1,024 images; all of them are {size:.0f} MiB"

@@ -245,6 +245,7 @@ def test_interrupted_run_leaves_its_jobs_and_the_same_command_finds_them(slurm: 
     assert rows(folder) == expected
 
 
+@pytest.mark.skipif(not EXHAUSTIVE, reason="takes twenty seconds; BENCHBENCH_EXHAUSTIVE=1 runs it")
 def test_run_that_was_finished_by_its_jobs_alone_computes_nothing_again(slurm: Cluster, tmp_path: Path) -> None:
     folder = tmp_path / "slurm"
     write_suite(folder, **LONG)
@@ -262,6 +263,7 @@ def test_run_that_was_finished_by_its_jobs_alone_computes_nothing_again(slurm: C
     assert (result.finished, len(result.rows), result.rows[0].status) == (0, 1, "ok")
 
 
+@pytest.mark.skipif(not EXHAUSTIVE, reason="takes twenty seconds; BENCHBENCH_EXHAUSTIVE=1 runs it")
 def test_fresh_run_computes_again_but_not_what_its_own_jobs_have_finished(slurm: Cluster, tmp_path: Path) -> None:
     write_suite(tmp_path, **{**LONG, "seeds": [0, 1], "epochs": 40})
     run(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 from sample_rows import make_row
 from site_samples import gallery, history, site
 
-from benchbench.report.paging import MOST_ROWS
+from benchbench.report.boards import MOST_ROWS
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fresh_environments import FreshEnvironment
+from run_processes import EXHAUSTIVE
 
 PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "benchbench-mart"
 SUITE = """
@@ -30,7 +31,14 @@ n_train_evaluated = 32
 """
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["editable", "regular"])
+EDITABLE = pytest.param(
+    True,
+    id="editable",
+    marks=pytest.mark.skipif(not EXHAUSTIVE, reason="takes twenty seconds; BENCHBENCH_EXHAUSTIVE=1 runs it"),
+)
+
+
+@pytest.fixture(scope="module", params=[EDITABLE, pytest.param(False, id="regular")])
 def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FreshEnvironment:
     """An environment that has a plugin of ours to edit."""
     folder = tmp_path_factory.mktemp("edits")
