@@ -33,6 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("dist", "no") == "load":  # else one process gets all slow files, as they stand first
+        config.option.dist, config.option.loadscopereorder = "loadfile", False
     if not find_spec("pytest_timeout"):
         config.addinivalue_line("markers", "timeout(seconds): how long a test may take")
 
@@ -82,7 +84,7 @@ def _global_randomness_fixed() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that no process is left with one in the end; tests marked cuda need a device."""
+    """Files with slow tests come first, so that no process is left with one at the end; `cuda` needs a device."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
     if torch.cuda.is_available():
