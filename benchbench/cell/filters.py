@@ -31,13 +31,13 @@ def _integer(digits: str) -> int:
 
 
 def described(identity: Mapping[str, object], options: tuple[str, ...]) -> dict[str, object]:
-    """Identity columns, and the options that some hold as JSON; of equal names the column's."""
+    """Columns, and the options that some hold as JSON; a column hides an option of its name."""
     inner = [parse_options(str(identity.get(name, ""))) for name in options]
     return {**{key: value for one in inner for key, value in one.items()}, **identity}
 
 
 def matches(text: str, value: object) -> bool:
-    """Whether a text means a value: 0.10 is 0.1, 8/255 the radius, spaces in JSON no matter."""
+    """Whether a text means a value: 0.10 is 0.1, 8/255 the radius; in JSON spaces are free."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
             return parse_number(text) == value

@@ -63,8 +63,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, rig
     if not Console().is_terminal:
         click.echo("\n".join(_aligned(texts, [name in right for name in columns])))
         return
-    words = [max(len(word) for cell in column for word in cell.split() or [""]) for column in zip(*texts)]
-    least = [min(WIDEST_WORD, longest) for longest in words]
+    least = [least_width(column) for column in zip(*texts)]
     fits = sum(least) + 2 * (len(least) - 1) <= Console().width  # otherwise rich would cut the last columns
     table = Table(header_style="bold", box=None, pad_edge=False)
     for name, width in zip(texts[0], least):
@@ -73,6 +72,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, rig
     for row in texts[1:]:
         table.add_row(*map(Text, row))  # Text: rich would interpret markup in strings
     print_rich(table)
+
+
+def least_width(texts: Iterable[str]) -> int:
+    """Width of a column that breaks no word of up to `WIDEST_WORD` characters."""
+    return min(WIDEST_WORD, max((len(word) for text in texts for word in text.split()), default=0))
 
 
 def _aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> Iterator[str]:

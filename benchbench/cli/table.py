@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchbench.cli.options import FOLDER, leaderboards_option, reserving, suite_argument
-from benchbench.cli.printing import WIDEST_WORD, line_width, note, print_pieces, print_rich, say, say_lines
+from benchbench.cli.printing import least_width, line_width, note, print_pieces, print_rich, say, say_lines
 from benchbench.errors import StorageError, UsageError, suggest
 from benchbench.escaping import printable, printable_lines
 from benchbench.settings import find_folders
@@ -158,10 +158,10 @@ def _print_rich(table: Table) -> None:
 
 def _grid(table: Table, group: Group, places: Sequence[int], width: int) -> RichTable:
     shown = RichTable(header_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    spare = width - sum(_least(table, group, place) + 1 for place in places) + 1
+    spare = width - sum(least_width(_texts(table, group, place)) + 1 for place in places) + 1
     whole = sum(_natural(table, group, place) + 1 for place in places) - 1 <= width
     for place in places:
-        column, least = table.columns[place], _least(table, group, place)
+        column, least = table.columns[place], least_width(_texts(table, group, place))
         wanted = _natural(table, group, place) - least
         wider = max(0, min(spare, wanted)) if whole or column.align == "left" else 0
         spare -= wider
@@ -175,22 +175,17 @@ def _grid(table: Table, group: Group, places: Sequence[int], width: int) -> Rich
 def _blocks(table: Table, group: Group, width: int) -> list[list[int]]:
     """Split the columns into blocks that fit the width; each begins with those of `_NAMES`."""
     names = [place for place, column in enumerate(table.columns) if column.key in _NAMES]
-    taken = sum(_least(table, group, place) + 1 for place in names)
+    taken = sum(least_width(_texts(table, group, place)) + 1 for place in names)
     blocks: list[list[int]] = [[]]
     left = width - taken
     for place in range(len(names), len(table.columns)):
-        least = _least(table, group, place) + 1
+        least = least_width(_texts(table, group, place)) + 1
         if blocks[-1] and least > left + 1:  # the last one needs no space after it
             blocks.append([])
             left = width - taken
         blocks[-1].append(place)
         left -= least
     return [[*names, *block] for block in blocks]
-
-
-def _least(table: Table, group: Group, place: int) -> int:
-    """Width of a column that breaks no word of up to `WIDEST_WORD` characters."""
-    return min(WIDEST_WORD, max(len(word) for text in _texts(table, group, place) for word in text.split()))
 
 
 def _natural(table: Table, group: Group, place: int) -> int:

@@ -102,9 +102,13 @@ def copy_evidence(rows: Iterable[Row], folders: Sequence[Path], target: Path) ->
 
 def without_evidence(rows: Iterable[Row], target: Path) -> list[str]:
     """The finished, measured cells whose outcomes or witnesses are not in `target`."""
-    kept = {f"{kind}_digest": {path.stem for path in (target / kind).glob("*.parquet")} for kind in _KINDS}
-    finished = (row for row in rows if row.source == "measured" and row.status == "ok")
-    return [row.cell_id for row in finished if any(getattr(row, name) not in found for name, found in kept.items())]
+    listed = Rows.of(rows)
+    bare = np.zeros(len(listed), dtype=bool)
+    for kind in _KINDS:
+        kept = (name.removesuffix(".parquet") for name in file_names(target / kind))
+        bare |= ~listed.having(f"{kind}_digest", *kept)
+    finished = listed.having("source", "measured") & listed.having("status", "ok")
+    return [str(cell_id) for cell_id in listed.where(finished & bare).values("cell_id")]
 
 
 def _differing(first: Row, second: Row) -> dict[str, tuple[object, object]]:

@@ -62,6 +62,8 @@ def select(
     elsewhere: Callable[[], Mapping[str, Sequence[Item]]] = dict,
 ) -> tuple[Item, ...]:
     """The items that match every filter; UsageError where one has none, `elsewhere` for hints."""
+    if not only:
+        return tuple(items)
     known = [described(item.identity, _OPTIONS) for item in items]
     for key, values in only.items():
         present = [one[key] for one in known if key in one]

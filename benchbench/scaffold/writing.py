@@ -35,8 +35,8 @@ class PluginNames:
 def plugin_names(kind: str, name: str) -> PluginNames:
     """Derive every name from the component's; a leading ``benchbench-`` is removed.
 
-    There is an UnknownNameError for another kind. A UsageError: the name is not in kebab-case, does not begin with a letter, is
-    too long, or is benchbench's own.
+    Another kind is an UnknownNameError. A name that is not in kebab-case, does not begin with a letter, is too long, or is
+    benchbench's own is a UsageError.
 
     >>> plugin_names("attack", "square-root").class_name
     'SquareRootAttack'

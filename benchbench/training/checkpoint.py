@@ -142,7 +142,7 @@ def read_checkpoint(path: Path) -> StoredModel | None:
         check_header(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            position = _position(metadata["position"])
+            position = position_from(metadata["position"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         return StoredModel(
             model_id=metadata["model_id"],
@@ -164,9 +164,9 @@ def check_header(path: Path) -> None:
         raise ValueError(f"a header of {size:,} bytes, more than {MOST_HEADER:,}")
 
 
-def _position(text: str) -> Position:
-    """Read a position; ValueError, TypeError or another error if it is none."""
-    document = json.loads(text)
+def position_from(content: str | bytes) -> Position:
+    """Read a position as JSON; ValueError, TypeError or another error if it is none."""
+    document = json.loads(content)
     history = tuple(EpochRecord(**record) for record in document.pop("history"))
     position = Position(**document, history=history)
     for stated in (position, *history):
@@ -189,12 +189,6 @@ def write_checkpoint(path: Path, model_id: str, tensors: dict[str, Tensor], posi
 def position_bytes(position: Position) -> bytes:
     """The position as JSON."""
     return json.dumps(dataclasses.asdict(position)).encode()
-
-
-def position_from(content: bytes) -> Position:
-    """Read what `position_bytes` made."""
-    document = json.loads(content)
-    return Position(**{**document, "history": tuple(EpochRecord(**record) for record in document["history"])})
 
 
 def weights_digest(state: Mapping[str, object]) -> str:

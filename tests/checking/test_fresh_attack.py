@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fitted_suites import fitted_experiments
+from run_processes import EXHAUSTIVE
 from scipy.stats import binom
 from torch import Tensor, nn
 
@@ -51,29 +52,8 @@ recipe = { optimizer = "adam", learning_rate = 0.01, batch_size = 32, epochs = 8
 n_train = 512
 n_train_evaluated = 32
 n_test = 120
-
-[[experiments]]
-name = "regression"
-dataset = { name = "staircase", n_train = 40, n_test = 50 }
-architectures = ["cubic-spline"]
-defenses = ["natural"]
-attacks = ["exact"]
-metrics = ["squared-error"]
-threat = { norm = "linf", epsilon = 0.3333333333333333 }
-recipe = { optimizer = "none" }
-
-[[experiments]]
-name = "distance"
-dataset = { name = "spiral", start = 1.0 }
-architectures = ["mlp"]
-defenses = ["distance"]
-attacks = ["pgd-10"]
-metrics = ["accuracy", "adversarial-accuracy"]
-threat = { norm = "linf", epsilon = 0.1 }
-recipe = { optimizer = "none" }
-n_test = 60
 """
-EXHAUSTIVE = os.environ.get("BENCHBENCH_EXHAUSTIVE") == "1"
+SUITE += fitted_experiments(epsilon=0.1, n_test=60)
 
 
 @pytest.fixture(scope="module")

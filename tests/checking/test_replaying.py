@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fitted_suites import fitted_experiments
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -38,31 +39,7 @@ n_train = 128
 n_train_evaluated = 32
 n_test = 32
 """
-FITTED_SUITE = """
-name = "fitted"
-protocol = "fitted-1"
-
-[[experiments]]
-name = "regression"
-dataset = { name = "staircase", n_train = 40, n_test = 50 }
-architectures = ["cubic-spline"]
-defenses = ["natural"]
-attacks = ["exact"]
-metrics = ["squared-error"]
-threat = { norm = "linf", epsilon = 0.3333333333333333 }
-recipe = { optimizer = "none" }
-
-[[experiments]]
-name = "distance"
-dataset = { name = "spiral", start = 1.0 }
-architectures = ["mlp"]
-defenses = ["distance"]
-attacks = ["pgd-10"]
-metrics = ["accuracy", "adversarial-accuracy"]
-threat = { norm = "linf", epsilon = 0.3 }
-recipe = { optimizer = "none" }
-n_test = 20
-"""
+FITTED_SUITE = 'name = "fitted"\nprotocol = "fitted-1"\n' + fitted_experiments(epsilon=0.3, n_test=20)
 Board = tuple[Path, Path]  # leaderboard file, runs folder
 
 
