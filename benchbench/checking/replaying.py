@@ -116,7 +116,7 @@ class Replayer:
     def verify(self, rows: Iterable[Row], *, done: Callable[[Verdict], None] = lambda _: None) -> list[Verdict]:
         """Check each measured row."""
         verdicts = []
-        for row in sorted((row for row in rows if row.source == "measured"), key=lambda row: row.model_id):
+        for row in sorted((row for row in rows if row.source == "measured"), key=_by_model):
             verdicts.append(self.judge(row))
             done(verdicts[-1])
         return verdicts
@@ -261,6 +261,11 @@ class Replayer:
         except RuntimeError as error:
             raise DataError(f"the checkpoint is of another architecture: {str(error)[:200]}") from error
         return model, findings
+
+
+def _by_model(row: Row) -> tuple[str, str]:
+    """Sort key that has each dataset and each model loaded once."""
+    return row.dataset_digest, row.model_id
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
