@@ -173,16 +173,16 @@ def withstood(outcomes: Mapping[str, Array], replay: Replay) -> float | None:
     """Share of examples that are correct without perturbation and on the witness."""
     if replay.clean is None or replay.attacked is None or replay.clean.ndim == 1 or not len(replay.label):
         return None
-    correct = _as_recorded(replay.clean, outcomes["prediction"]) == replay.label
-    robust = _as_recorded(replay.attacked, outcomes["adversarial_prediction"]) == replay.label
+    correct = as_recorded(replay.clean, outcomes["prediction"]) == replay.label
+    robust = as_recorded(replay.attacked, outcomes["adversarial_prediction"]) == replay.label
     return float(np.mean(correct & robust))
 
 
 def _class_checks(outcomes: Mapping[str, Array], label: Array, clean: Array, attacked: Array) -> dict[str, Array]:
     on_clean, on_attacked = outcomes["prediction"], outcomes["adversarial_prediction"]
     return {
-        "the model predicts another class than recorded": _as_recorded(clean, on_clean) != on_clean,
-        "the model predicts another class on the adversarial image": _as_recorded(attacked, on_attacked) != on_attacked,
+        "the model predicts another class than recorded": as_recorded(clean, on_clean) != on_clean,
+        "the model predicts another class on the adversarial image": as_recorded(attacked, on_attacked) != on_attacked,
     }
 
 
@@ -195,7 +195,7 @@ def _regression_checks(outcomes: Mapping[str, Array], label: Array, clean: Array
     return checks
 
 
-def _as_recorded(logits: Array, recorded: Array) -> Array:
+def as_recorded(logits: Array, recorded: Array) -> Array:
     """The predicted classes; the recorded class if its logit is the largest up to rounding."""
     predicted = logits.argmax(axis=1)
     if recorded.dtype.kind not in "iu":

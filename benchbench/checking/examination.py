@@ -22,6 +22,7 @@ class Examination:
     outcomes: dict[str, Array] | None = None
     replay: Replay | None = None
     suspect: Suspect | None = None
+    remarks: list[str] = field(default_factory=list)
 
     def verdict(self, row: Row, label: str) -> Verdict:
         """The verdict before a new attack."""
@@ -41,4 +42,5 @@ class Examination:
             replayed=replayed,
             bound=bound,
             proven=shown,
+            remarks=tuple(self.remarks),
         )

@@ -195,7 +195,9 @@ def _decided(verdict: Verdict, harm: Array, findings: tuple[Finding, ...], chang
     )
     status: Confirmation = "unchecked" if missing else "refuted" if findings else verdict.status
     kept = () if missing else findings
-    return replace(verdict, status=status, findings=kept, missing=(missing,) if missing else (), remarks=(remark,))
+    return replace(
+        verdict, status=status, findings=kept, missing=(missing,) if missing else (), remarks=(*verdict.remarks, remark)
+    )
 
 
 def _images(made: Sequence[Outcome]) -> Array:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchbench.checking.evidence import Replay
-from benchbench.contract import Threat
+from benchbench.checking.evidence import Replay, as_recorded
+from benchbench.contract import Examples, Threat
 from benchbench.data import Subset
-from benchbench.errors import ContractError
+from benchbench.errors import ContractError, DataError
 from benchbench.evaluation.subject import borrowed, default_batch_size
 from benchbench.evaluation.supervision import tolerance
 from benchbench.kernels.determinism import deterministic
@@ -35,6 +39,51 @@ def replay_witnesses(
         outside=outside.numpy(),
         beyond=(distance - threat.epsilon - tolerance(threat, flat.shape[1])).numpy(),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """Whether each image breaks its example, bool (n,); rejected indices by reason."""
+
+    breaks: Array
+    rejected: dict[str, tuple[int, ...]]
+
+
+def judge_images(
+    model: nn.Module,
+    test: Subset,
+    threat: Threat,
+    index: Array,
+    images: Array,
+    outcomes: Mapping[str, Array],
+    device: torch.device,
+) -> Judgement:
+    """Judge images (n, ...) of the test examples with these int64 (n,) dataset indices.
+
+    An image breaks its example if it lies in box and ball, and the model predicts another class by more than rounding. A model
+    that predicts other classes than recorded for the clean examples is a DataError.
+    """
+    places = np.searchsorted(test.indices.numpy(), index).clip(max=len(test.indices) - 1)
+    there = test.indices.numpy()[places] == index
+    at = torch.from_numpy(places[there])
+    chosen = Examples(inputs=test.examples.inputs[at], labels=test.examples.labels[at])
+    part = Subset(examples=chosen, indices=test.indices[at])
+    replay = replay_witnesses(model, part, threat, images[there], device, doubled=False)
+    recorded = outcomes["prediction"][places[there]]
+    if replay.clean is None or replay.attacked is None or np.any(as_recorded(replay.clean, recorded) != recorded):
+        raise DataError("the weights here predict other classes than the row records for the clean examples")
+    fooled = as_recorded(replay.attacked, replay.label) != replay.label
+    reasons = {
+        "is not finite": ~np.isfinite(replay.beyond),
+        "leaves the box": replay.outside > 0,
+        "leaves the ball": replay.beyond > 0,
+        "does not change the answer": ~fooled,
+    }
+    rejected = {"is of no test example of this row": index[~there]}
+    rejected |= {why: replay.index[wrong] for why, wrong in reasons.items()}
+    breaks = there.copy()
+    breaks[there] = ~np.any(list(reasons.values()), axis=0)
+    return Judgement(breaks=breaks, rejected={why: tuple(at.tolist()) for why, at in rejected.items() if len(at)})
 
 
 def model_inputs(inputs: Tensor, *, doubled: bool) -> Tensor:

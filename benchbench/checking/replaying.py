@@ -28,7 +28,7 @@ from benchbench.checking.evidence import (
 )
 from benchbench.checking.examination import Examination
 from benchbench.checking.fresh_attack import FreshAttack, Suspect
-from benchbench.checking.passes import answers, replay_witnesses
+from benchbench.checking.passes import answers, judge_images, replay_witnesses
 from benchbench.checking.proofs import claims_of
 from benchbench.contract import DataSource
 from benchbench.data import LoadedDataset, Subset, load_dataset, subset
@@ -36,6 +36,7 @@ from benchbench.errors import BenchbenchError, DataError
 from benchbench.harness.cells import build_model, training_examples
 from benchbench.harness.fitting import fit_model, trains_in_steps
 from benchbench.kernels.sketches import sketch
+from benchbench.leaderboard.challenges import challenged_accuracy, read_challenges
 from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.names import row_label
 from benchbench.records import Row, checkpoint_name, kept_checkpoints
@@ -135,7 +136,7 @@ class Replayer:
             found.findings.append(Finding(what=f"cannot be replayed: {' '.join(str(error).split())[:300]}"))
         verdict = found.verdict(row, label)
         if self.attack is None:
-            return replace(verdict, remarks=(NO_ATTACK,))
+            return replace(verdict, remarks=(*verdict.remarks, NO_ATTACK))
         if found.suspect is None or verdict.status != "confirmed":
             return verdict
         verdict = self.attack.judge(verdict, found.suspect)
@@ -159,6 +160,8 @@ class Replayer:
         model, found.replay = self._judge_model(row, cell, found.outcomes, witnesses[WITNESSES], findings, missing)
         if found.replay.clean is not None and self._checkpoint(cell) is None:
             found.checked.add("fitted")
+        if model is not None and "robust" in found.outcomes:
+            found.remarks += self._challenges(row, cell, model, test, found.outcomes)
         if model is not None:
             found.suspect = Suspect(
                 cell=cell,
@@ -169,6 +172,21 @@ class Replayer:
                 witnesses=witnesses[WITNESSES],
                 changed=found.changed.get(f"attack {row.attack}", ""),
             )
+
+    def _challenges(self, row: Row, cell: Cell, model: nn.Module, test: Subset, outcomes: _Arrays) -> Iterator[str]:
+        """What each challenge of a row proves now."""
+        for folder in self.folders:
+            for one in read_challenges(folder / "challenges" / row.cell_id):
+                try:
+                    found = judge_images(
+                        model, test, cell.evaluation.threat, one.index, one.images, outcomes, self.device
+                    )
+                except (BenchbenchError, RuntimeError) as error:
+                    yield f"the challenge by {one.by} cannot be replayed: {error}"
+                    continue
+                held = replace(one, index=one.index[found.breaks])
+                share = challenged_accuracy(outcomes, [held])
+                yield f"the challenge by {one.by}: {len(held.index)} of {len(one.index)} images break: at most {share:.1%}"
 
     def dataset(self, cell: Cell) -> LoadedDataset:
         """The data of a cell, perhaps of another digest; `UnavailableError` if not on this machine."""
@@ -190,6 +208,13 @@ class Replayer:
                 f"the row's {cell.training.dataset_digest[:12]}"
             )
         return subset(loaded.splits.test, cell.evaluation.n_test, "test")
+
+    def model(self, cell: Cell) -> nn.Module:
+        """The trained model of a cell; `UnavailableError` without its own weights."""
+        model, findings = self._model(cell, self._checkpoint(cell))
+        if findings:
+            raise UnavailableError("; ".join(map(str, findings)))
+        return model
 
     def _judge_model(
         self, row: Row, cell: Cell, outcomes: _Arrays, witnesses: Array, findings: list[Finding], missing: list[str]

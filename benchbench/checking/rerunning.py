@@ -84,7 +84,7 @@ def rerun(
     `benchbench.run`.
     """
     folders = find_folders(data=data, runs=runs)
-    row = _find(cell_id, _recorded(folders.runs, leaderboard))
+    row = find_row(cell_id, _recorded(folders.runs, leaderboard))
     source = folders.source(download=download)
     return compute_again(row, load_registry(), source, find_device(device), listener)
 
@@ -137,7 +137,8 @@ def _recorded(runs: Path, leaderboard: Path | None) -> list[Row]:
     return [row for name in names if (row := store.read_cell(name)) is not None]
 
 
-def _find(cell_id: str, rows: Sequence[Row]) -> Row:
+def find_row(cell_id: str, rows: Sequence[Row]) -> Row:
+    """The finished row of a cell id, or of its beginning; UsageError unless it is one."""
     found = [row for row in rows if row.status == "ok" and row.cell_id.startswith(cell_id)]
     found = [row for row in found if row.cell_id == cell_id] or found
     if len(found) == 1 and len(cell_id) >= LEAST_PREFIX:

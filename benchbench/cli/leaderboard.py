@@ -1,24 +1,36 @@
-"""``benchbench leaderboard``: merge files, pack a submission, check one."""
+"""``benchbench leaderboard``: merge; pack, check, accept submissions; challenge a row."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from benchbench.atomic import scratch_folder
-from benchbench.cli.options import FILE, Checks, check_options, json_option, runs_option
+from benchbench.cli.options import (
+    FILE,
+    Checks,
+    Replay,
+    check_options,
+    json_option,
+    leaderboards_option,
+    replay_options,
+    runs_option,
+)
 from benchbench.cli.printing import note, print_json, say
 from benchbench.cli.verify import print_claims, summary
-from benchbench.errors import BenchbenchError, UsageError
+from benchbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from benchbench.checking.submissions import Examined
 
 
 @click.group(name="leaderboard")
 def command() -> None:
-    """Merge leaderboard files; pack or check a submission."""
+    """Merge leaderboard files; pack, check or accept a submission; challenge a row."""
 
 
 @command.command(name="merge")
@@ -101,35 +113,96 @@ def check_command(submission: Path, as_json: bool, **how: Unpack[Checks]) -> int
     ``benchbench verify`` does. Rows that cannot be replayed because weights or data are missing here are unchecked. Exit
     status: 0 valid, 1 a problem was found, 2 not a submission.
     """
-    from benchbench.checking.evidence import find_evidence
-    from benchbench.checking.replaying import verify
-    from benchbench.leaderboard.packing import LEADERBOARD, unpack, weight_problems
-    from benchbench.settings import find_folders
+    from benchbench.checking.submissions import examine
 
     how["device"] = how["device"] or "cpu"
     with scratch_folder("check") as scratch:
-        unpacked = unpack(submission, scratch)
-        problems = list(unpacked.problems)
-        verdicts = []
-        try:
-            from benchbench.leaderboard import read_rows
-
-            board = unpacked.folder / LEADERBOARD
-            rows = read_rows(board, on_problem=problems.append)
-            places = (unpacked.folder, find_folders(runs=how["runs"]).runs)
-            problems += weight_problems(unpacked, rows, lambda kind, name: find_evidence(places, kind, name))
-            verdicts = verify(board, **how, on_problem=lambda _: None)
-        except BenchbenchError as error:
-            problems.append(error.message)
-    counts = Counter[str](verdict.status for verdict in verdicts)
+        examined = examine(submission, scratch, how)
     if as_json:
-        listed = [dataclasses.asdict(verdict) for verdict in verdicts]
-        print_json({"suite": unpacked.suite, "problems": problems, "counts": dict(counts), "rows": listed})
+        print_json(_document(examined))
     else:
-        for problem in problems:
-            say(f"problem: {problem}")
-        for verdict in verdicts:
-            say(f"{verdict.cell_id} {verdict.label}: {verdict}")
-        print_claims(verdicts)
-        say(summary(counts))
-    return 1 if problems or counts["refuted"] or not verdicts else 0
+        _print_examined(examined)
+    return 0 if examined.valid else 1
+
+
+@command.command(name="accept")
+@click.argument("submission", type=FILE)
+@click.option("--unchecked", is_flag=True, help="Also take rows that cannot be checked here.")
+@leaderboards_option
+@check_options
+@json_option
+def accept_command(
+    submission: Path, unchecked: bool, leaderboards: Path | None, as_json: bool, **how: Unpack[Checks]
+) -> int:
+    """Check a submission and put it into the leaderboards folder.
+
+    Rows, outcomes, adversarial images and weights are put there. Nothing is written if ``check`` finds a problem, or if a cell is there with other results. Exit status: 0 accepted, 1 not
+    accepted, 2 not a submission.
+    """
+    from benchbench.checking.submissions import accept
+    from benchbench.settings import find_folders
+
+    how["device"] = how["device"] or "cpu"
+    folder = find_folders(leaderboards=leaderboards).leaderboards
+    show = (lambda _: None) if as_json else _print_examined
+    accepted = accept(submission, folder, how, unchecked=unchecked, done=show)
+    if as_json:
+        conflicts = [dataclasses.asdict(conflict) for conflict in accepted.conflicts]
+        out = None if accepted.path is None else str(accepted.path)
+        print_json({**_document(accepted.examined), "out": out, "new": accepted.new, "conflicts": conflicts})
+    else:
+        for conflict in accepted.conflicts:
+            say(f"conflict: {conflict}")
+        say("not accepted" if accepted.path is None else f"accepted, {accepted.new} new rows: {accepted.path}")
+    return 1 if accepted.path is None else 0
+
+
+@command.command(name="challenge")
+@click.argument("cell")
+@click.argument("images", type=FILE)
+@click.option("--leaderboard", required=True, type=FILE, help="The Parquet file that holds the row.")
+@click.option("--by", required=True, metavar="NAME", help="Who gets the credit.")
+@replay_options
+@json_option
+def challenge_command(
+    cell: str, images: Path, leaderboard: Path, by: str, as_json: bool, **where: Unpack[Replay]
+) -> int:
+    """Lower the bound of the row CELL (an id, or its beginning) with IMAGES alone.
+
+    IMAGES is a Parquet file with the columns ``index`` (of the test example in its dataset) and ``image`` (pixels / 255), for
+    instance one that ``benchbench verify --images`` writes. Box, ball and success are checked against the row's weights. What
+    breaks an example that the row counts as robust is kept beside the leaderboard, with the name. The row itself does not
+    change: tables and reports show the lower bound beside it. Exit status: 0 something new broke, 1 nothing, 2 usage error.
+    """
+    from benchbench.checking.challenging import challenge
+    from benchbench.checking.evidence import Finding
+
+    result = challenge(cell, images, leaderboard=leaderboard, by=by, **where)
+    if as_json:
+        print_json({**dataclasses.asdict(result), "path": None if result.path is None else str(result.path)})
+    else:
+        for why, examples in result.rejected.items():
+            say(f"rejected, the image {why}: {Finding(what=f'{len(examples)} images', examples=examples)}")
+        if result.known:
+            say(f"{len(result.known)} examples were broken before")
+        say(f"cell {result.cell_id}: {len(result.broken)} more examples broken: robust accuracy <= {result.bound:.2%}")
+    return 0 if result.path is not None else 1
+
+
+def _document(examined: Examined) -> dict[str, object]:
+    listed = [dataclasses.asdict(verdict) for verdict in examined.verdicts]
+    found = {"problems": list(examined.problems), "counts": dict(_counts(examined)), "rows": listed}
+    return {"suite": examined.submission.suite, **found}
+
+
+def _counts(examined: Examined) -> Counter[str]:
+    return Counter(verdict.status for verdict in examined.verdicts)
+
+
+def _print_examined(examined: Examined) -> None:
+    for problem in examined.problems:
+        say(f"problem: {problem}")
+    for verdict in examined.verdicts:
+        say(f"{verdict.cell_id} {verdict.label}: {verdict}")
+    print_claims(examined.verdicts)
+    say(summary(_counts(examined)))

@@ -59,6 +59,9 @@ def command(
 ) -> None:
     """Print the leaderboard of SUITE (a name, or a Parquet file) in the papers' style."""
     rows, path = _read(suite, profile, leaderboards)
+    from benchbench.leaderboard.challenges import CHALLENGED, with_challenges
+
+    rows, challenges = with_challenges(rows, path)
     if pages is not None or number:
         _reproduce(rows, path.parent, number=number, paper=paper, output=output, pages=pages)
         return
@@ -66,7 +69,8 @@ def command(
     from benchbench.leaderboard.rebuilding import describe_failed_attempts
 
     _check_extra(extra, rows)
-    extras, failed = tuple(dict.fromkeys(extra)), describe_failed_attempts(path, rows)
+    extras = tuple(dict.fromkeys([*([CHALLENGED] if challenges else []), *extra]))
+    failed = (*challenges, *describe_failed_attempts(path, rows))
     most = MOST_LINES if output == "rich" else None
     make = partial(paper_tables, rows, paper=paper, intervals=intervals, extra=extras, notes=failed, most=most)
     print_tables(make(published=published) or make(published=True), output)

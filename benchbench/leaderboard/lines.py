@@ -9,13 +9,14 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from benchbench.leaderboard.challenges import CHALLENGED
 from benchbench.leaderboard.identity import labels_within
 from benchbench.leaderboard.layout import Column, Entry, Line
 from benchbench.leaderboard.names import paper_label
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array
 
-FLAGGED, FAILED = "†", "‡"
+FLAGGED, FAILED, DISPUTED = "†", "‡", "§"
 _COLUMNS = frozenset(field.name for field in dataclasses.fields(Row))
 
 
@@ -51,9 +52,11 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def marked(label: str, status: str, flagged: object) -> str:
-    """A label with the mark of a failed or flagged row."""
-    return f"{label} {FAILED if status == 'failed' else FLAGGED if flagged else ''}".strip()
+def marked(label: str, status: str, flagged: object, disputed: object = False) -> str:
+    """A label with the marks of a failed, flagged or challenged row."""
+    return (
+        f"{label} {FAILED if status == 'failed' else FLAGGED if flagged else ''}{DISPUTED if disputed else ''}".strip()
+    )
 
 
 def shown(value: float, column: Column, digits: int) -> str:
@@ -69,7 +72,9 @@ def _texts(values: Iterable[float], column: Column, digits: int) -> list[str]:
 
 def _labels(rows: Rows, group: Array, most: int) -> list[Entry]:
     labels = labels_within(rows, group.tolist())
-    return list(map(Entry, labels[:most], map(marked, labels, rows.values("status"), rows.flagged.tolist())))
+    disputed = [CHALLENGED in dict(extra) for extra in rows[:most].values("extra")]
+    marks = map(marked, labels, rows.values("status"), rows.flagged.tolist(), disputed)
+    return list(map(Entry, labels[:most], marks))
 
 
 def _references(rows: Rows) -> list[Entry]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,8 +51,8 @@ def content_digest(arrays: Mapping[str, Array]) -> str:
     return content.hexdigest()
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays of equal length to a Parquet file; equal arrays give equal bytes."""
+def write_arrays(path: Path, arrays: Mapping[str, Array], about: Mapping[bytes, bytes] = MappingProxyType({})) -> None:
+    """Write arrays of equal length, and facts `about` them; equal content gives equal bytes."""
     arrays = dict(sorted(arrays.items()))  # a resumed evaluation gives its parts in another order
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
@@ -58,7 +60,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     header = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
     table = pa.table({name: _to_column(array) for name, array in arrays.items()})
     pq.write_table(
-        table.replace_schema_metadata({_HEADER: json.dumps(header).encode()}),
+        table.replace_schema_metadata({_HEADER: json.dumps(header).encode(), **about}),
         path,
         compression="zstd",
         dictionary_pagesize_limit=_DICTIONARY_BYTES,
@@ -99,6 +101,46 @@ def read_unchecked_arrays(path: Path) -> dict[str, Array] | None:
         raise StorageError(error.message) from error
     except (pa.ArrowException, KeyError, TypeError, ValueError, OverflowError, MemoryError, RecursionError) as error:
         raise StorageError(f"{path} is damaged: {error}") from error
+
+
+def read_images(path: Path, shape: Sequence[int]) -> tuple[Array, Array]:
+    """Read the columns ``index`` and ``image`` of any Parquet file; other columns are ignored.
+
+    Args:
+        path: a file whose column ``image`` holds, per row, a list of the image's numbers, nested or flat.
+        shape: of one image.
+
+    Returns:
+        int64 (n,) and float32 (n, *shape).
+
+    Raises:
+        StorageError: there is no such file, or it is damaged.
+        DataError: its columns are no indices and images of this shape.
+    """
+    content = read_bytes(path)
+    if content is None:
+        raise StorageError(f"there is no file {path}")
+    table = read_parquet(content, str(path))
+    expected = (
+        f"{path}: expected the columns 'index' (integers) and 'image' ({'x'.join(map(str, shape))} numbers a row)"
+    )
+    if not {"index", "image"} <= {*table.column_names} or not pa.types.is_integer(table.schema.field("index").type):
+        raise DataError(f"{expected}, got {', '.join(map(repr, table.column_names)) or 'none'}")
+    numbers = table["image"].combine_chunks()
+    while (
+        pa.types.is_list(numbers.type)
+        or pa.types.is_large_list(numbers.type)
+        or pa.types.is_fixed_size_list(numbers.type)
+    ):
+        numbers = numbers.flatten()
+    if (
+        not pa.types.is_floating(numbers.type)
+        or len(numbers) != table.num_rows * math.prod(shape)
+        or numbers.null_count
+    ):
+        raise DataError(f"{expected}, got {len(numbers):,} values of type {numbers.type} in {table.num_rows:,} rows")
+    index = np.asarray(table["index"].to_numpy(), dtype=np.int64)
+    return index, np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(-1, *shape)
 
 
 def _to_column(array: Array) -> pa.Array:

@@ -11,6 +11,7 @@ from benchbench.cell.filters import parse_options
 from benchbench.cell.model import to_json
 from benchbench.escaping import printable
 from benchbench.leaderboard import names
+from benchbench.leaderboard.challenges import CHALLENGED
 from benchbench.leaderboard.formats import csv_text
 from benchbench.leaderboard.identity import tell_apart
 from benchbench.leaderboard.matching import is_regression
@@ -122,6 +123,8 @@ def row_texts(row: Row) -> dict[str, str]:
 def _remarks(row: Row) -> str:
     seen = ["trained on the TEST SET, too"] if row.trained_on != "train" else []
     failed = [f"failed: {row.error}"] if row.status != "ok" else []
+    if CHALLENGED in row.extra:
+        seen.append(f"challenged: robust accuracy is at most {100 * row.extra[CHALLENGED]:.2f}%")
     return "; ".join([*(f"flag: {flag}" for flag in row.flags), *seen, *failed])
 
 

@@ -14,6 +14,7 @@ from benchbench.checking.replaying import Replayer, UnavailableError
 from benchbench.comparison.contenders import OutcomeFiles, find_contenders
 from benchbench.errors import BenchbenchError, StorageError
 from benchbench.kernels.inputs import as_model_input
+from benchbench.leaderboard.challenges import with_challenges
 from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.rebuilding import describe_failed_attempts
 from benchbench.leaderboard.separations import FILE_NAME, MeasuredSeparation, read_separations
@@ -74,7 +75,7 @@ def _read(paths: Iterable[Path], folders: Folders) -> tuple[list[Board], list[Tr
     for path in paths:
         problems: list[str] = []
         try:
-            rows = read_rows(path, on_problem=problems.append)
+            rows, _ = with_challenges(read_rows(path, on_problem=problems.append), path)
         except BenchbenchError as error:
             troubles.append(Trouble(path=path, message=error.message))
             continue

@@ -1,0 +1,66 @@
+"""A submission's way into a laboratory's leaderboards: pack, check, accept; nothing is written if anything is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchbench.checking.replaying import verify
+from benchbench.cli import invoke
+from benchbench.leaderboard import read_rows, write_leaderboard
+
+COMMITTED = Path(__file__).resolve().parents[2] / "leaderboards"
+
+
+@pytest.fixture
+def submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two committed rows of one model, packed with weights."""
+    monkeypatch.chdir(tmp_path)
+    rows = [row for row in read_rows(COMMITTED / "closer-look.parquet") if row.source == "measured"]
+    chosen = [row for row in rows if (row.dataset, row.defense) == ("digits", "at")][:2]
+    write_leaderboard(tmp_path / "theirs" / "closer-look.parquet", chosen)
+    (tmp_path / "theirs" / "closer-look").symlink_to(COMMITTED / "closer-look")
+    assert invoke(["leaderboard", "pack", "theirs/closer-look.parquet", "--out", "s.zip", "--weights"]) == 0
+    return tmp_path / "s.zip"
+
+
+def accept(submission: Path, *more: str) -> int:
+    return invoke(["leaderboard", "accept", str(submission), "--leaderboards", "lab", "--replay-only", *more])
+
+
+def test_accepted_rows_can_be_verified_and_reported_from_the_labs_folders_alone(submission: Path) -> None:
+    assert accept(submission) == 0
+    verdicts = verify(Path("lab/closer-look.parquet"), runs=Path("none"), device="cpu", replay_only=True)
+    assert [verdict.status for verdict in verdicts] == ["confirmed", "confirmed"]
+    before = {path: path.read_bytes() for path in Path("lab").rglob("*") if path.is_file()}
+    assert accept(submission) == 0  # again: nothing changes
+    assert {path: path.read_bytes() for path in Path("lab").rglob("*") if path.is_file()} == before
+
+
+def test_damaged_or_contradicting_submission_is_not_accepted(
+    submission: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = read_rows(Path("theirs/closer-look.parquet"))
+    better = [dataclasses.replace(row, adv_test_accuracy=0.9) for row in rows]
+    write_leaderboard(Path("theirs/closer-look.parquet"), better)
+    assert invoke(["leaderboard", "pack", "theirs/closer-look.parquet", "--out", "forged.zip", "--weights"]) == 0
+    assert accept(Path("forged.zip")) == 1
+    assert "not accepted" in capsys.readouterr().out
+    assert not Path("lab").exists()
+    write_leaderboard(Path("lab/closer-look.parquet"), better)
+    present = Path("lab/closer-look.parquet").read_bytes()
+    assert accept(submission) == 1
+    assert "conflict: cell" in capsys.readouterr().out
+    assert Path("lab/closer-look.parquet").read_bytes() == present
+
+
+def test_rows_that_cannot_be_checked_here_are_taken_only_if_one_says_so(submission: Path, tmp_path: Path) -> None:
+    assert invoke(["leaderboard", "pack", "theirs/closer-look.parquet", "--out", "bare.zip"]) == 0
+    shutil.rmtree(tmp_path / "benchbench-home", ignore_errors=True)
+    assert accept(Path("bare.zip")) == 2
+    assert not Path("lab").exists()
+    assert accept(Path("bare.zip"), "--unchecked") == 0
+    assert len(read_rows(Path("lab/closer-look.parquet"))) == 2
