@@ -76,8 +76,9 @@ def accept(
 ) -> Accepted:
     """Check a submission and put it into a laboratory's folders.
 
-    Rows go into ``<leaderboards>/<suite>.parquet``; outcomes, adversarial images and weights beside it. Nothing is written if the submission has a problem, a
-    row is refuted, cells are there with other results or, unless `unchecked` rows are taken too, a row could not be checked.
+    Rows go into ``<leaderboards>/<suite>.parquet``; outcomes, adversarial images and weights beside it. Nothing is written if
+    the submission has a problem, a row is refuted, cells are there with other results or, unless `unchecked` rows are taken
+    too, a row could not be checked.
     `done` receives what was found before anything is written.
     """
     with scratch_folder("accept") as folder:

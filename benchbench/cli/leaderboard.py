@@ -136,8 +136,8 @@ def accept_command(
 ) -> int:
     """Check a submission and put it into the leaderboards folder.
 
-    Rows, outcomes, adversarial images and weights are put there. Nothing is written if ``check`` finds a problem, or if a cell is there with other results. Exit status: 0 accepted, 1 not
-    accepted, 2 not a submission.
+    Rows, outcomes, adversarial images and weights are put there. Nothing is written if ``check`` finds a problem, or if a
+    cell is there with other results. Exit status: 0 accepted, 1 not accepted, 2 not a submission.
     """
     from benchbench.checking.submissions import accept
     from benchbench.settings import find_folders
