@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from benchbench.atomic import write_atomically
 from benchbench.cell.model import Cell
-from benchbench.checking.evidence import Confirmation, Finding, Verdict
+from benchbench.checking.evidence import Confirmation, Finding, Verdict, what_is_missing
 from benchbench.checking.passes import answers, model_inputs
 from benchbench.contract import Examples, derive_seed
 from benchbench.data import Subset
@@ -99,7 +99,7 @@ class FreshAttack:
             at = order[: sum(len(outcome.witnesses) for outcome in made)]
             harm, images = suspect.harm(made, at, self.device), _images(made)
         except Exception as error:  # plugins may raise anything
-            why = f"its attack could not be made again: {' '.join(str(error).split())[:300]}"
+            why = f"its attack could not be made again: {what_is_missing(error, suspect.cell)}"
             return replace(verdict, status="unchecked", missing=(why,))
         verdict = replace(self._extended(verdict, suspect, made, at[harm > 0]), sampled=_indices(suspect, at))
         if self.images is not None and verdict.broken:

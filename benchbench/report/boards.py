@@ -69,6 +69,19 @@ def board_data(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
+def packed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`board_data` in few bytes: of each row id, whether it is flagged and has a page, and cells.
+
+    A text stands once in ``texts``, and its number in the cells.
+    """
+    texts = [{} if column["kind"] == "text" else None for column in data["columns"]]
+    rows = []
+    for row in data["rows"]:
+        cells = (one if seen is None else seen.setdefault(one, len(seen)) for one, seen in zip(row["cells"], texts))
+        rows.append([row["id"], int(row["flagged"]), int(row.get("page", True)), *cells])
+    return {**data, "texts": [None if seen is None else list(seen) for seen in texts], "rows": rows}
+
+
 def _board_texts(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
     """Text columns of each row by cell id; the variation of equal rows is extended to differ."""
     texts = [row_texts(row) | {"remarks": ""} for row in rows]
@@ -188,7 +201,7 @@ def parts(rows: Rows, with_page: Collection[str]) -> Iterator[Part]:
             href=f"page-{number}.html",
             first=start + 1,
             last=start + len(page),
-            data=data,
+            data=packed(data),
             summary={key: _few(found) for key, found in texts.items()},
             words="\n".join(text.lower() for found in texts.values() for text in found),
             cells="".join(f" {row.cell_id[:CELL_DIGITS]}" for row in page),

@@ -22,6 +22,9 @@ class Digits:
             raise OptionError(f"digits: scale must be in [1, {LARGEST_SCALE}], got {scale}")
         self.scale = scale
 
+    def locate(self, source: DataSource) -> None:
+        """Do nothing: scikit-learn has the data."""
+
     def load(self, source: DataSource) -> DatasetSplits:
         """Read both splits; nothing is read from the data root."""
         import numpy as np

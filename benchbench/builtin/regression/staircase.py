@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from benchbench.contract import DatasetSplits, DataSource, Examples, KeyedGenerator, OptionError, Threat
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 STAIRS = 10
 FREQUENT_STAIRS = 5
@@ -40,6 +43,9 @@ class Staircase:
         self.n_test = n_test
         self.seed = seed
 
+    def locate(self, source: DataSource) -> None:
+        """Do nothing: the examples are drawn."""
+
     def load(self, source: DataSource) -> DatasetSplits:
         """Draw both splits: float32 inputs (N, 1) without a box, and float32 targets (N,)."""
         draws = np.random.RandomState(self.seed)
@@ -55,6 +61,8 @@ class Staircase:
 
 def _draw(draws: np.random.RandomState, n: int) -> Examples:
     """Draw one split; the protocol fixes the order: stair, label noise, side, whether moved."""
+    import torch
+
     rare_stairs = STAIRS - FREQUENT_STAIRS
     weights = np.array([FREQUENT_WEIGHT] * FREQUENT_STAIRS + [RARE_WEIGHT] * rare_stairs)
     stairs = draws.choice(STAIRS, size=n, p=weights / weights.sum()).astype(np.float64)
@@ -81,6 +89,8 @@ class Exact:
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
         """The worst of the three points for inputs (N, ...), float targets (N,); uses epsilon only."""
+        import torch
+
         candidates = torch.stack([images + shift * threat.epsilon for shift in SHIFTS])
         with torch.no_grad():
             errors = torch.stack([(model(moved) - labels).abs() for moved in candidates])
