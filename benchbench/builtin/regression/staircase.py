@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchbench.builtin.deferred import Tensor, nn, torch
 from benchbench.contract import DatasetSplits, DataSource, Examples, KeyedGenerator, OptionError, Threat
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from benchbench.builtin.regression.spline import CubicSpline
 
 STAIRS = 10
 FREQUENT_STAIRS = 5
@@ -59,10 +60,21 @@ class Staircase:
         )
 
 
+def make_cubic_spline(
+    *, input_shape: tuple[int, ...], classes: int, stairs: int = 10, ridge: float = 0.01
+) -> CubicSpline:
+    """The spline for a regression on single numbers; it refuses other inputs, and classes."""
+    if tuple(input_shape) != (1,) or classes:
+        raise OptionError(
+            f"cubic-spline predicts a number from a number, got inputs of shape {tuple(input_shape)}, {classes} classes"
+        )
+    from benchbench.builtin.regression.spline import CubicSpline
+
+    return CubicSpline(stairs=stairs, ridge=ridge)
+
+
 def _draw(draws: np.random.RandomState, n: int) -> Examples:
     """Draw one split; the protocol fixes the order: stair, label noise, side, whether moved."""
-    import torch
-
     rare_stairs = STAIRS - FREQUENT_STAIRS
     weights = np.array([FREQUENT_WEIGHT] * FREQUENT_STAIRS + [RARE_WEIGHT] * rare_stairs)
     stairs = draws.choice(STAIRS, size=n, p=weights / weights.sum()).astype(np.float64)
@@ -89,8 +101,6 @@ class Exact:
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:
         """The worst of the three points for inputs (N, ...), float targets (N,); uses epsilon only."""
-        import torch
-
         candidates = torch.stack([images + shift * threat.epsilon for shift in SHIFTS])
         with torch.no_grad():
             errors = torch.stack([(model(moved) - labels).abs() for moved in candidates])
