@@ -33,9 +33,4 @@ _R = TypeVar("_R")
 def without_gradient(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """The function under ``torch.no_grad``, whose decorator would import torch."""
 
-    @wraps(function)
-    def wrapped(*arguments: _P.args, **options: _P.kwargs) -> _R:
-        with torch.no_grad():
-            return function(*arguments, **options)
-
-    return wrapped
+    return wraps(function)(lambda *arguments, **options: torch.no_grad()(function)(*arguments, **options))

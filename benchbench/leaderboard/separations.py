@@ -55,7 +55,7 @@ class MeasuredSeparation:
 
     @property
     def separations(self) -> tuple[Separation, Separation]:
-        """Train-train and test-train, with histograms and closest pairs; CorruptDataError for damage."""
+        """Train-train and test-train, with histograms and pairs; CorruptDataError for damage."""
         try:
             report = json.loads(self.report)
             if not math.isfinite(self.epsilon or 0):

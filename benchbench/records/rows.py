@@ -45,7 +45,7 @@ class Rows(Sequence[Row]):
         return self._whole if self._places is None else self._at(self._places)
 
     def _at(self, places: Array) -> pa.Table:
-        """Some rows; a table that was joined is taken from piece by piece, as Arrow would copy all of it first."""
+        """Some rows, from each piece of a joined table apart: Arrow would copy all of it first."""
         batches = self._whole.to_batches()
         if len(batches) < 2:
             return self._whole.take(pa.array(places))

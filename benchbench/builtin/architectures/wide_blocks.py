@@ -1,4 +1,4 @@
-"""The layers of wide residual networks; their options stand in `benchbench.builtin.architectures.wide_resnet`."""
+"""The layers of wide residual networks; `wide_resnet` has their options."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _TEST_EVERY = 5  # 80 % for training, 20 % for testing
 
 
 def _find_table() -> Path:
-    """The table inside scikit-learn, whose import takes seconds; MissingDataError if it is not there."""
+    """The table inside scikit-learn, whose import takes seconds; may be a MissingDataError."""
     found = find_spec("sklearn")
     path = Path(found.origin if found and found.origin else "sklearn").parent / "datasets" / "data" / "digits.csv.gz"
     if not path.is_file():

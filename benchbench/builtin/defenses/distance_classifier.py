@@ -1,4 +1,4 @@
-"""The network of the distance classifier; its options stand in `benchbench.builtin.defenses.distance`."""
+"""The network of the distance classifier; `distance` has its options."""
 
 from __future__ import annotations
 
