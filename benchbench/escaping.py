@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
@@ -27,3 +29,24 @@ def printable_json(document: str) -> str:
         line if line.isprintable() else "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line)
         for line in document.split("\n")
     )
+
+
+def as_text(title: str, columns: Sequence[str], lines: Sequence[Sequence[object]], *, most: int = 20) -> str:
+    """A titled table of `printable` text, of its first `most` lines."""
+    from tabulate import tabulate  # here, so that an import of benchbench is fast
+
+    more = f"and {len(lines) - most:,} more" if len(lines) > most else ""
+    table = tabulate(_printable(lines[:most]), columns, disable_numparse=True)
+    return "\n".join(filter(None, [printable(title), table, more]))
+
+
+def as_html(title: str, columns: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    """A titled table as HTML."""
+    from tabulate import tabulate
+
+    table = tabulate(_printable(lines), columns, tablefmt="html", disable_numparse=True)
+    return f"<p>{html.escape(printable(title))}</p>{table}"
+
+
+def _printable(lines: Sequence[Sequence[object]]) -> list[list[str]]:
+    return [[printable(str(cell)) for cell in line] for line in lines]

@@ -1,0 +1,98 @@
+"""Find the rows of a leaderboard, and make the tables that a user wants of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchbench.errors import StorageError, UsageError, suggest
+from benchbench.leaderboard import Tables, paper_tables, published_rows, read_rows
+from benchbench.leaderboard.extras import extra_keys
+from benchbench.leaderboard.rebuilding import describe_failed_attempts
+from benchbench.leaderboard.separations import read_separations
+from benchbench.records import Rows
+from benchbench.reproduction.pages import Measured, make_table
+from benchbench.reproduction.papers import PAPERS, find_table
+from benchbench.settings import AnyPath, find_folders
+
+
+def table(
+    suite: AnyPath,
+    *,
+    number: str | int = "",
+    paper: str = PAPERS[0],
+    profile: str | None = None,
+    published: bool = False,
+    intervals: bool = False,
+    extra: Sequence[str] = (),
+    leaderboards: AnyPath | None = None,
+    most: int | None = None,
+) -> Tables:
+    """Make the tables of a leaderboard in the papers' style.
+
+    Args:
+        suite: a name, or the path of a Parquet file. Without any row, the published numbers of the suite are shown.
+        number: compare with this table of the paper, number by number.
+        paper: the paper to compare with, ``"neurips2020"`` or ``"arxiv-v1"``.
+        profile: only rows of this profile; None for all.
+        published: whether to show the published numbers beside the measured ones.
+        intervals: whether the text shows 95% intervals; `Tables.records` always has them.
+        extra: names of values of metrics that get a column, too.
+        leaderboards: folder of the Parquet files; None for ``./leaderboards``.
+        most: lines of each table; None for all. ``Table.left_out`` counts the others.
+
+    Raises:
+        StorageError: there is no such leaderboard, or it has no rows.
+        UsageError: an unknown profile, extra value, paper or table.
+    """
+    rows, path = find_rows(suite, profile, leaderboards)
+    if number != "":
+        return Tables(tables=(make_table(find_table(paper, str(number)), evidence_of(rows, path, str(number))),))
+    known = extra_keys(rows) if extra else set()
+    for name in extra:
+        if name not in known:
+            raise UsageError(
+                f"no row has the extra value {name!r}", hint=suggest(name, known) if known else "its rows have none"
+            )
+    failed = describe_failed_attempts(path, rows)
+    for shown in (published, True):  # a leaderboard without measured rows has published ones
+        made = paper_tables(
+            rows,
+            published=shown,
+            paper=paper,
+            intervals=intervals,
+            extra=tuple(dict.fromkeys(extra)),
+            notes=failed,
+            most=most,
+        )
+        if made:
+            break
+    return Tables(tables=made)
+
+
+def find_rows(suite: AnyPath, profile: str | None, leaderboards: AnyPath | None) -> tuple[Rows, Path]:
+    """The rows of a suite's leaderboard, of one profile if given, and the path of its file."""
+    name = os.fspath(suite)
+    path = Path(name) if name.endswith(".parquet") else find_folders(leaderboards=leaderboards).leaderboard(name)
+    rows = read_rows(path) if path.exists() else Rows.of(published_rows(name))
+    if not rows and path.exists():
+        raise StorageError(f"{path} has no row that can be shown")
+    if not rows:
+        raise StorageError(f"there is no leaderboard {path}", hint=f"benchbench run --suite {name} writes one")
+    known = {known for (known,) in rows.distinct("profile")[0]}
+    if profile is not None and profile not in known:
+        raise UsageError(f"no row has the profile {profile!r}", hint=suggest(profile, known))
+    shown = (
+        rows if profile is None else rows.where(rows.having("profile", profile) | rows.having("source", "published"))
+    )
+    return shown, path
+
+
+def evidence_of(rows: Rows, path: Path, number: str = "") -> Measured:
+    """What the tables of a paper are compared with; UsageError without published numbers."""
+    if not rows.having("source", "published").any():
+        raise UsageError(
+            f"suite {rows[0].suite} has nothing of table {number!r}: no published numbers", hint="leave --table out"
+        )
+    return Measured(suite=rows[0].suite, rows=rows, separations=read_separations(path.parent))
