@@ -25,7 +25,7 @@ from benchbench.stopping import StopRequest
 if TYPE_CHECKING:
     import torch
 
-    from benchbench.comparison.results import Comparison, Rankings
+    from benchbench.leaderboard.frames import Listing
     from benchbench.own_model.report import ModelReport
     from benchbench.separations import SeparationReport
 
@@ -183,22 +183,17 @@ def compare(
     *subjects: AnyPath | ModelReport | Mapping[str, ModelReport],
     leaderboards: AnyPath | None = None,
     runs: AnyPath | None = None,
-) -> Comparison | Rankings:
-    """Compare models on the same test examples, or rank a leaderboard.
-
-    Accuracies use exact McNemar tests, intervals the paired bootstrap, p-values Holm's correction; see docs/leaderboards.md.
+) -> Listing:
+    """Compare models on the same test examples, or rank a leaderboard: ``benchbench compare``.
 
     Args:
-        subjects: reports of `evaluate`, which a mapping may name; or models of leaderboards, by the beginning of an id or by
-            columns and options (``"dataset=mnist,defense=trades,beta=6"``); or one leaderboard or two, as Parquet files.
+        subjects: reports of `evaluate`, or a mapping of names to reports; or models of leaderboards, by the beginning of an id
+            or by columns and options (``"dataset=mnist,defense=trades,beta=6"``); or one or two leaderboards, Parquet files.
         leaderboards: folder of the leaderboards that hold the models; None for ``./leaderboards``.
-        runs: folder with per-example outcomes that are not beside a leaderboard; None for the one below ``BENCHBENCH_HOME``.
-
-    Returns:
-        A `Comparison`; for a single leaderboard its `Rankings`.
+        runs: folder with outcomes that are not beside a leaderboard; None for the one below ``BENCHBENCH_HOME``.
 
     Raises:
-        UsageError: a subject that does not exist, is named twice, or has no outcomes, attacks or examples in common.
+        UsageError: a subject does not exist, is named twice, or shares no attack or example with another.
     """
     from benchbench.comparison.subjects import compare_subjects
     from benchbench.own_model.pairing import compare_reports
@@ -210,7 +205,7 @@ def compare(
     if reports and len(reports) == len(subjects):
         return compare_reports(reports)
     named = [os.fspath(one) for one in subjects if isinstance(one, (str, os.PathLike))]
-    if not named or len(named) < len(subjects):
+    if len(named) < len(subjects):
         raise UsageError("reports are compared with reports", hint="or name models, or leaderboards, as texts")
     return compare_subjects(named, find_folders(leaderboards=leaderboards, runs=runs))
 

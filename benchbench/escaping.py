@@ -31,22 +31,29 @@ def printable_json(document: str) -> str:
     )
 
 
-def as_text(title: str, columns: Sequence[str], lines: Sequence[Sequence[object]], *, most: int = 20) -> str:
+Lines = Sequence[Sequence[object]]
+
+
+def as_text(
+    title: str,
+    columns: Sequence[str],
+    lines: Lines,
+    *,
+    most: int = 20,
+    form: str = "simple",
+    remarks: Sequence[str] = (),
+) -> str:
     """A titled table of `printable` text, of its first `most` lines."""
     from tabulate import tabulate  # here, so that an import of benchbench is fast
 
-    more = f"and {len(lines) - most:,} more" if len(lines) > most else ""
-    table = tabulate(_printable(lines[:most]), columns, disable_numparse=True)
-    return "\n".join(filter(None, [printable(title), table, more]))
+    shown = [[printable(str(cell)) for cell in line] for line in lines[:most]]
+    more = [f"and {len(lines) - most:,} more"] if len(lines) > most else []
+    table = tabulate(shown, [*map(printable, columns)], tablefmt=form, disable_numparse=True)
+    escape = html.escape if form == "html" else str
+    before, after = [printable(title)] if title else [], map(printable, [*more, *remarks])
+    return "\n".join([*map(escape, before), table, *map(escape, after)])
 
 
-def as_html(title: str, columns: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
-    """A titled table as HTML."""
-    from tabulate import tabulate
-
-    table = tabulate(_printable(lines), columns, tablefmt="html", disable_numparse=True)
-    return f"<p>{html.escape(printable(title))}</p>{table}"
-
-
-def _printable(lines: Sequence[Sequence[object]]) -> list[list[str]]:
-    return [[printable(str(cell)) for cell in line] for line in lines]
+def as_html(title: str, columns: Sequence[str], lines: Lines, *, most: int = 1000, remarks: Sequence[str] = ()) -> str:
+    """The same as HTML."""
+    return f"<div>{as_text(title, columns, lines, most=most, form='html', remarks=remarks)}</div>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from torch import nn
 
 from benchbench.cell.model import Cell
 from benchbench.cell.reading import read_cell
-from benchbench.checking.evidence import code_changes, evidence_folders
+from benchbench.checking.evidence import evidence_folders
 from benchbench.checking.replaying import Replayer, UnavailableError
 from benchbench.checking.rerunning import find_row
 from benchbench.errors import BenchbenchError, DataError, StorageError, UsageError
@@ -19,8 +18,6 @@ from benchbench.records import Row, RunStore, checkpoint_name, kept_checkpoints
 from benchbench.registry import load_registry
 from benchbench.settings import AnyPath, find_device, find_folders
 from benchbench.training.checkpoint import weights_digest
-
-_log = logging.getLogger(__name__)
 
 
 def load_model(
@@ -57,16 +54,14 @@ def load_model(
         row = find_row(row if isinstance(row, str) else str(row.get("cell_id")), folders.runs, board)
     if row.source != "measured" or row.status != "ok":
         raise UsageError(f"row {row.cell_id} has no trained model: it is {row.source}, {row.status}")
-    cell, registry = read_cell(row.configuration), load_registry()
-    places = evidence_folders(board or folders.leaderboard(row.suite), folders.runs)
     replayer = Replayer(
-        registry=registry, folders=places, source=folders.source(download=download), device=find_device(device)
+        registry=load_registry(),
+        folders=evidence_folders(board or folders.leaderboard(row.suite), folders.runs),
+        source=folders.source(download=download),
+        device=find_device(device),
     )
-    changed = code_changes(cell, registry).get(f"architecture {cell.training.architecture.name}")
-    if changed:
-        _log.warning("the architecture of cell %s has changed: %s, here %s", row.cell_id, *changed)
     recorded = RunStore(folders.runs).weights_of(row.cell_id) if folders.runs.is_dir() else ""
-    return _load(row, cell, replayer, recorded).to(replayer.device).eval()
+    return _load(row, read_cell(row.configuration), replayer, recorded).to(replayer.device).eval()
 
 
 def _load(row: Row, cell: Cell, replayer: Replayer, recorded: str) -> nn.Module:
@@ -86,9 +81,7 @@ def _load(row: Row, cell: Cell, replayer: Replayer, recorded: str) -> nn.Module:
                 hint=f"sought {name} in {sought}; leaderboard= and runs= name other folders",
             ) from None
         except BenchbenchError as error:
-            if path is None:
-                raise
-            problems.append(f"{path}: {error.message}")
+            problems.append(f"{path or row.cell_id}: {error.message}")
             continue
         found = [f"{path}: {finding}" for finding in findings]
         if path is None and replayer.dataset(cell).digest != cell.training.dataset_digest:

@@ -55,25 +55,16 @@ def command(
     leaderboards: Path | None,
 ) -> None:
     """Print the leaderboard of SUITE (a name, or a Parquet file) in the papers' style."""
-    from benchbench.reproduction.lookup import evidence_of, find_rows, table
+    from benchbench.reproduction.lookup import evidence_of, find_rows, make_tables
 
+    rows, path = find_rows(suite, profile, leaderboards)
     if pages is not None:
         from benchbench.reproduction import write_pages
 
-        note(f"{len(write_pages(pages, evidence_of(*find_rows(suite, profile, leaderboards))))} pages in {pages}")
+        note(f"{len(write_pages(pages, evidence_of(rows, path)))} pages in {pages}")
         return
-    made = table(
-        suite,
-        number=number,
-        paper=paper,
-        profile=profile,
-        published=published,
-        intervals=intervals,
-        extra=extra,
-        leaderboards=leaderboards,
-        most=MOST_LINES if output == "rich" else None,
-    )
-    print_tables(made.tables, output)
+    how = {"intervals": intervals, "most": MOST_LINES if output == "rich" else None}
+    print_tables(make_tables(rows, path, number, paper, published=published, extra=extra, **how), output)
 
 
 def print_rows(rows: Sequence[Row], path: Path) -> None:

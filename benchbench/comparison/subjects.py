@@ -10,9 +10,10 @@ from benchbench.comparison.choosing import candidates, choose, matched, methods
 from benchbench.comparison.contenders import Contender, OutcomeFiles, find_contenders, label_runs, labels
 from benchbench.comparison.pairing import compare, spreads
 from benchbench.comparison.ranking import rank_all
-from benchbench.comparison.results import Comparison, Rankings, Spreads, titled
+from benchbench.comparison.showing import Spreads, comparison, rankings
 from benchbench.errors import UsageError
 from benchbench.leaderboard import read_rows
+from benchbench.leaderboard.frames import Listing
 from benchbench.leaderboard.separations import FILE_NAME
 from benchbench.records import Rows
 from benchbench.settings import Folders
@@ -23,7 +24,7 @@ Entries = dict[str, list[Contender]]
 
 def compare_subjects(
     subjects: Sequence[str], folders: Folders, *, on_problem: Callable[[str], None] = _log.warning
-) -> Comparison | Rankings:
+) -> Listing:
     """Compare models, or two leaderboards model by model; rank a single leaderboard.
 
     Leaderboards are Parquet files, models texts of `choose`. `on_problem` receives a message about each damaged row or file. It
@@ -55,7 +56,7 @@ def _contenders(
     return found
 
 
-def _compare_models(subjects: Sequence[str], folders: Folders, on_problem: Callable[[str], None]) -> Comparison:
+def _compare_models(subjects: Sequence[str], folders: Folders, on_problem: Callable[[str], None]) -> Listing:
     if len(subjects) < 2:
         raise UsageError("one model alone cannot be compared", hint="name two models, or a leaderboard to rank")
     if len(set(subjects)) < len(subjects):
@@ -69,10 +70,10 @@ def _compare_models(subjects: Sequence[str], folders: Folders, on_problem: Calla
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"a model is named twice: {twice[0]}", hint="name two different models")
     entries = dict(zip(names, chosen))
-    return Comparison(differences=compare(entries), seeds=_spreads(entries), flags=_flags(entries))
+    return comparison(compare(entries), _spreads(entries), _flags(entries))
 
 
-def _compare_leaderboards(files: Sequence[Path], first: list[Contender], second: list[Contender]) -> Comparison:
+def _compare_leaderboards(files: Sequence[Path], first: list[Contender], second: list[Contender]) -> Listing:
     pairs = matched(first, second)
     if not pairs:
         raise UsageError("the leaderboards have no model of the same configuration in common")
@@ -83,12 +84,12 @@ def _compare_leaderboards(files: Sequence[Path], first: list[Contender], second:
         one, other = (f"{label} [{file}]" for label, file in zip(called, files))
         entries |= {one: [pair[0]], other: [pair[1]]}
         names.append((one, other))
-    return Comparison(differences=compare(entries, names), flags=_flags(entries))
+    return comparison(compare(entries, names), {}, _flags(entries))
 
 
-def _rank(contenders: Sequence[Contender]) -> Rankings:
+def _rank(contenders: Sequence[Contender]) -> Listing:
     several = {name: found for name, found in methods(contenders).items() if len(found) > 1}
-    return Rankings(rankings=titled(rank_all(contenders)), seeds=_spreads(several))
+    return rankings(rank_all(contenders), _spreads(several))
 
 
 def _spreads(entries: Entries) -> Spreads:

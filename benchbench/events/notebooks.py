@@ -27,12 +27,7 @@ def default_listener() -> Listener:
 
 
 class NotebookDisplay:
-    """Shows the lines of the last events, and below them one for progress, in one output.
-
-    Args:
-        display: ``IPython.display.display``.
-        now: the clock, in seconds.
-    """
+    """Shows the lines of the last events, and below them one for progress, by IPython's `display`."""
 
     def __init__(self, display: Callable[..., Any], now: Callable[[], float] = time.monotonic) -> None:
         self._display, self._now = display, now

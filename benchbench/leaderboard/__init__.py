@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from benchbench.leaderboard.files import read_leaderboard, read_rows, write_leaderboard
 from benchbench.leaderboard.formats import FORMATS, render, render_all, table_document
-from benchbench.leaderboard.frames import Tables
 from benchbench.leaderboard.layout import Entry, Group, Line, Table
 from benchbench.leaderboard.published import published_rows, published_separation, write_published
 from benchbench.leaderboard.rebuilding import outcomes_folder, rebuild
@@ -16,7 +15,6 @@ __all__ = [
     "Group",
     "Line",
     "Table",
-    "Tables",
     "outcomes_folder",
     "paper_table",
     "paper_tables",

@@ -1,74 +1,81 @@
-"""Tables as a value in Python: for notebooks, pandas, polars and other programs."""
+"""Results in Python: tables for people, records for pandas, polars and other programs."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from benchbench.leaderboard.formats import render_all
-from benchbench.leaderboard.layout import Line, Table
+from benchbench.escaping import as_html, as_text
+from benchbench.leaderboard.formats import table_document
+from benchbench.leaderboard.layout import Table
 
 MOST_LINES = 200  # of a table in a notebook
-_NAMED = 8  # groups that a repr names
+
+
+class Sheet(NamedTuple):
+    """One table as text."""
+
+    title: str
+    columns: Sequence[str]
+    lines: Sequence[Sequence[object]]
+    right: Sequence[str] = ()  # columns that are aligned to the right
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Tables:
-    """What `benchbench.table` returns: tables in the papers' style.
+class Listing:
+    """A result that a notebook shows as tables; ``to_pandas()``, ``polars.DataFrame(listing)``."""
 
-    A notebook shows them; ``to_pandas()``, ``polars.DataFrame(tables)`` and ``pyarrow.table(tables)`` have the values of
-    `records`.
-    """
-
-    tables: tuple[Table, ...]
-
-    @property
-    def records(self) -> list[dict[str, object]]:
-        """A mapping for each line: setting, unrounded values, ends of intervals, flags, cell.
-
-        Accuracies are fractions, as in the leaderboard.
-        """
-        return [
-            {**dict(group.attributes), **_record(table, line)}
-            for table in self.tables
-            for group in table.groups
-            for line in group.lines
-        ]
+    sheets: tuple[Sheet, ...]
+    records: Sequence[Mapping[str, Any]]  # a mapping for each line; accuracies are fractions
+    document: object  # all of it as plain values, for JSON
 
     def to_arrow(self) -> pa.Table:
-        """The `records` as an Arrow table."""
-        return arrow_table(self.records)
+        """The records as an Arrow table; a column of texts and numbers holds texts."""
+        names = dict.fromkeys(name for record in self.records for name in record)
+        return pa.table({name: _column([record.get(name) for record in self.records]) for name in names})
 
     def to_pandas(self) -> Any:
-        """The `records` as a ``pandas.DataFrame``; needs pandas."""
+        """The records as a ``pandas.DataFrame``; needs pandas."""
         return self.to_arrow().to_pandas()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
-    def render(self, format: str) -> str:
-        """The tables as text: ``"markdown"``, ``"latex"``, ``"csv"``, ``"json"`` or ``"html"``."""
-        return render_all(self.tables, format)
-
     def __repr__(self) -> str:
-        groups = [(table, group) for table in self.tables for group in table.groups]
-        named = [f"  {group.label}: {_lines(len(group.lines))}" for _, group in groups[:_NAMED]]
-        more = [f"  and {len(groups) - _NAMED} more groups"] if len(groups) > _NAMED else []
-        title = "; ".join(table.title for table in self.tables) or "no tables"
-        return "\n".join([f"{title}, {_lines(sum(len(group.lines) for _, group in groups))}", *named, *more])
+        return "\n".join(as_text(*sheet[:3], remarks=sheet.remarks) for sheet in self.sheets[:2]) + (
+            f"\nand {len(self.sheets) - 2} more tables" if len(self.sheets) > 2 else ""
+        )
 
     def _repr_html_(self) -> str:
-        return render_all([_beginning(table) for table in self.tables], "html")
+        return "".join(as_html(*sheet[:3], most=MOST_LINES, remarks=sheet.remarks) for sheet in self.sheets)
 
 
-def arrow_table(records: Sequence[Mapping[str, object]]) -> pa.Table:
-    """Records as an Arrow table; a column of texts and numbers holds texts."""
-    names = dict.fromkeys(name for record in records for name in record)
-    return pa.table({name: _column([record.get(name) for record in records]) for name in names})
+def listed(tables: Sequence[Table]) -> Listing:
+    """A leaderboard's tables, a sheet for each group."""
+    documents = [table_document(table) for table in tables]
+    return Listing(
+        sheets=tuple(
+            Sheet(
+                title=f"{table.title}: {group.label}",
+                columns=[column.heading for column in table.columns],
+                lines=[[entry.text for entry in line.entries] for line in group.lines],
+                remarks=table.notes if group is table.groups[-1] else (),
+            )
+            for table in tables
+            for group in table.groups
+        ),
+        records=[
+            {**group["setting"], **{name: value for name, value in row.items() if value not in ({}, [])}}
+            for document in documents
+            for group in document["groups"]
+            for row in group["rows"]
+        ],
+        document=documents,
+    )
 
 
 def _column(values: Sequence[object]) -> pa.Array:
@@ -76,34 +83,3 @@ def _column(values: Sequence[object]) -> pa.Array:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return pa.array([None if value is None else str(value) for value in values])
-
-
-def _record(table: Table, line: Line) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for column, entry in zip(table.columns, line.entries):
-        more = {"low": entry.low, "high": entry.high, "verdict": entry.verdict or None}
-        known = {f"{column.key}_{name}": value for name, value in more.items() if value is not None}
-        found |= {column.key: entry.value, **known}
-    return {
-        **found,
-        "source": line.source,
-        "status": line.status,
-        "flags": ";".join(line.flags),
-        "cell_id": line.cell_id,
-    }
-
-
-def _beginning(table: Table) -> Table:
-    """The first lines of a table, with a note of how many are left out."""
-    groups, left = [], MOST_LINES
-    for group in table.groups:
-        groups.append(dataclasses.replace(group, lines=group.lines[: max(left, 0)]))
-        left -= len(group.lines)
-    notes = [f"{-left:,} more lines: .to_pandas() or .render(format) has all of them"] if left < 0 else []
-    return dataclasses.replace(
-        table, groups=tuple(group for group in groups if group.lines), notes=(*table.notes, *notes)
-    )
-
-
-def _lines(count: int) -> str:
-    return f"{count:,} line{'' if count == 1 else 's'}"

@@ -8,12 +8,13 @@ from itertools import combinations
 import torch
 
 from benchbench.comparison.pairing import Difference, adjust, paired
-from benchbench.comparison.results import Comparison
+from benchbench.comparison.showing import comparison
 from benchbench.errors import UsageError
+from benchbench.leaderboard.frames import Listing
 from benchbench.own_model.report import ModelReport
 
 
-def compare_reports(reports: Mapping[str, ModelReport]) -> Comparison:
+def compare_reports(reports: Mapping[str, ModelReport]) -> Listing:
     """Compare models by name as `benchbench.comparison.pairing.compare` does rows.
 
     Each example counts under the worst of the attacks that both models have. Holm's correction is over all pairs and measures.
@@ -22,11 +23,11 @@ def compare_reports(reports: Mapping[str, ModelReport]) -> Comparison:
     if len(reports) < 2:
         raise UsageError("one model alone cannot be compared", hint="pass two reports")
     found = [difference for names in combinations(reports, 2) for difference in _differences(names, reports)]
-    flags = {
-        name: sorted({flag for one in report.attacks.values() for flag in one.flags})
-        for name, report in reports.items()
-    }
-    return Comparison(differences=adjust(found), flags={name: found for name, found in flags.items() if found})
+    flags = {name: sorted({flag for a in one.attacks.values() for flag in a.flags}) for name, one in reports.items()}
+    first = next(iter(reports.values()))
+    shared = [label for label in first.attacks if all(label in one.attacks for one in reports.values())]
+    title = f"{first.title}, worst of {' and '.join(shared)}"
+    return comparison(adjust(found), {}, {name: signs for name, signs in flags.items() if signs}, title)
 
 
 def _differences(names: tuple[str, str], reports: Mapping[str, ModelReport]) -> list[Difference]:

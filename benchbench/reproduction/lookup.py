@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchbench.errors import StorageError, UsageError, suggest
-from benchbench.leaderboard import Tables, paper_tables, published_rows, read_rows
+from benchbench.leaderboard import Table, paper_tables, published_rows, read_rows
 from benchbench.leaderboard.extras import extra_keys
+from benchbench.leaderboard.frames import Listing, listed
 from benchbench.leaderboard.rebuilding import describe_failed_attempts
 from benchbench.leaderboard.separations import read_separations
 from benchbench.records import Rows
@@ -27,48 +29,39 @@ def table(
     intervals: bool = False,
     extra: Sequence[str] = (),
     leaderboards: AnyPath | None = None,
-    most: int | None = None,
-) -> Tables:
-    """Make the tables of a leaderboard in the papers' style.
+) -> Listing:
+    """Make the tables of a leaderboard, as ``benchbench table`` prints them.
 
     Args:
-        suite: a name, or the path of a Parquet file. Without any row, the published numbers of the suite are shown.
-        number: compare with this table of the paper, number by number.
-        paper: the paper to compare with, ``"neurips2020"`` or ``"arxiv-v1"``.
+        suite: a name, or the path of a Parquet file; without any measured row, the published numbers are shown.
+        number: compare with this table of a paper, number by number.
+        paper: ``"neurips2020"`` or ``"arxiv-v1"``.
         profile: only rows of this profile; None for all.
         published: whether to show the published numbers beside the measured ones.
-        intervals: whether the text shows 95% intervals; `Tables.records` always has them.
-        extra: names of values of metrics that get a column, too.
+        intervals: whether the text has 95% intervals, as the records always do.
+        extra: names of values of metrics that get a column.
         leaderboards: folder of the Parquet files; None for ``./leaderboards``.
-        most: lines of each table; None for all. ``Table.left_out`` counts the others.
 
     Raises:
         StorageError: there is no such leaderboard, or it has no rows.
         UsageError: an unknown profile, extra value, paper or table.
     """
     rows, path = find_rows(suite, profile, leaderboards)
-    if number != "":
-        return Tables(tables=(make_table(find_table(paper, str(number)), evidence_of(rows, path, str(number))),))
+    return listed(make_tables(rows, path, str(number), paper, published=published, intervals=intervals, extra=extra))
+
+
+def make_tables(
+    rows: Rows, path: Path, number: str, paper: str, *, published: bool, extra: Sequence[str], **shown: Any
+) -> Sequence[Table]:
+    """The tables of rows of a leaderboard file, or one of a paper; arguments as for `table`."""
+    if number:
+        return [make_table(find_table(paper, number), evidence_of(rows, path, number))]
     known = extra_keys(rows) if extra else set()
-    for name in extra:
-        if name not in known:
-            raise UsageError(
-                f"no row has the extra value {name!r}", hint=suggest(name, known) if known else "its rows have none"
-            )
-    failed = describe_failed_attempts(path, rows)
-    for shown in (published, True):  # a leaderboard without measured rows has published ones
-        made = paper_tables(
-            rows,
-            published=shown,
-            paper=paper,
-            intervals=intervals,
-            extra=tuple(dict.fromkeys(extra)),
-            notes=failed,
-            most=most,
-        )
-        if made:
-            break
-    return Tables(tables=made)
+    for name in {*extra} - known:
+        hint = suggest(name, known) if known else "its rows have none"
+        raise UsageError(f"no row has the extra value {name!r}", hint=hint)
+    shown |= {"paper": paper, "extra": tuple(dict.fromkeys(extra)), "notes": describe_failed_attempts(path, rows)}
+    return paper_tables(rows, published=published, **shown) or paper_tables(rows, published=True, **shown)
 
 
 def find_rows(suite: AnyPath, profile: str | None, leaderboards: AnyPath | None) -> tuple[Rows, Path]:

@@ -40,11 +40,10 @@ class RunResult:
 
     def _repr_html_(self) -> str:
         """For notebooks: the counts, then the tables of the rows."""
-        from benchbench.leaderboard import Tables, paper_tables
+        from benchbench.leaderboard import paper_tables
+        from benchbench.leaderboard.frames import listed
 
-        return (
-            f"<p>{html.escape(printable(repr(self)[1:-1]))}</p>{Tables(tables=paper_tables(self.rows))._repr_html_()}"
-        )
+        return f"<p>{html.escape(printable(repr(self)[1:-1]))}</p>{listed(paper_tables(self.rows))._repr_html_()}"
 
     @property
     def failed(self) -> int:

@@ -50,7 +50,6 @@ def test_two_checkpoints_are_paired_on_the_same_images(command: Command, make: M
     answer = command("compare", *files, *DATA, "--architecture", "my_pair:network", *SMALL, *attacks, "--json")
     assert answer.status == 0, answer.err
     document: dict[str, Any] = answer.document
-    assert (document["n_test"], document["epsilon"], document["attacks"]) == (100, 0.02, ["pgd-10", "mt-20"])
     how: dict[str, Any] = {"dataset": {"name": "digits", "scale": 1}, "n_test": 100, "epsilon": 0.02}
     reports = [benchbench.evaluate(network(seed), attacks=["pgd-10", "mt-20"], **how) for seed in (1, 2)]
     clean, robust = document["differences"]
@@ -62,7 +61,6 @@ def test_two_checkpoints_are_paired_on_the_same_images(command: Command, make: M
     assert text.status == 0
     assert text.out.splitlines()[0] == "digits, 100 test examples, linf epsilon 0.02, worst of pgd-10"
     assert "a.pt" in text.out
-    assert text.err == ""
 
 
 def test_each_checkpoint_may_have_its_own_architecture(command: Command, make: MakeFile) -> None:
@@ -83,7 +81,7 @@ def test_checkpoints_need_their_data_and_differ(command: Command, make: MakeFile
     assert "checkpoints are compared on the data of --dataset" in bare.err
     twice = command("compare", files[0], files[0], *DATA, "--architecture", "my_pair:network")
     assert twice.status == 2
-    assert "two or more different checkpoints" in twice.err
+    assert "one model alone cannot be compared" in twice.err
 
 
 def test_python_gives_what_the_command_prints(command: Command, write_suite: WriteSuite, tmp_path: Path) -> None:
@@ -96,7 +94,7 @@ def test_python_gives_what_the_command_prints(command: Command, write_suite: Wri
     assert command("compare", "leaderboards/tiny.parquet", "--json").document == _as_json(ranked.document)
     assert "robust accuracy" in command("compare", "leaderboards/tiny.parquet").out
     both = benchbench.compare("leaderboards/tiny.parquet", tmp_path / "leaderboards" / "tiny.parquet")
-    assert len(both.to_arrow()) == 2 * 2
+    assert len(both.records) == 2 * 2
 
 
 def _as_json(value: object) -> Any:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from sample_rows import make_row
 
 import benchbench
 from benchbench.errors import StorageError, UsageError
-from benchbench.leaderboard import Tables, frames, write_leaderboard
-from benchbench.leaderboard.frames import arrow_table
+from benchbench.leaderboard import frames, write_leaderboard
+from benchbench.leaderboard.frames import Listing
 
 
 @pytest.fixture
@@ -28,18 +27,17 @@ def board(tmp_path: Path) -> Path:
     return tmp_path / "made.parquet"
 
 
-def test_records_are_the_values_of_the_csv(board: Path) -> None:
+def test_records_are_those_of_the_json_document(board: Path) -> None:
     made = benchbench.table(board, extra=["noise"])
-    written = list(csv.DictReader(io.StringIO(made.render("csv"))))
-    assert len(made.records) == len(written) == 2
-    for record, line in zip(made.records, written):
-        for name, text in line.items():
-            value = record.get(name)
-            assert text == ("" if value is None else str(value)), name
-    assert {record["cell_id"]: record["flags"] for record in made.records} == {
-        "a": "half-broken;zero-gradients",
-        "b": "",
+    assert [record["defense"] for record in made.records] == ["Natural", "AT"]
+    assert {record["cell_id"]: record.get("flags", []) for record in made.records} == {
+        "a": ["half-broken", "zero-gradients"],
+        "b": [],
     }
+    assert {record["noise"] for record in made.records} == {None, 0.5}
+    assert {record["dataset"] for record in made.records} == {"mnist"}
+    (document,) = json.loads(json.dumps(made.document))
+    assert [row["cell_id"] for row in document["groups"][0]["rows"]] == ["a", "b"]
 
 
 def test_a_table_is_one_arrow_stream(board: Path) -> None:
@@ -52,9 +50,9 @@ def test_a_table_is_one_arrow_stream(board: Path) -> None:
 
 
 def test_a_column_of_texts_and_numbers_holds_texts() -> None:
-    made = arrow_table([{"a": 1.0}, {"a": "x", "b": None}, {"a": None}])
-    assert made.column("a").to_pylist() == ["1.0", "x", None]
-    assert arrow_table([]).num_rows == 0
+    made = Listing(sheets=(), records=[{"a": 1.0}, {"a": "x", "b": None}, {"a": None}], document=None)
+    assert made.to_arrow().column("a").to_pylist() == ["1.0", "x", None]
+    assert Listing(sheets=(), records=[], document=None).to_arrow().num_rows == 0
 
 
 @pytest.mark.skipif(not find_spec("pandas"), reason="pandas is not installed")
@@ -74,20 +72,22 @@ def test_polars_reads_it(board: Path) -> None:
 
 def test_table_shows_itself_in_a_few_lines_and_as_html(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = benchbench.table(board)
-    assert repr(made).splitlines()[0].endswith("profile, 2 lines")
-    assert len(repr(made).splitlines()) == 2
-    assert made._repr_html_() == made.render("html")
+    shown = repr(made).splitlines()
+    assert shown[0].startswith("closer-look: quick profile: mnist, cnn2")
+    assert any(line.startswith("Natural") for line in shown)
+    assert made._repr_html_().count("<tr>") == 3  # headings and two lines
     monkeypatch.setattr(frames, "MOST_LINES", 1)
-    assert made._repr_html_().count("<tr>") == 2  # headings and one line
-    assert "1 more lines" in made._repr_html_()
-    assert repr(Tables(tables=())) == "no tables, 0 lines"
+    assert made._repr_html_().count("<tr>") == 2
+    assert "and 1 more" in made._repr_html_()
+    many = Listing(sheets=made.sheets * 5, records=[], document=None)
+    assert repr(many).endswith("and 3 more tables")
 
 
 def test_published_numbers_are_there_without_any_run(tmp_path: Path) -> None:
     made = benchbench.table("closer-look", leaderboards=tmp_path)
     assert {record["source"] for record in made.records} == {"published"}
     numbered = benchbench.table("closer-look", number=2, leaderboards=tmp_path)
-    assert "Table 2" in numbered.tables[0].title
+    assert "Table 2" in numbered.sheets[0].title
 
 
 def test_mistakes_are_named(board: Path, tmp_path: Path) -> None:

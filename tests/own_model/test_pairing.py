@@ -32,26 +32,22 @@ def test_pairs_have_the_exact_test_and_the_worst_common_attack() -> None:
     first = report_of(1, attacks=["pgd-10", {"name": "pgd", "steps": 1}])
     second = report_of(2, attacks=["pgd-10", "mt-20"])
     found = benchbench.compare({"one": first, "two": second})
-    clean, robust = found.differences
-    assert (clean.models, clean.measure, robust.measure) == (("one", "two"), "test_accuracy", "adv_test_accuracy")
+    assert found.sheets[0].title == "digits, 300 test examples, linf epsilon 0.01, worst of pgd-10"
     sides: dict[str, tuple[Tensor, Tensor]] = {
         "test_accuracy": (first.prediction == first.label, second.prediction == second.label),
         "adv_test_accuracy": (first.attacks["pgd-10"].robust, second.attacks["pgd-10"].robust),
     }
-    for one in found.differences:
-        ours, theirs = (side.numpy() for side in sides[one.measure])
-        assert (one.first, one.second, one.n) == (ours.mean(), theirs.mean(), 300)
+    assert [one["measure"] for one in found.records] == [*sides]
+    for one in found.records:
+        ours, theirs = (side.numpy() for side in sides[one["measure"]])
+        assert (one["A"], one["B"], one["test"], one["n"]) == ("one", "two", "McNemar", 300)
+        assert (one["first"], one["second"]) == (ours.mean(), theirs.mean())
         alone = int((ours & ~theirs).sum())
         discordant = int((ours != theirs).sum())
-        assert one.p_value == pytest.approx(binomtest(alone, discordant).pvalue)
-        assert one.test == "McNemar"
-        assert one.low is not None
-        assert one.high is not None
-        assert one.low <= one.difference <= one.high
-    low, high = sorted(one.p_value or 0.0 for one in found.differences)
-    assert sorted(one.adjusted or 0.0 for one in found.differences) == pytest.approx(
-        [min(1, 2 * low), max(2 * low, high)]
-    )
+        assert one["p_value"] == pytest.approx(binomtest(alone, discordant).pvalue)
+        assert one["low"] <= one["difference"] <= one["high"]
+    low, high = sorted(one["p_value"] for one in found.records)
+    assert sorted(one["adjusted"] for one in found.records) == pytest.approx([min(1, 2 * low), max(2 * low, high)])
 
 
 def test_flags_are_named() -> None:
@@ -59,8 +55,9 @@ def test_flags_are_named() -> None:
         lambda images: linear(1)(images.detach()), dataset=DIGITS, n_test=100, threat=benchbench.Threat(epsilon=0.01)
     )
     found = benchbench.compare(blind, report_of(2, n_test=100))
-    assert "zero-gradients" in found.flags["model 1"]
-    assert "model 2" not in found.flags
+    (flagged,) = found.sheets[0].remarks
+    assert flagged.startswith("flagged: model 1: ")
+    assert "zero-gradients" in flagged
     assert "flagged: model 1" in repr(found)
     assert "flagged: model 1" in found._repr_html_()
 
@@ -91,6 +88,5 @@ def test_reports_are_compared_with_reports() -> None:
 
 def test_a_model_compared_with_its_equal_is_a_tie() -> None:
     found = benchbench.compare(report_of(1), report_of(1))
-    assert [one.p_value for one in found.differences] == [1.0, 1.0]
-    assert not any(one.significant for one in found.differences)
-    assert found.differences[0].low is None  # equal answers show no spread
+    assert [(one["p_value"], one["significant"]) for one in found.records] == [(1.0, False)] * 2
+    assert found.records[0]["low"] is None  # equal answers show no spread
