@@ -49,9 +49,10 @@ def as_text(
     shown = [[printable(str(cell)) for cell in line] for line in lines[:most]]
     more = [f"and {len(lines) - most:,} more"] if len(lines) > most else []
     table = tabulate(shown, [*map(printable, columns)], tablefmt=form, disable_numparse=True)
-    escape = html.escape if form == "html" else str
-    before, after = [printable(title)] if title else [], map(printable, [*more, *remarks])
-    return "\n".join([*map(escape, before), table, *map(escape, after)])
+    before, after = [printable(title)] if title else [], [*map(printable, [*more, *remarks])]
+    if form == "html":
+        before, after = ([f"<p>{html.escape(line)}</p>" for line in lines] for lines in (before, after))
+    return "\n".join([*before, table, *after])
 
 
 def as_html(title: str, columns: Sequence[str], lines: Lines, *, most: int = 1000, remarks: Sequence[str] = ()) -> str:
