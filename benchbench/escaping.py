@@ -51,7 +51,7 @@ def as_text(
     table = tabulate(shown, [*map(printable, columns)], tablefmt=form, disable_numparse=True)
     before, after = [printable(title)] if title else [], [*map(printable, [*more, *remarks])]
     if form == "html":
-        before, after = ([f"<p>{html.escape(line)}</p>" for line in lines] for lines in (before, after))
+        before, after = ([f"<p>{html.escape(one)}</p>" for one in texts] for texts in (before, after))
     return "\n".join([*before, table, *after])
 
 
