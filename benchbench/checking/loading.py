@@ -69,7 +69,8 @@ def _load(row: Row, cell: Cell, replayer: Replayer, recorded: str) -> nn.Module:
     name = checkpoint_name(cell.training.model_id)
     files = [path for folder in replayer.folders if (path := folder / "models" / name).is_file()]
     problems = []
-    for path in [one for file in files for one in (file, *kept_checkpoints(file))] or [None]:
+    found_here: list[Path | None] = [one for file in files for one in (file, *kept_checkpoints(file))]
+    for path in found_here or [None]:
         try:
             model, findings = replayer.load_model(cell, path)
         except UnavailableError as error:
