@@ -67,7 +67,7 @@ def load_model(
 def _load(row: Row, cell: Cell, replayer: Replayer, recorded: str) -> nn.Module:
     """The first model in the folders that is the row's; else the errors of `load_model`."""
     name = checkpoint_name(cell.training.model_id)
-    files = [path for folder in replayer.folders if (path := folder / "models" / name).is_file()]
+    files = [file for folder in replayer.folders if (file := folder / "models" / name).is_file()]
     problems = []
     found_here: list[Path | None] = [one for file in files for one in (file, *kept_checkpoints(file))]
     for path in found_here or [None]:
