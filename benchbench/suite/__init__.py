@@ -38,7 +38,7 @@ An experiment's overrides apply after its recipe and before the profile's.
 
 from __future__ import annotations
 
-from benchbench.suite.model import Experiment, RecipeLayer, Suite
+from benchbench.suite.model import Experiment, Filter, Finding, RecipeLayer, Suite
 from benchbench.suite.reading import read_suite, suite_from_table
 
-__all__ = ["Experiment", "RecipeLayer", "Suite", "read_suite", "suite_from_table"]
+__all__ = ["Experiment", "Filter", "Finding", "RecipeLayer", "Suite", "read_suite", "suite_from_table"]

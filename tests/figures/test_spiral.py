@@ -11,7 +11,7 @@ from benchbench.builtin.defenses.distance import DistanceClassifier
 from benchbench.contract import DataSource, Examples, KeyedGenerator
 from benchbench.errors import OptionError
 from benchbench.figures.spiral import evaluate_spiral, separation_radius, spiral_figure
-from benchmarks.theorem import check_theorem
+from benchbench.separations.theorem import check_theorem
 
 
 def spiral(size: int = 300, start: float = 2.0) -> Examples:
@@ -37,8 +37,8 @@ def test_theorem_holds_on_the_spiral() -> None:
     assert r > 0.6  # the arms are pi apart less noise
     model = DistanceClassifier(points, labels, classes=2, radius=r)
     generator = KeyedGenerator(0, torch.arange(len(points)))
-    report = check_theorem(lambda inputs: -model(inputs), points, labels, r=r, generator=generator)
-    assert report.holds, report.failures
+    report = check_theorem(lambda inputs: -model(inputs), points, labels, r=r, separation=2 * r, generator=generator)
+    assert report.failures == ()
 
 
 def test_spiral_figure_shows_both_classes() -> None:

@@ -1,0 +1,142 @@
+"""What a finding compares: contrasts within settings, under each seed.
+
+A contrast is for instance the mean over AT, RST and TRADES minus the mean over the other methods, in one setting under one
+seed. A finding consists of one or several steps, such as from one beta to the next, each with its contrasts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from statistics import fmean
+
+from benchbench.cell.filters import parse_options
+from benchbench.cell.model import to_json
+from benchbench.contract.columns import FILLABLE
+from benchbench.leaderboard.identity import ATTACK, COLUMNS, DEFENSE, SEED, SETTING, grouped, values
+from benchbench.leaderboard.matching import is_regression
+from benchbench.records import Row
+from benchbench.suite import Filter, Finding
+
+RUN = tuple(name for name in COLUMNS if name not in SEED)
+_TELL_APART = {
+    "architecture": ("architecture", "architecture_options", "dropout"),
+    "defense": DEFENSE,
+    "attack": ATTACK,
+}
+_METHOD = ("defense", "defense_options")
+_UNDER_ATTACK = ("adv_train_accuracy", "adv_test_accuracy", "adv_gap", "adv_test_mse")
+_FEWEST_RANKED = 4  # models of a setting whose ranks may correlate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """A difference or rank correlation in one setting, or one pair, under one seed."""
+
+    setting: Hashable
+    seed: int
+    effect: float
+    exact: bool = False  # whether nothing in it is random
+
+
+Steps = list[list[Contrast]]
+_Found = Iterator[tuple[Hashable, Contrast]]  # with its step
+_Valued = Sequence[tuple[Row, float]]
+_Key = tuple[Hashable, int]
+
+
+def contrasts(finding: Finding, measure: str, rows: Iterable[Row]) -> Steps:
+    """The contrasts of a finding about rows, for one of its measures; none if no rows can be compared."""
+    chosen = [row for row in rows if is_chosen(row, finding.where)]
+    valued = [(row, value) for row in chosen if (value := _value(finding, row, measure)) is not None]
+    if finding.against:
+        found = _correlations(finding, valued)
+    elif finding.option:
+        found = _trends(finding, valued)
+    else:
+        found = _between_groups(finding, valued)
+    return [[contrast for _, contrast in step] for step in grouped(found, lambda one: one[0]).values()]
+
+
+def is_chosen(row: Row, wanted: Filter) -> bool:
+    """Whether a row passes a filter; options that a paper omits match any value."""
+    return all(any(_matches(row, column, choice) for choice in choices) for column, choices in wanted.items())
+
+
+def _matches(row: Row, column: str, choice: object) -> bool:
+    if not isinstance(choice, Mapping):
+        return bool(getattr(row, column) == choice)
+    known = {**parse_options(getattr(row, f"{column}_options", "")), "name": getattr(row, column)}
+    omitted = row.source == "published"
+    return all(known.get(name, value if omitted else None) == value for name, value in choice.items())
+
+
+def _measured(row: Row, name: str) -> float | None:
+    """A measure of a row; None if it has none, or if a flag says that the attack was too weak for it."""
+    value: float | None = getattr(row, name) if name in FILLABLE else row.extra.get(name)
+    return None if row.flags and name in _UNDER_ATTACK else value
+
+
+def _value(finding: Finding, row: Row, measure: str) -> float | None:
+    """A measure of a row, perhaps less another one, for ratios as logarithms; None if it has none."""
+    known = [_measured(row, name) for name in (measure, finding.minus) if name]
+    found = [value for value in known if value is not None and (value > 0 or not finding.ratio)]
+    if len(found) < len(known):
+        return None
+    value, *minus = map(math.log, found) if finding.ratio else found
+    return value - sum(minus)
+
+
+def _contrast(key: _Key, above: _Valued, below: _Valued = ()) -> Contrast:
+    """The mean of some rows, minus that of others if there are any."""
+    effect = fmean(value for _, value in above) - (fmean(value for _, value in below) if below else 0.0)
+    return Contrast(setting=key[0], seed=key[1], effect=effect, exact=is_regression(above[0][0]))
+
+
+def _between_groups(finding: Finding, valued: _Valued) -> _Found:
+    """Neighbouring groups within each setting; if paired, rows that differ in nothing else."""
+    apart = {name for group in finding.groups for key in group for name in _TELL_APART.get(key, (key,))}
+    columns = [name for name in (SETTING if finding.groups and not finding.paired else RUN) if name not in apart]
+    for key, members in grouped(valued, lambda one: (values(one[0], columns), one[0].seed)).items():
+        groups = [[one for one in members if is_chosen(one[0], group)] for group in finding.groups] or [members]
+        if len(groups) == 1 and groups[0]:
+            yield "", _contrast(key, groups[0])
+        for place, (below, above) in enumerate(pairwise(groups)):
+            for lower, upper in product(_methods(finding, below), _methods(finding, above)):
+                names = [values(one[0][0], _METHOD) for one in (lower, upper) if finding.every]
+                yield (place, *names), _contrast(key, upper, lower)
+
+
+def _methods(finding: Finding, members: _Valued) -> Iterable[_Valued]:
+    """A group whole, or by training method if every one counts."""
+    return grouped(members, lambda one: values(one[0], _METHOD) if finding.every else ()).values()
+
+
+def _trends(finding: Finding, valued: _Valued) -> _Found:
+    """From each value of an option of the training method to the next one; all else is equal."""
+    columns = [name for name in RUN if name not in _METHOD[1:]]
+    strength = {row.defense_options: parse_options(row.defense_options).get(finding.option) for row, _ in valued}
+    known = sorted({value for value in strength.values() if isinstance(value, (int, float))})
+    for key, members in grouped(valued, lambda one: (_others(one[0], columns, finding.option), one[0].seed)).items():
+        found = grouped(members, lambda one: strength[one[0].defense_options])
+        for one, other in pairwise(known):
+            if one in found and other in found:
+                yield (one, other), _contrast(key, found[other], found[one])
+
+
+def _others(row: Row, columns: Sequence[str], option: str) -> Hashable:
+    rest = {name: value for name, value in parse_options(row.defense_options).items() if name != option}
+    return values(row, columns), to_json(rest)
+
+
+def _correlations(finding: Finding, valued: _Valued) -> _Found:
+    """Spearman's rank correlation between the models of each setting."""
+    from scipy.stats import spearmanr
+
+    for key, members in grouped(valued, lambda one: (values(one[0], SETTING), one[0].seed)).items():
+        pairs = [(value, _measured(row, finding.against)) for row, value in members]
+        known = [pair for pair in pairs if None not in pair]
+        if len(known) >= _FEWEST_RANKED and all(len(set(column)) > 1 for column in zip(*known)):
+            yield "", _contrast(key, [(members[0][0], float(spearmanr(*zip(*known)).statistic))])

@@ -1,0 +1,105 @@
+"""Judged findings as a table, and as a page of the reproduction report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from benchbench.leaderboard.formats import escape_markdown, render
+from benchbench.leaderboard.identity import grouped
+from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
+from benchbench.leaderboard.tables import MEASURES
+from benchbench.reproduction.findings import JudgedFinding
+from benchbench.reproduction.judging import EXACT, VERDICTS
+
+_PERCENT = {column.key for column in MEASURES["classification"] if column.unit == "%"}
+_LEFT = {"name": "finding", "measure": "measure", "verdict": "verdict", "test": "test", "n": "n"}
+_RIGHT = {"effect": "effect", "interval": "95% interval", "adjusted": "p (Holm)", "holding": "holds in"}
+_COLUMNS = (
+    *(Column(key=key, label=label) for key, label in _LEFT.items()),
+    *(Column(key=key, label=label, align="right") for key, label in _RIGHT.items()),
+)
+_NOTES = (
+    "n: seeds, and the settings or pairs of configurations. With one seed the test is over these: it says nothing about other "
+    "runs of the same methods.",
+    "Effect: a mean difference (of accuracies and their gaps in points), a factor (x), or Spearman's correlation; of several "
+    "steps the least certain one. The interval is Student's, over what the test is over.",
+    "p: two-sided, adjusted by Holm's method for all findings under this profile. Holds in: single differences or correlations "
+    "that are as stated. Failed and flagged rows are left out; if the flag is about the attack, of measures under attack only.",
+)
+
+
+def findings_table(found: Sequence[JudgedFinding]) -> Table:
+    """A line for each finding and measure, in a group for each profile."""
+    given = {one.verdict for one in found}
+    groups = [
+        Group(label=_profile(profile), attributes=(("profile", profile),), lines=tuple(map(_line, members)))
+        for profile, members in grouped(found, lambda one: one.profile).items()
+    ]
+    meanings = [f"{verdict}: {meaning}." for verdict, meaning in VERDICTS.items() if verdict in given]
+    return Table(title="Findings", columns=_COLUMNS, groups=tuple(groups), notes=(*meanings, *_NOTES))
+
+
+def findings_page(found: Sequence[JudgedFinding], suite: str) -> str:
+    """A page in Markdown: each statement with its place and its verdicts, then the numbers of every profile."""
+    profiles = list(dict.fromkeys(one.profile for one in found))
+    lines = [("finding", "statement", "place", *map(_profile, profiles)), ("---",) * (3 + len(profiles))]
+    for finding, members in grouped(found, lambda one: one.finding.name).items():
+        stated = members[0].finding
+        verdicts = [_verdicts([one for one in members if one.profile == profile]) for profile in profiles]
+        lines.append((finding, escape_markdown(stated.statement), escape_markdown(stated.place), *verdicts))
+    parts = [
+        "# The findings of the paper",
+        "What both versions of the paper, the slides and the blog post state, judged from the leaderboard's rows and from the "
+        f"published numbers. Written by `benchbench findings {suite}`; do not edit.",
+        "## Statements and verdicts",
+        "\n".join(f"| {' | '.join(line)} |" for line in lines),
+        render(findings_table(found), "markdown").replace("## Findings", "## The numbers", 1),
+    ]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _verdicts(members: Sequence[JudgedFinding]) -> str:
+    """The verdict, or where measures differ each with its measures."""
+    by_verdict = grouped(members, lambda one: one.verdict)
+    if len(by_verdict) < 2:
+        return "".join(by_verdict)
+    return "; ".join(f"{verdict} ({', '.join(one.measure for one in ones)})" for verdict, ones in by_verdict.items())
+
+
+def _profile(profile: str) -> str:
+    return "published numbers" if profile == "published" else f"{profile} profile"
+
+
+def _line(one: JudgedFinding) -> Line:
+    judged = one.judged
+    low, high = (_shown(one, end) for end in (judged.low, judged.high))
+    noun = "pair" if one.finding.paired or one.finding.minus else "point" if one.finding.dataset else "setting"
+    texts = (
+        one.finding.name,
+        one.measure,
+        one.verdict,
+        judged.test or "-",
+        f"{_count(judged.seeds, 'seed')}, {_count(judged.settings, noun)}" if judged.seeds else "-",
+        _shown(one, judged.effect),
+        f"[{low}, {high}]" if judged.low is not None else "-",
+        "-" if one.adjusted is None else f"{one.adjusted:.2g}",
+        f"{judged.holding} of {judged.compared}" if judged.compared else "-",
+    )
+    entries = tuple(Entry(value=text, text=text) for text in texts)
+    return Line(entries=entries, cell_id="", source="measured", status="ok")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _shown(one: JudgedFinding, effect: float | None) -> str:
+    """An effect or an end of its interval, with its unit."""
+    if effect is None:
+        return "-"
+    if one.finding.ratio:
+        return f"x {math.exp(effect):.3g}"
+    if one.finding.against:
+        return f"{max(-1.0, min(1.0, effect)):.2f}"
+    return f"{100 * effect:.1f}" if one.measure in _PERCENT and one.judged.test != EXACT else f"{effect:.3g}"
