@@ -227,7 +227,9 @@ def separation(
 def findings(
     suite: AnyPath, *, profile: str | None = None, leaderboards: AnyPath | None = None, data: AnyPath | None = None
 ) -> tuple[JudgedFinding, ...]:
-    """Judge each finding that a suite states, from the rows of its leaderboard; see `benchbench.reproduction.judging`.
+    """Judge each finding that a suite states, from the rows of its leaderboard.
+
+    `benchbench.reproduction.judging` says how.
 
     Args:
         suite: a name, or the path of a TOML file.

@@ -48,7 +48,7 @@ _Key = tuple[Hashable, int]
 
 
 def contrasts(finding: Finding, measure: str, rows: Iterable[Row]) -> Steps:
-    """The contrasts of a finding about rows, for one of its measures; none if no rows can be compared."""
+    """The contrasts of a finding about rows for one measure; none if no rows can be compared."""
     chosen = [row for row in rows if is_chosen(row, finding.where)]
     valued = [(row, value) for row in chosen if (value := _value(finding, row, measure)) is not None]
     if finding.against:
@@ -74,13 +74,13 @@ def _matches(row: Row, column: str, choice: object) -> bool:
 
 
 def _measured(row: Row, name: str) -> float | None:
-    """A measure of a row; None if it has none, or if a flag says that the attack was too weak for it."""
+    """A measure of a row; None without one, or if a flag says that the attack was too weak."""
     value: float | None = getattr(row, name) if name in FILLABLE else row.extra.get(name)
     return None if row.flags and name in _UNDER_ATTACK else value
 
 
 def _value(finding: Finding, row: Row, measure: str) -> float | None:
-    """A measure of a row, perhaps less another one, for ratios as logarithms; None if it has none."""
+    """A measure of a row less `minus`, of ratios the logarithm; None if the row has none."""
     known = [_measured(row, name) for name in (measure, finding.minus) if name]
     found = [value for value in known if value is not None and (value > 0 or not finding.ratio)]
     if len(found) < len(known):
@@ -139,4 +139,15 @@ def _correlations(finding: Finding, valued: _Valued) -> _Found:
         pairs = [(value, _measured(row, finding.against)) for row, value in members]
         known = [pair for pair in pairs if None not in pair]
         if len(known) >= _FEWEST_RANKED and all(len(set(column)) > 1 for column in zip(*known)):
-            yield "", _contrast(key, [(members[0][0], float(spearmanr(*zip(*known)).statistic))])
+            yield (
+                "",
+                _contrast(
+                    key,
+                    [
+                        (
+                            members[0][0],
+                            float(spearmanr([one for one, _ in known], [other for _, other in known]).statistic),
+                        )
+                    ],
+                ),
+            )

@@ -1,15 +1,16 @@
-"""The findings of a suite, each judged from the rows of a profile and from the published ones."""
+"""The findings of a suite, judged from the rows of each profile and from published ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 
 from benchbench.cell.model import Component
 from benchbench.comparison.pairing import SIGNIFICANCE, holm
-from benchbench.contract import DataSource, KeyedGenerator, Threat, as_model_input, derive_seed
+from benchbench.contract import DataSource, FittingDefense, KeyedGenerator, Threat, as_model_input, derive_seed
 from benchbench.data import load_dataset
 from benchbench.errors import MissingDataError, UnknownNameError
 from benchbench.figures.spiral import separation_radius
@@ -102,7 +103,10 @@ def _corrected(found: Sequence[JudgedFinding]) -> Iterator[JudgedFinding]:
 
 
 def sound_rows(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Finished rows whose flags, if any, are only about the attack, by profile; each published number once."""
+    """Rows by profile, each published number once; without failed and doubtful models.
+
+    A row whose flags are only about the attack stays.
+    """
     sound = [row for row in share_doubts(rows) if row.status == "ok" and SHORTFALLS.issuperset(row.flags)]
     found = grouped(sound, lambda row: PUBLISHED if row.source == PUBLISHED else row.profile)
     once: dict[tuple[object, ...], Row] = {}
@@ -112,7 +116,7 @@ def sound_rows(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def separated(finding: Finding, measure: str, separations: Sequence[MeasuredSeparation | PublishedSeparation]) -> Steps:
-    """Least distances less 2 epsilon, or less those under random labels, in each dataset with a radius.
+    """Least distances less 2 epsilon, or less those under random labels, by dataset.
 
     If a dataset was measured with and without some examples, as the paper leaves out a few, the fewest examples count.
     """
@@ -134,7 +138,7 @@ def _left_out(one: MeasuredSeparation | PublishedSeparation) -> int:
 
 
 def try_theorem(registry: Registry, dataset: Component, source: DataSource) -> Judged:
-    """Try to refute Theorem 4.2 for the distance classifier of a dataset, at half its separation."""
+    """Try to refute Theorem 4.2 for a dataset's distance classifier, at half its separation."""
     try:
         splits = load_dataset(registry, dataset, source).splits
     except MissingDataError:
@@ -143,7 +147,8 @@ def try_theorem(registry: Registry, dataset: Component, source: DataSource) -> J
     r = separation_radius(inputs.numpy(), labels.numpy())
     rows = torch.linspace(0, len(labels) - 1, min(_POINTS, len(labels))).long()
     generator = KeyedGenerator(derive_seed(0, "theorem"), rows)
-    fitted = registry.make("defense", registry.resolve("defense", "distance", {"r": r})).fit(
+    method = cast(FittingDefense, registry.make("defense", registry.resolve("defense", "distance", {"r": r})))
+    fitted = method.fit(
         torch.nn.Identity(), splits.train, classes=len(splits.classes), threat=Threat(epsilon=r), generator=generator
     )
     points = as_model_input(inputs[rows], torch.float64)

@@ -41,7 +41,7 @@ def findings_table(found: Sequence[JudgedFinding]) -> Table:
 
 
 def findings_page(found: Sequence[JudgedFinding], suite: str) -> str:
-    """A page in Markdown: each statement with its place and its verdicts, then the numbers of every profile."""
+    """A page in Markdown: statements with their places and verdicts, then the numbers."""
     profiles = list(dict.fromkeys(one.profile for one in found))
     lines = [("finding", "statement", "place", *map(_profile, profiles)), ("---",) * (3 + len(profiles))]
     for finding, members in grouped(found, lambda one: one.finding.name).items():
@@ -51,17 +51,19 @@ def findings_page(found: Sequence[JudgedFinding], suite: str) -> str:
     parts = [
         "# The findings of the paper",
         "What both versions of the paper, the slides and the blog post state, judged from the leaderboard's rows and from the "
-        f"published numbers. Written by `benchbench findings {suite}`; do not edit.",
+        f"published numbers. Written from the leaderboard; do not edit. The numbers alone: `benchbench findings {suite}`.",
         "## Statements and verdicts",
         "\n".join(f"| {' | '.join(line)} |" for line in lines),
-        render(findings_table(found), "markdown").replace("## Findings", "## The numbers", 1),
+        render(findings_table([one for one in found if one.verdict != "not run"]), "markdown").replace(
+            "## Findings", "## The numbers", 1
+        ),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
 def _verdicts(members: Sequence[JudgedFinding]) -> str:
-    """The verdict, or where measures differ each with its measures."""
-    by_verdict = grouped(members, lambda one: one.verdict)
+    """The verdict; where the measures that were run differ, each with its measures."""
+    by_verdict = grouped([one for one in members if one.verdict != "not run"] or members, lambda one: one.verdict)
     if len(by_verdict) < 2:
         return "".join(by_verdict)
     return "; ".join(f"{verdict} ({', '.join(one.measure for one in ones)})" for verdict, ones in by_verdict.items())

@@ -36,7 +36,7 @@ EXACT = "none: nothing is random"
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """The result for a finding's steps; of several steps, the effect is that of the least certain one."""
+    """The result for a finding's steps; of several, the effect of the least certain one."""
 
     verdict: Verdict = "not run"  # without a test, and where the test decides nothing
     test: str = ""

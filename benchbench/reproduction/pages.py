@@ -49,7 +49,7 @@ def make_table(paper_table: PaperTable, evidence: Measured) -> Table:
 
 
 def write_pages(folder: Path, evidence: Measured) -> list[Path]:
-    """Write ``<paper>-table-<N>.md`` for each table, ``findings.md``, ``README.md``; return them in order."""
+    """Write ``<paper>-table-<N>.md`` for each table, ``findings.md`` and ``README.md``."""
     tables = {paper_table: make_table(paper_table, evidence) for paper_table in TABLES}
     written = []
     for paper_table, table in tables.items():

@@ -63,7 +63,7 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A statement about rows, for instance of a paper; `benchbench.suite` says what the fields mean."""
+    """A statement about rows, for instance of a paper; see `benchbench.suite`."""
 
     name: str  # unique within the suite
     statement: str  # one sentence

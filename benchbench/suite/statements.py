@@ -65,25 +65,26 @@ class _StatementReader:
         elif given and given[0] in _OF_DATA:
             self._mistakes.check_keys(table, place, _OF_DATA)
         else:
-            self._check(fields, place)
+            self._check(table, fields, place)
         return Finding(**fields) if {"name", "statement"} <= fields.keys() else None
 
-    def _check(self, fields: Values, place: Place) -> None:
+    def _check(self, table: Mapping[str, object], fields: Values, place: Place) -> None:
         """Check a finding about rows."""
         add, groups, option = self._mistakes.add, fields["groups"], fields.get("option")
         columns = [*fields.get("measures", ()), *(fields[key] for key in ("against", "minus") if fields.get(key))]
         for name in columns:
             if name not in FILLABLE:
                 add((*place, "measures"), f"no measure is named {shown(name)}", suggest(name, FILLABLE))
-        if not (fields.get("measures") or fields.get("extras")):
+        if not (table.get("measures") or table.get("extras")):
             add((*place, "measures"), "missing", f"a column ({', '.join(FILLABLE)}), or a metric's value in extras")
         if option and option not in self._options:
             add(
                 (*place, "option"), f"no training method has the option {shown(option)}", suggest(option, self._options)
             )
-        if fields.get("above") is fields.get("below") is None:
+        if not {"above", "below"} & table.keys():
             add((*place, "above"), "missing", "say what the effect is above or below, for instance above = 0")
-        if "attack" not in fields["where"] and not (groups and all("attack" in group for group in groups)):
+        named = "attack" in fields["where"] or (groups and all("attack" in group for group in groups))
+        if not named and isinstance(table.get("where", {}), dict):
             add((*place, "where"), "missing: attack", "each model has a row for every attack, so name one")
 
     def _filter(self, table: Mapping[str, object], place: Place) -> Filter:
