@@ -231,11 +231,8 @@ def findings(
 
     `benchbench.reproduction.judging` says how.
 
-    Args:
-        suite: a name, or the path of a TOML file.
-        profile: one of the suite, or ``"published"`` for the published numbers; None for each that has rows.
-        leaderboards: folder of the Parquet files; None for ``./leaderboards``.
-        data: data root, for a theorem that is tried on a dataset; None for ``BENCHBENCH_DATA``.
+    The profile is one of the suite, ``"published"`` for the published numbers, or None for each that has rows. Other arguments
+    are those of `run`; data are needed only where a theorem is tried on a dataset.
 
     Raises:
         UsageError: an unknown suite or profile, or a suite without findings.

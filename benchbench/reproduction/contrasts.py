@@ -7,8 +7,9 @@ seed. A finding consists of one or several steps, such as from one beta to the n
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, product
 from statistics import fmean
 
@@ -44,19 +45,13 @@ class Contrast:
 Steps = list[list[Contrast]]
 _Found = Iterator[tuple[Hashable, Contrast]]  # with its step
 _Valued = Sequence[tuple[Row, float]]
-_Key = tuple[Hashable, int]
 
 
 def contrasts(finding: Finding, measure: str, rows: Iterable[Row]) -> Steps:
     """The contrasts of a finding about rows for one measure; none if no rows can be compared."""
     chosen = [row for row in rows if is_chosen(row, finding.where)]
     valued = [(row, value) for row in chosen if (value := _value(finding, row, measure)) is not None]
-    if finding.against:
-        found = _correlations(finding, valued)
-    elif finding.option:
-        found = _trends(finding, valued)
-    else:
-        found = _between_groups(finding, valued)
+    found = _correlations(finding, valued) if finding.against else _between_groups(finding, valued)
     return [[contrast for _, contrast in step] for step in grouped(found, lambda one: one[0]).values()]
 
 
@@ -89,65 +84,52 @@ def _value(finding: Finding, row: Row, measure: str) -> float | None:
     return value - sum(minus)
 
 
-def _contrast(key: _Key, above: _Valued, below: _Valued = ()) -> Contrast:
-    """The mean of some rows, minus that of others if there are any."""
-    effect = fmean(value for _, value in above) - (fmean(value for _, value in below) if below else 0.0)
-    return Contrast(setting=key[0], seed=key[1], effect=effect, exact=is_regression(above[0][0]))
-
-
 def _between_groups(finding: Finding, valued: _Valued) -> _Found:
-    """Neighbouring groups within each setting; if paired, rows that differ in nothing else."""
+    """Neighbouring groups, or values of an option, in each setting, or all else being equal."""
     apart = {name for group in finding.groups for key in group for name in _TELL_APART.get(key, (key,))}
+    apart |= {"defense_options"} if finding.option else set()
     columns = [name for name in (SETTING if finding.groups and not finding.paired else RUN) if name not in apart]
-    for key, members in grouped(valued, lambda one: (values(one[0], columns), one[0].seed)).items():
-        groups = [[one for one in members if is_chosen(one[0], group)] for group in finding.groups] or [members]
+    tests = [partial(is_chosen, wanted=group) for group in finding.groups] or _strengths(finding.option, valued)
+    for key, members in grouped(valued, lambda one: _key(one[0], columns, finding.option)).items():
+        groups = [[one for one in members if test(one[0])] for test in tests] or [members]
         if len(groups) == 1 and groups[0]:
             yield "", _contrast(key, groups[0])
-        for place, (below, above) in enumerate(pairwise(groups)):
-            for lower, upper in product(_methods(finding, below), _methods(finding, above)):
-                names = [values(one[0][0], _METHOD) for one in (lower, upper) if finding.every]
-                yield (place, *names), _contrast(key, upper, lower)
+        for place, pair in enumerate(pairwise(groups)):
+            for below, above in product(*(_parts(finding, group) for group in pair)):
+                names = [values(one[0][0], _METHOD) for one in (below, above) if finding.every]
+                yield (place, *names), _contrast(key, above, below)
 
 
-def _methods(finding: Finding, members: _Valued) -> Iterable[_Valued]:
+def _key(row: Row, columns: Sequence[str], option: str = "") -> tuple[Hashable, int]:
+    """Equal for rows that are compared: columns, the seed, and if an option is given the others."""
+    others = {name: value for name, value in parse_options(row.defense_options).items() if option and name != option}
+    return (values(row, columns), to_json(others)), row.seed
+
+
+def _strengths(option: str, valued: _Valued) -> list[Callable[[Row], bool]]:
+    """A test for each value of an option of the training method, in increasing order."""
+    found = {row.defense_options: parse_options(row.defense_options).get(option) for row, _ in valued}
+    known = sorted({value for value in found.values() if isinstance(value, (int, float))})
+    return [lambda row, value=value: found[row.defense_options] == value for value in known]  # type: ignore[misc]
+
+
+def _parts(finding: Finding, members: _Valued) -> Iterable[_Valued]:
     """A group whole, or by training method if every one counts."""
     return grouped(members, lambda one: values(one[0], _METHOD) if finding.every else ()).values()
 
 
-def _trends(finding: Finding, valued: _Valued) -> _Found:
-    """From each value of an option of the training method to the next one; all else is equal."""
-    columns = [name for name in RUN if name not in _METHOD[1:]]
-    strength = {row.defense_options: parse_options(row.defense_options).get(finding.option) for row, _ in valued}
-    known = sorted({value for value in strength.values() if isinstance(value, (int, float))})
-    for key, members in grouped(valued, lambda one: (_others(one[0], columns, finding.option), one[0].seed)).items():
-        found = grouped(members, lambda one: strength[one[0].defense_options])
-        for one, other in pairwise(known):
-            if one in found and other in found:
-                yield (one, other), _contrast(key, found[other], found[one])
-
-
-def _others(row: Row, columns: Sequence[str], option: str) -> Hashable:
-    rest = {name: value for name, value in parse_options(row.defense_options).items() if name != option}
-    return values(row, columns), to_json(rest)
+def _contrast(key: tuple[Hashable, int], above: _Valued, below: _Valued = ()) -> Contrast:
+    """The mean of some rows, minus that of others if there are any."""
+    effect = fmean(value for _, value in above) - (fmean(value for _, value in below) if below else 0.0)
+    return Contrast(setting=key[0], seed=key[1], effect=effect, exact=is_regression(above[0][0]))
 
 
 def _correlations(finding: Finding, valued: _Valued) -> _Found:
     """Spearman's rank correlation between the models of each setting."""
     from scipy.stats import spearmanr
 
-    for key, members in grouped(valued, lambda one: (values(one[0], SETTING), one[0].seed)).items():
-        pairs = [(value, _measured(row, finding.against)) for row, value in members]
-        known = [pair for pair in pairs if None not in pair]
+    for key, members in grouped(valued, lambda one: _key(one[0], SETTING)).items():
+        known = [(one, other) for row, one in members if (other := _measured(row, finding.against)) is not None]
         if len(known) >= _FEWEST_RANKED and all(len(set(column)) > 1 for column in zip(*known)):
-            yield (
-                "",
-                _contrast(
-                    key,
-                    [
-                        (
-                            members[0][0],
-                            float(spearmanr([one for one, _ in known], [other for _, other in known]).statistic),
-                        )
-                    ],
-                ),
-            )
+            ranked = spearmanr([one for one, _ in known], [other for _, other in known])
+            yield "", _contrast(key, [(members[0][0], float(ranked.statistic))])

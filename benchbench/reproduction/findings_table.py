@@ -9,16 +9,11 @@ from benchbench.leaderboard.formats import escape_markdown, render
 from benchbench.leaderboard.identity import grouped
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
 from benchbench.leaderboard.tables import MEASURES
-from benchbench.reproduction.findings import JudgedFinding
+from benchbench.reproduction.findings import PUBLISHED, JudgedFinding
 from benchbench.reproduction.judging import EXACT, VERDICTS
 
 _PERCENT = {column.key for column in MEASURES["classification"] if column.unit == "%"}
-_LEFT = {"name": "finding", "measure": "measure", "verdict": "verdict", "test": "test", "n": "n"}
-_RIGHT = {"effect": "effect", "interval": "95% interval", "adjusted": "p (Holm)", "holding": "holds in"}
-_COLUMNS = (
-    *(Column(key=key, label=label) for key, label in _LEFT.items()),
-    *(Column(key=key, label=label, align="right") for key, label in _RIGHT.items()),
-)
+_LABELS = ("finding", "measure", "verdict", "test", "n", "effect", "95% interval", "p (Holm)", "holds in")
 _NOTES = (
     "n: seeds, and the settings or pairs of configurations. With one seed the test is over these: it says nothing about other "
     "runs of the same methods.",
@@ -31,32 +26,34 @@ _NOTES = (
 
 def findings_table(found: Sequence[JudgedFinding]) -> Table:
     """A line for each finding and measure, in a group for each profile."""
-    given = {one.verdict for one in found}
+    columns = [
+        Column(key=label, label=label, align="left" if place < 5 else "right") for place, label in enumerate(_LABELS)
+    ]
     groups = [
         Group(label=_profile(profile), attributes=(("profile", profile),), lines=tuple(map(_line, members)))
         for profile, members in grouped(found, lambda one: one.profile).items()
     ]
+    given = {one.verdict for one in found}
     meanings = [f"{verdict}: {meaning}." for verdict, meaning in VERDICTS.items() if verdict in given]
-    return Table(title="Findings", columns=_COLUMNS, groups=tuple(groups), notes=(*meanings, *_NOTES))
+    return Table(title="Findings", columns=tuple(columns), groups=tuple(groups), notes=(*meanings, *_NOTES))
 
 
 def findings_page(found: Sequence[JudgedFinding], suite: str) -> str:
     """A page in Markdown: statements with their places and verdicts, then the numbers."""
-    profiles = list(dict.fromkeys(one.profile for one in found))
-    lines = [("finding", "statement", "place", *map(_profile, profiles)), ("---",) * (3 + len(profiles))]
+    by_profile = grouped(found, lambda one: one.profile)
+    lines = [("finding", "statement", "place", *map(_profile, by_profile)), ("---",) * (3 + len(by_profile))]
     for finding, members in grouped(found, lambda one: one.finding.name).items():
         stated = members[0].finding
-        verdicts = [_verdicts([one for one in members if one.profile == profile]) for profile in profiles]
+        verdicts = [_verdicts([one for one in members if one.profile == profile]) for profile in by_profile]
         lines.append((finding, escape_markdown(stated.statement), escape_markdown(stated.place), *verdicts))
+    run = [one for one in found if one.verdict != "not run"]
     parts = [
         "# The findings of the paper",
         "What both versions of the paper, the slides and the blog post state, judged from the leaderboard's rows and from the "
         f"published numbers. Written from the leaderboard; do not edit. The numbers alone: `benchbench findings {suite}`.",
         "## Statements and verdicts",
         "\n".join(f"| {' | '.join(line)} |" for line in lines),
-        render(findings_table([one for one in found if one.verdict != "not run"]), "markdown").replace(
-            "## Findings", "## The numbers", 1
-        ),
+        render(findings_table(run), "markdown").replace("## Findings", "## The numbers", 1),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
@@ -70,36 +67,32 @@ def _verdicts(members: Sequence[JudgedFinding]) -> str:
 
 
 def _profile(profile: str) -> str:
-    return "published numbers" if profile == "published" else f"{profile} profile"
+    return "published numbers" if profile == PUBLISHED else f"{profile} profile"
 
 
 def _line(one: JudgedFinding) -> Line:
     judged = one.judged
-    low, high = (_shown(one, end) for end in (judged.low, judged.high))
-    noun = "pair" if one.finding.paired or one.finding.minus else "point" if one.finding.dataset else "setting"
+    low, high = _shown(one, judged.low), _shown(one, judged.high)
+    noun = "pairs" if one.finding.paired or one.finding.minus else "points" if one.finding.dataset else "settings"
     texts = (
         one.finding.name,
         one.measure,
         one.verdict,
-        judged.test or "-",
-        f"{_count(judged.seeds, 'seed')}, {_count(judged.settings, noun)}" if judged.seeds else "-",
+        judged.test,
+        f"seeds: {judged.seeds}, {noun}: {judged.settings}" if judged.seeds else "",
         _shown(one, judged.effect),
-        f"[{low}, {high}]" if judged.low is not None else "-",
-        "-" if one.adjusted is None else f"{one.adjusted:.2g}",
-        f"{judged.holding} of {judged.compared}" if judged.compared else "-",
+        f"[{low}, {high}]" if low else "",
+        "" if one.adjusted is None else f"{one.adjusted:.2g}",
+        f"{judged.holding} of {judged.compared}" if judged.compared else "",
     )
-    entries = tuple(Entry(value=text, text=text) for text in texts)
+    entries = tuple(Entry(value=text, text=text or "-") for text in texts)
     return Line(entries=entries, cell_id="", source="measured", status="ok")
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
 def _shown(one: JudgedFinding, effect: float | None) -> str:
-    """An effect or an end of its interval, with its unit."""
+    """An effect or an end of its interval, with its unit; empty if there is none."""
     if effect is None:
-        return "-"
+        return ""
     if one.finding.ratio:
         return f"x {math.exp(effect):.3g}"
     if one.finding.against:

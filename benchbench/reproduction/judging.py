@@ -1,9 +1,7 @@
 """Judge a finding: is its effect where the statement puts it, and is that more than chance?
 
 Several seeds are the unit of replication: each seed's contrasts are averaged over the settings, and Student's t-test (1908)
-asks whether the mean over the seeds lies beyond a bound. One seed says nothing about further runs: then the units are the
-settings, or the pairs of configurations, and the test asks whether the effect is more than their differences.
-
+asks whether the mean over the seeds lies beyond a bound. With one seed the units are the settings, or pairs of configurations.
 A statement of several steps is supported if each of them is (intersection-union test: Berger, 1982), and contradicted if any
 is (Bonferroni). An effect lies in an interval if it is significantly above its lower and below its upper end (two one-sided
 tests: Schuirmann, 1987). A p-value is twice the smaller one of "it does not hold" and "it holds".
@@ -64,12 +62,10 @@ def judge_steps(steps: Steps, low: float, high: float) -> Judged:
     found = [_judge_step(_balanced(step), low, high) for step in steps]
     worst = max(found, key=lambda one: math.inf if one.p_holds is None else one.p_holds)
     p_fails = [one.p_fails for one in found if one.p_fails is not None]
-    return replace(
-        worst,
-        holding=sum(one.holding for one in found),
-        compared=sum(one.compared for one in found),
-        p_fails=min(1.0, len(found) * min(p_fails)) if worst.p_holds is not None else None,
-    )
+    tested = len(p_fails) == len(found)
+    holding, compared = sum(one.holding for one in found), sum(one.compared for one in found)
+    corrected = min(1.0, len(found) * min(p_fails)) if tested else None
+    return replace(worst, holding=holding, compared=compared, p_fails=corrected)
 
 
 def decide(judged: Judged, adjusted: float | None, significance: float) -> Verdict:

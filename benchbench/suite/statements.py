@@ -107,5 +107,7 @@ class _StatementReader:
         if component.name not in self._used[kind]:
             hint = suggest(component.name, self._used[kind])
             self._mistakes.add(place, f"no experiment has the {kind} {component.name!r}", hint)
-        stated = sorted(set(entry) - {"name"}) if isinstance(entry, dict) else ()
+        stated = sorted(set(entry) - {"name"}) if isinstance(entry, dict) else []
+        if kind == "dataset" and stated:
+            self._mistakes.add((*place, stated[0]), "rows of a leaderboard do not show the options of a dataset")
         return {"name": component.name, **{key: canonical(component.options[key]) for key in stated}}

@@ -500,7 +500,7 @@ def test_theorem_is_tried_under_the_first_profile_and_not_without_data() -> None
     theorem = FINDINGS["theorem-holds-on-the-spiral"]
     suite = dataclasses.replace(SUITE, findings=(theorem,))
     (tried,) = judge_findings(suite, grounds([]))
-    assert (tried.profile, tried.verdict, tried.measure, tried.judged.settings) == ("paper", "supported", "spiral", 100)
+    assert (tried.profile, tried.verdict, tried.measure, tried.judged.settings) == ("paper", "supported", "spiral", 200)
     assert judge_findings(suite, grounds([]), "quick") == ()
     mnist = dataclasses.replace(theorem, dataset=REGISTRY.resolve("dataset", "mnist"))
     (missing,) = judge_findings(dataclasses.replace(SUITE, findings=(mnist,)), grounds([]))

@@ -108,6 +108,7 @@ def test_findings_about_data_need_no_rows(read: Any) -> None:
         ('{ name = "pgd-10" }', '"pgd"', "where.attack", "no experiment has the attack 'pgd'", "'pgd-10'"),
         ('dataset = "digits"', 'dateset = "digits"', "where.dateset", "unknown column", "'dataset'"),
         ('dataset = "digits"', "dataset = 3", "where.dataset", "expected a name", ""),
+        ('dataset = "digits"', 'dataset = { name = "digits", scale = 2 }', "where.dataset.scale", "do not show", ""),
         ("n_train = 100", 'n_train = "all"', "where.n_train", "expected an integer", ""),
         ("beta = 3 } },\n    {", "betta = 3 } },\n    {", "groups[0].defense.betta", "unknown option", "'beta'"),
         ('"natural" },\n]', '"naturel" },\n]', "groups[1].defense", "unknown defense 'naturel'", "'natural'"),
@@ -127,7 +128,7 @@ def test_wrong_entry_is_refused_with_line_and_nearest_name(
     last = where.rpartition(".")[2].partition("[")[0]
     assert found[0].line in {
         line_of(text, fragment)
-        for fragment in ("[[findings]]", to or "[[findings]]", f"{last} ", "groups")
+        for fragment in ("[[findings]]", to or "[[findings]]", f"{last} ", "groups", "where = ")
         if fragment in text
     }
 
