@@ -29,6 +29,7 @@ _TELL_APART = {
 }
 _METHOD = ("defense", "defense_options")
 _UNDER_ATTACK = ("adv_train_accuracy", "adv_test_accuracy", "adv_gap", "adv_test_mse")
+_LARGEST = 1e100  # beyond it, sums of squares are not finite
 _FEWEST_RANKED = 4  # models of a setting whose ranks may correlate
 
 
@@ -69,9 +70,11 @@ def _matches(row: Row, column: str, choice: object) -> bool:
 
 
 def _measured(row: Row, name: str) -> float | None:
-    """A measure of a row; None without one, or if a flag says that the attack was too weak."""
+    """A measure of a row; None without a usable one, or if a flag says that the attack was weak."""
     value: float | None = getattr(row, name) if name in FILLABLE else row.extra.get(name)
-    return None if row.flags and name in _UNDER_ATTACK else value
+    if value is None or abs(value) > _LARGEST or (row.flags and name in _UNDER_ATTACK):
+        return None
+    return value
 
 
 def _value(finding: Finding, row: Row, measure: str) -> float | None:

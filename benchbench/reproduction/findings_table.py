@@ -94,7 +94,7 @@ def _shown(one: JudgedFinding, effect: float | None) -> str:
     if effect is None:
         return ""
     if one.finding.ratio:
-        return f"x {math.exp(effect):.3g}"
+        return f"x {math.exp(min(effect, 700.0)):.3g}"
     if one.finding.against:
         return f"{max(-1.0, min(1.0, effect)):.2f}"
     return f"{100 * effect:.1f}" if one.measure in _PERCENT and one.judged.test != EXACT else f"{effect:.3g}"

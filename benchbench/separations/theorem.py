@@ -79,6 +79,6 @@ def _perturbed(points: Tensor, labels: Tensor, away: Tensor, r: float, generator
     for length in (scale * r for scale in SCALES):
         for draw in range(DRAWS):
             yield points + generator.child(draw, str(length)).uniform_like(points, low=-length, high=length)
-        for label in labels.unique():
+        for label in range(int(labels.max()) + 1):
             nearest = points[away.masked_fill(labels != label, math.inf).argmin(dim=1)]
             yield points + (nearest - points).clamp(-length, length)

@@ -441,6 +441,21 @@ def test_failed_and_doubtful_rows_are_left_out_and_weak_attacks_only_of_what_the
     assert contrasts(finding, "adv_test_accuracy", weak) == []
 
 
+def test_values_of_any_size_end_in_a_verdict() -> None:
+    finding = FINDINGS["robust-methods-are-smoother"]
+    for size in (1e308, 1e99, 5e-324, 0.0):
+        rows = [
+            made_up(("cnn1", name, "pgd-10"), seed, {"test_lipschitz": size if name in PLAIN else 1.0 + seed})
+            for seed in SEEDS
+            for name in (*PLAIN, *ROBUST)
+        ]
+        (one,) = judge_findings(
+            dataclasses.replace(SUITE, findings=(dataclasses.replace(finding, extras=()),)), grounds(rows), "quick"
+        )
+        assert one.verdict == ("not run" if size in (1e308, 0.0) else "supported" if size > 1 else "contradicted")
+        assert findings_table([one]).groups
+
+
 def separation(**columns: Any) -> MeasuredSeparation:
     given = {
         "dataset": "mnist",
