@@ -6,15 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-import torch
-
 from benchbench.cell.model import Component
 from benchbench.comparison.pairing import SIGNIFICANCE, holm
 from benchbench.contract import DataSource, FittingDefense, KeyedGenerator, Threat, as_model_input, derive_seed
-from benchbench.data import load_dataset
-from benchbench.data.loading import subset
 from benchbench.errors import MissingDataError, UnknownNameError
-from benchbench.figures.spiral import separation_radius
 from benchbench.leaderboard.clearing import SHORTFALLS, share_doubts
 from benchbench.leaderboard.identity import COLUMNS, grouped, values
 from benchbench.leaderboard.published import SUITE, PublishedSeparation, published_separation
@@ -24,7 +19,6 @@ from benchbench.registry import Registry
 from benchbench.reproduction.contrasts import Contrast, Steps, contrasts
 from benchbench.reproduction.judging import Judged, Verdict, decide, judge_steps
 from benchbench.reproduction.papers import PAPERS
-from benchbench.separations.theorem import check_theorem
 from benchbench.suite import Finding, Suite
 
 PUBLISHED = "published"  # stands where measured rows have a profile
@@ -140,6 +134,12 @@ def _left_out(one: MeasuredSeparation | PublishedSeparation) -> int:
 
 def try_theorem(registry: Registry, dataset: Component, source: DataSource) -> Judged:
     """Try to refute Theorem 4.2 for a dataset's distance classifier, at half its separation."""
+    import torch
+
+    from benchbench.data import load_dataset, subset
+    from benchbench.figures.spiral import separation_radius
+    from benchbench.separations.theorem import check_theorem
+
     try:
         splits = load_dataset(registry, dataset, source).splits
     except MissingDataError:

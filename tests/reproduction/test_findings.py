@@ -373,9 +373,26 @@ def test_a_model_without_a_middle_value_is_not_compared_across_it() -> None:
     assert judged.compared == 2 * 5 * (len(IMAGES) - 1)
 
 
+def test_values_of_an_option_are_compared_where_all_other_options_are_equal() -> None:
+    finding = FINDINGS["trades-is-smoother-with-beta"]
+    rows, _ = on_made_up_rows(finding, "test_lipschitz", "supported")
+    others = [
+        dataclasses.replace(row, defense_options=row.defense_options.replace("}", ', "steps": 7}'), test_lipschitz=1.0)
+        for row in rows
+    ]
+    judged, verdict = judged_of(finding, "test_lipschitz", [*rows, *others])
+    assert (judged.settings, judged.holding, judged.compared) == (
+        2 * len(IMAGES),
+        2 * 5 * len(IMAGES),
+        4 * 5 * len(IMAGES),
+    )
+    assert verdict == "supported"
+
+
 def test_pairs_differ_in_nothing_but_what_their_groups_name() -> None:
     finding = FINDINGS["mt-lowers-robust-accuracy-by-1-to-5-points"]
     rows, _ = on_made_up_rows(finding, "adv_test_accuracy", "supported")
+    assert judged_of(finding, "adv_test_accuracy", rows)[0].settings == len(IMAGES) * len(METHODS)
     fewer_images = [dataclasses.replace(row, n_test=50) if row.attack == "mt-20" else row for row in rows]
     assert judged_of(finding, "adv_test_accuracy", fewer_images)[1] == "not run"
 
