@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from benchbench.leaderboard.frames import Listing
     from benchbench.own_model.report import ModelReport
+    from benchbench.reproduction.findings import JudgedFinding
     from benchbench.separations import SeparationReport
 
 
@@ -255,3 +256,35 @@ def separation(
     for message in splits.notes:
         listener(Note(message=message))
     return measure(splits, random_labels=random_labels, exclude=exclude, epsilon=epsilon, pairs=pairs, seed=seed)
+
+
+def findings(
+    suite: AnyPath, *, profile: str | None = None, leaderboards: AnyPath | None = None, data: AnyPath | None = None
+) -> tuple[JudgedFinding, ...]:
+    """Judge each finding that a suite states, from the rows of its leaderboard.
+
+    `benchbench.reproduction.judging` says how.
+
+    The profile is one of the suite, ``"published"`` for the published numbers, or None for each that has rows. Other arguments
+    are those of `run`; data are needed only where a theorem is tried on a dataset.
+
+    Raises:
+        UsageError: an unknown suite or profile, or a suite without findings.
+        SuiteError: the suite has mistakes.
+    """
+    from benchbench.leaderboard import published_rows, read_rows
+    from benchbench.leaderboard.separations import read_separations
+    from benchbench.reproduction.findings import Grounds, judge_findings
+    from benchbench.suite import read_suite
+
+    registry, folders = load_registry(), find_folders(data=data, leaderboards=leaderboards)
+    stated = read_suite(suite, registry)
+    if not stated.findings:
+        raise UsageError(
+            f"suite {stated.name!r} states no findings", hint="a [[findings]] table in its file states one"
+        )
+    path = folders.leaderboard(stated.name)
+    rows = read_rows(path) if path.exists() else published_rows(stated.name)
+    separations = read_separations(folders.leaderboards)
+    grounds = Grounds(rows=rows, separations=separations, registry=registry, source=folders.source())
+    return judge_findings(stated, grounds, profile)
