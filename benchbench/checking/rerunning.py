@@ -37,7 +37,10 @@ _NOT_COMPARED = {  # what depends on machine, code and time, and what is compare
     *("device", "versions", "git_commit", "train_seconds", "evaluate_seconds", "peak_memory_bytes"),
     *("extra", *(f"extra.{name}" for name in NOTED), "configuration", "outcomes_digest", "witnesses_digest"),
 }
-_EXACT = ("dropout", "epsilon", "train_epsilon", "seed", "n_train", "n_train_evaluated", "n_test", "epochs")
+_EXACT = (
+    *("dropout", "epsilon", "train_epsilon", "seed", "n_train", "n_validation", "n_extra", "n_train_evaluated"),
+    *("n_test", "epochs"),
+)
 _FRACTIONS = ("train_accuracy", "test_accuracy", "adv_train_accuracy", "adv_test_accuracy", "gap", "adv_gap")
 _ENDS = tuple(f"{name}_{end}" for name in _FRACTIONS[:4] for end in ("low", "high"))
 

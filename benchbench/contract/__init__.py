@@ -7,8 +7,8 @@ as ``"module:attribute"``, and they are imported when a suite first uses them. W
 
 - dataset: a `Dataset`;
 - architecture: an ``nn.Module``; the factory also takes ``input_shape`` and ``classes``;
-- defense: a `Defense`, `SteppingDefense` or `FittingDefense`; it may also be a `StatefulDefense`, `ScheduledDefense` or
-  `RegressionDefense`;
+- defense: a `Defense`, `SteppingDefense` or `FittingDefense`; it may also be a `StatefulDefense`, `ScheduledDefense`,
+  `PacedDefense` or `RegressionDefense`;
 - attack: an `Attack`;
 - metric: a `Metric`;
 - suite: the path of a TOML file;
@@ -52,6 +52,8 @@ from benchbench.contract.training import (
     BatchLoss,
     Defense,
     FittingDefense,
+    PacedDefense,
+    Progress,
     RegressionDefense,
     ScheduledDefense,
     StatefulDefense,
@@ -94,6 +96,8 @@ __all__ = [
     "Norm",
     "Offer",
     "OptionError",
+    "PacedDefense",
+    "Progress",
     "RegressionDefense",
     "RegressionEvidence",
     "ScheduledDefense",

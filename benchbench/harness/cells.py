@@ -27,6 +27,7 @@ from benchbench.records import Provenance, Row, RunStore, failed_row, measured_r
 from benchbench.registry import Registry
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
 from benchbench.training.checkpoint import weights_digest
+from benchbench.training.job import HeldOut
 from benchbench.training.shared_layers import sharing_obstacle
 
 _log = logging.getLogger(__name__)
@@ -72,7 +73,12 @@ def training_job(
     cell: Cell, defense: LoopDefense, splits: DatasetSplits, registry: Registry, device: torch.device
 ) -> TrainingJob:
     """The training of a cell's model, step by step."""
-    chosen = training_examples(cell, splits)
+    chosen, held_out = training_examples(cell, splits), None
+    if cell.training.n_validation:
+        both = subset(splits.train, cell.training.n_train + cell.training.n_validation, "train")
+        rows = both.indices[~torch.isin(both.indices, chosen.indices)]
+        cropped = crop_to(splits.train, splits.input_shape)
+        held_out = HeldOut(examples=Examples(inputs=cropped.inputs[rows], labels=cropped.labels[rows]), rows=rows)
     return TrainingJob(
         model=build_model(cell, splits, registry).to(device),
         defense=defense,
@@ -82,6 +88,7 @@ def training_job(
         recipe=cell.training.recipe,
         seed=cell.training.seed,
         device=device,
+        validation=held_out,
     )
 
 

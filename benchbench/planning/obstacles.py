@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from benchbench.cell.model import Cell
 from benchbench.contract import Capabilities, DatasetSplits, OptionError
 from benchbench.contract.threat import check_radius
-from benchbench.errors import BenchbenchError, Problem
+from benchbench.errors import BenchbenchError, DataError, Problem
 from benchbench.planning.datasets import DatasetLoader
 from benchbench.registry import Registry
 from benchbench.registry.suitability import missing_modules, unsuited_task
@@ -30,6 +30,17 @@ def find_wrong_radii(experiments: Iterable[Experiment], datasets: DatasetLoader)
             place = f"{experiment.name}.threat.epsilon"
             problems.append(Problem(location=place, message=error.message, hint=error.hint))
     return tuple(problems)
+
+
+def require_alike(extra: DatasetSplits, splits: DatasetSplits, name: str) -> None:
+    """Raise DataError unless a model of some data can also learn from `extra` data, called `name`."""
+    ours, theirs = ((one.task, one.input_shape, one.lower, one.upper) for one in (splits, extra))
+    if ours != theirs or len(extra.classes) > len(splits.classes):
+        described = (
+            f"{one.task} of {'x'.join(map(str, one.input_shape))} in [{one.lower:g}, {one.upper:g}], {len(one.classes)} classes"
+            for one in (extra, splits)
+        )
+        raise DataError(f"{name} has other data than the experiment: {' against '.join(described)}")
 
 
 def find_obstacle(cell: Cell, splits: DatasetSplits, registry: Registry) -> str:

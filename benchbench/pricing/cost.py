@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Attack, Examples, KeyedGenerator, Metric, Threat, frozen
-from benchbench.contract.training import AnyDefense, FittingDefense, SteppingDefense
+from benchbench.contract import Attack, Examples, KeyedGenerator, Metric, Progress, Threat, frozen
+from benchbench.contract.training import AnyDefense, FittingDefense, SteppingDefense, announce
 from benchbench.kernels.determinism import on_threads
 
 PILOT_EXAMPLES = {"cpu": 8, "cuda": 64}
@@ -122,6 +122,7 @@ def training_passes(defense: AnyDefense, input_shape: tuple[int, ...], classes: 
     if isinstance(defense, FittingDefense):
         return None
     model, images, labels, generator = _toy(input_shape, classes, threat)
+    announce(defense, Progress(epoch=1, step=0, epochs=2, steps=1))  # half of the training is over
     if isinstance(defense, SteppingDefense):
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
         defense.step(model, images, labels, threat=threat, generator=generator, optimizer=optimizer)

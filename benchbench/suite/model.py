@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from benchbench.cell.model import Component
-from benchbench.cell.recipe import NO_TRAINING, Recipe
+from benchbench.contract.recipe import NO_TRAINING, Recipe
 from benchbench.contract.threat import Threat
 from benchbench.errors import UnknownNameError
 from benchbench.registry.options import Values

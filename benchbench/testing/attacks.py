@@ -36,8 +36,9 @@ def check_attack(
         attack: the attack, options set.
         norms: the norms that it supports.
         classes: numbers of classes to try.
-        slack: the linear model must be fooled wherever ``epsilon >= slack * exact distance``. 1.1 suits gradient attacks of
-            ten steps.
+        slack: how many times the exact distance to the boundary epsilon must be before an image that is not fooled counts as
+            a failure, at least 1. With 1.1, which suits gradient attacks of ten steps, an attack may miss the images that
+            only a perturbation of more than epsilon / 1.1 fools. 1 demands the optimum.
         batch_independent: whether an image's candidate must not depend on the rest of the batch. False only for an
             attack that must draw from ``generator.torch_generator()``.
     """
@@ -133,7 +134,8 @@ def _check_strength(attack: Attack, problem: ToyAttackProblem, slack: float) -> 
     expect(
         not missed,
         f"{name_of(attack)}, {problem.threat.norm}, {len(problem.model.bias)} classes: strength on a linear model",
-        expected=f"every image at an exact distance of at most epsilon / {slack} = {problem.threat.epsilon / slack:.4g} fooled",
+        expected=f"every image at an exact distance of at most epsilon / slack = {problem.threat.epsilon} / {slack} = "
+        f"{problem.threat.epsilon / slack:.4g} fooled; `slack` is how far an attack may fall short of the optimum",
         got=f"not fooled at distances {missed}",
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +13,16 @@ from benchbench.contract import (
     BatchLoss,
     Defense,
     FittingDefense,
+    PacedDefense,
+    Progress,
     ScheduledDefense,
     StatefulDefense,
     SteppingDefense,
     Threat,
 )
-from benchbench.contract.training import AnyDefense, LoopDefense
+from benchbench.contract.training import AnyDefense, LoopDefense, announce
 from benchbench.testing.conformance import expect, expect_method, keyed, name_of, untouched
-from benchbench.testing.resumption import check_resumption, kept_state, restore, update
+from benchbench.testing.resumption import FIRST_STEP, check_resumption, check_schedule, kept_state, restore, update
 from benchbench.testing.toys import TOY_THREAT, FragileToy, LinearToy, smooth_toy, toy_training_examples
 
 _SIZES = (1, 2, 7)  # training mode cannot batch-normalise a single example: size 1 goes to models without
@@ -41,8 +45,9 @@ def check_defense(
     modes, parameters, gradients, ``requires_grad`` and inputs; draws from the generator only; keeps no state between batches
     (so that training resumes identically); and trains a linear model. A `SteppingDefense` must change the parameters and
     nothing else, repeatably; a `FittingDefense` must return the same model twice. Both must also solve the toy problem. A
-    `StatefulDefense` may keep state if training from its ``state_dict`` continues identically. A `ScheduledDefense` is in
-    its first epoch, except on the toy problem.
+    `StatefulDefense` may keep state if training from its ``state_dict`` continues identically; every other check begins each
+    call with the state that the defense has now. A `ScheduledDefense` or `PacedDefense` is at its first step, except on
+    the toy problem, and must compute the same there after it has been at its last step.
 
     Args:
         defense: the defense, options set.
@@ -58,29 +63,39 @@ def check_defense(
         _check_fit(defense, threat, accuracy)
         return
     expect_method(defense, (Defense, SteppingDefense), "`loss`, `step` or `fit`")
-    _set_epoch(defense, 0)
     beginning = kept_state(defense)
     if isinstance(defense, StatefulDefense):
         check_resumption(defense, threat)
         restore(defense, beginning)
+    announce(defense, FIRST_STEP)
+    if isinstance(defense, (ScheduledDefense, PacedDefense)):
+        check_schedule(defense, threat)
     if isinstance(defense, SteppingDefense):
         _check_step(defense, threat)
     else:
+        from_now = _FromNow(defense)
         for classes in _CLASSES:
-            _check_manners(defense, threat, classes)
-            _check_loss(defense, threat, classes)
-            _check_sum(defense, threat, classes, rounding)
+            _check_manners(from_now, threat, classes)
+            _check_loss(from_now, threat, classes)
+            _check_sum(from_now, threat, classes, rounding)
         if not uses_threat:
-            _check_that_the_threat_is_ignored(defense, threat)
+            _check_that_the_threat_is_ignored(from_now, threat)
     restore(defense, beginning)
     _check_training(defense, threat, accuracy, robust_accuracy)
     restore(defense, beginning)
-    _set_epoch(defense, 0)
+    announce(defense, FIRST_STEP)
 
 
-def _set_epoch(defense: object, epoch: int) -> None:
-    if isinstance(defense, ScheduledDefense):
-        defense.at_epoch(epoch)
+class _FromNow:
+    """A defense whose every loss begins with the state that it has now; its name is the defense's."""
+
+    def __init__(self, defense: Defense) -> None:
+        self.__name__ = name_of(defense)
+        self._defense, self._state = defense, kept_state(defense)
+
+    def loss(self, *arguments: Any, **named: Any) -> BatchLoss:
+        restore(self._defense, self._state)
+        return self._defense.loss(*arguments, **named)
 
 
 def _batch(size: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -153,7 +168,7 @@ def _check_sum(defense: Defense, threat: Threat, classes: int, rounding: float) 
     expect(
         again == whole,
         f"{name_of(defense)}, {classes} classes: repeatability",
-        expected="equal generators give equal losses, also after other batches (no hidden state)",
+        expected="equal generators and equal states give equal losses, also after other batches (no hidden state)",
         got=f"{whole!r}, then {again!r}",
     )
 
@@ -204,10 +219,11 @@ def _check_training(defense: LoopDefense, threat: Threat, accuracy: float, robus
     examples = toy_training_examples()
     model = LinearToy(torch.zeros(2, 64)).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE)
+    steps = math.ceil(len(examples) / _BATCH)
     for epoch in range(_EPOCHS):
         for step, rows in enumerate(torch.split(torch.arange(len(examples)), _BATCH)):
             images, labels = examples.inputs[rows], examples.labels[rows]
-            _set_epoch(defense, epoch)
+            announce(defense, Progress(epoch=epoch, step=step, epochs=_EPOCHS, steps=steps))
             generator = keyed(f"epoch {epoch} step {step}", len(rows))
             update(defense, model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
     _expect_accuracy(defense, model.eval(), accuracy)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.cell.recipe import Recipe
-from benchbench.contract import BatchLoss, Defense, Examples, KeyedGenerator, Threat
+from benchbench.contract import BatchLoss, Defense, Examples, KeyedGenerator, Progress, Threat
+from benchbench.contract.recipe import Recipe
 from benchbench.contract.training import LoopDefense
 from benchbench.errors import ContractError
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Training examples that no step sees: the validation split, in the shape of test examples."""
+
+    examples: Examples
+    rows: Tensor  # int64 (N,), the number of each example in its dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +35,29 @@ class TrainingJob:
     recipe: Recipe
     seed: int
     device: torch.device
+    validation: HeldOut | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return math.ceil(len(self.examples) / self.recipe.batch_size)
+
+    def progress(self, epoch: int, step: int) -> Progress:
+        """The progress before a step of an epoch, both counted from 0."""
+        return Progress(epoch=epoch, step=step, epochs=self.recipe.epochs, steps=self.steps)
+
+    @property
+    def loss_options(self) -> dict[str, Any]:
+        """What a defense's `loss` or `step` receives beside the usual arguments."""
+        return {"label_smoothing": self.recipe.label_smoothing} if self.recipe.label_smoothing else {}
 
     def loss(self, images: Tensor, labels: Tensor, generator: KeyedGenerator) -> BatchLoss:
         """Return the defense's loss of a batch or a part of one; raise ContractError if it has none."""
         if not isinstance(self.defense, Defense):
             raise ContractError(f"{type(self.defense).__name__} has no method loss")
-        result = self.defense.loss(self.model, images, labels, threat=self.threat, generator=generator)
+        result = self.defense.loss(
+            self.model, images, labels, threat=self.threat, generator=generator, **self.loss_options
+        )
         return check_loss(result, self.defense)
 
 

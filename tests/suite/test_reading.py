@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchbench.cell.recipe import NO_TRAINING
 from benchbench.contract import Capabilities, Offer, hookimpl
+from benchbench.contract.recipe import NO_TRAINING
 from benchbench.errors import BenchbenchError, Problem, SuiteError, UnknownNameError
 from benchbench.registry import Registry, load_registry
 from benchbench.suite import Suite, read_suite, suite_from_table

@@ -16,8 +16,8 @@ from benchbench.builtin.defenses.adversarial import AdversarialTraining
 from benchbench.builtin.defenses.local_linearity import LocalLinearity
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
-from benchbench.cell.recipe import Augmentation, Recipe
 from benchbench.contract import BatchLoss, Examples, Threat
+from benchbench.contract.recipe import Augmentation, Recipe
 from benchbench.errors import BenchbenchError
 from benchbench.events import Event
 from benchbench.kernels.determinism import deterministic

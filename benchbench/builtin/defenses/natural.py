@@ -18,13 +18,24 @@ class Natural:
     """Minimise sum L(f(x), y), with L the cross-entropy."""
 
     recordable: ClassVar[bool] = True  # pure tensor code
+    smooths_labels: ClassVar[bool] = True
 
     def loss(
-        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        threat: Threat,
+        generator: KeyedGenerator,
+        label_smoothing: float = 0.0,
     ) -> BatchLoss:
         """The summed cross-entropy of a batch; threat and generator are not used."""
         logits = model(images)
-        return BatchLoss(loss=F.cross_entropy(logits, labels, reduction="sum"), logits=logits.detach())
+        return BatchLoss(
+            loss=F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing),
+            logits=logits.detach(),
+        )
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
         """Least squares with the model's ridge, in closed form."""
