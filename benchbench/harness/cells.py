@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
 
-from benchbench.cell.model import Cell, TrainingSpec, to_json
-from benchbench.contract import DatasetSplits, Examples, derive_seed
-from benchbench.contract.training import LoopDefense
+from benchbench.cell.model import Cell, to_json
+from benchbench.contract import DatasetSplits, Examples
+from benchbench.contract.training import AnyDefense
 from benchbench.data import Subset, crop_to, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, StorageError, TrainingError
 from benchbench.evaluation import Outcome
 from benchbench.events import Note
 from benchbench.harness.evaluating import evaluate_cell, measurements_of
 from benchbench.harness.fitting import fit_model, training_threat, trains_in_steps
+from benchbench.harness.networks import build_model
+from benchbench.harness.preparing import prepare
 from benchbench.harness.sharing import EvaluationOverError
 from benchbench.harness.succession import give_up, stored_model, succeed, training_checkpoint
 from benchbench.harness.workbench import Workbench
@@ -31,7 +32,6 @@ from benchbench.training.job import HeldOut
 from benchbench.training.shared_layers import sharing_obstacle
 
 _log = logging.getLogger(__name__)
-_HANDED_OUT: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()  # parameters of live networks, by id
 
 
 def describe_failure(error: Exception) -> str:
@@ -59,20 +59,27 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
         return bench.trained[spec.model_id]
     splits = bench.splits(spec.dataset)
     defense = bench.registry.make("defense", spec.defense)
-    if trains_in_steps(defense, splits):
-        trained = _train(cell, training_job(cell, defense, splits, bench.registry, bench.device), bench)
-    else:
-        model = build_model(cell, splits, bench.registry).to(bench.device)
-        trained = fit_model(defense, model, training_examples(cell, splits).examples, cell, splits)
+    job = training_job(cell, defense, splits, bench.registry, bench.device)
+    _prepare(cell, job, bench)
+    trained = _train(cell, job, bench) if trains_in_steps(defense, splits) else fit_model(cell, job, splits)
     bench.trained.clear()  # one model is enough: cells of a model are adjacent
     bench.trained[spec.model_id] = trained
     return trained
 
 
+def _prepare(cell: Cell, job: TrainingJob, bench: Workbench) -> None:
+    try:
+        prepare(job.defense, cell, job, bench)
+    except Exception as error:
+        if bench.ranks is None or bench.ranks.leads:  # the others wait for an order, and only for that
+            raise
+        raise bench.ranks.failed(describe_failure(error)) from error
+
+
 def training_job(
-    cell: Cell, defense: LoopDefense, splits: DatasetSplits, registry: Registry, device: torch.device
+    cell: Cell, defense: AnyDefense, splits: DatasetSplits, registry: Registry, device: torch.device
 ) -> TrainingJob:
-    """The training of a cell's model, step by step."""
+    """The training of a cell's model, or what it is fitted to."""
     chosen, held_out = training_examples(cell, splits), None
     if cell.training.n_validation:
         both = subset(splits.train, cell.training.n_train + cell.training.n_validation, "train")
@@ -204,29 +211,6 @@ def training_examples(cell: Cell, splits: DatasetSplits) -> Subset:
         ),
         indices=torch.cat([chosen.indices, seen.indices + len(splits.train)]),
     )
-
-
-def build_model(cell: Cell, splits: DatasetSplits, registry: Registry) -> nn.Module:
-    """A freshly initialised network, whose weights depend only on the seed."""
-    return initialise(cell.training, splits.input_shape, len(splits.classes), registry)
-
-
-def initialise(spec: TrainingSpec, input_shape: tuple[int, ...], classes: int, registry: Registry) -> nn.Module:
-    """Like `build_model`, for inputs of a shape and a number of classes."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(spec.seed, "initialisation"))
-        model = registry.make("architecture", spec.architecture, input_shape=input_shape, classes=classes)
-    if not isinstance(model, nn.Module):
-        raise ContractError(
-            f"architecture {spec.architecture.name!r} made a {type(model).__name__}, expected: nn.Module"
-        )
-    parameters = {id(parameter): parameter for parameter in model.parameters()}
-    if any(_HANDED_OUT.get(key) is parameter for key, parameter in parameters.items()):
-        raise ContractError(
-            f"architecture {spec.architecture.name!r} made a network of parameters that another one has"
-        )
-    _HANDED_OUT.update(parameters)
-    return model
 
 
 def describe_cell(cell: Cell) -> str:

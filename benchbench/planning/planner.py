@@ -124,7 +124,7 @@ def _trainings(
     for architecture in experiment.architectures:
         for defense in experiment.defenses:
             uses_threat = registry.capabilities(defense).uses_threat
-            recipe = experiment.recipe_for(architecture, defense)
+            recipe = experiment.recipe_for(architecture, defense, registry.make("defense", defense))
             if precision is not None and recipe.optimizer != "none":
                 recipe = dataclasses.replace(recipe, precision=precision)
             yield TrainingSpec(

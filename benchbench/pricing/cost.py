@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Attack, Examples, KeyedGenerator, Metric, Progress, Threat, frozen
-from benchbench.contract.training import AnyDefense, FittingDefense, SteppingDefense, announce
+from benchbench.contract import (
+    Attack,
+    Examples,
+    ExtraExamples,
+    KeyedGenerator,
+    Metric,
+    PreparedDefense,
+    Progress,
+    Recipe,
+    Threat,
+    frozen,
+)
+from benchbench.contract.training import AnyDefense, FittingDefense, LoopDefense, SteppingDefense, announce
 from benchbench.kernels.determinism import on_threads
 
 PILOT_EXAMPLES = {"cpu": 8, "cuda": 64}
@@ -97,6 +108,28 @@ class _Counter(nn.Module):
         )
 
 
+class _ToyHost:
+    """A host for a defense whose passes are counted; helper networks count like the model. Phases cost nothing."""
+
+    recipe, seconds_left = Recipe(learning_rate=1.0, epochs=1), math.inf
+
+    def __init__(self, model: _Counter, examples: Examples) -> None:
+        self.model, self._examples = model, examples
+
+    def check(self) -> None: ...
+
+    def extra_examples(self, option: str) -> ExtraExamples:
+        return ExtraExamples(self._examples, seed=0, device=torch.device("cpu"))
+
+    def train(self, phase: str, defense: LoopDefense, recipe: Recipe) -> nn.Module:
+        return self.model
+
+    def save(self, state: Mapping[str, Tensor]) -> None: ...
+
+    def saved(self) -> Mapping[str, Tensor]:
+        return {}
+
+
 class _PerfectEvidence:
     """Evidence about a model that is always robust, to count the passes of a metric."""
 
@@ -122,6 +155,8 @@ def training_passes(defense: AnyDefense, input_shape: tuple[int, ...], classes: 
     if isinstance(defense, FittingDefense):
         return None
     model, images, labels, generator = _toy(input_shape, classes, threat)
+    if isinstance(defense, PreparedDefense):
+        defense.prepare(_ToyHost(model, Examples(inputs=images, labels=labels)))
     announce(defense, Progress(epoch=1, step=0, epochs=2, steps=1))  # half of the training is over
     if isinstance(defense, SteppingDefense):
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)

@@ -88,14 +88,20 @@ def _check_recipes(experiment: Experiment, registry: Registry, place: Place, mis
         for field in missing:
             mistakes.add((*place, "recipe", field), "missing", "set it in the experiment or under [defaults]")
         if not missing:
-            recipe = experiment.recipe_for(architecture, defense)
-            for field, reason in {**recipe.contradictions, **_unfit(recipe, experiment, defense, registry)}.items():
+            made = registry.make("defense", defense)
+            recipe = experiment.recipe_for(architecture, defense, made)
+            for field, reason in {
+                **recipe.contradictions,
+                **_unfit(recipe, experiment, defense, made, registry),
+            }.items():
                 mistakes.add((*place, "recipe", field), f"{field} {reason}", "an override may set it for some defenses")
 
 
-def _unfit(recipe: Recipe, experiment: Experiment, defense: Component, registry: Registry) -> dict[str, str]:
-    """Fields of a recipe that a defense or an experiment cannot use, each with the reason."""
-    made, what = registry.make("defense", defense), f"defense {defense.name!r}"
+def _unfit(
+    recipe: Recipe, experiment: Experiment, defense: Component, made: object, registry: Registry
+) -> dict[str, str]:
+    """Fields of a recipe that a defense, made from its component, or an experiment cannot use, with the reason."""
+    what = f"defense {defense.name!r}"
     capabilities, task = registry.capabilities(defense), registry.capabilities(experiment.dataset).task
     fits = task == "regression" or isinstance(made, FittingDefense)
     loop_only = f"has no meaning for {what}, which fits without the training loop"

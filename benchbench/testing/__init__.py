@@ -20,6 +20,7 @@ from benchbench.testing.datasets import check_dataset
 from benchbench.testing.defenses import check_defense
 from benchbench.testing.executors import ToyHost, check_executor, toy_work
 from benchbench.testing.metrics import ToyEvidence, check_metric
+from benchbench.testing.preparation import ToyTrainingHost
 from benchbench.testing.toys import (
     TOY_THREAT,
     FragileToy,
@@ -38,6 +39,7 @@ __all__ = [
     "ToyAttackProblem",
     "ToyEvidence",
     "ToyHost",
+    "ToyTrainingHost",
     "check_architecture",
     "check_attack",
     "check_dataset",

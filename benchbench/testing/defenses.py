@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import torch
@@ -14,7 +13,8 @@ from benchbench.contract import (
     Defense,
     FittingDefense,
     PacedDefense,
-    Progress,
+    Recipe,
+    RecipeDefense,
     ScheduledDefense,
     StatefulDefense,
     SteppingDefense,
@@ -22,12 +22,13 @@ from benchbench.contract import (
 )
 from benchbench.contract.training import AnyDefense, LoopDefense, announce
 from benchbench.testing.conformance import expect, expect_method, keyed, name_of, untouched
-from benchbench.testing.resumption import FIRST_STEP, check_resumption, check_schedule, kept_state, restore, update
+from benchbench.testing.fits import check_fit, expect_accuracy
+from benchbench.testing.preparation import TOY_RECIPE, prepared
+from benchbench.testing.resumption import FIRST_STEP, check_resumption, check_schedule, kept_state, learn, restore
 from benchbench.testing.toys import TOY_THREAT, FragileToy, LinearToy, smooth_toy, toy_training_examples
 
 _SIZES = (1, 2, 7)  # training mode cannot batch-normalise a single example: size 1 goes to models without
 _CLASSES = (2, 1000)
-_EPOCHS, _BATCH, _LEARNING_RATE = 40, 16, 0.003
 
 
 def check_defense(
@@ -60,9 +61,12 @@ def check_defense(
         uses_threat: as in its offer. With False, the loss of a `Defense` must be the same in every ball.
     """
     if isinstance(defense, FittingDefense):
-        _check_fit(defense, threat, accuracy)
+        check_fit(defense, threat, accuracy)
         return
     expect_method(defense, (Defense, SteppingDefense), "`loss`, `step` or `fit`")
+    prepared(defense, smooth_toy((3, 8, 8), 2))
+    if isinstance(defense, RecipeDefense):
+        _check_recipe(defense)
     beginning = kept_state(defense)
     if isinstance(defense, StatefulDefense):
         check_resumption(defense, threat)
@@ -75,15 +79,27 @@ def check_defense(
     else:
         from_now = _FromNow(defense)
         for classes in _CLASSES:
+            prepared(defense, smooth_toy((3, 8, 8), classes), classes)
             _check_manners(from_now, threat, classes)
             _check_loss(from_now, threat, classes)
             _check_sum(from_now, threat, classes, rounding)
+        if getattr(defense, "smooths_labels", False):
+            _check_smoothing(from_now, threat)
         if not uses_threat:
             _check_that_the_threat_is_ignored(from_now, threat)
     restore(defense, beginning)
     _check_training(defense, threat, accuracy, robust_accuracy)
     restore(defense, beginning)
     announce(defense, FIRST_STEP)
+
+
+def _check_recipe(defense: RecipeDefense) -> None:
+    once = defense.adapt_recipe(TOY_RECIPE)
+    name = f"{name_of(defense)}: recipe"
+    expect(isinstance(once, Recipe), name, expected="a Recipe", got=type(once).__name__)
+    expect(not once.contradictions, name, expected="fields that fit each other", got=once.contradictions)
+    again = defense.adapt_recipe(once)
+    expect(once == again, name, expected="the same recipe when adapted again", got=again)
 
 
 class _FromNow:
@@ -103,11 +119,11 @@ def _batch(size: int, classes: int) -> tuple[Tensor, Tensor]:
     return images, keyed("training labels", size).integers(classes)
 
 
-def _loss(defense: Defense, model: nn.Module, threat: Threat, classes: int, rows: Tensor) -> BatchLoss:
+def _loss(defense: Defense, model: nn.Module, threat: Threat, classes: int, rows: Tensor, **options: Any) -> BatchLoss:
     """Loss of some rows of a batch of 7; a row's image and draws do not depend on the choice."""
     images, labels = _batch(7, classes)
     generator = keyed("draws", 7).take(rows)
-    return defense.loss(model, images[rows], labels[rows], threat=threat, generator=generator)
+    return defense.loss(model, images[rows], labels[rows], threat=threat, generator=generator, **options)
 
 
 def _check_manners(defense: Defense, threat: Threat, classes: int) -> None:
@@ -173,6 +189,18 @@ def _check_sum(defense: Defense, threat: Threat, classes: int, rounding: float) 
     )
 
 
+def _check_smoothing(defense: Defense, threat: Threat) -> None:
+    model, everything = smooth_toy((3, 8, 8), 2).train(), torch.arange(7)
+    plain = _loss(defense, model, threat, 2, everything).loss.item()
+    zero, some = (_loss(defense, model, threat, 2, everything, label_smoothing=a).loss.item() for a in (0.0, 0.3))
+    expect(
+        zero == plain != some,
+        f"{name_of(defense)}: label_smoothing",
+        expected="no change with 0 and another loss with 0.3: it says smooths_labels",
+        got=f"{plain} without, {zero} with 0, {some} with 0.3",
+    )
+
+
 def _check_that_the_threat_is_ignored(defense: Defense, threat: Threat) -> None:
     model, everything = smooth_toy((3, 8, 8), 2).train(), torch.arange(7)
     loss = _loss(defense, model, threat, 2, everything).loss.item()
@@ -218,15 +246,9 @@ def _step(defense: SteppingDefense, model: nn.Module, images: Tensor, labels: Te
 def _check_training(defense: LoopDefense, threat: Threat, accuracy: float, robust_accuracy: float) -> None:
     examples = toy_training_examples()
     model = LinearToy(torch.zeros(2, 64)).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE)
-    steps = math.ceil(len(examples) / _BATCH)
-    for epoch in range(_EPOCHS):
-        for step, rows in enumerate(torch.split(torch.arange(len(examples)), _BATCH)):
-            images, labels = examples.inputs[rows], examples.labels[rows]
-            announce(defense, Progress(epoch=epoch, step=step, epochs=_EPOCHS, steps=steps))
-            generator = keyed(f"epoch {epoch} step {step}", len(rows))
-            update(defense, model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
-    _expect_accuracy(defense, model.eval(), accuracy)
+    prepared(defense, model)
+    learn(defense, model, examples, threat=threat)
+    expect_accuracy(defense, model.eval(), accuracy)
     robust = float(model.robust(examples.inputs, examples.labels, threat).float().mean())
     expect(
         robust >= robust_accuracy,
@@ -234,32 +256,3 @@ def _check_training(defense: LoopDefense, threat: Threat, accuracy: float, robus
         expected=f"at least {robust_accuracy}",
         got=f"{robust:.4f} (exact)",
     )
-
-
-def _expect_accuracy(defense: object, model: nn.Module, accuracy: float) -> None:
-    examples = toy_training_examples()
-    with torch.no_grad():
-        reached = float((model(examples.inputs).argmax(dim=1) == examples.labels).float().mean())
-    expect(
-        reached >= accuracy,
-        f"{name_of(defense)}: accuracy on the toy problem",
-        expected=f"at least {accuracy}",
-        got=f"{reached:.4f}",
-    )
-
-
-def _check_fit(defense: FittingDefense, threat: Threat, accuracy: float) -> None:
-    examples = toy_training_examples()
-    blank = LinearToy(torch.zeros(2, 64))
-    fitted = []
-    for _ in range(2):
-        with untouched(defense, blank, examples.inputs, examples.labels):
-            generator = keyed("fit", len(examples))
-            model = defense.fit(blank, examples, classes=2, threat=threat, generator=generator)
-        fitted.append(model.eval())
-    logits = [model(examples.inputs) for model in fitted]
-    name = name_of(defense)
-    expect(logits[0].shape == (len(examples), 2), f"{name}: logits", expected="(N, 2)", got=tuple(logits[0].shape))
-    expect(torch.equal(logits[0], logits[1]), f"{name}: repeatability", expected="the same model twice", got="another")
-    expect(bool(fitted[0].state_dict()), f"{name}: state_dict", expected="all state of the model", got="nothing")
-    _expect_accuracy(defense, fitted[0], accuracy)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import KeyedGenerator, Progress, StatefulDefense, SteppingDefense, Threat
+from benchbench.contract import Examples, KeyedGenerator, Progress, StatefulDefense, SteppingDefense, Threat
 from benchbench.contract.training import LoopDefense, announce
 from benchbench.testing.conformance import expect, keyed, name_of
 from benchbench.testing.toys import smooth_toy
 
 _SIZES = (7, 7, 3, 7)  # a smaller batch among them, as at the end of an epoch
 _INTERRUPTED = 2
+_TOY_EPOCHS, _TOY_BATCH, _LEARNING_RATE = 40, 16, 0.003
 _EPOCHS = 3
 FIRST_STEP = Progress(epoch=0, step=0, epochs=_EPOCHS, steps=len(_SIZES))
 
@@ -37,6 +39,23 @@ def update(
     optimizer.zero_grad(set_to_none=True)
     outcome.loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
+
+
+def learn(defense: LoopDefense, model: nn.Module, examples: Examples, *, threat: Threat, purpose: str = "") -> None:
+    """Train a model on the toy problem."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE)
+    batches = torch.split(torch.arange(len(examples)), _TOY_BATCH)
+    for epoch, (step, rows) in itertools.product(range(_TOY_EPOCHS), enumerate(batches)):
+        announce(defense, Progress(epoch=epoch, step=step, epochs=_TOY_EPOCHS, steps=len(batches)))
+        update(
+            defense,
+            model,
+            examples.inputs[rows],
+            examples.labels[rows],
+            threat=threat,
+            generator=keyed(f"{purpose}epoch {epoch} step {step}", len(rows)),
+            optimizer=optimizer,
+        )
 
 
 def check_resumption(defense: LoopDefense, threat: Threat) -> None:

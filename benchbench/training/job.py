@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchbench.contract import BatchLoss, Defense, Examples, KeyedGenerator, Progress, Threat
 from benchbench.contract.recipe import Recipe
-from benchbench.contract.training import LoopDefense
+from benchbench.contract.training import AnyDefense
 from benchbench.errors import ContractError
 
 
@@ -28,7 +28,7 @@ class TrainingJob:
     """What to train and how."""
 
     model: nn.Module  # freshly initialised, on any device
-    defense: LoopDefense
+    defense: AnyDefense  # a `FittingDefense` is not for the loop
     examples: Examples
     rows: Tensor  # int64 (N,), the number of each example in its dataset; keys every draw
     threat: Threat  # ball and box that the defense trains for

@@ -29,13 +29,13 @@ from benchbench.events import (
     TrainingStarted,
 )
 from benchbench.harness.cells import (
-    build_model,
     describe_cell,
     describe_failure,
     record_failure,
     training_examples,
 )
 from benchbench.harness.evaluating import measurements_of
+from benchbench.harness.networks import build_model
 from benchbench.harness.scheduling import run_cells
 from benchbench.harness.workbench import Workbench
 from benchbench.records import Row, RunStore
