@@ -40,6 +40,29 @@ class Attack(Protocol):
         ...
 
 
+@runtime_checkable
+class StartedAttack(Protocol):
+    """An `Attack` that can also begin at an image of another class, as decision-based ones."""
+
+    def perturb_from(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        starts: Tensor,
+        threat: Threat,
+        generator: KeyedGenerator,
+    ) -> Tensor:
+        """Called in place of `Attack.perturb`, with its arguments and results.
+
+        Args:
+            starts: for each image another one of the split, in the shape of `images`, which the model assigns to another
+                class than the label. Where there is none, it is the image itself. It may lie outside of the ball.
+        """
+        ...
+
+
 class ModelUnderTest(Protocol):
     """What a metric may ask about any model under test."""
 

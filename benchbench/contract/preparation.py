@@ -1,4 +1,4 @@
-"""Before training: the data of a defense's options, phases with their own recipe, saved states."""
+"""What a defense does before training: phases with their own recipes, extra data, fits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ExtraBatch:
 class ExtraExamples:
     """The training examples of a dataset that is a defense's option, as an endless stream.
 
-    Each pass over the examples has an order of its own. What stands where depends on seed and position only, so a defense that
+    Each pass over the examples has its own order. Seed and position alone decide which example comes, so a defense that
     computes the position from its `Progress` goes on after an interruption as if there had been none.
     """
 
@@ -102,15 +102,15 @@ class TrainingHost(Protocol):
         ...
 
     def check(self) -> None:
-        """Call often in a long `fit`: it ends the run, by an exception to let through, if it is time to stop."""
+        """End the run, by an exception to let through, if it is time to stop; for a long `fit`."""
         ...
 
     def extra_examples(self, option: str) -> ExtraExamples:
-        """The training examples of the dataset that is an option of the defense, augmented as the recipe says."""
+        """The training examples of the defense's option, a dataset, augmented as the recipe says."""
         ...
 
     def train(self, phase: str, defense: LoopDefense, recipe: Recipe) -> nn.Module:
-        """Train another network of the same architecture, with initial weights of its own, on the same examples.
+        """Train another network of the same architecture, initialised anew, on the same examples.
 
         It is checkpointed like any training, and a finished phase is loaded. Recipe and defense must follow from the options of
         the prepared defense and from its code, which identify the phase. The network is returned in evaluation mode.
@@ -137,7 +137,7 @@ class RecipeDefense(Protocol):
 
 @runtime_checkable
 class PreparedDefense(Protocol):
-    """A defense that does something before training: trains a helper, starts warm, takes extra data."""
+    """A defense that prepares its training: by a helper network, a warm start, extra data."""
 
     def prepare(self, host: TrainingHost) -> None:
         """Called once before the first batch, or before `fit`, also if a checkpoint is resumed.

@@ -129,7 +129,7 @@ class Recipe:
 
     @property
     def averaging_label(self) -> str:
-        """The value of the leaderboard's ``weight_averaging`` column: ``none``, ``ema-0.995``, ``swa-75``."""
+        """The leaderboard's ``weight_averaging`` column: ``none``, ``ema-0.995``, ``swa-75``."""
         return {"ema": f"ema-{self.ema_decay:g}", "swa": f"swa-{self.swa_start}"}.get(self.weight_averaging, "none")
 
     @property

@@ -126,7 +126,7 @@ class Progress:
 
 @runtime_checkable
 class PacedDefense(Protocol):
-    """A `Defense` or `SteppingDefense` that depends on the step, such as a ramp over the training."""
+    """A `Defense` or `SteppingDefense` that depends on the step, for instance for a ramp."""
 
     def at_step(self, progress: Progress) -> None:
         """Called before every batch with its progress; idempotent, like `ScheduledDefense.at_epoch`."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from benchbench.builtin.attacks.margins import batches
+from benchbench.contract import StartedAttack
 from benchbench.evaluation.memory import Memory, ShardResult
 from benchbench.evaluation.subject import Split, Trial, default_batch_size
 from benchbench.evaluation.supervision import QueryCount, counting, propose
@@ -111,6 +112,7 @@ def attack_shard(trial: Trial, split: Split, prediction: Tensor, memory: Memory,
                 rows=rows[chosen],
                 what=what,
                 loan=trial.loan,
+                starts=_starts(trial, split, prediction, positions[chosen]),
             )
             trial.report(trial.attack_name, split, first + int(chosen[-1]) + 1)
     trial.loan.inspect_model(what)
@@ -125,6 +127,22 @@ def attack_shard(trial: Trial, split: Split, prediction: Tensor, memory: Memory,
         "queries": torch.tensor([queries.forward, queries.gradient]),
         "candidates": kept.cpu(),
     }
+
+
+def _starts(trial: Trial, split: Split, prediction: Tensor, positions: Tensor) -> Tensor | None:
+    """Draw images predicted as another class than the examples' labels, for a `StartedAttack`.
+
+    An example for which there is none gets its image. The draw is keyed by the example, so shards and batches do not matter.
+    """
+    if not isinstance(trial.attack, StartedAttack):
+        return None
+    draws, labels = trial.generator(split, "start", positions).uniform()[:, None].cpu(), split.labels(positions).cpu()
+    chosen = positions.clone()
+    for label in range(trial.classes):
+        others, own = (prediction != label).nonzero()[:, 0], labels == label
+        if len(others):
+            chosen[own.to(chosen.device)] = others[(draws[own, 0] * len(others)).long()].to(chosen.device)
+    return split.images(chosen)
 
 
 def _examples_per_call(trial: Trial) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Attack, KeyedGenerator, Threat
+from benchbench.contract import Attack, KeyedGenerator, StartedAttack, Threat
 from benchbench.errors import ContractError
 from benchbench.evaluation.lending import Loan
 from benchbench.kernels.graphs import tallied
@@ -132,15 +132,21 @@ def propose(
     rows: Tensor,
     what: str,
     loan: Loan,
+    starts: Tensor | None = None,
 ) -> Tensor:
     """Call an attack; check its candidates, and that model and examples are unchanged.
 
     The model is in evaluation mode with frozen parameters. A ContractError names the attack (`what`) and the example, by
-    `rows`, int64 (N,).
+    `rows`, int64 (N,). A `StartedAttack` begins at `starts`, if given, images like the others.
     """
     lent_images, lent_labels = images.clone(), labels.clone()
     with loan.to(what):
-        candidates = attack.perturb(model, lent_images, lent_labels, threat=threat, generator=generator)
+        if isinstance(attack, StartedAttack) and starts is not None:
+            candidates = attack.perturb_from(
+                model, lent_images, lent_labels, starts=starts, threat=threat, generator=generator
+            )
+        else:
+            candidates = attack.perturb(model, lent_images, lent_labels, threat=threat, generator=generator)
     changed = (lent_images != images).flatten(1).any(dim=1) | (lent_labels != labels)
     if bool(changed.any()):
         raise ContractError(f"{what}: it changed the image or label of example {int(rows[changed][0])} in place")

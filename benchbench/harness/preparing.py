@@ -32,12 +32,12 @@ from benchbench.training.stepping import augment
 def prepare(defense: object, cell: Cell, job: TrainingJob, bench: Workbench) -> None:
     """Let a `PreparedDefense` prepare a cell's training; `job` holds its model and examples."""
     if isinstance(defense, PreparedDefense):
-        host: TrainingHost = Preparation(cell=cell, job=job, bench=bench)
+        host: TrainingHost = _Host(cell=cell, job=job, bench=bench)
         defense.prepare(host)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preparation:
+class _Host:
     """The host of a cell's defense; see `TrainingHost`."""
 
     cell: Cell

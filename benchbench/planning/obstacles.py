@@ -33,7 +33,7 @@ def find_wrong_radii(experiments: Iterable[Experiment], datasets: DatasetLoader)
 
 
 def require_alike(extra: DatasetSplits, splits: DatasetSplits, name: str) -> None:
-    """Raise DataError unless a model of some data can also learn from `extra` data, called `name`."""
+    """Raise DataError unless a model of `splits` can learn from `extra` data, called `name`."""
     ours, theirs = ((one.task, one.input_shape, one.lower, one.upper) for one in (splits, extra))
     if ours != theirs or len(extra.classes) > len(splits.classes):
         described = (
@@ -50,10 +50,23 @@ def find_obstacle(cell: Cell, splits: DatasetSplits, registry: Registry) -> str:
     for component in (one for outer in named for one in outer.with_nested):
         capabilities = registry.capabilities(component)
         unsuited = unsuited_task(capabilities, splits.task, len(splits.classes))
-        reason = unsuited.reason if unsuited else _input_obstacle(capabilities, splits) or _missing(capabilities)
+        reason = (
+            unsuited.reason
+            if unsuited
+            else _network_obstacle(capabilities, training.architecture.name)
+            or _input_obstacle(capabilities, splits)
+            or _missing(capabilities)
+        )
         if reason:
             return f"{component.kind} {component.name!r} {reason}"
     return _augmentation_obstacle(cell, splits)
+
+
+def _network_obstacle(capabilities: Capabilities, architecture: str) -> str:
+    named = capabilities.architectures
+    if not named or architecture in named or architecture.partition(":")[0] in named:
+        return ""
+    return f"works with {' or '.join(named)} only, not with {architecture!r}"
 
 
 def _missing(capabilities: Capabilities) -> str:

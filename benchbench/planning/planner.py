@@ -165,7 +165,7 @@ def _without_cell(draft: _Draft, status: Status, reason: str, sketch: Cell | Non
 
 
 def _extra(draft: _Draft, splits: DatasetSplits, datasets: DatasetLoader) -> dict[str, Any]:
-    """Number and digest of the training examples among the defense's options, which must suit the data."""
+    """Number and digest of the defense's extra training examples, which must suit the data."""
     loaded = {name: datasets.load(one) for name, one in draft.cell.training.defense.extra_datasets.items()}
     if not loaded:
         return {}

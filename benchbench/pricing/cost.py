@@ -109,7 +109,7 @@ class _Counter(nn.Module):
 
 
 class _ToyHost:
-    """A host for a defense whose passes are counted; helper networks count like the model. Phases cost nothing."""
+    """A `TrainingHost` to count passes: those of a helper network count, its training does not."""
 
     recipe, seconds_left = Recipe(learning_rate=1.0, epochs=1), math.inf
 

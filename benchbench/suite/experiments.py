@@ -100,7 +100,7 @@ def _check_recipes(experiment: Experiment, registry: Registry, place: Place, mis
 def _unfit(
     recipe: Recipe, experiment: Experiment, defense: Component, made: object, registry: Registry
 ) -> dict[str, str]:
-    """Fields of a recipe that a defense, made from its component, or an experiment cannot use, with the reason."""
+    """Fields of a recipe that a defense (as `made`) or an experiment cannot use, with reasons."""
     what = f"defense {defense.name!r}"
     capabilities, task = registry.capabilities(defense), registry.capabilities(experiment.dataset).task
     fits = task == "regression" or isinstance(made, FittingDefense)

@@ -51,7 +51,10 @@ class Experiment:
     skip: str = ""  # why this profile leaves the experiment out; otherwise empty
 
     def recipe_for(self, architecture: Component, defense: Component, made: object = None) -> Recipe:
-        """The recipe of one model, adapted by its defense as `made`; without an optimiser the rest is void."""
+        """The recipe of one model, adapted by its defense if it is `made`.
+
+        Without an optimiser the other fields have no meaning.
+        """
         fields: Values = {}
         for layer in self.recipe_layers:
             if layer.applies_to(architecture, defense):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Attack, Norm, Threat, frozen
+from benchbench.contract import Attack, KeyedGenerator, Norm, StartedAttack, Threat, frozen
 from benchbench.testing.conformance import expect, expect_method, keyed, name_of, untouched
 from benchbench.testing.toys import FragileToy, ToyAttackProblem, toy_attack_problem
 
@@ -30,7 +30,8 @@ def check_attack(
 
     For each norm: candidates have the shape and dtype of the images, are finite and lie in box and ball (two boxes, also radius
     0, batches of 1 and of 7, 2 and 1,000 classes); the model, its gradients and the inputs are unchanged; equal generators give
-    equal candidates; linear models of 2 and of 10 classes are fooled wherever their exact distance allows it.
+    equal candidates; linear models of 2 and of 10 classes are fooled wherever their exact distance allows it. A `StartedAttack`
+    receives starting images, which it must not change.
 
     Args:
         attack: the attack, options set.
@@ -64,7 +65,7 @@ def _check_candidates(attack: Attack, threat: Threat, classes: int) -> None:
         model, images, labels = _fragile_problem(threat, size, classes)
         with frozen(model), untouched(attack, model, images, labels):
             generator = keyed("candidates", size)
-            candidates = attack.perturb(model, images, labels, threat=threat, generator=generator)
+            candidates = _call(attack, model, images, labels, images.flip(0), threat, generator)
         expect(
             isinstance(candidates, Tensor) and candidates.shape == images.shape and candidates.dtype == images.dtype,
             f"{name}: candidates",
@@ -145,4 +146,24 @@ def _perturb(attack: Attack, problem: ToyAttackProblem, rows: Tensor | None = No
     generator = keyed("toy problem", len(problem.labels)).take(chosen)
     images, labels = problem.images[chosen], problem.labels[chosen]
     with frozen(problem.model):
-        return attack.perturb(problem.model, images, labels, threat=problem.threat, generator=generator)
+        starts = problem.images[(labels == 0).long()]  # the first image is of class 0, the second of the last one
+        return _call(attack, problem.model, images, labels, starts, problem.threat, generator)
+
+
+def _call(
+    attack: Attack,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    starts: Tensor,
+    threat: Threat,
+    generator: KeyedGenerator,
+) -> Tensor:
+    """Call an attack as the host does."""
+    if not isinstance(attack, StartedAttack):
+        return attack.perturb(model, images, labels, threat=threat, generator=generator)
+    before = starts.clone()
+    candidates = attack.perturb_from(model, images, labels, starts=starts, threat=threat, generator=generator)
+    same = torch.equal(starts, before)
+    expect(same, f"{name_of(attack)}: starting images", expected="left as they were", got="changed in place")
+    return candidates

@@ -103,7 +103,7 @@ def _check_recipe(defense: RecipeDefense) -> None:
 
 
 class _FromNow:
-    """A defense whose every loss begins with the state that it has now; its name is the defense's."""
+    """A defense that computes every loss from the state that it has now, under its name."""
 
     def __init__(self, defense: Defense) -> None:
         self.__name__ = name_of(defense)

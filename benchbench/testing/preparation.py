@@ -23,7 +23,7 @@ class ToyStopError(Exception):
 
 @dataclass(kw_only=True)
 class ToyTrainingHost:
-    """A `TrainingHost` without files: its extra data are toy examples, its phases train toy models.
+    """A `TrainingHost` without files: extra data are toy examples, phases train toy models.
 
     Attributes:
         model: the network that will be trained; phases on the toy problem train a linear one, others return a fresh network.
@@ -46,7 +46,7 @@ class ToyTrainingHost:
         """Never stop."""
 
     def extra_examples(self, option: str) -> ExtraExamples:
-        """Toy examples in the shape of the model's input, whatever the option."""
+        """Toy examples in the shape of the model's input, for every option."""
         examples = toy_training_examples()
         if not isinstance(self.model, LinearToy):
             draws = keyed(f"extra {option}", len(examples))

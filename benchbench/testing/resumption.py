@@ -97,7 +97,7 @@ def check_schedule(defense: LoopDefense, threat: Threat) -> None:
     expect(
         torch.equal(*weights),
         f"{name_of(defense)}: schedule",
-        expected="the same first step, whatever progress was announced before: the last call alone counts",
+        expected="the same first step after any earlier progress: the last call alone counts",
         got="other weights",
     )
 

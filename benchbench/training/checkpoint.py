@@ -86,7 +86,7 @@ class Checkpoint:
             return None
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, **parts: object) -> None:
-        """Write the state, including that of stateful `parts` as in `pack`, or keep the previous file."""
+        """Write the state, with stateful `parts` as in `pack`, or keep the previous file."""
         write_checkpoint(self.path, self.model_id, pack(model, optimizer, **parts), position)
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, **parts: object) -> Position | None:

@@ -1,4 +1,4 @@
-"""The weights that a training yields: the last ones or averages, after the last or the best epoch.
+"""The weights that a training yields: last or averaged, after the last or best epoch.
 
 EMA is updated after each step, with a decay that grows to the recipe's: min(decay, (1 + t) / (10 + t)) after t earlier steps
 (Gowal et al., "Uncovering the Limits of Adversarial Training", 2020), so that the first weights are soon forgotten. It

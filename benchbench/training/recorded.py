@@ -21,7 +21,7 @@ from benchbench.training.job import TrainingJob
 
 
 def is_recordable(job: TrainingJob, optimizer: torch.optim.Optimizer) -> bool:
-    """Whether kernels do all of a step: the defense declares it, and optimiser and recipe allow it.
+    """Whether kernels do all of a step: the defense says so, optimiser and recipe allow it.
 
     A recording holds the learning rate, so it is of no use where each step has another one. Adam that is not fused counts its
     steps in Python, or where no kernel reads them.

@@ -133,14 +133,12 @@ class Steps:
         return totals
 
     def set_statistics(self) -> None:
-        """Compute batch normalisation's statistics anew: means over the batches of all training examples."""
+        """Compute the statistics of batch normalisation anew, as means over all training batches."""
         model = self._job.model
         layers = [one for one in model.modules() if isinstance(one, _BatchNorm) and one.track_running_stats]
         momenta = [layer.momentum for layer in layers]
-        seed, everything = (
-            derive_seed(self._job.seed, "statistics"),
-            torch.arange(len(self._rows), device=self._rows.device),
-        )
+        seed = derive_seed(self._job.seed, "statistics")
+        everything = torch.arange(len(self._rows), device=self._rows.device)
         with in_mode(model, training=False), torch.no_grad():
             for layer in layers:
                 layer.reset_running_stats()

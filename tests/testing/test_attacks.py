@@ -255,3 +255,30 @@ def test_failure_is_an_assertion_that_tells_expected_and_got() -> None:
     error = ConformanceError("the check", expected="this", got="that")
     assert isinstance(error, AssertionError)
     assert str(error) == "the check\n  expected: this\n  got: that"
+
+
+class Started(GoodPgd):
+    """Begins at the projection of an image of another class."""
+
+    def perturb_from(self, model, images, labels, *, starts, threat, generator):
+        candidates = threat.project(starts.clone(), images)
+        for _ in range(10):
+            step = threat.epsilon / 4 * self.direction(self.gradient(model, candidates, labels), threat.norm)
+            candidates = self.project(candidates + step, images, threat)
+        return candidates
+
+    def perturb(self, *arguments, **named):
+        raise AssertionError("it can begin at an image of another class")
+
+
+class MovesStarts(Started):
+    def perturb_from(self, model, images, labels, *, starts, threat, generator):
+        return super().perturb_from(
+            model, images, labels, starts=starts.add_(0.0001), threat=threat, generator=generator
+        )
+
+
+def test_attack_that_begins_elsewhere_receives_its_starting_images() -> None:
+    check_attack(Started(), norms=["linf"], classes=[2])
+    with pytest.raises(ConformanceError, match="starting images"):
+        check_attack(MovesStarts(), norms=["linf"], classes=[2])

@@ -1,4 +1,4 @@
-"""The conformance kit, and what a batch holds: the fixed share, each extra example once in a pass."""
+"""The conformance kit, and what a batch holds: a fixed share, each example once in a pass."""
 
 from __future__ import annotations
 

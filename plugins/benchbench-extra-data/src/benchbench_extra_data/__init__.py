@@ -1,4 +1,4 @@
-"""Adversarial training with extra data for benchbench: the offer. The defense is imported when a suite uses it."""
+"""Adversarial training with extra data for benchbench: the offer."""
 
 from __future__ import annotations
 

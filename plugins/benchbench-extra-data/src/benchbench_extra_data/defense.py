@@ -1,4 +1,4 @@
-"""Adversarial training on batches with a fixed share of extra data (Carmon et al., 2019; Rebuffi et al., 2021)."""
+"""Adversarial training on batches with a fixed share of extra data (Carmon et al., 2019)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ExtraDataTraining:
         return max(1, round(count * self.share / (1.0 - self.share)))
 
     def at_step(self, progress: Progress) -> None:
-        """Where the step begins in the stream of extra examples; the places that a smaller batch leaves are skipped."""
+        """Find the step's place in the stream; a smaller batch skips the examples that are left."""
         self._first = progress.taken * self._whole
 
     def step(

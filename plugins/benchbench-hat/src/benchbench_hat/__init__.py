@@ -1,4 +1,4 @@
-"""Helper-based adversarial training for benchbench: the offer. The defense is imported when a suite uses it."""
+"""Helper-based adversarial training for benchbench: the offer."""
 
 from __future__ import annotations
 

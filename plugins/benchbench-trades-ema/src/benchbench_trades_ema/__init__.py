@@ -1,4 +1,4 @@
-"""TRADES with EMA and early stopping for benchbench: the offer. The defense is imported when a suite uses it."""
+"""TRADES with EMA and early stopping for benchbench: the offer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TRADES (Zhang et al., 2019) with weight averaging (Gowal et al., 2020) and early stopping (Rice et al., 2020)."""
+"""TRADES (Zhang et al., 2019) with averaged weights and early stopping."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ START_DEVIATION = 0.001
 
 
 class TradesEma:
-    """Sum of L(f(x), y) + beta KL(f(x) || f(x')), trained with a recipe that averages and selects weights.
+    """Sum of L(f(x), y) + beta KL(f(x) || f(x')); the recipe averages and selects weights.
 
     Args:
         beta: weight of the divergence, at least 0.
