@@ -132,8 +132,8 @@ def run_fresh_elsewhere_dying_at_flush(folder: Path, count: int) -> None:
     """The same of a fresh run that trains other weights, as on another machine."""
     import benchbench.harness.cells
 
-    initialise = benchbench.harness.networks.initialise
-    benchbench.harness.networks.initialise = lambda *arguments: shift(initialise(*arguments))
+    initialise = benchbench.harness.cells.initialise
+    benchbench.harness.cells.initialise = lambda *arguments: shift(initialise(*arguments))
     run_dying_at_flush(folder, count, fresh=True)
 
 

@@ -34,9 +34,8 @@ from benchbench.checking.proofs import claims_of
 from benchbench.contract import DatasetSplits, DataSource
 from benchbench.data import LoadedDataset, Subset, load_dataset, subset
 from benchbench.errors import BenchbenchError, DataError
-from benchbench.harness.cells import train_cell
+from benchbench.harness.cells import build_model, train_cell
 from benchbench.harness.fitting import trains_in_steps
-from benchbench.harness.networks import build_model
 from benchbench.harness.workbench import Workbench
 from benchbench.kernels.sketches import sketch
 from benchbench.leaderboard.files import read_rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from benchbench.contract.data import Examples
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+Augment = Callable[["Tensor", KeyedGenerator], "Tensor"]
 _FIRST_ROW = 1 << 40  # rows of extra examples, above those of any dataset
 
 
@@ -38,19 +40,15 @@ class ExtraExamples:
     """The training examples of a dataset that is a defense's option, as an endless stream.
 
     Each pass over the examples has its own order. Seed and position alone decide which example comes, so a defense that
-    computes the position from its `Progress` goes on after an interruption as if there had been none.
+    computes the position from its `Progress` goes on after an interruption as if there had been none. `augment` changes images
+    by a generator of their rows.
     """
 
     def __init__(
-        self,
-        examples: Examples,
-        *,
-        seed: int,
-        device: torch.device,
-        augment: Callable[[Tensor, KeyedGenerator], Tensor] = lambda images, _: images,
+        self, examples: Examples, *, seed: int, device: torch.device, augment: Augment = lambda images, _: images
     ) -> None:
         self._examples, self._seed, self._device, self._augment = examples, seed, device, augment
-        self._order: tuple[int, Tensor] | None = None  # of the last pass that was used
+        self._order_of = lru_cache(2)(self._drawn_order)
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -59,71 +57,48 @@ class ExtraExamples:
         """The examples at positions ``first`` to ``first + count - 1`` of the stream, at least one."""
         import torch
 
-        taken, position = [], first
-        while position < first + count:
-            number, start = divmod(position, len(self))
-            end = min(start + first + count - position, len(self))
-            taken.append((number, self._order_of(number)[start:end]))
-            position += end - start
-        images = torch.cat([self._images(number, chosen) for number, chosen in taken])
-        everything = torch.cat([chosen for _, chosen in taken])
-        labels = self._examples.labels[everything].to(self._device)
-        return ExtraBatch(images=images, labels=labels, rows=(everything + _FIRST_ROW).to(self._device))
+        images, rows = [], []
+        for number in range(first // len(self), (first + count - 1) // len(self) + 1):
+            start = number * len(self)
+            rows.append(self._order_of(number)[max(first - start, 0) : first + count - start])
+            generator = KeyedGenerator(derive_seed(self._seed, "extra", number), rows[-1].to(self._device))
+            images.append(self._augment(self._examples.inputs[rows[-1]].to(self._device), generator))
+        chosen = torch.cat(rows)
+        labels, everywhere = self._examples.labels[chosen].to(self._device), (chosen + _FIRST_ROW).to(self._device)
+        return ExtraBatch(images=as_model_input(torch.cat(images)), labels=labels, rows=everywhere)
 
-    def _order_of(self, number: int) -> Tensor:
+    def _drawn_order(self, number: int) -> Tensor:
         import torch
 
-        if self._order is None or self._order[0] != number:
-            generator = torch.Generator().manual_seed(derive_seed(self._seed, "extra order", number))
-            self._order = number, torch.randperm(len(self), generator=generator)
-        return self._order[1]
-
-    def _images(self, number: int, chosen: Tensor) -> Tensor:
-        generator = KeyedGenerator(derive_seed(self._seed, "extra", number), chosen.to(self._device))
-        return as_model_input(self._augment(self._examples.inputs[chosen].to(self._device), generator))
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, "extra order", number))
+        return torch.randperm(len(self), generator=generator)
 
 
-class TrainingHost(Protocol):
-    """The training of a model, as its defense sees it before the first batch, or before `fit`."""
+@dataclass(frozen=True, kw_only=True)
+class TrainingHost:
+    """The training of a model, as its defense sees it before the first batch, or before `fit`.
 
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe of the training that follows."""
-        ...
+    Attributes:
+        recipe: of the training that follows.
+        model: the network that will be trained, freshly initialised: a warm start loads weights into it.
+        extra_examples: the training examples of the option of this name, a dataset, augmented as the recipe says.
+        train: trains another network of the same architecture, initialised anew, on the same examples, and returns it in
+            evaluation mode. Its name, defense and recipe must follow from the options and the code of the prepared defense. It
+            is checkpointed like any training; a finished one is loaded.
+        save: keeps tensors of an unfinished `fit`, in place of those kept before.
+        saved: the tensors that `save` kept, on the CPU; empty if there are none.
+        check: ends the run, by an exception to let through, if it is time to stop; for a long `fit`.
+        seconds_left: time left in the budget of the run; infinite without one.
+    """
 
-    @property
-    def model(self) -> nn.Module:
-        """The network that will be trained, freshly initialised: a warm start loads weights into it."""
-        ...
-
-    @property
-    def seconds_left(self) -> float:
-        """Time left in the budget of the run; infinite without one."""
-        ...
-
-    def check(self) -> None:
-        """End the run, by an exception to let through, if it is time to stop; for a long `fit`."""
-        ...
-
-    def extra_examples(self, option: str) -> ExtraExamples:
-        """The training examples of the defense's option, a dataset, augmented as the recipe says."""
-        ...
-
-    def train(self, phase: str, defense: LoopDefense, recipe: Recipe) -> nn.Module:
-        """Train another network of the same architecture, initialised anew, on the same examples.
-
-        It is checkpointed like any training, and a finished phase is loaded. Recipe and defense must follow from the options of
-        the prepared defense and from its code, which identify the phase. The network is returned in evaluation mode.
-        """
-        ...
-
-    def save(self, state: Mapping[str, Tensor]) -> None:
-        """Keep tensors of an unfinished `fit`, in place of those kept before."""
-        ...
-
-    def saved(self) -> Mapping[str, Tensor]:
-        """The tensors that `save` kept, on the CPU; empty if there are none."""
-        ...
+    recipe: Recipe
+    model: nn.Module
+    extra_examples: Callable[[str], ExtraExamples]
+    train: Callable[[str, LoopDefense, Recipe], nn.Module]
+    save: Callable[[Mapping[str, Tensor]], None]
+    saved: Callable[[], Mapping[str, Tensor]]
+    check: Callable[[], None]
+    seconds_left: Callable[[], float]
 
 
 @runtime_checkable

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
 
 from benchbench.cell.model import Cell, to_json
-from benchbench.contract import DatasetSplits, Examples
+from benchbench.contract import DatasetSplits, Examples, derive_seed
 from benchbench.contract.training import AnyDefense
 from benchbench.data import Subset, crop_to, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, StorageError, TrainingError
@@ -17,7 +18,6 @@ from benchbench.evaluation import Outcome
 from benchbench.events import Note
 from benchbench.harness.evaluating import evaluate_cell, measurements_of
 from benchbench.harness.fitting import fit_model, training_threat, trains_in_steps
-from benchbench.harness.networks import build_model
 from benchbench.harness.preparing import prepare
 from benchbench.harness.sharing import EvaluationOverError
 from benchbench.harness.succession import give_up, stored_model, succeed, training_checkpoint
@@ -32,6 +32,7 @@ from benchbench.training.job import HeldOut
 from benchbench.training.shared_layers import sharing_obstacle
 
 _log = logging.getLogger(__name__)
+_HANDED_OUT: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()  # parameters of live networks, by id
 
 
 def describe_failure(error: Exception) -> str:
@@ -69,7 +70,7 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
 
 def _prepare(cell: Cell, job: TrainingJob, bench: Workbench) -> None:
     try:
-        prepare(job.defense, cell, job, bench)
+        prepare(cell, job, bench, lambda one: build_model(one, bench.splits(one.training.dataset), bench.registry))
     except Exception as error:
         if bench.ranks is None or bench.ranks.leads:  # the others wait for an order, and only for that
             raise
@@ -211,6 +212,29 @@ def training_examples(cell: Cell, splits: DatasetSplits) -> Subset:
         ),
         indices=torch.cat([chosen.indices, seen.indices + len(splits.train)]),
     )
+
+
+def build_model(cell: Cell, splits: DatasetSplits, registry: Registry) -> nn.Module:
+    """A freshly initialised network, whose weights depend only on the seed."""
+    return initialise(cell.training, splits.input_shape, len(splits.classes), registry)
+
+
+def initialise(spec: TrainingSpec, input_shape: tuple[int, ...], classes: int, registry: Registry) -> nn.Module:
+    """Like `build_model`, for inputs of a shape and a number of classes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(spec.seed, "initialisation"))
+        model = registry.make("architecture", spec.architecture, input_shape=input_shape, classes=classes)
+    if not isinstance(model, nn.Module):
+        raise ContractError(
+            f"architecture {spec.architecture.name!r} made a {type(model).__name__}, expected: nn.Module"
+        )
+    parameters = {id(parameter): parameter for parameter in model.parameters()}
+    if any(_HANDED_OUT.get(key) is parameter for key, parameter in parameters.items()):
+        raise ContractError(
+            f"architecture {spec.architecture.name!r} made a network of parameters that another one has"
+        )
+    _HANDED_OUT.update(parameters)
+    return model
 
 
 def describe_cell(cell: Cell) -> str:

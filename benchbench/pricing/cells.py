@@ -16,7 +16,7 @@ import torch
 from benchbench.cell.model import Cell, Component, to_json
 from benchbench.contract import DatasetExtent, Threat
 from benchbench.evaluation.subject import default_batch_size
-from benchbench.harness.networks import initialise
+from benchbench.harness.cells import initialise
 from benchbench.planning import CellPrice, Plan, PlannedCell
 from benchbench.pricing.cost import Passes, attack_passes, metric_passes, time_passes, training_passes, weigh
 from benchbench.pricing.timings import TimedModel, Timings, model_key

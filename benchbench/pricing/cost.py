@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -24,9 +24,10 @@ from benchbench.contract import (
     Progress,
     Recipe,
     Threat,
+    TrainingHost,
     frozen,
 )
-from benchbench.contract.training import AnyDefense, FittingDefense, LoopDefense, SteppingDefense, announce
+from benchbench.contract.training import AnyDefense, FittingDefense, SteppingDefense, announce
 from benchbench.kernels.determinism import on_threads
 
 PILOT_EXAMPLES = {"cpu": 8, "cuda": 64}
@@ -108,28 +109,6 @@ class _Counter(nn.Module):
         )
 
 
-class _ToyHost:
-    """A `TrainingHost` to count passes: those of a helper network count, its training does not."""
-
-    recipe, seconds_left = Recipe(learning_rate=1.0, epochs=1), math.inf
-
-    def __init__(self, model: _Counter, examples: Examples) -> None:
-        self.model, self._examples = model, examples
-
-    def check(self) -> None: ...
-
-    def extra_examples(self, option: str) -> ExtraExamples:
-        return ExtraExamples(self._examples, seed=0, device=torch.device("cpu"))
-
-    def train(self, phase: str, defense: LoopDefense, recipe: Recipe) -> nn.Module:
-        return self.model
-
-    def save(self, state: Mapping[str, Tensor]) -> None: ...
-
-    def saved(self) -> Mapping[str, Tensor]:
-        return {}
-
-
 class _PerfectEvidence:
     """Evidence about a model that is always robust, to count the passes of a metric."""
 
@@ -156,7 +135,7 @@ def training_passes(defense: AnyDefense, input_shape: tuple[int, ...], classes: 
         return None
     model, images, labels, generator = _toy(input_shape, classes, threat)
     if isinstance(defense, PreparedDefense):
-        defense.prepare(_ToyHost(model, Examples(inputs=images, labels=labels)))
+        _prepare(defense, model, Examples(inputs=images, labels=labels))
     announce(defense, Progress(epoch=1, step=0, epochs=2, steps=1))  # half of the training is over
     if isinstance(defense, SteppingDefense):
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
@@ -165,6 +144,21 @@ def training_passes(defense: AnyDefense, input_shape: tuple[int, ...], classes: 
         loss = defense.loss(model, images, labels, threat=threat, generator=generator).loss
         loss.backward()  # type: ignore[no-untyped-call]
     return model.passes(len(images))
+
+
+def _prepare(defense: PreparedDefense, model: nn.Module, examples: Examples) -> None:
+    """The passes of a helper network count, those of its training do not."""
+    host = TrainingHost(
+        recipe=Recipe(learning_rate=1.0, epochs=1),
+        model=model,
+        extra_examples=lambda _: ExtraExamples(examples, seed=0, device=torch.device("cpu")),
+        train=lambda *_: model,
+        save=lambda _: None,
+        saved=dict,
+        check=lambda: None,
+        seconds_left=lambda: math.inf,
+    )
+    defense.prepare(host)
 
 
 def attack_passes(attack: Attack, input_shape: tuple[int, ...], classes: int, threat: Threat) -> Passes:

@@ -22,8 +22,7 @@ from benchbench.contract import (
 )
 from benchbench.contract.training import AnyDefense, LoopDefense, announce
 from benchbench.testing.conformance import expect, expect_method, keyed, name_of, untouched
-from benchbench.testing.fits import check_fit, expect_accuracy
-from benchbench.testing.preparation import TOY_RECIPE, prepared
+from benchbench.testing.preparation import TOY_RECIPE, prepared, toy_training_host
 from benchbench.testing.resumption import FIRST_STEP, check_resumption, check_schedule, kept_state, learn, restore
 from benchbench.testing.toys import TOY_THREAT, FragileToy, LinearToy, smooth_toy, toy_training_examples
 
@@ -61,7 +60,7 @@ def check_defense(
         uses_threat: as in its offer. With False, the loss of a `Defense` must be the same in every ball.
     """
     if isinstance(defense, FittingDefense):
-        check_fit(defense, threat, accuracy)
+        _check_fit(defense, threat, accuracy)
         return
     expect_method(defense, (Defense, SteppingDefense), "`loss`, `step` or `fit`")
     prepared(defense, smooth_toy((3, 8, 8), 2))
@@ -248,7 +247,7 @@ def _check_training(defense: LoopDefense, threat: Threat, accuracy: float, robus
     model = LinearToy(torch.zeros(2, 64)).train()
     prepared(defense, model)
     learn(defense, model, examples, threat=threat)
-    expect_accuracy(defense, model.eval(), accuracy)
+    _expect_accuracy(defense, model.eval(), accuracy)
     robust = float(model.robust(examples.inputs, examples.labels, threat).float().mean())
     expect(
         robust >= robust_accuracy,
@@ -256,3 +255,34 @@ def _check_training(defense: LoopDefense, threat: Threat, accuracy: float, robus
         expected=f"at least {robust_accuracy}",
         got=f"{robust:.4f} (exact)",
     )
+
+
+def _expect_accuracy(defense: object, model: nn.Module, accuracy: float) -> None:
+    examples = toy_training_examples()
+    with torch.no_grad():
+        reached = float((model(examples.inputs).argmax(dim=1) == examples.labels).float().mean())
+    expect(
+        reached >= accuracy,
+        f"{name_of(defense)}: accuracy on the toy problem",
+        expected=f"at least {accuracy}",
+        got=f"{reached:.4f}",
+    )
+
+
+def _check_fit(defense: FittingDefense, threat: Threat, accuracy: float) -> None:
+    examples = toy_training_examples()
+    blank = LinearToy(torch.zeros(2, 64))
+    host, fitted = toy_training_host(blank), []
+    for _ in range(3):
+        if isinstance(defense, PreparedDefense):
+            defense.prepare(host)  # one host: the later fits go on from what the first has saved
+        with untouched(defense, blank, examples.inputs, examples.labels):
+            generator = keyed("fit", len(examples))
+            model = defense.fit(blank, examples, classes=2, threat=threat, generator=generator)
+        fitted.append(model.eval())
+    logits = [model(examples.inputs) for model in fitted]
+    name = name_of(defense)
+    expect(logits[0].shape == (len(examples), 2), f"{name}: logits", expected="(N, 2)", got=tuple(logits[0].shape))
+    expect(torch.equal(logits[0], logits[1]), f"{name}: repeatability", expected="the same model twice", got="another")
+    expect(bool(fitted[0].state_dict()), f"{name}: state_dict", expected="all state of the model", got="nothing")
+    _expect_accuracy(defense, fitted[0], accuracy)

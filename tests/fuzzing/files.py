@@ -32,7 +32,7 @@ from benchbench.comparison.pairing import compare
 from benchbench.comparison.ranking import rank_all
 from benchbench.data import load_dataset
 from benchbench.errors import BenchbenchError
-from benchbench.harness.networks import build_model
+from benchbench.harness.cells import build_model
 from benchbench.leaderboard import FORMATS, paper_tables, published_rows, read_rows, render, table_document
 from benchbench.leaderboard.merging import merge
 from benchbench.leaderboard.packing import unpack

@@ -31,6 +31,7 @@ from benchbench.events import (
     TrainingStarted,
 )
 from benchbench.harness.cells import (
+    build_model,
     describe_cell,
     describe_failure,
     record_failure,
@@ -38,7 +39,6 @@ from benchbench.harness.cells import (
     training_job,
 )
 from benchbench.harness.evaluating import measurements_of
-from benchbench.harness.networks import build_model
 from benchbench.harness.scheduling import run_cells
 from benchbench.harness.workbench import Workbench
 from benchbench.records import Row, RunStore

@@ -28,8 +28,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is trained from now on gets other weights, as on another machine."""
-    initialise = benchbench.harness.networks.initialise
-    monkeypatch.setattr(benchbench.harness.networks, "initialise", lambda *given: shift(initialise(*given)))
+    initialise = benchbench.harness.cells.initialise
+    monkeypatch.setattr(benchbench.harness.cells, "initialise", lambda *given: shift(initialise(*given)))
 
 
 def verdicts(folder: Path) -> list[str]:

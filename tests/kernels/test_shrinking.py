@@ -17,7 +17,7 @@ from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
 from benchbench.contract.recipe import Recipe
 from benchbench.errors import TrainingError
 from benchbench.events import Event, Note
-from benchbench.harness.networks import build_model
+from benchbench.harness.cells import build_model
 from benchbench.kernels.shrinking import within_memory
 from benchbench.training.job import TrainingJob
 from benchbench.training.loop import TrainedModel, train

@@ -28,7 +28,7 @@ GIVEN = {
     "RegressionEvidence",
     "Host",
     "TrainingHost",
-}  # Protocols that the host implements: more methods break nobody
+}  # the host implements them: more methods break nobody
 
 
 def described(value: Any) -> dict[str, Any]:
