@@ -42,15 +42,7 @@ from benchbench.contract.data import (
     SplitName,
     data_digest,
 )
-from benchbench.contract.evaluation import (
-    Attack,
-    Evidence,
-    ExamplewiseMetric,
-    Measurement,
-    Metric,
-    RegressionEvidence,
-    StartedAttack,
-)
+from benchbench.contract.evaluation import Attack, Evidence, ExamplewiseMetric, Measurement, Metric, RegressionEvidence
 from benchbench.contract.execution import DONE, NOT_SHARED, REFUSED, STOPPED, Executor, Host, Work, WorkUnit
 from benchbench.contract.offers import API_VERSION, Capabilities, Offer, hookimpl, require
 from benchbench.contract.preparation import ExtraBatch, ExtraExamples, PreparedDefense, RecipeDefense, TrainingHost
@@ -118,7 +110,6 @@ __all__ = [
     "RegressionEvidence",
     "ScheduledDefense",
     "SplitName",
-    "StartedAttack",
     "StatefulDefense",
     "SteppingDefense",
     "Threat",

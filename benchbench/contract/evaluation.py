@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Attack(Protocol):
-    """A search for adversarial examples. Options go to the constructor, data to the call."""
+    """A search for adversarial examples. Options go to the constructor, data to the call.
+
+    An attribute ``takes_starts = True`` states that `perturb` has a keyword ``starts``, by default None: for each image another
+    one of the split, which the model assigns to another class than the label, as decision-based attacks need it. It may lie
+    outside of the ball. Where there is none, it is the image itself.
+    """
 
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
@@ -36,29 +41,6 @@ class Attack(Protocol):
 
         Returns:
             float32 candidates in the shape of `images`.
-        """
-        ...
-
-
-@runtime_checkable
-class StartedAttack(Protocol):
-    """An `Attack` that can also begin at an image of another class, as decision-based ones."""
-
-    def perturb_from(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        starts: Tensor,
-        threat: Threat,
-        generator: KeyedGenerator,
-    ) -> Tensor:
-        """Called in place of `Attack.perturb`, with its arguments and results.
-
-        Args:
-            starts: for each image another one of the split, in the shape of `images`, which the model assigns to another
-                class than the label. Where there is none, it is the image itself. It may lie outside of the ball.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,17 +24,11 @@ _FIRST_ROW = 1 << 40  # rows of extra examples, above those of any dataset
 
 @dataclass(frozen=True, kw_only=True)
 class ExtraBatch:
-    """Examples of another dataset for one step.
+    """Examples of another dataset for one step, on the device."""
 
-    Attributes:
-        images: float32 (N, C, H, W) on the device, augmented.
-        labels: int64 (N,).
-        rows: int64 (N,), for `KeyedGenerator.joined`; no example of the experiment has such a row.
-    """
-
-    images: Tensor
-    labels: Tensor
-    rows: Tensor
+    images: Tensor  # float32 (N, C, H, W), augmented
+    labels: Tensor  # int64 (N,)
+    rows: Tensor  # int64 (N,), for `KeyedGenerator.joined`: no example of the experiment has such a row
 
 
 class ExtraExamples:
@@ -95,10 +90,10 @@ class TrainingHost:
     model: nn.Module
     extra_examples: Callable[[str], ExtraExamples]
     train: Callable[[str, LoopDefense, Recipe], nn.Module]
-    save: Callable[[Mapping[str, Tensor]], None]
-    saved: Callable[[], Mapping[str, Tensor]]
-    check: Callable[[], None]
-    seconds_left: Callable[[], float]
+    save: Callable[[Mapping[str, Tensor]], None] = lambda state: None
+    saved: Callable[[], Mapping[str, Tensor]] = dict
+    check: Callable[[], None] = lambda: None
+    seconds_left: Callable[[], float] = lambda: math.inf
 
 
 @runtime_checkable

@@ -140,14 +140,14 @@ class Recipe:
     def held_out(self, examples: int) -> int:
         """How many of some training examples are the validation split."""
         share = self.validation
-        return share if isinstance(share, int) else max(1, round(share * examples))
+        return int(share) if isinstance(share, int) or not share else max(1, round(share * examples))
 
     def learning_rate_at(self, epoch: int, step: int = 0, steps: int = 1) -> float:
         """The learning rate in a step of an epoch, both counted from 0; an epoch has `steps`.
 
-        After a linear warm-up it falls by `decay_factor` after each of the `decay_epochs`; or along half a cosine to 0
-        (Loshchilov & Hutter, "SGDR", 2017, without restarts); or it is cyclic: it rises linearly to `learning_rate` at the
-        `peak` and falls linearly to 0, as in Wong, Rice, Kolter, "Fast is better than free", 2020.
+        After a linear warm-up it falls by `decay_factor` after each of the `decay_epochs`, counted from the beginning; or along
+        half a cosine to 0 (Loshchilov & Hutter, "SGDR", 2017, without restarts); or it is cyclic: it rises linearly to
+        `learning_rate` at the `peak` and falls linearly to 0, as in Wong, Rice, Kolter, "Fast is better than free", 2020.
         """
         taken, warm_up = epoch * steps + step, self.warm_up_epochs * steps
         if taken < warm_up:

@@ -35,8 +35,8 @@ class Defense(Protocol):
     An attribute ``recordable = True`` states that the loss is pure tensor code, apart from random draws, and makes the same
     draws for every batch. Its steps may then be recorded and replayed without Python.
 
-    An attribute ``smooths_labels = True`` states that `loss`, or `step`, has a keyword ``label_smoothing`` with the default 0:
-    the share of each label that all classes divide equally (Szegedy et al., 2016). A recipe can set it for such defenses only.
+    An attribute ``smooths_labels = True`` states that labels may also be probabilities, float32 (N, classes), as torch's
+    cross-entropy takes them. A recipe can smooth labels for such defenses only (Szegedy et al., 2016).
     """
 
     def loss(
@@ -99,19 +99,12 @@ class ScheduledDefense(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far training has come before a step.
-
-    Attributes:
-        epoch: of the step, counted from 0.
-        step: its number within the epoch, counted from 0.
-        epochs: of the whole training.
-        steps: of each epoch.
-    """
+    """How far training has come before a step; epochs and steps are counted from 0."""
 
     epoch: int
-    step: int
-    epochs: int
-    steps: int
+    step: int  # within the epoch
+    epochs: int  # of the whole training
+    steps: int  # of each epoch
 
     @property
     def taken(self) -> int:

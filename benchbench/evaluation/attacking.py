@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from benchbench.builtin.attacks.margins import batches
-from benchbench.contract import StartedAttack
 from benchbench.evaluation.memory import Memory, ShardResult
 from benchbench.evaluation.subject import Split, Trial, default_batch_size
 from benchbench.evaluation.supervision import QueryCount, counting, propose
@@ -130,19 +129,19 @@ def attack_shard(trial: Trial, split: Split, prediction: Tensor, memory: Memory,
 
 
 def _starts(trial: Trial, split: Split, prediction: Tensor, positions: Tensor) -> Tensor | None:
-    """Draw images predicted as another class than the examples' labels, for a `StartedAttack`.
+    """Draw images predicted as another class than the labels, for an attack that takes them.
 
-    An example for which there is none gets its image. The draw is keyed by the example, so shards and batches do not matter.
+    The draw is keyed by the example. An example for which there is none gets its image.
     """
-    if not isinstance(trial.attack, StartedAttack):
+    if not getattr(trial.attack, "takes_starts", False):
         return None
-    draws, labels = trial.generator(split, "start", positions).uniform()[:, None].cpu(), split.labels(positions).cpu()
-    chosen = positions.clone()
+    draws = trial.generator(split, "start", positions).uniform().cpu()
+    labels, chosen = split.labels(positions).cpu(), positions.cpu().clone()
     for label in range(trial.classes):
         others, own = (prediction != label).nonzero()[:, 0], labels == label
         if len(others):
-            chosen[own.to(chosen.device)] = others[(draws[own, 0] * len(others)).long()].to(chosen.device)
-    return split.images(chosen)
+            chosen[own] = others[(draws[own] * len(others)).long()]
+    return split.images(chosen.to(positions.device))
 
 
 def _examples_per_call(trial: Trial) -> int:

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Attack, KeyedGenerator, StartedAttack, Threat
+from benchbench.contract import Attack, KeyedGenerator, Threat
 from benchbench.errors import ContractError
 from benchbench.evaluation.lending import Loan
 from benchbench.kernels.graphs import tallied
@@ -137,16 +138,12 @@ def propose(
     """Call an attack; check its candidates, and that model and examples are unchanged.
 
     The model is in evaluation mode with frozen parameters. A ContractError names the attack (`what`) and the example, by
-    `rows`, int64 (N,). A `StartedAttack` begins at `starts`, if given, images like the others.
+    `rows`, int64 (N,). `starts` are for an attack that takes them.
     """
     lent_images, lent_labels = images.clone(), labels.clone()
     with loan.to(what):
-        if isinstance(attack, StartedAttack) and starts is not None:
-            candidates = attack.perturb_from(
-                model, lent_images, lent_labels, starts=starts, threat=threat, generator=generator
-            )
-        else:
-            candidates = attack.perturb(model, lent_images, lent_labels, threat=threat, generator=generator)
+        options: dict[str, Any] = {} if starts is None else {"starts": starts}
+        candidates = attack.perturb(model, lent_images, lent_labels, threat=threat, generator=generator, **options)
     changed = (lent_images != images).flatten(1).any(dim=1) | (lent_labels != labels)
     if bool(changed.any()):
         raise ContractError(f"{what}: it changed the image or label of example {int(rows[changed][0])} in place")

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import nn
 
-from benchbench.cell.model import Cell, to_json
+from benchbench.cell.model import Cell, TrainingSpec, to_json
 from benchbench.contract import DatasetSplits, Examples, derive_seed
 from benchbench.contract.training import AnyDefense
 from benchbench.data import Subset, crop_to, subset
@@ -28,7 +28,6 @@ from benchbench.records import Provenance, Row, RunStore, failed_row, measured_r
 from benchbench.registry import Registry
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
 from benchbench.training.checkpoint import weights_digest
-from benchbench.training.job import HeldOut
 from benchbench.training.shared_layers import sharing_obstacle
 
 _log = logging.getLogger(__name__)
@@ -81,12 +80,13 @@ def training_job(
     cell: Cell, defense: AnyDefense, splits: DatasetSplits, registry: Registry, device: torch.device
 ) -> TrainingJob:
     """The training of a cell's model, or what it is fitted to."""
-    chosen, held_out = training_examples(cell, splits), None
-    if cell.training.n_validation:
-        both = subset(splits.train, cell.training.n_train + cell.training.n_validation, "train")
-        rows = both.indices[~torch.isin(both.indices, chosen.indices)]
-        cropped = crop_to(splits.train, splits.input_shape)
-        held_out = HeldOut(examples=Examples(inputs=cropped.inputs[rows], labels=cropped.labels[rows]), rows=rows)
+    chosen, spec = training_examples(cell, splits), cell.training
+    both, cropped = (
+        subset(splits.train, spec.n_train + spec.n_validation, "train"),
+        crop_to(splits.train, splits.input_shape),
+    )
+    rows = both.indices[~torch.isin(both.indices, chosen.indices)]
+    held_out = Examples(inputs=cropped.inputs[rows], labels=cropped.labels[rows])
     return TrainingJob(
         model=build_model(cell, splits, registry).to(device),
         defense=defense,
@@ -96,7 +96,9 @@ def training_job(
         recipe=cell.training.recipe,
         seed=cell.training.seed,
         device=device,
-        validation=held_out,
+        validation=held_out if spec.n_validation else None,
+        validation_rows=rows,
+        classes=len(splits.classes),
     )
 
 

@@ -64,7 +64,7 @@ def _extra(option: str, cell: Cell, job: TrainingJob, bench: Workbench) -> Extra
 
 
 def _train(job: TrainingJob, phase_id: str, bench: Workbench) -> nn.Module:
-    """Train a phase, on its own; of several ranks the leader does, before it orders the training."""
+    """Train a phase; of several ranks the leader does, before it orders the training."""
     checkpoint = Checkpoint(bench.store.checkpoint_path(phase_id), phase_id)
     if bench.ranks is None or bench.ranks.leads:
         bench.earlier.setdefault(phase_id, checkpoint.time())

@@ -34,12 +34,9 @@ def find_wrong_radii(experiments: Iterable[Experiment], datasets: DatasetLoader)
 
 def require_alike(extra: DatasetSplits, splits: DatasetSplits, name: str) -> None:
     """Raise DataError unless a model of `splits` can learn from `extra` data, called `name`."""
-    ours, theirs = ((one.task, one.input_shape, one.lower, one.upper) for one in (splits, extra))
-    if ours != theirs or len(extra.classes) > len(splits.classes):
-        described = (
-            f"{one.task} of {'x'.join(map(str, one.input_shape))} in [{one.lower:g}, {one.upper:g}], {len(one.classes)} classes"
-            for one in (extra, splits)
-        )
+    theirs, ours = ((one.task, one.input_shape, one.lower, one.upper, len(one.classes)) for one in (extra, splits))
+    if ours[:-1] != theirs[:-1] or ours[-1] < theirs[-1]:
+        described = ("{} of {} in [{:g}, {:g}], {} classes".format(*one) for one in (theirs, ours))
         raise DataError(f"{name} has other data than the experiment: {' against '.join(described)}")
 
 
@@ -50,13 +47,8 @@ def find_obstacle(cell: Cell, splits: DatasetSplits, registry: Registry) -> str:
     for component in (one for outer in named for one in outer.with_nested):
         capabilities = registry.capabilities(component)
         unsuited = unsuited_task(capabilities, splits.task, len(splits.classes))
-        reason = (
-            unsuited.reason
-            if unsuited
-            else _network_obstacle(capabilities, training.architecture.name)
-            or _input_obstacle(capabilities, splits)
-            or _missing(capabilities)
-        )
+        reason = unsuited.reason if unsuited else _input_obstacle(capabilities, splits) or _missing(capabilities)
+        reason = reason or _network_obstacle(capabilities, training.architecture.name)
         if reason:
             return f"{component.kind} {component.name!r} {reason}"
     return _augmentation_obstacle(cell, splits)
@@ -64,9 +56,8 @@ def find_obstacle(cell: Cell, splits: DatasetSplits, registry: Registry) -> str:
 
 def _network_obstacle(capabilities: Capabilities, architecture: str) -> str:
     named = capabilities.architectures
-    if not named or architecture in named or architecture.partition(":")[0] in named:
-        return ""
-    return f"works with {' or '.join(named)} only, not with {architecture!r}"
+    fits = not named or architecture in named or architecture.partition(":")[0] in named
+    return "" if fits else f"works with {' or '.join(named)} only, not with {architecture!r}"
 
 
 def _missing(capabilities: Capabilities) -> str:

@@ -153,10 +153,6 @@ def _prepare(defense: PreparedDefense, model: nn.Module, examples: Examples) -> 
         model=model,
         extra_examples=lambda _: ExtraExamples(examples, seed=0, device=torch.device("cpu")),
         train=lambda *_: model,
-        save=lambda _: None,
-        saved=dict,
-        check=lambda: None,
-        seconds_left=lambda: math.inf,
     )
     defense.prepare(host)
 

@@ -90,10 +90,8 @@ def _check_recipes(experiment: Experiment, registry: Registry, place: Place, mis
         if not missing:
             made = registry.make("defense", defense)
             recipe = experiment.recipe_for(architecture, defense, made)
-            for field, reason in {
-                **recipe.contradictions,
-                **_unfit(recipe, experiment, defense, made, registry),
-            }.items():
+            unfit = recipe.contradictions | _unfit(recipe, experiment, defense, made, registry)
+            for field, reason in unfit.items():
                 mistakes.add((*place, "recipe", field), f"{field} {reason}", "an override may set it for some defenses")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Attack, KeyedGenerator, Norm, StartedAttack, Threat, frozen
+from benchbench.contract import Attack, Norm, Threat, frozen
 from benchbench.testing.conformance import expect, expect_method, keyed, name_of, untouched
 from benchbench.testing.toys import FragileToy, ToyAttackProblem, toy_attack_problem
 
@@ -30,8 +31,8 @@ def check_attack(
 
     For each norm: candidates have the shape and dtype of the images, are finite and lie in box and ball (two boxes, also radius
     0, batches of 1 and of 7, 2 and 1,000 classes); the model, its gradients and the inputs are unchanged; equal generators give
-    equal candidates; linear models of 2 and of 10 classes are fooled wherever their exact distance allows it. A `StartedAttack`
-    receives starting images, which it must not change.
+    equal candidates; linear models of 2 and of 10 classes are fooled wherever their exact distance allows it. Starting images,
+    where it takes them, are unchanged.
 
     Args:
         attack: the attack, options set.
@@ -63,9 +64,10 @@ def _check_candidates(attack: Attack, threat: Threat, classes: int) -> None:
     name = f"{name_of(attack)}, {threat.norm}, epsilon {threat.epsilon}, {classes} classes"
     for size in _SIZES:
         model, images, labels = _fragile_problem(threat, size, classes)
-        with frozen(model), untouched(attack, model, images, labels):
-            generator = keyed("candidates", size)
-            candidates = _call(attack, model, images, labels, images.flip(0), threat, generator)
+        generator, starts = keyed("candidates", size), images.flip(0)
+        with frozen(model), untouched(attack, model, images, labels, starts):
+            options = _starting(attack, starts)
+            candidates = attack.perturb(model, images, labels, threat=threat, generator=generator, **options)
         expect(
             isinstance(candidates, Tensor) and candidates.shape == images.shape and candidates.dtype == images.dtype,
             f"{name}: candidates",
@@ -147,23 +149,10 @@ def _perturb(attack: Attack, problem: ToyAttackProblem, rows: Tensor | None = No
     images, labels = problem.images[chosen], problem.labels[chosen]
     with frozen(problem.model):
         starts = problem.images[(labels == 0).long()]  # the first image is of class 0, the second of the last one
-        return _call(attack, problem.model, images, labels, starts, problem.threat, generator)
+        options = _starting(attack, starts)
+        return attack.perturb(problem.model, images, labels, threat=problem.threat, generator=generator, **options)
 
 
-def _call(
-    attack: Attack,
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    starts: Tensor,
-    threat: Threat,
-    generator: KeyedGenerator,
-) -> Tensor:
-    """Call an attack as the host does."""
-    if not isinstance(attack, StartedAttack):
-        return attack.perturb(model, images, labels, threat=threat, generator=generator)
-    before = starts.clone()
-    candidates = attack.perturb_from(model, images, labels, starts=starts, threat=threat, generator=generator)
-    same = torch.equal(starts, before)
-    expect(same, f"{name_of(attack)}: starting images", expected="left as they were", got="changed in place")
-    return candidates
+def _starting(attack: Attack, starts: Tensor) -> dict[str, Any]:
+    """The keyword ``starts``, for an attack that takes it."""
+    return {"starts": starts} if getattr(attack, "takes_starts", False) else {}

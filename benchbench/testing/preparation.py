@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 
@@ -40,8 +38,6 @@ def toy_training_host(model: nn.Module, *, classes: int = 2, recipe: Recipe = TO
         train=train,
         save=lambda state: kept.update({name: value.detach().clone() for name, value in state.items()}),
         saved=lambda: dict(kept),
-        check=lambda: None,
-        seconds_left=lambda: math.inf,
     )
 
 

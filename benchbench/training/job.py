@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +12,6 @@ from benchbench.contract import BatchLoss, Defense, Examples, KeyedGenerator, Pr
 from benchbench.contract.recipe import Recipe
 from benchbench.contract.training import AnyDefense
 from benchbench.errors import ContractError
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeldOut:
-    """Training examples that no step sees: the validation split, in the shape of test examples."""
-
-    examples: Examples
-    rows: Tensor  # int64 (N,), the number of each example in its dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +26,9 @@ class TrainingJob:
     recipe: Recipe
     seed: int
     device: torch.device
-    validation: HeldOut | None = None
+    validation: Examples | None = None  # held out of training, in the shape of test examples
+    validation_rows: Tensor = field(default_factory=lambda: torch.empty(0))  # like `rows`
+    classes: int = 0  # only needed to smooth labels
 
     @property
     def steps(self) -> int:
@@ -46,18 +39,19 @@ class TrainingJob:
         """The progress before a step of an epoch, both counted from 0."""
         return Progress(epoch=epoch, step=step, epochs=self.recipe.epochs, steps=self.steps)
 
-    @property
-    def loss_options(self) -> dict[str, Any]:
-        """What a defense's `loss` or `step` receives beside the usual arguments."""
-        return {"label_smoothing": self.recipe.label_smoothing} if self.recipe.label_smoothing else {}
+    def targets(self, labels: Tensor) -> Tensor:
+        """What the defense receives as labels: probabilities where the recipe smooths labels."""
+        if not self.recipe.label_smoothing:
+            return labels
+        share = self.recipe.label_smoothing
+        return (1.0 - share) * nn.functional.one_hot(labels, self.classes).float() + share / self.classes
 
     def loss(self, images: Tensor, labels: Tensor, generator: KeyedGenerator) -> BatchLoss:
         """Return the defense's loss of a batch or a part of one; raise ContractError if it has none."""
         if not isinstance(self.defense, Defense):
             raise ContractError(f"{type(self.defense).__name__} has no method loss")
-        result = self.defense.loss(
-            self.model, images, labels, threat=self.threat, generator=generator, **self.loss_options
-        )
+        labels = self.targets(labels)
+        result = self.defense.loss(self.model, images, labels, threat=self.threat, generator=generator)
         return check_loss(result, self.defense)
 
 

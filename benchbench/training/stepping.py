@@ -169,14 +169,9 @@ class Steps:
 
     def _own_step(self, defense: SteppingDefense, epoch: int, chosen: Tensor) -> Tensor:
         batch, threat, optimizer = self._batch(self._seed(epoch), chosen), self._job.threat, self._optimizer
+        labels = self._job.targets(batch.labels)
         result = defense.step(
-            self._job.model,
-            batch.images,
-            batch.labels,
-            threat=threat,
-            generator=batch.generator,
-            optimizer=optimizer,
-            **self._job.loss_options,
+            self._job.model, batch.images, labels, threat=threat, generator=batch.generator, optimizer=optimizer
         )
         return self._totals(check_loss(result, defense), batch.labels)
 

@@ -86,7 +86,7 @@ def test_averages_are_labelled_as_in_the_leaderboard(fields: dict[str, Any], lab
     assert recipe(**fields).averaging_label == label
 
 
-@pytest.mark.parametrize(("validation", "count"), [(0, 0), (1000, 1000), (0.1, 60), (1e-9, 1), (0.999, 599)])
+@pytest.mark.parametrize(("validation", "count"), [(0, 0), (0.0, 0), (1000, 1000), (0.1, 60), (1e-9, 1), (0.999, 599)])
 def test_validation_split_is_a_number_or_a_share(validation: float, count: int) -> None:
     assert recipe(validation=validation).held_out(600) == count
 

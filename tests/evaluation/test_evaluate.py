@@ -80,13 +80,18 @@ def test_examples_of_one_number_in_both_splits_draw_differently() -> None:
 class Starting(Pgd):
     """Notes where it may begin, by example."""
 
+    takes_starts = True
+
     def __init__(self) -> None:
         super().__init__()
         self.starts: dict[tuple[float, ...], Tensor] = {}
 
-    def perturb_from(self, model: nn.Module, images: Tensor, labels: Tensor, *, starts: Tensor, **given: Any) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, starts: Tensor | None = None, **given: Any
+    ) -> Tensor:
+        assert starts is not None
         self.starts |= {tuple(image.flatten().tolist()): start for image, start in zip(images, starts)}
-        return self.perturb(model, images, labels, **given)
+        return super().perturb(model, images, labels, **given)
 
 
 def test_attack_may_begin_at_an_image_that_is_predicted_as_another_class(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,8 +239,8 @@ def test_extra_data_are_counted_and_identify_the_model(plan_of: Callable[..., Pl
     wrong = {"side": 4}, {"classes": 4}, {"fault": "corrupt"}, {"fault": "missing"}
     states = [next(iter(statuses(plan_of(experiment(defenses=learner(**options)))))) for options in wrong]
     assert [state for state, _ in states] == ["failed", "failed", "failed", "skipped"]
-    assert "1x4x4" in states[0][1]
-    assert "1x8x8" in states[0][1]
+    assert "(1, 4, 4)" in states[0][1]
+    assert "(1, 8, 8)" in states[0][1]
     assert "4 classes" in states[1][1]
     assert "fetch" in states[3][1]
 

@@ -18,7 +18,6 @@ from benchbench.kernels.inputs import as_model_input
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
 from benchbench.training.checkpoint import read_checkpoint
-from benchbench.training.job import HeldOut
 
 State = dict[str, Tensor]
 KINDS: dict[str, dict[str, Any]] = {
@@ -50,11 +49,10 @@ class Noisy:
         *,
         threat: Threat,
         generator: KeyedGenerator,
-        label_smoothing: float = 0.0,
     ) -> BatchLoss:
         self.say({name: value.clone() for name, value in model.state_dict().items()})
         noisy = images + 0.2 * generator.normal_like(images)
-        return BatchLoss(loss=cross_entropy(model(noisy), labels, reduction="sum", label_smoothing=label_smoothing))
+        return BatchLoss(loss=cross_entropy(model(noisy), labels, reduction="sum"))
 
 
 def examples(count: int, seed: int) -> Examples:
@@ -80,7 +78,9 @@ def job(defense: Any = None, **recipe: Any) -> TrainingJob:
         recipe=Recipe(**settings, augmentation=Augmentation(flip=True)),
         seed=0,
         device=torch.device("cpu"),
-        validation=HeldOut(examples=examples(40, 2), rows=torch.arange(100, 140)) if "validation" in recipe else None,
+        validation=examples(40, 2) if "validation" in recipe else None,
+        validation_rows=torch.arange(100, 140),
+        classes=3,
     )
 
 
@@ -146,11 +146,11 @@ def test_scores_are_accuracies_of_the_held_out_examples_without_and_under_pgd() 
     trained = train(job(checkpoint_selection="best-robust", validation=40, epochs=1))
     split = job(validation=40).validation
     assert split is not None
-    images, labels = as_model_input(split.examples.inputs), split.examples.labels
+    images, labels = as_model_input(split.inputs), split.labels
     right = trained.model(images).argmax(1) == labels
     robust, parts = right.clone(), torch.split(torch.arange(40), 32)
     for part in parts:
-        generator = KeyedGenerator(derive_seed(0, "validation"), split.rows[part])
+        generator = KeyedGenerator(derive_seed(0, "validation"), torch.arange(100, 140)[part])
         with frozen(trained.model):
             candidates = adversarial_images(
                 trained.model,

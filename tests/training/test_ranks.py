@@ -26,7 +26,7 @@ from benchbench.registry import load_registry
 from benchbench.registry.lookup import find_component
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.training.checkpoint import Checkpoint
-from benchbench.training.job import HeldOut, TrainingJob
+from benchbench.training.job import TrainingJob
 from benchbench.training.loop import TrainedModel, train
 from benchbench.training.shared_layers import sharing_obstacle
 
@@ -168,9 +168,8 @@ def harvest_all(ranks: Ranks | None, folder: Path) -> dict[str, TrainedModel]:
 
             one = job(Counting(count) if stopping else Natural(), normalised(), epochs=2)
             recipe = dataclasses.replace(one.recipe, **fields)
-            held_out = HeldOut(examples=one.examples, rows=one.rows + 100) if "validation" in fields else None
             with suppress(Stopped):
-                one = dataclasses.replace(one, recipe=recipe, validation=held_out)
+                one = dataclasses.replace(one, recipe=recipe, validation=one.examples, validation_rows=one.rows + 100)
                 found[name] = train(one, checkpoint=checkpoint, stop=stop, ranks=ranks)
     return found
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from plugin_sources import distributions, put_on_path
+from rank_processes import as_ranks
 
 import benchbench
 from benchbench.cell.reading import read_cell
@@ -155,3 +158,23 @@ def test_recipe_on_mnist_learns(tmp_path: Path) -> None:
     assert len(scores) == 5
     assert all(isinstance(score, float) for score in scores)
     assert torch.tensor(scores).max() > 0.5
+
+
+def run_as_rank(folder: Path, paths: list[str]) -> tuple[float | None, list[str]]:
+    """Robust accuracy of HAT's cell, and the notes of this rank."""
+    sys.path[:0] = paths
+    os.chdir(folder)
+    row, heard = run(folder, "hat")
+    return row.adv_test_accuracy, [event.message for event in heard if isinstance(event, Note)]
+
+
+def test_ranks_wait_for_the_helper_network_and_all_load_it(tmp_path: Path) -> None:
+    paths = sys.path[:2]  # what the fixture has put there
+    alone, _ = run(tmp_path / "alone", "hat")
+    folder = tmp_path / "ranks"
+    folder.mkdir()
+    (first, said), (second, silent) = as_ranks(2, run_as_rank, folder, paths)
+    assert first == second == pytest.approx(alone.adv_test_accuracy, abs=0.05)
+    assert "  phase before training: helper network" in said
+    assert silent == []
+    assert len(list((folder / "runs" / "models").glob("*.safetensors"))) == 2

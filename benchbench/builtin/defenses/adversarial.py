@@ -28,28 +28,19 @@ class AdversarialTraining:
     step_ratio: float = 0.2
 
     recordable: ClassVar[bool] = True  # pure tensor code, apart from random draws
-    smooths_labels: ClassVar[bool] = True  # of the losses, not of the search
+    smooths_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(ascent_checks(steps=self.steps, step_ratio=self.step_ratio))
 
     def loss(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        threat: Threat,
-        generator: KeyedGenerator,
-        label_smoothing: float = 0.0,
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> BatchLoss:
         """The summed cross-entropy at adversarial images; see `benchbench.contract.Defense`."""
         candidates = adversarial_images(
             model, images, labels, threat=threat, generator=generator, steps=self.steps, step_ratio=self.step_ratio
         )
-        return BatchLoss(
-            loss=F.cross_entropy(model(candidates), labels, reduction="sum", label_smoothing=label_smoothing)
-        )
+        return BatchLoss(loss=F.cross_entropy(model(candidates), labels, reduction="sum"))
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
         """The least sum of the largest squared errors over {x - epsilon, x, x + epsilon}, exactly."""
@@ -74,20 +65,13 @@ class RobustSelfTraining:
     step_ratio: float = 0.2
 
     recordable: ClassVar[bool] = True  # pure tensor code, apart from random draws
-    smooths_labels: ClassVar[bool] = True  # of the losses, not of the search
+    smooths_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(at_least(0, lam=self.lam) | ascent_checks(steps=self.steps, step_ratio=self.step_ratio))
 
     def loss(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        threat: Threat,
-        generator: KeyedGenerator,
-        label_smoothing: float = 0.0,
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> BatchLoss:
         """The summed clean and adversarial cross-entropy; see `benchbench.contract.Defense`."""
         candidates = adversarial_images(
@@ -95,8 +79,8 @@ class RobustSelfTraining:
         )
         # Two passes: one pass over both halves would change the statistics of batch normalisation.
         logits = model(images)
-        clean = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing)
-        adversarial = F.cross_entropy(model(candidates), labels, reduction="sum", label_smoothing=label_smoothing)
+        clean = F.cross_entropy(logits, labels, reduction="sum")
+        adversarial = F.cross_entropy(model(candidates), labels, reduction="sum")
         return BatchLoss(loss=clean + self.lam * adversarial, logits=logits.detach())
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:

@@ -21,21 +21,11 @@ class Natural:
     smooths_labels: ClassVar[bool] = True
 
     def loss(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        threat: Threat,
-        generator: KeyedGenerator,
-        label_smoothing: float = 0.0,
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> BatchLoss:
         """The summed cross-entropy of a batch; threat and generator are not used."""
         logits = model(images)
-        return BatchLoss(
-            loss=F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing),
-            logits=logits.detach(),
-        )
+        return BatchLoss(loss=F.cross_entropy(logits, labels, reduction="sum"), logits=logits.detach())
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:
         """Least squares with the model's ridge, in closed form."""

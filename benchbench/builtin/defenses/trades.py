@@ -44,20 +44,13 @@ class Trades:
     step_ratio: float = 0.2
 
     recordable: ClassVar[bool] = True  # pure tensor code, apart from random draws
-    smooths_labels: ClassVar[bool] = True  # of the losses, not of the search
+    smooths_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(at_least(0, beta=self.beta) | ascent_checks(steps=self.steps, step_ratio=self.step_ratio))
 
     def loss(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        threat: Threat,
-        generator: KeyedGenerator,
-        label_smoothing: float = 0.0,
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> BatchLoss:
         """Clean cross-entropy plus beta times divergence, summed; see `benchbench.contract.Defense`."""
         # Not `normal_start`: in the noise's memory layout convolutions round as they did for the rows that exist.
@@ -79,7 +72,7 @@ class Trades:
         divergence = F.kl_div(
             F.log_softmax(model(candidates), dim=1), F.log_softmax(logits, dim=1), reduction="sum", log_target=True
         )
-        clean = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing)
+        clean = F.cross_entropy(logits, labels, reduction="sum")
         return BatchLoss(loss=clean + self.beta * divergence, logits=logits.detach())
 
     def fit_regression(self, model: nn.Module, examples: Examples, *, threat: Threat) -> nn.Module:

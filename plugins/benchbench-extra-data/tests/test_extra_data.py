@@ -21,7 +21,7 @@ from benchbench.contract import (
     SteppingDefense,
     Threat,
 )
-from benchbench.testing import ToyTrainingHost, check_defense, smooth_toy, toy_training_examples
+from benchbench.testing import check_defense, smooth_toy, toy_training_examples, toy_training_host
 
 
 class Nothing:
@@ -64,9 +64,7 @@ def test_each_batch_has_the_given_share_and_each_pass_sees_each_extra_example_on
 
     model = Watching()
     one = method(share=share, steps=1)
-    one.prepare(
-        ToyTrainingHost(model=smooth_toy((3, 8, 8), 2), recipe=Recipe(learning_rate=0.1, epochs=2, batch_size=20))
-    )
+    one.prepare(toy_training_host(smooth_toy((3, 8, 8), 2), recipe=Recipe(learning_rate=0.1, epochs=2, batch_size=20)))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     found, rows = [], torch.arange(50)
     for step, chosen in enumerate(torch.split(rows, 20)):

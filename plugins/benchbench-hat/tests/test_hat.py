@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from benchbench_hat import benchbench_defenses
 from benchbench_hat.hat import Hat, Standard
 
-from benchbench.contract import KeyedGenerator, OptionError, PreparedDefense, Recipe, Threat
-from benchbench.testing import ToyTrainingHost, check_defense, smooth_toy
+from benchbench.contract import KeyedGenerator, OptionError, PreparedDefense, Recipe, Threat, TrainingHost
+from benchbench.testing import check_defense, smooth_toy, toy_training_host
 
 
 def test_hat_keeps_the_contract_and_trains_robustly() -> None:
     check_defense(Hat(), accuracy=0.95, robust_accuracy=0.9)
 
 
-class Host(ToyTrainingHost):
-    """Notes the phases."""
+def noting(model: torch.nn.Module, **given: Recipe) -> TrainingHost:
+    """A host that notes the phases and returns the helper."""
 
-    def train(self, phase: str, defense: object, recipe: Recipe) -> torch.nn.Module:
+    def train(phase: str, defense: object, recipe: Recipe) -> torch.nn.Module:
         phases.append((phase, defense, recipe))
         return helper
+
+    return dataclasses.replace(toy_training_host(model, **given), train=train)
 
 
 phases: list[tuple[str, object, Recipe]] = []
@@ -33,7 +37,7 @@ def test_loss_is_the_papers_formula_in_float64() -> None:
     seen: list[torch.Tensor] = []
     model.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
     hat = Hat(beta=2.0, gamma=0.3, helper_scale=3.0, steps=2)
-    hat.prepare(Host(model=model))
+    hat.prepare(noting(model))
     generator = KeyedGenerator(1, torch.arange(3))
     loss = hat.loss(model, images, labels, threat=Threat(epsilon=0.1), generator=generator).loss
     adversarial = seen[-1]  # the last pass of the loss
@@ -51,7 +55,7 @@ def test_loss_is_the_papers_formula_in_float64() -> None:
 
 
 def test_helper_is_trained_on_clean_images_by_a_recipe_of_its_own() -> None:
-    host = Host(model=smooth_toy((1, 8, 8), 3), recipe=Recipe(learning_rate=0.1, epochs=30, momentum=0.9))
+    host = noting(smooth_toy((1, 8, 8), 3), recipe=Recipe(learning_rate=0.1, epochs=30, momentum=0.9))
     for epochs, expected in ((None, 30), (7, 7)):
         phases.clear()
         hat = Hat(helper_epochs=epochs)

@@ -24,11 +24,8 @@ def test_loss_is_the_formula_in_float64(smoothing: float) -> None:
     seen: list[torch.Tensor] = []
     model.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
     generator = KeyedGenerator(1, torch.arange(3))
-    loss = (
-        TradesEma(beta=2.5)
-        .loss(model, images, labels, threat=Threat(epsilon=0.1), generator=generator, label_smoothing=smoothing)
-        .loss
-    )
+    targets = (1 - smoothing) * torch.eye(3, dtype=torch.float64) + smoothing / 3 if smoothing else labels
+    loss = TradesEma(beta=2.5).loss(model, images, targets, threat=Threat(epsilon=0.1), generator=generator).loss
     q, p = model(seen[-1]).softmax(1), model(images).softmax(1)
     clean = (1 - smoothing) * p[range(3), labels].log() + smoothing * p.log().mean(1)
     torch.testing.assert_close(loss, -clean.sum() + 2.5 * (p * (p / q).log()).sum())

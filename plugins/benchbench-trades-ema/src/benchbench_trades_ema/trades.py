@@ -35,7 +35,7 @@ class TradesEma:
         step_ratio: step size over epsilon, above 0.
     """
 
-    smooths_labels = True  # of the cross-entropy on clean images
+    smooths_labels = True
 
     def __init__(
         self,
@@ -65,14 +65,7 @@ class TradesEma:
         )
 
     def loss(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        threat: Threat,
-        generator: KeyedGenerator,
-        label_smoothing: float = 0.0,
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> BatchLoss:
         """Both terms, summed over the batch; see `benchbench.contract.Defense`."""
         start = normal_start(images, deviation=START_DEVIATION, generator=generator)
@@ -84,5 +77,5 @@ class TradesEma:
         logits = model(images)
         clean, perturbed = logits.log_softmax(dim=1), model(candidates).log_softmax(dim=1)
         divergence = F.kl_div(perturbed, clean, reduction="sum", log_target=True)
-        loss = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing)
+        loss = F.cross_entropy(logits, labels, reduction="sum")
         return BatchLoss(loss=loss + self.beta * divergence, logits=logits.detach())
