@@ -37,8 +37,8 @@ METHOD = (*THREAT, *TRAINED, *READING)
 MODEL = (*METHOD, *SEED)
 """Tell apart models that were evaluated under several attacks."""
 
-BALL = ("profile", "protocol", "dataset", "dataset_digest", "trained_on", *THREAT, "checkpoint_selection", "precision")
-"""Equal for models with comparable outcomes on the same test examples: same data and ball."""
+BALL = ("profile", "protocol", "dataset", "dataset_digest", "trained_on", *THREAT, "precision")
+"""Equal for models with comparable outcomes on the same test examples, however they were trained."""
 
 ATTACKED = ("suite", *BALL, "model_id")
 """Equal for rows of one model under several attacks in one ball."""

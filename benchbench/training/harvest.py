@@ -12,7 +12,7 @@ equal scores the earliest wins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -31,16 +31,14 @@ from benchbench.contract import (
 from benchbench.ranks.group import Company
 from benchbench.training.checkpoint import EpochRecord, Scores
 from benchbench.training.job import TrainingJob
+from benchbench.training.stepping import Steps
 
 
 class Harvest:
-    """Averages and selects the weights of a training; its state is part of the checkpoint.
+    """Averages and selects the weights of a training; its state is part of the checkpoint."""
 
-    `set_statistics` computes the statistics of batch normalisation anew for the weights in the model.
-    """
-
-    def __init__(self, job: TrainingJob, company: Company, set_statistics: Callable[[], None]) -> None:
-        self._job, self._company, self._set_statistics = job, company, set_statistics
+    def __init__(self, job: TrainingJob, company: Company, steps: Steps) -> None:
+        self._job, self._company, self._steps = job, company, steps
         self._recipe, self._best = job.recipe, dict[str, Tensor]()
         self._average = self._weights() if self._recipe.weight_averaging == "ema" else {}
 
@@ -106,13 +104,13 @@ class Harvest:
     def _load_average(self) -> None:
         self._job.model.load_state_dict(self._average, strict=False)  # counters stay
         if self._recipe.weight_averaging == "swa":
-            self._set_statistics()
+            self._steps.set_statistics()
 
     def _scores(self, split: Examples) -> Scores:
         """Accuracies on the validation split, whose batches the ranks share."""
         job, robust = self._job, self._recipe.checkpoint_selection == "best-robust"
         right = torch.zeros(2, dtype=torch.float64, device=job.device)
-        batches = torch.split(torch.arange(len(split)), job.recipe.batch_size)
+        batches = torch.split(torch.arange(len(split)), self._steps.part_size or job.recipe.batch_size)
         with in_mode(job.model, training=False), frozen(job.model):
             for chosen in batches[self._company.rank :: self._company.count]:
                 images, labels = (

@@ -110,7 +110,7 @@ class _Loop:
         self.model.to(memory_format=memory_format(job.examples.inputs))  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.model, job.recipe)
         self.stepping = Steps(job, self.optimizer, self.listener, ranks)
-        self.harvest = Harvest(job, self.company, self.stepping.set_statistics)
+        self.harvest = Harvest(job, self.company, self.stepping)
         self.steps = job.steps
         self.position = Position()
         self.started = self.reported = self.saved = self.decided = time.monotonic()
