@@ -80,12 +80,11 @@ def training_job(
     cell: Cell, defense: AnyDefense, splits: DatasetSplits, registry: Registry, device: torch.device
 ) -> TrainingJob:
     """The training of a cell's model, or what it is fitted to."""
-    chosen, spec = training_examples(cell, splits), cell.training
-    both, cropped = (
-        subset(splits.train, spec.n_train + spec.n_validation, "train"),
-        crop_to(splits.train, splits.input_shape),
-    )
-    rows = both.indices[~torch.isin(both.indices, chosen.indices)]
+    chosen, rows, spec = training_examples(cell, splits), torch.arange(0), cell.training
+    if spec.n_validation:
+        both = subset(splits.train, spec.n_train + spec.n_validation, "train").indices
+        rows = both[~torch.isin(both, chosen.indices)]
+    cropped = crop_to(splits.train, splits.input_shape)
     held_out = Examples(inputs=cropped.inputs[rows], labels=cropped.labels[rows])
     return TrainingJob(
         model=build_model(cell, splits, registry).to(device),

@@ -38,7 +38,7 @@ MODEL = (*METHOD, *SEED)
 """Tell apart models that were evaluated under several attacks."""
 
 BALL = ("profile", "protocol", "dataset", "dataset_digest", "trained_on", *THREAT, "precision")
-"""Equal for models with comparable outcomes on the same test examples, however they were trained."""
+"""Equal for models with comparable outcomes on the same test examples, in the same ball."""
 
 ATTACKED = ("suite", *BALL, "model_id")
 """Equal for rows of one model under several attacks in one ball."""

@@ -168,6 +168,22 @@ def test_scores_are_accuracies_of_the_held_out_examples_without_and_under_pgd() 
     assert robust.sum() < right.sum()
 
 
+def test_scores_need_no_more_memory_than_the_parts_of_a_step() -> None:
+    sizes: list[int] = []
+
+    def refuse(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        sizes.append(len(arguments[0]))
+        if sizes[-1] > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    one = job(validation=40, checkpoint_selection="best-robust", epochs=1)
+    one = dataclasses.replace(one, model=nn.Sequential(nn.Flatten(), nn.Linear(36, 3)))
+    one.model.register_forward_pre_hook(refuse)
+    (record,) = train(one).history
+    assert record.validation_robust_accuracy is not None
+    assert [size for size in sizes if size > 8] == [32, 16]  # both in the first step
+
+
 def test_validation_split_changes_no_weight_and_random_state_of_the_training() -> None:
     assert equal(train(job()).model, train(job(validation=40)).model)
 
