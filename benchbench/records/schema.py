@@ -70,6 +70,15 @@ def table_from_rows(rows: Iterable[Row]) -> pa.Table:
     return pa.Table.from_pylist(records, schema=schema())
 
 
+def upgraded(table: pa.Table) -> pa.Table:
+    """A table of schema 3 with the columns added since, at their defaults; another as it is."""
+    for field in dataclasses.fields(Row) if "train_norm" in table.column_names else ():
+        if field.name not in table.column_names:
+            column = _arrow_field(field)
+            table = table.append_column(column, pa.array([field.default] * table.num_rows, column.type))
+    return table
+
+
 def check_schema(found: pa.Schema, where: str) -> None:
     """Raise `StorageError` unless a schema is a leaderboard's of this version or an earlier one."""
     metadata = found.metadata or {}
