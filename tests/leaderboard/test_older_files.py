@@ -14,7 +14,8 @@ from benchbench.checking.evidence import identity_findings
 from benchbench.leaderboard import rebuild
 from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.merging import merge
-from benchbench.records import Row, RunStore
+from benchbench.records import Row, RunStore, schema, table_from_rows
+from benchbench.records.validity import rows_from_table
 
 OLDER = Path(__file__).with_name("older")
 FILES = tuple(sorted(OLDER.glob("schema-*.parquet")))
@@ -86,3 +87,13 @@ def test_regression_measured_again_replaces_an_older_row(path: Path, tmp_path: P
     shutil.copy(path, board)
     store.write_row(new, weights="")
     assert measured(rebuild(board, store, "closer-look"))[old.cell_id] == new
+
+
+def test_rows_of_schema_3_get_the_new_columns_without_being_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [make_row(cell_id="one"), make_row(cell_id="two", defense="natural")]
+    old = schema(3)
+    assert len(old) < len(schema())
+    table = table_from_rows(rows).select(old.names).cast(old)
+    monkeypatch.setattr("benchbench.records.validity._checked", lambda *_: {})
+    assert list(rows_from_table(table)) == rows
+    assert (rows[0].weight_averaging, rows[0].n_validation, rows[0].n_extra) == ("none", 0, 0)
