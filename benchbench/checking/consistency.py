@@ -97,6 +97,8 @@ def judge_suite(
 
     `missing` receives the report if an earlier version of the suite, or of its components' code, may have had the cell.
     """
+    if cell.training.weights:
+        return True  # a model that was trained elsewhere is in no suite's grid, and no row claims it
     suite = _read(cell.suite, registry)
     if suite is None:
         return False

@@ -90,7 +90,7 @@ def _compare_models(subjects: Sequence[str], folders: Folders, as_json: bool) ->
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"a model is named twice: {twice[0]}", hint="name two different models")
     entries = dict(zip(names, chosen))
-    _show(compare(entries), _spreads(entries), _flags(entries), as_json)
+    _show(compare(entries), _spreads(entries), _flags(entries), as_json, _cards(entries))
 
 
 def _compare_leaderboards(files: Sequence[Path], folders: Folders, as_json: bool) -> None:
@@ -108,7 +108,7 @@ def _compare_leaderboards(files: Sequence[Path], folders: Folders, as_json: bool
         one, other = (f"{label} [{file}]" for label, file in zip(called, files))
         entries |= {one: [pair[0]], other: [pair[1]]}
         names.append((one, other))
-    _show(compare(entries, names), {}, _flags(entries), as_json)
+    _show(compare(entries, names), {}, _flags(entries), as_json, _cards(entries))
 
 
 def _rank(contenders: Sequence[Contender], as_json: bool) -> None:
@@ -201,18 +201,32 @@ def _flags(entries: dict[str, list[Contender]]) -> dict[str, list[str]]:
     return {name: flags for name, flags in found.items() if flags}
 
 
+def _cards(entries: dict[str, list[Contender]]) -> dict[str, str]:
+    """What the authors of the models that have a card state, beside what was found."""
+    from benchbench.records.cards import card_note
+
+    notes = {name: card_note(contenders[0].rows) for name, contenders in entries.items()}
+    return {name: text for name, text in notes.items() if text}
+
+
 def _show(
-    differences: Sequence[Difference], spreads: dict[str, dict[str, Spread]], flags: dict[str, list[str]], as_json: bool
+    differences: Sequence[Difference],
+    spreads: dict[str, dict[str, Spread]],
+    flags: dict[str, list[str]],
+    as_json: bool,
+    cards: dict[str, str],
 ) -> None:
     if as_json:
         document = [{**dataclasses.asdict(one), "significant": one.significant} for one in differences]
-        print_json({"differences": document, "seeds": _plain(spreads), "flags": flags})
+        print_json({"differences": document, "seeds": _plain(spreads), "flags": flags, "cards": cards})
         return
     headings = ("A", "B", "measure", "A's", "B's", "difference [95%]", "p (Holm)", "verdict", "test")
     rows = [_line(difference) for difference in differences]
     print_table(headings, rows, right=("A's", "B's", "difference [95%]", "p (Holm)"))
     for name, found in flags.items():
         say(f"flagged: {name}: {', '.join(found)}; its robust accuracy may be too good")
+    for name, card in cards.items():
+        say(f"stated, not checked: {name}: {card}")
     _print_spreads({name: found for name, found in spreads.items() if any(one.n > 1 for one in found.values())})
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.components import find_architecture, make_architecture, model_options
-from benchbench.cli.options import data_option, device_option, json_option
+from benchbench.cli.components import RADIUS_HELP, choose_architecture, make_architecture, model_options
+from benchbench.cli.options import RADIUS, data_option, device_option, json_option
 from benchbench.cli.printing import note, print_json, print_table, say
 from benchbench.contract.threat import Norm, check_radius
 from benchbench.errors import DataError
@@ -31,6 +31,7 @@ NAMED = 20  # disputed examples that a line lists
 
 @click.command(name="parity")
 @model_options
+@click.option("--epsilon", type=RADIUS, help=RADIUS_HELP)
 @click.option("--attack", type=click.Choice(["pgd", "autoattack"]), default="pgd", show_default=True)
 @click.option(
     "--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Steps of PGD, of epsilon / 5."
@@ -76,7 +77,7 @@ def command(
     for message in splits.notes:
         note(message)
     classes = len(splits.classes)
-    network = find_architecture(registry, architecture, checkpoint)
+    network = choose_architecture(registry, architecture, checkpoint)
     load = partial(load_weights, path=checkpoint, key=key, dataset=component)
     model = make_architecture(registry, network, load, input_shape=splits.input_shape, classes=classes)
     if said := load(model):

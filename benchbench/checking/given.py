@@ -1,0 +1,95 @@
+"""The model of a row that was trained elsewhere: its weights in the architecture that they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchbench.cell.model import Cell
+from benchbench.checking.evidence import Finding, UnavailableError
+from benchbench.contract import DatasetSplits
+from benchbench.data import subset
+from benchbench.errors import DataError, UnknownNameError
+from benchbench.kernels.inputs import as_model_input
+from benchbench.kernels.sketches import sketch
+from benchbench.own_model.architectures import Architecture, OwnCallable, is_registered
+from benchbench.own_model.guests import adapt, default_float32
+from benchbench.registry import Registry
+from benchbench.training.checkpoint import StoredModel, read_checkpoint, weights_digest
+
+
+@default_float32()
+def load_given(
+    cell: Cell,
+    path: Path | None,
+    splits: DatasetSplits,
+    *,
+    registry: Registry,
+    own: OwnCallable | None,
+    device: torch.device,
+) -> tuple[nn.Module, list[Finding]]:
+    """Load the model of a cell as `evaluate` prepared it, and say what contradicts its row.
+
+    An architecture that is not registered is `own`, the judge's, if its source has the digest of the row: no file names code
+    to import. Otherwise, and without weights, this is an `UnavailableError`.
+    """
+    spec = cell.training
+    architecture = _find_architecture(cell, registry, own)
+    stored, findings = read_weights(path, spec.model_id)
+    if weights_digest(stored.state) != spec.weights:
+        findings.append(Finding(what="the weights are not those of the row's digest"))
+    shape, classes = splits.input_shape, len(splits.classes)
+    model = fill(lambda: architecture.make(registry, input_shape=shape, classes=classes), stored.state)
+    images = subset(splits.test, cell.evaluation.n_test, "test").examples.inputs[:2]
+    return adapt(model.to(device), as_model_input(images.to(device)), classes=classes), findings
+
+
+def read_weights(path: Path | None, model_id: str) -> tuple[StoredModel, list[Finding]]:
+    """Read a checkpoint that is of a model; `UnavailableError` if there is none."""
+    stored = None if path is None else read_checkpoint(path)
+    if stored is None:
+        raise UnavailableError("no checkpoint on this machine")
+    findings = [] if stored.intact else [Finding(what="the checkpoint does not match its own digest")]
+    if stored.model_id != model_id:
+        findings.append(Finding(what=f"the checkpoint is of model {stored.model_id}"))
+    return stored, findings
+
+
+def fill(make: Callable[[], nn.Module], state: Mapping[str, Tensor]) -> nn.Module:
+    """A new network with a state; DataError if it is of another architecture."""
+    outline = sketch(make)
+    if outline is not None and _shapes(outline.state_dict()) != _shapes(state):
+        raise DataError("the checkpoint is of another architecture: its tensors have other names or shapes")
+    model = make()
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(f"the checkpoint is of another architecture: {str(error)[:200]}") from error
+    return model
+
+
+def _find_architecture(cell: Cell, registry: Registry, own: OwnCallable | None) -> Architecture:
+    component = cell.training.architecture
+    if is_registered(component):
+        try:
+            registry.get("architecture", component.name)
+        except UnknownNameError as error:
+            raise UnavailableError(f"not checked: {error.message} here") from error
+        return Architecture(component=component)
+    if not component.sources:
+        raise UnavailableError("not checked: the row has no digest of the source of its architecture")
+    if own is None:
+        raise UnavailableError(
+            "not checked: its architecture is not registered; --architecture FILE.py:callable names it"
+        )
+    if own.sources != component.sources:
+        digests = f"the source of {own.name} is {own.sources}, the row's {component.sources}"
+        raise UnavailableError(f"not checked: {digests}")
+    return Architecture(component=component, own=own)
+
+
+def _shapes(state: Mapping[str, object]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items() if isinstance(value, Tensor)}
