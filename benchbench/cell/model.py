@@ -25,7 +25,8 @@ DIAGNOSTICS = 2  # revision of `benchbench.evaluation.diagnostics`, raised when 
 WITHOUT_THREAT = ("natural", "gr")  # the methods of those rows that do not use the threat
 UNUSED = Threat(epsilon=0.1)
 UNUSED_IN_FITS = Threat(epsilon=1 / 3, lower=-math.inf, upper=math.inf)
-# Of a model that was trained elsewhere: the fields of `TrainingSpec` that are known, and the identity columns that are not.
+OWN_PROFILE, OWN_PROTOCOL = "own", "own-model-1"  # of rows of models that were trained elsewhere
+# Of such a model: the fields of `TrainingSpec` that are known, and the identity columns that are not.
 KNOWN_OF_GIVEN = ("dataset", "dataset_digest", "architecture", "weights")
 UNKNOWN_OF_GIVEN = (
     *("augmentation", "defense", "defense_options", "train_norm", "train_epsilon", "seed", "checkpoint_selection"),

@@ -15,7 +15,7 @@ from benchbench.data import subset
 from benchbench.errors import DataError, UnknownNameError
 from benchbench.kernels.inputs import as_model_input
 from benchbench.kernels.sketches import sketch
-from benchbench.own_model.architectures import Architecture, OwnCallable, is_registered
+from benchbench.own_model.architectures import Architecture, OwnCallable, fits, is_registered
 from benchbench.own_model.guests import adapt, default_float32
 from benchbench.registry import Registry
 from benchbench.training.checkpoint import StoredModel, read_checkpoint, weights_digest
@@ -61,7 +61,7 @@ def read_weights(path: Path | None, model_id: str) -> tuple[StoredModel, list[Fi
 def fill(make: Callable[[], nn.Module], state: Mapping[str, Tensor]) -> nn.Module:
     """A new network with a state; DataError if it is of another architecture."""
     outline = sketch(make)
-    if outline is not None and _shapes(outline.state_dict()) != _shapes(state):
+    if outline is not None and not fits(outline, state):
         raise DataError("the checkpoint is of another architecture: its tensors have other names or shapes")
     model = make()
     try:
@@ -89,7 +89,3 @@ def _find_architecture(cell: Cell, registry: Registry, own: OwnCallable | None) 
         digests = f"the source of {own.name} is {own.sources}, the row's {component.sources}"
         raise UnavailableError(f"not checked: {digests}")
     return Architecture(component=component, own=own)
-
-
-def _shapes(state: Mapping[str, object]) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in state.items() if isinstance(value, Tensor)}

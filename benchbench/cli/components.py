@@ -11,7 +11,7 @@ import click
 
 from benchbench.cli.options import FILE, Function, with_options
 from benchbench.registry import Registry
-from benchbench.registry.lookup import ComponentEntry
+from benchbench.registry.lookup import ComponentEntry, find_component
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,10 +68,13 @@ def component_name(entry: ComponentEntry) -> str:
 
 def choose_architecture(registry: Registry, entry: ComponentEntry | None, checkpoint: Path) -> Architecture:
     """The user's architecture, else the one that the checkpoint records."""
-    from benchbench.own_model.architectures import find_architecture
+    from benchbench.own_model.architectures import Architecture, find_architecture
     from benchbench.own_model.origin import recorded_architecture
 
-    return find_architecture(registry, entry if entry is not None else recorded_architecture(checkpoint, registry))
+    if entry is not None:
+        return find_architecture(registry, entry)
+    recorded = recorded_architecture(checkpoint, registry)  # registered: no file names code to import
+    return Architecture(component=find_component(registry, "architecture", recorded))
 
 
 def make_architecture(

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from benchbench.cell.model import Component
 from benchbench.errors import DataError, PluginError, UsageError
@@ -86,6 +87,14 @@ def find_callable(name: str) -> OwnCallable:
         raise PluginError(f"{name!r} raised {type(error).__name__}: {error}") from error
     file = getattr(module, "__file__", None)
     return OwnCallable(name=name, function=function, sources=file_digest(Path(file)) if file else "")
+
+
+def fits(network: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    """Whether a state has the names and shapes of a network's; a lazy layer takes any shape."""
+    own = network.state_dict()
+    return own.keys() == state.keys() and all(
+        is_lazy(value) or value.shape == state[name].shape for name, value in own.items() if isinstance(value, Tensor)
+    )
 
 
 def is_registered(component: Component) -> bool:

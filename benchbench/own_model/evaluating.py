@@ -125,6 +125,8 @@ def evaluate(
         n_test=n_test,
         seed=seed,
     )
+    if card is not None and record is None:
+        raise UsageError("a model card is kept in rows", hint="record=NAME writes them")
     to = None
     if record is not None:
         own = class_component(model) if architecture is None else find_architecture(registry, architecture).component

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchbench.cell.model import Cell, Component, EvaluationSpec, TrainingSpec, given_model
+from benchbench.cell.model import OWN_PROFILE, OWN_PROTOCOL, Cell, Component, EvaluationSpec, TrainingSpec, given_model
 from benchbench.contract.columns import FILLABLE
 from benchbench.data import LoadedDataset, subset
 from benchbench.errors import ContractError, StorageError, UsageError
@@ -24,7 +24,7 @@ from benchbench.kernels.inputs import as_model_input
 from benchbench.kernels.sketches import sketch
 from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.rebuilding import rebuild
-from benchbench.own_model.architectures import is_registered
+from benchbench.own_model.architectures import fits, is_registered
 from benchbench.own_model.cards import Card, read_card
 from benchbench.own_model.guests import Classifier, adapt, default_float32
 from benchbench.own_model.questions import Questions, labels_of
@@ -35,7 +35,6 @@ from benchbench.registry import Registry
 from benchbench.settings import AnyPath, Folders, check_writable
 from benchbench.training.checkpoint import Position, read_checkpoint, weights_digest, write_checkpoint
 
-PROFILE, PROTOCOL = "own", "own-model-1"
 _SUFFIX = ".parquet"
 
 
@@ -143,8 +142,7 @@ def _check_architecture(
         return
     shape, classes = loaded.splits.input_shape, len(loaded.splits.classes)
     outline = sketch(lambda: registry.make("architecture", architecture, input_shape=shape, classes=classes))
-    expected = {} if outline is None else {name: value.shape for name, value in outline.state_dict().items()}
-    if expected and expected != {name: value.shape for name, value in state.items()}:
+    if outline is not None and not fits(outline, state):
         raise UsageError(
             f"the model's weights are not those of architecture {architecture.name!r}",
             hint="name its own, FILE.py:callable, or leave it out",
@@ -166,8 +164,8 @@ def _cells(spec: TrainingSpec, asked: Questions, n_test: int, n_train: int, *, s
     return [
         Cell(
             suite=suite,
-            profile=PROFILE,
-            protocol=PROTOCOL,
+            profile=OWN_PROFILE,
+            protocol=OWN_PROTOCOL,
             experiment=spec.dataset.name,
             training=spec,
             evaluation=EvaluationSpec(
