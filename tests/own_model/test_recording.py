@@ -28,11 +28,12 @@ from benchbench.errors import ContractError, DataError, UsageError
 from benchbench.events import CellFinished, CellStarted, Event
 from benchbench.leaderboard import paper_tables, read_rows, render_all, write_leaderboard
 from benchbench.leaderboard.merging import merge
-from benchbench.own_model.architectures import find_callable
+from benchbench.own_model.architectures import find_architecture, find_callable
 from benchbench.own_model.origin import recorded_architecture
 from benchbench.records import Row, RunStore
 from benchbench.registry import load_registry
 from benchbench.settings import find_folders
+from benchbench.training.checkpoint import weights_digest
 
 DIGITS = {"name": "digits", "scale": 1}
 SHORT = {"name": "pgd", "steps": 2}
@@ -154,25 +155,25 @@ def test_what_is_unknown_of_the_training_is_null_also_in_the_file_and_in_no_conf
     assert str(recorded) not in rows_of(recorded)[0].configuration
 
 
-def test_identity_is_weights_source_and_data_and_no_name(tmp_path: Path) -> None:
-    def model_id(place: str, weights: int = 0, card: dict[str, str] | None = None, **file: Any) -> str:
-        (tmp_path / place).mkdir()
-        architecture = networks(tmp_path / place, **file)
-        record(tmp_path / place, network(weights), architecture=architecture, epsilon=[0.1], card=card)
-        return rows_of(tmp_path / place)[0].model_id
+def test_identity_is_weights_source_and_data_and_no_name(recorded: Path, tmp_path: Path) -> None:
+    spec = read_cell(rows_of(recorded)[0].configuration).training
 
-    same = model_id("first")
-    assert model_id("elsewhere", name="renamed.py", card={"title": "Renamed"}) == same
+    def model_id(place: str, **file: Any) -> str:
+        (tmp_path / place).mkdir()
+        architecture = find_architecture(load_registry(), networks(tmp_path / place, **file)).component
+        return dataclasses.replace(spec, architecture=architecture).model_id
+
+    same = spec.model_id
+    assert (same, spec.weights) == (rows_of(recorded)[1].model_id, weights_digest(network().state_dict()))
+    assert model_id("elsewhere", name="renamed.py") == same
     assert model_id("commented", text=NETWORKS.replace("def small", "# a comment\ndef small")) == same
     others = {
-        model_id("other weights", weights=1),
         model_id("other source", text=f"{NETWORKS}\nother = 1\n"),
         model_id("other source of an import", width=9),
+        dataclasses.replace(spec, weights=weights_digest(network(1).state_dict())).model_id,
+        dataclasses.replace(spec, dataset_digest="ab" * 32).model_id,
     }
-    assert len({same, *others}) == 4
-    spec = read_cell(rows_of(tmp_path / "first")[0].configuration).training
-    assert spec.model_id == same
-    assert dataclasses.replace(spec, dataset_digest="ab" * 32).model_id != same
+    assert len({same, *others}) == 5
 
 
 def test_what_is_recorded_is_not_computed_again_also_after_an_interruption(tmp_path: Path) -> None:
