@@ -103,7 +103,7 @@ class EvaluationSpec:
 
 
 def given_model(*, dataset: Component, dataset_digest: str, architecture: Component, weights: str) -> TrainingSpec:
-    """A model that was trained elsewhere: no digest, configuration or row states the placeholders."""
+    """A model that was trained elsewhere; nothing outside this object states its placeholders."""
     return TrainingSpec(
         dataset=dataset,
         dataset_digest=dataset_digest,
@@ -224,7 +224,7 @@ def _components_in(value: object) -> tuple[Component, ...]:
 
 
 def stated_fields(value: DataclassInstance) -> dict[str, object]:
-    """The fields of a dataclass by name, without unknown ones and `OMITTED` ones that have their default."""
+    """The known fields of a dataclass by name, without `OMITTED` ones that have their default."""
     if isinstance(value, TrainingSpec) and value.weights:
         return {name: getattr(value, name) for name in KNOWN_OF_GIVEN}
     pairs = ((entry, getattr(value, entry.name)) for entry in dataclasses.fields(value))

@@ -1,14 +1,15 @@
-"""The model of a row that was trained elsewhere: its weights in the architecture that they are of."""
+"""The model of a row that was trained elsewhere: its weights in their architecture."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.cell.model import Cell
+from benchbench.cell.model import Cell, Component
 from benchbench.checking.evidence import Finding, UnavailableError
 from benchbench.contract import DatasetSplits
 from benchbench.data import subset
@@ -37,14 +38,31 @@ def load_given(
     to import. Otherwise, and without weights, this is an `UnavailableError`.
     """
     spec = cell.training
-    architecture = _find_architecture(cell, registry, own)
+    if missing := _missing(spec.architecture, registry, own):
+        raise UnavailableError(f"not checked: {missing}")
     stored, findings = read_weights(path, spec.model_id)
     if weights_digest(stored.state) != spec.weights:
         findings.append(Finding(what="the weights are not those of the row's digest"))
+    network = Architecture(component=spec.architecture, own=None if is_registered(spec.architecture) else own)
     shape, classes = splits.input_shape, len(splits.classes)
-    model = fill(lambda: architecture.make(registry, input_shape=shape, classes=classes), stored.state)
+    model = fill(lambda: network.make(registry, input_shape=shape, classes=classes), stored.state)
     images = subset(splits.test, cell.evaluation.n_test, "test").examples.inputs[:2]
     return adapt(model.to(device), as_model_input(images.to(device)), classes=classes), findings
+
+
+def _missing(component: Component, registry: Registry, own: OwnCallable | None) -> str:
+    """Why an architecture cannot be made here; empty if it can."""
+    if is_registered(component):
+        with suppress(UnknownNameError):
+            registry.get("architecture", component.name)
+            return ""
+        return f"no architecture {component.name!r} is registered here"
+    if not component.sources:
+        return "the row has no digest of the source of its architecture"
+    if own is None:
+        return "its architecture is not registered; --architecture FILE.py:callable names it"
+    same = own.sources == component.sources
+    return "" if same else f"the source of {own.name} is {own.sources}, the row's {component.sources}"
 
 
 def read_weights(path: Path | None, model_id: str) -> tuple[StoredModel, list[Finding]]:
@@ -69,23 +87,3 @@ def fill(make: Callable[[], nn.Module], state: Mapping[str, Tensor]) -> nn.Modul
     except RuntimeError as error:
         raise DataError(f"the checkpoint is of another architecture: {str(error)[:200]}") from error
     return model
-
-
-def _find_architecture(cell: Cell, registry: Registry, own: OwnCallable | None) -> Architecture:
-    component = cell.training.architecture
-    if is_registered(component):
-        try:
-            registry.get("architecture", component.name)
-        except UnknownNameError as error:
-            raise UnavailableError(f"not checked: {error.message} here") from error
-        return Architecture(component=component)
-    if not component.sources:
-        raise UnavailableError("not checked: the row has no digest of the source of its architecture")
-    if own is None:
-        raise UnavailableError(
-            "not checked: its architecture is not registered; --architecture FILE.py:callable names it"
-        )
-    if own.sources != component.sources:
-        digests = f"the source of {own.name} is {own.sources}, the row's {component.sources}"
-        raise UnavailableError(f"not checked: {digests}")
-    return Architecture(component=component, own=own)

@@ -66,15 +66,15 @@ def component_name(entry: ComponentEntry) -> str:
     return entry if isinstance(entry, str) else str(entry["name"])
 
 
-def choose_architecture(registry: Registry, entry: ComponentEntry | None, checkpoint: Path) -> Architecture:
+def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoint: Path) -> Architecture:
     """The user's architecture, else the one that the checkpoint records."""
-    from benchbench.own_model.architectures import Architecture, find_architecture
+    from benchbench.own_model import architectures
     from benchbench.own_model.origin import recorded_architecture
 
     if entry is not None:
-        return find_architecture(registry, entry)
+        return architectures.find_architecture(registry, entry)
     recorded = recorded_architecture(checkpoint, registry)  # registered: no file names code to import
-    return Architecture(component=find_component(registry, "architecture", recorded))
+    return architectures.Architecture(component=find_component(registry, "architecture", recorded))
 
 
 def make_architecture(

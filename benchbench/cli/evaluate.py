@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchbench.cell.model import canonical
-from benchbench.cli.components import COMPONENT, RADIUS_HELP, choose_architecture, make_architecture, model_options
+from benchbench.cli.components import COMPONENT, RADIUS_HELP, find_architecture, make_architecture, model_options
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import (
     FILE,
@@ -104,7 +104,7 @@ def command(
         raise UsageError("a model card is kept in rows", hint="--record NAME writes them")
     registry, folders = load_registry(), find_folders(data=data, runs=runs, leaderboards=leaderboards)
     component = find_component(registry, "dataset", dataset)
-    network = choose_architecture(registry, architecture, checkpoint)
+    network = find_architecture(registry, architecture, checkpoint)
     radii = epsilons or (None,)
     questions = Questions(
         threats=tuple(choose_threat(registry, component.name, norm=norm, epsilon=radius) for radius in radii),

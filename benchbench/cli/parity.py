@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.components import RADIUS_HELP, choose_architecture, make_architecture, model_options
+from benchbench.cli.components import RADIUS_HELP, find_architecture, make_architecture, model_options
 from benchbench.cli.options import RADIUS, data_option, device_option, json_option
 from benchbench.cli.printing import note, print_json, print_table, say
 from benchbench.contract.threat import Norm, check_radius
@@ -77,7 +77,7 @@ def command(
     for message in splits.notes:
         note(message)
     classes = len(splits.classes)
-    network = choose_architecture(registry, architecture, checkpoint)
+    network = find_architecture(registry, architecture, checkpoint)
     load = partial(load_weights, path=checkpoint, key=key, dataset=component)
     model = make_architecture(registry, network, load, input_shape=splits.input_shape, classes=classes)
     if said := load(model):

@@ -70,7 +70,10 @@ class Contender:
 
     @property
     def stated(self) -> Mapping[str, object]:
-        """What must be equal for a comparison, as far as it is known: no protocol trained a model from elsewhere."""
+        """The known columns that must be equal for a comparison.
+
+        No protocol and profile bind a model that was trained elsewhere; it counts as one that has not seen the test set.
+        """
         known = dict(zip(BALL, self.setting))
         if self.row.trained_elsewhere:
             known |= {"profile": None, "protocol": None, "trained_on": "train"}

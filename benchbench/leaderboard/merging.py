@@ -142,7 +142,10 @@ def _refuse_other_protocols(boards: Mapping[str, Rows]) -> None:
 
 
 def _in_doubt(boards: Mapping[str, Rows]) -> list[tuple[str, Rows]]:
-    """Measured rows of experiments that differ in `_FIXED`, perhaps by dataset options; no protocol binds given models."""
+    """Measured rows of experiments that differ in `_FIXED`, perhaps by dataset options.
+
+    No protocol binds models that were trained elsewhere.
+    """
     measured = {
         name: rows.where(rows.having("source", "measured") & rows.known("defense")) for name, rows in boards.items()
     }

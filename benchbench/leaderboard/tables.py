@@ -196,7 +196,7 @@ def _notes(rows: Rows, made: Sequence[Group], task: Task, intervals: bool) -> tu
 
 
 def row_notes(rows: Iterable[Row]) -> tuple[str, ...]:
-    """A note with the flags of each flagged row, the error of each failed one, the card of each model."""
+    """Notes: the flags of each flagged row, the error of each failed one, each model's card."""
     listed, method = Rows.of(rows), ("defense", "defense_options", "card")
     flagged, failed = listed.where(listed.flagged), listed.where(listed.having("status", "failed"))
     flags = zip(*map(flagged.values, (*method, "flags")))

@@ -1,8 +1,7 @@
-"""Architectures: registered ones, and the user's own callables, which their source identifies."""
+"""Registered architectures, and callables of the user's, which their source identifies."""
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import inspect
 import sys
@@ -19,9 +18,6 @@ from benchbench.errors import DataError, PluginError, UsageError
 from benchbench.registry import Registry
 from benchbench.registry.lookup import ComponentEntry, find_component
 from benchbench.registry.sources import file_digest
-
-_OWN = "file"  # before the callable's name in rows; the path is nobody's identity
-_OF_ROWS = ""  # the distribution of such a component: no registered one has an empty name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,28 +61,42 @@ class Architecture:
 
 def find_architecture(registry: Registry, entry: ComponentEntry) -> Architecture:
     """Find a registered architecture, or import ``FILE.py:callable`` or ``module:callable``."""
-    name = entry if isinstance(entry, str) else str(entry.get("name", ""))
-    registered = {offered.offer.name for offered in registry.offers("architecture")}
-    if ":" not in name or name.partition(":")[0] in registered:
+    stated: dict[str, object] = {"name": entry} if isinstance(entry, str) else dict(entry)
+    name = str(stated.pop("name", ""))
+    if ":" not in name or name.partition(":")[0] in {offered.offer.name for offered in registry.offers("architecture")}:
         return Architecture(component=find_component(registry, "architecture", entry))
-    options = {} if isinstance(entry, str) else {key: _plain(entry[key], key) for key in entry if key != "name"}
     own = find_callable(name)
-    return Architecture(component=_component(name.rpartition(":")[2], own.sources, options), own=own)
+    options = {key: _plain(value, key) for key, value in stated.items()}
+    return Architecture(component=_unregistered(name.rpartition(":")[2], own.sources, options), own=own)
 
 
 def find_callable(name: str) -> OwnCallable:
     """Import a callable of the user's; UsageError if there is none."""
     place, _, attribute = name.rpartition(":")
     try:
-        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+        module = _import(place)
         function = getattr(module, attribute)
     except (ImportError, AttributeError, ValueError, OSError) as error:
         hint = "expected FILE.py:callable or module:callable"
         raise UsageError(f"cannot import {name!r}: {error}", hint=hint) from error
     except Exception as error:  # the user's module may raise any error
         raise PluginError(f"{name!r} raised {type(error).__name__}: {error}") from error
-    file = getattr(module, "__file__", None)
-    return OwnCallable(name=name, function=function, sources=file_digest(Path(file)) if file else "")
+    return OwnCallable(name=name, function=function, sources=_digest_of(getattr(module, "__file__", None)))
+
+
+def class_component(model: object) -> Component:
+    """A component for a module's class, identified by its file unless that is in a package."""
+    try:
+        file = inspect.getsourcefile(type(model))
+    except (TypeError, OSError):  # defined in a notebook
+        file = None
+    in_package = file is not None and Path(file).with_name("__init__.py").exists()
+    return _unregistered(type(model).__name__, "" if in_package else _digest_of(file), {})
+
+
+def is_registered(component: Component) -> bool:
+    """Whether a recorded architecture is a plugin's or built in, and no callable."""
+    return component.distribution != ""
 
 
 def fits(network: nn.Module, state: Mapping[str, Tensor]) -> bool:
@@ -97,30 +107,15 @@ def fits(network: nn.Module, state: Mapping[str, Tensor]) -> bool:
     )
 
 
-def is_registered(component: Component) -> bool:
-    """Whether a recorded architecture is a plugin's or built in, and not a callable of somebody's."""
-    return component.distribution != _OF_ROWS
-
-
-def class_component(model: object) -> Component:
-    """What stands for the architecture of a module: its class, and the file that defines it if that is no package's."""
-    try:
-        file = inspect.getsourcefile(type(model))
-    except (TypeError, OSError):  # defined in a notebook
-        file = None
-    alone = file is not None and Path(file).is_file() and not Path(file).with_name("__init__.py").exists()
-    return _component(type(model).__name__, file_digest(Path(file)) if file and alone else "", {})
-
-
-def _component(name: str, sources: str, options: Mapping[str, object]) -> Component:
+def _unregistered(name: str, sources: str, options: Mapping[str, object]) -> Component:
+    """A component without distribution; the prefix tells its name from registered ones."""
     return Component(
-        kind="architecture",
-        name=f"{_OWN}:{name}",
-        options=options,
-        distribution=_OF_ROWS,
-        version="",
-        sources=sources,
+        kind="architecture", name=f"file:{name}", options=options, distribution="", version="", sources=sources
     )
+
+
+def _digest_of(file: str | None) -> str:
+    return file_digest(Path(file)) if file is not None and Path(file).is_file() else ""
 
 
 def _plain(value: object, name: str) -> object:
@@ -132,24 +127,17 @@ def _plain(value: object, name: str) -> object:
     return value
 
 
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    _search_in(path.resolve().parent)
+def _import(place: str) -> ModuleType:
+    """Import a file that may import others of its folder, or a module."""
+    path = Path(place).resolve()
+    folder = str(path.parent if place.endswith(".py") else Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
     spec = importlib.util.spec_from_file_location(f"benchbench_own_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
-
-
-def _import_module(name: str) -> ModuleType:
-    _search_in(Path.cwd())  # the installed command, unlike ``python -m``, does not look in the current folder
-    return importlib.import_module(name)
-
-
-def _search_in(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))

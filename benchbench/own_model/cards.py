@@ -17,7 +17,7 @@ _LARGEST = 2**20  # bytes of a file
 
 
 def read_card(card: Card) -> str:
-    """The content of a row's column ``card``; StorageError without the file, DataError if it is no card."""
+    """The content of the column ``card``; StorageError without the file, DataError if unfit."""
     if isinstance(card, Mapping):
         return card_text(card)
     path = Path(card)

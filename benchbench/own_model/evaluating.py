@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Required, TypedDict, Unpack, overload
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -15,12 +15,11 @@ from benchbench.contract.threat import Norm, Threat
 from benchbench.data import LoadedDataset, crop_to, load_dataset, subset
 from benchbench.errors import UsageError
 from benchbench.evaluation import evaluate as evaluate_cell
-from benchbench.events import Listener, Note, ignore
+from benchbench.events import Listener, ignore
 from benchbench.kernels.determinism import deterministic
-from benchbench.kernels.inputs import as_model_input
 from benchbench.own_model.architectures import class_component, find_architecture
 from benchbench.own_model.cards import Card
-from benchbench.own_model.guests import Classifier, adapt, default_float32
+from benchbench.own_model.guests import Classifier, default_float32
 from benchbench.own_model.questions import Questions, labels_of
 from benchbench.own_model.recording import Destination, find_destination, record_on
 from benchbench.own_model.report import ModelReport, make_report
@@ -33,32 +32,11 @@ Radius = float | str
 Several = ComponentEntry | Sequence[ComponentEntry]
 
 
-class _Options(TypedDict, total=False):
-    """The arguments of `evaluate` that do not decide what it returns."""
-
-    dataset: Required[ComponentEntry]
-    threat: Threat | Mapping[str, object] | None
-    norm: Norm | None
-    attacks: Several
-    metrics: Several
-    n_test: int | None
-    seed: int
-    device: str | torch.device | None
-    data: AnyPath | None
-    download: bool
-    listener: Listener
-    record: AnyPath | None
-    architecture: ComponentEntry | None
-    card: Card | None
-    runs: AnyPath | None
-    leaderboards: AnyPath | None
-
-
-@overload
-def evaluate(model: Classifier, *, epsilon: Radius | None = ..., **options: Unpack[_Options]) -> ModelReport: ...
+@overload  # type: ignore[misc]  # `others` are the further arguments of `evaluate`
+def evaluate(model: Classifier, *, epsilon: Radius | None = ..., **others: Any) -> ModelReport: ...
 @overload
 def evaluate(
-    model: Classifier, *, epsilon: list[Radius] | tuple[Radius, ...], **options: Unpack[_Options]
+    model: Classifier, *, epsilon: list[Radius] | tuple[Radius, ...], **others: Any
 ) -> tuple[ModelReport, ...]: ...
 @default_float32()
 def evaluate(
@@ -185,21 +163,12 @@ def answer(
     """A report for each radius; with rows if they have a destination."""
     if to is not None:
         return record_on(model, dataset, loaded, questions, to=to, registry=registry, device=device, listener=listener)
+    others = {name: value for name, value in vars(questions).items() if name != "threats"}
     return tuple(
         evaluate_on(
-            model,
-            dataset.name,
-            loaded,
-            registry=registry,
-            threat=threat,
-            attacks=questions.attacks,
-            metrics=questions.metrics,
-            n_test=questions.n_test,
-            seed=questions.seed,
-            device=device,
-            listener=listener,
+            model, dataset.name, loaded, registry=registry, threat=one, device=device, listener=listener, **others
         )
-        for threat in questions.checked(dataset.name, loaded.splits, registry).threats
+        for one in questions.checked(dataset.name, loaded.splits, registry).threats
     )
 
 
@@ -220,20 +189,15 @@ def evaluate_on(
 ) -> ModelReport:
     """`evaluate` on loaded data, without rows (arguments and errors as there)."""
     splits = loaded.splits
-    asked = Questions(threats=(threat,), attacks=tuple(attacks), metrics=tuple(metrics), n_test=n_test)
-    (threat,) = asked.checked(dataset, splits, registry).threats
-    for message in splits.notes:
-        listener(Note(message=message))
-    test = subset(splits.test, n_test or len(splits.test), "test")
-    if isinstance(model, nn.Module):
-        model.to(device)
-    guest = adapt(model, as_model_input(test.examples.inputs[:2].to(device)), classes=len(splits.classes))
+    questions = Questions(threats=(threat,), attacks=tuple(attacks), metrics=tuple(metrics), n_test=n_test)
+    ready = questions.prepare(model, dataset, loaded, registry, device, listener)
+    test, (threat,) = ready.test, ready.questions.threats
     train = subset(crop_to(splits.train, splits.input_shape), len(test.indices) if metrics else 1, "train")
     outcomes = {}
     with deterministic(device):
         for label, attack in zip(labels_of(attacks), attacks):
             outcomes[label] = evaluate_cell(
-                guest,
+                ready.model,
                 train=train.examples,
                 test=test.examples,
                 train_rows=train.indices,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import to_json
@@ -15,26 +15,23 @@ FACTS = ("title", "authors", "paper", "link", "extra_data", "licence")  # shown 
 CLAIMS = ("claimed_accuracy", "claimed_test_accuracy", "claimed_adv_test_accuracy")  # fractions
 MOST_FACTS, LONGEST = 30, 1_000  # of a card; characters of a fact
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_Fact = str | bool | int | float | list[str]
 
 
 def card_text(facts: Mapping[str, object]) -> str:
-    """The content of the column ``card``; DataError for facts that it cannot hold, all at once."""
+    """The content of the column; DataError for facts that it cannot hold, all at once."""
     problems = [f"{len(facts)} facts, more than {MOST_FACTS}"] if len(facts) > MOST_FACTS else []
     problems += [problem for name, value in facts.items() if (problem := _problem(name, value))]
     if problems:
-        raise DataError(
-            "the model card cannot be kept: " + "; ".join(problems),
-            hint=f"for instance {', '.join(FACTS)}: texts; {', '.join(CLAIMS)}: numbers from 0 to 1",
-        )
+        hint = f"for instance {', '.join(FACTS)}: texts; {', '.join(CLAIMS)}: numbers from 0 to 1"
+        raise DataError("the model card cannot be kept: " + "; ".join(problems), hint=hint)
     return to_json(facts)
 
 
 def card_facts(text: str | None) -> dict[str, str]:
-    """The facts of a card by name, shortened; none of a damaged card, which may come from strangers."""
-    found = {name: value for name, value in parse_options(text).items() if not _problem(name, value)} if text else {}
-    known = [name for name in (*FACTS, *CLAIMS) if name in found]
-    return {name: _shown(name, found[name]) for name in dict.fromkeys([*known, *found][:MOST_FACTS])}
+    """The facts of a card by name; those that a stranger's file may not hold are left out."""
+    found = {name: value for name, value in parse_options(text or "").items() if not _problem(name, value)}
+    ordered = [*(name for name in (*FACTS, *CLAIMS) if name in found), *found]
+    return {name: _shown(name, found[name]) for name in list(dict.fromkeys(ordered))[:MOST_FACTS]}
 
 
 def card_note(rows: Sequence[Row]) -> str:
@@ -49,18 +46,18 @@ def card_note(rows: Sequence[Row]) -> str:
 
 
 def _problem(name: object, value: object) -> str:
+    """Why a row cannot hold a fact; empty if it can."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return f"{name!r:.60} is no name of a fact, for instance extra_data"
     if name in CLAIMS and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1):
         return f"{name} is {value!r:.60}, expected a fraction from 0 to 1"
-    texts = value if isinstance(value, list) else [value]
-    if not all(isinstance(text, (str, bool, int, float)) for text in texts):
+    if not all(isinstance(one, (str, bool, int, float)) for one in (value if isinstance(value, list) else [value])):
         return f"{name} is {value!r:.60}, expected a text, a number, or a list of texts"
-    return f"{name} is longer than {LONGEST:,} characters" if len(json.dumps(value)) > LONGEST else ""
+    return f"{name} is longer than {LONGEST:,} characters" if len(str(value)) > LONGEST else ""
 
 
-def _shown(name: str, value: _Fact) -> str:
-    if name in CLAIMS and isinstance(value, (int, float)):
+def _shown(name: str, value: Any) -> str:
+    if name in CLAIMS:
         return f"{value:.2%}"
     if isinstance(value, bool):
         return "yes" if value else "no"

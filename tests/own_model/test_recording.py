@@ -436,7 +436,7 @@ def test_own_model_is_compared_with_a_row_of_a_suite_but_not_with_one_that_saw_t
 
 
 def test_what_cannot_be_recorded_is_said_before_anything_is_computed(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a function has no weights"):
+    with pytest.raises(UsageError, match="no weights that identify it"):
         record(tmp_path, lambda images: torch.zeros(len(images), 10))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="not those of architecture 'mlp'"):
         record(tmp_path, architecture={"name": "mlp", "hidden": [9]})
