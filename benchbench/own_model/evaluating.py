@@ -32,13 +32,13 @@ Radius = float | str
 Several = ComponentEntry | Sequence[ComponentEntry]
 
 
-@overload  # type: ignore[misc]  # `others` are the further arguments of `evaluate`
+@overload
 def evaluate(model: Classifier, *, epsilon: Radius | None = ..., **others: Any) -> ModelReport: ...
 @overload
 def evaluate(
     model: Classifier, *, epsilon: list[Radius] | tuple[Radius, ...], **others: Any
 ) -> tuple[ModelReport, ...]: ...
-@default_float32()
+@default_float32()  # type: ignore[misc]  # `others` are its further arguments
 def evaluate(
     model: Classifier,
     *,

@@ -127,9 +127,9 @@ def plugin_digest(plugin: object, hooks: Iterable[Callable[..., object]]) -> str
 
 
 def file_digest(path: Path) -> str:
-    """Digest of a file and of what it imports from its folder, whatever their names.
+    """Digest of a file and of what it imports from its folder.
 
-    A file in a package counts as the whole package.
+    Its own name does not count. A file in a package counts as the whole package.
     """
     if path.with_name("__init__.py").is_file():
         outermost = path.parent
