@@ -66,7 +66,7 @@ def method_order(defense: str | None, options: str | None) -> tuple[Any, ...]:
     option, _ = _STRENGTHS.get(defense, ("", ""))
     strength = parse_options(options or "").get(option, 0.0)
     number = float(strength) if isinstance(strength, (int, float)) else 0.0
-    return (_PAPER_ORDER.index(defense), "", number, options)
+    return (_PAPER_ORDER.index(defense), "", number, options or "")
 
 
 def trained_in(row: Row) -> str:
@@ -106,6 +106,11 @@ def weights_label(configuration: str) -> str:
     return printable(f"weights {weights[:8]}") if weights else ""
 
 
+def training_size(row: Row) -> str:
+    """``60,000 training examples``; empty if it is unknown."""
+    return "" if row.n_train is None else f"{row.n_train:,} training examples"
+
+
 def row_label(row: Row) -> str:
     """``mnist cnn2, TRADES (beta=6), pgd-10, linf 0.1, quick, seed 0``: tells rows apart."""
     attack = attack_label(row.attack, parse_options(row.attack_options))
@@ -124,7 +129,7 @@ def setting_label(row: Row, *, every_option: bool) -> str:
         searched_in(row),
         f"{row.norm} epsilon {number(row.epsilon)}",
         f"{row.profile} profile",
-        "" if row.n_train is None else f"{row.n_train:,} training examples{' (TEST SET INCLUDED)' * row.saw_test_set}",
+        training_size(row) + " (TEST SET INCLUDED)" * row.saw_test_set,
         f"{row.n_test:,} test examples",
         f"{row.epochs} epochs" if row.epochs else "",
         trained_in(row),

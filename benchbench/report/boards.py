@@ -131,7 +131,7 @@ def _threat(row: Row) -> str:
 
 def training_variation(row: Row) -> str:
     """How a model's training differs from others of its dataset and network: augmentation, ..."""
-    size = f"{row.n_train:,} training examples" if is_regression(row) else ""  # tells the two staircases apart
+    size = names.training_size(row) if is_regression(row) else ""  # tells the two staircases apart
     seen = "TEST SET seen" if row.saw_test_set else ""
     own = names.weights_label(row.configuration)
     return names.joined(seen, names.augmentation_label(row), names.dropout_label(row), size, names.trained_in(row), own)

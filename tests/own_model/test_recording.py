@@ -32,6 +32,8 @@ from benchbench.own_model.architectures import find_architecture, find_callable
 from benchbench.own_model.origin import recorded_architecture
 from benchbench.records import Row, RunStore
 from benchbench.registry import load_registry
+from benchbench.report.boards import board_data
+from benchbench.reproduction import Measured, write_pages
 from benchbench.settings import find_folders
 from benchbench.training.checkpoint import weights_digest
 
@@ -468,3 +470,15 @@ def test_command_writes_the_same_rows(recorded: Path, tmp_path: Path, capsys: py
     changing = {"device", "versions", "git_commit", "evaluate_seconds", "peak_memory_bytes"}
     for one, other in zip(rows_of(tmp_path), rows_of(recorded)):
         assert {name for name in vars(one) if getattr(one, name) != getattr(other, name)} <= changing
+
+
+@pytest.mark.parametrize("name", [*UNKNOWN_OF_GIVEN, "dropout"])
+def test_row_that_does_not_state_one_of_the_columns_is_shown_everywhere(tmp_path: Path, name: str) -> None:
+    older = read_rows(Path(__file__).parents[1] / "leaderboard" / "older" / "schema-3.parquet")
+    rows = [dataclasses.replace(row, **{name: None}) if place % 2 else row for place, row in enumerate(older)]
+    written = write_leaderboard(tmp_path / "closer-look.parquet", rows)
+    assert list(read_rows(tmp_path / "closer-look.parquet")) == list(written)
+    for form in ("markdown", "csv", "json"):
+        assert render_all(paper_tables(written, published=True), form)
+    assert len(board_data(written)["rows"]) == len(rows)
+    assert write_pages(tmp_path / "pages", Measured(suite="closer-look", rows=written, separations=()))
