@@ -26,6 +26,10 @@ _MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_wit
 _EMPTY = {"error": "", "published_source": "", "published_table": ""}  # in the row of a measured, finished cell
 
 
+class UnavailableError(Exception):
+    """A check needs something that is not on this machine; the row stays unchecked."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """A contradiction that refutes a row, with the dataset indices of its examples, in order."""

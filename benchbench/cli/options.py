@@ -49,6 +49,7 @@ class Checks(Replay):
     seed: int | None
     budget: int | None
     images: Path | None
+    architecture: str | None
 
 
 class RadiusType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
@@ -92,6 +93,13 @@ train_precision_option = click.option(
     type=click.Choice(PRECISIONS),
     help="Number format of training. bf16 and tf32 give other models, in separate rows, which are evaluated like any. By "
     "default what the suite says, else float32.",
+)
+
+
+own_option = click.option(
+    "--architecture",
+    metavar="FILE.py:callable",
+    help="Makes the networks of rows whose architecture is not registered; used where its source has the row's digest.",
 )
 
 
@@ -183,6 +191,7 @@ def check_options(function: Function) -> Function:
             "--budget", type=click.IntRange(min=1), help="Queries of each row's attack, about; default: 3,000."
         ),
         click.option("--images", type=FOLDER, help="Where to write the images that break more than a row admits."),
+        own_option,
     )
 
 

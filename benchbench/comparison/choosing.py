@@ -11,6 +11,7 @@ from benchbench.cell.filters import OF_A_MODEL, described, matches
 from benchbench.comparison.contenders import Contender, labels
 from benchbench.errors import UsageError, suggest
 from benchbench.leaderboard import identity
+from benchbench.leaderboard.names import weights_label
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array
 
@@ -63,7 +64,7 @@ def choose(contenders: Sequence[Contender], wanted: str) -> list[Contender]:
         named = zip(matching, labels(matching))
         listed = _first([f"{c.row.cell_id} ({label}, {c.row.profile} profile)" for c, label in named])
         raise UsageError(f"{wanted!r} matches {len(matching)} models", hint=f"name one of {listed}")
-    return sorted(matching, key=lambda contender: contender.row.seed)
+    return sorted(matching, key=lambda contender: contender.row.seed or 0)
 
 
 def _first(texts: Sequence[str]) -> str:
@@ -91,7 +92,8 @@ def matched(first: Iterable[Contender], second: Iterable[Contender]) -> list[tup
     """
 
     def configuration(one: Contender) -> tuple[object, ...]:
-        return (*one.setting, *identity.values(one.row, (*identity.TRAINED, *identity.SEED)), identity.recipe(one.row))
+        columns = identity.values(one.row, (*identity.TRAINED, *identity.SEED))
+        return (*one.setting, *columns, identity.recipe(one.row), weights_label(one.row.configuration))
 
     ours, theirs = identity.grouped(first, configuration), identity.grouped(second, configuration)
     pairs: list[tuple[Contender, Contender]] = []

@@ -22,7 +22,7 @@ from benchbench.harness.preparing import prepare
 from benchbench.harness.sharing import EvaluationOverError
 from benchbench.harness.succession import give_up, stored_model, succeed, training_checkpoint
 from benchbench.harness.workbench import Workbench
-from benchbench.leaderboard.names import attack_label, short_label
+from benchbench.leaderboard.names import attack_label, number, short_label
 from benchbench.ranks.group import Ranks
 from benchbench.records import Provenance, Row, RunStore, failed_row, measured_row, provenance
 from benchbench.registry import Registry
@@ -57,14 +57,24 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
     spec = cell.training
     if spec.model_id in bench.trained:
         return bench.trained[spec.model_id]
-    splits = bench.splits(spec.dataset)
-    defense = bench.registry.make("defense", spec.defense)
-    job = training_job(cell, defense, splits, bench.registry, bench.device)
-    _prepare(cell, job, bench)
-    trained = _train(cell, job, bench) if trains_in_steps(defense, splits) else fit_model(cell, job, splits)
+    trained = _given(cell, bench) if spec.weights else _train_or_fit(cell, bench)
     bench.trained.clear()  # one model is enough: cells of a model are adjacent
     bench.trained[spec.model_id] = trained
     return trained
+
+
+def _given(cell: Cell, bench: Workbench) -> TrainedModel:
+    if bench.given is None:
+        raise TrainingError(f"model {cell.training.model_id} was trained elsewhere: it cannot be trained here")
+    return TrainedModel(model=bench.given(cell), history=(), seconds=None)
+
+
+def _train_or_fit(cell: Cell, bench: Workbench) -> TrainedModel:
+    splits = bench.splits(cell.training.dataset)
+    defense = bench.registry.make("defense", cell.training.defense)
+    job = training_job(cell, defense, splits, bench.registry, bench.device)
+    _prepare(cell, job, bench)
+    return _train(cell, job, bench) if trains_in_steps(defense, splits) else fit_model(cell, job, splits)
 
 
 def _prepare(cell: Cell, job: TrainingJob, bench: Workbench) -> None:
@@ -240,15 +250,17 @@ def initialise(spec: TrainingSpec, input_shape: tuple[int, ...], classes: int, r
 
 def describe_cell(cell: Cell) -> str:
     """A cell in a few words, for instance ``mnist cnn2 trades (beta=6), pgd-10, seed 0``."""
-    attack = cell.evaluation.attack
-    return f"{describe_model(cell)}, {attack_label(attack.name, attack.options)}, seed {cell.training.seed}"
+    attack, threat = cell.evaluation.attack, cell.evaluation.threat
+    told_apart = f"{threat.norm} {number(threat.epsilon)}" if cell.training.weights else f"seed {cell.training.seed}"
+    return f"{describe_model(cell)}, {attack_label(attack.name, attack.options)}, {told_apart}"
 
 
 def describe_model(cell: Cell) -> str:
     """The model of a cell in a few words, for instance ``mnist cnn2 trades (beta=6)``."""
     training = cell.training
-    defense = short_label(training.defense.name, training.defense.options)
-    return f"{training.dataset.name} {training.architecture.name} {defense}"
+    defense = training.defense
+    method = f"weights {training.weights[:8]}" if training.weights else short_label(defense.name, defense.options)
+    return f"{training.dataset.name} {training.architecture.name} {method}"
 
 
 def _provenance(

@@ -103,7 +103,7 @@ def distinct_labels(rows: Iterable[Row]) -> dict[str, str]:
 
 def labels_within(rows: Rows, group: Sequence[int]) -> list[str]:
     """`distinct_labels` of rows in several groups, which are numbered, in the order of the rows."""
-    found, methods = rows.distinct("defense", "defense_options")
+    found, methods = rows.distinct("defense", "defense_options", "card")
     called, sources = [names.method_label(*method) for method in found], rows.values("source")
     labels, places = [called[method] for method in methods.tolist()], list(range(len(rows)))
     for columns, describe in _DISTINCTIONS:
@@ -125,7 +125,7 @@ def labels_within(rows: Rows, group: Sequence[int]) -> list[str]:
 _DISTINCTIONS: tuple[tuple[tuple[str, ...], Callable[..., str]], ...] = (
     (("attack", "attack_options"), lambda attack, options: names.attack_label(attack, parse_options(options))),
     (("seed",), lambda seed: f"seed {seed}"),
-    (("defense_options",), lambda options: names.component_label("options", parse_options(options))),
+    (("defense_options",), lambda options: names.component_label("options", parse_options(options or ""))),
     (("configuration",), names.code_label),
     (("experiment",), lambda experiment: f"experiment {printable(experiment)}"),
     (("cell_id",), lambda cell_id: f"cell {cell_id[:8]}"),
@@ -145,6 +145,8 @@ def _differing(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
 
 def _shown(row: Row, name: str) -> str:
     value = getattr(row, name)
+    if value is None:
+        return f"{name.replace('_', ' ')} unknown"
     if name.endswith("_options"):
         return names.component_label(name.replace("_", " "), parse_options(value))
     if name.endswith("_digest"):

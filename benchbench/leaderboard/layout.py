@@ -50,7 +50,7 @@ class Group:
     """Comparable lines of one setting and profile; `attributes` are its (column, value) pairs."""
 
     label: str
-    attributes: tuple[tuple[str, str | float], ...]
+    attributes: tuple[tuple[str, str | float | None], ...]
     lines: tuple[Line, ...]
 
 

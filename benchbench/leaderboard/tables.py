@@ -15,11 +15,13 @@ import numpy as np
 from benchbench.escaping import printable
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import is_share
+from benchbench.leaderboard.identity import grouped
 from benchbench.leaderboard.layout import Column, Group, Table
 from benchbench.leaderboard.lines import FAILED, FLAGGED, lines_of, shown
 from benchbench.leaderboard.matching import SAME_SETTING, regressions, same_setting, setting, shown_published
 from benchbench.leaderboard.names import PAPERS, method_label, method_order, setting_label
 from benchbench.records import Row, Rows, groups
+from benchbench.records.cards import card_note
 
 Task = Literal["classification", "regression"]
 
@@ -194,15 +196,14 @@ def _notes(rows: Rows, made: Sequence[Group], task: Task, intervals: bool) -> tu
 
 
 def row_notes(rows: Iterable[Row]) -> tuple[str, ...]:
-    """A note with the flags of each flagged row, then one with the error of each failed row."""
-    listed, method = Rows.of(rows), ("defense", "defense_options")
+    """Notes: the flags of each flagged row, the error of each failed one, each model's card."""
+    listed, method = Rows.of(rows), ("defense", "defense_options", "card")
     flagged, failed = listed.where(listed.flagged), listed.where(listed.having("status", "failed"))
     flags = zip(*map(flagged.values, (*method, "flags")))
     errors = zip(*map(failed.values, (*method, "error")))
+    carded = listed.where(listed.known("card"))
     return (
-        *(f"{FLAGGED} {method_label(name, options)}: {printable(', '.join(found))}" for name, options, found in flags),
-        *(
-            f"{FAILED} failed: {method_label(name, options)}: {printable(error[:200])}"
-            for name, options, error in errors
-        ),
+        *(f"{FLAGGED} {method_label(*method)}: {printable(', '.join(found))}" for *method, found in flags),
+        *(f"{FAILED} failed: {method_label(*method)}: {printable(error[:200])}" for *method, error in errors),
+        *(printable(card_note(own)) for own in grouped(carded, lambda row: (row.model_id, row.card)).values()),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ class AttackReport:
     witnesses: Tensor  # float32 (N, ...), the checked candidates
     flags: tuple[str, ...]  # signs that the attack failed to work
     queries: int  # forward passes, summed over examples
+    values: Mapping[str, float]  # of the metrics, by name
+    cell_id: str = ""  # of its row, if it was recorded
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -75,6 +78,14 @@ class ModelReport:
             found.append(("worst case of each example", self.worst_case_accuracy, ""))
         return [(label, f"{share:.2%}", self._interval(share), flags) for label, share, flags in found]
 
+    @property
+    def measured(self) -> list[tuple[str, ...]]:
+        """Each value of the metrics beyond the table's, with one number for each attack."""
+        names = dict.fromkeys(name for attack in self.attacks.values() for name in attack.values)
+        listed = [name for name in names if name not in ("test_accuracy", "adv_test_accuracy")]
+        found = ((name, [attack.values.get(name) for attack in self.attacks.values()]) for name in listed)
+        return [(name, *("" if value is None else f"{value:.4g}" for value in values)) for name, values in found]
+
     def _interval(self, share: float) -> str:
         interval = accuracy_interval(round(share * len(self.label)), len(self.label))
         return f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
@@ -88,9 +99,14 @@ class ModelReport:
 
 
 def make_report(
-    dataset: str, digest: str, threat: Threat, outcomes: Mapping[str, Outcome], attacks: Mapping[str, Component]
+    dataset: str,
+    digest: str,
+    threat: Threat,
+    outcomes: Mapping[str, Outcome],
+    attacks: Mapping[str, Component],
+    cells: Mapping[str, str] = MappingProxyType({}),
 ) -> ModelReport:
-    """Join the outcomes of several attacks on the same examples."""
+    """Join the outcomes of several attacks on the same examples, with the ids of their rows."""
     first = next(iter(outcomes.values())).per_example
     worst = torch.stack([outcome.per_example["robust"] for outcome in outcomes.values()]).all(dim=0)
     return ModelReport(
@@ -101,13 +117,15 @@ def make_report(
         label=first["label"],
         prediction=first["prediction"],
         test_accuracy=_fraction(first["correct"]),
-        attacks={label: _attack_report(attacks[label], outcome) for label, outcome in outcomes.items()},
+        attacks={
+            label: _attack_report(attacks[label], outcome, cells.get(label, "")) for label, outcome in outcomes.items()
+        },
         worst_case=worst,
         worst_case_accuracy=_fraction(worst),
     )
 
 
-def _attack_report(attack: Component, outcome: Outcome) -> AttackReport:
+def _attack_report(attack: Component, outcome: Outcome, cell_id: str) -> AttackReport:
     return AttackReport(
         name=attack.name,
         options=attack.options,
@@ -117,6 +135,8 @@ def _attack_report(attack: Component, outcome: Outcome) -> AttackReport:
         witnesses=outcome.witnesses,
         flags=outcome.flags,
         queries=outcome.queries["test_forward"],
+        values=outcome.values,
+        cell_id=cell_id,
     )
 
 

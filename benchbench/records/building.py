@@ -103,7 +103,7 @@ def mean_bounds(row: Row, per_example: Mapping[str, Any]) -> dict[str, float]:
     for column, name in _MEANS.items():
         if column not in per_example or (name == "test_lipschitz" and row.test_lipschitz is None):
             continue
-        interval = mean_interval(to_array(column, per_example[column]), row.seed)
+        interval = mean_interval(to_array(column, per_example[column]), row.seed or 0)
         bounds |= {} if interval is None else _named(name, interval)
     return bounds
 

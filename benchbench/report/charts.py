@@ -87,7 +87,7 @@ def _curve(row: Row) -> dict[str, Any]:
     """Fields that every point of a model's curve has."""
     texts = row_texts(row)
     family = joined(texts["dataset"], texts["architecture"], training_variation(row), f"{row.profile} profile")
-    named = {"method": texts["method"], "threat": texts["threat"], "seed": str(row.seed)}
+    named = {"method": texts["method"], "threat": texts["threat"], "seed": _seed(row)}
     return {"models": family, "model": row.model_id, **named}
 
 
@@ -210,8 +210,12 @@ def _point(row: Row, x: str) -> dict[str, Any]:
             point[f"{measure}_{end}"] = value if bound is None else bound
     texts = {name: text for name, text in row_texts(row).items() if name in _TOOLTIP}
     origin = f"ours, {row.profile}" if row.source == "measured" else source_label(row).partition(",")[0]
-    known = {"defense": row.defense, "origin": origin, "seed": str(row.seed), "href": f"rows/{row.cell_id}.html"}
-    return {**point, **texts, **known}
+    known = {"defense": row.defense or "trained elsewhere", "origin": origin, "seed": _seed(row)}
+    return {**point, **texts, **known, "href": f"rows/{row.cell_id}.html"}
+
+
+def _seed(row: Row) -> str:
+    return "unknown" if row.seed is None else str(row.seed)
 
 
 def _specification(chart: alt.TopLevelMixin) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from benchbench.cell.reading import read_cell
-from benchbench.checking.evidence import evidence_folders, find_evidence
-from benchbench.checking.replaying import Replayer, UnavailableError
+from benchbench.checking.evidence import UnavailableError, evidence_folders, find_evidence
+from benchbench.checking.replaying import Replayer
 from benchbench.comparison.contenders import OutcomeFiles, find_contenders
 from benchbench.errors import BenchbenchError, StorageError
 from benchbench.kernels.inputs import as_model_input

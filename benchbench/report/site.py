@@ -17,12 +17,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from PIL import Image
 
 from benchbench.atomic import write_bytes_atomically
+from benchbench.cell.model import UNKNOWN_OF_GIVEN
 from benchbench.escaping import printable, printable_json
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import extras_of
 from benchbench.leaderboard.separations import MeasuredSeparation, separation_label
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array
+from benchbench.records.cards import card_facts
 from benchbench.records.disk import read_bytes
 from benchbench.report.boards import MOST_ROWS, Part, board_csv, board_data, packed, parts, row_texts
 from benchbench.report.charts import (
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 ASSETS = ("style.css", "board.js", "pages.js", "charts.js")
 RUNTIME = "vega.js"
 IN_GALLERY = 24  # models whose first image is on the suite's page
-_JSON_COLUMNS = ("configuration", "versions", "defense_options", "architecture_options", "attack_options")
+_JSON_COLUMNS = ("configuration", "versions", "defense_options", "architecture_options", "attack_options", "card")
 
 
 def write_site(contents: Contents, out: Path) -> list[Path]:
@@ -145,6 +147,7 @@ def _write_row(row: Row, history: Sequence[EpochRecord], gallery: Gallery, path:
         texts=texts,
         columns=columns,
         extras=extras_of(row),
+        card={name.replace("_", " "): fact for name, fact in card_facts(row.card).items()},
         chart=training_chart(history),
         gallery=gallery,
         pictures=[_picture(specimen) for specimen in gallery.specimens],
@@ -181,13 +184,13 @@ def png_address(pixels: Array) -> str:
 def _shown(row: Row, name: str) -> str:
     """A column's value as text, JSON indented."""
     value = getattr(row, name)
-    if name in _JSON_COLUMNS:
+    if name in _JSON_COLUMNS and value:
         try:
             return printable_json(json.dumps(json.loads(value), indent=2, ensure_ascii=False))
         except (ValueError, RecursionError):
             return printable(str(value))
     if value is None:
-        return "not measured"
+        return "unknown" if name in UNKNOWN_OF_GIVEN else "not measured"
     if isinstance(value, (tuple, Mapping)):
         return json.dumps(list(value) if isinstance(value, tuple) else dict(value), ensure_ascii=False)
     return printable(str(value))

@@ -49,7 +49,7 @@ class TrainedModel:
 
     model: nn.Module
     history: tuple[EpochRecord, ...]
-    seconds: float
+    seconds: float | None
     part_size: int = 0
     ranks: int = 1
 
