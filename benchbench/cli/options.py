@@ -95,6 +95,14 @@ train_precision_option = click.option(
 )
 
 
+only_option = click.option(
+    "--only",
+    multiple=True,
+    metavar="KEY=VALUE[,VALUE]",
+    help="Only cells with this value in an identity column or option, for instance defense=trades,at; repeatable.",
+)
+
+
 def suite_argument(function: Function) -> Function:
     """The suite, as an argument or as ``--suite``."""
     return with_options(
@@ -130,12 +138,7 @@ def selection_options(function: Function) -> Function:
             metavar="NAME",
             help="paper (the full protocol), quick or another profile; by default paper on CUDA, else quick.",
         ),
-        click.option(
-            "--only",
-            multiple=True,
-            metavar="KEY=VALUE[,VALUE]",
-            help="Only cells with this value in an identity column, for instance defense=trades,at; repeatable.",
-        ),
+        only_option,
         click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Seed of a run; repeatable."),
     )
 

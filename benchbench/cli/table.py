@@ -13,7 +13,7 @@ import click
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchbench.cli.options import FOLDER, leaderboards_option, reserving, suite_argument
+from benchbench.cli.options import FOLDER, leaderboards_option, only_option, reserving, suite_argument
 from benchbench.cli.printing import least_width, line_width, note, print_pieces, print_rich, say, say_lines
 from benchbench.errors import StorageError, UsageError, suggest
 from benchbench.escaping import printable, printable_lines
@@ -39,6 +39,9 @@ FORMATS = ("rich", "markdown", "latex", "latex-document", "csv", "json", "html")
 @click.option("--published", is_flag=True, help="Show the published numbers beside ours.")
 @click.option("--intervals", is_flag=True, help="Show 95% intervals.")
 @click.option("--extra", multiple=True, metavar="NAME", help="Also show this value of a metric; repeatable.")
+@click.option("--each-seed", is_flag=True, help="One line for each seed; by default means and deviations over seeds.")
+@only_option
+@click.option("--sort", default="", metavar="COLUMN", help="Sort the lines of each group by a column, best first.")
 @click.option("--format", "output", default="rich", type=click.Choice(FORMATS), help="Output format.")
 @click.option(
     "--pages", type=FOLDER, help="Write the reproduction report, one page per table of both papers, into this folder."
@@ -53,12 +56,20 @@ def command(
     published: bool,
     intervals: bool,
     extra: tuple[str, ...],
+    each_seed: bool,
+    only: tuple[str, ...],
+    sort: str,
     output: str,
     pages: Path | None,
     leaderboards: Path | None,
 ) -> None:
     """Print the leaderboard of SUITE (a name, or a Parquet file) in the papers' style."""
+    from benchbench.leaderboard.filtering import narrowed
+    from benchbench.planning.selection import parse_only
+
     rows, path = _read(suite, profile, leaderboards)
+    if only:
+        rows = narrowed(rows, parse_only(only))
     if pages is not None or number:
         _reproduce(rows, path.parent, number=number, paper=paper, output=output, pages=pages)
         return
@@ -69,6 +80,7 @@ def command(
     extras, failed = tuple(dict.fromkeys(extra)), describe_failed_attempts(path, rows)
     most = MOST_LINES if output == "rich" else None
     make = partial(paper_tables, rows, paper=paper, intervals=intervals, extra=extras, notes=failed, most=most)
+    make = partial(make, each_seed=each_seed, sort=sort)
     print_tables(make(published=published) or make(published=True), output)
 
 

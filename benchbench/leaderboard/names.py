@@ -8,6 +8,7 @@ from typing import Any
 
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import Component, canonical
+from benchbench.contract.offers import Offer
 from benchbench.escaping import printable
 from benchbench.records import Row
 
@@ -28,13 +29,23 @@ PAPERS = {"neurips2020": "NeurIPS 2020", "arxiv-v1": "arXiv v1"}
 
 def defense_label(row: Row) -> str:
     """Method with the options that the papers vary, other methods with all: ``TRADES (beta=6)``."""
-    return method_label(row.defense, row.defense_options)
+    return method_label(row.defense, row.defense_options, row.defense_label)
 
 
 @cache
-def method_label(defense: str, options: str) -> str:
-    """`defense_label` of a method's name and the JSON of its options."""
+def method_label(defense: str, options: str, label: str = "") -> str:
+    """`defense_label` of a method's name, the JSON of its options, and what its offer calls it."""
+    if label:
+        return printable(label)
     return component_label(_DEFENSES.get(defense, defense), _varied(defense, parse_options(options)))
+
+
+def offered_label(offer: Offer, options: Mapping[str, Any]) -> str:
+    """A training method as its offer calls it, ``TRADES-EMA (decay=0.99)``; empty if it says nothing."""
+    if not offer.label and offer.shown is None:
+        return ""
+    names = options if offer.shown is None else offer.shown
+    return component_label(offer.label or offer.name, {name: options[name] for name in names if name in options})
 
 
 def short_label(defense: str, options: Mapping[str, Any]) -> str:
@@ -66,6 +77,11 @@ def method_order(defense: str, options: str) -> tuple[Any, ...]:
 def trained_in(row: Row) -> str:
     """``trained in bf16``; empty where training did not round."""
     return f"trained in {row.train_rounding}" if row.train_rounding else ""
+
+
+def trained_against(norm: str, epsilon: float | None) -> str:
+    """``trained at linf 0.1``; ``trained without attack`` where the method uses no threat."""
+    return "trained without attack" if epsilon is None else f"trained at {norm} {number(epsilon)}"
 
 
 def searched_in(row: Row) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 from benchbench.cell.model import Cell, EvaluationSpec, TrainingSpec
 from benchbench.contract import DatasetSplits, DataSource
@@ -54,10 +55,9 @@ def make_plan(
     nothing a UsageError, a radius too large for the box of the data a SuiteError.
     """
     filters = parse_only(only)
-    chosen = tuple(seeds) if seeds is not None else suite.seeds
 
     def expanded(profile: str) -> tuple[_Draft, ...]:
-        return tuple(_expand(suite, registry, profile, chosen, precision, train_precision))
+        return tuple(_expand(suite, registry, profile, seeds, precision, train_precision))
 
     def elsewhere() -> Mapping[str, tuple[_Draft, ...]]:
         return {other: expanded(other) for other in suite.profiles if other != profile}
@@ -86,14 +86,14 @@ def _expand(
     suite: Suite,
     registry: Registry,
     profile: str,
-    seeds: Sequence[int],
+    seeds: Sequence[int] | None,
     precision: Precision,
     train_precision: Precision | None,
 ) -> Iterator[_Draft]:
     for experiment in suite.profile(profile):
-        for seed in seeds:
+        for seed in experiment.seeds if seeds is None else seeds:
             for training in _trainings(experiment, registry, seed, train_precision):
-                for attack in experiment.attacks:
+                for threat, attack in product(experiment.evaluation, experiment.attacks):
                     cell = Cell(
                         suite=suite.name,
                         profile=profile,
@@ -103,7 +103,7 @@ def _expand(
                         evaluation=EvaluationSpec(
                             attack=attack,
                             metrics=experiment.metrics,
-                            threat=experiment.threat,
+                            threat=threat,
                             n_test=0,
                             n_train_evaluated=0,
                             precision=precision,
@@ -161,9 +161,11 @@ def _without_cell(draft: _Draft, status: Status, reason: str, sketch: Cell | Non
 def _complete(draft: _Draft, splits: DatasetSplits, data_digest: str) -> Cell:
     """Fill in the properties of the data: digest, box and numbers of examples."""
     cell = _counted(draft, train=len(splits.train), test=len(splits.test))
-    threat = dataclasses.replace(cell.evaluation.threat, lower=splits.lower, upper=splits.upper)
-    attacked = threat if cell.training.threat else None
-    training = dataclasses.replace(cell.training, dataset_digest=data_digest, threat=attacked)
+    threat, trained = (
+        one and dataclasses.replace(one, lower=splits.lower, upper=splits.upper)
+        for one in (cell.evaluation.threat, cell.training.threat)
+    )
+    training = dataclasses.replace(cell.training, dataset_digest=data_digest, threat=trained)
     return dataclasses.replace(cell, training=training, evaluation=dataclasses.replace(cell.evaluation, threat=threat))
 
 

@@ -61,6 +61,9 @@ class Row:
     dropout: float = column("dropout rate that the architecture was given, in [0, 1)", default=0.0)
     defense: str = column("registered name of the training method")
     defense_options: str = column("its options, as canonical JSON", default="{}")
+    defense_label: str = column(
+        "how its offer calls it in tables; empty for the name with options", default="", since=4
+    )
     norm: str = column("norm of the threat that the model was attacked under: `linf`, `l2` or `l1`")
     epsilon: float = column("its radius, in units of the model input (pixels / 255)")
     train_norm: str = column(

@@ -1,0 +1,244 @@
+"""What the figures of a suite show: means over seeds with 95% intervals, by panel and series."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from benchbench.cell.filters import parse_options
+from benchbench.comparison.contenders import Contender
+from benchbench.leaderboard import names
+from benchbench.leaderboard.identity import (
+    ATTACK,
+    DATA,
+    DEFENSE,
+    NETWORK,
+    PROTOCOL,
+    READING,
+    SETTING,
+    TRAINING,
+    by_seed,
+    grouped,
+    labels_within,
+    tell_apart,
+    training,
+    values,
+)
+from benchbench.leaderboard.lines import marked
+from benchbench.leaderboard.matching import is_of_setting, is_regression, published_setting, same_setting
+from benchbench.leaderboard.spread import interval_of, seed_spread
+from benchbench.records import Interval, Row, Rows, accuracy_interval
+from benchbench.records.arrays import Array
+
+if TYPE_CHECKING:
+    from benchbench.training.checkpoint import EpochRecord
+
+_TRAINED_ON = (*PROTOCOL, *DATA, *NETWORK, *TRAINING)
+_UNDER_NORM = (*_TRAINED_ON, "norm", *READING)
+_RECORDED = {"loss": "training loss", "accuracy": "accuracy on the training batches, as the method makes them"}
+_NOT_MEASURED = ("epoch", "learning_rate")
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A mean over seeds."""
+
+    panel: str  # what all series of a panel share: data, network, attack, ...
+    series: str  # the training method
+    x: float
+    y: float
+    n: int  # seeds
+    low: float | None = None  # ends of the 95% interval of y
+    high: float | None = None
+    x_low: float | None = None  # ends of the 95% interval of x
+    x_high: float | None = None
+    origin: str = ""  # ``ours, quick`` or ``published``, where both are shown
+    href: str = ""  # of the row's page, for a single one
+
+
+def radius_points(rows: Iterable[Row]) -> list[Point]:
+    """Accuracy under attack against the radius; at radius 0 the accuracy without attack.
+
+    A series is one model at several radii. Models that have one radius each, at which they were trained and attacked, are a
+    series together. What has a single radius is left out.
+    """
+    points = []
+    for panel, members in _panels(_classified(rows), lambda row: row, (*_UNDER_NORM, *ATTACK)):
+        fixed = grouped(members, _method)
+        alone = {key: of for key, of in fixed.items() if len({row.epsilon for row in of}) == 1}
+        own = [row for of in alone.values() for row in of if row.train_epsilon == row.epsilon]
+        together = grouped(own, lambda row: (row.defense, row.defense_options, training(row)))
+        for label, runs in _labelled([of for key, of in fixed.items() if key not in alone]):
+            points += _curve(panel, label, runs, clean=True)
+        for label, runs in _labelled([of for of in together.values() if len({row.epsilon for row in of}) > 1]):
+            points += _curve(panel, f"{label}, trained at each radius", runs, clean=False)
+    return points
+
+
+def perturbation_points(contenders: Iterable[Contender]) -> list[Point]:
+    """The share of test examples that some attack changed at distance x or less, by radius.
+
+    Per example the smallest such radius is an upper bound of the minimal perturbation; the shares are lower bounds.
+    """
+    points = []
+    models = [one for one in contenders if not is_regression(one.row)]
+    for panel, members in _panels(models, lambda one: one.row, _UNDER_NORM):
+        series = grouped(members, lambda one: _method(one.row)).values()
+        kept = [found for found in series if len({one.row.epsilon for one in found}) > 1]
+        for label, runs in zip(_labels([[one.row for one in found] for found in kept]), kept):
+            bounds = [perturbation_bounds(of) for of in grouped(runs, lambda one: one.row.seed).values()]
+            for radius in sorted({0.0, *(one.row.epsilon for one in runs)}):
+                reached = [bound <= radius for bound in bounds]
+                alone = accuracy_interval(int(reached[0].sum()), len(reached[0]))
+                points.append(_mean(panel, label, radius, [float(one.mean()) for one in reached], alone))
+    return points
+
+
+def perturbation_bounds(radii: Sequence[Contender]) -> Array:
+    """float64 (n,): upper bounds of the minimal perturbations of one model's test examples.
+
+    Takes the model at several radii. The bound is the smallest radius at which an attack succeeded, 0 for an example that is
+    misclassified as it is, and inf where none succeeded; n are the examples that all radii share.
+    """
+    shared = functools.reduce(np.intersect1d, [one.index for one in radii])
+    bounds = np.full(len(shared), np.inf)
+    for one in sorted(radii, key=lambda one: -one.row.epsilon):
+        worst = one.on(shared).worst
+        bounds[~worst["adv_test_accuracy"]] = one.row.epsilon
+    bounds[~worst["test_accuracy"]] = 0.0
+    return bounds
+
+
+def epoch_points(models: Iterable[tuple[Row, Sequence[EpochRecord]]]) -> list[Point]:
+    """Each recorded quantity over the epochs of training, in a panel of its own.
+
+    What is not in the history is not drawn: training records its loss and accuracy on the batches that the method makes.
+    """
+    points = []
+    recorded = [(row, history) for row, history in models if history]
+    for panel, members in _panels(recorded, lambda one: one[0], _TRAINED_ON):
+        series = list(grouped(members, lambda one: _method(one[0])).values())
+        for label, runs in zip(_labels([[row for row, _ in found] for found in series]), series):
+            for key in _quantities(runs[0][1][0]):
+                epochs = sorted({record.epoch for _, history in runs for record in history})
+                at = {epoch: [getattr(r, key) for _, of in runs for r in of if r.epoch == epoch] for epoch in epochs}
+                known = {epoch: [one for one in found if one is not None] for epoch, found in at.items()}
+                named = f"{_RECORDED.get(key, key.replace('_', ' '))}; {panel}"
+                points += [
+                    _mean(named, label, epoch, found, None, share="loss" not in key)
+                    for epoch, found in known.items()
+                    if found
+                ]
+    return points
+
+
+def scatter_points(rows: Iterable[Row], x: str) -> list[Point]:
+    """Accuracy under attack against another measure, by setting; published numbers are hollow."""
+    wanted = [row for row in _classified(rows, every=True) if getattr(row, x) is not None]
+    printed = (row for row in wanted if row.source == "published")
+    published = [row for row in printed if row.published_source != "arxiv-v1"]  # the later version has its numbers
+
+    settings = {published_setting(row): row for row in published}
+
+    def of(row: Row) -> tuple[object, ...]:
+        if row.source == "published":
+            return published_setting(row)
+        return next((key for key, one in settings.items() if is_of_setting(one, row)), same_setting(row))
+
+    several = [
+        found
+        for found in grouped([*published, *_measured(wanted)], of).values()
+        if len({names.defense_label(row) for row in found}) > 1
+    ]
+    titles = tell_apart([names.published_label(found[0]) for found in several], [f[0] for f in several], SETTING)
+    return [
+        _both(panel, names.defense_label(runs[0]), runs, x)
+        for panel, found in zip(titles, several)
+        for runs in [*by_seed(_measured(found)), *([row] for row in found if row.source == "published")]
+    ]
+
+
+def _both(panel: str, label: str, runs: Sequence[Row], x: str) -> Point:
+    ours = f"ours, {names.joined(runs[0].profile, names.searched_in(runs[0]), names.trained_in(runs[0]))}"
+    up, across = (
+        _mean(panel, label, 0.0, [getattr(row, key) for row in runs], interval_of(runs[0], key), share="acc" in key)
+        for key in ("adv_test_accuracy", x)
+    )
+    origin = ours if runs[0].source == "measured" else "published"
+    href = f"rows/{runs[0].cell_id}.html" if len(runs) == 1 else ""
+    return dataclasses.replace(up, x=across.y, x_low=across.low, x_high=across.high, origin=origin, href=href)
+
+
+def _classified(rows: Iterable[Row], *, every: bool = False) -> list[Row]:
+    """The finished rows of classifiers with an accuracy under attack; measured ones, or every one."""
+    finished = (row for row in rows if row.status == "ok" and not is_regression(row))
+    found = sorted((row for row in finished if row.adv_test_accuracy is not None), key=names.defense_order)
+    return found if every else _measured(found)
+
+
+def _measured(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if row.source == "measured"]
+
+
+def _panels(
+    items: Iterable[_Item], row_of: Callable[[_Item], Row], columns: Sequence[str]
+) -> Iterator[tuple[str, list[_Item]]]:
+    """Items whose rows share some columns, with a label that differs from the others'."""
+    found = list(grouped(items, lambda item: values(row_of(item), columns)).values())
+    rows = [row_of(members[0]) for members in found]
+    return zip(tell_apart([_panel(row, columns) for row in rows], rows, columns), found)
+
+
+def _panel(row: Row, columns: Sequence[str]) -> str:
+    network = " ".join(part for part in (names.network_label(row), names.dropout_label(row)) if part)
+    attack = names.attack_label(row.attack, parse_options(row.attack_options)) if "attack" in columns else ""
+    norm = row.norm if "norm" in columns else ""
+    augmentation = row.augmentation if row.augmentation != "none" else ""
+    return names.joined(names.dataset_label(row), network, augmentation, attack, norm, row.profile)
+
+
+def _method(row: Row) -> tuple[object, ...]:
+    """Equal for models that differ in nothing but the seed."""
+    return (*values(row, DEFENSE), training(row))
+
+
+def _labels(series: Sequence[Sequence[Row]]) -> list[str]:
+    """The method of each series of a panel, told apart, and marked if a row is flagged."""
+    labels = labels_within(Rows.of(found[0] for found in series), [0] * len(series)) if series else []
+    return [marked(label, "ok", any(row.flags for row in found)) for label, found in zip(labels, series)]
+
+
+def _labelled(series: Sequence[Sequence[Row]]) -> Iterator[tuple[str, Sequence[Row]]]:
+    return zip(_labels(series), series)
+
+
+def _curve(panel: str, label: str, rows: Sequence[Row], *, clean: bool) -> Iterator[Point]:
+    """A series at each radius; with `clean` also at radius 0."""
+    radii = grouped(sorted(rows, key=lambda row: row.epsilon), lambda row: row.epsilon)
+    at = [(0.0, rows, "test_accuracy"), *((radius, of, "adv_test_accuracy") for radius, of in radii.items())]
+    for radius, found, key in at[0 if clean else 1 :]:
+        seeds = {row.seed: row for row in reversed(found) if getattr(row, key) is not None}
+        if seeds:
+            runs = [seeds[seed] for seed in sorted(seeds)]
+            yield _mean(panel, label, radius, [getattr(row, key) for row in runs], interval_of(runs[0], key))
+
+
+def _mean(
+    panel: str, series: str, x: float, found: Sequence[float], alone: Interval | None, *, share: bool = True
+) -> Point:
+    """The mean over seeds with its 95% interval, in [0, 1] for shares; `alone` is that of a single one."""
+    spread = seed_spread(found)
+    low, high = (alone.low, alone.high) if spread.n == 1 and alone else (spread.low, spread.high)
+    if share and low is not None and high is not None:
+        low, high = max(0.0, low), min(1.0, high)
+    return Point(panel=panel, series=series, x=x, y=spread.mean, n=spread.n, low=low, high=high)
+
+
+def _quantities(record: EpochRecord) -> list[str]:
+    return [field.name for field in dataclasses.fields(record) if field.name not in _NOT_MEASURED]
