@@ -26,7 +26,7 @@ _ESCAPED = {
     '"': "''",
     "\N{EN DASH}": "--",
     "\N{EM DASH}": "---",
-    "±": r"$\pm$",
+    "±": r"\textpm{}",
     "†": r"\dag{}",
     "‡": r"\ddag{}",
     "[": "{[}",  # after a line's \\ a plain bracket would be taken for an optional argument

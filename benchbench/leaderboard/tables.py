@@ -258,12 +258,12 @@ def _notes(rows: Rows, made: Sequence[Group], task: Task, intervals: bool) -> tu
 
 
 def row_notes(rows: Iterable[Row]) -> tuple[str, ...]:
-    """A note with the flags of each flagged row, then one with the error of each failed row."""
+    """Notes with the flags of flagged rows, then with the errors of failed ones; equal ones once."""
     listed, method = Rows.of(rows), ("defense", "defense_options", "defense_label")
     flagged, failed = listed.where(listed.flagged), listed.where(listed.having("status", "failed"))
     flags = zip(*map(flagged.values, (*method, "flags")))
     errors = zip(*map(failed.values, (*method, "error")))
     return (
-        *(f"{FLAGGED} {method_label(*of)}: {printable(', '.join(found))}" for *of, found in flags),
-        *(f"{FAILED} failed: {method_label(*of)}: {printable(error[:200])}" for *of, error in errors),
+        *dict.fromkeys(f"{FLAGGED} {method_label(*of)}: {printable(', '.join(found))}" for *of, found in flags),
+        *dict.fromkeys(f"{FAILED} failed: {method_label(*of)}: {printable(error[:200])}" for *of, error in errors),
     )
