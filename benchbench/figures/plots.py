@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import altair as alt
 
 from benchbench.figures.points import Point
+from benchbench.leaderboard.lines import FLAGGED
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 """Seven of the colours of Okabe and Ito (2008), which colour-blind readers tell apart; without black and yellow, which are
@@ -21,6 +23,7 @@ MOST_PANELS = 24  # in a file
 MOST_POINTS = 4000  # on a page: a browser takes seconds to draw more
 _LINE = 62  # characters of a legend's line
 _MOST_TICKS = 12
+_TITLE = 52  # characters of a line above a panel
 _FORMATS = {"%": ".1%", "": ".4~g"}
 
 
@@ -43,12 +46,14 @@ def line_chart(
     """Lines with bands of 95% intervals; None without points. With `step`, values last until the next x."""
     shape: Any = "step-after" if step else "linear"
     base = _base(points, axes, choose=choose)
-    bands = base.mark_area(opacity=0.18, interpolate=shape).encode(y=_y(axes, "low"), y2="high:Q")
-    lines = base.mark_line(interpolate=shape).encode(strokeDash=_scaled(points, "strokeDash"), y=_y(axes, "y"))
+    bands = base.mark_area(opacity=0.18, interpolate=shape).encode(y=_y(axes, "bottom"), y2="top:Q")
+    dashes = alt.StrokeDash("dash:N", scale=None)
+    lines = base.mark_line(interpolate=shape).encode(strokeDash=dashes, y=_y(axes, "y"))
     marks = base.mark_point(filled=True, size=55, opacity=1).encode(
         shape=_scaled(points, "shape"), y=_y(axes, "y"), tooltip=_tooltip(axes)
     )
-    layers = [bands.transform_filter("datum.low != null"), lines, marks]
+    ends = base.mark_rule(opacity=0.6).encode(y=_y(axes, "bottom"), y2="top:Q")
+    layers = [bands, ends, lines, marks, _flags(base, axes)]
     return _finished(points, layers, choose=choose) if points else None
 
 
@@ -58,21 +63,23 @@ def scatter_chart(points: Sequence[Point], axes: Axes, *, choose: bool = False) 
     if axes.x_log:  # such an interval has no end on the axis: it goes on to the smallest value shown
         points = [dataclasses.replace(p, x_low=min(seen)) if (p.x_low or 1.0) <= 0 else p for p in points if p.x > 0]
     base = _base(points, axes, choose=choose)
-    up = base.mark_rule().encode(y=_y(axes, "low"), y2="high:Q").transform_filter("datum.low != null")
-    across = base.mark_rule().encode(x=_x(axes, "x_low"), x2="x_high:Q", y=_y(axes, "y"))
-    across = across.transform_filter("datum.x_low != null")
-    origins = sorted({point.origin for point in points})
-    filled = alt.Scale(domain=origins, range=[0.0 if origin == "published" else 1.0 for origin in origins])
+    up = base.mark_rule().encode(y=_y(axes, "bottom"), y2="top:Q")
+    across = base.mark_rule().encode(x=_x(axes, "left"), x2="right:Q", y=_y(axes, "y"))
     marks = base.mark_point(size=75, strokeWidth=2).encode(
         shape=_scaled(points, "shape"),
         fill=_scaled(points, "fill"),
-        fillOpacity=alt.FillOpacity("origin:N", scale=filled, legend=alt.Legend(title=None, **_legend(origins))),
+        fillOpacity=alt.condition("datum.published", alt.value(0.0), alt.value(1.0)),
         y=_y(axes, "y"),
-        tooltip=_tooltip(axes),
+        tooltip=[*_tooltip(axes), alt.Tooltip("published:N")],
     )
     if choose:
         marks = marks.encode(href="href:N").interactive()
-    return _finished(points, [up, across, marks], choose=choose) if points else None
+    return _finished(points, [up, across, marks, _flags(base, axes)], choose=choose) if points else None
+
+
+def _flags(base: alt.Chart, axes: Axes) -> alt.Chart:
+    """A mark beside the points that a flagged row is part of."""
+    return base.mark_text(dx=10, dy=-6, fontSize=13).encode(y=_y(axes, "y"), text="mark:N")
 
 
 def _base(points: Sequence[Point], axes: Axes, *, choose: bool) -> alt.Chart:
@@ -108,13 +115,16 @@ def _tooltip(axes: Axes) -> list[alt.Tooltip]:
 
 
 def _scaled(points: Sequence[Point], channel: str) -> Any:
-    """A channel by series: colour, marker and dashes differ, and one legend shows all."""
-    names = list(dict.fromkeys(point.series for point in points))
-    choices: Mapping[str, Sequence[Any]] = {"shape": SHAPES, "strokeDash": _DASHES}
-    of = choices.get(channel, PALETTE)
+    """A channel by series: colour and marker differ, and one legend shows both."""
+    names = _series(points)
+    of = SHAPES if channel == "shape" else PALETTE
     scale = alt.Scale(domain=names, range=[of[place % len(of)] for place in range(len(names))])
-    kinds = {"color": alt.Color, "fill": alt.Fill, "shape": alt.Shape, "strokeDash": alt.StrokeDash}
+    kinds = {"color": alt.Color, "fill": alt.Fill, "shape": alt.Shape}
     return kinds[channel]("series:N", title=None, scale=scale, legend=alt.Legend(**_legend(names)))
+
+
+def _series(points: Sequence[Point]) -> list[str]:
+    return list(dict.fromkeys(point.series for point in points))
 
 
 def _legend(names: Sequence[str]) -> dict[str, Any]:
@@ -123,10 +133,24 @@ def _legend(names: Sequence[str]) -> dict[str, Any]:
     return {"orient": "bottom", "columns": columns, "labelLimit": 0, "symbolLimit": 0, "symbolOpacity": 1}
 
 
+def _record(point: Point, place: int, *, wrap: bool) -> dict[str, Any]:
+    """A point's fields; without an interval, its error bars have length 0, which keeps the scales finite."""
+    low, high = (point.y if end is None else end for end in (point.low, point.high))
+    left, right = (point.x if end is None else end for end in (point.x_low, point.x_high))
+    drawn = {"bottom": low, "top": high, "left": left, "right": right, "dash": _DASHES[place % len(_DASHES)]}
+    panel = _wrapped(point.panel) if wrap else point.panel
+    return {**dataclasses.asdict(point), **drawn, "panel": panel, "mark": FLAGGED if point.flagged else ""}
+
+
+def _wrapped(panel: str) -> str:
+    return textwrap.fill(panel, _TITLE)
+
+
 def _finished(points: Sequence[Point], layers: Sequence[alt.Chart], *, choose: bool) -> dict[str, Any]:
     panels = list(dict.fromkeys(point.panel for point in points))
     shown = points[:MOST_POINTS] if choose else [point for point in points if point.panel in panels[:MOST_PANELS]]
-    data = alt.InlineData(values=[dataclasses.asdict(point) for point in shown])
+    places = {name: place for place, name in enumerate(_series(points))}
+    data = alt.InlineData(values=[_record(point, places[point.series], wrap=not choose) for point in shown])
     layered = alt.layer(*layers, data=data)
     chart: Any
     if choose:
@@ -134,7 +158,7 @@ def _finished(points: Sequence[Point], layers: Sequence[alt.Chart], *, choose: b
         chart = layered.properties(width="container", height=340).add_params(pick)
     else:
         header = alt.Header(title=None, labelLimit=0, labelExpr="split(datum.value, '\\n')")
-        facet = alt.Facet("panel:N", header=header, sort=panels)
+        facet = alt.Facet("panel:N", header=header, sort=[*map(_wrapped, panels)])
         chart = layered.properties(width=_WIDTH, height=_HEIGHT).facet(facet=facet, columns=min(_COLUMNS, len(panels)))
         chart = chart.resolve_scale(x="independent", y="independent")
     document: dict[str, Any] = chart.to_dict()

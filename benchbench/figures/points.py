@@ -29,7 +29,6 @@ from benchbench.leaderboard.identity import (
     training,
     values,
 )
-from benchbench.leaderboard.lines import marked
 from benchbench.leaderboard.matching import is_of_setting, is_regression, published_setting, same_setting
 from benchbench.leaderboard.spread import interval_of, seed_spread
 from benchbench.records import Interval, Row, Rows, accuracy_interval
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 _TRAINED_ON = (*PROTOCOL, *DATA, *NETWORK, *TRAINING)
 _UNDER_NORM = (*_TRAINED_ON, "norm", *READING)
-_RECORDED = {"loss": "training loss", "accuracy": "accuracy on the training batches, as the method makes them"}
+_RECORDED = {"loss": "training loss", "accuracy": "training accuracy"}
 _NOT_MEASURED = ("epoch", "learning_rate")
 _Item = TypeVar("_Item")
 
@@ -58,7 +57,8 @@ class Point:
     high: float | None = None
     x_low: float | None = None  # ends of the 95% interval of x
     x_high: float | None = None
-    origin: str = ""  # ``ours, quick`` or ``published``, where both are shown
+    published: bool = False  # whether a paper printed it
+    flagged: bool = False  # whether a row that it is the mean of is flagged
     href: str = ""  # of the row's page, for a single one
 
 
@@ -87,7 +87,7 @@ def perturbation_points(contenders: Iterable[Contender]) -> list[Point]:
     Per example the smallest such radius is an upper bound of the minimal perturbation; the shares are lower bounds.
     """
     points = []
-    models = [one for one in contenders if not is_regression(one.row)]
+    models = [one for one in _in_order(contenders, lambda one: one.row) if not is_regression(one.row)]
     for panel, members in _panels(models, lambda one: one.row, _UNDER_NORM):
         series = grouped(members, lambda one: _method(one.row)).values()
         kept = [found for found in series if len({one.row.epsilon for one in found}) > 1]
@@ -96,7 +96,9 @@ def perturbation_points(contenders: Iterable[Contender]) -> list[Point]:
             for radius in sorted({0.0, *(one.row.epsilon for one in runs)}):
                 reached = [bound <= radius for bound in bounds]
                 alone = accuracy_interval(int(reached[0].sum()), len(reached[0]))
-                points.append(_mean(panel, label, radius, [float(one.mean()) for one in reached], alone))
+                point = _mean(panel, label, radius, [float(one.mean()) for one in reached], alone)
+                flagged = any(one.flags for one in runs if one.row.epsilon == radius)
+                points.append(dataclasses.replace(point, flagged=flagged))
     return points
 
 
@@ -121,7 +123,7 @@ def epoch_points(models: Iterable[tuple[Row, Sequence[EpochRecord]]]) -> list[Po
     What is not in the history is not drawn: training records its loss and accuracy on the batches that the method makes.
     """
     points = []
-    recorded = [(row, history) for row, history in models if history]
+    recorded = [(row, history) for row, history in _in_order(models, lambda one: one[0]) if history]
     for panel, members in _panels(recorded, lambda one: one[0], _TRAINED_ON):
         series = list(grouped(members, lambda one: _method(one[0])).values())
         for label, runs in zip(_labels([[row for row, _ in found] for found in series]), series):
@@ -139,47 +141,50 @@ def epoch_points(models: Iterable[tuple[Row, Sequence[EpochRecord]]]) -> list[Po
 
 
 def scatter_points(rows: Iterable[Row], x: str) -> list[Point]:
-    """Accuracy under attack against another measure, by setting; published numbers are hollow."""
+    """Accuracy under attack against another measure, by setting, with the published numbers of each."""
     wanted = [row for row in _classified(rows, every=True) if getattr(row, x) is not None]
     printed = (row for row in wanted if row.source == "published")
     published = [row for row in printed if row.published_source != "arxiv-v1"]  # the later version has its numbers
-
-    settings = {published_setting(row): row for row in published}
-
-    def of(row: Row) -> tuple[object, ...]:
-        if row.source == "published":
-            return published_setting(row)
-        return next((key for key, one in settings.items() if is_of_setting(one, row)), same_setting(row))
-
-    several = [
-        found
-        for found in grouped([*published, *_measured(wanted)], of).values()
-        if len({names.defense_label(row) for row in found}) > 1
+    beside = grouped(published, published_setting)
+    measured = list(grouped(_measured(wanted), same_setting).values())
+    settings = [
+        [*of, *(row for one in beside.values() if is_of_setting(one[0], of[0]) for row in one)] for of in measured
     ]
-    titles = tell_apart([names.published_label(found[0]) for found in several], [f[0] for f in several], SETTING)
+    several = [of for of in settings or beside.values() if len({names.defense_label(row) for row in of}) > 1]
+    titles = [names.joined(names.published_label(of[0]), of[0].profile) for of in several]
     return [
         _both(panel, names.defense_label(runs[0]), runs, x)
-        for panel, found in zip(titles, several)
+        for panel, found in zip(tell_apart(titles, [of[0] for of in several], SETTING), several)
         for runs in [*by_seed(_measured(found)), *([row] for row in found if row.source == "published")]
     ]
 
 
 def _both(panel: str, label: str, runs: Sequence[Row], x: str) -> Point:
-    ours = f"ours, {names.joined(runs[0].profile, names.searched_in(runs[0]), names.trained_in(runs[0]))}"
     up, across = (
         _mean(panel, label, 0.0, [getattr(row, key) for row in runs], interval_of(runs[0], key), share="acc" in key)
         for key in ("adv_test_accuracy", x)
     )
-    origin = ours if runs[0].source == "measured" else "published"
-    href = f"rows/{runs[0].cell_id}.html" if len(runs) == 1 else ""
-    return dataclasses.replace(up, x=across.y, x_low=across.low, x_high=across.high, origin=origin, href=href)
+    ours = runs[0].source == "measured"
+    return dataclasses.replace(
+        up,
+        x=across.y,
+        x_low=across.low,
+        x_high=across.high,
+        published=not ours,
+        flagged=any(row.flags for row in runs),
+        href=f"rows/{runs[0].cell_id}.html" if ours and len(runs) == 1 else "",
+    )
 
 
 def _classified(rows: Iterable[Row], *, every: bool = False) -> list[Row]:
     """The finished rows of classifiers with an accuracy under attack; measured ones, or every one."""
     finished = (row for row in rows if row.status == "ok" and not is_regression(row))
-    found = sorted((row for row in finished if row.adv_test_accuracy is not None), key=names.defense_order)
+    found = _in_order((row for row in finished if row.adv_test_accuracy is not None), lambda row: row)
     return found if every else _measured(found)
+
+
+def _in_order(items: Iterable[_Item], row_of: Callable[[_Item], Row]) -> list[_Item]:
+    return sorted(items, key=lambda item: names.defense_order(row_of(item)))
 
 
 def _measured(rows: Iterable[Row]) -> list[Row]:
@@ -209,9 +214,8 @@ def _method(row: Row) -> tuple[object, ...]:
 
 
 def _labels(series: Sequence[Sequence[Row]]) -> list[str]:
-    """The method of each series of a panel, told apart, and marked if a row is flagged."""
-    labels = labels_within(Rows.of(found[0] for found in series), [0] * len(series)) if series else []
-    return [marked(label, "ok", any(row.flags for row in found)) for label, found in zip(labels, series)]
+    """The method of each series of a panel, told apart."""
+    return labels_within(Rows.of(found[0] for found in series), [0] * len(series)) if series else []
 
 
 def _labelled(series: Sequence[Sequence[Row]]) -> Iterator[tuple[str, Sequence[Row]]]:
@@ -226,7 +230,9 @@ def _curve(panel: str, label: str, rows: Sequence[Row], *, clean: bool) -> Itera
         seeds = {row.seed: row for row in reversed(found) if getattr(row, key) is not None}
         if seeds:
             runs = [seeds[seed] for seed in sorted(seeds)]
-            yield _mean(panel, label, radius, [getattr(row, key) for row in runs], interval_of(runs[0], key))
+            point = _mean(panel, label, radius, [getattr(row, key) for row in runs], interval_of(runs[0], key))
+            flagged = key == "adv_test_accuracy" and any(row.flags for row in runs)
+            yield dataclasses.replace(point, flagged=flagged)
 
 
 def _mean(
