@@ -101,7 +101,7 @@ def find_evidence(folders: Iterable[Path], kind: str, name: str) -> Path | None:
 
 
 def read_history(folders: Iterable[Path], row: Row) -> Sequence[EpochRecord]:
-    """The training of a row's model by epoch, from its checkpoint; empty without an undamaged one."""
+    """The training of a row's model by epoch, from its checkpoint; empty if there is none."""
     path = find_evidence(folders, "models", checkpoint_name(row.model_id))
     try:
         stored = read_checkpoint(path) if path is not None else None

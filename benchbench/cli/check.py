@@ -8,7 +8,7 @@ import click
 
 from benchbench.cli.options import json_option, suite_argument
 from benchbench.cli.printing import print_json, say, say_lines
-from benchbench.errors import SuiteError
+from benchbench.errors import SuiteError, UsageError
 from benchbench.registry import load_registry
 from benchbench.suite import read_suite
 from benchbench.suite.explanation import explain as resolved
@@ -28,6 +28,8 @@ def command(suite: str, explain: bool, profile: str | None, as_json: bool) -> in
 
     Exit status: 0 valid, 2 not.
     """
+    if profile is not None and not explain:
+        raise UsageError("--profile goes with --explain", hint="without it, every profile is checked")
     registry = load_registry()
     try:
         found = read_suite(suite, registry)
@@ -41,7 +43,7 @@ def command(suite: str, explain: bool, profile: str | None, as_json: bool) -> in
     if as_json:
         print_json({"file": suite, "valid": True, "problems": []} | ({"explained": text} if explain else {}))
     elif explain:
-        say_lines(text)
+        say_lines(text.rstrip("\n"))
     else:
         say(f"{suite}: valid; suite {found.name}, profiles {', '.join(found.profiles)}")
     return 0

@@ -1,4 +1,4 @@
-"""Figures of suites, and those of the papers, with measured data. Only functions import matplotlib and altair, extras."""
+"""Figures of suites and of the papers; only functions import matplotlib and altair."""
 
 from __future__ import annotations
 

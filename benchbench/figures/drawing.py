@@ -77,7 +77,7 @@ def draw(name: str, sources: Sources, folder: Path, formats: Sequence[str] = ("p
 
 
 def figures_of(sources: Sources) -> tuple[str, ...]:
-    """The figures that belong to a suite: those of its rows, and the papers' if it compares with them."""
+    """The figures of a suite's rows, and the papers' if it compares with them."""
     datasets = {row.dataset for row in sources.rows}
     reproduces = any(row.published_source in PAPERS for row in sources.rows)
     others = {"spiral": reproduces or "spiral" in datasets, "staircase": "staircase" in datasets}
@@ -91,8 +91,8 @@ def _separations(sources: Sources) -> list[MeasuredSeparation]:
     return [one for one in sources.separations if not datasets or one.dataset.partition(" ")[0] in datasets]
 
 
-def _save(figure: Figure | Mapping[str, Any], format: str, path: Path) -> None:
-    if not isinstance(figure, Mapping):
+def _save(figure: Figure | dict[str, Any], format: str, path: Path) -> None:
+    if not isinstance(figure, dict):
         figure.savefig(path, format=format, dpi=200)
         return
     import vl_convert
@@ -105,7 +105,7 @@ def _save(figure: Figure | Mapping[str, Any], format: str, path: Path) -> None:
         path.write_bytes(vl_convert.vegalite_to_png(figure, scale=2))
 
 
-Figures = Iterator[tuple[str, "Figure | Mapping[str, Any]"]]  # with the stem of its file's name
+Figures = Iterator[tuple[str, "Figure | dict[str, Any]"]]  # with the stem of its file's name
 
 
 def _draw_separation(sources: Sources) -> Figures:

@@ -68,7 +68,7 @@ SUITE_FIGURES: Mapping[str, SuiteFigure] = MappingProxyType(
             points=lambda measured: scatter_points(measured.rows, "test_accuracy"),
             chart=scatter_chart,
             axes=Axes(x="test accuracy", y="accuracy under attack", x_unit="%"),
-            needs="no two methods were attacked in one setting",
+            needs="no two methods were attacked in one setting: benchbench run attacks them",
         ),
         "lipschitz": SuiteFigure(
             title="Lipschitzness against robustness",
@@ -92,6 +92,6 @@ SUITE_FIGURES: Mapping[str, SuiteFigure] = MappingProxyType(
 
 
 def suite_charts(measured: Measured) -> dict[str, dict[str, Any]]:
-    """The charts of a page by name, each with a list of panels to choose from; without empty ones."""
+    """The charts of a page by name, each with a choice of panels; empty ones are left out."""
     charts = {name: of.chart(of.points(measured), of.axes, choose=True) for name, of in SUITE_FIGURES.items()}
     return {name: chart for name, chart in charts.items() if chart is not None}

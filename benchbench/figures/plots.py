@@ -1,20 +1,19 @@
-"""Charts of a suite as Vega-Lite specifications: for a page, where the reader chooses a panel, or for a file with all."""
+"""Vega-Lite charts: on a page the reader chooses a panel, a file shows all of them."""
 
 from __future__ import annotations
 
 import dataclasses
 import textwrap
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import altair as alt
 
 from benchbench.figures.points import Point
 from benchbench.leaderboard.lines import FLAGGED
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
-"""Seven of the colours of Okabe and Ito (2008), which colour-blind readers tell apart; without black and yellow, which are
-invisible on dark and on white pages."""
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
+"""Colours of Okabe and Ito (2008) and a grey, which colour-blind readers tell apart."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 _WIDTH, _HEIGHT = 330, 240  # of a panel in a file
@@ -43,7 +42,7 @@ class Axes:
 def line_chart(
     points: Sequence[Point], axes: Axes, *, step: bool = False, choose: bool = False
 ) -> dict[str, Any] | None:
-    """Lines with bands of 95% intervals; None without points. With `step`, values last until the next x."""
+    """Lines with bands of 95% intervals, as steps if `step`; None without points."""
     shape: Any = "step-after" if step else "linear"
     base = _base(points, axes, choose=choose)
     bands = base.mark_area(opacity=0.18, interpolate=shape).encode(y=_y(axes, "bottom"), y2="top:Q")
@@ -86,7 +85,7 @@ def _base(points: Sequence[Point], axes: Axes, *, choose: bool) -> alt.Chart:
     chart = alt.Chart().encode(
         x=_x(axes, "x", sorted({point.x for point in points})), color=_scaled(points, "color"), detail="series:N"
     )
-    return chart.transform_filter("datum.panel == shown_panel") if choose else chart
+    return cast(alt.Chart, chart.transform_filter("datum.panel == shown_panel")) if choose else chart
 
 
 def _x(axes: Axes, field: str, at: Sequence[float] = ()) -> alt.X:
@@ -134,7 +133,7 @@ def _legend(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _record(point: Point, place: int, *, wrap: bool) -> dict[str, Any]:
-    """A point's fields; without an interval, its error bars have length 0, which keeps the scales finite."""
+    """A point's fields; without an interval, error bars of length 0 keep the scales finite."""
     low, high = (point.y if end is None else end for end in (point.low, point.high))
     left, right = (point.x if end is None else end for end in (point.x_low, point.x_high))
     drawn = {"bottom": low, "top": high, "left": left, "right": right, "dash": _DASHES[place % len(_DASHES)]}

@@ -1,4 +1,4 @@
-"""What the figures of a suite show: means over seeds with 95% intervals, by panel and series."""
+"""What a suite's figures show: means over seeds with 95% intervals, by panel and series."""
 
 from __future__ import annotations
 
@@ -12,23 +12,7 @@ import numpy as np
 
 from benchbench.cell.filters import parse_options
 from benchbench.comparison.contenders import Contender
-from benchbench.leaderboard import names
-from benchbench.leaderboard.identity import (
-    ATTACK,
-    DATA,
-    DEFENSE,
-    NETWORK,
-    PROTOCOL,
-    READING,
-    SETTING,
-    TRAINING,
-    by_seed,
-    grouped,
-    labels_within,
-    tell_apart,
-    training,
-    values,
-)
+from benchbench.leaderboard import identity, names
 from benchbench.leaderboard.matching import is_of_setting, is_regression, published_setting, same_setting
 from benchbench.leaderboard.spread import interval_of, seed_spread
 from benchbench.records import Interval, Row, Rows, accuracy_interval
@@ -37,8 +21,8 @@ from benchbench.records.arrays import Array
 if TYPE_CHECKING:
     from benchbench.training.checkpoint import EpochRecord
 
-_TRAINED_ON = (*PROTOCOL, *DATA, *NETWORK, *TRAINING)
-_UNDER_NORM = (*_TRAINED_ON, "norm", *READING)
+_TRAINED_ON = (*identity.PROTOCOL, *identity.DATA, *identity.NETWORK, *identity.TRAINING)
+_UNDER_NORM = (*_TRAINED_ON, "norm", *identity.READING)
 _RECORDED = {"loss": "training loss", "accuracy": "training accuracy"}
 _NOT_MEASURED = ("epoch", "learning_rate")
 _Item = TypeVar("_Item")
@@ -68,12 +52,12 @@ def radius_points(rows: Iterable[Row]) -> list[Point]:
     A series is one model at several radii. Models that have one radius each, at which they were trained and attacked, are a
     series together. What has a single radius is left out.
     """
-    points = []
-    for panel, members in _panels(_classified(rows), lambda row: row, (*_UNDER_NORM, *ATTACK)):
-        fixed = grouped(members, _method)
+    points: list[Point] = []
+    for panel, members in _panels(_classified(rows), lambda row: row, (*_UNDER_NORM, *identity.ATTACK)):
+        fixed = identity.grouped(members, _method)
         alone = {key: of for key, of in fixed.items() if len({row.epsilon for row in of}) == 1}
         own = [row for of in alone.values() for row in of if row.train_epsilon == row.epsilon]
-        together = grouped(own, lambda row: (row.defense, row.defense_options, training(row)))
+        together = identity.grouped(own, lambda row: (row.defense, row.defense_options, identity.training(row)))
         for label, runs in _labelled([of for key, of in fixed.items() if key not in alone]):
             points += _curve(panel, label, runs, clean=True)
         for label, runs in _labelled([of for of in together.values() if len({row.epsilon for row in of}) > 1]):
@@ -89,10 +73,10 @@ def perturbation_points(contenders: Iterable[Contender]) -> list[Point]:
     points = []
     models = [one for one in _in_order(contenders, lambda one: one.row) if not is_regression(one.row)]
     for panel, members in _panels(models, lambda one: one.row, _UNDER_NORM):
-        series = grouped(members, lambda one: _method(one.row)).values()
+        series = identity.grouped(members, lambda one: _method(one.row)).values()
         kept = [found for found in series if len({one.row.epsilon for one in found}) > 1]
         for label, runs in zip(_labels([[one.row for one in found] for found in kept]), kept):
-            bounds = [perturbation_bounds(of) for of in grouped(runs, lambda one: one.row.seed).values()]
+            bounds = [perturbation_bounds(of) for of in identity.grouped(runs, lambda one: one.row.seed).values()]
             for radius in sorted({0.0, *(one.row.epsilon for one in runs)}):
                 reached = [bound <= radius for bound in bounds]
                 alone = accuracy_interval(int(reached[0].sum()), len(reached[0]))
@@ -118,14 +102,14 @@ def perturbation_bounds(radii: Sequence[Contender]) -> Array:
 
 
 def epoch_points(models: Iterable[tuple[Row, Sequence[EpochRecord]]]) -> list[Point]:
-    """Each recorded quantity over the epochs of training, in a panel of its own.
+    """Each recorded quantity over the epochs of training, in a separate panel.
 
     What is not in the history is not drawn: training records its loss and accuracy on the batches that the method makes.
     """
     points = []
     recorded = [(row, history) for row, history in _in_order(models, lambda one: one[0]) if history]
     for panel, members in _panels(recorded, lambda one: one[0], _TRAINED_ON):
-        series = list(grouped(members, lambda one: _method(one[0])).values())
+        series = list(identity.grouped(members, lambda one: _method(one[0])).values())
         for label, runs in zip(_labels([[row for row, _ in found] for found in series]), series):
             for key in _quantities(runs[0][1][0]):
                 epochs = sorted({record.epoch for _, history in runs for record in history})
@@ -141,21 +125,21 @@ def epoch_points(models: Iterable[tuple[Row, Sequence[EpochRecord]]]) -> list[Po
 
 
 def scatter_points(rows: Iterable[Row], x: str) -> list[Point]:
-    """Accuracy under attack against another measure, by setting, with the published numbers of each."""
+    """Accuracy under attack against another measure, by setting, ours and published."""
     wanted = [row for row in _classified(rows, every=True) if getattr(row, x) is not None]
     printed = (row for row in wanted if row.source == "published")
     published = [row for row in printed if row.published_source != "arxiv-v1"]  # the later version has its numbers
-    beside = grouped(published, published_setting)
-    measured = list(grouped(_measured(wanted), same_setting).values())
+    beside = identity.grouped(published, published_setting)
+    measured = list(identity.grouped(_measured(wanted), same_setting).values())
     settings = [
         [*of, *(row for one in beside.values() if is_of_setting(one[0], of[0]) for row in one)] for of in measured
     ]
     several = [of for of in settings or beside.values() if len({names.defense_label(row) for row in of}) > 1]
-    titles = [names.joined(names.published_label(of[0]), of[0].profile) for of in several]
+    titles = [_panel(of[0], identity.SETTING) for of in several]
     return [
         _both(panel, names.defense_label(runs[0]), runs, x)
-        for panel, found in zip(tell_apart(titles, [of[0] for of in several], SETTING), several)
-        for runs in [*by_seed(_measured(found)), *([row] for row in found if row.source == "published")]
+        for panel, found in zip(identity.tell_apart(titles, [of[0] for of in several], identity.SETTING), several)
+        for runs in [*identity.by_seed(_measured(found)), *([row] for row in found if row.source == "published")]
     ]
 
 
@@ -177,7 +161,7 @@ def _both(panel: str, label: str, runs: Sequence[Row], x: str) -> Point:
 
 
 def _classified(rows: Iterable[Row], *, every: bool = False) -> list[Row]:
-    """The finished rows of classifiers with an accuracy under attack; measured ones, or every one."""
+    """The finished rows with an accuracy under attack; measured ones, or every one."""
     finished = (row for row in rows if row.status == "ok" and not is_regression(row))
     found = _in_order((row for row in finished if row.adv_test_accuracy is not None), lambda row: row)
     return found if every else _measured(found)
@@ -195,27 +179,28 @@ def _panels(
     items: Iterable[_Item], row_of: Callable[[_Item], Row], columns: Sequence[str]
 ) -> Iterator[tuple[str, list[_Item]]]:
     """Items whose rows share some columns, with a label that differs from the others'."""
-    found = list(grouped(items, lambda item: values(row_of(item), columns)).values())
+    found = list(identity.grouped(items, lambda item: identity.values(row_of(item), columns)).values())
     rows = [row_of(members[0]) for members in found]
-    return zip(tell_apart([_panel(row, columns) for row in rows], rows, columns), found)
+    return zip(identity.tell_apart([_panel(row, columns) for row in rows], rows, columns), found)
 
 
 def _panel(row: Row, columns: Sequence[str]) -> str:
     network = " ".join(part for part in (names.network_label(row), names.dropout_label(row)) if part)
     attack = names.attack_label(row.attack, parse_options(row.attack_options)) if "attack" in columns else ""
     norm = row.norm if "norm" in columns else ""
+    norm += f" epsilon {names.number(row.epsilon)}" if "epsilon" in columns else ""
     augmentation = row.augmentation if row.augmentation != "none" else ""
     return names.joined(names.dataset_label(row), network, augmentation, attack, norm, row.profile)
 
 
 def _method(row: Row) -> tuple[object, ...]:
     """Equal for models that differ in nothing but the seed."""
-    return (*values(row, DEFENSE), training(row))
+    return (*identity.values(row, identity.DEFENSE), identity.training(row))
 
 
 def _labels(series: Sequence[Sequence[Row]]) -> list[str]:
-    """The method of each series of a panel, told apart."""
-    return labels_within(Rows.of(found[0] for found in series), [0] * len(series)) if series else []
+    """The method of each series of a panel, in distinct words."""
+    return identity.labels_within(Rows.of(found[0] for found in series), [0] * len(series)) if series else []
 
 
 def _labelled(series: Sequence[Sequence[Row]]) -> Iterator[tuple[str, Sequence[Row]]]:
@@ -224,7 +209,7 @@ def _labelled(series: Sequence[Sequence[Row]]) -> Iterator[tuple[str, Sequence[R
 
 def _curve(panel: str, label: str, rows: Sequence[Row], *, clean: bool) -> Iterator[Point]:
     """A series at each radius; with `clean` also at radius 0."""
-    radii = grouped(sorted(rows, key=lambda row: row.epsilon), lambda row: row.epsilon)
+    radii = identity.grouped(sorted(rows, key=lambda row: row.epsilon), lambda row: row.epsilon)
     at = [(0.0, rows, "test_accuracy"), *((radius, of, "adv_test_accuracy") for radius, of in radii.items())]
     for radius, found, key in at[0 if clean else 1 :]:
         seeds = {row.seed: row for row in reversed(found) if getattr(row, key) is not None}
@@ -238,7 +223,7 @@ def _curve(panel: str, label: str, rows: Sequence[Row], *, clean: bool) -> Itera
 def _mean(
     panel: str, series: str, x: float, found: Sequence[float], alone: Interval | None, *, share: bool = True
 ) -> Point:
-    """The mean over seeds with its 95% interval, in [0, 1] for shares; `alone` is that of a single one."""
+    """The mean over seeds with its 95% interval, of a single seed `alone`."""
     spread = seed_spread(found)
     low, high = (alone.low, alone.high) if spread.n == 1 and alone else (spread.low, spread.high)
     if share and low is not None and high is not None:

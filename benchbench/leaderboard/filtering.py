@@ -29,7 +29,7 @@ def having(rows: Rows, name: str, value: str, options: tuple[str, ...] = OF_A_MO
 
 
 def narrowed(rows: Rows, only: Mapping[str, Sequence[str]]) -> Rows:
-    """The rows that pass every filter, one of whose values a row must have; UsageError if one has none.
+    """The rows that pass every filter: they have one of its values; UsageError if none has.
 
     Published rows pass the filters by what papers do not state, for instance the seed.
     """

@@ -41,7 +41,7 @@ def method_label(defense: str, options: str, label: str = "") -> str:
 
 
 def offered_label(offer: Offer, options: Mapping[str, Any]) -> str:
-    """A training method as its offer calls it, ``TRADES-EMA (decay=0.99)``; empty if it says nothing."""
+    """A method as its offer calls it, ``TRADES-EMA (decay=0.99)``; empty without a label."""
     if not offer.label and offer.shown is None:
         return ""
     names = options if offer.shown is None else offer.shown

@@ -21,7 +21,7 @@ _COLUMNS = frozenset(field.name for field in dataclasses.fields(Row))
 
 
 def runs_of(rows: Rows) -> Array:
-    """int64 (n,): the first place of each row's run; a run holds measured rows of different seeds, else equal.
+    """int64 (n,): the first place of each row's run: measured rows equal but for the seed.
 
     Equal is the whole configuration; a second row of a seed begins another run.
     """

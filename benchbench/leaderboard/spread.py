@@ -100,7 +100,7 @@ def _t_test(difference: float, error: float, degrees: float) -> MeanTest:
 
 
 def quantile(degrees: Array | float) -> Array:
-    """Of Student's t distribution, for two-sided 95% intervals: float64, one for each number of degrees."""
+    """Student's t of two-sided 95% intervals: float64, one for each number of degrees."""
     from scipy.stats import t
 
     return np.asarray(t.ppf(_UPPER, degrees))
@@ -129,14 +129,14 @@ def _difference(row: Row, minuend: str, subtrahend: str) -> Interval | None:
     values = [getattr(row, name) for name in names]
     if any(value is None for value in values):
         return None
-    low, high = difference_ends(*map(np.float64, values))
+    low, high = difference_ends(*map(np.asarray, values))
     return Interval(low=float(low), high=float(high))
 
 
 def difference_ends(
     first: Array, first_low: Array, first_high: Array, second: Array, second_low: Array, second_high: Array
 ) -> tuple[Array, Array]:
-    """The ends of Newcombe's interval of the difference of two shares, from theirs; any equal shapes."""
+    """The ends of Newcombe's interval of a difference of two shares, of any equal shapes."""
     below = np.hypot(first - first_low, second_high - second)
     above = np.hypot(first_high - first, second - second_low)
     return first - second - below, first - second + above

@@ -172,7 +172,7 @@ def _table(rows: Rows, *, task: Task, style: _Style) -> Table:
 
 
 def _sorted(lines: Sequence[Line], group: Array, columns: Sequence[Column], sort: str) -> list[Line]:
-    """The lines of each group by a column, the best or highest first, those without a value last."""
+    """The lines of each group by a column, best or highest first, missing values last."""
     place = next((place for place, column in enumerate(columns) if column.key == sort), None)
     if place is None:
         return list(lines)
@@ -258,7 +258,7 @@ def _notes(rows: Rows, made: Sequence[Group], task: Task, intervals: bool) -> tu
 
 
 def row_notes(rows: Iterable[Row]) -> tuple[str, ...]:
-    """Notes with the flags of flagged rows, then with the errors of failed ones; equal ones once."""
+    """Notes with the flags of flagged rows, then the errors of failed ones; equal ones once."""
     listed, method = Rows.of(rows), ("defense", "defense_options", "defense_label")
     flagged, failed = listed.where(listed.flagged), listed.where(listed.having("status", "failed"))
     flags = zip(*map(flagged.values, (*method, "flags")))

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import product
 
 from benchbench.cell.model import Cell, EvaluationSpec, TrainingSpec
-from benchbench.contract import DatasetSplits, DataSource
+from benchbench.contract import DatasetSplits, DataSource, Threat
 from benchbench.errors import BenchbenchError, MissingDataError, SuiteError
 from benchbench.kernels.arithmetic import Precision
 from benchbench.planning.datasets import DatasetLoader
@@ -161,10 +161,11 @@ def _without_cell(draft: _Draft, status: Status, reason: str, sketch: Cell | Non
 def _complete(draft: _Draft, splits: DatasetSplits, data_digest: str) -> Cell:
     """Fill in the properties of the data: digest, box and numbers of examples."""
     cell = _counted(draft, train=len(splits.train), test=len(splits.test))
-    threat, trained = (
-        one and dataclasses.replace(one, lower=splits.lower, upper=splits.upper)
-        for one in (cell.evaluation.threat, cell.training.threat)
-    )
+
+    def boxed(threat: Threat) -> Threat:
+        return dataclasses.replace(threat, lower=splits.lower, upper=splits.upper)
+
+    threat, trained = boxed(cell.evaluation.threat), cell.training.threat and boxed(cell.training.threat)
     training = dataclasses.replace(cell.training, dataset_digest=data_digest, threat=trained)
     return dataclasses.replace(cell, training=training, evaluation=dataclasses.replace(cell.evaluation, threat=threat))
 

@@ -1,10 +1,9 @@
-"""Charts of one model and of separations; those of a suite are in `benchbench.figures.of_suite`."""
+"""The chart of a separation, and the script that draws all charts of the pages."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import vl_convert
@@ -12,37 +11,7 @@ import vl_convert
 from benchbench.figures.plots import PALETTE
 from benchbench.leaderboard.separations import MeasuredSeparation
 
-if TYPE_CHECKING:
-    from benchbench.training.checkpoint import EpochRecord
-
 _DISTANCES = alt.Axis(format=".1f", tickCount=10, labelOverlap=True)
-
-
-def training_chart(history: Sequence[EpochRecord]) -> dict[str, Any] | None:
-    """Loss and training accuracy by epoch; None for an empty history."""
-    if not history:
-        return None
-    measures = [(p.epoch, "training loss", p.loss) for p in history]
-    measures += [(p.epoch, "training accuracy", p.accuracy) for p in history if p.accuracy is not None]
-    records = [{"epoch": epoch, "measure": measure, "value": value} for epoch, measure, value in measures]
-    chart = (
-        alt.Chart(alt.InlineData(values=records))
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("epoch:Q", title="Epoch", axis=_epoch_axis(len(history))),
-            y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
-            tooltip=["epoch:Q", "measure:N", "value:Q"],
-        )
-        .properties(width=280, height=180)
-        .facet(facet=alt.Facet("measure:N", title=None), columns=2)
-        .resolve_scale(y="independent")
-    )
-    return _specification(chart)
-
-
-def _epoch_axis(epochs: int) -> alt.Axis:
-    """Whole epochs only: Vega would put ticks between the few epochs of a short run."""
-    return alt.Axis(format="d", values=list(range(1, epochs + 1)) if epochs <= 10 else alt.Undefined)
 
 
 def separation_chart(measured: MeasuredSeparation) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array
 from benchbench.records.disk import read_bytes
 from benchbench.report.boards import MOST_ROWS, Part, board_csv, board_data, parts, row_texts
-from benchbench.report.charts import plotting_runtime, separation_chart, training_chart
+from benchbench.report.charts import plotting_runtime, separation_chart
 from benchbench.report.contents import Board, Contents, Gallery, Specimen
 from benchbench.report.rankings import method_spreads, rankings
 
@@ -137,7 +137,7 @@ def _write_row(row: Row, history: Sequence[EpochRecord], gallery: Gallery, path:
         texts=texts,
         columns=columns,
         extras=extras_of(row),
-        chart=training_chart(history),
+        chart=suite_charts(Measured(rows=(), histories=[(row, history)])).get("epochs"),
         gallery=gallery,
         pictures=[_picture(specimen) for specimen in gallery.specimens],
     )

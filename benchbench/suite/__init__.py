@@ -1,39 +1,6 @@
 """Suites: read TOML into a frozen `Suite`, and report all mistakes at once.
 
-A suite file has this schema (``?`` marks optional entries)::
-
-    name = "closer-look"              # kebab-case; the leaderboard is named after it
-    protocol = "closer-look-1"        # name and version; raise it when results are no longer comparable
-    title = "..."                     # ?
-    summary = "..."                   # ?
-    paper = "..."                     # ? citation
-    seeds = [0]                       # ?
-
-    [defaults]                        # ? settings of every experiment
-    [profiles.NAME]                   # ? settings of every experiment in this profile; without any: one, "paper"
-
-    [[experiments]]
-    name = "mnist"
-    dataset = "mnist"                 # or { name = "digits", scale = 2 }: options stand beside the name
-    # ... settings ...
-    [[experiments.overrides]]         # ? recipe fields for some models; later ones win
-    defenses = ["llr", "at"]          # names, with any options; architectures = [...] likewise
-    learning_rate = 1e-3
-    [experiments.profiles.NAME]       # ? settings of this experiment in this profile (overrides too)
-
-Settings; each is optional if another layer has it::
-
-    architectures, defenses, attacks, metrics   lists of components: a name, or { name = ..., OPTION = ... }
-    threat = { norm = "linf", epsilon = 0.1 }   the box comes from the dataset; any number may be written "8/255"
-    recipe = { learning_rate, epochs, optimizer, momentum, weight_decay, batch_size, decay_epochs, decay_factor,
-               augmentation = { padding, crop, flip }, precision = "float32", "bf16" or "tf32" }
-    n_train, n_test, n_train_evaluated          by default all examples
-    trained_on = "train"                        or "train+test", for a proof of concept
-    skip = "reason"                             leaves the experiment out; "" includes it again
-
-Layers apply in this order, and later ones win: defaults, experiment, profile, the experiment's changes for the profile.
-Recipes and threats merge by field (a layer that changes the norm also gives a radius); other settings replace earlier ones.
-An experiment's overrides apply after its recipe and before the profile's.
+docs/suite-format.md is the reference of the format.
 """
 
 from __future__ import annotations

@@ -80,7 +80,8 @@ def check_experiment(draft: Draft, variants: Sequence[Experiment], *, registry: 
 
 def _check_radius(experiment: Experiment, registry: Registry, place: Place, mistakes: Mistakes) -> None:
     """Check L-inf radii of images, which are in [0, 1]; the plan checks others with the data."""
-    radii = {("threat",): experiment.threat, **{("evaluation", n): one for n, one in enumerate(experiment.evaluation)}}
+    radii: dict[Place, Threat] = {("evaluation", n): one for n, one in enumerate(experiment.evaluation)}
+    radii[("threat",)] = experiment.threat
     for key, threat in radii.items() if registry.capabilities(experiment.dataset).channels else ():
         if threat.norm == "linf" and (threat != experiment.threat or key == ("threat",)):
             try:
@@ -100,7 +101,7 @@ def _check_recipes(experiment: Experiment, place: Place, mistakes: Mistakes) -> 
 
 
 def _check_overrides(draft: Draft, variants: Sequence[Experiment], mistakes: Mistakes) -> None:
-    """An override for a defense or architecture that no profile has is a mistake, unless it is inherited."""
+    """An override for what no profile has is a mistake, unless it is inherited."""
     known = {
         "defense": {component.name for experiment in variants for component in experiment.defenses},
         "architecture": {component.name for experiment in variants for component in experiment.architectures},

@@ -1,4 +1,4 @@
-"""A suite as TOML with nothing left to merge: what it extends, defaults and profiles are applied."""
+"""A suite as TOML with nothing left to merge: `extends`, defaults, profiles are applied."""
 
 from __future__ import annotations
 

@@ -197,8 +197,8 @@ def _built(
             found[profile].append(experiment)
         grids.append((draft, list(variants.values())))
     if _within_bounds(found, reader.mistakes):
-        for draft, variants in grids:
-            check_experiment(draft, variants, registry=reader.registry, mistakes=reader.mistakes)
+        for draft, checked in grids:
+            check_experiment(draft, checked, registry=reader.registry, mistakes=reader.mistakes)
     return {profile: tuple(experiments) for profile, experiments in found.items()}
 
 
