@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import altair as alt
 
@@ -78,14 +78,15 @@ def scatter_chart(points: Sequence[Point], axes: Axes, *, choose: bool = False) 
 
 def _flags(base: alt.Chart, axes: Axes) -> alt.Chart:
     """A mark beside the points that a flagged row is part of."""
-    return base.mark_text(dx=10, dy=-6, fontSize=13).encode(y=_y(axes, "y"), text="mark:N")
+    marks: alt.Chart = base.mark_text(dx=10, dy=-6, fontSize=13).encode(y=_y(axes, "y"), text="mark:N")
+    return marks
 
 
 def _base(points: Sequence[Point], axes: Axes, *, choose: bool) -> alt.Chart:
     chart = alt.Chart().encode(
         x=_x(axes, "x", sorted({point.x for point in points})), color=_scaled(points, "color"), detail="series:N"
     )
-    return cast(alt.Chart, chart.transform_filter("datum.panel == shown_panel")) if choose else chart
+    return chart.transform_filter("datum.panel == shown_panel") if choose else chart
 
 
 def _x(axes: Axes, field: str, at: Sequence[float] = ()) -> alt.X:

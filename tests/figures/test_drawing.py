@@ -13,7 +13,7 @@ from sample_rows import make_row
 from benchbench.contract import DataSource
 from benchbench.errors import UnknownNameError, UsageError
 from benchbench.figures import FIGURES, FORMATS, Sources, draw, figures_of
-from benchbench.leaderboard import published_rows
+from benchbench.leaderboard import published_rows, write_leaderboard
 from benchbench.leaderboard.separations import measured_separation
 
 
@@ -40,6 +40,8 @@ def sources(tmp_path: Path) -> Sources:
     ],
 )
 def test_figure_is_written_in_every_format(name: str, stems: list[str], sources: Sources, tmp_path: Path) -> None:
+    few = [row for row in sources.rows if row.dataset in ("digits", "svhn")]  # a figure of all panels takes seconds
+    sources = dataclasses.replace(sources, rows=few)
     written = draw(name, sources, tmp_path / "figures", FORMATS)
     assert [path.name for path in written] == [f"{stem}.{format}" for stem in stems for format in FORMATS]
     for path in written:
@@ -50,6 +52,29 @@ def test_figure_is_written_in_every_format(name: str, stems: list[str], sources:
 def test_staircase_is_drawn_at_both_sizes(sources: Sources, tmp_path: Path) -> None:
     written = draw("staircase", sources, tmp_path)
     assert [path.name for path in written] == ["staircase-40.png", "staircase-30000.png"]
+
+
+def test_command_draws_the_figures_of_the_suite_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchbench.cli import invoke
+
+    monkeypatch.chdir(tmp_path)
+    measures = {"test_accuracy": 0.9, "adv_test_accuracy": 0.5}
+    rows = [
+        make_row(cell_id=d, model_id=d, suite="mine", dataset="stripes", defense=d, **measures)
+        for d in ("natural", "at")
+    ]
+    write_leaderboard(tmp_path / "leaderboards" / "mine.parquet", rows)
+    assert invoke(["figure", "mine", "--format", "svg"]) == 0
+    said = capsys.readouterr()
+    assert said.out.split() == ["figures/tradeoff.svg"]
+    assert [line.partition(":")[0] for line in said.err.splitlines()] == [
+        "epsilon",
+        "perturbations",
+        "lipschitz",
+        "epochs",
+    ]
 
 
 def test_figures_of_a_suite_are_its_own(sources: Sources) -> None:
