@@ -56,7 +56,7 @@ def radius_points(rows: Iterable[Row]) -> list[Point]:
     for panel, members in _panels(_classified(rows), lambda row: row, (*_UNDER_NORM, *identity.ATTACK)):
         fixed = identity.grouped(members, _method)
         alone = {key: of for key, of in fixed.items() if len({row.epsilon for row in of}) == 1}
-        own = [row for of in alone.values() for row in of if row.train_epsilon == row.epsilon]
+        own = [r for of in alone.values() for r in of if (r.train_norm, r.train_epsilon) == (r.norm, r.epsilon)]
         together = identity.grouped(own, lambda row: (row.defense, row.defense_options, identity.training(row)))
         for label, runs in _labelled([of for key, of in fixed.items() if key not in alone]):
             points += _curve(panel, label, runs, clean=True)
@@ -136,11 +136,13 @@ def scatter_points(rows: Iterable[Row], x: str) -> list[Point]:
     ]
     several = [of for of in settings or beside.values() if len({names.defense_label(row) for row in of}) > 1]
     titles = [_panel(of[0], identity.SETTING) for of in several]
-    return [
-        _both(panel, names.defense_label(runs[0]), runs, x)
-        for panel, found in zip(identity.tell_apart(titles, [of[0] for of in several], identity.SETTING), several)
-        for runs in [*identity.by_seed(_measured(found)), *([row] for row in found if row.source == "published")]
-    ]
+    points = []
+    for panel, found in zip(identity.tell_apart(titles, [of[0] for of in several], identity.SETTING), several):
+        ours = identity.by_seed(_measured(found))
+        points += [_both(panel, label, runs, x) for label, runs in _labelled(ours)]
+        theirs = (row for row in found if row.source == "published")
+        points += [_both(panel, names.defense_label(row), [row], x) for row in theirs]
+    return points
 
 
 def _both(panel: str, label: str, runs: Sequence[Row], x: str) -> Point:

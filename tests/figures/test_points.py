@@ -210,6 +210,17 @@ def test_scatter_has_both_intervals_and_the_published_points_of_each_setting() -
                                                         "test_lipschitz")}) == 2  # fmt: skip
 
 
+def test_models_of_other_training_radii_are_separate_points() -> None:
+    rows = [make_row(cell_id=f"c{e}", defense="at", train_norm="linf", train_epsilon=e, test_lipschitz=1 / e,
+                     adv_test_accuracy=0.5) for e in (0.1, 0.2)]  # fmt: skip
+    rows.append(make_row(cell_id="n", test_lipschitz=1.0, adv_test_accuracy=0.1))
+    assert {point.series for point in scatter_points(rows, "test_lipschitz")} == {
+        "AT, trained at linf 0.1",
+        "AT, trained at linf 0.2",
+        "Natural",
+    }
+
+
 # Charts ------------------------------------------------------------------------------------------------------------
 
 POINTS = [Point(panel=f"panel {p}", series=f"{'a long name of a method ' * 3}{s}", x=x, y=0.5, n=1)
