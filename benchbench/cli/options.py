@@ -101,6 +101,12 @@ own_option = click.option(
     metavar="FILE.py:callable",
     help="Makes the networks of rows whose architecture is not registered; used where its source has the row's digest.",
 )
+only_option = click.option(
+    "--only",
+    multiple=True,
+    metavar="KEY=VALUE[,VALUE]",
+    help="Only cells with this value in an identity column or option, for instance defense=trades,at; repeatable.",
+)
 
 
 def suite_argument(function: Function) -> Function:
@@ -138,12 +144,7 @@ def selection_options(function: Function) -> Function:
             metavar="NAME",
             help="paper (the full protocol), quick or another profile; by default paper on CUDA, else quick.",
         ),
-        click.option(
-            "--only",
-            multiple=True,
-            metavar="KEY=VALUE[,VALUE]",
-            help="Only cells with this value in an identity column, for instance defense=trades,at; repeatable.",
-        ),
+        only_option,
         click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Seed of a run; repeatable."),
     )
 

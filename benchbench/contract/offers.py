@@ -73,6 +73,8 @@ class Offer:
         capabilities: what it can do.
         citation: its source: authors, title, year, and the equation if that helps.
         revision: at least 1; raised when the component's numbers change on purpose, so that new rows have new ids.
+        label: name in tables, for instance ``TRADES-EMA``; empty for the registered name. Rows keep it.
+        shown: of a defense: the options that tables show beside its name, for instance ``("decay",)``; None for all.
         members: of a family: lists its members (or ``"module:attribute"``); None for a single component.
     """
 
@@ -83,6 +85,8 @@ class Offer:
     capabilities: Capabilities = field(default_factory=Capabilities)
     citation: str = ""
     revision: int = 1
+    label: str = ""
+    shown: tuple[str, ...] | None = None
     members: Callable[[], Iterable[str]] | str | None = None
 
 

@@ -22,7 +22,7 @@ from benchbench.harness.preparing import prepare
 from benchbench.harness.sharing import EvaluationOverError
 from benchbench.harness.succession import give_up, stored_model, succeed, training_checkpoint
 from benchbench.harness.workbench import Workbench
-from benchbench.leaderboard.names import attack_label, number, short_label
+from benchbench.leaderboard.names import attack_label, number, offered_label, short_label
 from benchbench.ranks.group import Ranks
 from benchbench.records import Provenance, Row, RunStore, failed_row, measured_row, provenance
 from benchbench.registry import Registry
@@ -266,7 +266,9 @@ def describe_model(cell: Cell) -> str:
 def _provenance(
     cell: Cell, bench: Workbench, trained: TrainedModel | None = None, outcome: Outcome | None = None
 ) -> Provenance:
+    defense = cell.training.defense
     return Provenance(
+        defense_label=offered_label(bench.registry.get("defense", defense.name).offer, defense.options),
         precision=precision_of(trained.model, cell) if trained else cell.evaluation.precision,
         # ranks that share only the evaluation change no bit
         device=provenance.describe_device(bench.device)

@@ -103,7 +103,7 @@ def distinct_labels(rows: Iterable[Row]) -> dict[str, str]:
 
 def labels_within(rows: Rows, group: Sequence[int]) -> list[str]:
     """`distinct_labels` of rows in several groups, which are numbered, in the order of the rows."""
-    found, methods = rows.distinct("defense", "defense_options", "card")
+    found, methods = rows.distinct("defense", "defense_options", "defense_label", "card")
     called, sources = [names.method_label(*method) for method in found], rows.values("source")
     labels, places = [called[method] for method in methods.tolist()], list(range(len(rows)))
     for columns, describe in _DISTINCTIONS:
@@ -123,6 +123,7 @@ def labels_within(rows: Rows, group: Sequence[int]) -> list[str]:
 
 
 _DISTINCTIONS: tuple[tuple[tuple[str, ...], Callable[..., str]], ...] = (
+    (("train_norm", "train_epsilon"), names.trained_against),
     (("attack", "attack_options"), lambda attack, options: names.attack_label(attack, parse_options(options))),
     (("seed",), lambda seed: f"seed {seed}"),
     (("defense_options",), lambda options: names.component_label("options", parse_options(options or ""))),

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import Component, canonical
+from benchbench.contract.offers import Offer
 from benchbench.escaping import printable
 from benchbench.records import Row
 from benchbench.records.cards import card_facts
@@ -32,15 +33,25 @@ def defense_label(row: Row) -> str:
 
     A model that was trained elsewhere is called by the title on its card.
     """
-    return method_label(row.defense, row.defense_options, row.card)
+    return method_label(row.defense, row.defense_options, row.defense_label or "", row.card)
 
 
 @cache
-def method_label(defense: str | None, options: str | None, card: str | None = None) -> str:
-    """`defense_label` of a method's name, the JSON of its options, and the card."""
+def method_label(defense: str | None, options: str | None, label: str = "", card: str | None = None) -> str:
+    """`defense_label` of a method's name, the JSON of its options, its offer's name, the card."""
     if defense is None:
         return printable(card_facts(card).get("title", "trained elsewhere"))
+    if label:
+        return printable(label)
     return component_label(_DEFENSES.get(defense, defense), _varied(defense, parse_options(options or "")))
+
+
+def offered_label(offer: Offer, options: Mapping[str, Any]) -> str:
+    """A method as its offer calls it, ``TRADES-EMA (decay=0.99)``; empty without a label."""
+    if not offer.label and offer.shown is None:
+        return ""
+    names = options if offer.shown is None else offer.shown
+    return component_label(offer.label or offer.name, {name: options[name] for name in names if name in options})
 
 
 def short_label(defense: str, options: Mapping[str, Any]) -> str:
@@ -72,6 +83,11 @@ def method_order(defense: str | None, options: str | None) -> tuple[Any, ...]:
 def trained_in(row: Row) -> str:
     """``trained in bf16``; empty where training did not round."""
     return f"trained in {row.train_rounding}" if row.train_rounding else ""
+
+
+def trained_against(norm: str, epsilon: float | None) -> str:
+    """``trained at linf 0.1``; ``trained without attack`` where the method uses no threat."""
+    return "trained without attack" if epsilon is None else f"trained at {norm} {number(epsilon)}"
 
 
 def searched_in(row: Row) -> str:

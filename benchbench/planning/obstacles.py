@@ -24,10 +24,11 @@ def find_wrong_radii(experiments: Iterable[Experiment], datasets: DatasetLoader)
         except BenchbenchError:  # the plan reports it for each cell
             continue
         try:
-            threat = dataclasses.replace(experiment.threat, lower=splits.lower, upper=splits.upper)
-            check_radius(threat, splits.input_shape)
+            for threat in (experiment.threat, *experiment.evaluation):
+                boxed = dataclasses.replace(threat, lower=splits.lower, upper=splits.upper)
+                check_radius(boxed, splits.input_shape)
         except OptionError as error:
-            place = f"{experiment.name}.threat.epsilon"
+            place = f"{experiment.name}.{'threat' if threat == experiment.threat else 'evaluation'}.epsilon"
             problems.append(Problem(location=place, message=error.message, hint=error.hint))
     return tuple(problems)
 

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from benchbench.cell.model import Cell, EvaluationSpec, TrainingSpec, digest
-from benchbench.contract import DatasetSplits, DataSource
+from benchbench.contract import DatasetSplits, DataSource, Threat
 from benchbench.errors import BenchbenchError, DataError, MissingDataError, SuiteError
 from benchbench.kernels.arithmetic import Precision
 from benchbench.planning.datasets import DatasetLoader
@@ -57,10 +58,9 @@ def make_plan(
     matches nothing a UsageError, a radius too large for the box of the data a SuiteError.
     """
     filters = parse_only(only)
-    chosen = tuple(seeds) if seeds is not None else suite.seeds
 
     def expanded(profile: str) -> tuple[_Draft, ...]:
-        return tuple(_expand(suite, registry, profile, chosen, precision, train_precision))
+        return tuple(_expand(suite, registry, profile, seeds, precision, train_precision))
 
     def elsewhere() -> Mapping[str, tuple[_Draft, ...]]:
         return {other: expanded(other) for other in suite.profiles if other != profile}
@@ -91,14 +91,14 @@ def _expand(
     suite: Suite,
     registry: Registry,
     profile: str,
-    seeds: Sequence[int],
+    seeds: Sequence[int] | None,
     precision: Precision,
     train_precision: Precision | None,
 ) -> Iterator[_Draft]:
     for experiment in suite.profile(profile):
-        for seed in seeds:
+        for seed in experiment.seeds if seeds is None else seeds:
             for training in _trainings(experiment, registry, seed, train_precision):
-                for attack in experiment.attacks:
+                for threat, attack in product(experiment.evaluation, experiment.attacks):
                     cell = Cell(
                         suite=suite.name,
                         profile=profile,
@@ -108,7 +108,7 @@ def _expand(
                         evaluation=EvaluationSpec(
                             attack=attack,
                             metrics=experiment.metrics,
-                            threat=experiment.threat,
+                            threat=threat,
                             n_test=0,
                             n_train_evaluated=0,
                             checkpoint_selection=training.recipe.checkpoint_selection,
@@ -180,9 +180,12 @@ def _complete(draft: _Draft, splits: DatasetSplits, data_digest: str, extra: Map
     cell = _counted(draft, train=len(splits.train), test=len(splits.test))
     if cell.training.n_train < 1:
         raise DataError(f"the validation split takes {cell.training.n_validation:,} training examples, which are all")
-    threat = dataclasses.replace(cell.evaluation.threat, lower=splits.lower, upper=splits.upper)
-    attacked = threat if cell.training.threat else None
-    training = dataclasses.replace(cell.training, dataset_digest=data_digest, threat=attacked, **extra)
+
+    def boxed(threat: Threat) -> Threat:
+        return dataclasses.replace(threat, lower=splits.lower, upper=splits.upper)
+
+    threat, trained = boxed(cell.evaluation.threat), cell.training.threat and boxed(cell.training.threat)
+    training = dataclasses.replace(cell.training, dataset_digest=data_digest, threat=trained, **extra)
     return dataclasses.replace(cell, training=training, evaluation=dataclasses.replace(cell.evaluation, threat=threat))
 
 

@@ -28,6 +28,7 @@ _MAXIMUM_ERROR_LENGTH = 2000
 class Provenance:
     """How and where a cell was computed; the fields are columns of `Row`, None if unknown."""
 
+    defense_label: str = ""
     precision: str = "float32"
     device: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)

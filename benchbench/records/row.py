@@ -66,6 +66,9 @@ class Row:
     )
     defense: str | None = column("registered name of the training method; null for a model that was trained elsewhere")
     defense_options: str | None = column("its options, as canonical JSON; null with it", default="{}")
+    defense_label: str = column(
+        "how its offer calls it in tables; empty for the name with options", default="", since=4
+    )
     norm: str = column("norm of the threat that the model was attacked under: `linf`, `l2` or `l1`")
     epsilon: float = column("its radius, in units of the model input (pixels / 255)")
     train_norm: str | None = column(

@@ -181,6 +181,42 @@ def test_cells_of_one_model_are_adjacent_and_the_attack_varies_fastest(plan_of: 
     assert plan.ready == tuple(planned.cell for planned in plan.cells)
 
 
+def test_one_model_is_evaluated_at_every_radius(plan_of: Callable[..., Plan]) -> None:
+    radii = [{}, {"epsilon": "1/255"}, {"norm": "l2", "epsilon": 2}]
+    plan = plan_of(experiment(evaluation=radii, attacks=["weak"]))
+    assert columns(plan, "defense", "norm", "epsilon", "train_epsilon") == [
+        (defense, norm, epsilon, trained)
+        for defense, trained in (("plain", 0.1), ("robust", 0.1))
+        for norm, epsilon in (("linf", 0.1), ("linf", 1 / 255), ("l2", 2.0))
+    ]
+    assert len({cell.training.model_id for cell in plan.ready}) == 2
+    assert len({cell.cell_id for cell in plan.ready}) == 6
+
+
+def test_cell_at_the_radius_of_training_keeps_its_id_beside_others(plan_of: Callable[..., Plan]) -> None:
+    def ids(plan: Plan) -> dict[tuple[object, ...], tuple[str, str]]:
+        known = ((cell.identity(), cell) for cell in plan.ready)
+        return {(i["defense"], i["attack"], i["epsilon"]): (cell.cell_id, cell.training.model_id) for i, cell in known}
+
+    alone, beside = ids(plan_of(experiment())), ids(plan_of(experiment(evaluation=[{"epsilon": 0.2}, {}])))
+    assert alone.items() <= beside.items()
+
+
+def test_seeds_are_those_of_each_experiment_unless_the_run_names_others(plan_of: Callable[..., Plan]) -> None:
+    grid = [
+        experiment(seeds=[3, 5], defenses=["plain"], attacks=["weak"]),
+        experiment(name="other", threat={"epsilon": 0.2}),
+    ]
+    assert {seed for (seed,) in columns(plan_of(*grid, only=["experiment=one"]), "seed")} == {3, 5}
+    assert {seed for (seed,) in columns(plan_of(*grid, only=["experiment=other"]), "seed")} == {0}
+    assert {seed for (seed,) in columns(plan_of(*grid, seeds=[7]), "seed")} == {7}
+
+
+def test_radius_of_an_evaluation_beyond_the_box_of_the_data_is_refused(plan_of: Callable[..., Plan]) -> None:
+    with pytest.raises(SuiteError, match=r"evaluation\.epsilon"):
+        plan_of(experiment(evaluation=[{"norm": "l2", "epsilon": 1000}]))
+
+
 def test_equal_suites_give_equal_plans(plan_of: Callable[..., Plan]) -> None:
     assert plan_of(experiment()).cells == plan_of(experiment()).cells
 

@@ -17,7 +17,7 @@ from benchbench.contract.recipe import NO_TRAINING
 from benchbench.errors import BenchbenchError, Problem, SuiteError, UnknownNameError
 from benchbench.registry import Registry, load_registry
 from benchbench.suite import Suite, read_suite, suite_from_table
-from benchbench.suite.reading import parse, read_text
+from benchbench.suite.files import parse, read_text
 
 SUITES = Path(__file__).parents[2] / "benchbench" / "builtin" / "suites"
 
