@@ -31,7 +31,7 @@ def comparison(
     title: str = "",
     cards: Mapping[str, str] = MappingProxyType({}),
 ) -> Listing:
-    """Differences, a record each; the spread over seeds; flags and cards of models that have any."""
+    """Differences, a record each; the spread over seeds; flags and cards of models."""
     warnings = [
         f"flagged: {name}: {', '.join(found)}; its robust accuracy may be too good" for name, found in flags.items()
     ]

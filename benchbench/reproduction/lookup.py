@@ -83,7 +83,7 @@ def find_rows(
     leaderboards: AnyPath | None,
     only: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[Rows, Path]:
-    """The rows of a leaderboard, of one profile if given, that pass filters; the path of its file."""
+    """The rows of a leaderboard, of a profile if given, that pass filters; its path."""
     name = os.fspath(suite)
     path = Path(name) if name.endswith(".parquet") else find_folders(leaderboards=leaderboards).leaderboard(name)
     rows = read_rows(path) if path.exists() else Rows.of(published_rows(name))
