@@ -7,18 +7,23 @@ import inspect
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchbench.cli.options import FILE, RADIUS, Function, with_options
+from benchbench.cli.printing import note
 from benchbench.errors import DataError, PluginError, UsageError
 from benchbench.registry import Registry
 from benchbench.registry.lookup import ComponentEntry, find_component
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from benchbench.cell.model import Component
+    from benchbench.contract import DatasetSplits
 
 
 class ComponentType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
@@ -48,9 +53,6 @@ _MODEL_OPTIONS = (
         help="A registered architecture, or module:callable that makes the network (input_shape and classes are passed if it "
         "takes them); by default the one that the checkpoint or its run folder records.",
     ),
-    click.option(
-        "--checkpoint", required=True, type=FILE, help="Weights: safetensors, a torch file, or a Hugging Face folder."
-    ),
     click.option("--weights", "key", default="", metavar="KEY", help="Which weights, if the file holds several."),
     click.option(
         "--epsilon",
@@ -61,8 +63,15 @@ _MODEL_OPTIONS = (
 
 
 def model_options(function: Function) -> Function:
-    """Model, data and threat: ``--dataset`` to ``--epsilon``, as `_MODEL_OPTIONS` lists them."""
-    return with_options(function, *_MODEL_OPTIONS)
+    """Model, data and threat: ``--dataset`` to ``--epsilon``, and ``--checkpoint``."""
+    weights = "Weights: safetensors, a torch file, or a Hugging Face folder."
+    checkpoint = click.option("--checkpoint", required=True, type=FILE, help=weights)
+    return with_options(function, *_MODEL_OPTIONS[:2], checkpoint, *_MODEL_OPTIONS[2:])
+
+
+def checkpoint_argument(function: Function) -> Function:
+    """The same with CHECKPOINT as an argument."""
+    return with_options(function, click.argument("checkpoint", type=FILE), *_MODEL_OPTIONS)
 
 
 def component_name(entry: ComponentEntry) -> str:
@@ -77,6 +86,19 @@ def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoi
     from benchbench.own_model.origin import recorded_architecture
 
     return recorded_architecture(checkpoint, registry)
+
+
+def load_network(
+    registry: Registry, network: ComponentEntry, checkpoint: Path, key: str, dataset: Component, splits: DatasetSplits
+) -> nn.Module:
+    """Make a network that weights fit, and load them; a note says which, if a file holds several."""
+    from benchbench.own_model.files import load_weights
+
+    load = partial(load_weights, path=checkpoint, key=key, dataset=dataset)
+    model = make_architecture(registry, network, load, input_shape=splits.input_shape, classes=len(splits.classes))
+    if said := load(model):
+        note(said)
+    return model
 
 
 def make_architecture(

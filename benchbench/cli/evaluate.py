@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from benchbench.cell.model import canonical
-from benchbench.cli.components import COMPONENT, component_name, find_architecture, make_architecture, model_options
+from benchbench.cli.components import COMPONENT, component_name, find_architecture, load_network, model_options
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import data_option, device_option, download_option, json_option, quiet_option
-from benchbench.cli.printing import note, print_json, print_table, say
+from benchbench.cli.printing import print_json, print_table, say
 from benchbench.contract.threat import NORMS, Norm
 from benchbench.registry import load_registry
 from benchbench.registry.lookup import ComponentEntry
@@ -60,7 +60,6 @@ def command(
     """
     from benchbench.data import load_dataset
     from benchbench.own_model.evaluating import evaluate_on, resolve_attacks
-    from benchbench.own_model.files import load_weights
     from benchbench.registry.lookup import find_component
     from benchbench.suite.protocol import choose_threat
 
@@ -71,11 +70,7 @@ def command(
     threat = choose_threat(registry, component.name, norm=norm, epsilon=epsilon)
     where = find_device(device)
     loaded = load_dataset(registry, component, find_folders(data=data).source(download=download))
-    shape, classes = loaded.splits.input_shape, len(loaded.splits.classes)
-    load = partial(load_weights, path=checkpoint, key=key, dataset=component)
-    model = make_architecture(registry, network, load, input_shape=shape, classes=classes)
-    if said := load(model):
-        note(said)
+    model = load_network(registry, network, checkpoint, key, component, loaded.splits)
     with progress_display(quiet=quiet) as listener:
         report = evaluate_on(
             model,
@@ -104,6 +99,7 @@ def _document(report: ModelReport) -> dict[str, object]:
         "n_test": len(report.label),
         "test_accuracy": report.test_accuracy,
         "worst_case_accuracy": report.worst_case_accuracy,
+        "setup": [dataclasses.asdict(mistake) for mistake in report.setup],
         "attacks": {
             label: {
                 "name": attack.name,
@@ -122,3 +118,5 @@ def _print(report: ModelReport) -> None:
 
     say(report.title)
     print_table(COLUMNS, report.lines, right=COLUMNS[1:3])
+    for warning in report.warnings:
+        say(warning)

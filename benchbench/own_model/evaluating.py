@@ -22,11 +22,14 @@ from benchbench.kernels.inputs import as_model_input
 from benchbench.leaderboard.names import component_label
 from benchbench.own_model.guests import Classifier, adapt, default_float32
 from benchbench.own_model.report import ModelReport, make_report
+from benchbench.own_model.setup import find_mistakes
 from benchbench.registry import Registry, load_registry
 from benchbench.registry.lookup import ComponentEntry, find_component
 from benchbench.registry.suitability import unsuited_norm, unsuited_task
 from benchbench.settings import AnyPath, find_device, find_folders
 from benchbench.suite.protocol import choose_threat
+
+_SAMPLE = 256  # training examples that give the mean and deviation of the pixels
 
 
 @default_float32()
@@ -72,9 +75,9 @@ def evaluate(
     registry = load_registry()
     source = find_folders(data=data).source(download=download)
     component = find_component(registry, "dataset", dataset)
-    where = find_device(device) if device is not None else _device_of(model)
+    where = find_device(device) if device is not None else device_of(model)
     resolved = resolve_attacks(registry, [attacks] if isinstance(attacks, (str, Mapping)) else attacks)
-    wanted = _threat(registry, component.name, threat, norm, epsilon)
+    wanted = chosen_threat(registry, component.name, threat, norm, epsilon)
     loaded = load_dataset(registry, component, source)
     return evaluate_on(
         model,
@@ -90,7 +93,7 @@ def evaluate(
     )
 
 
-def _threat(
+def chosen_threat(
     registry: Registry,
     dataset: str,
     given: Threat | Mapping[str, object] | None,
@@ -161,7 +164,11 @@ def evaluate_on(
                 device=device,
                 listener=listener,
             )
-    return make_report(dataset, loaded.digest, threat, outcomes, dict(zip(outcomes, attacks)))
+    report = make_report(dataset, loaded.digest, threat, outcomes, dict(zip(outcomes, attacks)))
+    sample = subset(crop_to(splits.train, splits.input_shape), _SAMPLE, "train").examples
+    return dataclasses.replace(
+        report, setup=find_mistakes(guest, test.examples, sample, report.prediction, threat, device)
+    )
 
 
 def _labels(attacks: Sequence[Component]) -> list[str]:
@@ -195,7 +202,7 @@ def _check(
             raise UsageError(f"attack {attack.name!r} {unsuited.reason}", hint=unsuited.hint)
 
 
-def _device_of(model: Classifier) -> torch.device:
+def device_of(model: Classifier) -> torch.device:
     tensors = chain(model.parameters(), model.buffers()) if isinstance(model, nn.Module) else ()
     tensor = next(iter(tensors), None)
     return torch.device("cpu") if tensor is None else tensor.device

@@ -13,6 +13,7 @@ from torch import Tensor
 from benchbench.cell.model import Component
 from benchbench.contract.threat import Threat
 from benchbench.evaluation import Outcome
+from benchbench.own_model.setup import SetupMistake
 from benchbench.records import accuracy_interval
 
 COLUMNS = ("attack", "test accuracy", "95% interval", "flags")
@@ -47,6 +48,7 @@ class ModelReport:
         attacks: by label: the name, with its options if two attacks share it.
         worst_case: bool (N,), robust against every attack.
         worst_case_accuracy: fraction robust against every attack.
+        setup: likely mistakes in how the model is used; they change no number.
     """
 
     dataset: str
@@ -59,6 +61,7 @@ class ModelReport:
     attacks: Mapping[str, AttackReport]
     worst_case: Tensor
     worst_case_accuracy: float
+    setup: tuple[SetupMistake, ...] = ()
 
     @property
     def title(self) -> str:
@@ -76,17 +79,23 @@ class ModelReport:
             found.append(("worst case of each example", self.worst_case_accuracy, ""))
         return [(label, f"{share:.2%}", self._interval(share), flags) for label, share, flags in found]
 
+    @property
+    def warnings(self) -> list[str]:
+        """One line for each likely mistake in the set-up."""
+        return [f"check the set-up: {mistake}" for mistake in self.setup]
+
     def _interval(self, share: float) -> str:
         interval = accuracy_interval(round(share * len(self.label)), len(self.label))
         return f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
 
     def __repr__(self) -> str:
-        return f"{self.title}\n{tabulate(self.lines, COLUMNS, disable_numparse=True)}"
+        table = tabulate(self.lines, COLUMNS, disable_numparse=True)
+        return "\n".join([self.title, table, *self.warnings])
 
     def _repr_html_(self) -> str:
         """For notebooks."""
         table = tabulate(self.lines, COLUMNS, tablefmt="html", disable_numparse=True)
-        return f"<p>{html.escape(self.title)}</p>{table}"
+        return f"<p>{html.escape(self.title)}</p>{table}{''.join(f'<p>{html.escape(w)}</p>' for w in self.warnings)}"
 
 
 def make_report(

@@ -1,0 +1,218 @@
+"""Recognise a wrong set-up: a model that is right under another reading of inputs or labels.
+
+A few images are classified as they are and, for instance, normalised or with swapped channels. A mistake is reported if a
+reading removes more errors than for a correct set-up, however weak the model is. It changes no number of the evaluation.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from benchbench.contract import Examples, Threat, as_model_input
+from benchbench.evaluation.subject import borrowed, default_batch_size, in_best_layout
+
+FEW, MOST = 128, 768  # images for all readings; for those that help on them
+CONTRAST, PLACES = (
+    0.7,
+    0.9,
+)  # share of the errors that must not be left: contrast may help a weak model, other places do not
+DEVIATIONS = 4.0  # of an error count, beyond which it is no chance
+SOLVED = 0.25  # share of the way from guessing to no error, above which the accuracy under a reading must be
+MISSING, TWICE = "normalisation is missing", "normalisation is applied twice"
+SOFTMAX, TRAINING = "a softmax at the end", "training mode"  # which a defense may mean
+_NEAR = 64  # images whose distances are compared with the radius
+_SMALLEST = 1 / (8 * 255)  # an L-inf radius of an eighth of a grey level
+_STATISTICS = {"(0.5, 0.5)": ((0.5,) * 3, (0.5,) * 3), "ImageNet's": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
+_TRAINED = {getattr(functional, name) for name in ("dropout", "dropout1d", "dropout2d", "alpha_dropout", "batch_norm")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetupMistake:
+    """A likely mistake in how a model is used: its kind, the evidence, and the mend."""
+
+    kind: str
+    evidence: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.evidence}; {self.mend}"
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Another reading of the images, and the mistake that it would show."""
+
+    kind: str
+    mend: str
+    read: Callable[[Tensor], Tensor]
+    left: float = CONTRAST  # share of the errors that must not be left
+
+
+def find_mistakes(
+    model: nn.Module, test: Examples, train: Examples, prediction: Tensor, threat: Threat, device: torch.device
+) -> tuple[SetupMistake, ...]:
+    """Find mistakes in the set-up of a model that maps images to logits.
+
+    Args:
+        test: the evaluated examples; `train` some training examples, for their mean and deviation.
+        prediction: int64 (N,) on the CPU, the classes predicted for the test examples.
+    """
+    few = torch.linspace(0, len(test) - 1, min(MOST, len(test))).round().long()  # they may be in the order of classes
+    images, labels = as_model_input(test.inputs[few].to(device)), test.labels[few].to(device)
+    own_draws = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with own_draws, borrowed(model), torch.no_grad():
+        logits = _ask(model, images)
+        found = [*_of_outputs(logits), *_of_mode(model, images[:2])]
+        if images.dim() == 4:
+            readings = _readings(as_model_input(train.inputs.to(device)).double(), images.shape[1:])
+            found += _of_inputs(partial(_ask, model), images, labels, logits, readings)
+    found += _of_labels(prediction, test.labels, logits.shape[1])
+    found += _of_radius(images[:_NEAR], labels[:_NEAR], threat, pixels=test.inputs.dtype == torch.uint8)
+    return tuple(found)
+
+
+def _ask(model: nn.Module, images: Tensor) -> Tensor:
+    parts = torch.split(images, default_batch_size(images.device))
+    return torch.cat([model(in_best_layout(part)).float() for part in parts])
+
+
+def _readings(train: Tensor, shape: torch.Size) -> Iterator[_Reading]:
+    """Readings of images of a shape (C, H, W); `train` gives their mean and deviation."""
+    own = train.mean(dim=(0, 2, 3)).tolist(), train.std(dim=(0, 2, 3)).clamp(min=0.01).tolist()
+    for whose, statistics in {"the dataset's": own, **_STATISTICS}.items():
+        if len(statistics[0]) >= shape[0]:
+            m, s = (train.new_tensor(one[: shape[0]]).float()[:, None, None] for one in statistics)
+            formula = f"(images - mean) / deviation, {whose}: {_numbers(m)} and {_numbers(s)}"
+            yield _Reading(MISSING, f"normalise inside the model: {formula}", partial(_normalised, m=m, s=s))
+            yield _Reading(TWICE, f"normalise once, not twice: {formula}", partial(_normalised, m=-m / s, s=1 / s))
+    mend = "pass lambda images: model(255 * images), or remove the division by 255 inside the model"
+    yield _Reading("the model expects pixels from 0 to 255", mend, lambda images: 255 * images)
+    if shape[0] == 3:
+        mend = "pass lambda images: model(images.flip(1))"
+        yield _Reading("the model expects BGR", mend, lambda images: images.flip(1), PLACES)
+    if shape[1] == shape[2]:
+        mend = "pass lambda images: model(images.transpose(2, 3))"
+        yield _Reading("images are transposed", mend, lambda images: images.transpose(2, 3), PLACES)
+
+
+def _normalised(images: Tensor, m: Tensor, s: Tensor) -> Tensor:
+    return (images - m) / s
+
+
+def _numbers(values: Tensor) -> str:
+    return ", ".join(dict.fromkeys(f"{float(value):.4g}" for value in values.flatten()))
+
+
+def _of_inputs(
+    ask: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, logits: Tensor, readings: Iterable[_Reading]
+) -> Iterator[SetupMistake]:
+    """Yield the reading that helps most, if one helps."""
+    best, as_is = 0, logits.argmax(dim=1) == labels
+    found: list[SetupMistake] = []
+    for reading in readings:
+        read = ask(reading.read(images[:FEW])).argmax(dim=1) == labels[:FEW]
+        if int(read.sum()) > int(as_is[:FEW].sum()):
+            read = torch.cat([read, ask(reading.read(images[FEW:])).argmax(dim=1) == labels[FEW:]])
+            if int(read.sum()) > best and _is_better(as_is, read, reading.left, logits.shape[1]):
+                best = int(read.sum())
+                evidence = _compared(as_is, read, "under another reading")
+                found = [SetupMistake(kind=reading.kind, evidence=evidence, mend=reading.mend)]
+    yield from found
+
+
+def _is_better(as_is: Tensor, read: Tensor, left: float, classes: int) -> bool:
+    """Whether a reading leaves at most a share of the errors, beyond chance, and is no guess.
+
+    The sum of left * (error as is) - (error under the reading) over the images is compared with its standard deviation.
+    """
+    excess = left * (~as_is).double() - (~read).double()
+    guessed = 1 / classes + SOLVED * (1 - 1 / classes)
+    return float(read.double().mean()) > guessed and float(excess.sum()) > DEVIATIONS * float(
+        excess.square().sum().sqrt()
+    )
+
+
+def _compared(as_is: Tensor, read: Tensor, how: str) -> str:
+    shares = f"{float(as_is.double().mean()):.1%} of {len(as_is):,} images are right, {float(read.double().mean()):.1%}"
+    return f"{shares} {how}"
+
+
+def _of_outputs(logits: Tensor) -> Iterator[SetupMistake]:
+    if logits.shape[1] > 1 and bool((logits >= 0).all()) and float((logits.sum(dim=1) - 1).abs().max()) < 1e-3:
+        mend = "remove the softmax: attacks need logits, since the gradient vanishes where a probability is 1"
+        yield SetupMistake(kind=SOFTMAX, evidence="the outputs are probabilities", mend=mend)
+
+
+class _Watch(TorchFunctionMode):
+    """Notes which layers are called as in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.training: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """See `torch.overrides`."""
+        if func in _TRAINED:
+            call = inspect.signature(func).bind(*args, **(kwargs or {}))
+            call.apply_defaults()
+            if call.arguments["training"] and call.arguments.get("running_mean", args) is not None:
+                self.training.add(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def _of_mode(model: nn.Module, images: Tensor) -> Iterator[SetupMistake]:
+    with _Watch() as watch:
+        model(in_best_layout(images))
+    if watch.training:
+        evidence = f"{' and '.join(sorted(watch.training))} run as in training"
+        mend = "call eval() on the module that your function uses, or pass training=self.training"
+        yield SetupMistake(kind=TRAINING, evidence=evidence, mend=mend)
+
+
+def _of_labels(prediction: Tensor, labels: Tensor, classes: int) -> Iterator[SetupMistake]:
+    """Yield a shift or a permutation of the labels under which the predictions are right."""
+    as_is = prediction == labels
+    for step in (1, -1):
+        read = (prediction + step) % classes == labels
+        if _is_better(as_is, read, CONTRAST, classes):
+            evidence = _compared(as_is, read, f"if {-step:+d} is added to the labels")
+            mend = f"pass lambda images: model(images).roll({step}, dims=1)"
+            yield SetupMistake(kind="labels are shifted", evidence=evidence, mend=mend)
+            return
+    if len(labels) < 4 * classes:
+        return
+    from scipy.optimize import linear_sum_assignment
+
+    seen, kept = (prediction[::2], labels[::2]), (prediction[1::2], labels[1::2])
+    counts = torch.zeros(classes, classes).index_put_((seen[1], seen[0]), torch.ones(len(seen[0])), accumulate=True)
+    order = torch.from_numpy(linear_sum_assignment(-counts.numpy())[1])  # what the model calls each class
+    read = order[kept[1]] == kept[0]
+    if _is_better(as_is[1::2], read, CONTRAST, classes):
+        evidence = _compared(as_is[1::2], read, "in another order of the classes")
+        mend = f"pass lambda images: model(images)[:, order] with order = {order.tolist()}"
+        yield SetupMistake(kind="labels are permuted", evidence=evidence, mend=mend)
+
+
+def _of_radius(images: Tensor, labels: Tensor, threat: Threat, *, pixels: bool) -> Iterator[SetupMistake]:
+    flat, epsilon = images.flatten(1), threat.epsilon
+    distances = torch.cdist(flat, flat, p=threat.order).masked_fill(labels[:, None] == labels, math.inf)
+    met = int((distances.amin(dim=1) <= 2 * epsilon).sum())
+    if 2 * met > len(labels):
+        evidence = f"{met} of {len(labels)} images are within twice {epsilon:g} of one of another class"
+        mend = "no model can be right on both; " + (
+            f"did you mean {epsilon:g}/255?" if pixels else "choose a smaller one"
+        )
+        yield SetupMistake(kind="the radius is too large", evidence=evidence, mend=mend)
+    if pixels and threat.norm == "linf" and epsilon < _SMALLEST:
+        evidence = f"{epsilon:g} is {255 * epsilon:.2g} of a grey level"
+        yield SetupMistake(kind="the radius is too small", evidence=evidence, mend=f"did you mean {255 * epsilon:.3g}?")
