@@ -2,8 +2,8 @@
 
     python -m benchmarks.overclaims [NAME]... [--half tuning|held-out] [--budget 2m]
 
-The models are those of `benchmarks.zoo`, on digits. An overclaim is what PGD-10 reports for a planted model; an honest claim is what
-Auto-PGD on two losses leaves of an honest one. Seconds are of processor time, on one thread.
+The models are those of `benchmarks.zoo`, on digits. An overclaim is what PGD-10 reports for a planted model; an honest claim is
+what Auto-PGD on two losses leaves of an honest one. Seconds are of processor time, on one thread.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import Attack, DatasetSplits, KeyedGenerator, as_model_input
 from benchbench.data import LoadedDataset
 from benchbench.evaluation.subject import borrowed
-from benchbench.own_model.auditing import audit
 from benchbench.own_model.audit_report import AuditReport
+from benchbench.own_model.auditing import audit
 from benchmarks.zoo.case import Case, Entry
 from benchmarks.zoo.honest import HONEST, honest, on_digits
 from benchmarks.zoo.layers import resized
@@ -58,7 +58,7 @@ def one_of_three() -> Case:
     return over(trained("natural", "mlp", 7), OneOf([trained("natural", "mlp", seed) for seed in (7, 8, 9)]))
 
 
-# PGD-10 finds nearly all that averaging over draws finds of the zoo's random models, once each candidate is judged by new draws.
+# PGD-10 finds nearly all that averaging over draws finds of these random models, once each candidate is judged by new draws.
 NO_OVERCLAIMS = ("noise", "resized", "dropped")
 RANDOM = (
     planted("dithered", "tuning", lambda: dithered(6, 0), "random rounding", STOCHASTIC, random=True),
@@ -114,7 +114,7 @@ def claim_of(case: Case, *, planted: bool) -> float:
     return float(standing.double().mean())
 
 
-def judge(entry: Entry, budget: str = "2m") -> Judged:
+def judge(entry: Entry, budget: str = "2m", examples: int = 500) -> Judged:
     """Audit the claim about a model."""
     case = entry.make()
     splits = DatasetSplits(
@@ -126,7 +126,12 @@ def judge(entry: Entry, budget: str = "2m") -> Judged:
     )
     claim, began = claim_of(case, planted=entry.planted), time.process_time()
     report = audit(
-        case.model, accuracy=claim, dataset=LoadedDataset(splits=splits, digest=""), threat=case.threat, budget=budget
+        case.model,
+        accuracy=claim,
+        dataset=(entry.name, LoadedDataset(splits=splits, digest="")),
+        threat=case.threat,
+        budget=budget,
+        n_test=examples,
     )
     return Judged(claim=claim, report=report, seconds=time.process_time() - began)
 
@@ -160,12 +165,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if chosen.verbose:
             print(report)
-    for planted in (True, False):
+    for overclaim in (True, False):
         for half in ("tuning", "held-out"):
-            some = [one for entry, one in found if (entry.half, entry.planted) == (half, planted)]
+            some = [one for entry, one in found if (entry.half, entry.planted) == (half, overclaim)]
             if some:
                 refuted, most = sum(one.report.refuted for one in some), max(one.seconds for one in some)
-                kind = "overclaims" if planted else "honest claims"
+                kind = "overclaims" if overclaim else "honest claims"
                 print(f"{half}, {kind}: {refuted} of {len(some)} refuted, at most {most:.1f} s of processor time")
     return 0
 

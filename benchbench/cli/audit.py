@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 @click.option("--n-test", type=click.IntRange(min=1), default=500, show_default=True, help="Test examples, at most.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--images", type=FILE, help="Where to write the images that break the model, a Parquet file.")
-@click.option("--replay", type=FILE, help="Such a file, whose images are tried first.")
 @device_option
 @data_option
 @download_option
@@ -49,14 +48,14 @@ def command(
     as_json: bool,
     **terms: Any,
 ) -> int:
-    """Attack the model of CHECKPOINT until a claimed robust accuracy is refuted, or nothing is left to try.
+    """Attack the model of CHECKPOINT until a claim is refuted, or nothing is left to try.
 
-    The diagnostics choose the order: gradients, transfer, gradients through steps, random search, averages over draws, restarts.
-    An exact test over the examples decides. If the claim stands, answers planted in the model show whether each attack works
-    on it. Exit status: 0 not refuted, which proves nothing; 1 refuted; 2 usage error, or the set-up is wrong.
+    The diagnostics choose the order: gradients, transfer, gradients through steps, random search, averages over draws,
+    restarts. An exact test over the examples decides. If the claim stands, answers planted in the model show whether each
+    attack works on it. Exit status: 0 not refuted, which proves nothing; 1 refuted; 2 usage error, or the set-up is wrong.
     """
     from benchbench.data import load_dataset
-    from benchbench.own_model.auditing import audit_on
+    from benchbench.own_model.auditing import audit
     from benchbench.suite.protocol import choose_threat
 
     registry = load_registry()
@@ -66,7 +65,8 @@ def command(
     loaded = load_dataset(registry, component, find_folders(data=data).source(download=download))
     model = load_network(registry, network, checkpoint, key, component, loaded.splits)
     with progress_display(quiet=quiet) as listener:
-        report = audit_on(model, component.name, loaded, registry, accuracy, threat, listener=listener, **terms)
+        where = component.name, loaded
+        report = audit(model, accuracy=accuracy, dataset=where, threat=threat, listener=listener, **terms)
     if as_json:
         print_json({"architecture": component_name(network), "checkpoint": str(checkpoint), **_document(report)})
     else:

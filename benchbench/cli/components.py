@@ -91,7 +91,7 @@ def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoi
 def load_network(
     registry: Registry, network: ComponentEntry, checkpoint: Path, key: str, dataset: Component, splits: DatasetSplits
 ) -> nn.Module:
-    """Make a network that weights fit, and load them; a note says which, if a file holds several."""
+    """Make a network and load its weights; a note names them if the file holds several."""
     from benchbench.own_model.files import load_weights
 
     load = partial(load_weights, path=checkpoint, key=key, dataset=dataset)

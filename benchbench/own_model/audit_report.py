@@ -1,4 +1,4 @@
-"""The result of an audit: what was tried, what withstood it, and whether that refutes the claim."""
+"""The result of an audit: what was tried, and whether it refutes the claim."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Of a fixed sample of test examples, at least as many withstand any number of attacks as are robust. If the claim is true, the
 robust ones follow a binomial distribution with at least the claimed share. So the claim is refuted once so small a number has a
-probability of at most `LEVEL`: an exact one-sided test. A random model is judged by new draws: every attempt attacks all examples
-again, and the test is of all attempts together (Bonferroni).
+probability of at most `LEVEL`: an exact one-sided test. A random model is judged by new draws: every attempt attacks all
+examples again, and the test is of all attempts together (Bonferroni).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def audit(
     model: Classifier,
     *,
     accuracy: float,
-    dataset: ComponentEntry | LoadedDataset,
+    dataset: ComponentEntry | tuple[str, LoadedDataset],
     threat: Threat | Mapping[str, object] | None = None,
     norm: Norm | None = None,
     epsilon: float | str | None = None,
@@ -63,11 +63,11 @@ def audit(
     download: bool = False,
     listener: Listener = ignore,
 ) -> AuditReport:
-    """Try to refute a claimed robust accuracy; arguments that are not listed are those of `evaluate`.
+    """Try to refute a claimed robust accuracy; other arguments are those of `evaluate`.
 
     Args:
         accuracy: the claim, a fraction above 0 and at most 1.
-        dataset: a name, a mapping of ``name`` and options, or loaded data, which need a threat.
+        dataset: a name, a mapping of ``name`` and options, or a name and loaded data.
         budget: seconds, or a duration; all attacks after the first one and its diagnostics stop then.
         n_test: test examples to attack; take fewer if the model is slow.
         images: where to write the images that break examples: a Parquet file of index, label and image.
@@ -81,17 +81,26 @@ def audit(
         raise UsageError(f"the claimed accuracy must be above 0 and at most 1, got {accuracy:g}", hint="0.62 is 62%")
     seconds = parse_duration(budget) if isinstance(budget, str) else budget
     began, stop = time.monotonic(), StopRequest(seconds, reserved=True)
-    registry, name, loaded = load_registry(), "data", dataset
-    if not isinstance(loaded, LoadedDataset):
-        component = find_component(registry, "dataset", loaded)
-        name, loaded = (
-            component.name,
-            load_dataset(registry, component, find_folders(data=data).source(download=download)),
-        )
+    registry = load_registry()
+    if isinstance(dataset, tuple):
+        name, loaded = dataset
+    else:
+        component = find_component(registry, "dataset", dataset)
+        name = component.name
+        loaded = load_dataset(registry, component, find_folders(data=data).source(download=download))
     where = find_device(device) if device is not None else device_of(model)
-    how = {"n_test": n_test, "seed": seed, "device": where, "listener": listener}
-    threat, attacks = chosen_threat(registry, name, threat, norm, epsilon), [find_component(registry, "attack", FIRST)]
-    first = evaluate_on(model, name, loaded, registry=registry, threat=threat, attacks=attacks, **how)
+    first = evaluate_on(
+        model,
+        name,
+        loaded,
+        registry=registry,
+        threat=chosen_threat(registry, name, threat, norm, epsilon),
+        attacks=[find_component(registry, "attack", FIRST)],
+        n_test=n_test,
+        seed=seed,
+        device=where,
+        listener=listener,
+    )
     if mistakes := [mistake for mistake in first.setup if mistake.kind not in (SOFTMAX, TRAINING)]:
         raise UsageError(f"nothing can be judged, the set-up is wrong: {mistakes[0]}")
     (attack,) = first.attacks.values()

@@ -1,4 +1,4 @@
-"""Ways to search where a plain gradient misleads, and the order in which an audit tries them."""
+"""Ways to search where a gradient misleads, and the order in which an audit tries them."""
 
 from __future__ import annotations
 

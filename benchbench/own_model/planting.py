@@ -1,8 +1,8 @@
 """The unit test of an attack: plant an answer in the model that it must find.
 
-Zimmermann et al., "Increasing Confidence in Adversarial Robustness Evaluations" (NeurIPS 2022): each image gets a readout of the model
-with two classes and a point in its ball that is known to be of the other class. The failure of an attack that misses it says nothing.
-Here the readout sees the logits, and its threshold lies just below the best of many random points.
+Zimmermann et al., "Increasing Confidence in Adversarial Robustness Evaluations" (NeurIPS 2022): each image gets a readout of
+the model with two classes, and a point in its ball that is known to be of the other class. If an attack misses it, its failure
+on the model says nothing. Here the readout sees the logits; its threshold lies just below the best of many random points.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ POINTS = 128  # of each ball, of which the best is the planted answer
 
 
 class _Readout(nn.Module):
-    """Two classes, by a threshold along one direction of the logits; a planted answer is of class 1."""
+    """Two classes by a threshold along a direction of the logits; the answer is of class 1."""
 
     def __init__(self, model: nn.Module, direction: Tensor, threshold: Tensor) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class _Readout(nn.Module):
 
 
 def plant(model: nn.Module, image: Tensor, threat: Threat, generator: KeyedGenerator) -> nn.Module | None:
-    """A readout with an answer planted in the ball of one image (1, ...); None if all logits there are equal."""
+    """A readout with an answer in the ball of an image (1, ...); None if all logits are equal."""
     points = KeyedGenerator(generator.torch_generator().initial_seed(), torch.arange(POINTS, device=image.device))
     ball = uniform_start(image.repeat(POINTS, *[1] * (image.dim() - 1)), threat=threat, generator=points)
     with torch.no_grad():
@@ -44,7 +44,7 @@ def plant(model: nn.Module, image: Tensor, threat: Threat, generator: KeyedGener
 def count_found(
     attack: Attack, model: nn.Module, images: Tensor, threat: Threat, generator: KeyedGenerator
 ) -> tuple[int, int]:
-    """How many planted answers an attack finds, and how many were planted: at most one per image (N, ...)."""
+    """Planted answers that an attack finds, and all, at most one for each image (N, ...)."""
     found = planted = 0
     for row in range(len(images)):
         image, draws = images[row : row + 1], generator.take(torch.tensor([row], device=images.device))
