@@ -22,8 +22,8 @@ from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import Attack, DatasetSplits, KeyedGenerator, as_model_input
 from benchbench.data import LoadedDataset
 from benchbench.evaluation.subject import borrowed
-from benchbench.own_model.audit_report import AuditReport
 from benchbench.own_model.auditing import audit
+from benchbench.own_model.report import AuditReport
 from benchmarks.zoo.case import Case, Entry
 from benchmarks.zoo.honest import HONEST, honest, on_digits
 from benchmarks.zoo.layers import resized

@@ -12,13 +12,13 @@ from benchbench.cli.components import checkpoint_argument, component_name, find_
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import FILE, data_option, device_option, download_option, json_option, quiet_option
 from benchbench.cli.printing import print_json, say_lines
-from benchbench.contract.threat import NORMS, Norm
+from benchbench.contract.threat import NORMS
 from benchbench.registry import load_registry
 from benchbench.registry.lookup import ComponentEntry, find_component
 from benchbench.settings import find_folders
 
 if TYPE_CHECKING:
-    from benchbench.own_model.audit_report import AuditReport
+    from benchbench.own_model.report import AuditReport
 
 
 @click.command(name="audit")
@@ -34,20 +34,7 @@ if TYPE_CHECKING:
 @download_option
 @quiet_option
 @json_option
-def command(
-    dataset: ComponentEntry,
-    architecture: ComponentEntry | None,
-    checkpoint: Path,
-    key: str,
-    accuracy: float,
-    norm: Norm | None,
-    epsilon: float | None,
-    data: Path | None,
-    download: bool,
-    quiet: bool,
-    as_json: bool,
-    **terms: Any,
-) -> int:
+def command(checkpoint: Path, dataset: ComponentEntry, key: str, quiet: bool, as_json: bool, **how: Any) -> int:
     """Attack the model of CHECKPOINT until a claim is refuted, or nothing is left to try.
 
     The diagnostics choose the order: gradients, transfer, gradients through steps, random search, averages over draws,
@@ -60,13 +47,13 @@ def command(
 
     registry = load_registry()
     component = find_component(registry, "dataset", dataset)
-    network = find_architecture(registry, architecture, checkpoint)
-    threat = choose_threat(registry, component.name, norm=norm, epsilon=epsilon)
-    loaded = load_dataset(registry, component, find_folders(data=data).source(download=download))
+    network = find_architecture(registry, how.pop("architecture"), checkpoint)
+    threat = choose_threat(registry, component.name, norm=how.pop("norm"), epsilon=how.pop("epsilon"))
+    source = find_folders(data=how.pop("data")).source(download=how.pop("download"))
+    loaded = load_dataset(registry, component, source)
     model = load_network(registry, network, checkpoint, key, component, loaded.splits)
     with progress_display(quiet=quiet) as listener:
-        where = component.name, loaded
-        report = audit(model, accuracy=accuracy, dataset=where, threat=threat, listener=listener, **terms)
+        report = audit(model, dataset=(component.name, loaded), threat=threat, listener=listener, **how)
     if as_json:
         print_json({"architecture": component_name(network), "checkpoint": str(checkpoint), **_document(report)})
     else:

@@ -28,11 +28,11 @@ from benchbench.evaluation.subject import borrowed, in_best_layout
 from benchbench.evaluation.supervision import leaving
 from benchbench.events import Listener, ignore
 from benchbench.kernels.determinism import deterministic
-from benchbench.own_model.audit_report import AuditReport, Tried
 from benchbench.own_model.escalation import Attempt, attempts
 from benchbench.own_model.evaluating import chosen_threat, device_of, evaluate_on
 from benchbench.own_model.guests import Classifier, adapt, default_float32
 from benchbench.own_model.planting import count_found
+from benchbench.own_model.report import AuditReport, Tried
 from benchbench.own_model.setup import SOFTMAX, TRAINING
 from benchbench.records.arrays import write_arrays
 from benchbench.records.outcomes import WITNESSES

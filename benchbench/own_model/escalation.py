@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,37 +50,34 @@ def attempts(norm: Norm, flags: Collection[str], substitute: Callable[[], nn.Mod
         plain = {"apgd-ce": Attempt(attack=Apgd(steps=50)), "apgd-t": Attempt(attack=targeted)}
         search = {"square": Attempt(attack=Square(queries=2000))}
         guided, again = Apgd(loss="dlr", steps=30), Apgd(loss="dlr-targeted", steps=50, restarts=2)
-    blind = {"straight-through": Attempt(attack=guided, view=StraightThrough), **search}
+    blind = {"straight-through": Attempt(attack=guided, view=partial(View, answer=straight_through)), **search}
     if "random-model" in flags:
-        averaged = Attempt(attack=far, view=lambda model: Averaged(StraightThrough(model)))
-        return {"averaged": averaged, **transfer, **blind, **plain}
+        return {"averaged": Attempt(attack=far, view=partial(View, answer=averaged)), **transfer, **blind, **plain}
     order = [transfer, blind, plain] if MISLEADING & set(flags) else [plain, transfer, blind]
     return {name: one for some in order for name, one in some.items()} | {"restarts": Attempt(attack=again)}
 
 
-class Averaged(nn.Module):
-    """A random model's probabilities, averaged over draws (EOT: Athalye et al., ICML 2018)."""
+class View(nn.Module):
+    """Another way to look at a model: `answer` maps the model and images to logits."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, answer: Callable[[nn.Module, Tensor], Tensor]) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.answer = model, answer
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logarithms of mean probabilities, up to a constant, float (N, classes)."""
-        return torch.stack([self.model(images).log_softmax(dim=1) for _ in range(DRAWS)]).logsumexp(dim=0)
+        """Logits, float (N, classes)."""
+        return self.answer(self.model, images)
 
 
-class StraightThrough(nn.Module):
-    """A model whose steps pass gradients like the identity (BPDA: Athalye et al., ICML 2018)."""
+def averaged(model: nn.Module, images: Tensor) -> Tensor:
+    """Logarithms of a random model's mean probabilities (EOT: Athalye et al., ICML 2018)."""
+    return torch.stack([straight_through(model, images).log_softmax(dim=1) for _ in range(DRAWS)]).logsumexp(dim=0)
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The model's logits."""
-        with _Through():
-            return self.model(images)  # type: ignore[no-any-return]
+def straight_through(model: nn.Module, images: Tensor) -> Tensor:
+    """The same logits; steps pass gradients like the identity (BPDA: Athalye et al., ICML 2018)."""
+    with _Through():
+        return model(images)  # type: ignore[no-any-return]
 
 
 _STEPS = {getattr(where, name) for where in (torch, Tensor) for name in ("round", "floor", "ceil", "trunc", "sign")}

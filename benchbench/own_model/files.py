@@ -57,9 +57,7 @@ def load_weights(
         closest = max(sets.values(), key=lambda tensors: len(tensors.keys() & own.keys()))
         raise DataError(
             f"{path} holds weights of another model: {'; '.join(_problems(closest, own, needed))}",
-            hint=(differing_data(path, dataset) if dataset else "")
-            or ("a wrong head, for another number of classes?" if _differs_last(closest, own) else "")
-            or "check architecture and options",
+            hint=(differing_data(path, dataset) if dataset else "") or "check architecture and options",
         )
     chosen = [label for label in fitting if f"{label}.".startswith(f"{key}.")] if key else fitting
     if not chosen:
@@ -104,16 +102,6 @@ def _named(key: str, tensors: Tensors, names: Collection[str]) -> Iterator[tuple
         bare = {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
         if len(bare) == len(tensors) or len(wrappers) == prefix.count("."):
             yield f"{key}.{prefix[:-1]}" if key else prefix[:-1], bare
-
-
-def _differs_last(tensors: Tensors, own: Tensors) -> bool:
-    """Whether only the last layer, weight and bias, has another shape."""
-    other = {
-        name
-        for name, value in own.items()
-        if is_lazy(value) or getattr(tensors.get(name), "shape", None) != value.shape
-    }
-    return bool(other) and other <= {*[*own][-2:]} & tensors.keys()
 
 
 def _problems(tensors: Tensors, own: Tensors, needed: Collection[str]) -> list[str]:

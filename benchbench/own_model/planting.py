@@ -37,8 +37,8 @@ def plant(model: nn.Module, image: Tensor, threat: Threat, generator: KeyedGener
     direction = points.child("direction").normal(logits.shape[1])[0].to(logits)
     direction = direction - direction.mean()  # a softmax removes what all logits have in common
     heights = logits @ direction
-    ordered = heights.unique()
-    return None if ordered[-1] <= heights[0] else _Readout(model, direction, (ordered[-1] + ordered[-2]) / 2)
+    top = heights.amax()
+    return None if top <= heights[0] else _Readout(model, direction, (top + heights[heights < top].amax()) / 2)
 
 
 def count_found(

@@ -70,9 +70,9 @@ def find_mistakes(
     few = torch.linspace(0, len(test) - 1, min(MOST, len(test))).round().long()  # they may be in the order of classes
     images, labels = as_model_input(test.inputs[few].to(device)), test.labels[few].to(device)
     own_draws = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-    with own_draws, borrowed(model), torch.no_grad():
+    with own_draws, borrowed(model), torch.no_grad(), _Watch() as watch:
         logits = _ask(model, images)
-        found = [*_of_outputs(logits), *_of_mode(model, images[:2])]
+        found = [*_of_answers(logits, watch.training)]
         if images.dim() == 4:
             readings = _readings(as_model_input(train.inputs.to(device)).double(), images.shape[1:])
             found += _of_inputs(partial(_ask, model), images, labels, logits, readings)
@@ -93,8 +93,8 @@ def _readings(train: Tensor, shape: torch.Size) -> Iterator[_Reading]:
         if len(statistics[0]) >= shape[0]:
             m, s = (train.new_tensor(one[: shape[0]]).float()[:, None, None] for one in statistics)
             formula = f"(images - mean) / deviation, {whose}: {_numbers(m)} and {_numbers(s)}"
-            yield _Reading(MISSING, f"normalise inside the model: {formula}", partial(_normalised, m=m, s=s))
-            yield _Reading(TWICE, f"normalise once, not twice: {formula}", partial(_normalised, m=-m / s, s=1 / s))
+            yield _Reading(MISSING, f"normalise inside the model: {formula}", lambda images, m=m, s=s: (images - m) / s)
+            yield _Reading(TWICE, f"normalise once, not twice: {formula}", lambda images, m=m, s=s: images * s + m)
     mend = "pass lambda images: model(255 * images), or remove the division by 255 inside the model"
     yield _Reading("the model expects pixels from 0 to 255", mend, lambda images: 255 * images)
     if shape[0] == 3:
@@ -103,10 +103,6 @@ def _readings(train: Tensor, shape: torch.Size) -> Iterator[_Reading]:
     if shape[1] == shape[2]:
         mend = "pass lambda images: model(images.transpose(2, 3))"
         yield _Reading("images are transposed", mend, lambda images: images.transpose(2, 3), PLACES)
-
-
-def _normalised(images: Tensor, m: Tensor, s: Tensor) -> Tensor:
-    return (images - m) / s
 
 
 def _numbers(values: Tensor) -> str:
@@ -147,12 +143,6 @@ def _compared(as_is: Tensor, read: Tensor, how: str) -> str:
     return f"{shares} {how}"
 
 
-def _of_outputs(logits: Tensor) -> Iterator[SetupMistake]:
-    if logits.shape[1] > 1 and bool((logits >= 0).all()) and float((logits.sum(dim=1) - 1).abs().max()) < 1e-3:
-        mend = "remove the softmax: attacks need logits, since the gradient vanishes where a probability is 1"
-        yield SetupMistake(kind=SOFTMAX, evidence="the outputs are probabilities", mend=mend)
-
-
 class _Watch(TorchFunctionMode):
     """Notes which layers are called as in training."""
 
@@ -170,37 +160,31 @@ class _Watch(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _of_mode(model: nn.Module, images: Tensor) -> Iterator[SetupMistake]:
-    with _Watch() as watch:
-        model(in_best_layout(images))
-    if watch.training:
-        evidence = f"{' and '.join(sorted(watch.training))} run as in training"
+def _of_answers(logits: Tensor, training: set[str]) -> Iterator[SetupMistake]:
+    if logits.shape[1] > 1 and bool((logits >= 0).all()) and float((logits.sum(dim=1) - 1).abs().max()) < 1e-3:
+        mend = "remove the softmax: attacks need logits, since the gradient vanishes where a probability is 1"
+        yield SetupMistake(kind=SOFTMAX, evidence="the outputs are probabilities", mend=mend)
+    if training:
         mend = "call eval() on the module that your function uses, or pass training=self.training"
+        evidence = f"{' and '.join(sorted(training))} run as in training"
         yield SetupMistake(kind=TRAINING, evidence=evidence, mend=mend)
 
 
 def _of_labels(prediction: Tensor, labels: Tensor, classes: int) -> Iterator[SetupMistake]:
-    """Yield a shift or a permutation of the labels under which the predictions are right."""
-    as_is = prediction == labels
-    for step in (1, -1):
-        read = (prediction + step) % classes == labels
-        if _is_better(as_is, read, CONTRAST, classes):
-            evidence = _compared(as_is, read, f"if {-step:+d} is added to the labels")
-            mend = f"pass lambda images: model(images).roll({step}, dims=1)"
-            yield SetupMistake(kind="labels are shifted", evidence=evidence, mend=mend)
-            return
-    if len(labels) < 4 * classes:
-        return
+    """Yield another order of the classes, fitted on half of the predictions, if it suits the rest."""
     from scipy.optimize import linear_sum_assignment
 
-    seen, kept = (prediction[::2], labels[::2]), (prediction[1::2], labels[1::2])
-    counts = torch.zeros(classes, classes).index_put_((seen[1], seen[0]), torch.ones(len(seen[0])), accumulate=True)
-    order = torch.from_numpy(linear_sum_assignment(-counts.numpy())[1])  # what the model calls each class
-    read = order[kept[1]] == kept[0]
-    if _is_better(as_is[1::2], read, CONTRAST, classes):
-        evidence = _compared(as_is[1::2], read, "in another order of the classes")
-        mend = f"pass lambda images: model(images)[:, order] with order = {order.tolist()}"
-        yield SetupMistake(kind="labels are permuted", evidence=evidence, mend=mend)
+    (seen, kept), (known, truth) = (prediction[::2], prediction[1::2]), (labels[::2], labels[1::2])
+    counts = torch.zeros(classes, classes).index_put_((known, seen), torch.ones(len(seen)), accumulate=True)
+    own, fitted = torch.arange(classes), torch.from_numpy(linear_sum_assignment(-counts.numpy())[1])
+    orders = (("shifted", own.roll(-1)), ("shifted", own.roll(1)), ("permuted", fitted))
+    for how, order in orders:  # what the model calls each class
+        read = order[truth] == kept
+        if _is_better(truth == kept, read, CONTRAST, classes):
+            evidence = _compared(truth == kept, read, "in another order of the classes")
+            mend = f"pass lambda images: model(images)[:, order] with order = {order.tolist()}"
+            yield SetupMistake(kind=f"labels are {how}", evidence=evidence, mend=mend)
+            return
 
 
 def _of_radius(images: Tensor, labels: Tensor, threat: Threat, *, pixels: bool) -> Iterator[SetupMistake]:

@@ -16,9 +16,9 @@ from benchbench.builtin.attacks.autoattack.apgd import Apgd
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.contract import KeyedGenerator, Threat
 from benchbench.errors import OptionError, UsageError
-from benchbench.own_model.audit_report import LEVEL, LOOKS, AuditReport
-from benchbench.own_model.escalation import StraightThrough, attempts
+from benchbench.own_model.escalation import attempts, straight_through
 from benchbench.own_model.planting import count_found
+from benchbench.own_model.report import LEVEL, LOOKS, AuditReport
 from benchbench.records.arrays import read_unchecked_arrays
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,7 +145,7 @@ def test_attack_that_cannot_find_a_planted_answer_is_reported() -> None:
 )
 def test_straight_through_keeps_values_and_gives_a_gradient(change: Any) -> None:
     images = torch.linspace(0.05, 0.9, 12).view(3, 4).requires_grad_(True)
-    through = StraightThrough(type("Step", (nn.Module,), {"forward": lambda self, images: change(images)})())(images)
+    through = straight_through(type("Step", (nn.Module,), {"forward": lambda self, images: change(images)})(), images)
     assert torch.allclose(through, change(images.detach()))
     (gradient,) = torch.autograd.grad(through.sum(), images)
     assert bool((gradient != 0).any(dim=1).all())
