@@ -48,8 +48,8 @@ def attempts(norm: Norm, flags: Collection[str], substitute: Callable[[], nn.Mod
     else:
         targeted = Apgd(loss="dlr-targeted", steps=50, targets=4)
         plain = {"apgd-ce": Attempt(attack=Apgd(steps=50)), "apgd-t": Attempt(attack=targeted)}
-        search = {"square": Attempt(attack=Square(queries=2000))}
-        guided, again = Apgd(loss="dlr", steps=30), Apgd(loss="dlr-targeted", steps=50, restarts=2)
+        search = {"square": Attempt(attack=Square(queries=1000))}
+        guided, again = Apgd(loss="dlr", steps=30), Apgd(loss="dlr-targeted", steps=50, restarts=2, targets=4)
     blind = {"straight-through": Attempt(attack=guided, view=partial(View, answer=straight_through)), **search}
     if "random-model" in flags:
         return {"averaged": Attempt(attack=far, view=partial(View, answer=averaged)), **transfer, **blind, **plain}

@@ -100,6 +100,7 @@ def chosen_threat(
     norm: Norm | None,
     epsilon: float | str | None,
 ) -> Threat:
+    """The threat that the caller gives in words, or the protocol's."""
     if given is None:
         return choose_threat(registry, dataset, norm=norm, epsilon=epsilon)
     if norm is not None or epsilon is not None:
@@ -203,6 +204,7 @@ def _check(
 
 
 def device_of(model: Classifier) -> torch.device:
+    """Where a model's parameters are; the CPU for one without any."""
     tensors = chain(model.parameters(), model.buffers()) if isinstance(model, nn.Module) else ()
     tensor = next(iter(tensors), None)
     return torch.device("cpu") if tensor is None else tensor.device

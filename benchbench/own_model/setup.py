@@ -93,8 +93,8 @@ def _readings(train: Tensor, shape: torch.Size) -> Iterator[_Reading]:
         if len(statistics[0]) >= shape[0]:
             m, s = (train.new_tensor(one[: shape[0]]).float()[:, None, None] for one in statistics)
             formula = f"(images - mean) / deviation, {whose}: {_numbers(m)} and {_numbers(s)}"
-            yield _Reading(MISSING, f"normalise inside the model: {formula}", lambda images, m=m, s=s: (images - m) / s)
-            yield _Reading(TWICE, f"normalise once, not twice: {formula}", lambda images, m=m, s=s: images * s + m)
+            yield _Reading(MISSING, f"normalise inside the model: {formula}", partial(_normalised, m=m, s=s))
+            yield _Reading(TWICE, f"normalise once, not twice: {formula}", partial(_normalised, m=-m / s, s=1 / s))
     mend = "pass lambda images: model(255 * images), or remove the division by 255 inside the model"
     yield _Reading("the model expects pixels from 0 to 255", mend, lambda images: 255 * images)
     if shape[0] == 3:
@@ -103,6 +103,10 @@ def _readings(train: Tensor, shape: torch.Size) -> Iterator[_Reading]:
     if shape[1] == shape[2]:
         mend = "pass lambda images: model(images.transpose(2, 3))"
         yield _Reading("images are transposed", mend, lambda images: images.transpose(2, 3), PLACES)
+
+
+def _normalised(images: Tensor, m: Tensor, s: Tensor) -> Tensor:
+    return (images - m) / s
 
 
 def _numbers(values: Tensor) -> str:
@@ -171,7 +175,7 @@ def _of_answers(logits: Tensor, training: set[str]) -> Iterator[SetupMistake]:
 
 
 def _of_labels(prediction: Tensor, labels: Tensor, classes: int) -> Iterator[SetupMistake]:
-    """Yield another order of the classes, fitted on half of the predictions, if it suits the rest."""
+    """Yield an order of the classes, fitted on half of the predictions, if it suits the rest."""
     from scipy.optimize import linear_sum_assignment
 
     (seen, kept), (known, truth) = (prediction[::2], prediction[1::2]), (labels[::2], labels[1::2])
