@@ -99,6 +99,23 @@ def test_the_search_for_mistakes_changes_no_number_and_no_draw(monkeypatch: pyte
     assert all(torch.equal(one, other) for one, other in zip(found, outcome(), strict=True))
 
 
+class Strict(nn.Module):
+    """Refuses pixels outside [0, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(64, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if float(images.amax()) > 1:
+            raise ValueError("pixels above 1")
+        return self.line(images.flatten(1))  # type: ignore[no-any-return]
+
+
+def test_model_may_refuse_other_readings() -> None:
+    assert benchbench.evaluate(Strict(), dataset=DIGITS, n_test=40).setup == ()
+
+
 @pytest.mark.parametrize(("width", "expected"), [(11, "model(images)[:, 1:]"), (100, "for 100 classes instead of 10")])
 def test_wrong_head_is_named_with_its_mend(width: int, expected: str) -> None:
     with pytest.raises(ContractError) as caught:
