@@ -30,7 +30,7 @@ from benchmarks.zoo.layers import After, Before
 from benchmarks.zoo.training import DEFENSES, digits, fit
 
 EXAMPLES = 1000
-RADII = {"digits": 0.1, "colours": 0.1, "mnist": 0.1, "cifar": 8 / 255}
+RADII = {"digits": 0.1, "colours": 0.1, "mnist": 0.1, "cifar": 8 / 255, "cifar8k": 8 / 255}
 
 
 @functools.cache
@@ -43,9 +43,9 @@ def data(name: str) -> DatasetSplits:
         parts = [Examples(inputs=coloured(part.inputs), labels=part.labels) for part in (whole.train, whole.test)]
         return DatasetSplits(train=parts[0], test=parts[1], classes=whole.classes)
     registry, source = load_registry(), find_folders().source()
-    entry = {"mnist": "mnist", "cifar": {"name": "parquet-images", "path": "cifar10-jpeg"}}[name]
+    entry = "mnist" if name == "mnist" else {"name": "parquet-images", "path": "cifar10-jpeg"}
     whole = registry.make("dataset", find_component(registry, "dataset", entry)).load(source)  # type: ignore[arg-type]
-    count = {"mnist": 2000, "cifar": 3000}[name]
+    count = {"mnist": 2000, "cifar": 3000, "cifar8k": 8000}[name]
     train, test = (
         (part.inputs[:size], part.labels[:size]) for part, size in ((whole.train, count), (whole.test, EXAMPLES))
     )
@@ -250,7 +250,7 @@ def mistakes() -> Iterator[SetUp]:
         (
             MISSING,
             missing,
-            "digits cnn half, colours bn imagenet, mnist bn mnist, cifar bn cifar, digits bn digits, cifar bn imagenet",
+            "digits cnn half, colours bn imagenet, mnist bn mnist, cifar8k bn cifar8k, digits bn digits, cifar8k bn imagenet",
         ),
         (TWICE, twice, "digits cnn half, colours bn half, mnist bn half, mnist bn mnist, colours bn imagenet"),
         (PIXELS, divided, "digits cnn, colours bn half, mnist dropout, cifar bn cifar"),
