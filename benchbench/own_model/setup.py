@@ -25,8 +25,8 @@ from benchbench.evaluation.subject import borrowed, default_batch_size, in_best_
 
 FEW, MOST = 128, 768  # images for all readings; for those that help on them
 SECONDS = 6.0  # after which no further reading is tried
-# Share of the errors that must not be left; share of the way from guessing to no error that must be made. Contrast may help a weak
-# model: one that adversarial training made useless rose from 10% to 51%. Exchanged places and labels do not.
+# Share of the errors that must not be left; share of the way from guessing to no error that must be made. Contrast may help a
+# weak model: one that adversarial training made useless rose from 10% to 51%. Exchanged places and labels do not.
 CONTRAST, PLACES, LABELS = (0.7, 0.5), (0.9, 0.25), (0.7, 0.25)
 DEVIATIONS = 4.0  # of an error count, beyond which it is no chance
 MISSING, TWICE = "normalisation is missing", "normalisation is applied twice"
@@ -133,7 +133,7 @@ def _of_inputs(
         if int(read.sum()) > int(unread.sum()):
             as_is = torch.cat([unread, right(lambda images: images, rest)])
             read = torch.cat([read, right(reading.read, rest)])
-            if int(read.sum()) > best and _is_better(as_is, read, reading.bar, classes):
+            if int(read.sum()) > best and is_better(as_is, read, reading.bar, classes):
                 best, evidence = int(read.sum()), _compared(as_is, read, "under another reading")
                 found = [SetupMistake(kind=reading.kind, evidence=evidence, mend=reading.mend)]
         if time.monotonic() - began > SECONDS:
@@ -141,7 +141,7 @@ def _of_inputs(
     yield from found
 
 
-def _is_better(as_is: Tensor, read: Tensor, bar: tuple[float, float], classes: int) -> bool:
+def is_better(as_is: Tensor, read: Tensor, bar: tuple[float, float], classes: int) -> bool:
     """Whether a reading leaves less than a share of the errors, beyond chance, and is no guess.
 
     The sum of left * (error as is) - (error under the reading) over the images is compared with its standard deviation.
@@ -199,7 +199,7 @@ def _of_labels(prediction: Tensor, labels: Tensor, classes: int) -> Iterator[Set
         orders.append(("permuted", torch.from_numpy(linear_sum_assignment(-counts.numpy())[1])))
     for how, order in orders:  # what the model calls each class
         read = order[truth] == kept
-        if _is_better(truth == kept, read, LABELS, classes):
+        if is_better(truth == kept, read, LABELS, classes):
             evidence = _compared(truth == kept, read, "in another order of the classes")
             mend = f"pass lambda images: model(images)[:, order] with order = {order.tolist()}"
             yield SetupMistake(kind=f"labels are {how}", evidence=evidence, mend=mend)

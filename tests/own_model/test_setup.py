@@ -14,10 +14,11 @@ import benchbench
 from benchbench.contract import Threat
 from benchbench.errors import ContractError
 from benchbench.own_model import evaluating
+from benchbench.own_model.setup import CONTRAST, LABELS, PLACES, is_better
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = {"name": "digits", "scale": 1}
-PLACES = {"the model expects BGR": "colours mlp imagenet", "training mode": "digits dropout"}
+SUBJECTS = {"the model expects BGR": "colours mlp imagenet", "training mode": "digits dropout"}
 SUBJECT = "digits bn half"  # of the other mistakes
 
 
@@ -47,7 +48,7 @@ MAKERS = {
 
 @pytest.mark.parametrize("maker", MAKERS)
 def test_mistake_is_named_and_no_other_one(setups: Any, maker: str) -> None:
-    dataset, kind, *norm = PLACES.get(MAKERS[maker], SUBJECT).split()
+    dataset, kind, *norm = SUBJECTS.get(MAKERS[maker], SUBJECT).split()
     make = lambda: getattr(setups, maker)(dataset, kind, norm[0] if norm else "", 1)  # noqa: E731
     found = setups.examine(setups.SetUp(name="", kind="", dataset=dataset, make=make, half="tuning"))
     assert found.kinds == (MAKERS[maker],)
@@ -97,6 +98,14 @@ def test_the_search_for_mistakes_changes_no_number_and_no_draw(monkeypatch: pyte
     found = outcome()
     monkeypatch.setattr(evaluating, "find_mistakes", lambda *_: ())
     assert all(torch.equal(one, other) for one, other in zip(found, outcome(), strict=True))
+
+
+@pytest.mark.parametrize(("bar", "expected"), [(CONTRAST, False), (PLACES, True), (LABELS, True)])
+def test_contrast_must_get_a_model_further_than_other_readings(bar: tuple[float, float], expected: bool) -> None:
+    as_is, read = torch.arange(768) < 78, torch.arange(768) < 391  # a network that adversarial training made useless
+    assert is_better(as_is, read, bar, 10) == expected
+    assert is_better(as_is, torch.arange(768) < 700, bar, 10)
+    assert not is_better(read, torch.arange(768) < 420, bar, 10)
 
 
 class Strict(nn.Module):
