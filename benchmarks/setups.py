@@ -252,7 +252,7 @@ def mistakes() -> Iterator[SetUp]:
             missing,
             "digits cnn half, colours bn imagenet, mnist bn mnist, cifar8k bn cifar8k, digits bn digits, cifar8k bn imagenet",
         ),
-        (TWICE, twice, "digits cnn half, colours bn half, mnist bn half, mnist bn mnist, colours bn imagenet"),
+        (TWICE, twice, "digits cnn half, colours bn half, mnist bn half, digits bn half, colours bn imagenet"),
         (PIXELS, divided, "digits cnn, colours bn half, mnist dropout, cifar bn cifar"),
         (BGR, swapped, "colours cnn, cifar bn cifar, cifar cnn, colours mlp imagenet"),
         (TRANSPOSED, turned, "digits cnn, mnist mlp, cifar bn cifar"),

@@ -66,6 +66,12 @@ def test_correct_setup_is_not_suspected_however_weak_the_model(
     assert found.kinds == ()
 
 
+def test_model_with_noise_is_not_suspected_because_contrast_drowns_it(setups: Any) -> None:
+    model = setups.trained("digits", "mlp", "", 1)[0]
+    make = lambda: setups.Before(model, lambda images: images + 0.3 * torch.randn_like(images))  # noqa: E731
+    assert setups.examine(setups.SetUp(name="", kind="", dataset="digits", make=make, half="tuning")).kinds == ()
+
+
 @pytest.mark.parametrize(
     ("norm", "epsilon", "expected"),
     [
