@@ -51,9 +51,6 @@ _MODEL_OPTIONS = (
         help="A registered architecture, or FILE.py:callable or module:callable that makes the network (input_shape and "
         "classes are passed if it takes them); by default the one that the checkpoint or its run folder records.",
     ),
-    click.option(
-        "--checkpoint", required=True, type=FILE, help="Weights: safetensors, a torch file, or a Hugging Face folder."
-    ),
     click.option("--weights", "key", default="", metavar="KEY", help="Which weights, if the file holds several."),
 )
 RADIUS_HELP = (
@@ -81,6 +78,11 @@ def attack_options(function: Function) -> Function:
 def model_options(function: Function) -> Function:
     """Data and model: ``--dataset`` to ``--weights``, as `_MODEL_OPTIONS` lists them."""
     return with_options(function, *_MODEL_OPTIONS)
+
+
+def checkpoint_argument(function: Function) -> Function:
+    """The same with CHECKPOINT as an argument."""
+    return with_options(function, click.argument("checkpoint", type=FILE), *_MODEL_OPTIONS[:2], *_MODEL_OPTIONS[3:])
 
 
 def component_name(entry: ComponentEntry) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -142,6 +143,7 @@ def _document(report: ModelReport) -> dict[str, object]:
         "n_test": len(report.label),
         "test_accuracy": report.test_accuracy,
         "worst_case_accuracy": report.worst_case_accuracy,
+        "setup": [dataclasses.asdict(mistake) for mistake in report.setup],
         "attacks": {
             label: {
                 "name": attack.name,
@@ -165,3 +167,5 @@ def _print(reports: Sequence[ModelReport]) -> None:
         print_table(COLUMNS, report.lines, right=COLUMNS[1:3])
         if report.measured:
             print_table(("metric value", *report.attacks), report.measured)
+    for warning in dict.fromkeys(warning for report in reports for warning in report.warnings):
+        say(warning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, overload
@@ -21,9 +22,10 @@ from benchbench.kernels.determinism import deterministic
 from benchbench.own_model.architectures import class_component, find_architecture
 from benchbench.own_model.cards import Card
 from benchbench.own_model.guests import Classifier, default_float32
-from benchbench.own_model.questions import Questions, labels_of
+from benchbench.own_model.questions import Prepared, Questions, labels_of
 from benchbench.own_model.recording import Destination, find_destination, record_on
 from benchbench.own_model.report import ModelReport, make_report
+from benchbench.own_model.setup import find_mistakes
 from benchbench.registry import Registry, load_registry
 from benchbench.registry.lookup import ComponentEntry, find_component
 from benchbench.settings import AnyPath, find_device, find_folders
@@ -31,6 +33,7 @@ from benchbench.suite.protocol import choose_threat
 
 Radius = float | str
 Several = ComponentEntry | Sequence[ComponentEntry]
+_SAMPLE = 256  # training examples that give the mean and deviation of the pixels
 
 
 @overload
@@ -98,7 +101,7 @@ def evaluate(
     component = find_component(registry, "dataset", dataset)
     radii = epsilon if isinstance(epsilon, (list, tuple)) else [epsilon]
     questions = Questions(
-        threats=tuple(_threat(registry, component.name, threat, norm, radius) for radius in radii),
+        threats=tuple(chosen_threat(registry, component.name, threat, norm, radius) for radius in radii),
         attacks=resolve_attacks(registry, attacks),
         metrics=resolve_all(registry, "metric", metrics),
         n_test=n_test,
@@ -110,20 +113,21 @@ def evaluate(
     if record is not None:
         own = class_component(model) if architecture is None else find_architecture(registry, architecture).component
         to = find_destination(record, folders, architecture=own, card=card)
-    where = find_device(device) if device is not None else _device_of(model)
+    where = find_device(device) if device is not None else device_of(model)
     loaded = load_dataset(registry, component, folders.source(download=download))
     shown = listener or default_listener()
     reports = answer(model, component, loaded, questions, to=to, registry=registry, device=where, listener=shown)
     return reports if isinstance(epsilon, (list, tuple)) else reports[0]
 
 
-def _threat(
+def chosen_threat(
     registry: Registry,
     dataset: str,
     given: Threat | Mapping[str, object] | None,
     norm: Norm | None,
     epsilon: float | str | None,
 ) -> Threat:
+    """The threat that the caller gives in words, or the protocol's."""
     if given is None:
         return choose_threat(registry, dataset, norm=norm, epsilon=epsilon)
     if norm is not None or epsilon is not None:
@@ -164,7 +168,11 @@ def answer(
 ) -> tuple[ModelReport, ...]:
     """A report for each radius; with rows if they have a destination."""
     if to is not None:
-        return record_on(model, dataset, loaded, questions, to=to, registry=registry, device=device, listener=listener)
+        reports = record_on(
+            model, dataset, loaded, questions, to=to, registry=registry, device=device, listener=listener
+        )
+        ready = questions.prepare(model, dataset.name, loaded, registry, device, ignore)
+        return tuple(_with_mistakes(report, ready, loaded, device) for report in reports)
     others = {name: value for name, value in vars(questions).items() if name != "threats"}
     return tuple(
         evaluate_on(
@@ -213,10 +221,21 @@ def evaluate_on(
                 device=device,
                 listener=listener,
             )
-    return make_report(dataset, loaded.digest, threat, outcomes, dict(zip(outcomes, attacks)))
+    report = make_report(dataset, loaded.digest, threat, outcomes, dict(zip(outcomes, attacks)))
+    return _with_mistakes(report, ready, loaded, device)
 
 
-def _device_of(model: Classifier) -> torch.device:
+def _with_mistakes(report: ModelReport, ready: Prepared, loaded: LoadedDataset, device: torch.device) -> ModelReport:
+    """The report with the likely mistakes of the set-up."""
+    sample = subset(crop_to(loaded.splits.train, loaded.splits.input_shape), _SAMPLE, "train").examples
+    test, prediction = ready.test.examples, report.prediction
+    return dataclasses.replace(
+        report, setup=find_mistakes(ready.model, test, sample, prediction, report.threat, device)
+    )
+
+
+def device_of(model: Classifier) -> torch.device:
+    """Where a model's parameters are; the CPU for one without any."""
     tensors = chain(model.parameters(), model.buffers()) if isinstance(model, nn.Module) else ()
     tensor = next(iter(tensors), None)
     return torch.device("cpu") if tensor is None else tensor.device
