@@ -202,10 +202,8 @@ class AuditReport:
         known = {"flags": self.flags, "not tried": self.left, "cannot find planted answers": blind}
         tests = [f"{one.found} of {one.planted}" if one.planted else "" for one in self.tried]
         rows = [(t.attack, t.examples, t.broken, f"{t.seconds:.1f}", test) for t, test in zip(self.tried, tests)]
-        lines = [
-            self.first.title,
-            as_text("", ("attack", "tried on", "broken", "seconds", "planted answers found"), rows).lstrip("\n"),
-        ]
+        columns = ("attack", "tried on", "broken", "seconds", "planted answers found")
+        lines = [as_text(self.first.title, columns, rows)]
         lines += [f"{what}: {', '.join(names)}" for what, names in known.items() if names]
         return "\n".join([*lines, *self.first.warnings, self.verdict])
 
