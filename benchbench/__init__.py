@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from benchbench.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from benchbench.api import load_dataset as load_dataset
     from benchbench.api import plan as plan
     from benchbench.api import run as run
     from benchbench.api import separation as separation
@@ -29,6 +30,7 @@ _API = {
     "RunResult": "benchbench.running.execution",
     "Threat": "benchbench.contract.threat",
     "evaluate": "benchbench.own_model.evaluating",
+    "load_dataset": "benchbench.api",
     "load_weights": "benchbench.own_model.files",
     "plan": "benchbench.api",
     "read_leaderboard": "benchbench.leaderboard",
