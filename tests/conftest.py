@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_processes import EXHAUSTIVE
 
 from benchbench.registry import load_registry
 
@@ -87,6 +88,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that no process is left with one at the end; `cuda` needs a device."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+    for item in () if EXHAUSTIVE else items:
+        if item.get_closest_marker("exhaustive"):
+            item.add_marker(pytest.mark.skip(reason="takes long: set BENCHBENCH_EXHAUSTIVE=1"))
     if torch.cuda.is_available():
         return
     for item in items:

@@ -45,7 +45,11 @@ def nearly(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("options", "workers"), [((), []), (("--jobs", "2", "--cuda-graphs"), ["0", "1"])], ids=["alone", "two GPUs"]
+    ("options", "workers"),
+    [
+        pytest.param((), [], id="alone", marks=pytest.mark.exhaustive),
+        pytest.param(("--jobs", "2", "--cuda-graphs"), ["0", "1"], id="two GPUs"),
+    ],
 )
 def test_smoke_suite_has_the_rows_of_the_cpu(
     options: tuple[str, ...], workers: list[str], of_the_cpu: Sequence[dict[str, Any]], tmp_path: Path

@@ -85,6 +85,7 @@ def models(folder: Path, kind: str) -> list[str]:
         return [name for name in archive.namelist() if name.startswith("models/")]
 
 
+@pytest.mark.exhaustive
 def test_a_later_call_goes_on_from_what_an_earlier_one_brought_back(tmp_path: Path) -> None:
     first, second, whole = tmp_path / "first", tmp_path / "second", tmp_path / "whole"
     smoke_run(first, interrupted=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from run_processes import EXHAUSTIVE
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
@@ -45,7 +44,7 @@ def test_shape_counts_rooms_arrows_and_kinds_of_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not EXHAUSTIVE, reason="traces a run for a minute: set BENCHBENCH_EXHAUSTIVE=1")
+@pytest.mark.exhaustive  # traces a run for a minute
 def test_life_of_a_cell_leads_through_training_evaluation_and_records() -> None:
     from benchmarks.house import life
 

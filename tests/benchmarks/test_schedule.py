@@ -52,6 +52,7 @@ def test_measured_cells_make_a_schedule() -> None:
     assert line.endswith("| 50 s (100%) | 26 s (48%) |")
 
 
+@pytest.mark.exhaustive
 def test_the_plot_can_be_drawn(plan: Plan, tmp_path: Path) -> None:
     draw(plan, tmp_path / "scale.png", OVERHEAD)
     assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")

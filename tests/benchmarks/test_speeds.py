@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_processes import EXHAUSTIVE
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--examples", "64", "--wide", "10", "1", "--wide-examples", "64", "--rounds", "1"]
@@ -18,7 +17,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not EXHAUSTIVE, reason="takes a minute: set BENCHBENCH_EXHAUSTIVE=1")
+@pytest.mark.exhaustive  # takes a minute
 def test_it_prints_and_keeps_a_table_for_each_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from benchmarks.ledger import read_ledger
     from benchmarks.speeds import main

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PLAIN = "import torchvision"
 OURS = "from benchbench.builtin.torchvision_import import import_torchvision, _declarations"
 
@@ -22,6 +24,7 @@ def test_torchvision_and_timm_import_and_a_second_call_changes_nothing() -> None
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.exhaustive
 def test_operators_are_declared_only_where_the_plain_import_fails_even_after_somebody_tried_it() -> None:
     done = run(
         f"plain = True\ntry:\n    {PLAIN}\nexcept RuntimeError:\n    plain = False\n"

@@ -119,6 +119,7 @@ MAPPED_SHAPE = (4096, 3, 72, 72)  # training images of Restricted ImageNet, of w
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of memory")
+@pytest.mark.exhaustive
 def test_images_that_are_mapped_from_a_file_stay_there(tmp_path: Path) -> None:
     path = tmp_path / "images.npy"
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=MAPPED_SHAPE)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_processes import EXHAUSTIVE
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANTED = ("quantised", "distance", "noise", "saturated")
@@ -46,7 +45,7 @@ def test_collection_holds_ten_kinds_and_more_and_a_half_that_nothing_was_tuned_o
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not EXHAUSTIVE, reason="the whole collection takes minutes")
+@pytest.mark.exhaustive  # the whole collection takes minutes
 @pytest.mark.timeout(3600)
 def test_every_planted_overestimate_is_flagged_and_hardly_any_honest_model(probes: Any) -> None:
     flags = {entry: probes.measure(entry.make(), strong=False).flags for entry in probes.ENTRIES}

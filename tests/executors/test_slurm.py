@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from run_processes import EXHAUSTIVE, lines, rows, run, wait_for, write_suite
+from run_processes import lines, rows, run, wait_for, write_suite
 from slurm_cluster import Cluster, cluster, why_not
 
 from benchbench.errors import BenchbenchError, ExecutorError, UsageError
@@ -66,6 +66,7 @@ def worker_pids(heard: list[Event]) -> list[int]:
     return [int(text.split()[3]) for text in said if text.startswith("worker ") and ": process " in text]
 
 
+@pytest.mark.exhaustive
 def test_killed_job_costs_no_row(slurm: Cluster, tmp_path: Path) -> None:
     expected = in_one_process(tmp_path / "one", seeds=[0, 1], epochs=30)
     write_suite(tmp_path / "slurm", seeds=[0, 1], epochs=30)
@@ -86,6 +87,7 @@ def test_killed_job_costs_no_row(slurm: Cluster, tmp_path: Path) -> None:
     assert "ended by Slurm on" in messages(heard)
 
 
+@pytest.mark.exhaustive
 def test_cancelled_job_is_submitted_again_and_goes_on_from_its_checkpoint(slurm: Cluster, tmp_path: Path) -> None:
     write_suite(tmp_path, **LONG)
     heard: list[Event] = []
@@ -103,6 +105,7 @@ def test_cancelled_job_is_submitted_again_and_goes_on_from_its_checkpoint(slurm:
     assert resumed(heard)
 
 
+@pytest.mark.exhaustive
 def test_job_is_requeued_before_its_time_is_up(slurm: Cluster, tmp_path: Path) -> None:
     write_suite(tmp_path, **LONG)
     heard: list[Event] = []
@@ -124,7 +127,7 @@ def test_job_is_requeued_before_its_time_is_up(slurm: Cluster, tmp_path: Path) -
     assert resumed(heard)
 
 
-@pytest.mark.skipif(not EXHAUSTIVE, reason="takes twenty seconds; BENCHBENCH_EXHAUSTIVE=1 runs it")
+@pytest.mark.exhaustive  # takes twenty seconds
 def test_preempted_job_goes_on_from_its_checkpoint_when_there_is_room_again(slurm: Cluster, tmp_path: Path) -> None:
     write_suite(tmp_path, **LONG)
     heard: list[Event] = []
@@ -149,7 +152,7 @@ def test_preempted_job_goes_on_from_its_checkpoint_when_there_is_room_again(slur
     assert resumed(heard)
 
 
-@pytest.mark.skipif(not EXHAUSTIVE, reason="waits for a minute to be up; BENCHBENCH_EXHAUSTIVE=1 runs it")
+@pytest.mark.exhaustive  # waits for a minute to be up
 def test_job_whose_time_is_up_goes_on_from_its_checkpoint(slurm: Cluster, tmp_path: Path) -> None:
     write_suite(tmp_path, **{**LONG, "epochs": 20_000})
     heard: list[Event] = []
@@ -174,7 +177,7 @@ def test_job_whose_time_is_up_goes_on_from_its_checkpoint(slurm: Cluster, tmp_pa
     wait_for(lambda: not slurm.jobs())
 
 
-@pytest.mark.skipif(not EXHAUSTIVE, reason="takes twenty seconds; BENCHBENCH_EXHAUSTIVE=1 runs it")
+@pytest.mark.exhaustive  # takes twenty seconds
 def test_job_of_a_failed_node_goes_on_when_the_node_is_back(slurm: Cluster, tmp_path: Path) -> None:
     write_suite(tmp_path, **LONG)
     heard: list[Event] = []
@@ -245,7 +248,8 @@ def test_interrupted_run_leaves_its_jobs_and_the_same_command_finds_them(slurm: 
     assert rows(folder) == expected
 
 
-@pytest.mark.skipif(not EXHAUSTIVE, reason="takes twenty seconds; BENCHBENCH_EXHAUSTIVE=1 runs it")
+@pytest.mark.exhaustive  # takes twenty seconds
+@pytest.mark.exhaustive
 def test_run_that_was_finished_by_its_jobs_alone_computes_nothing_again(slurm: Cluster, tmp_path: Path) -> None:
     folder = tmp_path / "slurm"
     write_suite(folder, **LONG)
@@ -263,7 +267,7 @@ def test_run_that_was_finished_by_its_jobs_alone_computes_nothing_again(slurm: C
     assert (result.finished, len(result.rows), result.rows[0].status) == (0, 1, "ok")
 
 
-@pytest.mark.skipif(not EXHAUSTIVE, reason="takes twenty seconds; BENCHBENCH_EXHAUSTIVE=1 runs it")
+@pytest.mark.exhaustive  # takes twenty seconds
 def test_fresh_run_computes_again_but_not_what_its_own_jobs_have_finished(slurm: Cluster, tmp_path: Path) -> None:
     write_suite(tmp_path, **{**LONG, "seeds": [0, 1], "epochs": 40})
     run(tmp_path)
@@ -321,6 +325,7 @@ def test_missing_slurm_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         run(tmp_path, executor=SLURM)
 
 
+@pytest.mark.exhaustive
 def test_controller_that_does_not_answer_is_told(slurm: Cluster, tmp_path: Path) -> None:
     write_suite(tmp_path, **LONG)
     slurm.stop("slurmctld")

@@ -16,7 +16,6 @@ import pytest
 from fuzzing.targets import SEEDS, TARGETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from run_processes import EXHAUSTIVE
 
 HERE = Path(__file__).parent
 FOUND = sorted((HERE / "found").glob("*/*"))
@@ -95,7 +94,7 @@ def test_short_campaign_finds_nothing(name: str, tmp_path: Path) -> None:
 @needs_atheris
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
-@pytest.mark.skipif(not EXHAUSTIVE, reason="takes an hour: set BENCHBENCH_EXHAUSTIVE=1")
+@pytest.mark.exhaustive  # takes an hour
 @pytest.mark.parametrize("name", RUNS)
 def test_campaign_of_a_hundred_thousand_mutations_finds_nothing(name: str, tmp_path: Path) -> None:
     campaign(name, RUNS[name], tmp_path)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from rank_processes import Ranks, as_ranks, free_port, in_ranks
-from run_processes import EXHAUSTIVE, NOT_COMPARED, run, write_suite
+from run_processes import NOT_COMPARED, run, write_suite
 
 import benchbench
 from benchbench.errors import RankError, UsageError
@@ -135,7 +135,7 @@ def test_help_ends_with_the_evaluation(notice: Notice, tmp_path: Path) -> None:
         shards.wait()
 
 
-@pytest.mark.skipif(not EXHAUSTIVE, reason="starts torchrun twice; BENCHBENCH_EXHAUSTIVE=1 runs it")
+@pytest.mark.exhaustive  # starts torchrun twice
 def test_torchrun_runs_a_suite_and_ends_when_a_rank_is_killed(tmp_path: Path) -> None:
     write_suite(tmp_path, epochs=2, attacks=["pgd-10"])
     started = _torchrun(tmp_path)
@@ -152,7 +152,7 @@ def test_torchrun_runs_a_suite_and_ends_when_a_rank_is_killed(tmp_path: Path) ->
     assert "Traceback" not in complaints.partition("failed (exitcode")[0]  # below it, torchrun tells what became of it
 
 
-@pytest.mark.skipif(not EXHAUSTIVE, reason="starts torchrun on two nodes; BENCHBENCH_EXHAUSTIVE=1 runs it")
+@pytest.mark.exhaustive  # starts torchrun on two nodes
 @pytest.mark.parametrize("meeting", ["at a stated node", "by rendezvous"])
 def test_torchrun_on_two_nodes_runs_a_suite(tmp_path: Path, meeting: str) -> None:
     """Two agents over loopback: two nodes, as far as torchrun can tell."""

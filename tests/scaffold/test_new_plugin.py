@@ -214,6 +214,7 @@ def test_command_refuses_a_name_that_is_taken(tmp_path: Path, capsys: pytest.Cap
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS if os.environ.get("BENCHBENCH_EXHAUSTIVE") else ["defense"])
 def test_new_plugin_is_installed_by_pip_and_runs(tmp_path: Path, kind: Kind) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from rank_processes import Ranks, in_ranks
-from run_processes import EXHAUSTIVE
 from torch import Tensor, nn
 
 from benchbench.builtin.defenses.adversarial import AdversarialTraining
@@ -181,7 +180,7 @@ def learn_large(ranks: Ranks | None, name: str) -> list[STATE]:
     return [before, trained.model.state_dict()]
 
 
-@pytest.mark.skipif(not EXHAUSTIVE, reason="takes minutes; BENCHBENCH_EXHAUSTIVE=1 runs it")
+@pytest.mark.exhaustive  # takes minutes
 @pytest.mark.parametrize("name", LARGE)
 def test_ranks_learn_large_networks_as_one_process_does(name: str) -> None:
     torch.set_num_threads(1)

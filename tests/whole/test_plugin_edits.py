@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from fresh_environments import FreshEnvironment
-from run_processes import EXHAUSTIVE
 
 PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "benchbench-mart"
 SUITE = """
@@ -34,7 +33,7 @@ n_train_evaluated = 32
 EDITABLE = pytest.param(
     True,
     id="editable",
-    marks=pytest.mark.skipif(not EXHAUSTIVE, reason="takes twenty seconds; BENCHBENCH_EXHAUSTIVE=1 runs it"),
+    marks=pytest.mark.exhaustive,
 )
 
 

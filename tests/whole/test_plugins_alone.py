@@ -1,12 +1,11 @@
 """Each distribution under ``plugins/``, installed alone beside benchbench: the doctor, its own tests, a suite that uses it.
 
-With BENCHBENCH_EXHAUSTIVE=1 all of them, otherwise one.
+Only with BENCHBENCH_EXHAUSTIVE=1: `tests/testing/test_contributing.py` installs one in every run.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -57,11 +56,7 @@ USES = {
 }
 ALL = distributions()
 ADAPTERS = {"benchbench-robustbench"}  # useless without a package that pins another timm; their own tests make one up
-CHOSEN = [
-    one
-    for one in ALL
-    if one.name not in ADAPTERS and (os.environ.get("BENCHBENCH_EXHAUSTIVE") or one.name == "benchbench-pruning")
-]
+CHOSEN = [one for one in ALL if one.name not in ADAPTERS]
 
 
 def alone(distribution: Distribution, folder: Path) -> FreshEnvironment:
@@ -80,7 +75,7 @@ def test_each_distribution_has_a_suite_that_uses_all_of_it() -> None:
         assert [name for kind in kinds for name in offers[kind] if f'"{name}"' not in text] == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("distribution", CHOSEN, ids=lambda one: one.name)
 def test_distribution_installed_alone_passes_its_tests_and_runs_in_a_suite(

@@ -25,6 +25,7 @@ def unexplained(trials: list[Trial]) -> list[Trial]:
     ]
 
 
+@pytest.mark.exhaustive
 def test_sweep_tells_what_becomes_of_each_model_and_goes_on_where_it_was(tmp_path: Path) -> None:
     results, size = tmp_path / "results.jsonl", (1, 28, 28)
     try_here(results, ["test_vit"], [size])
@@ -55,7 +56,7 @@ def test_models_with_weights_answer_with_finite_logits(tmp_path: Path, monkeypat
     assert [trial.model for trial in trials if "tried without weights" in trial.how] == ["resnet18"] * 2
 
 
-@pytest.mark.skipif(not EXHAUSTIVE, reason="takes an hour: set BENCHBENCH_EXHAUSTIVE=1")
+@pytest.mark.exhaustive  # takes an hour
 @pytest.mark.timeout(0)
 def test_every_model_answers_or_is_refused_with_a_reason(tmp_path: Path) -> None:
     shard, shards = map(int, os.environ.get("BENCHBENCH_TIMM_SHARD", "1/1").split("/"))

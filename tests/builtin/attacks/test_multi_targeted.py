@@ -47,6 +47,7 @@ def test_the_released_variant_keeps_the_contract() -> None:
     check_attack(MultiTargeted(variant="released"), norms=("linf",), classes=(2,))
 
 
+@pytest.mark.exhaustive
 def test_mt_copes_with_a_thousand_classes() -> None:
     model, images, labels, generator = problem(2, 1000)
     threat = Threat(epsilon=0.001)

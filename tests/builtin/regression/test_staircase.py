@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from run_processes import EXHAUSTIVE
 from scipy.interpolate import BSpline
 
 from benchbench.builtin.regression.spline import CubicSpline, make_cubic_spline
@@ -96,7 +95,7 @@ def test_thirty_thousand_examples_give_table_8_to_three_decimals(method: str) ->
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not EXHAUSTIVE, reason="takes two minutes: set BENCHBENCH_EXHAUSTIVE=1")
+@pytest.mark.exhaustive  # takes two minutes
 def test_llr_of_the_equation_is_solved_for_thirty_thousand_examples() -> None:
     found = measured(30_000, "llr")
     assert round(found["test_mse"], 3) == 0.010
