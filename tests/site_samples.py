@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,18 @@ def site(folder: Path, *rows: Row, **contents: Any) -> Path:
     write_leaderboard(path, chosen)
     write_site(Contents(boards=(Board(path=path, rows=chosen),), **contents), folder / "site")
     return folder / "site" / chosen[0].suite
+
+
+def embedded_rows(page: Path) -> list[dict[str, Any]]:
+    """The rows in a page's JSON, unpacked as its script does: cells by column, ``id``, ``flagged``, ``page``."""
+    found = re.search(r'<script type="application/json" id="rows">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
+    data = json.loads(found.group(1)) if found else {"columns": [], "texts": [], "rows": []}
+    keys = [column["key"] for column in data["columns"]]
+    return [
+        {name: cell if texts is None else texts[cell] for name, cell, texts in zip(keys, cells, data["texts"])}
+        | {"id": cell_id, "flagged": bool(flagged), "page": bool(page)}
+        for cell_id, flagged, page, *cells in data["rows"]
+    ]
 
 
 def history(_: Row) -> list[EpochRecord]:

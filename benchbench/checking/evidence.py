@@ -12,11 +12,12 @@ from typing import Literal
 import numpy as np
 
 from benchbench.cell.model import Cell
-from benchbench.errors import BenchbenchError
+from benchbench.errors import BenchbenchError, UnknownNameError
 from benchbench.records import Row
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays
 from benchbench.records.outcomes import find_malformation, find_malformed_witnesses
 from benchbench.registry import Registry
+from benchbench.registry.discovery import HOST
 
 Confirmation = Literal["confirmed", "refuted", "unchecked"]
 ROUNDING = 1e-4  # of the largest logit: other machines round differently, which may decide a tie
@@ -131,6 +132,17 @@ def code_changes(cell: Cell, registry: Registry) -> Mapping[str, tuple[str, str]
             if here.code != component.code:
                 found[f"{component.kind} {component.name}"] = (component.code, here.code)
     return found
+
+
+def what_is_missing(error: Exception, cell: Cell) -> str:
+    """Why a component of a row cannot be used here, with the distribution that is not installed."""
+    if isinstance(error, UnknownNameError):
+        named = (one for one in cell.components if (one.kind, one.name) == (error.kind, error.name))
+        owner = next((f"{one.distribution} {one.version}" for one in named if one.distribution != HOST), "")
+        if owner:
+            return f"{error.message}: {owner}, which the row names, is not installed here"
+    said = (error.message, error.hint) if isinstance(error, BenchbenchError) else (str(error),)
+    return ": ".join(" ".join(text.split())[:300] for text in said if text)
 
 
 def identity_findings(row: Row, cell: Cell) -> list[Finding]:

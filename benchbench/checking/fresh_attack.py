@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from benchbench.atomic import write_atomically
 from benchbench.cell.model import Cell
-from benchbench.checking.evidence import Confirmation, Finding, Verdict
+from benchbench.checking.evidence import Confirmation, Finding, Verdict, what_is_missing
 from benchbench.checking.passes import answers, model_inputs
 from benchbench.contract import Examples, derive_seed
 from benchbench.data import Subset
@@ -34,11 +34,11 @@ from benchbench.registry import Registry
 
 HONEST_ROWS = 100_000  # of which at most one is refuted by chance
 FEWEST = math.ceil(math.log2(HONEST_ROWS))  # examples that must break now alone before a row is refuted
-BUDGET, MOST = 5_000, 256  # queries and examples of each row's attack
+BUDGET, MOST = 3_000, 128  # queries and examples of each row's attack
 SUSPICION, LONGER = 8, 10  # a row that only one in 8 honest rows resembles is attacked with 10 times as many queries
 DOUBT = 1_000  # a row that only one in 1,000 honest rows resembles is not confirmed
 LIMIT = 1_000_000  # queries after which an attack is given up: files may come from strangers
-SEARCHED = 64  # examples, of which those after the first ones are searched, too
+SEARCHED = 48  # examples, of which those after the first ones are searched, too
 _FIRST = 16  # examples, which show how many queries one costs; searches of fewer say nothing
 
 
@@ -99,7 +99,7 @@ class FreshAttack:
             at = order[: sum(len(outcome.witnesses) for outcome in made)]
             harm, images = suspect.harm(made, at, self.device), _images(made)
         except Exception as error:  # plugins may raise anything
-            why = f"its attack could not be made again: {' '.join(str(error).split())[:300]}"
+            why = f"its attack could not be made again: {what_is_missing(error, suspect.cell)}"
             return replace(verdict, status="unchecked", missing=(why,))
         verdict = replace(self._extended(verdict, suspect, made, at[harm > 0]), sampled=_indices(suspect, at))
         if self.images is not None and verdict.broken:
@@ -156,6 +156,7 @@ class FreshAttack:
                 classes=suspect.classes,
                 precision=spec.precision,
                 diagnosed=diagnosed,
+                hurried=True,
             )
 
     def _extended(self, verdict: Verdict, suspect: Suspect, made: Sequence[Outcome], worse: Array) -> Verdict:

@@ -25,6 +25,7 @@ from benchbench.checking.evidence import (
     identity_findings,
     read_evidence,
     replay_findings,
+    what_is_missing,
 )
 from benchbench.checking.examination import Examination
 from benchbench.checking.fresh_attack import FreshAttack, Suspect
@@ -32,7 +33,7 @@ from benchbench.checking.passes import answers, judge_images, replay_witnesses
 from benchbench.checking.proofs import claims_of
 from benchbench.contract import DataSource
 from benchbench.data import LoadedDataset, Subset, load_dataset, subset
-from benchbench.errors import BenchbenchError, DataError
+from benchbench.errors import BenchbenchError, DataError, PluginError, UsageError
 from benchbench.harness.cells import build_model, training_examples
 from benchbench.harness.fitting import fit_model, trains_in_steps
 from benchbench.kernels.sketches import sketch
@@ -196,7 +197,9 @@ class Replayer:
             try:
                 self._datasets[key] = load_dataset(self.registry, cell.training.dataset, self.source)
             except BenchbenchError as error:
-                raise UnavailableError(f"dataset {cell.training.dataset.name}: {error.message}") from error
+                raise UnavailableError(
+                    f"dataset {cell.training.dataset.name}: {what_is_missing(error, cell)}"
+                ) from error
         return self._datasets[key]
 
     def test_examples(self, cell: Cell) -> Subset:
@@ -223,8 +226,8 @@ class Replayer:
         path = self._checkpoint(cell)
         try:
             model, found = self._model(cell, path)
-        except UnavailableError as error:
-            missing.append(f"{error}: witnesses checked for box and ball only")
+        except (UnavailableError, UsageError, PluginError) as error:
+            missing.append(f"{what_is_missing(error, cell)}: witnesses checked for box and ball only")
             replay = self._replay(cell, None, witnesses)
             findings += replay_findings(outcomes, replay)
             return None, replay

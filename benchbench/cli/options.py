@@ -180,7 +180,7 @@ def check_options(function: Function) -> Function:
             "--seed", type=click.IntRange(min=0), help="Chooses the attacked examples and draws; default: random."
         ),
         click.option(
-            "--budget", type=click.IntRange(min=1), help="Queries of each row's attack, about; default: 5,000."
+            "--budget", type=click.IntRange(min=1), help="Queries of each row's attack, about; default: 3,000."
         ),
         click.option("--images", type=FOLDER, help="Where to write the images that break more than a row admits."),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
@@ -137,15 +136,17 @@ def print_rows(rows: Sequence[Row], path: Path) -> None:
 def print_tables(tables: Sequence[Table], output: str) -> None:
     """Print tables in one of the formats."""
     from benchbench.leaderboard import render_all, table_document
+    from benchbench.leaderboard.formats import DEPTH_OF_ROWS, json_pieces
+    from benchbench.leaderboard.lines import collector_paused
 
-    if output == "json":
-        encoder = json.JSONEncoder(indent=2, ensure_ascii=False, allow_nan=False)
-        print_pieces(chain(encoder.iterencode([table_document(table) for table in tables]), "\n"))
-    elif output == "rich":
-        for table in tables:
-            _print_rich(table)
-    else:
-        say_lines(render_all(tables, output))
+    with collector_paused():
+        if output == "json":
+            print_pieces(chain(json_pieces([table_document(table) for table in tables], DEPTH_OF_ROWS), "\n"))
+        elif output == "rich":
+            for table in tables:
+                _print_rich(table)
+        else:
+            say_lines(render_all(tables, output))
 
 
 def _print_rich(table: Table) -> None:

@@ -7,17 +7,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from benchbench.atomic import full_disk
 from benchbench.contract import DatasetSplits, DataSource, Examples, data_digest
 from benchbench.contract.seeds import derive_seed
-from benchbench.contract.validation import data_problems
 from benchbench.errors import BenchbenchError, ContractError, DataError, PluginError
 from benchbench.escaping import printable
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from benchbench.cell.model import Component
     from benchbench.registry import Registry
 
@@ -32,6 +31,8 @@ class LoadedDataset:
 
 def validate(splits: DatasetSplits, name: str = "dataset") -> None:
     """Raise a `DataError` that lists every problem of the data."""
+    from benchbench.contract.validation import data_problems
+
     if problems := data_problems(splits):
         noun = "problem" if len(problems) == 1 else "problems"
         listing = "\n".join(f"  {printable(problem)}" for problem in problems)
@@ -75,6 +76,8 @@ def subset(examples: Examples, n: int, split: str, seed: int = 0) -> Subset:
 
     A smaller subset lies inside a larger one of the same split and seed; `n` above the size of the split gives the split.
     """
+    import torch
+
     if n < 1:
         raise DataError(f"a subset of {split} must have at least 1 example, got {n}")
     if n >= len(examples):

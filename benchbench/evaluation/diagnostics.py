@@ -68,8 +68,11 @@ def diagnose(attacked: Attacked) -> tuple[str, ...]:
     return examine(attacked)[0]
 
 
-def examine(attacked: Attacked) -> tuple[tuple[str, ...], Tensor]:
-    """The flags, and the rows of the examples that only the probes broke, int64."""
+def examine(attacked: Attacked, *, hurried: bool = False) -> tuple[tuple[str, ...], Tensor]:
+    """The flags, and the rows of the examples that only the probes broke, int64.
+
+    If `hurried`, random search, which takes half of the time, is only for models whose gradients may mislead.
+    """
     specimens, nothing = inspect(attacked), attacked.test.rows[:0]
     if len(specimens) < FEWEST:
         return (), nothing
@@ -79,18 +82,19 @@ def examine(attacked: Attacked) -> tuple[tuple[str, ...], Tensor]:
         flags |= {flag for flag, indicates in GRADIENT_SIGNS.items() if indicates(few)}
     if "batch-dependent" in flags:  # a probe would fail, or its answers depend on its other queries
         return tuple(sorted(flags)), nothing
-    shortfalls, broken = _shortfalls(specimens)
+    guided = specimens.uses_gradients and not flags & GRADIENT_SIGNS.keys()
+    shortfalls, broken = _shortfalls(specimens, at_random=not (hurried and guided))
     return tuple(sorted(flags | shortfalls)), broken
 
 
-def _shortfalls(specimens: Specimens) -> tuple[set[str], Tensor]:
+def _shortfalls(specimens: Specimens, *, at_random: bool) -> tuple[set[str], Tensor]:
     """Flags of the probes that break specimens which withstood the attack; their rows."""
     rows = specimens.withstood.nonzero()[:, 0]
     least = TOLERATED * len(specimens)
     if specimens.threat.epsilon == 0 or len(rows) <= least:
         return set(), rows[:0]
     standing = specimens.take(rows)
-    found = _probe(standing)
+    found = _probe(standing, at_random=at_random)
     together = torch.stack(list(found.values())).any(dim=0)
     count = int(together.sum())
     graded = {
@@ -100,7 +104,7 @@ def _shortfalls(specimens: Specimens) -> tuple[set[str], Tensor]:
     return flags, standing.generator.rows[together]
 
 
-def _probe(standing: Specimens) -> dict[str, Tensor]:
+def _probe(standing: Specimens, *, at_random: bool) -> dict[str, Tensor]:
     """By flag, the specimens that a probe breaks, bool (n,); all withstood the attack.
 
     The cheap probes come first: their margins tell the others where to search.
@@ -116,6 +120,6 @@ def _probe(standing: Specimens) -> dict[str, Tensor]:
         "neighbour-steps-succeed": stepped > 0,
         "margin-ascent-succeeds": climb_margins(standing, margins),
     }
-    if standing.threat.norm != "l1":  # which Square does not search
+    if at_random and standing.threat.norm != "l1":  # which Square does not search
         broken["random-search-succeeds"] = search_at_random(standing, margins)
     return broken

@@ -75,6 +75,7 @@ def evaluate(
     sharing: Sharing | None = None,
     columns: Columns | None = None,
     diagnosed: bool = True,
+    hurried: bool = False,
 ) -> Outcome:
     """Attack and measure a model.
 
@@ -96,7 +97,7 @@ def evaluate(
         precision: of the searches of attacks and metrics; verdicts and estimates are always computed in float32.
         sharing: with other processes that run the same evaluation on the same cache; None for this process alone.
         columns: those of the leaderboard that metrics may fill; None if no row is recorded.
-        diagnosed: whether to look for signs that the attack failed.
+        diagnosed: whether to look for signs that the attack failed; `hurried`: see `diagnostics.examine`.
     """
     with borrowed(model.to(device)), precision_of_searches(precision):
         trial = Trial(
@@ -114,7 +115,7 @@ def evaluate(
         evidence = ModelEvidence(trial, memory)
         attacked = evidence.attacked("test")
         measured = measure_all(metrics, evidence, memory, trial.loan, columns)
-        parts = {f"diagnosis/{DIAGNOSTICS}": lambda: _diagnosis(evidence)} if diagnosed else {}
+        parts = {f"diagnosis/{DIAGNOSTICS}": lambda: _diagnosis(evidence, hurried)} if diagnosed else {}
         found = next(memory.gather(parts), {})
         per_example = {
             "index": test_rows.cpu(),
@@ -130,8 +131,8 @@ def evaluate(
     return replace(outcome, flags=flags, diagnostics=DIAGNOSTICS if diagnosed else 0, searched=searched)
 
 
-def _diagnosis(evidence: ModelEvidence) -> ShardResult:
-    flags, searched = examine(from_evidence(evidence))
+def _diagnosis(evidence: ModelEvidence, hurried: bool) -> ShardResult:
+    flags, searched = examine(from_evidence(evidence), hurried=hurried)
     return {_SEARCHED: searched.cpu(), **{flag: torch.tensor(True) for flag in flags}}
 
 

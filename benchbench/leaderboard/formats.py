@@ -17,6 +17,7 @@ from benchbench.escaping import printable, printable_json, printable_lines
 from benchbench.leaderboard.latex import latex_document, latex_fragment
 from benchbench.leaderboard.layout import Entry, Group, Line, Table
 
+DEPTH_OF_ROWS = 5  # in a list of table documents
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 _SIGNS = frozenset("=+-@＝＋－＠")  # a spreadsheet runs text that begins with one of these
 
@@ -117,9 +118,10 @@ def csv_text(
 ) -> str:
     """Lines as CSV, each after a text; what a spreadsheet would run gets an apostrophe."""
     parts: list[str] = []
+    safe = cache(lambda text: _guard(text) + escape(text))
     writer = csv.writer(SimpleNamespace(write=lambda text: parts.append(before + text)), lineterminator="\n")
     for line in lines:
-        writer.writerow([f"{_guard(value)}{escape(value)}" if isinstance(value, str) else value for value in line])
+        writer.writerow([safe(value) if isinstance(value, str) else value for value in line])
     return "".join(parts)
 
 
@@ -128,6 +130,19 @@ def _guard(text: str) -> str:
     if text[:1].isalnum():
         return ""
     return "'" if next((one for one in text if one.isprintable() and not one.isspace()), "") in _SIGNS else ""
+
+
+def json_pieces(value: object, depth: int) -> Iterator[str]:
+    """JSON with a line for each entry of lists and objects down to a depth; fast, unlike indent."""
+    if not depth or not value or not isinstance(value, (list, dict)):
+        yield json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return
+    named = isinstance(value, dict)
+    yield "{" if named else "["
+    for place, one in enumerate(value):
+        yield ("," if place else "") + "\n" + (f"{json.dumps(one, ensure_ascii=False)}: " if named else "")
+        yield from json_pieces(value[one] if isinstance(value, dict) else one, depth - 1)
+    yield "\n}" if named else "\n]"
 
 
 def table_document(table: Table) -> dict[str, Any]:

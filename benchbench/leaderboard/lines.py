@@ -28,7 +28,7 @@ def lines_of(
     Labels and best values are those among all rows of their groups, which int64 (n,) `group` numbers, increasing.
     """
     entries = []
-    with _collector_paused():
+    with collector_paused():
         for column in columns:
             if column.key == "defense":
                 entries.append(_labels(rows, group, most))
@@ -41,7 +41,7 @@ def lines_of(
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """A million tuples are in no cycles; to look for some takes as long as to make them."""
     enabled = gc.isenabled()
     gc.disable()

@@ -75,8 +75,13 @@ def searched_in(row: Row) -> str:
 
 def network_label(row: Row) -> str:
     """``wrn (depth=40, width=10)``: the architecture without its dropout, which has a column."""
-    options = parse_options(row.architecture_options)
-    return component_label(row.architecture, {name: value for name, value in options.items() if name != "dropout"})
+    return _network(row.architecture, row.architecture_options)
+
+
+@cache
+def _network(architecture: str, options: str) -> str:
+    kept = {name: value for name, value in parse_options(options).items() if name != "dropout"}
+    return component_label(architecture, kept)
 
 
 def dropout_label(row: Row) -> str:

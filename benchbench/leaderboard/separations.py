@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,9 +55,16 @@ class MeasuredSeparation:
 
     @property
     def separations(self) -> tuple[Separation, Separation]:
-        """Train-train and test-train, with histograms and closest pairs."""
-        report = json.loads(self.report)
-        return _separation(report["train_train"]), _separation(report["test_train"])
+        """Train-train and test-train, with histograms and pairs; CorruptDataError for damage."""
+        try:
+            report = json.loads(self.report)
+            if not math.isfinite(self.epsilon or 0):
+                raise ValueError("its radius is not finite")
+            return _separation(report["train_train"]), _separation(report["test_train"])
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            reason = f"{type(error).__name__}: {str(error)[:100]}"
+            message = f"the separation of {self.dataset} has no report that can be read ({reason})"
+            raise CorruptDataError(message, hint="benchbench separation measures it anew") from error
 
 
 _SCHEMA = pa.schema(
@@ -80,7 +88,12 @@ def _separation(document: dict[str, Any]) -> Separation:
 
     given = {field.name: document[field.name] for field in dataclasses.fields(Separation)}
     lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return Separation(**{**given, **lists, "closest": tuple(Pair(**pair) for pair in given["closest"])})
+    found = Separation(**{**given, **lists, "closest": tuple(Pair(**pair) for pair in given["closest"])})
+    numbers = [found.examples, found.minimum, found.mean, *found.histogram, *found.edges, found.epsilon or 0]
+    numbers += [number for pair in found.closest for number in vars(pair).values()]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a number is not finite")
+    return found
 
 
 def measured_separation(dataset: str, report: SeparationReport, *, seed: int = 0) -> MeasuredSeparation:

@@ -77,7 +77,7 @@ class Pricing:
         self._device = device
         self._given = timings
         self.timed: dict[str, TimedModel] = {}
-        self._known: dict[tuple[str, ...], object] = {}
+        self._known: dict[tuple[object, ...], object] = {}
         self._paid: set[str] = set()
 
     def price(self, cell: Cell | None) -> CellPrice | None:
@@ -154,7 +154,7 @@ class Pricing:
         make: Callable[[Component], _Made],
     ) -> _Result:
         threat = cell.evaluation.threat
-        key = (component.kind, to_json(component), to_json(extent), to_json(threat))
+        key = (component.kind, to_json(component), extent, threat)
         return self._once(key, lambda: count(make(component), extent.input_shape, extent.classes, threat))
 
     def _model(self, cell: Cell, extent: DatasetExtent) -> TimedModel | None:
@@ -177,7 +177,7 @@ class Pricing:
             size=weigh(model, extent.input_shape, self._device),
         )
 
-    def _once(self, key: tuple[str, ...], compute: Callable[[], _Result]) -> _Result:
+    def _once(self, key: tuple[object, ...], compute: Callable[[], _Result]) -> _Result:
         """Compute the result for a key once; later calls return it, or raise its exception again."""
         if key not in self._known:
             try:

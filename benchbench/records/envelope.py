@@ -13,6 +13,7 @@ from benchbench.records.schema import completed
 _FORMAT = 1
 _MOST_BYTES = 16 * 2**20  # of a record; 10 KiB are usual
 _WEIGHTS = "weights"
+_COLUMNS = {field.name for field in dataclasses.fields(Row)}
 
 
 def pack_row(row: Row, weights: str) -> bytes:
@@ -41,7 +42,7 @@ def unpack_row(content: bytes) -> Row:
         found = hashlib.sha256(json.dumps(envelope["row"], sort_keys=True).encode()).hexdigest()
         if (envelope["format"], envelope["sha256"]) != (_FORMAT, found):
             raise DataError("a cell record does not match its digest")
-        if unknown := sorted(envelope["row"].keys() - {field.name for field in dataclasses.fields(Row)}):
+        if unknown := sorted(envelope["row"].keys() - _COLUMNS):
             raise NewerRecordError(
                 f"a newer version of benchbench recorded cell {envelope['row'].get('cell_id')}: it has {', '.join(unknown)}",
                 hint="install that version, or use another runs folder",

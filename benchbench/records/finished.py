@@ -53,6 +53,8 @@ class FinishedCells:
 
     def _equal_work(self, cell: Cell) -> str | None:
         """The id of a finished cell with equal training and evaluation."""
+        if not self._alike:
+            return None
         identity = cell.identity()
         for row in self._alike.get(tuple(identity[name] for name in _ALIKE), ()):
             try:

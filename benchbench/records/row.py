@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -142,13 +143,15 @@ class Row:
 
     def __post_init__(self) -> None:
         problems: list[str] = []
-        for field in dataclasses.fields(self):
+        for name, check, metadata in _columns():
             try:
-                value = _CHECKS[str(field.type)](getattr(self, field.name))
-                _check_range(value, field.metadata)
-                object.__setattr__(self, field.name, value)
+                given = self.__dict__[name]
+                value = check(given)
+                _check_range(value, metadata)
+                if value is not given:
+                    object.__setattr__(self, name, value)
             except (TypeError, ValueError, OverflowError) as error:
-                problems.append(f"column {field.name!r}: {error}")
+                problems.append(f"column {name!r}: {error}")
         problems.extend(_check_names(self))
         if problems:
             raise DataError("a leaderboard row has wrong values: " + "; ".join(problems))
@@ -162,6 +165,12 @@ class Row:
     def train_rounding(self) -> str:
         """Number format that training rounded to, ``bf16`` or ``tf32``; empty if none."""
         return self.train_precision if self.train_precision in ROUNDED else ""
+
+
+@cache
+def _columns() -> tuple[tuple[str, Callable[[object], object], Mapping[str, Any]], ...]:
+    """Name, check and metadata of each column."""
+    return tuple((field.name, _CHECKS[str(field.type)], field.metadata) for field in dataclasses.fields(Row))
 
 
 def checked_row(record: Mapping[str, Any]) -> Row:
@@ -211,7 +220,7 @@ def _integer(value: object) -> int:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, Real)):
         raise TypeError(f"expected a number, got {value!r:.100}")
     if not math.isfinite(value):
         raise ValueError(f"expected a finite number (or none where not measured), got {value!r:.100}")

@@ -42,7 +42,20 @@ class Rows(Sequence[Row]):
     @property
     def table(self) -> pa.Table:
         """The rows as an Arrow table."""
-        return self._whole if self._places is None else self._whole.take(pa.array(self._places))
+        return self._whole if self._places is None else self._at(self._places)
+
+    def _at(self, places: Array) -> pa.Table:
+        """Some rows, from each piece of a joined table apart: Arrow would copy all of it first."""
+        batches = self._whole.to_batches()
+        if len(batches) < 2:
+            return self._whole.take(pa.array(places))
+        ends = np.cumsum([batch.num_rows for batch in batches])
+        within = [np.flatnonzero((places >= end - len(one)) & (places < end)) for one, end in zip(batches, ends)]
+        pieces = [
+            one.take(pa.array(places[chosen] - (end - len(one)))) for one, chosen, end in zip(batches, within, ends)
+        ]
+        order = pa.array(np.argsort(np.concatenate(within)))
+        return pa.Table.from_batches(pieces, self._whole.schema).combine_chunks().take(order)
 
     def _column(self, name: str) -> pa.ChunkedArray:
         column = self._whole.column(name)
@@ -63,7 +76,7 @@ class Rows(Sequence[Row]):
     def __iter__(self) -> Iterator[Row]:
         names, places = self._whole.column_names, np.arange(len(self)) if self._places is None else self._places
         for start in range(0, len(places), _AT_ONCE):
-            block = self._whole.take(pa.array(places[start : start + _AT_ONCE]))
+            block = self._at(places[start : start + _AT_ONCE])
             for values in zip(*(column.to_pylist() for column in block.columns)):
                 yield checked_row(dict(zip(names, values)))
 

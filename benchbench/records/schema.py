@@ -63,11 +63,11 @@ def _arrow_field(field: dataclasses.Field[object]) -> pa.Field:
 
 def table_from_rows(rows: Iterable[Row]) -> pa.Table:
     """An Arrow table with one row per record, in the order given."""
-    records = [{field.name: getattr(row, field.name) for field in dataclasses.fields(Row)} for row in rows]
-    for record in records:
-        record["flags"] = list(record["flags"])
-        record["extra"] = list(record["extra"].items())
-    return pa.Table.from_pylist(records, schema=schema())
+    listed, columns = list(rows), {}
+    for field in schema():
+        values = [getattr(row, field.name) for row in listed]
+        columns[field.name] = [list(one.items()) for one in values] if field.name == "extra" else values
+    return pa.Table.from_pydict(columns, schema=schema())
 
 
 def check_schema(found: pa.Schema, where: str) -> None:

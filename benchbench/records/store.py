@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import logging
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -115,9 +116,9 @@ class RunStore:
 
     def rows(self, suite: str | None = None) -> list[Row]:
         """Records of all cells, or of a suite's, by cell id; a finished record hides a failed one."""
-        known, self._known = self._known, {}
-        for cell_id in sorted({_cell_id(name) for name in self.record_names()}):
-            times = self.record_times(cell_id)
+        known, self._known, stamps = self._known, {}, dict(self.record_stamps())
+        for cell_id in sorted({_cell_id(name) for name in stamps}):
+            times = (stamps.get(f"{cell_id}.json"), stamps.get(f"{cell_id}.failed.json"))
             before, row = known.get(cell_id, (None, None))
             self._known[cell_id] = (times, row if before == times else self.read_cell(cell_id))
         return [row for _, row in self._known.values() if row is not None and suite in (None, row.suite)]
@@ -126,7 +127,7 @@ class RunStore:
         """Names of the record files, sorted."""
         with storage_errors(self._cells):
             try:
-                return sorted(path.name for path in self._cells.iterdir() if path.suffix == ".json")
+                return sorted(name for name in os.listdir(self._cells) if name.endswith(".json"))
             except FileNotFoundError:
                 return []
 

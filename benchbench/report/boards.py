@@ -57,17 +57,31 @@ _MEASURES = tuple(column.key for column in COLUMNS if column.kind != "text" and 
 
 def board_data(rows: Sequence[Row]) -> dict[str, Any]:
     """Columns and rows (with shared doubts) for the page's script; measures [value, low, high]."""
-    measured = {_setting(row) for row in rows if row.source == "measured"}
+    settings = {row.cell_id: _setting(row) for row in rows}
+    measured = {settings[row.cell_id] for row in rows if row.source == "measured"}
     texts = _board_texts(rows)
     columns = [c for c in COLUMNS if c.key not in _MEASURES or any(getattr(row, c.key) is not None for row in rows)]
     return {
         "columns": [dataclasses.asdict(column) for column in columns],
         "rows": [
             {"id": row.cell_id, "flagged": bool(row.flags), "cells": [_cell(row, column, texts) for column in columns]}
-            for row in sorted(rows, key=lambda row: (_setting(row) not in measured, *_order(row)))
+            for row in sorted(rows, key=lambda row: (settings[row.cell_id] not in measured, *_order(row, settings)))
         ],
         "setting": [place for place, column in enumerate(columns) if column.key in _SETTING],
     }
+
+
+def packed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`board_data` in few bytes: of each row id, whether flagged, whether it has a page, cells.
+
+    A text stands once in ``texts``, and its number in the cells.
+    """
+    texts: list[dict[str, int] | None] = [{} if column["kind"] == "text" else None for column in data["columns"]]
+    rows = []
+    for row in data["rows"]:
+        cells = (one if seen is None else seen.setdefault(one, len(seen)) for one, seen in zip(row["cells"], texts))
+        rows.append([row["id"], int(row["flagged"]), int(row.get("page", True)), *cells])
+    return {**data, "texts": [None if seen is None else list(seen) for seen in texts], "rows": rows}
 
 
 def _board_texts(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
@@ -85,9 +99,9 @@ def _setting(row: Row) -> tuple[str, ...]:
     return names.dataset_label(row), row.architecture, training_variation(row), _threat(row), row.attack
 
 
-def _order(row: Row) -> tuple[Any, ...]:
+def _order(row: Row, settings: Mapping[str, tuple[str, ...]]) -> tuple[Any, ...]:
     """Sort key: ours beside the published number of the same setting and method."""
-    return (*_setting(row), names.defense_order(row)[:3], row.source, row.profile, row.seed, row.cell_id)
+    return (*settings[row.cell_id], names.defense_order(row)[:3], row.source, row.profile, row.seed, row.cell_id)
 
 
 def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]]) -> Any:
@@ -191,7 +205,7 @@ def parts(rows: Rows, with_page: Collection[str]) -> Iterator[Part]:
             href=f"page-{number}.html",
             first=start + 1,
             last=start + len(page),
-            data=data,
+            data=packed(data),
             summary={key: _few(found) for key, found in texts.items()},
             words="\n".join(text.lower() for found in texts.values() for text in found),
             cells="".join(f" {row.cell_id[:CELL_DIGITS]}" for row in page),

@@ -109,10 +109,13 @@ def _with_evidence(rows: Rows, folders: Sequence[Path]) -> Rows:
 
 def _separations(folders: Folders, troubles: list[Trouble]) -> Sequence[MeasuredSeparation]:
     try:
-        return read_separations(folders.leaderboards)
+        found = read_separations(folders.leaderboards)
+        for one in found:
+            one.separations  # noqa: B018 - raises if its report is damaged
     except BenchbenchError as error:
         troubles.append(Trouble(path=folders.leaderboards / FILE_NAME, message=error.message))
         return ()
+    return found
 
 
 class _Gatherer:

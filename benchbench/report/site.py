@@ -24,7 +24,7 @@ from benchbench.leaderboard.separations import MeasuredSeparation, separation_la
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array
 from benchbench.records.disk import read_bytes
-from benchbench.report.boards import MOST_ROWS, Part, board_csv, board_data, parts, row_texts
+from benchbench.report.boards import MOST_ROWS, Part, board_csv, board_data, packed, parts, row_texts
 from benchbench.report.charts import (
     lipschitz_chart,
     plotting_runtime,
@@ -81,7 +81,7 @@ def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
         title=board.suite,
         board=board,
         pages=pages,
-        data=board_data(list(rows)) if not pages else None,
+        data=packed(board_data(list(rows))) if not pages else None,
         charts={name: chart for name, chart in charts.items() if chart is not None},
         rankings=rankings(board),
         spreads=method_spreads(board),

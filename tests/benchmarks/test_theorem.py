@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchbench.builtin.defenses.distance import DistanceClassifier
+from benchbench.builtin.defenses.distance_classifier import DistanceClassifier
 from benchbench.contract import KeyedGenerator
 from benchbench.errors import DataError, OptionError
 from benchbench.figures.spiral import binary_function, separation_radius

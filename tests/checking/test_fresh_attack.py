@@ -189,7 +189,9 @@ def test_submission_whose_attack_was_never_made_is_refuted(
 def test_honest_rows_are_never_refuted(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of classifiers with and without random starts, fitted ones, and regressions."""
     nothing = ((), torch.empty(0, dtype=torch.int64))
-    monkeypatch.setattr("benchbench.evaluation.outcome.examine", lambda _: nothing)  # slow, and refutes nothing
+    monkeypatch.setattr(
+        "benchbench.evaluation.outcome.examine", lambda _, hurried: nothing
+    )  # slow, and refutes nothing
     for seed in range(1000 if EXHAUSTIVE else 4):
         verdicts = verify(measured / "tiny.parquet", runs=measured, device="cpu", seed=seed)
         assert {verdict.status for verdict in verdicts} == {"confirmed"}

@@ -15,12 +15,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import benchbench
-from benchbench.checking.evidence import Verdict
+from benchbench.cell.reading import read_cell
+from benchbench.checking.evidence import Verdict, what_is_missing
 from benchbench.checking.replaying import verify
 from benchbench.cli import invoke
+from benchbench.errors import UnknownNameError, UsageError
 from benchbench.leaderboard import read_rows, write_leaderboard
 from benchbench.records import Row
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays, write_arrays
+from benchbench.registry import Registry, load_registry
 
 SUITE = """
 name = "tiny"
@@ -200,6 +203,33 @@ def test_row_without_evidence_here_is_unchecked(board: Board, folder: str, said:
     verdict = judge(board)
     assert verdict.status == "unchecked"
     assert said in " ".join(verdict.missing)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("architecture", "mlp"), ("attack", "pgd-10"), ("dataset", "digits")])
+def test_row_whose_plugin_is_missing_here_is_unchecked(
+    board: Board, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    plugins = [
+        dataclasses.replace(
+            plugin, registered=tuple(e for e in plugin.registered if (e.kind, e.offer.name) != (kind, name))
+        )
+        for plugin in load_registry().plugins
+    ]
+    monkeypatch.setattr("benchbench.checking.replaying.load_registry", lambda: Registry(plugins))
+    verdict = judge(board)
+    assert (verdict.status, verdict.findings) == ("unchecked", ())
+    assert f"unknown {kind} {name!r}" in " ".join(verdict.missing)
+
+
+def test_what_is_missing_names_the_distribution_that_the_row_names(board: Board) -> None:
+    cell = read_cell(only_row(board).configuration)
+    foreign = dataclasses.replace(cell.training.architecture, name="preact", distribution="toys", version="2.0")
+    cell = dataclasses.replace(cell, training=dataclasses.replace(cell.training, architecture=foreign))
+    said = what_is_missing(UnknownNameError("architecture", "preact", ["mlp"]), cell)
+    assert said == "unknown architecture 'preact': toys 2.0, which the row names, is not installed here"
+    assert what_is_missing(UsageError("models of timm need timm", hint="pip install timm"), cell).endswith(
+        "install timm"
+    )
 
 
 @pytest.mark.parametrize("folder", ["models", "witnesses", "outcomes"])

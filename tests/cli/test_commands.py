@@ -39,6 +39,20 @@ def test_help_of_every_command_imports_nothing_heavy() -> None:
     assert finished.stdout.count("Usage: ") == len(names)
 
 
+def test_commands_that_compute_nothing_import_neither_torch_nor_scikit_learn() -> None:
+    commands = [
+        *("list attack", "data list", "show dataset digits", "show architecture wrn", "show architecture cubic-spline"),
+        *("show defense trades", "show defense distance", "show attack autoattack", "show metric lipschitz"),
+        *("show suite closer-look", "show executor local"),
+    ]
+    program = (
+        "import sys\nfrom benchbench.cli import invoke\n"
+        "print([invoke(name.split()) for name in sys.argv[1:]], file=sys.stderr)\n"
+        "print(sorted({'torch', 'sklearn', 'scipy'} & sys.modules.keys()), file=sys.stderr)"
+    )
+    assert python(program, *commands).stderr == f"{[0] * len(commands)}\n[]\n"
+
+
 def test_module_runs_as_a_program() -> None:
     finished = subprocess.run(
         [sys.executable, "-m", "benchbench", "--version"], capture_output=True, text=True, check=False

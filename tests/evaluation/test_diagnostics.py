@@ -15,8 +15,8 @@ from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import Attack, Examples, KeyedGenerator, Threat
 from benchbench.evaluation import FLAGS, Attacked, Outcome, diagnose, evaluate
-from benchbench.evaluation.diagnostics import _shortfalls
-from benchbench.evaluation.probes import train_substitute
+from benchbench.evaluation.diagnostics import _shortfalls, examine
+from benchbench.evaluation.probes import search_at_random, train_substitute
 from benchbench.evaluation.signs import answers_depend_on_batch
 from benchbench.evaluation.specimens import Specimens, answers_kept, from_evidence
 from benchbench.evaluation.subject import borrowed, place
@@ -244,9 +244,9 @@ def test_what_probes_break_is_a_share_of_all_specimens(
     )
     found = {"x": torch.arange(10) < broken}
     monkeypatch.setattr(
-        "benchbench.evaluation.diagnostics._probe", lambda standing: found if len(standing) == 10 else {}
+        "benchbench.evaluation.diagnostics._probe", lambda standing, **_: found if len(standing) == 10 else {}
     )
-    flags, rows = _shortfalls(specimens)
+    flags, rows = _shortfalls(specimens, at_random=True)
     assert (flags, rows.tolist()) == (expected, list(range(broken)))
 
 
@@ -266,21 +266,39 @@ def test_attack_that_does_nothing_is_found_out_by_attacks_without_gradients() ->
 @pytest.mark.parametrize("model", [Quantised(), network(), Misleading()], ids=["quantised", "sound", "misleading"])
 def test_diagnosing_again_from_what_was_stored_gives_the_same_flags(model: nn.Module) -> None:
     first = outcome(model)
-    stored = first.per_example
     with borrowed(model):
-        again = diagnose(
-            Attacked(
-                model=model,
-                threat=THREAT,
-                test=place("test", problem(), stored["index"], torch.device("cpu")),
-                seed=5,
-                prediction=stored["prediction"],
-                robust=stored["robust"],
-                candidates=first.witnesses,
-                uses_gradients=True,
-            )
-        )
-    assert again == first.flags
+        assert diagnose(kept(model, first)) == first.flags
+
+
+def kept(model: nn.Module, found: Outcome, *, uses_gradients: bool = True) -> Attacked:
+    """What an evaluation leaves behind."""
+    return Attacked(
+        model=model,
+        threat=THREAT,
+        test=place("test", problem(), found.per_example["index"], torch.device("cpu")),
+        seed=5,
+        prediction=found.per_example["prediction"],
+        robust=found.per_example["robust"],
+        candidates=found.witnesses,
+        uses_gradients=uses_gradients,
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "uses_gradients", "searched"),
+    [(network(), True, False), (network(), False, True), (Quantised(), True, True), (Misleading(), True, True)],
+)
+def test_hurried_diagnosis_searches_at_random_only_where_gradients_may_mislead(
+    model: nn.Module, uses_gradients: bool, searched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacked = kept(model, outcome(model, Idle()), uses_gradients=uses_gradients)  # which leaves all to the probes
+    search = MagicMock(side_effect=search_at_random)
+    monkeypatch.setattr("benchbench.evaluation.diagnostics.search_at_random", search)
+    with borrowed(model):
+        hurried = examine(attacked, hurried=True)[0]
+        assert bool(search.call_count) == searched
+        whole = examine(attacked)[0]
+    assert hurried == (whole if searched else tuple(flag for flag in whole if flag != "random-search-succeeds"))
 
 
 def test_size_of_batches_changes_no_flag() -> None:

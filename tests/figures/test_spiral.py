@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchbench.builtin.datasets.spiral import Spiral
-from benchbench.builtin.defenses.distance import DistanceClassifier
+from benchbench.builtin.defenses.distance_classifier import DistanceClassifier
 from benchbench.contract import DataSource, Examples, KeyedGenerator
 from benchbench.errors import OptionError
 from benchbench.figures.spiral import evaluate_spiral, separation_radius, spiral_figure

@@ -15,6 +15,7 @@ from sample_rows import make_row
 
 from benchbench.errors import UnknownNameError
 from benchbench.leaderboard import FORMATS, Table, paper_table, render
+from benchbench.leaderboard.formats import json_pieces
 
 HOSTILE = '<script>alert(1)</script>|a & b_c $x^2$ 50% #1 ~ \\input{/etc/passwd} **x** `y` [z](u) "q"'
 
@@ -98,3 +99,14 @@ def test_html_shows_names_as_text() -> None:
 def test_any_name_renders_in_every_format(name: str) -> None:
     for format in FORMATS:
         assert render(_table(name), format)
+
+
+@pytest.mark.parametrize("depth", range(6))
+def test_json_in_pieces_means_the_same_at_any_depth(depth: int) -> None:
+    value = [{"a": [], "b": {}, "c\n": ["\u2028", {"d": [1.5, None, True]}], "e": {"f": [[1], [2, 3]]}}, [], "g"]
+    assert json.loads("".join(json_pieces(value, depth))) == value
+
+
+def test_json_of_numbers_that_are_not_finite_is_refused() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        list(json_pieces([float("nan")], 1))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,24 @@ def test_one_draw_of_random_labels_decides_nothing_and_several_are_judged_by_the
     assert by_key["train_train_min"].verdict == "agrees"
     assert by_key["test_train_min"].verdict == "differs"
     assert tally(several).total() == tally(one).total()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: "{",
+        lambda _: "[" * 100_000,
+        lambda _: "{}",
+        lambda text: text.replace('"histogram": [', '"histogram": ["x", '),
+        lambda text: text.replace('"examples": 12', '"examples": 1e999'),
+        lambda text: text.replace('"closest": [{', '"closest": [{"more": 1, '),
+    ],
+)
+def test_report_that_cannot_be_read_is_named(report: SeparationReport, change: Callable[[str], str]) -> None:
+    measured = measured_separation("toy", report)
+    damaged = dataclasses.replace(measured, report=change(measured.report))
+    assert damaged.report != measured.report
+    with pytest.raises(CorruptDataError, match="separation of toy has no report that can be read"):
+        _ = damaged.separations
+    with pytest.raises(CorruptDataError, match="radius is not finite"):
+        _ = dataclasses.replace(measured, epsilon=math.nan).separations

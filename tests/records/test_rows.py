@@ -47,6 +47,16 @@ def test_rows_of_rows_are_those_of_the_whole() -> None:
     assert part.table.num_rows == len(part) == 25
 
 
+def test_joined_rows_are_those_of_the_parts_in_any_order() -> None:
+    parts = [many_rows(30), many_rows(70).take(np.arange(69, 29, -1)), many_rows(5)]
+    joined, expected = Rows.joined(parts), [row for part in parts for row in part]
+    order = np.random.default_rng(0).permutation(len(joined))
+    chosen = joined.take(order)
+    assert list(chosen) == [expected[place] for place in order]
+    assert Rows(chosen.table) == chosen
+    assert chosen.table.schema.equals(parts[0].table.schema, check_metadata=True)
+
+
 WRONG: list[tuple[str, Any]] = [
     ("cell_id", "../up"),
     ("cell_id", "line\n"),

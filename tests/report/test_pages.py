@@ -14,11 +14,11 @@ import pytest
 from contender_samples import contender, share
 from PIL import Image
 from sample_rows import make_row
-from site_samples import FAILED, ROWS, gallery, history, site
+from site_samples import FAILED, ROWS, embedded_rows, gallery, history, site
 
 from benchbench.cli import invoke
 from benchbench.leaderboard import read_rows, write_leaderboard
-from benchbench.leaderboard.separations import read_separations
+from benchbench.leaderboard.separations import read_separations, record_separation
 from benchbench.report import Board, Contents, Trouble, write_site
 from benchbench.report.boards import board_csv, board_data
 from benchbench.report.charts import lipschitz_chart, training_chart, training_curves
@@ -40,15 +40,15 @@ def embedded(page: str, name: str) -> dict[str, object]:
 
 
 def test_board_carries_all_rows_with_values_and_intervals(tmp_path: Path) -> None:
-    data = embedded(text(site(tmp_path) / "index.html"), "rows")
-    columns = [column["key"] for column in data["columns"]]  # type: ignore[attr-defined]
-    rows = {row["id"]: dict(zip(columns, row["cells"])) for row in data["rows"]}  # type: ignore[attr-defined]
+    rows = {row["id"]: row for row in embedded_rows(site(tmp_path) / "index.html")}
     assert len(rows) == 5
     assert rows["cell-at"]["adv_test_accuracy"] == pytest.approx([0.7, 0.65, 0.75])
     assert rows["cell-masked"]["remarks"] == "flag: zero-gradients"
     assert rows["cell-failed"]["remarks"] == "failed: out of memory"
     assert rows["published-1"]["source"] == "NeurIPS 2020, table 3"
-    assert "test_mse" not in columns
+    assert "test_mse" not in rows["cell-at"]
+    assert {row["id"] for row in rows.values() if row["flagged"]} == {"cell-masked"}
+    assert all(row["page"] for row in rows.values())
 
 
 def test_page_of_a_row_shows_what_metrics_measured_beyond_the_columns(tmp_path: Path) -> None:
@@ -286,10 +286,19 @@ def test_command_shows_good_files_and_rows_beside_bad_ones(tmp_path: Path, capsy
     assert "nan" in shown
     assert "'another'" in shown
     assert max(line.count("empty.parquet") for line in shown.splitlines()) == 1
-    assert len(embedded(text(tmp_path / "site" / "closer-look" / "index.html"), "rows")["rows"]) == 3  # type: ignore[arg-type]
-    assert len(embedded(text(tmp_path / "site" / "mixed" / "index.html"), "rows")["rows"]) == 1  # type: ignore[arg-type]
+    assert len(embedded_rows(tmp_path / "site" / "closer-look" / "index.html")) == 3
+    assert len(embedded_rows(tmp_path / "site" / "mixed" / "index.html")) == 1
     assert {path: path.read_bytes() for path in boards.iterdir()} == before
     assert read_rows(good)
+
+
+def test_damaged_separations_are_named_beside_the_pages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (one, *_) = read_separations(Path(__file__).parents[2] / "leaderboards")
+    write_leaderboard(tmp_path / "good.parquet", ROWS)
+    record_separation(tmp_path, dataclasses.replace(one, report="{"))
+    assert invoke(["report", "--out", str(tmp_path / "site"), "--leaderboards", str(tmp_path)]) == 1
+    assert "has no report that can be read" in capsys.readouterr().err
+    assert (tmp_path / "site" / "closer-look" / "index.html").exists()
 
 
 def test_command_without_leaderboards_says_what_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 from many_rows import many_rows
+from site_samples import embedded_rows
 
 from benchbench.leaderboard import write_leaderboard
 from benchbench.report import Board, Contents, boards, site, write_site
@@ -24,32 +24,22 @@ def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_each_row_is_on_one_page_of_a_bounded_number(pages: Path) -> None:
-    found = [json.loads(part) for page in sorted(pages.glob("page-*.html")) for part in embedded(page)]
-    assert [len(one["rows"]) for one in found] == [30, 30, 30, 10]
-    assert len({row["id"] for one in found for row in one["rows"]}) == 100
+    found = [embedded_rows(page) for page in sorted(pages.glob("page-*.html"))]
+    assert [len(rows) for rows in found] == [30, 30, 30, 10]
+    assert len({row["id"] for rows in found for row in rows}) == 100
     assert not (pages / "closer-look.csv").exists()
     assert (pages / "closer-look.parquet").exists()
 
 
-def embedded(page: Path) -> list[str]:
-    return re.findall(r'<script type="application/json" id="rows">(.*?)</script>', page.read_text(), re.DOTALL)
-
-
 def test_rows_have_links_only_where_they_have_pages(pages: Path) -> None:
-    linked = {
-        row["id"]
-        for page in pages.glob("page-*.html")
-        for part in embedded(page)
-        for row in json.loads(part)["rows"]
-        if row["page"]
-    }
+    linked = {row["id"] for page in pages.glob("page-*.html") for row in embedded_rows(page) if row["page"]}
     assert linked == {path.stem for path in (pages / "rows").glob("*.html")}
     assert len(linked) == 5
 
 
 def test_the_index_names_each_page_with_its_words_and_cells(pages: Path) -> None:
     index = (pages / "index.html").read_text()
-    assert embedded(pages / "index.html") == []
+    assert embedded_rows(pages / "index.html") == []
     assert re.findall(r'<a href="(page-\d.html)">([\d,]+ to [\d,]+)</a>', index) == [
         ("page-1.html", "1 to 30"),
         ("page-2.html", "31 to 60"),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from torch import nn
-
 from benchbench.builtin.architectures.requirements import image_shape, require_classes
+from benchbench.builtin.deferred import nn
 
 CNN1_SMALLEST = (6, 6)  # for two unpadded 3x3 convolutions and pooling by two
 CNN2_SMALLEST = (16, 16)  # for all of that twice

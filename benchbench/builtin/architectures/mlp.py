@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 
-from torch import nn
-
 from benchbench.builtin.architectures.requirements import require_classes
+from benchbench.builtin.deferred import nn
 from benchbench.contract import OptionError
 
 MOST_LAYERS = 100

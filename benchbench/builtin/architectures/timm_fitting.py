@@ -9,10 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
-import torch
-from torch import Tensor, nn
-
 from benchbench.builtin.architectures.requirements import ImageShape
+from benchbench.builtin.deferred import Tensor, nn, torch
 from benchbench.contract import in_mode
 
 Options = Mapping[str, object]
@@ -136,7 +134,7 @@ def _without_losses(model: nn.Module) -> Iterator[None]:
 
     def refuse(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
         nonlocal first
-        if isinstance(output, Tensor) and output.numel() == 0:
+        if isinstance(output, torch.Tensor) and output.numel() == 0:
             raise ValueError(f"the image is too small: nothing is left of it after a {type(module).__name__}")
         if first and isinstance(module, nn.Conv2d):
             first = False

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import ModuleType
 
 from safetensors import SafetensorError
-from torch import nn
 
 from benchbench.builtin.architectures.requirements import image_shape, require_classes
 from benchbench.builtin.architectures.timm_fitting import REFUSALS, NoFitError, create_fitting
+from benchbench.builtin.deferred import nn
 from benchbench.builtin.torchvision_import import import_torchvision
 from benchbench.contract import OptionError, UsageError
 from benchbench.version import install_command

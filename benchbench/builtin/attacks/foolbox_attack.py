@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor, nn
-
 from benchbench.builtin.attacks.margins import broadcast, wrong_logits
+from benchbench.builtin.deferred import Tensor, nn, torch
 from benchbench.builtin.options import require_norm
 from benchbench.contract import NORMS, KeyedGenerator, Norm, OptionError, Threat, UsageError, uniform_start
 from benchbench.version import install_command

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-from torch import Tensor, nn
-
+from benchbench.builtin.deferred import Tensor, nn, torch, without_gradient
 from benchbench.contract import full_precision
 
 QUEUE_LENGTH = 1024  # examples per call, packed into full batches whenever some of them are fooled
@@ -23,7 +21,7 @@ def batches(rows: Tensor, width: int) -> Iterator[Tensor]:
         yield from torch.split(rows, width)
 
 
-@torch.no_grad()
+@without_gradient
 def clean_logits(model: nn.Module, images: Tensor) -> Tensor:
     """Logits of the images in float32, batch by batch."""
     with full_precision(images.device):

@@ -6,9 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-
 from benchbench.builtin.attacks.margins import (
     QUEUE_LENGTH,
     all_but_fooled,
@@ -20,6 +17,7 @@ from benchbench.builtin.attacks.margins import (
     margin,
     surely_fooled,
 )
+from benchbench.builtin.deferred import Tensor, nn, torch
 from benchbench.builtin.options import Variant, ascent_checks, variant_check
 from benchbench.contract import (
     CrossEntropy,

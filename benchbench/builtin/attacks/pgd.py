@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-
 from benchbench.builtin.attacks.margins import broadcast, margin
+from benchbench.builtin.deferred import Tensor, nn, torch
 from benchbench.builtin.options import ascent_checks, at_least
 from benchbench.contract import (
     CrossEntropy,

@@ -36,6 +36,9 @@ class Spiral:
         self.n_test = n_test
         self.start = start
 
+    def locate(self, source: DataSource) -> None:
+        """Do nothing: the points are drawn."""
+
     def load(self, source: DataSource) -> DatasetSplits:
         """Draw both splits; they depend neither on a seed nor on the data root."""
         return DatasetSplits(

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
+from benchbench.builtin.deferred import F, Tensor, nn, torch
 from benchbench.builtin.options import Variant, at_least, variant_check
 from benchbench.builtin.regression.fitting import fit
 from benchbench.builtin.regression.gradient import solve_gr

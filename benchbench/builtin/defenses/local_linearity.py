@@ -6,10 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
+from benchbench.builtin.deferred import F, Tensor, nn, torch
 from benchbench.builtin.options import Variant, ascent_checks, at_least, variant_check
 from benchbench.builtin.regression.fitting import fit
 from benchbench.builtin.regression.linearity import solve_llr

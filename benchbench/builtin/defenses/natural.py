@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
-from torch.nn import functional as F
-
+from benchbench.builtin.deferred import F, Tensor, nn
 from benchbench.builtin.regression.fitting import fit
 from benchbench.builtin.regression.problem import solve_natural
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat

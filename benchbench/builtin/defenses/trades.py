@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
+from benchbench.builtin.deferred import F, Tensor, nn, torch
 from benchbench.builtin.options import ascent_checks, at_least
 from benchbench.builtin.regression.fitting import fit, solve_trades
 from benchbench.contract import (

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
+from benchbench.builtin.deferred import Tensor
 from benchbench.contract import Evidence, Measurement
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-
 from benchbench.builtin.attacks.margins import broadcast
+from benchbench.builtin.deferred import Tensor, nn, torch
 from benchbench.builtin.options import Variant, at_least, variant_check
 from benchbench.contract import (
     Evidence,

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import torch
-from torch import nn
 
+from benchbench.builtin.deferred import nn, torch
 from benchbench.builtin.regression.problem import (
     AFTER,
     AT,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
+from benchbench.builtin.deferred import Tensor, torch
 from benchbench.contract import Measurement, RegressionEvidence, SplitName
 
 

@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from benchbench.builtin.deferred import torch
 from benchbench.contract import Examples, OptionError, TrainingError, UsageError
 from benchbench.version import install_command
 

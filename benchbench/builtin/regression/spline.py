@@ -67,17 +67,6 @@ class CubicSpline(nn.Module):
         return basis
 
 
-def make_cubic_spline(
-    *, input_shape: tuple[int, ...], classes: int, stairs: int = 10, ridge: float = 0.01
-) -> CubicSpline:
-    """The spline for a regression on single numbers; it refuses other inputs, and classes."""
-    if tuple(input_shape) != (1,) or classes:
-        raise OptionError(
-            f"cubic-spline predicts a number from a number, got inputs of shape {tuple(input_shape)}, {classes} classes"
-        )
-    return CubicSpline(stairs=stairs, ridge=ridge)
-
-
 def _knots(stairs: int) -> Tensor:
     """Knots around each stair, and four knots one apart on each side.
 

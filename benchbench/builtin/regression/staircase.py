@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from benchbench.builtin.deferred import Tensor, nn, torch
 from benchbench.contract import DatasetSplits, DataSource, Examples, KeyedGenerator, OptionError, Threat
+
+if TYPE_CHECKING:
+    from benchbench.builtin.regression.spline import CubicSpline
 
 STAIRS = 10
 FREQUENT_STAIRS = 5
@@ -40,6 +44,9 @@ class Staircase:
         self.n_test = n_test
         self.seed = seed
 
+    def locate(self, source: DataSource) -> None:
+        """Do nothing: the examples are drawn."""
+
     def load(self, source: DataSource) -> DatasetSplits:
         """Draw both splits: float32 inputs (N, 1) without a box, and float32 targets (N,)."""
         draws = np.random.RandomState(self.seed)
@@ -51,6 +58,19 @@ class Staircase:
             upper=np.inf,
             task="regression",
         )
+
+
+def make_cubic_spline(
+    *, input_shape: tuple[int, ...], classes: int, stairs: int = 10, ridge: float = 0.01
+) -> CubicSpline:
+    """The spline for a regression on single numbers; it refuses other inputs, and classes."""
+    if tuple(input_shape) != (1,) or classes:
+        raise OptionError(
+            f"cubic-spline predicts a number from a number, got inputs of shape {tuple(input_shape)}, {classes} classes"
+        )
+    from benchbench.builtin.regression.spline import CubicSpline
+
+    return CubicSpline(stairs=stairs, ridge=ridge)
 
 
 def _draw(draws: np.random.RandomState, n: int) -> Examples:

@@ -3,7 +3,10 @@
 // as textContent: what a leaderboard file holds cannot become markup.
 (() => {
   const PAGE = 100;
-  const { columns, rows, setting } = JSON.parse(document.getElementById("rows").textContent);
+  const data = JSON.parse(document.getElementById("rows").textContent);
+  const { columns, setting, texts } = data;
+  const unpack = (cell, place) => (texts[place] ? texts[place][cell] : cell);
+  const rows = data.rows.map(([id, flagged, page, ...cells]) => ({ id, flagged: Boolean(flagged), page: Boolean(page), cells: cells.map(unpack) }));
   const table = document.getElementById("board");
   const state = { sort: -1, descending: false, page: 0, search: "", chosen: new Map() };
   let shown = rows;
@@ -33,7 +36,7 @@
 
   function entry(cell, column, row, index) {
     if (index === 0) {
-      const own = row.page === false ? {} : { href: `rows/${encodeURIComponent(row.id)}.html` }; // of a large leaderboard, few rows have pages
+      const own = !row.page ? {} : { href: `rows/${encodeURIComponent(row.id)}.html` }; // of a large leaderboard, few rows have pages
       const link = make("a", { ...own, textContent: cell });
       const told = setting.map((place) => row.cells[place]).filter(Boolean).join(", ");
       return make("th", { scope: "row" }, link, make("small", { className: "setting", textContent: told })); // on phones, instead of columns

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.interpolate import BSpline
 
-from benchbench.builtin.regression.spline import CubicSpline, make_cubic_spline
-from benchbench.builtin.regression.staircase import Staircase
+from benchbench.builtin.regression.spline import CubicSpline
+from benchbench.builtin.regression.staircase import Staircase, make_cubic_spline
 from benchbench.contract import DatasetSplits, DataSource, OptionError, Threat
 from benchbench.evaluation import evaluate_regression
 from benchbench.registry import load_registry

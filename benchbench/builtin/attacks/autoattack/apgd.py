@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-
 from benchbench.builtin.attacks.autoattack.climb import Climb, LossName, objective
 from benchbench.builtin.attacks.autoattack.standing import Standing
 from benchbench.builtin.attacks.margins import QUEUE_LENGTH
+from benchbench.builtin.deferred import Tensor, nn, torch
 from benchbench.builtin.options import at_least, require_norm
 from benchbench.contract import KeyedGenerator, Threat, require, steepest
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-
 from benchbench.builtin.attacks.autoattack.standing import Judgement, confirmed, judge, keep_rows
 from benchbench.builtin.attacks.margins import broadcast
+from benchbench.builtin.deferred import Tensor, nn, torch, without_gradient
 from benchbench.contract import Threat
 
 # The gain of a level is piecewise linear and concave: Newton's method from 0 climbs monotonically and ends exactly.
@@ -88,7 +86,7 @@ class BoundaryWalk:
         self._steps = steps
         self._enough = enough
 
-    @torch.no_grad()
+    @without_gradient
     def run(self, images: Tensor, labels: Tensor, targets: Tensor, start: Tensor) -> Closest:
         """The closest adversarial examples on the way from `start` (N, ...), of any wrong class.
 

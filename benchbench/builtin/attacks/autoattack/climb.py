@@ -7,12 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-
 from benchbench.builtin.attacks.autoattack.standing import Judgement, confirmed, judge, keep_rows
 from benchbench.builtin.attacks.margins import broadcast, margin
+from benchbench.builtin.deferred import F, Tensor, nn, torch
 from benchbench.contract import Threat, steepest
 
 LossName = Literal["ce", "dlr", "dlr-targeted"]
@@ -28,7 +25,7 @@ def objective(loss: LossName) -> TargetedObjective:
         return targeted_dlr
     if loss == "dlr":
         return lambda logits, labels, _: dlr(logits, labels)
-    return lambda logits, labels, _: cross_entropy(logits, labels, reduction="none")
+    return lambda logits, labels, _: F.cross_entropy(logits, labels, reduction="none")
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:

@@ -6,13 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-
 from benchbench.builtin.attacks.autoattack.apgd import sphere_start
 from benchbench.builtin.attacks.autoattack.boundary import BoundaryWalk, Closest
 from benchbench.builtin.attacks.autoattack.standing import Standing
 from benchbench.builtin.attacks.margins import QUEUE_LENGTH, broadcast, keep_better
+from benchbench.builtin.deferred import Tensor, nn, torch
 from benchbench.builtin.options import at_least, require_norm
 from benchbench.contract import KeyedGenerator, Threat, require
 

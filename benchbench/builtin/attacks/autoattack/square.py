@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-
 from benchbench.builtin.attacks.autoattack.squares import (
     Proposal,
     draws_per_query,
@@ -18,6 +15,7 @@ from benchbench.builtin.attacks.autoattack.squares import (
 )
 from benchbench.builtin.attacks.autoattack.standing import Judgement, Standing, confirmed, judge, keep_rows
 from benchbench.builtin.attacks.margins import QUEUE_LENGTH, broadcast
+from benchbench.builtin.deferred import Tensor, nn, torch, without_gradient
 from benchbench.builtin.options import at_least, require_norm
 from benchbench.contract import KeyedGenerator, Threat, require
 
@@ -44,7 +42,7 @@ class Square:
     def __post_init__(self) -> None:
         require(at_least(1, queries=self.queries))
 
-    @torch.no_grad()
+    @without_gradient
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
     ) -> Tensor:

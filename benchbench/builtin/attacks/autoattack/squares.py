@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-
+from benchbench.builtin.deferred import Tensor, torch
 from benchbench.contract import Threat, steepest
 
 FIRST_SHARE = 0.8  # of the pixels, covered by the first squares

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
-
 from benchbench.builtin.attacks.autoattack.apgd import Apgd
 from benchbench.builtin.attacks.autoattack.fab import Fab
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.autoattack.standing import Standing
 from benchbench.builtin.attacks.margins import QUEUE_LENGTH
+from benchbench.builtin.deferred import Tensor, nn
 from benchbench.builtin.options import at_least, require_norm
 from benchbench.contract import Attack, KeyedGenerator, Threat, full_precision, is_rounded, require
 

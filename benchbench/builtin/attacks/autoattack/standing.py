@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
-import torch
-from torch import Tensor, nn
-
 from benchbench.builtin.attacks.margins import (
     all_but_fooled,
     batch_width,
@@ -19,6 +16,7 @@ from benchbench.builtin.attacks.margins import (
     margin,
     surely_fooled,
 )
+from benchbench.builtin.deferred import Tensor, nn, torch, without_gradient
 from benchbench.contract import full_precision, is_rounded
 
 
@@ -36,7 +34,7 @@ def judge(logits: Tensor, labels: Tensor) -> Judgement:
     return Judgement(margins=margins, fooled=surely_fooled(logits, margins))
 
 
-@torch.no_grad()
+@without_gradient
 def confirmed(model: nn.Module, candidates: Tensor, labels: Tensor, found: Judgement) -> Judgement:
     """Judge a search's candidates; after a rounded search, float32 judges the fooled ones again."""
     rows = found.fooled.nonzero()[:, 0] if is_rounded() else labels[:0]
@@ -78,7 +76,7 @@ class Standing:
         """Split positions into full batches; none for none."""
         return batches(rows, self._width)
 
-    @torch.no_grad()
+    @without_gradient
     def offer(self, rows: Tensor, candidates: Tensor) -> None:
         """Keep the candidates that are stronger than the present ones of the examples `rows`."""
         for part in self.batches(torch.arange(len(rows), device=rows.device)):
