@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from benchbench.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from benchbench.api import compare as compare
+    from benchbench.api import findings as findings
     from benchbench.api import load_dataset as load_dataset
     from benchbench.api import plan as plan
     from benchbench.api import run as run
     from benchbench.api import separation as separation
+    from benchbench.checking.loading import load_model as load_model
     from benchbench.checking.replaying import verify as verify
     from benchbench.contract.threat import Threat as Threat
     from benchbench.leaderboard import read_leaderboard as read_leaderboard
@@ -23,19 +26,24 @@ if TYPE_CHECKING:
     from benchbench.own_model.files import load_weights as load_weights
     from benchbench.own_model.report import ModelReport as ModelReport
     from benchbench.report.gathering import write_report as write_report
+    from benchbench.reproduction.lookup import table as table
     from benchbench.running.execution import RunResult as RunResult
 
 _API = {
     "ModelReport": "benchbench.own_model.report",
     "RunResult": "benchbench.running.execution",
     "Threat": "benchbench.contract.threat",
+    "compare": "benchbench.api",
     "evaluate": "benchbench.own_model.evaluating",
+    "findings": "benchbench.api",
     "load_dataset": "benchbench.api",
+    "load_model": "benchbench.checking.loading",
     "load_weights": "benchbench.own_model.files",
     "plan": "benchbench.api",
     "read_leaderboard": "benchbench.leaderboard",
     "run": "benchbench.api",
     "separation": "benchbench.api",
+    "table": "benchbench.reproduction.lookup",
     "verify": "benchbench.checking.replaying",
     "write_published": "benchbench.leaderboard",
     "write_report": "benchbench.report.gathering",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from benchbench.errors import UsageError
-from benchbench.events import Listener, Note, ignore
+from benchbench.events import Listener, Note
+from benchbench.events.notebooks import default_listener
 from benchbench.kernels.arithmetic import Precision
 from benchbench.planning import Plan
 from benchbench.planning.preparing import Request, prepare
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     import torch
 
     from benchbench.contract import DatasetSplits
+    from benchbench.leaderboard.frames import Listing
+    from benchbench.own_model.report import ModelReport
+    from benchbench.reproduction.findings import JudgedFinding
     from benchbench.separations import SeparationReport
 
 
@@ -40,7 +44,7 @@ def run(
     leaderboards: AnyPath | None = None,
     download: bool = False,
     fresh: bool = False,
-    listener: Listener = ignore,
+    listener: Listener | None = None,
     stop: StopRequest | None = None,
     precision: Precision = "float32",
     train_precision: Precision | None = None,
@@ -65,7 +69,7 @@ def run(
         download: whether missing datasets may be fetched.
         fresh: whether to recompute every cell. A record stays, with its model's weights, until its successor is complete. An
             interrupted training of an earlier fresh run is resumed.
-        listener: receives the events, see `benchbench.events`.
+        listener: receives the events, see `benchbench.events`. None shows progress in notebooks, and nothing elsewhere.
         stop: a budget or a stop request; None for neither.
         precision: ``"bf16"`` and ``"tf32"`` round the searches of attacks and metrics; such cells have other ids. Their
             results are judged in float32.
@@ -87,7 +91,7 @@ def run(
     from benchbench.running.in_ranks import run_in_ranks
     from benchbench.running.staffing import AUTO, execute_as_suits
 
-    folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
+    folders, listener = find_folders(data=data, runs=runs, leaderboards=leaderboards), listener or default_listener()
     request = Request(
         suite=os.fspath(suite),
         profile=profile,
@@ -200,6 +204,37 @@ def load_dataset(dataset: ComponentEntry, *, data: AnyPath | None = None, downlo
     return load(registry, find_component(registry, "dataset", dataset), source).splits
 
 
+def compare(
+    *subjects: AnyPath | ModelReport | Mapping[str, ModelReport],
+    leaderboards: AnyPath | None = None,
+    runs: AnyPath | None = None,
+) -> Listing:
+    """Compare models on the same test examples, or rank a leaderboard: ``benchbench compare``.
+
+    Args:
+        subjects: reports of `evaluate`, or a mapping of names to reports; or models of leaderboards, by the beginning of an id
+            or by columns and options (``"dataset=mnist,defense=trades,beta=6"``); or one or two leaderboards, Parquet files.
+        leaderboards: folder of the leaderboards that hold the models; None for ``./leaderboards``.
+        runs: folder with outcomes that are not beside a leaderboard; None for the one below ``BENCHBENCH_HOME``.
+
+    Raises:
+        UsageError: a subject does not exist, is named twice, or shares no attack or example with another.
+    """
+    from benchbench.comparison.subjects import compare_subjects
+    from benchbench.own_model.pairing import compare_reports
+    from benchbench.own_model.report import ModelReport
+
+    if len(subjects) == 1 and isinstance(subjects[0], Mapping):
+        return compare_reports(subjects[0])
+    reports = {f"model {place}": one for place, one in enumerate(subjects, 1) if isinstance(one, ModelReport)}
+    if reports and len(reports) == len(subjects):
+        return compare_reports(reports)
+    named = [os.fspath(one) for one in subjects if isinstance(one, (str, os.PathLike))]
+    if len(named) < len(subjects):
+        raise UsageError("reports are compared with reports", hint="or name models, or leaderboards, as texts")
+    return compare_subjects(named, find_folders(leaderboards=leaderboards, runs=runs))
+
+
 def separation(
     dataset: ComponentEntry,
     *,
@@ -210,7 +245,7 @@ def separation(
     seed: int = 0,
     data: AnyPath | None = None,
     download: bool = False,
-    listener: Listener = ignore,
+    listener: Listener | None = None,
 ) -> SeparationReport:
     """Measure exactly how far apart classes are; see `benchbench.separations.measure`.
 
@@ -223,7 +258,7 @@ def separation(
         seed: of the random labels.
         data: data root; None for ``BENCHBENCH_DATA``.
         download: whether a missing dataset may be fetched.
-        listener: receives the notes of the dataset, for instance which files it left out.
+        listener: receives the notes of the dataset, for instance which files it left out. None shows them in notebooks.
 
     Raises:
         UsageError: an unknown dataset or option, an excluded index that does not exist, a radius that is negative or
@@ -235,6 +270,8 @@ def separation(
     from benchbench.suite.protocol import protocol_threat
 
     registry = load_registry()
+    registry, listener = load_registry(), listener or default_listener()
+    source = find_folders(data=data).source(download=download)
     component = find_component(registry, "dataset", dataset)
     if epsilon is None:
         threat = protocol_threat(registry, component.name, "linf")
@@ -243,3 +280,35 @@ def separation(
     for message in splits.notes:
         listener(Note(message=message))
     return measure(splits, random_labels=random_labels, exclude=exclude, epsilon=epsilon, pairs=pairs, seed=seed)
+
+
+def findings(
+    suite: AnyPath, *, profile: str | None = None, leaderboards: AnyPath | None = None, data: AnyPath | None = None
+) -> tuple[JudgedFinding, ...]:
+    """Judge each finding that a suite states, from the rows of its leaderboard.
+
+    `benchbench.reproduction.judging` says how.
+
+    The profile is one of the suite, ``"published"`` for the published numbers, or None for each that has rows. Other arguments
+    are those of `run`; data are needed only where a theorem is tried on a dataset.
+
+    Raises:
+        UsageError: an unknown suite or profile, or a suite without findings.
+        SuiteError: the suite has mistakes.
+    """
+    from benchbench.leaderboard import published_rows, read_rows
+    from benchbench.leaderboard.separations import read_separations
+    from benchbench.reproduction.findings import Grounds, judge_findings
+    from benchbench.suite import read_suite
+
+    registry, folders = load_registry(), find_folders(data=data, leaderboards=leaderboards)
+    stated = read_suite(suite, registry)
+    if not stated.findings:
+        raise UsageError(
+            f"suite {stated.name!r} states no findings", hint="a [[findings]] table in its file states one"
+        )
+    path = folders.leaderboard(stated.name)
+    rows = read_rows(path) if path.exists() else published_rows(stated.name)
+    separations = read_separations(folders.leaderboards)
+    grounds = Grounds(rows=rows, separations=separations, registry=registry, source=folders.source())
+    return judge_findings(stated, grounds, profile)

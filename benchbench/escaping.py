@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
@@ -27,3 +29,32 @@ def printable_json(document: str) -> str:
         line if line.isprintable() else "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line)
         for line in document.split("\n")
     )
+
+
+Lines = Sequence[Sequence[object]]
+
+
+def as_text(
+    title: str,
+    columns: Sequence[str],
+    lines: Lines,
+    *,
+    most: int = 20,
+    form: str = "simple",
+    remarks: Sequence[str] = (),
+) -> str:
+    """A titled table of `printable` text, of its first `most` lines."""
+    from tabulate import tabulate  # here, so that an import of benchbench is fast
+
+    shown = [[printable(str(cell)) for cell in line] for line in lines[:most]]
+    more = [f"and {len(lines) - most:,} more"] if len(lines) > most else []
+    table = tabulate(shown, [*map(printable, columns)], tablefmt=form, disable_numparse=True)
+    before, after = [printable(title)] if title else [], [*map(printable, [*more, *remarks])]
+    if form == "html":
+        before, after = ([f"<p>{html.escape(one)}</p>" for one in texts] for texts in (before, after))
+    return "\n".join([*before, table, *after])
+
+
+def as_html(title: str, columns: Sequence[str], lines: Lines, *, most: int = 1000, remarks: Sequence[str] = ()) -> str:
+    """The same as HTML."""
+    return f"<div>{as_text(title, columns, lines, most=most, form='html', remarks=remarks)}</div>"

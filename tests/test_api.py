@@ -367,3 +367,10 @@ def test_results_are_told_in_a_few_lines_and_as_html(tmp_path: Path) -> None:
     result = benchbench.run("smoke", device="cpu", runs=tmp_path / "runs", leaderboards=tmp_path)
     assert repr(result).startswith("<RunResult of smoke, profile quick: 2 rows, 2 computed now, 0 failed, 0 left; ")
     assert repr(result.plan) == "<Plan of smoke, profile quick: 2 ready>"
+    assert "2 computed now" in result._repr_html_()
+    assert result._repr_html_().count("<tr>") == 3  # headings and two methods
+    again = benchbench.plan("smoke", device="cpu", runs=tmp_path / "runs", only="defense=at,natural")
+    assert "smoke, profile quick: 2 done" in again._repr_html_()
+    assert "<td>digits" in again._repr_html_()
+    (verdict,) = benchbench.verify(str(result.leaderboard), runs=str(tmp_path / "runs"), device=torch.device("cpu"))[:1]
+    assert verdict.status == "confirmed"

@@ -20,7 +20,6 @@ from benchbench.leaderboard.challenges import (
     read_challenges,
     write_challenge,
 )
-from benchbench.leaderboard.files import read_rows
 from benchbench.records import Row
 from benchbench.records.arrays import Array, read_images
 from benchbench.registry import load_registry
@@ -68,7 +67,7 @@ def challenge(
     if not by.strip() or len(by) > LONGEST_NAME:
         raise UsageError(f"--by is the challenger's name, of 1 to {LONGEST_NAME} characters")
     folders, where = find_folders(data=data, runs=runs), find_device(device)
-    row = find_row(cell_id, [row for row in read_rows(leaderboard) if row.source == "measured"])
+    row = find_row(cell_id, folders.runs, leaderboard)
     replayer = Replayer(
         registry=load_registry(),
         folders=evidence_folders(leaderboard, folders.runs),

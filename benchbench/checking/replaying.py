@@ -44,7 +44,7 @@ from benchbench.records import Row, checkpoint_name, kept_checkpoints
 from benchbench.records.arrays import Array
 from benchbench.records.outcomes import WITNESSES
 from benchbench.registry import Registry, load_registry
-from benchbench.settings import find_device, find_folders
+from benchbench.settings import AnyPath, find_device, find_folders
 from benchbench.training.checkpoint import read_checkpoint
 
 _log = logging.getLogger(__name__)
@@ -57,16 +57,16 @@ class UnavailableError(Exception):
 
 
 def verify(
-    leaderboard: Path,
+    leaderboard: AnyPath,
     *,
-    data: Path | None = None,
-    runs: Path | None = None,
-    device: str | None = None,
+    data: AnyPath | None = None,
+    runs: AnyPath | None = None,
+    device: str | torch.device | None = None,
     download: bool = False,
     replay_only: bool = False,
     seed: int | None = None,
     budget: int | None = None,
-    images: Path | None = None,
+    images: AnyPath | None = None,
     on_problem: Callable[[str], None] = _log.warning,
     done: Callable[[Verdict], None] = lambda _: None,
 ) -> list[Verdict]:
@@ -88,14 +88,16 @@ def verify(
     Raises:
         StorageError: the file is missing or no leaderboard.
     """
-    folders = find_folders(data=data, runs=runs)
-    rows = read_rows(leaderboard, on_problem=on_problem)
+    folders, board = find_folders(data=data, runs=runs), Path(leaderboard)
+    rows = read_rows(board, on_problem=on_problem)
     registry, where = load_registry(), find_device(device)
     drawn = secrets.randbits(32) if seed is None else seed
-    attack = FreshAttack(registry=registry, device=where, seed=drawn, budget=budget, images=images)
+    attack = FreshAttack(
+        registry=registry, device=where, seed=drawn, budget=budget, images=None if images is None else Path(images)
+    )
     replayer = Replayer(
         registry=registry,
-        folders=evidence_folders(leaderboard, folders.runs),
+        folders=evidence_folders(board, folders.runs),
         source=folders.source(download=download),
         device=where,
         attack=None if replay_only else attack,
@@ -261,10 +263,11 @@ class Replayer:
         key = f"{cell.training.model_id} {path}"
         if key not in self._models:
             self._models.clear()
-            self._models[key] = self._load_model(cell, path)
+            self._models[key] = self.load_model(cell, path)
         return self._models[key]
 
-    def _load_model(self, cell: Cell, path: Path | None) -> tuple[nn.Module, list[Finding]]:
+    def load_model(self, cell: Cell, path: Path | None) -> tuple[nn.Module, list[Finding]]:
+        """The model of a checkpoint, or fitted again without one, and what is wrong with it."""
         splits, model_id = self.dataset(cell).splits, cell.training.model_id
         if path is None:
             defense = self.registry.make("defense", cell.training.defense)

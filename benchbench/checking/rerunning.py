@@ -84,7 +84,7 @@ def rerun(
     `benchbench.run`.
     """
     folders = find_folders(data=data, runs=runs)
-    row = find_row(cell_id, _recorded(folders.runs, leaderboard))
+    row = find_row(cell_id, folders.runs, leaderboard)
     source = folders.source(download=download)
     return compute_again(row, load_registry(), source, find_device(device), listener)
 
@@ -129,16 +129,9 @@ def compare(row: Row, now: Row, *, data_digest: str, findings: Sequence[Finding]
     )
 
 
-def _recorded(runs: Path, leaderboard: Path | None) -> list[Row]:
-    if leaderboard is not None:
-        return [row for row in read_rows(leaderboard) if row.source == "measured"]
-    store = RunStore(runs)
-    names = [name.removesuffix(".json") for name in store.record_names() if not name.endswith(".failed.json")]
-    return [row for name in names if (row := store.read_cell(name)) is not None]
-
-
-def find_row(cell_id: str, rows: Sequence[Row]) -> Row:
-    """The finished row of a cell id, or of its beginning; UsageError unless it is one."""
+def find_row(cell_id: str, runs: Path, leaderboard: Path | None) -> Row:
+    """A finished row by the beginning of its cell id; UsageError for none, or several."""
+    rows = _recorded(runs, leaderboard)
     found = [row for row in rows if row.status == "ok" and row.cell_id.startswith(cell_id)]
     found = [row for row in found if row.cell_id == cell_id] or found
     if len(found) == 1 and len(cell_id) >= LEAST_PREFIX:
@@ -147,6 +140,14 @@ def find_row(cell_id: str, rows: Sequence[Row]) -> Row:
         raise UsageError(f"no finished cell {cell_id!r} is recorded", hint=suggest(cell_id, (r.cell_id for r in rows)))
     several = f"{len(found)} recorded cells begin with {cell_id!r}"
     raise UsageError(several, hint=f"give at least {LEAST_PREFIX} digits, and as many as make it unique")
+
+
+def _recorded(runs: Path, leaderboard: Path | None) -> list[Row]:
+    if leaderboard is not None:
+        return [row for row in read_rows(leaderboard) if row.source == "measured"]
+    store = RunStore(runs)
+    names = [name.removesuffix(".json") for name in store.record_names() if not name.endswith(".failed.json")]
+    return [row for name in names if (row := store.read_cell(name)) is not None]
 
 
 def _differences(row: Row, now: Row) -> list[ChangedValue]:

@@ -49,6 +49,7 @@ COMMANDS = {
     "list": ("listing", "List datasets, architectures, defenses, attacks, metrics, suites or executors."),
     "show": ("show", "Show one component: options, capabilities, citation."),
     "table": ("table", "Print a leaderboard as a table."),
+    "findings": ("findings", "Judge what a suite, or its paper, states."),
     "figure": ("figure", "Draw the papers' figures from measured rows."),
     "compare": ("compare", "Compare models or leaderboards on the same examples; rank a leaderboard."),
     "verify": ("verify", "Replay the stored adversarial images of a leaderboard; confirm or refute each row."),

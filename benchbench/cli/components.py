@@ -7,18 +7,24 @@ import inspect
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchbench.cli.options import FILE, RADIUS, Function, with_options
+from benchbench.cli.printing import note
+from benchbench.contract.threat import NORMS
 from benchbench.errors import DataError, PluginError, UsageError
 from benchbench.registry import Registry
 from benchbench.registry.lookup import ComponentEntry, find_component
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from benchbench.cell.model import Component
+    from benchbench.contract import DatasetSplits
 
 
 class ComponentType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
@@ -60,6 +66,23 @@ _MODEL_OPTIONS = (
 )
 
 
+_ATTACK_OPTIONS = (
+    click.option(
+        "--attack", "attacks", multiple=True, default=("pgd-10",), type=COMPONENT, help="Repeatable; by default pgd-10."
+    ),
+    click.option(
+        "--norm", type=click.Choice(NORMS), help="Norm of the threat; by default linf with --epsilon, else the paper's."
+    ),
+    click.option("--n-test", type=click.IntRange(min=1), help="Test examples, a fixed subset; by default all."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random draws."),
+)
+
+
+def attack_options(function: Function) -> Function:
+    """How models are attacked: ``--attack``, ``--norm``, ``--n-test``, ``--seed``."""
+    return with_options(function, *_ATTACK_OPTIONS)
+
+
 def model_options(function: Function) -> Function:
     """Model, data and threat: ``--dataset`` to ``--epsilon``, as `_MODEL_OPTIONS` lists them."""
     return with_options(function, *_MODEL_OPTIONS)
@@ -77,6 +100,26 @@ def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoi
     from benchbench.own_model.origin import recorded_architecture
 
     return recorded_architecture(checkpoint, registry)
+
+
+def read_model(
+    registry: Registry,
+    entry: ComponentEntry | None,
+    checkpoint: Path,
+    splits: DatasetSplits,
+    *,
+    key: str,
+    dataset: Component,
+) -> nn.Module:
+    """The model of a checkpoint; a note says which of several weights are taken."""
+    from benchbench.own_model.files import load_weights
+
+    load = partial(load_weights, path=checkpoint, key=key, dataset=dataset)
+    network = find_architecture(registry, entry, checkpoint)
+    model = make_architecture(registry, network, load, input_shape=splits.input_shape, classes=len(splits.classes))
+    if said := load(model):
+        note(said)
+    return model
 
 
 def make_architecture(

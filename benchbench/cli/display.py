@@ -18,8 +18,6 @@ from benchbench.events import (
     EvaluationProgress,
     Event,
     Listener,
-    Note,
-    RunFinished,
     RunStarted,
     TrainingProgress,
     TrainingStarted,
@@ -27,6 +25,7 @@ from benchbench.events import (
     WorkerProgress,
     ignore,
 )
+from benchbench.events.wording import describe, describe_progress, format_seconds
 
 PLAIN_SECONDS = 15.0  # between two progress lines when there is no terminal
 
@@ -43,55 +42,6 @@ def progress_display(*, quiet: bool) -> Iterator[Listener]:
         yield PlainDisplay(lambda line: print(line, file=sys.stderr, flush=True)).show
 
 
-def describe(event: Event, *, several: bool = False) -> str | None:
-    """One line for an event, None if it only moves a bar; `several` workers: name the cell."""
-    match event:
-        case RunStarted():
-            return _describe_start(event)
-        case CellStarted():
-            left = f", about {format_seconds(event.seconds_left)} left" if event.seconds_left is not None else ""
-            return f"[{event.number}/{event.total}] {event.label}{left}"
-        case WorkerProgress():
-            line = describe(event.event)
-            return None if line is None else f"{line} (worker {event.worker})"
-        case CellFinished():
-            values = ", ".join(f"{name} {value:.4g}" for name, value in event.values.items())
-            which = f"{event.label}, " if several else ""
-            return f"  {which}done in {format_seconds(event.seconds)}: {values}"
-        case CellFailed():
-            return f"  FAILED {event.label}: {event.error}"
-        case Note():
-            return event.message
-        case RunFinished():
-            return (
-                f"{event.finished} cells computed, {event.cached} already done, {event.skipped} skipped, "
-                f"{event.failed} failed in {format_seconds(event.seconds)}"
-            )
-    return None
-
-
-def format_seconds(seconds: float) -> str:
-    """A duration for people: 8.2 s, 3 min 20 s, 2 h 05 min.
-
-    >>> format_seconds(200)
-    '3 min 20 s'
-    """
-    if round(seconds) < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
-
-
-def _describe_start(event: RunStarted) -> str:
-    reason = f" ({event.profile_reason})" if event.profile_reason else ""
-    cells = f"{event.ready} cells to compute, {event.done} done, {event.skipped} skipped"
-    duration = f", about {format_seconds(event.estimated_seconds)}" if event.estimated_seconds else ""
-    return f"suite {event.suite}, profile {event.profile}{reason}, on {event.device}: {cells}{duration}"
-
-
 class PlainDisplay:
     """Write events as lines, for logs and pipes."""
 
@@ -105,22 +55,10 @@ class PlainDisplay:
         self._several |= isinstance(event, WorkerProgress)
         line = describe(event, several=self._several)
         if line is None and time.monotonic() - self._last > PLAIN_SECONDS:
-            line = _describe_progress(event)
+            line = describe_progress(event)
         if line is not None:
             self._last = time.monotonic()
             self._write(printable(line))
-
-
-def _describe_progress(event: Event) -> str | None:
-    if isinstance(event, TrainingProgress):
-        accuracy = "" if event.accuracy is None else f", accuracy {event.accuracy:.3f}"
-        return f"  epoch {event.epoch + 1}/{event.epochs}, step {event.step}/{event.steps}, loss {event.loss:.4f}{accuracy}"
-    if isinstance(event, EvaluationProgress):
-        return f"  {event.purpose}: {event.done}/{event.total}"
-    if isinstance(event, WorkerProgress):
-        line = _describe_progress(event.event)
-        return None if line is None else f"{line} (worker {event.worker})"
-    return None
 
 
 class LiveDisplay:

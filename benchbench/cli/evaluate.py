@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING
 import click
 
 from benchbench.cell.model import canonical
-from benchbench.cli.components import COMPONENT, component_name, find_architecture, make_architecture, model_options
+from benchbench.cli.components import (
+    attack_options,
+    component_name,
+    find_architecture,
+    make_architecture,
+    model_options,
+)
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import data_option, device_option, download_option, json_option, quiet_option
 from benchbench.cli.printing import note, print_json, print_table, say
-from benchbench.contract.threat import NORMS, Norm
+from benchbench.contract.threat import Norm
 from benchbench.registry import load_registry
 from benchbench.registry.lookup import ComponentEntry
 from benchbench.settings import find_device, find_folders
@@ -24,14 +30,7 @@ if TYPE_CHECKING:
 
 @click.command(name="evaluate")
 @model_options
-@click.option(
-    "--attack", "attacks", multiple=True, default=("pgd-10",), type=COMPONENT, help="Repeatable; by default pgd-10."
-)
-@click.option(
-    "--norm", type=click.Choice(NORMS), help="Norm of the threat; by default linf with --epsilon, else the paper's."
-)
-@click.option("--n-test", type=click.IntRange(min=1), help="Test examples, a fixed subset; by default all.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random draws.")
+@attack_options
 @device_option
 @data_option
 @download_option

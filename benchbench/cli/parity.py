@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.components import find_architecture, make_architecture, model_options
+from benchbench.cli.components import model_options, read_model
 from benchbench.cli.options import data_option, device_option, json_option
 from benchbench.cli.printing import note, print_json, print_table, say
 from benchbench.contract.threat import Norm, check_radius
@@ -60,7 +59,6 @@ def command(
     deterministic. Every candidate is checked to be in ball and box.
     """
     from benchbench.data import load_dataset, subset
-    from benchbench.own_model.files import load_weights
     from benchbench.parity import AttackSetting
     from benchbench.registry.lookup import find_component
     from benchbench.suite.protocol import choose_threat
@@ -75,13 +73,8 @@ def command(
     check_radius(threat, splits.input_shape)
     for message in splits.notes:
         note(message)
-    classes = len(splits.classes)
-    network = find_architecture(registry, architecture, checkpoint)
-    load = partial(load_weights, path=checkpoint, key=key, dataset=component)
-    model = make_architecture(registry, network, load, input_shape=splits.input_shape, classes=classes)
-    if said := load(model):
-        note(said)
-    setting = AttackSetting(attack=attack, threat=threat, steps=steps, classes=classes)  # type: ignore[arg-type]
+    model = read_model(registry, architecture, checkpoint, splits, key=key, dataset=component)
+    setting = AttackSetting(attack=attack, threat=threat, steps=steps, classes=len(splits.classes))  # type: ignore[arg-type]
     test = subset(splits.test, min(n_test, len(splits.test)), "test")
     report = _compare(model.to(find_device(device)), test, setting, registry, find_device(device))
     if as_json:

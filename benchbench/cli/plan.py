@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from benchbench.cli import options
-from benchbench.cli.display import format_seconds
 from benchbench.cli.printing import note, print_json, print_table
+from benchbench.events.wording import format_seconds
 from benchbench.kernels.arithmetic import Precision
 
 if TYPE_CHECKING:

@@ -54,7 +54,7 @@ def command(
     DATASET is a name, or a TOML inline table of name and options.
     """
     from benchbench.api import separation
-    from benchbench.cli.display import describe
+    from benchbench.events.wording import describe
 
     report = separation(dataset, seed=seed, listener=lambda event: note(describe(event) or ""), **options)
     if leaderboards is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,13 +13,11 @@ from rich.text import Text
 
 from benchbench.cli.options import FOLDER, leaderboards_option, reserving, suite_argument
 from benchbench.cli.printing import least_width, line_width, note, print_pieces, print_rich, say, say_lines
-from benchbench.errors import StorageError, UsageError, suggest
 from benchbench.escaping import printable, printable_lines
-from benchbench.settings import find_folders
 
 if TYPE_CHECKING:
     from benchbench.leaderboard import Entry, Group, Table
-    from benchbench.records import Row, Rows
+    from benchbench.records import Row
 
 MOST_LINES = 500  # of a table on the terminal, which shows nobody more
 _NAMES = ("defense", "reference", "dataset", "source")  # columns that identify a line
@@ -57,72 +54,16 @@ def command(
     leaderboards: Path | None,
 ) -> None:
     """Print the leaderboard of SUITE (a name, or a Parquet file) in the papers' style."""
-    rows, path = _read(suite, profile, leaderboards)
-    from benchbench.leaderboard.challenges import CHALLENGED, with_challenges
+    from benchbench.reproduction.lookup import evidence_of, find_rows, make_tables
 
-    rows, challenges = with_challenges(rows, path)
-    if pages is not None or number:
-        _reproduce(rows, path.parent, number=number, paper=paper, output=output, pages=pages)
+    rows, path = find_rows(suite, profile, leaderboards)
+    if pages is not None:
+        from benchbench.reproduction import write_pages
+
+        note(f"{len(write_pages(pages, evidence_of(rows, path)))} pages in {pages}")
         return
-    from benchbench.leaderboard import paper_tables
-    from benchbench.leaderboard.rebuilding import describe_failed_attempts
-
-    _check_extra(extra, rows)
-    extras = tuple(dict.fromkeys([*([CHALLENGED] if challenges else []), *extra]))
-    failed = (*challenges, *describe_failed_attempts(path, rows))
-    most = MOST_LINES if output == "rich" else None
-    make = partial(paper_tables, rows, paper=paper, intervals=intervals, extra=extras, notes=failed, most=most)
-    print_tables(make(published=published) or make(published=True), output)
-
-
-def _reproduce(rows: Rows, folder: Path, *, number: str, paper: str, output: str, pages: Path | None) -> None:
-    """Print one table of a paper, or write all of them as pages."""
-    from benchbench.leaderboard.separations import read_separations
-    from benchbench.reproduction import Measured, make_table, write_pages
-    from benchbench.reproduction.papers import find_table
-
-    if not rows.having("source", "published").any():
-        raise UsageError(
-            f"suite {rows[0].suite} has nothing of table {number!r}: no published numbers", hint="leave --table out"
-        )
-    evidence = Measured(suite=rows[0].suite, rows=rows, separations=read_separations(folder))
-    if pages is None:
-        print_tables([make_table(find_table(paper, number), evidence)], output)
-        return
-    note(f"{len(write_pages(pages, evidence))} pages in {pages}")
-
-
-def _read(suite: str, profile: str | None, leaderboards: Path | None) -> tuple[Rows, Path]:
-    """The rows of a suite's leaderboard, of one profile if given, and the path of its file."""
-    from benchbench.leaderboard import published_rows, read_rows
-    from benchbench.records import Rows
-
-    is_file = suite.endswith(".parquet")
-    path = Path(suite) if is_file else find_folders(leaderboards=leaderboards).leaderboard(suite)
-    rows = read_rows(path) if path.exists() else Rows.of(published_rows(suite))
-    if not rows and path.exists():
-        raise StorageError(f"{path} has no row that can be shown")
-    if not rows:
-        raise StorageError(f"there is no leaderboard {path}", hint=f"benchbench run --suite {suite} writes one")
-    known = {known for (known,) in rows.distinct("profile")[0]}
-    if profile is not None and profile not in known:
-        raise UsageError(f"no row has the profile {profile!r}", hint=suggest(profile, known))
-    shown = (
-        rows if profile is None else rows.where(rows.having("profile", profile) | rows.having("source", "published"))
-    )
-    return shown, path
-
-
-def _check_extra(names: Sequence[str], rows: Sequence[Row]) -> None:
-    from benchbench.leaderboard.extras import extra_keys
-
-    if not names:
-        return
-    known = extra_keys(rows)
-    for name in names:
-        if name not in known:
-            hint = suggest(name, known) if known else "its rows have none"
-            raise UsageError(f"no row has the extra value {name!r}", hint=hint)
+    how = {"intervals": intervals, "most": MOST_LINES if output == "rich" else None}
+    print_tables(make_tables(rows, path, number, paper, published=published, extra=extra, **how), output)
 
 
 def print_rows(rows: Sequence[Row], path: Path) -> None:

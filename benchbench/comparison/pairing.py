@@ -14,7 +14,7 @@ from benchbench.comparison.contenders import Contender, on_common_examples
 from benchbench.contract.seeds import derive_seed
 from benchbench.errors import UsageError
 from benchbench.leaderboard.identity import BALL
-from benchbench.leaderboard.spread import MeanTest, Spread, compare_seeds, has_spread, seed_spread
+from benchbench.leaderboard.spread import Spread, compare_seeds, has_spread, seed_spread
 from benchbench.records import mean_interval
 from benchbench.records.arrays import Array
 
@@ -60,10 +60,13 @@ def compare(
         first, second = _on_common_ground(entries[one], entries[other], (one, other))
         measures = [name for name in first[0].worst if all(name in c.worst for c in (*first, *second))]
         found += [_difference((one, other), name, first, second) for name in measures]
-    tested = [(place, one.p_value) for place, one in enumerate(found) if one.p_value is not None]
-    for (place, _), adjusted in zip(tested, holm([p_value for _, p_value in tested])):
-        found[place] = dataclasses.replace(found[place], adjusted=adjusted)
-    return tuple(found)
+    return adjust(found)
+
+
+def adjust(found: Sequence[Difference]) -> tuple[Difference, ...]:
+    """Differences with p-values adjusted by Holm's correction over all of them."""
+    adjusted = iter(holm([one.p_value for one in found if one.p_value is not None]))
+    return tuple(one if one.p_value is None else dataclasses.replace(one, adjusted=next(adjusted)) for one in found)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -153,33 +156,44 @@ def _on_common_ground(
 def _difference(
     names: tuple[str, str], measure: str, first: Sequence[Contender], second: Sequence[Contender]
 ) -> Difference:
+    if len(first) == len(second) == 1:
+        return paired(names, measure, first[0].worst[measure], second[0].worst[measure])
     ours, theirs = _means(first, measure), _means(second, measure)
-    seeds, mean, other = (len(ours), len(theirs)), float(np.mean(ours)), float(np.mean(theirs))
-    if max(seeds) > 1:
-        test: Test = "t over seeds"
-        difference, n, found = mean - other, min(seeds), compare_seeds(ours, theirs)
-    else:
-        values = np.stack([first[0].worst[measure], second[0].worst[measure]])
-        test = "McNemar" if values.dtype == np.bool_ else "permutation"
-        change = values[0].astype(np.float64) - values[1].astype(np.float64)
-        difference, n = float(change.mean()), len(change)
-        interval = mean_interval(change, derive_seed(0, "pair")) if has_spread(change) else None
-        p_value = float(mcnemar_p_values(values)[0, 1]) if test == "McNemar" else permutation_p_value(change)
-        low, high = (None, None) if interval is None else (interval.low, interval.high)
-        found = MeanTest(low=low, high=high, p_value=p_value)
+    found = compare_seeds(ours, theirs)
     return Difference(
         models=names,
         measure=measure,
-        first=mean,
-        second=other,
-        difference=difference,
+        first=float(np.mean(ours)),
+        second=float(np.mean(theirs)),
+        difference=float(np.mean(ours)) - float(np.mean(theirs)),
         low=found.low,
         high=found.high,
-        test=test,
+        test="t over seeds",
         p_value=found.p_value,
         adjusted=found.p_value,
-        n=n,
-        seeds=seeds,
+        n=min(len(ours), len(theirs)),
+        seeds=(len(ours), len(theirs)),
+    )
+
+
+def paired(names: tuple[str, str], measure: str, first: Array, second: Array) -> Difference:
+    """The difference of two models from their values (n,) on the same examples, bool or float."""
+    change = first.astype(np.float64) - second.astype(np.float64)
+    interval = mean_interval(change, derive_seed(0, "pair")) if has_spread(change) else None
+    by_share = first.dtype == np.bool_
+    p_value = float(mcnemar_p_values(np.stack([first, second]))[0, 1]) if by_share else permutation_p_value(change)
+    return Difference(
+        models=names,
+        measure=measure,
+        first=float(np.mean(first)),
+        second=float(np.mean(second)),
+        difference=float(change.mean()),
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        test="McNemar" if by_share else "permutation",
+        p_value=p_value,
+        adjusted=p_value,
+        n=len(change),
     )
 
 

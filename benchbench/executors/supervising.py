@@ -126,6 +126,7 @@ class Supervisor:
             case CellStarted():
                 self._at[worker] = entry.cell_id
                 self._idle_deaths = 0
+                self._clock.start(entry.cell_id)
                 self._show(worker, self._renumbered(entry))
             case CellFinished() | CellFailed():
                 if isinstance(entry, CellFinished):
@@ -147,13 +148,12 @@ class Supervisor:
 
     def _renumbered(self, event: CellStarted) -> CellStarted:
         """The event with the number of the cell in the run, instead of in its worker."""
-        left = self._clock.seconds_left()
         return CellStarted(
             number=self._begun.setdefault(event.cell_id, len(self._begun) + 1),
             total=self._total,
             cell_id=event.cell_id,
             label=event.label,
-            seconds_left=None if left is None else left / (self._run.crew.workers or 1),
+            seconds_left=self._clock.seconds_left(self._run.crew.workers or 1),
         )
 
     def _show(

@@ -13,7 +13,6 @@ from benchbench.leaderboard.matching import is_of_setting, is_regression, publis
 from benchbench.leaderboard.names import defense_label, defense_order, joined, published_label, searched_in, trained_in
 from benchbench.leaderboard.spread import interval_of
 from benchbench.records import Row
-from benchbench.reproduction.papers import PAPERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 Colour = tuple[float, float, float, float]
 COLUMNS = 3
 TITLE_WIDTH = 50  # characters
+_PAPER = "neurips2020"  # whose published numbers are drawn
 _MARKERS = "^sDvPX<>"  # of our rows by profile and precision; published ones are circles
 
 
@@ -73,7 +73,7 @@ def _panels(rows: Sequence[Row], attack: str) -> list[list[Row]]:
     """Rows by setting, of settings with several methods; the papers' first, then by dataset."""
     finished = (row for row in rows if row.attack == attack and row.status == "ok" and not is_regression(row))
     wanted = [row for row in finished if None not in (row.test_lipschitz, row.adv_test_accuracy)]
-    published = [row for row in wanted if _is_published(row) and row.published_source == PAPERS[0]]
+    published = [row for row in wanted if _is_published(row) and row.published_source == _PAPER]
 
     def setting(row: Row) -> tuple[object, ...]:
         if _is_published(row):

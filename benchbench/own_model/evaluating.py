@@ -17,6 +17,7 @@ from benchbench.data import LoadedDataset, crop_to, load_dataset, subset
 from benchbench.errors import DataError, UsageError
 from benchbench.evaluation import evaluate as evaluate_cell
 from benchbench.events import Listener, Note, ignore
+from benchbench.events.notebooks import default_listener
 from benchbench.kernels.determinism import deterministic
 from benchbench.kernels.inputs import as_model_input
 from benchbench.leaderboard.names import component_label
@@ -43,7 +44,7 @@ def evaluate(
     device: str | torch.device | None = None,
     data: AnyPath | None = None,
     download: bool = False,
-    listener: Listener = ignore,
+    listener: Listener | None = None,
 ) -> ModelReport:
     """Attack a model on a test set; the harness re-checks every candidate's box, norm, success.
 
@@ -61,7 +62,7 @@ def evaluate(
         device: None for that of the model.
         data: data root; None for ``BENCHBENCH_DATA``.
         download: whether a missing dataset may be fetched.
-        listener: receives the progress.
+        listener: receives the progress. None shows it in notebooks, and nothing elsewhere.
 
     Raises:
         UsageError: an unknown name or option, a radius beyond the box, or an attack that does not support this norm or
@@ -86,7 +87,7 @@ def evaluate(
         n_test=n_test,
         seed=seed,
         device=where,
-        listener=listener,
+        listener=listener or default_listener(),
     )
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from tabulate import tabulate
 from torch import Tensor
 
 from benchbench.cell.model import Component
 from benchbench.contract.threat import Threat
+from benchbench.escaping import as_html, as_text
 from benchbench.evaluation import Outcome
 from benchbench.records import accuracy_interval
 
@@ -81,12 +80,11 @@ class ModelReport:
         return f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
 
     def __repr__(self) -> str:
-        return f"{self.title}\n{tabulate(self.lines, COLUMNS, disable_numparse=True)}"
+        return as_text(self.title, COLUMNS, self.lines)
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        table = tabulate(self.lines, COLUMNS, tablefmt="html", disable_numparse=True)
-        return f"<p>{html.escape(self.title)}</p>{table}"
+        return as_html(self.title, COLUMNS, self.lines)
 
 
 def make_report(

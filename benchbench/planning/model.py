@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from benchbench.cell.model import Cell
+from benchbench.escaping import as_html
+from benchbench.events.wording import format_seconds
 from benchbench.planning.datasets import DatasetLoader
 
 Status = Literal["ready", "done", "skipped", "failed"]
@@ -67,6 +69,18 @@ class Plan:
         counts = Counter(cell.status for cell in self.cells)
         states = ", ".join(f"{counts[status]} {status}" for status in get_args(Status) if counts[status])
         return f"<Plan of {self.suite}, profile {self.profile}: {states or 'no cells'}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: each experiment's cells by state, and why some are not computed."""
+        lines = []
+        for experiment in dict.fromkeys(cell.experiment for cell in self.cells):
+            cells = [cell for cell in self.cells if cell.experiment == experiment]
+            counts = Counter(cell.status for cell in cells)
+            seconds = sum(cell.estimate_seconds or 0.0 for cell in cells)
+            reasons = "; ".join(dict.fromkeys(cell.reason for cell in cells if cell.reason))
+            states = (counts[status] or "" for status in get_args(Status))
+            lines.append((experiment, *states, format_seconds(seconds) if seconds else "", reasons))
+        return as_html(repr(self)[1:-1], ("experiment", *get_args(Status), "estimate", "why not"), lines)
 
     @property
     def ready(self) -> tuple[Cell, ...]:

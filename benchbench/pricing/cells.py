@@ -27,6 +27,9 @@ _Made = TypeVar("_Made")
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 _CHECKS = Passes(forward=2.0)  # the clean prediction, and the harness's check of a candidate
+DIAGNOSTICS = Passes(forward=11_700.0, backward=2_400.0)  # of images, where none breaks the model
+FIXED_SECONDS = 1.0  # of each evaluation: the substitute of the diagnostics, bootstrap intervals, files
+STEP_SECONDS = 0.002  # of each step of training besides its passes: draws, optimiser, sums
 _MOMENTS = {"none": 0, "sgd": 0, "adam": 2}  # tensors that an optimiser keeps for each weight, without SGD's momentum
 OUTCOME_BYTES = 64  # columns of one test example: four integers, two booleans, a few ratios
 
@@ -34,6 +37,7 @@ OUTCOME_BYTES = 64  # columns of one test example: four integers, two booleans, 
 def price(plan: Plan, registry: Registry, device: torch.device) -> Plan:
     """Fill in the predicted seconds of the ready cells; training counts once per model."""
     pricing = Pricing(plan, registry, device)
+    pricing.paid.update(p.cell.training.model_id for p in plan.cells if p.status == "done" and p.cell)
     priced = (pricing.price(planned.cell) if planned.status == "ready" else None for planned in plan.cells)
     return dataclasses.replace(plan, cells=tuple(map(_with_price, plan.cells, priced)))
 
@@ -78,7 +82,7 @@ class Pricing:
         self._given = timings
         self.timed: dict[str, TimedModel] = {}
         self._known: dict[tuple[object, ...], object] = {}
-        self._paid: set[str] = set()
+        self.paid: set[str] = set()  # models whose training has a price already, or is over
 
     def price(self, cell: Cell | None) -> CellPrice | None:
         """The price of a cell; None if there is none.
@@ -96,8 +100,8 @@ class Pricing:
 
     def measured(self, row: Row) -> CellPrice:
         """The price of a finished cell."""
-        train = 0.0 if row.model_id in self._paid else row.train_seconds or 0.0
-        self._paid.add(row.model_id)
+        train = 0.0 if row.model_id in self.paid else row.train_seconds or 0.0
+        self.paid.add(row.model_id)
         return CellPrice(
             train_seconds=train,
             evaluate_seconds=row.evaluate_seconds or 0.0,
@@ -112,14 +116,17 @@ class Pricing:
         training, recipe = cell.training, cell.training.recipe
         make = self._registry.make
         step = self._counted(training.defense, cell, extent, training_passes, lambda defense: make("defense", defense))
-        paid = training.model_id in self._paid
-        self._paid.add(training.model_id)
-        trained = 0.0 if paid or step is None else model.seconds.cost(step.times(training.n_train * recipe.epochs))
+        paid = training.model_id in self.paid
+        self.paid.add(training.model_id)
+        trained = 0.0
+        if not paid and step is not None:
+            steps = math.ceil(training.n_train / recipe.batch_size) * recipe.epochs
+            trained = model.seconds.cost(step.times(training.n_train * recipe.epochs)) + STEP_SECONDS * steps
         inputs = 4 * math.prod(extent.input_shape)
         moments = _MOMENTS[recipe.optimizer] + (recipe.momentum > 0)
         return CellPrice(
             train_seconds=trained,
-            evaluate_seconds=model.seconds.cost(self._evaluation(cell, extent)),
+            evaluate_seconds=model.seconds.cost(self._evaluation(cell, extent)) + FIXED_SECONDS,
             memory_bytes=self._memory(cell, extent, model, step, moments),
             checkpoint_bytes=0 if paid or step is None else model.size.state + moments * model.size.parameters,
             record_bytes=cell.evaluation.n_test * (inputs + OUTCOME_BYTES),
@@ -130,7 +137,7 @@ class Pricing:
         """All passes of an evaluation."""
         spec, make = cell.evaluation, self._registry.make
         attack = self._counted(spec.attack, cell, extent, attack_passes, lambda attack: make("attack", attack))
-        passes = (attack + _CHECKS).times(spec.n_test + spec.n_train_evaluated)
+        passes = (attack + _CHECKS).times(spec.n_test + spec.n_train_evaluated) + DIAGNOSTICS
         for metric in spec.metrics:
             counted = self._counted(metric, cell, extent, metric_passes, lambda metric: make("metric", metric))
             passes += counted.times(spec.n_test)

@@ -8,18 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchbench.atomic import write_bytes_atomically
+from benchbench.figures import FIGURES
 from benchbench.leaderboard.formats import escape_markdown, render
 from benchbench.leaderboard.identity import grouped
 from benchbench.leaderboard.layout import Table
 from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.records import Row
 from benchbench.registry import load_registry
+from benchbench.reproduction.findings import PUBLISHED, Grounds, JudgedFinding, judge_findings
+from benchbench.reproduction.findings_table import findings_page
+from benchbench.reproduction.judging import VERDICTS as FINDING_VERDICTS
 from benchbench.reproduction.papers import TABLES, PaperTable
 from benchbench.reproduction.separation_table import separation_table
 from benchbench.reproduction.setups import setup_table, suite_setups
 from benchbench.reproduction.variants import compared, variant_sections
 from benchbench.reproduction.verdict_tables import comparison_table, stands_in
 from benchbench.reproduction.verdicts import AGREEING, DIFFERS, FAILED, NOT_COMPARABLE, NOT_RUN, OPEN, VERDICTS, tally
+from benchbench.settings import find_folders
 from benchbench.suite import read_suite
 
 
@@ -44,16 +49,22 @@ def make_table(paper_table: PaperTable, evidence: Measured) -> Table:
 
 
 def write_pages(folder: Path, evidence: Measured) -> list[Path]:
-    """Write ``<paper>-table-<N>.md`` for each table, last a ``README.md``; return them in order."""
+    """Write ``<paper>-table-<N>.md`` for each table, ``findings.md`` and ``README.md``."""
     tables = {paper_table: make_table(paper_table, evidence) for paper_table in TABLES}
     written = []
     for paper_table, table in tables.items():
         path = folder / _file_name(paper_table)
         write_bytes_atomically(path, render_page(paper_table, table, evidence).encode())
         written.append(path)
-    contents = folder / "README.md"
-    write_bytes_atomically(contents, _contents(tables).encode())
-    return [*written, contents]
+    registry = load_registry()
+    suite, separations = read_suite(evidence.suite, registry), evidence.separations
+    source = find_folders().source()
+    grounds = Grounds(rows=evidence.rows, separations=separations, registry=registry, source=source)
+    found = judge_findings(suite, grounds)
+    for name, text in (("findings.md", findings_page(found, suite.name)), ("README.md", _contents(tables, found))):
+        written.append(folder / name)
+        write_bytes_atomically(written[-1], text.encode())
+    return written
 
 
 def _file_name(paper_table: PaperTable) -> str:
@@ -114,7 +125,7 @@ def _summary(counted: Counter[str]) -> str:
     return f"Each of the {counted.total()} published numbers by its verdict: {given}."
 
 
-def _contents(tables: dict[PaperTable, Table]) -> str:
+def _contents(tables: dict[PaperTable, Table], found: Sequence[JudgedFinding]) -> str:
     head = (
         "# Reproduction report\n\nOne page per table of both versions of the paper, written from the leaderboard by\n\n"
         "    benchbench table closer-look --pages docs/reproduction\n\n"
@@ -124,7 +135,15 @@ def _contents(tables: dict[PaperTable, Table]) -> str:
         "| table | shows | agree | open | differ | not comparable | not run |\n"
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
     )
-    return head + "".join(_contents_line(paper_table, table) for paper_table, table in tables.items())
+    listed = "".join(_contents_line(paper_table, table) for paper_table, table in tables.items())
+    verdicts = Counter(one.verdict for one in found if one.profile != PUBLISHED)
+    counted = ", ".join(f"{name} {verdicts[name]}" for name in FINDING_VERDICTS)
+    drawn = "".join(f"| `{name}` | {caption} |\n" for name, caption in FIGURES.items())
+    return (
+        f"{head}{listed}\n## Findings\n\n[What the paper states](findings.md), for each profile and measure: {counted}.\n\n"
+        "## Figures\n\n`benchbench figure closer-look --figure NAME` draws each from the rows, at the size of a column.\n\n"
+        f"| name | shows |\n| --- | --- |\n{drawn}"
+    )
 
 
 def _contents_line(paper_table: PaperTable, table: Table) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchbench.escaping import printable
 from benchbench.events import CellFailed, Listener, Note, RunFinished, RunStarted
 from benchbench.planning import Plan
 from benchbench.planning.preparing import Prepared
@@ -35,6 +37,13 @@ class RunResult:
     def __repr__(self) -> str:
         counts = f"{len(self.rows)} rows, {self.finished} computed now, {self.failed} failed, {self.left} left"
         return f"<RunResult of {self.plan.suite}, profile {self.plan.profile}: {counts}; {self.leaderboard}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the counts, then the tables of the rows."""
+        from benchbench.leaderboard import paper_tables
+        from benchbench.leaderboard.frames import listed
+
+        return f"<p>{html.escape(printable(repr(self)[1:-1]))}</p>{listed(paper_tables(self.rows))._repr_html_()}"
 
     @property
     def failed(self) -> int:

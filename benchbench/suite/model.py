@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,6 +15,8 @@ from benchbench.errors import UnknownNameError
 from benchbench.registry.options import Values
 
 TrainedOn = Literal["train", "train+test"]
+Filter = Mapping[str, tuple[object, ...]]
+"""Columns and their allowed values; a component is a mapping of its name and options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,35 @@ class Experiment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A statement about rows, for instance of a paper; see `benchbench.suite`."""
+
+    name: str  # unique within the suite
+    statement: str  # one sentence
+    place: str = ""  # where the text says it
+    measures: tuple[str, ...] = ()  # columns, each judged by itself
+    extras: tuple[str, ...] = ()  # values of metrics that are no column, likewise
+    where: Filter = field(default_factory=dict)  # the rows that it is about
+    ratio: bool = False  # whether values are compared by their ratio
+    above: float | None = None  # what the effect exceeds
+    below: float | None = None  # what exceeds the effect
+    groups: tuple[Filter, ...] = ()
+    every: bool = False
+    paired: bool = False
+    option: str = ""
+    against: str = ""
+    minus: str = ""
+    exceeds: Literal["", "two-epsilon", "random-labels"] = ""
+    dataset: Component | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The effect lies between these if the finding holds; infinite where there is none."""
+        above = 0.0 if self.exceeds else self.above
+        return -math.inf if above is None else above, math.inf if self.below is None else self.below
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """A benchmark."""
 
@@ -70,6 +102,7 @@ class Suite:
     seeds: tuple[int, ...] = (0,)  # the default seeds of a run
     source: str = ""  # the file that it was read from
     experiments: Mapping[str, tuple[Experiment, ...]]  # by profile, in the order of the file
+    findings: tuple[Finding, ...] = ()
 
     @property
     def profiles(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from benchbench.suite.lines import DEEPEST, Place, find_lines
 from benchbench.suite.mistakes import Mistakes
 from benchbench.suite.model import Experiment, Settings, Suite
 from benchbench.suite.settings import SETTINGS_KEYS, SettingsReader
+from benchbench.suite.statements import read_findings
 
 MAXIMUM_NAME = 128  # characters
 MAXIMUM_PROFILES = 20
@@ -24,7 +25,8 @@ MAXIMUM_EXPERIMENTS = 1_000
 MAXIMUM_SEEDS = 1_000
 MAXIMUM_CELLS = 100_000  # per profile, with all seeds
 
-_SUITE_KEYS = ("name", "title", "summary", "paper", "protocol", "seeds", "defaults", "profiles", "experiments")
+_TEXTS = ("title", "summary", "paper")
+_SUITE_KEYS = ("name", *_TEXTS, "protocol", "seeds", "defaults", "profiles", "experiments", "findings")
 _EXPERIMENT_KEYS = ("name", "dataset", "profiles", "overrides")
 _KEBAB_CASE = re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*\Z")
 
@@ -42,14 +44,17 @@ def suite_from_table(
     """Check a suite as read from TOML; a SuiteError has all of its mistakes."""
     mistakes = Mistakes(lines or {})
     mistakes.check_keys(table, (), _SUITE_KEYS)
-    texts = {key: mistakes.read(table, key, (), str, "") for key in ("title", "summary", "paper")}
+    texts = {key: mistakes.read(table, key, (), str, "") for key in _TEXTS}
+    reader = SettingsReader(registry, mistakes)
+    experiments = _experiments(table, reader)
     suite = Suite(
         name=_name(table, "name", (), mistakes),
         protocol=_name(table, "protocol", (), mistakes),
         **texts,
         seeds=_seeds(table, mistakes),
         source=source,
-        experiments=_experiments(table, SettingsReader(registry, mistakes)),
+        experiments=experiments,
+        findings=read_findings(table, reader, [one for grid in experiments.values() for one in grid]),
     )
     if mistakes.problems:
         raise SuiteError(source, mistakes.problems)

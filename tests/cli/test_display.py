@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from benchbench.cli import display
-from benchbench.cli.display import LiveDisplay, PlainDisplay, describe, format_seconds
+from benchbench.cli.display import LiveDisplay, PlainDisplay
 from benchbench.events import (
     CellFailed,
     CellFinished,
@@ -23,6 +23,7 @@ from benchbench.events import (
     WorkerIdle,
     WorkerProgress,
 )
+from benchbench.events.wording import describe, format_seconds
 
 STORY: tuple[Event, ...] = (
     RunStarted(

@@ -21,6 +21,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("plan", "--suite", _SUITE),
     ("status", "--suite", _SUITE),
     ("check", _SUITE),
+    ("findings", _SUITE, "--profile", "paper"),
     ("list", "attack"),
     ("show", "defense", "trades"),
     ("table", _BOARD),

@@ -71,6 +71,15 @@ threat = { norm = "linf", epsilon = 0.1 }
 recipe = { learning_rate = 0.1, epochs = 1 }
 n_train = 20
 n_test = 6
+[[findings]]
+name = "any"
+statement = "Accuracy follows Lipschitzness."
+measures = ["test_accuracy"]
+extras = ["x"]
+where = { attack = "pgd-10" }
+against = "test_lipschitz"
+ratio = true
+above = 0
 """
 DTYPES = ("<i8", "<f4", "<f8", "|b1", "|u1", "<i2")
 

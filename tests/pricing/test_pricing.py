@@ -8,20 +8,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from benchbench.cell.model import Cell
 from benchbench.contract import (
     DatasetExtent,
     DatasetSplits,
     DataSource,
+    Examples,
     MissingDataError,
     Offer,
+    Threat,
     hookimpl,
 )
 from benchbench.errors import DataError, UsageError
+from benchbench.evaluation.diagnostics import examine
+from benchbench.evaluation.specimens import Attacked
+from benchbench.evaluation.subject import place
+from benchbench.evaluation.supervision import counting
 from benchbench.planning import Bill, CellPrice, Plan, bill, bills, make_plan
 from benchbench.pricing import cost
-from benchbench.pricing.cells import price, price_all
+from benchbench.pricing.cells import DIAGNOSTICS, price, price_all
 from benchbench.pricing.cost import PassSeconds
 from benchbench.pricing.timings import read_timings, write_timings
 from benchbench.records.building import Provenance, measured_row
@@ -75,6 +82,14 @@ def plan_of(registry: Registry, tmp_path: Path, *, done: str = "", **settings: o
     )
 
 
+@pytest.fixture(autouse=True)
+def _only_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prices without what every step and every evaluation costs besides the passes of its components."""
+    monkeypatch.setattr("benchbench.pricing.cells.DIAGNOSTICS", cost.Passes())
+    monkeypatch.setattr("benchbench.pricing.cells.FIXED_SECONDS", 0.0)
+    monkeypatch.setattr("benchbench.pricing.cells.STEP_SECONDS", 0.0)
+
+
 def seconds(plan: Plan, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     """Predictions where a pass takes one second."""
     monkeypatch.setattr("benchbench.pricing.cells.time_passes", lambda *_: PASS)
@@ -108,6 +123,69 @@ def test_second_attack_on_a_model_costs_no_training(
     assert first is not None
     assert second is not None
     assert second < first / 2
+
+
+def test_model_that_is_trained_already_costs_no_training(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacks = ["pgd-10", {"name": "pgd", "steps": 10}]
+    cell = plan_of(registry, tmp_path, defenses=["at"], attacks=attacks).cells[0].cell
+    assert isinstance(cell, Cell)
+    _, new = seconds(plan_of(registry, tmp_path, defenses=["at"], attacks=attacks), registry, monkeypatch)
+    resumed = plan_of(registry, tmp_path, defenses=["at"], attacks=attacks, done=cell.cell_id)
+    assert seconds(resumed, registry, monkeypatch) == [None, new]
+
+
+def test_steps_and_evaluations_cost_more_than_their_passes(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(registry, tmp_path, recipe={"learning_rate": 0.001, "epochs": 2, "batch_size": 30})
+    (before,) = seconds(plan, registry, monkeypatch)
+    monkeypatch.setattr("benchbench.pricing.cells.STEP_SECONDS", 10.0)
+    monkeypatch.setattr("benchbench.pricing.cells.FIXED_SECONDS", 5.0)
+    (after,) = seconds(plan, registry, monkeypatch)
+    assert before is not None
+    assert after == before + 5.0 + 2 * 4 * 10.0  # 100 examples in batches of 30, two epochs
+
+
+def test_time_that_other_work_takes_leaves_no_cell_without_a_price(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 10**6, 3))  # a busy machine: three seconds pass between any two looks at the clock
+    monkeypatch.setattr(cost.time, "monotonic", lambda: float(next(clock)))
+    (found,) = seconds(plan_of(registry, tmp_path), registry, monkeypatch)
+    assert found is not None
+
+
+def test_diagnostics_cost_what_they_compute() -> None:
+    model = Unbreakable().eval()
+    images = torch.randint(0, 256, (1000, 1, 8, 8), dtype=torch.uint8)
+    labels = torch.zeros(1000, dtype=torch.int64)
+    rows = torch.arange(1000)
+    test = place("test", Examples(inputs=images, labels=labels), rows, torch.device("cpu"))
+    with counting(model) as counted:
+        examine(
+            Attacked(
+                model=model,
+                threat=Threat(epsilon=0.1),
+                test=test,
+                seed=0,
+                prediction=labels,
+                robust=torch.ones(1000, dtype=torch.bool),
+                candidates=images.float() / 255,
+                uses_gradients=True,
+            )
+        )
+    assert counted.forward == pytest.approx(DIAGNOSTICS.forward, rel=0.2)
+    assert counted.gradient == pytest.approx(DIAGNOSTICS.backward, rel=0.2)
+
+
+class Unbreakable(nn.Module):
+    """Says class 0 whatever it sees; its answers depend a little on the image."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        return torch.eye(10)[0] * 10 + images.flatten(1)[:, :10] * 1e-3
 
 
 def test_component_that_cannot_be_tried_leaves_its_cell_unpriced(

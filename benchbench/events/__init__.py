@@ -1,4 +1,4 @@
-"""The events of a run. The logic emits them; only the command line shows them."""
+"""The events of a run. The logic emits them; the command line and notebooks show them."""
 
 from __future__ import annotations
 

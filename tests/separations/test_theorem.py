@@ -9,9 +9,9 @@ from torch import Tensor
 
 from benchbench.builtin.defenses.distance_classifier import DistanceClassifier
 from benchbench.contract import KeyedGenerator
-from benchbench.errors import DataError, OptionError
-from benchbench.figures.spiral import binary_function, separation_radius
-from benchmarks.theorem import TheoremCheck, check_theorem, class_functions, separation
+from benchbench.errors import OptionError
+from benchbench.figures.spiral import binary_function, distance_to, separation_radius
+from benchbench.separations.theorem import TheoremCheck, check_theorem
 
 
 def supports(classes: int = 3, size: int = 45, dimensions: int = 4) -> tuple[Tensor, Tensor]:
@@ -37,10 +37,9 @@ def test_theorem_holds_for_the_distance_classifier_up_to_half_the_separation(cla
     points, labels = supports(classes)
     r = share * separation_radius(points.numpy(), labels.numpy())
     report = check(distance_functions(points, labels, r), points, labels, r)
-    assert report.holds, report.failures
-    assert report.worst_ratio == pytest.approx(1.0, abs=1e-6)  # attained: the bound is tight
+    assert report.failures == ()
+    assert report.ratio == pytest.approx(1.0, abs=1e-6)  # attained: the bound is tight
     assert report.point_margin == pytest.approx(2.0 / share)
-    assert report.lemma_counterexamples == 0
 
 
 def test_search_finds_the_tie_between_the_closest_pair() -> None:
@@ -54,7 +53,7 @@ def test_radius_beyond_half_the_separation_is_refuted() -> None:
     points, labels = supports()
     r = 1.3 * separation_radius(points.numpy(), labels.numpy())
     report = check(distance_functions(points, labels, r), points, labels, r)
-    assert not report.holds
+    assert report.failures
     assert report.ball_margin < 0
     assert report.point_margin < 2
     assert [failure.split(":")[0] for failure in report.failures] == [
@@ -70,14 +69,14 @@ def test_supports_that_touch_are_refuted() -> None:
     report = check(distance_functions(points, labels, 0.1), points, labels, 0.1)
     assert report.separation == 0.0
     assert report.point_margin == 0.0
-    assert not report.holds
+    assert report.failures
 
 
 def test_function_steeper_than_1_over_r_is_refuted() -> None:
     points, labels = supports()
     r = separation_radius(points.numpy(), labels.numpy())
     report = check(distance_functions(points, labels, r / 3), points, labels, r)
-    assert report.worst_ratio == pytest.approx(3.0, rel=1e-3)
+    assert report.ratio == pytest.approx(3.0, rel=1e-3)
     assert any(failure.startswith("not 1/r-Lipschitz") for failure in report.failures)
 
 
@@ -92,16 +91,15 @@ def test_classifier_with_a_jump_in_the_ball_is_refuted_though_right_at_every_poi
 
     report = check(jumps, points, labels, r)
     assert report.point_margin == 4.0
-    assert report.worst_ratio > 2.0
+    assert report.ratio > 2.0
     assert report.ball_margin == -4.0
-    assert report.lemma_counterexamples == 0  # the lemma's premise fails, not the lemma
 
 
 def test_inverted_labels_are_refuted() -> None:
     points, labels = supports(2)
     report = check(distance_functions(points, labels, 0.1), points, 1 - labels, 0.1)
     assert report.point_margin < 0
-    assert not report.holds
+    assert report.failures
 
 
 def test_check_is_repeatable() -> None:
@@ -111,12 +109,12 @@ def test_check_is_repeatable() -> None:
     )
 
 
-def test_class_functions_agree_with_the_classifier() -> None:
+def test_functions_are_the_distances_of_equation_1_over_r() -> None:
     points, labels = supports()
     inputs = torch.randn(100, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
-    expected = distance_functions(points, labels, 0.4)(inputs).numpy()
-    found = class_functions(inputs.numpy(), points.numpy(), labels.numpy(), classes=3, r=0.4)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    found = distance_functions(points, labels, 0.4)(inputs).numpy()
+    expected = [distance_to(inputs.numpy(), points[labels == label].numpy()) / 0.4 for label in range(3)]
+    np.testing.assert_allclose(found, np.stack(expected, axis=1), rtol=1e-12)
 
 
 def test_binary_function_is_at_least_1_on_its_side_and_half_as_steep_as_claimed() -> None:
@@ -133,18 +131,9 @@ def test_binary_function_is_at_least_1_on_its_side_and_half_as_steep_as_claimed(
     assert (change <= np.abs(left - right).max(axis=1) / r * (1 + 1e-12)).all()
 
 
-def test_separation_agrees_with_the_exact_search() -> None:
-    points, labels = supports(3, size=600)
-    assert separation(points, labels) == 2 * separation_radius(points.numpy(), labels.numpy())
-
-
-def test_impossible_requests_are_refused() -> None:
+def test_impossible_radii_are_refused() -> None:
     points, labels = supports()
     with pytest.raises(OptionError, match="r must be"):
         check(distance_functions(points, labels, 1.0), points, labels, 0.0)
-    with pytest.raises(DataError, match="two classes"):
-        separation(points, torch.zeros_like(labels))
-    with pytest.raises(DataError, match="without points"):
-        class_functions(points.numpy(), points.numpy(), labels.numpy(), classes=4, r=1.0)
     with pytest.raises(OptionError, match="r must be"):
         binary_function(points.numpy(), points.numpy(), points.numpy(), r=-1.0)

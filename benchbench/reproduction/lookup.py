@@ -1,0 +1,94 @@
+"""Find the rows of a leaderboard, and make the tables that a user wants of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchbench.errors import StorageError, UsageError, suggest
+from benchbench.leaderboard import Table, paper_tables, published_rows, read_rows
+from benchbench.leaderboard.challenges import CHALLENGED, with_challenges
+from benchbench.leaderboard.extras import extra_keys
+from benchbench.leaderboard.frames import Listing, listed
+from benchbench.leaderboard.rebuilding import describe_failed_attempts
+from benchbench.leaderboard.separations import read_separations
+from benchbench.records import Rows
+from benchbench.reproduction.pages import Measured, make_table
+from benchbench.reproduction.papers import PAPERS, find_table
+from benchbench.settings import AnyPath, find_folders
+
+
+def table(
+    suite: AnyPath,
+    *,
+    number: str | int = "",
+    paper: str = PAPERS[0],
+    profile: str | None = None,
+    published: bool = False,
+    intervals: bool = False,
+    extra: Sequence[str] = (),
+    leaderboards: AnyPath | None = None,
+) -> Listing:
+    """Make the tables of a leaderboard, as ``benchbench table`` prints them.
+
+    Args:
+        suite: a name, or the path of a Parquet file; without any measured row, the published numbers are shown.
+        number: compare with this table of a paper, number by number.
+        paper: ``"neurips2020"`` or ``"arxiv-v1"``.
+        profile: only rows of this profile; None for all.
+        published: whether to show the published numbers beside the measured ones.
+        intervals: whether the text has 95% intervals, as the records always do.
+        extra: names of values of metrics that get a column.
+        leaderboards: folder of the Parquet files; None for ``./leaderboards``.
+
+    Raises:
+        StorageError: there is no such leaderboard, or it has no rows.
+        UsageError: an unknown profile, extra value, paper or table.
+    """
+    rows, path = find_rows(suite, profile, leaderboards)
+    return listed(make_tables(rows, path, str(number), paper, published=published, intervals=intervals, extra=extra))
+
+
+def make_tables(
+    rows: Rows, path: Path, number: str, paper: str, *, published: bool, extra: Sequence[str], **shown: Any
+) -> Sequence[Table]:
+    """The tables of rows of a leaderboard file, or one of a paper; arguments as for `table`."""
+    if number:
+        return [make_table(find_table(paper, number), evidence_of(rows, path, number))]
+    known = extra_keys(rows) if extra else set()
+    for name in {*extra} - known:
+        hint = suggest(name, known) if known else "its rows have none"
+        raise UsageError(f"no row has the extra value {name!r}", hint=hint)
+    rows, challenges = with_challenges(rows, path)
+    extra = tuple(dict.fromkeys([*([CHALLENGED] if challenges else []), *extra]))
+    shown |= {"paper": paper, "extra": extra, "notes": (*challenges, *describe_failed_attempts(path, rows))}
+    return paper_tables(rows, published=published, **shown) or paper_tables(rows, published=True, **shown)
+
+
+def find_rows(suite: AnyPath, profile: str | None, leaderboards: AnyPath | None) -> tuple[Rows, Path]:
+    """The rows of a suite's leaderboard, of one profile if given, and the path of its file."""
+    name = os.fspath(suite)
+    path = Path(name) if name.endswith(".parquet") else find_folders(leaderboards=leaderboards).leaderboard(name)
+    rows = read_rows(path) if path.exists() else Rows.of(published_rows(name))
+    if not rows and path.exists():
+        raise StorageError(f"{path} has no row that can be shown")
+    if not rows:
+        raise StorageError(f"there is no leaderboard {path}", hint=f"benchbench run --suite {name} writes one")
+    known = {known for (known,) in rows.distinct("profile")[0]}
+    if profile is not None and profile not in known:
+        raise UsageError(f"no row has the profile {profile!r}", hint=suggest(profile, known))
+    shown = (
+        rows if profile is None else rows.where(rows.having("profile", profile) | rows.having("source", "published"))
+    )
+    return shown, path
+
+
+def evidence_of(rows: Rows, path: Path, number: str = "") -> Measured:
+    """What the tables of a paper are compared with; UsageError without published numbers."""
+    if not rows.having("source", "published").any():
+        raise UsageError(
+            f"suite {rows[0].suite} has nothing of table {number!r}: no published numbers", hint="leave --table out"
+        )
+    return Measured(suite=rows[0].suite, rows=rows, separations=read_separations(path.parent))
