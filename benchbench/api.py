@@ -269,9 +269,7 @@ def separation(
     from benchbench.separations import measure
     from benchbench.suite.protocol import protocol_threat
 
-    registry = load_registry()
     registry, listener = load_registry(), listener or default_listener()
-    source = find_folders(data=data).source(download=download)
     component = find_component(registry, "dataset", dataset)
     if epsilon is None:
         threat = protocol_threat(registry, component.name, "linf")
