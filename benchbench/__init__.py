@@ -22,17 +22,21 @@ if TYPE_CHECKING:
     from benchbench.contract.threat import Threat as Threat
     from benchbench.leaderboard import read_leaderboard as read_leaderboard
     from benchbench.leaderboard import write_published as write_published
+    from benchbench.own_model.auditing import audit as audit
     from benchbench.own_model.evaluating import evaluate as evaluate
     from benchbench.own_model.files import load_weights as load_weights
+    from benchbench.own_model.report import AuditReport as AuditReport
     from benchbench.own_model.report import ModelReport as ModelReport
     from benchbench.report.gathering import write_report as write_report
     from benchbench.reproduction.lookup import table as table
     from benchbench.running.execution import RunResult as RunResult
 
 _API = {
+    "AuditReport": "benchbench.own_model.report",
     "ModelReport": "benchbench.own_model.report",
     "RunResult": "benchbench.running.execution",
     "Threat": "benchbench.contract.threat",
+    "audit": "benchbench.own_model.auditing",
     "compare": "benchbench.api",
     "evaluate": "benchbench.own_model.evaluating",
     "findings": "benchbench.api",

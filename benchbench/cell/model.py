@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchbench.cell.recipe import OMITTED, Recipe
 from benchbench.contract.offers import Kind
+from benchbench.contract.recipe import NO_TRAINING, OMITTED, Recipe, Selection
 from benchbench.contract.threat import Threat
 from benchbench.kernels.arithmetic import Precision
 
@@ -25,6 +25,13 @@ DIAGNOSTICS = 2  # revision of `benchbench.evaluation.diagnostics`, raised when 
 WITHOUT_THREAT = ("natural", "gr")  # the methods of those rows that do not use the threat
 UNUSED = Threat(epsilon=0.1)
 UNUSED_IN_FITS = Threat(epsilon=1 / 3, lower=-math.inf, upper=math.inf)
+OWN_PROFILE, OWN_PROTOCOL = "own", "own-model-1"  # of rows of models that were trained elsewhere
+# Of such a model: the fields of `TrainingSpec` that are known, and the identity columns that are not.
+KNOWN_OF_GIVEN = ("dataset", "dataset_digest", "architecture", "weights")
+UNKNOWN_OF_GIVEN = (
+    *("augmentation", "defense", "defense_options", "train_norm", "train_epsilon", "seed", "checkpoint_selection"),
+    *("trained_on", "n_train", "n_validation", "n_extra", "epochs", "train_precision", "weight_averaging"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +57,12 @@ class Component:
         return (self, *(inner for value in self.options.values() for inner in _components_in(value)))
 
     @property
+    def extra_datasets(self) -> dict[str, Component]:
+        """The datasets among its options, by the option's name."""
+        options = ((name, value) for name, value in self.options.items() if isinstance(value, Component))
+        return {name: value for name, value in options if value.kind == "dataset"}
+
+    @property
     def code(self) -> str:
         """Revision and sources, for people: ``revision 1, sources 0123456789abcdef``."""
         return f"revision {self.revision}" + (f", sources {self.sources}" if self.sources else "")
@@ -57,17 +70,21 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSpec:
-    """Everything that determines a trained model."""
+    """Everything that determines a trained model; of one trained elsewhere see `given_model`."""
 
     dataset: Component
     dataset_digest: str  # SHA-256 of the loaded data
-    n_train: int  # training examples used, a fixed subset of the split
+    n_train: int  # training examples used, a fixed subset of the split, without those held out
     architecture: Component
     defense: Component
     threat: Threat | None  # what the method trains against; None if it uses none: one model serves all radii
     recipe: Recipe
     seed: int = 0
     trained_on: Literal["train", "train+test"] = "train"  # the proof of concept sees the test set, too
+    n_validation: int = field(default=0, metadata=OMITTED)  # training examples held out to select the checkpoint
+    n_extra: int = field(default=0, metadata=OMITTED)  # training examples of the datasets among the defense's options
+    extra_digest: str = field(default="", metadata=OMITTED)  # SHA-256 of these datasets' digests
+    weights: str = field(default="", metadata=OMITTED)  # SHA-256 of the weights of a model that was trained elsewhere
 
     @cached_property
     def model_id(self) -> str:
@@ -89,8 +106,23 @@ class EvaluationSpec:
     threat: Threat  # ball and box of attack and metrics
     n_test: int  # test examples evaluated
     n_train_evaluated: int  # training examples evaluated, for training accuracies and gaps
-    checkpoint_selection: Literal["last"] = "last"  # ``"last"``, the protocol's
+    checkpoint_selection: Selection | None = "last"  # that of the recipe; None for a model that was trained elsewhere
     precision: Precision = field(default="float32", metadata=OMITTED)  # of the searches; float32 judges
+    seed: int | None = field(default=None, metadata=OMITTED)  # keys the draws; None for the seed of the training
+
+
+def given_model(*, dataset: Component, dataset_digest: str, architecture: Component, weights: str) -> TrainingSpec:
+    """A model that was trained elsewhere; nothing outside this object states its placeholders."""
+    return TrainingSpec(
+        dataset=dataset,
+        dataset_digest=dataset_digest,
+        architecture=architecture,
+        weights=weights,
+        n_train=0,
+        defense=Component(kind="defense", name="unknown", distribution="", version=""),
+        threat=None,
+        recipe=NO_TRAINING,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,17 +156,23 @@ class Cell:
         return {"training": dataclasses.replace(self.training, threat=trained), "evaluation": evaluation}
 
     @property
+    def seed(self) -> int:
+        """Keys the draws of the evaluation."""
+        return self.training.seed if self.evaluation.seed is None else self.evaluation.seed
+
+    @property
     def components(self) -> tuple[Component, ...]:
         """Every component of the cell, also nested: data, network, defense, attack, metrics."""
         training, evaluation = self.training, self.evaluation
-        outer = (training.dataset, training.architecture, training.defense, evaluation.attack, *evaluation.metrics)
+        defense = () if training.weights else (training.defense,)
+        outer = (training.dataset, training.architecture, *defense, evaluation.attack, *evaluation.metrics)
         return tuple(component for one in outer for component in one.with_nested)
 
     def identity(self) -> dict[str, Any]:
-        """The identity columns of the leaderboard, with their values."""
+        """The identity columns of the leaderboard, with their values; None for what is unknown."""
         training, evaluation = self.training, self.evaluation
-        dropout = training.architecture.options.get("dropout")
-        return {
+        dropout, unstated = training.architecture.options.get("dropout"), None if training.weights else 0.0
+        stated = {
             "suite": self.suite,
             "profile": self.profile,
             "protocol": self.protocol,
@@ -147,7 +185,7 @@ class Cell:
             "architecture": training.architecture.name,
             "architecture_options": to_json(training.architecture.options, identifying=True),
             "augmentation": training.recipe.augmentation.label,
-            "dropout": float(dropout) if isinstance(dropout, (int, float)) else 0.0,
+            "dropout": float(dropout) if isinstance(dropout, (int, float)) else unstated,
             "defense": training.defense.name,
             "defense_options": to_json(training.defense.options, identifying=True),
             "norm": evaluation.threat.norm,
@@ -158,13 +196,17 @@ class Cell:
             "attack_options": to_json(evaluation.attack.options, identifying=True),
             "seed": training.seed,
             "checkpoint_selection": evaluation.checkpoint_selection,
+            "weight_averaging": training.recipe.averaging_label,
             "trained_on": training.trained_on,
             "n_train": training.n_train,
+            "n_validation": training.n_validation,
+            "n_extra": training.n_extra,
             "n_train_evaluated": evaluation.n_train_evaluated,
             "n_test": evaluation.n_test,
             "epochs": training.recipe.epochs,
             "train_precision": training.recipe.precision,
         }
+        return stated | dict.fromkeys(UNKNOWN_OF_GIVEN) if training.weights else stated
 
 
 def canonical(value: object, *, identifying: bool = False) -> object:
@@ -194,7 +236,9 @@ def _components_in(value: object) -> tuple[Component, ...]:
 
 
 def stated_fields(value: DataclassInstance) -> dict[str, object]:
-    """The fields of a dataclass by name, without `OMITTED` ones that have their default."""
+    """The known fields of a dataclass by name, without `OMITTED` ones that have their default."""
+    if isinstance(value, TrainingSpec) and value.weights:
+        return {name: getattr(value, name) for name in KNOWN_OF_GIVEN}
     pairs = ((entry, getattr(value, entry.name)) for entry in dataclasses.fields(value))
     return {entry.name: item for entry, item in pairs if "omitted" not in entry.metadata or item != entry.default}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from benchbench.cell.model import WITHOUT_THREAT, Cell, Component, EvaluationSpec, TrainingSpec
-from benchbench.cell.recipe import Augmentation, Recipe, require_plain
+from benchbench.cell.model import WITHOUT_THREAT, Cell, Component, EvaluationSpec, TrainingSpec, given_model
+from benchbench.contract.recipe import Augmentation, Recipe, require_plain
 from benchbench.contract.threat import Threat
 from benchbench.errors import BenchbenchError, DataError
 
@@ -52,9 +52,14 @@ def _completed(document: _Document) -> _Document:
 
 
 def _training(document: _Document) -> TrainingSpec:
-    made = {
+    known = {
         "dataset": _component(document["dataset"], "dataset"),
         "architecture": _component(document["architecture"], "architecture"),
+    }
+    if document.get("weights"):
+        return given_model(**{**document, **known})
+    made = {
+        **known,
         "defense": _component(document["defense"], "defense"),
         "threat": Threat(**document["threat"]) if document["threat"] else None,
         "recipe": _recipe(document["recipe"]),

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from benchbench.cell.reading import read_cell
-from benchbench.checking.evidence import Finding, evidence_folders, read_evidence
+from benchbench.checking.evidence import Finding, UnavailableError, evidence_folders, read_evidence
 from benchbench.checking.passes import judge_images
-from benchbench.checking.replaying import Replayer, UnavailableError
+from benchbench.checking.replaying import Replayer
 from benchbench.checking.rerunning import find_row
 from benchbench.errors import DataError, UsageError
 from benchbench.leaderboard.challenges import (

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchbench.cell.model import Cell, to_json
+from benchbench.cell.model import OWN_PROFILE, OWN_PROTOCOL, Cell, to_json
 from benchbench.checking.evidence import ROUNDING, Finding, code_changes
 from benchbench.contract import DatasetSplits
 from benchbench.contract.columns import PER_EXAMPLE
@@ -97,6 +97,12 @@ def judge_suite(
 
     `missing` receives the report if an earlier version of the suite, or of its components' code, may have had the cell.
     """
+    if cell.training.weights:
+        if (cell.profile, cell.protocol) != (OWN_PROFILE, OWN_PROTOCOL):
+            findings.append(
+                Finding(what=f"a model that was trained elsewhere has profile {OWN_PROFILE}, not {cell.profile}")
+            )
+        return True  # it is in no suite's grid, and the row does not claim that
     suite = _read(cell.suite, registry)
     if suite is None:
         return False

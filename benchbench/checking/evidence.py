@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,17 +13,22 @@ import numpy as np
 
 from benchbench.cell.model import Cell
 from benchbench.errors import BenchbenchError, UnknownNameError
-from benchbench.records import Row
+from benchbench.records import Row, checkpoint_name
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays
 from benchbench.records.outcomes import find_malformation, find_malformed_witnesses
 from benchbench.registry import Registry
 from benchbench.registry.discovery import HOST
+from benchbench.training.checkpoint import EpochRecord, read_checkpoint
 
 Confirmation = Literal["confirmed", "refuted", "unchecked"]
 ROUNDING = 1e-4  # of the largest logit: other machines round differently, which may decide a tie
 _SHOWN = 3
 _MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_witnesses}
 _EMPTY = {"error": "", "published_source": "", "published_table": ""}  # in the row of a measured, finished cell
+
+
+class UnavailableError(Exception):
+    """A check needs something that is not on this machine; the row stays unchecked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +103,16 @@ def evidence_folders(leaderboard: Path, runs: Path) -> tuple[Path, ...]:
 def find_evidence(folders: Iterable[Path], kind: str, name: str) -> Path | None:
     """Find a file of ``outcomes``, ``witnesses`` or ``models`` in the first folder that has it."""
     return next((path for folder in folders if (path := folder / kind / name).is_file()), None)
+
+
+def read_history(folders: Iterable[Path], row: Row) -> Sequence[EpochRecord]:
+    """The training of a row's model by epoch, from its checkpoint; empty if there is none."""
+    path = find_evidence(folders, "models", checkpoint_name(row.model_id))
+    try:
+        stored = read_checkpoint(path) if path is not None else None
+    except BenchbenchError:
+        return ()  # `benchbench verify` reports the error
+    return stored.position.history if stored is not None else ()
 
 
 def read_evidence(

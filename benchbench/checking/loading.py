@@ -10,8 +10,8 @@ from torch import nn
 
 from benchbench.cell.model import Cell
 from benchbench.cell.reading import read_cell
-from benchbench.checking.evidence import evidence_folders
-from benchbench.checking.replaying import Replayer, UnavailableError
+from benchbench.checking.evidence import UnavailableError, evidence_folders
+from benchbench.checking.replaying import Replayer
 from benchbench.checking.rerunning import find_row
 from benchbench.errors import BenchbenchError, DataError, StorageError, UsageError
 from benchbench.records import Row, RunStore, checkpoint_name, kept_checkpoints

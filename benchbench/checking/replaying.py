@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from benchbench.cell.model import Cell, to_json
+from benchbench.atomic import scratch_folder
+from benchbench.cell.model import Cell, Component, to_json
 from benchbench.cell.reading import read_cell
 from benchbench.checking.consistency import judge_suite, model_findings, needed_columns, outcome_findings
 from benchbench.checking.evidence import (
     Finding,
     Replay,
+    UnavailableError,
     Verdict,
     code_changes,
     evidence_folders,
@@ -29,31 +31,29 @@ from benchbench.checking.evidence import (
 )
 from benchbench.checking.examination import Examination
 from benchbench.checking.fresh_attack import FreshAttack, Suspect
+from benchbench.checking.given import fill, load_given, read_weights
 from benchbench.checking.passes import answers, judge_images, replay_witnesses
 from benchbench.checking.proofs import claims_of
-from benchbench.contract import DataSource
+from benchbench.contract import DatasetSplits, DataSource
 from benchbench.data import LoadedDataset, Subset, load_dataset, subset
-from benchbench.errors import BenchbenchError, DataError, PluginError, UsageError
-from benchbench.harness.cells import build_model, training_examples
-from benchbench.harness.fitting import fit_model, trains_in_steps
-from benchbench.kernels.sketches import sketch
+from benchbench.errors import BenchbenchError, PluginError, UsageError
+from benchbench.harness.cells import build_model, train_cell
+from benchbench.harness.fitting import trains_in_steps
+from benchbench.harness.workbench import Workbench
 from benchbench.leaderboard.challenges import challenged_accuracy, read_challenges
 from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.names import row_label
-from benchbench.records import Row, checkpoint_name, kept_checkpoints
+from benchbench.own_model.architectures import OwnCallable, find_callable
+from benchbench.planning.datasets import DatasetLoader
+from benchbench.records import Row, RunStore, checkpoint_name, kept_checkpoints
 from benchbench.records.arrays import Array
 from benchbench.records.outcomes import WITNESSES
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import AnyPath, find_device, find_folders
-from benchbench.training.checkpoint import read_checkpoint
 
 _log = logging.getLogger(__name__)
 NO_ATTACK = "witnesses replayed; no attack was made"
 _Arrays = dict[str, Array]
-
-
-class UnavailableError(Exception):
-    """A check needs something that is not on this machine; the row stays unchecked."""
 
 
 def verify(
@@ -67,6 +67,7 @@ def verify(
     seed: int | None = None,
     budget: int | None = None,
     images: AnyPath | None = None,
+    architecture: str | None = None,
     on_problem: Callable[[str], None] = _log.warning,
     done: Callable[[Verdict], None] = lambda _: None,
 ) -> list[Verdict]:
@@ -82,6 +83,8 @@ def verify(
         seed: chooses the attacked examples and the draws; None for one that nobody can foresee. Verdicts state it.
         budget: about how many queries each row's new attack may make, see `FreshAttack`.
         images: folder for the images that break what is recorded as robust, ``<cell id>.parquet``; None for nowhere.
+        architecture: ``FILE.py:callable`` or ``module:callable`` that makes the networks of models trained elsewhere whose
+            architecture is not registered; used where its source has the digest of the row.
         on_problem: receives a message for each impossible row, which gets no verdict.
         done: receives each verdict.
 
@@ -101,6 +104,7 @@ def verify(
         source=folders.source(download=download),
         device=where,
         attack=None if replay_only else attack,
+        own=None if architecture is None else find_callable(architecture),
     )
     return replayer.verify(rows, done=done)
 
@@ -114,6 +118,7 @@ class Replayer:
     source: DataSource
     device: torch.device
     attack: FreshAttack | None = None  # None to replay only
+    own: OwnCallable | None = None  # makes networks that are not registered, see `load_given`
     _datasets: dict[str, LoadedDataset] = field(default_factory=dict)
     _models: dict[str, tuple[nn.Module, list[Finding]]] = field(default_factory=dict)
 
@@ -266,38 +271,32 @@ class Replayer:
             self._models[key] = self.load_model(cell, path)
         return self._models[key]
 
+    def _fit_again(self, cell: Cell) -> nn.Module:
+        own, others = self.dataset(cell).splits, DatasetLoader(self.registry, self.source)
+
+        def splits(dataset: Component) -> DatasetSplits:
+            return own if dataset == cell.training.dataset else others.splits(dataset)
+
+        with scratch_folder("fit") as folder:
+            bench = Workbench(registry=self.registry, store=RunStore(folder), splits=splits, device=self.device)
+            return train_cell(cell, bench).model
+
     def load_model(self, cell: Cell, path: Path | None) -> tuple[nn.Module, list[Finding]]:
         """The model of a checkpoint, or fitted again without one, and what is wrong with it."""
-        splits, model_id = self.dataset(cell).splits, cell.training.model_id
+        splits = self.dataset(cell).splits
+        if cell.training.weights:
+            return load_given(cell, path, splits, registry=self.registry, own=self.own, device=self.device)
         if path is None:
             defense = self.registry.make("defense", cell.training.defense)
             if trains_in_steps(defense, splits):
                 raise UnavailableError("no checkpoint on this machine")
-            model = build_model(cell, splits, self.registry)
-            return fit_model(defense, model, training_examples(cell, splits).examples, cell, splits).model, []
-        stored = read_checkpoint(path)
-        if stored is None:
-            raise UnavailableError("no checkpoint on this machine")
-        findings = [] if stored.intact else [Finding(what="the checkpoint does not match its own digest")]
-        if stored.model_id != model_id:
-            findings.append(Finding(what=f"the checkpoint is of model {stored.model_id}"))
+            return self._fit_again(cell), []
+        stored, findings = read_weights(path, cell.training.model_id)
         if (stored.position.epoch, stored.position.step) != (cell.training.recipe.epochs, 0):
             findings.append(Finding(what=f"the checkpoint is of {stored.position.epoch} epochs of training"))
-        outline = sketch(lambda: build_model(cell, splits, self.registry))
-        if outline is not None and _shapes(outline.state_dict()) != _shapes(stored.state):
-            raise DataError("the checkpoint is of another architecture: its tensors have other names or shapes")
-        model = build_model(cell, splits, self.registry)
-        try:
-            model.load_state_dict(stored.state)
-        except RuntimeError as error:
-            raise DataError(f"the checkpoint is of another architecture: {str(error)[:200]}") from error
-        return model, findings
+        return fill(lambda: build_model(cell, splits, self.registry), stored.state), findings
 
 
 def _by_model(row: Row) -> tuple[str, str]:
     """Sort key that has each dataset and each model loaded once."""
     return row.dataset_digest, row.model_id
-
-
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in state.items()}

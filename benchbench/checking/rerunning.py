@@ -10,21 +10,25 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import nn
 
 from benchbench.atomic import scratch_folder
+from benchbench.cell.model import Cell
 from benchbench.cell.reading import read_cell
 from benchbench.checking.consistency import judge_suite
-from benchbench.checking.evidence import Finding, code_changes
+from benchbench.checking.evidence import Finding, UnavailableError, code_changes, evidence_folders, find_evidence
+from benchbench.checking.given import load_given
 from benchbench.contract import DataSource
-from benchbench.data import load_dataset
-from benchbench.errors import TrainingError, UsageError, suggest
+from benchbench.errors import DataError, TrainingError, UsageError, suggest
 from benchbench.events import Listener, ignore
 from benchbench.harness.evaluating import NOTED
 from benchbench.harness.scheduling import run_cells
 from benchbench.harness.workbench import Workbench
 from benchbench.kernels.determinism import on_threads
 from benchbench.leaderboard.files import read_rows
-from benchbench.records import Row, RunStore, provenance
+from benchbench.own_model.architectures import OwnCallable, find_callable
+from benchbench.planning.datasets import DatasetLoader
+from benchbench.records import Row, RunStore, checkpoint_name, provenance
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import find_device, find_folders
 
@@ -35,9 +39,12 @@ SHARE_OF_TOLERANCE = 0.01
 RELATIVE_TOLERANCE = 0.02
 _NOT_COMPARED = {  # what depends on machine, code and time, and what is compared in another way
     *("device", "versions", "git_commit", "train_seconds", "evaluate_seconds", "peak_memory_bytes"),
-    *("extra", *(f"extra.{name}" for name in NOTED), "configuration", "outcomes_digest", "witnesses_digest"),
+    *("card", "extra", *(f"extra.{name}" for name in NOTED), "configuration", "outcomes_digest", "witnesses_digest"),
 }
-_EXACT = ("dropout", "epsilon", "train_epsilon", "seed", "n_train", "n_train_evaluated", "n_test", "epochs")
+_EXACT = (
+    *("dropout", "epsilon", "train_epsilon", "seed", "n_train", "n_validation", "n_extra", "n_train_evaluated"),
+    *("n_test", "epochs"),
+)
 _FRACTIONS = ("train_accuracy", "test_accuracy", "adv_train_accuracy", "adv_test_accuracy", "gap", "adv_gap")
 _ENDS = tuple(f"{name}_{end}" for name in _FRACTIONS[:4] for end in ("low", "high"))
 
@@ -75,28 +82,61 @@ def rerun(
     leaderboard: Path | None = None,
     device: str | None = None,
     download: bool = False,
+    architecture: str | None = None,
     listener: Listener = ignore,
 ) -> Rerun:
     """Recompute a recorded cell from its row, in a temporary folder, with the same thread count.
 
     No finished cell with the id, or beginning of an id, or several, are a UsageError; a TrainingError if the cell fails now.
     The row is taken from the `leaderboard`, a Parquet file, or else from `runs`; None stands for the defaults of
-    `benchbench.run`.
+    `benchbench.run`. A model that was trained elsewhere is evaluated again, never trained: a UsageError without its weights or
+    its `architecture` (see `verify`), a DataError for other weights.
     """
     folders = find_folders(data=data, runs=runs)
     row = find_row(cell_id, folders.runs, leaderboard)
     source = folders.source(download=download)
-    return compute_again(row, load_registry(), source, find_device(device), listener)
+    places = (folders.runs,) if leaderboard is None else evidence_folders(leaderboard, folders.runs)
+    own = None if architecture is None else find_callable(architecture)
+    return compute_again(row, load_registry(), source, find_device(device), listener, places=places, own=own)
 
 
-def compute_again(row: Row, registry: Registry, source: DataSource, device: torch.device, listener: Listener) -> Rerun:
-    """Recompute the cell of a row; see `rerun`."""
+def compute_again(
+    row: Row,
+    registry: Registry,
+    source: DataSource,
+    device: torch.device,
+    listener: Listener,
+    *,
+    places: Sequence[Path] = (),
+    own: OwnCallable | None = None,
+) -> Rerun:
+    """Recompute the cell of a row, whose weights may be in `places`; see `rerun`."""
     cell = read_cell(row.configuration)
-    loaded = load_dataset(registry, cell.training.dataset, source)
+    datasets = DatasetLoader(registry, source)
+    loaded = datasets.load(cell.training.dataset)
+
+    def given(cell: Cell) -> nn.Module:
+        path = find_evidence(places, "models", checkpoint_name(cell.training.model_id))
+        try:
+            model, findings = load_given(cell, path, loaded.splits, registry=registry, own=own, device=device)
+        except UnavailableError as error:
+            raise UsageError(f"cell {cell.cell_id} cannot be evaluated again: {error}") from error
+        if findings:
+            raise DataError(f"cell {cell.cell_id} cannot be evaluated again: {findings[0]}")
+        return model
+
     with scratch_folder("rerun") as folder:
         store = RunStore(folder)
-        splits = loaded.splits
-        bench = Workbench(registry=registry, store=store, splits=lambda _: splits, device=device, listener=listener)
+        model = given(cell) if cell.training.weights else None
+        bench = Workbench(
+            registry=registry,
+            store=store,
+            splits=datasets.splits,
+            forget=datasets.forget,
+            device=device,
+            listener=listener,
+            given=None if model is None else lambda _: model,
+        )
         with on_threads(provenance.stated_threads(row.device) if device.type == "cpu" else None):
             tally = run_cells((cell,), bench)
         if tally.failures:

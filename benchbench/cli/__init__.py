@@ -57,6 +57,7 @@ COMMANDS = {
     "report": ("report", "Write static HTML pages of the leaderboards."),
     "rerun": ("rerun", "Recompute a recorded cell and show what differs."),
     "evaluate": ("evaluate", "Attack your own model."),
+    "audit": ("audit", "Try to refute a claimed robust accuracy."),
     "parity": ("parity", "Compare one attack in several libraries, example by example."),
     "separation": ("separation", "Measure how far apart the classes of a dataset are."),
     "data": ("data", "List, fetch or verify datasets."),

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchbench.cli.options import FILE, RADIUS, Function, with_options
+from benchbench.cli.options import FILE, Function, with_options
 from benchbench.cli.printing import note
 from benchbench.contract.threat import NORMS
-from benchbench.errors import DataError, PluginError, UsageError
 from benchbench.registry import Registry
 from benchbench.registry.lookup import ComponentEntry, find_component
 
@@ -25,6 +21,7 @@ if TYPE_CHECKING:
 
     from benchbench.cell.model import Component
     from benchbench.contract import DatasetSplits
+    from benchbench.own_model.architectures import Architecture
 
 
 class ComponentType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
@@ -51,18 +48,13 @@ _MODEL_OPTIONS = (
     click.option(
         "--architecture",
         type=COMPONENT,
-        help="A registered architecture, or module:callable that makes the network (input_shape and classes are passed if it "
-        "takes them); by default the one that the checkpoint or its run folder records.",
-    ),
-    click.option(
-        "--checkpoint", required=True, type=FILE, help="Weights: safetensors, a torch file, or a Hugging Face folder."
+        help="A registered architecture, or FILE.py:callable or module:callable that makes the network (input_shape and "
+        "classes are passed if it takes them); by default the one that the checkpoint or its run folder records.",
     ),
     click.option("--weights", "key", default="", metavar="KEY", help="Which weights, if the file holds several."),
-    click.option(
-        "--epsilon",
-        type=RADIUS,
-        help="Radius of the threat in pixels / 255, for instance 8/255; by default the paper's for the dataset and norm.",
-    ),
+)
+RADIUS_HELP = (
+    "Radius of the threat in pixels / 255, for instance 8/255; by default the paper's for the dataset and norm."
 )
 
 
@@ -84,8 +76,13 @@ def attack_options(function: Function) -> Function:
 
 
 def model_options(function: Function) -> Function:
-    """Model, data and threat: ``--dataset`` to ``--epsilon``, as `_MODEL_OPTIONS` lists them."""
+    """Data and model: ``--dataset`` to ``--weights``, as `_MODEL_OPTIONS` lists them."""
     return with_options(function, *_MODEL_OPTIONS)
+
+
+def checkpoint_argument(function: Function) -> Function:
+    """The same with CHECKPOINT as an argument."""
+    return with_options(function, click.argument("checkpoint", type=FILE), *_MODEL_OPTIONS[:2], *_MODEL_OPTIONS[3:])
 
 
 def component_name(entry: ComponentEntry) -> str:
@@ -93,13 +90,15 @@ def component_name(entry: ComponentEntry) -> str:
     return entry if isinstance(entry, str) else str(entry["name"])
 
 
-def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoint: Path) -> ComponentEntry:
+def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoint: Path) -> Architecture:
     """The user's architecture, else the one that the checkpoint records."""
-    if entry is not None:
-        return entry
+    from benchbench.own_model import architectures
     from benchbench.own_model.origin import recorded_architecture
 
-    return recorded_architecture(checkpoint, registry)
+    if entry is not None:
+        return architectures.find_architecture(registry, entry)
+    recorded = recorded_architecture(checkpoint, registry)  # registered: no file names code to import
+    return architectures.Architecture(component=find_component(registry, "architecture", recorded))
 
 
 def read_model(
@@ -124,46 +123,18 @@ def read_model(
 
 def make_architecture(
     registry: Registry,
-    entry: ComponentEntry,
+    architecture: Architecture,
     load: Callable[[nn.Module], object],
     *,
     input_shape: tuple[int, ...],
     classes: int,
 ) -> nn.Module:
-    """Make a registered architecture that the weights fit, or call a ``module:callable``."""
+    """Make a registered architecture that the weights fit, or call the user's own."""
     from benchbench.kernels.sketches import sketch
 
-    name = component_name(entry)
-    registered = {offered.offer.name for offered in registry.offers("architecture")}
-    if ":" not in name or name.partition(":")[0] in registered:
-        component = find_component(registry, "architecture", entry)
+    def make() -> nn.Module:
+        return architecture.make(registry, input_shape=input_shape, classes=classes)
 
-        def make() -> nn.Module:
-            return registry.make("architecture", component, input_shape=input_shape, classes=classes)
-
-        if shapes := sketch(make):
-            load(shapes)  # a network of another size is not built
-        return make()
-    options = {} if isinstance(entry, str) else {key: value for key, value in entry.items() if key != "name"}
-    return _call(name, options, {"input_shape": input_shape, "classes": classes})
-
-
-def _call(name: str, options: Mapping[str, object], supplied: Mapping[str, object]) -> nn.Module:
-    """Call the user's function with the options, and with those of `supplied` that it takes."""
-    from torch import nn
-
-    module, _, attribute = name.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:  # the installed command, unlike ``python -m``, does not look in the current folder
-        sys.path.insert(0, here)
-    try:
-        function = getattr(importlib.import_module(module), attribute)
-        taken = inspect.signature(function).parameters
-        model = function(**{key: value for key, value in supplied.items() if key in taken}, **options)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"cannot import {name!r}: {error}", hint="expected module:callable") from error
-    except Exception as error:  # the user's function may raise any error
-        raise PluginError(f"{name!r} raised {type(error).__name__}: {error}") from error
-    if not isinstance(model, nn.Module):
-        raise DataError(f"{name!r} made a {type(model).__name__}, expected: nn.Module")
-    return model
+    if architecture.own is None and (shapes := sketch(make)):
+        load(shapes)  # a network of another size is not built
+    return make()

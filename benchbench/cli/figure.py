@@ -1,4 +1,4 @@
-"""``benchbench figure``: the papers' figures as files."""
+"""``benchbench figure``: the figures of a suite as files."""
 
 from __future__ import annotations
 
@@ -6,45 +6,60 @@ from pathlib import Path
 
 import click
 
-from benchbench.cli.options import FOLDER, data_option, leaderboards_option, suite_argument
+from benchbench.cli.options import FOLDER, folder_options, suite_argument
 from benchbench.cli.printing import note, say
 from benchbench.settings import find_folders
 
-NAMES = ("separation", "closest-pairs", "spiral", "staircase", "lipschitz")
+NAMES = (
+    *("separation", "closest-pairs", "spiral", "staircase"),
+    *("epsilon", "perturbations", "tradeoff", "lipschitz", "epochs"),
+)
 FORMATS = ("png", "svg", "pdf")
 _NAME = click.Choice(NAMES)
 
 
 @click.command(name="figure")
 @suite_argument
-@click.option("--figure", "names", multiple=True, type=_NAME, help="Draw only this figure; repeatable.")
+@click.option(
+    "--figure", "names", multiple=True, type=_NAME, help="Draw only this figure; repeatable. By default the suite's."
+)
 @click.option("--format", "formats", multiple=True, default=("png",), type=click.Choice(FORMATS), help="Repeatable.")
 @click.option("--out", default=Path("figures"), type=FOLDER, help="Folder of the files; by default ./figures.")
-@leaderboards_option
-@data_option
+@folder_options
 def command(
     suite: str,
     names: tuple[str, ...],
     formats: tuple[str, ...],
     out: Path,
-    leaderboards: Path | None,
     data: Path | None,
+    runs: Path | None,
+    leaderboards: Path | None,
 ) -> int:
-    """Draw figures from the leaderboard of SUITE and from measured separations.
+    """Draw figures from the leaderboard of SUITE, its runs, and measured separations.
 
     Exit status: 0 done; 1 nothing could be drawn; 2 a figure named by --figure cannot be drawn.
     """
+    from benchbench.checking.evidence import evidence_folders, read_history
+    from benchbench.comparison.contenders import OutcomeFiles, find_contenders
     from benchbench.errors import UsageError
-    from benchbench.figures import Sources, draw
+    from benchbench.figures import Sources, draw, figures_of
     from benchbench.leaderboard import published_rows, read_rows
     from benchbench.leaderboard.separations import read_separations
 
-    folders = find_folders(data=data, leaderboards=leaderboards)
+    folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
     path = folders.leaderboard(suite)
     rows = read_rows(path) if path.exists() else list(published_rows(suite))
-    sources = Sources(rows=rows, separations=read_separations(folders.leaderboards), data=folders.source())
+    places = evidence_folders(path, folders.runs)
+    models = {row.model_id: row for row in rows if row.source == "measured"}
+    sources = Sources(
+        rows=rows,
+        separations=read_separations(folders.leaderboards),
+        data=folders.source(),
+        contenders=find_contenders(rows, OutcomeFiles(places, note)),
+        histories=[(row, read_history(places, row)) for row in models.values()],
+    )
     drawn = 0
-    for name in names or NAMES:
+    for name in names or figures_of(sources):
         try:
             written = draw(name, sources, out, formats)
         except UsageError as error:

@@ -49,6 +49,7 @@ class Checks(Replay):
     seed: int | None
     budget: int | None
     images: Path | None
+    architecture: str | None
 
 
 class RadiusType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
@@ -95,6 +96,19 @@ train_precision_option = click.option(
 )
 
 
+own_option = click.option(
+    "--architecture",
+    metavar="FILE.py:callable",
+    help="Makes the networks of rows whose architecture is not registered; used where its source has the row's digest.",
+)
+only_option = click.option(
+    "--only",
+    multiple=True,
+    metavar="KEY=VALUE[,VALUE]",
+    help="Only cells with this value in an identity column or option, for instance defense=trades,at; repeatable.",
+)
+
+
 def suite_argument(function: Function) -> Function:
     """The suite, as an argument or as ``--suite``."""
     return with_options(
@@ -130,12 +144,7 @@ def selection_options(function: Function) -> Function:
             metavar="NAME",
             help="paper (the full protocol), quick or another profile; by default paper on CUDA, else quick.",
         ),
-        click.option(
-            "--only",
-            multiple=True,
-            metavar="KEY=VALUE[,VALUE]",
-            help="Only cells with this value in an identity column, for instance defense=trades,at; repeatable.",
-        ),
+        only_option,
         click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Seed of a run; repeatable."),
     )
 
@@ -183,6 +192,7 @@ def check_options(function: Function) -> Function:
             "--budget", type=click.IntRange(min=1), help="Queries of each row's attack, about; default: 3,000."
         ),
         click.option("--images", type=FOLDER, help="Where to write the images that break more than a row admits."),
+        own_option,
     )
 
 

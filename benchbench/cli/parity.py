@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.components import model_options, read_model
-from benchbench.cli.options import data_option, device_option, json_option
+from benchbench.cli.components import RADIUS_HELP, model_options, read_model
+from benchbench.cli.options import RADIUS, data_option, device_option, json_option
 from benchbench.cli.printing import note, print_json, print_table, say
 from benchbench.contract.threat import Norm, check_radius
 from benchbench.errors import DataError
@@ -30,6 +30,7 @@ NAMED = 20  # disputed examples that a line lists
 
 @click.command(name="parity")
 @model_options
+@click.option("--epsilon", type=RADIUS, help=RADIUS_HELP)
 @click.option("--attack", type=click.Choice(["pgd", "autoattack"]), default="pgd", show_default=True)
 @click.option(
     "--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Steps of PGD, of epsilon / 5."

@@ -9,7 +9,7 @@ from typing import Unpack
 import click
 
 from benchbench.cli.display import progress_display
-from benchbench.cli.options import Replay, json_option, quiet_option, replay_options
+from benchbench.cli.options import Replay, json_option, own_option, quiet_option, replay_options
 from benchbench.cli.printing import print_json, print_table, say
 
 
@@ -20,20 +20,28 @@ from benchbench.cli.printing import print_json, print_table, say
     type=click.Path(dir_okay=False, path_type=Path),
     help="Take the row from this Parquet file instead of the runs folder.",
 )
+@own_option
 @replay_options
 @quiet_option
 @json_option
-def command(cell: str, leaderboard: Path | None, quiet: bool, as_json: bool, **where: Unpack[Replay]) -> int:
+def command(
+    cell: str,
+    leaderboard: Path | None,
+    architecture: str | None,
+    quiet: bool,
+    as_json: bool,
+    **where: Unpack[Replay],
+) -> int:
     """Recompute CELL (an id, or its beginning) in a temporary folder; compare it with its row.
 
     It reports whether the result is bit-identical, within tolerance or drifted, and what has changed since: versions, code,
-    device, data. Records are not changed. Exit status: 0 bit-identical or within tolerance; 1 drifted, or the cell fails now;
-    2 usage error.
+    device, data. A model that was trained elsewhere is evaluated again, never trained. Records are not changed. Exit status: 0
+    bit-identical or within tolerance; 1 drifted, or the cell fails now; 2 usage error.
     """
     from benchbench.checking.rerunning import rerun
 
     with progress_display(quiet=quiet) as listener:
-        result = rerun(cell, leaderboard=leaderboard, listener=listener, **where)
+        result = rerun(cell, leaderboard=leaderboard, architecture=architecture, listener=listener, **where)
     if as_json:
         print_json(dataclasses.asdict(result))
     else:

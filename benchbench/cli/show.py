@@ -62,7 +62,7 @@ def _print_suite(suite: Suite) -> None:
 
 
 def _grid(experiment: Experiment) -> tuple[str, ...]:
-    threat = f"{experiment.threat.norm} {experiment.threat.epsilon:.4g}"
+    threat = ", ".join(f"{one.norm} {one.epsilon:.4g}" for one in experiment.evaluation)
     first = (experiment.name, experiment.dataset.name, threat)
     if experiment.skip:
         return *first, f"skipped: {experiment.skip}", "", ""

@@ -11,7 +11,7 @@ import click
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchbench.cli.options import FOLDER, leaderboards_option, reserving, suite_argument
+from benchbench.cli.options import FOLDER, leaderboards_option, only_option, reserving, suite_argument
 from benchbench.cli.printing import least_width, line_width, note, print_pieces, print_rich, say, say_lines
 from benchbench.escaping import printable, printable_lines
 
@@ -35,6 +35,9 @@ FORMATS = ("rich", "markdown", "latex", "latex-document", "csv", "json", "html")
 @click.option("--published", is_flag=True, help="Show the published numbers beside ours.")
 @click.option("--intervals", is_flag=True, help="Show 95% intervals.")
 @click.option("--extra", multiple=True, metavar="NAME", help="Also show this value of a metric; repeatable.")
+@click.option("--each-seed", is_flag=True, help="One line for each seed; by default means and deviations over seeds.")
+@only_option
+@click.option("--sort", default="", metavar="COLUMN", help="Sort the lines of each group by a column, best first.")
 @click.option("--format", "output", default="rich", type=click.Choice(FORMATS), help="Output format.")
 @click.option(
     "--pages", type=FOLDER, help="Write the reproduction report, one page per table of both papers, into this folder."
@@ -49,20 +52,25 @@ def command(
     published: bool,
     intervals: bool,
     extra: tuple[str, ...],
+    each_seed: bool,
+    only: tuple[str, ...],
+    sort: str,
     output: str,
     pages: Path | None,
     leaderboards: Path | None,
 ) -> None:
     """Print the leaderboard of SUITE (a name, or a Parquet file) in the papers' style."""
+    from benchbench.planning.selection import parse_only
     from benchbench.reproduction.lookup import evidence_of, find_rows, make_tables
 
-    rows, path = find_rows(suite, profile, leaderboards)
+    rows, path = find_rows(suite, profile, leaderboards, parse_only(only))
     if pages is not None:
         from benchbench.reproduction import write_pages
 
         note(f"{len(write_pages(pages, evidence_of(rows, path)))} pages in {pages}")
         return
-    how = {"intervals": intervals, "most": MOST_LINES if output == "rich" else None}
+    how = {"intervals": intervals, "each_seed": each_seed, "sort": sort}
+    how["most"] = MOST_LINES if output == "rich" else None
     print_tables(make_tables(rows, path, number, paper, published=published, extra=extra, **how), output)
 
 

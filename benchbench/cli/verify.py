@@ -64,7 +64,9 @@ def _print(verdicts: Sequence[Verdict], counts: Counter[str]) -> None:
     print_claims(verdicts)
     say(summary(counts))
     if not counts["confirmed"]:
-        note("nothing could be confirmed here: the runs folder, or the data root, is not the one of these rows")
+        note(
+            "nothing could be confirmed here: the runs folder, data root or --architecture is not the one of these rows"
+        )
 
 
 def summary(counts: Counter[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -11,6 +10,8 @@ from benchbench.cell.filters import OF_A_MODEL, described, matches
 from benchbench.comparison.contenders import Contender, labels
 from benchbench.errors import UsageError, suggest
 from benchbench.leaderboard import identity
+from benchbench.leaderboard.filtering import DESCRIBING, having
+from benchbench.leaderboard.names import weights_label
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array
 
@@ -35,16 +36,8 @@ def _meant(rows: Rows, wanted: str) -> Array:
         return np.asarray(rows.beginning("model_id", wanted) | rows.beginning("cell_id", wanted))
     chosen = np.ones(len(rows), dtype=bool)
     for name, value in (_filter(part, wanted) for part in wanted.split(",")):
-        chosen &= _having(rows, name, value)
+        chosen &= having(rows, name, value)
     return chosen
-
-
-def _having(rows: Rows, name: str, value: str) -> Array:
-    if name in _DESCRIBING:
-        return rows.each(lambda found: matches(value, found), name)
-    return rows.each(
-        lambda *texts: matches(value, described(dict(zip(OF_A_MODEL, texts)), OF_A_MODEL).get(name)), *OF_A_MODEL
-    )
 
 
 def choose(contenders: Sequence[Contender], wanted: str) -> list[Contender]:
@@ -63,7 +56,7 @@ def choose(contenders: Sequence[Contender], wanted: str) -> list[Contender]:
         named = zip(matching, labels(matching))
         listed = _first([f"{c.row.cell_id} ({label}, {c.row.profile} profile)" for c, label in named])
         raise UsageError(f"{wanted!r} matches {len(matching)} models", hint=f"name one of {listed}")
-    return sorted(matching, key=lambda contender: contender.row.seed)
+    return sorted(matching, key=lambda contender: contender.row.seed or 0)
 
 
 def _first(texts: Sequence[str]) -> str:
@@ -91,7 +84,8 @@ def matched(first: Iterable[Contender], second: Iterable[Contender]) -> list[tup
     """
 
     def configuration(one: Contender) -> tuple[object, ...]:
-        return (*one.setting, *identity.values(one.row, (*identity.TRAINED, *identity.SEED)), identity.recipe(one.row))
+        columns = identity.values(one.row, (*identity.TRAINED, *identity.SEED))
+        return (*one.setting, *columns, identity.recipe(one.row), weights_label(one.row.configuration))
 
     ours, theirs = identity.grouped(first, configuration), identity.grouped(second, configuration)
     pairs: list[tuple[Contender, Contender]] = []
@@ -131,15 +125,7 @@ def _filter(part: str, wanted: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-_DESCRIBING = {
-    f.name
-    for f in dataclasses.fields(Row)
-    if f.metadata["least"] is None and f.name not in ("attack", "attack_options", "cell_id", "flags", "extra")
-}
-"""Columns to choose a model by; not the attack, because a model has several."""
-
-
 def _described(row: Row) -> dict[str, object]:
     """Columns and options to choose a model by."""
-    stated = {name: getattr(row, name) for name in _DESCRIBING}
+    stated = {name: getattr(row, name) for name in DESCRIBING - {"attack", "attack_options"}}  # a model has several
     return described({name: value for name, value in stated.items() if value is not None}, OF_A_MODEL)

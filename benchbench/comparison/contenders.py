@@ -43,11 +43,9 @@ class Contender:
     def network(self) -> str:
         """``cnn2``, ``wrn (depth=40, width=10) dropout 0.5 crop4+flip``."""
         row = self.row
-        augmentation = row.augmentation if row.augmentation != "none" else ""
         rounded = f"({names.trained_in(row)})" if row.train_rounding else ""
-        return " ".join(
-            part for part in (names.network_label(row), names.dropout_label(row), augmentation, rounded) if part
-        )
+        parts = (names.network_label(row), names.dropout_label(row), names.augmentation_label(row), rounded)
+        return " ".join(part for part in parts if part)
 
     @property
     def method(self) -> str:
@@ -58,7 +56,7 @@ class Contender:
     @property
     def label(self) -> str:
         """``mnist cnn2 TRADES (beta=6), seed 0``."""
-        return f"{self.method}, seed {self.row.seed}"
+        return f"{self.method}, {names.seed_label(self.row)}"
 
     @property
     def attacks(self) -> frozenset[tuple[str, str]]:
@@ -69,6 +67,17 @@ class Contender:
     def setting(self) -> tuple[object, ...]:
         """Equal for models evaluated on the same data and ball, by attacks of the same precision."""
         return values(self.row, BALL)
+
+    @property
+    def stated(self) -> Mapping[str, object]:
+        """The known columns that must be equal for a comparison.
+
+        No protocol and profile bind a model that was trained elsewhere; it counts as one that has not seen the test set.
+        """
+        known = dict(zip(BALL, self.setting))
+        if self.row.trained_elsewhere:
+            known |= {"profile": None, "protocol": None, "trained_on": "train"}
+        return {name: value for name, value in known.items() if value is not None}
 
     def under(self, attacks: Iterable[tuple[str, str]]) -> Contender:
         """The same model under some of its attacks."""
@@ -207,7 +216,7 @@ def labels(contenders: Sequence[Contender]) -> list[str]:
 def label_runs(methods: Sequence[Sequence[Contender]]) -> list[str]:
     """Distinct labels of methods, each given by its runs; with the seed or the number of runs."""
     first = [runs[0] for runs in methods]
-    seeds = [f"seed {runs[0].row.seed}" if len(runs) == 1 else f"{len(runs)} seeds" for runs in methods]
+    seeds = [names.seed_label(runs[0].row) if len(runs) == 1 else f"{len(runs)} seeds" for runs in methods]
     titles = [f"{one.method}, {text}" for one, text in zip(first, seeds)]
     return tell_apart(titles, [one.row for one in first], METHOD)
 

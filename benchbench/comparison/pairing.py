@@ -132,8 +132,8 @@ def spreads(found: Sequence[Contender]) -> dict[str, Spread]:
 def _on_common_ground(
     first: Sequence[Contender], second: Sequence[Contender], names: tuple[str, str]
 ) -> tuple[list[Contender], list[Contender]]:
-    settings = zip(*(one.setting for one in (*first, *second)))
-    if differing := [name for name, found in zip(BALL, settings) if len(set(found)) > 1]:
+    stated = [one.stated for one in (*first, *second)]
+    if differing := [name for name in BALL if len({known[name] for known in stated if name in known}) > 1]:
         raise UsageError(
             f"{names[0]} and {names[1]} cannot be compared: they differ in {', '.join(differing)}",
             hint="name models of one dataset, threat and profile",

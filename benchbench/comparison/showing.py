@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from benchbench.comparison.contenders import Contender, labels
@@ -24,19 +25,24 @@ Spreads = Mapping[str, Mapping[str, Spread]]  # by model and measure
 
 
 def comparison(
-    differences: Sequence[Difference], seeds: Spreads, flags: Mapping[str, Sequence[str]], title: str = ""
+    differences: Sequence[Difference],
+    seeds: Spreads,
+    flags: Mapping[str, Sequence[str]],
+    title: str = "",
+    cards: Mapping[str, str] = MappingProxyType({}),
 ) -> Listing:
-    """Differences, a record each; the spread over seeds; the flags of models that have any."""
+    """Differences, a record each; the spread over seeds; flags and cards of models."""
     warnings = [
         f"flagged: {name}: {', '.join(found)}; its robust accuracy may be too good" for name, found in flags.items()
     ]
+    warnings += [f"stated, not checked: {name}: {card}" for name, card in cards.items()]
     found = [{**dataclasses.asdict(one), "significant": one.significant} for one in differences]
     several = {name: one for name, one in seeds.items() if any(spread.n > 1 for spread in one.values())}
     lines = [_line(one) for one in differences]
     return Listing(
         sheets=(Sheet(title, _COLUMNS, lines, _COLUMNS[3:7], warnings), *_spread_sheets(several)),
         records=[{**dict(zip("AB", one["models"])), **one} for one in found],
-        document={"differences": found, "seeds": _plain(seeds), "flags": dict(flags)},
+        document={"differences": found, "seeds": _plain(seeds), "flags": dict(flags), "cards": dict(cards)},
     )
 
 

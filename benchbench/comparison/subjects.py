@@ -16,6 +16,7 @@ from benchbench.leaderboard import read_rows
 from benchbench.leaderboard.frames import Listing
 from benchbench.leaderboard.separations import FILE_NAME
 from benchbench.records import Rows
+from benchbench.records.cards import card_note
 from benchbench.settings import Folders
 
 _log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def _compare_models(subjects: Sequence[str], folders: Folders, on_problem: Calla
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"a model is named twice: {twice[0]}", hint="name two different models")
     entries = dict(zip(names, chosen))
-    return comparison(compare(entries), _spreads(entries), _flags(entries))
+    return comparison(compare(entries), _spreads(entries), _flags(entries), cards=_cards(entries))
 
 
 def _compare_leaderboards(files: Sequence[Path], first: list[Contender], second: list[Contender]) -> Listing:
@@ -84,7 +85,7 @@ def _compare_leaderboards(files: Sequence[Path], first: list[Contender], second:
         one, other = (f"{label} [{file}]" for label, file in zip(called, files))
         entries |= {one: [pair[0]], other: [pair[1]]}
         names.append((one, other))
-    return comparison(compare(entries, names), {}, _flags(entries))
+    return comparison(compare(entries, names), {}, _flags(entries), cards=_cards(entries))
 
 
 def _rank(contenders: Sequence[Contender]) -> Listing:
@@ -100,3 +101,9 @@ def _flags(entries: Entries) -> dict[str, list[str]]:
     """The flags of the models that have any."""
     found = {name: sorted({flag for one in contenders for flag in one.flags}) for name, contenders in entries.items()}
     return {name: flags for name, flags in found.items() if flags}
+
+
+def _cards(entries: Entries) -> dict[str, str]:
+    """What the authors of the models that have a card state, beside what was found."""
+    notes = {name: card_note(contenders[0].rows) for name, contenders in entries.items()}
+    return {name: text for name, text in notes.items() if text}

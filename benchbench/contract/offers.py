@@ -39,6 +39,7 @@ class Capabilities:
             cells are skipped.
         fills: columns of the leaderboard that a metric fills, for instance ``test_lipschitz``. An undeclared value there is
             refused, and so is one that disagrees with the examples. Values under other names need no declaration.
+        architectures: names of the architectures that it works with, or of their families (``timm``); empty for any.
         elsewhere: whether an executor's workers run on other machines, so that devices are sought there.
     """
 
@@ -53,6 +54,7 @@ class Capabilities:
     requires: Mapping[str, str] = field(default_factory=dict)
     fills: tuple[str, ...] = ()
     elsewhere: bool = False
+    architectures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,8 @@ class Offer:
         capabilities: what it can do.
         citation: its source: authors, title, year, and the equation if that helps.
         revision: at least 1; raised when the component's numbers change on purpose, so that new rows have new ids.
+        label: name in tables, for instance ``TRADES-EMA``; empty for the registered name. Rows keep it.
+        shown: of a defense: the options that tables show beside its name, for instance ``("decay",)``; None for all.
         members: of a family: lists its members (or ``"module:attribute"``); None for a single component.
     """
 
@@ -81,6 +85,8 @@ class Offer:
     capabilities: Capabilities = field(default_factory=Capabilities)
     citation: str = ""
     revision: int = 1
+    label: str = ""
+    shown: tuple[str, ...] | None = None
     members: Callable[[], Iterable[str]] | str | None = None
 
 

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import torch
 
@@ -26,14 +25,14 @@ from benchbench.harness.evaluating import ModelMeasurements
 from benchbench.harness.scheduling import Tally
 from benchbench.settings import Folders
 from benchbench.stopping import Stopped
-from benchbench.suite.reading import read_text
+from benchbench.suite.explanation import carried_text
 
 
 def carry_out(commission: Commission) -> Tally:
     """Let workers compute the ready cells; delete the job folder once no work is left."""
     prepared, crew = commission.prepared, commission.crew
     units = _by_model(prepared.plan.ready)
-    suite = read_text(Path(prepared.suite.source))
+    suite = carried_text(prepared.suite, prepared.registry)
     job = _job(commission, units, suite)
     write_job(job, suite.encode())
     supervisor = Supervisor(job, commission)

@@ -9,19 +9,22 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchbench.atomic import write_atomically
 from benchbench.contract import DataSource
 from benchbench.errors import BenchbenchError, MissingDataError, UnknownNameError, UsageError
+from benchbench.leaderboard.names import PAPERS
 from benchbench.version import install_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from benchbench.comparison.contenders import Contender
     from benchbench.leaderboard.separations import MeasuredSeparation
     from benchbench.records import Row
     from benchbench.separations import Separation
+    from benchbench.training.checkpoint import EpochRecord
 
 FORMATS = ("png", "svg", "pdf")
 FIGURES: Mapping[str, str] = MappingProxyType(
@@ -30,18 +33,24 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "closest-pairs": "the closest pairs of images of different classes (Figures 6 and 7)",
         "spiral": "the function of Theorem 4.4 on the spiral (Figure 4; arXiv: Figure 2)",
         "staircase": "what each method fits through the staircase, 40 and 30,000 examples (arXiv version)",
-        "lipschitz": "local Lipschitzness against adversarial accuracy, ours and published",
+        "epsilon": "accuracy against the radius, with bands over seeds",
+        "perturbations": "upper bounds of minimal perturbations: their distribution over test examples",
+        "tradeoff": "accuracy under attack against accuracy, ours and published",
+        "lipschitz": "accuracy under attack against local Lipschitzness, ours and published",
+        "epochs": "what training recorded after each epoch",
     }
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Data of figures: leaderboard rows, also published, measured separations, and datasets."""
+    """Data of figures: leaderboard rows, also published, measured separations, datasets, ..."""
 
     rows: Sequence[Row]
     separations: Sequence[MeasuredSeparation]
     data: DataSource
+    contenders: Sequence[Contender] = ()  # models with per-example outcomes
+    histories: Sequence[tuple[Row, Sequence[EpochRecord]]] = ()  # of trainings, each with a row of its model
 
 
 def draw(name: str, sources: Sources, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
@@ -55,25 +64,55 @@ def draw(name: str, sources: Sources, folder: Path, formats: Sequence[str] = ("p
     for format in formats:
         if format not in FORMATS:
             raise UnknownNameError("format", format, FORMATS)
-    if find_spec("matplotlib") is None:
-        raise UsageError("figures need matplotlib", hint=install_command("figures"))
+    for library in ("matplotlib", "altair", "vl_convert"):
+        if find_spec(library) is None:
+            raise UsageError(f"figures need {library}", hint=install_command("figures"))
     written: list[Path] = []
     for stem, figure in _DRAWERS[name](sources):
         safe = re.sub(r"[^A-Za-z0-9.]+", "-", stem).strip("-")  # dataset names may contain any character
         for format in formats:
             written.append(folder / f"{safe}.{format}")
-            write_atomically(written[-1], partial(figure.savefig, format=format, dpi=200))
+            write_atomically(written[-1], partial(_save, figure, format))
     return written
 
 
-Figures = Iterator[tuple[str, "Figure"]]  # with the stem of its file's name
+def figures_of(sources: Sources) -> tuple[str, ...]:
+    """The figures of a suite's rows, and the papers' if it compares with them."""
+    datasets = {row.dataset for row in sources.rows}
+    reproduces = any(row.published_source in PAPERS for row in sources.rows)
+    others = {"spiral": reproduces or "spiral" in datasets, "staircase": "staircase" in datasets}
+    others |= dict.fromkeys(("separation", "closest-pairs"), bool(_separations(sources)))
+    return tuple(name for name in FIGURES if others.get(name, True))
+
+
+def _separations(sources: Sources) -> list[MeasuredSeparation]:
+    """The separations of the suite's datasets; without rows, all."""
+    datasets = {row.dataset for row in sources.rows}
+    return [one for one in sources.separations if not datasets or one.dataset.partition(" ")[0] in datasets]
+
+
+def _save(figure: Figure | dict[str, Any], format: str, path: Path) -> None:
+    if not isinstance(figure, dict):
+        figure.savefig(path, format=format, dpi=200)
+        return
+    import vl_convert
+
+    if format == "svg":
+        path.write_text(vl_convert.vegalite_to_svg(figure), encoding="utf-8")
+    elif format == "pdf":
+        path.write_bytes(vl_convert.vegalite_to_pdf(figure))
+    else:
+        path.write_bytes(vl_convert.vegalite_to_png(figure, scale=2))
+
+
+Figures = Iterator[tuple[str, "Figure | dict[str, Any]"]]  # with the stem of its file's name
 
 
 def _draw_separation(sources: Sources) -> Figures:
     from benchbench.figures.separations import histogram_figure
     from benchbench.leaderboard.separations import OWN_LABELS, separation_label
 
-    for dataset, measured in _by_dataset(sources.separations).items():
+    for dataset, measured in _by_dataset(_separations(sources)).items():
         parts: dict[str, Separation] = {}
         for row in measured:
             suffix = "" if separation_label(row) == OWN_LABELS else f", {separation_label(row)}"
@@ -90,7 +129,7 @@ def _draw_closest_pairs(sources: Sources) -> Figures:
     registry = load_registry()
     missing: list[BenchbenchError] = []
     drawn = 0
-    separations = (row for found in _by_dataset(sources.separations).values() for row in found)
+    separations = (row for found in _by_dataset(_separations(sources)).values() for row in found)
     for original in (row for row in separations if row.labels == "original"):
         dataset = original.dataset
         try:
@@ -137,10 +176,16 @@ def _draw_staircase(sources: Sources) -> Figures:
         yield f"staircase-{size}", figure
 
 
-def _draw_lipschitz(sources: Sources) -> Figures:
-    from benchbench.figures.lipschitz import lipschitz_figure
+def _draw_of_suite(name: str, sources: Sources) -> Figures:
+    from benchbench.figures.of_suite import SUITE_FIGURES, Measured
 
-    yield "lipschitz", lipschitz_figure(sources.rows)
+    of = SUITE_FIGURES[name]
+    measured = Measured(rows=sources.rows, contenders=sources.contenders, histories=sources.histories)
+    chart = of.chart(of.points(measured), of.axes)
+    if chart is None:
+        what, _, hint = of.needs.partition(": ")
+        raise UsageError(what, hint=hint)
+    yield name, chart
 
 
 def _by_dataset(separations: Sequence[MeasuredSeparation]) -> dict[str, list[MeasuredSeparation]]:
@@ -158,5 +203,5 @@ _DRAWERS: Mapping[str, Callable[[Sources], Figures]] = {
     "closest-pairs": _draw_closest_pairs,
     "spiral": _draw_spiral,
     "staircase": _draw_staircase,
-    "lipschitz": _draw_lipschitz,
+    **{name: partial(_draw_of_suite, name) for name in ("epsilon", "perturbations", "tradeoff", "lipschitz", "epochs")},
 }

@@ -11,17 +11,18 @@ from torch import nn
 
 from benchbench.cell.model import Cell, TrainingSpec, to_json
 from benchbench.contract import DatasetSplits, Examples, derive_seed
-from benchbench.contract.training import LoopDefense
+from benchbench.contract.training import AnyDefense
 from benchbench.data import Subset, crop_to, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, StorageError, TrainingError
 from benchbench.evaluation import Outcome
 from benchbench.events import Note
 from benchbench.harness.evaluating import evaluate_cell, measurements_of
 from benchbench.harness.fitting import fit_model, training_threat, trains_in_steps
+from benchbench.harness.preparing import prepare
 from benchbench.harness.sharing import EvaluationOverError
 from benchbench.harness.succession import give_up, stored_model, succeed, training_checkpoint
 from benchbench.harness.workbench import Workbench
-from benchbench.leaderboard.names import attack_label, short_label
+from benchbench.leaderboard.names import attack_label, number, offered_label, short_label
 from benchbench.ranks.group import Ranks
 from benchbench.records import Provenance, Row, RunStore, failed_row, measured_row, provenance
 from benchbench.registry import Registry
@@ -56,23 +57,45 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
     spec = cell.training
     if spec.model_id in bench.trained:
         return bench.trained[spec.model_id]
-    splits = bench.splits(spec.dataset)
-    defense = bench.registry.make("defense", spec.defense)
-    if trains_in_steps(defense, splits):
-        trained = _train(cell, training_job(cell, defense, splits, bench.registry, bench.device), bench)
-    else:
-        model = build_model(cell, splits, bench.registry).to(bench.device)
-        trained = fit_model(defense, model, training_examples(cell, splits).examples, cell, splits)
+    trained = _given(cell, bench) if spec.weights else _train_or_fit(cell, bench)
     bench.trained.clear()  # one model is enough: cells of a model are adjacent
     bench.trained[spec.model_id] = trained
     return trained
 
 
+def _given(cell: Cell, bench: Workbench) -> TrainedModel:
+    if bench.given is None:
+        raise TrainingError(f"model {cell.training.model_id} was trained elsewhere: it cannot be trained here")
+    return TrainedModel(model=bench.given(cell), history=(), seconds=None)
+
+
+def _train_or_fit(cell: Cell, bench: Workbench) -> TrainedModel:
+    splits = bench.splits(cell.training.dataset)
+    defense = bench.registry.make("defense", cell.training.defense)
+    job = training_job(cell, defense, splits, bench.registry, bench.device)
+    _prepare(cell, job, bench)
+    return _train(cell, job, bench) if trains_in_steps(defense, splits) else fit_model(cell, job, splits)
+
+
+def _prepare(cell: Cell, job: TrainingJob, bench: Workbench) -> None:
+    try:
+        prepare(cell, job, bench, lambda one: build_model(one, bench.splits(one.training.dataset), bench.registry))
+    except Exception as error:
+        if bench.ranks is None or bench.ranks.leads:  # the others wait for an order, and only for that
+            raise
+        raise bench.ranks.failed(describe_failure(error)) from error
+
+
 def training_job(
-    cell: Cell, defense: LoopDefense, splits: DatasetSplits, registry: Registry, device: torch.device
+    cell: Cell, defense: AnyDefense, splits: DatasetSplits, registry: Registry, device: torch.device
 ) -> TrainingJob:
-    """The training of a cell's model, step by step."""
-    chosen = training_examples(cell, splits)
+    """The training of a cell's model, or what it is fitted to."""
+    chosen, rows, spec = training_examples(cell, splits), torch.arange(0), cell.training
+    if spec.n_validation:
+        both = subset(splits.train, spec.n_train + spec.n_validation, "train").indices
+        rows = both[~torch.isin(both, chosen.indices)]
+    cropped = crop_to(splits.train, splits.input_shape)
+    held_out = Examples(inputs=cropped.inputs[rows], labels=cropped.labels[rows])
     return TrainingJob(
         model=build_model(cell, splits, registry).to(device),
         defense=defense,
@@ -82,6 +105,9 @@ def training_job(
         recipe=cell.training.recipe,
         seed=cell.training.seed,
         device=device,
+        validation=held_out if spec.n_validation else None,
+        validation_rows=rows,
+        classes=len(splits.classes),
     )
 
 
@@ -224,21 +250,25 @@ def initialise(spec: TrainingSpec, input_shape: tuple[int, ...], classes: int, r
 
 def describe_cell(cell: Cell) -> str:
     """A cell in a few words, for instance ``mnist cnn2 trades (beta=6), pgd-10, seed 0``."""
-    attack = cell.evaluation.attack
-    return f"{describe_model(cell)}, {attack_label(attack.name, attack.options)}, seed {cell.training.seed}"
+    attack, threat = cell.evaluation.attack, cell.evaluation.threat
+    told_apart = f"{threat.norm} {number(threat.epsilon)}" if cell.training.weights else f"seed {cell.training.seed}"
+    return f"{describe_model(cell)}, {attack_label(attack.name, attack.options)}, {told_apart}"
 
 
 def describe_model(cell: Cell) -> str:
     """The model of a cell in a few words, for instance ``mnist cnn2 trades (beta=6)``."""
     training = cell.training
-    defense = short_label(training.defense.name, training.defense.options)
-    return f"{training.dataset.name} {training.architecture.name} {defense}"
+    defense = training.defense
+    method = f"weights {training.weights[:8]}" if training.weights else short_label(defense.name, defense.options)
+    return f"{training.dataset.name} {training.architecture.name} {method}"
 
 
 def _provenance(
     cell: Cell, bench: Workbench, trained: TrainedModel | None = None, outcome: Outcome | None = None
 ) -> Provenance:
+    defense = cell.training.defense
     return Provenance(
+        defense_label=offered_label(bench.registry.get("defense", defense.name).offer, defense.options),
         precision=precision_of(trained.model, cell) if trained else cell.evaluation.precision,
         # ranks that share only the evaluation change no bit
         device=provenance.describe_device(bench.device)

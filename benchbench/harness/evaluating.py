@@ -36,7 +36,7 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench, *, helping: bo
     """
     with _shared(cell, model, bench, helping=helping) as (sharing, cache):
         spec, splits = cell.evaluation, bench.splits(cell.training.dataset)
-        train_set = subset(crop_to(splits.train, splits.input_shape), spec.n_train_evaluated, "train")
+        train_set = subset(crop_to(splits.train, splits.input_shape), max(spec.n_train_evaluated, 1), "train")
         test_set = subset(splits.test, spec.n_test, "test")
         named = _named(spec.metrics)
         subject: Subject = {
@@ -46,7 +46,7 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench, *, helping: bo
             "threat": spec.threat,
             "attack": bench.registry.make("attack", spec.attack),
             "attack_name": spec.attack.name,
-            "seed": cell.training.seed,
+            "seed": cell.seed,
             "device": bench.device,
             "columns": Columns(
                 fills={name: bench.registry.capabilities(metric).fills for name, metric in named.items()},
@@ -78,7 +78,15 @@ def evaluate_cell(cell: Cell, model: nn.Module, bench: Workbench, *, helping: bo
                         sharing=sharing,
                     )
     noted = {"evaluation_batch_size": float(size)} if size < whole else {}
-    return dataclasses.replace(outcome, values={**outcome.values, **noted})
+    counted = test_accuracies(outcome) if cell.training.weights else {}
+    return dataclasses.replace(outcome, values={**counted, **outcome.values, **noted})
+
+
+def test_accuracies(outcome: Outcome) -> dict[str, float]:
+    """The test accuracies, which a model that was trained elsewhere has under any metrics."""
+    columns = {"test_accuracy": "correct", "adv_test_accuracy": "robust"}
+    found = ((name, outcome.per_example[column]) for name, column in columns.items())
+    return {name: int(hits.sum()) / len(hits) for name, hits in found}
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def renew_flags(cell: Cell, model: nn.Module, bench: Workbench) -> Row | None:
                 model=model,
                 threat=cell.evaluation.threat,
                 test=place("test", test.examples, test.indices, bench.device),
-                seed=cell.training.seed,
+                seed=cell.seed,
                 prediction=torch.from_numpy(outcomes["prediction"]),
                 robust=torch.from_numpy(outcomes["robust"]),
                 candidates=torch.from_numpy(witnesses),

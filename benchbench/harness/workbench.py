@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 
-from benchbench.cell.model import Component
+from benchbench.cell.model import Cell, Component
 from benchbench.contract import DatasetSplits
 from benchbench.events import Listener, ignore
 from benchbench.ranks.group import Ranks
@@ -35,6 +36,7 @@ class Workbench:
     begun: float = field(default_factory=time.time)  # when this process began, in seconds since the epoch
     stop: StopRequest = field(default_factory=StopRequest)  # checked after each step and before each pass
     trained: dict[str, TrainedModel] = field(default_factory=dict)  # the last trained model, by its id
+    given: Callable[[Cell], nn.Module] | None = None  # returns the model of a cell that was trained elsewhere
     earlier: dict[str, int | None] = field(default_factory=dict)  # when earlier runs wrote checkpoints, by model id
     claims: Claims | None = None  # share cells and evaluations with other processes; None if there are none
     ranks: Ranks | None = None  # processes that share every model with this one; None if there are none

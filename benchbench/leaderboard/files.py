@@ -112,11 +112,11 @@ def _sorted(rows: Rows) -> Rows:
     return rows.take(np.lexsort(ranks[::-1]))
 
 
-def _options_order(text: str) -> tuple[Any, ...]:
+def _options_order(text: str | None) -> tuple[Any, ...]:
     try:
-        options = dict(json.loads(text))
+        options = dict(json.loads(text or ""))
     except (ValueError, TypeError, RecursionError):
-        return ((text, 2, 0.0, ""),)
+        return ((text or "", 2, 0.0, ""),)
     return tuple(
         (name, 0, item, "") if isinstance(item, (int, float)) else (name, 1, 0.0, json.dumps(item))
         for name, item in sorted(options.items())

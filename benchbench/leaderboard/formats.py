@@ -87,10 +87,12 @@ def _broken(entry: Entry, escape: Callable[[str], str], bold: str) -> str:
 def _csv(table: Table) -> str:
     places = range(len(table.columns))
     bounded = [place for place in places if any(line.entries[place].low is not None for line in table.lines)]
+    spread = [place for place in places if any(line.entries[place].deviation is not None for line in table.lines)]
     judged = [place for place in places if any(line.entries[place].verdict for line in table.lines)]
     keys = [column.key for column in table.columns]
     head = [name for name, _ in table.groups[0].attributes] if table.groups else []
     head += [*keys, *(f"{keys[place]}_{end}" for place in bounded for end in ("low", "high"))]
+    head += [f"{keys[place]}_deviation" for place in spread]
     head += [*(f"{keys[place]}_verdict" for place in judged), "source", "status", "flags", "cell_id"]
     parts = [csv_text([head])]
     for group in table.groups:
@@ -103,6 +105,7 @@ def _csv(table: Table) -> str:
             [
                 *(entry.value for entry in entries),
                 *(end for place in bounded for end in (entries[place].low, entries[place].high)),
+                *(entries[place].deviation for place in spread),
                 *(entries[place].verdict for place in judged),
                 *(line.source, line.status, ";".join(line.flags), line.cell_id),
             ]
@@ -168,6 +171,7 @@ def _line_document(line: Line, columns: Sequence[str]) -> dict[str, Any]:
     return {
         **{key: entry.value for key, entry in zip(columns, line.entries)},
         "intervals": intervals,
+        "deviations": {key: e.deviation for key, e in zip(columns, line.entries) if e.deviation is not None},
         "verdicts": {key: entry.verdict for key, entry in zip(columns, line.entries) if entry.verdict},
         "best": [key for key, entry in zip(columns, line.entries) if entry.best],
         "source": line.source,

@@ -16,10 +16,10 @@ _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Hashable)
 
 PROTOCOL = ("suite", "profile", "protocol")
-DATA = ("dataset", "dataset_digest", "trained_on", "n_train")
+DATA = ("dataset", "dataset_digest", "trained_on", "n_train", "n_validation")
 NETWORK = ("architecture", "architecture_options", "augmentation", "dropout")
-DEFENSE = ("defense", "defense_options", "train_norm", "train_epsilon")  # the training threat belongs to the method
-TRAINING = ("epochs", "train_precision")
+DEFENSE = ("defense", "defense_options", "n_extra", "train_norm", "train_epsilon")  # the method's, its threat and data
+TRAINING = ("epochs", "train_precision", "weight_averaging")
 THREAT = ("norm", "epsilon")
 ATTACK = ("attack", "attack_options")
 READING = ("n_test", "n_train_evaluated", "checkpoint_selection", "precision")
@@ -37,8 +37,8 @@ METHOD = (*THREAT, *TRAINED, *READING)
 MODEL = (*METHOD, *SEED)
 """Tell apart models that were evaluated under several attacks."""
 
-BALL = ("profile", "protocol", "dataset", "dataset_digest", "trained_on", *THREAT, "checkpoint_selection", "precision")
-"""Equal for models with comparable outcomes on the same test examples: same data and ball."""
+BALL = ("profile", "protocol", "dataset", "dataset_digest", "trained_on", *THREAT, "precision")
+"""Equal for models with comparable outcomes on the same test examples, in the same ball."""
 
 ATTACKED = ("suite", *BALL, "model_id")
 """Equal for rows of one model under several attacks in one ball."""
@@ -103,7 +103,7 @@ def distinct_labels(rows: Iterable[Row]) -> dict[str, str]:
 
 def labels_within(rows: Rows, group: Sequence[int]) -> list[str]:
     """`distinct_labels` of rows in several groups, which are numbered, in the order of the rows."""
-    found, methods = rows.distinct("defense", "defense_options")
+    found, methods = rows.distinct("defense", "defense_options", "defense_label", "card")
     called, sources = [names.method_label(*method) for method in found], rows.values("source")
     labels, places = [called[method] for method in methods.tolist()], list(range(len(rows)))
     for columns, describe in _DISTINCTIONS:
@@ -123,9 +123,10 @@ def labels_within(rows: Rows, group: Sequence[int]) -> list[str]:
 
 
 _DISTINCTIONS: tuple[tuple[tuple[str, ...], Callable[..., str]], ...] = (
+    (("train_norm", "train_epsilon"), names.trained_against),
     (("attack", "attack_options"), lambda attack, options: names.attack_label(attack, parse_options(options))),
     (("seed",), lambda seed: f"seed {seed}"),
-    (("defense_options",), lambda options: names.component_label("options", parse_options(options))),
+    (("defense_options",), lambda options: names.component_label("options", parse_options(options or ""))),
     (("configuration",), names.code_label),
     (("experiment",), lambda experiment: f"experiment {printable(experiment)}"),
     (("cell_id",), lambda cell_id: f"cell {cell_id[:8]}"),
@@ -145,6 +146,8 @@ def _differing(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
 
 def _shown(row: Row, name: str) -> str:
     value = getattr(row, name)
+    if value is None:
+        return f"{name.replace('_', ' ')} unknown"
     if name.endswith("_options"):
         return names.component_label(name.replace("_", " "), parse_options(value))
     if name.endswith("_digest"):

@@ -26,6 +26,7 @@ _ESCAPED = {
     '"': "''",
     "\N{EN DASH}": "--",
     "\N{EM DASH}": "---",
+    "±": r"\textpm{}",
     "†": r"\dag{}",
     "‡": r"\ddag{}",
     "[": "{[}",  # after a line's \\ a plain bracket would be taken for an optional argument
@@ -126,7 +127,9 @@ def _rows(align: Literal["left", "right"], text: str) -> list[str]:
     if align == "left":
         return [line for row in rows for line in _wrapped(row)]
     with_interval = len(rows) == 1 and text.endswith("]") and " [" in text
-    return text.split(" ", 1) if with_interval else rows  # the interval below keeps the column narrow
+    return (
+        text.replace(" [", "\n[").split("\n") if with_interval else rows
+    )  # the interval below keeps the column narrow
 
 
 def _wrapped(text: str) -> list[str]:

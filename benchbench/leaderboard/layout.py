@@ -31,6 +31,7 @@ class Entry(NamedTuple):
     best: bool = False  # of its group, ties included; shown bold
     low: float | None = None  # ends of the value's 95% interval
     high: float | None = None
+    deviation: float | None = None  # standard deviation over seeds, where the value is their mean
     verdict: str = ""  # one of `benchbench.reproduction.verdicts`; empty without comparison to a published value
 
 
@@ -38,9 +39,9 @@ class Line(NamedTuple):
     """One line: an entry for each column of the table."""
 
     entries: tuple[Entry, ...]
-    cell_id: str
+    cell_id: str  # of several seeds those of all, joined by semicolons
     source: str  # "measured" or "published"
-    status: str  # "ok", "failed" or "not run"
+    status: str  # "ok", "failed" or "not run"; "ok" if some seeds failed, and others did not
     flags: tuple[str, ...] = ()
     reference: str = ""  # id of the published line that it is compared with; empty for none
 
@@ -50,7 +51,7 @@ class Group:
     """Comparable lines of one setting and profile; `attributes` are its (column, value) pairs."""
 
     label: str
-    attributes: tuple[tuple[str, str | float], ...]
+    attributes: tuple[tuple[str, str | float | None], ...]
     lines: tuple[Line, ...]
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -13,31 +13,35 @@ from benchbench.leaderboard.challenges import CHALLENGED
 from benchbench.leaderboard.identity import labels_within
 from benchbench.leaderboard.layout import Column, Entry, Line
 from benchbench.leaderboard.names import paper_label
-from benchbench.records import Row, Rows
+from benchbench.leaderboard.runs import Measured, Runs
+from benchbench.records import Rows
 from benchbench.records.arrays import Array
 
 FLAGGED, FAILED, DISPUTED = "†", "‡", "§"
-_COLUMNS = frozenset(field.name for field in dataclasses.fields(Row))
 
 
 def lines_of(
-    rows: Rows, group: Array, columns: Sequence[Column], digits: int, *, intervals: bool, most: int
+    runs: Runs, group: Array, columns: Sequence[Column], digits: int, *, intervals: bool, most: int
 ) -> list[Line]:
-    """The first `most` lines of a table, in the rows' order; numbers' text has these `digits`.
+    """The first `most` lines of a table, one for each run; numbers' text has these `digits`.
 
-    Labels and best values are those among all rows of their groups, which int64 (n,) `group` numbers, increasing.
+    Labels and best values are those among all runs of their groups, which int64 (runs,) `group` numbers, increasing.
     """
     entries = []
     with collector_paused():
         for column in columns:
             if column.key == "defense":
-                entries.append(_labels(rows, group, most))
+                entries.append(_labels(runs, group)[:most])
             elif column.key == "reference":
-                entries.append(_references(rows[:most]))
+                entries.append(_references(runs.first[:most]))
+            elif column.key == "seeds":
+                entries.append([Entry(value=count, text=str(count)) for count in runs.seeds[:most].tolist()])
             else:
-                entries.append(_measures(rows, group, column, digits, intervals=intervals, most=most))
-        facts = (rows[:most].values(name) for name in ("cell_id", "source", "status"))
-        return list(map(Line, zip(*entries), *facts, map(tuple, rows[:most].values("flags"))))
+                entries.append(_measures(runs, group, column, digits, intervals=intervals)[:most])
+        status = np.where(runs.seeds > 0, "ok", "failed").tolist()
+        cells = map(";".join, runs.values("cell_id"))
+        flags = (tuple(dict.fromkeys(chain(*found))) for found in runs.values("flags"))
+        return list(map(Line, zip(*entries), cells, runs.first.values("source"), status, flags))
 
 
 @contextmanager
@@ -70,11 +74,12 @@ def _texts(values: Iterable[float], column: Column, digits: int) -> list[str]:
     return [text[1:] if text[0] == "-" and float(text) == 0 else text for text in texts]
 
 
-def _labels(rows: Rows, group: Array, most: int) -> list[Entry]:
-    labels = labels_within(rows, group.tolist())
-    disputed = [CHALLENGED in dict(extra) for extra in rows[:most].values("extra")]
-    marks = map(marked, labels, rows.values("status"), rows.flagged.tolist(), disputed)
-    return list(map(Entry, labels[:most], marks))
+def _labels(runs: Runs, group: Array) -> list[Entry]:
+    labels = labels_within(runs.first, group.tolist())
+    status = np.where(runs.any(runs.rows.having("status", "failed")), "failed", "ok").tolist()
+    challenged = np.array([CHALLENGED in dict(extra) for extra in runs.rows.values("extra")], dtype=bool)
+    marks = (runs.any(runs.rows.flagged).tolist(), runs.any(challenged).tolist())
+    return list(map(Entry, labels, map(marked, labels, status, *marks)))
 
 
 def _references(rows: Rows) -> list[Entry]:
@@ -83,32 +88,46 @@ def _references(rows: Rows) -> list[Entry]:
     return [Entry(value=texts[place], text=texts[place]) for place in places.tolist()]
 
 
-def _measures(rows: Rows, group: Array, column: Column, digits: int, *, intervals: bool, most: int) -> list[Entry]:
-    key, nothing = column.key, [None] * len(rows)
-    values = rows.values(key) if key in _COLUMNS else [dict(extra).get(key) for extra in rows.values("extra")]
-    numbers = iter(_texts([value for value in values if value is not None], column, digits))
-    missing = ("failed" if status == "failed" else "-" for status in rows.values("status"))
-    texts = [instead if value is None else next(numbers) for value, instead in zip(values, missing)]
-    best = _best(rows, group, column, values, texts) if column.best else [False] * len(texts)
-    low, high = (rows.values(name) if (name := f"{key}_{end}") in _COLUMNS else nothing for end in ("low", "high"))
-    ends: list[tuple[float | None, float | None]] = [
-        (None, None) if one is None else pair for one, pair in zip(values, zip(low, high))
-    ]
+def _measures(runs: Runs, group: Array, column: Column, digits: int, *, intervals: bool) -> list[Entry]:
+    measured = runs.measured(column.key)
+    mean, deviation, low, high = (_known(one) for one in measured)
+    numbers = iter(_texts([value for value in mean if value is not None], column, digits))
+    missing = np.where(runs.seeds > 0, "-", "failed").tolist()
+    texts = [instead if value is None else next(numbers) for value, instead in zip(mean, missing)]
+    best = _best(runs, group, column, measured, texts) if column.best else repeat(False, len(texts))
+    if np.isfinite(measured.deviation).any():
+        texts = [
+            text if one is None else f"{text} ± {shown(one, column, digits)}" for text, one in zip(texts, deviation)
+        ]
     if intervals:
-        known = ([end for end in pair if end is not None] for pair in ends)
+        known = ([end for end in pair if end is not None] for pair in zip(low, high))
         brackets = (f" [{', '.join(_texts(pair, column, digits))}]" if len(pair) == 2 else "" for pair in known)
         texts = [text + bracket for text, bracket in zip(texts, brackets)]
-    return list(map(Entry, values[:most], texts, best, *zip(*ends)))
+    return list(map(Entry, mean, texts, best, low, high, deviation))
 
 
-def _best(rows: Rows, group: Array, column: Column, values: Sequence[float | None], texts: Sequence[str]) -> list[bool]:
-    """Whether each text is its group's best; not of a flagged, failed or single row."""
-    competing = rows.having("source", "measured") & rows.having("status", "ok") & ~rows.flagged
-    shown = np.array([np.nan if value is None else float(text) for value, text in zip(values, texts)])
-    shown[~competing] = np.nan
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    if not len(starts):
+def _known(values: Array) -> list[float | None]:
+    return [value if value == value else None for value in values.tolist()]  # NaN is not equal to itself
+
+
+def _best(runs: Runs, group: Array, column: Column, measured: Measured, texts: Sequence[str]) -> list[bool]:
+    """Whether each run has its group's best mean, or an interval that overlaps the best one's.
+
+    Flagged and failed runs do not compete, nor does a single one. Without an interval, what is shown is compared.
+    """
+    rows = runs.rows
+    out = runs.any(~rows.having("source", "measured") | ~rows.having("status", "ok") | rows.flagged)
+    if not len(out):
         return []
-    best = (np.fmax if column.best == "highest" else np.fmin).reduceat(shown, starts)
-    best[np.add.reduceat(np.isfinite(shown), starts, dtype=int) < 2] = np.nan
-    return list(np.equal(shown, np.repeat(best, np.diff([*starts, len(shown)]))).tolist())
+    sign = 1.0 if column.best == "highest" else -1.0
+    as_shown = np.array([np.nan if value != value else float(text) for value, text in zip(measured.mean, texts)])
+    value, shown_as = (np.where(out, np.nan, sign * one) for one in (measured.mean, as_shown))
+    low, high = (np.where(out, np.nan, sign * one) for one in (measured.low, measured.high)[:: int(sign)])
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    sizes = np.diff([*starts, len(group)])
+    top = np.repeat(np.fmax.reduceat(value, starts), sizes)
+    reached = np.repeat(np.fmax.reduceat(np.where(value == top, low, np.nan), starts), sizes)
+    tied = shown_as == np.repeat(np.fmax.reduceat(shown_as, starts), sizes)
+    competing = np.repeat(np.add.reduceat(np.isfinite(value), starts, dtype=int), sizes)
+    found = (tied | (high >= reached)) & (competing > 1) & np.isfinite(value)
+    return [bool(one) for one in found.tolist()]

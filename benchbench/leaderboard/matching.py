@@ -26,13 +26,13 @@ def regressions(rows: Rows) -> Array:
     return rows.having("dataset", *_REGRESSION_DATASETS) | rows.known("test_mse")
 
 
-def setting(row: Row) -> tuple[tuple[str, str | float], ...]:
+def setting(row: Row) -> tuple[tuple[str, str | float | None], ...]:
     """Columns and values that rows must share to be compared."""
     names = dict.fromkeys((*_SHOWN_FIRST, *(name for name in SETTING if name not in _UNSHOWN)))
     return tuple((name, getattr(row, name)) for name in names)
 
 
-def published_setting(row: Row) -> tuple[tuple[str, str | float], ...]:
+def published_setting(row: Row) -> tuple[tuple[str, str | float | None], ...]:
     """Columns and values that tell published settings apart; sizes only for regression."""
     names = (*_MATCHED, "architecture_options", *(["n_train"] if is_regression(row) else []))
     return tuple((name, getattr(row, name)) for name in names)

@@ -142,8 +142,13 @@ def _refuse_other_protocols(boards: Mapping[str, Rows]) -> None:
 
 
 def _in_doubt(boards: Mapping[str, Rows]) -> list[tuple[str, Rows]]:
-    """Measured rows of experiments that differ in `_FIXED`, perhaps by dataset options."""
-    measured = {name: rows.where(rows.having("source", "measured")) for name, rows in boards.items()}
+    """Measured rows of experiments that differ in `_FIXED`, perhaps by dataset options.
+
+    No protocol binds models that were trained elsewhere.
+    """
+    measured = {
+        name: rows.where(rows.having("source", "measured") & rows.known("defense")) for name, rows in boards.items()
+    }
     found = {values for rows in measured.values() for values in rows.distinct(*_EXPERIMENT, *_FIXED)[0]}
     counts = Counter(values[: len(_EXPERIMENT)] for values in found)
     return [

@@ -8,8 +8,10 @@ from typing import Any
 
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import Component, canonical
+from benchbench.contract.offers import Offer
 from benchbench.escaping import printable
 from benchbench.records import Row
+from benchbench.records.cards import card_facts
 
 _DEFENSES = {
     "natural": "Natural",
@@ -27,14 +29,29 @@ PAPERS = {"neurips2020": "NeurIPS 2020", "arxiv-v1": "arXiv v1"}
 
 
 def defense_label(row: Row) -> str:
-    """Method with the options that the papers vary, other methods with all: ``TRADES (beta=6)``."""
-    return method_label(row.defense, row.defense_options)
+    """Method with the options that the papers vary, other methods with all: ``TRADES (beta=6)``.
+
+    A model that was trained elsewhere is called by the title on its card.
+    """
+    return method_label(row.defense, row.defense_options, row.defense_label or "", row.card)
 
 
 @cache
-def method_label(defense: str, options: str) -> str:
-    """`defense_label` of a method's name and the JSON of its options."""
-    return component_label(_DEFENSES.get(defense, defense), _varied(defense, parse_options(options)))
+def method_label(defense: str | None, options: str | None, label: str = "", card: str | None = None) -> str:
+    """`defense_label` of a method's name, the JSON of its options, its offer's name, the card."""
+    if defense is None:
+        return printable(card_facts(card).get("title", "trained elsewhere"))
+    if label:
+        return printable(label)
+    return component_label(_DEFENSES.get(defense, defense), _varied(defense, parse_options(options or "")))
+
+
+def offered_label(offer: Offer, options: Mapping[str, Any]) -> str:
+    """A method as its offer calls it, ``TRADES-EMA (decay=0.99)``; empty without a label."""
+    if not offer.label and offer.shown is None:
+        return ""
+    names = options if offer.shown is None else offer.shown
+    return component_label(offer.label or offer.name, {name: options[name] for name in names if name in options})
 
 
 def short_label(defense: str, options: Mapping[str, Any]) -> str:
@@ -53,19 +70,24 @@ def defense_order(row: Row) -> tuple[Any, ...]:
 
 
 @cache
-def method_order(defense: str, options: str) -> tuple[Any, ...]:
-    """`defense_order` of a method's name and the JSON of its options."""
+def method_order(defense: str | None, options: str | None) -> tuple[Any, ...]:
+    """`defense_order` of a method's name and the JSON of its options; unknown ones come last."""
     if defense not in _DEFENSES:
-        return (len(_PAPER_ORDER), defense, 0.0, options)
+        return (len(_PAPER_ORDER) + (defense is None), defense or "", 0.0, options or "")
     option, _ = _STRENGTHS.get(defense, ("", ""))
-    strength = parse_options(options).get(option, 0.0)
+    strength = parse_options(options or "").get(option, 0.0)
     number = float(strength) if isinstance(strength, (int, float)) else 0.0
-    return (_PAPER_ORDER.index(defense), "", number, options)
+    return (_PAPER_ORDER.index(defense), "", number, options or "")
 
 
 def trained_in(row: Row) -> str:
     """``trained in bf16``; empty where training did not round."""
     return f"trained in {row.train_rounding}" if row.train_rounding else ""
+
+
+def trained_against(norm: str, epsilon: float | None) -> str:
+    """``trained at linf 0.1``; ``trained without attack`` where the method uses no threat."""
+    return "trained without attack" if epsilon is None else f"trained at {norm} {number(epsilon)}"
 
 
 def searched_in(row: Row) -> str:
@@ -89,12 +111,33 @@ def dropout_label(row: Row) -> str:
     return f"dropout {number(row.dropout)}" if row.dropout else ""
 
 
+def augmentation_label(row: Row) -> str:
+    """``crop4+flip``; empty if there was none, or it is unknown."""
+    return row.augmentation if row.augmentation not in (None, "none") else ""
+
+
+def seed_label(row: Row) -> str:
+    """``seed 0``; of a model that was trained elsewhere the beginning of its weights' digest."""
+    return f"seed {row.seed}" if row.seed is not None else weights_label(row.configuration)
+
+
+def weights_label(configuration: str) -> str:
+    """``weights 01234567`` of a model that was trained elsewhere; empty for others."""
+    weights = str(_part(configuration, "training").get("weights", ""))
+    return printable(f"weights {weights[:8]}") if weights else ""
+
+
+def training_size(row: Row) -> str:
+    """``60,000 training examples``; empty if it is unknown."""
+    return "" if row.n_train is None else f"{row.n_train:,} training examples"
+
+
 def row_label(row: Row) -> str:
     """``mnist cnn2, TRADES (beta=6), pgd-10, linf 0.1, quick, seed 0``: tells rows apart."""
     attack = attack_label(row.attack, parse_options(row.attack_options))
     network = " ".join(part for part in (row.dataset, network_label(row), dropout_label(row)) if part)
     threat = f"{row.norm} {number(row.epsilon)}"
-    return printable(f"{network}, {defense_label(row)}, {attack}, {threat}, {row.profile}, seed {row.seed}")
+    return printable(joined(network, defense_label(row), attack, threat, row.profile, seed_label(row)))
 
 
 def setting_label(row: Row, *, every_option: bool) -> str:
@@ -107,7 +150,7 @@ def setting_label(row: Row, *, every_option: bool) -> str:
         searched_in(row),
         f"{row.norm} epsilon {number(row.epsilon)}",
         f"{row.profile} profile",
-        f"{row.n_train:,} training examples" + (" (TEST SET INCLUDED)" if row.trained_on != "train" else ""),
+        training_size(row) + " (TEST SET INCLUDED)" * row.saw_test_set,
         f"{row.n_test:,} test examples",
         f"{row.epochs} epochs" if row.epochs else "",
         trained_in(row),
@@ -117,14 +160,14 @@ def setting_label(row: Row, *, every_option: bool) -> str:
 
 def published_label(row: Row) -> str:
     """One line with a published setting; its sizes and budgets follow from the protocol."""
-    seen = "TEST SET INCLUDED in training" if row.trained_on != "train" else ""
+    seen = "TEST SET INCLUDED in training" if row.saw_test_set else ""
     threat = f"{row.norm} epsilon {number(row.epsilon)}"
     return printable(joined(row.dataset, *_network_parts(row), row.attack, threat, seen))
 
 
 def _network_parts(row: Row) -> tuple[str, ...]:
-    augmentation = f"augmentation {row.augmentation}" if row.augmentation != "none" else ""
-    return network_label(row), augmentation, dropout_label(row)
+    augmentation = augmentation_label(row)
+    return network_label(row), f"augmentation {augmentation}" if augmentation else "", dropout_label(row)
 
 
 def paper_label(source: str) -> str:
@@ -145,7 +188,9 @@ def method_code(row: Row) -> str:
 
 
 def code_label(configuration: str) -> str:
-    """`method_code` of a row's configuration."""
+    """`method_code` of a row's configuration; of a model that was trained elsewhere its weights."""
+    if weights := weights_label(configuration):
+        return weights
     defense = _part(configuration, "training", "defense")
     revision, sources = defense.get("revision", 1), str(defense.get("sources", ""))[:8]
     stated = joined(f"revision {revision}" if revision != 1 else "", f"sources {sources}" if sources else "")
@@ -192,9 +237,9 @@ def joined(*parts: str) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def contains(options: str, stated: str) -> bool:
+def contains(options: str | None, stated: str | None) -> bool:
     """Whether a measured row's options have every option and value that a published row states."""
-    known, wanted = parse_options(options), parse_options(stated)
+    known, wanted = parse_options(options or ""), parse_options(stated or "")
     return all(name in known and known[name] == value for name, value in wanted.items())
 
 

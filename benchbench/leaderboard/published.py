@@ -63,6 +63,7 @@ _OPTIONS = {"lambda": "lam", "beta": "beta"}
 _NAMED_MODEL = ("suite", "profile", "protocol", "experiment", "dataset", "architecture", "defense", "published_source")
 _NAMING = (*_NAMED_MODEL, "norm", "epsilon", "attack", "published_table")
 _UNSTATED = ("seed", "n_train", "n_train_evaluated", "n_test", "epochs")
+_UNSTATED_AS_ZERO = ("seed", "n_train", "epochs")  # in the digests of papers' rows, whose ids must last
 _PRINTED = {  # percentages
     "train_accuracy": "train_acc",
     "test_accuracy": "test_acc",
@@ -235,6 +236,7 @@ def _row(
     }
     columns: dict[str, Any] = {
         **identity,
+        **{name: identity[name] or None for name in _UNSTATED_AS_ZERO},
         **trained_under(identity["defense"], identity["norm"], identity["epsilon"]),
         **measures,
         "cell_id": f"published-{digest(identity)}",

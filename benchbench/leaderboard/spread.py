@@ -16,7 +16,7 @@ from benchbench.leaderboard.matching import is_regression
 from benchbench.records import Interval, Row
 from benchbench.records.arrays import Array
 
-_NO_SPREAD = 1e-9  # of the largest value: differences due to rounding
+NO_SPREAD = 1e-9  # of the largest value: differences due to rounding
 _UPPER = 0.975  # two-sided, 95%
 
 
@@ -48,7 +48,7 @@ def seed_spread(values: Sequence[float]) -> Spread:
     if not has_spread(values):
         return Spread(n=n, mean=mean, deviation=0.0)
     deviation = float(np.std(values, ddof=1))
-    half = _quantile(n - 1) * deviation / math.sqrt(n)
+    half = float(quantile(n - 1)) * deviation / math.sqrt(n)
     return Spread(n=n, mean=mean, deviation=deviation, low=mean - half, high=mean + half)
 
 
@@ -63,7 +63,7 @@ def prediction_interval(values: Sequence[float]) -> Interval | None:
     if n < 2 or not has_spread(values):
         return None
     mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
-    half = _quantile(n - 1) * deviation * math.sqrt(1 + 1 / n)
+    half = float(quantile(n - 1)) * deviation * math.sqrt(1 + 1 / n)
     return Interval(low=mean - half, high=mean + half)
 
 
@@ -88,24 +88,25 @@ def compare_seeds(first: Sequence[float], second: Sequence[float]) -> MeanTest:
 
 def has_spread(values: Sequence[float] | Array) -> bool:
     """Whether values differ by more than rounding."""
-    return bool(np.ptp(values) > _NO_SPREAD * np.abs(values).max())
+    return bool(np.ptp(values) > NO_SPREAD * np.abs(values).max())
 
 
 def _t_test(difference: float, error: float, degrees: float) -> MeanTest:
     from scipy.stats import t
 
-    half = _quantile(degrees) * error
+    half = float(quantile(degrees)) * error
     p_value = 2 * float(t.sf(abs(difference) / error, degrees))
     return MeanTest(low=difference - half, high=difference + half, p_value=p_value)
 
 
-def _quantile(degrees: float) -> float:
+def quantile(degrees: Array | float) -> Array:
+    """Student's t of two-sided 95% intervals: float64, one for each number of degrees."""
     from scipy.stats import t
 
-    return float(t.ppf(_UPPER, degrees))
+    return np.asarray(t.ppf(_UPPER, degrees))
 
 
-_DIFFERENCES = {  # of two independent shares: the gap's interval follows from theirs
+DIFFERENCES = {  # of two independent shares: the gap's interval follows from theirs
     "gap": ("train_accuracy", "test_accuracy"),
     "adv_gap": ("adv_train_accuracy", "adv_test_accuracy"),
 }
@@ -117,8 +118,8 @@ def interval_of(row: Row, key: str) -> Interval | None:
     Accuracies: Wilson's. Gaps of accuracies: Newcombe's (1998, method 10), from the two Wilson intervals. Lipschitzness and
     mean squared errors: bootstrap over the test examples; a regression's other measures have none.
     """
-    if key in _DIFFERENCES and not is_regression(row):
-        return _difference(row, *_DIFFERENCES[key])
+    if key in DIFFERENCES and not is_regression(row):
+        return _difference(row, *DIFFERENCES[key])
     low, high = (getattr(row, f"{key}_{end}", row.extra.get(f"{key}_{end}")) for end in ("low", "high"))
     return None if low is None or high is None else Interval(low=low, high=high)
 
@@ -128,7 +129,14 @@ def _difference(row: Row, minuend: str, subtrahend: str) -> Interval | None:
     values = [getattr(row, name) for name in names]
     if any(value is None for value in values):
         return None
-    first, first_low, first_high, second, second_low, second_high = values
-    below = math.hypot(first - first_low, second_high - second)
-    above = math.hypot(first_high - first, second - second_low)
-    return Interval(low=first - second - below, high=first - second + above)
+    low, high = difference_ends(*map(np.asarray, values))
+    return Interval(low=float(low), high=float(high))
+
+
+def difference_ends(
+    first: Array, first_low: Array, first_high: Array, second: Array, second_low: Array, second_high: Array
+) -> tuple[Array, Array]:
+    """The ends of Newcombe's interval of a difference of two shares, of any equal shapes."""
+    below = np.hypot(first - first_low, second_high - second)
+    above = np.hypot(first_high - first, second - second_low)
+    return first - second - below, first - second + above

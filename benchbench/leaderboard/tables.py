@@ -8,21 +8,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from benchbench.errors import UsageError, suggest
 from benchbench.escaping import printable
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import is_share
-from benchbench.leaderboard.layout import Column, Group, Table
+from benchbench.leaderboard.identity import grouped
+from benchbench.leaderboard.layout import Column, Group, Line, Table
 from benchbench.leaderboard.lines import FAILED, FLAGGED, lines_of, shown
 from benchbench.leaderboard.matching import SAME_SETTING, regressions, same_setting, setting, shown_published
 from benchbench.leaderboard.names import PAPERS, method_label, method_order, setting_label
+from benchbench.leaderboard.runs import Runs, runs_of
 from benchbench.records import Row, Rows, groups
+from benchbench.records.arrays import Array
+from benchbench.records.cards import card_note
 
 Task = Literal["classification", "regression"]
 
+SEEDS = Column(key="seeds", label="seeds", align="right")
 METHOD = Column(key="defense", label="training method")
 SOURCE = Column(key="reference", label="source")
 _LAST_FIRST = ("cell_id", "seed", "defense_options", "source")  # orders lines of one method, the last one first
@@ -66,10 +72,18 @@ def paper_tables(
     extra: Sequence[str] = (),
     notes: Sequence[str] = (),
     most: int | None = None,
+    each_seed: bool = False,
+    sort: str = "",
 ) -> tuple[Table, ...]:
-    """A leaderboard's tables with rows, as `paper_table` makes them; `notes` go to the last one."""
-    shared = share_doubts(rows)
-    made = partial(_table, shared, published=published, paper=paper, intervals=intervals, extra=extra, most=most)
+    """A leaderboard's tables with rows, as `paper_table` makes them; `notes` go to the last one.
+
+    A column to `sort` by that no table has is a UsageError.
+    """
+    known = ["seeds", "defense", *(column.key for columns in MEASURES.values() for column in columns), *extra]
+    if sort and sort not in known:
+        raise UsageError(f"no column {sort!r} to sort by", hint=suggest(sort, known))
+    style = _Style(published, paper, intervals, tuple(extra), most, each_seed, sort)
+    made = partial(_table, share_doubts(rows), style=style)
     shown = [table for task in MEASURES if (table := made(task=task)).groups]
     return (*shown[:-1], *(dataclasses.replace(last, notes=(*last.notes, *notes)) for last in shown[-1:]))
 
@@ -83,48 +97,95 @@ def paper_table(
     intervals: bool = False,
     extra: Sequence[str] = (),
     most: int | None = None,
+    each_seed: bool = False,
 ) -> Table:
     """One line per training method in the papers' order; everything in a group is comparable.
+
+    Seeds of one method are a line: means with standard deviations. With `each_seed`, each has its own line.
 
     Groups never mix profiles, subsets, attacks or training budgets. A published number of `paper` is shown in each group of its
     setting, with its source; the notes say when the profiles differ. Without rows of the task, the table has no groups. Entries
     always hold 95% intervals, their text with `intervals`. The names in `extra`, of values in the rows' `extra`, get a last
     column each, without a best value. Of measured lines only the first `most` are made; `Table.left_out` counts the others.
     """
-    shared = share_doubts(rows)
-    return _table(shared, task=task, published=published, paper=paper, intervals=intervals, extra=extra, most=most)
+    style = _Style(published, paper, intervals, tuple(extra), most, each_seed)
+    return _table(share_doubts(rows), task=task, style=style)
 
 
-def _table(
-    rows: Rows, *, task: Task, published: bool, paper: str, intervals: bool, extra: Sequence[str], most: int | None
-) -> Table:
+class _Style(NamedTuple):
+    """The arguments of `paper_tables`."""
+
+    published: bool
+    paper: str
+    intervals: bool
+    extra: tuple[str, ...]
+    most: int | None
+    each_seed: bool
+    sort: str = ""
+
+
+def _table(rows: Rows, *, task: Task, style: _Style) -> Table:
     """`paper_table` of rows with shared doubts."""
-    other = PAPERS.keys() - {paper}  # what comes from elsewhere is shown whichever paper is chosen
+    other = PAPERS.keys() - {style.paper}  # what comes from elsewhere is shown whichever paper is chosen
     printed = rows.having("source", "published") & ~rows.having("published_source", *other)
     chosen = rows.where(
-        (regressions(rows) == (task == "regression")) & (rows.having("source", "measured") | (printed & published))
+        (regressions(rows) == (task == "regression"))
+        & (rows.having("source", "measured") | (printed & style.published))
     )
     settings = _settings(chosen)
-    sizes = [len(one.places) for one in settings]
     members = chosen.take([place for one in settings for place in one.places])
-    group = np.repeat(np.arange(len(settings)), sizes)
+    group = np.repeat(np.arange(len(settings)), [len(one.places) for one in settings])
     methods = members.ranks("defense", "defense_options", key=lambda *method: method_order(*method)[:3])
     members = members.take(np.lexsort([*map(members.ranks, _LAST_FIRST), methods, group]))
-    columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *map(_extra_column, extra))
-    size = len(members) if most is None else min(most, len(members))
-    unread = iter(lines_of(members, group, columns, DIGITS[task], intervals=intervals, most=size))
+    numbers = np.arange(len(members)) if style.each_seed else runs_of(members)
+    order = np.argsort(numbers, kind="stable")  # no run is in two groups
+    runs = Runs(members.take(order), numbers[order])
+    several = [SEEDS] if len(runs) < len(members) else []
+    columns = (
+        *(METHOD, *([SOURCE] if style.published else []), *several),
+        *(*MEASURES[task], *map(_extra_column, style.extra)),
+    )
+    size = len(runs) if style.most is None else min(style.most, len(runs))
+    lines = lines_of(
+        runs,
+        group[runs.starts],
+        columns,
+        DIGITS[task],
+        intervals=style.intervals,
+        most=len(runs) if style.sort else size,
+    )
+    unread = iter(_sorted(lines, group[runs.starts], columns, style.sort)[:size])
+    sizes = np.bincount(group[runs.starts], minlength=len(settings)).tolist()
     made = [
-        Group(label=label, attributes=setting(one.first), lines=lines)
+        Group(label=label, attributes=setting(one.first), lines=found)
         for one, label, count in zip(settings, _group_labels([one.first for one in settings]), sizes)
-        if (lines := tuple(islice(unread, count)))
+        if (found := tuple(islice(unread, count)))
     ]
     return Table(
         title=_title(settings, members),
         columns=columns,
         groups=tuple(made),
-        notes=(*_notes(members, made, task, intervals), *row_notes(members[:size])),
-        left_out=len(members) - size,
+        notes=(
+            *_notes(members, made, task, style.intervals),
+            *row_notes(runs.rows[: runs.ends[size - 1] if size and not style.sort else None]),
+        ),
+        left_out=len(runs) - size,
     )
+
+
+def _sorted(lines: Sequence[Line], group: Array, columns: Sequence[Column], sort: str) -> list[Line]:
+    """The lines of each group by a column, best or highest first, missing values last."""
+    place = next((place for place, column in enumerate(columns) if column.key == sort), None)
+    if place is None:
+        return list(lines)
+    sign = 1 if columns[place].best == "lowest" else -1
+
+    def key(at: int) -> tuple[int, bool, float, str]:
+        value = lines[at].entries[place].value
+        number = 0.0 if value is None or isinstance(value, str) else sign * value
+        return int(group[at]), value is None, number, value if isinstance(value, str) else ""
+
+    return [lines[at] for at in sorted(range(len(lines)), key=key)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +243,12 @@ def _title(settings: Sequence[_Setting], rows: Rows) -> str:
 def _notes(rows: Rows, made: Sequence[Group], task: Task, intervals: bool) -> tuple[str, ...]:
     notes = []
     if any(entry.best for group in made for line in group.lines for entry in line.entries):
-        notes.append("Bold: best measured value of its group, as shown; ties together; flagged rows do not compete.")
+        notes.append(
+            "Bold: best measured value of its group, and those whose 95% intervals overlap its own (without intervals: "
+            "those equal as shown); flagged rows do not compete."
+        )
+    if any(entry.deviation is not None for group in made for line in group.lines for entry in line.entries):
+        notes.append("Several seeds: mean ± standard deviation; 95% intervals are Student's t of the mean.")
     if intervals:
         notes.append("Brackets: 95% confidence intervals (Wilson for accuracies, bootstrap for Lipschitzness).")
     kinds = rows.distinct("source", "profile")[0]
@@ -194,15 +260,14 @@ def _notes(rows: Rows, made: Sequence[Group], task: Task, intervals: bool) -> tu
 
 
 def row_notes(rows: Iterable[Row]) -> tuple[str, ...]:
-    """A note with the flags of each flagged row, then one with the error of each failed row."""
-    listed, method = Rows.of(rows), ("defense", "defense_options")
+    """Notes: flags of flagged rows, errors of failed ones, models' cards; equal ones once."""
+    listed, method = Rows.of(rows), ("defense", "defense_options", "defense_label", "card")
     flagged, failed = listed.where(listed.flagged), listed.where(listed.having("status", "failed"))
     flags = zip(*map(flagged.values, (*method, "flags")))
     errors = zip(*map(failed.values, (*method, "error")))
+    carded = listed.where(listed.known("card"))
     return (
-        *(f"{FLAGGED} {method_label(name, options)}: {printable(', '.join(found))}" for name, options, found in flags),
-        *(
-            f"{FAILED} failed: {method_label(name, options)}: {printable(error[:200])}"
-            for name, options, error in errors
-        ),
+        *dict.fromkeys(f"{FLAGGED} {method_label(*of)}: {printable(', '.join(found))}" for *of, found in flags),
+        *dict.fromkeys(f"{FAILED} failed: {method_label(*of)}: {printable(error[:200])}" for *of, error in errors),
+        *(printable(card_note(own)) for own in grouped(carded, lambda row: (row.model_id, row.card)).values()),
     )

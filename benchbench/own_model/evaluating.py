@@ -3,49 +3,67 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import Any, overload
 
 import torch
 from torch import nn
 
-from benchbench.cell.model import Component, to_json
-from benchbench.contract import DatasetSplits
-from benchbench.contract.threat import Norm, Threat, check_radius
+from benchbench.cell.model import Component
+from benchbench.contract.offers import Kind
+from benchbench.contract.threat import Norm, Threat
 from benchbench.data import LoadedDataset, crop_to, load_dataset, subset
-from benchbench.errors import DataError, UsageError
+from benchbench.errors import UsageError
 from benchbench.evaluation import evaluate as evaluate_cell
-from benchbench.events import Listener, Note, ignore
+from benchbench.events import Listener, ignore
 from benchbench.events.notebooks import default_listener
 from benchbench.kernels.determinism import deterministic
-from benchbench.kernels.inputs import as_model_input
-from benchbench.leaderboard.names import component_label
-from benchbench.own_model.guests import Classifier, adapt, default_float32
+from benchbench.own_model.architectures import class_component, find_architecture
+from benchbench.own_model.cards import Card
+from benchbench.own_model.guests import Classifier, default_float32
+from benchbench.own_model.questions import Prepared, Questions, labels_of
+from benchbench.own_model.recording import Destination, find_destination, record_on
 from benchbench.own_model.report import ModelReport, make_report
+from benchbench.own_model.setup import find_mistakes
 from benchbench.registry import Registry, load_registry
 from benchbench.registry.lookup import ComponentEntry, find_component
-from benchbench.registry.suitability import unsuited_norm, unsuited_task
 from benchbench.settings import AnyPath, find_device, find_folders
 from benchbench.suite.protocol import choose_threat
 
+Radius = float | str
+Several = ComponentEntry | Sequence[ComponentEntry]
+_SAMPLE = 256  # training examples that give the mean and deviation of the pixels
 
-@default_float32()
+
+@overload
+def evaluate(model: Classifier, *, epsilon: Radius | None = ..., **others: Any) -> ModelReport: ...
+@overload
+def evaluate(
+    model: Classifier, *, epsilon: list[Radius] | tuple[Radius, ...], **others: Any
+) -> tuple[ModelReport, ...]: ...
+@default_float32()  # type: ignore[misc]  # `others` are its further arguments
 def evaluate(
     model: Classifier,
     *,
     dataset: ComponentEntry,
     threat: Threat | Mapping[str, object] | None = None,
     norm: Norm | None = None,
-    epsilon: float | str | None = None,
-    attacks: ComponentEntry | Sequence[ComponentEntry] = ("pgd-10",),
+    epsilon: Radius | list[Radius] | tuple[Radius, ...] | None = None,
+    attacks: Several = ("pgd-10",),
+    metrics: Several = (),
     n_test: int | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
     data: AnyPath | None = None,
     download: bool = False,
     listener: Listener | None = None,
-) -> ModelReport:
+    record: AnyPath | None = None,
+    architecture: ComponentEntry | None = None,
+    card: Card | None = None,
+    runs: AnyPath | None = None,
+    leaderboards: AnyPath | None = None,
+) -> ModelReport | tuple[ModelReport, ...]:
     """Attack a model on a test set; the harness re-checks every candidate's box, norm, success.
 
     Args:
@@ -55,14 +73,23 @@ def evaluate(
         threat: norm and radius, which may be ``"8/255"``, also as a mapping; the box is the dataset's. None for that of `norm`
             and `epsilon`, or of the paper's protocol, if the dataset is in it.
         norm: ``"linf"``, ``"l2"`` or ``"l1"``; None for that of the protocol, or with a radius L-inf.
-        epsilon: radius, which may be ``"8/255"``; None for that of the protocol in this norm.
+        epsilon: radius, which may be ``"8/255"``; None for that of the protocol in this norm. A list or tuple of radii gives a
+            report for each.
         attacks: names, or mappings of ``name`` and options; one or several.
+        metrics: likewise, to be measured besides; their values are in the reports.
         n_test: size of a fixed subset of the test examples; None for all.
         seed: keys every draw.
         device: None for that of the model.
         data: data root; None for ``BENCHBENCH_DATA``.
         download: whether a missing dataset may be fetched.
         listener: receives the progress. None shows it in notebooks, and nothing elsewhere.
+        record: the name or path of a leaderboard, which gets a row for each radius and attack; what it has already is not
+            computed again. None for no rows.
+        architecture: of the rows: a registered one, or ``FILE.py:callable``, by whose source others can verify them; None for
+            the model's class.
+        card: of the rows: what the model's authors state, a mapping or a TOML or JSON file; see docs/own-models.md.
+        runs: folder of the records and weights of `record`; None for the one below ``BENCHBENCH_HOME``.
+        leaderboards: folder of the leaderboards that `record` names; None for ``./leaderboards``.
 
     Raises:
         UsageError: an unknown name or option, a radius beyond the box, or an attack that does not support this norm or
@@ -70,34 +97,37 @@ def evaluate(
         MissingDataError: the data are missing.
         ContractError: the model or an attack broke its contract (wrong shape, NaN, outside the ball).
     """
-    registry = load_registry()
-    source = find_folders(data=data).source(download=download)
+    registry, folders = load_registry(), find_folders(data=data, runs=runs, leaderboards=leaderboards)
     component = find_component(registry, "dataset", dataset)
-    where = find_device(device) if device is not None else _device_of(model)
-    resolved = resolve_attacks(registry, [attacks] if isinstance(attacks, (str, Mapping)) else attacks)
-    wanted = _threat(registry, component.name, threat, norm, epsilon)
-    loaded = load_dataset(registry, component, source)
-    return evaluate_on(
-        model,
-        component.name,
-        loaded,
-        registry=registry,
-        threat=wanted,
-        attacks=resolved,
+    radii = epsilon if isinstance(epsilon, (list, tuple)) else [epsilon]
+    questions = Questions(
+        threats=tuple(chosen_threat(registry, component.name, threat, norm, radius) for radius in radii),
+        attacks=resolve_attacks(registry, attacks),
+        metrics=resolve_all(registry, "metric", metrics),
         n_test=n_test,
         seed=seed,
-        device=where,
-        listener=listener or default_listener(),
     )
+    if card is not None and record is None:
+        raise UsageError("a model card is kept in rows", hint="record=NAME writes them")
+    to = None
+    if record is not None:
+        own = class_component(model) if architecture is None else find_architecture(registry, architecture).component
+        to = find_destination(record, folders, architecture=own, card=card)
+    where = find_device(device) if device is not None else device_of(model)
+    loaded = load_dataset(registry, component, folders.source(download=download))
+    shown = listener or default_listener()
+    reports = answer(model, component, loaded, questions, to=to, registry=registry, device=where, listener=shown)
+    return reports if isinstance(epsilon, (list, tuple)) else reports[0]
 
 
-def _threat(
+def chosen_threat(
     registry: Registry,
     dataset: str,
     given: Threat | Mapping[str, object] | None,
     norm: Norm | None,
     epsilon: float | str | None,
 ) -> Threat:
+    """The threat that the caller gives in words, or the protocol's."""
     if given is None:
         return choose_threat(registry, dataset, norm=norm, epsilon=epsilon)
     if norm is not None or epsilon is not None:
@@ -111,12 +141,45 @@ def _threat(
     return choose_threat(registry, dataset, **given)  # type: ignore[arg-type]  # Threat checks the values
 
 
-def resolve_attacks(registry: Registry, attacks: Sequence[ComponentEntry]) -> tuple[Component, ...]:
+def resolve_attacks(registry: Registry, attacks: Several) -> tuple[Component, ...]:
     """Resolve the attacks, each once; UsageError without any."""
-    found = {repr(one): one for one in (find_component(registry, "attack", entry) for entry in attacks)}
+    found = resolve_all(registry, "attack", attacks)
     if not found:
         raise UsageError("no attack to evaluate under", hint="for instance pgd-10")
-    return tuple(found.values())
+    return found
+
+
+def resolve_all(registry: Registry, kind: Kind, entries: Several) -> tuple[Component, ...]:
+    """Resolve one component or several of a kind, each once."""
+    listed = [entries] if isinstance(entries, (str, Mapping)) else entries
+    return tuple({repr(one): one for one in (find_component(registry, kind, entry) for entry in listed)}.values())
+
+
+def answer(
+    model: Classifier,
+    dataset: Component,
+    loaded: LoadedDataset,
+    questions: Questions,
+    *,
+    to: Destination | None,
+    registry: Registry,
+    device: torch.device,
+    listener: Listener = ignore,
+) -> tuple[ModelReport, ...]:
+    """A report for each radius; with rows if they have a destination."""
+    if to is not None:
+        reports = record_on(
+            model, dataset, loaded, questions, to=to, registry=registry, device=device, listener=listener
+        )
+        ready = questions.prepare(model, dataset.name, loaded, registry, device, ignore)
+        return tuple(_with_mistakes(report, ready, loaded, device) for report in reports)
+    others = {name: value for name, value in vars(questions).items() if name != "threats"}
+    return tuple(
+        evaluate_on(
+            model, dataset.name, loaded, registry=registry, threat=one, device=device, listener=listener, **others
+        )
+        for one in questions.checked(dataset.name, loaded.splits, registry).threats
+    )
 
 
 @default_float32()
@@ -128,27 +191,23 @@ def evaluate_on(
     registry: Registry,
     threat: Threat,
     attacks: Sequence[Component],
+    metrics: Sequence[Component] = (),
     n_test: int | None,
     seed: int,
     device: torch.device,
     listener: Listener = ignore,
 ) -> ModelReport:
-    """`evaluate` on loaded data (arguments and errors as there)."""
+    """`evaluate` on loaded data, without rows (arguments and errors as there)."""
     splits = loaded.splits
-    threat = dataclasses.replace(threat, lower=splits.lower, upper=splits.upper)
-    _check(splits, dataset, threat, attacks, registry, n_test)
-    for message in splits.notes:
-        listener(Note(message=message))
-    test = subset(splits.test, min(n_test or len(splits.test), len(splits.test)), "test")
-    if isinstance(model, nn.Module):
-        model.to(device)
-    guest = adapt(model, as_model_input(test.examples.inputs[:2].to(device)), classes=len(splits.classes))
-    train = subset(crop_to(splits.train, splits.input_shape), 1, "train")  # required, but no metric here uses it
+    questions = Questions(threats=(threat,), attacks=tuple(attacks), metrics=tuple(metrics), n_test=n_test)
+    ready = questions.prepare(model, dataset, loaded, registry, device, listener)
+    test, (threat,) = ready.test, ready.questions.threats
+    train = subset(crop_to(splits.train, splits.input_shape), len(test.indices) if metrics else 1, "train")
     outcomes = {}
     with deterministic(device):
-        for label, attack in zip(_labels(attacks), attacks):
+        for label, attack in zip(labels_of(attacks), attacks):
             outcomes[label] = evaluate_cell(
-                guest,
+                ready.model,
                 train=train.examples,
                 test=test.examples,
                 train_rows=train.indices,
@@ -157,46 +216,26 @@ def evaluate_on(
                 threat=threat,
                 attack=registry.make("attack", attack),
                 attack_name=attack.name,
-                metrics={},
+                metrics=dict(zip(labels_of(metrics), (registry.make("metric", metric) for metric in metrics))),
                 seed=seed,
                 device=device,
                 listener=listener,
             )
-    return make_report(dataset, loaded.digest, threat, outcomes, dict(zip(outcomes, attacks)))
+    report = make_report(dataset, loaded.digest, threat, outcomes, dict(zip(outcomes, attacks)))
+    return _with_mistakes(report, ready, loaded, device)
 
 
-def _labels(attacks: Sequence[Component]) -> list[str]:
-    """The shortest unique label of each: name, name and options as in tables, or exact options."""
-    labels = [attack.name for attack in attacks]
-    as_shown = [component_label(attack.name, attack.options) for attack in attacks]
-    exact = [f"{attack.name} {to_json(attack.options, identifying=True)}" for attack in attacks]
-    for longer in (as_shown, exact):
-        shared = Counter(labels)
-        labels = [label if shared[label] == 1 else other for label, other in zip(labels, longer)]
-    return labels
+def _with_mistakes(report: ModelReport, ready: Prepared, loaded: LoadedDataset, device: torch.device) -> ModelReport:
+    """The report with the likely mistakes of the set-up."""
+    sample = subset(crop_to(loaded.splits.train, loaded.splits.input_shape), _SAMPLE, "train").examples
+    test, prediction = ready.test.examples, report.prediction
+    return dataclasses.replace(
+        report, setup=find_mistakes(ready.model, test, sample, prediction, report.threat, device)
+    )
 
 
-def _check(
-    splits: DatasetSplits,
-    dataset: str,
-    threat: Threat,
-    attacks: Sequence[Component],
-    registry: Registry,
-    n_test: int | None,
-) -> None:
-    if splits.task != "classification":
-        raise DataError(f"dataset {dataset!r} is for regression", hint="attacks here are on classifiers")
-    if n_test is not None and n_test < 1:
-        raise UsageError(f"n_test must be at least 1, got {n_test}")
-    check_radius(threat, splits.input_shape)
-    for attack in attacks:
-        capabilities = registry.capabilities(attack)
-        in_norm = unsuited_norm(capabilities, threat.norm)
-        if unsuited := in_norm or unsuited_task(capabilities, splits.task, len(splits.classes)):
-            raise UsageError(f"attack {attack.name!r} {unsuited.reason}", hint=unsuited.hint)
-
-
-def _device_of(model: Classifier) -> torch.device:
+def device_of(model: Classifier) -> torch.device:
+    """Where a model's parameters are; the CPU for one without any."""
     tensors = chain(model.parameters(), model.buffers()) if isinstance(model, nn.Module) else ()
     tensor = next(iter(tensors), None)
     return torch.device("cpu") if tensor is None else tensor.device

@@ -59,12 +59,28 @@ def adapt(classifier: Classifier, images: Tensor, *, classes: int | None = None)
                 fault = f"the model cannot take float32 inputs of shape {tuple(images[:1].shape)}: {reason}"
             if not fault:
                 return candidate
+        mend = _mend(classifier, images, classes)
     size = ", ".join(map(str, images.shape[1:]))
     raise ContractError(
         fault,
-        hint=f"it must map torch.rand(2, {size}) to logits (2, {classes or 'classes'}); if it returns more than logits, pass "
+        hint=mend
+        or f"it must map torch.rand(2, {size}) to logits (2, {classes or 'classes'}); if it returns more than logits, pass "
         "a function instead, such as lambda images: model(images)[0]",
     )
+
+
+def _mend(classifier: Classifier, images: Tensor, classes: int | None) -> str:
+    """What would help a classifier that cannot be used, found by trying; empty if nothing."""
+    guest, channels_last = Guest(classifier, contiguous=True), images.movedim(1, -1)
+    for inputs, call in ((images, "images"), (channels_last, "images.permute(0, 2, 3, 1)")):
+        with suppress(Exception), in_mode(guest, training=False), torch.no_grad():
+            _, width = guest(inputs).shape
+            if width == classes and inputs is not images:
+                return f"images are transposed: pass lambda images: model({call})"
+            if classes and width > 1:
+                background = f"; if the first is background, pass lambda images: model({call})[:, 1:]"
+                return f"a wrong head, for {width} classes instead of {classes}{background if width == classes + 1 else ''}"
+    return ""
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def recorded_architecture(checkpoint: Path, registry: Registry) -> Architecture:
             f"cannot tell the architecture of {checkpoint}: {reason}",
             hint="name it with --architecture NAME or --architecture '{name = \"...\", OPTION = ...}'",
         )
-    return {"name": recorded.architecture.name, **recorded.architecture.options}
+    return _registered({"name": recorded.architecture.name, **recorded.architecture.options}, checkpoint, registry)
 
 
 def differing_data(checkpoint: Path, dataset: Component) -> str:

@@ -28,6 +28,7 @@ _MAXIMUM_ERROR_LENGTH = 2000
 class Provenance:
     """How and where a cell was computed; the fields are columns of `Row`, None if unknown."""
 
+    defense_label: str = ""
     precision: str = "float32"
     device: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -103,7 +104,7 @@ def mean_bounds(row: Row, per_example: Mapping[str, Any]) -> dict[str, float]:
     for column, name in _MEANS.items():
         if column not in per_example or (name == "test_lipschitz" and row.test_lipschitz is None):
             continue
-        interval = mean_interval(to_array(column, per_example[column]), row.seed)
+        interval = mean_interval(to_array(column, per_example[column]), row.seed or 0)
         bounds |= {} if interval is None else _named(name, interval)
     return bounds
 

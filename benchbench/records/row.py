@@ -58,29 +58,57 @@ class Row:
     dataset_digest: str = column("SHA-256 of the loaded data; empty in published rows", default="")
     architecture: str = column("registered name of the architecture")
     architecture_options: str = column("its options, as canonical JSON", default="{}")
-    augmentation: str = column("augmentation of the training images: `none`, `crop4+flip`, ...", default="none")
-    dropout: float = column("dropout rate that the architecture was given, in [0, 1)", default=0.0)
-    defense: str = column("registered name of the training method")
-    defense_options: str = column("its options, as canonical JSON", default="{}")
+    augmentation: str | None = column(
+        "augmentation of the training images: `none`, `crop4+flip`, ...; null if unknown", default="none"
+    )
+    dropout: float | None = column(
+        "dropout rate that the architecture was given, in [0, 1); null if unknown", default=0.0
+    )
+    defense: str | None = column("registered name of the training method; null for a model that was trained elsewhere")
+    defense_options: str | None = column("its options, as canonical JSON; null with it", default="{}")
+    defense_label: str = column(
+        "how its offer calls it in tables; empty for the name with options", default="", since=4
+    )
     norm: str = column("norm of the threat that the model was attacked under: `linf`, `l2` or `l1`")
     epsilon: float = column("its radius, in units of the model input (pixels / 255)")
-    train_norm: str = column(
-        "norm of the threat that the method trained against; empty if it does not use one", default="", since=3
+    train_norm: str | None = column(
+        "norm of the threat that the method trained against; empty if it does not use one, null if unknown",
+        default="",
+        since=3,
     )
-    train_epsilon: float | None = column("its radius; null if the method does not use one", default=None, since=3)
+    train_epsilon: float | None = column(
+        "its radius; null if the method does not use one, or it is unknown", default=None, since=3
+    )
     attack: str = column("the attack of the protocol")
     attack_options: str = column("its options, as canonical JSON", default="{}")
-    seed: int = column("seed of the run")
-    checkpoint_selection: str = column("`last`: the model after the last epoch", default="last")
-    trained_on: str = column(
-        "`train`, or `train+test` for the proof of concept, which sees the test set", default="train"
+    seed: int | None = column("seed of the run; null if unknown")
+    checkpoint_selection: str | None = column(
+        "`last`: the model after the last epoch; `best-clean`, `best-robust`: the best on examples held out of training; null "
+        "if unknown",
+        default="last",
     )
-    n_train: int = column("training examples used")
+    weight_averaging: str | None = column(
+        "the model's weights are those of the last step (`none`), or averages: `ema-0.995` with this decay, `swa-75` of the "
+        "epochs after the 75th; null if unknown",
+        default="none",
+        since=4,
+    )
+    trained_on: str | None = column(
+        "`train`, or `train+test` for the proof of concept, which sees the test set; null if unknown", default="train"
+    )
+    n_train: int | None = column("training examples used; null if unknown")
+    n_validation: int | None = column(
+        "training examples held out, not counted in `n_train`; null if unknown", default=0, since=4
+    )
+    n_extra: int | None = column(
+        "training examples of other datasets that the method draws from; null if unknown", default=0, since=4
+    )
     n_train_evaluated: int = column("training examples that training accuracies and gaps are measured on")
     n_test: int = column("test examples evaluated")
-    epochs: int = column("passes over the training set; 0 for methods that fit without epochs")
-    train_precision: str = column(
-        "number format of the training's convolutions and matrix products: `float32`, or rounded to `bf16` or `tf32`",
+    epochs: int | None = column("passes over the training set; 0 for methods that fit without epochs, null if unknown")
+    train_precision: str | None = column(
+        "number format of the training's convolutions and matrix products: `float32`, or rounded to `bf16` or `tf32`; null if "
+        "unknown",
         default="float32",
         since=2,
     )
@@ -140,6 +168,11 @@ class Row:
     published_table: str = column("number of the table there", default="")
     outcomes_digest: str = column("SHA-256 of the per-example outcomes; empty if none are kept", default="")
     witnesses_digest: str = column("SHA-256 of the adversarial images; empty if none are kept", default="")
+    card: str | None = column(
+        "what the model's authors state about it, as JSON; nothing of it is checked; null if nothing",
+        default=None,
+        since=4,
+    )
 
     def __post_init__(self) -> None:
         problems: list[str] = []
@@ -164,7 +197,17 @@ class Row:
     @property
     def train_rounding(self) -> str:
         """Number format that training rounded to, ``bf16`` or ``tf32``; empty if none."""
-        return self.train_precision if self.train_precision in ROUNDED else ""
+        return (self.train_precision or "") if self.train_precision in ROUNDED else ""
+
+    @property
+    def trained_elsewhere(self) -> bool:
+        """Whether the model was given by its weights, and nothing is known of its training."""
+        return self.defense is None
+
+    @property
+    def saw_test_set(self) -> bool:
+        """Whether the model is known to be trained on test examples."""
+        return self.trained_on not in (None, "train")
 
 
 @cache
@@ -245,6 +288,7 @@ def _optional(check: Callable[[object], object]) -> Callable[[object], object]:
 
 _CHECKS: dict[str, Callable[[object], object]] = {
     "str": _text,
+    "str | None": _optional(_text),
     "int": _integer,
     "float": _number,
     "int | None": _optional(_integer),

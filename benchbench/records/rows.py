@@ -18,6 +18,10 @@ from benchbench.records.schema import table_from_rows
 _AT_ONCE = 1024  # rows that are unpacked together
 
 
+def _nothing_first(value: Any) -> tuple[bool, Any]:
+    return (value is not None, value)
+
+
 class Rows(Sequence[Row]):
     """Checked rows of a leaderboard; each becomes a `Row` when it is read, and not before."""
 
@@ -154,7 +158,7 @@ class Rows(Sequence[Row]):
                 found |= codes[: len(places)] != codes[len(places) :]
         return found
 
-    def ranks(self, *names: str, key: Callable[..., Any] = lambda value: value) -> Array:
+    def ranks(self, *names: str, key: Callable[..., Any] = _nothing_first) -> Array:
         """int64 (n,): each row's place in the order of a key of some columns; ties share one."""
         found, places = self.distinct(*names)
         keys = [key(*values) for values in found]

@@ -34,7 +34,7 @@ def trained_under(defense: str, norm: str, epsilon: float) -> Columns:
     return {"train_norm": norm, "train_epsilon": epsilon}
 
 
-SCHEMA_VERSION = 3  # raised with every new column; rows of older files get the column's default
+SCHEMA_VERSION = 4  # raised with every new column; rows of older files get the column's default
 _KIND_KEY = b"benchbench.kind"
 _VERSION_KEY = b"benchbench.schema_version"
 _READ = tuple(str(version) for version in range(1, SCHEMA_VERSION + 1))
@@ -68,6 +68,15 @@ def table_from_rows(rows: Iterable[Row]) -> pa.Table:
         values = [getattr(row, field.name) for row in listed]
         columns[field.name] = [list(one.items()) for one in values] if field.name == "extra" else values
     return pa.Table.from_pydict(columns, schema=schema())
+
+
+def upgraded(table: pa.Table) -> pa.Table:
+    """A table of schema 3 with the columns added since, at their defaults; another as it is."""
+    for field in dataclasses.fields(Row) if "train_norm" in table.column_names else ():
+        if field.name not in table.column_names:
+            column = _arrow_field(field)
+            table = table.append_column(column, pa.array([field.default] * table.num_rows, column.type))
+    return table
 
 
 def check_schema(found: pa.Schema, where: str) -> None:

@@ -13,7 +13,7 @@ from benchbench.errors import DataError
 from benchbench.records.arrays import Array
 from benchbench.records.row import CHOICES, PATTERNS, Row
 from benchbench.records.rows import Rows
-from benchbench.records.schema import check_schema, completed, schema, table_from_rows
+from benchbench.records.schema import check_schema, completed, schema, table_from_rows, upgraded
 
 _AT_ONCE = 1024  # rows that are unpacked together
 
@@ -25,6 +25,7 @@ def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None
     such a row is a DataError.
     """
     check_schema(table.schema, "the table")
+    table = upgraded(table)
     if set(table.column_names) == set(schema().names):
         doubtful = _doubtful(table)
         if not doubtful.any():

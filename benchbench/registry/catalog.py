@@ -228,6 +228,8 @@ class Registry:
             raise plugin_error(entry, f"has options that no suite can set{place_of(factory)}", error) from error
         if problems:
             raise PluginError(str(InvalidOptionsError(f"preset of {entry.kind} {entry.offer.name!r}", problems)))
+        if unknown := set(entry.offer.shown or ()) - {spec.name for spec in specs}:
+            raise PluginError(f"{entry.kind} {entry.offer.name!r}: shown names no option: {', '.join(sorted(unknown))}")
         return tuple(
             dataclasses.replace(spec, default=values[spec.name], required=False, fixed=True)
             if spec.name in preset

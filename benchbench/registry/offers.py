@@ -44,6 +44,9 @@ def offer_mistakes(offer: object) -> list[str]:
         and all(isinstance(option, str) for option in offer.preset),
         "citation must be a text": isinstance(offer.citation, str),
         "revision must be an integer of at least 1": type(offer.revision) is int and offer.revision >= 1,
+        "label must be at most one line of text": isinstance(offer.label, str) and len(offer.label.splitlines()) <= 1,
+        "shown must be a tuple of names of options, or None": offer.shown is None
+        or (isinstance(offer.shown, tuple) and all(isinstance(option, str) for option in offer.shown)),
         "members must be callable, 'module:attribute' or None": offer.members is None or _is_reference(offer.members),
         "capabilities must be Capabilities": isinstance(offer.capabilities, Capabilities),
     }

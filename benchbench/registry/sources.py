@@ -126,6 +126,30 @@ def plugin_digest(plugin: object, hooks: Iterable[Callable[..., object]]) -> str
     return sources_digest(found)
 
 
+def file_digest(path: Path) -> str:
+    """Digest of a file and of what it imports from its folder.
+
+    Its own name does not count. A file in a package counts as the whole package.
+    """
+    if path.with_name("__init__.py").is_file():
+        outermost = path.parent
+        while outermost.with_name("__init__.py").is_file():
+            outermost = outermost.parent
+        return sources_digest(_below(outermost, outermost.name))
+    found: dict[str, _Readable] = {".py": path}
+    waiting, seen = list(_imports(found)), set[str]()
+    while waiting:
+        name = waiting.pop().partition(".")[0]
+        if name in seen or not name:
+            continue
+        seen.add(name)
+        beside = path.with_name(f"{name}.py")
+        files = {beside.name: beside} if beside.is_file() else _below(path.with_name(name), name)
+        waiting += _imports(files)
+        found |= files
+    return sources_digest(found)
+
+
 def distribution_sources(distribution: Distribution, modules: Sequence[str]) -> Sources:
     """The source files of a distribution.
 

@@ -101,7 +101,7 @@ def _setting(row: Row) -> tuple[str, ...]:
 
 def _order(row: Row, settings: Mapping[str, tuple[str, ...]]) -> tuple[Any, ...]:
     """Sort key: ours beside the published number of the same setting and method."""
-    return (*settings[row.cell_id], names.defense_order(row)[:3], row.source, row.profile, row.seed, row.cell_id)
+    return (*settings[row.cell_id], names.defense_order(row)[:3], row.source, row.profile, row.seed or 0, row.cell_id)
 
 
 def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]]) -> Any:
@@ -112,7 +112,7 @@ def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]])
         ends = (f"{column.key}_{end}" for end in ("low", "high"))
         return [value, *(getattr(row, end, row.extra.get(end)) for end in ends)]
     if column.key == "seed":
-        return [row.seed, None, None] if row.source == "measured" else None
+        return [row.seed, None, None] if row.source == "measured" and row.seed is not None else None
     return printable(texts[row.cell_id][column.key])
 
 
@@ -135,7 +135,7 @@ def row_texts(row: Row) -> dict[str, str]:
 
 
 def _remarks(row: Row) -> str:
-    seen = ["trained on the TEST SET, too"] if row.trained_on != "train" else []
+    seen = ["trained on the TEST SET, too"] if row.saw_test_set else []
     failed = [f"failed: {row.error}"] if row.status != "ok" else []
     if CHALLENGED in row.extra:
         seen.append(f"challenged: robust accuracy is at most {100 * row.extra[CHALLENGED]:.2f}%")
@@ -148,10 +148,10 @@ def _threat(row: Row) -> str:
 
 def training_variation(row: Row) -> str:
     """How a model's training differs from others of its dataset and network: augmentation, ..."""
-    augmentation = row.augmentation if row.augmentation != "none" else ""
-    size = f"{row.n_train:,} training examples" if is_regression(row) else ""  # tells the two staircases apart
-    seen = "TEST SET seen" if row.trained_on != "train" else ""
-    return names.joined(seen, augmentation, names.dropout_label(row), size, names.trained_in(row))
+    size = names.training_size(row) if is_regression(row) else ""  # tells the two staircases apart
+    seen = "TEST SET seen" if row.saw_test_set else ""
+    own = names.weights_label(row.configuration)
+    return names.joined(seen, names.augmentation_label(row), names.dropout_label(row), size, names.trained_in(row), own)
 
 
 def source_label(row: Row) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from benchbench.cell.reading import read_cell
-from benchbench.checking.evidence import evidence_folders, find_evidence
-from benchbench.checking.replaying import Replayer, UnavailableError
+from benchbench.checking.evidence import UnavailableError, evidence_folders, find_evidence, read_history
+from benchbench.checking.replaying import Replayer
 from benchbench.comparison.contenders import OutcomeFiles, find_contenders
 from benchbench.errors import BenchbenchError, StorageError
 from benchbench.kernels.inputs import as_model_input
@@ -26,7 +26,7 @@ from benchbench.registry import load_registry
 from benchbench.report import Board, Contents, Gallery, Specimen, Trouble, write_site
 from benchbench.report.boards import MOST_ROWS
 from benchbench.settings import Folders, find_device
-from benchbench.training.checkpoint import EpochRecord, read_checkpoint
+from benchbench.training.checkpoint import EpochRecord
 
 _MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_witnesses}
 _OF_CLASSIFIERS = {"correct", "robust", "label", "prediction", "adversarial_prediction"}
@@ -128,12 +128,7 @@ class _Gatherer:
         )
 
     def history(self, row: Row) -> Sequence[EpochRecord]:
-        path = find_evidence(self._folders, "models", checkpoint_name(row.model_id))
-        try:
-            stored = read_checkpoint(path) if path is not None else None
-        except BenchbenchError:
-            return ()  # `benchbench verify` reports the error
-        return stored.position.history if stored is not None else ()
+        return read_history(self._folders, row)
 
     def gallery(self, row: Row) -> Gallery:
         outcomes, witnesses = (self._arrays(kind, getattr(row, f"{kind}_digest")) for kind in ("outcomes", "witnesses"))

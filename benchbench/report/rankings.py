@@ -10,7 +10,7 @@ from benchbench.comparison.contenders import Contender
 from benchbench.comparison.pairing import spreads
 from benchbench.comparison.ranking import Place, rank_all
 from benchbench.leaderboard.identity import BALL, MODEL, tell_apart
-from benchbench.leaderboard.names import dataset_label, defense_label, joined, searched_in
+from benchbench.leaderboard.names import dataset_label, defense_label, joined, searched_in, seed_label
 from benchbench.leaderboard.spread import Spread
 from benchbench.report.contents import Board
 
@@ -80,7 +80,7 @@ def _caption(places: Sequence[Place]) -> str:
     first, row = places[0].contender, places[0].contender.row
     return joined(
         dataset_label(row),
-        f"{first.network}, seed {row.seed}" if _alike(places) else "",
+        f"{first.network}, {seed_label(row)}" if _alike(places) else "",
         f"{row.norm} epsilon {row.epsilon:g}",
         f"{row.profile} profile",
         f"{len(first.index):,} test examples; worst of {' and '.join(first.single)}",
@@ -90,12 +90,12 @@ def _caption(places: Sequence[Place]) -> str:
 
 def _alike(places: Sequence[Place]) -> bool:
     """Whether all models have one network and seed, which only the caption then shows."""
-    return len({(place.contender.network, place.contender.row.seed) for place in places}) == 1
+    return len({(place.contender.network, seed_label(place.contender.row)) for place in places}) == 1
 
 
 def _labels(places: Sequence[Place]) -> list[str]:
     models = [place.contender for place in places]
-    varying = ["" if _alike(places) else f"{one.network}, seed {one.row.seed}" for one in models]
+    varying = ["" if _alike(places) else f"{one.network}, {seed_label(one.row)}" for one in models]
     labels = [joined(defense_label(one.row), more) for one, more in zip(models, varying)]
     return tell_apart(labels, [one.row for one in models], MODEL)
 

@@ -17,22 +17,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from PIL import Image
 
 from benchbench.atomic import write_bytes_atomically
+from benchbench.cell.model import UNKNOWN_OF_GIVEN
 from benchbench.escaping import printable, printable_json
+from benchbench.figures.of_suite import SUITE_FIGURES, Measured, suite_charts
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import extras_of
 from benchbench.leaderboard.separations import MeasuredSeparation, separation_label
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array
+from benchbench.records.cards import card_facts
 from benchbench.records.disk import read_bytes
 from benchbench.report.boards import MOST_ROWS, Part, board_csv, board_data, packed, parts, row_texts
-from benchbench.report.charts import (
-    lipschitz_chart,
-    plotting_runtime,
-    separation_chart,
-    tradeoff_chart,
-    training_chart,
-    training_curves,
-)
+from benchbench.report.charts import plotting_runtime, separation_chart
 from benchbench.report.contents import Board, Contents, Gallery, Specimen
 from benchbench.report.rankings import method_spreads, rankings
 
@@ -42,7 +38,7 @@ if TYPE_CHECKING:
 ASSETS = ("style.css", "board.js", "pages.js", "charts.js")
 RUNTIME = "vega.js"
 IN_GALLERY = 24  # models whose first image is on the suite's page
-_JSON_COLUMNS = ("configuration", "versions", "defense_options", "architecture_options", "attack_options")
+_JSON_COLUMNS = ("configuration", "versions", "defense_options", "architecture_options", "attack_options", "card")
 
 
 def write_site(contents: Contents, out: Path) -> list[Path]:
@@ -66,11 +62,8 @@ def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
     own_page = frozenset(row.cell_id for row in (board.rows if board.detailed is None else board.detailed))
     detailed = rows.where(rows.having("cell_id", *own_page))
     curves, gallery = _write_rows(detailed, contents, folder / "rows")
-    charts = {
-        "lipschitz": lipschitz_chart(detailed),
-        "tradeoff": tradeoff_chart(detailed),
-        "curves": training_curves(curves),
-    }
+    charts = suite_charts(Measured(rows=detailed, contenders=board.contenders, histories=curves))
+    plots = [(name, SUITE_FIGURES[name]) for name in charts]
     datasets = {dataset for (dataset,) in rows.distinct("dataset")[0]}
     separations = _separations([one for one in contents.separations if one.dataset.partition(" ")[0] in datasets])
     charts |= separations["separation_charts"]
@@ -82,7 +75,8 @@ def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
         board=board,
         pages=pages,
         data=packed(board_data(list(rows))) if not pages else None,
-        charts={name: chart for name, chart in charts.items() if chart is not None},
+        charts=charts,
+        plots=plots,
         rankings=rankings(board),
         spreads=method_spreads(board),
         gallery=gallery,
@@ -145,7 +139,8 @@ def _write_row(row: Row, history: Sequence[EpochRecord], gallery: Gallery, path:
         texts=texts,
         columns=columns,
         extras=extras_of(row),
-        chart=training_chart(history),
+        card={name.replace("_", " "): fact for name, fact in card_facts(row.card).items()},
+        chart=suite_charts(Measured(rows=(), histories=[(row, history)])).get("epochs"),
         gallery=gallery,
         pictures=[_picture(specimen) for specimen in gallery.specimens],
     )
@@ -181,13 +176,13 @@ def png_address(pixels: Array) -> str:
 def _shown(row: Row, name: str) -> str:
     """A column's value as text, JSON indented."""
     value = getattr(row, name)
-    if name in _JSON_COLUMNS:
+    if name in _JSON_COLUMNS and value:
         try:
             return printable_json(json.dumps(json.loads(value), indent=2, ensure_ascii=False))
         except (ValueError, RecursionError):
             return printable(str(value))
     if value is None:
-        return "not measured"
+        return "unknown" if name in UNKNOWN_OF_GIVEN else "not measured"
     if isinstance(value, (tuple, Mapping)):
         return json.dumps(list(value) if isinstance(value, tuple) else dict(value), ensure_ascii=False)
     return printable(str(value))

@@ -105,13 +105,15 @@ def _between_groups(finding: Finding, valued: _Valued) -> _Found:
 
 def _key(row: Row, columns: Sequence[str], option: str = "") -> tuple[Hashable, int]:
     """Equal for rows that are compared: columns, the seed, and if an option is given the others."""
-    others = {name: value for name, value in parse_options(row.defense_options).items() if option and name != option}
-    return (values(row, columns), to_json(others)), row.seed
+    others = {
+        name: value for name, value in parse_options(row.defense_options or "{}").items() if option and name != option
+    }
+    return (values(row, columns), to_json(others)), row.seed or 0
 
 
 def _strengths(option: str, valued: _Valued) -> list[Callable[[Row], bool]]:
     """A test for each value of an option of the training method, in increasing order."""
-    found = {row.defense_options: parse_options(row.defense_options).get(option) for row, _ in valued}
+    found = {row.defense_options: parse_options(row.defense_options or "{}").get(option) for row, _ in valued}
     known = sorted({value for value in found.values() if isinstance(value, (int, float))})
     return [lambda row, value=value: found[row.defense_options] == value for value in known]  # type: ignore[misc]
 

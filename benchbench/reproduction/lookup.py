@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchbench.errors import StorageError, UsageError, suggest
 from benchbench.leaderboard import Table, paper_tables, published_rows, read_rows
 from benchbench.leaderboard.challenges import CHALLENGED, with_challenges
 from benchbench.leaderboard.extras import extra_keys
+from benchbench.leaderboard.filtering import narrowed
 from benchbench.leaderboard.frames import Listing, listed
 from benchbench.leaderboard.rebuilding import describe_failed_attempts
 from benchbench.leaderboard.separations import read_separations
+from benchbench.planning.selection import Filters, as_texts, parse_only
 from benchbench.records import Rows
 from benchbench.reproduction.pages import Measured, make_table
 from benchbench.reproduction.papers import PAPERS, find_table
@@ -29,6 +32,9 @@ def table(
     published: bool = False,
     intervals: bool = False,
     extra: Sequence[str] = (),
+    each_seed: bool = False,
+    only: Filters = (),
+    sort: str = "",
     leaderboards: AnyPath | None = None,
 ) -> Listing:
     """Make the tables of a leaderboard, as ``benchbench table`` prints them.
@@ -41,14 +47,18 @@ def table(
         published: whether to show the published numbers beside the measured ones.
         intervals: whether the text has 95% intervals, as the records always do.
         extra: names of values of metrics that get a column.
+        each_seed: a line for each seed; otherwise means and deviations over seeds.
+        only: filters as of `benchbench.run`, for instance ``"defense=trades,at"``.
+        sort: a column that sorts the lines of each group, best first.
         leaderboards: folder of the Parquet files; None for ``./leaderboards``.
 
     Raises:
         StorageError: there is no such leaderboard, or it has no rows.
         UsageError: an unknown profile, extra value, paper or table.
     """
-    rows, path = find_rows(suite, profile, leaderboards)
-    return listed(make_tables(rows, path, str(number), paper, published=published, intervals=intervals, extra=extra))
+    rows, path = find_rows(suite, profile, leaderboards, parse_only(as_texts(only)))
+    how = {"intervals": intervals, "each_seed": each_seed, "sort": sort}
+    return listed(make_tables(rows, path, str(number), paper, published=published, extra=extra, **how))
 
 
 def make_tables(
@@ -67,8 +77,13 @@ def make_tables(
     return paper_tables(rows, published=published, **shown) or paper_tables(rows, published=True, **shown)
 
 
-def find_rows(suite: AnyPath, profile: str | None, leaderboards: AnyPath | None) -> tuple[Rows, Path]:
-    """The rows of a suite's leaderboard, of one profile if given, and the path of its file."""
+def find_rows(
+    suite: AnyPath,
+    profile: str | None,
+    leaderboards: AnyPath | None,
+    only: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> tuple[Rows, Path]:
+    """The rows of a leaderboard, of a profile if given, that pass filters; its path."""
     name = os.fspath(suite)
     path = Path(name) if name.endswith(".parquet") else find_folders(leaderboards=leaderboards).leaderboard(name)
     rows = read_rows(path) if path.exists() else Rows.of(published_rows(name))
@@ -82,7 +97,7 @@ def find_rows(suite: AnyPath, profile: str | None, leaderboards: AnyPath | None)
     shown = (
         rows if profile is None else rows.where(rows.having("profile", profile) | rows.having("source", "published"))
     )
-    return shown, path
+    return (narrowed(shown, only) if only else shown), path
 
 
 def evidence_of(rows: Rows, path: Path, number: str = "") -> Measured:

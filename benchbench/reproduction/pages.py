@@ -12,6 +12,7 @@ from benchbench.figures import FIGURES
 from benchbench.leaderboard.formats import escape_markdown, render
 from benchbench.leaderboard.identity import grouped
 from benchbench.leaderboard.layout import Table
+from benchbench.leaderboard.names import seed_label
 from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.records import Row
 from benchbench.registry import load_registry
@@ -104,11 +105,12 @@ def _what_was_run(paper_table: PaperTable, rows: Sequence[Row], evidence: Measur
 
 def _budget(row: Row) -> str:
     epochs = f"{row.epochs} epochs" if row.epochs else "fitted without epochs"
+    trained = "" if row.n_train is None else f"{row.n_train:,} training and "
     where = f"on {row.device}" if row.device else "on an unnamed device"
     commit = f", commit {row.git_commit[:12]}" if row.git_commit else ""
     return (
-        f"{row.profile} profile, {row.dataset}, {row.architecture}, {row.attack}: {row.n_train:,} training and "
-        f"{row.n_test:,} test examples, {epochs}, seed {row.seed}, {row.precision} {where}{commit}"
+        f"{row.profile} profile, {row.dataset}, {row.architecture}, {row.attack}: {trained}"
+        f"{row.n_test:,} test examples, {epochs}, {seed_label(row)}, {row.precision} {where}{commit}"
     )
 
 

@@ -63,7 +63,7 @@ def _training_methods(paper_table: PaperTable, comparisons: Sequence[Comparison]
     given: dict[str, dict[tuple[str, str], list[str]]] = {}
     elsewhere = []
     for published, runs in _over_seeds(comparisons):
-        variant = parse_options(runs[0].defense_options).get("variant")
+        variant = parse_options(runs[0].defense_options or "").get("variant")
         if published.defense not in _VARIED_DEFENSES or variant is None:
             continue
         if verdicts.other_budget(runs[0], published):

@@ -73,7 +73,7 @@ class _Lines:
         self._columns, self._digits, self._table = columns, digits, paper_table
         self._best = self._best_of([*published, *ours])
         self._published = sorted(published, key=lambda row: defense_order(row)[:3])
-        self._ours = sorted(ours, key=lambda row: (defense_order(row), row.profile, row.seed, row.cell_id))
+        self._ours = sorted(ours, key=lambda row: (defense_order(row), row.profile, row.seed or 0, row.cell_id))
         self._labels = _labelled(self._ours)
         self._methods = _labelled([runs[0] for runs in by_seed(self._ours)])
 

@@ -82,15 +82,23 @@ def is_of_method(published: Row, row: Row) -> bool:
 
 
 def other_budget(row: Row, published: Row) -> str:
-    """How a row's sizes or precision fall below a published number's; empty if comparable."""
-    differing = [name for name in _BUDGET if getattr(row, name) != getattr(published, name)]
+    """How a row's sizes or precision fall below a published number's; empty if comparable.
+
+    What the paper does not state agrees with any value.
+    """
+    pairs = {name: (getattr(row, name), getattr(published, name)) for name in _BUDGET}
+    sizes = [
+        f"unknown {name}" if ours is None else _BUDGET[name].format(ours)
+        for name, (ours, theirs) in pairs.items()
+        if ours != theirs and theirs is not None
+    ]
     other = row.checkpoint_selection != published.checkpoint_selection
     weaker = [f"checkpoint selection {row.checkpoint_selection}"] if other else []
     weaker += [f"attacks {searched_in(row)}"] if row.rounding else []
     weaker += [trained_in(row)] if row.train_rounding else []
-    if not differing and not weaker and (row.profile == published.profile or is_regression(row)):
+    if not sizes and not weaker and (row.profile == published.profile or is_regression(row)):
         return ""  # a regression is solved exactly in every profile, so only the data count
-    return joined(f"{row.profile} profile", *(_BUDGET[name].format(getattr(row, name)) for name in differing), *weaker)
+    return joined(f"{row.profile} profile", *sizes, *weaker)
 
 
 _BUDGET = {

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from benchbench.cell.model import Component
-from benchbench.cell.recipe import NO_TRAINING, Recipe
+from benchbench.contract import RecipeDefense
+from benchbench.contract.recipe import NO_TRAINING, Recipe
 from benchbench.contract.threat import Threat
 from benchbench.errors import UnknownNameError
 from benchbench.registry.options import Values
@@ -44,21 +45,36 @@ class Experiment:
     defenses: tuple[Component, ...]
     attacks: tuple[Component, ...]
     metrics: tuple[Component, ...]
-    threat: Threat  # norm and epsilon; the dataset sets the box
+    threat: Threat  # of training: norm and epsilon; the dataset sets the box
+    evaluation: tuple[Threat, ...]  # what each trained model is attacked under: by default `threat` alone
     recipe_layers: tuple[RecipeLayer, ...]
     n_train: int | None = None  # training examples used; None for all, as for the test and training examples evaluated
     n_test: int | None = None
     n_train_evaluated: int | None = None
+    seeds: tuple[int, ...] = (0,)  # a model is trained for each
     trained_on: TrainedOn = "train"  # ``"train"``, or ``"train+test"`` for a proof of concept, which sees the test set
     skip: str = ""  # why this profile leaves the experiment out; otherwise empty
 
-    def recipe_for(self, architecture: Component, defense: Component) -> Recipe:
-        """The recipe of one model; without an optimiser its other fields have no meaning."""
-        fields: Values = {}
-        for layer in self.recipe_layers:
-            if layer.applies_to(architecture, defense):
-                fields.update(layer.fields)
-        return NO_TRAINING if fields.get("optimizer") == "none" else Recipe(**fields)
+    @property
+    def size(self) -> int:
+        """The number of its cells."""
+        parts = (self.architectures, self.defenses, self.seeds, self.evaluation, self.attacks)
+        return math.prod(map(len, parts))
+
+    def recipe_for(self, architecture: Component, defense: Component, made: object = None) -> Recipe:
+        """The recipe of one model, adapted by its defense if it is `made`.
+
+        Without an optimiser the other fields have no meaning.
+        """
+        fields = self.recipe_fields(architecture, defense)
+        if fields.get("optimizer") == "none":
+            return NO_TRAINING
+        return made.adapt_recipe(Recipe(**fields)) if isinstance(made, RecipeDefense) else Recipe(**fields)
+
+    def recipe_fields(self, architecture: Component, defense: Component) -> Values:
+        """The fields of one model's recipe that the suite states; later layers win."""
+        layers = (layer.fields for layer in self.recipe_layers if layer.applies_to(architecture, defense))
+        return {name: value for fields in layers for name, value in fields.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +115,9 @@ class Suite:
     title: str = ""
     summary: str = ""  # one line
     paper: str = ""  # a citation
-    seeds: tuple[int, ...] = (0,)  # the default seeds of a run
+    seeds: tuple[int, ...] = (0,)  # of experiments that state no others
     source: str = ""  # the file that it was read from
+    extends: tuple[str, ...] = ()  # the files of the suites that it extends, the nearest first
     experiments: Mapping[str, tuple[Experiment, ...]]  # by profile, in the order of the file
     findings: tuple[Finding, ...] = ()
 
@@ -125,11 +142,13 @@ class Settings:
     attacks: tuple[Component, ...] | None = None
     metrics: tuple[Component, ...] | None = None
     threat: Values = field(default_factory=dict)
+    evaluation: tuple[Values, ...] | None = None
     recipe_layers: tuple[RecipeLayer, ...] = ()
     n_train: int | None = None
     n_test: int | None = None
     n_train_evaluated: int | None = None
     trained_on: TrainedOn | None = None
+    seeds: tuple[int, ...] | None = None
     skip: str | None = None
 
     def over(self, base: Settings) -> Settings:

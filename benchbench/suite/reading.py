@@ -1,19 +1,21 @@
-"""Find and read a suite within bounds; report all mistakes at once, with their lines."""
+"""Read a suite and what it extends, and report all mistakes at once, with their lines."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchbench.errors import Problem, SuiteError
+from benchbench.errors import BenchbenchError, SuiteError, UnknownNameError
 from benchbench.registry import Registry
 from benchbench.registry.wording import shown
 from benchbench.suite.experiments import build_experiment, check_experiment
-from benchbench.suite.lines import DEEPEST, Place, find_lines
+from benchbench.suite.files import find_suite, parse, read_text
+from benchbench.suite.layers import Document, Draft, Layer
+from benchbench.suite.lines import Place, find_lines
 from benchbench.suite.mistakes import Mistakes
 from benchbench.suite.model import Experiment, Settings, Suite
 from benchbench.suite.settings import SETTINGS_KEYS, SettingsReader
@@ -22,90 +24,185 @@ from benchbench.suite.statements import read_findings
 MAXIMUM_NAME = 128  # characters
 MAXIMUM_PROFILES = 20
 MAXIMUM_EXPERIMENTS = 1_000
-MAXIMUM_SEEDS = 1_000
-MAXIMUM_CELLS = 100_000  # per profile, with all seeds
+MAXIMUM_CELLS = 100_000  # per profile, with all seeds and radii
+MAXIMUM_EXTENDS = 8  # suites above a suite
 
 _TEXTS = ("title", "summary", "paper")
-_SUITE_KEYS = ("name", *_TEXTS, "protocol", "seeds", "defaults", "profiles", "experiments", "findings")
-_EXPERIMENT_KEYS = ("name", "dataset", "profiles", "overrides")
+_SUITE_KEYS = ("name", "protocol", "extends", *_TEXTS, "seeds", "defaults", "profiles", "experiments", "findings")
+_EXPERIMENT_KEYS = ("name", "dataset", "extends", "profiles", "overrides")
 _KEBAB_CASE = re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*\Z")
 
 
 def read_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Suite:
     """Read a suite by name (else UnknownNameError) or path; a SuiteError has all its mistakes."""
-    path = find_suite(name_or_path, registry)
-    text = read_text(path)
-    return suite_from_table(parse(text, path), registry, source=str(path), lines=find_lines(text))
+    return _read_file(find_suite(name_or_path, registry), registry, ()).suite
 
 
 def suite_from_table(
     table: Mapping[str, Any], registry: Registry, *, source: str = "suite", lines: Mapping[Place, int] | None = None
 ) -> Suite:
     """Check a suite as read from TOML; a SuiteError has all of its mistakes."""
-    mistakes = Mistakes(lines or {})
+    return _read(table, SettingsReader(registry, Mistakes(lines or {})), source, ()).suite
+
+
+def _read_file(path: Path, registry: Registry, below: tuple[Path, ...]) -> Document:
+    """Read a file; `below` are the suites that extend it, the first one last."""
+    text = read_text(path)
+    return _read(parse(text, path), SettingsReader(registry, Mistakes(find_lines(text))), str(path), below)
+
+
+def _read(table: Mapping[str, Any], reader: SettingsReader, source: str, below: tuple[Path, ...]) -> Document:
+    mistakes = reader.mistakes
     mistakes.check_keys(table, (), _SUITE_KEYS)
-    texts = {key: mistakes.read(table, key, (), str, "") for key in _TEXTS}
-    reader = SettingsReader(registry, mistakes)
-    experiments = _experiments(table, reader)
+    base = _base(table, reader, source, below) if "extends" in table else Document()
+    texts = {key: mistakes.read(table, key, (), str) for key in _TEXTS}
+    name, protocol = (_name(table, key, (), mistakes) for key in ("name", "protocol"))
+    if base is None:
+        _read_changes(table, reader)
+        raise SuiteError(source, mistakes.problems)
+    above = base.suite
+    shared, profiles = _shared(table, above.profiles, reader)
+    drafts = _drafts(table, base, shared, profiles, reader)
+    experiments = _built(drafts.values(), profiles, reader)
     suite = Suite(
-        name=_name(table, "name", (), mistakes),
-        protocol=_name(table, "protocol", (), mistakes),
-        **texts,
-        seeds=_seeds(table, mistakes),
+        name=name,
+        protocol=protocol,
+        **{key: getattr(above, key) if text is None else text for key, text in texts.items()},
+        seeds=shared[0][1].seeds or above.seeds,
         source=source,
+        extends=(above.source, *above.extends) if above.source else (),
         experiments=experiments,
         findings=read_findings(table, reader, [one for grid in experiments.values() for one in grid]),
     )
     if mistakes.problems:
         raise SuiteError(source, mistakes.problems)
-    return suite
+    return Document(suite=suite, shared=(*base.shared, *shared), drafts=drafts)
 
 
-def _experiments(table: Mapping[str, Any], reader: SettingsReader) -> dict[str, tuple[Experiment, ...]]:
+def _base(table: Mapping[str, Any], reader: SettingsReader, source: str, below: tuple[Path, ...]) -> Document | None:
+    """The suite that this one extends; None if it cannot be read, which is noted."""
+    mistakes, place = reader.mistakes, ("extends",)
+    named = mistakes.read(table, "extends", (), str)
+    if named is None:
+        return None
+    chain = (*below, Path(source).resolve())
+    try:
+        path = Path(source).parent / find_suite(named, reader.registry)
+        if path.resolve() in chain:
+            mistakes.add(place, f"{shown(named)} extends this suite, or is it: a circle")
+        elif len(chain) > MAXIMUM_EXTENDS:
+            mistakes.add(place, f"more than {MAXIMUM_EXTENDS} suites extend one another")
+        else:
+            return _read_file(path, reader.registry, chain)
+    except SuiteError as error:
+        for problem in error.problems:
+            mistakes.add(place, f"{error.source}: {problem}")
+    except BenchbenchError as error:
+        mistakes.add_error(place, error)
+    return None
+
+
+def _read_changes(table: Mapping[str, Any], reader: SettingsReader) -> None:
+    """Note the mistakes in what a suite changes of one that cannot be read."""
+    reader.settings(reader.mistakes.table(table, "defaults", ()), ("defaults",))
+    for entry, place in reader.mistakes.tables(table, "experiments", ()):
+        reader.settings(entry, place, others=_EXPERIMENT_KEYS)
+
+
+def _shared(
+    table: Mapping[str, Any], above: Sequence[str], reader: SettingsReader
+) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
+    """What the file says for all experiments, its seeds first; and the names of all profiles."""
+    defaults = reader.settings(reader.mistakes.table(table, "defaults", ()), ("defaults",))
+    own = _profiles(table, (), reader)
+    layers = ((None, Settings(seeds=reader.seeds(table, ()))), (None, defaults), *own.items())
+    return layers, tuple(dict.fromkeys((*above, *own))) or ("paper",)
+
+
+def _drafts(
+    table: Mapping[str, Any], base: Document, shared: Sequence[Layer], profiles: Sequence[str], reader: SettingsReader
+) -> dict[str, Draft]:
+    """The experiments: those of the suite that this one extends, with changes, then its own."""
     mistakes = reader.mistakes
-    defaults = reader.settings(mistakes.table(table, "defaults", ()), ("defaults",))
-    profiles = _profiles(table, (), reader) or {"paper": Settings()}
     tables = mistakes.tables(table, "experiments", ())
-    if table.get("experiments", []) == []:
+    if table.get("experiments", []) == [] and not base.drafts:
         mistakes.add(("experiments",), "missing", "a suite has at least one [[experiments]]")
-    if len(tables) > MAXIMUM_EXPERIMENTS:
+    if len(tables) + len(base.drafts) > MAXIMUM_EXPERIMENTS:
         mistakes.add(("experiments",), f"more than {MAXIMUM_EXPERIMENTS} experiments")
         return {}
     _check_unique(tables, mistakes)
+    drafts = {name: draft.under(shared, ("extends", name)) for name, draft in base.drafts.items()}
+    for entry, place in tables:
+        draft = _draft(entry, place, base, drafts, shared, profiles, reader)
+        drafts[draft.name if draft.name in base.drafts or draft.name not in drafts else repr(place)] = draft
+    return drafts
+
+
+def _draft(
+    entry: Mapping[str, Any],
+    place: Place,
+    base: Document,
+    drafts: Mapping[str, Draft],
+    shared: Sequence[Layer],
+    profiles: Sequence[str],
+    reader: SettingsReader,
+) -> Draft:
+    """One experiment: a change of one in the suite above, a new one, or a new one like another."""
+    mistakes = reader.mistakes
+    mistakes.check_keys(entry, place, (*_EXPERIMENT_KEYS, *SETTINGS_KEYS))
+    name = _name(entry, "name", place, mistakes)
+    own = reader.settings(entry, place, others=_EXPERIMENT_KEYS)
+    changes: tuple[Layer, ...] = ((None, own), *_profiles(entry, place, reader, known=profiles).items())
+    like = _like(entry, name, place, base, drafts, mistakes)
+    if like is not None:
+        draft = dataclasses.replace(like, name=name).under(changes, place)
+    else:
+        above = base.drafts.get(name, Draft(name=name, layers=base.added))
+        draft = above.under((*shared, *changes), place)
+    if "dataset" in entry:
+        dataset = reader.component("dataset", entry["dataset"], (*place, "dataset"))
+        return dataclasses.replace(draft, dataset=dataset)
+    if draft.dataset is None and "extends" not in entry:
+        mistakes.add((*place, "dataset"), "missing")
+    return draft
+
+
+def _like(
+    entry: Mapping[str, Any],
+    name: str,
+    place: Place,
+    base: Document,
+    drafts: Mapping[str, Draft],
+    mistakes: Mistakes,
+) -> Draft | None:
+    """The experiment that another one extends; None without one."""
+    named = mistakes.read(entry, "extends", place, str)
+    if named is None:
+        return None
+    if name in base.drafts:
+        mistakes.add((*place, "extends"), f"the suite above has {shown(name)}: this changes it, and extends no other")
+    elif named not in drafts:
+        mistakes.add_error((*place, "extends"), UnknownNameError("experiment before this one", named, drafts))
+    return drafts.get(named)
+
+
+def _built(
+    drafts: Iterable[Draft], profiles: Sequence[str], reader: SettingsReader
+) -> dict[str, tuple[Experiment, ...]]:
+    """The experiments of each profile, from their layers."""
     found: dict[str, list[Experiment]] = {profile: [] for profile in profiles}
     grids = []
-    for entry, place in tables:
-        variants = _variants(entry, place, defaults, profiles, reader)
-        grids.append((variants, place))
+    for draft in drafts:
+        of, mistakes = draft.dataset, reader.mistakes
+        built = {profile: build_experiment(draft, of, profile, mistakes) for profile in profiles} if of else {}
+        variants = {profile: experiment for profile, experiment in built.items() if experiment is not None}
         for profile, experiment in variants.items():
             found[profile].append(experiment)
-    seeds = table.get("seeds", [0])
-    if _within_bounds(found, len(seeds) if isinstance(seeds, list) else 1, mistakes):
-        for variants, place in grids:
-            check_experiment(list(variants.values()), registry=reader.registry, place=place, mistakes=mistakes)
+        grids.append((draft, list(variants.values())))
+    if _within_bounds(found, reader.mistakes):
+        for draft, checked in grids:
+            check_experiment(draft, checked, registry=reader.registry, mistakes=reader.mistakes)
     return {profile: tuple(experiments) for profile, experiments in found.items()}
-
-
-def _variants(
-    table: Mapping[str, Any], place: Place, defaults: Settings, profiles: Mapping[str, Settings], reader: SettingsReader
-) -> dict[str, Experiment]:
-    """One experiment in the variant of each profile."""
-    mistakes = reader.mistakes
-    mistakes.check_keys(table, place, (*_EXPERIMENT_KEYS, *SETTINGS_KEYS))
-    name = _name(table, "name", place, mistakes)
-    dataset = reader.component("dataset", table["dataset"], (*place, "dataset")) if "dataset" in table else None
-    if "dataset" not in table:
-        mistakes.add((*place, "dataset"), "missing")
-    own = reader.settings(table, place, others=_EXPERIMENT_KEYS)
-    changed = _profiles(table, place, reader, known=tuple(profiles))
-    variants: dict[str, Experiment] = {}
-    if dataset is None:
-        return variants
-    for profile, settings in profiles.items():
-        layers = (defaults, own, settings, changed.get(profile, Settings()))
-        experiment = build_experiment(name, dataset, layers, place=place, mistakes=mistakes)
-        variants.update({} if experiment is None else {profile: experiment})
-    return variants
 
 
 def _profiles(
@@ -137,15 +234,6 @@ def _name(table: Mapping[str, Any], key: str, place: Place, mistakes: Mistakes) 
     return name
 
 
-def _seeds(table: Mapping[str, Any], mistakes: Mistakes) -> tuple[int, ...]:
-    seeds: tuple[int, ...] = mistakes.read(table, "seeds", (), tuple[int, ...], (0,))
-    if not seeds or len(seeds) > MAXIMUM_SEEDS or len(set(seeds)) < len(seeds):
-        mistakes.add(("seeds",), f"expected 1 to {MAXIMUM_SEEDS} different seeds")
-    if any(not 0 <= seed < 2**63 for seed in seeds):
-        mistakes.add(("seeds",), "a seed must be at least 0 and below 2**63")
-    return seeds
-
-
 def _check_unique(tables: Sequence[tuple[Mapping[str, Any], Place]], mistakes: Mistakes) -> None:
     seen: list[str] = []
     for table, place in tables:
@@ -156,71 +244,10 @@ def _check_unique(tables: Sequence[tuple[Mapping[str, Any], Place]], mistakes: M
             seen.append(name)
 
 
-def _within_bounds(experiments: Mapping[str, Sequence[Experiment]], seeds: int, mistakes: Mistakes) -> bool:
+def _within_bounds(experiments: Mapping[str, Sequence[Experiment]], mistakes: Mistakes) -> bool:
     for profile, grid in experiments.items():
-        cells = seeds * sum(len(e.architectures) * len(e.defenses) * len(e.attacks) for e in grid)
+        cells = sum(one.size for one in grid)
         if cells > MAXIMUM_CELLS:
             mistakes.add(("experiments",), f"{cells} cells in profile {profile!r}, more than {MAXIMUM_CELLS}")
             return False
     return True
-
-
-MAXIMUM_BYTES = 1 << 20
-MAXIMUM_LINE = 10_000  # characters
-
-# The parser takes quadratic time for a key of many parts; this finds one where a key may begin, and more seldom in a text.
-_DEEP_KEY = re.compile(
-    r"""(?:^|[\[{,])[ \t]*+(?:(?:[A-Za-z0-9_-]++|"(?:\\.|[^"\\\n])*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+)"""
-    f"{{{DEEPEST}}}",
-    re.MULTILINE,
-)
-_PARSER_LINE = re.compile(r"\(at line (\d+)")
-
-
-def find_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Path:
-    """The file of a suite, by path (with ``.toml`` or a separator in it) or by registered name."""
-    text = os.fspath(name_or_path)
-    if isinstance(name_or_path, Path) or text.endswith(".toml") or any(sep in text for sep in ("/", os.sep)):
-        return Path(text)
-    return Path(registry.make("suite", registry.resolve("suite", text)))
-
-
-def read_text(path: Path) -> str:
-    """Read a suite's file: UTF-8, at most 1 MiB; otherwise raise `SuiteError`."""
-    try:
-        if not path.exists():
-            raise _file_error(path, "there is no such file", "give the path of a TOML file, or the name of a suite")
-        if not path.is_file():
-            raise _file_error(path, "not a file", "give the path of a TOML file, or the name of a suite")
-        with path.open("rb") as file:
-            content = file.read(MAXIMUM_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise _file_error(path, f"cannot be read: {error}") from error
-    if len(content) > MAXIMUM_BYTES:
-        raise _file_error(path, f"larger than {MAXIMUM_BYTES} bytes", "a suite is a short text")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _file_error(path, f"not UTF-8: byte {content[error.start]:#04x}", line=line) from error
-
-
-def parse(text: str, path: Path) -> dict[str, object]:
-    """Parse a suite's text; raise `SuiteError` with the line if it is not TOML."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        if len(line) > MAXIMUM_LINE:
-            raise _file_error(path, f"a line of more than {MAXIMUM_LINE} characters", line=number)
-    if found := _DEEP_KEY.search(text):
-        number = text.count("\n", 0, found.end()) + 1
-        raise _file_error(path, f"a key of more than {DEEPEST} parts", line=number)
-    try:
-        return tomllib.loads(text)
-    except RecursionError as error:
-        raise _file_error(path, "nested too deeply") from error
-    except ValueError as error:  # TOMLDecodeError is one, and so is a number of too many digits
-        where = _PARSER_LINE.search(str(error))
-        raise _file_error(path, f"not TOML: {error}", line=int(where.group(1)) if where else None) from error
-
-
-def _file_error(path: Path, message: str, hint: str = "", *, line: int | None = None) -> SuiteError:
-    return SuiteError(str(path), [Problem(location="file", message=message, hint=hint, line=line)])

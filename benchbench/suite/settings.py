@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from benchbench.cell.model import Component, to_json
-from benchbench.cell.recipe import Augmentation, Recipe
 from benchbench.contract.offers import Kind
+from benchbench.contract.recipe import Augmentation, Recipe
 from benchbench.contract.threat import NO_BALL, Threat
 from benchbench.errors import BenchbenchError, OptionError
 from benchbench.registry import OptionSpec, Registry
@@ -24,7 +24,9 @@ COMPONENT_LISTS: Mapping[str, Kind] = {
     "metrics": "metric",
 }
 COUNTS = ("n_train", "n_test", "n_train_evaluated")
-SETTINGS_KEYS = (*COMPONENT_LISTS, "threat", "recipe", *COUNTS, "trained_on", "skip")  # overrides: experiments only
+MAXIMUM_SEEDS = 1_000
+_OTHERS = ("threat", "evaluation", "recipe", *COUNTS, "trained_on", "seeds", "skip")
+SETTINGS_KEYS = (*COMPONENT_LISTS, *_OTHERS)  # overrides: experiments only
 
 _RECIPE_SPECS = option_specs(Recipe, supplied=("augmentation",))
 _AUGMENTATION_SPECS = option_specs(Augmentation)
@@ -52,11 +54,22 @@ class SettingsReader:
         entries.update({key: self._count(table, key, place) for key in COUNTS})
         return Settings(
             **entries,
-            threat=self._threat(table, place),
+            threat=self._threat(self.mistakes.table(table, "threat", place), (*place, "threat")),
+            evaluation=self._evaluation(table, place),
             recipe_layers=(*self._recipe(table, place), *self._overrides(table, place)),
             trained_on=self.mistakes.read(table, "trained_on", place, TrainedOn),
+            seeds=self.seeds(table, place),
             skip=self.mistakes.read(table, "skip", place, str),
         )
+
+    def seeds(self, table: Mapping[str, object], place: Place) -> tuple[int, ...] | None:
+        """The seeds in a table; None without any."""
+        seeds: tuple[int, ...] | None = self.mistakes.read(table, "seeds", place, tuple[int, ...])
+        if seeds is not None and not (0 < len(set(seeds)) == len(seeds) <= MAXIMUM_SEEDS):
+            self.mistakes.add((*place, "seeds"), f"expected 1 to {MAXIMUM_SEEDS} different seeds")
+        if any(not 0 <= seed < 2**63 for seed in seeds or ()):
+            self.mistakes.add((*place, "seeds"), "a seed must be at least 0 and below 2**63")
+        return seeds
 
     def component(self, kind: Kind, entry: object, place: Place) -> Component | None:
         """Resolve a component written as a name, or as a table of name and options."""
@@ -104,12 +117,18 @@ class SettingsReader:
             return None
         return count
 
-    def _threat(self, table: Mapping[str, object], place: Place) -> Values:
-        given = self.mistakes.table(table, "threat", place)
-        fields = self._fields(_THREAT_SPECS, given, (*place, "threat"), Threat, _VALID_THREAT)
+    def _threat(self, given: Mapping[str, object], place: Place) -> Values:
+        fields = self._fields(_THREAT_SPECS, given, place, Threat, _VALID_THREAT)
         if fields.get("epsilon") == 0:
-            self.mistakes.add((*place, "threat", "epsilon"), f"must be above 0: {NO_BALL}")
+            self.mistakes.add((*place, "epsilon"), f"must be above 0: {NO_BALL}")
         return fields
+
+    def _evaluation(self, table: Mapping[str, object], place: Place) -> tuple[Values, ...] | None:
+        if "evaluation" not in table:
+            return None
+        if table["evaluation"] == []:
+            self.mistakes.add((*place, "evaluation"), "expected at least one threat, for instance { epsilon = 0.1 }")
+        return tuple(self._threat(*one) for one in self.mistakes.tables(table, "evaluation", place))
 
     def _recipe(self, table: Mapping[str, object], place: Place) -> tuple[RecipeLayer, ...]:
         fields = self._recipe_fields(self.mistakes.table(table, "recipe", place), (*place, "recipe"))

@@ -161,6 +161,22 @@ def test_check_accepts_a_right_suite(command: Command, write_suite: WriteSuite) 
     assert command("check", suite, "--json").document == {"file": str(suite), "valid": True, "problems": []}
 
 
+def test_check_explains_a_suite_as_one_that_can_be_read_again(
+    command: Command, write_suite: WriteSuite, tmp_path: Path
+) -> None:
+    write_suite()
+    (tmp_path / "more.toml").write_text('name = "more"\nprotocol = "more-1"\nextends = "tiny.toml"\nseeds = [0, 1]\n')
+    answer = command("check", "more.toml", "--explain", "--profile", "quick")
+    assert answer.status == 0
+    (tmp_path / "resolved.toml").write_text(answer.out)
+    again = command("check", "resolved.toml", "--explain")
+    assert again.out == answer.out
+    assert "seeds = [0, 1]" in again.out
+    assert command("check", "more.toml", "--explain", "--json").document["explained"].count("[profiles.") == 2
+    assert "did you mean 'quick'?" in command("check", "more.toml", "--explain", "--profile", "quik").err
+    assert command("check", "more.toml", "--profile", "quick").status == 2
+
+
 def test_plan_tells_cells_with_short_labels_and_estimates(command: Command, write_suite: WriteSuite) -> None:
     suite = write_suite(defenses=["natural", {"name": "trades", "beta": 3.0}])
     answer = command("plan", "--suite", suite)

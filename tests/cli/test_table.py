@@ -6,12 +6,15 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cli.conftest import Command, WriteSuite
 from sample_rows import make_row
+from torch import Tensor, nn
 
+from benchbench.contract import BatchLoss, KeyedGenerator, Offer, Threat, hookimpl
 from benchbench.leaderboard import write_leaderboard
 
 
@@ -116,7 +119,7 @@ def test_extra_value_of_a_metric_stands_beside_the_attacks(command: Command, tmp
         make_row(cell_id="b" * 16, seed=1, adv_test_accuracy=0.5, extra={}),
     ]
     write_leaderboard(tmp_path / "board.parquet", rows)
-    options = [text for name in certified for text in ("--extra", name)]
+    options = ["--each-seed", *(text for name in certified for text in ("--extra", name))]
     answer = command("table", str(tmp_path / "board.parquet"), "--format", "json", *options)
     (table,) = answer.document
     *_, accuracy, radius = table["columns"]
@@ -138,3 +141,88 @@ def test_extra_value_that_no_row_has_is_refused(command: Command, tmp_path: Path
     assert answer.status == 2
     assert "did you mean 'certified_test_accuracy'?" in answer.err
     assert command("table", str(tmp_path / "board.parquet"), "--extra", "seed").status == 2  # a column of its own
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> str:
+    """A leaderboard of two methods under two seeds."""
+    rows = [
+        make_row(cell_id=f"{d}{s}", model_id=f"{d}{s}", defense=d, seed=s, adv_test_accuracy=v + s / 10)
+        for d, v in (("natural", 0.1), ("at", 0.5))
+        for s in (0, 1)
+    ]
+    write_leaderboard(tmp_path / "two.parquet", rows)
+    return str(tmp_path / "two.parquet")
+
+
+def test_seeds_are_averaged_or_shown_each(command: Command, seeds: str) -> None:
+    assert "15.00 ± 7.07" in command("table", seeds).out
+    assert "Natural, seed 1" in command("table", seeds, "--each-seed").out
+
+
+def test_lines_are_sorted_and_chosen(command: Command, seeds: str) -> None:
+    (group,) = command("table", seeds, "--sort", "adv_test_accuracy", "--format", "json").document[0]["groups"]
+    assert [row["defense"] for row in group["rows"]] == ["AT", "Natural"]
+    (group,) = command("table", seeds, "--only", "defense=at", "--only", "seed=1", "--format", "json").document[0][
+        "groups"
+    ]
+    assert [(row["defense"], row["adv_test_accuracy"]) for row in group["rows"]] == [("AT", 0.6)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "defense"], "expected KEY=VALUE"),
+        (["--only", "defense=att"], "did you mean 'at'?"),
+        (["--sort", "adv_accuracy"], "adv_test_accuracy"),
+    ],
+)
+def test_wrong_choices_are_answered_with_the_nearest(
+    command: Command, seeds: str, arguments: list[str], message: str
+) -> None:
+    answer = command("table", seeds, *arguments)
+    assert answer.status == 2
+    assert message in answer.err
+
+
+class Averaged:
+    """A defense with many options."""
+
+    def __init__(self, *, decay: float = 0.99, steps: int = 10, warm_up: int = 5) -> None:
+        self.decay = decay
+
+    def loss(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
+    ) -> BatchLoss:
+        """The summed cross-entropy."""
+        return BatchLoss(loss=nn.functional.cross_entropy(model(images), labels, reduction="sum"))
+
+
+class Labels:
+    """Offers it under several labels."""
+
+    @hookimpl
+    def benchbench_defenses(self) -> list[Offer]:
+        """One defense under four names."""
+        made = {"summary": "Toy.", "factory": Averaged}
+        return [
+            Offer(name="ema", label="TRADES-EMA", shown=("decay",), **made),
+            Offer(name="ema-short", label="EMA", shown=(), **made),
+            Offer(name="ema-plain", **made),
+            Offer(name="ema-every", label="Every", **made),
+        ]
+
+
+def test_tables_call_a_method_as_its_offer_does(
+    command: Command, write_suite: WriteSuite, plant: Callable[[object], None]
+) -> None:
+    plant(Labels())
+    suite = write_suite(defenses=["ema", "ema-short", "ema-plain", "ema-every"])
+    assert command("run", "--suite", suite, "--jobs", "1").status == 0
+    (group,) = command("table", "tiny", "--format", "json").document[0]["groups"]
+    assert {row["defense"] for row in group["rows"]} == {
+        "TRADES-EMA (decay=0.99)",
+        "EMA",
+        "ema-plain (decay=0.99, steps=10, warm_up=5)",
+        "Every (decay=0.99, steps=10, warm_up=5)",
+    }

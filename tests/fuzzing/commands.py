@@ -36,6 +36,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("data", "list"),
     ("plugins", "list"),
     ("evaluate", "--dataset", "digits", "--architecture", "mlp", "--checkpoint", "m.safetensors", "--n-test", "2"),
+    ("audit", "m.safetensors", "--accuracy", "0.5", "--dataset", "digits", "--architecture", "mlp", "--n-test", "2"),
     ("separation", "spiral"),
 )
 OPTIONS = (

@@ -85,7 +85,20 @@ def words() -> tuple[str, ...]:
     """Names that mean something in a suite, and some that do not."""
     kinds = ("dataset", "architecture", "defense", "attack", "metric")
     names = [registered.offer.name for kind in kinds for registered in registry().offers(kind)]
-    keys = ["name", "protocol", "seeds", "defaults", "profiles", "experiments", "overrides", "recipe", "threat", "skip"]
+    keys = [
+        "name",
+        "protocol",
+        "seeds",
+        "defaults",
+        "profiles",
+        "experiments",
+        "overrides",
+        "recipe",
+        "threat",
+        "skip",
+        "extends",
+        "evaluation",
+    ]
     options = ["steps", "scale", "hidden", "depth", "width", "n_train", "n_test", "epochs", "optimizer", "augmentation"]
     return (*names, *keys, *options, "train+test", "linf", "l2", "quick", "timm:resnet18", *TEXTS)
 

@@ -110,3 +110,22 @@ def test_accuracy_falls_with_the_radius_of_one_model(tmp_path: Path) -> None:
     assert len({row.test_accuracy for row in rows}) == 1
     assert accuracy == sorted(accuracy, reverse=True)
     assert accuracy[0] > accuracy[-1]
+
+
+def test_extending_suite_trains_and_attacks_only_what_is_new(tmp_path: Path) -> None:
+    first = run(tmp_path, "first", ("linf", 0.1))
+    change = '[[experiments]]\nname = "first-0"\nevaluation = [{}, { epsilon = 0.05 }]\n'
+    text = f'name = "more"\nprotocol = "more-1"\nextends = "first.toml"\nseeds = [0, 1]\n{change}'
+    (tmp_path / "more.toml").write_text(text)
+    heard: list[Event] = []
+    more = benchbench.run(
+        "more.toml", device="cpu", runs=tmp_path / "runs", leaderboards=tmp_path / "boards", listener=heard.append
+    )
+    trained = [event for event in heard if isinstance(event, TrainingStarted) and event.epoch == 0]
+    assert (len(more.rows), more.finished, len(trained)) == (12, 9, 3)  # of seed 1; the models of seed 0 are there
+    known = {(row.defense, row.epsilon, row.seed): results(row) for row in more.rows}
+    assert {key: known[key] for key in ((row.defense, row.epsilon, row.seed) for row in first.rows)} == {
+        (row.defense, row.epsilon, row.seed): results(row) for row in first.rows
+    }
+    assert {row.train_epsilon for row in more.rows if row.defense == "at"} == {0.1}
+    assert len({row.model_id for row in more.rows}) == 6

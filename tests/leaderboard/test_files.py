@@ -123,7 +123,7 @@ def _truncated() -> bytes:
         (b"PAR1", CorruptDataError, "truncated or damaged"),
         (_truncated(), CorruptDataError, "truncated or damaged"),
         (_foreign(), StorageError, "not a benchbench leaderboard"),
-        (_with_version(b"99"), StorageError, "schema version 99; this benchbench reads versions up to 3"),
+        (_with_version(b"99"), StorageError, "schema version 99; this benchbench reads versions up to 4"),
         (_wrongly_typed(), StorageError, "'test_accuracy' has type string instead of double"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sample_rows import make_cell, make_row
 
-from benchbench.leaderboard.identity import BALL, COLUMNS, MODEL, RUNS, SETTING, recipe, tell_apart, training
+from benchbench.leaderboard.identity import BALL, COLUMNS, MODEL, RUNS, SETTING, recipe, tell_apart, training, values
 
 LABELS = {"cell_id", "model_id", "source", "experiment"}  # digests of the others, or names that change no number
 
@@ -23,12 +23,19 @@ def test_every_identity_column_of_a_cell_is_in_the_keys_once() -> None:
 @pytest.mark.parametrize("column", [name for name in COLUMNS if name != "seed"])
 def test_two_rows_that_differ_in_one_column_are_never_called_the_same(column: str) -> None:
     other: dict[str, Any] = {"dropout": 0.5, "epsilon": 0.2, "train_epsilon": 0.2, "dataset_digest": "ab" * 32}
-    other |= dict.fromkeys(("n_train", "n_train_evaluated", "n_test", "epochs"), 7)
+    other |= dict.fromkeys(("n_train", "n_validation", "n_extra", "n_train_evaluated", "n_test", "epochs"), 7)
     other |= dict.fromkeys(("architecture_options", "defense_options", "attack_options"), '{"a":1}')
     rows = [make_row(cell_id="one"), make_row(cell_id="two", **{column: other.get(column, "other")})]
     one, two = tell_apart(["model", "model"], rows)
     assert one != two
     assert column.removesuffix("_options").replace("_", " ") in two
+
+
+def test_models_are_comparable_however_they_were_selected_and_averaged() -> None:
+    one = make_row()
+    other = make_row(checkpoint_selection="best-robust", weight_averaging="ema-0.99", n_train=98, n_validation=2)
+    assert values(one, BALL) == values(other, BALL)
+    assert values(one, SETTING) != values(other, SETTING)
 
 
 def test_labels_that_differ_already_stay_as_they_are() -> None:

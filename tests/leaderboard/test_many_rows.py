@@ -61,7 +61,7 @@ def test_a_file_is_written_read_and_sorted_without_objects(tmp_path: Path, made:
 
 def test_a_table_and_a_merger_make_objects_of_few_rows(made: list[Row]) -> None:
     rows = many_rows(3_000)
-    assert sum(len(group.lines) for one in paper_tables(rows) for group in one.groups) == 3_000
+    assert sum(len(group.lines) for one in paper_tables(rows, each_seed=True) for group in one.groups) == 3_000
     result = merge({"a": rows, "b": rows})
     assert (len(result.rows), result.repeated, result.conflicts) == (3_000, 3_000, ())
     assert len(made) <= 10  # one of each setting
@@ -69,6 +69,9 @@ def test_a_table_and_a_merger_make_objects_of_few_rows(made: list[Row]) -> None:
 
 def test_a_cut_table_has_the_first_lines_of_the_whole_one_and_counts_the_others() -> None:
     rows = many_rows(1_000)
-    (whole,), (cut,) = paper_tables(rows), paper_tables(rows, most=100)
+    (whole,), (cut,) = paper_tables(rows, each_seed=True), paper_tables(rows, most=100, each_seed=True)
     assert [line for group in cut.groups for line in group.lines] == list(whole.lines)[:100]
     assert (cut.left_out, whole.left_out) == (900, 0)
+    (whole,), (cut,) = paper_tables(rows), paper_tables(rows, most=100)
+    assert list(cut.lines) == list(whole.lines)[:100]
+    assert cut.left_out == sum(1 for _ in whole.lines) - 100 > 0

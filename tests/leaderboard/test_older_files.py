@@ -1,4 +1,4 @@
-"""Leaderboards written in schemas 1 and 2 are read, merged, rebuilt and compared with today's."""
+"""Leaderboards written in schemas 1 to 3 are read, merged, rebuilt and compared with today's."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from benchbench.checking.evidence import identity_findings
 from benchbench.leaderboard import rebuild
 from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.merging import merge
-from benchbench.records import Row, RunStore
+from benchbench.records import Row, RunStore, schema, table_from_rows
+from benchbench.records.validity import rows_from_table
 
 OLDER = Path(__file__).with_name("older")
 FILES = tuple(sorted(OLDER.glob("schema-*.parquet")))
+FIRST_TWO = FILES[:2]  # of equal measurements; those of schema 3 are newer, with its own columns filled
 
 
 def measured(rows: list[Row]) -> dict[str, Row]:
@@ -34,7 +36,7 @@ def test_ids_of_older_rows_are_those_that_their_configurations_have_today(path: 
         assert identity_findings(row, cell) == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FIRST_TWO, ids=lambda path: path.stem)
 def test_older_rows_were_trained_under_the_threat_of_the_attack_if_under_any(path: Path) -> None:
     for row in read_rows(path):
         used = row.defense not in ("natural", "gr")
@@ -52,12 +54,27 @@ def test_rebuilding_an_older_file_keeps_its_rows_and_writes_todays_schema(tmp_pa
 
 
 def test_older_files_merge_with_todays_and_equal_rows_are_no_conflict(tmp_path: Path) -> None:
-    boards = {path.name: read_rows(path) for path in FILES}
+    boards = {path.name: read_rows(path) for path in FIRST_TWO}
     rebuild(tmp_path / "today.parquet", RunStore(tmp_path / "runs"), "closer-look")
     merged = merge({**boards, "today": read_rows(tmp_path / "today.parquet")})
     assert merged.conflicts == ()
     assert merged.repeated >= sum(row.source == "published" for row in boards["schema-1.parquet"])
     assert measured(list(merged.rows)) == {k: row for rows in boards.values() for k, row in measured(rows).items()}
+
+
+def test_file_of_schema_3_says_nothing_of_what_schema_4_added_and_its_published_zeros_become_unknown(
+    tmp_path: Path,
+) -> None:
+    board = tmp_path / "closer-look.parquet"
+    shutil.copy(OLDER / "schema-3.parquet", board)
+    before = {row.cell_id: row for row in read_rows(board)}
+    assert {row.card for row in before.values()} == {None}
+    after = {row.cell_id: row for row in rebuild(board, RunStore(tmp_path / "runs"), "closer-look")}
+    assert before.keys() <= after.keys()
+    published = [row for row in after.values() if row.source == "published"]
+    assert {row.seed for row in published} == {None}
+    assert {before[row.cell_id].seed for row in published if row.cell_id in before} == {0}
+    assert 0 not in {value for row in published for value in (row.n_train, row.epochs)}
 
 
 def test_newer_diagnostics_win_in_either_order(tmp_path: Path) -> None:
@@ -86,3 +103,13 @@ def test_regression_measured_again_replaces_an_older_row(path: Path, tmp_path: P
     shutil.copy(path, board)
     store.write_row(new, weights="")
     assert measured(rebuild(board, store, "closer-look"))[old.cell_id] == new
+
+
+def test_rows_of_schema_3_get_the_new_columns_without_being_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [make_row(cell_id="one"), make_row(cell_id="two", defense="natural")]
+    old = schema(3)
+    assert len(old) < len(schema())
+    table = table_from_rows(rows).select(old.names).cast(old)
+    monkeypatch.setattr("benchbench.records.validity._checked", lambda *_: {})
+    assert list(rows_from_table(table)) == rows
+    assert (rows[0].weight_averaging, rows[0].n_validation, rows[0].n_extra) == ("none", 0, 0)

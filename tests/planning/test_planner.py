@@ -16,11 +16,13 @@ import torch
 from benchbench.contract import (
     Capabilities,
     CorruptDataError,
+    Dataset,
     DatasetSplits,
     DataSource,
     Examples,
     MissingDataError,
     Offer,
+    Recipe,
     hookimpl,
 )
 from benchbench.errors import SuiteError, UnknownNameError, UsageError
@@ -65,6 +67,16 @@ class Toy:
     def loss(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
+class Learner(Toy):
+    """Draws from another dataset, and averages weights."""
+
+    def __init__(self, *, extra: Dataset, decay: float = 0.9) -> None:
+        self.decay = decay
+
+    def adapt_recipe(self, recipe: Recipe) -> Recipe:
+        return replace(recipe, weight_averaging="ema", ema_decay=self.decay)
+
+
 def network(*, input_shape: tuple[int, ...], classes: int, dropout: float = 0.0) -> torch.nn.Module:
     raise AssertionError("planning makes no network")
 
@@ -86,13 +98,15 @@ class Toys:
         colour = Capabilities(channels=(3,))
         return [
             Offer(name="net", summary="Toy.", factory=network),
+            Offer(name="other-net", summary="Toy.", factory=network),
             Offer(name="large-net", summary="Toy.", factory=network, capabilities=large),
             Offer(name="colour-net", summary="Toy.", factory=network, capabilities=colour),
         ]
 
     @hookimpl
     def benchbench_defenses(self) -> list[Offer]:
-        return [toy("plain"), toy("robust")]
+        learner = Offer(name="learner", summary="Toy.", factory=Learner)
+        return [toy("plain"), toy("robust"), toy("choosy", architectures=("net", "family")), learner]
 
     @hookimpl
     def benchbench_attacks(self) -> list[Offer]:
@@ -167,6 +181,42 @@ def test_cells_of_one_model_are_adjacent_and_the_attack_varies_fastest(plan_of: 
     assert plan.ready == tuple(planned.cell for planned in plan.cells)
 
 
+def test_one_model_is_evaluated_at_every_radius(plan_of: Callable[..., Plan]) -> None:
+    radii = [{}, {"epsilon": "1/255"}, {"norm": "l2", "epsilon": 2}]
+    plan = plan_of(experiment(evaluation=radii, attacks=["weak"]))
+    assert columns(plan, "defense", "norm", "epsilon", "train_epsilon") == [
+        (defense, norm, epsilon, trained)
+        for defense, trained in (("plain", 0.1), ("robust", 0.1))
+        for norm, epsilon in (("linf", 0.1), ("linf", 1 / 255), ("l2", 2.0))
+    ]
+    assert len({cell.training.model_id for cell in plan.ready}) == 2
+    assert len({cell.cell_id for cell in plan.ready}) == 6
+
+
+def test_cell_at_the_radius_of_training_keeps_its_id_beside_others(plan_of: Callable[..., Plan]) -> None:
+    def ids(plan: Plan) -> dict[tuple[object, ...], tuple[str, str]]:
+        known = ((cell.identity(), cell) for cell in plan.ready)
+        return {(i["defense"], i["attack"], i["epsilon"]): (cell.cell_id, cell.training.model_id) for i, cell in known}
+
+    alone, beside = ids(plan_of(experiment())), ids(plan_of(experiment(evaluation=[{"epsilon": 0.2}, {}])))
+    assert alone.items() <= beside.items()
+
+
+def test_seeds_are_those_of_each_experiment_unless_the_run_names_others(plan_of: Callable[..., Plan]) -> None:
+    grid = [
+        experiment(seeds=[3, 5], defenses=["plain"], attacks=["weak"]),
+        experiment(name="other", threat={"epsilon": 0.2}),
+    ]
+    assert {seed for (seed,) in columns(plan_of(*grid, only=["experiment=one"]), "seed")} == {3, 5}
+    assert {seed for (seed,) in columns(plan_of(*grid, only=["experiment=other"]), "seed")} == {0}
+    assert {seed for (seed,) in columns(plan_of(*grid, seeds=[7]), "seed")} == {7}
+
+
+def test_radius_of_an_evaluation_beyond_the_box_of_the_data_is_refused(plan_of: Callable[..., Plan]) -> None:
+    with pytest.raises(SuiteError, match=r"evaluation\.epsilon"):
+        plan_of(experiment(evaluation=[{"norm": "l2", "epsilon": 1000}]))
+
+
 def test_equal_suites_give_equal_plans(plan_of: Callable[..., Plan]) -> None:
     assert plan_of(experiment()).cells == plan_of(experiment()).cells
 
@@ -183,6 +233,60 @@ def test_counts_are_clamped_to_what_there_is(plan_of: Callable[..., Plan]) -> No
 def test_proof_of_concept_trains_on_both_splits(plan_of: Callable[..., Plan]) -> None:
     plan = plan_of(experiment(trained_on="train+test"))
     assert columns(plan, "trained_on", "n_train", "n_train_evaluated")[0] == ("train+test", 90, 60)
+
+
+def test_validation_split_is_taken_from_the_training_examples(plan_of: Callable[..., Plan]) -> None:
+    counts = ("n_train", "n_validation", "n_train_evaluated", "checkpoint_selection")
+    for validation, n_train, expected in ((15, None, (45, 15, 45)), (0.1, None, (54, 6, 54)), (0.5, 20, (10, 10, 10))):
+        recipe = {"learning_rate": 0.1, "epochs": 1, "validation": validation, "checkpoint_selection": "best-clean"}
+        plan = plan_of(experiment(recipe=recipe, **({} if n_train is None else {"n_train": n_train})))
+        assert columns(plan, *counts)[0] == (*expected, "best-clean")
+    recipe = {"learning_rate": 0.1, "epochs": 1, "validation": 60}
+    (state, *_) = statuses(plan_of(experiment(recipe=recipe)))
+    assert state == ("failed", "the validation split takes 60 training examples, which are all")
+
+
+def test_fields_of_a_recipe_with_their_defaults_change_no_id(plan_of: Callable[..., Plan]) -> None:
+    stated = {"validation": 0, "checkpoint_selection": "last", "weight_averaging": "none", "schedule": "multi-step"}
+    recipe = {
+        "learning_rate": 0.1,
+        "epochs": 1,
+        **stated,
+        "warm_up_epochs": 0,
+        "label_smoothing": 0,
+        "ema_decay": 0.995,
+    }
+    assert columns(plan_of(experiment(recipe=recipe)), "cell_id") == columns(plan_of(experiment()), "cell_id")
+    recipe["weight_averaging"] = "ema"
+    assert columns(plan_of(experiment(recipe=recipe)), "cell_id") != columns(plan_of(experiment()), "cell_id")
+
+
+def test_extra_data_are_counted_and_identify_the_model(plan_of: Callable[..., Plan]) -> None:
+    def learner(**blobs: Any) -> list[dict[str, Any]]:
+        return [{"name": "learner", "extra": {"name": "blobs", **blobs}}]
+
+    plan = plan_of(experiment(defenses=learner()))
+    assert columns(plan, "n_train", "n_extra", "weight_averaging")[0] == (60, 60, "ema-0.9")
+    spec = plan.ready[0].training
+    assert spec.extra_digest == spec.dataset_digest
+    assert columns(plan_of(experiment()), "n_extra")[0] == (0,)
+    with_margin = plan_of(experiment(defenses=learner(margin=2)))  # the same examples in larger images
+    assert with_margin.ready[0].training.extra_digest != spec.extra_digest
+    wrong = {"side": 4}, {"classes": 4}, {"fault": "corrupt"}, {"fault": "missing"}
+    states = [next(iter(statuses(plan_of(experiment(defenses=learner(**options)))))) for options in wrong]
+    assert [state for state, _ in states] == ["failed", "failed", "failed", "skipped"]
+    assert "(1, 4, 4)" in states[0][1]
+    assert "(1, 8, 8)" in states[0][1]
+    assert "4 classes" in states[1][1]
+    assert "fetch" in states[3][1]
+
+
+def test_defense_for_some_architectures_is_skipped_on_others(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(experiment(architectures=["net", "other-net"], defenses=["choosy"], attacks=["weak"]))
+    assert [(one.identity["architecture"], one.status, one.reason) for one in plan.cells] == [
+        ("net", "ready", ""),
+        ("other-net", "skipped", "defense 'choosy' works with net or family only, not with 'other-net'"),
+    ]
 
 
 def test_box_comes_from_the_data(plan_of: Callable[..., Plan]) -> None:

@@ -19,6 +19,7 @@ FRACTION = st.floats(0, 1)
 DIGESTS = st.sampled_from(["", "0" * 64, "ab" * 32])
 VALUES = {
     "str": st.text(max_size=20),
+    "str | None": st.none() | st.text(max_size=20),
     "int": st.integers(0, 2**63 - 1),
     "float": FRACTION,
     "int | None": st.none() | st.integers(0, 2**63 - 1),

@@ -72,7 +72,7 @@ WRONG: list[tuple[str, Any]] = [
     ("adv_test_accuracy", -0.1),
     ("test_lipschitz", -1.0),
     ("queries", -1),
-    ("seed", None),
+    ("n_test", None),
     ("flags", None),
     ("flags", ["fine", None]),
     ("extra", [("a", float("nan"))]),

@@ -185,6 +185,8 @@ def test_hook_that_raises_leaves_the_other_hooks_of_the_plugin() -> None:
         (attack("a", capabilities=Capabilities(requires={"x": 3})), "requires of its capabilities"),  # type: ignore[arg-type]
         (attack("a", capabilities=Capabilities(smallest_input=8)), "smallest_input of its"),  # type: ignore[arg-type]
         (Offer(name="a", summary="two\nlines", factory=Shift), "summary must be one line"),
+        (attack("a", label="two\nlines"), "label must be at most one line"),
+        (attack("a", shown=["steps"]), "shown must be a tuple"),
     ],
 )
 def test_malformed_offer_is_a_problem(offer: Any, expected: str) -> None:
@@ -306,6 +308,11 @@ def test_preset_is_filled_in_and_cannot_be_overridden() -> None:
 def test_preset_for_an_option_that_is_not_there_is_a_plugin_error() -> None:
     with pytest.raises(PluginError, match="unknown option"):
         with_attacks(attack("odd", preset={"nothing": 1})).resolve("attack", "odd")
+
+
+def test_shown_option_that_is_not_there_is_a_plugin_error() -> None:
+    with pytest.raises(PluginError, match="shown names no option: stepz"):
+        with_attacks(attack("odd", shown=("steps", "stepz"))).resolve("attack", "odd")
 
 
 def test_factory_with_untyped_parameter_is_a_plugin_error() -> None:

@@ -94,7 +94,7 @@ def test_row_link_leads_to_configuration_and_back(browser: Any, folder: Path) ->
 def test_plots_are_drawn_without_any_network_request(browser: Any, folder: Path) -> None:
     browser.get_log("performance")
     visit(browser, folder / "index.html")
-    wait(browser, "document.querySelectorAll('#lipschitz canvas, #tradeoff canvas, #curves canvas').length === 3")
+    wait(browser, "document.querySelectorAll('#lipschitz canvas, #tradeoff canvas, #epochs canvas').length === 3")
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     requested = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     assert any(url.endswith("vega.js") for url in requested)
@@ -147,7 +147,7 @@ def test_phone_shows_method_setting_and_accuracies_side_by_side(browser: Any, fo
 
 def test_choices_below_the_plots_have_names(browser: Any, folder: Path) -> None:
     visit(browser, folder / "index.html")
-    wait(browser, "document.querySelectorAll('.vega-bind select').length >= 4")
+    wait(browser, "document.querySelectorAll('.vega-bind select').length >= 3")
     unnamed = "[...document.querySelectorAll('.vega-bind select')].filter((e) => !e.labels?.length)"
     assert browser.execute_script(f"return {unnamed}.length") == 0
 

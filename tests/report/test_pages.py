@@ -14,14 +14,13 @@ import pytest
 from contender_samples import contender, share
 from PIL import Image
 from sample_rows import make_row
-from site_samples import FAILED, ROWS, embedded_rows, gallery, history, site
+from site_samples import ROWS, embedded_rows, gallery, history, site
 
 from benchbench.cli import invoke
 from benchbench.leaderboard import read_rows, write_leaderboard
 from benchbench.leaderboard.separations import read_separations, record_separation
 from benchbench.report import Board, Contents, Trouble, write_site
 from benchbench.report.boards import board_csv, board_data
-from benchbench.report.charts import lipschitz_chart, training_chart, training_curves
 from benchbench.report.gathering import choose_specimens, is_picture
 from benchbench.report.rankings import method_spreads, rankings
 from benchbench.report.site import png_address
@@ -99,7 +98,7 @@ def test_suite_page_has_training_curves_images_and_separations_of_its_datasets(t
     page = text(site(tmp_path, history=history, gallery=gallery, separations=measured) / "index.html")
     drawn = sum(name.startswith("separation-") for name in embedded(page, "charts"))
     assert drawn == sum(one.dataset == "mnist" for one in measured)
-    assert "curves" in embedded(page, "charts")
+    assert "epochs" in embedded(page, "charts")
     assert page.count('src="data:image/png;base64,') == 2 * 4  # each measured model, before and after
 
 
@@ -118,18 +117,6 @@ def test_networks_of_other_options_are_called_by_them() -> None:
     data = board_data([make_row(architecture="mlp", architecture_options='{"hidden":[64]}')])
     place = [column["key"] for column in data["columns"]].index("architecture")
     assert data["rows"][0]["cells"][place] == "mlp (hidden=[64])"
-
-
-def test_each_model_has_a_separate_curve_with_its_radius() -> None:
-    models = [(make_row(model_id=f"m{e}", epsilon=e), history(ROWS[0])) for e in (0.1, 0.2)]
-    chart = training_curves(models)
-    assert chart is not None
-    assert chart["encoding"]["detail"]["field"] == "model"
-    (points,) = chart["datasets"].values()
-    assert {(one["model"], one["threat"]) for one in points} == {
-        ("m0.1", "linf 0.1"),
-        ("m0.2", "linf 0.2"),
-    }
 
 
 def test_separations_of_one_dataset_are_variations_apart(tmp_path: Path) -> None:
@@ -158,14 +145,6 @@ def test_spreads_are_by_radius_and_seeds_without_spread_have_no_interval(tmp_pat
     write_site(Contents(boards=(filed,)), tmp_path / "site")
     assert "no spread" in text(tmp_path / "site" / board.suite / "index.html")
     assert len({ranking.caption for ranking in rankings(board)}) == 2
-
-
-def test_curves_are_chosen_by_network_and_profile() -> None:
-    models = [(make_row(), history(ROWS[0])), (make_row(profile="short"), history(ROWS[0])), (make_row(), [])]
-    chart = json.dumps(training_curves(models))
-    assert "mnist, cnn2, quick profile" in chart
-    assert "mnist, cnn2, short profile" in chart
-    assert training_curves([]) is None
 
 
 def test_row_page_has_configuration_provenance_training_and_images(tmp_path: Path) -> None:
@@ -221,14 +200,6 @@ def test_csv_holds_no_formula() -> None:
     record = next(csv.DictReader(io.StringIO(board_csv([make_row(experiment="=HYPERLINK(1)", error="a\nb")]))))
     assert record["experiment"] == "'=HYPERLINK(1)"
     assert record["error"] == "a\nb"
-
-
-def test_charts_leave_out_what_was_not_measured() -> None:
-    assert lipschitz_chart([FAILED]) is None
-    assert training_chart([]) is None
-    chart = lipschitz_chart([*ROWS, FAILED])
-    assert chart is not None
-    assert "$schema" not in chart
 
 
 def test_images_of_one_and_three_channels_become_pngs() -> None:

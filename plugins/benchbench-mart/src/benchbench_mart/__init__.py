@@ -14,6 +14,8 @@ def benchbench_defenses() -> Iterable[Offer]:
         name="mart",
         summary="Misclassification-aware adversarial training: boosted cross-entropy and weighted KL divergence",
         factory="benchbench_mart.mart:Mart",
+        label="MART",
+        shown=("lam",),
         capabilities=Capabilities(norms=("linf",), needs_gradients=True),
         citation="Wang, Zou, Yi, Bailey, Ma, Gu: Improving Adversarial Robustness Requires Revisiting Misclassified "
         "Examples, ICLR 2020",

@@ -1,0 +1,97 @@
+"""The figures of any suite: what each shows, its points and its chart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from benchbench.figures.plots import Axes, line_chart, scatter_chart
+from benchbench.figures.points import Point, epoch_points, perturbation_points, radius_points, scatter_points
+
+if TYPE_CHECKING:
+    from benchbench.comparison.contenders import Contender
+    from benchbench.records import Row
+    from benchbench.training.checkpoint import EpochRecord
+
+_INTERVALS = (
+    "Means over seeds with 95% intervals: Student's t over seeds; of a single seed Wilson's or the bootstrap's."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What was measured in a suite."""
+
+    rows: Sequence[Row]
+    contenders: Sequence[Contender] = ()  # models with per-example outcomes
+    histories: Sequence[tuple[Row, Sequence[EpochRecord]]] = ()  # of trainings, each with a row of its model
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteFigure:
+    """One figure."""
+
+    title: str
+    caption: str  # what is drawn, and of what it is a bound
+    points: Callable[[Measured], list[Point]]
+    chart: Callable[..., dict[str, Any] | None]  # of points, axes and `choose`
+    axes: Axes
+    needs: str  # what to do if there are no points
+
+
+SUITE_FIGURES: Mapping[str, SuiteFigure] = MappingProxyType(
+    {
+        "epsilon": SuiteFigure(
+            title="Accuracy against epsilon",
+            caption=f"Accuracy under attack at each radius; at radius 0 without attack. {_INTERVALS}",
+            points=lambda measured: radius_points(measured.rows),
+            chart=line_chart,
+            axes=Axes(x="epsilon", y="accuracy under attack", x_ticks=True, zero=True),
+            needs="no model was attacked at several radii: give an experiment an `evaluation` at several",
+        ),
+        "perturbations": SuiteFigure(
+            title="Minimal perturbations",
+            caption="Share of test examples that an attack changed within a distance. An example's smallest such distance is "
+            f"an upper bound of its minimal perturbation, so each share is a lower bound. {_INTERVALS}",
+            points=lambda measured: perturbation_points(measured.contenders),
+            chart=partial(line_chart, step=True),
+            axes=Axes(x="distance", y="test examples with an adversarial image", x_ticks=True, zero=True),
+            needs="no model has per-example outcomes at several radii here: give an experiment an `evaluation` "
+            "at several, and name the runs folder by --runs",
+        ),
+        "tradeoff": SuiteFigure(
+            title="Accuracy against robustness",
+            caption=f"Accuracy under attack against accuracy. {_INTERVALS}",
+            points=lambda measured: scatter_points(measured.rows, "test_accuracy"),
+            chart=scatter_chart,
+            axes=Axes(x="test accuracy", y="accuracy under attack", x_unit="%"),
+            needs="no two methods were attacked in one setting: benchbench run attacks them",
+        ),
+        "lipschitz": SuiteFigure(
+            title="Lipschitzness against robustness",
+            caption=f"Accuracy under attack against empirical local Lipschitzness. {_INTERVALS}",
+            points=lambda measured: scatter_points(measured.rows, "test_lipschitz"),
+            chart=scatter_chart,
+            axes=Axes(x="test Lipschitzness (log scale)", y="accuracy under attack", x_log=True),
+            needs="no two methods have a Lipschitzness and an accuracy under attack in a setting: benchbench run measures them",
+        ),
+        "epochs": SuiteFigure(
+            title="Training",
+            caption="What training recorded after each epoch. Losses are those of the methods and compare within a method "
+            f"only; accuracies are on the batches as the method makes them unless their name says otherwise. {_INTERVALS}",
+            points=lambda measured: epoch_points(measured.histories),
+            chart=line_chart,
+            axes=Axes(x="epoch", y="value", x_ticks=True, y_unit=""),
+            needs="no checkpoint with a history is here: name the runs folder by --runs",
+        ),
+    }
+)
+
+
+def suite_charts(measured: Measured) -> dict[str, dict[str, Any]]:
+    """The charts of a page by name, each with a choice of panels; empty ones are left out."""
+    charts = {name: of.chart(of.points(measured), of.axes, choose=True) for name, of in SUITE_FIGURES.items()}
+    return {name: chart for name, chart in charts.items() if chart is not None}

@@ -1,0 +1,131 @@
+"""Rows that differ in the seed alone, and their measures as mean, deviation and interval."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchbench.cell.filters import parse_options
+from benchbench.leaderboard.identity import RUNS
+from benchbench.leaderboard.spread import DIFFERENCES, NO_SPREAD, difference_ends, quantile
+from benchbench.records import Row, Rows
+from benchbench.records.arrays import Array
+
+_COLUMNS = frozenset(field.name for field in dataclasses.fields(Row))
+
+
+def runs_of(rows: Rows) -> Array:
+    """int64 (n,): the first place of each row's run: measured rows equal but for the seed.
+
+    Equal is the whole configuration; a second row of a seed begins another run.
+    """
+    found = np.arange(len(rows))
+    codes = rows.codes(*RUNS)
+    several = (np.bincount(codes)[codes] > 1) & rows.having("source", "measured") if len(rows) else codes > 0
+    places = np.flatnonzero(several)
+    first: dict[tuple[object, ...], int] = {}
+    repeated: Counter[tuple[object, ...]] = Counter()
+    chosen = rows.take(places)
+    for place, seed, text in zip(places.tolist(), chosen.values("seed"), chosen.values("configuration")):
+        key = (int(codes[place]), _without_seed(text))
+        found[place] = first.setdefault((*key, repeated[(*key, seed)]), place)
+        repeated[(*key, seed)] += 1
+    return found
+
+
+def _without_seed(configuration: str) -> str:
+    document = parse_options(configuration)
+    training = document.get("training")
+    if isinstance(training, dict):
+        document = {**document, "training": {**training, "seed": None}, "experiment": None}
+    return json.dumps(document, sort_keys=True)
+
+
+class Measured(NamedTuple):
+    """A measure of each run: float64 (n,), NaN where there is none."""
+
+    mean: Array
+    deviation: Array  # sample standard deviation over seeds, of several
+    low: Array  # ends of a 95% interval: that of the row or, of several seeds, Student's t of their mean
+    high: Array
+
+
+class Runs:
+    """The runs of rows that stand run by run, each a line of a table."""
+
+    def __init__(self, rows: Rows, runs: Array) -> None:
+        """Take rows, and int64 (n,) numbers that change where a run begins."""
+        self.rows = rows
+        self.starts = np.flatnonzero(np.diff(runs, prepend=-1))
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @cached_property
+    def first(self) -> Rows:
+        """The first row of each run."""
+        return self.rows.take(self.starts)
+
+    @property
+    def ends(self) -> list[int]:
+        """The place after the last row of each run."""
+        return [*self.starts[1:].tolist(), len(self.rows)]
+
+    def any(self, chosen: Array) -> Array:
+        """bool (runs,): whether a bool (rows,) is true anywhere in a run."""
+        return np.logical_or.reduceat(chosen, self.starts) if len(self) else chosen
+
+    def values(self, name: str) -> Iterator[list[Any]]:
+        """The values of a column, those of one run together."""
+        found = self.rows.values(name)
+        return (found[start:end] for start, end in zip(self.starts.tolist(), self.ends))
+
+    @cached_property
+    def seeds(self) -> Array:
+        """int64 (runs,): the finished rows of each run."""
+        finished = ~self.rows.having("status", "failed")
+        return np.add.reduceat(finished, self.starts, dtype=np.int64) if len(self) else self.starts
+
+    def measured(self, key: str) -> Measured:
+        """A column, or a value in the rows' `extra`."""
+        if not len(self):
+            return Measured(*[np.empty(0)] * 4)
+        values = self._values(key)
+        known = np.isfinite(values)
+        counts, total = (np.add.reduceat(one, self.starts, dtype=np.float64) for one in (known, np.nan_to_num(values)))
+        top, bottom = np.fmax.reduceat(values, self.starts), np.fmin.reduceat(values, self.starts)
+        several = counts > 1
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = total / counts
+            off = values - np.repeat(mean, np.diff([*self.starts, len(values)]))
+            deviation = np.sqrt(np.add.reduceat(np.nan_to_num(off**2), self.starts) / (counts - 1))
+        low, high = (np.fmax.reduceat(end, self.starts) for end in self._ends(key, known))
+        deviation[~several] = np.nan
+        if several.any():
+            spread = top - bottom > NO_SPREAD * np.fmax(abs(top), abs(bottom))
+            half = np.where(spread, quantile(counts - 1) * deviation / np.sqrt(counts), np.nan)
+            deviation = np.where(several & ~spread, 0.0, deviation)
+            low, high = np.where(several, mean - half, low), np.where(several, mean + half, high)
+        return Measured(mean, deviation, low, high)
+
+    def _ends(self, key: str, known: Array) -> tuple[Array, Array]:
+        """The intervals of the rows."""
+        if key in DIFFERENCES and not self.rows.known("test_mse").any():
+            shares = [f"{share}{end}" for share in DIFFERENCES[key] for end in ("", "_low", "_high")]
+            low, high = difference_ends(*map(self._values, shares))
+        else:
+            ends = (f"{key}_{end}" for end in ("low", "high"))
+            low, high = (self._values(end) if end in _COLUMNS else np.full(len(known), np.nan) for end in ends)
+        either = known & np.isfinite(low) & np.isfinite(high)
+        return np.where(either, low, np.nan), np.where(either, high, np.nan)
+
+    def _values(self, key: str) -> Array:
+        of_extra = () if key in _COLUMNS else self.rows.values("extra")
+        values = [dict(extra).get(key) for extra in of_extra] if of_extra else self.rows.values(key)
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
