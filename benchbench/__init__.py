@@ -13,6 +13,7 @@ from benchbench.version import __version__ as __version__
 if TYPE_CHECKING:
     from benchbench.api import compare as compare
     from benchbench.api import findings as findings
+    from benchbench.api import load_dataset as load_dataset
     from benchbench.api import plan as plan
     from benchbench.api import run as run
     from benchbench.api import separation as separation
@@ -38,8 +39,9 @@ _API = {
     "audit": "benchbench.own_model.auditing",
     "compare": "benchbench.api",
     "evaluate": "benchbench.own_model.evaluating",
-    "load_model": "benchbench.checking.loading",
     "findings": "benchbench.api",
+    "load_dataset": "benchbench.api",
+    "load_model": "benchbench.checking.loading",
     "load_weights": "benchbench.own_model.files",
     "plan": "benchbench.api",
     "read_leaderboard": "benchbench.leaderboard",

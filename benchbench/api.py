@@ -25,6 +25,7 @@ from benchbench.stopping import StopRequest
 if TYPE_CHECKING:
     import torch
 
+    from benchbench.contract import DatasetSplits
     from benchbench.leaderboard.frames import Listing
     from benchbench.own_model.report import ModelReport
     from benchbench.reproduction.findings import JudgedFinding
@@ -180,6 +181,29 @@ def plan(
     return dataclasses.replace(priced.plan, priced_for=given.device if given else here)
 
 
+def load_dataset(dataset: ComponentEntry, *, data: AnyPath | None = None, download: bool = False) -> DatasetSplits:
+    """The training and test examples of a dataset, with the split that every row uses.
+
+    Args:
+        dataset: a name, or a mapping of ``name`` and options.
+        data: data root; None for ``BENCHBENCH_DATA``.
+        download: whether a missing dataset may be fetched.
+
+    Returns:
+        Images are uint8 (N, C, H, W), of which models get pixels / 255, or float32; labels are int64 (N,).
+
+    Raises:
+        UsageError: an unknown dataset or option.
+        MissingDataError: the data are missing.
+        DataError: the data are damaged.
+    """
+    from benchbench.data import load_dataset as load
+
+    registry = load_registry()
+    source = find_folders(data=data).source(download=download)
+    return load(registry, find_component(registry, "dataset", dataset), source).splits
+
+
 def compare(
     *subjects: AnyPath | ModelReport | Mapping[str, ModelReport],
     leaderboards: AnyPath | None = None,
@@ -242,17 +266,15 @@ def separation(
         MissingDataError: the data are missing.
         DataError: the data are damaged, or for regression.
     """
-    from benchbench.data import load_dataset
     from benchbench.separations import measure
     from benchbench.suite.protocol import protocol_threat
 
     registry, listener = load_registry(), listener or default_listener()
-    source = find_folders(data=data).source(download=download)
     component = find_component(registry, "dataset", dataset)
     if epsilon is None:
         threat = protocol_threat(registry, component.name, "linf")
         epsilon = threat.epsilon if threat else None
-    splits = load_dataset(registry, component, source).splits
+    splits = load_dataset(dataset, data=data, download=download)
     for message in splits.notes:
         listener(Note(message=message))
     return measure(splits, random_labels=random_labels, exclude=exclude, epsilon=epsilon, pairs=pairs, seed=seed)

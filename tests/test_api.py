@@ -155,6 +155,13 @@ def test_separation_of_a_dataset_by_name_knows_the_protocol_epsilon() -> None:
     assert benchbench.separation("digits", epsilon="3/10").train_train.exceeds_two_epsilon is False
 
 
+def test_dataset_has_the_split_that_rows_use() -> None:
+    splits = benchbench.load_dataset({"name": "digits", "scale": 1})
+    assert (len(splits.train), splits.test.inputs.shape) == (1437, (360, 1, 8, 8))
+    with pytest.raises(UsageError, match="digits"):
+        benchbench.load_dataset("digit")
+
+
 def test_separation_refuses_what_is_not_there() -> None:
     with pytest.raises(UnknownNameError):
         benchbench.separation("digit")

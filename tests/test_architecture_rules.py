@@ -315,7 +315,7 @@ def test_hook_is_implemented_built_in_and_documented(hook: str) -> None:
     from benchbench import builtin
 
     assert callable(getattr(builtin, hook))
-    assert f"`{hook}`" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"`{hook}`" in (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 
 
 def test_kind_with_a_protocol_has_a_conformance_check() -> None:

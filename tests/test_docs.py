@@ -9,9 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
-NOT_YET = {"performance.md", "scale.md"}  # not in plain words yet
-PLAIN = [page for page in PAGES if page.name not in NOT_YET]
-GUIDES = [page for page in PLAIN if page.parent.name == "docs"]
+GUIDES = [page for page in PAGES if page.parent == ROOT / "docs"]
 NAMED = re.compile(r"`((?:benchbench|tests|docs|plugins|benchmarks)/[\w./-]+)`")
 LONGEST_PARAGRAPH = 5  # lines
 
@@ -29,7 +27,7 @@ def prose(page: Path) -> list[list[str]]:
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     text = re.sub(r"^(- |\d+\. )", r"\n\1", text, flags=re.MULTILINE)
     blocks = [block.splitlines() for block in re.split(r"\n\s*\n", text)]
-    return [block for block in blocks if block and not re.match(r"\||#|    |<", block[0])]
+    return [block for block in blocks if block and not re.match(r"\||#|    |<|:::", block[0])]
 
 
 @by_name
@@ -55,7 +53,7 @@ def test_tests_that_a_page_names_exist(page: Path) -> None:
     assert [name for name in named if not list((ROOT / "tests").rglob(name))] == []
 
 
-@pytest.mark.parametrize("page", PLAIN, ids=lambda page: page.name)
+@by_name
 def test_paragraphs_are_short(page: Path) -> None:
     assert [block[0] for block in prose(page) if len(block) > LONGEST_PARAGRAPH] == []
 
@@ -67,6 +65,19 @@ def test_page_says_which_kind_it_is(page: Path) -> None:
 
 
 def test_readme_opens_with_an_example_and_its_output() -> None:
-    before, _, after = (ROOT / "README.md").read_text(encoding="utf-8").partition("```bash\n")
+    before, _, after = (ROOT / "README.md").read_text(encoding="utf-8").partition("```python\n")
     assert len(before.splitlines()) < 10
-    assert "```text\n" in after.partition("\n## ")[0]
+    code, _, shown = after.partition("```\n")
+    assert len(code.splitlines()) <= 6
+    assert shown.lstrip().startswith("```text\n")
+
+
+def test_example_at_the_top_of_the_readme_prints_what_stands_below_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    code, shown = re.findall(
+        r"```(?:python|text)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )[:2]
+    exec(code, {})
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == shown.splitlines()

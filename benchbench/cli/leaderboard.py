@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from benchbench.atomic import scratch_folder
+from benchbench.atomic import scratch_folder, write_bytes_atomically
 from benchbench.cli.options import (
     FILE,
     Checks,
@@ -18,6 +19,7 @@ from benchbench.cli.options import (
     json_option,
     leaderboards_option,
     replay_options,
+    reserving,
     runs_option,
 )
 from benchbench.cli.printing import note, print_json, say
@@ -187,6 +189,24 @@ def challenge_command(
             say(f"{len(result.known)} examples were broken before")
         say(f"cell {result.cell_id}: {len(result.broken)} more examples broken: robust accuracy <= {result.bound:.2%}")
     return 0 if result.path is not None else 1
+
+
+@command.command(name="croissant")
+@click.argument("board", type=FILE, metavar="LEADERBOARD")
+@click.option("--out", type=FILE, help="The JSON file to write; by default it is printed.")
+@click.option("--url", default="", help="Where the leaderboard is published.")
+@click.option("--licence", default="", metavar="URL", help="The licence of the leaderboard.")
+@reserving("out", None)
+def croissant_command(board: Path, out: Path | None, url: str, licence: str) -> None:
+    """Describe LEADERBOARD in Croissant 1.0, for dataset catalogues: file, digest, columns."""
+    from benchbench.leaderboard.croissant import croissant
+
+    document = croissant(board, url=url, licence=licence)
+    if out is None:
+        print_json(document)
+    else:
+        write_bytes_atomically(out, json.dumps(document, indent=2).encode())
+        say(str(out))
 
 
 def _document(examined: Examined) -> dict[str, object]:

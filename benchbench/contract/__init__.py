@@ -14,7 +14,7 @@ as ``"module:attribute"``, and they are imported when a suite first uses them. W
 - suite: the path of a TOML file;
 - executor: an `Executor`.
 
-Beside them stand the tools that the built-in components use themselves: CONTRIBUTING.md lists them under *Tools*.
+Beside them stand the tools that the built-in components use themselves: docs/plugins.md lists them under *Tools*.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ _INTRODUCTION = """# What the columns of a leaderboard mean
 
 *Reference.* A leaderboard is one Parquet file per suite with one row per cell, schema version {version}. Accuracies are
 fractions in [0, 1]; a measure that was not taken is null. The file itself describes each column, too, in the metadata of its
-field. [CONTRIBUTING.md](../CONTRIBUTING.md#changing-benchbench) says how to add one. This page is written by
+field. `CONTRIBUTING.md` says how to add one. This page is written by
 
     python -c "from benchbench.records.documentation import columns_page as p; print(p(), end='')" > docs/leaderboard-format.md
 

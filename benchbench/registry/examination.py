@@ -16,7 +16,7 @@ from benchbench.registry.suitability import missing_modules
 REMEDIES: Mapping[Cause, str] = {
     "import": "the plugin cannot be imported: install what it needs, upgrade it, or tell its author",
     "api": "upgrade whichever is older, benchbench or the plugin",
-    "hook": "a hook is a function marked with @hookimpl that returns or yields offers: see CONTRIBUTING.md, How hooks work",
+    "hook": "a hook is a function marked with @hookimpl that returns or yields offers: see docs/plugins.md, How hooks work",
     "offer": "an offer is a benchbench.contract.Offer with a kebab-case name and a one-line summary",
     "clash": "names are unique: uninstall a plugin, or ask its author to rename the component",
     "options": "a factory takes typed keyword parameters with defaults of their types, and no others",

@@ -8,6 +8,7 @@ import pytest
 from sample_rows import make_row
 
 import benchbench
+from benchbench.kernels.determinism import on_threads
 from benchbench.planning import Plan, bill, bills
 from benchmarks.schedule import draw, measured_table, measured_tasks, table
 from benchmarks.simulation import simulate
@@ -18,7 +19,8 @@ OVERHEAD = 0.72
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return benchbench.plan("closer-look", profile="paper", timings=DOCS / "scale-timings.json", device="cpu")
+    with on_threads(1):  # as the timings were
+        return benchbench.plan("closer-look", profile="paper", timings=DOCS / "scale-timings.json", device="cpu")
 
 
 def test_the_page_has_the_simulated_schedules(plan: Plan) -> None:

@@ -29,7 +29,7 @@ from benchbench.records.arrays import Array, content_digest, read_unchecked_arra
 from benchbench.records.intervals import mean_interval
 from benchbench.registry import Registry, load_registry
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "leaderboards.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "trust.md"
 HEAD = "| columns | are checked against | claimed, not checked |\n| --- | --- | --- |\n"
 SUITE = """
 name = "tiny"

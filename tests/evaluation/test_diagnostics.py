@@ -306,7 +306,7 @@ def test_size_of_batches_changes_no_flag() -> None:
 
 
 def test_every_flag_is_documented() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "leaderboards.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "diagnostics.md").read_text(encoding="utf-8")
     for flag, meaning in FLAGS.items():
         assert f"| `{flag}` | {meaning} |" in page
 

@@ -1,4 +1,4 @@
-"""The plugin that CONTRIBUTING.md walks through works as printed."""
+"""The plugin that docs/plugins.md walks through works as printed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import benchbench.contract
 from benchbench.registry import Registry, load_registry
 from benchbench.suite import read_suite
 
-PAGE = Path(__file__).resolve().parents[2] / "CONTRIBUTING.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "plugins.md"
 BLOCK = re.compile(r"^```(?:python|toml)\n# (?P<file>\S+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -62,7 +62,7 @@ def test_protocol_of_the_contract_has_a_line_that_names_its_methods(name: str) -
     members = {one for base in PROTOCOLS[name].__mro__ for one in vars(base) if not one.startswith("_")}
     assert members
     lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{name}` |")]
-    assert len(lines) == 1, f"CONTRIBUTING.md, Every Protocol, has {len(lines)} lines for {name}"
+    assert len(lines) == 1, f"docs/plugins.md, Every Protocol, has {len(lines)} lines for {name}"
     assert [member for member in sorted(members) if f"`{member}`" not in lines[0]] == []
 
 

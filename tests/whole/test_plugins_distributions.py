@@ -82,7 +82,7 @@ def implementers(hook: str) -> list[str]:
 @pytest.mark.parametrize("hook", [name for name in vars(Hooks) if not name.startswith("_")])
 def test_hook_is_known_documented_and_used_by_a_distribution(hook: str) -> None:
     assert hook in HOOKS
-    assert f"`{hook}`" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"`{hook}`" in (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
     assert implementers(hook), f"no distribution under plugins/ uses {hook}"
 
 

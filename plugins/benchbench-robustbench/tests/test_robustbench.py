@@ -198,3 +198,27 @@ def test_damaged_entries_are_told(changes: dict[str, object], tmp_path: Path) ->
     file.unlink()
     with pytest.raises(DataError, match="holds no leaderboard"):
         import_leaderboards(tmp_path, tmp_path / "b.parquet")
+
+
+def test_measured_rows_of_autoattack_become_entries_that_are_read_back_alike(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    write_entry(tmp_path / "theirs", "cifar10/Linf/Nobody2020Robust")
+    write_entry(tmp_path / "theirs", "cifar10/L2/Nobody2020Robust", eps="0.5")
+    board, back = tmp_path / "ours.parquet", tmp_path / "ours"
+    program = [sys.executable, "-m", "benchbench_robustbench"]
+    subprocess.run([*program, str(tmp_path / "theirs"), str(board)], check=True, capture_output=True)
+    table = pq.read_table(board)
+    place = table.schema.get_field_index("source")
+    measured = table.set_column(place, table.schema.field(place), pa.array(["measured"] * table.num_rows))
+    pq.write_table(measured, board)
+    done = subprocess.run([*program, "export", str(board), str(back)], check=True, capture_output=True, text=True)
+    assert done.stdout == f"{back}: 2 entries\n"
+    for folder, radius in (("Linf", "8/255"), ("L2", "0.5")):
+        (file,) = (back / "cifar10" / folder).iterdir()
+        entry = json.loads(file.read_text())
+        assert (entry["eps"], entry["clean_acc"], entry["autoattack_acc"]) == (radius, "85.10", "53.42")
+        assert (entry["dataset"], entry["architecture"]) == ("cifar10", "WideResNet-28-10")
+    subprocess.run([*program, str(back), str(tmp_path / "again.parquet")], check=True, capture_output=True)
+    assert subprocess.run([*program, "export", "none.parquet", str(back)], check=False).returncode == 2
