@@ -1,0 +1,104 @@
+"""Read a module into a `Network` by torch.fx; the error names a layer that has no rule."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from benchbench.bounds.layers import FUNCTIONS, LAYERS, Builder, Call
+from benchbench.bounds.network import Network
+from benchbench.errors import NoBoundError
+
+_CLOSE = 1e-3  # relative to the largest logit: far above rounding, far below another function
+
+
+def read_network(module: nn.Module, inputs: Tensor) -> Network:
+    """The steps of a module in evaluation mode, for inputs like the given float32 (N, ...).
+
+    The steps must give the module's logits on these inputs, up to rounding: a forward method that depends on its input, or
+    draws random numbers, is refused.
+
+    Raises:
+        NoBoundError: a layer has no rule, for instance ``GELU at blocks.0.act``, or the module cannot be traced.
+    """
+    try:
+        graph = fx.symbolic_trace(module).graph
+    except Exception as error:  # whatever the module's own code raises
+        raise NoBoundError(f"the module cannot be traced ({type(error).__name__}: {error})") from error
+    with torch.no_grad():
+        network = _Reader(module, inputs[:2]).read(graph)
+        expected, found = module(inputs).double(), network(inputs)
+    if expected.shape != found.shape or float((expected - found).abs().max()) > _CLOSE * float(expected.abs().max()):
+        raise NoBoundError("its layers, read one by one, give other logits than the module")
+    return network
+
+
+class _Reader:
+    """Computes each node of a graph on some inputs, and adds steps for those that depend on them."""
+
+    def __init__(self, module: nn.Module, inputs: Tensor) -> None:
+        self._module, self._inputs = module, inputs
+        self._builder = Builder(tuple(inputs.shape[1:]), inputs.device)
+        self._values: dict[fx.Node, Any] = {}
+        self._places: dict[fx.Node, int] = {}
+
+    def read(self, graph: fx.Graph) -> Network:
+        """The network up to the graph's output."""
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                self._take_input(node)
+            elif node.op != "output":
+                self._read_node(node)
+            elif isinstance(node.args[0], fx.Node) and node.args[0] in self._places:
+                return self._builder.network(self._places[node.args[0]])
+        raise NoBoundError("the output does not depend on the input")
+
+    def _take_input(self, node: fx.Node) -> None:
+        if not self._places:
+            self._places[node], self._values[node] = 0, self._inputs
+        elif node.args:
+            self._values[node] = node.args[0]
+        else:
+            raise NoBoundError(f"the module takes a second input, {node.target!r}")
+
+    def _read_node(self, node: fx.Node) -> None:
+        called = self._called(node)
+        arguments = fx.map_arg(node.args, self._values.__getitem__)
+        options = fx.map_arg(node.kwargs, self._values.__getitem__)
+        self._values[node] = called if node.op == "get_attr" else called(*arguments, **options)
+        if not isinstance(self._values[node], Tensor):
+            return
+        sources = [self._places.get(one) if isinstance(one, fx.Node) else None for one in node.args]
+        if not any(one in self._places for one in node.all_input_nodes):
+            return
+        name = type(called).__name__ if node.op == "call_module" else called.__name__.strip("_")
+        rule = LAYERS.get(type(called)) if node.op == "call_module" else FUNCTIONS.get(name)
+        call = Call(
+            name=f"{node.target}" if node.op == "call_module" else node.name,
+            called=called,
+            arguments=tuple(arguments),
+            options=dict(options),
+            sources=tuple(sources),
+            result=self._values[node],
+        )
+        found = None if rule is None or not _is_batched(call) else rule(self._builder, call)
+        if found is None:
+            raise NoBoundError(f"{name} at {call.name}")
+        self._places[node] = found
+
+    def _called(self, node: fx.Node) -> Any:
+        target = str(node.target)
+        if node.op == "call_module":
+            return self._module.get_submodule(target)
+        if node.op == "get_attr":
+            return operator.attrgetter(target)(self._module)
+        return getattr(Tensor, target) if node.op == "call_method" else node.target
+
+
+def _is_batched(call: Call) -> bool:
+    """Whether the result has one entry for each input of the batch, and no option depends on the input."""
+    sources = [one for one in call.sources if one is not None]
+    return bool(sources) and call.result.dim() > 0 and len(call.result) == len(call.arguments[call.sources.index(sources[0])])
