@@ -42,7 +42,7 @@ class Parts:
     """Parts of the domain around one example, each with the function to be bounded there.
 
     Attributes:
-        rows: (N, classes), the linear functions of the logits.
+        rows: (N, R, classes), linear functions of the logits, of which the least value is bounded.
         spans: (N, 2), the smallest and the largest radius; not used for margins.
         signs: of rectifiers, by place, int8 (N, *shape).
         values: (N,), the lower bounds.
@@ -190,7 +190,7 @@ def _choose(enclosure: Enclosure, coefficients: Mapping[int, Tensor]) -> Tensor:
 def optimise(
     problem: Problem, enclosure: Enclosure, rows: Tensor, signs: Signs, steps: int, enough: float
 ) -> Optimised:
-    """Maximise the lower bound of one linear function per region, rows (N, classes), over slopes and multipliers.
+    """Maximise the lower bound of the least of some linear functions, rows (N, R, classes), over slopes and multipliers.
 
     All slopes in [0, 1] and all multipliers of at least 0 give valid bounds, so the best one counts. It ends when every bound
     is above `enough`.
@@ -201,16 +201,17 @@ def optimise(
     variables = [*slopes.values(), *weights.values()]
     adam = torch.optim.Adam(variables, lr=_RATE)
     best, seen, scales = rows.new_full((len(rows),), -math.inf), dict[int, Tensor](), dict[int, Tensor]()
+    places = torch.arange(len(rows), device=rows.device)
     for step in range(steps + 1):
         with torch.set_grad_enabled(step < steps):
             sized = {at: weight * scales.get(at, 1.0) for at, weight in weights.items()}
             chosen = Multipliers(slopes=slopes, weights=sized, signs=signs)
-            values = backward(problem, enclosure, rows[:, None], last, chosen, seen)[:, 0]
+            values, row = backward(problem, enclosure, rows, last, chosen, seen).min(dim=1)
         best = torch.maximum(best, values.detach())
         if step == steps or bool((best > enough).all()):
             break
         # multipliers are in units of the coefficients, so that scaled logits give scaled bounds
-        scales = scales or {at: row.abs().flatten(1).amax(1).view(-1, *[1] * (row.dim() - 2)) for at, row in seen.items()}
+        scales = scales or {at: one.abs().flatten(1).amax(1).view(-1, *[1] * (one.dim() - 2)) for at, one in seen.items()}
         gradients = torch.autograd.grad(-values.sum(), variables, allow_unused=True)
         for variable, gradient in zip(variables, gradients):
             variable.grad = torch.zeros_like(variable) if gradient is None else gradient
@@ -220,4 +221,4 @@ def optimise(
             for at in hulls:
                 slopes[at].clamp_(0, 1)
                 weights[at].clamp_(min=0)
-    return Optimised(values=best, coefficients={at: row[:, 0] for at, row in seen.items()})
+    return Optimised(values=best, coefficients={at: one[places, row] for at, one in seen.items()})

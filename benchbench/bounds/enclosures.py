@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchbench.bounds.hulls import Hull, Lines, hull
+from benchbench.bounds.hulls import Hull, Lines, hull, relu_lines
 from benchbench.bounds.network import Network, Step
 from benchbench.bounds.regions import Region
 
@@ -104,6 +104,19 @@ def enclose(problem: Problem, *, tighten: bool, signs: Signs | None = None, know
     return Enclosure(lower=tuple(lower), upper=tuple(upper), errors=tuple(errors), hulls=hulls)
 
 
+def point_enclosure(network: Network, inputs: Tensor, *, rounded: bool = True) -> Enclosure:
+    """The intervals of rounding errors at given inputs (N, ...)."""
+    point = inputs.double()
+    return enclose(pose(network, Region(lower=point, upper=point), rounded=rounded), tighten=False)
+
+
+def pose(network: Network, region: Region, *, rounded: bool) -> Problem:
+    """The problem of bounding logits on regions."""
+    like = region.lower
+    lines = {at: relu_lines(like.new_zeros(len(like), *network.steps[at].shape)) for at in network.rectifiers}
+    return Problem(network=network, region=region, lines=lines, rounded=rounded)
+
+
 def _interval(
     problem: Problem, place: int, step: Step, lower: list[Tensor], upper: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,7 +135,7 @@ def _interval(
         unknown = lines.low_flat.isinf() & (lines.low_flat > 0)
         least = torch.where(unknown, low.clamp(max=0), least)
         least, most = step.slope * low + (1 - step.slope) * least, step.slope * high + (1 - step.slope) * most
-        error = problem.error(step, torch.maximum(low.abs(), high.abs()), low)
+        error = problem.error(step, torch.maximum(low.abs(), high.abs()), low)  # also of the lines in float64
         return least - error, most + error, error
     other_low, other_high = lower[step.sources[1]], upper[step.sources[1]]
     least, most = low + other_low, high + other_high
@@ -144,8 +157,10 @@ def _tightened(problem: Problem, so_far: Enclosure, place: int, lines: Lines) ->
     for chosen in order.split(at_once, dim=1):
         rows = F.one_hot(chosen, lower.shape[1]).double().unflatten(2, shape)
         least, most = backward(problem, so_far, torch.cat([rows, -rows], dim=1), place).chunk(2, dim=1)
-        lower = lower.scatter(1, chosen, torch.maximum(lower.gather(1, chosen), least))
-        upper = upper.scatter(1, chosen, torch.minimum(upper.gather(1, chosen), -most))
+        is_open = open_.gather(1, chosen)  # so that an example's bounds do not depend on its batch
+        low, high = lower.gather(1, chosen), upper.gather(1, chosen)
+        lower = lower.scatter(1, chosen, torch.where(is_open, torch.maximum(low, least), low))
+        upper = upper.scatter(1, chosen, torch.where(is_open, torch.minimum(high, -most), high))
     return lower.unflatten(1, shape), upper.unflatten(1, shape)
 
 
@@ -183,29 +198,31 @@ def backward(
         elif step.slope is not None:
             if seen is not None:
                 seen[at] = row.detach()
-            before[0], added = _through_rectifier(row, enclosure.hulls[at], step.slope, at, chosen)
+            before[0], added = _through_rectifier(row, enclosure.hulls[at], enclosure.errors[at], step.slope, at, chosen)
             total = total + added
-        total = total - _dot(row.abs(), enclosure.errors[at])
+        if step.slope is None:
+            total = total - _dot(row.abs(), enclosure.errors[at])
         for source, value in zip(step.sources, before):
             pending[source] = pending[source] + value if source in pending else value
     return total + problem.region.least(pending[0]) if 0 in pending else total
 
 
 def _dot(rows: Tensor, values: Tensor) -> Tensor:
-    return (rows * values[:, None]).flatten(2).sum(2)
+    return (rows.flatten(2) @ values.expand(len(rows), *values.shape[1:]).flatten(1)[:, :, None])[:, :, 0]
 
 
 def _through_rectifier(
-    row: Tensor, at: Hull, leak: float, place: int, chosen: Multipliers | None
+    row: Tensor, at: Hull, error: Tensor, leak: float, place: int, chosen: Multipliers | None
 ) -> tuple[Tensor, Tensor]:
     """The rows of the rectifier's input, and what its bounds add: the lower one where rows are positive, else the upper one."""
     slope = at.slope
     if chosen is not None:
         slope = chosen.slopes[place].clamp(0, 1).clamp(at.least, at.most)
     floor = slope * at.lines.low_steep + (1 - slope) * at.lines.low_flat
-    positive, negative = (1 - leak) * row.clamp(min=0), (1 - leak) * row.clamp(max=0)
-    before = positive * slope[:, None] + negative * at.rise[:, None] + (leak * row if leak else 0.0)
-    added = _dot(positive, floor) + _dot(negative, at.offset)
+    positive, part = row.clamp(min=0), (1 - leak) * at.rise
+    before = row * (part + leak)[:, None] + positive * ((1 - leak) * slope - part)[:, None]
+    offset, floor = (1 - leak) * at.offset + error, (1 - leak) * floor - error
+    added = _dot(row, offset) + _dot(positive, floor - offset)
     if chosen is not None:  # min f >= min f - weight (t - threshold) where t >= threshold, likewise below
         sign = chosen.signs[place]
         weight = sign * chosen.weights[place].clamp(min=0)

@@ -86,6 +86,12 @@ def _dense(to: Builder, call: Call) -> int | None:
     return None if call.source is None else to.affine(call.name, call.source, dense(call.called.weight, call.called.bias))
 
 
+def _dense_function(to: Builder, call: Call) -> int | None:
+    weight, *bias = call.arguments[1:]
+    offset = bias[0] if bias else call.options.get("bias")
+    return None if call.source is None else to.affine(call.name, call.source, dense(weight, offset))
+
+
 def _convolution(to: Builder, call: Call) -> int | None:
     layer, source = call.called, call.source
     if source is None or layer.padding_mode != "zeros":
@@ -241,6 +247,7 @@ LAYERS: Mapping[type[nn.Module], Rule] = {
 FUNCTIONS: Mapping[str, Rule] = {
     **dict.fromkeys(("relu", "leaky_relu"), _rectifier),
     "relu6": _relu6,
+    "linear": _dense_function,
     **dict.fromkeys(("add", "iadd"), _sum),
     **dict.fromkeys(("sub", "isub", "mul", "imul", "truediv", "itruediv", "div"), _shift),
     "max_pool2d": _max_pool,

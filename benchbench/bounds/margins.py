@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from benchbench.bounds.branching import Effort, Search, whole
-from benchbench.bounds.enclosures import Problem, backward, enclose
-from benchbench.bounds.hulls import relu_lines
+from benchbench.bounds.enclosures import Problem, backward, enclose, pose
 from benchbench.bounds.network import Network
 from benchbench.bounds.regions import Region
 
@@ -40,7 +39,7 @@ def margin_bounds(
     last, left = len(network.steps) - 1, torch.arange(len(labels), device=labels.device)
     found = rows.new_full(rows.shape[:2], -math.inf)
     for tighten in (False, True):
-        problem = _pose(network, region.take(left), rounded=rounded)
+        problem = pose(network, region.take(left), rounded=rounded)
         enclosure = enclose(problem, tighten=tighten)
         found[left] = torch.maximum(found[left], backward(problem, enclosure, rows[left], last))
         undecided = (found[left] <= 0).any(dim=1)
@@ -49,12 +48,12 @@ def margin_bounds(
             return found.amin(dim=1)
     for place, index in enumerate(left.tolist()):
         some = torch.tensor([place], device=labels.device)
-        one = _pose(network, region.take(left[some]), rounded=rounded)
+        one = pose(network, region.take(left[some]), rounded=rounded)
         deadline = math.inf if effort.seconds is None else time.monotonic() + effort.seconds
         searching = effort if hard is None or bool(hard[index]) else replace(effort, branches=0)
         search = Search(pose=_same(one), known=kept.take(some), effort=searching, deadline=deadline)
         targets = (found[index] <= 0).nonzero()[:, 0]
-        parts = whole(network, rows[index, targets], found[index, targets])
+        parts = whole(network, rows[index, targets][:, None], found[index, targets])
         found[index, targets] = search.least(parts, 0.0)
     return found.amin(dim=1)
 
@@ -69,9 +68,3 @@ def target_rows(labels: Tensor, classes: int) -> Tensor:
     identity = torch.eye(classes, dtype=torch.float64, device=labels.device)
     others = torch.stack([torch.cat([torch.arange(y), torch.arange(y + 1, classes)]) for y in labels.tolist()])
     return identity[labels][:, None] - identity[others.to(labels.device)]
-
-
-def _pose(network: Network, region: Region, *, rounded: bool) -> Problem:
-    like = region.lower
-    lines = {at: relu_lines(like.new_zeros(len(like), *network.steps[at].shape)) for at in network.rectifiers}
-    return Problem(network=network, region=region, lines=lines, rounded=rounded)

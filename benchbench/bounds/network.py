@@ -24,6 +24,7 @@ class Affine:
         transpose: W^T a, from (N, *shape) to (N, *source); differentiable.
         bias: b, (*shape), or of a shape that broadcasts to it.
         spread: at least |b|, in the shape of `bias`: what the terms that make up b add up to.
+        windowed: whether it is a convolution of more than one pixel.
         roundings: how many float32 roundings a value undergoes at most, in any order of summation; 0 if it is exact.
     """
 
@@ -33,6 +34,7 @@ class Affine:
     bias: Tensor
     spread: Tensor
     roundings: int
+    windowed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +53,11 @@ class Step:
     sources: tuple[int, ...]
     affine: Affine | None = None
     slope: float | None = None
+
+    @property
+    def transformed(self) -> bool:
+        """Whether some libraries compute it by transforms, whose errors are larger (Winograd's convolution)."""
+        return self.affine is not None and self.affine.windowed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,6 +116,7 @@ def convolution(weight: Tensor, bias: Tensor | None, form: ConvolutionForm, sour
         absolute=lambda x: F.conv2d(x, size, None, *form),
         transpose=lambda a: torch.nn.grad.conv2d_input((len(a), *source), kernel, a, *form),  # type: ignore[no-untyped-call]
         roundings=kernel[0].numel() + 1,
+        windowed=kernel[0, 0].numel() > 1,
         **_bias(bias, kernel, (-1, 1, 1)),
     )
 

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import operator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from benchbench.bounds.enclosures import point_enclosure
 from benchbench.bounds.layers import FUNCTIONS, LAYERS, Builder, Call
 from benchbench.bounds.network import Network
 from benchbench.errors import NoBoundError
 
 _CLOSE = 1e-3  # relative to the largest logit: far above rounding, far below another function
+_SHAPE = frozenset({"size", "dim", "ndimension", "numel", "getattr"})  # what may be asked about a tensor, besides tensors
 
 
-def read_network(module: nn.Module, inputs: Tensor) -> Network:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reading:
+    """A network, and whether its float32 rounding errors are those that bounds allow for."""
+
+    network: Network
+    rounded: bool
+
+
+def read_network(module: nn.Module, inputs: Tensor) -> Reading:
     """The steps of a module in evaluation mode, for inputs like the given float32 (N, ...).
 
-    The steps must give the module's logits on these inputs, up to rounding: a forward method that depends on its input, or
-    draws random numbers, is refused.
+    The module's logits on these inputs must lie in the intervals of the steps' rounding errors. If they only nearly do, because
+    convolutions are transformed (Winograd) or multiplications use fewer bits, bounds hold in real arithmetic only. So they do
+    for convolutions on a GPU, whose algorithm is not known.
 
     Raises:
-        NoBoundError: a layer has no rule, for instance ``GELU at blocks.0.act``, or the module cannot be traced.
+        NoBoundError: a layer has no rule, for instance ``GELU at blocks.0.act``; the module cannot be traced, or its forward
+            method depends on its input, or draws random numbers.
     """
     try:
         graph = fx.symbolic_trace(module).graph
@@ -30,10 +43,15 @@ def read_network(module: nn.Module, inputs: Tensor) -> Network:
         raise NoBoundError(f"the module cannot be traced ({type(error).__name__}: {error})") from error
     with torch.no_grad():
         network = _Reader(module, inputs[:2]).read(graph)
-        expected, found = module(inputs).double(), network(inputs)
-    if expected.shape != found.shape or float((expected - found).abs().max()) > _CLOSE * float(expected.abs().max()):
+        logits = module(inputs).double()
+        inside = point_enclosure(network, inputs)
+    if logits.shape != inside.lower[-1].shape:
+        raise NoBoundError(f"its logits have shape {tuple(logits.shape)}, read layer by layer {tuple(inside.lower[-1].shape)}")
+    beyond = torch.maximum(inside.lower[-1] - logits, logits - inside.upper[-1])
+    if float(beyond.max()) > _CLOSE * float(logits.abs().max()):
         raise NoBoundError("its layers, read one by one, give other logits than the module")
-    return network
+    transformed = inputs.device.type != "cpu" and any(step.transformed for step in network.steps)
+    return Reading(network=network, rounded=bool((beyond <= 0).all()) and not transformed)
 
 
 class _Reader:
@@ -69,12 +87,11 @@ class _Reader:
         arguments = fx.map_arg(node.args, self._values.__getitem__)
         options = fx.map_arg(node.kwargs, self._values.__getitem__)
         self._values[node] = called if node.op == "get_attr" else called(*arguments, **options)
-        if not isinstance(self._values[node], Tensor):
+        taken = {one for one in node.all_input_nodes if one in self._places}
+        name = type(called).__name__ if node.op == "call_module" else getattr(called, "__name__", "").strip("_")
+        if not taken or (not isinstance(self._values[node], Tensor) and name in _SHAPE):
             return
         sources = [self._places.get(one) if isinstance(one, fx.Node) else None for one in node.args]
-        if not any(one in self._places for one in node.all_input_nodes):
-            return
-        name = type(called).__name__ if node.op == "call_module" else called.__name__.strip("_")
         rule = LAYERS.get(type(called)) if node.op == "call_module" else FUNCTIONS.get(name)
         call = Call(
             name=f"{node.target}" if node.op == "call_module" else node.name,
@@ -84,7 +101,8 @@ class _Reader:
             sources=tuple(sources),
             result=self._values[node],
         )
-        found = None if rule is None or not _is_batched(call) else rule(self._builder, call)
+        known = rule is not None and taken <= {*node.args} and _is_batched(call)
+        found = rule(self._builder, call) if rule is not None and known else None
         if found is None:
             raise NoBoundError(f"{name} at {call.name}")
         self._places[node] = found
@@ -101,4 +119,6 @@ class _Reader:
 def _is_batched(call: Call) -> bool:
     """Whether the result has one entry for each input of the batch, and no option depends on the input."""
     sources = [one for one in call.sources if one is not None]
-    return bool(sources) and call.result.dim() > 0 and len(call.result) == len(call.arguments[call.sources.index(sources[0])])
+    if not sources or not isinstance(call.result, Tensor) or not call.result.dim():
+        return False
+    return len(call.result) == len(call.arguments[call.sources.index(sources[0])])

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from benchbench.bounds.branching import Effort, Search, whole
-from benchbench.bounds.enclosures import Problem, backward, enclose
-from benchbench.bounds.hulls import quotient_lines, relu_lines
+from benchbench.bounds.enclosures import Problem, backward, enclose, point_enclosure
+from benchbench.bounds.hulls import quotient_lines
 from benchbench.bounds.network import Network
 from benchbench.bounds.regions import Region
 
@@ -62,11 +61,9 @@ class _Around:
 
     def __init__(self, network: Network, image: Tensor, radius: float, box: tuple[float, float]) -> None:
         self._network, self._image, self._radius, self._box = network, image, radius, box
-        point = image.double()
-        lines = {at: relu_lines(point.new_zeros(1, *network.steps[at].shape)) for at in network.rectifiers}
-        at_x = Problem(network=network, region=Region(lower=point, upper=point), lines=lines, rounded=False)
-        inside = enclose(at_x, tighten=False)  # so that rounding errors of z are enclosed, too
-        self._inputs = {at: (inside.lower[network.steps[at].sources[0]], inside.upper[network.steps[at].sources[0]]) for at in network.rectifiers}
+        inside = point_enclosure(network, image, rounded=False)  # with the rounding errors of z
+        sources = {at: network.steps[at].sources[0] for at in network.rectifiers}
+        self._inputs = {at: (inside.lower[source], inside.upper[source]) for at, source in sources.items()}
 
     def pose(self, spans: Tensor) -> Problem:
         """The quotients at radii in spans (N, 2)."""
@@ -94,7 +91,9 @@ class _Around:
         deadline = math.inf if effort.seconds is None else time.monotonic() + effort.seconds
         known = enclose(self.pose(spans[:1] * 0 + self._radius * ends.new_tensor([0.0, 1.0])), tighten=False)
         search = Search(pose=self.pose, known=known, effort=effort, deadline=deadline)
-        span, sign = (values > _ENOUGH * below).nonzero().unbind(1)
-        done = torch.cat([values[values <= _ENOUGH * below], ends.new_tensor([below])]).amax()
-        parts = whole(self._network, -signs[sign], -values[span, sign], spans[span])
-        return torch.maximum(done, -ends.new_tensor(search.least(parts, -_ENOUGH * below)))[None]
+        alive = signs[values.amax(dim=0) > below]
+        if not len(alive):
+            return ends.new_tensor([below])
+        rows = -alive.expand(len(spans), *alive.shape)
+        parts = whole(self._network, rows, -values.amax(dim=1), spans)
+        return -ends.new_tensor([search.least(parts, -_ENOUGH * below)]).clamp(max=-below)

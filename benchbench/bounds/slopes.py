@@ -10,15 +10,16 @@ from torch import Tensor
 from benchbench.bounds.network import Network
 from benchbench.bounds.secants import MOST_SIGNED, cone, sign_vectors
 
+Function = Callable[[Tensor], Tensor]  # logits of inputs, both float64
+
 _LADDER = (1.0, 0.5, 0.2, 0.05, 0.01)  # of the radius: lengths of the steps from the image
 _STEPS = 8  # of each climb
 _GROWTH = 1e-3  # relative; a round in which no ratio grows more is idle
 _IDLE, _MOST_ROUNDS = 3, 60
-_ROWS_AT_ONCE = 2**24
 
 
 def converged_ratios(
-    network: Network, images: Tensor, radius: float, *, box: tuple[float, float], draw: Callable[[int], Tensor]
+    network: Function, images: Tensor, radius: float, *, box: tuple[float, float], draw: Callable[[int], Tensor]
 ) -> Tensor:
     """Ratios ||f(x) - f(x')||_1 / ||x - x'||_inf that a search found, float64 (N,); each is attained by a pair of points.
 
@@ -28,7 +29,8 @@ def converged_ratios(
     Args:
         draw: numbers in [0, 1) of a round, float (N, ...).
     """
-    centre, best, idle = images.double(), images.new_zeros(len(images), dtype=torch.float64), 0
+    centre, best = images.double(), images.new_zeros(len(images), dtype=torch.float64)
+    idle = torch.zeros_like(best, dtype=torch.int64)
     with torch.no_grad():
         logits = network(centre)
     for turn in range(_MOST_ROUNDS):
@@ -38,15 +40,15 @@ def converged_ratios(
             point = (centre + length * (2 * start - 1)).clamp(*box)
             for _ in range(_STEPS):
                 point = _corner(network, centre, logits, point, length, box)
-                best = torch.maximum(best, _ratio(network, centre, logits, point))
-        idle = 0 if bool((best > before * (1 + _GROWTH)).any()) else idle + 1
-        if idle == _IDLE:
+                best = torch.where(idle < _IDLE, torch.maximum(best, _ratio(network, centre, logits, point)), best)
+        idle = torch.where((best > before * (1 + _GROWTH)) & (idle < _IDLE), 0, idle + 1)
+        if bool((idle >= _IDLE).all()):
             break
     return best
 
 
 def _corner(
-    network: Network, centre: Tensor, logits: Tensor, point: Tensor, length: float, box: tuple[float, float]
+    network: Function, centre: Tensor, logits: Tensor, point: Tensor, length: float, box: tuple[float, float]
 ) -> Tensor:
     leaf = point.detach().requires_grad_(True)
     with torch.enable_grad():
@@ -55,7 +57,7 @@ def _corner(
 
 
 @torch.no_grad()
-def _ratio(network: Network, centre: Tensor, logits: Tensor, point: Tensor) -> Tensor:
+def _ratio(network: Function, centre: Tensor, logits: Tensor, point: Tensor) -> Tensor:
     length = (point - centre).abs().flatten(1).amax(dim=1).clamp(min=1e-300)
     return (network(point) - logits).abs().sum(dim=1) / length
 
