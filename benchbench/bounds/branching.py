@@ -89,7 +89,11 @@ def whole(network: Network, rows: Tensor, values: Tensor, spans: Tensor | None =
     }
     choices = torch.full((len(rows),), _FRESH, device=rows.device)
     return Parts(
-        rows=rows, spans=rows.new_zeros(len(rows), 2) if spans is None else spans, signs=signs, values=values, choices=choices
+        rows=rows,
+        spans=rows.new_zeros(len(rows), 2) if spans is None else spans,
+        signs=signs,
+        values=values,
+        choices=choices,
     )
 
 
@@ -142,9 +146,9 @@ class Search:
         small = sum(sign[0].numel() for sign in parts.signs.values()) <= _NEURONS_BOUNDED_AGAIN
         enclosure = enclose(problem, tighten=small, signs=parts.signs, known=known)
         found = optimise(problem, enclosure, parts.rows, parts.signs, self.effort.steps, goal)
-        empty = torch.stack(
-            [(hull.lower > hull.upper).flatten(1).any(dim=1) for hull in enclosure.hulls.values()]
-        ).any(dim=0)
+        empty = torch.stack([(hull.lower > hull.upper).flatten(1).any(dim=1) for hull in enclosure.hulls.values()]).any(
+            dim=0
+        )
         values = torch.maximum(parts.values, found.values).masked_fill(empty, math.inf)
         return replace(parts, values=values, choices=_choose(enclosure, found.coefficients))
 
@@ -211,7 +215,9 @@ def optimise(
         if step == steps or bool((best > enough).all()):
             break
         # multipliers are in units of the coefficients, so that scaled logits give scaled bounds
-        scales = scales or {at: one.abs().flatten(1).amax(1).view(-1, *[1] * (one.dim() - 2)) for at, one in seen.items()}
+        scales = scales or {
+            at: one.abs().flatten(1).amax(1).view(-1, *[1] * (one.dim() - 2)) for at, one in seen.items()
+        }
         gradients = torch.autograd.grad(-values.sum(), variables, allow_unused=True)
         for variable, gradient in zip(variables, gradients):
             variable.grad = torch.zeros_like(variable) if gradient is None else gradient

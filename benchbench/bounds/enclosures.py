@@ -79,7 +79,9 @@ class Enclosure:
 
 
 @torch.no_grad()
-def enclose(problem: Problem, *, tighten: bool, signs: Signs | None = None, known: Enclosure | None = None) -> Enclosure:
+def enclose(
+    problem: Problem, *, tighten: bool, signs: Signs | None = None, known: Enclosure | None = None
+) -> Enclosure:
     """Intervals of each step from those before it.
 
     If they `tighten`, inputs of rectifiers are bounded by backward relaxation, too, where intervals leave their sign open.
@@ -139,7 +141,9 @@ def _interval(
         return least - error, most + error, error
     other_low, other_high = lower[step.sources[1]], upper[step.sources[1]]
     least, most = low + other_low, high + other_high
-    error = problem.error(step, torch.maximum(low.abs(), high.abs()) + torch.maximum(other_low.abs(), other_high.abs()), low)
+    error = problem.error(
+        step, torch.maximum(low.abs(), high.abs()) + torch.maximum(other_low.abs(), other_high.abs()), low
+    )
     return least - error, most + error, error
 
 
@@ -198,7 +202,9 @@ def backward(
         elif step.slope is not None:
             if seen is not None:
                 seen[at] = row.detach()
-            before[0], added = _through_rectifier(row, enclosure.hulls[at], enclosure.errors[at], step.slope, at, chosen)
+            before[0], added = _through_rectifier(
+                row, enclosure.hulls[at], enclosure.errors[at], step.slope, at, chosen
+            )
             total = total + added
         if step.slope is None:
             total = total - _dot(row.abs(), enclosure.errors[at])

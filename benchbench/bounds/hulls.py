@@ -120,6 +120,4 @@ def hull(lower: Tensor, upper: Tensor, lines: Lines, signs: Tensor | None = None
         up_steep=lines.up_steep,
         up_flat=lines.up_flat,
     )
-    return Hull(
-        lower=lower, upper=upper, lines=finite, least=least, most=most, slope=slope, rise=rise, offset=offset
-    )
+    return Hull(lower=lower, upper=upper, lines=finite, least=least, most=most, slope=slope, rise=rise, offset=offset)

@@ -83,7 +83,9 @@ Rule = Callable[[Builder, Call], int | None]
 
 
 def _dense(to: Builder, call: Call) -> int | None:
-    return None if call.source is None else to.affine(call.name, call.source, dense(call.called.weight, call.called.bias))
+    return (
+        None if call.source is None else to.affine(call.name, call.source, dense(call.called.weight, call.called.bias))
+    )
 
 
 def _dense_function(to: Builder, call: Call) -> int | None:
@@ -116,9 +118,7 @@ def _batch_norm(to: Builder, call: Call) -> int | None:
     scale = weight / (variance + layer.eps).sqrt()
     shape = (-1, *[1] * (len(to.shape(source)) - 1))
     parts = [part.view(shape) for part in (scale, bias - mean * scale, bias.abs() + (mean * scale).abs())]
-    return to.affine(
-        call.name, source, scaling(parts[0], parts[1], spread=parts[2], roundings=BATCH_NORM_ROUNDINGS)
-    )
+    return to.affine(call.name, source, scaling(parts[0], parts[1], spread=parts[2], roundings=BATCH_NORM_ROUNDINGS))
 
 
 def _unchanged(to: Builder, call: Call) -> int | None:
@@ -199,7 +199,8 @@ def _max_pool(to: Builder, call: Call) -> int | None:
     if source is None or layer.return_indices or layer.ceil_mode or len(to.shape(source)) != 3:
         return None
     size, stride, padding, dilation = (
-        (one, one) if isinstance(one, int) else one for one in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+        (one, one) if isinstance(one, int) else one
+        for one in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
     )
     if any(padding) and to.steps[source].slope != 0:
         return None
@@ -222,7 +223,10 @@ def _round_of_pairs(to: Builder, name: str, left: int, count: int) -> int:
     """The larger of each pair, and the one left over; (count, ...) to (ceil(count / 2), ...)."""
     half, odd = count // 2, count % 2
     difference = to.linear(
-        name, left, lambda x: x[:, :half] - x[:, half : 2 * half], absolute=lambda x: x[:, :half] + x[:, half : 2 * half]
+        name,
+        left,
+        lambda x: x[:, :half] - x[:, half : 2 * half],
+        absolute=lambda x: x[:, :half] + x[:, half : 2 * half],
     )
     excess = to.rectifier(name, difference)
     widened = to.linear(name, excess, lambda x: F.pad(x, (0, 0, 0, 0, 0, 0, 0, odd)))
@@ -252,6 +256,8 @@ FUNCTIONS: Mapping[str, Rule] = {
     **dict.fromkeys(("sub", "isub", "mul", "imul", "truediv", "itruediv", "div"), _shift),
     "max_pool2d": _max_pool,
     **dict.fromkeys(("mean", "avg_pool2d", "adaptive_avg_pool2d"), _average),
-    **dict.fromkeys(("flatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "clone", "dropout"), _unchanged),
+    **dict.fromkeys(
+        ("flatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "clone", "dropout"), _unchanged
+    ),
 }
 """By name of a function or method."""

@@ -17,7 +17,13 @@ from benchbench.bounds.regions import Region
 
 
 def margin_bounds(
-    network: Network, region: Region, labels: Tensor, effort: Effort, *, rounded: bool = True, hard: Tensor | None = None
+    network: Network,
+    region: Region,
+    labels: Tensor,
+    effort: Effort,
+    *,
+    rounded: bool = True,
+    hard: Tensor | None = None,
 ) -> Tensor:
     """The least of logit y minus logit j over each region and over all other classes j, bounded from below.
 

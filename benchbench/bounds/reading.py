@@ -15,7 +15,9 @@ from benchbench.bounds.network import Network
 from benchbench.errors import NoBoundError
 
 _CLOSE = 1e-3  # relative to the largest logit: far above rounding, far below another function
-_SHAPE = frozenset({"size", "dim", "ndimension", "numel", "getattr"})  # what may be asked about a tensor, besides tensors
+_SHAPE = frozenset(
+    {"size", "dim", "ndimension", "numel", "getattr"}
+)  # what may be asked about a tensor, besides tensors
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +48,9 @@ def read_network(module: nn.Module, inputs: Tensor) -> Reading:
         logits = module(inputs).double()
         inside = point_enclosure(network, inputs)
     if logits.shape != inside.lower[-1].shape:
-        raise NoBoundError(f"its logits have shape {tuple(logits.shape)}, read layer by layer {tuple(inside.lower[-1].shape)}")
+        raise NoBoundError(
+            f"its logits have shape {tuple(logits.shape)}, read layer by layer {tuple(inside.lower[-1].shape)}"
+        )
     beyond = torch.maximum(inside.lower[-1] - logits, logits - inside.upper[-1])
     if float(beyond.max()) > _CLOSE * float(logits.abs().max()):
         raise NoBoundError("its layers, read one by one, give other logits than the module")

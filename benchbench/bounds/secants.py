@@ -35,7 +35,10 @@ def secant_bounds(
     """
     signs = sign_vectors(network.classes, images.device)
     return torch.cat(
-        [_Around(network, image[None], radius, box).bound(signs, float(low), effort) for image, low in zip(images, below)]
+        [
+            _Around(network, image[None], radius, box).bound(signs, float(low), effort)
+            for image, low in zip(images, below)
+        ]
     )
 
 
@@ -69,7 +72,10 @@ class _Around:
         """The quotients at radii in spans (N, 2)."""
         lines = {
             at: quotient_lines(
-                lower.expand(len(spans), *lower.shape[1:]), upper.expand(len(spans), *upper.shape[1:]), spans[:, 0], spans[:, 1]
+                lower.expand(len(spans), *lower.shape[1:]),
+                upper.expand(len(spans), *upper.shape[1:]),
+                spans[:, 0],
+                spans[:, 1],
             )
             for at, (lower, upper) in self._inputs.items()
         }

@@ -28,14 +28,18 @@ def check_certificates(measured: Measured, evidence: ModelEvidence, searched: Te
         for what, fooled in ((attack, ~evidence.robust("test")), ("a search of the diagnostics", broken)):
             if bool((certified & fooled).any()):
                 row = int(rows[certified & fooled][0])
-                raise ContractError(f"metric {name!r}: it certifies test example {row}, but {what} fools the model there")
+                raise ContractError(
+                    f"metric {name!r}: it certifies test example {row}, but {what} fools the model there"
+                )
     found, upper = columns.get("lipschitz_best"), columns.get("lipschitz_upper")
     if found is not None and upper is not None:
         above = found.cpu().double() > upper.cpu().double() * (1 + _ROUNDING) + _ROUNDING
         if bool(above.any()):
             names = [measured.metrics[column] for column in ("lipschitz_upper", "lipschitz_best")]
             row = int(rows[above][0])
-            raise ContractError(f"metric {names[0]!r}: its bound at test example {row} is below what {names[1]!r} found")
+            raise ContractError(
+                f"metric {names[0]!r}: its bound at test example {row} is below what {names[1]!r} found"
+            )
 
 
 def unanswered(flags: Collection[str], per_example: Mapping[str, Tensor]) -> tuple[str, ...]:

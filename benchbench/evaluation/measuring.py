@@ -105,7 +105,9 @@ def _measure_in_shards(
     parts = by_shard(f"metric/{name}", trial.shards(trial.splits["test"]), measure)
     answers = [_unpack(part) for part in memory.gather(parts)]
     shared = set.intersection(*({*answer.per_example} for answer in answers))  # a part may lack what it cannot measure
-    columns = {column: torch.cat([torch.as_tensor(answer.per_example[column]) for answer in answers]) for column in shared}
+    columns = {
+        column: torch.cat([torch.as_tensor(answer.per_example[column]) for answer in answers]) for column in shared
+    }
     note = ", ".join(sorted({answer.note for answer in answers} - {""}))
     return Measurement(values=metric.summarise(columns), per_example=columns, note=note)
 

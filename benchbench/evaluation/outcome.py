@@ -129,7 +129,10 @@ def evaluate(
         trial.loan.settle()
         check_certificates(measured, evidence, found.get(_SEARCHED))
     outcome = join_outcome(measured, per_example, attacked.candidates, attacked.queries, memory)
-    flags, searched = unanswered(found.keys() & FLAGS.keys(), outcome.per_example), found.get(_SEARCHED, outcome.searched)
+    flags, searched = (
+        unanswered(found.keys() & FLAGS.keys(), outcome.per_example),
+        found.get(_SEARCHED, outcome.searched),
+    )
     return replace(outcome, flags=flags, diagnostics=DIAGNOSTICS if diagnosed else 0, searched=searched)
 
 

@@ -16,6 +16,7 @@ from benchbench.evaluation.lending import Loan
 from benchbench.kernels.graphs import tallied
 from benchbench.stopping import StopRequest
 
+
 def check_logits(logits: object, *, classes: int, rows: Tensor, what: str) -> Tensor:
     """Return logits (N, classes) if finite; a ContractError names the first wrong example.
 
