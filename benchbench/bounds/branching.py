@@ -14,7 +14,7 @@ from benchbench.bounds.enclosures import Enclosure, Multipliers, Problem, Signs,
 from benchbench.bounds.network import Network
 
 _RATE, _DECAY = 0.1, 0.97  # of Adam, per step
-_NARROW = 0.8  # of radii: the smallest over the largest
+_NARROW, _POINT = 0.8, 0.999  # of radii: the smallest over the largest
 _NONE, _FRESH = -1, -2
 _OF_LOWER = 0.3  # what the slack of a lower bound counts, as its slope is optimised
 _NEURONS_BOUNDED_AGAIN = 2048  # in each part; of larger networks only the first enclosure is computed by relaxation
@@ -122,10 +122,13 @@ class Search:
     deadline: float
 
     def least(self, parts: Parts, goal: float) -> float:
-        """A lower bound of all functions in their parts, the worst parts first; parts above the goal are left alone."""
+        """A lower bound of all functions in their parts, the worst parts first.
+
+        Parts above the goal are left alone.
+        """
         found, open_, left = math.inf, parts, self.effort.branches
         while True:
-            closed = (open_.values > goal) | ((open_.choices == _NONE) & ~_is_wide(open_.spans))
+            closed = (open_.values > goal) | ((open_.choices == _NONE) & ~_is_wide(open_))
             found = min(found, _least(open_.values[closed]))
             open_ = open_.take(~closed)
             order = open_.values.argsort()
@@ -157,14 +160,18 @@ def _least(values: Tensor) -> float:
     return float(values.min()) if values.numel() else math.inf
 
 
-def _is_wide(spans: Tensor) -> Tensor:
-    """Whether the kinks of difference quotients move so far between two radii that these are better split first."""
-    return spans[:, 0] < _NARROW * spans[:, 1]
+def _is_wide(parts: Parts) -> Tensor:
+    """Whether to split the radii first: kinks move far between them, or none is left.
+
+    For margins all radii are 0.
+    """
+    smallest, largest = parts.spans.unbind(1)
+    return (smallest < _NARROW * largest) | ((parts.choices == _NONE) & (smallest < _POINT * largest))
 
 
 def _halves(parts: Parts) -> Parts:
     """Each part twice, with half of its radii or with one neuron's sign."""
-    wide, smallest, largest = _is_wide(parts.spans), parts.spans[:, 0], parts.spans[:, 1]
+    wide, smallest, largest = _is_wide(parts), parts.spans[:, 0], parts.spans[:, 1]
     middle = (smallest + largest) / 2
     below = torch.stack([smallest, torch.where(wide, middle, largest)], dim=1)
     above = torch.stack([torch.where(wide, middle, smallest), largest], dim=1)
@@ -176,12 +183,15 @@ def _with_sign(parts: Parts, wide: Tensor, sign: int) -> Parts:
     rows = (~wide).nonzero()[:, 0]
     flat[rows, parts.choices[rows]] = sign
     sizes = [math.prod(signs.shape[1:]) for signs in parts.signs.values()]
-    changed = zip(parts.signs.items(), flat.split(sizes, dim=1))
+    changed = zip(parts.signs.items(), torch.split(flat, sizes, dim=1))
     return replace(parts, signs={at: new.view_as(old) for (at, old), new in changed})
 
 
 def _choose(enclosure: Enclosure, coefficients: Mapping[int, Tensor]) -> Tensor:
-    """The neuron whose chord costs most: coefficient times height of the triangle (after BaBSR, Bunel et al., 2020)."""
+    """The neuron whose chord costs most: coefficient times height of the triangle.
+
+    After BaBSR (Bunel and others, 2020).
+    """
     costs = []
     for at, hull in enclosure.hulls.items():
         row = coefficients.get(at)
@@ -194,7 +204,7 @@ def _choose(enclosure: Enclosure, coefficients: Mapping[int, Tensor]) -> Tensor:
 def optimise(
     problem: Problem, enclosure: Enclosure, rows: Tensor, signs: Signs, steps: int, enough: float
 ) -> Optimised:
-    """Maximise the lower bound of the least of some linear functions, rows (N, R, classes), over slopes and multipliers.
+    """Maximise a lower bound of the least of some linear functions.
 
     All slopes in [0, 1] and all multipliers of at least 0 give valid bounds, so the best one counts. It ends when every bound
     is above `enough`.

@@ -53,7 +53,7 @@ class Problem:
         return replace(self, region=self.region.take(places), lines=lines)
 
     def error(self, step: Step, size: Tensor, source: Tensor) -> Tensor:
-        """The largest rounding error of a step; `size` is what the absolute terms of each output add up to."""
+        """The largest rounding error of a step whose absolute terms add up to `size`."""
         roundings = 1 if step.affine is None else step.affine.roundings
         terms = source[0].numel() + size[0].numel() + roundings
         found = _FLOAT64_UNIT * terms * size
@@ -65,7 +65,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Enclosure:
-    """Intervals of every step (N, *shape), the rounding errors of steps, and the hulls of rectifiers by place."""
+    """Intervals of steps, their rounding errors, and the hulls of rectifiers by place."""
 
     lower: tuple[Tensor, ...]
     upper: tuple[Tensor, ...]
@@ -88,7 +88,7 @@ def enclose(
     `known` intervals of the same problem, with fewer signs, are intersected.
     """
     lower, upper = [problem.region.lower], [problem.region.upper]
-    errors, hulls = [torch.zeros_like(lower[0])], {}
+    errors, hulls = [torch.zeros_like(lower[0])], dict[int, Hull]()
     for place, step in enumerate(problem.network.steps[1:], start=1):
         made = _interval(problem, place, step, lower, upper)
         if known is not None:
@@ -158,19 +158,19 @@ def _tightened(problem: Problem, so_far: Enclosure, place: int, lines: Lines) ->
     order = open_.double().argsort(dim=1, descending=True, stable=True)[:, :count]
     shape = so_far.lower[place].shape[1:]
     at_once = max(1, NUMBERS_AT_ONCE // (2 * len(lower) * max(step[0].numel() for step in so_far.lower)))
-    for chosen in order.split(at_once, dim=1):
-        rows = F.one_hot(chosen, lower.shape[1]).double().unflatten(2, shape)
+    for chosen in torch.split(order, at_once, dim=1):
+        rows = F.one_hot(chosen, lower.shape[1]).double().reshape(*chosen.shape, *shape)
         least, most = backward(problem, so_far, torch.cat([rows, -rows], dim=1), place).chunk(2, dim=1)
         is_open = open_.gather(1, chosen)  # so that an example's bounds do not depend on its batch
         low, high = lower.gather(1, chosen), upper.gather(1, chosen)
         lower = lower.scatter(1, chosen, torch.where(is_open, torch.maximum(low, least), low))
         upper = upper.scatter(1, chosen, torch.where(is_open, torch.minimum(high, -most), high))
-    return lower.unflatten(1, shape), upper.unflatten(1, shape)
+    return lower.reshape(-1, *shape), upper.reshape(-1, *shape)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Multipliers:
-    """What is optimised, by rectifier, (N, *shape): slopes in [0, 1], and weights >= 0 of known signs."""
+    """What is optimised, by rectifier, (N, *shape): slopes in [0, 1], and weights >= 0 of signs."""
 
     slopes: Mapping[int, Tensor]
     weights: Mapping[int, Tensor]
@@ -185,7 +185,7 @@ def backward(
     chosen: Multipliers | None = None,
     seen: dict[int, Tensor] | None = None,
 ) -> Tensor:
-    """Lower bounds (N, R) of linear functions `rows` (N, R, *shape) of the output of the step at a place.
+    """Lower bounds (N, R) of linear functions of one step's output.
 
     `seen` receives the coefficients of the output of each rectifier, (N, R, *shape).
     """
@@ -196,7 +196,7 @@ def backward(
         row, step = pending.pop(at), problem.network.steps[at]
         before = [row] * len(step.sources)
         if step.affine is not None:
-            before = [step.affine.transpose(row.flatten(0, 1)).unflatten(0, row.shape[:2])]
+            before = [_by_region(step.affine.transpose(row.flatten(0, 1)), row)]
             if problem.biased:
                 total = total + _dot(row, step.affine.bias.expand(step.shape)[None])
         elif step.slope is not None:
@@ -213,6 +213,10 @@ def backward(
     return total + problem.region.least(pending[0]) if 0 in pending else total
 
 
+def _by_region(flat: Tensor, like: Tensor) -> Tensor:
+    return flat.reshape(*like.shape[:2], *flat.shape[1:])
+
+
 def _dot(rows: Tensor, values: Tensor) -> Tensor:
     return (rows.flatten(2) @ values.expand(len(rows), *values.shape[1:]).flatten(1)[:, :, None])[:, :, 0]
 
@@ -220,7 +224,10 @@ def _dot(rows: Tensor, values: Tensor) -> Tensor:
 def _through_rectifier(
     row: Tensor, at: Hull, error: Tensor, leak: float, place: int, chosen: Multipliers | None
 ) -> tuple[Tensor, Tensor]:
-    """The rows of the rectifier's input, and what its bounds add: the lower one where rows are positive, else the upper one."""
+    """The rows of a rectifier's input, and what its bounds add.
+
+    The lower bound holds where rows are positive, else the upper one.
+    """
     slope = at.slope
     if chosen is not None:
         slope = chosen.slopes[place].clamp(0, 1).clamp(at.least, at.most)

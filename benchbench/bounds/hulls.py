@@ -68,11 +68,12 @@ def relu_lines(like: Tensor) -> Lines:
 
 
 def quotient_lines(lower: Tensor, upper: Tensor, least: Tensor, most: Tensor) -> Lines:
-    """The lines of q(t) = (relu(z + r t) - relu(z)) / r for z in [lower, upper] and r in (least, most].
+    """The lines of q(t) = (relu(z + r t) - relu(z)) / r.
 
-    For z > 0 it is max(t, -z / r), for z < 0 it is max(t + z / r, 0): increasing and convex in t, with the kink at -z / r, which
-    lies furthest out for the smallest r. As r -> 0 only one of the lines is left. If the sign of z is not known, q is between
-    min(t, 0) and max(t, 0); then low_steep is -inf and low_flat is inf, and `hull` takes the bounds that follow.
+    Here z is in [lower, upper] and r in (least, most]. For z > 0 it is max(t, -z / r), for z < 0 it is max(t + z / r, 0):
+    increasing and convex in t, with the kink at -z / r, which lies furthest out for the smallest r. As r -> 0 only one of
+    the lines is left. If the sign of z is not known, q is between min(t, 0) and max(t, 0); then low_steep is -inf and
+    low_flat is inf, and `hull` takes the bounds that follow.
 
     Args:
         lower: (N, *shape), at least the rounding error below z; `upper` likewise above.

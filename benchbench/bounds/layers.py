@@ -194,14 +194,13 @@ def _max_pool(to: Builder, call: Call) -> int | None:
 
     Padding by zeros is that by minus infinity after a ReLU, where no number is below 0.
     """
-    layer = call.called if isinstance(call.called, nn.Module) else nn.MaxPool2d(*call.arguments[1:], **call.options)
+    layer: Any = (
+        call.called if isinstance(call.called, nn.Module) else nn.MaxPool2d(*call.arguments[1:], **call.options)
+    )
     source = call.source
     if source is None or layer.return_indices or layer.ceil_mode or len(to.shape(source)) != 3:
         return None
-    size, stride, padding, dilation = (
-        (one, one) if isinstance(one, int) else one
-        for one in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    )
+    size, stride, padding, dilation = map(_pair, (layer.kernel_size, layer.stride, layer.padding, layer.dilation))
     if any(padding) and to.steps[source].slope != 0:
         return None
     rows, columns = call.result.shape[-2:]
@@ -217,6 +216,10 @@ def _max_pool(to: Builder, call: Call) -> int | None:
     while (count := to.shape(left)[0]) > 1:
         left = _round_of_pairs(to, call.name, left, count)
     return to.linear(call.name, left, lambda x: x[:, 0])
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
 
 
 def _round_of_pairs(to: Builder, name: str, left: int, count: int) -> int:

@@ -25,7 +25,7 @@ def margin_bounds(
     rounded: bool = True,
     hard: Tensor | None = None,
 ) -> Tensor:
-    """The least of logit y minus logit j over each region and over all other classes j, bounded from below.
+    """Lower bounds of logit y minus logit j over each region and over all other classes j.
 
     Above 0, no point of the region is misclassified. Cheap bounds come first, and the next ones only where they are not above
     0: backward relaxation from intervals, from intervals that it tightened, optimised slopes, branch and bound.
@@ -70,7 +70,7 @@ def _same(problem: Problem) -> Callable[[Tensor], Problem]:
 
 
 def target_rows(labels: Tensor, classes: int) -> Tensor:
-    """The linear functions logit y - logit j of the logits, for all j but y: float64 (N, classes - 1, classes)."""
+    """The functions logit y - logit j of the logits, for all j but y."""
     identity = torch.eye(classes, dtype=torch.float64, device=labels.device)
     others = torch.stack([torch.cat([torch.arange(y), torch.arange(y + 1, classes)]) for y in labels.tolist()])
     return identity[labels][:, None] - identity[others.to(labels.device)]

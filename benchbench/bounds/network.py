@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
 
 LinearMap = Callable[[Tensor], Tensor]
 ConvolutionForm = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]
@@ -56,7 +57,7 @@ class Step:
 
     @property
     def transformed(self) -> bool:
-        """Whether some libraries compute it by transforms, whose errors are larger (Winograd's convolution)."""
+        """Whether libraries may compute it by transforms, with larger errors (Winograd)."""
         return self.affine is not None and self.affine.windowed
 
 
@@ -103,21 +104,23 @@ def dense(weight: Tensor, bias: Tensor | None) -> Affine:
         absolute=lambda x: x @ size.T,
         transpose=lambda a: a @ matrix,
         roundings=matrix.shape[1] + 1,
-        **_bias(bias, matrix, (-1,)),
+        bias=_bias(bias, matrix, (-1,)),
+        spread=_bias(bias, matrix, (-1,)).abs(),
     )
 
 
 def convolution(weight: Tensor, bias: Tensor | None, form: ConvolutionForm, source: tuple[int, ...]) -> Affine:
-    """A convolution of images (C, H, W) with zero padding; stride, padding, dilation and groups are its form."""
+    """A convolution of images (C, H, W); its form is stride, padding, dilation and groups."""
     kernel = weight.detach().double()
     size = kernel.abs()
     return Affine(
         apply=lambda x: F.conv2d(x, kernel, None, *form),
         absolute=lambda x: F.conv2d(x, size, None, *form),
-        transpose=lambda a: torch.nn.grad.conv2d_input((len(a), *source), kernel, a, *form),  # type: ignore[no-untyped-call]
+        transpose=lambda a: conv2d_input((len(a), *source), kernel, a, *form),  # type: ignore[no-untyped-call]
         roundings=kernel[0].numel() + 1,
         windowed=kernel[0, 0].numel() > 1,
-        **_bias(bias, kernel, (-1, 1, 1)),
+        bias=_bias(bias, kernel, (-1, 1, 1)),
+        spread=_bias(bias, kernel, (-1, 1, 1)).abs(),
     )
 
 
@@ -137,7 +140,7 @@ def scaling(scale: Tensor, shift: Tensor, *, spread: Tensor | None = None, round
 def linear(
     function: LinearMap, source: tuple[int, ...], like: Tensor, *, absolute: LinearMap | None = None, roundings: int = 0
 ) -> Affine:
-    """A linear function of (N, *source), transposed by autograd; `absolute` if a weight is negative."""
+    """A linear function of (N, *source); `absolute` if a weight is negative."""
     zero = torch.zeros((), dtype=torch.float64, device=like.device)
 
     def transpose(rows: Tensor) -> Tensor:
@@ -156,6 +159,5 @@ def linear(
     )
 
 
-def _bias(bias: Tensor | None, weight: Tensor, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    value = weight.new_zeros(()) if bias is None else bias.detach().double().view(shape)
-    return {"bias": value, "spread": value.abs()}
+def _bias(bias: Tensor | None, weight: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return weight.new_zeros(()) if bias is None else bias.detach().double().view(shape)

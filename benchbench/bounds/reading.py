@@ -41,7 +41,7 @@ def read_network(module: nn.Module, inputs: Tensor) -> Reading:
     """
     try:
         graph = fx.symbolic_trace(module).graph
-    except Exception as error:  # whatever the module's own code raises
+    except Exception as error:  # any that the module's code raises
         raise NoBoundError(f"the module cannot be traced ({type(error).__name__}: {error})") from error
     with torch.no_grad():
         network = _Reader(module, inputs[:2]).read(graph)
@@ -59,7 +59,7 @@ def read_network(module: nn.Module, inputs: Tensor) -> Reading:
 
 
 class _Reader:
-    """Computes each node of a graph on some inputs, and adds steps for those that depend on them."""
+    """Computes the nodes of a graph on some inputs, and adds their steps."""
 
     def __init__(self, module: nn.Module, inputs: Tensor) -> None:
         self._module, self._inputs = module, inputs
@@ -121,7 +121,7 @@ class _Reader:
 
 
 def _is_batched(call: Call) -> bool:
-    """Whether the result has one entry for each input of the batch, and no option depends on the input."""
+    """Whether the result has one entry for each input of the batch."""
     sources = [one for one in call.sources if one is not None]
     if not sources or not isinstance(call.result, Tensor) or not call.result.dim():
         return False

@@ -14,7 +14,7 @@ _REAL_UNIT = 2.0**-52
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Region:
-    """Boxes, float64 (N, ...), each intersected with a ball of an order in (2, 1) around its centre, if there is one."""
+    """Boxes, float64 (N, ...), each intersected with a ball of order 2 or 1, if any."""
 
     lower: Tensor
     upper: Tensor
@@ -47,7 +47,7 @@ class Region:
         return found - slack
 
     def _least_in_both(self, flat: Tensor, lower: Tensor, upper: Tensor, centre: Tensor) -> Tensor:
-        """Weak duality: for each weight w > 0, min over the box of a x + w (|x - c|^2 - r^2) is a lower bound.
+        """Weak duality: min over the box of a x + w (|x - c|^2 - r^2) is a bound for each w > 0.
 
         Its minimiser is c - a / 2w, clipped to the box; bisection finds the w where its distance to c is r.
         """
@@ -68,7 +68,7 @@ class Region:
 
 
 def ball(images: Tensor, radius: float, order: float, *, lower: float, upper: float) -> Region:
-    """The balls around float32 images (N, ...), intersected with the box [lower, upper]^d, rounded outward."""
+    """The balls around images (N, ...) in the box [lower, upper]^d, rounded outward."""
     centre = images.double()
     outward = radius * (1 + 2.0**-40) + 2.0**-48 * max(1.0, float(centre.abs().max()))
     return Region(

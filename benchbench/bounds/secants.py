@@ -1,9 +1,10 @@
-"""Local Lipschitzness from above: sup of ||f(x) - f(x')||_1 / ||x - x'||_inf over x' in the ball and the box.
+"""Local Lipschitzness from above, by relaxation of difference quotients.
 
-With x' = x + r v, 0 < r <= epsilon and ||v||_inf = 1, the numerator over r is the largest of s . (f(x') - f(x)) / r over the sign
-vectors s. As x is fixed, each step maps difference quotients to difference quotients: an affine map loses its bias, and a ReLU
-becomes q(t) = (relu(z + r t) - relu(z)) / r (see `quotient_lines`). So backward relaxation bounds the secant itself, not the
-Jacobian at every point of the ball. All bounds here hold in real arithmetic.
+The value is sup of ||f(x) - f(x')||_1 / ||x - x'||_inf over x' in the ball and the box. With x' = x + r v, 0 < r <= epsilon
+and ||v||_inf = 1, the ratio is the largest of s . (f(x') - f(x)) / r over the sign vectors s. As x is fixed, each step maps
+difference quotients to difference quotients: an affine map loses its bias, and a ReLU becomes q(t) = (relu(z + r t) -
+relu(z)) / r (see `quotient_lines`). So backward relaxation bounds the secant itself, not the Jacobian at every point of the
+ball. All bounds here hold in real arithmetic.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def secant_bounds(
 
 
 def sign_vectors(classes: int, device: torch.device) -> Tensor:
-    """All vectors of +1 and -1, float64 (2^classes, classes); of many classes those of single logits, (2 classes, classes)."""
+    """All vectors of +1 and -1, float64 (2^classes, classes); of many classes one logit each."""
     if classes > MOST_SIGNED:
         identity = torch.eye(classes, dtype=torch.float64, device=device)
         return torch.cat([identity, -identity])
@@ -52,7 +53,10 @@ def sign_vectors(classes: int, device: torch.device) -> Tensor:
 
 
 def cone(image: Tensor, least: Tensor, box: tuple[float, float]) -> Region:
-    """The directions v, ||v||_inf <= 1, with x + r v in the box for some r >= least (N,): upward only where a pixel is 0."""
+    """The directions v, ||v||_inf <= 1, with x + r v in the box for some r >= least (N,).
+
+    Where a pixel is 0, only upward ones count.
+    """
     shape = (-1, *[1] * (image.dim() - 1))
     room = [(side - image.double()).expand(len(least), *image.shape[1:]) / least.view(shape) for side in box]
     free = [torch.where(side.isnan(), 0.0, side) * _OUTWARD for side in room]  # 0 / 0, at the box for every radius

@@ -1,4 +1,4 @@
-"""Local Lipschitzness from below: a search that goes on until it stops growing, and the exact limit at the image."""
+"""Local Lipschitzness from below: a longer search, and the exact limit at the image."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _IDLE, _MOST_ROUNDS = 3, 60
 def converged_ratios(
     network: Function, images: Tensor, radius: float, *, box: tuple[float, float], draw: Callable[[int], Tensor]
 ) -> Tensor:
-    """Ratios ||f(x) - f(x')||_1 / ||x - x'||_inf that a search found, float64 (N,); each is attained by a pair of points.
+    """Ratios that a search found, float64 (N,), each attained by a pair of points.
 
-    A climb goes from a random point of the ball to the corner, at a fixed distance, where the linearised ratio is largest, and
-    again from there. Rounds of climbs at several distances repeat until three in a row raise no ratio by a thousandth.
+    The ratio is ||f(x) - f(x')||_1 / ||x - x'||_inf. A climb goes from a random point of the ball to the corner, at a fixed
+    distance, where the linearised ratio is largest, and again from there. Rounds of climbs at several distances repeat
+    until three in a row raise no ratio by a thousandth.
 
     Args:
         draw: numbers in [0, 1) of a round, float (N, ...).
@@ -63,10 +64,11 @@ def _ratio(network: Function, centre: Tensor, logits: Tensor, point: Tensor) -> 
 
 
 def limit_ratios(network: Network, images: Tensor, *, box: tuple[float, float]) -> Tensor:
-    """The limit of the largest ratio as the radius goes to 0, float64 (N,): max over sign vectors s and directions v of s J v.
+    """The limit of the largest ratio as the radius goes to 0, float64 (N,).
 
-    Directions stay in the box, so s and -s may give different values. It is 0, a trivial lower bound, where a rectifier's input
-    is 0 (the function has a kink at x), and with more than ten classes.
+    It is the max of s J v over sign vectors s and directions v. Directions stay in the box, so s and -s may give different
+    values. It is 0, a trivial lower bound, where a rectifier's input is 0 (the function has a kink at x), and with more
+    than ten classes.
     """
     if network.classes > MOST_SIGNED:
         return images.new_zeros(len(images), dtype=torch.float64)

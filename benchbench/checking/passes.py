@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from benchbench.checking.evidence import Replay
 from benchbench.contract import Threat
+from benchbench.contract.threat import tolerance
 from benchbench.data import Subset
 from benchbench.errors import ContractError
 from benchbench.evaluation.subject import borrowed, default_batch_size
-from benchbench.contract.threat import tolerance
 from benchbench.kernels.determinism import deterministic
 from benchbench.kernels.inputs import as_model_input
 from benchbench.records.arrays import Array

@@ -1,6 +1,6 @@
-"""Sound bounds of a model: of its margins, which certify predictions, and of its local Lipschitzness.
+"""Sound bounds of a model's margins, and of its local Lipschitzness.
 
-A model that knows bounds of its own is a `CertifiedModel`. Of any other module `benchbench.bounds` reads the layers.
+A model that knows its own bounds is a `CertifiedModel`. Of any other module `benchbench.bounds` reads the layers.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ REAL_ARITHMETIC = "real arithmetic only"
 
 @runtime_checkable
 class CertifiedModel(Protocol):
-    """A module that bounds itself, for instance by a theorem; the bounds cover its float32 evaluation."""
+    """A module that bounds itself, for instance by a theorem."""
 
     def margin_bounds(self, images: Tensor, labels: Tensor, *, threat: Threat) -> Tensor:
-        """Lower bounds, float64 (N,), of the label's logit minus the largest other one, over ball and box."""
+        """Lower bounds of the margin over ball and box, float64 (N,), as float32 evaluates it."""
         ...
 
     def lipschitz_bounds(self, images: Tensor, *, threat: Threat) -> Tensor:
-        """Upper bounds, float64 (N,), of ||f(x) - f(x')||_1 / ||x - x'||_inf over ball and box, in real arithmetic."""
+        """Upper bounds of the local Lipschitzness over ball and box, float64 (N,)."""
         ...
 
 
@@ -58,7 +58,7 @@ def bound_margins(
     seconds: float | None = None,
     hard: Tensor | None = None,
 ) -> Bounds:
-    """Lower bounds of the label's logit minus the largest other one; above 0, no candidate fools the model.
+    """Lower bounds of the label's logit minus the largest other one.
 
     They hold for every candidate that the harness accepts: in the box, and in the ball of the radius plus its tolerance.
 
@@ -114,7 +114,7 @@ def bound_lipschitz(
     branches: int = 0,
     seconds: float | None = None,
 ) -> LipschitzSides:
-    """Both sides of the largest ||f(x) - f(x')||_1 / ||x - x'||_inf over x' in an L-inf ball and the box.
+    """Both sides of the local Lipschitzness over an L-inf ball and the box.
 
     Args:
         model, images, threat, branches, seconds: as in `bound_margins`.

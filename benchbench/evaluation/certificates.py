@@ -1,4 +1,4 @@
-"""Certificates against attacks: contradictions are refused, and flags that a certificate answers are cleared."""
+"""Certificates against attacks: contradictions are refused, answered flags cleared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROUNDING = 1e-2  # relative and absolute: of ratios that float32 computed
 
 
 def check_certificates(measured: Measured, evidence: ModelEvidence, searched: Tensor | None) -> None:
-    """Refuse certificates that an attack refutes; `searched` are the rows that only diagnostics broke.
+    """Refuse certificates that an attack refutes, or a search of the diagnostics.
 
     A ContractError names the metric that certifies, the attack, and the first example.
     """

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from benchbench.cell.model import DIAGNOSTICS
 from benchbench.contract import Attack, Examples, Metric, Threat
+from benchbench.evaluation.certificates import check_certificates, unanswered
 from benchbench.evaluation.diagnostics import FLAGS, examine
 from benchbench.evaluation.evidence import ModelEvidence
-from benchbench.evaluation.certificates import check_certificates, unanswered
 from benchbench.evaluation.measuring import Columns, Measured, measure_all
 from benchbench.evaluation.memory import MeasurementCache, Memory, ShardResult, Sharing
 from benchbench.evaluation.specimens import from_evidence

@@ -43,11 +43,20 @@ def prepared(model: nn.Module, seed: int = 0) -> nn.Module:
         elif name.endswith("running_var"):
             tensor.data = 0.5 + torch.rand(tensor.shape, generator=draws)
         elif tensor.is_floating_point() and tensor.dim() == 1:
-            tensor.data = 0.2 * torch.randn(tensor.shape, generator=draws) + (1.0 if "norm" in name and "weight" in name else 0.0)
+            tensor.data = 0.2 * torch.randn(tensor.shape, generator=draws) + (
+                1.0 if "norm" in name and "weight" in name else 0.0
+            )
     return model.eval().requires_grad_(False)
 
 
-SHAPES = {"mlp": (1, 4, 4), "linear": (1, 4, 4), "cnn1": (1, 8, 8), "cnn2": (1, 16, 16), "wrn": (3, 8, 8), "residual": (2, 4, 4)}
+SHAPES = {
+    "mlp": (1, 4, 4),
+    "linear": (1, 4, 4),
+    "cnn1": (1, 8, 8),
+    "cnn2": (1, 16, 16),
+    "wrn": (3, 8, 8),
+    "residual": (2, 4, 4),
+}
 
 
 def network_of(name: str, seed: int = 0) -> nn.Module:
@@ -101,7 +110,9 @@ def least_by_patterns(model: nn.Sequential, row: Tensor, lower: Tensor, upper: T
     return float(best)
 
 
-def _least_in_pattern(layers: list[nn.Linear], signs: list[np.ndarray], row: Tensor, lower: Tensor, upper: Tensor) -> float:
+def _least_in_pattern(
+    layers: list[nn.Linear], signs: list[np.ndarray], row: Tensor, lower: Tensor, upper: Tensor
+) -> float:
     matrix, shift = np.eye(lower.numel()), np.zeros(lower.numel())
     limits, sides = [], []
     for layer, sign in zip(layers, [*signs, None]):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchbench.contract import NORMS, KeyedGenerator, Norm, Threat
-from benchbench.errors import ContractError
 from benchbench.contract.threat import tolerance
+from benchbench.errors import ContractError
 from benchbench.evaluation.supervision import check_candidates, check_logits
 
 ROWS = torch.arange(50)

@@ -1,26 +1,36 @@
-"""Certified accuracy, and local Lipschitzness from both sides: where a bound is known, a row is an interval."""
+"""Certified accuracy, and local Lipschitzness from both sides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from benchbench.builtin.options import at_least
-from benchbench.contract import Evidence, Measurement, NoBoundError, bound_lipschitz, bound_margins, require
+from benchbench.contract import (
+    Evidence,
+    KeyedGenerator,
+    Measurement,
+    NoBoundError,
+    bound_lipschitz,
+    bound_margins,
+    require,
+)
 
 _SMALLEST = 1e-30  # margin that is divided by
 
 
 @dataclass(frozen=True, kw_only=True)
 class CertifiedAccuracy:
-    """Share of the test examples that no candidate in ball and box can change: ``certified_test_accuracy``.
+    """Share of the test examples that no candidate can change: ``certified_test_accuracy``.
 
-    It bounds robust accuracy from below, as an attack does from above. Per example: ``margin_bound``, the lower bound of the
-    label's logit minus the largest other one, and ``certified``, whether it is above 0. Examples that the attack fooled get
-    cheap bounds only, which must not certify them. Without a bound there is no value, and the row's notes say why.
+    They lie in ball and box. It bounds robust accuracy from below, as an attack does from above. Per example:
+    ``margin_bound``, the lower bound of the label's logit minus the largest other one, and ``certified``, whether it is
+    above 0. Examples that the attack fooled get cheap bounds only, which must not certify them. Without a bound there is no
+    value, and the row's notes say why.
 
     Attributes:
         steps: of the optimisation of slopes, at least 0.
@@ -70,13 +80,13 @@ class CertifiedAccuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class LipschitzBounds:
-    """Test mean of the local Lipschitzness from above, ``test_lipschitz_upper``, and from below by a longer search.
+    """Test mean of upper bounds of the local Lipschitzness, ``test_lipschitz_upper``.
 
-    From below: ``test_lipschitz_converged``, a search until it stops growing, and ``test_lipschitz_limit``, the exact limit
-    at the image (0 at kinks); both with a column per example, as ``lipschitz_upper``. Free of the scale of the logits:
-    ``test_lipschitz_scaled``, the median of epsilon times the upper bound over the margin (the largest logit minus the next).
-    Below 1, the theorem of the paper certifies the example; ``lipschitz_certified_test_accuracy`` is the share of these among
-    all, if correct.
+    And from below by a longer search: ``test_lipschitz_converged``, a search until it stops growing, and
+    ``test_lipschitz_limit``, the exact limit at the image (0 at kinks); both with a column per example, as
+    ``lipschitz_upper``. Free of the scale of the logits: ``test_lipschitz_scaled``, the median of epsilon times the upper
+    bound over the margin (the largest logit minus the next). Below 1, the theorem of the paper certifies the example;
+    ``lipschitz_certified_test_accuracy`` is the share of these among all, if correct.
 
     Attributes:
         branches: parts that branch and bound splits per example, at least 0.
@@ -99,7 +109,7 @@ class LipschitzBounds:
                     evidence.model,
                     images,
                     threat=evidence.threat,
-                    draw=lambda turn, keys=generator, like=images: keys.child("round", turn).uniform_like(like),
+                    draw=partial(_draw, generator, images),
                     branches=self.branches,
                     seconds=self.seconds,
                 )
@@ -126,6 +136,10 @@ class LipschitzBounds:
             "test_lipschitz_scaled": float(per_example["lipschitz_scaled"].double().median()),
             "lipschitz_certified_test_accuracy": means["lipschitz_certified"],
         }
+
+
+def _draw(generator: KeyedGenerator, images: Tensor, turn: int) -> Tensor:
+    return generator.child("round", turn).uniform_like(images)
 
 
 def _is_time(seconds: float | None) -> dict[str, bool]:
