@@ -41,7 +41,9 @@ MEASURES: dict[Task, tuple[Column, ...]] = {
         _percent("train_accuracy", "train accuracy", "highest"),
         _percent("test_accuracy", "test accuracy", "highest"),
         _percent("adv_test_accuracy", "adv. test accuracy", "highest"),
+        _percent("certified_test_accuracy", "certified test accuracy", "highest"),
         _plain("test_lipschitz", "test Lipschitz"),
+        _plain("test_lipschitz_upper", "upper bound"),
         _percent("gap", "gap", "lowest"),
         _percent("adv_gap", "adv. gap", "lowest"),
     ),
@@ -54,6 +56,7 @@ MEASURES: dict[Task, tuple[Column, ...]] = {
         _plain("adv_gap", "adv. gap"),
     ),
 }
+_BOUNDS = {"certified_test_accuracy", "test_lipschitz_upper"}  # shown if a row has them, beside what attacks found
 DIGITS: dict[Task, int] = {"classification": 2, "regression": 4}
 
 
@@ -110,7 +113,8 @@ def _table(
     group = np.repeat(np.arange(len(settings)), sizes)
     methods = members.ranks("defense", "defense_options", key=lambda *method: method_order(*method)[:3])
     members = members.take(np.lexsort([*map(members.ranks, _LAST_FIRST), methods, group]))
-    columns = (METHOD, *([SOURCE] if published else []), *MEASURES[task], *map(_extra_column, extra))
+    measures = (one for one in MEASURES[task] if one.key not in _BOUNDS or set(members.values(one.key)) - {None})
+    columns = (METHOD, *([SOURCE] if published else []), *measures, *map(_extra_column, extra))
     size = len(members) if most is None else min(most, len(members))
     unread = iter(lines_of(members, group, columns, DIGITS[task], intervals=intervals, most=size))
     made = [

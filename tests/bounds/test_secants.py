@@ -74,13 +74,13 @@ def test_all_sides_of_a_linear_model_agree_with_its_exact_constant_in_the_box() 
         assert float(side) == pytest.approx(exact, rel=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [3, 4])
 def test_branch_and_bound_closes_the_gap_on_small_networks(seed: int) -> None:
     model, images = tiny_mlp(seed), torch.rand(2, 1, 1, 2, generator=torch.Generator().manual_seed(seed))
-    found, limit, above = sides(model, images, 0.3, Effort(steps=20, branches=150, at_once=32))
+    found, limit, above = sides(model, images, 0.3, Effort(steps=10, branches=80, at_once=32))
     below = torch.maximum(found, limit)
     assert bool((below <= above * (1 + 1e-9)).all())
-    assert bool((above <= 1.03 * below + 1e-9).all())
+    assert bool((above <= 1.01 * below).all())
 
 
 def test_directions_at_the_edge_of_the_box_count_one_way_only() -> None:
