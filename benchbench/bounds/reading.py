@@ -45,13 +45,15 @@ def read_network(module: nn.Module, inputs: Tensor) -> Reading:
         raise NoBoundError(f"the module cannot be traced ({type(error).__name__}: {error})") from error
     with torch.no_grad():
         network = _Reader(module, inputs[:2]).read(graph)
-        logits = module(inputs).double()
+        logits, again = module(inputs).double(), module(inputs).double()
         inside = point_enclosure(network, inputs)
     if logits.shape != inside.lower[-1].shape:
         raise NoBoundError(
             f"its logits have shape {tuple(logits.shape)}, read layer by layer {tuple(inside.lower[-1].shape)}"
         )
     beyond = torch.maximum(inside.lower[-1] - logits, logits - inside.upper[-1])
+    if not torch.equal(logits, again):
+        raise NoBoundError("the module gives other logits the second time")
     if float(beyond.max()) > _CLOSE * float(logits.abs().max()):
         raise NoBoundError("its layers, read one by one, give other logits than the module")
     transformed = inputs.device.type != "cpu" and any(step.transformed for step in network.steps)

@@ -40,7 +40,9 @@ def converged_ratios(
             length = share * radius
             point = (centre + length * (2 * start - 1)).clamp(*box)
             for _ in range(_STEPS):
-                point = _corner(network, centre, logits, point, length, box)
+                before_step, point = point, _corner(network, centre, logits, point, length, box)
+                if torch.equal(point, before_step):
+                    break
                 best = torch.where(idle < _IDLE, torch.maximum(best, _ratio(network, centre, logits, point)), best)
         idle = torch.where((best > before * (1 + _GROWTH)) & (idle < _IDLE), 0, idle + 1)
         if bool((idle >= _IDLE).all()):

@@ -52,11 +52,13 @@ class DistanceClassifier(nn.Module):
         own = logits.gather(1, labels[:, None])
         margins = own[:, 0] - logits.scatter(1, labels[:, None], -math.inf).amax(dim=1)
         farthest = 1 + threat.epsilon - logits.amin(dim=1) * self.radius
-        return margins - (2 * threat.epsilon + FLOAT32_ROUNDING * farthest) / self.radius
+        bounds: Tensor = margins - (2 * threat.epsilon + FLOAT32_ROUNDING * farthest) / self.radius
+        return bounds
 
     def lipschitz_bounds(self, images: Tensor, *, threat: Threat) -> Tensor:
         """Each of the logits is 1/r-Lipschitz."""
-        return (len(self.starts) - 1) / self.radius.expand(len(images))
+        bounds: Tensor = (len(self.starts) - 1) / self.radius.expand(len(images))
+        return bounds
 
     @torch.no_grad()
     def _nearest(self, flat: Tensor) -> Tensor:
