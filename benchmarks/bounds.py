@@ -4,8 +4,8 @@
     python -m benchmarks.bounds --examples 36 --radii docs/bounds.png
 
 The first prints, for each model, quantiles of the Lipschitz bound from above over the one from below, the share of examples
-that are certified or attacked, and seconds per example: processor time, as the machine may be shared. The second draws, for each
-radius, the share of examples that the paper's theorem certifies, that margins certify, and that withstand an attack.
+that are certified or attacked, and seconds per example: processor time, as the machine may be shared. The second draws, for
+each radius, the share of examples that the paper's theorem certifies, that margins certify, and that withstand an attack.
 """
 
 from __future__ import annotations

@@ -29,12 +29,14 @@ class Effort:
         branches: how many times a part of the domain is split at most.
         seconds: after which no part is split; None for no limit. With a limit, results depend on the machine.
         at_once: parts that are bounded together.
+        exact: seconds of HiGHS for each margin that is still open; 0 for none. See `benchbench.bounds.exact`.
     """
 
     steps: int = 20
     branches: int = 0
     seconds: float | None = None
     at_once: int = 64
+    exact: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchbench.bounds.branching import Effort, Search, whole
 from benchbench.bounds.enclosures import Problem, backward, enclose, pose
+from benchbench.bounds.exact import exact_margin
 from benchbench.bounds.network import Network
 from benchbench.bounds.regions import Region
 
@@ -60,7 +61,12 @@ def margin_bounds(
         search = Search(pose=_same(one), known=kept.take(some), effort=searching, deadline=deadline)
         targets = (found[index] <= 0).nonzero()[:, 0]
         parts = whole(network, rows[index, targets][:, None], found[index, targets])
-        found[index, targets] = search.least(parts, 0.0)
+        found[index, targets] = least = search.least(parts, 0.0)
+        if effort.exact and searching is effort and least <= 0:
+            exact = [
+                exact_margin(network, one.region, search.known, rows[index, target], effort.exact) for target in targets
+            ]
+            found[index, targets] = torch.maximum(found[index, targets], found.new_tensor(exact))
     return found.amin(dim=1)
 
 

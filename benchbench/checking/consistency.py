@@ -122,6 +122,8 @@ def _inconsistent(outcomes: Mapping[str, Array]) -> list[Finding]:
     correct = outcomes["prediction"] == outcomes["label"]
     robust = correct & (outcomes["adversarial_prediction"] == outcomes["label"])
     wrong = (correct != outcomes["correct"]) | (robust != outcomes["robust"])
+    if "certified" in outcomes:
+        wrong |= outcomes["certified"].astype(bool) & ~robust
     found = tuple(int(i) for i in outcomes["index"][wrong])
     return [Finding(what="the outcomes contradict themselves", examples=found)] if found else []
 

@@ -103,6 +103,10 @@ def _draw_panel(
         if _is_published(row):
             axes.plot(x, y, marker="o", color=colour, fillstyle="none", linestyle="none", markersize=8)
             continue
+        if row.test_lipschitz_upper is not None:  # the proven ends of both quantities
+            axes.hlines(y, x, row.test_lipschitz_upper, color=colour, alpha=0.4, linestyle="dotted")
+        if row.certified_test_accuracy is not None:
+            axes.vlines(x, 100 * row.certified_test_accuracy, y, color=colour, alpha=0.4, linestyle="dotted")
         across, up = interval_of(row, "test_lipschitz"), interval_of(row, "adv_test_accuracy")
         axes.errorbar(
             x,
