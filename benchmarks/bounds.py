@@ -1,4 +1,4 @@
-"""Bounds from both sides on the committed digits models: how tight they are, and how long they take.
+"""Bounds from both sides on the committed digits models: tightness and time.
 
     python -m benchmarks.bounds --examples 36 --seconds 2
     python -m benchmarks.bounds --examples 36 --radii docs/bounds.png
@@ -57,7 +57,7 @@ class Subject:
 
 
 def subjects(examples: int) -> Iterator[Subject]:
-    """The digits models of the committed leaderboard, each with the same examples, spread over the test set."""
+    """The committed digits models, each with the same examples, spread over the test set."""
     test = Digits(scale=1).load(NOWHERE).test
     chosen = torch.arange(examples) * len(test) // examples
     images, labels = as_model_input(test.inputs[chosen]), test.labels[chosen]
@@ -134,7 +134,7 @@ def report(subject: Subject, seconds: float) -> str:
 
 
 def draw_radii(subject: Subject, path: Path) -> None:
-    """Draw and print, by radius, what the theorem certifies, what margins certify, and what withstands an attack."""
+    """Draw by radius what the theorem certifies, what margins certify, what withstands."""
     from matplotlib import pyplot
 
     shares: dict[str, list[float]] = {

@@ -1,4 +1,4 @@
-"""The least margin over a box as a mixed-integer linear program, solved by HiGHS (Tjeng and others, ICLR 2019).
+"""The least margin over a box by HiGHS, as a mixed-integer program (Tjeng and others, 2019).
 
 HiGHS computes in floating point with a tolerance of 1e-6 for each constraint. So its bounds hold up to that tolerance, and in
 real arithmetic, as the program has no rounding errors of float32.
@@ -24,7 +24,7 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 def exact_margin(network: Network, region: Region, inside: Enclosure, row: Tensor, seconds: float) -> float:
-    """A lower bound of a linear function `row` (classes,) of the logits over one box; exact unless time runs out.
+    """A lower bound of a linear function of the logits over a box; exact unless time runs out.
 
     Raises:
         NoBoundError: a rectifier leaks, or the region is no box.
@@ -46,7 +46,7 @@ class _Linear:
 
 
 class _Program:
-    """Variables with their limits, and constraints; each rectifier whose sign is open adds two variables."""
+    """Variables and constraints; each neuron whose sign is open adds two variables."""
 
     def __init__(self, region: Region) -> None:
         self._lower, self._upper = (side.flatten().cpu().numpy().copy() for side in (region.lower, region.upper))
