@@ -81,7 +81,7 @@ class _Program:
         lines = np.array([np.pad(line, (0, columns - len(line))) for line in self._lines]).reshape(-1, columns)
         solved = milp(
             objective,
-            integrality=self._whole,
+            integrality=self._whole.astype(np.int64),
             bounds=Bounds(self._lower, self._upper),
             constraints=[LinearConstraint(lines, np.array(self._least), np.inf)] if len(lines) else [],
             options={"time_limit": seconds},
