@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -24,15 +24,16 @@ def draws(purpose: str, count: int = COUNT) -> KeyedGenerator:
 class Network(nn.Module):
     """A dense network that is smooth, and whose batch norm shows the mode that it is used in."""
 
-    def __init__(self) -> None:
+    def __init__(self, bend: Callable[[Tensor], Tensor] = F.softplus) -> None:
         super().__init__()
+        self.bend = bend
         self.first = nn.Linear(math.prod(SHAPE), 12, dtype=torch.float64)
         self.normalisation = nn.BatchNorm1d(12, dtype=torch.float64)
         self.last = nn.Linear(12, CLASSES, dtype=torch.float64)
         fill(self, gain=3.0)
 
     def forward(self, images: Tensor) -> Tensor:
-        hidden = F.softplus(self.normalisation(self.first(images.flatten(1) - 0.5)))
+        hidden = self.bend(self.normalisation(self.first(images.flatten(1) - 0.5)))
         logits: Tensor = self.last(hidden)
         return logits
 

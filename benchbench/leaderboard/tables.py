@@ -47,7 +47,9 @@ MEASURES: dict[Task, tuple[Column, ...]] = {
         _percent("train_accuracy", "train accuracy", "highest"),
         _percent("test_accuracy", "test accuracy", "highest"),
         _percent("adv_test_accuracy", "adv. test accuracy", "highest"),
+        _percent("certified_test_accuracy", "certified test accuracy", "highest"),
         _plain("test_lipschitz", "test Lipschitz"),
+        _plain("test_lipschitz_upper", "upper bound"),
         _percent("gap", "gap", "lowest"),
         _percent("adv_gap", "adv. gap", "lowest"),
     ),
@@ -60,6 +62,7 @@ MEASURES: dict[Task, tuple[Column, ...]] = {
         _plain("adv_gap", "adv. gap"),
     ),
 }
+_BOUNDS = {"certified_test_accuracy", "test_lipschitz_upper"}  # shown if a row has them, beside what attacks found
 DIGITS: dict[Task, int] = {"classification": 2, "regression": 4}
 
 
@@ -141,9 +144,10 @@ def _table(rows: Rows, *, task: Task, style: _Style) -> Table:
     order = np.argsort(numbers, kind="stable")  # no run is in two groups
     runs = Runs(members.take(order), numbers[order])
     several = [SEEDS] if len(runs) < len(members) else []
+    measures = (one for one in MEASURES[task] if one.key not in _BOUNDS or set(members.values(one.key)) - {None})
     columns = (
         *(METHOD, *([SOURCE] if style.published else []), *several),
-        *(*MEASURES[task], *map(_extra_column, style.extra)),
+        *(*measures, *map(_extra_column, style.extra)),
     )
     size = len(runs) if style.most is None else min(style.most, len(runs))
     lines = lines_of(

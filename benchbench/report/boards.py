@@ -43,7 +43,9 @@ COLUMNS = (
     TableColumn(
         key="adv_test_accuracy", label="Adversarial test accuracy (%)", kind="share", best="high", doubtful=True
     ),
+    TableColumn(key="certified_test_accuracy", label="Certified test accuracy (%)", kind="share", best="high"),
     TableColumn(key="test_lipschitz", label="Test Lipschitzness", kind="number", best="low", doubtful=True),
+    TableColumn(key="test_lipschitz_upper", label="Its upper bound", kind="number", best="low"),
     TableColumn(key="gap", label="Gap (%)", kind="share", best="low"),
     TableColumn(key="adv_gap", label="Adversarial gap (%)", kind="share", best="low", doubtful=True),
     TableColumn(key="test_mse", label="Test MSE", kind="number", best="low"),

@@ -108,11 +108,18 @@ def _line(place: Place, label: str) -> Rank:
         rank=f"{place.rank}{'=' if place.tied > 1 else ''}",
         label=label,
         href=f"rows/{contender.row.cell_id}.html",
-        value=_shown(place.value, contender),
+        value=_sides(place.value, contender),
         interval="" if interval is None else f"[{_shown(interval.low, contender)}, {_shown(interval.high, contender)}]",
         single=tuple(_shown(value, contender) for value in single) if len(single) > 1 else (),
         flags=", ".join(contender.flags),
     )
+
+
+def _sides(value: float, contender: Contender) -> str:
+    """The value under attack, or both ends: certified and attacked."""
+    known = [row.certified_test_accuracy for row in contender.rows if row.certified_test_accuracy is not None]
+    attacked = _shown(value, contender)
+    return f"[{_shown(max(known), contender)}, {attacked}]" if known else attacked
 
 
 def _shown(value: float, contender: Contender) -> str:

@@ -152,7 +152,7 @@ def test_accuracies_count_correct_examples_with_enough_radius() -> None:
     radius = torch.as_tensor(measured.per_example["certified_radius_l2"])
     prediction = torch.as_tensor(measured.per_example["certified_prediction"])
     correct = prediction == ToyEvidence().examples("test").labels
-    assert measured.values["certified_test_accuracy"] == pytest.approx(float(correct.double().mean()))
+    assert measured.values["smoothed_test_accuracy"] == pytest.approx(float(correct.double().mean()))
     assert measured.values["abstention_test_rate"] == pytest.approx(float((prediction == ABSTAIN).double().mean()))
     for at in metric.radii:
         expected = float((correct & (radius >= at)).double().mean())

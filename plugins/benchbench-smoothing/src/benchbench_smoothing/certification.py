@@ -32,7 +32,7 @@ class CertifiedL2:
 
     An example counts at radius r if g predicts its label without abstaining and its certified radius is at least r. Each
     certificate holds with probability at least 1 - alpha over the noise. Columns: for each radius, for instance,
-    ``certified_test_accuracy_l2_0_5``; ``certified_test_accuracy`` (correct without abstaining), ``certified_test_radius_l2``
+    ``certified_test_accuracy_l2_0_5``; ``smoothed_test_accuracy`` (correct without abstaining), ``certified_test_radius_l2``
     (mean; 0 where wrong or abstained) and ``abstention_test_rate``; per example ``certified_radius_l2``,
     ``certified_prediction`` (-1: abstained) and ``certified_correct``. Processes may share the test set.
 
@@ -90,7 +90,7 @@ class CertifiedL2:
         """The values, from the columns of all examples; see `benchbench.contract.ExamplewiseMetric`."""
         correct, radius = per_example["certified_correct"].bool(), per_example["certified_radius_l2"]
         values = {
-            "certified_test_accuracy": _mean(correct),
+            "smoothed_test_accuracy": _mean(correct),
             "certified_test_radius_l2": _mean(radius * correct),
             "abstention_test_rate": _mean(per_example["certified_prediction"] == ABSTAIN),
         }
