@@ -1,4 +1,4 @@
-"""Croissant 1.0 metadata of a leaderboard file (mlcommons.org/croissant), which dataset catalogues read."""
+"""Croissant 1.0 metadata (mlcommons.org/croissant) of a leaderboard, for catalogues."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from benchbench_robustbench.published import SUITE, import_leaderboards
 
 
 def main() -> int:
-    """Import or export, and say in one line what was done or what is wrong; return the exit status."""
+    """Import or export, and say in one line what was done; return the exit status."""
     arguments = sys.argv[1:]
     exported = len(arguments) == 3 and arguments[0] == "export"
     if len(arguments) not in (1, 2) and not exported:

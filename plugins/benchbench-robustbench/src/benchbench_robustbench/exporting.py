@@ -1,4 +1,4 @@
-"""Rows of a leaderboard as RobustBench's ``model_info`` files: one JSON file for each model and threat."""
+"""Rows as RobustBench's ``model_info`` files: one JSON file for each model and threat."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ ATTACK = "autoattack"  # the one that RobustBench ranks by
 
 
 def export_leaderboard(board: Path, model_info: Path) -> int:
-    """Write an entry for each measured row of AutoAttack on a dataset of RobustBench's; return their number.
+    """Write an entry for each measured row of AutoAttack; return their number.
+
+    Rows on other datasets than RobustBench's are left out.
 
     Facts come from the row's model card (``evaluate --record --card``); what it does not state is left out. Files are named
     ``DATASET/THREAT/NAME.json``, after the card's title or the training method; equal names get the model's id.
