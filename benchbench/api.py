@@ -184,18 +184,8 @@ def plan(
 def load_dataset(dataset: ComponentEntry, *, data: AnyPath | None = None, download: bool = False) -> DatasetSplits:
     """The training and test examples of a dataset, with the split that every row uses.
 
-    Args:
-        dataset: a name, or a mapping of ``name`` and options.
-        data: data root; None for ``BENCHBENCH_DATA``.
-        download: whether a missing dataset may be fetched.
-
-    Returns:
-        Images are uint8 (N, C, H, W), of which models get pixels / 255, or float32; labels are int64 (N,).
-
-    Raises:
-        UsageError: an unknown dataset or option.
-        MissingDataError: the data are missing.
-        DataError: the data are damaged.
+    Arguments and errors are those of `separation`. Images are uint8 (N, C, H, W), of which models get pixels / 255, or float32;
+    labels are int64 (N,).
     """
     from benchbench.data import load_dataset as load
 
@@ -283,9 +273,7 @@ def separation(
 def findings(
     suite: AnyPath, *, profile: str | None = None, leaderboards: AnyPath | None = None, data: AnyPath | None = None
 ) -> tuple[JudgedFinding, ...]:
-    """Judge each finding that a suite states, from the rows of its leaderboard.
-
-    `benchbench.reproduction.judging` says how.
+    """Judge each finding that a suite states, from its rows; see `benchbench.reproduction.judging`.
 
     The profile is one of the suite, ``"published"`` for the published numbers, or None for each that has rows. Other arguments
     are those of `run`; data are needed only where a theorem is tried on a dataset.

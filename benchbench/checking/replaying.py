@@ -185,16 +185,14 @@ class Replayer:
         """What each challenge of a row proves now."""
         for folder in self.folders:
             for one in read_challenges(folder / "challenges" / row.cell_id):
+                threat, sent = cell.evaluation.threat, (one.index, one.images)
                 try:
-                    found = judge_images(
-                        model, test, cell.evaluation.threat, one.index, one.images, outcomes, self.device
-                    )
+                    held = one.index[judge_images(model, test, threat, *sent, outcomes, self.device).breaks]
                 except (BenchbenchError, RuntimeError) as error:
                     yield f"the challenge by {one.by} cannot be replayed: {error}"
                     continue
-                held = replace(one, index=one.index[found.breaks])
-                share = challenged_accuracy(outcomes, [held])
-                yield f"the challenge by {one.by}: {len(held.index)} of {len(one.index)} images break: at most {share:.1%}"
+                share = challenged_accuracy(outcomes, [replace(one, index=held)])
+                yield f"the challenge by {one.by}: {len(held)} of {len(one.index)} images break: at most {share:.1%}"
 
     def dataset(self, cell: Cell) -> LoadedDataset:
         """The data of a cell, perhaps of another digest; `UnavailableError` if not on this machine."""

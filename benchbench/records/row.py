@@ -61,14 +61,10 @@ class Row:
     augmentation: str | None = column(
         "augmentation of the training images: `none`, `crop4+flip`, ...; null if unknown", default="none"
     )
-    dropout: float | None = column(
-        "dropout rate that the architecture was given, in [0, 1); null if unknown", default=0.0
-    )
+    dropout: float | None = column("dropout rate of the architecture, in [0, 1); null if unknown", default=0.0)
     defense: str | None = column("registered name of the training method; null for a model that was trained elsewhere")
     defense_options: str | None = column("its options, as canonical JSON; null with it", default="{}")
-    defense_label: str = column(
-        "how its offer calls it in tables; empty for the name with options", default="", since=4
-    )
+    defense_label: str = column("its name in tables, from its offer; empty for name and options", default="", since=4)
     norm: str = column("norm of the threat that the model was attacked under: `linf`, `l2` or `l1`")
     epsilon: float = column("its radius, in units of the model input (pixels / 255)")
     train_norm: str | None = column(
@@ -97,12 +93,8 @@ class Row:
         "`train`, or `train+test` for the proof of concept, which sees the test set; null if unknown", default="train"
     )
     n_train: int | None = column("training examples used; null if unknown")
-    n_validation: int | None = column(
-        "training examples held out, not counted in `n_train`; null if unknown", default=0, since=4
-    )
-    n_extra: int | None = column(
-        "training examples of other datasets that the method draws from; null if unknown", default=0, since=4
-    )
+    n_validation: int | None = column("training examples held out, not in `n_train`; null if unknown", default=0, since=4)
+    n_extra: int | None = column("training examples of other datasets; null if unknown", default=0, since=4)
     n_train_evaluated: int = column("training examples that training accuracies and gaps are measured on")
     n_test: int = column("test examples evaluated")
     epochs: int | None = column("passes over the training set; 0 for methods that fit without epochs, null if unknown")
