@@ -273,7 +273,7 @@ def separation(
 def findings(
     suite: AnyPath, *, profile: str | None = None, leaderboards: AnyPath | None = None, data: AnyPath | None = None
 ) -> tuple[JudgedFinding, ...]:
-    """Judge each finding that a suite states, from its rows; see `benchbench.reproduction.judging`.
+    """Judge each finding of a suite from its rows; see `benchbench.reproduction.judging`.
 
     The profile is one of the suite, ``"published"`` for the published numbers, or None for each that has rows. Other arguments
     are those of `run`; data are needed only where a theorem is tried on a dataset.

@@ -93,7 +93,9 @@ class Row:
         "`train`, or `train+test` for the proof of concept, which sees the test set; null if unknown", default="train"
     )
     n_train: int | None = column("training examples used; null if unknown")
-    n_validation: int | None = column("training examples held out, not in `n_train`; null if unknown", default=0, since=4)
+    n_validation: int | None = column(
+        "training examples held out, not in `n_train`; null if unknown", default=0, since=4
+    )
     n_extra: int | None = column("training examples of other datasets; null if unknown", default=0, since=4)
     n_train_evaluated: int = column("training examples that training accuracies and gaps are measured on")
     n_test: int = column("test examples evaluated")
