@@ -59,6 +59,10 @@ class ContractError(PluginError):
     """A plugin broke its contract (shape, dtype, range, box, ball, NaN)."""
 
 
+class NoBoundError(BenchbenchError):
+    """A network that sound bounds do not cover; the message names the layer and where it is."""
+
+
 class DataError(BenchbenchError):
     """Malformed data: wrong shape, labels out of range, one class only."""
 

@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "escaping": set(),
     "errors": {"escaping"},
     "kernels": {"kernels"},
-    "contract": {"contract", "errors", "kernels"},
+    "bounds": {"bounds", "errors", "kernels"},
+    "contract": {"contract", "errors", "kernels", "bounds"},
     "builtin": {"contract", "builtin", "version"},  # hints name the distribution
     "testing": {"contract", "testing"},
 }

@@ -31,6 +31,8 @@ from benchbench.suite import Suite, read_suite
 
 _CODE = {"distribution", "version", "revision", "sources"}  # of a component: `code_changes` names what differs
 _close = functools.partial(math.isclose, rel_tol=1e-6, abs_tol=1e-9)
+# older rows do not have the first; the others are missing where no bound is known
+_MAY_BE_MISSING = {"test_lipschitz_best", "certified_test_accuracy", "test_lipschitz_upper"}
 _AT_ONCE = 4096  # examples: bounds the memory of their floating-point copies
 _MEANS = {  # column of the outcomes -> column of the row, or name in its column extra, that is its mean
     **{"correct": "test_accuracy", "robust": "adv_test_accuracy"},
@@ -63,7 +65,7 @@ def needed_columns(cell: Cell, registry: Registry) -> set[str]:
         with suppress(BenchbenchError):  # of a plugin that is not installed here
             if registry.as_here(metric).distribution == "benchbench" and metric.options.get("variant") != "released":
                 found.update(registry.capabilities(metric).fills)
-    return found - {"test_lipschitz_best"}  # older rows do not have it
+    return found - _MAY_BE_MISSING
 
 
 def model_findings(

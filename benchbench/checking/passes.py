@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from benchbench.checking.evidence import Replay, as_recorded
 from benchbench.contract import Examples, Threat
+from benchbench.contract.threat import tolerance
 from benchbench.data import Subset
 from benchbench.errors import ContractError, DataError
 from benchbench.evaluation.subject import borrowed, default_batch_size
-from benchbench.evaluation.supervision import tolerance
 from benchbench.kernels.determinism import deterministic
 from benchbench.kernels.inputs import as_model_input
 from benchbench.records.arrays import Array

@@ -32,6 +32,7 @@ from benchbench.contract.ascent import (
     steepest,
     uniform_start,
 )
+from benchbench.contract.certificates import Bounds, CertifiedModel, LipschitzSides, bound_lipschitz, bound_margins
 from benchbench.contract.data import (
     Dataset,
     DatasetExtent,
@@ -57,7 +58,15 @@ from benchbench.contract.training import (
     StatefulDefense,
     SteppingDefense,
 )
-from benchbench.errors import CorruptDataError, DataError, MissingDataError, OptionError, TrainingError, UsageError
+from benchbench.errors import (
+    CorruptDataError,
+    DataError,
+    MissingDataError,
+    NoBoundError,
+    OptionError,
+    TrainingError,
+    UsageError,
+)
 from benchbench.kernels.arithmetic import full_precision, is_rounded, searching
 from benchbench.kernels.inputs import as_model_input
 from benchbench.kernels.modes import frozen, in_mode
@@ -71,7 +80,9 @@ __all__ = [
     "STOPPED",
     "Attack",
     "BatchLoss",
+    "Bounds",
     "Capabilities",
+    "CertifiedModel",
     "CorruptDataError",
     "CrossEntropy",
     "DataError",
@@ -88,9 +99,11 @@ __all__ = [
     "FittingDefense",
     "Host",
     "KeyedGenerator",
+    "LipschitzSides",
     "Measurement",
     "Metric",
     "MissingDataError",
+    "NoBoundError",
     "Norm",
     "Offer",
     "OptionError",
@@ -109,6 +122,8 @@ __all__ = [
     "adversarial_images",
     "as_model_input",
     "ascend",
+    "bound_lipschitz",
+    "bound_margins",
     "data_digest",
     "derive_seed",
     "frozen",

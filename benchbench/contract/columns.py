@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Literal
 
 from benchbench.contract.data import SplitName
@@ -17,7 +18,12 @@ from benchbench.contract.evaluation import AnyEvidence, Evidence, Measurement, R
 _TOLERANCE = 1e-6  # relative: sums in another order
 _AT_LEAST = 1e-9
 # of a metric's own per-example column
-_MEANS = {"test_lipschitz": "lipschitz", "test_lipschitz_best": "lipschitz_best"}
+_MEANS = {
+    "test_lipschitz": "lipschitz",
+    "test_lipschitz_best": "lipschitz_best",
+    "test_lipschitz_upper": "lipschitz_upper",
+    "certified_test_accuracy": "certified",
+}
 
 Outcome = Literal["correct", "robust"]
 OF_HOST = frozenset({"index", "label", "prediction", "correct", "adversarial_prediction", "robust"})
@@ -40,7 +46,7 @@ def _gap(evidence: AnyEvidence, outcome: Outcome) -> float | None:
     return None if more is None or less is None else more - less
 
 
-def _mean(answer: Measurement, column: str) -> float | None:
+def _mean(column: str, answer: Measurement, _evidence: AnyEvidence) -> float | None:
     import torch
 
     values = answer.per_example.get(column)
@@ -65,8 +71,7 @@ FILLABLE: Mapping[str, Callable[[Measurement, AnyEvidence], float | None]] = {
     "adv_test_accuracy": lambda _, evidence: _share(evidence, "robust", "test"),
     "gap": lambda _, evidence: _gap(evidence, "correct"),
     "adv_gap": lambda _, evidence: _gap(evidence, "robust"),
-    "test_lipschitz": lambda answer, _: _mean(answer, _MEANS["test_lipschitz"]),
-    "test_lipschitz_best": lambda answer, _: _mean(answer, _MEANS["test_lipschitz_best"]),
+    **{name: partial(_mean, column) for name, column in _MEANS.items()},
     "train_mse": lambda _, evidence: _error(evidence, "train", attacked=False),
     "test_mse": lambda _, evidence: _error(evidence, "test", attacked=False),
     "adv_test_mse": lambda _, evidence: _error(evidence, "test", attacked=True),

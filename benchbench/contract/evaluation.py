@@ -95,10 +95,12 @@ class Measurement:
         values: column name to value; names say quantity, condition and unit (``test_lipschitz``). Accuracies are
             fractions in [0, 1].
         per_example: column name to one value per test example (N,), stored beside the leaderboard.
+        note: what a reader of the values must know, or why there are none; the row's `notes` keep it.
     """
 
     values: Mapping[str, float]
     per_example: Mapping[str, Sequence[float] | Tensor] = field(default_factory=dict)
+    note: str = ""
 
 
 @runtime_checkable

@@ -15,6 +15,8 @@ from benchbench.errors import OptionError, suggest
 Norm = Literal["linf", "l2", "l1"]
 NO_BALL = "in a ball of radius 0 there is nothing to attack, and robust accuracy would be plain accuracy"
 NORMS: tuple[Norm, ...] = get_args(Norm)
+FLOAT32_STEP = 2.0**-22  # twice the spacing of float32 numbers just below 2, to which x + epsilon is rounded
+RELATIVE_TOLERANCE = 1e-5  # of epsilon, for norms that an attack summed up in float32
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -72,6 +74,17 @@ class Threat:
         """Norm of each perturbation, float (N,)."""
         size: Tensor = (candidates - images).flatten(1).norm(p=self.order, dim=1)
         return size
+
+
+def tolerance(threat: Threat, dimension: int) -> float:
+    """How far beyond epsilon a candidate may lie, as float32 rounds x + delta.
+
+    Coordinates are as large as the finite bounds of the box, at least 1. For L-inf and images this is about 2.4e-7 + 1e-5
+    epsilon; for L2 and L1 at most sqrt(dimension) and dimension times as much.
+    """
+    bounds = [abs(bound) for bound in (threat.lower, threat.upper) if math.isfinite(bound)]
+    growth = {"linf": 1.0, "l2": math.sqrt(dimension), "l1": float(dimension)}[threat.norm]
+    return FLOAT32_STEP * max([1.0, *bounds]) * growth + RELATIVE_TOLERANCE * threat.epsilon
 
 
 def parse_number(text: str) -> float:

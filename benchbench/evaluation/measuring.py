@@ -19,7 +19,7 @@ from benchbench.evaluation.evidence import ModelEvidence
 from benchbench.evaluation.lending import Loan
 from benchbench.evaluation.memory import Memory, ShardResult, by_shard
 
-_VALUE, _PER_EXAMPLE = "value/", "example/"
+_VALUE, _PER_EXAMPLE, _NOTE = "value/", "example/", "note"
 EvidenceT = TypeVar("EvidenceT", bound=AnyEvidence)
 _EvidenceT_contra = TypeVar("_EvidenceT_contra", bound=AnyEvidence, contravariant=True)
 
@@ -40,9 +40,19 @@ class Columns:
     reserved: Collection[str] = ()  # columns that no metric may fill
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What all metrics found."""
+
+    values: Mapping[str, float]
+    per_example: Mapping[str, Tensor]
+    notes: Mapping[str, str]  # by metric, where it has one
+    metrics: Mapping[str, str]  # per-example column to the metric that filled it
+
+
 def measure_all(
     metrics: Mapping[str, MetricOf[EvidenceT]], evidence: EvidenceT, memory: Memory, loan: Loan, columns: Columns | None
-) -> Measurement:
+) -> Measured:
     """Call each metric once and join the answers.
 
     `columns` are those of the leaderboard that they may fill; None if no row is recorded. It is a ContractError if a metric
@@ -52,6 +62,7 @@ def measure_all(
     """
     values: dict[str, float] = {}
     per_example: dict[str, Tensor] = {}
+    notes, filled = dict[str, str](), dict[str, str]()
     for name, metric in metrics.items():
         compute = partial(_measure, name, metric, evidence, memory, loan)
         answer = _unpack(memory.recall(f"metric/{name}", compute))
@@ -66,7 +77,9 @@ def measure_all(
             raise ContractError(f"metric {name!r}: another metric fills the per-example column {column!r}, too")
         values.update(answer.values)
         per_example.update({column: torch.as_tensor(v) for column, v in answer.per_example.items()})
-    return Measurement(values=values, per_example=per_example)
+        filled.update(dict.fromkeys(answer.per_example, name))
+        notes.update({name: answer.note} if answer.note else {})
+    return Measured(values=values, per_example=per_example, notes=notes, metrics=filled)
 
 
 def _measure(name: str, metric: MetricOf[EvidenceT], evidence: EvidenceT, memory: Memory, loan: Loan) -> ShardResult:
@@ -90,9 +103,13 @@ def _measure_in_shards(
 
     trial = evidence.trial
     parts = by_shard(f"metric/{name}", trial.shards(trial.splits["test"]), measure)
-    answers = [_unpack(part).per_example for part in memory.gather(parts)]
-    columns = {column: torch.cat([torch.as_tensor(answer[column]) for answer in answers]) for column in answers[0]}
-    return Measurement(values=metric.summarise(columns), per_example=columns)
+    answers = [_unpack(part) for part in memory.gather(parts)]
+    shared = set.intersection(*({*answer.per_example} for answer in answers))  # a part may lack what it cannot measure
+    columns = {
+        column: torch.cat([torch.as_tensor(answer.per_example[column]) for answer in answers]) for column in shared
+    }
+    note = ", ".join(sorted({answer.note for answer in answers} - {""}))
+    return Measurement(values=metric.summarise(columns), per_example=columns, note=note)
 
 
 def _checked(name: str, answer: object, evidence: AnyEvidence) -> Measurement:
@@ -112,11 +129,12 @@ def _pack(answer: Measurement) -> ShardResult:
     values = {f"{_VALUE}{column}": torch.tensor(value, dtype=torch.float64) for column, value in answer.values.items()}
     columns = {column: torch.as_tensor(outcomes) for column, outcomes in answer.per_example.items()}
     per_example = {f"{_PER_EXAMPLE}{name}": column.detach().cpu().clone() for name, column in columns.items()}
-    return {**values, **per_example}
+    return {**values, **per_example, _NOTE: torch.tensor([*answer.note.encode()], dtype=torch.uint8)}
 
 
 def _unpack(part: ShardResult) -> Measurement:
     return Measurement(
         values={key.removeprefix(_VALUE): float(v) for key, v in part.items() if key.startswith(_VALUE)},
         per_example={key.removeprefix(_PER_EXAMPLE): v for key, v in part.items() if key.startswith(_PER_EXAMPLE)},
+        note=bytes(part[_NOTE].tolist()).decode() if _NOTE in part else "",
     )

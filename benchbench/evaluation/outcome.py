@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.cell.model import DIAGNOSTICS
-from benchbench.contract import Attack, Examples, Measurement, Metric, Threat
+from benchbench.contract import Attack, Examples, Metric, Threat
+from benchbench.evaluation.certificates import check_certificates, unanswered
 from benchbench.evaluation.diagnostics import FLAGS, examine
 from benchbench.evaluation.evidence import ModelEvidence
-from benchbench.evaluation.measuring import Columns, measure_all
+from benchbench.evaluation.measuring import Columns, Measured, measure_all
 from benchbench.evaluation.memory import MeasurementCache, Memory, ShardResult, Sharing
 from benchbench.evaluation.specimens import from_evidence
 from benchbench.evaluation.subject import Trial, borrowed, default_batch_size, place
@@ -38,6 +39,7 @@ class Outcome:
     searched: Tensor = field(
         default_factory=lambda: torch.empty(0, dtype=torch.int64)
     )  # rows that only diagnostics broke
+    notes: Mapping[str, str] = field(default_factory=dict)  # by metric, what it says about its values
 
 
 class Subject(TypedDict):
@@ -126,8 +128,12 @@ def evaluate(
             "robust": evidence.robust("test"),
         }
         trial.loan.settle()
+        check_certificates(measured, evidence, found.get(_SEARCHED))
     outcome = join_outcome(measured, per_example, attacked.candidates, attacked.queries, memory)
-    flags, searched = tuple(sorted(found.keys() & FLAGS.keys())), found.get(_SEARCHED, outcome.searched)
+    flags, searched = (
+        unanswered(found.keys() & FLAGS.keys(), outcome.per_example),
+        found.get(_SEARCHED, outcome.searched),
+    )
     return replace(outcome, flags=flags, diagnostics=DIAGNOSTICS if diagnosed else 0, searched=searched)
 
 
@@ -137,7 +143,7 @@ def _diagnosis(evidence: ModelEvidence, hurried: bool) -> ShardResult:
 
 
 def join_outcome(
-    measured: Measurement, per_example: Mapping[str, Tensor], witnesses: Tensor, queries: QueryCount, memory: Memory
+    measured: Measured, per_example: Mapping[str, Tensor], witnesses: Tensor, queries: QueryCount, memory: Memory
 ) -> Outcome:
     """The outcome without diagnostics; `per_example` wins over columns of metrics."""
     filled = {column: torch.as_tensor(values) for column, values in measured.per_example.items()}
@@ -149,4 +155,5 @@ def join_outcome(
         diagnostics=0,
         queries={"test_forward": queries.forward, "test_gradient": queries.gradient},
         seconds=memory.seconds,
+        notes=measured.notes,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,24 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.contract import Attack, KeyedGenerator, Threat
+from benchbench.contract.threat import tolerance
 from benchbench.errors import ContractError
 from benchbench.evaluation.lending import Loan
 from benchbench.kernels.graphs import tallied
 from benchbench.stopping import StopRequest
-
-FLOAT32_STEP = 2.0**-22  # twice the spacing of float32 numbers just below 2, to which x + epsilon is rounded
-RELATIVE_TOLERANCE = 1e-5  # of epsilon, for norms that an attack summed up in float32
-
-
-def tolerance(threat: Threat, dimension: int) -> float:
-    """How far beyond epsilon a candidate may lie, as float32 rounds x + delta.
-
-    Coordinates are as large as the finite bounds of the box, at least 1. For L-inf and images this is about 2.4e-7 + 1e-5
-    epsilon; for L2 and L1 at most sqrt(dimension) and dimension times as much.
-    """
-    bounds = [abs(bound) for bound in (threat.lower, threat.upper) if math.isfinite(bound)]
-    growth = {"linf": 1.0, "l2": math.sqrt(dimension), "l1": float(dimension)}[threat.norm]
-    return FLOAT32_STEP * max([1.0, *bounds]) * growth + RELATIVE_TOLERANCE * threat.epsilon
 
 
 def check_logits(logits: object, *, classes: int, rows: Tensor, what: str) -> Tensor:

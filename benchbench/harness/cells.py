@@ -159,6 +159,7 @@ def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Work
         cell,
         values={**outcome.values, **noted},
         per_example=outcome.per_example,
+        notes=outcome.notes,
         flags=outcome.flags,
         diagnostics=outcome.diagnostics,
         provenance=_provenance(cell, bench, trained, outcome),

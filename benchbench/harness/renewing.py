@@ -10,6 +10,7 @@ from torch import nn
 from benchbench.cell.model import DIAGNOSTICS, Cell
 from benchbench.data import subset
 from benchbench.evaluation import Attacked, diagnose, lives_off_gradients
+from benchbench.evaluation.certificates import unanswered
 from benchbench.evaluation.subject import borrowed, place
 from benchbench.harness.workbench import Workbench
 from benchbench.records import Row, flags_are_current
@@ -46,7 +47,8 @@ def renew_flags(cell: Cell, model: nn.Module, bench: Workbench) -> Row | None:
                 uses_gradients=_used_gradients(row, cell, bench),
             )
         )
-    renewed = dataclasses.replace(row, flags=flags, diagnostics=DIAGNOSTICS)
+    kept = unanswered(flags, {name: torch.from_numpy(column) for name, column in outcomes.items()})
+    renewed = dataclasses.replace(row, flags=kept, diagnostics=DIAGNOSTICS)
     bench.store.write_row(renewed, weights=weights)
     return renewed
 

@@ -13,7 +13,7 @@ from benchbench.records.arrays import to_array
 from benchbench.records.intervals import Interval, accuracy_interval, mean_interval
 from benchbench.records.row import Row
 
-_ACCURACIES = ("train_accuracy", "test_accuracy", "adv_train_accuracy", "adv_test_accuracy")
+_ACCURACIES = ("train_accuracy", "test_accuracy", "adv_train_accuracy", "adv_test_accuracy", "certified_test_accuracy")
 _MEANS = {  # per-example column -> the mean whose bootstrap interval it gives
     "lipschitz": "test_lipschitz",
     "squared_error": "test_mse",
@@ -44,6 +44,7 @@ def measured_row(
     *,
     values: Mapping[str, float],
     per_example: Mapping[str, Any] | None = None,
+    notes: Mapping[str, str] | None = None,
     flags: Sequence[str] = (),
     diagnostics: int = 0,
     provenance: Provenance,
@@ -60,6 +61,7 @@ def measured_row(
         extra={name: value for name, value in values.items() if name not in FILLABLE},
         flags=tuple(flags),
         diagnostics=diagnostics,
+        notes=to_json(notes or {}),
         **_provenance(cell, provenance),
     )
     bounds = {**accuracy_bounds(row), **mean_bounds(row, per_example or {})}

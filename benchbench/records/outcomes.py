@@ -16,6 +16,8 @@ _KINDS = {  # column -> the kinds of NumPy types that it may have, in words; oth
     **dict.fromkeys(_CLASSES, _NUMBERS),
     **dict.fromkeys(("correct", "robust"), _FLAGS),
     **dict.fromkeys(("lipschitz", "lipschitz_best", "lipschitz_released", "lipschitz_released_best"), _NUMBERS),
+    **dict.fromkeys(("lipschitz_upper", "margin_bound"), _NUMBERS),
+    "certified": _FLAGS,
     **dict.fromkeys(("squared_error", "adv_squared_error"), _NUMBERS),
 }
 

@@ -105,6 +105,12 @@ class Row:
     test_lipschitz_best: float | None = measure(
         "the same with each example's best iterate: a better lower bound", least=0
     )
+    certified_test_accuracy: float | None = measure(
+        "share of the test set that no attack can change: a proven lower bound", share=True, since=4
+    )
+    test_lipschitz_upper: float | None = measure(
+        "mean of proven upper bounds of the local Lipschitzness", least=0, since=4
+    )
     gap: float | None = measure("train minus test accuracy; for regression, test minus train mean squared error")
     adv_gap: float | None = measure("the gap under the attack")
     train_mse: float | None = measure("mean squared error on the training set (regression)", least=0)
@@ -117,6 +123,8 @@ class Row:
         since=3,
     )
     extra: Mapping[str, float] = column("values of metrics beyond these columns, by name", factory=dict)
+
+    notes: str = column("what metrics say about their values, by metric, as canonical JSON", default="{}", since=4)
 
     precision: str = column("number format of the evaluation, for instance `float32`", default="")
     device: str = column("device that it ran on", default="")

@@ -34,7 +34,7 @@ def trained_under(defense: str, norm: str, epsilon: float) -> Columns:
     return {"train_norm": norm, "train_epsilon": epsilon}
 
 
-SCHEMA_VERSION = 3  # raised with every new column; rows of older files get the column's default
+SCHEMA_VERSION = 4  # raised with every new column; rows of older files get the column's default
 _KIND_KEY = b"benchbench.kind"
 _VERSION_KEY = b"benchbench.schema_version"
 _READ = tuple(str(version) for version in range(1, SCHEMA_VERSION + 1))

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from benchbench.contract import NORMS, KeyedGenerator, Norm, Threat
+from benchbench.contract.threat import tolerance
 from benchbench.errors import ContractError
-from benchbench.evaluation.supervision import check_candidates, check_logits, tolerance
+from benchbench.evaluation.supervision import check_candidates, check_logits
 
 ROWS = torch.arange(50)
 

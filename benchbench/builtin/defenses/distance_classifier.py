@@ -8,8 +8,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import as_model_input
+from benchbench.contract import Threat, as_model_input
 
+FLOAT32_ROUNDING = 2.0**-20  # of a difference of logits, relative to distances plus 1: more than 16 roundings
 ELEMENTS_AT_ONCE = 1 << 24  # float values of references converted at once: 64 MiB in float32
 
 
@@ -40,6 +41,22 @@ class DistanceClassifier(nn.Module):
         nearest = self._nearest(flat.detach())
         distances = [(flat - self._values(chosen, flat)).abs().amax(dim=1) for chosen in nearest.unbind(1)]
         return -torch.stack(distances, dim=1) / self.radius.to(flat)
+
+    @torch.no_grad()
+    def margin_bounds(self, images: Tensor, labels: Tensor, *, threat: Threat) -> Tensor:
+        """By the triangle inequality no distance changes by more than epsilon, in no norm.
+
+        No perturbation is longer in L-inf than in L2 or L1. See `benchbench.contract.CertifiedModel`.
+        """
+        logits = self(images.double())
+        own = logits.gather(1, labels[:, None])
+        margins = own[:, 0] - logits.scatter(1, labels[:, None], -math.inf).amax(dim=1)
+        farthest = 1 + threat.epsilon - logits.amin(dim=1) * self.radius
+        return margins - (2 * threat.epsilon + FLOAT32_ROUNDING * farthest) / self.radius
+
+    def lipschitz_bounds(self, images: Tensor, *, threat: Threat) -> Tensor:
+        """Each of the logits is 1/r-Lipschitz."""
+        return (len(self.starts) - 1) / self.radius.expand(len(images))
 
     @torch.no_grad()
     def _nearest(self, flat: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Sound bounds of margins and of local Lipschitzness, of networks read as a list of steps."""
