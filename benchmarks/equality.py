@@ -25,8 +25,8 @@ from benchbench.builtin.defenses.gradient_regularisation import GradientRegulari
 from benchbench.builtin.defenses.local_linearity import LocalLinearity
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
-from benchbench.cell.recipe import Recipe
 from benchbench.contract import Attack, Defense, Examples
+from benchbench.contract.recipe import Recipe
 from benchbench.kernels import fused
 from benchbench.kernels.determinism import deterministic
 from benchbench.kernels.graphs import recording

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchbench.cell.recipe import Recipe
 from benchbench.contract import Examples, Threat
+from benchbench.contract.recipe import Recipe
 from benchbench.ranks.launch import find_launch, joined
 from benchbench.registry import load_registry
 from benchbench.training import TrainingJob, train

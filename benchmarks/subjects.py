@@ -16,8 +16,8 @@ from benchbench.builtin.architectures.cnn import make_cnn2
 from benchbench.builtin.datasets.mnist import Mnist
 from benchbench.builtin.defenses.adversarial import AdversarialTraining
 from benchbench.builtin.defenses.natural import Natural
-from benchbench.cell.recipe import Recipe
 from benchbench.contract import DatasetSplits, DataSource, Defense, Examples, Threat
+from benchbench.contract.recipe import Recipe
 from benchbench.settings import find_folders
 from benchbench.training import Checkpoint, TrainingJob, train
 

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from benchbench.builtin.defenses.adversarial import AdversarialTraining
 from benchbench.builtin.defenses.trades import Trades
-from benchbench.cell.recipe import Recipe
 from benchbench.contract import Defense, Examples, KeyedGenerator, derive_seed, uniform_start
+from benchbench.contract.recipe import Recipe
 from benchbench.kernels.arithmetic import Precision
 from benchbench.training import TrainedModel, TrainingJob, train
 from benchbench.training.loop import make_optimizer

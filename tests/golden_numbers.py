@@ -32,9 +32,9 @@ from golden_problems import (
 )
 from torch import Tensor, nn
 
-from benchbench.cell.recipe import Augmentation
 from benchbench.contract import DataSource, Examples, Threat, data_digest, frozen
 from benchbench.contract.offers import Kind
+from benchbench.contract.recipe import Augmentation
 from benchbench.registry import Registry, load_registry
 from benchbench.training.stepping import augment
 

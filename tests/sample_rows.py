@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchbench.cell.model import Cell, Component, EvaluationSpec, TrainingSpec
-from benchbench.cell.recipe import Recipe
+from benchbench.contract.recipe import Recipe
 from benchbench.contract.threat import Threat
 from benchbench.records import Row
 from benchbench.records.schema import trained_under

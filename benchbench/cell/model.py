@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchbench.cell.recipe import OMITTED, Recipe
 from benchbench.contract.offers import Kind
+from benchbench.contract.recipe import OMITTED, Recipe, Selection
 from benchbench.contract.threat import Threat
 from benchbench.kernels.arithmetic import Precision
 
@@ -50,6 +50,12 @@ class Component:
         return (self, *(inner for value in self.options.values() for inner in _components_in(value)))
 
     @property
+    def extra_datasets(self) -> dict[str, Component]:
+        """The datasets among its options, by the option's name."""
+        options = ((name, value) for name, value in self.options.items() if isinstance(value, Component))
+        return {name: value for name, value in options if value.kind == "dataset"}
+
+    @property
     def code(self) -> str:
         """Revision and sources, for people: ``revision 1, sources 0123456789abcdef``."""
         return f"revision {self.revision}" + (f", sources {self.sources}" if self.sources else "")
@@ -61,13 +67,16 @@ class TrainingSpec:
 
     dataset: Component
     dataset_digest: str  # SHA-256 of the loaded data
-    n_train: int  # training examples used, a fixed subset of the split
+    n_train: int  # training examples used, a fixed subset of the split, without those held out
     architecture: Component
     defense: Component
     threat: Threat | None  # what the method trains against; None if it uses none: one model serves all radii
     recipe: Recipe
     seed: int = 0
     trained_on: Literal["train", "train+test"] = "train"  # the proof of concept sees the test set, too
+    n_validation: int = field(default=0, metadata=OMITTED)  # training examples held out to select the checkpoint
+    n_extra: int = field(default=0, metadata=OMITTED)  # training examples of the datasets among the defense's options
+    extra_digest: str = field(default="", metadata=OMITTED)  # SHA-256 of these datasets' digests
 
     @cached_property
     def model_id(self) -> str:
@@ -89,7 +98,7 @@ class EvaluationSpec:
     threat: Threat  # ball and box of attack and metrics
     n_test: int  # test examples evaluated
     n_train_evaluated: int  # training examples evaluated, for training accuracies and gaps
-    checkpoint_selection: Literal["last"] = "last"  # ``"last"``, the protocol's
+    checkpoint_selection: Selection = "last"  # that of the recipe
     precision: Precision = field(default="float32", metadata=OMITTED)  # of the searches; float32 judges
 
 
@@ -158,8 +167,11 @@ class Cell:
             "attack_options": to_json(evaluation.attack.options, identifying=True),
             "seed": training.seed,
             "checkpoint_selection": evaluation.checkpoint_selection,
+            "weight_averaging": training.recipe.averaging_label,
             "trained_on": training.trained_on,
             "n_train": training.n_train,
+            "n_validation": training.n_validation,
+            "n_extra": training.n_extra,
             "n_train_evaluated": evaluation.n_train_evaluated,
             "n_test": evaluation.n_test,
             "epochs": training.recipe.epochs,

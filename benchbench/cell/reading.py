@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from benchbench.cell.model import WITHOUT_THREAT, Cell, Component, EvaluationSpec, TrainingSpec
-from benchbench.cell.recipe import Augmentation, Recipe, require_plain
+from benchbench.contract.recipe import Augmentation, Recipe, require_plain
 from benchbench.contract.threat import Threat
 from benchbench.errors import BenchbenchError, DataError
 

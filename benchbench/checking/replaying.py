@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchbench.cell.model import Cell, to_json
+from benchbench.atomic import scratch_folder
+from benchbench.cell.model import Cell, Component, to_json
 from benchbench.cell.reading import read_cell
 from benchbench.checking.consistency import judge_suite, model_findings, needed_columns, outcome_findings
 from benchbench.checking.evidence import (
@@ -31,16 +32,18 @@ from benchbench.checking.examination import Examination
 from benchbench.checking.fresh_attack import FreshAttack, Suspect
 from benchbench.checking.passes import answers, judge_images, replay_witnesses
 from benchbench.checking.proofs import claims_of
-from benchbench.contract import DataSource
+from benchbench.contract import DatasetSplits, DataSource
 from benchbench.data import LoadedDataset, Subset, load_dataset, subset
 from benchbench.errors import BenchbenchError, DataError, PluginError, UsageError
-from benchbench.harness.cells import build_model, training_examples
-from benchbench.harness.fitting import fit_model, trains_in_steps
+from benchbench.harness.cells import build_model, train_cell
+from benchbench.harness.fitting import trains_in_steps
+from benchbench.harness.workbench import Workbench
 from benchbench.kernels.sketches import sketch
 from benchbench.leaderboard.challenges import challenged_accuracy, read_challenges
 from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.names import row_label
-from benchbench.records import Row, checkpoint_name, kept_checkpoints
+from benchbench.planning.datasets import DatasetLoader
+from benchbench.records import Row, RunStore, checkpoint_name, kept_checkpoints
 from benchbench.records.arrays import Array
 from benchbench.records.outcomes import WITNESSES
 from benchbench.registry import Registry, load_registry
@@ -264,14 +267,23 @@ class Replayer:
             self._models[key] = self._load_model(cell, path)
         return self._models[key]
 
+    def _fit_again(self, cell: Cell) -> nn.Module:
+        own, others = self.dataset(cell).splits, DatasetLoader(self.registry, self.source)
+
+        def splits(dataset: Component) -> DatasetSplits:
+            return own if dataset == cell.training.dataset else others.splits(dataset)
+
+        with scratch_folder("fit") as folder:
+            bench = Workbench(registry=self.registry, store=RunStore(folder), splits=splits, device=self.device)
+            return train_cell(cell, bench).model
+
     def _load_model(self, cell: Cell, path: Path | None) -> tuple[nn.Module, list[Finding]]:
         splits, model_id = self.dataset(cell).splits, cell.training.model_id
         if path is None:
             defense = self.registry.make("defense", cell.training.defense)
             if trains_in_steps(defense, splits):
                 raise UnavailableError("no checkpoint on this machine")
-            model = build_model(cell, splits, self.registry)
-            return fit_model(defense, model, training_examples(cell, splits).examples, cell, splits).model, []
+            return self._fit_again(cell), []
         stored = read_checkpoint(path)
         if stored is None:
             raise UnavailableError("no checkpoint on this machine")

@@ -16,7 +16,6 @@ from benchbench.cell.reading import read_cell
 from benchbench.checking.consistency import judge_suite
 from benchbench.checking.evidence import Finding, code_changes
 from benchbench.contract import DataSource
-from benchbench.data import load_dataset
 from benchbench.errors import TrainingError, UsageError, suggest
 from benchbench.events import Listener, ignore
 from benchbench.harness.evaluating import NOTED
@@ -24,6 +23,7 @@ from benchbench.harness.scheduling import run_cells
 from benchbench.harness.workbench import Workbench
 from benchbench.kernels.determinism import on_threads
 from benchbench.leaderboard.files import read_rows
+from benchbench.planning.datasets import DatasetLoader
 from benchbench.records import Row, RunStore, provenance
 from benchbench.registry import Registry, load_registry
 from benchbench.settings import find_device, find_folders
@@ -37,7 +37,10 @@ _NOT_COMPARED = {  # what depends on machine, code and time, and what is compare
     *("device", "versions", "git_commit", "train_seconds", "evaluate_seconds", "peak_memory_bytes"),
     *("extra", *(f"extra.{name}" for name in NOTED), "configuration", "outcomes_digest", "witnesses_digest"),
 }
-_EXACT = ("dropout", "epsilon", "train_epsilon", "seed", "n_train", "n_train_evaluated", "n_test", "epochs")
+_EXACT = (
+    *("dropout", "epsilon", "train_epsilon", "seed", "n_train", "n_validation", "n_extra", "n_train_evaluated"),
+    *("n_test", "epochs"),
+)
 _FRACTIONS = ("train_accuracy", "test_accuracy", "adv_train_accuracy", "adv_test_accuracy", "gap", "adv_gap")
 _ENDS = tuple(f"{name}_{end}" for name in _FRACTIONS[:4] for end in ("low", "high"))
 
@@ -92,11 +95,18 @@ def rerun(
 def compute_again(row: Row, registry: Registry, source: DataSource, device: torch.device, listener: Listener) -> Rerun:
     """Recompute the cell of a row; see `rerun`."""
     cell = read_cell(row.configuration)
-    loaded = load_dataset(registry, cell.training.dataset, source)
+    datasets = DatasetLoader(registry, source)
+    loaded = datasets.load(cell.training.dataset)
     with scratch_folder("rerun") as folder:
         store = RunStore(folder)
-        splits = loaded.splits
-        bench = Workbench(registry=registry, store=store, splits=lambda _: splits, device=device, listener=listener)
+        bench = Workbench(
+            registry=registry,
+            store=store,
+            splits=datasets.splits,
+            forget=datasets.forget,
+            device=device,
+            listener=listener,
+        )
         with on_threads(provenance.stated_threads(row.device) if device.type == "cpu" else None):
             tally = run_cells((cell,), bench)
         if tally.failures:

@@ -7,8 +7,8 @@ as ``"module:attribute"``, and they are imported when a suite first uses them. W
 
 - dataset: a `Dataset`;
 - architecture: an ``nn.Module``; the factory also takes ``input_shape`` and ``classes``;
-- defense: a `Defense`, `SteppingDefense` or `FittingDefense`; it may also be a `StatefulDefense`, `ScheduledDefense` or
-  `RegressionDefense`;
+- defense: a `Defense`, `SteppingDefense` or `FittingDefense`; it may also be a `StatefulDefense`, `ScheduledDefense`,
+  `PacedDefense`, `PreparedDefense`, `RecipeDefense` or `RegressionDefense`;
 - attack: an `Attack`;
 - metric: a `Metric`;
 - suite: the path of a TOML file;
@@ -46,6 +46,8 @@ from benchbench.contract.data import (
 from benchbench.contract.evaluation import Attack, Evidence, ExamplewiseMetric, Measurement, Metric, RegressionEvidence
 from benchbench.contract.execution import DONE, NOT_SHARED, REFUSED, STOPPED, Executor, Host, Work, WorkUnit
 from benchbench.contract.offers import API_VERSION, Capabilities, Offer, hookimpl, require
+from benchbench.contract.preparation import ExtraBatch, ExtraExamples, PreparedDefense, RecipeDefense, TrainingHost
+from benchbench.contract.recipe import Augmentation, Recipe
 from benchbench.contract.recording import replayed
 from benchbench.contract.seeds import KeyedGenerator, derive_seed
 from benchbench.contract.threat import NORMS, Norm, Threat
@@ -53,6 +55,8 @@ from benchbench.contract.training import (
     BatchLoss,
     Defense,
     FittingDefense,
+    PacedDefense,
+    Progress,
     RegressionDefense,
     ScheduledDefense,
     StatefulDefense,
@@ -79,6 +83,7 @@ __all__ = [
     "REFUSED",
     "STOPPED",
     "Attack",
+    "Augmentation",
     "BatchLoss",
     "Bounds",
     "Capabilities",
@@ -96,6 +101,8 @@ __all__ = [
     "Examples",
     "ExamplewiseMetric",
     "Executor",
+    "ExtraBatch",
+    "ExtraExamples",
     "FittingDefense",
     "Host",
     "KeyedGenerator",
@@ -107,6 +114,11 @@ __all__ = [
     "Norm",
     "Offer",
     "OptionError",
+    "PacedDefense",
+    "PreparedDefense",
+    "Progress",
+    "Recipe",
+    "RecipeDefense",
     "RegressionDefense",
     "RegressionEvidence",
     "ScheduledDefense",
@@ -115,6 +127,7 @@ __all__ = [
     "SteppingDefense",
     "Threat",
     "TrainingError",
+    "TrainingHost",
     "UsageError",
     "Weighted",
     "Work",

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Attack(Protocol):
-    """A search for adversarial examples. Options go to the constructor, data to the call."""
+    """A search for adversarial examples. Options go to the constructor, data to the call.
+
+    An attribute ``takes_starts = True`` states that `perturb` has a keyword ``starts``, by default None: for each image another
+    one of the split, which the model assigns to another class than the label, as decision-based attacks need it. It may lie
+    outside of the ball. Where there is none, it is the image itself.
+    """
 
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator

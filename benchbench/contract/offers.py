@@ -39,6 +39,7 @@ class Capabilities:
             cells are skipped.
         fills: columns of the leaderboard that a metric fills, for instance ``test_lipschitz``. An undeclared value there is
             refused, and so is one that disagrees with the examples. Values under other names need no declaration.
+        architectures: names of the architectures that it works with, or of their families (``timm``); empty for any.
         elsewhere: whether an executor's workers run on other machines, so that devices are sought there.
     """
 
@@ -53,6 +54,7 @@ class Capabilities:
     requires: Mapping[str, str] = field(default_factory=dict)
     fills: tuple[str, ...] = ()
     elsewhere: bool = False
+    architectures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -179,6 +179,14 @@ class KeyedGenerator:
         """A generator that repeats this one's draws from the first one."""
         return KeyedGenerator(self._keys, self._rows)
 
+    def joined(self, rows: Tensor) -> KeyedGenerator:
+        """The generator for these rows and more, int64 (M,), which must not be among them."""
+        import torch
+
+        joined = KeyedGenerator(self._keys, torch.cat([self._rows, rows.to(self._rows)]))
+        joined._draws = self._draws
+        return joined
+
     @property
     def rows(self) -> Tensor:
         """int64 (N,), the identity of each example."""

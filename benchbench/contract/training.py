@@ -34,6 +34,9 @@ class Defense(Protocol):
 
     An attribute ``recordable = True`` states that the loss is pure tensor code, apart from random draws, and makes the same
     draws for every batch. Its steps may then be recorded and replayed without Python.
+
+    An attribute ``smooths_labels = True`` states that labels may also be probabilities, float32 (N, classes), as torch's
+    cross-entropy takes them. A recipe can smooth labels for such defenses only (Szegedy et al., 2016).
     """
 
     def loss(
@@ -92,6 +95,43 @@ class ScheduledDefense(Protocol):
         Must be idempotent: it may be called twice with the same epoch, and training may resume in the middle of one.
         """
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far training has come before a step; epochs and steps are counted from 0."""
+
+    epoch: int
+    step: int  # within the epoch
+    epochs: int  # of the whole training
+    steps: int  # of each epoch
+
+    @property
+    def taken(self) -> int:
+        """Steps taken before this one."""
+        return self.epoch * self.steps + self.step
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole training."""
+        return self.epochs * self.steps
+
+
+@runtime_checkable
+class PacedDefense(Protocol):
+    """A `Defense` or `SteppingDefense` that depends on the step, for instance for a ramp."""
+
+    def at_step(self, progress: Progress) -> None:
+        """Called before every batch with its progress; idempotent, like `ScheduledDefense.at_epoch`."""
+        ...
+
+
+def announce(defense: object, progress: Progress) -> None:
+    """Tell a `ScheduledDefense` or `PacedDefense` the progress; do nothing to any other."""
+    if isinstance(defense, ScheduledDefense):
+        defense.at_epoch(progress.epoch)
+    if isinstance(defense, PacedDefense):
+        defense.at_step(progress)
 
 
 @runtime_checkable

@@ -111,6 +111,7 @@ def attack_shard(trial: Trial, split: Split, prediction: Tensor, memory: Memory,
                 rows=rows[chosen],
                 what=what,
                 loan=trial.loan,
+                starts=_starts(trial, split, prediction, positions[chosen]),
             )
             trial.report(trial.attack_name, split, first + int(chosen[-1]) + 1)
     trial.loan.inspect_model(what)
@@ -125,6 +126,22 @@ def attack_shard(trial: Trial, split: Split, prediction: Tensor, memory: Memory,
         "queries": torch.tensor([queries.forward, queries.gradient]),
         "candidates": kept.cpu(),
     }
+
+
+def _starts(trial: Trial, split: Split, prediction: Tensor, positions: Tensor) -> Tensor | None:
+    """Draw images predicted as another class than the labels, for an attack that takes them.
+
+    The draw is keyed by the example. An example for which there is none gets its image.
+    """
+    if not getattr(trial.attack, "takes_starts", False):
+        return None
+    draws = trial.generator(split, "start", positions).uniform().cpu()
+    labels, chosen = split.labels(positions).cpu(), positions.cpu().clone()
+    for label in range(trial.classes):
+        others, own = (prediction != label).nonzero()[:, 0], labels == label
+        if len(others):
+            chosen[own] = others[(draws[own] * len(others)).long()]
+    return split.images(chosen.to(positions.device))
 
 
 def _examples_per_call(trial: Trial) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,15 +119,17 @@ def propose(
     rows: Tensor,
     what: str,
     loan: Loan,
+    starts: Tensor | None = None,
 ) -> Tensor:
     """Call an attack; check its candidates, and that model and examples are unchanged.
 
     The model is in evaluation mode with frozen parameters. A ContractError names the attack (`what`) and the example, by
-    `rows`, int64 (N,).
+    `rows`, int64 (N,). `starts` are for an attack that takes them.
     """
     lent_images, lent_labels = images.clone(), labels.clone()
     with loan.to(what):
-        candidates = attack.perturb(model, lent_images, lent_labels, threat=threat, generator=generator)
+        options: dict[str, Any] = {} if starts is None else {"starts": starts}
+        candidates = attack.perturb(model, lent_images, lent_labels, threat=threat, generator=generator, **options)
     changed = (lent_images != images).flatten(1).any(dim=1) | (lent_labels != labels)
     if bool(changed.any()):
         raise ContractError(f"{what}: it changed the image or label of example {int(rows[changed][0])} in place")

@@ -11,13 +11,14 @@ from torch import nn
 
 from benchbench.cell.model import Cell, TrainingSpec, to_json
 from benchbench.contract import DatasetSplits, Examples, derive_seed
-from benchbench.contract.training import LoopDefense
+from benchbench.contract.training import AnyDefense
 from benchbench.data import Subset, crop_to, subset
 from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, StorageError, TrainingError
 from benchbench.evaluation import Outcome
 from benchbench.events import Note
 from benchbench.harness.evaluating import evaluate_cell, measurements_of
 from benchbench.harness.fitting import fit_model, training_threat, trains_in_steps
+from benchbench.harness.preparing import prepare
 from benchbench.harness.sharing import EvaluationOverError
 from benchbench.harness.succession import give_up, stored_model, succeed, training_checkpoint
 from benchbench.harness.workbench import Workbench
@@ -58,21 +59,34 @@ def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
         return bench.trained[spec.model_id]
     splits = bench.splits(spec.dataset)
     defense = bench.registry.make("defense", spec.defense)
-    if trains_in_steps(defense, splits):
-        trained = _train(cell, training_job(cell, defense, splits, bench.registry, bench.device), bench)
-    else:
-        model = build_model(cell, splits, bench.registry).to(bench.device)
-        trained = fit_model(defense, model, training_examples(cell, splits).examples, cell, splits)
+    job = training_job(cell, defense, splits, bench.registry, bench.device)
+    _prepare(cell, job, bench)
+    trained = _train(cell, job, bench) if trains_in_steps(defense, splits) else fit_model(cell, job, splits)
     bench.trained.clear()  # one model is enough: cells of a model are adjacent
     bench.trained[spec.model_id] = trained
     return trained
 
 
+def _prepare(cell: Cell, job: TrainingJob, bench: Workbench) -> None:
+    try:
+        prepare(cell, job, bench, lambda one: build_model(one, bench.splits(one.training.dataset), bench.registry))
+    except Exception as error:
+        if bench.ranks is None or bench.ranks.leads:  # the others wait for an order, and only for that
+            raise
+        raise bench.ranks.failed(describe_failure(error)) from error
+
+
 def training_job(
-    cell: Cell, defense: LoopDefense, splits: DatasetSplits, registry: Registry, device: torch.device
+    cell: Cell, defense: AnyDefense, splits: DatasetSplits, registry: Registry, device: torch.device
 ) -> TrainingJob:
-    """The training of a cell's model, step by step."""
-    chosen = training_examples(cell, splits)
+    """The training of a cell's model, or what it is fitted to."""
+    chosen, spec = training_examples(cell, splits), cell.training
+    both, cropped = (
+        subset(splits.train, spec.n_train + spec.n_validation, "train"),
+        crop_to(splits.train, splits.input_shape),
+    )
+    rows = both.indices[~torch.isin(both.indices, chosen.indices)]
+    held_out = Examples(inputs=cropped.inputs[rows], labels=cropped.labels[rows])
     return TrainingJob(
         model=build_model(cell, splits, registry).to(device),
         defense=defense,
@@ -82,6 +96,9 @@ def training_job(
         recipe=cell.training.recipe,
         seed=cell.training.seed,
         device=device,
+        validation=held_out if spec.n_validation else None,
+        validation_rows=rows,
+        classes=len(splits.classes),
     )
 
 

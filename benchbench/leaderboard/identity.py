@@ -16,10 +16,10 @@ _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Hashable)
 
 PROTOCOL = ("suite", "profile", "protocol")
-DATA = ("dataset", "dataset_digest", "trained_on", "n_train")
+DATA = ("dataset", "dataset_digest", "trained_on", "n_train", "n_validation")
 NETWORK = ("architecture", "architecture_options", "augmentation", "dropout")
-DEFENSE = ("defense", "defense_options", "train_norm", "train_epsilon")  # the training threat belongs to the method
-TRAINING = ("epochs", "train_precision")
+DEFENSE = ("defense", "defense_options", "n_extra", "train_norm", "train_epsilon")  # the method's, its threat and data
+TRAINING = ("epochs", "train_precision", "weight_averaging")
 THREAT = ("norm", "epsilon")
 ATTACK = ("attack", "attack_options")
 READING = ("n_test", "n_train_evaluated", "checkpoint_selection", "precision")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from benchbench.cell.model import Cell
 from benchbench.contract import Capabilities, DatasetSplits, OptionError
 from benchbench.contract.threat import check_radius
-from benchbench.errors import BenchbenchError, Problem
+from benchbench.errors import BenchbenchError, DataError, Problem
 from benchbench.planning.datasets import DatasetLoader
 from benchbench.registry import Registry
 from benchbench.registry.suitability import missing_modules, unsuited_task
@@ -32,6 +32,14 @@ def find_wrong_radii(experiments: Iterable[Experiment], datasets: DatasetLoader)
     return tuple(problems)
 
 
+def require_alike(extra: DatasetSplits, splits: DatasetSplits, name: str) -> None:
+    """Raise DataError unless a model of `splits` can learn from `extra` data, called `name`."""
+    theirs, ours = ((one.task, one.input_shape, one.lower, one.upper, len(one.classes)) for one in (extra, splits))
+    if ours[:-1] != theirs[:-1] or ours[-1] < theirs[-1]:
+        described = ("{} of {} in [{:g}, {:g}], {} classes".format(*one) for one in (theirs, ours))
+        raise DataError(f"{name} has other data than the experiment: {' against '.join(described)}")
+
+
 def find_obstacle(cell: Cell, splits: DatasetSplits, registry: Registry) -> str:
     """Say why a cell cannot run on a dataset; empty if it can."""
     training, evaluation = cell.training, cell.evaluation
@@ -40,9 +48,16 @@ def find_obstacle(cell: Cell, splits: DatasetSplits, registry: Registry) -> str:
         capabilities = registry.capabilities(component)
         unsuited = unsuited_task(capabilities, splits.task, len(splits.classes))
         reason = unsuited.reason if unsuited else _input_obstacle(capabilities, splits) or _missing(capabilities)
+        reason = reason or _network_obstacle(capabilities, training.architecture.name)
         if reason:
             return f"{component.kind} {component.name!r} {reason}"
     return _augmentation_obstacle(cell, splits)
+
+
+def _network_obstacle(capabilities: Capabilities, architecture: str) -> str:
+    named = capabilities.architectures
+    fits = not named or architecture in named or architecture.partition(":")[0] in named
+    return "" if fits else f"works with {' or '.join(named)} only, not with {architecture!r}"
 
 
 def _missing(capabilities: Capabilities) -> str:

@@ -6,19 +6,22 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from benchbench.cell.model import Cell, EvaluationSpec, TrainingSpec
+from benchbench.cell.model import Cell, EvaluationSpec, TrainingSpec, digest
 from benchbench.contract import DatasetSplits, DataSource
-from benchbench.errors import BenchbenchError, MissingDataError, SuiteError
+from benchbench.errors import BenchbenchError, DataError, MissingDataError, SuiteError
 from benchbench.kernels.arithmetic import Precision
 from benchbench.planning.datasets import DatasetLoader
 from benchbench.planning.model import Plan, PlannedCell, Status
-from benchbench.planning.obstacles import find_obstacle, find_wrong_radii
+from benchbench.planning.obstacles import find_obstacle, find_wrong_radii, require_alike
 from benchbench.planning.selection import parse_only, select
 from benchbench.registry import Registry
 from benchbench.suite import Experiment, Suite
 
-UNKNOWN_WITHOUT_DATA = ("cell_id", "model_id", "dataset_digest", "n_train", "n_train_evaluated", "n_test")
+UNKNOWN_WITHOUT_DATA = (
+    *("cell_id", "model_id", "dataset_digest", "n_train", "n_validation", "n_extra", "n_train_evaluated", "n_test"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +53,8 @@ def make_plan(
 
     The seeds replace the suite's; `only` are filters ``KEY=VALUE,VALUE`` by identity column or option, and data that no
     remaining cell needs is not loaded. Precisions: see `benchbench.cell.model.EvaluationSpec` and, where None keeps the
-    suite's, `benchbench.cell.recipe.Recipe`. An unknown profile is an UnknownNameError, a filter that is malformed or matches
-    nothing a UsageError, a radius too large for the box of the data a SuiteError.
+    suite's, `benchbench.contract.recipe.Recipe`. An unknown profile is an UnknownNameError, a filter that is malformed or
+    matches nothing a UsageError, a radius too large for the box of the data a SuiteError.
     """
     filters = parse_only(only)
     chosen = tuple(seeds) if seeds is not None else suite.seeds
@@ -79,7 +82,9 @@ def cells_like(cell: Cell, suite: Suite, registry: Registry, splits: DatasetSpli
     for draft in drafts:
         data, skip = draft.experiment.dataset, draft.experiment.skip
         if not skip and (data.name, data.options) == (own.name, own.options):
-            yield _complete(draft, splits, spec.dataset_digest)
+            extra = {"n_extra": spec.n_extra, "extra_digest": spec.extra_digest}
+            alike = draft.cell.training.defense.extra_datasets == spec.defense.extra_datasets
+            yield _complete(draft, splits, spec.dataset_digest, extra if alike else {})
 
 
 def _expand(
@@ -106,6 +111,7 @@ def _expand(
                             threat=experiment.threat,
                             n_test=0,
                             n_train_evaluated=0,
+                            checkpoint_selection=training.recipe.checkpoint_selection,
                             precision=precision,
                         ),
                     )
@@ -118,7 +124,7 @@ def _trainings(
     for architecture in experiment.architectures:
         for defense in experiment.defenses:
             uses_threat = registry.capabilities(defense).uses_threat
-            recipe = experiment.recipe_for(architecture, defense)
+            recipe = experiment.recipe_for(architecture, defense, registry.make("defense", defense))
             if precision is not None and recipe.optimizer != "none":
                 recipe = dataclasses.replace(recipe, precision=precision)
             yield TrainingSpec(
@@ -140,7 +146,7 @@ def _plan_cell(draft: _Draft, registry: Registry, datasets: DatasetLoader, done:
         return _without_cell(draft, "skipped", experiment.skip)
     try:
         loaded = datasets.load(experiment.dataset)
-        cell = _complete(draft, loaded.splits, loaded.digest)
+        cell = _complete(draft, loaded.splits, loaded.digest, _extra(draft, loaded.splits, datasets))
         obstacle = find_obstacle(cell, loaded.splits, registry)
     except MissingDataError as error:
         extent = datasets.extent(experiment.dataset)
@@ -158,25 +164,40 @@ def _without_cell(draft: _Draft, status: Status, reason: str, sketch: Cell | Non
     return PlannedCell(cell=None, experiment=name, identity=identity, status=status, reason=reason, sketch=sketch)
 
 
-def _complete(draft: _Draft, splits: DatasetSplits, data_digest: str) -> Cell:
-    """Fill in the properties of the data: digest, box and numbers of examples."""
+def _extra(draft: _Draft, splits: DatasetSplits, datasets: DatasetLoader) -> dict[str, Any]:
+    """Number and digest of the defense's extra training examples, which must suit the data."""
+    loaded = {name: datasets.load(one) for name, one in draft.cell.training.defense.extra_datasets.items()}
+    if not loaded:
+        return {}
+    for name, one in loaded.items():
+        require_alike(one.splits, splits, f"defense {draft.cell.training.defense.name!r}, {name}")
+    count, digests = sum(len(one.splits.train) for one in loaded.values()), [one.digest for one in loaded.values()]
+    return {"n_extra": count, "extra_digest": digests[0] if len(digests) == 1 else digest(digests)}
+
+
+def _complete(draft: _Draft, splits: DatasetSplits, data_digest: str, extra: Mapping[str, Any]) -> Cell:
+    """Fill in the properties of the data: digests, box and numbers of examples."""
     cell = _counted(draft, train=len(splits.train), test=len(splits.test))
+    if cell.training.n_train < 1:
+        raise DataError(f"the validation split takes {cell.training.n_validation:,} training examples, which are all")
     threat = dataclasses.replace(cell.evaluation.threat, lower=splits.lower, upper=splits.upper)
     attacked = threat if cell.training.threat else None
-    training = dataclasses.replace(cell.training, dataset_digest=data_digest, threat=attacked)
+    training = dataclasses.replace(cell.training, dataset_digest=data_digest, threat=attacked, **extra)
     return dataclasses.replace(cell, training=training, evaluation=dataclasses.replace(cell.evaluation, threat=threat))
 
 
 def _counted(draft: _Draft, *, train: int, test: int) -> Cell:
     """The cell with the experiment's numbers of examples, at most the available ones."""
     experiment = draft.experiment
-    n_train = _at_most(experiment.n_train, train + (test if experiment.trained_on == "train+test" else 0))
+    used = _at_most(experiment.n_train, train + (test if experiment.trained_on == "train+test" else 0))
+    n_validation = draft.cell.training.recipe.held_out(used)
+    n_train = used - n_validation
     evaluation = dataclasses.replace(
         draft.cell.evaluation,
         n_test=_at_most(experiment.n_test, test),
         n_train_evaluated=_at_most(experiment.n_train_evaluated, min(n_train, train)),
     )
-    training = dataclasses.replace(draft.cell.training, n_train=n_train)
+    training = dataclasses.replace(draft.cell.training, n_train=n_train, n_validation=n_validation)
     return dataclasses.replace(draft.cell, training=training, evaluation=evaluation)
 
 

@@ -14,8 +14,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import Attack, Examples, KeyedGenerator, Metric, Threat, frozen
-from benchbench.contract.training import AnyDefense, FittingDefense, SteppingDefense
+from benchbench.contract import (
+    Attack,
+    Examples,
+    ExtraExamples,
+    KeyedGenerator,
+    Metric,
+    PreparedDefense,
+    Progress,
+    Recipe,
+    Threat,
+    TrainingHost,
+    frozen,
+)
+from benchbench.contract.training import AnyDefense, FittingDefense, SteppingDefense, announce
 from benchbench.kernels.determinism import on_threads
 
 PILOT_EXAMPLES = {"cpu": 8, "cuda": 64}
@@ -122,6 +134,9 @@ def training_passes(defense: AnyDefense, input_shape: tuple[int, ...], classes: 
     if isinstance(defense, FittingDefense):
         return None
     model, images, labels, generator = _toy(input_shape, classes, threat)
+    if isinstance(defense, PreparedDefense):
+        _prepare(defense, model, Examples(inputs=images, labels=labels))
+    announce(defense, Progress(epoch=1, step=0, epochs=2, steps=1))  # half of the training is over
     if isinstance(defense, SteppingDefense):
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
         defense.step(model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
@@ -129,6 +144,17 @@ def training_passes(defense: AnyDefense, input_shape: tuple[int, ...], classes: 
         loss = defense.loss(model, images, labels, threat=threat, generator=generator).loss
         loss.backward()  # type: ignore[no-untyped-call]
     return model.passes(len(images))
+
+
+def _prepare(defense: PreparedDefense, model: nn.Module, examples: Examples) -> None:
+    """The passes of a helper network count, those of its training do not."""
+    host = TrainingHost(
+        recipe=Recipe(learning_rate=1.0, epochs=1),
+        model=model,
+        extra_examples=lambda _: ExtraExamples(examples, seed=0, device=torch.device("cpu")),
+        train=lambda *_: model,
+    )
+    defense.prepare(host)
 
 
 def attack_passes(attack: Attack, input_shape: tuple[int, ...], classes: int, threat: Threat) -> Passes:

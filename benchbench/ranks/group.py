@@ -58,6 +58,7 @@ def divide(whole: int, *, rank: int, count: int) -> Part:
 class Alone:
     """A single process: it leads, and sums and decisions are its own."""
 
+    rank = 0
     count = 1
     leads = True
 

@@ -71,11 +71,22 @@ class Row:
     attack: str = column("the attack of the protocol")
     attack_options: str = column("its options, as canonical JSON", default="{}")
     seed: int = column("seed of the run")
-    checkpoint_selection: str = column("`last`: the model after the last epoch", default="last")
+    checkpoint_selection: str = column(
+        "`last`: the model after the last epoch; `best-clean`, `best-robust`: the best on examples held out of training",
+        default="last",
+    )
+    weight_averaging: str = column(
+        "the model's weights are those of the last step (`none`), or averages: `ema-0.995` with this decay, `swa-75` of the "
+        "epochs after the 75th",
+        default="none",
+        since=4,
+    )
     trained_on: str = column(
         "`train`, or `train+test` for the proof of concept, which sees the test set", default="train"
     )
     n_train: int = column("training examples used")
+    n_validation: int = column("training examples held out, not counted in `n_train`", default=0, since=4)
+    n_extra: int = column("training examples of other datasets that the method draws from", default=0, since=4)
     n_train_evaluated: int = column("training examples that training accuracies and gaps are measured on")
     n_test: int = column("test examples evaluated")
     epochs: int = column("passes over the training set; 0 for methods that fit without epochs")

@@ -13,7 +13,9 @@ KNOWN: Mapping[str, Mapping[Kind, tuple[str, ...]]] = {
     "benchbench-awp": {"architecture": ("preact-resnet-18",), "defense": ("awp-at", "awp-trades")},
     "benchbench-corruptions": {"metric": ("corruption-accuracy",)},
     "benchbench-dask": {"executor": ("dask",)},
+    "benchbench-extra-data": {"defense": ("at-extra",)},
     "benchbench-fast-at": {"defense": ("fast-at", "free-at"), "attack": ("fgsm-rs",)},
+    "benchbench-hat": {"defense": ("hat",)},
     "benchbench-mart": {"defense": ("mart",)},
     "benchbench-pruning": {"dataset": ("pruned",)},
     "benchbench-robustbench": {"architecture": ("robustbench",)},
@@ -22,6 +24,7 @@ KNOWN: Mapping[str, Mapping[Kind, tuple[str, ...]]] = {
         "metric": ("certified-l2",),
         "suite": ("smoothing-digits",),
     },
+    "benchbench-trades-ema": {"defense": ("trades-ema",)},
 }
 
 

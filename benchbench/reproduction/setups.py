@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from benchbench.cell.model import Component
-from benchbench.cell.recipe import Recipe
+from benchbench.contract.recipe import Recipe
 from benchbench.escaping import printable
 from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
 from benchbench.leaderboard.published import ARCHITECTURE_NAMES, DATASET_NAMES, read_published

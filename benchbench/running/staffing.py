@@ -127,7 +127,9 @@ def _try(cell: Cell, prepared: Prepared) -> None:
     whole = training_job(cell, defense, splits, prepared.registry, device)
     batch = Examples(inputs=whole.examples.inputs[:size], labels=whole.examples.labels[:size])
     recipe = dataclasses.replace(spec.recipe, epochs=1)
-    model = train(dataclasses.replace(whole, examples=batch, rows=whole.rows[:size], recipe=recipe)).model
+    model = train(
+        dataclasses.replace(whole, examples=batch, rows=whole.rows[:size], recipe=recipe, validation=None)
+    ).model
     with frozen(model):
         images = torch.zeros(default_batch_size(device), *splits.input_shape, device=device, requires_grad=True)
         torch.autograd.grad(model(images).sum(), images)

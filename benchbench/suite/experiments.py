@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import reduce
 
 from benchbench.cell.model import Component
+from benchbench.contract import FittingDefense
+from benchbench.contract.recipe import Recipe
 from benchbench.contract.threat import Threat, check_radius
 from benchbench.errors import OptionError, suggest
 from benchbench.registry import Registry
@@ -59,7 +62,7 @@ def check_experiment(variants: Sequence[Experiment], *, registry: Registry, plac
     """Note the mistakes of an experiment, given in the variant of each profile."""
     _check_overrides(variants, place, mistakes)
     for experiment in variants:
-        _check_recipes(experiment, place, mistakes)
+        _check_recipes(experiment, registry, place, mistakes)
         _check_capabilities(experiment, registry, place, mistakes)
         _check_radius(experiment, registry, place, mistakes)
 
@@ -73,16 +76,45 @@ def _check_radius(experiment: Experiment, registry: Registry, place: Place, mist
             mistakes.add((*place, "threat", "epsilon"), error.message, error.hint)
 
 
-def _check_recipes(experiment: Experiment, place: Place, mistakes: Mistakes) -> None:
-    """Note the required fields that no layer has; the values are checked already."""
-    for architecture in experiment.architectures:
-        for defense in experiment.defenses:
-            given: Values = {}
-            for layer in experiment.recipe_layers:
-                given.update(layer.fields if layer.applies_to(architecture, defense) else {})
-            for field in ("learning_rate", "epochs"):
-                if field not in given and given.get("optimizer") != "none":
-                    mistakes.add((*place, "recipe", field), "missing", "set it in the experiment or under [defaults]")
+def _check_recipes(experiment: Experiment, registry: Registry, place: Place, mistakes: Mistakes) -> None:
+    """Note missing fields, and those that do not fit each other; the values are checked already."""
+    for architecture, defense in itertools.product(experiment.architectures, experiment.defenses):
+        given: Values = {}
+        for layer in experiment.recipe_layers:
+            given.update(layer.fields if layer.applies_to(architecture, defense) else {})
+        if given.get("optimizer") == "none":
+            continue
+        missing = [field for field in ("learning_rate", "epochs") if field not in given]
+        for field in missing:
+            mistakes.add((*place, "recipe", field), "missing", "set it in the experiment or under [defaults]")
+        if not missing:
+            made = registry.make("defense", defense)
+            recipe = experiment.recipe_for(architecture, defense, made)
+            unfit = recipe.contradictions | _unfit(recipe, experiment, defense, made, registry)
+            for field, reason in unfit.items():
+                mistakes.add((*place, "recipe", field), f"{field} {reason}", "an override may set it for some defenses")
+
+
+def _unfit(
+    recipe: Recipe, experiment: Experiment, defense: Component, made: object, registry: Registry
+) -> dict[str, str]:
+    """Fields of a recipe that a defense (as `made`) or an experiment cannot use, with reasons."""
+    what = f"defense {defense.name!r}"
+    capabilities, task = registry.capabilities(defense), registry.capabilities(experiment.dataset).task
+    fits = task == "regression" or isinstance(made, FittingDefense)
+    loop_only = f"has no meaning for {what}, which fits without the training loop"
+    selects_robust = recipe.checkpoint_selection == "best-robust"
+    checks = {
+        ("label_smoothing", f"has no meaning for {what}, which does not offer it"): not recipe.label_smoothing
+        or getattr(made, "smooths_labels", False),
+        ("checkpoint_selection", f"'best-robust' needs a threat, and {what} trains without one"): not selects_robust
+        or capabilities.uses_threat,
+        ("validation", "would hold out test examples: the experiment trains on train+test"): not recipe.validation
+        or experiment.trained_on == "train",
+        ("validation", loop_only): not (fits and recipe.validation),
+        ("weight_averaging", loop_only): not fits or recipe.weight_averaging == "none",
+    }
+    return {name: reason for (name, reason), fit in checks.items() if not fit}
 
 
 def _check_overrides(variants: Sequence[Experiment], place: Place, mistakes: Mistakes) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from benchbench.cell.model import Component
-from benchbench.cell.recipe import NO_TRAINING, Recipe
+from benchbench.contract import RecipeDefense
+from benchbench.contract.recipe import NO_TRAINING, Recipe
 from benchbench.contract.threat import Threat
 from benchbench.errors import UnknownNameError
 from benchbench.registry.options import Values
@@ -49,13 +50,18 @@ class Experiment:
     trained_on: TrainedOn = "train"  # ``"train"``, or ``"train+test"`` for a proof of concept, which sees the test set
     skip: str = ""  # why this profile leaves the experiment out; otherwise empty
 
-    def recipe_for(self, architecture: Component, defense: Component) -> Recipe:
-        """The recipe of one model; without an optimiser its other fields have no meaning."""
+    def recipe_for(self, architecture: Component, defense: Component, made: object = None) -> Recipe:
+        """The recipe of one model, adapted by its defense if it is `made`.
+
+        Without an optimiser the other fields have no meaning.
+        """
         fields: Values = {}
         for layer in self.recipe_layers:
             if layer.applies_to(architecture, defense):
                 fields.update(layer.fields)
-        return NO_TRAINING if fields.get("optimizer") == "none" else Recipe(**fields)
+        if fields.get("optimizer") == "none":
+            return NO_TRAINING
+        return made.adapt_recipe(Recipe(**fields)) if isinstance(made, RecipeDefense) else Recipe(**fields)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from benchbench.cell.model import Component, to_json
-from benchbench.cell.recipe import Augmentation, Recipe
 from benchbench.contract.offers import Kind
+from benchbench.contract.recipe import Augmentation, Recipe
 from benchbench.contract.threat import NO_BALL, Threat
 from benchbench.errors import BenchbenchError, OptionError
 from benchbench.registry import OptionSpec, Registry

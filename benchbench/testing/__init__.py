@@ -20,6 +20,7 @@ from benchbench.testing.datasets import check_dataset
 from benchbench.testing.defenses import check_defense
 from benchbench.testing.executors import ToyHost, check_executor, toy_work
 from benchbench.testing.metrics import ToyEvidence, check_metric
+from benchbench.testing.preparation import toy_training_host
 from benchbench.testing.toys import (
     TOY_THREAT,
     FragileToy,
@@ -47,5 +48,6 @@ __all__ = [
     "smooth_toy",
     "toy_attack_problem",
     "toy_training_examples",
+    "toy_training_host",
     "toy_work",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,14 +31,16 @@ def check_attack(
 
     For each norm: candidates have the shape and dtype of the images, are finite and lie in box and ball (two boxes, also radius
     0, batches of 1 and of 7, 2 and 1,000 classes); the model, its gradients and the inputs are unchanged; equal generators give
-    equal candidates; linear models of 2 and of 10 classes are fooled wherever their exact distance allows it.
+    equal candidates; linear models of 2 and of 10 classes are fooled wherever their exact distance allows it. Starting images,
+    where it takes them, are unchanged.
 
     Args:
         attack: the attack, options set.
         norms: the norms that it supports.
         classes: numbers of classes to try.
-        slack: the linear model must be fooled wherever ``epsilon >= slack * exact distance``. 1.1 suits gradient attacks of
-            ten steps.
+        slack: how many times the exact distance to the boundary epsilon must be before an image that is not fooled counts as
+            a failure, at least 1. With 1.1, which suits gradient attacks of ten steps, an attack may miss the images that
+            only a perturbation of more than epsilon / 1.1 fools. 1 demands the optimum.
         batch_independent: whether an image's candidate must not depend on the rest of the batch. False only for an
             attack that must draw from ``generator.torch_generator()``.
     """
@@ -61,9 +64,10 @@ def _check_candidates(attack: Attack, threat: Threat, classes: int) -> None:
     name = f"{name_of(attack)}, {threat.norm}, epsilon {threat.epsilon}, {classes} classes"
     for size in _SIZES:
         model, images, labels = _fragile_problem(threat, size, classes)
-        with frozen(model), untouched(attack, model, images, labels):
-            generator = keyed("candidates", size)
-            candidates = attack.perturb(model, images, labels, threat=threat, generator=generator)
+        generator, starts = keyed("candidates", size), images.flip(0)
+        with frozen(model), untouched(attack, model, images, labels, starts):
+            options = _starting(attack, starts)
+            candidates = attack.perturb(model, images, labels, threat=threat, generator=generator, **options)
         expect(
             isinstance(candidates, Tensor) and candidates.shape == images.shape and candidates.dtype == images.dtype,
             f"{name}: candidates",
@@ -133,7 +137,8 @@ def _check_strength(attack: Attack, problem: ToyAttackProblem, slack: float) -> 
     expect(
         not missed,
         f"{name_of(attack)}, {problem.threat.norm}, {len(problem.model.bias)} classes: strength on a linear model",
-        expected=f"every image at an exact distance of at most epsilon / {slack} = {problem.threat.epsilon / slack:.4g} fooled",
+        expected=f"every image at an exact distance of at most epsilon / slack = {problem.threat.epsilon} / {slack} = "
+        f"{problem.threat.epsilon / slack:.4g} fooled; `slack` is how far an attack may fall short of the optimum",
         got=f"not fooled at distances {missed}",
     )
 
@@ -143,4 +148,11 @@ def _perturb(attack: Attack, problem: ToyAttackProblem, rows: Tensor | None = No
     generator = keyed("toy problem", len(problem.labels)).take(chosen)
     images, labels = problem.images[chosen], problem.labels[chosen]
     with frozen(problem.model):
-        return attack.perturb(problem.model, images, labels, threat=problem.threat, generator=generator)
+        starts = problem.images[(labels == 0).long()]  # the first image is of class 0, the second of the last one
+        options = _starting(attack, starts)
+        return attack.perturb(problem.model, images, labels, threat=problem.threat, generator=generator, **options)
+
+
+def _starting(attack: Attack, starts: Tensor) -> dict[str, Any]:
+    """The keyword ``starts``, for an attack that takes it."""
+    return {"starts": starts} if getattr(attack, "takes_starts", False) else {}

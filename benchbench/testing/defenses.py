@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,19 +12,23 @@ from benchbench.contract import (
     BatchLoss,
     Defense,
     FittingDefense,
+    PacedDefense,
+    PreparedDefense,
+    Recipe,
+    RecipeDefense,
     ScheduledDefense,
     StatefulDefense,
     SteppingDefense,
     Threat,
 )
-from benchbench.contract.training import AnyDefense, LoopDefense
+from benchbench.contract.training import AnyDefense, LoopDefense, announce
 from benchbench.testing.conformance import expect, expect_method, keyed, name_of, untouched
-from benchbench.testing.resumption import check_resumption, kept_state, restore, update
+from benchbench.testing.preparation import TOY_RECIPE, prepared, toy_training_host
+from benchbench.testing.resumption import FIRST_STEP, check_resumption, check_schedule, kept_state, learn, restore
 from benchbench.testing.toys import TOY_THREAT, FragileToy, LinearToy, smooth_toy, toy_training_examples
 
 _SIZES = (1, 2, 7)  # training mode cannot batch-normalise a single example: size 1 goes to models without
 _CLASSES = (2, 1000)
-_EPOCHS, _BATCH, _LEARNING_RATE = 40, 16, 0.003
 
 
 def check_defense(
@@ -41,8 +46,9 @@ def check_defense(
     modes, parameters, gradients, ``requires_grad`` and inputs; draws from the generator only; keeps no state between batches
     (so that training resumes identically); and trains a linear model. A `SteppingDefense` must change the parameters and
     nothing else, repeatably; a `FittingDefense` must return the same model twice. Both must also solve the toy problem. A
-    `StatefulDefense` may keep state if training from its ``state_dict`` continues identically. A `ScheduledDefense` is in
-    its first epoch, except on the toy problem.
+    `StatefulDefense` may keep state if training from its ``state_dict`` continues identically; every other check begins each
+    call with the state that the defense has now. A `ScheduledDefense` or `PacedDefense` is at its first step, except on
+    the toy problem, and must compute the same there after it has been at its last step.
 
     Args:
         defense: the defense, options set.
@@ -58,29 +64,54 @@ def check_defense(
         _check_fit(defense, threat, accuracy)
         return
     expect_method(defense, (Defense, SteppingDefense), "`loss`, `step` or `fit`")
-    _set_epoch(defense, 0)
+    prepared(defense, smooth_toy((3, 8, 8), 2))
+    if isinstance(defense, RecipeDefense):
+        _check_recipe(defense)
     beginning = kept_state(defense)
     if isinstance(defense, StatefulDefense):
         check_resumption(defense, threat)
         restore(defense, beginning)
+    announce(defense, FIRST_STEP)
+    if isinstance(defense, (ScheduledDefense, PacedDefense)):
+        check_schedule(defense, threat)
     if isinstance(defense, SteppingDefense):
         _check_step(defense, threat)
     else:
+        from_now = _FromNow(defense)
         for classes in _CLASSES:
-            _check_manners(defense, threat, classes)
-            _check_loss(defense, threat, classes)
-            _check_sum(defense, threat, classes, rounding)
+            prepared(defense, smooth_toy((3, 8, 8), classes), classes)
+            _check_manners(from_now, threat, classes)
+            _check_loss(from_now, threat, classes)
+            _check_sum(from_now, threat, classes, rounding)
+        if getattr(defense, "smooths_labels", False):
+            _check_smoothing(from_now, threat)
         if not uses_threat:
-            _check_that_the_threat_is_ignored(defense, threat)
+            _check_that_the_threat_is_ignored(from_now, threat)
     restore(defense, beginning)
     _check_training(defense, threat, accuracy, robust_accuracy)
     restore(defense, beginning)
-    _set_epoch(defense, 0)
+    announce(defense, FIRST_STEP)
 
 
-def _set_epoch(defense: object, epoch: int) -> None:
-    if isinstance(defense, ScheduledDefense):
-        defense.at_epoch(epoch)
+def _check_recipe(defense: RecipeDefense) -> None:
+    once = defense.adapt_recipe(TOY_RECIPE)
+    name = f"{name_of(defense)}: recipe"
+    expect(isinstance(once, Recipe), name, expected="a Recipe", got=type(once).__name__)
+    expect(not once.contradictions, name, expected="fields that fit each other", got=once.contradictions)
+    again = defense.adapt_recipe(once)
+    expect(once == again, name, expected="the same recipe when adapted again", got=again)
+
+
+class _FromNow:
+    """A defense that computes every loss from the state that it has now, under its name."""
+
+    def __init__(self, defense: Defense) -> None:
+        self.__name__ = name_of(defense)
+        self._defense, self._state = defense, kept_state(defense)
+
+    def loss(self, *arguments: Any, **named: Any) -> BatchLoss:
+        restore(self._defense, self._state)
+        return self._defense.loss(*arguments, **named)
 
 
 def _batch(size: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -88,7 +119,7 @@ def _batch(size: int, classes: int) -> tuple[Tensor, Tensor]:
     return images, keyed("training labels", size).integers(classes)
 
 
-def _loss(defense: Defense, model: nn.Module, threat: Threat, classes: int, rows: Tensor) -> BatchLoss:
+def _loss(defense: Defense, model: nn.Module, threat: Threat, classes: int, rows: Tensor, **options: Any) -> BatchLoss:
     """Loss of some rows of a batch of 7; a row's image and draws do not depend on the choice."""
     images, labels = _batch(7, classes)
     generator = keyed("draws", 7).take(rows)
@@ -153,8 +184,22 @@ def _check_sum(defense: Defense, threat: Threat, classes: int, rounding: float) 
     expect(
         again == whole,
         f"{name_of(defense)}, {classes} classes: repeatability",
-        expected="equal generators give equal losses, also after other batches (no hidden state)",
+        expected="equal generators and equal states give equal losses, also after other batches (no hidden state)",
         got=f"{whole!r}, then {again!r}",
+    )
+
+
+def _check_smoothing(defense: Defense, threat: Threat) -> None:
+    images, labels = _batch(7, 2)
+    hard = nn.functional.one_hot(labels, 2).float()
+    given = (labels, hard, 0.7 * hard + 0.15)
+    arguments = [(smooth_toy((3, 8, 8), 2).train(), images, one) for one in given]
+    losses = [defense.loss(*one, threat=threat, generator=keyed("draws", 7)).loss.detach() for one in arguments]
+    expect(
+        torch.isclose(losses[0], losses[1], rtol=1e-3) and not torch.isclose(losses[0], losses[2], rtol=1e-3),
+        f"{name_of(defense)}: smoothed labels",
+        expected="the same loss for labels and their one-hot probabilities, another for smoothed ones: it says smooths_labels",
+        got=[round(float(loss), 6) for loss in losses],
     )
 
 
@@ -203,13 +248,8 @@ def _step(defense: SteppingDefense, model: nn.Module, images: Tensor, labels: Te
 def _check_training(defense: LoopDefense, threat: Threat, accuracy: float, robust_accuracy: float) -> None:
     examples = toy_training_examples()
     model = LinearToy(torch.zeros(2, 64)).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE)
-    for epoch in range(_EPOCHS):
-        for step, rows in enumerate(torch.split(torch.arange(len(examples)), _BATCH)):
-            images, labels = examples.inputs[rows], examples.labels[rows]
-            _set_epoch(defense, epoch)
-            generator = keyed(f"epoch {epoch} step {step}", len(rows))
-            update(defense, model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
+    prepared(defense, model)
+    learn(defense, model, examples, threat=threat)
     _expect_accuracy(defense, model.eval(), accuracy)
     robust = float(model.robust(examples.inputs, examples.labels, threat).float().mean())
     expect(
@@ -235,8 +275,10 @@ def _expect_accuracy(defense: object, model: nn.Module, accuracy: float) -> None
 def _check_fit(defense: FittingDefense, threat: Threat, accuracy: float) -> None:
     examples = toy_training_examples()
     blank = LinearToy(torch.zeros(2, 64))
-    fitted = []
+    host, fitted = toy_training_host(blank), []
     for _ in range(2):
+        if isinstance(defense, PreparedDefense):
+            defense.prepare(host)  # one host: the second fit goes on from what the first has saved
         with untouched(defense, blank, examples.inputs, examples.labels):
             generator = keyed("fit", len(examples))
             model = defense.fit(blank, examples, classes=2, threat=threat, generator=generator)

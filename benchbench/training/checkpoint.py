@@ -1,8 +1,9 @@
 """Checkpoints: the state of a training in one safetensors file, written atomically.
 
-The file holds the model's state under ``model.``, the optimiser's under ``optimizer.`` and that of a stateful defense under
-``defense.``. Its metadata holds the position with the history, and a digest of the content. Random draws are keyed by epoch
-and example, so no generator state is stored. Nothing in the file is ever unpickled.
+The file holds the model's state under ``model.``, the optimiser's under ``optimizer.``, that of a stateful defense under
+``defense.``, and averaged and selected weights under ``harvest.``; after the last epoch these are the model's. Its metadata
+holds the position with the history, and a digest of the content. Random draws are keyed by epoch and example, so no generator
+state is stored. Nothing in the file is ever unpickled.
 """
 
 from __future__ import annotations
@@ -20,11 +21,23 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchbench.atomic import write_atomically
-from benchbench.cell.recipe import require_plain
 from benchbench.contract import StatefulDefense
+from benchbench.contract.recipe import Selection, require_plain
 from benchbench.errors import StorageError
 
 MOST_HEADER = 16 * 2**20  # bytes: 1,000 tensors and a history of 1,000 epochs take a quarter of a MiB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Accuracies on the validation split after an epoch; None if not measured."""
+
+    clean: float | None = None
+    robust: float | None = None
+
+    def selected(self, selection: Selection) -> float | None:
+        """The score that decides the selection; None if there is none."""
+        return {"last": None, "best-clean": self.clean, "best-robust": self.robust}[selection]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +45,16 @@ class EpochRecord:
     """An epoch of training, counted from 1, with means over its examples while it trained."""
 
     epoch: int
-    learning_rate: float
+    learning_rate: float  # of its first step
     loss: float
     accuracy: float | None  # None where the defense returns no logits
+    validation_accuracy: float | None = None  # like the next one, of the weights that would be the model
+    validation_robust_accuracy: float | None = None
+
+    @property
+    def scores(self) -> Scores:
+        """The accuracies on the validation split."""
+        return Scores(clean=self.validation_accuracy, robust=self.validation_robust_accuracy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +85,12 @@ class Checkpoint:
         except OSError:
             return None
 
-    def save(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, *, defense: object = None
-    ) -> None:
-        """Write the state, including that of a `StatefulDefense`, or keep the previous file."""
-        write_checkpoint(self.path, self.model_id, pack(model, optimizer, defense), position)
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, **parts: object) -> None:
+        """Write the state, with stateful `parts` as in `pack`, or keep the previous file."""
+        write_checkpoint(self.path, self.model_id, pack(model, optimizer, **parts), position)
 
-    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, defense: object = None) -> Position | None:
-        """Restore the state in place, including that of a `StatefulDefense`; return the position.
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, **parts: object) -> Position | None:
+        """Restore the state in place, including that of stateful `parts`; return the position.
 
         Without a checkpoint, return None; a damaged file is renamed to ``*.corrupt`` and counts as none. The file of another
         configuration raises StorageError.
@@ -92,31 +110,34 @@ class Checkpoint:
                 hint="move the file away, or use another --runs folder",
             )
         try:
-            unpack(stored.tensors, model, optimizer, defense)
+            unpack(stored.tensors, model, optimizer, **parts)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             said = f"{self.path} holds no state of this model: {_in_a_line(error)}"
             raise StorageError(said, hint="move the file away") from error
         return stored.position
 
 
-def pack(model: nn.Module, optimizer: torch.optim.Optimizer, defense: object = None) -> dict[str, Tensor]:
-    """Return the state of a training as tensors by name, on the CPU."""
+def pack(model: nn.Module, optimizer: torch.optim.Optimizer, **parts: object) -> dict[str, Tensor]:
+    """Return the state of a training as tensors by name, on the CPU.
+
+    Of the other parts, those with a state (see `StatefulDefense`) are stored below their name.
+    """
     tensors = {f"model.{name}": _stored(value) for name, value in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": _stored(value) for name, value in state.items() if value is not None}
-    if isinstance(defense, StatefulDefense):
-        tensors |= {f"defense.{name}": _stored(value) for name, value in defense.state_dict().items()}
+    for part, stateful in parts.items():
+        if isinstance(stateful, StatefulDefense):
+            tensors |= {f"{part}.{name}": _stored(value) for name, value in stateful.state_dict().items()}
     return tensors
 
 
-def unpack(
-    tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, defense: object = None
-) -> None:
+def unpack(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, **parts: object) -> None:
     """Restore a state from `pack` in place."""
     model.load_state_dict(_below("model.", tensors))
     _load_optimizer(optimizer, tensors)
-    if isinstance(defense, StatefulDefense):
-        defense.load_state_dict(_below("defense.", tensors))
+    for part, stateful in parts.items():
+        if isinstance(stateful, StatefulDefense):
+            stateful.load_state_dict(_below(f"{part}.", tensors))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,9 +45,13 @@ class SharedGradients:
         """Within the block, the model's layers see whole batches."""
         return whole_batch_layers(self._model, self._batch)
 
+    def share(self, part: Part) -> None:
+        """Make the model's layers see a whole batch, of which this rank passes a part."""
+        self._batch.part = part
+
     def add(self, part: Part, images: Tensor, labels: Tensor, generator: KeyedGenerator) -> BatchLoss:
         """Return the loss of this rank's part, with the gradients of all ranks added up."""
-        self._batch.part = part
+        self.share(part)
         loss: Tensor = self._shared(images, labels, generator, counts=part.counts)
         derive(loss)
         # torch's own search for unused parameters walks through the graph before each step, and warns on each rank.

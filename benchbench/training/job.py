@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.cell.recipe import Recipe
-from benchbench.contract import BatchLoss, Defense, Examples, KeyedGenerator, Threat
-from benchbench.contract.training import LoopDefense
+from benchbench.contract import BatchLoss, Defense, Examples, KeyedGenerator, Progress, Threat
+from benchbench.contract.recipe import Recipe
+from benchbench.contract.training import AnyDefense
 from benchbench.errors import ContractError
 
 
@@ -18,18 +19,38 @@ class TrainingJob:
     """What to train and how."""
 
     model: nn.Module  # freshly initialised, on any device
-    defense: LoopDefense
+    defense: AnyDefense  # a `FittingDefense` is not for the loop
     examples: Examples
     rows: Tensor  # int64 (N,), the number of each example in its dataset; keys every draw
     threat: Threat  # ball and box that the defense trains for
     recipe: Recipe
     seed: int
     device: torch.device
+    validation: Examples | None = None  # held out of training, in the shape of test examples
+    validation_rows: Tensor = field(default_factory=lambda: torch.empty(0))  # like `rows`
+    classes: int = 0  # only needed to smooth labels
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return math.ceil(len(self.examples) / self.recipe.batch_size)
+
+    def progress(self, epoch: int, step: int) -> Progress:
+        """The progress before a step of an epoch, both counted from 0."""
+        return Progress(epoch=epoch, step=step, epochs=self.recipe.epochs, steps=self.steps)
+
+    def targets(self, labels: Tensor) -> Tensor:
+        """What the defense receives as labels: probabilities where the recipe smooths labels."""
+        if not self.recipe.label_smoothing:
+            return labels
+        share = self.recipe.label_smoothing
+        return (1.0 - share) * nn.functional.one_hot(labels, self.classes).float() + share / self.classes
 
     def loss(self, images: Tensor, labels: Tensor, generator: KeyedGenerator) -> BatchLoss:
         """Return the defense's loss of a batch or a part of one; raise ContractError if it has none."""
         if not isinstance(self.defense, Defense):
             raise ContractError(f"{type(self.defense).__name__} has no method loss")
+        labels = self.targets(labels)
         result = self.defense.loss(self.model, images, labels, threat=self.threat, generator=generator)
         return check_loss(result, self.defense)
 

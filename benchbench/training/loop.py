@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from benchbench.cell.recipe import Recipe
 from benchbench.contract import derive_seed
+from benchbench.contract.recipe import Recipe
 from benchbench.errors import StorageError, TrainingError
 from benchbench.events import Listener, TrainingProgress, TrainingStarted, ignore
 from benchbench.kernels.inputs import memory_format
@@ -34,6 +34,7 @@ from benchbench.training.checkpoint import (
     position_from,
     unpack,
 )
+from benchbench.training.harvest import Harvest
 from benchbench.training.job import TrainingJob
 from benchbench.training.stepping import Steps
 
@@ -109,7 +110,8 @@ class _Loop:
         self.model.to(memory_format=memory_format(job.examples.inputs))  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.model, job.recipe)
         self.stepping = Steps(job, self.optimizer, self.listener, ranks)
-        self.steps = math.ceil(len(job.examples) / job.recipe.batch_size)
+        self.harvest = Harvest(job, self.company, self.stepping.set_statistics)
+        self.steps = job.steps
         self.position = Position()
         self.started = self.reported = self.saved = self.decided = time.monotonic()
 
@@ -137,15 +139,16 @@ class _Loop:
         """Load the leader's checkpoint on all ranks."""
         position, state = Position(), b""
         if self.checkpoint is not None:
-            position = self.checkpoint.load(self.model, self.optimizer, defense=self.job.defense) or Position()
+            parts = {"defense": self.job.defense, "harvest": self.harvest}
+            position = self.checkpoint.load(self.model, self.optimizer, **parts) or Position()
             if position.epoch > self.recipe.epochs or position.step > self.steps:
                 said = f"{self.checkpoint.path} says epoch {position.epoch}, step {position.step}, beyond this training"
                 raise StorageError(said, hint="move the file away")
         if self.company.count > 1:
             if self.company.leads:
-                state = save(pack(self.model, self.optimizer))
+                state = save(pack(self.model, self.optimizer, harvest=self.harvest))
             position = position_from(self.company.share(position_bytes(position)))
-            unpack(load(self.company.share(state)), self.model, self.optimizer)
+            unpack(load(self.company.share(state)), self.model, self.optimizer, harvest=self.harvest)
         return position
 
     def _stop_if(self, due: int) -> None:
@@ -155,8 +158,6 @@ class _Loop:
     def _epoch(self) -> None:
         """Run one epoch, or the rest of it."""
         epoch = self.position.epoch
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate_at(epoch)
         generator = torch.Generator().manual_seed(derive_seed(self.job.seed, "order", epoch))
         order = torch.randperm(len(self.job.examples), generator=generator)  # equal on every device
         batches = torch.split(order.to(self.job.device), self.recipe.batch_size)
@@ -165,7 +166,10 @@ class _Loop:
         self.reported = self.saved = self.decided = time.monotonic()
         apart, next_decision = 1, self.position.step
         for step in range(self.position.step, self.steps):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.recipe.learning_rate_at(epoch, step, self.steps)
             totals += self.stepping.take(epoch, step, batches[step])
+            self.harvest.after_step(self.job.progress(epoch, step))
             if step < next_decision or step + 1 == self.steps:
                 continue
             due, apart = self._decide(apart)
@@ -204,9 +208,18 @@ class _Loop:
 
     def _finish_epoch(self, epoch: int, totals: Tensor) -> None:
         loss, accuracy = self._report(epoch, self.steps, totals)
-        learning_rate = self.recipe.learning_rate_at(epoch)
-        record = EpochRecord(epoch=epoch + 1, learning_rate=learning_rate, loss=loss, accuracy=accuracy)
+        scores = self.harvest.after_epoch(epoch, self.position.history)
+        record = EpochRecord(
+            epoch=epoch + 1,
+            learning_rate=self.recipe.learning_rate_at(epoch, 0, self.steps),
+            loss=loss,
+            accuracy=accuracy,
+            validation_accuracy=scores.clean,
+            validation_robust_accuracy=scores.robust,
+        )
         history = (*self.position.history, record)
+        if epoch + 1 == self.recipe.epochs:
+            self.harvest.bring_in()
         self.position = self._save(Position(epoch=epoch + 1, history=history, ranks=self.position.ranks))
 
     def _report(self, epoch: int, step: int, totals: Tensor) -> tuple[float, float | None]:
@@ -235,7 +248,8 @@ class _Loop:
             ranks=max(position.ranks, self.company.count),
         )
         if self.checkpoint is not None:
-            self.checkpoint.save(self.model, self.optimizer, position, defense=self.job.defense)
+            parts = {"defense": self.job.defense, "harvest": self.harvest}
+            self.checkpoint.save(self.model, self.optimizer, position, **parts)
         return position
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from benchbench.contract import ScheduledDefense, SteppingDefense
+from benchbench.contract import PacedDefense, ScheduledDefense, SteppingDefense
 from benchbench.contract.seeds import Keys, KeyTable, UnknownDrawError
 from benchbench.errors import ContractError
 from benchbench.kernels.graphs import WARM_UP, Recorder, Step, not_recording
@@ -21,14 +21,15 @@ from benchbench.training.job import TrainingJob
 
 
 def is_recordable(job: TrainingJob, optimizer: torch.optim.Optimizer) -> bool:
-    """Whether kernels do all of a step: the defense declares it, and the optimiser allows it.
+    """Whether kernels do all of a step: the defense says so, optimiser and recipe allow it.
 
-    Adam that is not fused counts its steps in Python, or where no kernel reads them.
+    A recording holds the learning rate, so it is of no use where each step has another one. Adam that is not fused counts its
+    steps in Python, or where no kernel reads them.
     """
     declared = bool(getattr(job.defense, "recordable", False))
-    by_python = isinstance(job.defense, (SteppingDefense, ScheduledDefense))
+    by_python = isinstance(job.defense, (SteppingDefense, ScheduledDefense, PacedDefense))
     by_kernels = all(group.get("fused") or isinstance(optimizer, torch.optim.SGD) for group in optimizer.param_groups)
-    return declared and not by_python and by_kernels
+    return declared and not by_python and by_kernels and not job.recipe.changes_each_step
 
 
 class RecordedSteps:

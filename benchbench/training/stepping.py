@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from benchbench.cell.recipe import Augmentation
-from benchbench.contract import BatchLoss, KeyedGenerator, ScheduledDefense, SteppingDefense, derive_seed
+from benchbench.contract import BatchLoss, KeyedGenerator, SteppingDefense, derive_seed, in_mode
+from benchbench.contract.recipe import Augmentation
 from benchbench.contract.seeds import Keys
+from benchbench.contract.training import announce
 from benchbench.errors import BenchbenchError, TrainingError
 from benchbench.events import Listener, Note
 from benchbench.kernels.arithmetic import derive, training_in
@@ -104,8 +106,7 @@ class Steps:
 
     def take(self, epoch: int, step: int, chosen: Tensor) -> Tensor:
         """Take one optimiser step; return (summed loss, correct predictions) without synchronising."""
-        if isinstance(self._job.defense, ScheduledDefense):
-            self._job.defense.at_epoch(epoch)
+        announce(self._job.defense, self._job.progress(epoch, step))
         if self._shared is not None:
             return self._shared_step(epoch, step, chosen, self._shared)
         recorder = recorder_for(self._job.device)
@@ -131,6 +132,27 @@ class Steps:
             self._optimizer.step()
         return totals
 
+    def set_statistics(self) -> None:
+        """Compute the statistics of batch normalisation anew, as means over all training batches."""
+        model = self._job.model
+        layers = [one for one in model.modules() if isinstance(one, _BatchNorm) and one.track_running_stats]
+        momenta = [layer.momentum for layer in layers]
+        seed = derive_seed(self._job.seed, "statistics")
+        everything = torch.arange(len(self._rows), device=self._rows.device)
+        with in_mode(model, training=False), torch.no_grad():
+            for layer in layers:
+                layer.reset_running_stats()
+                layer.momentum = None  # a mean in which all batches weigh the same
+                layer.train()
+            for chosen in torch.split(everything, self._part_size) if layers else ():
+                if self._shared is not None:
+                    part = self._shared.ranks.part(len(chosen))
+                    self._shared.share(part)
+                    chosen = chosen[part.first : part.last]
+                model(self._batch(seed, chosen).images)
+        for layer, momentum in zip(layers, momenta):
+            layer.momentum = momentum
+
     def _shared_step(self, epoch: int, step: int, chosen: Tensor, shared: SharedGradients) -> Tensor:
         """Take a step together with the other ranks; they wait for it, so an error ends all of them."""
         part = shared.ranks.part(len(chosen))
@@ -147,8 +169,9 @@ class Steps:
 
     def _own_step(self, defense: SteppingDefense, epoch: int, chosen: Tensor) -> Tensor:
         batch, threat, optimizer = self._batch(self._seed(epoch), chosen), self._job.threat, self._optimizer
+        labels = self._job.targets(batch.labels)
         result = defense.step(
-            self._job.model, batch.images, batch.labels, threat=threat, generator=batch.generator, optimizer=optimizer
+            self._job.model, batch.images, labels, threat=threat, generator=batch.generator, optimizer=optimizer
         )
         return self._totals(check_loss(result, defense), batch.labels)
 

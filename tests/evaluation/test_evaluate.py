@@ -77,6 +77,51 @@ def test_examples_of_one_number_in_both_splits_draw_differently() -> None:
     assert not set(of_test) & set(of_train)
 
 
+class Starting(Pgd):
+    """Notes where it may begin, by example."""
+
+    takes_starts = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.starts: dict[tuple[float, ...], Tensor] = {}
+
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, starts: Tensor | None = None, **given: Any
+    ) -> Tensor:
+        assert starts is not None
+        self.starts |= {tuple(image.flatten().tolist()): start for image, start in zip(images, starts)}
+        return super().perturb(model, images, labels, **given)
+
+
+def test_attack_may_begin_at_an_image_that_is_predicted_as_another_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, parts = Starting(), Starting()
+    outcome = run(attack=whole)
+    monkeypatch.setattr("benchbench.evaluation.subject.EXAMPLES_PER_SHARD", 16)
+    run(attack=parts, batch_size=5)
+    assert whole.starts.keys() == parts.starts.keys()
+    assert all(torch.equal(start, parts.starts[image]) for image, start in whole.starts.items())
+    test = examples(40, 20)
+    pixels = test.inputs.float() / 255
+    labels = {tuple(image.flatten().tolist()): int(label) for image, label in zip(pixels, test.labels)}
+    found = [(labels[image], start) for image, start in whole.starts.items() if image in labels]
+    assert len(found) == int(outcome.per_example["correct"].sum()) > 10
+    for label, start in found:
+        assert int(network()(start[None]).argmax()) != label
+        assert (pixels == start).flatten(1).all(1).any()  # an image of the split
+    assert len({tuple(start.flatten().tolist()) for _, start in found}) > 5
+
+
+def test_where_every_image_is_predicted_alike_an_attack_begins_at_the_image() -> None:
+    attack, model = Starting(), network()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()  # class 0 everywhere
+    run(attack=attack, model=model, metrics={"adversarial-accuracy": AdversarialAccuracy()})
+    assert attack.starts
+    assert all(tuple(start.flatten().tolist()) == image for image, start in attack.starts.items())
+
+
 def test_queries_count_examples_and_gradients() -> None:
     outcome = run()
     correct = int(outcome.per_example["correct"].sum())

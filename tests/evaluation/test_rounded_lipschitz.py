@@ -13,8 +13,8 @@ from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.builtin.datasets.digits import Digits
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
-from benchbench.cell.recipe import Recipe
 from benchbench.contract import DatasetSplits, DataSource, Examples, Threat
+from benchbench.contract.recipe import Recipe
 from benchbench.evaluation import Outcome, evaluate
 from benchbench.kernels.arithmetic import Precision
 from benchbench.training import TrainingJob, train

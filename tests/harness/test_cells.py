@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 import benchbench
 import benchbench.api
+from benchbench.builtin.defenses.natural import Natural
 from benchbench.cell.model import Cell, Component
 from benchbench.contract import BatchLoss, DatasetSplits, Examples, KeyedGenerator, Offer, Threat, hookimpl
+from benchbench.data import subset
 from benchbench.errors import ContractError, StorageError, TrainingError
 from benchbench.evaluation.memory import ATTACKED
 from benchbench.events import (
@@ -34,6 +36,7 @@ from benchbench.harness.cells import (
     describe_failure,
     record_failure,
     training_examples,
+    training_job,
 )
 from benchbench.harness.evaluating import measurements_of
 from benchbench.harness.scheduling import run_cells
@@ -338,6 +341,23 @@ def test_training_examples_are_a_fixed_subset_named_by_their_index() -> None:
     assert len(chosen.examples) == 12
     assert torch.equal(chosen.indices, other_seed.indices)
     assert torch.equal(chosen.examples.inputs[:, 0, 0, 0].long(), chosen.indices)
+
+
+def test_validation_split_shares_no_example_with_training_or_its_evaluation(registry: Registry) -> None:
+    validated = cell(n_validation=5, architecture=registry.resolve("architecture", "mlp", {"hidden": [3]}))
+    job = training_job(validated, Natural(), splits(), registry, torch.device("cpu"))
+    split = job.validation
+    assert split is not None
+    rows = job.validation_rows
+    assert (len(job.examples), len(split), len(rows)) == (12, 5, 5)
+    assert torch.equal(split.inputs[:, 0, 0, 0].long(), rows)
+    assert not torch.isin(rows, job.rows).any()
+    assert int(rows.max()) < 20  # training examples, not test ones
+    evaluated = subset(splits().train, validated.evaluation.n_train_evaluated, "train").indices
+    assert torch.isin(evaluated, job.rows).all()
+    other_seed = dataclasses.replace(validated, training=dataclasses.replace(validated.training, seed=9))
+    again = training_job(other_seed, Natural(), splits(), registry, torch.device("cpu"))
+    assert torch.equal(again.validation_rows, rows)
 
 
 def test_proof_of_concept_trains_on_the_evaluated_test_examples_too() -> None:

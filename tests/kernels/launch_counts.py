@@ -22,8 +22,8 @@ from benchbench.builtin.defenses.local_linearity import LocalLinearity
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
 from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
-from benchbench.cell.recipe import Augmentation, Precision, Recipe
 from benchbench.contract import Examples, KeyedGenerator, Threat, frozen
+from benchbench.contract.recipe import Augmentation, Precision, Recipe
 from benchbench.kernels.determinism import deterministic
 from benchbench.kernels.graphs import recording
 from benchbench.stopping import StopRequest

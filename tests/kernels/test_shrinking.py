@@ -13,8 +13,8 @@ from run_processes import rows, run, write_suite
 from torch import Tensor, nn
 
 import benchbench.harness.cells
-from benchbench.cell.recipe import Recipe
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
+from benchbench.contract.recipe import Recipe
 from benchbench.errors import TrainingError
 from benchbench.events import Event, Note
 from benchbench.harness.cells import build_model

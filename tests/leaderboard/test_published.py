@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from benchbench.cell.recipe import Augmentation
+from benchbench.contract.recipe import Augmentation
 from benchbench.leaderboard import published_rows, published_separation
 from benchbench.records import Row
 

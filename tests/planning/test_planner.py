@@ -16,11 +16,13 @@ import torch
 from benchbench.contract import (
     Capabilities,
     CorruptDataError,
+    Dataset,
     DatasetSplits,
     DataSource,
     Examples,
     MissingDataError,
     Offer,
+    Recipe,
     hookimpl,
 )
 from benchbench.errors import SuiteError, UnknownNameError, UsageError
@@ -65,6 +67,16 @@ class Toy:
     def loss(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
+class Learner(Toy):
+    """Draws from another dataset, and averages weights."""
+
+    def __init__(self, *, extra: Dataset, decay: float = 0.9) -> None:
+        self.decay = decay
+
+    def adapt_recipe(self, recipe: Recipe) -> Recipe:
+        return replace(recipe, weight_averaging="ema", ema_decay=self.decay)
+
+
 def network(*, input_shape: tuple[int, ...], classes: int, dropout: float = 0.0) -> torch.nn.Module:
     raise AssertionError("planning makes no network")
 
@@ -86,13 +98,15 @@ class Toys:
         colour = Capabilities(channels=(3,))
         return [
             Offer(name="net", summary="Toy.", factory=network),
+            Offer(name="other-net", summary="Toy.", factory=network),
             Offer(name="large-net", summary="Toy.", factory=network, capabilities=large),
             Offer(name="colour-net", summary="Toy.", factory=network, capabilities=colour),
         ]
 
     @hookimpl
     def benchbench_defenses(self) -> list[Offer]:
-        return [toy("plain"), toy("robust")]
+        learner = Offer(name="learner", summary="Toy.", factory=Learner)
+        return [toy("plain"), toy("robust"), toy("choosy", architectures=("net", "family")), learner]
 
     @hookimpl
     def benchbench_attacks(self) -> list[Offer]:
@@ -183,6 +197,60 @@ def test_counts_are_clamped_to_what_there_is(plan_of: Callable[..., Plan]) -> No
 def test_proof_of_concept_trains_on_both_splits(plan_of: Callable[..., Plan]) -> None:
     plan = plan_of(experiment(trained_on="train+test"))
     assert columns(plan, "trained_on", "n_train", "n_train_evaluated")[0] == ("train+test", 90, 60)
+
+
+def test_validation_split_is_taken_from_the_training_examples(plan_of: Callable[..., Plan]) -> None:
+    counts = ("n_train", "n_validation", "n_train_evaluated", "checkpoint_selection")
+    for validation, n_train, expected in ((15, None, (45, 15, 45)), (0.1, None, (54, 6, 54)), (0.5, 20, (10, 10, 10))):
+        recipe = {"learning_rate": 0.1, "epochs": 1, "validation": validation, "checkpoint_selection": "best-clean"}
+        plan = plan_of(experiment(recipe=recipe, **({} if n_train is None else {"n_train": n_train})))
+        assert columns(plan, *counts)[0] == (*expected, "best-clean")
+    recipe = {"learning_rate": 0.1, "epochs": 1, "validation": 60}
+    (state, *_) = statuses(plan_of(experiment(recipe=recipe)))
+    assert state == ("failed", "the validation split takes 60 training examples, which are all")
+
+
+def test_fields_of_a_recipe_with_their_defaults_change_no_id(plan_of: Callable[..., Plan]) -> None:
+    stated = {"validation": 0, "checkpoint_selection": "last", "weight_averaging": "none", "schedule": "multi-step"}
+    recipe = {
+        "learning_rate": 0.1,
+        "epochs": 1,
+        **stated,
+        "warm_up_epochs": 0,
+        "label_smoothing": 0,
+        "ema_decay": 0.995,
+    }
+    assert columns(plan_of(experiment(recipe=recipe)), "cell_id") == columns(plan_of(experiment()), "cell_id")
+    recipe["weight_averaging"] = "ema"
+    assert columns(plan_of(experiment(recipe=recipe)), "cell_id") != columns(plan_of(experiment()), "cell_id")
+
+
+def test_extra_data_are_counted_and_identify_the_model(plan_of: Callable[..., Plan]) -> None:
+    def learner(**blobs: Any) -> list[dict[str, Any]]:
+        return [{"name": "learner", "extra": {"name": "blobs", **blobs}}]
+
+    plan = plan_of(experiment(defenses=learner()))
+    assert columns(plan, "n_train", "n_extra", "weight_averaging")[0] == (60, 60, "ema-0.9")
+    spec = plan.ready[0].training
+    assert spec.extra_digest == spec.dataset_digest
+    assert columns(plan_of(experiment()), "n_extra")[0] == (0,)
+    with_margin = plan_of(experiment(defenses=learner(margin=2)))  # the same examples in larger images
+    assert with_margin.ready[0].training.extra_digest != spec.extra_digest
+    wrong = {"side": 4}, {"classes": 4}, {"fault": "corrupt"}, {"fault": "missing"}
+    states = [next(iter(statuses(plan_of(experiment(defenses=learner(**options)))))) for options in wrong]
+    assert [state for state, _ in states] == ["failed", "failed", "failed", "skipped"]
+    assert "(1, 4, 4)" in states[0][1]
+    assert "(1, 8, 8)" in states[0][1]
+    assert "4 classes" in states[1][1]
+    assert "fetch" in states[3][1]
+
+
+def test_defense_for_some_architectures_is_skipped_on_others(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(experiment(architectures=["net", "other-net"], defenses=["choosy"], attacks=["weak"]))
+    assert [(one.identity["architecture"], one.status, one.reason) for one in plan.cells] == [
+        ("net", "ready", ""),
+        ("other-net", "skipped", "defense 'choosy' works with net or family only, not with 'other-net'"),
+    ]
 
 
 def test_box_comes_from_the_data(plan_of: Callable[..., Plan]) -> None:

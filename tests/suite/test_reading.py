@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchbench.cell.recipe import NO_TRAINING
 from benchbench.contract import Capabilities, Offer, hookimpl
+from benchbench.contract.recipe import NO_TRAINING
 from benchbench.errors import BenchbenchError, Problem, SuiteError, UnknownNameError
 from benchbench.registry import Registry, load_registry
 from benchbench.suite import Suite, read_suite, suite_from_table
@@ -329,6 +329,28 @@ def test_closer_look_fits_staircase_and_theory_without_training_in_steps(closer_
         ("epochs = 9", "epochs = 0", "experiments[0].recipe.epochs", "at least 1"),
         ("epochs = 9", "epoch = 9, epochs = 1", "experiments[0].recipe.epoch", "did you mean 'epochs'"),
         ("1e-2", "0.0", "experiments[0].recipe.learning_rate", "above 0"),
+        ("epochs = 9", "epochs = 9, validation = 1.5", "experiments[0].recipe.validation", "a share in (0, 1)"),
+        ("epochs = 9", 'epochs = 9, schedule = "cosin"', "experiments[0].recipe.schedule", "did you mean 'cosine'"),
+        *(
+            ("epochs = 9", f"epochs = 9, {text}", f"experiments[0].recipe.{field}", message)
+            for text, field, message in (
+                ('checkpoint_selection = "best-clean"', "checkpoint_selection", "needs a validation split"),
+                (
+                    'checkpoint_selection = "best-robust", validation = 9',
+                    "checkpoint_selection",
+                    "'natural' trains without",
+                ),
+                ("warm_up_epochs = 9", "warm_up_epochs", "must be below epochs"),
+                ('schedule = "cyclic", decay_epochs = [3]', "decay_epochs", "have no effect on a cyclic schedule"),
+                ("swa_start = 3", "swa_start", "has an effect on SWA only"),
+            )
+        ),
+        (
+            "epochs = 9 }",
+            'epochs = 9, validation = 9 }\ntrained_on = "train+test"',
+            "experiments[0].recipe.validation",
+            "test",
+        ),
         ("epochs = 9", "epochs = 9, augmentation = {flip = 1}", "experiments[0].recipe.augmentation.flip", "true or"),
         (
             "epochs = 9",
@@ -514,3 +536,24 @@ def test_mutated_tables_give_a_suite_or_a_clean_error(registry: Registry, data: 
         place[key] = data.draw(VALUES)
     with contextlib.suppress(BenchbenchError):  # anything else would be a bug
         assert suite_from_table(table, registry).profiles
+
+
+def test_label_smoothing_is_refused_for_defenses_that_do_not_offer_it(read: Any) -> None:
+    text = SMALL.replace("epochs = 9", "epochs = 9, label_smoothing = 0.1")
+    read(text)
+    problems = problems_of(read, text.replace('    "natural",\n', '    "natural", "gr", "llr",\n'))
+    assert {problem.location for problem in problems} == {"experiments[0].recipe.label_smoothing"}
+    assert {word for problem in problems for word in ("'gr'", "'llr'", "'at'") if word in problem.message} == {
+        "'gr'",
+        "'llr'",
+    }
+
+
+def test_method_that_fits_refuses_what_only_the_training_loop_does(read: Any) -> None:
+    text = SMALL.replace('    "natural",\n', '    "distance",\n').replace(
+        'defenses = ["natural", "at"]', 'defenses = ["at"]'
+    )
+    for field in ("validation = 9", 'weight_averaging = "ema"'):
+        problems = problems_of(read, text.replace("epochs = 9", f"epochs = 9, {field}"))
+        assert {problem.location for problem in problems} == {f"experiments[0].recipe.{field.split()[0]}"}
+        assert "'distance', which fits without the training loop" in problems[0].message

@@ -106,14 +106,27 @@ def test_papers_methods_know_how_to_fit_a_regression(name: str) -> None:
 
 def test_defense_that_cannot_fit_a_regression_is_named() -> None:
     from sample_rows import make_cell
-    from torch import nn, zeros
+    from torch import arange, device, nn, zeros
 
     from benchbench.contract import DatasetSplits
+    from benchbench.contract.recipe import NO_TRAINING
+    from benchbench.training import TrainingJob
 
     part = Examples(inputs=zeros(3, 1), labels=zeros(3))
     splits = DatasetSplits(train=part, test=part, classes=(), task="regression")
+    unable: Any = object()
+    job = TrainingJob(
+        model=nn.Linear(1, 1),
+        defense=unable,
+        examples=part,
+        rows=arange(3),
+        threat=Threat(epsilon=0.1),
+        recipe=NO_TRAINING,
+        seed=0,
+        device=device("cpu"),
+    )
     with pytest.raises(TrainingError, match="'trades' has no method fit_regression"):
-        fit_model(object(), nn.Linear(1, 1), part, make_cell(), splits)
+        fit_model(make_cell(), job, splits)
 
 
 def test_llr_with_a_last_term_is_refused_for_a_regression() -> None:

@@ -255,3 +255,29 @@ def test_failure_is_an_assertion_that_tells_expected_and_got() -> None:
     error = ConformanceError("the check", expected="this", got="that")
     assert isinstance(error, AssertionError)
     assert str(error) == "the check\n  expected: this\n  got: that"
+
+
+class Started(GoodPgd):
+    """Begins at the projection of an image of another class."""
+
+    takes_starts = True
+
+    def perturb(self, model, images, labels, *, threat, generator, starts=None):
+        assert starts is not None
+        candidates = threat.project(starts.clone(), images)
+        for _ in range(10):
+            step = threat.epsilon / 4 * self.direction(self.gradient(model, candidates, labels), threat.norm)
+            candidates = self.project(candidates + step, images, threat)
+        return candidates
+
+
+class MovesStarts(Started):
+    def perturb(self, model, images, labels, *, threat, generator, starts=None):
+        moved = starts.add_(0.0001)
+        return super().perturb(model, images, labels, threat=threat, generator=generator, starts=moved)
+
+
+def test_attack_that_begins_elsewhere_receives_its_starting_images() -> None:
+    check_attack(Started(), norms=["linf"], classes=[2])
+    with pytest.raises(ConformanceError, match="inputs"):
+        check_attack(MovesStarts(), norms=["linf"], classes=[2])

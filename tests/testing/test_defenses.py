@@ -263,6 +263,74 @@ def test_scheduled_defense_is_told_the_epochs_of_the_toy_problem() -> None:
     assert defense.epoch == 0
 
 
+class Ramp(Natural):
+    """Noise that grows from batch to batch, with the number of batches as its state."""
+
+    def __init__(self):
+        self.batches = 0
+
+    def state_dict(self):
+        return {"batches": torch.tensor(self.batches)}
+
+    def load_state_dict(self, state):
+        self.batches = int(state.get("batches", torch.tensor(0)))
+
+    def loss(self, model, images, labels, *, threat, generator):
+        self.batches += 1
+        noisy = images + min(1.0, self.batches / 20) * threat.epsilon * generator.normal_like(images)
+        return BatchLoss(loss=super().loss(model, noisy, labels, threat=threat, generator=generator).loss)
+
+
+def test_stateful_loss_is_compared_from_equal_states() -> None:
+    defense = Ramp()
+    check_defense(defense)
+    assert defense.batches == 0
+
+    class Mean(Ramp):
+        def loss(self, *arguments, **named):
+            return BatchLoss(loss=super().loss(*arguments, **named).loss / len(arguments[1]))
+
+    with pytest.raises(ConformanceError, match="reduction"):
+        check_defense(Mean())
+
+
+class Paced(Natural):
+    """Trains with noise that shrinks to nothing at the last step."""
+
+    def __init__(self):
+        self.left = None
+
+    def at_step(self, progress):
+        self.left = 1.0 - progress.taken / (progress.total - 1)
+
+    def loss(self, model, images, labels, *, threat, generator):
+        noisy = images + self.left * threat.epsilon * generator.normal_like(images)
+        return BatchLoss(loss=super().loss(model, noisy, labels, threat=threat, generator=generator).loss)
+
+
+def test_paced_defense_learns_steps_and_their_total() -> None:
+    seen = []
+
+    class Watching(Paced):
+        def at_step(self, progress):
+            super().at_step(progress)
+            seen.append(progress)
+
+    defense = Watching()
+    check_defense(defense)
+    assert defense.left == 1.0
+    assert {progress.taken for progress in seen if progress.total == 320} == set(range(320))  # 40 epochs of 8 steps
+
+
+def test_defense_that_counts_its_calls_in_place_of_the_steps_is_caught() -> None:
+    class Counting(Paced):
+        def at_step(self, progress):
+            self.left = 0.5 * (self.left or 2.0)
+
+    with pytest.raises(ConformanceError, match="schedule"):
+        check_defense(Counting())
+
+
 def test_method_that_is_said_to_ignore_the_threat_is_held_to_that() -> None:
     check_defense(Natural(), uses_threat=False)
     with pytest.raises(ConformanceError, match="uses_threat=False"):

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from benchbench.cell.recipe import Augmentation
 from benchbench.contract import KeyedGenerator
+from benchbench.contract.recipe import Augmentation
 from benchbench.training.stepping import augment
 
 

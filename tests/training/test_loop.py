@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchbench.cell.recipe import Augmentation, Recipe
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat
+from benchbench.contract.recipe import Augmentation, Recipe
 from benchbench.errors import ContractError, StorageError, TrainingError
 from benchbench.events import Event, TrainingProgress, ignore
 from benchbench.kernels.inputs import as_model_input

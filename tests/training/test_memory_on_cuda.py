@@ -12,8 +12,8 @@ from pretend_device import only_on_pretend_device
 from torch import nn
 
 from benchbench.builtin.defenses.adversarial import AdversarialTraining
-from benchbench.cell.recipe import Recipe
 from benchbench.contract import Examples, KeyedGenerator, Threat
+from benchbench.contract.recipe import Recipe
 from benchbench.events import Event, Note
 from benchbench.kernels import graphs
 from benchbench.training import TrainedModel, TrainingJob, train

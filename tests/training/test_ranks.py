@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from benchbench.builtin.defenses.adversarial import AdversarialTraining
 from benchbench.builtin.defenses.local_linearity import LocalLinearity
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
-from benchbench.cell.recipe import Augmentation, Recipe
 from benchbench.contract import BatchLoss, Examples, Threat
+from benchbench.contract.recipe import Augmentation, Recipe
 from benchbench.errors import BenchbenchError
 from benchbench.events import Event
 from benchbench.kernels.determinism import deterministic
@@ -138,6 +139,50 @@ def learn_all(ranks: Ranks | None) -> dict[str, TrainedModel]:
     jobs = {f"{name} in float64": job(defense, normalised()) for name, defense in DEFENSES.items()}
     jobs |= {f"{name} in float32": job(defense, plain()) for name, defense in DEFENSES.items() if name != "llr"}
     return {name: train(one, ranks=ranks) for name, one in jobs.items()}
+
+
+HARVESTS: dict[str, dict[str, Any]] = {
+    "best of ema": {
+        "weight_averaging": "ema",
+        "ema_decay": 0.8,
+        "checkpoint_selection": "best-robust",
+        "validation": 7,
+    },
+    "best of swa": {"weight_averaging": "swa", "swa_start": 1, "checkpoint_selection": "best-clean", "validation": 7},
+}
+
+
+def harvest_all(ranks: Ranks | None, folder: Path) -> dict[str, TrainedModel]:
+    """Averaged and selected weights, trained in two sittings: the second one loads the state that rank 0 has kept."""
+    found = {}
+    for name, fields in HARVESTS.items():
+        checkpoint = Checkpoint(folder / name, "id")
+        for stopping in (True, False):
+            stop, taken = StopRequest(), []
+
+            def count(stop: StopRequest = stop, taken: list[None] = taken) -> None:
+                taken.append(None)
+                if len(taken) == 4:
+                    stop.request("enough")
+
+            one = job(Counting(count) if stopping else Natural(), normalised(), epochs=2)
+            recipe = dataclasses.replace(one.recipe, **fields)
+            with suppress(Stopped):
+                one = dataclasses.replace(one, recipe=recipe, validation=one.examples, validation_rows=one.rows + 100)
+                found[name] = train(one, checkpoint=checkpoint, stop=stop, ranks=ranks)
+    return found
+
+
+def test_ranks_average_and_select_as_one_process_does(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    alone = harvest_all(None, tmp_path / "alone")
+    first, second = in_ranks(2, harvest_all, tmp_path / "ranks")
+    for name, expected in alone.items():
+        states = [one[name].model.state_dict() for one in (first, second)]
+        assert furthest(*states) == 0, name
+        assert furthest(states[0], expected.model.state_dict()) < 1e-12, name
+        assert first[name].history[-1].scores == expected.history[-1].scores
+        assert furthest(states[0], normalised().state_dict()) > 1e-3, name
 
 
 def learn_in_bf16(ranks: Ranks | None) -> list[STATE]:

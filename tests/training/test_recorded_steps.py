@@ -18,8 +18,8 @@ from benchbench.builtin.defenses.gradient_regularisation import GradientRegulari
 from benchbench.builtin.defenses.local_linearity import LocalLinearity
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
-from benchbench.cell.recipe import Augmentation, Recipe
 from benchbench.contract import BatchLoss, Defense, Examples, KeyedGenerator, Threat
+from benchbench.contract.recipe import Augmentation, Recipe
 from benchbench.errors import ContractError
 from benchbench.events import Event, Note
 from benchbench.kernels.graphs import Step, recording

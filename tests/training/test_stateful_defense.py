@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchbench.cell.recipe import Recipe
-from benchbench.contract import BatchLoss, Examples, KeyedGenerator, ScheduledDefense, Threat
+from benchbench.contract import BatchLoss, Examples, KeyedGenerator, PacedDefense, Progress, ScheduledDefense, Threat
+from benchbench.contract.recipe import Recipe
 from benchbench.events import Event, TrainingProgress
+from benchbench.stopping import Stopped, StopRequest
 from benchbench.training import Checkpoint, TrainingJob, train
 
 
@@ -124,3 +125,51 @@ def test_defense_that_asks_is_told_the_epoch_before_each_batch() -> None:
     assert isinstance(defense, ScheduledDefense)
     train(job(defense))
     assert defense.told == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+class Paced(Scheduled):
+    """Notes its progress, too, and adds noise that grows with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, int]] = []
+
+    def at_step(self, progress: Progress) -> None:
+        self.seen.append((progress.taken, progress.total))
+
+    def loss(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
+    ) -> BatchLoss:
+        taken, total = self.seen[-1]
+        noisy = images + taken / total * generator.normal_like(images)
+        return super().loss(model, noisy, labels, threat=threat, generator=generator)
+
+
+def test_defense_that_asks_receives_its_progress_before_each_step() -> None:
+    defense = Paced()
+    assert isinstance(defense, PacedDefense)
+    train(job(defense))
+    assert defense.seen == [(step, 9) for step in range(9)]
+    assert defense.told == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("kill", [1, 4, 7])
+def test_progress_goes_on_where_a_killed_training_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill: int
+) -> None:
+    monkeypatch.setattr("benchbench.training.loop.CHECKPOINT_SECONDS", 0.0)
+    stop, seen = StopRequest(), Paced()
+    checkpoint = Checkpoint(tmp_path / "model.safetensors", "id")
+
+    class Stopping(Paced):
+        def at_step(self, progress: Progress) -> None:
+            super().at_step(progress)
+            if progress.taken == kill:
+                stop.request("enough")
+
+    with pytest.raises(Stopped):
+        train(job(Stopping()), checkpoint=checkpoint, stop=stop)
+    resumed = train(job(seen), checkpoint=checkpoint)
+    whole = train(job(Paced()))
+    assert seen.seen == [(step, 9) for step in range(kill + 1, 9)]
+    assert all(torch.equal(a, b) for a, b in zip(resumed.model.parameters(), whole.model.parameters()))

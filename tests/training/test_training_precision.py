@@ -21,8 +21,8 @@ from benchbench.builtin.defenses.local_linearity import LocalLinearity
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
 from benchbench.cell.model import canonical
-from benchbench.cell.recipe import Recipe
 from benchbench.contract import BatchLoss, Defense, Examples, KeyedGenerator, Threat, full_precision
+from benchbench.contract.recipe import Recipe
 from benchbench.errors import OptionError, TrainingError
 from benchbench.events import Event, TrainingStarted
 from benchbench.kernels.arithmetic import Precision

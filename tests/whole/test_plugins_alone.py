@@ -49,10 +49,13 @@ USES = {
     },
     "benchbench-corruptions": {"metrics": ', "corruption-accuracy"'},
     "benchbench-dask": {},
+    "benchbench-extra-data": {"defenses": '{ name = "at-extra", extra = { name = "digits", scale = 1 } }'},
     "benchbench-fast-at": {"defenses": '"fast-at", "free-at"', "attacks": '"fgsm-rs"'},
+    "benchbench-hat": {"defenses": '"hat"'},
     "benchbench-mart": {"defenses": '"mart"'},
     "benchbench-pruning": {"dataset": '{ name = "pruned", base = { name = "digits", scale = 1 } }'},
     "benchbench-smoothing": {"defenses": '"gaussian-noise"', "metrics": ', { name = "certified-l2", n0 = 5, n = 20 }'},
+    "benchbench-trades-ema": {"defenses": '"trades-ema"'},
 }
 ALL = distributions()
 ADAPTERS = {"benchbench-robustbench"}  # useless without a package that pins another timm; their own tests make one up

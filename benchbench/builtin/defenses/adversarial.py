@@ -26,6 +26,7 @@ class AdversarialTraining:
     step_ratio: float = 0.2
 
     recordable: ClassVar[bool] = True  # pure tensor code, apart from random draws
+    smooths_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(ascent_checks(steps=self.steps, step_ratio=self.step_ratio))
@@ -62,6 +63,7 @@ class RobustSelfTraining:
     step_ratio: float = 0.2
 
     recordable: ClassVar[bool] = True  # pure tensor code, apart from random draws
+    smooths_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(at_least(0, lam=self.lam) | ascent_checks(steps=self.steps, step_ratio=self.step_ratio))

@@ -16,6 +16,7 @@ class Natural:
     """Minimise sum L(f(x), y), with L the cross-entropy."""
 
     recordable: ClassVar[bool] = True  # pure tensor code
+    smooths_labels: ClassVar[bool] = True
 
     def loss(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator

@@ -41,6 +41,7 @@ class Trades:
     step_ratio: float = 0.2
 
     recordable: ClassVar[bool] = True  # pure tensor code, apart from random draws
+    smooths_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(at_least(0, beta=self.beta) | ascent_checks(steps=self.steps, step_ratio=self.step_ratio))
