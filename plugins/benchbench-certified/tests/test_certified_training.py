@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 
 import pytest
 import torch
 from benchbench_certified import benchbench_architectures, benchbench_defenses, benchbench_suites, suite_path
+from benchbench_certified.lipschitz import make_lipschitz_mlp
 from benchbench_certified.steps import Interval, Step
 from benchbench_certified.strided import make_strided_cnn
 from benchbench_certified.tracing import Tracer, least_margins
@@ -50,6 +52,7 @@ def mixed() -> nn.Module:
 
 
 NETWORKS = {
+    "lipschitz": lambda: make_lipschitz_mlp(input_shape=(2, 4, 4), classes=4, hidden=(8,), scale=3.0),
     "mixed": mixed,
     "strided": lambda: make_strided_cnn(input_shape=(2, 4, 4), classes=4, channels=(3, 4), hidden=8),
     "mlp": lambda: nn.Sequential(
@@ -85,15 +88,18 @@ def test_no_sample_is_below_a_bound_or_outside_an_interval(name: str, epsilon: f
     with torch.no_grad():
         logits = model((images + epsilon * signs).flatten(0, 1)).view(2000, 3, 4)
     margins = logits.gather(2, labels.expand(2000, 3)[..., None]) - logits
-    bounds = [least_margins(steps, labels, depth=depth) for depth in (0, 1, None)]
+    last = steps[-1].interval
+    plain = last.lower.gather(1, labels[:, None]) - last.upper  # not elided; the label's own margin is no bound
+    plain = plain.scatter(1, labels[:, None], -math.inf)
+    bounds = [plain, *(least_margins(steps, labels, through_all=one) for one in (False, True))]
     for bound in bounds:
         assert (margins >= bound - 1e-9).all()
-    assert (logits >= steps[-1].interval.lower - 1e-9).all()
-    assert (logits <= steps[-1].interval.upper + 1e-9).all()
-    assert (bounds[1].detach() >= bounds[0].detach() - 1e-9).all()  # eliding the last layer is never worse
+    assert (logits >= last.lower - 1e-9).all()
+    assert (logits <= last.upper + 1e-9).all()
+    assert (bounds[1] >= bounds[0] - 1e-9).all()  # eliding the last layer is never worse
     if epsilon == 0.0:
         torch.testing.assert_close(bounds[2], margins[0])
-    elif epsilon == 0.02:
+    elif epsilon == 0.02 and name != "lipschitz":
         assert bounds[2].sum() > bounds[1].sum()  # the linear bound is tighter where few signs are open
 
 
@@ -106,7 +112,10 @@ def test_bounds_of_one_hidden_layer_are_the_papers_by_hand() -> None:
     reach = epsilon * first.weight.abs().sum(dim=1)
     lower, upper = centre - reach, centre + reach
     steps, label = traced(model, image, epsilon), torch.tensor([1])
-    by_intervals, by_lines = least_margins(steps, label, depth=1)[0], least_margins(steps, label)[0]
+    by_intervals, by_lines = (
+        least_margins(steps, label, through_all=False)[0],
+        least_margins(steps, label, through_all=True)[0],
+    )
     assert ((lower < 0) & (upper > 0)).any()
     for other in range(3):
         row, shift = last.weight[1] - last.weight[other], last.bias[1] - last.bias[other]
@@ -149,7 +158,7 @@ def test_ball_is_cut_by_the_box() -> None:
     image = torch.zeros(1, 2, 4, 4)
     cut = IntervalTraining(kappa_end=0.0).loss(model, image, labels, threat=Threat(epsilon=0.2), generator=generator)
     box = Interval(lower=image, upper=image + 0.2)
-    expected = F.cross_entropy(-least_margins(Tracer().bound(model, box), labels, depth=1), labels)
+    expected = F.cross_entropy(-least_margins(Tracer().bound(model, box), labels, through_all=False), labels)
     torch.testing.assert_close(cut.loss, expected)
 
 
@@ -169,7 +178,9 @@ def test_loss_mixes_clean_interval_and_linear_parts_as_the_schedules_say(done: f
     method.at_step(Progress(epoch=int(done * 10), step=0, epochs=10, steps=10))
     kappa, beta = 0.9 - 0.6 * done, 0.8 - 0.6 * done
     steps = traced(model, images, 0.1 * done)
-    margins = (1 - beta) * least_margins(steps, labels, depth=1) + beta * least_margins(steps, labels)
+    margins = (1 - beta) * least_margins(steps, labels, through_all=False) + beta * least_margins(
+        steps, labels, through_all=True
+    )
     clean = F.cross_entropy(model(images), labels, reduction="sum")
     expected = kappa * clean + (1 - kappa) * F.cross_entropy(-margins, labels, reduction="sum")
     found = method.loss(model, images, labels, threat=Threat(epsilon=0.1), generator=generator)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from benchbench_certified.lipschitz import LipschitzNetwork, make_lipschitz_mlp, sorted_pairs
+from benchbench_certified.lipschitz import LipschitzNetwork, MaxMin, make_lipschitz_mlp
 
 from benchbench.contract import (
     CertifiedModel,
@@ -41,6 +41,7 @@ def margins_of(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tenso
 def test_architecture_keeps_the_contract() -> None:
     check_architecture(make_lipschitz_mlp, input_shapes=[(1, 8, 8), (7,)], classes=(2, 130))
     assert isinstance(network(), CertifiedModel)
+    assert all(one.is_contiguous() for one in make_lipschitz_mlp(input_shape=(7,), classes=2).state_dict().values())
 
 
 def test_logits_are_1_lipschitz_in_l2_and_nearly_as_steep_somewhere() -> None:
@@ -53,7 +54,7 @@ def test_logits_are_1_lipschitz_in_l2_and_nearly_as_steep_somewhere() -> None:
 
 
 def test_pairs_are_sorted() -> None:
-    found = sorted_pairs(torch.tensor([[1.0, 2.0, 5.0, -3.0]]))
+    found = MaxMin()(torch.tensor([[1.0, 2.0, 5.0, -3.0]]))
     assert found.tolist() == [[2.0, 5.0, 1.0, -3.0]]
 
 

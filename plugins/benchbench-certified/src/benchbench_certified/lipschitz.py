@@ -34,7 +34,8 @@ class _Layer:
         """
         count = self.weight.shape[1] + 2
         gamma = count * _UNIT / (1 - count * _UNIT)
-        return self.norm * error + gamma * (self.absolute_norm * (size + error) + self.bias.norm())
+        found: Tensor = self.norm * error + gamma * (self.absolute_norm * (size + error) + self.bias.norm())
+        return found
 
 
 class LipschitzNetwork(nn.Module):
@@ -50,34 +51,38 @@ class LipschitzNetwork(nn.Module):
         pairs = itertools.pairwise(widths)
         layers = [orthogonal(nn.Linear(*pair), orthogonal_map="householder") for pair in pairs]
         self.layers = nn.ModuleList(layers)
+        self.sort = MaxMin()
         self.scale = scale
+        for tensor in (*self.parameters(), *self.buffers()):
+            tensor.data = tensor.data.contiguous()  # torch leaves some transposed, which safetensors refuses to store
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of float inputs (N, ...)."""
-        features = images.flatten(1).to(self.layers[0].bias.dtype)  # searches in float64 call it, too
-        for place, layer in enumerate(self.layers):
-            features = layer(features if place == 0 else sorted_pairs(features))
+        features = images.flatten(1).to(self._dense[0].bias.dtype)  # searches in float64 call it, too
+        for place, layer in enumerate(self._dense):
+            features = layer(features if place == 0 else self.sort(features))
         return (features * self.scale).to(images.dtype)
 
     @torch.no_grad()
     def margin_bounds(self, images: Tensor, labels: Tensor, *, threat: Threat) -> Tensor:
         """Lower bounds of the margin; see `benchbench.contract.CertifiedModel`.
 
-        The margin of y over j changes by at most the norm of W_y - W_j, times the norms of the earlier layers, times the radius.
-        The norms are those of the float32 weights, and the rounding errors of float32 are subtracted.
+        The margin of y over j changes by at most the norm of W_y - W_j, times the norms of the earlier layers, times the
+        radius. The norms are those of the float32 weights, and the rounding errors of float32 are subtracted.
         """
         values = images.double().flatten(1)
         moved, error = _length_in_l2(threat, values.shape[1]), values.new_zeros(len(values))
         *hidden, last = self._frozen_layers()
         for layer in hidden:
             error = layer.rounding(values.norm(dim=1) + moved, error)
-            values, moved = sorted_pairs(values @ layer.weight.T + layer.bias), moved * layer.norm
+            values, moved = self.sort(values @ layer.weight.T + layer.bias), moved * layer.norm
         error = math.sqrt(2) * last.rounding(values.norm(dim=1) + moved, error)
         logits = values @ last.weight.T + last.bias
         error = error + 4 * _UNIT * (logits.norm(dim=1) + moved * last.norm + error)  # of the scale
         change = (last.weight[labels][:, None] - last.weight[None]).norm(dim=2) * moved
         margins = logits.gather(1, labels[:, None]) - logits - change * _SLACK - error[:, None] * _SLACK
-        return self.scale * margins.scatter(1, labels[:, None], math.inf).amin(dim=1)
+        least: Tensor = margins.scatter(1, labels[:, None], math.inf).amin(dim=1)
+        return self.scale * least
 
     @torch.no_grad()
     def lipschitz_bounds(self, images: Tensor, *, threat: Threat) -> Tensor:
@@ -91,20 +96,27 @@ class LipschitzNetwork(nn.Module):
         constant = math.sqrt(len(layers[-1].bias)) * product * longest * _SLACK
         return torch.full((len(images),), constant, dtype=torch.float64, device=images.device)
 
+    @property
+    def _dense(self) -> list[nn.Linear]:
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+
     def _frozen_layers(self) -> list[_Layer]:
         found = []
         with parametrize.cached():
-            for layer in self.layers:
+            for layer in self._dense:
                 weight, bias = layer.weight.double(), layer.bias.double()
                 norms = [float(torch.linalg.matrix_norm(one, 2)) * _SLACK for one in (weight, weight.abs())]
                 found.append(_Layer(weight=weight, bias=bias, norm=norms[0], absolute_norm=norms[1]))
         return found
 
 
-def sorted_pairs(features: Tensor) -> Tensor:
-    """MaxMin: the larger of each two neighbours, then the smaller ones; the L2 norm stays."""
-    pairs = features.unflatten(1, (-1, 2))
-    return torch.cat([pairs.amax(dim=2), pairs.amin(dim=2)], dim=1)
+class MaxMin(nn.Module):
+    """The larger of each two neighbours, then the smaller ones: the L2 norm stays."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Sort the pairs of (N, D), D even."""
+        pairs = features.reshape(len(features), -1, 2)
+        return torch.cat([pairs.amax(dim=2), pairs.amin(dim=2)], dim=1)
 
 
 def make_lipschitz_mlp(

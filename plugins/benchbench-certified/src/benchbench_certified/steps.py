@@ -45,11 +45,13 @@ class Step:
         sources: positions of the steps whose outputs it takes; a sum has two.
         pull: takes coefficients (C, N, *shape) of a lower bound that is linear in the output. Returns those of a lower bound in
             each source, and what is added, (C, N). None for a layer without relaxation.
+        mixes: whether it is a dense layer or a convolution.
     """
 
     interval: Interval
     sources: tuple[int, ...] = ()
     pull: Pull | None = None
+    mixes: bool = False
 
 
 def around(centre: Tensor, radius: Tensor) -> Interval:
@@ -69,7 +71,8 @@ def dense(taken: Interval, weight: Tensor, bias: Tensor | None) -> tuple[Interva
 
 def convolved(taken: Interval, layer: nn.Conv2d) -> tuple[Interval, Pull]:
     """A convolution with zeros as padding, by the same rule."""
-    form = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    padding = layer.padding if isinstance(layer.padding, tuple) else (0, 0)  # a word is refused before
+    form = (layer.stride, padding, layer.dilation, layer.groups)
     weight, bias, shape = layer.weight, layer.bias, taken.lower.shape[1:]
     radius = F.conv2d(taken.radius, weight.abs(), None, *form)
     interval = around(F.conv2d(taken.centre, weight, bias, *form), radius)

@@ -23,9 +23,10 @@ from benchbench_certified.steps import (
     scaled,
 )
 
-_SHAPES = {"flatten", "Flatten", "reshape", "view", "Identity", "contiguous"}
+_SHAPES = {"flatten", "Flatten", "reshape", "view", "Identity", "contiguous", "to"}
 _MONOTONE = {
     *(
+        "MaxMin",
         "MaxPool2d",
         "AvgPool2d",
         "AdaptiveAvgPool2d",
@@ -33,10 +34,9 @@ _MONOTONE = {
         "Softplus",
         "Sigmoid",
         "Tanh",
-        "ELU",
-        "Hardtanh",
+        "ReLU6",
     ),
-    *("ReLU6", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "softplus", "sigmoid", "tanh", "relu6", "mean"),
+    *("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "softplus", "sigmoid", "tanh", "relu6", "mean"),
 }
 _NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
@@ -58,7 +58,7 @@ class Tracer:
         graphs = self._graphs.setdefault(model, {})
         if model.training not in graphs:
             try:
-                graphs[model.training] = fx.symbolic_trace(model).graph
+                graphs[model.training] = _Leaves().trace(model)
             except Exception as error:  # any that the model's code raises
                 raise NoBoundError(f"the model cannot be traced ({type(error).__name__}: {error})") from error
         return _Pass(model, images).run(graphs[model.training])
@@ -70,16 +70,16 @@ def margin_rows(labels: Tensor, classes: int, like: Tensor) -> Tensor:
     return identity[labels][None] - identity[:, None]
 
 
-def least_margins(steps: list[Step], labels: Tensor, *, depth: int | None = None) -> Tensor:
+def least_margins(steps: list[Step], labels: Tensor, *, through_all: bool) -> Tensor:
     """Lower bounds (N, C) of the label's logit minus each logit; 0 for the label itself.
 
-    Linear bounds go back through `depth` steps from the last one, by default through all (CROWN-IBP). What is left is bounded
-    by its interval. With one step, the bounds are those of IBP with the last layer elided (Gowal et al., section 3).
+    Linear bounds go back through all steps (CROWN-IBP), or through the last layer only: then they are those of IBP with that
+    layer elided (Gowal et al., section 3). What is left is bounded by its interval.
     """
     logits = steps[-1].interval.lower
     pending = {len(steps) - 1: margin_rows(labels, logits.shape[1], logits)}
     total = logits.new_zeros(logits.T.shape)
-    last = 0 if depth is None else len(steps) - depth
+    last = 0 if through_all else max((place for place, step in enumerate(steps) if step.mixes), default=0)
     for place in range(len(steps) - 1, -1, -1):
         if place not in pending:
             continue
@@ -92,6 +92,13 @@ def least_margins(steps: list[Step], labels: Tensor, *, depth: int | None = None
         for source in step.sources:
             pending[source] = pending[source] + rows if source in pending else rows
     return total.T
+
+
+class _Leaves(fx.Tracer):
+    """Keeps layers with a rule whole."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m).__name__ in _MONOTONE or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Pass:
@@ -131,7 +138,8 @@ class _Pass:
             raise NoBoundError(f"{name}{mode} at {place}")
         interval, pull = found
         self._places[node] = len(self._steps)
-        self._steps.append(Step(interval=interval, sources=sources, pull=pull))
+        mixes = isinstance(called, (nn.Linear, nn.Conv2d)) or name == "linear"
+        self._steps.append(Step(interval=interval, sources=sources, pull=pull, mixes=mixes))
 
     def _value(self, node: fx.Node) -> Any:
         return self._steps[self._places[node]].interval if node in self._places else self._constants[node]

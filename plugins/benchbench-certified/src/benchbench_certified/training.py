@@ -69,7 +69,7 @@ class _Scheduled:
         return BatchLoss(loss=kappa * clean + (1 - kappa) * worst, logits=logits)
 
     def _margins(self, steps: list[Step], labels: Tensor) -> Tensor:
-        return least_margins(steps, labels, depth=1)
+        return least_margins(steps, labels, through_all=False)
 
 
 class IntervalTraining(_Scheduled):
@@ -136,8 +136,8 @@ class CrownIntervalTraining(_Scheduled):
 
     def _margins(self, steps: list[Step], labels: Tensor) -> Tensor:
         beta = _between(*self.beta, self._done)
-        by_intervals = least_margins(steps, labels, depth=1)
-        return by_intervals if beta == 0 else by_intervals.lerp(least_margins(steps, labels), beta)
+        by_intervals = least_margins(steps, labels, through_all=False)
+        return by_intervals if beta == 0 else by_intervals.lerp(least_margins(steps, labels, through_all=True), beta)
 
 
 def _between(start: float, end: float, done: float) -> float:
