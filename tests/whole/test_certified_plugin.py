@@ -1,4 +1,7 @@
-"""Certified training in a suite: interrupted at any step, the same weights; rows with both sides."""
+"""Certified training in a suite: interrupted at any step, the same weights; rows with both sides.
+
+It takes some seconds, because it trains two models twice, through all of the host.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,14 @@ attacks = ["pgd-10"]
 metrics = ["accuracy", "adversarial-accuracy", { name = "certified-accuracy", steps = 2, branches = 0 }]
 recipe = { optimizer = "adam", learning_rate = 0.005, batch_size = 32, epochs = 3 }
 n_train = 300
-n_train_evaluated = 20
-n_test = 40
+n_train_evaluated = 10
+n_test = 20
 
 [[experiments]]
 name = "intervals"
 dataset = { name = "digits", scale = 1 }
 architectures = [{ name = "strided-cnn", channels = [4], hidden = 16 }]
-defenses = [{ name = "ibp", ramp = 0.5 }, { name = "crown-ibp", ramp = 0.5 }]
+defenses = [{ name = "ibp", ramp = 0.5 }]
 threat = { norm = "linf", epsilon = 0.03 }
 
 [[experiments]]
@@ -75,7 +78,6 @@ def test_rows_have_both_sides_and_do_not_depend_on_interruptions(tmp_path: Path)
     whole = run(tmp_path / "whole")
     assert {(row.architecture, row.defense) for row in whole} == {
         ("strided-cnn", "ibp"),
-        ("strided-cnn", "crown-ibp"),
         ("lipschitz-mlp", "natural"),
     }
     for row in whole:
@@ -83,14 +85,14 @@ def test_rows_have_both_sides_and_do_not_depend_on_interruptions(tmp_path: Path)
         assert row.adv_test_accuracy is not None
         assert 0.1 < row.certified_test_accuracy <= row.adv_test_accuracy, row.defense
     sittings = 0
-    while True:  # seventeen of some ninety steps in each sitting
+    while True:  # seventeen of some sixty steps in each sitting
         try:
             resumed = run(tmp_path / "parts", interrupt=18)
             break
         except KeyboardInterrupt:
             sittings += 1
             assert sittings < 30
-    assert sittings >= 4
+    assert sittings >= 3
     assert {row.cell_id: measures(row) for row in resumed} == {row.cell_id: measures(row) for row in whole}
     stores = [RunStore(tmp_path / place / "runs") for place in ("whole", "parts")]
     for row in whole:
