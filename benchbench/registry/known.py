@@ -11,6 +11,11 @@ NAMED = 3  # broken plugins in one message
 
 KNOWN: Mapping[str, Mapping[Kind, tuple[str, ...]]] = {
     "benchbench-awp": {"architecture": ("preact-resnet-18",), "defense": ("awp-at", "awp-trades")},
+    "benchbench-certified": {
+        "architecture": ("lipschitz-mlp", "strided-cnn"),
+        "defense": ("ibp", "crown-ibp"),
+        "suite": ("certified-training",),
+    },
     "benchbench-corruptions": {"metric": ("corruption-accuracy",)},
     "benchbench-dask": {"executor": ("dask",)},
     "benchbench-extra-data": {"defense": ("at-extra",)},
