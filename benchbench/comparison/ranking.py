@@ -52,7 +52,7 @@ def rank(contenders: Sequence[Contender]) -> tuple[Place, ...]:
             value=float(values[i]),
             interval=_interval(contenders[i], outcomes[i]),
         )
-        for first, members in _tie_groups(order, contenders, different)
+        for first, members in tie_groups(order, [bool(one.flags) for one in contenders], different.tolist())
         for i in members
     )
 
@@ -69,12 +69,15 @@ def _interval(contender: Contender, outcomes: Array) -> Interval | None:
     return measured or mean_interval(outcomes, derive_seed(0, "rank"))
 
 
-def _tie_groups(order: Sequence[int], contenders: Sequence[Contender], different: Array) -> list[tuple[int, list[int]]]:
+def tie_groups(
+    order: Sequence[int], flagged: Sequence[bool], different: Sequence[Sequence[bool]]
+) -> list[tuple[int, list[int]]]:
+    """Ranks with their models, numbered as in `order`, best first: the groups that `rank` describes."""
     groups: list[tuple[int, list[int]]] = []
     for place, i in enumerate(order, start=1):
         members = groups[-1][1] if groups else []
-        newly_flagged = bool(members) and bool(contenders[i].flags) and not contenders[members[0]].flags
-        if not members or newly_flagged or any(different[i, j] for j in members):
+        newly_flagged = bool(members) and flagged[i] and not flagged[members[0]]
+        if not members or newly_flagged or any(different[i][j] for j in members):
             groups.append((place, [i]))
         else:
             members.append(i)

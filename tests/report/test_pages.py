@@ -23,8 +23,8 @@ from benchbench.report import Board, Contents, Trouble, write_site
 from benchbench.report.boards import board_csv, board_data
 from benchbench.report.charts import lipschitz_chart, training_chart, training_curves
 from benchbench.report.gathering import choose_specimens, is_picture
-from benchbench.report.rankings import method_spreads, rankings
-from benchbench.report.site import png_address
+from benchbench.report.pictures import png_address
+from benchbench.report.ranked import method_spreads, ranked_boards
 
 EVIL = '</script><script>window.pwned=1</script><img src=x onerror="window.pwned=1">'
 
@@ -157,7 +157,7 @@ def test_spreads_are_by_radius_and_seeds_without_spread_have_no_interval(tmp_pat
     filed = dataclasses.replace(board, path=tmp_path / "board.parquet")
     write_site(Contents(boards=(filed,)), tmp_path / "site")
     assert "no spread" in text(tmp_path / "site" / board.suite / "index.html")
-    assert len({ranking.caption for ranking in rankings(board)}) == 2
+    assert len({one.caption for section in ranked_boards(board) for one in section.boards}) == 2
 
 
 def test_curves_are_chosen_by_network_and_profile() -> None:

@@ -18,7 +18,9 @@
   };
   const number = (value, column) => (column.kind === "share" ? (100 * value).toFixed(2) : Number.isInteger(value) ? String(value) : value.toPrecision(4));
   const text = (cell) => (Array.isArray(cell) ? "" : cell ?? "");
-  const haystacks = rows.map((row) => row.cells.map(text).concat(row.id).join("\n").toLowerCase());
+  const threat = columns.findIndex((column) => column.key === "threat"); // its texts are like "linf 0.1"
+  const radius = (row) => Number(row.cells[threat].split(" ").pop());
+  const haystacks = rows.map((row) => row.cells.map(text).concat(row.id, "epsilon").join("\n").toLowerCase());
   const position = new Map(rows.map((row, index) => [row, index]));
 
   function heading(column, index) {
@@ -28,6 +30,7 @@
       state.sort = index;
       state.page = 0;
       update();
+      remember();
     });
     const head = make("th", { scope: "col", className: column.kind !== "text" ? "number" : setting.includes(index) ? "told" : "" }, button);
     head.setAttribute("aria-sort", "none");
@@ -59,10 +62,35 @@
     return (state.descending ? -order : order) || position.get(first) - position.get(second);
   }
 
+  // "epsilon 8/255" anywhere in the search means that radius; the other words are sought as they are.
+  const RADIUS = /\b(?:epsilon|eps)\s*=?\s*(\d*\.?\d+)(?:\/(\d+))?(?=\s|$)/g;
+  function query() {
+    const radii = [];
+    const rest = state.search.toLowerCase().replace(RADIUS, (_, top, bottom) => { radii.push(top / (bottom ?? 1)); return " "; });
+    return { words: rest.split(/\s+/).filter(Boolean), radii };
+  }
+  const matches = ({ words, radii }, haystack, epsilon) =>
+    words.every((word) => haystack.includes(word)) && radii.every((radius) => Math.abs(radius - epsilon) <= 0.005 * epsilon); // shown with three digits
+
+  const boards = [...document.querySelectorAll(".ranked table")];
+  const ranked = boards.flatMap((board) => [...board.tBodies[0].rows].map((line) =>
+    ({ line, about: { ...board.dataset, ...line.dataset }, haystack: `${board.caption.textContent}\n${board.dataset.profile}\n${line.textContent}\n${line.dataset.architecture}\n${line.dataset.attack}\n${line.dataset.ids}`.toLowerCase() })));
+  function filterRanked(wanted) {
+    for (const { line, about, haystack } of ranked) {
+      const meets = ([column, value]) => (about[columns[column].key] ?? "").split("\n").includes(value);
+      line.hidden = !(matches(wanted, haystack, Number(about.epsilon)) && [...state.chosen].every(meets));
+    }
+    const vacant = (element) => element.querySelector("tbody tr:not([hidden])") === null;
+    for (const board of boards) board.parentElement.hidden = vacant(board);
+    for (const section of document.querySelectorAll("section.ranked")) section.hidden = vacant(section);
+    if (boards.length) document.getElementById("none").hidden = ranked.some(({ line }) => !line.hidden);
+  }
+
   function update() {
-    const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
+    const wanted = query();
+    filterRanked(wanted);
     shown = rows.filter((row, index) =>
-      words.every((word) => haystacks[index].includes(word)) && [...state.chosen].every(([column, value]) => text(row.cells[column]) === value));
+      matches(wanted, haystacks[index], radius(row)) && [...state.chosen].every(([column, value]) => text(row.cells[column]) === value));
     if (state.sort >= 0) shown = [...shown].sort(compare);
     [...table.tHead.rows[0].cells].forEach((head, index) =>
       head.setAttribute("aria-sort", index !== state.sort ? "none" : state.descending ? "descending" : "ascending"));
@@ -87,20 +115,52 @@
     bar.replaceChildren(...(pages > 1 ? [turn("Previous", -1), make("span", { textContent: `Page ${state.page + 1} of ${pages}` }), turn("Next", 1)] : []));
   }
 
+  function choose(index, select) {
+    if (select.selectedIndex > 0) state.chosen.set(index, select.value);
+    else state.chosen.delete(index);
+  }
+
+  // The search, choices and order stand in the address's fragment, so that a link or a bookmark keeps them.
+  function remember() {
+    const kept = new URLSearchParams();
+    if (state.search) kept.set("search", state.search);
+    for (const [index, value] of state.chosen) kept.set(columns[index].key, value);
+    if (state.sort >= 0) kept.set(state.descending ? "falling" : "rising", columns[state.sort].key);
+    history.replaceState(null, "", `${location.href.split("#")[0]}${String(kept) && `#${kept}`}`);
+  }
+
+  function recall() {
+    if (location.hash && !location.hash.includes("=")) return update(); // a place on the page
+    const kept = new URLSearchParams(location.hash.slice(1));
+    const form = document.getElementById("filters");
+    form.elements.search.value = state.search = kept.get("search") ?? "";
+    columns.forEach((column, index) => {
+      const select = form.elements[column.key];
+      if (!select) return;
+      select.value = kept.get(column.key) ?? "";
+      if (select.selectedIndex < 0) select.selectedIndex = 0; // a value that this board lacks
+      choose(index, select);
+    });
+    state.descending = kept.has("falling");
+    state.sort = columns.findIndex((column) => column.key === (kept.get("falling") ?? kept.get("rising")));
+    state.page = 0;
+    update();
+  }
+
   function filters() {
     const form = document.getElementById("filters");
     const search = make("input", { type: "search", name: "search", autocomplete: "off" });
-    search.addEventListener("input", () => { state.search = search.value; state.page = 0; update(); });
+    search.addEventListener("input", () => { state.search = search.value; state.page = 0; update(); remember(); });
     form.append(make("label", {}, "Search", search));
     columns.forEach((column, index) => {
       const values = [...new Set(rows.map((row) => text(row.cells[index])))].sort();
       if (!column.filtered || values.length < 2) return;
       const select = make("select", { name: column.key }, make("option", { value: "", textContent: "all" }), ...values.map((value) => make("option", { value, textContent: value })));
       select.addEventListener("change", () => {
-        if (select.selectedIndex > 0) state.chosen.set(index, select.value);
-        else state.chosen.delete(index);
+        choose(index, select);
         state.page = 0;
         update();
+        remember();
       });
       form.append(make("label", {}, column.label, select));
     });
@@ -108,5 +168,6 @@
 
   table.tHead.append(make("tr", {}, ...columns.map(heading)));
   filters();
-  update();
+  recall();
+  window.addEventListener("hashchange", recall);
 })();
