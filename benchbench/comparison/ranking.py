@@ -26,23 +26,24 @@ class Place:
     interval: Interval | None  # 95%, Wilson's or bootstrap; None where undefined
 
 
-def rank(contenders: Sequence[Contender]) -> tuple[Place, ...]:
+def rank(contenders: Sequence[Contender], flagged: Sequence[bool] | None = None) -> tuple[Place, ...]:
     """Rank a group of `comparable_groups` by robustness under the worst attack, best first.
 
     In that order a model joins the tie group above it unless it is significantly worse than any member: no two models of a
     group differ significantly. Models of neighbouring groups may or may not, because "not significantly different" is not
     transitive. Robust accuracies: exact McNemar tests. Squared errors of regressions: paired t-tests of the mean over
     thousands of examples. Holm's correction is over all pairs. Models with flags that stand (see
-    `benchbench.leaderboard.clearing`) rank below all others.
+    `benchbench.leaderboard.clearing`) rank below all others; `flagged` says which have them if further attacks decide that.
     """
     if not contenders:
         return ()
+    flagged = [bool(one.flags) for one in contenders] if flagged is None else flagged
     measure = contenders[0].measure
     outcomes = np.stack([contender.worst[measure] for contender in contenders])
     values = outcomes.mean(axis=1, dtype=np.float64)
     different = _different(outcomes)
     better = -values if outcomes.dtype == np.bool_ else values  # high accuracies and low errors are better
-    keys = [(bool(one.flags), at, one.row.cell_id) for one, at in zip(contenders, better)]
+    keys = [(doubted, at, one.row.cell_id) for doubted, one, at in zip(flagged, contenders, better)]
     order = sorted(range(len(contenders)), key=keys.__getitem__)
     return tuple(
         Place(
@@ -52,7 +53,7 @@ def rank(contenders: Sequence[Contender]) -> tuple[Place, ...]:
             value=float(values[i]),
             interval=_interval(contenders[i], outcomes[i]),
         )
-        for first, members in tie_groups(order, [bool(one.flags) for one in contenders], different.tolist())
+        for first, members in tie_groups(order, flagged, different.tolist())
         for i in members
     )
 

@@ -14,7 +14,7 @@ from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.spread import Spread
 from benchbench.records import Interval, Row
 from benchbench.report.contents import Board
-from benchbench.report.standings import Standing, Standings, measure_of, standings
+from benchbench.report.standings import Standing, Standings, standings
 
 _SPREAD = "adv_test_accuracy"
 
@@ -57,11 +57,6 @@ class RankedBoard:
     def has_overall(self) -> bool:
         """Whether a model has attacks that the others lack."""
         return any(line.overall for line in self.lines)
-
-    @property
-    def has_remarks(self) -> bool:
-        """Whether a model has remarks."""
-        return any(line.remarks for line in self.lines)
 
     @property
     def has_certified(self) -> bool:
@@ -129,7 +124,7 @@ def _ranked_board(found: Standings) -> RankedBoard:
         clean="Test MSE" if is_regression(row) else "Test accuracy (%)",
         attacks=attacks if len(attacks) > 1 else (),
         paired=found.paired,
-        lines=tuple(_line(place, label, found) for place, label in zip(found.places, labels)),
+        lines=tuple(_line(place, label) for place, label in zip(found.places, labels)),
     )
 
 
@@ -153,9 +148,8 @@ def _network(row: Row) -> str:
     return names.joined(names.network_label(row), names.dropout_label(row), augmentation, f"seed {row.seed}")
 
 
-def _line(place: Standing, label: str, found: Standings) -> Ranked:
+def _line(place: Standing, label: str) -> Ranked:
     row = place.worst
-    by_attack = {(one.attack, one.attack_options): getattr(one, measure_of(one)) for one in place.rows}
     method, _, network = label.partition("\n")
     clean = row.test_mse if is_regression(row) else row.test_accuracy
     challenged = f"challenged: at most {_shown(place.challenged, row)}%" if place.challenged is not None else ""
@@ -169,7 +163,7 @@ def _line(place: Standing, label: str, found: Standings) -> Ranked:
         attacks="\n".join(sorted({one.attack for one in place.rows})),
         value=_shown(place.value, row),
         interval=_bracketed(place.interval, row),
-        single=tuple(_shown(by_attack[attack], row) for attack in found.attacks) if len(found.attacks) > 1 else (),
+        single=tuple(_shown(value, row) for value in place.single) if len(place.single) > 1 else (),
         overall=_shown(place.overall, row),
         clean=_shown(clean, row),
         certified=_shown(place.certified, row),

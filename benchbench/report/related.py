@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +68,7 @@ def challenges_of(row: Row, board: Path) -> Challenged | None:
         return None
     found = grouped(read_challenges(challenges_folder(board, row)), lambda one: printable(one.by))
     broken = {by: len(np.unique(np.concatenate([one.index for one in sent]))) for by, sent in found.items()}
-    listed = sorted(Counter(broken).items(), key=lambda pair: (-pair[1], pair[0]))
+    listed = sorted(broken.items(), key=lambda pair: (-pair[1], pair[0]))
     return Challenged(
         accuracy=row.extra[CHALLENGED], credits=tuple(Credit(by=by, examples=count) for by, count in listed)
     )
@@ -81,10 +78,10 @@ def commands_of(row: Row) -> tuple[tuple[str, str], ...]:
     """What commands do that check a measured row, and the commands; run beside the downloaded file."""
     if row.source != "measured" or row.status != "ok":
         return ()
-    board, cell = (shlex.quote(printable(text)) for text in (f"{row.suite}.parquet", row.cell_id))
+    board = f"{row.suite}.parquet"
     return (
         ("Replay the stored images of all rows, and attack again:", f"benchbench verify {board}"),
-        ("Train and attack this row again, and compare:", f"benchbench rerun {cell} --leaderboard {board}"),
+        ("Train and attack this row again, and compare:", f"benchbench rerun {row.cell_id} --leaderboard {board}"),
     )
 
 
@@ -101,9 +98,8 @@ def bibtex_of(row: Row) -> str:
         "note": _for_bibtex(note),
         "howpublished": _for_bibtex(f"{DISTRIBUTION} {__version__}"),
     }
-    key = re.sub(r"[^A-Za-z0-9-]", "", row.cell_id)
     lines = (f"  {name:<12} = {{{text}}}," for name, text in fields.items())
-    return "\n".join([f"@misc{{benchbench-{key},", *lines, "}"])
+    return "\n".join([f"@misc{{benchbench-{row.cell_id},", *lines, "}"])
 
 
 def _for_bibtex(text: str) -> str:

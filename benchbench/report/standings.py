@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from benchbench.comparison.contenders import Contender, on_common_examples
 from benchbench.comparison.ranking import rank, tie_groups
 from benchbench.leaderboard.challenges import CHALLENGED
@@ -27,8 +29,9 @@ class Standing:
     worst: Row  # of the attack, among those of the board, that found it least robust
     value: float  # in the pointwise worst case over the board's attacks, if outcomes are here; else of `worst`
     interval: Interval | None  # 95%
-    overall: float | None  # likewise over all its attacks; None if it has no others than the board
-    flags: tuple[str, ...]
+    single: tuple[float, ...]  # under each of the board's attacks alone
+    overall: float | None  # under all its attacks, at most; None if it has no others than the board
+    flags: tuple[str, ...]  # that stand under all its attacks
     rank: int = 0
     tied: int = 1  # models that share the rank, this one included
 
@@ -128,60 +131,68 @@ def _paired(
     attacks: frozenset[_Attack], models: Sequence[_Model], contenders: Sequence[Contender]
 ) -> Iterable[Standing]:
     by_key = {values(_first(model), ATTACKED): model for model in models}
-    for place in rank(contenders):
+    models = [by_key[values(one.row, ATTACKED)] for one in contenders]
+    for place in rank(contenders, [bool(_flags(one)) for one in models]):
         model = by_key[values(place.contender.row, ATTACKED)]
         yield Standing(
             rows=model.under(frozenset(model.rows)),
             worst=_worst(model.under(attacks)),
             value=place.value,
             interval=place.interval,
-            overall=_overall(model) if len(model.rows) > len(attacks) else None,
-            flags=place.contender.flags,
+            single=tuple(place.contender.single.values()),
+            overall=_under_all(model, place.contender) if len(model.rows) > len(attacks) else None,
+            flags=_flags(model),
             rank=place.rank,
             tied=place.tied,
         )
 
 
-def _overall(model: _Model) -> float:
-    """In the worst case over all attacks: pointwise if the outcomes are here."""
-    if model.contender is None:
-        worst = _worst(tuple(model.rows.values()))
-        return float(getattr(worst, measure_of(worst)))
-    return float(model.contender.worst[model.contender.measure].mean())
+def _flags(model: _Model) -> tuple[str, ...]:
+    if model.contender is not None:
+        return model.contender.flags
+    rows = tuple(model.rows.values())
+    return standing_flags(rows, [-_badness(row) for row in rows])
+
+
+def _under_all(model: _Model, shown: Contender) -> float:
+    """In the pointwise worst case over all attacks, each where it was run on the examples shown."""
+    worst = shown.worst[shown.measure].copy()
+    column, worse = ("robust", np.logical_and) if worst.dtype == np.bool_ else ("adv_squared_error", np.maximum)
+    for found in model.contender.outcomes if model.contender is not None else ():
+        run = np.isin(found["index"], shown.index)
+        places = np.searchsorted(shown.index, found["index"][run])
+        worst[places] = worse(worst[places], found[column][run])
+    return float(worst.mean())
 
 
 def _alone(attacks: frozenset[_Attack], model: _Model) -> Standing:
-    chosen = model.under(attacks)
+    chosen, every = model.under(attacks), model.under(frozenset(model.rows))
     worst = _worst(chosen)
     measure = measure_of(worst)
     return Standing(
-        rows=model.under(frozenset(model.rows)),
+        rows=every,
         worst=worst,
         value=getattr(worst, measure),
         interval=interval_of(worst, measure),
-        overall=_overall(model) if len(model.rows) > len(attacks) else None,
-        flags=standing_flags(chosen, [-_badness(row) for row in chosen]),
+        single=tuple(getattr(row, measure) for row in chosen),
+        overall=getattr(_worst(every), measure) if len(every) > len(chosen) else None,
+        flags=_flags(model),
     )
 
 
 def _by_intervals(models: Sequence[Standing]) -> Iterable[Standing]:
     """Ranked; models share a rank unless their intervals are apart, which is stricter than a test."""
     order = sorted(models, key=lambda one: (bool(one.flags), *_order(one)))
-    different = [[_apart(one, other) for other in order] for one in order]
-    for first, members in tie_groups(range(len(order)), [bool(one.flags) for one in order], different):
+    # unknown ends are NaN, which is below nothing: unknown intervals do not tell models apart
+    low, high = (np.array([getattr(one.interval, end, np.nan) for one in order]) for end in ("low", "high"))
+    below = high[:, None] < low[None, :]
+    for first, members in tie_groups(range(len(order)), [bool(one.flags) for one in order], (below | below.T).tolist()):
         for place in members:
             yield replace(order[place], rank=first, tied=len(members))
 
 
 def _order(one: Standing) -> tuple[float, str]:
     return (one.value if is_regression(one.worst) else -one.value), one.worst.cell_id
-
-
-def _apart(one: Standing, other: Standing) -> bool:
-    """Whether two intervals have no point in common; unknown intervals do not tell models apart."""
-    if one.interval is None or other.interval is None:
-        return False
-    return one.interval.high < other.interval.low or other.interval.high < one.interval.low
 
 
 def _worst(rows: Sequence[Row]) -> Row:

@@ -174,7 +174,8 @@ def test_row_page_has_configuration_provenance_training_and_images(tmp_path: Pat
     assert "dataset_digest" in page
     assert "SHA-256 of the loaded data" in page
     assert embedded(page, "charts").keys() == {"training"}
-    assert page.count('src="data:image/png;base64,') == 2
+    assert page.count('src="data:image/png;base64,') == 3  # before, after, and the difference
+    assert "change &times;5" in page  # of 0.1
     assert "Example 7, class seven: broken" in page
     assert "A remark." in page
     assert "data:image" not in text(folder / "rows" / "published-1.html")

@@ -8,6 +8,8 @@
   const unpack = (cell, place) => (texts[place] ? texts[place][cell] : cell);
   const rows = data.rows.map(([id, flagged, page, ...cells]) => ({ id, flagged: Boolean(flagged), page: Boolean(page), cells: cells.map(unpack) }));
   const table = document.getElementById("board");
+  const minor = ["variation", "threat", "profile"]; // columns that a laptop shows beneath the method
+  const classes = (column, index) => (setting.includes(index) ? `told ${minor.includes(column.key) ? "minor" : ""}` : "");
   const state = { sort: -1, descending: false, page: 0, search: "", chosen: new Map() };
   let shown = rows;
 
@@ -32,7 +34,7 @@
       update();
       remember();
     });
-    const head = make("th", { scope: "col", className: column.kind !== "text" ? "number" : setting.includes(index) ? "told" : "" }, button);
+    const head = make("th", { scope: "col", className: column.kind !== "text" ? "number" : classes(column, index) }, button);
     head.setAttribute("aria-sort", "none");
     return head;
   }
@@ -41,10 +43,10 @@
     if (index === 0) {
       const own = !row.page ? {} : { href: `rows/${encodeURIComponent(row.id)}.html` }; // of a large leaderboard, few rows have pages
       const link = make("a", { ...own, textContent: cell });
-      const told = setting.map((place) => row.cells[place]).filter(Boolean).join(", ");
-      return make("th", { scope: "row" }, link, make("small", { className: "setting", textContent: told })); // on phones, instead of columns
+      const beneath = (className, places) => make("small", { className, textContent: places.map((place) => row.cells[place]).filter(Boolean).join(", ") });
+      return make("th", { scope: "row" }, link, beneath("setting", setting), beneath("beneath", setting.filter((place) => minor.includes(columns[place].key))));
     }
-    if (column.kind === "text") return make("td", { className: column.key === "remarks" ? "remarks" : setting.includes(index) ? "told" : "", textContent: cell });
+    if (column.kind === "text") return make("td", { className: column.key === "remarks" ? "remarks" : classes(column, index), textContent: cell });
     if (cell === null) return make("td", { className: "number", textContent: "-" });
     const [value, low, high] = cell;
     const shownValue = make("td", { className: "number", textContent: number(value, column) });
