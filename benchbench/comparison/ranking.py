@@ -73,7 +73,7 @@ def _interval(contender: Contender, outcomes: Array) -> Interval | None:
 def tie_groups(
     order: Sequence[int], flagged: Sequence[bool], different: Sequence[Sequence[bool]]
 ) -> list[tuple[int, list[int]]]:
-    """Ranks with their models, numbered as in `order`, best first: the groups that `rank` describes."""
+    """Ranks and their models, numbered as in `order`: the groups that `rank` describes."""
     groups: list[tuple[int, list[int]]] = []
     for place, i in enumerate(order, start=1):
         members = groups[-1][1] if groups else []

@@ -14,7 +14,7 @@ from benchbench.report.contents import Specimen
 
 
 def picture(specimen: Specimen) -> dict[str, Any]:
-    """The template's variables for an example: addresses of its images; None without clean image."""
+    """The template's variables for an example; None for images that need a missing clean one."""
     clean, difference, factor = specimen.clean, None, 0.0
     if clean is not None:
         pixels, factor = amplified(clean, specimen.adversarial)
@@ -29,7 +29,7 @@ def picture(specimen: Specimen) -> dict[str, Any]:
 
 
 def amplified(clean: Array, adversarial: Array) -> tuple[Array, float]:
-    """The perturbation around grey, so amplified that its largest change is black or white; the factor.
+    """The amplified perturbation around grey; the factor: the largest change is black or white.
 
     Both images are float (C, H, W) in [0, 1]. Without a perturbation all is grey, and the factor is 1.
     """

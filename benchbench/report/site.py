@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from benchbench.atomic import write_bytes_atomically
 from benchbench.escaping import printable
+from benchbench.leaderboard import names
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.separations import MeasuredSeparation, separation_label
 from benchbench.records import Row, Rows
@@ -27,8 +28,7 @@ from benchbench.report.charts import (
 from benchbench.report.contents import Board, Contents, Gallery
 from benchbench.report.pictures import picture
 from benchbench.report.ranked import method_spreads, ranked_boards
-from benchbench.report.related import Relatives
-from benchbench.report.rowpage import row_page
+from benchbench.report.rowpage import Relatives, row_page
 
 if TYPE_CHECKING:
     from benchbench.training.checkpoint import EpochRecord
@@ -77,6 +77,7 @@ def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
         data=packed(board_data(list(rows))) if not pages else None,
         charts={name: chart for name, chart in charts.items() if chart is not None},
         sections=ranked_boards(board),
+        names=names,
         spreads=method_spreads(board),
         gallery=gallery,
         **_counts(board),

@@ -64,21 +64,26 @@ class _Model:
     rows: dict[_Attack, Row]
     contender: Contender | None
 
-    def under(self, attacks: frozenset[_Attack]) -> tuple[Row, ...]:
-        return tuple(row for attack, row in sorted(self.rows.items()) if attack in attacks)
+    @property
+    def first(self) -> Row:
+        return next(iter(self.rows.values()))
 
 
 def standings(rows: Iterable[Row], contenders: Iterable[Contender]) -> list[Standings]:
     """The boards of finished, measured rows; each model is on exactly one board per ball.
 
-    Models of one ball are ranked under the attacks that most of them have, whatever further attacks some have. So neither a
-    newcomer with fewer attacks nor one with more changes what ranks the others. Models that lack one of these attacks form
-    boards of their own, by the same rule.
+    Models of one ball are ranked under the attacks that most of them have, without their other attacks. So neither a newcomer
+    with fewer attacks nor one with more changes what ranks the others. Models that lack one of these attacks form separate
+    boards, by the same rule. Boards of classifiers come first, then those of many models.
     """
     models = _models(rows, {values(one.row, ATTACKED): one for one in contenders})
-    balls = grouped(models, lambda one: (values(_first(one), BALL), is_regression(_first(one)), one.contender is None))
+    balls = grouped(models, lambda one: (values(one.first, BALL), is_regression(one.first), one.contender is None))
     boards = [_standings(attacks, found) for alike in balls.values() for attacks, found in _by_attacks(alike)]
-    return sorted(boards, key=_prominence)
+    firsts = [board.places[0].worst for board in boards]
+    keys = [
+        (is_regression(row), -len(b.places), row.dataset, row.epsilon, row.cell_id) for b, row in zip(boards, firsts)
+    ]
+    return [boards[place] for place in sorted(range(len(boards)), key=keys.__getitem__)]
 
 
 def measure_of(row: Row) -> str:
@@ -86,79 +91,55 @@ def measure_of(row: Row) -> str:
     return "adv_test_mse" if is_regression(row) else "adv_test_accuracy"
 
 
-def _models(rows: Iterable[Row], contenders: dict[tuple[object, ...], Contender]) -> list[_Model]:
+def _models(rows: Iterable[Row], contenders: dict[tuple[object, ...], Contender]) -> Iterable[_Model]:
     models: dict[tuple[object, ...], dict[_Attack, Row]] = {}
     for row in rows:
-        if row.source != "measured" or row.status != "ok" or getattr(row, measure_of(row)) is None:
-            continue
-        attacked = models.setdefault(values(row, ATTACKED), {})
-        attack = row.attack, row.attack_options
-        if attack not in attacked or row.n_test > attacked[attack].n_test:
-            attacked[attack] = row
-    known = {key: contenders.get(key) for key in models}
-    return [
-        _Model(rows=found, contender=one if (one := known[key]) and one.attacks == found.keys() else None)
-        for key, found in models.items()
-    ]
+        if row.source == "measured" and row.status == "ok" and getattr(row, measure_of(row)) is not None:
+            attacked = models.setdefault(values(row, ATTACKED), {})
+            attack = row.attack, row.attack_options
+            if attack not in attacked or row.n_test > attacked[attack].n_test:
+                attacked[attack] = row
+    for key, found in models.items():
+        contender = contenders.get(key)
+        whole = contender is not None and contender.attacks == found.keys()
+        yield _Model(rows=dict(sorted(found.items())), contender=contender if whole else None)
 
 
-def _first(model: _Model) -> Row:
-    return next(iter(model.rows.values()))
-
-
-def _by_attacks(models: Sequence[_Model]) -> list[tuple[frozenset[_Attack], list[_Model]]]:
+def _by_attacks(models: Sequence[_Model]) -> Iterable[tuple[frozenset[_Attack], list[_Model]]]:
     """Sets of attacks, each with models that have all of it; each model once."""
-    left, boards = list(models), []
+    left = list(models)
     while left:
         counts = Counter(frozenset(model.rows) for model in left)
         attacks = max(counts, key=lambda chosen: (counts[chosen], len(chosen), sorted(chosen)))
-        boards.append((attacks, [model for model in left if attacks <= model.rows.keys()]))
+        yield attacks, [model for model in left if attacks <= model.rows.keys()]
         left = [model for model in left if not attacks <= model.rows.keys()]
-    return boards
 
 
 def _standings(attacks: frozenset[_Attack], models: Sequence[_Model]) -> Standings:
     contenders = [one.contender.under(attacks) for one in models if one.contender is not None]
     shared = on_common_examples(contenders) if contenders else []
     paired = bool(shared) and len(shared[0].index) > 0
-    alone = () if paired else [_alone(attacks, one) for one in models]
-    places = tuple(_paired(attacks, models, shared) if paired else _by_intervals(alone))
+    places = tuple(_paired(attacks, models, shared) if paired else _by_intervals(attacks, models))
     examples = len(shared[0].index) if paired else min(row.n_test for one in places for row in one.rows)
     return Standings(attacks=tuple(sorted(attacks)), paired=paired, examples=examples, places=places)
 
 
-def _paired(
-    attacks: frozenset[_Attack], models: Sequence[_Model], contenders: Sequence[Contender]
-) -> Iterable[Standing]:
-    by_key = {values(_first(model), ATTACKED): model for model in models}
-    models = [by_key[values(one.row, ATTACKED)] for one in contenders]
-    for place in rank(contenders, [bool(_flags(one)) for one in models]):
-        model = by_key[values(place.contender.row, ATTACKED)]
-        yield Standing(
-            rows=model.under(frozenset(model.rows)),
-            worst=_worst(model.under(attacks)),
-            value=place.value,
-            interval=place.interval,
-            single=tuple(place.contender.single.values()),
-            overall=_under_all(model, place.contender) if len(model.rows) > len(attacks) else None,
-            flags=_flags(model),
-            rank=place.rank,
-            tied=place.tied,
-        )
+def _paired(attacks: frozenset[_Attack], models: Sequence[_Model], shared: Sequence[Contender]) -> Iterable[Standing]:
+    alone = {model.first.model_id: _alone(attacks, model) for model in models}
+    whole = {model.first.model_id: model.contender for model in models}
+    for place in rank(shared, [bool(alone[one.row.model_id].flags) for one in shared]):
+        one, contender = alone[place.contender.row.model_id], whole[place.contender.row.model_id]
+        overall = None if one.overall is None or contender is None else _under_all(contender, place.contender)
+        single = tuple(place.contender.single.values())
+        place_of = {"rank": place.rank, "tied": place.tied}
+        yield replace(one, value=place.value, interval=place.interval, single=single, overall=overall, **place_of)
 
 
-def _flags(model: _Model) -> tuple[str, ...]:
-    if model.contender is not None:
-        return model.contender.flags
-    rows = tuple(model.rows.values())
-    return standing_flags(rows, [-_badness(row) for row in rows])
-
-
-def _under_all(model: _Model, shown: Contender) -> float:
+def _under_all(model: Contender, shown: Contender) -> float:
     """In the pointwise worst case over all attacks, each where it was run on the examples shown."""
     worst = shown.worst[shown.measure].copy()
     column, worse = ("robust", np.logical_and) if worst.dtype == np.bool_ else ("adv_squared_error", np.maximum)
-    for found in model.contender.outcomes if model.contender is not None else ():
+    for found in model.outcomes:
         run = np.isin(found["index"], shown.index)
         places = np.searchsorted(shown.index, found["index"][run])
         worst[places] = worse(worst[places], found[column][run])
@@ -166,46 +147,36 @@ def _under_all(model: _Model, shown: Contender) -> float:
 
 
 def _alone(attacks: frozenset[_Attack], model: _Model) -> Standing:
-    chosen, every = model.under(attacks), model.under(frozenset(model.rows))
-    worst = _worst(chosen)
-    measure = measure_of(worst)
+    """A model by its rows, unranked."""
+    every = tuple(model.rows.values())
+    chosen = [row for attack, row in model.rows.items() if attack in attacks]
+    worst, measure = max(chosen, key=_badness), measure_of(model.first)
+    flags = (
+        standing_flags(every, [-_badness(row) for row in every]) if model.contender is None else model.contender.flags
+    )
     return Standing(
         rows=every,
         worst=worst,
         value=getattr(worst, measure),
         interval=interval_of(worst, measure),
         single=tuple(getattr(row, measure) for row in chosen),
-        overall=getattr(_worst(every), measure) if len(every) > len(chosen) else None,
-        flags=_flags(model),
+        overall=getattr(max(every, key=_badness), measure) if len(every) > len(chosen) else None,
+        flags=flags,
     )
 
 
-def _by_intervals(models: Sequence[Standing]) -> Iterable[Standing]:
-    """Ranked; models share a rank unless their intervals are apart, which is stricter than a test."""
-    order = sorted(models, key=lambda one: (bool(one.flags), *_order(one)))
+def _by_intervals(attacks: frozenset[_Attack], models: Sequence[_Model]) -> Iterable[Standing]:
+    """Ranked; models share a rank unless their intervals are apart, stricter than a test."""
+    found = [_alone(attacks, model) for model in models]
+    order = sorted(found, key=lambda one: (bool(one.flags), _badness(one.worst), one.worst.cell_id))
     # unknown ends are NaN, which is below nothing: unknown intervals do not tell models apart
     low, high = (np.array([getattr(one.interval, end, np.nan) for one in order]) for end in ("low", "high"))
     below = high[:, None] < low[None, :]
     for first, members in tie_groups(range(len(order)), [bool(one.flags) for one in order], (below | below.T).tolist()):
-        for place in members:
-            yield replace(order[place], rank=first, tied=len(members))
-
-
-def _order(one: Standing) -> tuple[float, str]:
-    return (one.value if is_regression(one.worst) else -one.value), one.worst.cell_id
-
-
-def _worst(rows: Sequence[Row]) -> Row:
-    return max(rows, key=lambda row: (_badness(row), row.cell_id))
+        yield from (replace(order[place], rank=first, tied=len(members)) for place in members)
 
 
 def _badness(row: Row) -> float:
     """Higher for less robust."""
     value = float(getattr(row, measure_of(row)))
     return value if is_regression(row) else -value
-
-
-def _prominence(board: Standings) -> tuple[object, ...]:
-    """Sort key: classifiers first, many models first."""
-    row = board.places[0].worst
-    return is_regression(row), -len(board.places), row.profile, row.dataset, row.norm, row.epsilon, row.cell_id

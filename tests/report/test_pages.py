@@ -157,7 +157,7 @@ def test_spreads_are_by_radius_and_seeds_without_spread_have_no_interval(tmp_pat
     filed = dataclasses.replace(board, path=tmp_path / "board.parquet")
     write_site(Contents(boards=(filed,)), tmp_path / "site")
     assert "no spread" in text(tmp_path / "site" / board.suite / "index.html")
-    assert len({one.caption for section in ranked_boards(board) for one in section.boards}) == 2
+    assert len({one.caption for found in ranked_boards(board).values() for one in found}) == 2
 
 
 def test_curves_are_chosen_by_network_and_profile() -> None:

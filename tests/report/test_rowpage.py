@@ -11,7 +11,7 @@ from site_samples import site
 from benchbench.leaderboard.challenges import CHALLENGED, Challenge, challenges_folder, write_challenge
 from benchbench.report.charts import radii_chart
 from benchbench.report.pictures import amplified
-from benchbench.report.related import Credit, Relatives, bibtex_of, challenges_of, commands_of
+from benchbench.report.rowpage import Relatives, bibtex_of, credits_of
 
 ROWS = [
     make_row(cell_id=f"{attack}-{epsilon}", attack=attack, epsilon=epsilon, adv_test_accuracy=0.5 - epsilon)
@@ -50,9 +50,11 @@ def test_page_links_the_other_attacks_and_has_commands_and_citation(tmp_path: Pa
     assert 'id="radii"' not in other
 
 
-def test_published_and_failed_rows_have_no_commands() -> None:
-    assert len(commands_of(make_row())) == 2
-    assert commands_of(make_row(source="published")) == commands_of(make_row(status="failed")) == ()
+def test_published_rows_have_no_commands(tmp_path: Path) -> None:
+    row = make_row(cell_id="published", source="published", published_source="neurips2020", published_table="3")
+    page = (site(tmp_path, row) / "rows" / "published.html").read_text()
+    assert "benchbench rerun" not in page
+    assert "published in NeurIPS 2020, table 3" in page
 
 
 def test_citation_has_balanced_braces_and_no_bare_special_characters() -> None:
@@ -68,10 +70,11 @@ def test_challenges_are_credited_by_the_examples_that_they_break(tmp_path: Path)
     for by, index in (("Ann", [1, 2]), ("Ann", [2, 3]), ("Bob", [1, 2, 3, 4])):
         images = np.zeros((len(index), 1, 2, 2), dtype=np.float32)
         write_challenge(challenges_folder(board, row), Challenge(by=by, index=np.array(index), images=images))
-    found = challenges_of(row, board)
-    assert found is not None
-    assert found.credits == (Credit(by="Bob", examples=4), Credit(by="Ann", examples=3))
-    assert challenges_of(make_row(), board) is None
+    assert credits_of(row, board) == [("Bob", 4), ("Ann", 3)]
+    assert credits_of(make_row(), board) == []
+    page = (site(tmp_path, row) / "rows" / f"{row.cell_id}.html").read_text()
+    assert "at most <strong>40.00 %</strong>" in page
+    assert "Bob: 4 test examples broken" in page
 
 
 def test_perturbation_is_amplified_around_grey_until_its_largest_change_is_black_or_white() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from contender_samples import contender, share
 from sample_rows import make_row
+from site_samples import site
 
 from benchbench.comparison.contenders import Contender
 from benchbench.comparison.pairing import holm
@@ -132,7 +133,10 @@ def test_profiles_seen_test_sets_balls_and_published_numbers_are_apart(tmp_path:
         row("published", "pgd", 0.9, source="published", published_source="neurips2020", published_table="3"),
     )
     found = ranked_boards(Board(path=tmp_path, rows=rows))
-    assert [(one.title, [[line.label for line in b.lines] for b in one.boards]) for one in found] == [
+    labels = {
+        title: [[label.split("\n")[0] for label in one.labels] for one in boards] for title, boards in found.items()
+    }
+    assert [*labels.items()] == [
         ("Quick profile", [["b", "a"], ["radius"]]),
         ("Paper profile", [["paper"]]),
         ("Quick profile: networks that saw the TEST SET", [["seen"]]),
@@ -142,15 +146,18 @@ def test_profiles_seen_test_sets_balls_and_published_numbers_are_apart(tmp_path:
 def test_lines_show_certified_bounds_and_challenges_only_where_there_are_any(tmp_path: Path) -> None:
     extra = {CHALLENGED: 0.4, "certified_test_accuracy": 0.25}
     rows = (row("at", "pgd", 0.5, extra=extra), row("gr", "pgd", 0.6, flags=("loud",)))
-    ((board,),) = ([*one.boards] for one in ranked_boards(Board(path=tmp_path, rows=rows)))
-    assert board.has_certified
-    assert not board.has_overall
-    assert [(one.label, one.certified, one.remarks, one.flagged) for one in board.lines] == [
-        ("AT", "25.00", "challenged: at most 40.00%", False),
-        ("GR", "", "flag: loud", True),
-    ]
-    ((plain,),) = ([*one.boards] for one in ranked_boards(Board(path=tmp_path, rows=rows[1:])))
-    assert not plain.has_certified
+    first, second = (line.split("</tr>")[0] for line in board_lines(site(tmp_path / "both", *rows)))
+    assert "challenged: at most 40.00%" in first
+    assert first.endswith('<td class="number">25.00</td><td class="number">-</td>')
+    assert 'class="flagged"' in second
+    assert "flag: loud" in second
+    assert "challenged" not in second
+    assert "Certified" not in (site(tmp_path / "one", rows[1]) / "index.html").read_text()
+
+
+def board_lines(folder: Path) -> list[str]:
+    """The lines of the first ranked board of a suite's page."""
+    return (folder / "index.html").read_text().split("<tbody>")[1].split("</tbody>")[0].split("<tr")[1:]
 
 
 def test_regressions_rank_by_their_largest_error() -> None:
