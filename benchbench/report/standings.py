@@ -29,6 +29,7 @@ class Standing:
     worst: Row  # of the attack, among those of the board, that found it least robust
     value: float  # in the pointwise worst case over the board's attacks, if outcomes are here; else of `worst`
     interval: Interval | None  # 95%
+    clean: float | None  # without attack, on the same examples
     single: tuple[float, ...]  # under each of the board's attacks alone
     overall: float | None  # under all its attacks, at most; None if it has no others than the board
     flags: tuple[str, ...]  # that stand under all its attacks
@@ -91,6 +92,10 @@ def measure_of(row: Row) -> str:
     return "adv_test_mse" if is_regression(row) else "adv_test_accuracy"
 
 
+def _clean_of(row: Row) -> str:
+    return "test_mse" if is_regression(row) else "test_accuracy"
+
+
 def _models(rows: Iterable[Row], contenders: dict[tuple[object, ...], Contender]) -> Iterable[_Model]:
     models: dict[tuple[object, ...], dict[_Attack, Row]] = {}
     for row in rows:
@@ -130,9 +135,11 @@ def _paired(attacks: frozenset[_Attack], models: Sequence[_Model], shared: Seque
     for place in rank(shared, [bool(alone[one.row.model_id].flags) for one in shared]):
         one, contender = alone[place.contender.row.model_id], whole[place.contender.row.model_id]
         overall = None if one.overall is None or contender is None else _under_all(contender, place.contender)
-        single = tuple(place.contender.single.values())
-        place_of = {"rank": place.rank, "tied": place.tied}
-        yield replace(one, value=place.value, interval=place.interval, single=single, overall=overall, **place_of)
+        one = replace(
+            one, single=tuple(place.contender.single.values()), overall=overall, rank=place.rank, tied=place.tied
+        )
+        clean = float(place.contender.worst[_clean_of(place.contender.row)].mean())
+        yield replace(one, value=place.value, interval=place.interval, clean=clean)
 
 
 def _under_all(model: Contender, shown: Contender) -> float:
@@ -151,17 +158,16 @@ def _alone(attacks: frozenset[_Attack], model: _Model) -> Standing:
     every = tuple(model.rows.values())
     chosen = [row for attack, row in model.rows.items() if attack in attacks]
     worst, measure = max(chosen, key=_badness), measure_of(model.first)
-    flags = (
-        standing_flags(every, [-_badness(row) for row in every]) if model.contender is None else model.contender.flags
-    )
+    own = standing_flags(every, [-_badness(row) for row in every])
     return Standing(
         rows=every,
         worst=worst,
         value=getattr(worst, measure),
         interval=interval_of(worst, measure),
+        clean=getattr(worst, _clean_of(worst)),
         single=tuple(getattr(row, measure) for row in chosen),
         overall=getattr(max(every, key=_badness), measure) if len(every) > len(chosen) else None,
-        flags=flags,
+        flags=own if model.contender is None else model.contender.flags,
     )
 
 
