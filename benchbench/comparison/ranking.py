@@ -26,23 +26,24 @@ class Place:
     interval: Interval | None  # 95%, Wilson's or bootstrap; None where undefined
 
 
-def rank(contenders: Sequence[Contender]) -> tuple[Place, ...]:
+def rank(contenders: Sequence[Contender], flagged: Sequence[bool] | None = None) -> tuple[Place, ...]:
     """Rank a group of `comparable_groups` by robustness under the worst attack, best first.
 
     In that order a model joins the tie group above it unless it is significantly worse than any member: no two models of a
     group differ significantly. Models of neighbouring groups may or may not, because "not significantly different" is not
     transitive. Robust accuracies: exact McNemar tests. Squared errors of regressions: paired t-tests of the mean over
     thousands of examples. Holm's correction is over all pairs. Models with flags that stand (see
-    `benchbench.leaderboard.clearing`) rank below all others.
+    `benchbench.leaderboard.clearing`) rank below all others; `flagged` says which have them if further attacks decide that.
     """
     if not contenders:
         return ()
+    flagged = [bool(one.flags) for one in contenders] if flagged is None else flagged
     measure = contenders[0].measure
     outcomes = np.stack([contender.worst[measure] for contender in contenders])
     values = outcomes.mean(axis=1, dtype=np.float64)
     different = _different(outcomes)
     better = -values if outcomes.dtype == np.bool_ else values  # high accuracies and low errors are better
-    keys = [(bool(one.flags), at, one.row.cell_id) for one, at in zip(contenders, better)]
+    keys = [(doubted, at, one.row.cell_id) for doubted, one, at in zip(flagged, contenders, better)]
     order = sorted(range(len(contenders)), key=keys.__getitem__)
     return tuple(
         Place(
@@ -52,7 +53,7 @@ def rank(contenders: Sequence[Contender]) -> tuple[Place, ...]:
             value=float(values[i]),
             interval=_interval(contenders[i], outcomes[i]),
         )
-        for first, members in _tie_groups(order, contenders, different)
+        for first, members in tie_groups(order, flagged, different.tolist())
         for i in members
     )
 
@@ -69,12 +70,15 @@ def _interval(contender: Contender, outcomes: Array) -> Interval | None:
     return measured or mean_interval(outcomes, derive_seed(0, "rank"))
 
 
-def _tie_groups(order: Sequence[int], contenders: Sequence[Contender], different: Array) -> list[tuple[int, list[int]]]:
+def tie_groups(
+    order: Sequence[int], flagged: Sequence[bool], different: Sequence[Sequence[bool]]
+) -> list[tuple[int, list[int]]]:
+    """Ranks and their models, numbered as in `order`: the groups that `rank` describes."""
     groups: list[tuple[int, list[int]]] = []
     for place, i in enumerate(order, start=1):
         members = groups[-1][1] if groups else []
-        newly_flagged = bool(members) and bool(contenders[i].flags) and not contenders[members[0]].flags
-        if not members or newly_flagged or any(different[i, j] for j in members):
+        newly_flagged = bool(members) and flagged[i] and not flagged[members[0]]
+        if not members or newly_flagged or any(different[i][j] for j in members):
             groups.append((place, [i]))
         else:
             members.append(i)

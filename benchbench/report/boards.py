@@ -209,7 +209,7 @@ def parts(rows: Rows, with_page: Collection[str]) -> Iterator[Part]:
             last=start + len(page),
             data=packed(data),
             summary={key: _few(found) for key, found in texts.items()},
-            words="\n".join(text.lower() for found in texts.values() for text in found),
+            words="\n".join(["epsilon", *(text.lower() for found in texts.values() for text in found)]),
             cells="".join(f" {row.cell_id[:CELL_DIGITS]}" for row in page),
         )
 

@@ -3,15 +3,53 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 import vl_convert
 
+from benchbench.cell.filters import parse_options
 from benchbench.figures.plots import PALETTE
+from benchbench.leaderboard.matching import is_regression
+from benchbench.leaderboard.names import attack_label
 from benchbench.leaderboard.separations import MeasuredSeparation
+from benchbench.leaderboard.spread import interval_of
+from benchbench.records import Row
 
 _DISTANCES = alt.Axis(format=".1f", tickCount=10, labelOverlap=True)
+
+
+def radii_chart(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Robustness of one model by radius, a line for each attack; None without rows."""
+    if not rows:
+        return None
+    mse = is_regression(rows[0])
+    measure = "adv_test_mse" if mse else "adv_test_accuracy"
+    records = [_on_curve(row, measure) for row in rows]
+    y = alt.Y("value:Q", title="Adversarial test MSE" if mse else "Adversarial test accuracy")
+    base = alt.Chart(alt.InlineData(values=records)).encode(
+        x=alt.X("epsilon:Q", title="Radius epsilon"), color=alt.Color("attack:N", title="Attack")
+    )
+    points = base.mark_line(point=alt.OverlayMarkDef(size=70)).encode(y=y, tooltip=["attack:N", "epsilon:Q", "value:Q"])
+    intervals = base.mark_rule(opacity=0.5).encode(y="low:Q", y2="high:Q")
+    links = base.mark_point(size=200, opacity=0).encode(y=y, href="href:N")
+    return _specification(alt.layer(intervals, points, links).properties(width="container", height=220))
+
+
+def _on_curve(row: Row, measure: str) -> dict[str, Any]:
+    value = getattr(row, measure)
+    interval = interval_of(row, measure)
+    low, high = (value, value) if interval is None else (interval.low, interval.high)
+    attack = attack_label(row.attack, parse_options(row.attack_options))
+    return {
+        "attack": attack,
+        "epsilon": row.epsilon,
+        "value": value,
+        "low": low,
+        "high": high,
+        "href": f"{row.cell_id}.html",
+    }
 
 
 def separation_chart(measured: MeasuredSeparation) -> dict[str, Any]:

@@ -79,13 +79,57 @@ def test_search_and_choices_filter_and_the_count_says_so(browser: Any, folder: P
     assert browser.find_element(By.ID, "count").text == "0 of 5 rows"
 
 
+def ranked(browser: Any) -> list[str]:
+    """Models of the ranked boards, as shown."""
+    return [link.text for link in browser.find_elements(By.CSS_SELECTOR, ".ranked tbody a") if link.is_displayed()]
+
+
+def test_address_keeps_search_choices_and_order_and_a_radius_is_found(browser: Any, tmp_path: Path) -> None:
+    rows = [
+        make_row(cell_id=f"c{i}", model_id=f"m{i}", defense=name, epsilon=epsilon, dataset=data, adv_test_accuracy=0.5)
+        for i, (name, epsilon, data) in enumerate(
+            (("a", 0.1, "mnist"), ("b", 0.125, "mnist"), ("c", 8 / 255, "cifar10"), ("d", 0.1, "cifar10"))
+        )
+    ]
+    page = site(tmp_path, *rows) / "index.html"
+    visit(browser, page)
+    assert sorted(ranked(browser)) == ["a", "b", "c", "d"]
+    search = browser.find_element(By.NAME, "search")
+    for text, found in (("epsilon 0.1", ["a", "d"]), ("linf epsilon 8/255", ["c"]), ("epsilon", ["a", "b", "c", "d"])):
+        search.clear()
+        search.send_keys(text)
+        assert sorted(methods(browser)) == found
+        assert sorted(ranked(browser)) == found
+    search.clear()
+    search.send_keys("Epsilon 0.1")
+    Select(browser.find_element(By.NAME, "dataset")).select_by_visible_text("cifar10")
+    heading(browser, "Training method").click()
+    kept = browser.current_url
+    assert kept.endswith("#search=Epsilon+0.1&dataset=cifar10&rising=method")
+    browser.get("about:blank")
+    browser.get(kept)
+    assert methods(browser) == ranked(browser) == ["d"]
+    assert browser.find_element(By.NAME, "search").get_attribute("value") == "Epsilon 0.1"
+    assert sorting(heading(browser, "Training method")) == "ascending"
+    browser.find_element(By.NAME, "search").send_keys("5")
+    assert ranked(browser) == []
+    assert browser.find_element(By.ID, "none").is_displayed()
+
+
+def test_ranked_board_and_table_fit_a_laptop(browser: Any, folder: Path) -> None:
+    browser.set_window_size(1366, 768)
+    visit(browser, folder / "index.html")
+    wide = "[...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth).length"
+    assert browser.execute_script(f"return {wide}") == 0
+
+
 def test_row_link_leads_to_configuration_and_back(browser: Any, folder: Path) -> None:
     visit(browser, folder / "index.html")
     browser.find_element(By.CSS_SELECTOR, "a[href='rows/cell-at.html']").click()
     assert browser.find_element(By.TAG_NAME, "h1").text == "AT on mnist, pgd-10"
     wait(browser, "document.querySelector('#training canvas') !== null")
     images = browser.find_elements(By.CSS_SELECTOR, ".gallery img")
-    assert len(images) == 2
+    assert len(images) == 3
     assert all(image.get_attribute("naturalWidth") == "4" and image.get_attribute("alt") for image in images)
     browser.find_element(By.LINK_TEXT, "closer-look").click()
     assert browser.find_element(By.TAG_NAME, "h1").text == "closer-look"

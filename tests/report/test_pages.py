@@ -22,8 +22,8 @@ from benchbench.leaderboard.separations import read_separations, record_separati
 from benchbench.report import Board, Contents, Trouble, write_site
 from benchbench.report.boards import board_csv, board_data
 from benchbench.report.gathering import choose_specimens, is_picture
-from benchbench.report.rankings import method_spreads, rankings
-from benchbench.report.site import png_address
+from benchbench.report.pictures import png_address
+from benchbench.report.ranked import method_spreads, ranked_boards
 
 EVIL = '</script><script>window.pwned=1</script><img src=x onerror="window.pwned=1">'
 
@@ -144,7 +144,7 @@ def test_spreads_are_by_radius_and_seeds_without_spread_have_no_interval(tmp_pat
     filed = dataclasses.replace(board, path=tmp_path / "board.parquet")
     write_site(Contents(boards=(filed,)), tmp_path / "site")
     assert "no spread" in text(tmp_path / "site" / board.suite / "index.html")
-    assert len({ranking.caption for ranking in rankings(board)}) == 2
+    assert len({one.caption for found in ranked_boards(board).values() for one in found}) == 2
 
 
 def test_row_page_has_configuration_provenance_training_and_images(tmp_path: Path) -> None:
@@ -153,7 +153,8 @@ def test_row_page_has_configuration_provenance_training_and_images(tmp_path: Pat
     assert "dataset_digest" in page
     assert "SHA-256 of the loaded data" in page
     assert embedded(page, "charts").keys() == {"training"}
-    assert page.count('src="data:image/png;base64,') == 2
+    assert page.count('src="data:image/png;base64,') == 3  # before, after, and the difference
+    assert "change &times;5" in page  # of 0.1
     assert "Example 7, class seven: broken" in page
     assert "A remark." in page
     assert "data:image" not in text(folder / "rows" / "published-1.html")

@@ -1,0 +1,85 @@
+"""A row's page: its model's other attacks and radii, challenges, commands, citation, perturbations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from sample_rows import make_row
+from site_samples import site
+
+from benchbench.leaderboard.challenges import CHALLENGED, Challenge, challenges_folder, write_challenge
+from benchbench.report.charts import radii_chart
+from benchbench.report.pictures import amplified
+from benchbench.report.rowpage import Relatives, bibtex_of, credits_of
+
+ROWS = [
+    make_row(cell_id=f"{attack}-{epsilon}", attack=attack, epsilon=epsilon, adv_test_accuracy=0.5 - epsilon)
+    for attack in ("pgd-10", "mt-20")
+    for epsilon in (0.1, 0.2)
+]
+OTHER = make_row(cell_id="other", model_id="other", adv_test_accuracy=0.9)
+
+
+def test_other_attacks_are_of_the_same_model_and_ball_and_the_curve_of_all_radii() -> None:
+    relatives = Relatives([*ROWS, OTHER])
+    assert [one.cell_id for one in relatives.attacks_on(ROWS[0])] == ["mt-20-0.1", "pgd-10-0.1"]
+    assert [one.cell_id for one in relatives.radii_of(ROWS[0])] == [
+        "mt-20-0.1",
+        "pgd-10-0.1",
+        "mt-20-0.2",
+        "pgd-10-0.2",
+    ]
+    assert relatives.attacks_on(OTHER) == relatives.radii_of(OTHER) == []
+    chart = radii_chart(relatives.radii_of(ROWS[0]))
+    assert chart is not None
+    (points,) = chart["datasets"].values()
+    assert {(one["attack"], one["epsilon"], one["value"]) for one in points} == {
+        (one.attack, one.epsilon, one.adv_test_accuracy) for one in ROWS
+    }
+
+
+def test_page_links_the_other_attacks_and_has_commands_and_citation(tmp_path: Path) -> None:
+    page = (site(tmp_path, *ROWS, OTHER) / "rows" / "pgd-10-0.1.html").read_text()
+    assert '<a href="mt-20-0.1.html">mt-20</a>' in page
+    assert 'id="radii"' in page
+    assert "benchbench rerun pgd-10-0.1 --leaderboard closer-look.parquet" in page
+    assert "@misc{benchbench-pgd-10-0.1,\n" in page
+    other = (tmp_path / "site" / "closer-look" / "rows" / "other.html").read_text()
+    assert "All attacks on this model" not in other
+    assert 'id="radii"' not in other
+
+
+def test_published_rows_have_no_commands(tmp_path: Path) -> None:
+    row = make_row(cell_id="published", source="published", published_source="neurips2020", published_table="3")
+    page = (site(tmp_path, row) / "rows" / "published.html").read_text()
+    assert "benchbench rerun" not in page
+    assert "published in NeurIPS 2020, table 3" in page
+
+
+def test_citation_has_balanced_braces_and_no_bare_special_characters() -> None:
+    entry = bibtex_of(make_row(defense="x{y}}_z%", adv_test_accuracy=0.25))
+    assert entry.count("{") == entry.count("}")
+    assert r"x(y))\_z\%" in entry
+    assert r"adv\_test\_accuracy 0.2500 on 200 test examples" in entry
+
+
+def test_challenges_are_credited_by_the_examples_that_they_break(tmp_path: Path) -> None:
+    row = make_row(extra={CHALLENGED: 0.4})
+    board = tmp_path / "closer-look.parquet"
+    for by, index in (("Ann", [1, 2]), ("Ann", [2, 3]), ("Bob", [1, 2, 3, 4])):
+        images = np.zeros((len(index), 1, 2, 2), dtype=np.float32)
+        write_challenge(challenges_folder(board, row), Challenge(by=by, index=np.array(index), images=images))
+    assert credits_of(row, board) == [("Bob", 4), ("Ann", 3)]
+    assert credits_of(make_row(), board) == []
+    page = (site(tmp_path, row) / "rows" / f"{row.cell_id}.html").read_text()
+    assert "at most <strong>40.00 %</strong>" in page
+    assert "Bob: 4 test examples broken" in page
+
+
+def test_perturbation_is_amplified_around_grey_until_its_largest_change_is_black_or_white() -> None:
+    clean = np.full((1, 1, 3), 0.5, dtype=np.float32)
+    pixels, factor = amplified(clean, clean + np.array([[[0.25, -0.125, 0.0]]], dtype=np.float32))
+    assert factor == 2.0
+    assert pixels.tolist() == [[[1.0, 0.25, 0.5]]]
+    assert amplified(clean, clean)[1] == 1.0
