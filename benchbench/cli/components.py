@@ -77,12 +77,14 @@ def attack_options(function: Function) -> Function:
 
 def model_options(function: Function) -> Function:
     """Data and model: ``--dataset`` to ``--weights``, as `_MODEL_OPTIONS` lists them."""
-    return with_options(function, *_MODEL_OPTIONS)
+    weights = "Weights: safetensors, a torch file, or a Hugging Face folder."
+    checkpoint = click.option("--checkpoint", required=True, type=FILE, help=weights)
+    return with_options(function, *_MODEL_OPTIONS[:2], checkpoint, *_MODEL_OPTIONS[2:])
 
 
 def checkpoint_argument(function: Function) -> Function:
     """The same with CHECKPOINT as an argument."""
-    return with_options(function, click.argument("checkpoint", type=FILE), *_MODEL_OPTIONS[:2], *_MODEL_OPTIONS[3:])
+    return with_options(function, click.argument("checkpoint", type=FILE), *_MODEL_OPTIONS)
 
 
 def component_name(entry: ComponentEntry) -> str:
