@@ -12,7 +12,7 @@ NAMED = 3  # broken plugins in one message
 KNOWN: Mapping[str, Mapping[Kind, tuple[str, ...]]] = {
     "benchbench-awp": {"architecture": ("preact-resnet-18",), "defense": ("awp-at", "awp-trades")},
     "benchbench-certified": {
-        "architecture": ("lipschitz-mlp", "strided-cnn"),
+        "architecture": ("strided-cnn", "lipschitz-mlp"),
         "defense": ("ibp", "crown-ibp"),
         "suite": ("certified-training",),
     },

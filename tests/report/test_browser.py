@@ -213,6 +213,7 @@ def test_markup_in_a_leaderboard_does_nothing(browser: Any, tmp_path: Path) -> N
     folder = site(
         tmp_path,
         make_row(cell_id="evil", defense=EVIL, architecture=EVIL, **measures),
+        make_row(cell_id="mate", model_id="mate", defense="natural", architecture=EVIL, **measures),
         make_row(cell_id="worse", dataset=EVIL, flags=(EVIL,), attack=EVIL, **measures),
         history=history,
     )
