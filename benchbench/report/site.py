@@ -145,7 +145,7 @@ def _render(template: str, **values: Any) -> bytes:
 
 @functools.cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("benchbench.report", "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
@@ -154,6 +154,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["printable"] = printable
+    return environment
 
 
 def _write_assets(folder: Path) -> None:

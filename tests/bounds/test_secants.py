@@ -20,7 +20,7 @@ from tests.bounds.networks import SHAPES, network_of, prepared, tiny_mlp
 from tests.bounds.test_margins import EXHAUSTIVE, SAMPLES, images_for
 
 BOX = (0.0, 1.0)
-GRID = torch.cartesian_prod(torch.linspace(-1, 1, 61), torch.linspace(-1, 1, 61)).double()
+GRID = torch.cartesian_prod(*[torch.linspace(-1, 1, 61, dtype=torch.float64)] * 2)
 
 
 def sides(model: nn.Module, images: Tensor, radius: float, effort: Effort) -> tuple[Tensor, Tensor, Tensor]:

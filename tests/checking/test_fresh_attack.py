@@ -289,9 +289,9 @@ class Noisy(nn.Module):
 
 def test_model_whose_answers_change_is_unchecked(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keep(board, is_pgd)
-    load = Replayer._load_model
+    load = Replayer.load_model
     monkeypatch.setattr(
-        Replayer, "_load_model", lambda self, *given: (Noisy((found := load(self, *given))[0]), found[1])
+        Replayer, "load_model", lambda self, *given: (Noisy((found := load(self, *given))[0]), found[1])
     )
     verdict = judge(board)
     assert (verdict.status, verdict.findings, verdict.proven) == ("unchecked", (), "")

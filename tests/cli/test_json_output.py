@@ -80,7 +80,7 @@ def test_table_as_json_is_one_document(command: Command, tmp_path: Path, monkeyp
         print("hello")
         return []
 
-    monkeypatch.setattr("benchbench.leaderboard.paper_tables", loud_tables)
+    monkeypatch.setattr("benchbench.reproduction.lookup.paper_tables", loud_tables)
     answer = command("table", board, "--format", "json")
     assert answer.document == []
     assert answer.err == "hello\nhello\n"

@@ -113,7 +113,7 @@ def test_narrow_terminal_breaks_no_number_and_shows_every_column(
 
 
 def test_extra_value_of_a_metric_stands_beside_the_attacks(command: Command, tmp_path: Path) -> None:
-    certified = {"certified_test_accuracy_l2_0_5": 0.515625, "certified_test_radius_l2": 0.375}
+    certified = {"smoothed_test_accuracy_l2_0_5": 0.515625, "certified_test_radius_l2": 0.375}
     rows = [
         make_row(cell_id="a" * 16, adv_test_accuracy=0.625, extra=certified),
         make_row(cell_id="b" * 16, seed=1, adv_test_accuracy=0.5, extra={}),
@@ -123,7 +123,7 @@ def test_extra_value_of_a_metric_stands_beside_the_attacks(command: Command, tmp
     answer = command("table", str(tmp_path / "board.parquet"), "--format", "json", *options)
     (table,) = answer.document
     *_, accuracy, radius = table["columns"]
-    assert (accuracy["key"], accuracy["unit"]) == ("certified_test_accuracy_l2_0_5", "%")
+    assert (accuracy["key"], accuracy["unit"]) == ("smoothed_test_accuracy_l2_0_5", "%")
     assert (radius["label"], radius["unit"]) == ("certified test radius l2", "")
     shown = command("table", str(tmp_path / "board.parquet"), "--format", "csv", *options).out
     first, second = csv.DictReader(io.StringIO(shown.strip()))
@@ -136,10 +136,10 @@ def test_extra_value_of_a_metric_stands_beside_the_attacks(command: Command, tmp
 
 
 def test_extra_value_that_no_row_has_is_refused(command: Command, tmp_path: Path) -> None:
-    write_leaderboard(tmp_path / "board.parquet", [make_row(extra={"certified_test_accuracy": 0.5, "seed": 1.0})])
-    answer = command("table", str(tmp_path / "board.parquet"), "--extra", "certified_test_acuracy")
+    write_leaderboard(tmp_path / "board.parquet", [make_row(extra={"smoothed_test_accuracy": 0.5, "seed": 1.0})])
+    answer = command("table", str(tmp_path / "board.parquet"), "--extra", "smoothed_test_acuracy")
     assert answer.status == 2
-    assert "did you mean 'certified_test_accuracy'?" in answer.err
+    assert "did you mean 'smoothed_test_accuracy'?" in answer.err
     assert command("table", str(tmp_path / "board.parquet"), "--extra", "seed").status == 2  # a column of its own
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-import benchbench.builtin.defenses.distance as distance_module
+import benchbench.builtin.defenses.distance_classifier as distance_module
 from benchbench.builtin.defenses.distance import Distance
 from benchbench.contract import DataError, Examples, FittingDefense, KeyedGenerator, OptionError, Threat
 from benchbench.testing.defenses import check_defense
