@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -91,7 +91,8 @@ SUITE_FIGURES: Mapping[str, SuiteFigure] = MappingProxyType(
 )
 
 
-def suite_charts(measured: Measured) -> dict[str, dict[str, Any]]:
+def suite_charts(measured: Measured, names: Iterable[str] = SUITE_FIGURES) -> dict[str, dict[str, Any]]:
     """The charts of a page by name, each with a choice of panels; empty ones are left out."""
-    charts = {name: of.chart(of.points(measured), of.axes, choose=True) for name, of in SUITE_FIGURES.items()}
+    wanted = [(name, SUITE_FIGURES[name]) for name in names]
+    charts = {name: of.chart(of.points(measured), of.axes, choose=True) for name, of in wanted}
     return {name: chart for name, chart in charts.items() if chart is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from weakref import WeakValueDictionary
 
 import torch
@@ -13,7 +14,15 @@ from benchbench.cell.model import Cell, TrainingSpec, to_json
 from benchbench.contract import DatasetSplits, Examples, derive_seed
 from benchbench.contract.training import AnyDefense
 from benchbench.data import Subset, crop_to, subset
-from benchbench.errors import BenchbenchError, ContractError, DataError, RankError, StorageError, TrainingError
+from benchbench.errors import (
+    BenchbenchError,
+    ContractError,
+    DataError,
+    RankError,
+    StorageError,
+    TrainingError,
+    UnknownNameError,
+)
 from benchbench.evaluation import Outcome
 from benchbench.events import Note
 from benchbench.harness.evaluating import evaluate_cell, measurements_of
@@ -267,9 +276,11 @@ def describe_model(cell: Cell) -> str:
 def _provenance(
     cell: Cell, bench: Workbench, trained: TrainedModel | None = None, outcome: Outcome | None = None
 ) -> Provenance:
-    defense = cell.training.defense
+    defense, label = cell.training.defense, ""
+    with suppress(UnknownNameError):  # without the plugin, or of a model that was trained elsewhere
+        label = offered_label(bench.registry.get("defense", defense.name).offer, defense.options)
     return Provenance(
-        defense_label=offered_label(bench.registry.get("defense", defense.name).offer, defense.options),
+        defense_label=label,
         precision=precision_of(trained.model, cell) if trained else cell.evaluation.precision,
         # ranks that share only the evaluation change no bit
         device=provenance.describe_device(bench.device)

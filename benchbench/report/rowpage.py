@@ -62,7 +62,7 @@ def row_page(
 ) -> dict[str, Any]:
     """The template's variables for a row of the leaderboard file `board`."""
     texts, attacks = row_texts(row), relatives.attacks_on(row)
-    curves = suite_charts(Measured(rows=(), histories=[(row, history)]))
+    curves = suite_charts(Measured(rows=(), histories=[(row, history)]), ("epochs",)) if history else {}
     charts = {"training": curves.get("epochs"), "radii": radii_chart(relatives.radii_of(row))}
     return {
         "title": f"{texts['method']} on {row.dataset}, {row.attack}",

@@ -18,7 +18,6 @@ from benchbench.leaderboard.spread import interval_of
 from benchbench.records import Interval, Row
 
 _Attack = tuple[str, str]  # name, and options as JSON
-CERTIFIED = "certified_test_accuracy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +38,7 @@ class Standing:
     @property
     def certified(self) -> float | None:
         """Lower bound of the robust accuracy, by a sound bound; None without one."""
-        bounds = (getattr(row, CERTIFIED, row.extra.get(CERTIFIED)) for row in self.rows)
+        bounds = (row.certified_test_accuracy for row in self.rows)
         return next((bound for bound in bounds if bound is not None), None)
 
     @property

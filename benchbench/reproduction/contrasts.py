@@ -64,7 +64,7 @@ def is_chosen(row: Row, wanted: Filter) -> bool:
 def _matches(row: Row, column: str, choice: object) -> bool:
     if not isinstance(choice, Mapping):
         return bool(getattr(row, column) == choice)
-    known = {**parse_options(getattr(row, f"{column}_options", "")), "name": getattr(row, column)}
+    known = {**parse_options(getattr(row, f"{column}_options", "") or "{}"), "name": getattr(row, column)}
     omitted = row.source == "published"
     return all(known.get(name, value if omitted else None) == value for name, value in choice.items())
 

@@ -144,8 +144,8 @@ def test_profiles_seen_test_sets_balls_and_published_numbers_are_apart(tmp_path:
 
 
 def test_lines_show_certified_bounds_and_challenges_only_where_there_are_any(tmp_path: Path) -> None:
-    extra = {CHALLENGED: 0.4, "certified_test_accuracy": 0.25}
-    rows = (row("at", "pgd", 0.5, extra=extra), row("gr", "pgd", 0.6, flags=("loud",)))
+    known = {"extra": {CHALLENGED: 0.4}, "certified_test_accuracy": 0.25}
+    rows = (row("at", "pgd", 0.5, **known), row("gr", "pgd", 0.6, flags=("loud",)))
     first, second = (line.split("</tr>")[0] for line in board_lines(site(tmp_path / "both", *rows)))
     assert "challenged: at most 40.00%" in first
     assert first.endswith('<td class="number">25.00</td><td class="number">-</td>')

@@ -111,7 +111,7 @@ def test_groups_that_differ_in_attack_options_alone_say_so() -> None:
 
 
 def test_rows_of_one_method_show_what_tells_them_apart() -> None:
-    seeds = paper_table([_row(1, seed=0), _row(2, seed=1)])
+    seeds = paper_table([_row(1, seed=0), _row(2, seed=1)], each_seed=True)
     assert _methods(seeds) == ["Natural, seed 0", "Natural, seed 1"]
     options = paper_table([_row(1, "at", '{"steps":7}'), _row(2, "at", '{"steps":10}')])
     assert _methods(options) == ["AT, options (steps=10)", "AT, options (steps=7)"]
