@@ -58,10 +58,7 @@ def checkpoint_times(cells: Iterable[Cell], store: RunStore) -> dict[str, int | 
 
 
 def train_cell(cell: Cell, bench: Workbench) -> TrainedModel:
-    """The trained model of a cell: from this run, its checkpoint, or trained now.
-
-    The measurement of the cell's peak memory starts here.
-    """
+    """The trained model: of this run, its checkpoint, or trained now; peak memory counts now."""
     provenance.forget_peak_memory(bench.device)
     spec = cell.training
     if spec.model_id in bench.trained:

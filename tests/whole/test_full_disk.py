@@ -143,7 +143,7 @@ def test_what_commands_write_elsewhere_fits_or_is_one_message(
         ("leaderboard", "pack", board, "--out", place / "out.zip", "--runs", tmp_path / "runs"),
         ("run", "--suite", "tiny.toml", "--jobs", "1", "--runs", tmp_path / "runs", "--leaderboards", place / "boards"),
         ("table", "closer-look", "--table", "1", "--pages", place / "pages"),
-        ("figure", "staircase", "--out", place / "figures"),
+        ("figure", "closer-look", "--figure", "spiral", "--out", place / "figures"),
         ("plugins", "new", "defense", "mine", "--out", place / "plugins"),
     ):
         answer = command(*arguments)

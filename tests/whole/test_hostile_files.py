@@ -378,7 +378,7 @@ def test_configuration_of_other_types_is_one_finding(tmp_path: Path, kind: str) 
 
 
 @pytest.mark.parametrize("value", ["x", None, -1, 2**64, 1.5, 10**400])
-@pytest.mark.parametrize("column", ["n_test", "seed", "epsilon", "test_accuracy"])
+@pytest.mark.parametrize("column", ["n_test", "n_train_evaluated", "epsilon", "test_accuracy"])
 def test_record_of_other_types_is_set_aside(tmp_path: Path, column: str, value: Any) -> None:
     content = json.dumps({**dataclasses.asdict(rows()[0]), column: value}, sort_keys=True)
     envelope = {"format": 1, "sha256": hashlib.sha256(content.encode()).hexdigest(), "row": json.loads(content)}
