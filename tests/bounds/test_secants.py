@@ -129,8 +129,8 @@ def _wrong_lines(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda made: lambda *given: change(made(*given))
 
 
-def _early_kink(made: Any) -> Any:
-    return lambda lower, upper, least, most: made(lower, upper, most, most * 3)  # as if the radius were larger
+def _late_kink(made: Any) -> Any:
+    return lambda lower, upper, least, most: made(lower, upper, 0 * least, most * 0.1)  # as if the radius were smaller
 
 
 def _half_the_signs(made: Any) -> Any:
@@ -142,7 +142,7 @@ def _wrong_cone(made: Any) -> Any:
 
 
 FAULTS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
-    "the kinks are of other radii": (secants, "quotient_lines", _early_kink),
+    "the kinks are of other radii": (secants, "quotient_lines", _late_kink),
     "the upper lines are too low": (
         secants,
         "quotient_lines",

@@ -6,7 +6,7 @@ import torch
 from evaluation_samples import THREAT, run
 from torch import nn
 
-from benchbench.builtin.defenses.distance import DistanceClassifier
+from benchbench.builtin.defenses.distance_classifier import DistanceClassifier
 from benchbench.builtin.metrics.certificates import CertifiedAccuracy, LipschitzBounds
 from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
 from benchbench.contract import CertifiedModel, Examples, KeyedGenerator, Threat, bound_lipschitz, bound_margins
