@@ -49,13 +49,13 @@ def method_spreads(board: Board) -> list[tuple[str, str, Spread]]:
 
 def _section(row: Row) -> str:
     profile = f"{row.profile.capitalize()} profile"
-    return profile if row.trained_on == "train" else f"{profile}: networks that saw the TEST SET"
+    return f"{profile}: networks that saw the TEST SET" if row.saw_test_set else profile
 
 
 def _section_order(boards: Sequence[Standings]) -> tuple[bool, int, bool]:
     row = boards[0].places[0].worst
     compared = sum(len(one.places) for one in boards if len(one.places) > 1 and not is_regression(one.places[0].worst))
-    return row.trained_on != "train", -compared, row.profile != "paper"
+    return row.saw_test_set, -compared, row.profile != "paper"
 
 
 def _ranked_board(found: Standings) -> RankedBoard:

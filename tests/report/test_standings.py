@@ -143,6 +143,11 @@ def test_profiles_seen_test_sets_balls_and_published_numbers_are_apart(tmp_path:
     ]
 
 
+def test_model_that_was_trained_elsewhere_is_not_said_to_have_seen_the_test_set(tmp_path: Path) -> None:
+    own = row("own", "pgd", 0.5, profile="own", defense=None, defense_options=None, trained_on=None)
+    assert [*ranked_boards(Board(path=tmp_path, rows=(own,)))] == ["Own profile"]
+
+
 def test_lines_show_certified_bounds_and_challenges_only_where_there_are_any(tmp_path: Path) -> None:
     known = {"extra": {CHALLENGED: 0.4}, "certified_test_accuracy": 0.25}
     rows = (row("at", "pgd", 0.5, **known), row("gr", "pgd", 0.6, flags=("loud",)))
