@@ -19,8 +19,8 @@ from benchbench.records import Rows
 from benchbench.settings import find_folders
 
 
-class How(TypedDict):
-    """How `benchbench.checking.replaying.verify` checks rows."""
+class Checks(TypedDict):
+    """How `benchbench.checking.replaying.verify` checks rows: its arguments."""
 
     data: Path | None
     runs: Path | None
@@ -30,6 +30,7 @@ class How(TypedDict):
     seed: int | None
     budget: int | None
     images: Path | None
+    architecture: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class Accepted:
     conflicts: tuple[Conflict, ...]  # cells that are there with other results
 
 
-def examine(path: Path, folder: Path, how: How) -> Examined:
+def examine(path: Path, folder: Path, how: Checks) -> Examined:
     """Unpack a submission into an empty folder and check it; StorageError if it is none."""
     unpacked = unpack(path, folder)
     problems, rows, verdicts = list(unpacked.problems), Rows.of(()), list[Verdict]()
@@ -72,7 +73,7 @@ def examine(path: Path, folder: Path, how: How) -> Examined:
 
 
 def accept(
-    path: Path, leaderboards: Path, how: How, *, unchecked: bool = False, done: Callable[[Examined], None]
+    path: Path, leaderboards: Path, how: Checks, *, unchecked: bool = False, done: Callable[[Examined], None]
 ) -> Accepted:
     """Check a submission and put it into a laboratory's folders.
 

@@ -48,21 +48,15 @@ def command(checkpoint: Path, dataset: ComponentEntry, key: str, quiet: bool, as
 
     registry = load_registry()
     component = find_component(registry, "dataset", dataset)
-    entry = how.pop("architecture")
+    network = find_architecture(registry, how.pop("architecture"), checkpoint)
     threat = choose_threat(registry, component.name, norm=how.pop("norm"), epsilon=how.pop("epsilon"))
     source = find_folders(data=how.pop("data")).source(download=how.pop("download"))
     loaded = load_dataset(registry, component, source)
-    model = read_model(registry, entry, checkpoint, loaded.splits, key=key, dataset=component)
+    model = read_model(registry, network, checkpoint, loaded.splits, key=key, dataset=component)
     with progress_display(quiet=quiet) as listener:
         report = audit(model, dataset=(component.name, loaded), threat=threat, listener=listener, **how)
     if as_json:
-        print_json(
-            {
-                "architecture": find_architecture(registry, entry, checkpoint).name,
-                "checkpoint": str(checkpoint),
-                **_document(report),
-            }
-        )
+        print_json({"architecture": network.name, "checkpoint": str(checkpoint), **_document(report)})
     else:
         say_lines(repr(report))
     return 1 if report.refuted else 0

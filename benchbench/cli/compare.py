@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from benchbench.cli import options
-from benchbench.cli.components import COMPONENT, attack_options, read_model
+from benchbench.cli.components import COMPONENT, attack_options, find_architecture, read_model
 from benchbench.cli.display import progress_display
 from benchbench.cli.printing import note, print_json, print_table, say
 from benchbench.errors import UsageError
@@ -99,9 +99,10 @@ def _evaluate(
     attacks = resolve_attacks(registry, how["attacks"])
     loaded = load_dataset(registry, component, find_folders(data=how["data"]).source(download=how["download"]))
     each = networks if len(networks) > 1 else [*networks, None][:1] * len(checkpoints)
+    found = {file: find_architecture(registry, entry, Path(file)) for file, entry in zip(checkpoints, each)}
     models = {
-        file: read_model(registry, entry, Path(file), loaded.splits, key=how["key"], dataset=component)
-        for file, entry in zip(checkpoints, each)
+        file: read_model(registry, network, Path(file), loaded.splits, key=how["key"], dataset=component)
+        for file, network in found.items()
     }
     alike = {"registry": registry, "threat": threat, "attacks": attacks, "n_test": how["n_test"], "seed": how["seed"]}
     device = find_device(how["device"])

@@ -105,7 +105,7 @@ def find_architecture(registry: Registry, entry: ComponentEntry | None, checkpoi
 
 def read_model(
     registry: Registry,
-    entry: ComponentEntry | None,
+    network: Architecture,
     checkpoint: Path,
     splits: DatasetSplits,
     *,
@@ -116,7 +116,6 @@ def read_model(
     from benchbench.own_model.files import load_weights
 
     load = partial(load_weights, path=checkpoint, key=key, dataset=dataset)
-    network = find_architecture(registry, entry, checkpoint)
     model = make_architecture(registry, network, load, input_shape=splits.input_shape, classes=len(splits.classes))
     if said := load(model):
         note(said)

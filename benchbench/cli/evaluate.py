@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,8 @@ from benchbench.cli.components import (
     RADIUS_HELP,
     attack_options,
     find_architecture,
-    make_architecture,
     model_options,
+    read_model,
 )
 from benchbench.cli.display import progress_display
 from benchbench.cli.options import (
@@ -95,7 +94,6 @@ def command(
     """
     from benchbench.data import load_dataset
     from benchbench.own_model.evaluating import answer, resolve_all, resolve_attacks
-    from benchbench.own_model.files import load_weights
     from benchbench.own_model.questions import Questions
     from benchbench.own_model.recording import find_destination
     from benchbench.registry.lookup import find_component
@@ -117,11 +115,7 @@ def command(
     to = None if record is None else find_destination(record, folders, architecture=network.component, card=card)
     where = find_device(device)
     loaded = load_dataset(registry, component, folders.source(download=download))
-    shape, classes = loaded.splits.input_shape, len(loaded.splits.classes)
-    load = partial(load_weights, path=checkpoint, key=key, dataset=component)
-    model = make_architecture(registry, network, load, input_shape=shape, classes=classes)
-    if said := load(model):
-        note(said)
+    model = read_model(registry, network, checkpoint, loaded.splits, key=key, dataset=component)
     with progress_display(quiet=quiet) as listener:
         reports = answer(model, component, loaded, questions, to=to, registry=registry, device=where, listener=listener)
     if to is not None:

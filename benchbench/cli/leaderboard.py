@@ -13,7 +13,6 @@ import click
 from benchbench.atomic import scratch_folder, write_bytes_atomically
 from benchbench.cli.options import (
     FILE,
-    Checks,
     Replay,
     check_options,
     json_option,
@@ -27,7 +26,7 @@ from benchbench.cli.verify import print_claims, summary
 from benchbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from benchbench.checking.submissions import Examined
+    from benchbench.checking.submissions import Checks, Examined
 
 
 @click.group(name="leaderboard")

@@ -42,16 +42,6 @@ class Replay(TypedDict):
     download: bool
 
 
-class Checks(Replay):
-    """The values of `check_options`: how rows are checked."""
-
-    replay_only: bool
-    seed: int | None
-    budget: int | None
-    images: Path | None
-    architecture: str | None
-
-
 class RadiusType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
     """Converts ``0.03`` and ``8/255``."""
 

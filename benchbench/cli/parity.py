@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchbench.cli.components import RADIUS_HELP, model_options, read_model
+from benchbench.cli.components import RADIUS_HELP, find_architecture, model_options, read_model
 from benchbench.cli.options import RADIUS, data_option, device_option, json_option
 from benchbench.cli.printing import note, print_json, print_table, say
 from benchbench.contract.threat import Norm, check_radius
@@ -74,7 +74,8 @@ def command(
     check_radius(threat, splits.input_shape)
     for message in splits.notes:
         note(message)
-    model = read_model(registry, architecture, checkpoint, splits, key=key, dataset=component)
+    network = find_architecture(registry, architecture, checkpoint)
+    model = read_model(registry, network, checkpoint, splits, key=key, dataset=component)
     setting = AttackSetting(attack=attack, threat=threat, steps=steps, classes=len(splits.classes))  # type: ignore[arg-type]
     test = subset(splits.test, min(n_test, len(splits.test)), "test")
     report = _compare(model.to(find_device(device)), test, setting, registry, find_device(device))

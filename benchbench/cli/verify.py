@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from benchbench.cli.options import FILE, Checks, check_options, json_option, quiet_option
+from benchbench.cli.options import FILE, check_options, json_option, quiet_option
 from benchbench.cli.printing import note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from benchbench.checking.evidence import Verdict
+    from benchbench.checking.submissions import Checks
 
 
 @click.command(name="verify")

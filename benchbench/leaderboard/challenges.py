@@ -19,6 +19,7 @@ from benchbench.atomic import write_atomically
 from benchbench.errors import BenchbenchError
 from benchbench.escaping import printable
 from benchbench.leaderboard.names import row_label
+from benchbench.leaderboard.rebuilding import outcomes_folder
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays, write_arrays
 from benchbench.records.disk import file_names
@@ -82,7 +83,7 @@ def with_challenges(rows: Rows, path: Path) -> tuple[Rows, tuple[str, ...]]:
     for place in np.flatnonzero(rows.having("cell_id", *known)).tolist():
         row = rows[place]
         challenges = list(read_challenges(challenges_folder(path, row)))
-        outcomes = read_unchecked_arrays(path.parent / row.suite / "outcomes" / f"{row.outcomes_digest}.parquet") or {}
+        outcomes = read_unchecked_arrays(outcomes_folder(path, row.suite) / f"{row.outcomes_digest}.parquet") or {}
         if challenges and {"robust", "index"} <= outcomes.keys():
             share = challenged_accuracy(outcomes, challenges)
             extras[place] = [*dict(extras[place]).items(), (CHALLENGED, share)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, overload
@@ -22,10 +21,9 @@ from benchbench.kernels.determinism import deterministic
 from benchbench.own_model.architectures import class_component, find_architecture
 from benchbench.own_model.cards import Card
 from benchbench.own_model.guests import Classifier, default_float32
-from benchbench.own_model.questions import Prepared, Questions, labels_of
+from benchbench.own_model.questions import Questions, labels_of
 from benchbench.own_model.recording import Destination, find_destination, record_on
 from benchbench.own_model.report import ModelReport, make_report
-from benchbench.own_model.setup import find_mistakes
 from benchbench.registry import Registry, load_registry
 from benchbench.registry.lookup import ComponentEntry, find_component
 from benchbench.settings import AnyPath, find_device, find_folders
@@ -33,7 +31,6 @@ from benchbench.suite.protocol import choose_threat
 
 Radius = float | str
 Several = ComponentEntry | Sequence[ComponentEntry]
-_SAMPLE = 256  # training examples that give the mean and deviation of the pixels
 
 
 @overload
@@ -168,11 +165,7 @@ def answer(
 ) -> tuple[ModelReport, ...]:
     """A report for each radius; with rows if they have a destination."""
     if to is not None:
-        reports = record_on(
-            model, dataset, loaded, questions, to=to, registry=registry, device=device, listener=listener
-        )
-        ready = questions.prepare(model, dataset.name, loaded, registry, device, ignore)
-        return tuple(_with_mistakes(report, ready, loaded, device) for report in reports)
+        return record_on(model, dataset, loaded, questions, to=to, registry=registry, device=device, listener=listener)
     others = {name: value for name, value in vars(questions).items() if name != "threats"}
     return tuple(
         evaluate_on(
@@ -222,16 +215,7 @@ def evaluate_on(
                 listener=listener,
             )
     report = make_report(dataset, loaded.digest, threat, outcomes, dict(zip(outcomes, attacks)))
-    return _with_mistakes(report, ready, loaded, device)
-
-
-def _with_mistakes(report: ModelReport, ready: Prepared, loaded: LoadedDataset, device: torch.device) -> ModelReport:
-    """The report with the likely mistakes of the set-up."""
-    sample = subset(crop_to(loaded.splits.train, loaded.splits.input_shape), _SAMPLE, "train").examples
-    test, prediction = ready.test.examples, report.prediction
-    return dataclasses.replace(
-        report, setup=find_mistakes(ready.model, test, sample, prediction, report.threat, device)
-    )
+    return ready.with_mistakes(report, loaded, device)
 
 
 def device_of(model: Classifier) -> torch.device:

@@ -13,14 +13,18 @@ from torch import nn
 from benchbench.cell.model import Component, to_json
 from benchbench.contract import DatasetSplits
 from benchbench.contract.threat import Threat, check_radius
-from benchbench.data import LoadedDataset, Subset, subset
+from benchbench.data import LoadedDataset, Subset, crop_to, subset
 from benchbench.errors import DataError, UsageError
 from benchbench.events import Listener, Note
 from benchbench.kernels.inputs import as_model_input
 from benchbench.leaderboard.names import component_label
 from benchbench.own_model.guests import Classifier, adapt
+from benchbench.own_model.report import ModelReport
+from benchbench.own_model.setup import find_mistakes
 from benchbench.registry import Registry
 from benchbench.registry.suitability import unsuited_norm, unsuited_task
+
+_SAMPLE = 256  # training examples that give the mean and deviation of the pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,12 @@ class Prepared:
     model: nn.Module
     test: Subset
     questions: Questions  # with threats in the data's box
+
+    def with_mistakes(self, report: ModelReport, loaded: LoadedDataset, device: torch.device) -> ModelReport:
+        """The report with the likely mistakes of the set-up."""
+        sample = subset(crop_to(loaded.splits.train, loaded.splits.input_shape), _SAMPLE, "train").examples
+        given = (self.model, self.test.examples, sample, report.prediction, report.threat, device)
+        return dataclasses.replace(report, setup=find_mistakes(*given))
 
 
 @dataclass(frozen=True, kw_only=True)

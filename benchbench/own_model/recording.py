@@ -103,7 +103,8 @@ def record_on(
     rebuild(to.board, store, to.board.stem)
     if tally.failures:
         raise ContractError("; ".join(dict.fromkeys(failure.error for failure in tally.failures)))
-    return tuple(_report(several, store) for several in grouped(cells, lambda cell: cell.evaluation.threat).values())
+    found = grouped(cells, lambda cell: cell.evaluation.threat).values()
+    return tuple(ready.with_mistakes(_report(several, store), loaded, device) for several in found)
 
 
 def _check_architecture(

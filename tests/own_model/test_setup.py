@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import benchbench
 from benchbench.contract import Threat
 from benchbench.errors import ContractError
-from benchbench.own_model import evaluating
+from benchbench.own_model import questions
 from benchbench.own_model.setup import CONTRAST, LABELS, PLACES, is_better
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,7 +102,7 @@ def test_the_search_for_mistakes_changes_no_number_and_no_draw(monkeypatch: pyte
         return *(one.witnesses for one in attacks.values()), torch.get_rng_state()
 
     found = outcome()
-    monkeypatch.setattr(evaluating, "find_mistakes", lambda *_: ())
+    monkeypatch.setattr(questions, "find_mistakes", lambda *_: ())
     assert all(torch.equal(one, other) for one, other in zip(found, outcome(), strict=True))
 
 
