@@ -13,6 +13,7 @@ from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.margins import margin
 from benchbench.contract import ascend
 from benchbench.evaluation.specimens import Specimens, attached
+from benchbench.kernels.optimizers import uncompiled
 
 NEIGHBOURS = 8  # examples with other answers towards which a step is taken
 ROUNDS = (100, 400)  # queries of each round of random search
@@ -142,7 +143,7 @@ def train_substitute(images: Tensor, answers: Tensor, generator: torch.Generator
     network = nn.Sequential(nn.Flatten(), _linear(features, _HIDDEN, generator), nn.ReLU())
     network.append(_linear(_HIDDEN, classes, generator))
     network.to(images.device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
+    optimizer = uncompiled(torch.optim.Adam)(network.parameters(), lr=_LEARNING_RATE)
     with torch.enable_grad():
         for _ in range(_PASSES):
             order = torch.randperm(len(images), generator=generator).to(images.device)

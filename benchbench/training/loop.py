@@ -23,6 +23,7 @@ from benchbench.contract.recipe import Recipe
 from benchbench.errors import StorageError, TrainingError
 from benchbench.events import Listener, TrainingProgress, TrainingStarted, ignore
 from benchbench.kernels.inputs import memory_format
+from benchbench.kernels.optimizers import uncompiled
 from benchbench.ranks.group import Alone, Company, Ranks
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.training.checkpoint import (
@@ -261,8 +262,9 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     # None on a CPU: its fused kernels round differently and would change existing rows.
     fused = True if parameters and all(parameter.is_cuda for parameter in parameters) else None
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
-    return torch.optim.SGD(
+        adam = uncompiled(torch.optim.Adam)
+        return adam(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
+    return uncompiled(torch.optim.SGD)(
         parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
     )
 
