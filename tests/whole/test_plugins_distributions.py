@@ -167,15 +167,16 @@ def test_hook_module_imports_nothing_heavy(distribution: Distribution) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("distribution", ALL, ids=lambda one: one.name)
-def test_distributions_own_tests_pass(distribution: Distribution, tmp_path: Path) -> None:
+def test_distributions_own_tests_pass(tmp_path: Path) -> None:
+    """In one process; `test_plugins_alone` installs each by itself."""
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--import-mode=importlib"]
+    sources = os.pathsep.join(str(distribution.source) for distribution in ALL)
     finished = subprocess.run(
-        [*command, "--rootdir", str(distribution.folder), str(distribution.folder / "tests")],
+        [*command, "--rootdir", str(ROOT / "plugins"), *(str(distribution.folder / "tests") for distribution in ALL)],
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(distribution.source), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": sources, "OMP_NUM_THREADS": "1"},
         check=False,
     )
     assert finished.returncode == 0, finished.stdout
