@@ -263,7 +263,7 @@ def test_a_defense_whose_gradient_differs_is_found(tmp_path: Path, monkeypatch: 
     assert (loss["ok"], gradient["ok"]) == (True, False)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_cpu_computes_what_a_cpu_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     equality.main(["--device", "cpu", "--ledger", str(tmp_path / "ledger")])
     found = read_ledger(tmp_path / "ledger")

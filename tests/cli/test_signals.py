@@ -33,6 +33,9 @@ WORK = {  # each of which would take for ever
 }
 
 
+USUAL, RARE = list(WORK)[:2], list(WORK)[2:]
+
+
 def write_long_suite(folder: Path, changes: dict[str, object]) -> Path:
     """A suite of one cell."""
     entries: dict[str, object] = {
@@ -114,7 +117,7 @@ def test_terminated_run_writes_a_checkpoint_exits_with_1_and_goes_on_later(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize("work", [*USUAL, *(pytest.param(work, marks=pytest.mark.exhaustive) for work in RARE)])
 def test_terminated_run_exits_in_time_in_the_middle_of(work: str, tmp_path: Path) -> None:
     suite = write_long_suite(tmp_path, WORK[work])
     with begin(tmp_path, suite) as child:

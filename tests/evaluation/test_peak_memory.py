@@ -69,7 +69,7 @@ assert float((outcome.witnesses[-1] - whole[-1] / 255.0).abs().max()) < 0.1001
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's account of memory")
 def test_adversarial_images_of_many_examples_take_no_more_memory_than_of_few() -> None:
     kept = EXAMPLES * IMAGE_BYTES / MEBIBYTE

@@ -167,6 +167,7 @@ def test_hook_module_imports_nothing_heavy(distribution: Distribution) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_distributions_own_tests_pass(tmp_path: Path) -> None:
     """In one process; `test_plugins_alone` installs each by itself."""
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--import-mode=importlib"]
