@@ -257,6 +257,7 @@ def test_as_many_rows_as_a_page_takes_are_painted_within_two_seconds_and_stay_us
     assert browser.find_element(By.ID, "count").text.startswith(f"{MOST_ROWS // 37} of {MOST_ROWS} rows")
 
 
+@pytest.mark.exhaustive
 def test_a_larger_board_is_searched_by_its_index_and_read_page_by_page(browser: Any, tmp_path: Path) -> None:
     rows = [
         make_row(

@@ -91,7 +91,7 @@ def test_suite_on_the_page_is_valid(registry: Registry) -> None:
     assert dict(experiment.defenses[1].options) == {"sigma": 0.2}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_plugin_on_the_page_is_installed_by_pip_passes_its_tests_and_runs(plugin: Path, tmp_path: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")
     both = re.search(r"^    (\[project\.entry-points\.benchbench\]\n(?:    .+\n)+)", page, re.MULTILINE)

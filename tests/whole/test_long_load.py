@@ -1,4 +1,4 @@
-"""A thousand tiny cells in one suite (two hundred unless exhaustive): memory, files and time per cell stay as they are."""
+"""A thousand tiny cells in one suite: memory, files and time per cell stay as they are."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from run_processes import EXHAUSTIVE, run
+from run_processes import run
 
 import benchbench
 from benchbench.events import CellStarted, Event
 
-CELLS = 1000 if EXHAUSTIVE else 200
+CELLS = 1000
 SUITE = f"""
 name = "tiny"
 protocol = "tiny-1"
@@ -42,7 +42,7 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
 @pytest.mark.timeout(1200)
 def test_many_cells_cost_what_the_first_ones_did(tmp_path: Path) -> None:

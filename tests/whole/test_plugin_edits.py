@@ -53,7 +53,7 @@ def edit(environment: FreshEnvironment, old: str, new: str) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)  # two installs by pip and some processes that import torch
 def test_changed_code_is_computed_anew_and_a_changed_comment_is_not(
     environment: FreshEnvironment, tmp_path: Path
