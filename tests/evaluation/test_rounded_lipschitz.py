@@ -66,6 +66,7 @@ def measured(model: nn.Module, digits: DatasetSplits, precision: Precision) -> O
     )
 
 
+@pytest.mark.exhaustive
 def test_a_search_in_bf16_estimates_within_one_percent_of_float32s(trained: nn.Module, digits: DatasetSplits) -> None:
     plain, fast = (measured(trained, digits, p).values for p in ("float32", "bf16"))  # type: ignore[arg-type]
     assert plain["test_lipschitz"] > 20  # a trained network's

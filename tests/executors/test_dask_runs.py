@@ -28,6 +28,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     torch.set_num_threads(before)
 
 
+@pytest.mark.exhaustive
 def test_dask_leaves_what_one_process_leaves(tmp_path: Path) -> None:
     for name in ("one", "dask"):
         write_suite(tmp_path / name)
