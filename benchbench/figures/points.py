@@ -113,7 +113,9 @@ def epoch_points(models: Iterable[tuple[Row, Sequence[EpochRecord]]]) -> list[Po
     """
     points = []
     recorded = [(row, history) for row, history in _in_order(models, lambda one: one[0]) if history]
-    for panel, members in _panels(recorded, lambda one: one[0], _TRAINED_ON):
+    panels = list(_panels(recorded, lambda one: one[0], _TRAINED_ON))
+    panels.sort(key=lambda panel: not any(one.validation_accuracy for _, history in panel[1] for one in history))
+    for panel, members in panels:
         series = list(identity.grouped(members, lambda one: _method(one[0])).values())
         labels = _labels([[row for row, _ in found] for found in series])
         for key, quantity in _RECORDED.items():

@@ -142,7 +142,7 @@ class Phase:
 def training_phases(
     defense: AnyDefense, input_shape: tuple[int, ...], classes: int, threat: Threat, recipe: Recipe
 ) -> tuple[Phase, ...]:
-    """The trainings that a defense orders before its own, and its own, unless it is a `FittingDefense`."""
+    """The trainings that a defense orders, and then its own; a `FittingDefense` has none."""
     model, images, labels, generator = _toy(input_shape, classes, threat)
     ordered = _prepared(defense, model, Examples(inputs=images, labels=labels), recipe)
     phases = [one for helper, of in ordered for one in training_phases(helper, input_shape, classes, threat, of)]
