@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class Point:
     published: bool = False  # whether a paper printed it
     flagged: bool = False  # whether a row that it is the mean of is flagged
     href: str = ""  # of the row's page, for a single one
+    order: tuple[Any, ...] = ()  # of the series in a legend, so that a method has one colour on a page
 
 
 def radius_points(rows: Iterable[Row]) -> list[Point]:
@@ -84,7 +85,7 @@ def perturbation_points(contenders: Iterable[Contender]) -> list[Point]:
             for radius in sorted({0.0, *(one.row.epsilon for one in runs)}):
                 reached = [bound <= radius for bound in bounds]
                 alone = accuracy_interval(int(reached[0].sum()), len(reached[0]))
-                point = _mean(panel, label, radius, [float(one.mean()) for one in reached], alone)
+                point = _mean(panel, label, runs[0].row, radius, [float(one.mean()) for one in reached], alone)
                 flagged = any(one.flags for one in runs if one.row.epsilon == radius)
                 points.append(dataclasses.replace(point, flagged=flagged))
     return points
@@ -125,7 +126,7 @@ def epoch_points(models: Iterable[tuple[Row, Sequence[EpochRecord]]]) -> list[Po
                     found = getattr(record, key)
                     at.setdefault(record.epoch, []).extend([] if found is None else [found])
                 points += [
-                    _mean(f"{quantity}; {panel}", label, epoch, found, None, share=key != "loss")
+                    _mean(f"{quantity}; {panel}", label, runs[0][0], epoch, found, None, share=key != "loss")
                     for epoch, found in at.items()
                     if found
                 ]
@@ -155,7 +156,15 @@ def scatter_points(rows: Iterable[Row], x: str) -> list[Point]:
 
 def _both(panel: str, label: str, runs: Sequence[Row], x: str) -> Point:
     up, across = (
-        _mean(panel, label, 0.0, [getattr(row, key) for row in runs], interval_of(runs[0], key), share="acc" in key)
+        _mean(
+            panel,
+            label,
+            runs[0],
+            0.0,
+            [getattr(row, key) for row in runs],
+            interval_of(runs[0], key),
+            share="acc" in key,
+        )
         for key in ("adv_test_accuracy", x)
     )
     ours = runs[0].source == "measured"
@@ -225,17 +234,18 @@ def _curve(panel: str, label: str, rows: Sequence[Row], *, clean: bool) -> Itera
         seeds = {row.seed: row for row in reversed(found) if getattr(row, key) is not None}
         if seeds:
             runs = [seeds[seed] for seed in sorted(seeds, key=lambda seed: seed or 0)]
-            point = _mean(panel, label, radius, [getattr(row, key) for row in runs], interval_of(runs[0], key))
+            point = _mean(panel, label, rows[0], radius, [getattr(row, key) for row in runs], interval_of(runs[0], key))
             flagged = key == "adv_test_accuracy" and any(row.flags for row in runs)
             yield dataclasses.replace(point, flagged=flagged)
 
 
 def _mean(
-    panel: str, series: str, x: float, found: Sequence[float], alone: Interval | None, *, share: bool = True
+    panel: str, series: str, row: Row, x: float, found: Sequence[float], alone: Interval | None, *, share: bool = True
 ) -> Point:
     """The mean over seeds with its 95% interval, of a single seed `alone`."""
     spread = seed_spread(found)
     low, high = (alone.low, alone.high) if spread.n == 1 and alone else (spread.low, spread.high)
     if share and low is not None and high is not None:
         low, high = max(0.0, low), min(1.0, high)
-    return Point(panel=panel, series=series, x=x, y=spread.mean, n=spread.n, low=low, high=high)
+    order = names.defense_order(row)
+    return Point(panel=panel, series=series, x=x, y=spread.mean, n=spread.n, low=low, high=high, order=order)

@@ -201,6 +201,23 @@ def test_epochs_are_means_over_seeds_of_each_recorded_quantity() -> None:
     assert [kind.partition(" on ")[0] for kind in kinds] == ["accuracy", "robust accuracy", "accuracy", "training loss"]
 
 
+def test_a_method_has_the_same_colour_in_every_chart_of_a_page() -> None:
+    """Also where the first panel lacks a method: here only the last ones have held-out examples."""
+    plain, held_out = ({"validation_accuracy": value} for value in (None, 0.5))
+    known = [
+        (make_row(model_id=f"{defense}{n}", cell_id=f"{defense}{n}", defense=defense, n_validation=n),
+         [EpochRecord(epoch=1, learning_rate=0.1, loss=1.0, accuracy=0.5, **(held_out if n else plain))])
+        for defense, n in (("natural", 0), ("at", 0), ("gr", 0), ("natural", 9), ("at", 9))
+    ]  # fmt: skip
+    points = epoch_points(known)
+    assert points[0].panel.startswith("accuracy on held-out")
+    chart = line_chart(points, Axes(x="x", y="y"))
+    assert chart is not None
+    layers = chart["spec"]["layer"]
+    domains = [one["encoding"]["color"]["scale"]["domain"] for one in layers if "scale" in one["encoding"]["color"]]
+    assert domains[0] == ["Natural", *sorted({point.series for point in points} - {"Natural", "AT"}), "AT"]
+
+
 # Scatter plots -----------------------------------------------------------------------------------------------------
 
 

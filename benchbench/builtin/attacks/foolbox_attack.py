@@ -275,7 +275,7 @@ def boundary_members() -> tuple[str, ...]:
 
 
 def foolbox_from_images(*, member: str, steps: int | None = None) -> FoolboxAttack:
-    """Make one of the `boundary_members`, which begins at another image that the model assigns to another class.
+    """Make one of the `boundary_members`, which begins at an image of another class.
 
     Unlike a blend with noise, such an image exists for every model that predicts two classes (Brendel, Rauber, Bethge,
     "Decision-Based Adversarial Attacks", 2018, section 2.2, for their targeted attack).

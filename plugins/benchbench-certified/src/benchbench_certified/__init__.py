@@ -16,7 +16,7 @@ _ZHANG = "Zhang et al.: Towards Stable and Efficient Training of Verifiably Robu
 
 @hookimpl
 def benchbench_defenses() -> Iterable[Offer]:
-    """Offer training by interval bounds, by linear bounds on top of them, and Lipschitz-margin training."""
+    """Offer training by interval bounds, by linear bounds, and Lipschitz-margin training."""
     yield Offer(
         name="ibp",
         summary="Certified training by interval bound propagation",

@@ -12,7 +12,7 @@ from benchbench_certified.lipschitz import length_in_l2
 
 
 class LipschitzMargin:
-    """Minimise the cross-entropy of the logits, after sqrt(2) c L was added to all but the label's.
+    """Minimise the cross-entropy of logits, all but the label's raised by sqrt(2) c L.
 
     Tsuzuku, Sato, Sugiyama, "Lipschitz-Margin Training: Scalable Certification of Perturbation Invariance for Deep Neural
     Networks", 2018. c is `radius_ratio` times the L2 length of the longest perturbation in the ball. L is the `scale` of the
