@@ -186,7 +186,7 @@ def attack_passes(attack: Attack, input_shape: tuple[int, ...], classes: int, th
         model.linear.weight.mul_(1e-3)
         model.linear.bias.fill_(-1e3)
         model.linear.bias[0] = 1e3
-    with frozen(model):
+    with frozen(model.eval()):
         attack.perturb(model, images, torch.zeros_like(labels), threat=threat, generator=generator)
     return model.passes(len(images))
 
@@ -194,7 +194,7 @@ def attack_passes(attack: Attack, input_shape: tuple[int, ...], classes: int, th
 def metric_passes(metric: Metric, input_shape: tuple[int, ...], classes: int, threat: Threat) -> Passes:
     """Count the passes per test example that a metric adds to those of the attack."""
     model, images, _, _ = _toy(input_shape, classes, threat)
-    with frozen(model):
+    with frozen(model.eval()):
         metric.measure(_PerfectEvidence(model, images, threat))
     return model.passes(len(images))
 
