@@ -113,6 +113,7 @@ CASES: tuple[Case, ...] = (
     Case(kind="attack", name="foolbox:L2CarliniWagnerAttack", options={"steps": 8}),
     Case(kind="attack", name="foolbox:LinfPGD"),
     Case(kind="attack", name="foolbox:L2RepeatedAdditiveUniformNoiseAttack"),
+    Case(kind="attack", name="foolbox-from-images:PointwiseAttack"),
     *_cases(
         "metric",
         accuracy=[{}],
@@ -233,8 +234,9 @@ def _attack(case: Case, registry: Registry) -> Numbers:
                 draws("positions").uniform(1, high=9.0).double(),
                 torch.zeros(COUNT).double(),
             )
+        starts = {"starts": inputs.roll(1, 0)} if getattr(attack, "takes_starts", False) else {}
         with frozen(model):
-            candidates = attack.perturb(model, inputs, targets, threat=threat, generator=draws("attack"))
+            candidates = attack.perturb(model, inputs, targets, threat=threat, generator=draws("attack"), **starts)
         found[f"{norm} distance"] = threat.distance(candidates, inputs).tolist()
         found[f"{norm} candidates"] = projected(candidates - inputs)
         found[f"{norm} logits"] = projected(model(candidates).detach().view(COUNT, -1))

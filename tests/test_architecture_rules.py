@@ -325,3 +325,10 @@ def test_kind_with_a_protocol_has_a_conformance_check() -> None:
 
     checks = {name.removeprefix("check_") for name in testing.__all__ if name.startswith("check_")}
     assert checks == set(KINDS) - {"suite"}  # a suite is checked by `benchbench check`
+
+
+@pytest.mark.parametrize("name", ["hat", "trades-ema", "extra-data"])
+def test_a_method_from_a_paper_takes_under_90_lines(name: str) -> None:
+    paths = sorted((ROOT / "plugins" / f"benchbench-{name}" / "src").rglob("*.py"))
+    assert len(paths) == 2
+    assert sum(bool(line.strip()) for path in paths for line in path.read_text(encoding="utf-8").splitlines()) < 90

@@ -45,8 +45,9 @@ def command(
     from benchbench.figures import Sources, draw, figures_of
     from benchbench.leaderboard import published_rows, read_rows
     from benchbench.leaderboard.separations import read_separations
+    from benchbench.suite.files import name_of
 
-    folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
+    suite, folders = name_of(suite), find_folders(data=data, runs=runs, leaderboards=leaderboards)
     path = folders.leaderboard(suite)
     rows = read_rows(path) if path.exists() else list(published_rows(suite))
     places = evidence_folders(path, folders.runs)

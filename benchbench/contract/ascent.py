@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchbench.contract.seeds import KeyedGenerator
 from benchbench.contract.threat import Norm, Threat
-from benchbench.kernels.modes import frozen
+from benchbench.kernels.modes import frozen, in_mode
 
 if TYPE_CHECKING:  # importing benchbench must not import torch
     from torch import Tensor, nn
@@ -126,6 +126,40 @@ def adversarial_images(
     with frozen(model):
         return ascend(
             lambda candidates: cross_entropy(model(candidates)),
+            start,
+            images,
+            threat=threat,
+            steps=steps,
+            step_size=step_ratio * threat.epsilon,
+        )
+
+
+def diverging_images(
+    model: nn.Module, images: Tensor, *, start: Tensor, threat: Threat, steps: int, step_ratio: float
+) -> Tensor:
+    """Images whose predictions diverge from the clean ones: the inner search of TRADES.
+
+    `ascend` by the divergence KL(softmax f(x) || softmax f(x')), with the model in evaluation mode; Zhang et al.,
+    "Theoretically Principled Trade-off between Robustness and Accuracy", 2019, algorithm 1.
+
+    Args:
+        model: maps float32 images to logits (N, classes).
+        images: float32 (N, ...), x, inside the threat's box.
+        start: float32 (N, ...), the first x', not the images: there the gradient is 0. See `normal_start`.
+        threat: ball and box.
+        steps: number of steps, at least 0.
+        step_ratio: length of a step as a multiple of epsilon, above 0.
+
+    Returns:
+        float32 (N, ...), without gradient; inside ball and box if `steps` > 0.
+    """
+    import torch
+
+    with in_mode(model, training=False), frozen(model):
+        with torch.no_grad():
+            to_clean = CrossEntropy(model(images).softmax(dim=1))  # it has the divergence's gradient, for less
+        return ascend(
+            lambda moved: to_clean(model(moved)),
             start,
             images,
             threat=threat,

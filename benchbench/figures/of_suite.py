@@ -80,8 +80,9 @@ SUITE_FIGURES: Mapping[str, SuiteFigure] = MappingProxyType(
         ),
         "epochs": SuiteFigure(
             title="Training",
-            caption="What training recorded after each epoch. Losses are those of the methods and compare within a method "
-            f"only; accuracies are on the batches as the method makes them unless their name says otherwise. {_INTERVALS}",
+            caption="Clean and robust accuracy on held-out training examples after each epoch, where the recipe has a "
+            "validation split and the method a threat; beside them, accuracy and loss on the batches that the method makes, "
+            f"which compare within a method only. {_INTERVALS}",
             points=lambda measured: epoch_points(measured.histories),
             chart=line_chart,
             axes=Axes(x="epoch", y="value", x_ticks=True, y_unit=""),

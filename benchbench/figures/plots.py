@@ -124,7 +124,7 @@ def _scaled(points: Sequence[Point], channel: str) -> Any:
 
 
 def _series(points: Sequence[Point]) -> list[str]:
-    return list(dict.fromkeys(point.series for point in points))
+    return list(dict.fromkeys(point.series for point in sorted(points, key=lambda point: point.order)))
 
 
 def _legend(names: Sequence[str]) -> dict[str, Any]:
@@ -138,6 +138,7 @@ def _record(point: Point, place: int, *, wrap: bool) -> dict[str, Any]:
     low, high = (point.y if end is None else end for end in (point.low, point.high))
     left, right = (point.x if end is None else end for end in (point.x_low, point.x_high))
     drawn = {"bottom": low, "top": high, "left": left, "right": right, "dash": _DASHES[place % len(_DASHES)]}
+    drawn |= {"order": place}
     panel = _wrapped(point.panel) if wrap else point.panel
     return {**dataclasses.asdict(point), **drawn, "panel": panel, "mark": FLAGGED if point.flagged else ""}
 

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 _TRAINED_ON = (*identity.PROTOCOL, *identity.DATA, *identity.NETWORK, *identity.TRAINING)
 _UNDER_NORM = (*_TRAINED_ON, "norm", *identity.READING)
-_RECORDED = {"loss": "training loss", "accuracy": "training accuracy"}
-_NOT_MEASURED = ("epoch", "learning_rate")
+_RECORDED = {  # fields of an `EpochRecord`, in the order of the panels
+    "validation_accuracy": "accuracy on held-out examples",
+    "validation_robust_accuracy": "robust accuracy on held-out examples",
+    "accuracy": "accuracy on training batches",
+    "loss": "training loss",
+}
 _Item = TypeVar("_Item")
 
 
@@ -44,6 +48,7 @@ class Point:
     published: bool = False  # whether a paper printed it
     flagged: bool = False  # whether a row that it is the mean of is flagged
     href: str = ""  # of the row's page, for a single one
+    order: tuple[Any, ...] = ()  # of the series in a legend, so that a method has one colour on a page
 
 
 def radius_points(rows: Iterable[Row]) -> list[Point]:
@@ -80,7 +85,7 @@ def perturbation_points(contenders: Iterable[Contender]) -> list[Point]:
             for radius in sorted({0.0, *(one.row.epsilon for one in runs)}):
                 reached = [bound <= radius for bound in bounds]
                 alone = accuracy_interval(int(reached[0].sum()), len(reached[0]))
-                point = _mean(panel, label, radius, [float(one.mean()) for one in reached], alone)
+                point = _mean(panel, label, runs[0].row, radius, [float(one.mean()) for one in reached], alone)
                 flagged = any(one.flags for one in runs if one.row.epsilon == radius)
                 points.append(dataclasses.replace(point, flagged=flagged))
     return points
@@ -104,21 +109,25 @@ def perturbation_bounds(radii: Sequence[Contender]) -> Array:
 def epoch_points(models: Iterable[tuple[Row, Sequence[EpochRecord]]]) -> list[Point]:
     """Each recorded quantity over the epochs of training, in a separate panel.
 
-    What is not in the history is not drawn: training records its loss and accuracy on the batches that the method makes.
+    Clean and robust accuracy are known where the recipe holds out a validation split; the accuracy on training batches is that
+    of the images that the method makes.
     """
     points = []
     recorded = [(row, history) for row, history in _in_order(models, lambda one: one[0]) if history]
-    for panel, members in _panels(recorded, lambda one: one[0], _TRAINED_ON):
+    panels = list(_panels(recorded, lambda one: one[0], _TRAINED_ON))
+    panels.sort(key=lambda panel: not any(one.validation_accuracy for _, history in panel[1] for one in history))
+    for panel, members in panels:
         series = list(identity.grouped(members, lambda one: _method(one[0])).values())
-        for label, runs in zip(_labels([[row for row, _ in found] for found in series]), series):
-            for key in _quantities(runs[0][1][0]):
-                epochs = sorted({record.epoch for _, history in runs for record in history})
-                at = {epoch: [getattr(r, key) for _, of in runs for r in of if r.epoch == epoch] for epoch in epochs}
-                known = {epoch: [one for one in found if one is not None] for epoch, found in at.items()}
-                named = f"{_RECORDED.get(key, key.replace('_', ' '))}; {panel}"
+        labels = _labels([[row for row, _ in found] for found in series])
+        for key, quantity in _RECORDED.items():
+            for label, runs in zip(labels, series):
+                at: dict[int, list[float]] = {}
+                for record in sorted((one for _, history in runs for one in history), key=lambda one: one.epoch):
+                    found = getattr(record, key)
+                    at.setdefault(record.epoch, []).extend([] if found is None else [found])
                 points += [
-                    _mean(named, label, epoch, found, None, share="loss" not in key)
-                    for epoch, found in known.items()
+                    _mean(f"{quantity}; {panel}", label, runs[0][0], epoch, found, None, share=key != "loss")
+                    for epoch, found in at.items()
                     if found
                 ]
     return points
@@ -147,7 +156,15 @@ def scatter_points(rows: Iterable[Row], x: str) -> list[Point]:
 
 def _both(panel: str, label: str, runs: Sequence[Row], x: str) -> Point:
     up, across = (
-        _mean(panel, label, 0.0, [getattr(row, key) for row in runs], interval_of(runs[0], key), share="acc" in key)
+        _mean(
+            panel,
+            label,
+            runs[0],
+            0.0,
+            [getattr(row, key) for row in runs],
+            interval_of(runs[0], key),
+            share="acc" in key,
+        )
         for key in ("adv_test_accuracy", x)
     )
     ours = runs[0].source == "measured"
@@ -217,21 +234,18 @@ def _curve(panel: str, label: str, rows: Sequence[Row], *, clean: bool) -> Itera
         seeds = {row.seed: row for row in reversed(found) if getattr(row, key) is not None}
         if seeds:
             runs = [seeds[seed] for seed in sorted(seeds, key=lambda seed: seed or 0)]
-            point = _mean(panel, label, radius, [getattr(row, key) for row in runs], interval_of(runs[0], key))
+            point = _mean(panel, label, rows[0], radius, [getattr(row, key) for row in runs], interval_of(runs[0], key))
             flagged = key == "adv_test_accuracy" and any(row.flags for row in runs)
             yield dataclasses.replace(point, flagged=flagged)
 
 
 def _mean(
-    panel: str, series: str, x: float, found: Sequence[float], alone: Interval | None, *, share: bool = True
+    panel: str, series: str, row: Row, x: float, found: Sequence[float], alone: Interval | None, *, share: bool = True
 ) -> Point:
     """The mean over seeds with its 95% interval, of a single seed `alone`."""
     spread = seed_spread(found)
     low, high = (alone.low, alone.high) if spread.n == 1 and alone else (spread.low, spread.high)
     if share and low is not None and high is not None:
         low, high = max(0.0, low), min(1.0, high)
-    return Point(panel=panel, series=series, x=x, y=spread.mean, n=spread.n, low=low, high=high)
-
-
-def _quantities(record: EpochRecord) -> list[str]:
-    return [field.name for field in dataclasses.fields(record) if field.name not in _NOT_MEASURED]
+    order = names.defense_order(row)
+    return Point(panel=panel, series=series, x=x, y=spread.mean, n=spread.n, low=low, high=high, order=order)

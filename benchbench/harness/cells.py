@@ -113,6 +113,7 @@ def training_job(
         device=device,
         validation=held_out if spec.n_validation else None,
         validation_rows=rows,
+        scores_robust=spec.threat is not None,
         classes=len(splits.classes),
     )
 

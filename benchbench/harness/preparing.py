@@ -28,9 +28,8 @@ def prepare(cell: Cell, job: TrainingJob, bench: Workbench, build: Callable[[Cel
         bench.listener(Note(message=f"  phase before training: {phase}"))
         seed = derive_seed(job.seed, "phase", phase)
         model = build(dataclasses.replace(cell, training=dataclasses.replace(cell.training, seed=seed)))
-        validation = job.validation if recipe.checkpoint_selection != "last" else None
-        changed = {"model": model, "defense": defense, "recipe": recipe, "seed": seed, "validation": validation}
-        return _train(dataclasses.replace(job, **changed), _id_of(cell, phase, recipe), bench)
+        changed = dataclasses.replace(job, model=model, defense=defense, recipe=recipe, seed=seed)
+        return _train(changed, _id_of(cell, phase, recipe), bench)
 
     kept = Checkpoint(bench.store.checkpoint_path(_id_of(cell, "fit")), _id_of(cell, "fit"))
     host = TrainingHost(

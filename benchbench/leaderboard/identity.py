@@ -83,11 +83,14 @@ def recipe(row: Row) -> str:
 
 
 def tell_apart(labels: Sequence[str], rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> list[str]:
-    """Labels; equal ones get columns and code in which their rows differ, or else their cells."""
+    """Labels; equal ones get the columns in which their rows differ, or else their cells.
+
+    Where the method is one of the columns, they get its code, too, if that differs.
+    """
     extended = list(labels)
     for alike in grouped(range(len(labels)), lambda place: labels[place]).values():
         differing = _differing([rows[place] for place in alike], columns)
-        several_codes = len({names.method_code(rows[place]) for place in alike}) > 1
+        several_codes = "defense" in columns and len({names.method_code(rows[place]) for place in alike}) > 1
         for place in alike:
             code = [names.method_code(rows[place])] if several_codes else []
             extended[place] = ", ".join([labels[place], *(_shown(rows[place], name) for name in differing), *code])

@@ -83,7 +83,7 @@ def _float(table: Table, group: Group) -> str:
     return "\n".join(
         [
             r"\begin{table}[htbp]",
-            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}\setlength{\belowcaptionskip}{4pt}",
             rf"\caption{{{escape_latex(f'{table.title}. {group.label}')}}}",
             rf"\benchbenchfit{{\begin{{tabular}}{{{''.join(column.align[0] for column in table.columns)}}}",
             r"\toprule",

@@ -153,9 +153,19 @@ def setting_label(row: Row, *, every_option: bool) -> str:
         training_size(row) + " (TEST SET INCLUDED)" * row.saw_test_set,
         f"{row.n_test:,} test examples",
         f"{row.epochs} epochs" if row.epochs else "",
+        *_harvest_parts(row),
         trained_in(row),
     )
     return printable(text)
+
+
+def _harvest_parts(row: Row) -> tuple[str, ...]:
+    """Which weights became the model, where it was not the last ones; and what was held out."""
+    return (
+        f"{row.n_validation:,} held out" if row.n_validation else "",
+        "" if row.weight_averaging in ("none", None) else f"{row.weight_averaging} weights",
+        "" if row.checkpoint_selection in ("last", None) else f"{row.checkpoint_selection} checkpoint",
+    )
 
 
 def published_label(row: Row) -> str:

@@ -9,16 +9,26 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar, cast
 
 import torch
 
-from benchbench.cell.model import Cell, Component, to_json
-from benchbench.contract import DatasetExtent, Threat
+from benchbench.cell.model import Cell, Component, TrainingSpec, to_json
+from benchbench.contract import DatasetExtent, Recipe, Threat
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.harness.cells import initialise
 from benchbench.planning import CellPrice, Plan, PlannedCell
-from benchbench.pricing.cost import Passes, attack_passes, metric_passes, time_passes, training_passes, weigh
+from benchbench.pricing.cost import (
+    Passes,
+    PassSeconds,
+    Phase,
+    attack_passes,
+    metric_passes,
+    time_passes,
+    training_phases,
+    weigh,
+)
 from benchbench.pricing.timings import TimedModel, Timings, model_key
 from benchbench.records import Row
 from benchbench.registry import Registry
@@ -26,6 +36,7 @@ from benchbench.registry import Registry
 _Made = TypeVar("_Made")
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
+_SCORES = Passes(forward=12.0, backward=10.0)  # of a validation example: the clean prediction, PGD-10 and its check
 _CHECKS = Passes(forward=2.0)  # the clean prediction, and the harness's check of a candidate
 DIAGNOSTICS = Passes(forward=11_700.0, backward=2_400.0)  # of images, where none breaks the model
 FIXED_SECONDS = 1.0  # of each evaluation: the substitute of the diagnostics, bootstrap intervals, files
@@ -115,20 +126,17 @@ class Pricing:
             return None
         training, recipe = cell.training, cell.training.recipe
         make = self._registry.make
-        step = self._counted(training.defense, cell, extent, training_passes, lambda defense: make("defense", defense))
+        count = partial(training_phases, recipe=recipe)
+        phases = self._counted(training.defense, cell, extent, count, lambda one: make("defense", one), recipe)
         paid = training.model_id in self.paid
         self.paid.add(training.model_id)
-        trained = 0.0
-        if not paid and step is not None:
-            steps = math.ceil(training.n_train / recipe.batch_size) * recipe.epochs
-            trained = model.seconds.cost(step.times(training.n_train * recipe.epochs)) + STEP_SECONDS * steps
         inputs = 4 * math.prod(extent.input_shape)
-        moments = _MOMENTS[recipe.optimizer] + (recipe.momentum > 0)
+        moments = [_MOMENTS[phase.recipe.optimizer] + (phase.recipe.momentum > 0) for phase in phases]
         return CellPrice(
-            train_seconds=trained,
+            train_seconds=0.0 if paid else sum(_seconds(phase, training, model.seconds) for phase in phases),
             evaluate_seconds=model.seconds.cost(self._evaluation(cell, extent)) + FIXED_SECONDS,
-            memory_bytes=self._memory(cell, extent, model, step, moments),
-            checkpoint_bytes=0 if paid or step is None else model.size.state + moments * model.size.parameters,
+            memory_bytes=self._memory(cell, extent, model, moments),
+            checkpoint_bytes=0 if paid else sum(model.size.state + of * model.size.parameters for of in moments),
             record_bytes=cell.evaluation.n_test * (inputs + OUTCOME_BYTES),
             origin="given" if self._given else "timed",
         )
@@ -143,13 +151,16 @@ class Pricing:
             passes += counted.times(spec.n_test)
         return passes
 
-    def _memory(self, cell: Cell, extent: DatasetExtent, model: TimedModel, step: Passes | None, moments: int) -> int:
-        """A lower bound in bytes: dataset, weights, gradients, moments, and a batch's activations."""
+    def _memory(self, cell: Cell, extent: DatasetExtent, model: TimedModel, moments: list[int]) -> int:
+        """A lower bound in bytes: dataset, weights, gradients, moments, and a batch's activations.
+
+        `moments` are those of each training of the cell.
+        """
         data = (extent.bytes_per_input or math.prod(extent.input_shape)) * (extent.train + extent.test)
         device = torch.device("cuda") if self._given and self._given.device.startswith("cuda") else self._device
         evaluating = model.size.parameters + default_batch_size(device) * model.size.activations
         batch = cell.training.recipe.batch_size * model.size.activations
-        training = (2 + moments) * model.size.parameters + batch if step else 0
+        training = (2 + max(moments)) * model.size.parameters + batch if moments else 0
         return data + max(evaluating, training)
 
     def _counted(
@@ -159,9 +170,10 @@ class Pricing:
         extent: DatasetExtent,
         count: Callable[[_Made, tuple[int, ...], int, Threat], _Result],
         make: Callable[[Component], _Made],
+        recipe: Recipe | None = None,
     ) -> _Result:
         threat = cell.evaluation.threat
-        key = (component.kind, to_json(component), extent, threat)
+        key = (component.kind, to_json(component), extent, threat, recipe)
         return self._once(key, lambda: count(make(component), extent.input_shape, extent.classes, threat))
 
     def _model(self, cell: Cell, extent: DatasetExtent) -> TimedModel | None:
@@ -195,6 +207,14 @@ class Pricing:
         if isinstance(found, Exception):
             raise found
         return cast(_Result, found)  # a key begins with the kind, which decides the type
+
+
+def _seconds(phase: Phase, training: TrainingSpec, seconds: PassSeconds) -> float:
+    """What a training costs, with the scores on the validation split after each epoch."""
+    recipe = phase.recipe
+    steps = math.ceil(training.n_train / recipe.batch_size) * recipe.epochs
+    scores = (_SCORES if training.threat else Passes(forward=1.0)).times(training.n_validation * recipe.epochs)
+    return seconds.cost(phase.passes.times(training.n_train * recipe.epochs) + scores) + STEP_SECONDS * steps
 
 
 def _with_price(planned: PlannedCell, price: CellPrice | None) -> PlannedCell:

@@ -27,7 +27,7 @@ from benchbench.contract import (
     TrainingHost,
     frozen,
 )
-from benchbench.contract.training import AnyDefense, FittingDefense, SteppingDefense, announce
+from benchbench.contract.training import AnyDefense, FittingDefense, LoopDefense, SteppingDefense, announce
 from benchbench.kernels.determinism import on_threads
 
 PILOT_EXAMPLES = {"cpu": 32, "cuda": 64}  # in the order of a batch: each call of a small network has a fixed cost
@@ -131,13 +131,23 @@ class _PerfectEvidence:
         yield self._examples.inputs, self._examples.labels, KeyedGenerator(0, torch.arange(len(self._examples)))
 
 
-def training_passes(defense: AnyDefense, input_shape: tuple[int, ...], classes: int, threat: Threat) -> Passes | None:
-    """Count the passes of one training step per example; None for a `FittingDefense`."""
-    if isinstance(defense, FittingDefense):
-        return None
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A training that makes a model, or a helper network before it."""
+
+    passes: Passes  # of a step, per example
+    recipe: Recipe
+
+
+def training_phases(
+    defense: AnyDefense, input_shape: tuple[int, ...], classes: int, threat: Threat, recipe: Recipe
+) -> tuple[Phase, ...]:
+    """The trainings that a defense orders, and then its own; a `FittingDefense` has none."""
     model, images, labels, generator = _toy(input_shape, classes, threat)
-    if isinstance(defense, PreparedDefense):
-        _prepare(defense, model, Examples(inputs=images, labels=labels))
+    ordered = _prepared(defense, model, Examples(inputs=images, labels=labels), recipe)
+    phases = [one for helper, of in ordered for one in training_phases(helper, input_shape, classes, threat, of)]
+    if isinstance(defense, FittingDefense):
+        return tuple(phases)
     announce(defense, Progress(epoch=1, step=0, epochs=2, steps=1))  # half of the training is over
     if isinstance(defense, SteppingDefense):
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
@@ -145,18 +155,28 @@ def training_passes(defense: AnyDefense, input_shape: tuple[int, ...], classes: 
     else:
         loss = defense.loss(model, images, labels, threat=threat, generator=generator).loss
         loss.backward()  # type: ignore[no-untyped-call]
-    return model.passes(len(images))
+    return (*phases, Phase(passes=model.passes(len(images)), recipe=recipe))
 
 
-def _prepare(defense: PreparedDefense, model: nn.Module, examples: Examples) -> None:
-    """The passes of a helper network count, those of its training do not."""
+def _prepared(
+    defense: AnyDefense, model: nn.Module, examples: Examples, recipe: Recipe
+) -> list[tuple[LoopDefense, Recipe]]:
+    """Let a defense prepare, with the model as helper network; the trainings that it ordered."""
+    ordered: list[tuple[LoopDefense, Recipe]] = []
+
+    def train(_: str, helper: LoopDefense, own: Recipe) -> nn.Module:
+        ordered.append((helper, own))
+        return model
+
     host = TrainingHost(
-        recipe=Recipe(learning_rate=1.0, epochs=1),
+        recipe=recipe,
         model=model,
         extra_examples=lambda _: ExtraExamples(examples, seed=0, device=torch.device("cpu")),
-        train=lambda *_: model,
+        train=train,
     )
-    defense.prepare(host)
+    if isinstance(defense, PreparedDefense):
+        defense.prepare(host)
+    return ordered
 
 
 def attack_passes(attack: Attack, input_shape: tuple[int, ...], classes: int, threat: Threat) -> Passes:
@@ -166,7 +186,7 @@ def attack_passes(attack: Attack, input_shape: tuple[int, ...], classes: int, th
         model.linear.weight.mul_(1e-3)
         model.linear.bias.fill_(-1e3)
         model.linear.bias[0] = 1e3
-    with frozen(model):
+    with frozen(model.eval()):
         attack.perturb(model, images, torch.zeros_like(labels), threat=threat, generator=generator)
     return model.passes(len(images))
 
@@ -174,7 +194,7 @@ def attack_passes(attack: Attack, input_shape: tuple[int, ...], classes: int, th
 def metric_passes(metric: Metric, input_shape: tuple[int, ...], classes: int, threat: Threat) -> Passes:
     """Count the passes per test example that a metric adds to those of the attack."""
     model, images, _, _ = _toy(input_shape, classes, threat)
-    with frozen(model):
+    with frozen(model.eval()):
         metric.measure(_PerfectEvidence(model, images, threat))
     return model.passes(len(images))
 

@@ -13,7 +13,7 @@ KNOWN: Mapping[str, Mapping[Kind, tuple[str, ...]]] = {
     "benchbench-awp": {"architecture": ("preact-resnet-18",), "defense": ("awp-at", "awp-trades")},
     "benchbench-certified": {
         "architecture": ("strided-cnn", "lipschitz-mlp"),
-        "defense": ("ibp", "crown-ibp"),
+        "defense": ("ibp", "crown-ibp", "lipschitz-margin"),
         "suite": ("certified-training",),
     },
     "benchbench-corruptions": {"metric": ("corruption-accuracy",)},

@@ -21,6 +21,7 @@ from benchbench.records import Rows
 from benchbench.reproduction.pages import Measured, make_table
 from benchbench.reproduction.papers import PAPERS, find_table
 from benchbench.settings import AnyPath, find_folders
+from benchbench.suite.files import name_of
 
 
 def table(
@@ -40,7 +41,7 @@ def table(
     """Make the tables of a leaderboard, as ``benchbench table`` prints them.
 
     Args:
-        suite: a name, or the path of a Parquet file; without any measured row, the published numbers are shown.
+        suite: a name, or the path of a suite or of a Parquet file; without any measured row, the published numbers are shown.
         number: compare with this table of a paper, number by number.
         paper: ``"neurips2020"`` or ``"arxiv-v1"``.
         profile: only rows of this profile; None for all.
@@ -84,13 +85,15 @@ def find_rows(
     only: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[Rows, Path]:
     """The rows of a leaderboard, of a profile if given, that pass filters; its path."""
-    name = os.fspath(suite)
+    name = name_of(suite)
     path = Path(name) if name.endswith(".parquet") else find_folders(leaderboards=leaderboards).leaderboard(name)
     rows = read_rows(path) if path.exists() else Rows.of(published_rows(name))
     if not rows and path.exists():
         raise StorageError(f"{path} has no row that can be shown")
     if not rows:
-        raise StorageError(f"there is no leaderboard {path}", hint=f"benchbench run --suite {name} writes one")
+        raise StorageError(
+            f"there is no leaderboard {path}", hint=f"benchbench run --suite {os.fspath(suite)} writes one"
+        )
     known = {known for (known,) in rows.distinct("profile")[0]}
     if profile is not None and profile not in known:
         raise UsageError(f"no row has the profile {profile!r}", hint=suggest(profile, known))

@@ -31,6 +31,13 @@ def find_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Path
     return Path(registry.make("suite", registry.resolve("suite", text)))
 
 
+def name_of(name_or_path: str | os.PathLike[str]) -> str:
+    """The name of a suite, given by its name or by the path of its TOML file."""
+    path = Path(name_or_path)
+    stated = parse(read_text(path), path).get("name") if path.suffix == ".toml" else None
+    return stated if isinstance(stated, str) else os.fspath(name_or_path)
+
+
 def read_text(path: Path) -> str:
     """Read a suite's file: UTF-8, at most 1 MiB; otherwise raise `SuiteError`."""
     try:

@@ -6,8 +6,8 @@ averages the statistics of batch normalisation like weights. SWA is the mean of 
 on (Izmailov et al., "Averaging Weights Leads to Wider Optima", 2018); for it the statistics are computed anew over the
 training examples, because the mean of statistics is not those of the mean weights. Integers (counters) are not averaged.
 
-Scores, without perturbation and under PGD-10, never touch test examples. Their draws are the same after every epoch; of
-equal scores the earliest wins.
+Scores, without perturbation and under PGD-10 in the training's threat, never touch test examples. Their draws are the same
+after every epoch; of equal scores the earliest wins.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Harvest:
 
     def _scores(self, split: Examples) -> Scores:
         """Accuracies on the validation split, whose batches the ranks share."""
-        job, robust = self._job, self._recipe.checkpoint_selection == "best-robust"
+        job = self._job
         right = torch.zeros(2, dtype=torch.float64, device=job.device)
         batches = torch.split(torch.arange(len(split)), self._steps.part_size or job.recipe.batch_size)
         with in_mode(job.model, training=False), frozen(job.model):
@@ -119,11 +119,11 @@ class Harvest:
                 )
                 correct = self._correct(images, labels)
                 right[0] += correct.sum()
-                if robust:
+                if job.scores_robust:
                     rows = job.validation_rows[chosen].to(job.device)
                     right[1] += (correct & self._correct(self._candidates(images, labels, rows), labels)).sum()
         shares = (self._company.total(right) / len(split)).tolist()
-        return Scores(clean=shares[0], robust=shares[1] if robust else None)
+        return Scores(clean=shares[0], robust=shares[1] if job.scores_robust else None)
 
     @torch.no_grad()
     def _correct(self, images: Tensor, labels: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ class TrainingJob:
     device: torch.device
     validation: Examples | None = None  # held out of training, in the shape of test examples
     validation_rows: Tensor = field(default_factory=lambda: torch.empty(0))  # like `rows`
+    scores_robust: bool = True  # whether the split is attacked, too: not if the threat is no part of the training
     classes: int = 0  # only needed to smooth labels
 
     @property

@@ -52,8 +52,18 @@ def test_json_is_one_document(command: Command) -> None:
 
 
 @pytest.mark.usefixtures("measured")
-def test_leaderboard_file_can_be_named(command: Command) -> None:
-    assert "Natural" in command("table", "leaderboards/tiny.parquet").out
+@pytest.mark.parametrize("file", ["leaderboards/tiny.parquet", "tiny.toml"])
+def test_files_of_leaderboard_and_suite_can_be_named(command: Command, tmp_path: Path, file: str) -> None:
+    (tmp_path / "tiny.toml").rename(tmp_path / "renamed.toml")  # the file's name is not the suite's
+    assert "Natural" in command("table", file.replace("tiny.toml", "renamed.toml")).out
+
+
+def test_suite_file_without_rows_is_told_how_to_get_them(command: Command, write_suite: WriteSuite) -> None:
+    answer = command("table", write_suite())
+    assert (answer.status, answer.out) == (2, "")
+    assert "there is no leaderboard leaderboards/tiny.parquet" in answer.err
+    assert "tiny.toml writes one" in answer.err
+    assert "there is no such file" in command("table", "missing.toml").err
 
 
 def test_file_without_rows_says_so_and_does_not_call_itself_missing(command: Command, tmp_path: Path) -> None:

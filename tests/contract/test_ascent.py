@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchbench.contract import NORMS, KeyedGenerator, Threat, ascend, normal_start, steepest, uniform_start
+from benchbench.contract import (
+    NORMS,
+    KeyedGenerator,
+    Threat,
+    ascend,
+    diverging_images,
+    normal_start,
+    steepest,
+    uniform_start,
+)
 
 LENGTH = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}
 
@@ -119,3 +128,20 @@ def test_normal_start_is_the_images_plus_noise_that_nothing_clips():
     start = normal_start(images, deviation=0.001, generator=KeyedGenerator(1, rows))
     assert torch.equal(start, 0.001 * KeyedGenerator(1, rows).normal(1, 2, 2))
     assert (start < 0).any()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_diverging_images_have_a_far_larger_divergence_than_the_start(draws, norm):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(9, 4), torch.nn.Dropout(0.5)).train()
+    images, threat = torch.rand(5, 1, 3, 3, generator=draws), Threat(norm=norm, epsilon=0.2)
+    start = normal_start(images, deviation=0.001, generator=KeyedGenerator(1, torch.arange(5)))
+    found = diverging_images(model, images, start=start, threat=threat, steps=10, step_ratio=0.25)
+    assert model.training
+    assert all(one.requires_grad and one.grad is None for one in model.parameters())
+    assert (threat.distance(found, images) <= 0.2 + 1e-6).all()
+    with torch.no_grad():
+        clean, at_start, at_end = (model.eval()(one).log_softmax(1) for one in (images, start, found))
+        divergences = [
+            torch.nn.functional.kl_div(one, clean, reduction="sum", log_target=True) for one in (at_start, at_end)
+        ]
+    assert divergences[1] > 100 * divergences[0]

@@ -54,8 +54,9 @@ def test_staircase_is_drawn_at_both_sizes(sources: Sources, tmp_path: Path) -> N
     assert [path.name for path in written] == ["staircase-40.png", "staircase-30000.png"]
 
 
+@pytest.mark.parametrize("suite", ["mine", "file.toml"])
 def test_command_draws_the_figures_of_the_suite_and_no_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], suite: str
 ) -> None:
     from benchbench.cli import invoke
 
@@ -66,7 +67,8 @@ def test_command_draws_the_figures_of_the_suite_and_no_others(
         for d in ("natural", "at")
     ]
     write_leaderboard(tmp_path / "leaderboards" / "mine.parquet", rows)
-    assert invoke(["figure", "mine", "--format", "svg"]) == 0
+    (tmp_path / "file.toml").write_text('name = "mine"\n', encoding="utf-8")
+    assert invoke(["figure", suite, "--format", "svg"]) == 0
     said = capsys.readouterr()
     assert said.out.split() == ["figures/tradeoff.svg"]
     assert [line.partition(":")[0] for line in said.err.splitlines()] == [

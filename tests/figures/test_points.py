@@ -177,7 +177,15 @@ def test_bounds_are_on_the_examples_that_all_radii_share() -> None:
 def test_epochs_are_means_over_seeds_of_each_recorded_quantity() -> None:
     def history(seed: int, known: bool) -> list[EpochRecord]:
         return [
-            EpochRecord(epoch=e, learning_rate=0.1, loss=seed + e, accuracy=0.1 * e if known else None) for e in (1, 2)
+            EpochRecord(
+                epoch=e,
+                learning_rate=0.1,
+                loss=seed + e,
+                accuracy=0.1 * e if known else None,
+                validation_accuracy=0.4,
+                validation_robust_accuracy=0.2 + 0.1 * seed if e == 2 else None,
+            )
+            for e in (1, 2)
         ]
 
     trained = [(make_row(model_id=f"m{s}", cell_id=f"c{s}", seed=s), history(s, known=s < 2)) for s in range(3)]
@@ -185,8 +193,29 @@ def test_epochs_are_means_over_seeds_of_each_recorded_quantity() -> None:
     losses = [point for point in points if point.panel.startswith("training loss; ")]
     assert [(point.x, point.y, point.n) for point in losses] == [(1, pytest.approx(2.0), 3), (2, pytest.approx(3.0), 3)]
     assert losses[0].high == pytest.approx(2.0 + 4.302653 * 1 / 3**0.5, rel=1e-6)
-    accuracies = [point for point in points if point.panel.startswith("training accuracy; ")]
+    accuracies = [point for point in points if point.panel.startswith("accuracy on training batches; ")]
     assert [(point.y, point.n) for point in accuracies] == [(pytest.approx(0.1), 2), (pytest.approx(0.2), 2)]
+    (robust,) = [point for point in points if point.panel.startswith("robust accuracy on held-out examples; ")]
+    assert (robust.x, robust.y, robust.n) == (2, pytest.approx(0.3), 3)
+    kinds = list(dict.fromkeys(point.panel.partition(";")[0] for point in points))
+    assert [kind.partition(" on ")[0] for kind in kinds] == ["accuracy", "robust accuracy", "accuracy", "training loss"]
+
+
+def test_a_method_has_the_same_colour_in_every_chart_of_a_page() -> None:
+    """Also where the first panel lacks a method: here only the last ones have held-out examples."""
+    plain, held_out = ({"validation_accuracy": value} for value in (None, 0.5))
+    known = [
+        (make_row(model_id=f"{defense}{n}", cell_id=f"{defense}{n}", defense=defense, n_validation=n),
+         [EpochRecord(epoch=1, learning_rate=0.1, loss=1.0, accuracy=0.5, **(held_out if n else plain))])
+        for defense, n in (("natural", 0), ("at", 0), ("gr", 0), ("natural", 9), ("at", 9))
+    ]  # fmt: skip
+    points = epoch_points(known)
+    assert points[0].panel.startswith("accuracy on held-out")
+    chart = line_chart(points, Axes(x="x", y="y"))
+    assert chart is not None
+    layers = chart["spec"]["layer"]
+    domains = [one["encoding"]["color"]["scale"]["domain"] for one in layers if "scale" in one["encoding"]["color"]]
+    assert domains[0] == ["Natural", *sorted({point.series for point in points} - {"Natural", "AT"}), "AT"]
 
 
 # Scatter plots -----------------------------------------------------------------------------------------------------

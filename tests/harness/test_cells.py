@@ -360,6 +360,16 @@ def test_validation_split_shares_no_example_with_training_or_its_evaluation(regi
     assert torch.equal(again.validation_rows, rows)
 
 
+@pytest.mark.parametrize("threat", [None, Threat(epsilon=0.1)])
+def test_held_out_examples_are_attacked_where_the_training_has_a_threat(
+    registry: Registry, threat: Threat | None
+) -> None:
+    mlp = registry.resolve("architecture", "mlp", {"hidden": [3]})
+    validated = cell(n_validation=5, architecture=mlp, threat=threat)
+    job = training_job(validated, Natural(), splits(), registry, torch.device("cpu"))
+    assert job.scores_robust == (threat is not None)  # one model without a threat serves all radii
+
+
 def test_proof_of_concept_trains_on_the_evaluated_test_examples_too() -> None:
     chosen = training_examples(cell(trained_on="train+test"), splits())
     numbers = chosen.examples.inputs[:, 0, 0, 0].long()

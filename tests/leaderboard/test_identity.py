@@ -43,6 +43,13 @@ def test_labels_that_differ_already_stay_as_they_are() -> None:
     assert tell_apart(["a", "b"], rows) == ["a", "b"]
 
 
+def test_code_of_a_method_tells_methods_apart_and_not_settings_with_several_methods() -> None:
+    stated = [json.dumps({"training": {"defense": {"sources": sources}}}) for sources in ("aa", "bb")]
+    rows = [make_row(configuration=one, n_train=n, cell_id=str(n)) for n, one in enumerate(stated, start=10)]
+    assert tell_apart(["x", "x"], rows) == ["x, n train 10, sources aa", "x, n train 11, sources bb"]
+    assert tell_apart(["x", "x"], rows, SETTING) == ["x, n train 10", "x, n train 11"]
+
+
 def test_rows_that_differ_in_no_column_show_their_cells() -> None:
     rows = [make_row(cell_id="one"), make_row(cell_id="two")]
     assert tell_apart(["model", "model"], rows) == ["model, cell one", "model, cell two"]

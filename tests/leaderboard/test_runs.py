@@ -298,3 +298,18 @@ def test_a_run_of_equal_values_has_no_deviation_and_no_interval() -> None:
     measured = runs.measured("adv_test_accuracy")
     assert (measured.mean[0], measured.deviation[0]) == (0.7, 0.0)
     assert np.isnan([measured.low[0], measured.high[0]]).all()
+
+
+def test_heading_of_a_group_says_how_its_weights_were_chosen() -> None:
+    trained: list[dict[str, Any]] = [
+        {},
+        {"weight_averaging": "ema-0.99", "n_train": 90, "n_validation": 10, "checkpoint_selection": "best-robust"},
+        {"weight_averaging": "ema-0.995", "n_train": 90, "n_validation": 10, "checkpoint_selection": "best-robust"},
+    ]
+    rows = [make_row(cell_id=str(n), model_id=str(n), n_train=100) for n in range(3)]
+    table = paper_table([dataclasses.replace(row, **how) for row, how in zip(rows, trained)])
+    plain, *averaged = sorted((group.label for group in table.groups), key=len)
+    assert "held out" not in plain
+    assert "weights" not in plain
+    ends = [f"10 held out, ema-{decay} weights, best-robust checkpoint" for decay in ("0.99", "0.995")]
+    assert [label.endswith(end) for label, end in zip(averaged, ends)] == [True, True]

@@ -4,29 +4,41 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 import torch
 
-from benchbench.contract import Threat
+from benchbench.contract import Measurement, Recipe, Threat
 from benchbench.kernels.determinism import on_threads
 from benchbench.pricing import cost
-from benchbench.pricing.cost import Passes, PassSeconds, metric_passes, time_passes, training_passes, weigh
+from benchbench.pricing.cost import (
+    Passes,
+    PassSeconds,
+    Phase,
+    attack_passes,
+    metric_passes,
+    time_passes,
+    training_phases,
+    weigh,
+)
 
 SHAPE = (1, 8, 8)
+RECIPE = Recipe(learning_rate=0.1, epochs=4)
 
 
 def test_passes_of_natural_training_are_one_forward_and_one_backward() -> None:
     from benchbench.builtin.defenses.natural import Natural
 
-    assert training_passes(Natural(), SHAPE, 10, Threat(epsilon=0.1)) == Passes(forward=1.0, weights=1.0)
+    (phase,) = training_phases(Natural(), SHAPE, 10, Threat(epsilon=0.1), RECIPE)
+    assert phase == Phase(passes=Passes(forward=1.0, weights=1.0), recipe=RECIPE)
 
 
 def test_passes_of_adversarial_training_grow_with_its_steps() -> None:
     from benchbench.builtin.defenses.adversarial import AdversarialTraining
 
-    passes = training_passes(AdversarialTraining(steps=7), SHAPE, 10, Threat(epsilon=0.1))
-    assert passes == Passes(forward=8.0, backward=7.0, weights=1.0)
+    (phase,) = training_phases(AdversarialTraining(steps=7), SHAPE, 10, Threat(epsilon=0.1), RECIPE)
+    assert phase.passes == Passes(forward=8.0, backward=7.0, weights=1.0)
 
 
 def test_timing_leaves_the_parameters_trainable_and_is_positive() -> None:
@@ -107,3 +119,22 @@ def test_best_of_several_repeats_counts(monkeypatch: pytest.MonkeyPatch) -> None
     assert time_passes(torch.nn.Linear(1, 1), SHAPE, torch.device("cpu")) == PassSeconds(
         forward=1.0, backward=1.0, weights=1.0
     )
+
+
+def test_attacks_and_metrics_are_tried_on_a_model_in_evaluation_mode() -> None:
+    modes: list[bool] = []
+
+    class Looking:
+        """An attack and a metric that look at the mode."""
+
+        def perturb(self, model: torch.nn.Module, images: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+            modes.append(model.training)
+            return images
+
+        def measure(self, evidence: Any) -> Measurement:
+            modes.append(evidence.model.training)
+            return Measurement(values={})
+
+    attack_passes(Looking(), SHAPE, 10, Threat(epsilon=0.1))
+    metric_passes(Looking(), SHAPE, 10, Threat(epsilon=0.1))
+    assert modes == [False, False]

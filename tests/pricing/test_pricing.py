@@ -10,15 +10,19 @@ import pytest
 import torch
 from torch import nn
 
+from benchbench.builtin.defenses.adversarial import AdversarialTraining
 from benchbench.cell.model import Cell
 from benchbench.contract import (
+    BatchLoss,
     DatasetExtent,
     DatasetSplits,
     DataSource,
     Examples,
+    KeyedGenerator,
     MissingDataError,
     Offer,
     Threat,
+    TrainingHost,
     hookimpl,
 )
 from benchbench.errors import DataError, UsageError
@@ -46,13 +50,31 @@ class Awkward:
         raise LookupError("not today")
 
 
+class Helped:
+    """Natural training, after a helper network's for three times as long, which labels the batches."""
+
+    def prepare(self, host: TrainingHost) -> None:
+        """Train the helper network by adversarial training of one step."""
+        recipe = dataclasses.replace(host.recipe, epochs=3 * host.recipe.epochs, optimizer="adam")
+        self.helper = host.train("helper", AdversarialTraining(steps=1), recipe)
+
+    def loss(
+        self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, threat: Threat, generator: KeyedGenerator
+    ) -> BatchLoss:
+        """The cross-entropy."""
+        with torch.no_grad():
+            chosen = self.helper(images).argmax(1)
+        return BatchLoss(loss=nn.functional.cross_entropy(model(images), chosen, reduction="sum"))
+
+
 class Plugin:
-    """Offers it."""
+    """Offers both."""
 
     @hookimpl
     def benchbench_defenses(self) -> tuple[Offer, ...]:
-        """The defense."""
-        return (Offer(name="awkward", summary="cannot be tried", factory=Awkward),)
+        """The defenses."""
+        helped = Offer(name="helped", summary="has a helper network", factory=Helped)
+        return (Offer(name="awkward", summary="cannot be tried", factory=Awkward), helped)
 
 
 @pytest.fixture
@@ -113,6 +135,32 @@ def test_adversarial_training_costs_more(registry: Registry, tmp_path: Path, mon
     assert natural is not None
     assert at is not None
     assert at - natural == pytest.approx(2 * 100 * 10 * 2.0, rel=0.1)
+
+
+def test_training_of_a_helper_network_is_part_of_the_price(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(registry, tmp_path, defenses=["natural", "helped"])
+    natural, helped = seconds(plan, registry, monkeypatch)
+    assert natural is not None
+    assert helped is not None
+    passes_of_helper = 2 + 1 + 1  # forward, backward to the images and to the weights
+    assert helped - natural == pytest.approx(100 * 2 * (3 * passes_of_helper + 1))
+    sizes = [of.price.checkpoint_bytes for of in price(plan, registry, torch.device("cpu")).cells if of.price]
+    assert sizes[1] == 4 * sizes[0]  # two networks, and two moments of Adam's
+
+
+@pytest.mark.parametrize(("defense", "passes"), [("natural", 1), ("at", 22)])
+def test_scores_on_held_out_examples_are_part_of_the_price(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defense: str, passes: int
+) -> None:
+    recipe = {"learning_rate": 0.001, "epochs": 2}
+    held_out = plan_of(registry, tmp_path, defenses=[defense], n_train=110, recipe=recipe | {"validation": 10})
+    (scored,) = seconds(held_out, registry, monkeypatch)
+    (plain,) = seconds(plan_of(registry, tmp_path, defenses=[defense], recipe=recipe), registry, monkeypatch)
+    assert scored is not None
+    assert plain is not None
+    assert scored - plain == pytest.approx(2 * 10 * passes)
 
 
 def test_second_attack_on_a_model_costs_no_training(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat, adversarial_images, derive_seed, frozen
-from benchbench.contract.recipe import Augmentation, Recipe
+from benchbench.contract.recipe import Augmentation, Recipe, Selection
 from benchbench.kernels.inputs import as_model_input
 from benchbench.stopping import Stopped, StopRequest
 from benchbench.training import Checkpoint, TrainedModel, TrainingJob, train
@@ -142,8 +142,9 @@ def test_selected_weights_are_those_of_the_best_epoch(selection: str) -> None:
     assert equal(best.model, train(job(**{**fields, "epochs": epoch})).model)
 
 
-def test_scores_are_accuracies_of_the_held_out_examples_without_and_under_pgd() -> None:
-    trained = train(job(checkpoint_selection="best-robust", validation=40, epochs=1))
+@pytest.mark.parametrize("selection", get_args(Selection))
+def test_scores_are_accuracies_of_the_held_out_examples_without_and_under_pgd(selection: str) -> None:
+    trained = train(job(checkpoint_selection=selection, validation=40, epochs=1))
     split = job(validation=40).validation
     assert split is not None
     images, labels = as_model_input(split.inputs), split.labels
@@ -166,6 +167,12 @@ def test_scores_are_accuracies_of_the_held_out_examples_without_and_under_pgd() 
     assert record.validation_accuracy == pytest.approx(float(right.float().mean()))
     assert record.validation_robust_accuracy == pytest.approx(float(robust.float().mean()))
     assert robust.sum() < right.sum()
+
+
+def test_split_is_not_attacked_where_the_threat_is_no_part_of_the_training() -> None:
+    (record,) = train(dataclasses.replace(job(validation=40, epochs=1), scores_robust=False)).history
+    assert record.validation_accuracy is not None
+    assert record.validation_robust_accuracy is None
 
 
 def test_scores_need_no_more_memory_than_the_parts_of_a_step() -> None:

@@ -47,7 +47,10 @@ USES = {
         "architecture": '{ name = "preact-resnet-18", width = 8 }',
         "defenses": '"awp-at", "awp-trades"',
     },
-    "benchbench-certified": {"architecture": '"strided-cnn", "lipschitz-mlp"', "defenses": '"ibp", "crown-ibp"'},
+    "benchbench-certified": {
+        "architecture": '"strided-cnn", "lipschitz-mlp"',
+        "defenses": '"ibp", "crown-ibp", "lipschitz-margin"',
+    },
     "benchbench-corruptions": {"metrics": ', "corruption-accuracy"'},
     "benchbench-dask": {},
     "benchbench-extra-data": {"defenses": '{ name = "at-extra", extra = { name = "digits", scale = 1 } }'},

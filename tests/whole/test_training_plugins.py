@@ -18,7 +18,7 @@ import benchbench
 from benchbench.cell.reading import read_cell
 from benchbench.events import Event, Note, TrainingProgress
 from benchbench.records import Row, RunStore
-from benchbench.training.checkpoint import read_checkpoint
+from benchbench.training.checkpoint import EpochRecord, read_checkpoint
 
 SUITE = """
 name = "papers"
@@ -39,7 +39,11 @@ n_test = 40
 """
 HALF = '{ name = "at-extra", extra = { name = "digits", scale = 1 }, share = 0.5, steps = 2 }'
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "hat": ('{ name = "hat", helper_epochs = 2, steps = 2 }', "", {}),
+    "hat": (
+        '{ name = "hat", helper_epochs = 2, steps = 2 }',
+        ", validation = 10",
+        {"n_train": 90, "n_validation": 10},
+    ),
     "trades-ema": (
         '{ name = "trades-ema", decay = 0.9, validation = 0.2, steps = 2 }',
         ', schedule = "cosine", label_smoothing = 0.1',
@@ -51,6 +55,11 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         ', weight_averaging = "swa", swa_start = 1, validation = 10, checkpoint_selection = "best-clean", warm_up_epochs = 1',
         {"n_train": 90, "n_validation": 10, "checkpoint_selection": "best-clean", "weight_averaging": "swa-1"},
     ),
+}
+LABELS = {
+    "hat": "HAT (beta=2.5, gamma=0.5)",
+    "trades-ema": "TRADES-EMA (decay=0.9)",
+    "at-extra": "AT with extra data (extra=digits (scale=1), share=0.5)",
 }
 PLAIN = {"n_train": 100, "n_validation": 0, "n_extra": 0, "checkpoint_selection": "last", "weight_averaging": "none"}
 
@@ -89,6 +98,12 @@ def run(folder: Path, case: str, *, interrupt: int = 0, fresh: bool = False) -> 
     return row, heard
 
 
+def histories_of(runs: Path) -> dict[str, tuple[EpochRecord, ...]]:
+    """The histories of all trainings, those of helper networks too, by the file's name."""
+    stored = {path.name: read_checkpoint(path) for path in (runs / "models").glob("*.safetensors")}
+    return {name: one.position.history for name, one in stored.items() if one is not None}
+
+
 def measures(row: Row) -> Row:
     return dataclasses.replace(row, train_seconds=None, evaluate_seconds=None, peak_memory_bytes=None)
 
@@ -98,6 +113,7 @@ def test_interrupted_training_gives_the_same_row_and_weights(case: str, tmp_path
     whole, heard = run(tmp_path / "whole", case)
     stated = {name: getattr(whole, name) for name in PLAIN}
     assert stated == PLAIN | CASES[case][2]
+    assert whole.defense_label == LABELS.get(case, "")
     assert read_cell(whole.configuration).cell_id == whole.cell_id
     sittings = 0
     while True:  # two or three steps in each sitting
@@ -111,6 +127,13 @@ def test_interrupted_training_gives_the_same_row_and_weights(case: str, tmp_path
     assert measures(resumed) == measures(whole)
     stores = [RunStore(tmp_path / place / "runs") for place in ("whole", "parts")]
     assert stores[0].weights_of(whole.cell_id) == stores[1].weights_of(whole.cell_id) != ""
+    histories = [histories_of(tmp_path / place / "runs") for place in ("whole", "parts")]
+    assert histories[0] == histories[1]
+    scores = [dataclasses.astuple(one.scores) for history in histories[0].values() for one in history]
+    robust = case != "natural"  # which has no threat
+    assert {(clean is not None, under is not None) for clean, under in scores} == {
+        (whole.n_validation != 0, whole.n_validation != 0 and robust)
+    }
     phases = [one.message for one in heard if isinstance(one, Note) and "phase" in one.message]
     assert phases == (["  phase before training: helper network"] if case == "hat" else [])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
 import inspect
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from benchbench.builtin.attacks.margins import broadcast, wrong_logits
 from benchbench.builtin.deferred import Tensor, nn, torch
 from benchbench.builtin.options import require_norm
-from benchbench.contract import NORMS, KeyedGenerator, Norm, OptionError, Threat, UsageError, uniform_start
+from benchbench.contract import NORMS, KeyedGenerator, Norm, OptionError, Threat, UsageError, require, uniform_start
 from benchbench.version import install_command
 
 if TYPE_CHECKING:
@@ -57,13 +58,14 @@ class FoolboxAttack:
 
     First-order attacks take their random start from the keyed generator, so they do not depend on the batch. Other random
     attacks draw from global state, which is seeded from the generator and restored afterwards: they are reproducible for
-    equal batches. Attacks along the decision boundary start at the image blended with noise; where no blend fools the
-    model, the image is returned. The targeted genetic attack aims at the likeliest wrong class. Where Foolbox returns NaN,
-    for instance for a zero gradient, the image is returned.
+    equal batches. Attacks along the decision boundary start at the image blended with noise or, with `takes_starts`, at an
+    image of another class; where neither fools the model, the image is returned. The targeted genetic attack aims at the
+    likeliest wrong class. Where Foolbox returns NaN, for instance for a zero gradient, the image is returned.
     """
 
     member: str
     options: Mapping[str, object]
+    takes_starts: bool = False
 
     @property
     def norms(self) -> tuple[Norm, ...]:
@@ -71,7 +73,14 @@ class FoolboxAttack:
         return norms_of(self.member)
 
     def perturb(
-        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        threat: Threat,
+        generator: KeyedGenerator,
+        starts: Tensor | None = None,
     ) -> Tensor:
         """Propose one candidate per image; see `benchbench.contract.Attack`."""
         require_norm(f"foolbox:{self.member}", threat, self.norms)
@@ -82,7 +91,7 @@ class FoolboxAttack:
             _start_keyed(attack, threat, generator.child("start"))
         target = import_foolbox().PyTorchModel(model, bounds=(threat.lower, threat.upper), device=images.device)
         with _seeded(generator, images.device):
-            found = self._run(attack, target, images, labels, threat.epsilon)
+            found = self._run(attack, target, images, labels, threat.epsilon, starts)
         finite = found.isfinite().flatten(1).all(dim=1)
         return threat.project(torch.where(broadcast(finite, images), found, images), images)
 
@@ -96,10 +105,14 @@ class FoolboxAttack:
             return attack_class(constraint=norm, **self.options)
         return attack_class(**self.options)
 
-    def _run(self, attack: _Attack, target: Model, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+    def _run(
+        self, attack: _Attack, target: Model, images: Tensor, labels: Tensor, epsilon: float, starts: Tensor | None
+    ) -> Tensor:
         criteria = import_foolbox().criteria
         if self.member in _NEED_STARTS:
-            return _run_from_starts(attack, target, images, criteria.Misclassification(labels))
+            criterion = criteria.Misclassification(labels)
+            starts = _blended(target, images, criterion) if starts is None else starts
+            return _run_from_starts(attack, target, images, criterion, starts)
         if self.member == _TARGETED:
             with torch.no_grad():
                 wrong = wrong_logits(target(images), labels).argmax(dim=1)
@@ -146,12 +159,19 @@ def norms_of(member: str) -> tuple[Norm, ...]:
         return ()
 
 
-def _run_from_starts(attack: _Attack, target: Model, images: Tensor, criterion: Misclassification) -> Tensor:
-    """Run an attack on the images that have an adversarial start; return the other images."""
+def _blended(target: Model, images: Tensor, criterion: Misclassification) -> Tensor:
+    """The images, each with the least share of noise that changes its class, if there is one."""
     blend = import_foolbox().attacks.LinearSearchBlendedUniformNoiseAttack(steps=_START_STEPS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it warns that some images have no start
         starts: Tensor = blend.run(target, images, criterion)
+    return starts
+
+
+def _run_from_starts(
+    attack: _Attack, target: Model, images: Tensor, criterion: Misclassification, starts: Tensor
+) -> Tensor:
+    """Run an attack on the images that have an adversarial start; return the other images."""
     with torch.no_grad():
         usable = target(starts).argmax(dim=1) != criterion.labels.raw
     found = images.clone()
@@ -247,3 +267,25 @@ def foolbox_attack(
     if missing:
         raise OptionError(f"foolbox:{member} needs {', '.join(missing)}")
     return FoolboxAttack(member=member, options=given)
+
+
+def boundary_members() -> tuple[str, ...]:
+    """Sorted names of the Foolbox attacks that walk along the decision boundary from a start."""
+    return tuple(name for name in members() if name in _NEED_STARTS)
+
+
+def foolbox_from_images(*, member: str, steps: int | None = None) -> FoolboxAttack:
+    """Make one of the `boundary_members`, which begins at an image of another class.
+
+    Unlike a blend with noise, such an image exists for every model that predicts two classes (Brendel, Rauber, Bethge,
+    "Decision-Based Adversarial Attacks", 2018, section 2.2, for their targeted attack).
+
+    Args:
+        member: exact name of the class in `foolbox.attacks`, for instance ``HopSkipJumpAttack``.
+        steps: number of steps; None for Foolbox's default.
+
+    Raises:
+        OptionError: the class needs no start, or does not take `steps`.
+    """
+    require({f"foolbox:{member} needs no start: expected {', '.join(_NEED_STARTS)}": member in _NEED_STARTS})
+    return dataclasses.replace(foolbox_attack(member=member, steps=steps), takes_starts=True)

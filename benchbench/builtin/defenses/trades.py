@@ -5,20 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from benchbench.builtin.deferred import F, Tensor, nn, torch
+from benchbench.builtin.deferred import F, Tensor, nn
 from benchbench.builtin.options import ascent_checks, at_least
 from benchbench.builtin.regression.fitting import fit, solve_trades
-from benchbench.contract import (
-    BatchLoss,
-    CrossEntropy,
-    Examples,
-    KeyedGenerator,
-    Threat,
-    ascend,
-    frozen,
-    in_mode,
-    require,
-)
+from benchbench.contract import BatchLoss, Examples, KeyedGenerator, Threat, diverging_images, require
 
 START_DEVIATION = 0.001  # of the normal noise at the start: at the image itself the gradient of the divergence is 0
 
@@ -52,19 +42,9 @@ class Trades:
         """Clean cross-entropy plus beta times divergence, summed; see `benchbench.contract.Defense`."""
         # Not `normal_start`: in the noise's memory layout convolutions round as they did for the rows that exist.
         start = generator.normal_like(images).mul_(START_DEVIATION).add_(images)  # not clipped to the box
-        step_size = self.step_ratio * threat.epsilon
-        with in_mode(model, training=False), frozen(model):
-            with torch.no_grad():
-                probabilities = F.softmax(model(images), dim=1)
-            to_clean = CrossEntropy(probabilities)  # it has the divergence's gradient, for less
-            candidates = ascend(
-                lambda moved: to_clean(model(moved)),
-                start,
-                images,
-                threat=threat,
-                steps=self.steps,
-                step_size=step_size,
-            )
+        candidates = diverging_images(
+            model, images, start=start, threat=threat, steps=self.steps, step_ratio=self.step_ratio
+        )
         logits = model(images)
         divergence = F.kl_div(
             F.log_softmax(model(candidates), dim=1), F.log_softmax(logits, dim=1), reduction="sum", log_target=True

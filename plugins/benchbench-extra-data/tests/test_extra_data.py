@@ -99,4 +99,4 @@ def test_option_out_of_range_is_refused(options: dict[str, float]) -> None:
 
 
 def test_offer_names_the_method() -> None:
-    assert [offer.name for offer in benchbench_defenses()] == ["at-extra"]
+    assert [(offer.name, offer.label) for offer in benchbench_defenses()] == [("at-extra", "AT with extra data")]

@@ -73,4 +73,4 @@ def test_option_out_of_range_is_refused(options: dict[str, float]) -> None:
 
 
 def test_offer_names_hat() -> None:
-    assert [offer.name for offer in benchbench_defenses()] == ["hat"]
+    assert [(offer.name, offer.label) for offer in benchbench_defenses()] == [("hat", "HAT")]

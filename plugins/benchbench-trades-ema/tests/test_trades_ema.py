@@ -54,4 +54,4 @@ def test_option_out_of_range_is_refused(options: dict[str, float]) -> None:
 
 
 def test_offer_names_trades_ema() -> None:
-    assert [offer.name for offer in benchbench_defenses()] == ["trades-ema"]
+    assert [(offer.name, offer.label) for offer in benchbench_defenses()] == [("trades-ema", "TRADES-EMA")]

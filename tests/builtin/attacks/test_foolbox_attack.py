@@ -15,8 +15,12 @@ import torch
 from torch import nn
 
 from benchbench.builtin.attacks.foolbox_attack import (
+    _NEED_STARTS,
     UNSUITABLE,
+    FoolboxAttack,
+    boundary_members,
     foolbox_attack,
+    foolbox_from_images,
     import_foolbox,
     members,
     norms_of,
@@ -92,6 +96,40 @@ def test_image_without_an_adversarial_start_is_returned(member: str) -> None:
     attack = foolbox_attack(member=member)
     threat, generator = Threat(norm="l2", epsilon=1.0), KeyedGenerator(0, torch.arange(2))
     assert torch.equal(attack.perturb(model, images, labels, threat=threat, generator=generator), images)
+
+
+class Bright(nn.Module):
+    """Class 1 for images of a mean above 0.9, which no noise has; else 0."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.zeros(len(images)), images.flatten(1).mean(1) - 0.9], dim=1)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("member", ["BoundaryAttack", "HopSkipJumpAttack", "PointwiseAttack"])
+def test_attack_from_another_image_gets_through_where_noise_is_no_start(member: str) -> None:
+    model, images, labels = Bright().eval(), torch.full((3, 1, 4, 4), 0.5), torch.tensor([0, 0, 0])
+    threat, starts = Threat(norm="l2", epsilon=1.9), torch.stack([torch.ones(1, 4, 4), images[1], torch.ones(1, 4, 4)])
+    options = {} if member == "PointwiseAttack" else {"steps": 20}
+    blended, begun = foolbox_attack(member=member, **options), foolbox_from_images(member=member, **options)
+    assert begun.takes_starts
+    assert not blended.takes_starts
+
+    def fooled(attack: FoolboxAttack, **given: torch.Tensor) -> list[int]:
+        generator = KeyedGenerator(0, torch.arange(3))
+        with frozen(model):
+            found = attack.perturb(model, images, labels, threat=threat, generator=generator, **given)
+        return model(found).argmax(dim=1).tolist()
+
+    assert fooled(blended) == [0, 0, 0]
+    assert fooled(begun, starts=starts) == [1, 0, 1]  # the second one has no start
+    assert fooled(begun) == [0, 0, 0]  # a host that gives none
+
+
+def test_family_from_images_has_the_attacks_that_need_a_start() -> None:
+    assert boundary_members() == tuple(sorted(_NEED_STARTS))
+    with pytest.raises(OptionError, match="foolbox:LinfPGD needs no start"):
+        foolbox_from_images(member="LinfPGD")
 
 
 @pytest.mark.filterwarnings("ignore")

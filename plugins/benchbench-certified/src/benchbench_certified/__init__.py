@@ -10,12 +10,13 @@ from benchbench.contract import Capabilities, Offer, hookimpl
 BENCHBENCH_API = 1
 
 _GOWAL = "Gowal et al.: Scalable Verified Training for Provably Robust Image Classification, ICCV 2019"
+_TSUZUKU = "Tsuzuku, Sato, Sugiyama: Lipschitz-Margin Training, NeurIPS 2018"
 _ZHANG = "Zhang et al.: Towards Stable and Efficient Training of Verifiably Robust Neural Networks, ICLR 2020"
 
 
 @hookimpl
 def benchbench_defenses() -> Iterable[Offer]:
-    """Offer training by interval bounds, and by linear bounds on top of them."""
+    """Offer training by interval bounds, by linear bounds, and Lipschitz-margin training."""
     yield Offer(
         name="ibp",
         summary="Certified training by interval bound propagation",
@@ -29,6 +30,13 @@ def benchbench_defenses() -> Iterable[Offer]:
         factory="benchbench_certified.training:CrownIntervalTraining",
         capabilities=Capabilities(norms=("linf",), needs_gradients=True),
         citation=f"{_ZHANG}, equation 13",
+    )
+    yield Offer(
+        name="lipschitz-margin",
+        summary="Cross-entropy with a margin that certifies the ball of a network of known Lipschitz constant",
+        factory="benchbench_certified.margin:LipschitzMargin",
+        capabilities=Capabilities(architectures=("lipschitz-mlp",)),
+        citation=_TSUZUKU,
     )
 
 

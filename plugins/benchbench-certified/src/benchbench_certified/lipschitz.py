@@ -71,7 +71,7 @@ class LipschitzNetwork(nn.Module):
         radius. The norms are those of the float32 weights, and the rounding errors of float32 are subtracted.
         """
         values = images.double().flatten(1)
-        moved, error = _length_in_l2(threat, values.shape[1]), values.new_zeros(len(values))
+        moved, error = length_in_l2(threat, values.shape[1]), values.new_zeros(len(values))
         *hidden, last = self._frozen_layers()
         for layer in hidden:
             error = layer.rounding(values.norm(dim=1) + moved, error)
@@ -92,7 +92,7 @@ class LipschitzNetwork(nn.Module):
         """
         layers = self._frozen_layers()
         product = math.prod(layer.norm for layer in layers) * self.scale
-        longest = _length_in_l2(threat, images[0].numel()) / threat.epsilon
+        longest = length_in_l2(threat, images[0].numel()) / threat.epsilon
         constant = math.sqrt(len(layers[-1].bias)) * product * longest * _SLACK
         return torch.full((len(images),), constant, dtype=torch.float64, device=images.device)
 
@@ -140,6 +140,6 @@ def make_lipschitz_mlp(
     return LipschitzNetwork((math.prod(input_shape), *hidden, classes), scale=scale)
 
 
-def _length_in_l2(threat: Threat, dimension: int) -> float:
+def length_in_l2(threat: Threat, dimension: int) -> float:
     """L2 length of the longest perturbation in the ball."""
     return threat.epsilon * (math.sqrt(dimension) if threat.norm == "linf" else 1.0)

@@ -14,6 +14,8 @@ def benchbench_defenses() -> Iterable[Offer]:
         name="hat",
         summary="TRADES plus examples beyond the adversarial ones, labelled by a standard-trained helper network",
         factory="benchbench_hat.hat:Hat",
+        label="HAT",
+        shown=("beta", "gamma"),
         capabilities=Capabilities(needs_gradients=True),
         citation="Rade, Moosavi-Dezfooli: Reducing Excessive Margin to Achieve a Better Accuracy vs. Robustness Trade-off, "
         "ICLR 2022",

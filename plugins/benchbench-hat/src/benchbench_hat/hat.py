@@ -10,13 +10,10 @@ from torch.nn import functional as F
 
 from benchbench.contract import (
     BatchLoss,
-    CrossEntropy,
     KeyedGenerator,
     Threat,
     TrainingHost,
-    ascend,
-    frozen,
-    in_mode,
+    diverging_images,
     normal_start,
     require,
 )
@@ -74,11 +71,9 @@ class Hat:
     ) -> BatchLoss:
         """The three terms, summed over the batch; see `benchbench.contract.Defense`."""
         start = normal_start(images, deviation=START_DEVIATION, generator=generator)
-        options = {"threat": threat, "steps": self.steps, "step_size": self.step_ratio * threat.epsilon}
-        with in_mode(model, training=False), frozen(model):
-            with torch.no_grad():  # the cross-entropy to f(x) has the divergence's gradient
-                to_clean = CrossEntropy(model(images).softmax(dim=1))
-            adversarial = ascend(lambda moved: to_clean(model(moved)), start, images, **options)
+        adversarial = diverging_images(
+            model, images, start=start, threat=threat, steps=self.steps, step_ratio=self.step_ratio
+        )
         with torch.no_grad():
             helper_labels = self._helper(adversarial).argmax(dim=1)
         logits, beyond = model(images), model(images + self.helper_scale * (adversarial - images))

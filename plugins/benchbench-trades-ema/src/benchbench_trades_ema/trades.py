@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchbench.contract import (
     BatchLoss,
-    CrossEntropy,
     KeyedGenerator,
     Recipe,
     Threat,
-    ascend,
-    frozen,
-    in_mode,
+    diverging_images,
     normal_start,
     require,
 )
@@ -69,11 +65,9 @@ class TradesEma:
     ) -> BatchLoss:
         """Both terms, summed over the batch; see `benchbench.contract.Defense`."""
         start = normal_start(images, deviation=START_DEVIATION, generator=generator)
-        options = {"threat": threat, "steps": self.steps, "step_size": self.step_ratio * threat.epsilon}
-        with in_mode(model, training=False), frozen(model):
-            with torch.no_grad():  # the cross-entropy to f(x) has the divergence's gradient
-                to_clean = CrossEntropy(model(images).softmax(dim=1))
-            candidates = ascend(lambda moved: to_clean(model(moved)), start, images, **options)
+        candidates = diverging_images(
+            model, images, start=start, threat=threat, steps=self.steps, step_ratio=self.step_ratio
+        )
         logits = model(images)
         clean, perturbed = logits.log_softmax(dim=1), model(candidates).log_softmax(dim=1)
         divergence = F.kl_div(perturbed, clean, reduction="sum", log_target=True)
