@@ -77,7 +77,7 @@ def _texts(values: Iterable[float], column: Column, digits: int) -> list[str]:
 def _labels(runs: Runs, group: Array) -> list[Entry]:
     labels = labels_within(runs.first, group.tolist())
     status = np.where(runs.any(runs.rows.having("status", "failed")), "failed", "ok").tolist()
-    challenged = np.array([CHALLENGED in dict(extra) for extra in runs.rows.values("extra")], dtype=bool)
+    challenged = runs.rows.naming("extra", CHALLENGED)
     marks = (runs.any(runs.rows.flagged).tolist(), runs.any(challenged).tolist())
     return list(map(Entry, labels, map(marked, labels, status, *marks)))
 
