@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
 
 import numpy as np
@@ -16,6 +14,7 @@ from benchbench.leaderboard.names import paper_label
 from benchbench.leaderboard.runs import Measured, Runs
 from benchbench.records import Rows
 from benchbench.records.arrays import Array
+from benchbench.records.rows import collector_paused
 
 FLAGGED, FAILED, DISPUTED = "†", "‡", "§"
 
@@ -42,18 +41,6 @@ def lines_of(
         cells = map(";".join, runs.values("cell_id"))
         flags = (tuple(dict.fromkeys(chain(*found))) for found in runs.values("flags"))
         return list(map(Line, zip(*entries), cells, runs.first.values("source"), status, flags))
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """A million tuples are in no cycles; to look for some takes as long as to make them."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def marked(label: str, status: str, flagged: object, disputed: object = False) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from typing import Any, overload
@@ -213,3 +215,15 @@ def groups(codes: Array) -> list[Array]:
 
 def _bools(column: pa.ChunkedArray) -> Array:
     return np.asarray(column.to_numpy(), dtype=bool)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """A million tuples or dicts are in no cycles; to look for some takes as long as to make them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
