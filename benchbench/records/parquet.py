@@ -35,21 +35,16 @@ def read_parquet(
             check(file.schema_arrow)
             table = _read_within(file, limit, rows)
         table.validate(full=True)  # otherwise text that is not UTF-8 raises later, at its first use
-        return _joined(table) if whole else table
+        if not whole:
+            return table
+        pieces, schema = table.columns, table.schema
+        del table  # so that a column's pieces are freed before the next one is joined
+        return pa.Table.from_arrays([pieces.pop(0).combine_chunks() for _ in schema], schema=schema)
     except AbsurdSizeError as error:
         raise CorruptDataError(f"{what} unpacks to more than {limit / 2**20:,.0f} MiB: {error}", hint=hint) from error
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CorruptDataError(f"{what} is truncated or damaged: {reason}", hint=hint) from error
-
-
-def _joined(table: pa.Table) -> pa.Table:
-    """The table with each column in one piece; a column's pieces are freed before the next one."""
-    columns, schema = [], table.schema
-    while table.num_columns:
-        columns.append(table.column(0).combine_chunks())
-        table = table.remove_column(0)
-    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _read_within(file: pq.ParquetFile, limit: int, rows: int) -> pa.Table:
