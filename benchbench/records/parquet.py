@@ -16,6 +16,7 @@ with suppress(
 ):  # a build without it; for the default one, the system clears three times as many pages
     pa.set_memory_pool(pa.jemalloc_memory_pool())
 MOST_BYTES = 512 * 2**20  # unpacked, for a file of any size: runs of equal values take almost no space in a file
+_JOINED = 10  # batches
 MOST_GROWTH = 100  # larger files may unpack to 100 times their size; adversarial images grow about fourfold
 
 
@@ -48,11 +49,14 @@ def read_parquet(
 
 
 def _read_within(file: pq.ParquetFile, limit: int, rows: int) -> pa.Table:
-    batches: list[pa.RecordBatch] = []
+    parts, batches = [pa.Table.from_batches([], file.schema_arrow)], list[pa.RecordBatch]()
     size = 0
-    for batch in file.iter_batches(batch_size=rows):
+    for number, batch in enumerate(file.iter_batches(batch_size=rows)):
         size += batch.nbytes
         if size > limit:
-            raise AbsurdSizeError(f"its first {len(batches) * rows:,} rows do")
+            raise AbsurdSizeError(f"its first {number * rows:,} rows do")
         batches.append(batch)
-    return pa.Table.from_batches(batches, file.schema_arrow)
+        if len(batches) == _JOINED:  # many small pieces leave holes in the memory
+            parts.append(pa.Table.from_batches(batches, file.schema_arrow).combine_chunks())
+            batches = []
+    return pa.concat_tables([*parts, pa.Table.from_batches(batches, file.schema_arrow)])
