@@ -114,8 +114,9 @@ def cost(folder: Path, *arguments: str) -> Cost:
 
 def show(name: str, found: Cost) -> None:
     """Print a line of the report."""
-    figures = f"{found.seconds:7.2f} s, {found.wall:.2f} s of wall time, {found.memory / 2**20:7.0f} MiB {found.printed / 2**20:7.1f} MiB printed"
-    print(f"{name:<28} {figures}" + (f"  EXIT STATUS {found.status}" if found.status else ""), flush=True)
+    times = f"{found.seconds:7.2f} s, {found.wall:7.2f} s of wall time"
+    sizes = f"{found.memory / 2**20:7.0f} MiB {found.printed / 2**20:7.1f} MiB printed"
+    print(f"{name:<28} {times} {sizes}" + (f"  EXIT STATUS {found.status}" if found.status else ""), flush=True)
 
 
 def measure_boards(folder: Path, count: int) -> None:

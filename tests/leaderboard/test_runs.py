@@ -298,3 +298,29 @@ def test_a_run_of_equal_values_has_no_deviation_and_no_interval() -> None:
     measured = runs.measured("adv_test_accuracy")
     assert (measured.mean[0], measured.deviation[0]) == (0.7, 0.0)
     assert np.isnan([measured.low[0], measured.high[0]]).all()
+
+
+def test_rows_with_other_configurations_are_no_runs_of_each_other() -> None:
+    """The last seed in the text is the training's only in sorted JSON: rows in another order are parsed."""
+
+    def configured(seed: int, **training: Any) -> str:
+        return to_json({"evaluation": {"seed": None}, "training": {"seed": seed, "threat": {}, **training}})
+
+    texts = [configured(0), configured(1), configured(2, recipe={"epochs": 9}), configured(3)]
+    texts += ['{"training": {"seed": 4, "threat": {}}, "evaluation": {"seed": null}}']
+    texts += [text.replace('"seed":5,', '"seed":0,"note":{"seed":5,"a":1},') for text in [configured(5)]]
+    rows = [
+        dataclasses.replace(row, seed=seed, configuration=text)
+        for seed, (row, text) in enumerate(zip(seeds([0.5] * len(texts)), texts))
+    ]
+    assert runs_of(Rows.of(rows)).tolist() == [0, 0, 2, 0, 0, 5]
+    assert runs_of(Rows.of([*rows[:2], rows[3]])).tolist() == [0, 0, 0]
+
+
+def test_configurations_of_seeds_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        dataclasses.replace(row, configuration=to_json({"training": {"seed": row.seed, "threat": {}}}))
+        for row in seeds([0.5, 0.6, 0.7])
+    ]
+    monkeypatch.setattr("benchbench.leaderboard.runs.parse_options", lambda text: pytest.fail("parsed"))
+    assert runs_of(Rows.of(rows)).tolist() == [0, 0, 0]
