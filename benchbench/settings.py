@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -110,6 +112,18 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
         known = "cpu" if kind == "cpu" else "cuda" if count == 1 else f"cuda:0 to cuda:{count - 1}"
         raise UsageError(f"there is no device {name!r} here", hint=f"use --device {known}")
     return device
+
+
+def device_kind(name: str | None = None) -> str:
+    """``"cpu"`` or ``"cuda"``: the kind of `find_device`, without torch if the CPU is named or no driver of a GPU is there."""
+    if name == "cpu":
+        return name
+    if name is None and sys.platform != "win32" and "torch" not in sys.modules and not Path("/dev/kfd").exists():
+        try:
+            ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            return "cpu"
+    return find_device(name).type
 
 
 def why_rounding_is_in_vain(precision: Precision, device: torch.device) -> str:

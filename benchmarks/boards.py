@@ -52,13 +52,23 @@ n_train_evaluated = 200
 n_test = 200
 """
 _CELLS_PER_SEED = 20
+_LAUNCHER = """
+import json, os, subprocess, sys, time
+with open(sys.argv[1], "wb") as printed:
+    began = time.monotonic()
+    process = subprocess.Popen(sys.argv[2:], stdout=printed, stderr=subprocess.STDOUT)
+    _, status, usage = os.wait4(process.pid, 0)
+measured = {"seconds": usage.ru_utime + usage.ru_stime, "wall": time.monotonic() - began}
+print(json.dumps({**measured, "memory": 1024 * usage.ru_maxrss, "status": os.waitstatus_to_exitcode(status)}))
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Seconds of processor time, peak memory, printed bytes and exit status of a command."""
+    """What a command took."""
 
-    seconds: float
+    seconds: float  # of processor time: other processes on the machine count less than in the time that passes
+    wall: float
     memory: int
     printed: int
     status: int
@@ -95,22 +105,18 @@ def _varied(row: Row, copy: int, rng: np.random.Generator) -> Row:
 
 
 def cost(folder: Path, *arguments: str) -> Cost:
-    """Run a command in a separate process and measure it."""
-    with (folder / "printed").open("wb") as printed:
-        command = [sys.executable, "-m", "benchbench", *arguments]
-        process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)  # noqa: S603
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = (
-            usage.ru_utime + usage.ru_stime
-        )  # other processes on the machine count less than in the time that passes
-    size = (folder / "printed").stat().st_size
-    return Cost(seconds=seconds, memory=1024 * usage.ru_maxrss, printed=size, status=os.waitstatus_to_exitcode(status))
+    """Run a command in a separate process, started by a small one whose memory it does not inherit, and measure it."""
+    command = [sys.executable, "-c", _LAUNCHER, str(folder / "printed"), sys.executable, "-m", "benchbench", *arguments]
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    measured = subprocess.run(command, capture_output=True, check=True, env=kept).stdout  # noqa: S603
+    return Cost(printed=(folder / "printed").stat().st_size, **json.loads(measured))
 
 
 def show(name: str, found: Cost) -> None:
     """Print a line of the report."""
-    figures = f"{found.seconds:7.2f} s {found.memory / 2**20:7.0f} MiB {found.printed / 2**20:7.1f} MiB printed"
-    print(f"{name:<28} {figures}" + (f"  EXIT STATUS {found.status}" if found.status else ""), flush=True)
+    times = f"{found.seconds:7.2f} s, {found.wall:7.2f} s of wall time"
+    sizes = f"{found.memory / 2**20:7.0f} MiB {found.printed / 2**20:7.1f} MiB printed"
+    print(f"{name:<28} {times} {sizes}" + (f"  EXIT STATUS {found.status}" if found.status else ""), flush=True)
 
 
 def measure_boards(folder: Path, count: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,19 +13,20 @@ from benchbench.errors import OptionError
 OF_A_MODEL = ("architecture_options", "defense_options")
 OF_AN_ATTACK = ("attack_options",)
 _MOST_DIGITS = 19  # of an integer among options, with its sign: 63 bits
+_LONG_NUMBER = re.compile(r"[-0-9]{20}")
 _OPENING, _CLOSING = "[{", "]}"
 
 
 def parse_options(text: str) -> dict[str, Any]:
     """Options of a component from their JSON; none if it is damaged."""
     try:
-        options = json.loads(text, parse_int=_integer)
+        options = json.loads(text, parse_int=_integer) if _LONG_NUMBER.search(text) else json.loads(text)
     except (ValueError, RecursionError):
         return {}
     return options if isinstance(options, dict) else {}
 
 
-def _integer(digits: str) -> int:
+def _integer(digits: str) -> int:  # not by default: to call it for each number triples the time
     if len(digits) > _MOST_DIGITS:
         raise ValueError("a number of too many digits")
     return int(digits)

@@ -60,9 +60,10 @@ def command(
     of the other lies in their prediction interval. p-values are corrected by Holm's method; seeds without spread have none.
     """
     from benchbench.comparison.subjects import compare_subjects
-    from benchbench.own_model.pairing import compare_reports
 
     if dataset is not None:
+        from benchbench.own_model.pairing import compare_reports
+
         found = compare_reports(_evaluate(subjects, dataset, networks, **how))
     elif networks or any(Path(one).is_file() and not one.endswith(".parquet") for one in subjects):
         raise UsageError("checkpoints are compared on the data of --dataset", hint="--dataset NAME")

@@ -86,7 +86,7 @@ def print_tables(tables: Sequence[Table], output: str) -> None:
     """Print tables in one of the formats."""
     from benchbench.leaderboard import render_all, table_document
     from benchbench.leaderboard.formats import DEPTH_OF_ROWS, json_pieces
-    from benchbench.leaderboard.lines import collector_paused
+    from benchbench.records.rows import collector_paused
 
     with collector_paused():
         if output == "json":

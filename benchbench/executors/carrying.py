@@ -20,9 +20,10 @@ from benchbench.executors.crew import Commission
 from benchbench.executors.job import Job, job_folder, read_job, suite_copy, write_job
 from benchbench.executors.slots import PROCESS_BYTES
 from benchbench.executors.supervising import Supervisor
-from benchbench.harness.cells import checkpoint_times, describe_model
+from benchbench.harness.cells import checkpoint_times
 from benchbench.harness.evaluating import ModelMeasurements
 from benchbench.harness.scheduling import Tally
+from benchbench.leaderboard.names import describe_model
 from benchbench.settings import Folders
 from benchbench.stopping import Stopped
 from benchbench.suite.explanation import carried_text

@@ -21,10 +21,10 @@ from benchbench.events import (
 from benchbench.executors.crew import Commission
 from benchbench.executors.job import Job
 from benchbench.executors.journal import Hello, JournalEntry, Journals, WorkerTrouble
-from benchbench.harness.cells import describe_cell
 from benchbench.harness.clock import Clock
 from benchbench.harness.scheduling import Tally, shown_values
 from benchbench.leaderboard import rebuild
+from benchbench.leaderboard.names import describe_cell
 from benchbench.records import Provenance, failed_row, provenance
 from benchbench.settings import check_writable
 

@@ -31,7 +31,7 @@ from benchbench.harness.preparing import prepare
 from benchbench.harness.sharing import EvaluationOverError
 from benchbench.harness.succession import give_up, stored_model, succeed, training_checkpoint
 from benchbench.harness.workbench import Workbench
-from benchbench.leaderboard.names import attack_label, number, offered_label, short_label
+from benchbench.leaderboard.names import offered_label
 from benchbench.ranks.group import Ranks
 from benchbench.records import Provenance, Row, RunStore, failed_row, measured_row, provenance
 from benchbench.registry import Registry
@@ -254,21 +254,6 @@ def initialise(spec: TrainingSpec, input_shape: tuple[int, ...], classes: int, r
         )
     _HANDED_OUT.update(parameters)
     return model
-
-
-def describe_cell(cell: Cell) -> str:
-    """A cell in a few words, for instance ``mnist cnn2 trades (beta=6), pgd-10, seed 0``."""
-    attack, threat = cell.evaluation.attack, cell.evaluation.threat
-    told_apart = f"{threat.norm} {number(threat.epsilon)}" if cell.training.weights else f"seed {cell.training.seed}"
-    return f"{describe_model(cell)}, {attack_label(attack.name, attack.options)}, {told_apart}"
-
-
-def describe_model(cell: Cell) -> str:
-    """The model of a cell in a few words, for instance ``mnist cnn2 trades (beta=6)``."""
-    training = cell.training
-    defense = training.defense
-    method = f"weights {training.weights[:8]}" if training.weights else short_label(defense.name, defense.options)
-    return f"{training.dataset.name} {training.architecture.name} {method}"
 
 
 def _provenance(

@@ -15,7 +15,6 @@ from benchbench.errors import RankError, StorageError
 from benchbench.events import CellFailed, CellFinished, CellStarted, Note
 from benchbench.harness.cells import (
     checkpoint_times,
-    describe_cell,
     help_with,
     record_cell,
     record_failure,
@@ -29,6 +28,7 @@ from benchbench.harness.shortage import ALONE, Shortage, free_memory
 from benchbench.harness.workbench import Workbench
 from benchbench.kernels.determinism import deterministic
 from benchbench.kernels.graphs import recording
+from benchbench.leaderboard.names import describe_cell
 from benchbench.records import Row, is_finished
 from benchbench.stopping import Stopped
 

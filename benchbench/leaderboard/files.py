@@ -108,7 +108,8 @@ def _one_suite(rows: Rows, path: Path, on_problem: Callable[[str], None]) -> Row
 
 def _sorted(rows: Rows) -> Rows:
     """Options are ordered by value, beta 3 before beta 10; the cell id makes the order total."""
-    ranks = [rows.ranks(name, **({"key": _options_order} if name.endswith("_options") else {})) for name in _SORTED_BY]
+    by_value = [name for name in _SORTED_BY if name.endswith("_options")]
+    ranks = [rows.ranks_by(_options_order, name) if name in by_value else rows.ranks(name) for name in _SORTED_BY]
     return rows.take(np.lexsort(ranks[::-1]))
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
 
 import numpy as np
@@ -16,6 +14,7 @@ from benchbench.leaderboard.names import paper_label
 from benchbench.leaderboard.runs import Measured, Runs
 from benchbench.records import Rows
 from benchbench.records.arrays import Array
+from benchbench.records.rows import collector_paused
 
 FLAGGED, FAILED, DISPUTED = "†", "‡", "§"
 
@@ -44,18 +43,6 @@ def lines_of(
         return list(map(Line, zip(*entries), cells, runs.first.values("source"), status, flags))
 
 
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """A million tuples are in no cycles; to look for some takes as long as to make them."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def marked(label: str, status: str, flagged: object, disputed: object = False) -> str:
     """A label with the marks of a failed, flagged or challenged row."""
     return (
@@ -77,7 +64,7 @@ def _texts(values: Iterable[float], column: Column, digits: int) -> list[str]:
 def _labels(runs: Runs, group: Array) -> list[Entry]:
     labels = labels_within(runs.first, group.tolist())
     status = np.where(runs.any(runs.rows.having("status", "failed")), "failed", "ok").tolist()
-    challenged = np.array([CHALLENGED in dict(extra) for extra in runs.rows.values("extra")], dtype=bool)
+    challenged = runs.rows.naming("extra", CHALLENGED)
     marks = (runs.any(runs.rows.flagged).tolist(), runs.any(challenged).tolist())
     return list(map(Entry, labels, map(marked, labels, status, *marks)))
 

@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from benchbench.cell.filters import parse_options
-from benchbench.cell.model import Component, canonical
+from benchbench.cell.model import Cell, Component, canonical
 from benchbench.contract.offers import Offer
 from benchbench.escaping import printable
 from benchbench.records import Row
@@ -269,3 +269,18 @@ def _varied(defense: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _variant(options: Mapping[str, Any]) -> dict[str, Any]:
     return {_VARIANT: options[_VARIANT]} if _VARIANT in options else {}
+
+
+def describe_cell(cell: Cell) -> str:
+    """A cell in a few words, for instance ``mnist cnn2 trades (beta=6), pgd-10, seed 0``."""
+    attack, threat = cell.evaluation.attack, cell.evaluation.threat
+    told_apart = f"{threat.norm} {number(threat.epsilon)}" if cell.training.weights else f"seed {cell.training.seed}"
+    return f"{describe_model(cell)}, {attack_label(attack.name, attack.options)}, {told_apart}"
+
+
+def describe_model(cell: Cell) -> str:
+    """The model of a cell in a few words, for instance ``mnist cnn2 trades (beta=6)``."""
+    training = cell.training
+    defense = training.defense
+    method = f"weights {training.weights[:8]}" if training.weights else short_label(defense.name, defense.options)
+    return f"{training.dataset.name} {training.architecture.name} {method}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -55,13 +55,13 @@ def outcomes_folder(path: Path, suite: str) -> Path:
     return path.parent / suite / "outcomes"
 
 
-def _present(path: Path, on_problem: Callable[[str], None]) -> Sequence[Row]:
+def _present(path: Path, on_problem: Callable[[str], None]) -> Rows:
     """The rows of the file before the rebuild; a copy of a damaged file is kept."""
     content = read_bytes(path)
-    if content is None:
-        return []
     problems: list[str] = []
-    rows: Sequence[Row] = []
+    rows = Rows.of([])
+    if content is None:
+        return rows
     try:
         rows = read_rows(path, on_problem=problems.append)
     except CorruptDataError as error:
@@ -73,18 +73,20 @@ def _present(path: Path, on_problem: Callable[[str], None]) -> Sequence[Row]:
     return rows
 
 
-def _merged(present: Sequence[Row], recorded: list[Row], suite: str) -> list[Row]:
-    merged = {row.cell_id: row for row in present if row.source == "measured"}
-    for row in recorded:
-        known = merged.get(row.cell_id)
-        if known is None or known.status != "ok" or (row.status == "ok" and row.diagnostics >= known.diagnostics):
-            merged[row.cell_id] = row
-    merged = {cell_id: row for cell_id, row in merged.items() if row.status != "refused"}
-    return [*merged.values(), *published_rows(suite)]
+def _merged(present: Rows, recorded: Rows, suite: str) -> Rows:
+    rows = Rows.joined([present.where(present.having("source", "measured")), recorded])
+    status, diagnostics = rows.values("status"), rows.values("diagnostics")
+    merged: dict[str, int] = {}
+    for place, cell_id in enumerate(rows.values("cell_id")):
+        known = merged.setdefault(cell_id, place)
+        if status[known] != "ok" or (status[place] == "ok" and diagnostics[place] >= diagnostics[known]):
+            merged[cell_id] = place
+    kept = [place for place in merged.values() if status[place] != "refused"]
+    return Rows.joined([rows.take(kept), Rows.of(published_rows(suite))])
 
 
-def _copy_outcomes(rows: list[Row], store: RunStore, folder: Path) -> None:
-    for digest in sorted({row.outcomes_digest for row in rows if row.outcomes_digest}):
+def _copy_outcomes(rows: Rows, store: RunStore, folder: Path) -> None:
+    for digest in sorted({*rows.values("outcomes_digest")} - {""}):
         copy = folder / f"{digest}.parquet"
         content = read_bytes(store.outcomes_path(digest))
         if content is not None and read_bytes(copy) != content and store.read_outcomes(digest) is not None:
@@ -95,13 +97,13 @@ FILE_NAME = "failed.json"
 _LONGEST = 200  # characters of an error that are shown
 
 
-def write_failed_attempts(path: Path, store: RunStore, recorded: Iterable[Row]) -> None:
+def write_failed_attempts(path: Path, store: RunStore, recorded: Rows) -> None:
     """Bring the file beside a leaderboard up to date with the cells recorded in a store."""
-    file, rows = _beside(path), {row.cell_id: row for row in recorded}
+    file, rows = _beside(path), dict(zip(recorded.values("cell_id"), recorded.values("status")))
     attempts = {cell_id: found for cell_id, found in _read(file).items() if cell_id not in rows}
     names = {*store.record_names()}
-    for cell_id, row in rows.items():
-        if row.status == "ok" and f"{cell_id}.failed.json" in names and (attempt := _attempt(cell_id, store)):
+    for cell_id, status in rows.items():
+        if status == "ok" and f"{cell_id}.failed.json" in names and (attempt := _attempt(cell_id, store)):
             attempts[cell_id] = attempt
     content = json.dumps(dict(sorted(attempts.items())), indent=1).encode()
     if attempts and read_bytes(file) != content:

@@ -31,12 +31,23 @@ def runs_of(rows: Rows) -> Array:
     places = np.flatnonzero(several)
     first: dict[tuple[object, ...], int] = {}
     repeated: Counter[tuple[object, ...]] = Counter()
-    chosen = rows.take(places)
-    for place, seed, text in zip(places.tolist(), chosen.values("seed"), chosen.values("configuration")):
-        key = (int(codes[place]), _without_seed(text))
+    chosen, numbers = rows.take(places), codes[places].tolist()
+    seeds, texts = chosen.values("seed"), chosen.values("configuration")
+    common: dict[int, str | None] = {}  # of the rows with a code, so that few configurations are parsed
+    for code, cut in zip(numbers, map(_cut, texts, seeds)):
+        if common.setdefault(code, cut) != cut:
+            common[code] = None
+    for place, code, seed, text in zip(places.tolist(), numbers, seeds, texts):
+        key = (code, "" if common[code] else _without_seed(text))
         found[place] = first.setdefault((*key, repeated[(*key, seed)]), place)
         repeated[(*key, seed)] += 1
     return found
+
+
+def _cut(configuration: str, seed: int | None) -> str | None:
+    """The text without its last seed, which is the training's in sorted JSON; None if it is not the row's."""
+    before, _, after = configuration.rpartition('"seed":')
+    return before + after.removeprefix(f"{seed},") if after.startswith(f"{seed},") else None
 
 
 def _without_seed(configuration: str) -> str:
@@ -126,6 +137,6 @@ class Runs:
         return np.where(either, low, np.nan), np.where(either, high, np.nan)
 
     def _values(self, key: str) -> Array:
-        of_extra = () if key in _COLUMNS else self.rows.values("extra")
-        values = [dict(extra).get(key) for extra in of_extra] if of_extra else self.rows.values(key)
-        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        if key in _COLUMNS:
+            return self.rows.numbers(key)
+        return np.array([dict(extra).get(key, np.nan) for extra in self.rows.values("extra")], dtype=np.float64)

@@ -138,13 +138,13 @@ def _table(rows: Rows, *, task: Task, style: _Style) -> Table:
     settings = _settings(chosen)
     members = chosen.take([place for one in settings for place in one.places])
     group = np.repeat(np.arange(len(settings)), [len(one.places) for one in settings])
-    methods = members.ranks("defense", "defense_options", key=lambda *method: method_order(*method)[:3])
+    methods = members.ranks_by(lambda *method: method_order(*method)[:3], "defense", "defense_options")
     members = members.take(np.lexsort([*map(members.ranks, _LAST_FIRST), methods, group]))
     numbers = np.arange(len(members)) if style.each_seed else runs_of(members)
     order = np.argsort(numbers, kind="stable")  # no run is in two groups
     runs = Runs(members.take(order), numbers[order])
     several = [SEEDS] if len(runs) < len(members) else []
-    measures = (one for one in MEASURES[task] if one.key not in _BOUNDS or set(members.values(one.key)) - {None})
+    measures = (one for one in MEASURES[task] if one.key not in _BOUNDS or members.known(one.key).any())
     columns = (
         *(METHOD, *([SOURCE] if style.published else []), *several),
         *(*measures, *map(_extra_column, style.extra)),

@@ -18,9 +18,10 @@ if TYPE_CHECKING:  # planning starts without torch
 class DatasetLoader:
     """The datasets of a plan, and the errors of those that cannot be loaded."""
 
-    def __init__(self, registry: Registry, source: DataSource) -> None:
+    def __init__(self, registry: Registry, source: DataSource, *, unread: bool = False) -> None:
         self._registry = registry
         self._source = source
+        self._unread = unread
         self._loaded: dict[str, LoadedDataset | BenchbenchError] = {}
         self._versions: dict[str, tuple[int, ...]] = {}
         self._digests: dict[str, str] = {}
@@ -29,7 +30,7 @@ class DatasetLoader:
         """The data, read once and again if its tensors changed; DataError for damage or other data."""
         key = digest(dataset)
         found = self._loaded.get(key)
-        if found is None or (not isinstance(found, BenchbenchError) and self._versions[key] != _versions(found)):
+        if found is None or (not isinstance(found, BenchbenchError) and self._changed(key, found)):
             found = self._loaded[key] = self._read(key, dataset)
         if isinstance(found, BenchbenchError):
             raise found
@@ -41,9 +42,13 @@ class DatasetLoader:
 
     def _read(self, key: str, dataset: Component) -> LoadedDataset | BenchbenchError:
         from benchbench.data import load_dataset
+        from benchbench.data.describing import described
 
         self._loaded.pop(key, None)  # free the memory first
         try:
+            found = described(self._registry, dataset, self._source) if self._unread else None
+            if found is not None:
+                return found
             found = load_dataset(self._registry, dataset, self._source)
         except BenchbenchError as error:
             if full_disk(error):
@@ -56,6 +61,9 @@ class DatasetLoader:
             )
         self._versions[key] = _versions(found)
         return found
+
+    def _changed(self, key: str, loaded: LoadedDataset) -> bool:
+        return key in self._versions and self._versions[key] != _versions(loaded)
 
     def splits(self, dataset: Component) -> DatasetSplits:
         """The examples of a dataset; see `load`."""

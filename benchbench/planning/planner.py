@@ -49,8 +49,9 @@ def make_plan(
     precision: Precision = "float32",
     train_precision: Precision | None = None,
     done: Callable[[Cell], bool] = lambda cell: False,
+    unread: bool = False,
 ) -> Plan:
-    """Expand a suite into cells and load the data that they need.
+    """Expand a suite into cells and load the data that they need, or with `unread` only what benchbench has not described.
 
     The seeds replace the suite's; `only` are filters ``KEY=VALUE,VALUE`` by identity column or option, and data that no
     remaining cell needs is not loaded. Precisions: see `benchbench.cell.model.EvaluationSpec` and, where None keeps the
@@ -67,7 +68,7 @@ def make_plan(
 
     late = {key: values for key, values in filters.items() if key in UNKNOWN_WITHOUT_DATA}
     drafts = select(expanded(profile), {k: values for k, values in filters.items() if k not in late}, elsewhere)
-    datasets = DatasetLoader(registry, source)
+    datasets = DatasetLoader(registry, source, unread=unread)
     experiments = {draft.experiment.name: draft.experiment for draft in drafts if not draft.experiment.skip}
     if wrong := find_wrong_radii(experiments.values(), datasets):
         raise SuiteError(suite.source or suite.name, wrong)

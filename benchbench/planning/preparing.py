@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from benchbench.errors import UsageError, suggest
 from benchbench.kernels.arithmetic import Precision
 from benchbench.planning import Plan, make_plan
 from benchbench.registry import Registry, load_registry
-from benchbench.settings import Folders, find_device
+from benchbench.settings import Folders, device_kind, find_device
 from benchbench.suite import Suite, read_suite
 
 if TYPE_CHECKING:
@@ -49,11 +50,16 @@ class Prepared:
     suite: Suite
     profile: str
     reason: str  # why the profile was chosen; empty if the request names it
-    device: torch.device
+    named_device: torch.device | None  # None: as the request says
     store: RunStore
     plan: Plan
     finished: FinishedCells  # the recorded cells; it can record those that have other labels under the suite's labels
     ranks: Ranks | None = None  # processes that share every model with this one, or None
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the cells are computed."""
+        return self.named_device or find_device(self.request.device)
 
     @property
     def leaderboard(self) -> Path:
@@ -68,14 +74,15 @@ def prepare(
     device: torch.device | None = None,
     done: Callable[[Cell], bool] | None = None,
     registry: Registry | None = None,
+    unread: bool = False,
 ) -> Prepared:
-    """Plan a request's cells, by default for its device, with all plugins and recorded cells."""
+    """Plan a request's cells, by default for its device, with all plugins and recorded cells; `unread`: see `make_plan`."""
     from benchbench.records import FinishedCells, RunStore
 
     registry = registry or load_registry()
     suite = read_suite(request.suite, registry)
-    where = device or find_device(request.device)
-    profile, reason = choose_profile(suite, request.profile, (request.device or where.type).partition(":")[0])
+    kind = (request.device or device.type).partition(":")[0] if device else device_kind(request.device)
+    profile, reason = choose_profile(suite, request.profile, kind)
     store = RunStore(folders.runs)
     finished = FinishedCells(store)
     plan = make_plan(
@@ -88,6 +95,7 @@ def prepare(
         precision=request.precision,
         train_precision=request.train_precision,
         done=done or ((lambda _: False) if request.fresh else finished.__contains__),
+        unread=unread,
     )
     return Prepared(
         request=request,
@@ -96,7 +104,7 @@ def prepare(
         suite=suite,
         profile=profile,
         reason=reason,
-        device=where,
+        named_device=device,
         store=store,
         plan=plan,
         finished=finished,

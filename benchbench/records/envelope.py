@@ -8,7 +8,7 @@ import json
 
 from benchbench.errors import DataError, StorageError
 from benchbench.records.row import Row
-from benchbench.records.schema import completed
+from benchbench.records.schema import Columns, completed
 
 _FORMAT = 1
 _MOST_BYTES = 16 * 2**20  # of a record; 10 KiB are usual
@@ -35,6 +35,15 @@ class NewerRecordError(StorageError):
 
 def unpack_row(content: bytes) -> Row:
     """The row of a record file; `NewerRecordError` for unknown columns, `DataError` for damage."""
+    columns = unpack_columns(content)
+    try:
+        return Row(**columns)
+    except TypeError as error:
+        raise DataError(f"a cell record is damaged: {error}") from error
+
+
+def unpack_columns(content: bytes) -> Columns:
+    """The unchecked columns of a record file; errors as for `unpack_row`."""
     try:
         if len(content) > _MOST_BYTES:
             raise DataError(f"a cell record is larger than {_MOST_BYTES / 2**20:.0f} MiB")
@@ -47,6 +56,6 @@ def unpack_row(content: bytes) -> Row:
                 f"a newer version of benchbench recorded cell {envelope['row'].get('cell_id')}: it has {', '.join(unknown)}",
                 hint="install that version, or use another runs folder",
             )
-        return Row(**completed(envelope["row"]))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return completed(envelope["row"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"a cell record is damaged: {error}") from error

@@ -10,10 +10,11 @@ from benchbench.cell.model import DIAGNOSTICS, Cell, to_json
 from benchbench.cell.reading import read_cell
 from benchbench.errors import BenchbenchError
 from benchbench.records.row import Row
+from benchbench.records.rows import Rows
 from benchbench.records.schema import NO_DIAGNOSTICS
 from benchbench.records.store import RunStore
 
-_ALIKE = ("dataset", "dataset_digest", "architecture", "defense", "attack", "seed", "n_train", "n_test", "epochs")
+_ALIKE = ("model_id", "attack", "n_test")
 """Columns that are equal for equal training and evaluation."""
 _log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class FinishedCells:
         if not self._alike:
             return None
         identity = cell.identity()
-        for row in self._alike.get(tuple(identity[name] for name in _ALIKE), ()):
+        for row in self._recorded.take(self._alike.get(tuple(identity[name] for name in _ALIKE), ())):
             try:
                 if read_cell(row.configuration).work_id == cell.work_id:
                     return row.cell_id
@@ -65,12 +66,17 @@ class FinishedCells:
         return None
 
     @cached_property
-    def _alike(self) -> dict[tuple[object, ...], list[Row]]:
-        """The finished rows by `_ALIKE`; read when a cell has no record."""
-        found: dict[tuple[object, ...], list[Row]] = {}
-        for row in self._store.rows():
-            if row.status == "ok":
-                found.setdefault(tuple(getattr(row, name) for name in _ALIKE), []).append(row)
+    def _recorded(self) -> Rows:
+        """The finished rows; read when a cell has no record."""
+        rows = self._store.rows()
+        return rows.where(rows.having("status", "ok"))
+
+    @cached_property
+    def _alike(self) -> dict[tuple[object, ...], list[int]]:
+        """Their places by `_ALIKE`."""
+        found: dict[tuple[object, ...], list[int]] = {}
+        for place, key in enumerate(zip(*map(self._recorded.values, _ALIKE))):
+            found.setdefault(key, []).append(place)
         return found
 
 

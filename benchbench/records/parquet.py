@@ -16,6 +16,7 @@ with suppress(
 ):  # a build without it; for the default one, the system clears three times as many pages
     pa.set_memory_pool(pa.jemalloc_memory_pool())
 MOST_BYTES = 512 * 2**20  # unpacked, for a file of any size: runs of equal values take almost no space in a file
+_JOINED = 10  # batches
 MOST_GROWTH = 100  # larger files may unpack to 100 times their size; adversarial images grow about fourfold
 
 
@@ -35,7 +36,11 @@ def read_parquet(
             check(file.schema_arrow)
             table = _read_within(file, limit, rows)
         table.validate(full=True)  # otherwise text that is not UTF-8 raises later, at its first use
-        return _joined(table) if whole else table
+        if not whole:
+            return table
+        pieces, schema = table.columns, table.schema
+        del table  # so that a column's pieces are freed before the next one is joined
+        return pa.Table.from_arrays([pieces.pop(0).combine_chunks() for _ in schema], schema=schema)
     except AbsurdSizeError as error:
         raise CorruptDataError(f"{what} unpacks to more than {limit / 2**20:,.0f} MiB: {error}", hint=hint) from error
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:
@@ -43,21 +48,15 @@ def read_parquet(
         raise CorruptDataError(f"{what} is truncated or damaged: {reason}", hint=hint) from error
 
 
-def _joined(table: pa.Table) -> pa.Table:
-    """The table with each column in one piece; a column's pieces are freed before the next one."""
-    columns, schema = [], table.schema
-    while table.num_columns:
-        columns.append(table.column(0).combine_chunks())
-        table = table.remove_column(0)
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
 def _read_within(file: pq.ParquetFile, limit: int, rows: int) -> pa.Table:
-    batches: list[pa.RecordBatch] = []
+    parts, batches = [pa.Table.from_batches([], file.schema_arrow)], list[pa.RecordBatch]()
     size = 0
-    for batch in file.iter_batches(batch_size=rows):
+    for number, batch in enumerate(file.iter_batches(batch_size=rows)):
         size += batch.nbytes
         if size > limit:
-            raise AbsurdSizeError(f"its first {len(batches) * rows:,} rows do")
+            raise AbsurdSizeError(f"its first {number * rows:,} rows do")
         batches.append(batch)
-    return pa.Table.from_batches(batches, file.schema_arrow)
+        if len(batches) == _JOINED:  # many small pieces leave holes in the memory
+            parts.append(pa.Table.from_batches(batches, file.schema_arrow).combine_chunks())
+            batches = []
+    return pa.concat_tables([*parts, pa.Table.from_batches(batches, file.schema_arrow)])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from typing import Any, overload
@@ -16,10 +18,6 @@ from benchbench.records.row import Row, checked_row
 from benchbench.records.schema import table_from_rows
 
 _AT_ONCE = 1024  # rows that are unpacked together
-
-
-def _nothing_first(value: Any) -> tuple[bool, Any]:
-    return (value is not None, value)
 
 
 class Rows(Sequence[Row]):
@@ -99,6 +97,10 @@ class Rows(Sequence[Row]):
         column = self._column(name)
         return _bools(pc.is_in(column, value_set=pa.array(wanted, type=column.type)))
 
+    def numbers(self, name: str) -> Array:
+        """float64 (n,): the values of a column, NaN where there is none."""
+        return np.asarray(pc.fill_null(self._column(name).cast(pa.float64()), np.nan).to_numpy())
+
     def known(self, name: str) -> Array:
         """bool (n,): the rows with a value in a column."""
         return _bools(self._column(name).is_valid())
@@ -106,6 +108,13 @@ class Rows(Sequence[Row]):
     def beginning(self, name: str, text: str) -> Array:
         """bool (n,): the rows whose value in a column begins with a text."""
         return _bools(pc.starts_with(self._column(name), text))
+
+    def naming(self, column: str, name: str) -> Array:
+        """bool (n,): the rows with a name in a column of mappings."""
+        maps = self._column(column).combine_chunks()
+        offsets = maps.offsets.to_numpy()
+        found = np.flatnonzero(pc.equal(maps.keys, name))
+        return np.asarray(np.searchsorted(found, offsets[1:]) > np.searchsorted(found, offsets[:-1]))
 
     def names_in(self, name: str) -> set[str]:
         """All names in a column of mappings."""
@@ -126,12 +135,14 @@ class Rows(Sequence[Row]):
                 codes = np.unique(codes * (int(more.max()) + 1) + more, return_inverse=True)[1]
         return codes
 
-    def _codes_of(self, name: str) -> Array:
+    def _encoded(self, name: str) -> pa.DictionaryArray:
         column = self._column(name)
         if pa.types.is_floating(column.type):
             column = pc.add(column, 0.0)  # -0.0 equals 0.0
-        encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-        return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+        return column.combine_chunks().dictionary_encode(null_encoding="encode")
+
+    def _codes_of(self, name: str) -> Array:
+        return np.asarray(self._encoded(name).indices.to_numpy(zero_copy_only=False), dtype=np.int64)
 
     def distinct(self, *names: str) -> tuple[list[tuple[Any, ...]], Array]:
         """The different values of some columns, and int64 (n,): the place of each row's among them."""
@@ -147,8 +158,11 @@ class Rows(Sequence[Row]):
     def differing(self, places: Array, others: Array, names: Iterable[str]) -> Array:
         """bool (n,): whether the rows at two places each differ in any of some columns."""
         found = np.zeros(len(places), dtype=bool)
-        pairs = self.take(np.concatenate([places, others]))
+        pairs, sides = self.take(np.concatenate([places, others])), (self.take(places), self.take(others))
         for name in names:
+            ours, theirs = (side._column(name) for side in sides)
+            if ours.equals(theirs):
+                continue
             if pa.types.is_nested(self._whole.schema.field(name).type):
                 for block in np.array_split(np.arange(len(places)), len(places) // _AT_ONCE + 1):
                     ours, theirs = (pairs.take(block + start).values(name) for start in (0, len(places)))
@@ -158,7 +172,15 @@ class Rows(Sequence[Row]):
                 found |= codes[: len(places)] != codes[len(places) :]
         return found
 
-    def ranks(self, *names: str, key: Callable[..., Any] = _nothing_first) -> Array:
+    def ranks(self, name: str) -> Array:
+        """int64 (n,): each row's place in the order of a column, None first; ties share one."""
+        encoded = self._encoded(name)
+        order = pc.array_sort_indices(encoded.dictionary).to_numpy()
+        ranks = np.empty(len(order), dtype=np.int64)
+        ranks[np.roll(order, encoded.dictionary.null_count)] = np.arange(len(order))
+        return np.asarray(ranks[encoded.indices.to_numpy(zero_copy_only=False)])
+
+    def ranks_by(self, key: Callable[..., Any], *names: str) -> Array:
         """int64 (n,): each row's place in the order of a key of some columns; ties share one."""
         found, places = self.distinct(*names)
         keys = [key(*values) for values in found]
@@ -196,3 +218,15 @@ def groups(codes: Array) -> list[Array]:
 
 def _bools(column: pa.ChunkedArray) -> Array:
     return np.asarray(column.to_numpy(), dtype=bool)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """A million tuples or dicts are in no cycles; to look for some takes as long as to make them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -20,19 +20,25 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
+
+import numpy as np
 
 from benchbench.atomic import remove_leftovers, storage_errors, write_atomically, write_bytes_atomically
 from benchbench.errors import BenchbenchError, DataError
 from benchbench.records.arrays import Array, check_footer, content_digest, read_arrays, to_array, write_arrays
 from benchbench.records.disk import read_bytes, set_aside
-from benchbench.records.envelope import NewerRecordError, pack_row, unpack_row, weights_in
+from benchbench.records.envelope import NewerRecordError, pack_row, unpack_columns, unpack_row, weights_in
 from benchbench.records.measurements import StoredMeasurements
 from benchbench.records.outcomes import WITNESSES
 from benchbench.records.row import Row
+from benchbench.records.rows import Rows, collector_paused
+from benchbench.records.schema import Columns
+from benchbench.records.validity import rows_from_records
 
 Content = TypeVar("Content")
 _NEXT = ".next"
+_AT_ONCE = 1024  # records that are read together
 LEFT_OUT = ".left-out"  # the suffix of a file in the place of witnesses that were too large to bring along
 _log = logging.getLogger(__name__)
 
@@ -48,7 +54,8 @@ class RunStore:
         self.root = root
         self._on_problem = on_problem
         self._cells = root / "cells"
-        self._known: dict[str, tuple[tuple[int | None, int | None], Row | None]] = {}  # what `rows` read last
+        self._times: dict[str, tuple[int | None, int | None]] = {}  # of the records that `rows` read last
+        self._rows = Rows.of([])
         self.measurements = StoredMeasurements(root / "measurements", on_problem)
         kinds = (root / name for name in ("cells", "evaluations", "models", "outcomes", "witnesses"))
         for folder in (*kinds, *root.glob("measurements/*")):
@@ -85,11 +92,11 @@ class RunStore:
 
     def read_cell(self, cell_id: str) -> Row | None:
         """The finished record of a cell, else the failed one, else None."""
-        return self._read_record(self._record(cell_id, failed=False)) or self.read_failure(cell_id)
+        return self._read_record(self._record(cell_id, failed=False), unpack_row) or self.read_failure(cell_id)
 
     def read_failure(self, cell_id: str) -> Row | None:
         """The last attempt at a cell if it failed, else None; an earlier attempt may have finished."""
-        return self._read_record(self._record(cell_id, failed=True))
+        return self._read_record(self._record(cell_id, failed=True), unpack_row)
 
     def recorded_since(self, cell_id: str, before: tuple[int | None, int | None]) -> Row | None:
         """The record of a cell that was written since `record_times` returned `before`."""
@@ -114,26 +121,46 @@ class RunStore:
         """When the finished and the failed record of a cell were written, in nanoseconds."""
         return (_modified(self._record(cell_id, failed=False)), _modified(self._record(cell_id, failed=True)))
 
-    def rows(self, suite: str | None = None) -> list[Row]:
+    def rows(self, suite: str | None = None) -> Rows:
         """Records of all cells, or of a suite's, by cell id; a finished record hides a failed one."""
-        known, self._known, stamps = self._known, {}, dict(self.record_stamps())
-        for cell_id in sorted({_cell_id(name) for name in stamps}):
-            times = (stamps.get(f"{cell_id}.json"), stamps.get(f"{cell_id}.failed.json"))
-            before, row = known.get(cell_id, (None, None))
-            self._known[cell_id] = (times, row if before == times else self.read_cell(cell_id))
-        return [row for _, row in self._known.values() if row is not None and suite in (None, row.suite)]
+        stamps = dict(self.record_stamps())
+        cells = sorted({_cell_id(name) for name in stamps})
+        times = {cell: (stamps.get(f"{cell}.json"), stamps.get(f"{cell}.failed.json")) for cell in cells}
+        changed = [cell for cell in cells if self._times.get(cell) != times[cell]]
+        if changed or self._times.keys() - times.keys():
+            gone = {*changed, *(self._times.keys() - times.keys())}
+            kept = np.array([cell not in gone for cell in self._rows.values("cell_id")], dtype=bool)
+            with collector_paused():
+                found = Rows.joined([self._rows.where(kept), self._read_rows(changed)])
+            self._rows, self._times = found.take(np.argsort(found.ranks("cell_id"))), times
+        return self._rows if suite is None else self._rows.where(self._rows.having("suite", suite))
+
+    def _read_rows(self, cells: list[str]) -> Rows:
+        """The rows of some cells, many at once; those that are damaged, failed or impossible one by one."""
+        parts = []
+        for start in range(0, len(cells), _AT_ONCE):
+            records = {
+                cell: self._read_record(self._record(cell, failed=False), unpack_columns)
+                for cell in cells[start : start + _AT_ONCE]
+            }
+            read = {cell: record for cell, record in records.items() if record is not None}
+            sound, doubtful = rows_from_records([*read.values()])
+            single = [cell for cell, one in zip(read, doubtful.tolist()) if one] + [*(records.keys() - read.keys())]
+            parts += [sound, Rows.of([row for row in map(self.read_cell, single) if row is not None])]
+        return Rows.joined(parts)
 
     def record_names(self) -> list[str]:
         """Names of the record files, sorted."""
-        with storage_errors(self._cells):
-            try:
-                return sorted(name for name in os.listdir(self._cells) if name.endswith(".json"))
-            except FileNotFoundError:
-                return []
+        return [name for name, _ in self.record_stamps()]
 
     def record_stamps(self) -> list[tuple[str, int | None]]:
         """Name and time of each record file: a cheap way to see whether records have changed."""
-        return [(name, _modified(self._cells / name)) for name in self.record_names()]
+        with storage_errors(self._cells):
+            try:
+                with os.scandir(self._cells) as found:
+                    return sorted((one.name, _modified(one)) for one in found if one.name.endswith(".json"))
+            except FileNotFoundError:
+                return []
 
     @property
     def claims(self) -> Path:
@@ -182,22 +209,23 @@ class RunStore:
 
     def _measured_on(self, record: Path) -> tuple[str, str] | None:
         """Model id and digest of the weights in a record; no digest is an empty one."""
-        row = self._read_record(record)
+        row = self._read_record(record, unpack_row)
         return None if row is None else (row.model_id, weights_in(record.read_bytes()))
 
     def _record(self, cell_id: str, *, failed: bool) -> Path:
         return self._cells / f"{cell_id}{'.failed' if failed else ''}.json"
 
-    def _read_record(self, path: Path) -> Row | None:
+    def _read_record(self, path: Path, unpack: Callable[[bytes], Content]) -> Content | None:
         content = read_bytes(path)
 
-        def unpack(path: Path) -> Row:
-            row = unpack_row(content or b"")
-            if _cell_id(path.name) != row.cell_id:
-                raise DataError(f"it is the record of cell {row.cell_id}")
-            return row
+        def unpacked(path: Path) -> Content:
+            found = unpack(content or b"")
+            cell_id = found.cell_id if isinstance(found, Row) else cast(Columns, found)["cell_id"]
+            if _cell_id(path.name) != cell_id:
+                raise DataError(f"it is the record of cell {cell_id}")
+            return found
 
-        return None if content is None else self._intact(path, unpack)
+        return None if content is None else self._intact(path, unpacked)
 
     def _arrays_path(self, kind: str, digest: str) -> Path:
         return self.root / kind / f"{digest}.parquet"
@@ -243,7 +271,7 @@ def _cell_id(record_name: str) -> str:
     return record_name.removesuffix(".json").removesuffix(".failed")
 
 
-def _modified(path: Path) -> int | None:
+def _modified(path: Path | os.DirEntry[str]) -> int | None:
     try:
         return path.stat().st_mtime_ns
     except OSError:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from types import NoneType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +16,7 @@ from benchbench.errors import DataError
 from benchbench.records.arrays import Array
 from benchbench.records.row import CHOICES, PATTERNS, Row
 from benchbench.records.rows import Rows
-from benchbench.records.schema import check_schema, completed, schema, table_from_rows, upgraded
+from benchbench.records.schema import Columns, check_schema, completed, schema, table_from_rows, upgraded
 
 _AT_ONCE = 1024  # rows that are unpacked together
 
@@ -39,6 +42,37 @@ def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None
         places.append(np.array(list(found), dtype=np.int64))
         parts.append(table_from_rows(found.values()))
     return Rows(pa.concat_tables(parts)).take(np.argsort(np.concatenate(places)))
+
+
+def rows_from_records(records: Sequence[Columns]) -> tuple[Rows, Array]:
+    """The sound ones of some records, and bool (n,): the others, which `Row` would refuse or change."""
+    columns: dict[str, Sequence[Any]] = {}
+    fields = dataclasses.fields(Row)
+    try:
+        values = (itemgetter(*(field.name for field in fields))({**_DEFAULTS, **record}) for record in records)
+        for field, column in zip(fields, zip(*values)):
+            if not {*map(type, column)} <= _TYPES[str(field.type)]:
+                raise TypeError(f"column {field.name!r} has other types")
+            columns[field.name] = [[*one.items()] for one in column] if field.name == "extra" else column
+        table = pa.Table.from_pydict(columns, schema=schema())
+    except (pa.ArrowException, KeyError, TypeError, ValueError, OverflowError):
+        return Rows.of([]), np.ones(len(records), dtype=bool)
+    doubtful = _doubtful(table)
+    return Rows(table).where(~doubtful), doubtful
+
+
+_TYPES: dict[str, set[type]] = {
+    "str": {str},
+    "str | None": {str, NoneType},
+    "int": {int},
+    "float": {float, int},
+    "int | None": {int, NoneType},
+    "float | None": {float, int, NoneType},
+    "tuple[str, ...]": {list},
+    "Mapping[str, float]": {dict},
+}
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Row) if field.default is not dataclasses.MISSING}
+_DEFAULTS |= {"flags": [], "extra": {}}
 
 
 def _checked(table: pa.Table, places: Array, on_problem: Callable[[str], None] | None) -> dict[int, Row]:

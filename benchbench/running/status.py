@@ -60,7 +60,7 @@ def find_status(
 
     folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
     request = Request(suite=suite, profile=profile, only=tuple(only), seeds=tuple(seeds), device=device)
-    prepared = prepare(request, folders)
+    prepared = prepare(request, folders, unread=True)
     if folders.runs.is_dir():
         prepared.finished.take_over()
         rebuild(prepared.leaderboard, prepared.store, prepared.suite.name)
@@ -85,7 +85,7 @@ def summarise_status(status: SuiteStatus) -> Mapping[str, object]:
 
 
 def _state_of(planned: PlannedCell, prepared: Prepared, claims: Claims) -> CellStatus:
-    from benchbench.harness.cells import describe_cell
+    from benchbench.leaderboard.names import describe_cell
 
     cell = planned.cell
     if cell is None:

@@ -39,8 +39,10 @@ def test_help_of_every_command_imports_nothing_heavy() -> None:
     assert finished.stdout.count("Usage: ") == len(names)
 
 
-def test_commands_that_compute_nothing_import_neither_torch_nor_scikit_learn() -> None:
+def test_commands_that_compute_nothing_import_neither_torch_nor_scikit_learn(tmp_path: Path) -> None:
+    there = f"--leaderboards {tmp_path / 'boards'} --runs {tmp_path / 'runs'}"
     commands = [
+        *(f"status smoke --json {there}", f"status --suite closer-look --profile quick {there} --device cpu --json"),
         *("list attack", "data list", "show dataset digits", "show architecture wrn", "show architecture cubic-spline"),
         *("show defense trades", "show defense distance", "show attack autoattack", "show metric lipschitz"),
         *("show suite closer-look", "show executor local"),

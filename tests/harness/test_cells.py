@@ -32,7 +32,6 @@ from benchbench.events import (
 )
 from benchbench.harness.cells import (
     build_model,
-    describe_cell,
     describe_failure,
     record_failure,
     training_examples,
@@ -41,6 +40,7 @@ from benchbench.harness.cells import (
 from benchbench.harness.evaluating import measurements_of
 from benchbench.harness.scheduling import run_cells
 from benchbench.harness.workbench import Workbench
+from benchbench.leaderboard.names import describe_cell
 from benchbench.records import Row, RunStore
 from benchbench.registry import Registry, load_registry
 

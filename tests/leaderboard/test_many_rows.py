@@ -13,7 +13,8 @@ from benchbench.comparison.choosing import candidates
 from benchbench.leaderboard import paper_tables, read_rows, render_all, write_leaderboard
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.merging import merge
-from benchbench.records import Row, Rows
+from benchbench.leaderboard.rebuilding import rebuild
+from benchbench.records import Row, Rows, RunStore
 
 MOST_TIMES_LONGER = 25  # for ten times the rows; a loop over pairs would take a hundred times as long
 
@@ -48,6 +49,16 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
 
     monkeypatch.setattr(benchbench.records.rows, "checked_row", counted)
     return objects
+
+
+def test_records_are_read_and_rebuilt_without_objects(tmp_path: Path, made: list[Row]) -> None:
+    store = RunStore(tmp_path / "runs")
+    for row in many_rows(20):
+        store.write_row(row, weights="")
+    made.clear()
+    rows = rebuild(tmp_path / "closer-look.parquet", store, "closer-look")
+    assert rows.having("source", "measured").sum() == 20
+    assert made == []
 
 
 def test_a_file_is_written_read_and_sorted_without_objects(tmp_path: Path, made: list[Row]) -> None:

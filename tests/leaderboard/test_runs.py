@@ -313,3 +313,29 @@ def test_heading_of_a_group_says_how_its_weights_were_chosen() -> None:
     assert "weights" not in plain
     ends = [f"10 held out, ema-{decay} weights, best-robust checkpoint" for decay in ("0.99", "0.995")]
     assert [label.endswith(end) for label, end in zip(averaged, ends)] == [True, True]
+
+
+def test_rows_with_other_configurations_are_no_runs_of_each_other() -> None:
+    """The last seed in the text is the training's only in sorted JSON: rows in another order are parsed."""
+
+    def configured(seed: int, **training: Any) -> str:
+        return to_json({"evaluation": {"seed": None}, "training": {"seed": seed, "threat": {}, **training}})
+
+    texts = [configured(0), configured(1), configured(2, recipe={"epochs": 9}), configured(3)]
+    texts += ['{"training": {"seed": 4, "threat": {}}, "evaluation": {"seed": null}}']
+    texts += [text.replace('"seed":5,', '"seed":0,"note":{"seed":5,"a":1},') for text in [configured(5)]]
+    rows = [
+        dataclasses.replace(row, seed=seed, configuration=text)
+        for seed, (row, text) in enumerate(zip(seeds([0.5] * len(texts)), texts))
+    ]
+    assert runs_of(Rows.of(rows)).tolist() == [0, 0, 2, 0, 0, 5]
+    assert runs_of(Rows.of([*rows[:2], rows[3]])).tolist() == [0, 0, 0]
+
+
+def test_configurations_of_seeds_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        dataclasses.replace(row, configuration=to_json({"training": {"seed": row.seed, "threat": {}}}))
+        for row in seeds([0.5, 0.6, 0.7])
+    ]
+    monkeypatch.setattr("benchbench.leaderboard.runs.parse_options", lambda text: pytest.fail("parsed"))
+    assert runs_of(Rows.of(rows)).tolist() == [0, 0, 0]

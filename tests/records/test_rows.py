@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from many_rows import few_rows, many_rows
 
 from benchbench.errors import DataError
 from benchbench.records import Row, Rows, groups, rows_from_table, table_from_rows
+from benchbench.records.validity import rows_from_records
 
 
 def test_rows_are_equal_to_the_objects_that_they_were_made_of() -> None:
@@ -37,6 +40,51 @@ def test_equal_values_have_equal_codes() -> None:
     keys = [(row.defense, row.seed) for row in rows]
     assert [codes[i] == codes[j] for i in range(12) for j in range(12)] == [a == b for a in keys for b in keys]
     assert [places.tolist() for places in groups(codes)] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10, 11]]
+
+
+@pytest.mark.parametrize("name", ["defense", "seed", "dropout", "train_epsilon", "adv_test_accuracy", "cell_id"])
+def test_ranks_are_the_places_in_sorted_order_with_none_first(name: str) -> None:
+    made = few_rows()
+    made[1:4] = [dataclasses.replace(row, train_epsilon=None, adv_test_accuracy=None) for row in made[1:4]]
+    made[5] = dataclasses.replace(made[5], dropout=-0.0, train_epsilon=0.25)
+    found = [getattr(row, name) for row in made]
+    order = sorted({*found}, key=lambda value: (value is not None, value))
+    assert Rows.of(made).ranks(name).tolist() == [order.index(value) for value in found]
+
+
+def test_numbers_and_names_of_columns_are_those_of_the_rows() -> None:
+    made = [dataclasses.replace(row, adv_test_accuracy=None) if row.seed else row for row in few_rows()]
+    made[2] = dataclasses.replace(made[2], extra={"a": 1.0, "challenged": 2.0, "z": 3.0})
+    for rows, expected in ((Rows.of(made), made), (Rows.of(made)[1:5], made[1:5])):
+        numbers = [math.nan if row.adv_test_accuracy is None else row.adv_test_accuracy for row in expected]
+        assert np.array_equal(rows.numbers("adv_test_accuracy"), numbers, equal_nan=True)
+        for name in ("challenged", "clean_loss", "a"):
+            assert rows.naming("extra", name).tolist() == [name in row.extra for row in expected]
+
+
+def test_records_become_the_rows_that_they_are_one_by_one() -> None:
+    records = [json.loads(json.dumps(dataclasses.asdict(row))) for row in few_rows()]
+    rows, doubtful = rows_from_records(records)
+    assert (list(rows), doubtful.any()) == (few_rows(), False)
+    del records[3]["flags"], records[3]["card"]
+    assert list(rows_from_records(records)[0])[3] == dataclasses.replace(few_rows()[3], flags=())
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *(("seed", True), ("seed", 1.0), ("seed", 2**63), ("epsilon", "0.1"), ("defense", 1), ("defense", "\ud800")),
+        *(("status", "fine"), ("test_accuracy", 2.0), ("flags", "zero"), ("extra", [1]), ("extra", {"a": None})),
+    ],
+)
+def test_records_that_a_row_would_refuse_are_doubtful(column: str, value: Any) -> None:
+    records = [json.loads(json.dumps(dataclasses.asdict(row))) for row in few_rows()]
+    records[4][column] = value
+    with pytest.raises(DataError):
+        Row(**records[4])
+    rows, doubtful = rows_from_records(records)
+    assert doubtful[4]
+    assert len(rows) == int((~doubtful).sum())
 
 
 def test_rows_of_rows_are_those_of_the_whole() -> None:

@@ -140,7 +140,7 @@ def test_file_that_vanishes_while_records_are_read_counts_as_missing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = RunStore(folder / "runs")
-    monkeypatch.setattr(store, "record_names", lambda: ["0123456789abcdef.json"])
+    monkeypatch.setattr(store, "record_stamps", lambda: [("0123456789abcdef.json", 1)])
     assert store.rows("tiny") == []
 
 
