@@ -42,7 +42,7 @@ EQUAL = 1e-4
 
 
 def network(architecture: str, shape: Sequence[int]) -> nn.Module:
-    """An untrained network; CNN2 without dropout, whose draws are torch's and not keyed by example."""
+    """An untrained network; CNN2 without dropout, whose draws are not keyed by example."""
     if architecture == "mlp":
         return make_mlp(input_shape=tuple(shape), classes=10)
     model = make_cnn2(input_shape=tuple(shape), classes=10)
@@ -69,7 +69,7 @@ def jobs_of(architecture: str, defense: Defense, examples: Examples, *, models: 
 
 
 class Stack(nn.Module):
-    """M networks as one: images (M * N, ...), those of the first network first, to logits (M * N, classes)."""
+    """M networks as one: images (M * N, ...), network by network, to logits (M * N, classes)."""
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Stack(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class StackedKeys:
-    """The keys of each member's draws, for the rows of its examples; see `benchbench.contract.seeds.Keys`."""
+    """The keys of each member's draws; see `benchbench.contract.seeds.Keys`."""
 
     seeds: tuple[int, ...]
     member: Tensor  # int64 (M * N,)
@@ -115,7 +115,7 @@ class StackedKeys:
 
 
 def train_stacked(jobs: Sequence[TrainingJob]) -> Stack:
-    """Train the models of jobs that differ in model and seed only, each as `benchbench.training.train` would."""
+    """Train the models of jobs that differ in model and seed only, each as `train` would."""
     first, members = jobs[0], torch.arange(len(jobs), device=jobs[0].device)
     inputs, labels = first.examples.inputs.to(first.device), first.examples.labels.to(first.device)
     stack = Stack([job.model for job in jobs]).to(first.device).train()
@@ -139,7 +139,7 @@ def train_apart(jobs: Sequence[TrainingJob]) -> list[nn.Module]:
 
 
 def apart(stack: Stack, models: Sequence[nn.Module]) -> float:
-    """The largest difference between a weight of a stacked model and of the one trained by itself."""
+    """The largest difference between a weight in the stack and in a model trained by itself."""
     pairs = ((stack.member(place), dict(model.named_parameters())) for place, model in enumerate(models))
     return max(float((ours[name] - theirs[name].detach()).abs().max()) for ours, theirs in pairs for name in ours)
 
@@ -154,7 +154,7 @@ def launches(work: Callable[[], object]) -> int:
 
 
 def compare(jobs: Sequence[TrainingJob], rounds: int) -> str:
-    """One line: how far the weights are apart, and the cost of the stack as a share of that of the runs apart.
+    """One line: how far the weights are apart, and the cost of the stack over that of the runs.
 
     Raises:
         SystemExit: the weights differ by more than rounding.
