@@ -1,11 +1,11 @@
-"""Ten models of one architecture trained as one stacked program, against ten trainings of their own.
+"""Ten models of one architecture trained as one stacked program, against ten trainings.
 
     python -m benchmarks.stacked [--architecture mlp|cnn2]... [--defense natural|at] [--models 10] [--rounds 3]
     BENCHBENCH_PRETEND_CUDA=1 PYTHONPATH=tests/pretend_cuda/site:tests:. python -m benchmarks.stacked --device cuda
 
 An experiment, on scikit-learn's digits: the parameters of all models are stacked, and `torch.vmap` turns a dense layer into a
 batched product and a convolution into a grouped one. Each model keeps its own order of examples and draws, so its weights are
-those of its own run up to rounding, which is checked before anything is timed. Costs are a ratio of processor time. On the
+those of a separate run up to rounding, which is checked before anything is timed. Costs are a ratio of processor time. On the
 pretend CUDA device the kernels are counted instead. benchbench trains this way only once a real GPU is three times as fast.
 """
 

@@ -157,7 +157,7 @@ class _Search:
         return self.report
 
     def _classes_change(self) -> bool:
-        """Whether a few images get other classes in one of many calls, as with few possible draws for a whole batch."""
+        """Whether a few images get other classes in one of many calls; few draws repeat."""
         images, _ = self._examples(torch.arange(min(_UNIT_TESTED, len(self.report.robust))), "calls")
         with borrowed(self.model), torch.no_grad():
             answers = [self.model(in_best_layout(images)).argmax(dim=1) for _ in range(_CALLS)]

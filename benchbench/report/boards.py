@@ -219,7 +219,7 @@ def parts(rows: Rows, with_page: Collection[str]) -> Iterator[Part]:
 
 
 def choices(found: Iterable[Part]) -> list[dict[str, Any]]:
-    """The filters of a paged board: key, label and values of each column among whose values a reader can choose."""
+    """The filters of a paged board: key, label and values of each filtered column."""
     pages, filtered = list(found), [column for column in COLUMNS if column.filtered]
     every = {column.key: sorted({text for page in pages for text in page.texts[column.key]}) for column in filtered}
     return [{"key": column.key, "label": column.label, "values": every[column.key]} for column in filtered]
