@@ -304,3 +304,23 @@ def test_a_larger_board_is_filtered_by_its_index_ranks_and_all_and_read_page_by_
     assert browser.find_element(By.NAME, "search").get_attribute("value") == "defense-2"
     assert browser.find_element(By.ID, "count").text.startswith("1000 of 1000 rows")
     assert "defense-1" not in browser.find_element(By.ID, "board").text
+
+
+def test_board_is_printed_whole_with_all_columns_on_the_paper(browser: Any, tmp_path: Path) -> None:
+    rows = [make_row(cell_id=f"c{i}", model_id=f"m{i}", defense=f"d{i}", adv_test_accuracy=i / 200) for i in range(150)]
+    visit(browser, site(tmp_path, *rows) / "index.html")
+    assert len(methods(browser)) == 100
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert len(methods(browser)) == 150
+    assert browser.find_element(By.ID, "count").text == "150 of 150 rows"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    paper = {"width": 1046, "height": 700, "deviceScaleFactor": 1, "mobile": False}  # A4 on its side, margins of 1 cm
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
+    try:
+        assert browser.execute_script("return document.getElementById('board').scrollWidth") <= 1046
+        assert not browser.find_element(By.ID, "filters").is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert len(methods(browser)) == 100

@@ -72,12 +72,13 @@
     draw(pages);
   }
 
-  function draw(pages) {
-    const first = state.page * PAGE;
-    const slice = shown.slice(first, first + PAGE);
+  // On paper all rows are shown that the filters leave.
+  function draw(pages, whole = false) {
+    const first = whole ? 0 : state.page * PAGE;
+    const slice = whole ? shown : shown.slice(first, first + PAGE);
     table.tBodies[0].replaceChildren(...slice.map((row) =>
       make("tr", { className: row.flagged ? "flagged" : "" }, ...columns.map((column, index) => entry(row.cells[index], column, row, index)))));
-    const range = shown.length > PAGE ? `, rows ${first + 1} to ${first + slice.length} shown` : "";
+    const range = slice.length < shown.length ? `, rows ${first + 1} to ${first + slice.length} shown` : "";
     document.getElementById("count").textContent = `${shown.length} of ${rows.length} rows${range}`;
     const turn = (label, change) => {
       const button = make("button", { type: "button", textContent: label, disabled: !(state.page + change >= 0 && state.page + change < pages) });
@@ -111,4 +112,6 @@
   filters.build(columns.map((column, index) => ({ ...column, values: column.filtered ? values(index) : [] })), changed);
   recall();
   window.addEventListener("hashchange", recall);
+  window.addEventListener("beforeprint", () => draw(1, true));
+  window.addEventListener("afterprint", update);
 })();
