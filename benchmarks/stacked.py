@@ -73,7 +73,7 @@ class Stack(nn.Module):
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
-        parameters, buffers = stack_module_state(list(members))  # type: ignore[arg-type]
+        parameters, buffers = stack_module_state(list(members))
         if buffers:
             raise ValueError("networks with buffers, such as batch normalisation's statistics, are not stacked")
         self.members, self.names = len(members), tuple(parameters)
@@ -82,7 +82,7 @@ class Stack(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of each network for its own images."""
-        parts = images.unflatten(0, (self.members, -1))
+        parts = images.reshape(self.members, -1, *images.shape[1:])
         logits: Tensor = torch.vmap(self._one)(dict(zip(self.names, self.weights)), parts)
         return logits.flatten(0, 1)
 
@@ -124,7 +124,7 @@ def train_stacked(jobs: Sequence[TrainingJob]) -> Stack:
         seeds = tuple(derive_seed(job.seed, "train", epoch) for job in jobs)
         draws = [torch.Generator().manual_seed(derive_seed(job.seed, "order", epoch)) for job in jobs]
         orders = torch.stack([torch.randperm(len(labels), generator=draw) for draw in draws]).to(first.device)
-        for chosen in orders.split(first.recipe.batch_size, dim=1):
+        for chosen in torch.split(orders, first.recipe.batch_size, dim=1):
             keys, places = StackedKeys(seeds, members.repeat_interleave(chosen.shape[1])), chosen.flatten()
             generator = KeyedGenerator(keys, first.rows.to(first.device)[places]).child("defense")
             optimizer.zero_grad()
@@ -146,11 +146,9 @@ def apart(stack: Stack, models: Sequence[nn.Module]) -> float:
 
 def launches(work: Callable[[], object]) -> int:
     """Kernels that some work would launch; on the pretend device."""
-    from pretend_cuda import counting
-
-    with counting() as tally:
+    with sys.modules["pretend_cuda"].counting() as tally:
         work()
-    return tally.launches.total()
+    return int(tally.launches.total())
 
 
 def compare(jobs: Sequence[TrainingJob], rounds: int) -> str:
