@@ -48,8 +48,8 @@ _MODEL_OPTIONS = (
     click.option(
         "--architecture",
         type=COMPONENT,
-        help="A registered architecture, or FILE.py:callable or module:callable that makes the network (input_shape and "
-        "classes are passed if it takes them); by default the one that the checkpoint or its run folder records.",
+        help="A registered architecture, or FILE.py:callable or module:callable that makes the network (input_shape, "
+        "classes, num_classes are passed if it takes them); by default the one that the checkpoint or its run folder records.",
     ),
     click.option("--weights", "key", default="", metavar="KEY", help="Which weights, if the file holds several."),
 )

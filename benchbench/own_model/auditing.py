@@ -2,8 +2,9 @@
 
 Of a fixed sample of test examples, at least as many withstand any number of attacks as are robust. If the claim is true, the
 robust ones follow a binomial distribution with at least the claimed share. So the claim is refuted once so small a number has a
-probability of at most `LEVEL`: an exact one-sided test. A random model is judged by new draws: every attempt attacks all
-examples again, and the test is of all attempts together (Bonferroni).
+probability of at most `LEVEL`: an exact one-sided test. A random model is judged by a new draw for each candidate, asked
+alone, since one draw may serve a whole batch: so the verdicts are independent, and each is right with the mean over draws.
+Every attempt attacks all examples of a random model again, and the test is of all attempts together (Bonferroni).
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from benchbench.errors import UsageError
 from benchbench.evaluation import evaluate as evaluate_cell
 from benchbench.evaluation.probes import train_substitute
 from benchbench.evaluation.subject import borrowed, in_best_layout
-from benchbench.evaluation.supervision import leaving
+from benchbench.evaluation.supervision import check_candidates, leaving
 from benchbench.events import Listener, ignore
+from benchbench.kernels.arithmetic import searching
 from benchbench.kernels.determinism import deterministic
 from benchbench.own_model.escalation import Attempt, attempts
 from benchbench.own_model.evaluating import chosen_threat, device_of, evaluate_on
 from benchbench.own_model.guests import Classifier, adapt, default_float32
 from benchbench.own_model.planting import count_found
-from benchbench.own_model.report import AuditReport, Tried
+from benchbench.own_model.report import RANDOM, AuditReport, Tried
 from benchbench.own_model.setup import SOFTMAX, TRAINING
 from benchbench.records.arrays import write_arrays
 from benchbench.records.outcomes import WITNESSES
@@ -42,7 +44,7 @@ from benchbench.settings import AnyPath, find_device, find_folders
 from benchbench.stopping import Stopped, StopRequest, parse_duration
 
 FIRST = "pgd-10"  # the first attack, which the diagnostics follow
-_CHUNK, _COPIES, _UNIT_TESTED = 128, 4, 10
+_CHUNK, _COPIES, _UNIT_TESTED, _CALLS = 128, 4, 10, 16
 
 
 @default_float32()
@@ -139,7 +141,11 @@ class _Search:
 
     def escalate(self) -> AuditReport:
         """Make one attempt after the other until the claim is refuted, or nothing is left."""
-        self.random = "random-model" in self.report.flags
+        if RANDOM not in self.report.flags and self._classes_change():
+            self.report = replace(self.report, flags=(*self.report.flags, RANDOM))
+        self.random = RANDOM in self.report.flags
+        if self.random:
+            self._judge_first()
         plan = attempts(self.report.first.threat.norm, self.report.flags, functools.cache(self._substitute))
         for name, attempt in plan.items():
             if self.report.refuted or self.stop.is_due():
@@ -150,16 +156,31 @@ class _Search:
             self._test(plan)
         return self.report
 
+    def _classes_change(self) -> bool:
+        """Whether a few images get other classes in one of many calls; few draws repeat."""
+        images, _ = self._examples(torch.arange(min(_UNIT_TESTED, len(self.report.robust))), "calls")
+        with borrowed(self.model), torch.no_grad():
+            answers = [self.model(in_best_layout(images)).argmax(dim=1) for _ in range(_CALLS)]
+        return any(not torch.equal(answer, answers[0]) for answer in answers)
+
+    def _judge_first(self) -> None:
+        """Judge a random model on the first attack's candidates as on those of the other attempts."""
+        robust = self._judge(self.report.witnesses, torch.arange(len(self.report.robust)))
+        (first,) = self.report.tried
+        tried = replace(first, examples=len(robust), broken=int((~robust).sum()))
+        self.report = replace(self.report, robust=robust, tried=(tried,))
+
     def _leave(self, name: str) -> None:
         self.report = replace(self.report, left=(*self.report.left, name))
 
     def _try(self, name: str, attempt: Attempt) -> None:
+        attack = self._attack_random if self.random else self._attack
         before, began, done = self.report.robust, time.monotonic(), 0
         robust = torch.ones_like(before) if self.random else before.clone()
         witnesses, rows = self.report.witnesses.clone(), robust.nonzero()[:, 0]
         try:
             for chosen in torch.split(rows, _CHUNK):
-                robust[chosen], witnesses[chosen] = self._attack(name, attempt, chosen)
+                robust[chosen], witnesses[chosen] = attack(name, attempt, chosen)
                 done += len(chosen)
                 if not self.random and replace(self.report, robust=robust).refuted:
                     break
@@ -194,6 +215,21 @@ class _Search:
                 diagnosed=False,
             )
         return outcome.per_example["robust"], outcome.witnesses
+
+    def _attack_random(self, name: str, attempt: Attempt, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_attack`, for a random model; attacks also the examples that one draw gets wrong."""
+        (images, draws), first = self._examples(chosen, f"audit {name}"), self.report.first
+        labels, rows = first.label[chosen].to(self.device), first.index[chosen]
+        with leaving(self.model, self.stop), borrowed(self.model), searching(self.device):
+            found = attempt.perturb(self.model, images, labels, threat=first.threat, generator=draws)
+            found = check_candidates(found, images, threat=first.threat, rows=rows, what=name).cpu()
+            return self._judge(found, chosen), found
+
+    def _judge(self, candidates: Tensor, chosen: Tensor) -> Tensor:
+        """Which candidates a random model classifies as their labels, each in a call by itself."""
+        with borrowed(self.model), torch.no_grad():
+            alone = [self.model(in_best_layout(one[None].to(self.device))).argmax(dim=1) for one in candidates]
+        return torch.cat(alone).cpu() == self.report.first.label[chosen]
 
     def _test(self, plan: Mapping[str, Attempt]) -> None:
         """Test the attacks on the model itself with planted answers."""

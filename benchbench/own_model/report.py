@@ -19,6 +19,7 @@ from benchbench.records import accuracy_interval
 
 COLUMNS = ("attack", "test accuracy", "95% interval", "flags")
 LEVEL = 0.01  # of true claims, at most this share is refuted by chance
+RANDOM = "random-model"  # the flag
 LOOKS = 10  # at a random model, at most
 
 
@@ -189,7 +190,7 @@ class AuditReport:
         """Upper bound on the probability of so few robust examples, if the claim is true."""
         from scipy.stats import binom
 
-        looks = LOOKS if "random-model" in self.flags else 1
+        looks = LOOKS if RANDOM in self.flags else 1
         return min(1.0, looks * float(binom.cdf(int(self.robust.sum()), len(self.robust), self.claimed)))
 
     @property

@@ -187,7 +187,9 @@ class Part:
     last: int
     data: dict[str, Any]
     summary: dict[str, str]  # each indexed column in a few words
+    texts: Mapping[str, Sequence[str]]  # of each indexed column, all of its rows
     words: str  # what the index's search looks through, in lower case
+    radii: str  # of its rows' threats, each after a space but the first
     cells: str  # the beginnings of the cell ids, each after a space
 
     def indexed(self) -> Part:
@@ -208,10 +210,19 @@ def parts(rows: Rows, with_page: Collection[str]) -> Iterator[Part]:
             first=start + 1,
             last=start + len(page),
             data=packed(data),
+            texts=texts,
             summary={key: _few(found) for key, found in texts.items()},
             words="\n".join(["epsilon", *(text.lower() for found in texts.values() for text in found)]),
+            radii=" ".join(sorted({threat.split()[-1] for threat in texts["threat"]})),
             cells="".join(f" {row.cell_id[:CELL_DIGITS]}" for row in page),
         )
+
+
+def choices(found: Iterable[Part]) -> list[dict[str, Any]]:
+    """The filters of a paged board: key, label and values of each filtered column."""
+    pages, filtered = list(found), [column for column in COLUMNS if column.filtered]
+    every = {column.key: sorted({text for page in pages for text in page.texts[column.key]}) for column in filtered}
+    return [{"key": column.key, "label": column.label, "values": every[column.key]} for column in filtered]
 
 
 def _few(texts: list[str]) -> str:

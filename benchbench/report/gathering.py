@@ -87,7 +87,7 @@ def _read(paths: Iterable[Path], folders: Folders) -> tuple[list[Board], list[Tr
             troubles.append(Trouble(path=path, message="; ".join([other, *problems])))
             continue
         places = evidence_folders(path, folders.runs)
-        detailed = rows if len(rows) <= MOST_ROWS else _with_evidence(rows, places)[:MOST_ROWS]
+        detailed = rows if len(rows) <= MOST_ROWS else most_telling(rows, _with_evidence(rows, places))
         contenders = tuple(find_contenders(detailed, OutcomeFiles(places, problems.append)))
         attempts = describe_failed_attempts(path, rows)
         boards[suite] = Board(
@@ -96,15 +96,35 @@ def _read(paths: Iterable[Path], folders: Folders) -> tuple[list[Board], list[Tr
     return list(boards.values()), troubles
 
 
-def _with_evidence(rows: Rows, folders: Sequence[Path]) -> Rows:
-    """The rows whose outcomes or checkpoint is here, which their pages show."""
+def most_telling(rows: Rows, evident: Array) -> Rows:
+    """At most `MOST_ROWS` measured rows of a large board, those of a model together.
+
+    Models with an evident row come first, then those without flags, then those with the best robust accuracy.
+    """
+    measured = rows.having("source", "measured")
+    chosen, codes = rows.where(measured), rows.where(measured).codes("model_id")
+    robust = np.array(chosen.values("adv_test_accuracy"), dtype=float)
+    known = ~np.isnan(robust)
+    worst = np.ones(len(codes))  # by model; there are no more models than rows
+    np.minimum.at(worst, codes[known], robust[known])
+    unknown, flagged, without = (
+        np.bincount(codes, weights=which, minlength=len(codes)) == 0
+        for which in (known, ~chosen.flagged, evident[measured])
+    )
+    order = np.lexsort((-worst, unknown, flagged, without))
+    sizes = np.cumsum(np.bincount(codes, minlength=len(codes))[order])
+    shown = np.zeros(len(codes), dtype=bool)
+    shown[order[(sizes <= MOST_ROWS) | (np.arange(len(order)) == 0)]] = True
+    return chosen.where(shown[codes])[:MOST_ROWS]
+
+
+def _with_evidence(rows: Rows, folders: Sequence[Path]) -> Array:
+    """bool (n,): the rows whose outcomes or checkpoint is here, which their pages show."""
     outcomes, models = (
         frozenset().union(*(file_names(folder / kind) for folder in folders)) for kind in ("outcomes", "models")
     )
-    return rows.where(
-        rows.each(lambda digest: f"{digest}.parquet" in outcomes, "outcomes_digest")
-        | rows.each(lambda model_id: checkpoint_name(model_id) in models, "model_id")
-    )
+    attacked: Array = rows.each(lambda digest: f"{digest}.parquet" in outcomes, "outcomes_digest")
+    return attacked | rows.each(lambda model_id: checkpoint_name(model_id) in models, "model_id")
 
 
 def _separations(folders: Folders, troubles: list[Trouble]) -> Sequence[MeasuredSeparation]:

@@ -18,7 +18,7 @@ from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.separations import MeasuredSeparation, separation_label
 from benchbench.records import Row, Rows
 from benchbench.records.disk import read_bytes
-from benchbench.report.boards import MOST_ROWS, Part, board_csv, board_data, packed, parts, row_texts
+from benchbench.report.boards import MOST_ROWS, Part, board_csv, board_data, choices, packed, parts, row_texts
 from benchbench.report.charts import plotting_runtime, separation_chart
 from benchbench.report.contents import Board, Contents, Gallery
 from benchbench.report.pictures import picture
@@ -28,7 +28,7 @@ from benchbench.report.rowpage import Relatives, row_page
 if TYPE_CHECKING:
     from benchbench.training.checkpoint import EpochRecord
 
-ASSETS = ("style.css", "board.js", "pages.js", "row.js", "charts.js")
+ASSETS = ("style.css", "filters.js", "board.js", "pages.js", "row.js", "charts.js")
 RUNTIME = "vega.js"
 IN_GALLERY = 24  # models whose first image is on the suite's page
 
@@ -66,6 +66,7 @@ def _write_board(board: Board, contents: Contents, folder: Path) -> Path:
         title=board.suite,
         board=board,
         pages=pages,
+        choices=choices(pages),
         data=packed(board_data(list(rows))) if not pages else None,
         charts=charts,
         plots=plots,

@@ -91,9 +91,9 @@ def find_rows(
     if not rows and path.exists():
         raise StorageError(f"{path} has no row that can be shown")
     if not rows:
-        raise StorageError(
-            f"there is no leaderboard {path}", hint=f"benchbench run --suite {os.fspath(suite)} writes one"
-        )
+        suite_runs = f"benchbench run --suite {os.fspath(suite)} writes one"
+        hint = "benchbench run and evaluate --record write them; check the path" if name == str(path) else suite_runs
+        raise StorageError(f"there is no leaderboard {path}", hint=hint)
     known = {known for (known,) in rows.distinct("profile")[0]}
     if profile is not None and profile not in known:
         raise UsageError(f"no row has the profile {profile!r}", hint=suggest(profile, known))

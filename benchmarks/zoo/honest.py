@@ -26,9 +26,9 @@ def on_digits(model: nn.Module, *, classes: int = 10, threat: Threat = THREAT) -
     return Case(model=model, train=splits.train, test=splits.test, classes=classes, threat=threat)
 
 
-def honest(name: str, half: Half, make: Callable[[], Case], mechanism: str = "") -> Entry:
+def honest(name: str, half: Half, make: Callable[[], Case], mechanism: str = "", *, random: bool = False) -> Entry:
     """An honest entry."""
-    return Entry(name=name, half=half, planted=False, mechanism=mechanism or name, make=make)
+    return Entry(name=name, half=half, planted=False, mechanism=mechanism or name, make=make, random=random)
 
 
 def normalised() -> nn.Module:

@@ -54,6 +54,10 @@ import benchbench.atomic
             ["table", "nope"],
             "there is no leaderboard leaderboards/nope.parquet\n  benchbench run --suite nope writes one",
         ),
+        (
+            ["table", "boards/nope.parquet"],
+            "there is no leaderboard boards/nope.parquet\n  benchbench run and evaluate --record write them; check the path",
+        ),
         (["table", "closer-look", "--table", "99"], "nothing of table '99'"),
         (["table", "closer-look", "--format", "xml"], "'xml' is not one of"),
         (["data", "verify", "mnst"], "unknown dataset 'mnst'\n  did you mean 'mnist'?"),

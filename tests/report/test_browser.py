@@ -10,6 +10,8 @@ import pytest
 from sample_rows import make_row
 from site_samples import gallery, history, site
 
+from benchbench.leaderboard import write_leaderboard
+from benchbench.report import Board, Contents, write_site
 from benchbench.report.boards import MOST_ROWS
 
 pytest.importorskip("selenium", reason="selenium is not installed")
@@ -258,20 +260,68 @@ def test_as_many_rows_as_a_page_takes_are_painted_within_two_seconds_and_stay_us
 
 
 @pytest.mark.exhaustive
-def test_a_larger_board_is_searched_by_its_index_and_read_page_by_page(browser: Any, tmp_path: Path) -> None:
+def test_a_larger_board_is_filtered_by_its_index_ranks_and_all_and_read_page_by_page(
+    browser: Any, tmp_path: Path
+) -> None:
     rows = [
         make_row(
-            cell_id=f"{i:016x}", model_id=f"m{i}", defense=f"defense-{i // 1000}", seed=i, adv_test_accuracy=i / 4000
+            cell_id=f"{i:016x}",
+            model_id=f"m{i}",
+            defense=f"defense-{i // 1000}",
+            seed=i,
+            epsilon=0.1 if i < 1000 else 0.2,
+            architecture="cnn1" if i < 2000 else "cnn2",
+            adv_test_accuracy=i / 4000,
         )
         for i in range(2 * MOST_ROWS)
     ]
-    visit(browser, site(tmp_path, *rows) / "index.html")
+    path = tmp_path / "closer-look.parquet"
+    write_leaderboard(path, rows)
+    board = Board(path=path, rows=rows, detailed=[*rows[:2], *rows[-2:]])
+    write_site(Contents(boards=(board,)), tmp_path / "site")
+    visit(browser, tmp_path / "site" / "closer-look" / "index.html")
     links = browser.find_elements(By.CSS_SELECTOR, "#parts a[href*='page-']")
-    assert len(links) == 4
-    browser.find_element(By.ID, "words").send_keys("defense-2")
-    shown = [link for link in links if link.is_displayed()]
-    assert len(shown) == 1
-    shown[0].click()
+    shown = lambda: [link.text for link in links if link.is_displayed()]  # noqa: E731
+    assert (len(links), ranked(browser)) == (4, ["defense-0", "defense-0", "defense-3", "defense-3"])
+    search = browser.find_element(By.NAME, "search")
+    for text, ranks, pages in (
+        ("defense-0", 2, ["1 to 1,000"]),
+        ("epsilon 0.1", 2, ["1 to 1,000"]),
+        ("epsilon 0.3", 0, []),
+    ):
+        search.clear()
+        search.send_keys(text)
+        assert (len(ranked(browser)), shown()) == (ranks, pages)
+    search.clear()
+    search.send_keys("defense-2")
+    Select(browser.find_element(By.NAME, "architecture")).select_by_visible_text("cnn2")
+    assert browser.find_element(By.ID, "count").text == "1 of 4 pages"
+    kept = browser.current_url
+    assert kept.endswith("#search=defense-2&architecture=cnn2")
+    browser.get("about:blank")
+    browser.get(kept)
+    browser.find_element(By.LINK_TEXT, "2,001 to 3,000").click()
     wait(browser, "document.querySelectorAll('#board tbody tr').length > 0")
-    assert "defense-2" in browser.find_element(By.ID, "board").text
+    assert browser.find_element(By.NAME, "search").get_attribute("value") == "defense-2"
+    assert browser.find_element(By.ID, "count").text.startswith("1000 of 1000 rows")
     assert "defense-1" not in browser.find_element(By.ID, "board").text
+
+
+def test_board_is_printed_whole_with_all_columns_on_the_paper(browser: Any, tmp_path: Path) -> None:
+    rows = [make_row(cell_id=f"c{i}", model_id=f"m{i}", defense=f"d{i}", adv_test_accuracy=i / 200) for i in range(150)]
+    visit(browser, site(tmp_path, *rows) / "index.html")
+    assert len(methods(browser)) == 100
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert len(methods(browser)) == 150
+    assert browser.find_element(By.ID, "count").text == "150 of 150 rows"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    paper = {"width": 1046, "height": 700, "deviceScaleFactor": 1, "mobile": False}  # A4 on its side, margins of 1 cm
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
+    try:
+        assert browser.execute_script("return document.getElementById('board').scrollWidth") <= 1046
+        assert not browser.find_element(By.ID, "filters").is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert len(methods(browser)) == 100

@@ -10,7 +10,7 @@
     const colour = (name) => style.getPropertyValue(name).trim();
     const labels = { labelColor: colour("--text"), titleColor: colour("--text") };
     return {
-      background: "transparent",
+      background: colour("--back"), // so that a chart drawn in the dark can be read on paper, too
       view: { stroke: colour("--line") },
       axis: { ...labels, gridColor: colour("--line"), domainColor: colour("--line"), tickColor: colour("--line"), titleFontWeight: "normal" },
       legend: labels,
