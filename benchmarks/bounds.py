@@ -106,8 +106,8 @@ def lipschitz_sides(subject: Subject, threat: Threat, seconds: float) -> tuple[T
     return torch.maximum(sides.converged, sides.limit), sides.upper
 
 
-def report(subject: Subject, seconds: float) -> str:
-    """One line of the table."""
+def report(subject: Subject, seconds: float) -> tuple[str, Tensor, Tensor]:
+    """One line of the table; by example, above over below, and whether it is certified or attacked."""
     threat, count = Threat(epsilon=EPSILON), len(subject.images)
     begun = time.process_time()
     below, above = lipschitz_sides(subject, threat, seconds)
@@ -120,6 +120,7 @@ def report(subject: Subject, seconds: float) -> str:
         subject.images,
         subject.labels,
         threat=threat,
+        steps=0 if seconds else 20,  # branch and bound with curves closes more without optimised slopes
         branches=10**6 if seconds else 0,
         seconds=seconds or None,
         hard=robust,
@@ -128,9 +129,16 @@ def report(subject: Subject, seconds: float) -> str:
     certified = bounds.values > 0
     if bool((certified & ~robust).any()):
         raise SystemExit(f"{subject.name}: a certified example is attacked")
-    quantiles = "  ".join(f"{float(ratio.quantile(level)):.2f}" for level in (0.5, 0.9))
     shares = "  ".join(f"{float(one.double().mean()):.3f}" for one in (certified, robust, certified | ~robust))
-    return f"{subject.name:12}  {quantiles}  {took:5.2f} s  {shares}  {spent:5.2f} s"
+    return (
+        f"{subject.name:12}  {_quantiles(ratio)}  {took:5.2f} s  {shares}  {spent:5.2f} s",
+        ratio,
+        certified | ~robust,
+    )
+
+
+def _quantiles(ratio: Tensor) -> str:
+    return "  ".join(f"{float(ratio.quantile(level)):.2f}" for level in (0.5, 0.9))
 
 
 def draw_radii(subject: Subject, path: Path) -> None:
@@ -179,9 +187,17 @@ def main() -> None:
     if arguments.radii:
         draw_radii(chosen[-1], arguments.radii)
         return
+    time.monotonic = time.process_time  # limits are of processor time, too, as others may use the machine
+    every = []
     print("model         above/below: median, 90%, time; certified, withstand, certified or attacked, time")
     for subject in chosen:
-        print(report(subject, arguments.seconds), flush=True)
+        line, ratio, closed = report(subject, arguments.seconds)
+        print(line, flush=True)
+        if not subject.name.startswith("gr"):
+            every.append(torch.stack([ratio, closed.double()]))
+    if every:
+        ratio, closed = torch.cat(every, dim=1)
+        print(f"all but gr    {_quantiles(ratio)}; certified or attacked {float(closed.mean()):.3f}")
 
 
 if __name__ == "__main__":

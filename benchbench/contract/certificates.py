@@ -87,7 +87,7 @@ def bound_margins(
 
     reading = _read(model, images)
     region = ball(images, wide.epsilon, wide.order, lower=wide.lower, upper=wide.upper)
-    effort = Effort(steps=steps, branches=branches, seconds=seconds, exact=exact)
+    effort = Effort(steps=steps, branches=branches, seconds=seconds, exact=exact, curved=True)
     values = margin_bounds(reading.network, region, labels, effort, rounded=reading.rounded, hard=hard)
     return Bounds(values=values, note=SOLVER if exact else "" if reading.rounded else REAL_ARITHMETIC)
 
@@ -141,7 +141,7 @@ def bound_lipschitz(
     network = _read(model, images).network
     converged = converged_ratios(network, images, threat.epsilon, box=box, draw=draw)
     limit = limit_ratios(network, images, box=box)
-    effort = Effort(steps=0, branches=branches, seconds=seconds, at_once=16)
+    effort = Effort(steps=0, branches=branches, seconds=seconds, at_once=16, curved=True)
     upper = secant_bounds(network, images, radius, effort, box=box, below=torch.maximum(converged, limit))
     return LipschitzSides(converged=converged, limit=limit, upper=upper)
 
