@@ -107,7 +107,7 @@ def lipschitz_sides(subject: Subject, threat: Threat, seconds: float) -> tuple[T
 
 
 def report(subject: Subject, seconds: float) -> tuple[str, Tensor, Tensor]:
-    """One line of the table; by example, above over below, and whether it is certified or attacked."""
+    """One line of the table; above over below and what is certified or attacked, by example."""
     threat, count = Threat(epsilon=EPSILON), len(subject.images)
     begun = time.process_time()
     below, above = lipschitz_sides(subject, threat, seconds)

@@ -16,6 +16,7 @@ from benchbench.bounds import curves, enclosures, hulls, secants
 from benchbench.bounds.branching import Effort
 from benchbench.bounds.reading import read_network
 from benchbench.bounds.slopes import converged_ratios, limit_ratios
+from benchbench.contract import Threat, bound_lipschitz
 from tests.bounds.networks import SHAPES, network_of, prepared, tiny_mlp
 from tests.bounds.test_margins import EXHAUSTIVE, SAMPLES, images_for
 
@@ -189,3 +190,28 @@ def test_curves_are_the_deepest_that_stay_above_the_quotient(deeper: float, soun
     curve = made.rise * points + made.offset - deeper * curves._bend(made) * (1 - points) * (points + 1)
     above = curve - torch.maximum(points + lines.up_steep, lines.up_flat) >= -1e-12
     assert bool(above.all()) is sound
+
+
+class Constant(nn.Module):
+    """A float32 model with a bound of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(images.flatten(1))
+
+    def margin_bounds(self, images: Tensor, labels: Tensor, *, threat: Threat) -> Tensor:
+        return torch.zeros(len(images), dtype=torch.float64)
+
+    def lipschitz_bounds(self, images: Tensor, *, threat: Threat) -> Tensor:
+        return self.linear.weight.double().abs().sum().expand(len(images))
+
+
+def test_a_float32_model_that_certifies_itself_is_searched_in_float64() -> None:
+    model, images = Constant().eval().requires_grad_(False), 0.2 + 0.6 * torch.rand(2, 1, 2, 2)
+    found = bound_lipschitz(model, images, threat=Threat(epsilon=0.1), draw=lambda _: torch.rand(images.shape))
+    assert bool((found.converged <= found.upper * (1 + 1e-9)).all())
+    assert found.converged.dtype == torch.float64
+    assert model.linear.weight.dtype == torch.float32
