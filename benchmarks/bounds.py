@@ -2,16 +2,19 @@
 
     python -m benchmarks.bounds --examples 36 --seconds 2
     python -m benchmarks.bounds --examples 36 --radii docs/bounds.png
+    python -m benchmarks.bounds --examples 5 --checkpoint runs/models/8ec18d9d22d31982.safetensors --epsilon 0.01
 
-The first prints, for each model, quantiles of the Lipschitz bound from above over the one from below, the share of examples
-that are certified or attacked, and seconds per example: processor time, as the machine may be shared. The second draws, for
-each radius, the share of examples that the paper's theorem certifies, that margins certify, and that withstand an attack.
+The last one takes a CNN2 that was trained on MNIST. Printed are, for each model, quantiles of the Lipschitz bound from above
+over the one from below, the share of examples that are certified or attacked, and seconds per example: processor time, as the
+machine may be shared. The second draws, for each radius, the share of examples that the paper's theorem certifies, that
+margins certify, and that withstand an attack.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import time
 from collections.abc import Iterator
@@ -22,9 +25,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from benchbench.builtin.architectures.cnn import make_cnn2
 from benchbench.builtin.architectures.mlp import make_mlp
 from benchbench.builtin.attacks.multi_targeted import MultiTargeted
 from benchbench.builtin.datasets.digits import Digits
+from benchbench.builtin.datasets.mnist import Mnist
 from benchbench.contract import (
     DataSource,
     KeyedGenerator,
@@ -82,6 +87,20 @@ def subjects(examples: int) -> Iterator[Subject]:
         )
 
 
+def stored_cnn2(path: Path, examples: int) -> Subject:
+    """A CNN2 of MNIST, in a checkpoint or among the stored weights of runs."""
+    test = Mnist().load(DataSource(root=Path(os.environ["BENCHBENCH_DATA"]), cache=NOWHERE.cache)).test
+    chosen = torch.arange(examples) * len(test) // examples
+    images, model = as_model_input(test.inputs[chosen]), make_cnn2(input_shape=(1, 28, 28), classes=10)
+    state = load_file(path)
+    model.load_state_dict(
+        {name.removeprefix("model."): one for name, one in state.items() if name.startswith("model.")}
+    )
+    return Subject(
+        name=path.stem[:12], model=model.eval().requires_grad_(False), images=images, labels=test.labels[chosen]
+    )
+
+
 def withstanding(subject: Subject, threat: Threat) -> Tensor:
     """bool (N,): correct under the multi-targeted attack."""
     attack = MultiTargeted()
@@ -106,9 +125,9 @@ def lipschitz_sides(subject: Subject, threat: Threat, seconds: float) -> tuple[T
     return torch.maximum(sides.converged, sides.limit), sides.upper
 
 
-def report(subject: Subject, seconds: float) -> tuple[str, Tensor, Tensor]:
+def report(subject: Subject, seconds: float, epsilon: float) -> tuple[str, Tensor, Tensor]:
     """One line of the table; above over below and what is certified or attacked, by example."""
-    threat, count = Threat(epsilon=EPSILON), len(subject.images)
+    threat, count = Threat(epsilon=epsilon), len(subject.images)
     begun = time.process_time()
     below, above = lipschitz_sides(subject, threat, seconds)
     took = (time.process_time() - begun) / count
@@ -179,8 +198,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.0, help="branch and bound, per example; 0 for none")
     parser.add_argument("--only", default="", help="a model by its name, for instance 'trades 6'")
     parser.add_argument("--radii", type=Path, help="draw shares by radius into this file instead")
+    parser.add_argument("--epsilon", type=float, default=EPSILON)
+    parser.add_argument("--checkpoint", type=Path, help="of a CNN2 trained on MNIST, instead of the digits models")
     arguments = parser.parse_args()
-    chosen = [one for one in subjects(arguments.examples) if arguments.only in ("", one.name)]
+    if arguments.checkpoint:
+        chosen = [stored_cnn2(arguments.checkpoint, arguments.examples)]
+    else:
+        chosen = [one for one in subjects(arguments.examples) if arguments.only in ("", one.name)]
     print(
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {arguments.examples} examples"
     )
@@ -191,7 +215,7 @@ def main() -> None:
     every = []
     print("model         above/below: median, 90%, time; certified, withstand, certified or attacked, time")
     for subject in chosen:
-        line, ratio, closed = report(subject, arguments.seconds)
+        line, ratio, closed = report(subject, arguments.seconds, arguments.epsilon)
         print(line, flush=True)
         if not subject.name.startswith("gr"):
             every.append(torch.stack([ratio, closed.double()]))
