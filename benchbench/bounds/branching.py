@@ -16,6 +16,7 @@ from benchbench.bounds.network import Network
 _RATE, _DECAY = 0.1, 0.97  # of Adam, per step
 _NARROW, _POINT = 0.8, 0.999  # of radii: the smallest over the largest
 _NONE, _FRESH = -1, -2
+_ROWS_AT_ONCE = 16  # the worst functions of a part; the other ones keep the bounds of the part it was split from
 _OF_LOWER = 0.3  # what the slack of a lower bound counts, as its slope is optimised
 _NEURONS_BOUNDED_AGAIN = 2048  # in each part; of larger networks only the first enclosure is computed by relaxation
 
@@ -29,6 +30,7 @@ class Effort:
         branches: how many times a part of the domain is split at most.
         seconds: after which no part is split; None for no limit. With a limit, results depend on the machine.
         at_once: parts that are bounded together.
+        curved: whether upper bounds of rectifiers are curved, see `benchbench.bounds.curves`.
         exact: seconds of HiGHS for each margin that is still open; 0 for none. See `benchbench.bounds.exact`.
     """
 
@@ -36,6 +38,7 @@ class Effort:
     branches: int = 0
     seconds: float | None = None
     at_once: int = 64
+    curved: bool = False
     exact: float = 0.0
 
 
@@ -47,7 +50,8 @@ class Parts:
         rows: (N, R, classes), linear functions of the logits, of which the least value is bounded.
         spans: (N, 2), the smallest and the largest radius; not used for margins.
         signs: of rectifiers, by place, int8 (N, *shape).
-        values: (N,), the lower bounds.
+        values: (N, R), their lower bounds.
+        roots: int64 (N,), the place in the search's `known` of intervals that hold there.
         choices: int64 (N,), which neuron to split next, counted through all rectifiers; `_NONE`, or `_FRESH` before the part
             is bounded by optimised slopes.
     """
@@ -57,6 +61,12 @@ class Parts:
     signs: Mapping[int, Tensor]
     values: Tensor
     choices: Tensor
+    roots: Tensor
+
+    @property
+    def least(self) -> Tensor:
+        """The least lower bound of each part, (N,)."""
+        return self.values.amin(dim=1)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -70,6 +80,7 @@ class Parts:
             signs=signs,
             values=self.values[places],
             choices=self.choices[places],
+            roots=self.roots[places],
         )
 
     def join(self, other: Parts) -> Parts:
@@ -80,11 +91,12 @@ class Parts:
             signs={at: torch.cat([sign, other.signs[at]]) for at, sign in self.signs.items()},
             values=torch.cat([self.values, other.values]),
             choices=torch.cat([self.choices, other.choices]),
+            roots=torch.cat([self.roots, other.roots]),
         )
 
 
 def whole(network: Network, rows: Tensor, values: Tensor, spans: Tensor | None = None) -> Parts:
-    """Parts without known signs, and with bounds `values` (N,)."""
+    """Parts without known signs, with bounds `values` (N, R); with spans, one root each."""
     signs = {
         at: torch.zeros(len(rows), *network.steps[at].shape, dtype=torch.int8, device=rows.device)
         for at in network.rectifiers
@@ -96,12 +108,13 @@ def whole(network: Network, rows: Tensor, values: Tensor, spans: Tensor | None =
         signs=signs,
         values=values,
         choices=choices,
+        roots=choices * 0 if spans is None else torch.arange(len(rows), device=rows.device),
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Optimised:
-    """Lower bounds (N,), and the coefficients of the output of each rectifier, (N, *shape)."""
+    """Lower bounds (N, R), and the coefficients of the output of each rectifier, (N, *shape)."""
 
     values: Tensor
     coefficients: Mapping[int, Tensor]
@@ -113,7 +126,7 @@ class Search:
 
     Attributes:
         pose: the problem on spans (N, 2) of radii.
-        known: intervals that hold in every part, of one example.
+        known: intervals that hold in parts, by their `roots`.
         effort: how long.
         deadline: by `time.monotonic`.
     """
@@ -130,10 +143,10 @@ class Search:
         """
         found, open_, left = math.inf, parts, self.effort.branches
         while True:
-            closed = (open_.values > goal) | ((open_.choices == _NONE) & ~_is_wide(open_))
+            closed = (open_.least > goal) | ((open_.choices == _NONE) & ~_is_wide(open_))
             found = min(found, _least(open_.values[closed]))
             open_ = open_.take(~closed)
-            order = open_.values.argsort()
+            order = open_.least.argsort()
             worst, rest = open_.take(order[: self.effort.at_once // 2]), open_.take(order[self.effort.at_once // 2 :])
             fresh = worst.choices == _FRESH
             if not len(order) or time.monotonic() > self.deadline or (left <= 0 and not bool(fresh[0])):
@@ -147,14 +160,20 @@ class Search:
 
     def _bound(self, parts: Parts, goal: float) -> Parts:
         problem = self.pose(parts.spans)
-        known = self.known.take(torch.zeros(len(parts), dtype=torch.int64))
         small = sum(sign[0].numel() for sign in parts.signs.values()) <= _NEURONS_BOUNDED_AGAIN
-        enclosure = enclose(problem, tighten=small, signs=parts.signs, known=known)
-        found = optimise(problem, enclosure, parts.rows, parts.signs, self.effort.steps, goal)
+        enclosure = enclose(problem, tighten=small, signs=parts.signs, known=self.known.take(parts.roots))
+        worst = parts.values.argsort(dim=1)[:, :_ROWS_AT_ONCE]
+        rows = parts.rows.gather(1, worst[:, :, None].expand(-1, -1, parts.rows.shape[2]))
+        found = optimise(problem, enclosure, rows, parts.signs, self.effort.steps, goal)
+        values = found.values
+        if self.effort.curved:
+            again = backward(problem, enclosure, rows, len(problem.network.steps) - 1, curved=True)
+            values = torch.maximum(values, again)
+        values = parts.values.scatter_reduce(1, worst, values, "amax")
         empty = torch.stack([(hull.lower > hull.upper).flatten(1).any(dim=1) for hull in enclosure.hulls.values()]).any(
             dim=0
         )
-        values = torch.maximum(parts.values, found.values).masked_fill(empty, math.inf)
+        values = values.masked_fill(empty[:, None], math.inf)
         return replace(parts, values=values, choices=_choose(enclosure, found.coefficients))
 
 
@@ -215,16 +234,17 @@ def optimise(
     slopes = {at: hull.slope.clone().requires_grad_(True) for at, hull in hulls.items()}
     weights = {at: torch.zeros_like(hull.slope).requires_grad_(True) for at, hull in hulls.items()}
     variables = [*slopes.values(), *weights.values()]
-    adam = torch.optim.Adam(variables, lr=_RATE)
-    best, seen, scales = rows.new_full((len(rows),), -math.inf), dict[int, Tensor](), dict[int, Tensor]()
+    adam = torch.optim.Adam(variables, lr=_RATE) if steps else None  # its first use imports for seconds
+    best, seen, scales = rows.new_full(rows.shape[:2], -math.inf), dict[int, Tensor](), dict[int, Tensor]()
     places = torch.arange(len(rows), device=rows.device)
     for step in range(steps + 1):
         with torch.set_grad_enabled(step < steps):
             sized = {at: weight * scales.get(at, 1.0) for at, weight in weights.items()}
             chosen = Multipliers(slopes=slopes, weights=sized, signs=signs)
-            values, row = backward(problem, enclosure, rows, last, chosen, seen).min(dim=1)
-        best = torch.maximum(best, values.detach())
-        if step == steps or bool((best > enough).all()):
+            bounds = backward(problem, enclosure, rows, last, chosen, seen)
+            values, row = bounds.min(dim=1)
+        best = torch.maximum(best, bounds.detach())
+        if adam is None or step == steps or bool((best > enough).all()):
             break
         # multipliers are in units of the coefficients, so that scaled logits give scaled bounds
         scales = scales or {

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchbench.bounds.curves import curved_gain
 from benchbench.bounds.hulls import Hull, Lines, hull, relu_lines
 from benchbench.bounds.network import Network, Step
 from benchbench.bounds.regions import Region
@@ -80,12 +81,17 @@ class Enclosure:
 
 @torch.no_grad()
 def enclose(
-    problem: Problem, *, tighten: bool, signs: Signs | None = None, known: Enclosure | None = None
+    problem: Problem,
+    *,
+    tighten: bool,
+    signs: Signs | None = None,
+    known: Enclosure | None = None,
+    curved: bool = False,
 ) -> Enclosure:
     """Intervals of each step from those before it.
 
     If they `tighten`, inputs of rectifiers are bounded by backward relaxation, too, where intervals leave their sign open.
-    `known` intervals of the same problem, with fewer signs, are intersected.
+    `known` intervals of the same problem, with fewer signs, are intersected. See `backward` for `curved`.
     """
     lower, upper = [problem.region.lower], [problem.region.upper]
     errors, hulls = [torch.zeros_like(lower[0])], dict[int, Hull]()
@@ -100,7 +106,7 @@ def enclose(
                 lines, sign = problem.lines[rectifier], None if signs is None else signs[rectifier]
                 if tighten:
                     so_far = Enclosure(lower=tuple(lower), upper=tuple(upper), errors=tuple(errors), hulls=hulls)
-                    lower[place], upper[place] = _tightened(problem, so_far, place, lines)
+                    lower[place], upper[place] = _tightened(problem, so_far, place, lines, curved)
                 hulls[rectifier] = hull(lower[place], upper[place], lines, sign)
                 lower[place], upper[place] = hulls[rectifier].lower, hulls[rectifier].upper
     return Enclosure(lower=tuple(lower), upper=tuple(upper), errors=tuple(errors), hulls=hulls)
@@ -147,7 +153,7 @@ def _interval(
     return least - error, most + error, error
 
 
-def _tightened(problem: Problem, so_far: Enclosure, place: int, lines: Lines) -> tuple[Tensor, Tensor]:
+def _tightened(problem: Problem, so_far: Enclosure, place: int, lines: Lines, curved: bool) -> tuple[Tensor, Tensor]:
     """Bounds of a step's output, by backward relaxation where a kink is inside the interval."""
     lower, upper = so_far.lower[place].flatten(1), so_far.upper[place].flatten(1)
     first, last = torch.minimum(lines.low_kink, lines.up_kink), torch.maximum(lines.low_kink, lines.up_kink)
@@ -160,7 +166,8 @@ def _tightened(problem: Problem, so_far: Enclosure, place: int, lines: Lines) ->
     at_once = max(1, NUMBERS_AT_ONCE // (2 * len(lower) * max(step[0].numel() for step in so_far.lower)))
     for chosen in torch.split(order, at_once, dim=1):
         rows = F.one_hot(chosen, lower.shape[1]).double().reshape(*chosen.shape, *shape)
-        least, most = backward(problem, so_far, torch.cat([rows, -rows], dim=1), place).chunk(2, dim=1)
+        both = torch.cat([rows, -rows], dim=1)
+        least, most = backward(problem, so_far, both, place, curved=curved).chunk(2, dim=1)
         is_open = open_.gather(1, chosen)  # so that an example's bounds do not depend on its batch
         low, high = lower.gather(1, chosen), upper.gather(1, chosen)
         lower = lower.scatter(1, chosen, torch.where(is_open, torch.maximum(low, least), low))
@@ -184,10 +191,13 @@ def backward(
     place: int,
     chosen: Multipliers | None = None,
     seen: dict[int, Tensor] | None = None,
+    *,
+    curved: bool = False,
 ) -> Tensor:
     """Lower bounds (N, R) of linear functions of one step's output.
 
-    `seen` receives the coefficients of the output of each rectifier, (N, R, *shape).
+    `seen` receives the coefficients of the output of each rectifier, (N, R, *shape). If `curved`, the upper bounds of
+    rectifiers are lowered, see `benchbench.bounds.curves`: this takes longer.
     """
     pending, total = {place: rows}, rows.new_zeros(rows.shape[:2])
     for at in range(place, 0, -1):
@@ -205,6 +215,10 @@ def backward(
             before[0], added = _through_rectifier(
                 row, enclosure.hulls[at], enclosure.errors[at], step.slope, at, chosen
             )
+            gain = curved_gain(problem, enclosure, at, row) if curved else None
+            if gain is not None:
+                pending[gain.step] = pending[gain.step] + gain.slope if gain.step in pending else gain.slope
+                added = added + gain.constant
             total = total + added
         if step.slope is None:
             total = total - _dot(row.abs(), enclosure.errors[at])

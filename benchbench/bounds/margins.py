@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchbench.bounds.branching import Effort, Search, whole
+from benchbench.bounds.curves import can_curve
 from benchbench.bounds.enclosures import Problem, backward, enclose, pose
 from benchbench.bounds.exact import exact_margin
 from benchbench.bounds.network import Network
@@ -58,9 +59,12 @@ def margin_bounds(
         one = pose(network, region.take(left[some]), rounded=rounded)
         deadline = math.inf if effort.seconds is None else time.monotonic() + effort.seconds
         searching = effort if hard is None or bool(hard[index]) else replace(effort, branches=0)
-        search = Search(pose=_same(one), known=kept.take(some), effort=searching, deadline=deadline)
+        known = kept.take(some)
+        if searching.branches and effort.curved and any(can_curve(network, at) for at in network.rectifiers):
+            known = enclose(one, tighten=True, known=known, curved=True)
+        search = Search(pose=_same(one), known=known, effort=searching, deadline=deadline)
         targets = (found[index] <= 0).nonzero()[:, 0]
-        parts = whole(network, rows[index, targets][:, None], found[index, targets])
+        parts = whole(network, rows[index, targets][:, None], found[index, targets][:, None])
         found[index, targets] = least = search.least(parts, 0.0)
         if effort.exact and searching is effort and least <= 0:
             exact = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,6 +77,19 @@ class Network:
     def classes(self) -> int:
         """Number of logits."""
         return self.steps[-1].shape[0]
+
+    @cached_property
+    def _matrices(self) -> dict[int, Tensor]:
+        return {}
+
+    def matrix(self, place: int) -> Tensor:
+        """W of an affine step as a matrix, (numbers of its output, numbers of its source)."""
+        step = self.steps[place]
+        if place not in self._matrices and step.affine is not None:
+            shape = self.steps[step.sources[0]].shape
+            identity = torch.eye(math.prod(shape), dtype=torch.float64, device=step.affine.bias.device)
+            self._matrices[place] = step.affine.apply(identity.reshape(-1, *shape)).flatten(1).T
+        return self._matrices[place]
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Logits, float64 (N, classes), of inputs (N, ...)."""

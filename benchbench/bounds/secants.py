@@ -99,11 +99,11 @@ class _Around:
         if not self._network.rectifiers:
             return values.amax()[None]
         deadline = math.inf if effort.seconds is None else time.monotonic() + effort.seconds
-        known = enclose(self.pose(spans[:1] * 0 + self._radius * ends.new_tensor([0.0, 1.0])), tighten=False)
-        search = Search(pose=self.pose, known=known, effort=effort, deadline=deadline)
         alive = signs[values.amax(dim=0) > below]
         if not len(alive):
             return ends.new_tensor([below])
         rows = -alive.expand(len(spans), *alive.shape)
-        parts = whole(self._network, rows, -values.amax(dim=1), spans)
+        parts = whole(self._network, rows, -values[:, values.amax(dim=0) > below], spans)
+        known = enclose(problem, tighten=True, known=first, curved=True) if effort.branches else first
+        search = Search(pose=self.pose, known=known, effort=effort, deadline=deadline)
         return -ends.new_tensor([search.least(parts, -_ENOUGH * below)]).clamp(max=-below)

@@ -5,6 +5,7 @@ A model that knows its own bounds is a `CertifiedModel`. Of any other module `be
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -87,7 +88,7 @@ def bound_margins(
 
     reading = _read(model, images)
     region = ball(images, wide.epsilon, wide.order, lower=wide.lower, upper=wide.upper)
-    effort = Effort(steps=steps, branches=branches, seconds=seconds, exact=exact)
+    effort = Effort(steps=steps, branches=branches, seconds=seconds, exact=exact, curved=True)
     values = margin_bounds(reading.network, region, labels, effort, rounded=reading.rounded, hard=hard)
     return Bounds(values=values, note=SOLVER if exact else "" if reading.rounded else REAL_ARITHMETIC)
 
@@ -135,15 +136,25 @@ def bound_lipschitz(
 
     radius, box = threat.epsilon + tolerance(threat, images[0].numel()), (threat.lower, threat.upper)
     if isinstance(model, CertifiedModel):
-        converged = converged_ratios(model, images, threat.epsilon, box=box, draw=draw)
+        converged = converged_ratios(_in_float64(model), images, threat.epsilon, box=box, draw=draw)
         upper = model.lipschitz_bounds(images, threat=replace(threat, epsilon=radius))
         return LipschitzSides(converged=converged, limit=torch.zeros_like(upper), upper=upper)
     network = _read(model, images).network
     converged = converged_ratios(network, images, threat.epsilon, box=box, draw=draw)
     limit = limit_ratios(network, images, box=box)
-    effort = Effort(steps=0, branches=branches, seconds=seconds, at_once=16)
+    effort = Effort(steps=0, branches=branches, seconds=seconds, at_once=16, curved=True)
     upper = secant_bounds(network, images, radius, effort, box=box, below=torch.maximum(converged, limit))
     return LipschitzSides(converged=converged, limit=limit, upper=upper)
+
+
+def _in_float64(model: nn.Module) -> nn.Module:
+    """The model, or a float64 copy: over short distances, rounding of float32 gives any ratio."""
+    import itertools
+
+    import torch
+
+    numbers = (one.dtype for one in itertools.chain(model.parameters(), model.buffers()) if one.is_floating_point())
+    return model if all(kind == torch.float64 for kind in numbers) else copy.deepcopy(model).double()
 
 
 def _read(model: nn.Module, images: Tensor) -> Reading:

@@ -15,6 +15,7 @@ use the toys behind them, whose answers are exact.
 
 from benchbench.testing.architectures import check_architecture
 from benchbench.testing.attacks import check_attack
+from benchbench.testing.certificates import check_certificates
 from benchbench.testing.conformance import ConformanceError
 from benchbench.testing.datasets import check_dataset
 from benchbench.testing.defenses import check_defense
@@ -41,6 +42,7 @@ __all__ = [
     "ToyHost",
     "check_architecture",
     "check_attack",
+    "check_certificates",
     "check_dataset",
     "check_defense",
     "check_executor",

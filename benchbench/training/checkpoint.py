@@ -223,7 +223,7 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _stored(value: object) -> Tensor:
     tensor = value if isinstance(value, Tensor) else torch.tensor(value)
-    return tensor.detach().to("cpu", memory_format=torch.contiguous_format).clone()
+    return tensor.detach().to("cpu", memory_format=torch.contiguous_format).clone(memory_format=torch.contiguous_format)
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

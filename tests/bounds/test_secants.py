@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchbench.bounds import enclosures, secants
+from benchbench.bounds import curves, enclosures, hulls, secants
 from benchbench.bounds.branching import Effort
 from benchbench.bounds.reading import read_network
 from benchbench.bounds.slopes import converged_ratios, limit_ratios
+from benchbench.contract import Threat, bound_lipschitz
 from tests.bounds.networks import SHAPES, network_of, prepared, tiny_mlp
 from tests.bounds.test_margins import EXHAUSTIVE, SAMPLES, images_for
 
@@ -49,7 +50,7 @@ def _double(model: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("name", sorted(SHAPES) if EXHAUSTIVE else ["linear", "mlp", "residual"])
 def test_no_pair_of_points_has_a_larger_ratio(name: str) -> None:
     model, images = network_of(name), images_for(name, 2)
-    found, limit, above = sides(model, images, 0.05, Effort(steps=0, branches=4, at_once=16))
+    found, limit, above = sides(model, images, 0.05, Effort(steps=0, branches=4, at_once=16, curved=True))
     assert bool((found <= above * (1 + 1e-9)).all())
     assert bool((limit <= above * (1 + 1e-9)).all())
     draws = torch.Generator().manual_seed(3)
@@ -77,7 +78,7 @@ def test_all_sides_of_a_linear_model_agree_with_its_exact_constant_in_the_box() 
 @pytest.mark.parametrize("seed", [3, 4])
 def test_branch_and_bound_closes_the_gap_on_small_networks(seed: int) -> None:
     model, images = tiny_mlp(seed), torch.rand(2, 1, 1, 2, generator=torch.Generator().manual_seed(seed))
-    found, limit, above = sides(model, images, 0.3, Effort(steps=10, branches=80, at_once=32))
+    found, limit, above = sides(model, images, 0.3, Effort(steps=10, branches=80, at_once=32, curved=True))
     below = torch.maximum(found, limit)
     assert bool((below <= above * (1 + 1e-9)).all())
     assert bool((above <= 1.01 * below).all())
@@ -99,7 +100,7 @@ def test_the_limit_is_left_out_at_a_kink() -> None:
 def test_bounds_are_sound_at_kinks_of_pooling() -> None:
     model = prepared(nn.Sequential(nn.Conv2d(1, 2, 1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)))
     images = torch.zeros(1, 1, 4, 4)  # all numbers of a window are equal
-    found, _, above = sides(model, images, 0.2, Effort(steps=0, branches=8))
+    found, _, above = sides(model, images, 0.2, Effort(steps=0, branches=8, curved=True))
     assert float(found) <= float(above) * (1 + 1e-9) < math.inf
 
 
@@ -114,7 +115,7 @@ def violations_on_grids() -> int:
         network = read_network(model, images).network
         below = torch.zeros(3, dtype=torch.float64)
         above = secants.secant_bounds(
-            network, images, 0.3, Effort(steps=0, branches=20, at_once=16), box=BOX, below=below
+            network, images, 0.3, Effort(steps=0, branches=20, at_once=16, curved=True), box=BOX, below=below
         )
         points = torch.cat([(images + 0.3 * share * GRID.view(-1, 1, 1, 1, 2)).clamp(0, 1) for share in (1.0, 0.1)])
         count += int((ratios(model, images, points).amax(dim=0) > above * (1 + 1e-9) + 1e-9).sum())
@@ -159,3 +160,58 @@ def test_a_fault_in_a_rule_is_seen(fault: str, monkeypatch: pytest.MonkeyPatch) 
     module, attribute, change = FAULTS[fault]
     monkeypatch.setattr(module, attribute, change(getattr(module, attribute)))
     assert violations_on_grids() > 0
+
+
+def test_curves_close_a_part_of_the_gap_that_chords_leave() -> None:
+    """With many neurons of open signs: the eigenvalue counts directions, a chord each neuron."""
+    model = tiny_mlp(0, widths=(16, 24, 24, 3))
+    image = torch.full((1, 1, 1, 16), 0.5)
+    below, chords = sides(model, image, 0.3, Effort(steps=0))[::2]
+    curved = sides(model, image, 0.3, Effort(steps=0, curved=True))[2]
+    assert float(below) <= float(curved)
+    assert float(curved - below) < 0.95 * float(chords - below)
+
+
+def test_the_eigenvalue_is_bounded_from_above_within_a_fifth() -> None:
+    draws = torch.Generator().manual_seed(0)
+    weight = torch.rand(2, 3, 40, generator=draws, dtype=torch.float64)
+    matrix = torch.randn(2, 40, 30, generator=draws, dtype=torch.float64)
+    exact = torch.linalg.eigvalsh(matrix[:, None].mT @ (weight[..., None] * matrix[:, None]))[..., -1]
+    found = curves._largest_eigenvalues(weight, matrix)
+    assert bool((exact <= found).all() and (found <= 1.2 * exact).all())
+
+
+@pytest.mark.parametrize(("deeper", "sound"), [(1.0, True), (1.1, False)])
+def test_curves_are_the_deepest_that_stay_above_the_quotient(deeper: float, sound: bool) -> None:
+    kink = torch.linspace(-0.9, 0.9, 13, dtype=torch.float64)[None]
+    lines = replace(hulls.relu_lines(kink), up_flat=kink.clamp(min=0), up_steep=(-kink).clamp(min=0))
+    made = hulls.hull(torch.full_like(kink, -1.0), torch.full_like(kink, 1.0), lines)
+    points = torch.linspace(-1, 1, 401, dtype=torch.float64)[:, None]
+    curve = made.rise * points + made.offset - deeper * curves._bend(made) * (1 - points) * (points + 1)
+    above = curve - torch.maximum(points + lines.up_steep, lines.up_flat) >= -1e-12
+    assert bool(above.all()) is sound
+
+
+class Constant(nn.Module):
+    """A float32 model with a bound of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(images.flatten(1))
+
+    def margin_bounds(self, images: Tensor, labels: Tensor, *, threat: Threat) -> Tensor:
+        return torch.zeros(len(images), dtype=torch.float64)
+
+    def lipschitz_bounds(self, images: Tensor, *, threat: Threat) -> Tensor:
+        return self.linear.weight.double().abs().sum().expand(len(images))
+
+
+def test_a_float32_model_that_certifies_itself_is_searched_in_float64() -> None:
+    model, images = Constant().eval().requires_grad_(False), 0.2 + 0.6 * torch.rand(2, 1, 2, 2)
+    found = bound_lipschitz(model, images, threat=Threat(epsilon=0.1), draw=lambda _: torch.rand(images.shape))
+    assert bool((found.converged <= found.upper * (1 + 1e-9)).all())
+    assert found.converged.dtype == torch.float64
+    assert model.linear.weight.dtype == torch.float32

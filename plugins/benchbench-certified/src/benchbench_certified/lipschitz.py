@@ -53,15 +53,13 @@ class LipschitzNetwork(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.sort = MaxMin()
         self.scale = scale
-        for tensor in (*self.parameters(), *self.buffers()):
-            tensor.data = tensor.data.contiguous()  # torch leaves some transposed, which safetensors refuses to store
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of float inputs (N, ...)."""
-        features = images.flatten(1).to(self._dense[0].bias.dtype)  # searches in float64 call it, too
+        features = images.flatten(1)
         for place, layer in enumerate(self._dense):
             features = layer(features if place == 0 else self.sort(features))
-        return (features * self.scale).to(images.dtype)
+        return features * self.scale
 
     @torch.no_grad()
     def margin_bounds(self, images: Tensor, labels: Tensor, *, threat: Threat) -> Tensor:

@@ -36,18 +36,36 @@ class Ramp:
         return 1.0 if self.length == 0 else min(1.0, done / (self.length * progress.total))
 
 
-class _Scheduled:
-    """What both methods share: the intervals, the loss, and the schedules."""
+@dataclass(kw_only=True)
+class IntervalTraining:
+    """IBP: minimise kappa * sum L(f(x), y) + (1 - kappa) * sum L(worst logits, y).
 
-    def __init__(self, *, ramp: Ramp, kappa: tuple[float, float], epsilon_ratio: float) -> None:
-        checks = {
-            f"{name} must be in [0, 1], got {value}": 0 <= value <= 1
-            for name, value in zip(("kappa_start", "kappa_end"), kappa)
-        }
-        require(checks | {f"epsilon_ratio must be above 0, got {epsilon_ratio}": epsilon_ratio > 0})
-        self.kappa, self.epsilon_ratio = kappa, epsilon_ratio
-        self._ramp, self._tracer = ramp, Tracer()
-        self._done = 1.0
+    Gowal et al., "Scalable Verified Training for Provably Robust Image Classification", 2019, equations 6, 10 and 11. The worst
+    logits come from intervals, whose radius grows linearly from 0 to `epsilon_ratio` times epsilon; the last layer is elided.
+    kappa goes from `kappa_start` to `kappa_end` at the same time.
+
+    Attributes:
+        kappa_start, kappa_end: weight of the clean loss, in [0, 1].
+        epsilon_ratio: radius of training over epsilon, above 0; above 1 helps at small radii (Gowal et al., table 4).
+        warm_up: share of the steps before the ramp, in [0, 1).
+        ramp: share of the steps of the ramp, in [0, 1 - warm_up].
+
+    Raises:
+        OptionError: an option is out of range.
+    """
+
+    kappa_start: float = 1.0
+    kappa_end: float = 0.5
+    epsilon_ratio: float = 1.0
+    warm_up: float = 2 / 60
+    ramp: float = 10 / 60
+
+    def __post_init__(self) -> None:
+        self._ramp, self._tracer, self._done = Ramp(warm_up=self.warm_up, length=self.ramp), Tracer(), 1.0
+        require(
+            _are_shares(kappa_start=self.kappa_start, kappa_end=self.kappa_end)
+            | {f"epsilon_ratio must be above 0, got {self.epsilon_ratio}": self.epsilon_ratio > 0}
+        )
 
     def at_step(self, progress: Progress) -> None:
         """Where the schedules stand; see `benchbench.contract.PacedDefense`."""
@@ -59,7 +77,7 @@ class _Scheduled:
         """The loss of one batch, summed; see `benchbench.contract.Defense`."""
         logits = model(images)
         clean = F.cross_entropy(logits, labels, reduction="sum")
-        kappa = _between(*self.kappa, self._done)
+        kappa = _between(self.kappa_start, self.kappa_end, self._done)
         if kappa == 1.0:
             return BatchLoss(loss=clean, logits=logits)
         reach = self._done * self.epsilon_ratio * threat.epsilon
@@ -72,44 +90,15 @@ class _Scheduled:
         return least_margins(steps, labels, through_all=False)
 
 
-class IntervalTraining(_Scheduled):
-    """IBP: minimise kappa * sum L(f(x), y) + (1 - kappa) * sum L(worst logits, y).
-
-    Gowal et al., "Scalable Verified Training for Provably Robust Image Classification", 2019, equations 6, 10 and 11. The worst
-    logits come from intervals, whose radius grows linearly from 0 to `epsilon_ratio` times epsilon; the last layer is elided.
-    kappa goes from `kappa_start` to `kappa_end` at the same time.
-
-    Args:
-        kappa_start, kappa_end: weight of the clean loss, in [0, 1].
-        epsilon_ratio: radius of training over epsilon, above 0; above 1 helps at small radii (Gowal et al., table 4).
-        warm_up: share of the steps before the ramp, in [0, 1).
-        ramp: share of the steps of the ramp, in [0, 1 - warm_up].
-
-    Raises:
-        OptionError: an option is out of range.
-    """
-
-    def __init__(
-        self,
-        *,
-        kappa_start: float = 1.0,
-        kappa_end: float = 0.5,
-        epsilon_ratio: float = 1.0,
-        warm_up: float = 2 / 60,
-        ramp: float = 10 / 60,
-    ) -> None:
-        schedule = Ramp(warm_up=warm_up, length=ramp)
-        super().__init__(ramp=schedule, kappa=(kappa_start, kappa_end), epsilon_ratio=epsilon_ratio)
-
-
-class CrownIntervalTraining(_Scheduled):
+@dataclass(kw_only=True)
+class CrownIntervalTraining(IntervalTraining):
     """CROWN-IBP: as IBP, with margins (1 - beta) m_IBP + beta m_CROWN-IBP.
 
     Zhang et al., "Towards Stable and Efficient Training of Verifiably Robust Neural Networks", 2020, equation 13. m_CROWN-IBP
     is one linear bound that goes back to the image, on top of the intervals of IBP. beta goes from `beta_start` to `beta_end`
     while the radius grows.
 
-    Args:
+    Attributes:
         beta_start, beta_end: weight of the linear bounds, in [0, 1].
         kappa_start, kappa_end, epsilon_ratio, warm_up, ramp: as in `IntervalTraining`.
 
@@ -117,27 +106,21 @@ class CrownIntervalTraining(_Scheduled):
         OptionError: an option is out of range.
     """
 
-    def __init__(
-        self,
-        *,
-        beta_start: float = 1.0,
-        beta_end: float = 0.0,
-        kappa_start: float = 1.0,
-        kappa_end: float = 0.5,
-        epsilon_ratio: float = 1.0,
-        warm_up: float = 2 / 60,
-        ramp: float = 10 / 60,
-    ) -> None:
-        schedule = Ramp(warm_up=warm_up, length=ramp)
-        super().__init__(ramp=schedule, kappa=(kappa_start, kappa_end), epsilon_ratio=epsilon_ratio)
-        betas = {"beta_start": beta_start, "beta_end": beta_end}
-        require({f"{name} must be in [0, 1], got {value}": 0 <= value <= 1 for name, value in betas.items()})
-        self.beta = (beta_start, beta_end)
+    beta_start: float = 1.0
+    beta_end: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(_are_shares(beta_start=self.beta_start, beta_end=self.beta_end))
 
     def _margins(self, steps: list[Step], labels: Tensor) -> Tensor:
-        beta = _between(*self.beta, self._done)
+        beta = _between(self.beta_start, self.beta_end, self._done)
         by_intervals = least_margins(steps, labels, through_all=False)
         return by_intervals if beta == 0 else by_intervals.lerp(least_margins(steps, labels, through_all=True), beta)
+
+
+def _are_shares(**values: float) -> dict[str, bool]:
+    return {f"{name} must be in [0, 1], got {value}": 0 <= value <= 1 for name, value in values.items()}
 
 
 def _between(start: float, end: float, done: float) -> float:
