@@ -1,7 +1,8 @@
 """Where the processor time of a run goes: one process, one thread, start-up included.
 
 ``OMP_NUM_THREADS=1 python -m benchmarks.spending --suite closer-look --data DATA [--only KEY=VALUE]...``. The standard
-library's profiler counts processor time, so that other load matters little; it makes short Python functions look more expensive.
+library's profiler counts processor time, so that other load matters little. It makes short Python functions look more
+expensive.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from benchbench.contract import (
 )
 from benchbench.contract.training import AnyDefense, FittingDefense, LoopDefense, SteppingDefense, announce
 from benchbench.kernels.determinism import on_threads
+from benchbench.kernels.optimizers import uncompiled
 
 PILOT_EXAMPLES = {"cpu": 32, "cuda": 64}  # in the order of a batch: each call of a small network has a fixed cost
 PILOT_SECONDS = 5.0  # a method that computes longer on the toy has no price; slow models are timed on fewer examples
@@ -150,7 +151,7 @@ def training_phases(
         return tuple(phases)
     announce(defense, Progress(epoch=1, step=0, epochs=2, steps=1))  # half of the training is over
     if isinstance(defense, SteppingDefense):
-        optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
+        optimizer = uncompiled(torch.optim.SGD)(model.parameters(), lr=1e-6)
         defense.step(model, images, labels, threat=threat, generator=generator, optimizer=optimizer)
     else:
         loss = defense.loss(model, images, labels, threat=threat, generator=generator).loss
