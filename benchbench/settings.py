@@ -115,7 +115,7 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
 
 
 def device_kind(name: str | None = None) -> str:
-    """``"cpu"`` or ``"cuda"``: the kind of `find_device`, without torch if the CPU is named or no driver of a GPU is there."""
+    """``"cpu"`` or ``"cuda"``, the kind of `find_device`; without torch where that is clear."""
     if name == "cpu":
         return name
     if name is None and sys.platform != "win32" and "torch" not in sys.modules and not Path("/dev/kfd").exists():

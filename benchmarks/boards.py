@@ -105,7 +105,7 @@ def _varied(row: Row, copy: int, rng: np.random.Generator) -> Row:
 
 
 def cost(folder: Path, *arguments: str) -> Cost:
-    """Run a command in a separate process, started by a small one whose memory it does not inherit, and measure it."""
+    """Measure a command, started by a small process, whose peak memory it inherits."""
     command = [sys.executable, "-c", _LAUNCHER, str(folder / "printed"), sys.executable, "-m", "benchbench", *arguments]
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     measured = subprocess.run(command, capture_output=True, check=True, env=kept).stdout  # noqa: S603

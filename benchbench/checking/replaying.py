@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,6 +43,7 @@ from benchbench.harness.workbench import Workbench
 from benchbench.leaderboard.challenges import challenged_accuracy, read_challenges
 from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.names import row_label
+from benchbench.leaderboard.published import unshipped
 from benchbench.own_model.architectures import OwnCallable, find_callable
 from benchbench.planning.datasets import DatasetLoader
 from benchbench.records import Row, RunStore, checkpoint_name, kept_checkpoints
@@ -75,14 +76,11 @@ def verify(
 
     Args:
         leaderboard: a Parquet file; outcomes, witnesses and checkpoints are sought beside it, then below `runs`.
-        data: data root; None for ``BENCHBENCH_DATA``.
-        runs: folder of checkpoints and records; None for the one below ``BENCHBENCH_HOME``.
-        device: where models run; None for CUDA if available.
-        download: whether missing datasets may be fetched.
+        data, runs: data root, and folder of checkpoints and records; None for the usual ones.
+        device, download: where models run, None for CUDA if available; whether missing datasets may be fetched.
         replay_only: make no attack.
         seed: chooses the attacked examples and the draws; None for one that nobody can foresee. Verdicts state it.
-        budget: about how many queries each row's new attack may make, see `FreshAttack`.
-        images: folder for the images that break what is recorded as robust, ``<cell id>.parquet``; None for nowhere.
+        budget, images: see `FreshAttack`.
         architecture: ``FILE.py:callable`` or ``module:callable`` that makes the networks of models trained elsewhere whose
             architecture is not registered; used where its source has the digest of the row.
         on_problem: receives a message for each impossible row, which gets no verdict.
@@ -122,10 +120,10 @@ class Replayer:
     _datasets: dict[str, LoadedDataset] = field(default_factory=dict)
     _models: dict[str, tuple[nn.Module, list[Finding]]] = field(default_factory=dict)
 
-    def verify(self, rows: Iterable[Row], *, done: Callable[[Verdict], None] = lambda _: None) -> list[Verdict]:
-        """Check each measured row."""
+    def verify(self, rows: Sequence[Row], *, done: Callable[[Verdict], None] = lambda _: None) -> list[Verdict]:
+        """Check each measured row, and name published ones that benchbench does not ship."""
         verdicts = []
-        for row in sorted((row for row in rows if row.source == "measured"), key=_by_model):
+        for row in [*sorted((row for row in rows if row.source == "measured"), key=_by_model), *unshipped(rows)]:
             verdicts.append(self.judge(row))
             done(verdicts[-1])
         return verdicts
@@ -133,8 +131,10 @@ class Replayer:
     def judge(self, row: Row) -> Verdict:
         """Check one row; files are only read."""
         label = row_label(row)
-        if row.status != "ok":
-            return Verdict(cell_id=row.cell_id, label=label, status="unchecked", missing=(f"the cell {row.status}",))
+        if row.source != "measured" or row.status != "ok":
+            other = f"this benchbench has no such row of {row.published_source}"
+            why = f"the cell {row.status}" if row.source == "measured" else other
+            return Verdict(cell_id=row.cell_id, label=label, status="unchecked", missing=(why,))
         found = Examination()
         try:
             self._examine(row, found)

@@ -30,7 +30,7 @@ def describe(loaded: LoadedDataset) -> dict[str, Any]:
 
 
 def described(registry: Registry, component: Component, source: DataSource) -> LoadedDataset | None:
-    """A dataset of benchbench whose content is known: arrays of its shapes, without values; None for others.
+    """A dataset of known content as arrays of its shapes, without values; None for others.
 
     Its files must be there, else it raises a MissingDataError; whether they are sound is left to the command that reads them.
     """

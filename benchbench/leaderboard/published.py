@@ -86,6 +86,13 @@ class PublishedSeparation:
     test_train_mean: float
 
 
+def unshipped(rows: Iterable[Row]) -> list[Row]:
+    """The published rows that are not those of `published_rows`: made or changed by others."""
+    printed = [row for row in rows if row.source == "published"]
+    known = {row.cell_id: row for suite in {row.suite for row in printed} for row in published_rows(suite)}
+    return [row for row in printed if known.get(row.cell_id) != row]
+
+
 @functools.cache
 def published_rows(suite: str = SUITE) -> tuple[Row, ...]:
     """Every published model as a row, accuracies as fractions; what the papers omit is absent."""

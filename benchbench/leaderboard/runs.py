@@ -45,7 +45,7 @@ def runs_of(rows: Rows) -> Array:
 
 
 def _cut(configuration: str, seed: int | None) -> str | None:
-    """The text without its last seed, which is the training's in sorted JSON; None if it is not the row's."""
+    """The text without its last seed, the training's in sorted JSON; None if not the row's."""
     before, _, after = configuration.rpartition('"seed":')
     return before + after.removeprefix(f"{seed},") if after.startswith(f"{seed},") else None
 

@@ -51,7 +51,7 @@ def make_plan(
     done: Callable[[Cell], bool] = lambda cell: False,
     unread: bool = False,
 ) -> Plan:
-    """Expand a suite into cells and load the data that they need, or with `unread` only what benchbench has not described.
+    """Expand a suite into cells and load their data; if `unread`, only what is not described.
 
     The seeds replace the suite's; `only` are filters ``KEY=VALUE,VALUE`` by identity column or option, and data that no
     remaining cell needs is not loaded. Precisions: see `benchbench.cell.model.EvaluationSpec` and, where None keeps the

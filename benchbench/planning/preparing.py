@@ -76,7 +76,10 @@ def prepare(
     registry: Registry | None = None,
     unread: bool = False,
 ) -> Prepared:
-    """Plan a request's cells, by default for its device, with all plugins and recorded cells; `unread`: see `make_plan`."""
+    """Plan a request's cells, by default for its device, with all plugins and recorded cells.
+
+    If `unread`, data of known content is not read; see `make_plan`.
+    """
     from benchbench.records import FinishedCells, RunStore
 
     registry = registry or load_registry()

@@ -222,7 +222,7 @@ def _bools(column: pa.ChunkedArray) -> Array:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """A million tuples or dicts are in no cycles; to look for some takes as long as to make them."""
+    """A million tuples or dicts are in no cycles; to look for some doubles the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -136,7 +136,7 @@ class RunStore:
         return self._rows if suite is None else self._rows.where(self._rows.having("suite", suite))
 
     def _read_rows(self, cells: list[str]) -> Rows:
-        """The rows of some cells, many at once; those that are damaged, failed or impossible one by one."""
+        """The rows of some cells, many at once; damaged, failed and impossible ones one by one."""
         parts = []
         for start in range(0, len(cells), _AT_ONCE):
             records = {

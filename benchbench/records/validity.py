@@ -45,7 +45,7 @@ def rows_from_table(table: pa.Table, *, on_problem: Callable[[str], None] | None
 
 
 def rows_from_records(records: Sequence[Columns]) -> tuple[Rows, Array]:
-    """The sound ones of some records, and bool (n,): the others, which `Row` would refuse or change."""
+    """The sound ones of some records, and bool (n,): those that `Row` would refuse or change."""
     columns: dict[str, Sequence[Any]] = {}
     fields = dataclasses.fields(Row)
     try:

@@ -23,7 +23,7 @@ from benchbench.checking.proofs import PROOFS
 from benchbench.checking.rerunning import compare, rerun
 from benchbench.cli import invoke
 from benchbench.contract import Offer, hookimpl
-from benchbench.leaderboard import read_rows, write_leaderboard
+from benchbench.leaderboard import published_rows, read_rows, write_leaderboard
 from benchbench.records import Row, accuracy_interval
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays, write_arrays
 from benchbench.records.intervals import mean_interval
@@ -458,3 +458,16 @@ def test_rerun_finds_a_cell_that_its_registered_suite_does_not_have(board: Board
 
 if __name__ == "__main__":
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def test_published_rows_that_benchbench_does_not_ship_are_unchecked(tmp_path: Path) -> None:
+    printed = [row for row in published_rows() if row.defense == "trades"][:3]
+    forged = [
+        dataclasses.replace(printed[0], adv_test_accuracy=0.12),
+        dataclasses.replace(printed[1], cell_id="feedfacefeedface"),
+    ]
+    write_leaderboard(tmp_path / "b.parquet", [*forged, printed[2]])
+    verdicts = replaying.verify(tmp_path / "b.parquet", runs=tmp_path / "runs", device="cpu")
+    assert {verdict.cell_id for verdict in verdicts} == {row.cell_id for row in forged}
+    for verdict in verdicts:
+        assert str(verdict) == f"unchecked: this benchbench has no such row of {printed[0].published_source}"
