@@ -1,4 +1,4 @@
-"""Certified accuracy beside AutoAttack: a strided CNN that certified training made, on MNIST.
+"""Certified accuracy beside AutoAttack, of a strided CNN from certified training.
 
     python -m benchmarks.certified runs/models/3ac544565f2b30d2.safetensors --images 1000
 
