@@ -1,4 +1,4 @@
-"""An independent verifier beside the bounds of margins: neuralsat, whose wheel holds auto_LiRPA, too.
+"""Bounds of margins beside an independent verifier: neuralsat, with auto_LiRPA inside.
 
     python3 -m venv apart && echo /path/to/site-packages/with/benchbench > apart/lib/python3.11/site-packages/shared.pth
     apart/bin/pip install --no-deps neuralsat onnx==1.18 'protobuf<6' beartype coloredlogs humanfriendly termcolor \

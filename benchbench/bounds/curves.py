@@ -15,37 +15,18 @@ robustness to adversarial examples", 2018, section 4), layer by layer, with one 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from benchbench.bounds.hulls import Hull
-
-if TYPE_CHECKING:
-    from benchbench.bounds.enclosures import Enclosure, Problem
-    from benchbench.bounds.network import Network
+from benchbench.bounds.network import Network
 
 _LARGEST = 256  # numbers of a step; with more, matrices take too long
 _NUMBERS_AT_ONCE = 2**22  # of matrices: 32 MiB
 _SQUARINGS = 3
 _NARROWEST = 2.0**-16  # half width over size, below which an interval counts as wider
 _ROUNDING = 2.0**-44  # more than eight times the error of float64, relative to sums of at most `_LARGEST` terms
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Gain:
-    """What is added to linear lower bounds.
-
-    Attributes:
-        slope: coefficients (N, R, *shape) of the output of the step.
-        constant: (N, R).
-    """
-
-    step: int
-    slope: Tensor
-    constant: Tensor
 
 
 def can_curve(network: Network, at: int) -> bool:
@@ -55,18 +36,16 @@ def can_curve(network: Network, at: int) -> bool:
     return affine is not None and all(math.prod(network.steps[one].shape) <= _LARGEST for one in (place, *source))
 
 
-def curved_gain(problem: Problem, enclosure: Enclosure, at: int, row: Tensor) -> Gain | None:
-    """What the curves of a rectifier add to its chords; None unless it `can_curve`.
+def curved_gain(
+    network: Network, at: int, row: Tensor, hull: Hull, intervals: tuple[Tensor, Tensor], error: Tensor, *, biased: bool
+) -> tuple[Tensor, Tensor]:
+    """What the curves of a rectifier add to its chords, where it `can_curve`.
 
-    Args:
-        row: coefficients (N, R, *shape) of its output.
+    The row holds coefficients (N, R, *shape) of its output; the result those of its input's source, and a constant (N, R).
     """
-    if not can_curve(problem.network, at):
-        return None
-    steps = problem.network.steps
+    steps = network.steps
     place = steps[at].sources[0]
     affine, source = steps[place].affine, steps[place].sources[0]
-    hull = enclosure.hulls[at]
     bend = (1 - (steps[at].slope or 0.0)) * _bend(hull).flatten(1)
     bent = bend.argsort(dim=1, descending=True, stable=True)[:, : int((bend > 0).sum(dim=1).max())]
 
@@ -74,16 +53,16 @@ def curved_gain(problem: Problem, enclosure: Enclosure, at: int, row: Tensor) ->
         """Those of the neurons that bend, (N, 1, M)."""
         return numbers.flatten(1).gather(1, bent)[:, None]
 
-    lower, upper = enclosure.lower[source].flatten(1)[:, None], enclosure.upper[source].flatten(1)[:, None]
+    lower, upper = (one.flatten(1)[:, None] for one in intervals)
     matrix, middle, reach = (
-        problem.network.matrix(place)[bent],
+        network.matrix(place)[bent],
         (lower + upper) / 2,
         torch.maximum(lower.abs(), upper.abs()),
     )
-    low, high, error = pick(hull.lower), pick(hull.upper), pick(enclosure.errors[place])
+    low, high, error = pick(hull.lower), pick(hull.upper), pick(error)
     weight = row.flatten(2).gather(2, bent[:, None].expand(-1, row.shape[1], -1)).clamp(max=0).neg() * pick(bend)
     centre = middle @ matrix.transpose(1, 2)
-    if problem.biased and affine is not None:
+    if biased and affine is not None:
         centre = centre + affine.bias.expand(steps[place].shape).flatten()[bent][:, None]
     half = (upper - lower) / 2
     width = torch.maximum(half, _NARROWEST * reach).clamp(min=1e-100)
@@ -93,7 +72,7 @@ def curved_gain(problem: Problem, enclosure: Enclosure, at: int, row: Tensor) ->
     value = (weight * (high - centre) * (centre - low)).sum(dim=2) - lost - slack
     slope = ((weight * (high + low - 2 * centre)) @ matrix).masked_fill((value <= 0)[..., None], 0.0)
     constant = value.clamp(min=0) - (slope * middle).sum(dim=2)
-    return Gain(step=source, slope=slope.reshape(*row.shape[:2], *steps[source].shape), constant=constant)
+    return slope.reshape(*row.shape[:2], *steps[source].shape), constant
 
 
 def _bend(hull: Hull) -> Tensor:
@@ -105,11 +84,7 @@ def _bend(hull: Hull) -> Tensor:
 def _largest_eigenvalues(weight: Tensor, matrix: Tensor) -> Tensor:
     """Upper bounds (N, R) of the largest eigenvalues of B B', B = diag(sqrt(weight)) matrix.
 
-    Each is the 16th root of the trace of its 16th power.
-
-    Args:
-        weight: (N, R, M), at least 0.
-        matrix: (N, M, n).
+    Each is the 16th root of the trace of its 16th power. Weights (N, R, M) are at least 0, matrices are (N, M, n).
     """
     inner, found = matrix @ matrix.transpose(1, 2), []
     for some in torch.split(weight, max(1, _NUMBERS_AT_ONCE // max(1, inner.numel())), dim=1):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchbench.bounds.curves import curved_gain
+from benchbench.bounds.curves import can_curve, curved_gain
 from benchbench.bounds.hulls import Hull, Lines, hull, relu_lines
 from benchbench.bounds.network import Network, Step
 from benchbench.bounds.regions import Region
@@ -215,10 +215,13 @@ def backward(
             before[0], added = _through_rectifier(
                 row, enclosure.hulls[at], enclosure.errors[at], step.slope, at, chosen
             )
-            gain = curved_gain(problem, enclosure, at, row) if curved else None
-            if gain is not None:
-                pending[gain.step] = pending[gain.step] + gain.slope if gain.step in pending else gain.slope
-                added = added + gain.constant
+            if curved and can_curve(problem.network, at):
+                earlier = problem.network.steps[step.sources[0]].sources[0]
+                around = enclosure.lower[earlier], enclosure.upper[earlier]
+                chord, error = enclosure.hulls[at], enclosure.errors[step.sources[0]]
+                gain = curved_gain(problem.network, at, row, chord, around, error, biased=problem.biased)
+                pending[earlier] = pending[earlier] + gain[0] if earlier in pending else gain[0]
+                total = total + gain[1]
             total = total + added
         if step.slope is None:
             total = total - _dot(row.abs(), enclosure.errors[at])
