@@ -20,6 +20,7 @@ from benchbench.leaderboard.challenges import (
     read_challenges,
     write_challenge,
 )
+from benchbench.own_model.architectures import find_callable
 from benchbench.records import Row
 from benchbench.records.arrays import Array, read_images
 from benchbench.registry import load_registry
@@ -46,6 +47,7 @@ def challenge(
     *,
     leaderboard: Path,
     by: str,
+    architecture: str | None = None,
     data: Path | None = None,
     runs: Path | None = None,
     device: str | None = None,
@@ -58,7 +60,7 @@ def challenge(
         images: Parquet file with the columns ``index`` (of the test example in its dataset) and ``image`` (pixels / 255).
         leaderboard: the file of the row. What is accepted is written beside it, see `benchbench.leaderboard.challenges`.
         by: who gets the credit; at most 100 characters.
-        data, runs, device, download: as for `verify`.
+        architecture, data, runs, device, download: as for `verify`.
 
     Raises:
         UsageError: no or several rows, or no name.
@@ -73,6 +75,7 @@ def challenge(
         folders=evidence_folders(leaderboard, folders.runs),
         source=folders.source(download=download),
         device=where,
+        own=None if architecture is None else find_callable(architecture),
     )
     cell = read_cell(row.configuration)
     try:

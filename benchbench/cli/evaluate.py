@@ -119,7 +119,8 @@ def command(
     with progress_display(quiet=quiet) as listener:
         reports = answer(model, component, loaded, questions, to=to, registry=registry, device=where, listener=listener)
     if to is not None:
-        note(f"{sum(len(report.attacks) for report in reports)} rows in {to.board}")
+        count = sum(len(report.attacks) for report in reports)
+        note(f"{to.board} has {'this row' if count == 1 else f'these {count} rows'}")
     if as_json:
         called = {"architecture": network.name, "checkpoint": str(checkpoint)}
         documents = [{**called, **_document(report)} for report in reports]

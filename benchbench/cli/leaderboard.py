@@ -17,6 +17,7 @@ from benchbench.cli.options import (
     check_options,
     json_option,
     leaderboards_option,
+    own_option,
     replay_options,
     reserving,
     runs_option,
@@ -163,10 +164,17 @@ def accept_command(
 @click.argument("images", type=FILE)
 @click.option("--leaderboard", required=True, type=FILE, help="The Parquet file that holds the row.")
 @click.option("--by", required=True, metavar="NAME", help="Who gets the credit.")
+@own_option
 @replay_options
 @json_option
 def challenge_command(
-    cell: str, images: Path, leaderboard: Path, by: str, as_json: bool, **where: Unpack[Replay]
+    cell: str,
+    images: Path,
+    leaderboard: Path,
+    by: str,
+    architecture: str | None,
+    as_json: bool,
+    **where: Unpack[Replay],
 ) -> int:
     """Lower the bound of the row CELL (an id, or its beginning) with IMAGES alone.
 
@@ -178,7 +186,7 @@ def challenge_command(
     from benchbench.checking.challenging import challenge
     from benchbench.checking.evidence import Finding
 
-    result = challenge(cell, images, leaderboard=leaderboard, by=by, **where)
+    result = challenge(cell, images, leaderboard=leaderboard, by=by, architecture=architecture, **where)
     if as_json:
         print_json({**dataclasses.asdict(result), "path": None if result.path is None else str(result.path)})
     else:

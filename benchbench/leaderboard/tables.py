@@ -203,7 +203,7 @@ class _Setting:
 def _settings(rows: Rows) -> list[_Setting]:
     """The settings in order; published ones without measured rows only if no row is measured."""
     ours, theirs = (np.flatnonzero(rows.having("source", source)) for source in ("measured", "published"))
-    found = [ours[places].tolist() for places in groups(rows.take(ours).codes(*SAME_SETTING))]
+    found = [ours[places].tolist() for places in groups(_codes(rows.take(ours)))]
     firsts = rows.take([places[0] for places in found])
     measured = sorted(zip(firsts, found), key=lambda pair: repr(same_setting(pair[0])))
     published = list(rows.take(theirs))
@@ -216,6 +216,14 @@ def _settings(rows: Rows) -> list[_Setting]:
         ),
         *(_Setting(first=more[0], places=[place_of[id(one)] for one in more]) for more in rest),
     ]
+
+
+def _codes(measured: Rows) -> Array:
+    """Equal for rows of one group; training examples that were read of a foreign model do not count."""
+    trained_here = measured.known("n_train")
+    read = np.where(trained_here, measured.codes("n_train_evaluated") + 1, 0)
+    codes = measured.codes(*(name for name in SAME_SETTING if name != "n_train_evaluated"))
+    return np.asarray(codes * (int(read.max(initial=0)) + 1) + read)
 
 
 def _extra_column(name: str) -> Column:

@@ -131,3 +131,14 @@ def test_uniform_noise_does_not_clear_a_quantised_network() -> None:
     assert places[0].value < places[1].value
     assert places[0].contender.flags == ()
     assert "zero-gradients" in places[1].contender.flags
+
+
+@pytest.mark.parametrize(("n_train", "groups"), [(None, [2]), (500, [1, 1])])
+def test_models_trained_elsewhere_are_in_one_group_whatever_else_was_measured(
+    n_train: int | None, groups: list[int]
+) -> None:
+    rows = [
+        make_row(cell_id=f"c{read}", model_id=f"m{read}", defense=f"d{read}", n_train=n_train, n_train_evaluated=read)
+        for read in (0, 100)  # the latter with a metric, such as lipschitz
+    ]
+    assert [len(group.lines) for group in paper_table(rows).groups] == groups

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 import benchbench
 from benchbench.cell.model import UNKNOWN_OF_GIVEN, to_json
 from benchbench.cell.reading import read_cell
+from benchbench.checking.challenging import challenge
 from benchbench.checking.rerunning import rerun
 from benchbench.cli import invoke
 from benchbench.comparison.contenders import OutcomeFiles, find_contenders
@@ -276,6 +277,16 @@ def test_rows_are_verified_only_with_an_architecture_of_the_rows_source(recorded
     assert {one.status for one in same} == {"confirmed"}
     assert all(one.queries and one.bound is not None for one in same)
     assert {"suite", "card"} & {name for one in same for name in one.claimed} == {"card"}
+
+
+def test_row_of_an_own_model_is_challenged_with_its_architecture(recorded: Path, tmp_path: Path) -> None:
+    row, images = rows_of(recorded)[0], tmp_path / "images.parquet"
+    shutil.copy(next((recorded / "runs" / "witnesses").glob(f"{row.witnesses_digest}*")), images)
+    how: dict[str, Any] = {"leaderboard": recorded / "mine.parquet", "by": "someone", "runs": recorded / "runs"}
+    with pytest.raises(DataError, match="cannot be challenged here: not checked: its architecture is not registered"):
+        challenge(row.cell_id, images, **how)
+    with pytest.raises(DataError, match=r"no column|columns"):  # it has come as far as the images
+        challenge(row.cell_id, images, architecture=networks(tmp_path), **how)
 
 
 def test_rerun_evaluates_again_with_the_same_weights_and_never_trains(recorded: Path) -> None:
