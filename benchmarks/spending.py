@@ -23,7 +23,6 @@ STAGES: dict[str, tuple[Function, ...]] = {
     "planning and prices": (("planning/preparing.py", "prepare"), ("running/execution.py", "with_prices")),
     "training": (("harness/cells.py", "train_cell"),),
     "attacks": (("evaluation/attacking.py", "attack_shard"),),
-    "metrics": (("evaluation/measuring.py", "_measure"),),
     "probes of attacks": (("evaluation/diagnostics.py", "examine"),),
     "records and boards": (("records/store.py", "write_cell"), ("leaderboard/rebuilding.py", "rebuild")),
 }
@@ -43,7 +42,7 @@ def seconds(stats: pstats.Stats, functions: Sequence[Function]) -> float:
 
 
 def profile(arguments: Sequence[str]) -> tuple[float, float, pstats.Stats]:
-    """Run `benchbench` with these arguments: processor seconds of the start-up, of all, and the profile of the rest."""
+    """Run `benchbench`: processor seconds of the start-up and of all, and the profile."""
     from benchbench.cli import main
 
     for name in USED:
@@ -75,7 +74,7 @@ def main() -> None:
         )
     stages = {"start-up, imports": ready} | {name: seconds(stats, functions) for name, functions in STAGES.items()}
     passes = {name: seconds(stats, functions) for name, functions in PASSES.items()}
-    lines = {**stages, "everything else": total - sum(stages.values()), "total": total, **passes}
+    lines = {**stages, "metrics, the rest": total - sum(stages.values()), "total": total, **passes}
     for name, spent in lines.items():
         print(f"{name:<20} {spent:8.1f} s {spent / total:7.1%}")
 

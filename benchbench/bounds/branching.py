@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchbench.bounds.enclosures import Enclosure, Multipliers, Problem, Signs, backward, enclose
 from benchbench.bounds.network import Network
+from benchbench.kernels.optimizers import uncompiled
 
 _RATE, _DECAY = 0.1, 0.97  # of Adam, per step
 _NARROW, _POINT = 0.8, 0.999  # of radii: the smallest over the largest
@@ -234,7 +235,7 @@ def optimise(
     slopes = {at: hull.slope.clone().requires_grad_(True) for at, hull in hulls.items()}
     weights = {at: torch.zeros_like(hull.slope).requires_grad_(True) for at, hull in hulls.items()}
     variables = [*slopes.values(), *weights.values()]
-    adam = torch.optim.Adam(variables, lr=_RATE) if steps else None  # its first use imports for seconds
+    adam = uncompiled(torch.optim.Adam)(variables, lr=_RATE)
     best, seen, scales = rows.new_full(rows.shape[:2], -math.inf), dict[int, Tensor](), dict[int, Tensor]()
     places = torch.arange(len(rows), device=rows.device)
     for step in range(steps + 1):
@@ -244,7 +245,7 @@ def optimise(
             bounds = backward(problem, enclosure, rows, last, chosen, seen)
             values, row = bounds.min(dim=1)
         best = torch.maximum(best, bounds.detach())
-        if adam is None or step == steps or bool((best > enough).all()):
+        if step == steps or bool((best > enough).all()):
             break
         # multipliers are in units of the coefficients, so that scaled logits give scaled bounds
         scales = scales or {

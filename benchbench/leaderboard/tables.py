@@ -219,7 +219,7 @@ def _settings(rows: Rows) -> list[_Setting]:
 
 
 def _codes(measured: Rows) -> Array:
-    """Equal for rows of one group; training examples that were read of a foreign model do not count."""
+    """Equal for rows of one group; a foreign model has read no training examples that count."""
     trained_here = measured.known("n_train")
     read = np.where(trained_here, measured.codes("n_train_evaluated") + 1, 0)
     codes = measured.codes(*(name for name in SAME_SETTING if name != "n_train_evaluated"))
