@@ -30,7 +30,7 @@ def planned(tmp_path: Path) -> Prepared:
     price = CellPrice(train_seconds=1000.0, evaluate_seconds=0.0, memory_bytes=GIB, origin="timed")
     cells = tuple(dataclasses.replace(p, price=price, estimate_seconds=1000.0) for p in made.plan.cells)
     plan = dataclasses.replace(made.plan, cells=cells)
-    return dataclasses.replace(made, plan=plan, device=torch.device("cuda"))
+    return dataclasses.replace(made, plan=plan, named_device=torch.device("cuda"))
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_trying_a_model_measures_what_it_takes(planned: Prepared, monkeypatch: p
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1, 80 * GIB))
     monkeypatch.setattr(torch.random, "fork_rng", lambda **_: __import__("contextlib").nullcontext())
-    here = dataclasses.replace(planned, device=torch.device("cpu"))
+    here = dataclasses.replace(planned, named_device=torch.device("cpu"))
     cell = here.plan.ready[0]
     data = 64 * (64 + 32)  # bytes of the images that stay on the device
     assert (

@@ -88,9 +88,9 @@ def test_threads_of_a_model_depend_on_the_selection_alone(tmp_path: Path) -> Non
     run(tmp_path, seeds=[1])
     assert is_divided(prepared(tmp_path, seconds=0.0))  # though one model is left to compute
     several = prepared(tmp_path, seconds=0.0)
-    assert is_divided(dataclasses.replace(several, device=torch.device("cuda")))
+    assert is_divided(dataclasses.replace(several, named_device=torch.device("cuda")))
     assert not is_divided(
-        dataclasses.replace(several, device=torch.device("cuda:0"))
+        dataclasses.replace(several, named_device=torch.device("cuda:0"))
     )  # one GPU, for this process alone
 
 

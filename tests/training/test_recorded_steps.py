@@ -23,6 +23,7 @@ from benchbench.contract.recipe import Augmentation, Recipe
 from benchbench.errors import ContractError
 from benchbench.events import Event, Note
 from benchbench.kernels.graphs import Step, recording
+from benchbench.kernels.optimizers import uncompiled
 from benchbench.training import TrainedModel, TrainingJob, train
 from benchbench.training.loop import make_optimizer
 from benchbench.training.recorded import is_recordable
@@ -91,8 +92,9 @@ def test_recorded_training_ends_with_the_same_weights_and_history(defense: Defen
 
 def test_fused_adam_is_recorded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a CUDA device, where the optimiser's step is one kernel that counts its steps itself."""
-    adam = torch.optim.Adam
-    monkeypatch.setattr(torch.optim, "Adam", lambda *given, **options: adam(*given, **{**options, "fused": True}))
+    adam = uncompiled(torch.optim.Adam)
+    fused = lambda *given, **options: adam(*given, **{**options, "fused": True})  # noqa: E731
+    monkeypatch.setattr("benchbench.training.loop.uncompiled", lambda _: fused)
     recipe = dataclasses.replace(RECIPE, optimizer="adam", momentum=0.0)
     expected = train(job(Natural(), recipe))
     recorded.clear()

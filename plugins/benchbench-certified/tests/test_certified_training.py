@@ -250,7 +250,7 @@ def test_share_of_linear_bounds_is_a_share() -> None:
 
 
 def test_offers_name_their_components() -> None:
-    assert [offer.name for offer in benchbench_defenses()] == ["ibp", "crown-ibp"]
+    assert [offer.name for offer in benchbench_defenses()] == ["ibp", "crown-ibp", "lipschitz-margin"]
     assert [offer.name for offer in benchbench_architectures()] == ["strided-cnn", "lipschitz-mlp"]
     assert [offer.name for offer in benchbench_suites()] == ["certified-training"]
     assert tomllib.loads(suite_path().read_text(encoding="utf-8"))["name"] == "certified-training"
