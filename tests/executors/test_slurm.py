@@ -229,6 +229,7 @@ def interrupt_when_it_trains(folder: Path, log: Path) -> None:
         run(folder, tell, executor=SLURM)
 
 
+@pytest.mark.exhaustive
 def test_interrupted_run_leaves_its_jobs_and_the_same_command_finds_them(slurm: Cluster, tmp_path: Path) -> None:
     expected = in_one_process(tmp_path / "one", **LONG)
     folder, log = tmp_path / "slurm", tmp_path / "log"
@@ -249,7 +250,6 @@ def test_interrupted_run_leaves_its_jobs_and_the_same_command_finds_them(slurm: 
 
 
 @pytest.mark.exhaustive  # takes twenty seconds
-@pytest.mark.exhaustive
 def test_run_that_was_finished_by_its_jobs_alone_computes_nothing_again(slurm: Cluster, tmp_path: Path) -> None:
     folder = tmp_path / "slurm"
     write_suite(folder, **LONG)
@@ -343,6 +343,7 @@ def sinfo(slurm: Cluster) -> str:
     return ""
 
 
+@pytest.mark.exhaustive
 def test_full_queue_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_suite(tmp_path / "suite", **LONG)
     with cluster(tmp_path / "cluster", max_jobs=2) as full:
@@ -353,6 +354,7 @@ def test_full_queue_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             run(tmp_path / "suite", executor=SLURM)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(
     os.geteuid() != 0
     or bool(subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode),

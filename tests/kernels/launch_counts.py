@@ -163,8 +163,8 @@ def main() -> None:
         "augmented": {"at": training_step(DEFENSES["at"], augmentation=AUGMENTED)},
         "augmented recorded": {"at": training_step(DEFENSES["at"], recorded=True, augmentation=AUGMENTED)},
         "pgd": attack_calls(Pgd(), recorded=True),
-        "mt": attack_calls(MultiTargeted(), recorded=True),
-        "mt plain": attack_calls(MultiTargeted(), recorded=False),
+        "mt": attack_calls(MultiTargeted(steps=4), recorded=True),
+        "mt plain": attack_calls(MultiTargeted(steps=4), recorded=False),
         "lipschitz": lipschitz_calls(recorded=True),
     }
     print(json.dumps(found))
