@@ -38,7 +38,7 @@ def test_each_stacked_model_has_the_weights_of_its_own_run(stacked: Any, archite
         assert max(steps) > 1e-3  # it has learnt
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @needs_pretend_device
 def test_a_stack_launches_a_fraction_of_the_kernels() -> None:
     line = on_pretend_device(

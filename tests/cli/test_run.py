@@ -184,6 +184,7 @@ def test_no_cell_can_run_is_said(command: Command, tmp_path: Path, write_suite: 
     assert "no rows" in answer.err
 
 
+@pytest.mark.exhaustive
 def test_interrupt_signal_ends_the_process_within_seconds_and_loses_nothing(
     command: Command, write_suite: WriteSuite, tmp_path: Path
 ) -> None:

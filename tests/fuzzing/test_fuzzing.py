@@ -36,7 +36,7 @@ RUNS = {  # of the exhaustive campaign: 100,000 in all
     "plugin-metadata": 2_000,
     "command-options": 2_000,
 }
-EXAMPLES = 40
+EXAMPLES = 20
 SECONDS_PER_INPUT = 60  # on a machine however busy; most take a hundredth of a second
 
 
