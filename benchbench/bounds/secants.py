@@ -99,11 +99,11 @@ class _Around:
         if not self._network.rectifiers:
             return values.amax()[None]
         deadline = math.inf if effort.seconds is None else time.monotonic() + effort.seconds
-        alive = signs[values.amax(dim=0) > below]
-        if not len(alive):
+        alive = values.amax(dim=0) > below
+        if not alive.any():
             return ends.new_tensor([below])
-        rows = -alive.expand(len(spans), *alive.shape)
-        parts = whole(self._network, rows, -values[:, values.amax(dim=0) > below], spans)
+        rows = -signs[alive].expand(len(spans), -1, -1)
+        parts = whole(self._network, rows, -values[:, alive], spans)
         known = enclose(problem, tighten=True, known=first, curved=True) if effort.branches else first
         search = Search(pose=self.pose, known=known, effort=effort, deadline=deadline)
         return -ends.new_tensor([search.least(parts, -_ENOUGH * below)]).clamp(max=-below)

@@ -32,7 +32,7 @@ class OwnCallable:
         """Call it with the options, and with those of `supplied` that it takes."""
         try:
             taken = inspect.signature(self.function).parameters
-            model = self.function(**({key: value for key, value in supplied.items() if key in taken} | dict(options)))
+            model = self.function(**{**{key: value for key, value in supplied.items() if key in taken}, **options})
         except Exception as error:  # the user's function may raise any error
             raise PluginError(f"{self.name!r} raised {type(error).__name__}: {error}") from error
         if not isinstance(model, nn.Module):
@@ -56,12 +56,8 @@ class Architecture:
         """A new network, with weights as they come."""
         if self.own is None:
             return registry.make("architecture", self.component, input_shape=input_shape, classes=classes)
-        supplied = {
-            "input_shape": input_shape,
-            "classes": classes,
-            "num_classes": classes,
-        }  # torchvision's name, timm's
-        return self.own.make(self.component.options, supplied)
+        sizes = dict.fromkeys(("classes", "num_classes"), classes)  # torchvision and timm use the second name
+        return self.own.make(self.component.options, {"input_shape": input_shape, **sizes})
 
 
 def find_architecture(registry: Registry, entry: ComponentEntry) -> Architecture:

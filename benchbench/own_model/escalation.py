@@ -15,6 +15,7 @@ from benchbench.builtin.attacks.autoattack.apgd import Apgd
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.pgd import Pgd
 from benchbench.contract import Attack, KeyedGenerator, Norm, Threat
+from benchbench.own_model.report import RANDOM
 
 DRAWS = 8  # of a random model, whose answers are averaged
 MISLEADING = {"zero-gradients", "loss-not-rising", "withstands-any-perturbation"}  # flags about gradients
@@ -51,7 +52,7 @@ def attempts(norm: Norm, flags: Collection[str], substitute: Callable[[], nn.Mod
         search = {"square": Attempt(attack=Square(queries=1000))}
         guided, again = Apgd(loss="dlr", steps=30), Apgd(loss="dlr-targeted", steps=50, restarts=2, targets=4)
     blind = {"straight-through": Attempt(attack=guided, view=partial(View, answer=straight_through)), **search}
-    if "random-model" in flags:
+    if RANDOM in flags:
         return {"averaged": Attempt(attack=far, view=partial(View, answer=averaged)), **transfer, **blind, **plain}
     order = [transfer, blind, plain] if MISLEADING & set(flags) else [plain, transfer, blind]
     return {name: one for some in order for name, one in some.items()} | {"restarts": Attempt(attack=again)}

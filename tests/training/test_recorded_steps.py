@@ -93,8 +93,10 @@ def test_recorded_training_ends_with_the_same_weights_and_history(defense: Defen
 def test_fused_adam_is_recorded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a CUDA device, where the optimiser's step is one kernel that counts its steps itself."""
     adam = uncompiled(torch.optim.Adam)
-    fused = lambda *given, **options: adam(*given, **{**options, "fused": True})  # noqa: E731
-    monkeypatch.setattr("benchbench.training.loop.uncompiled", lambda _: fused)
+    fused = {"fused": True}
+    monkeypatch.setattr(
+        "benchbench.training.loop.uncompiled", lambda _: lambda *given, **options: adam(*given, **(options | fused))
+    )
     recipe = dataclasses.replace(RECIPE, optimizer="adam", momentum=0.0)
     expected = train(job(Natural(), recipe))
     recorded.clear()
