@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from benchbench.atomic import storage_errors
@@ -31,8 +32,8 @@ def file_names(folder: Path) -> frozenset[str]:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file to ``<name>.corrupt`` and return that path."""
+    """Rename a damaged file to ``<name>.corrupt`` and return that path; another process may have done so."""
     aside = path.with_name(f"{path.name}.corrupt")
-    with storage_errors(path):
+    with storage_errors(path), suppress(FileNotFoundError):
         path.replace(aside)
     return aside

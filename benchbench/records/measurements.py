@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -49,11 +50,13 @@ class StoredMeasurements:
         write_bytes_atomically(self._path(key), content)
 
     def discard(self, scope: str) -> None:
-        """Remove everything under a scope, after its results are recorded."""
+        """Remove everything under a scope, after its results are recorded.
+
+        What other processes remove or write meanwhile is no error: a helper may be late, and what it writes is not needed.
+        """
         folder = self._scope(scope)
         with storage_errors(folder):
-            if folder.exists():
-                shutil.rmtree(folder)
+            shutil.rmtree(folder, onerror=_unless_others_did_it)
 
     def _path(self, key: str) -> Path:
         name = hashlib.sha256(key.encode()).hexdigest()
@@ -61,6 +64,12 @@ class StoredMeasurements:
 
     def _scope(self, scope: str) -> Path:
         return self._folder / hashlib.sha256(scope.encode()).hexdigest()
+
+
+def _unless_others_did_it(_function: object, _path: str, found: tuple[object, BaseException, object]) -> None:
+    error = found[1]
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+        raise error
 
 
 def _unpack(content: bytes, key: str) -> dict[str, Tensor]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from benchbench.contract import CertifiedModel, Threat, adversarial_images, uniform_start
+from benchbench.contract import CertifiedModel, Threat, ascend, frozen, uniform_start
 from benchbench.testing.conformance import ConformanceError, expect, keyed, name_of, untouched
 
 _SHARES = (1.0, 0.3, 0.05)  # of the radius: points to start from
+_RIVALS = 9  # classes that attacks aim at, those with the largest logits first
 _ROUNDING = 1e-9  # of ratios in float64, relative
 
 
@@ -54,7 +56,20 @@ def check_certificates(model: nn.Module, images: Tensor, labels: Tensor, *, thre
 
 
 def _candidates(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Iterator[Tensor]:
+    ranked = model(images).scatter(1, labels[:, None], -torch.inf).argsort(dim=1, descending=True)
+    rivals = ranked[:, : min(ranked.shape[1] - 1, _RIVALS)].T
     for share in _SHARES:
-        drawn, near = keyed(f"start {share}", len(images)), replace(threat, epsilon=share * threat.epsilon)
-        yield uniform_start(images, threat=near, generator=drawn)
-        yield adversarial_images(model, images, labels, threat=near, generator=drawn, steps=20, step_ratio=0.1)
+        near = replace(threat, epsilon=share * threat.epsilon)
+        start = uniform_start(images, threat=near, generator=keyed(f"start {share}", len(images)))
+        yield start
+        for rival in rivals:
+            lead = partial(_lead, model, labels, rival)
+            with frozen(model):
+                found = ascend(lead, start, images, threat=near, steps=20, step_size=0.1 * near.epsilon)
+            yield found
+
+
+def _lead(model: nn.Module, labels: Tensor, rival: Tensor, images: Tensor) -> Tensor:
+    """By how much the rival's logits exceed the labels', summed."""
+    logits = model(images)
+    return (logits.gather(1, rival[:, None]) - logits.gather(1, labels[:, None])).sum()

@@ -68,6 +68,7 @@ def test_ranks_give_the_rows_of_one_process(tmp_path: Path) -> None:
         write_suite(tmp_path / name, defenses=["natural", "at", "distance"], metrics=METRICS, attacks=["pgd-10"])
     alone = run_here(tmp_path / "alone", home)
     first, second = as_ranks(2, run_here_without_pickles, tmp_path / "ranks", home)
+    assert isinstance(first, Heard), first
     assert first.events > 0
     assert second.events == 0
     assert first.rows == second.rows
