@@ -32,7 +32,7 @@ def file_names(folder: Path) -> frozenset[str]:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file to ``<name>.corrupt`` and return that path; another process may have done so."""
+    """Rename a damaged file to ``<name>.corrupt``, unless another process has; return that path."""
     aside = path.with_name(f"{path.name}.corrupt")
     with storage_errors(path), suppress(FileNotFoundError):
         path.replace(aside)

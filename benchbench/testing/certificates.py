@@ -71,5 +71,5 @@ def _candidates(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat
 
 def _lead(model: nn.Module, labels: Tensor, rival: Tensor, images: Tensor) -> Tensor:
     """By how much the rival's logits exceed the labels', summed."""
-    logits = model(images)
+    logits: Tensor = model(images)
     return (logits.gather(1, rival[:, None]) - logits.gather(1, labels[:, None])).sum()
