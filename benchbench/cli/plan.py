@@ -108,7 +108,6 @@ def _priced(bill: Bill) -> dict[str, object]:
 
 def _print(plan: Plan, *, each: bool) -> None:
     counts = Counter(planned.status for planned in plan.cells)
-    estimate = sum(p.estimate_seconds or 0.0 for p in plan.cells)
     note(f"suite {plan.suite}, profile {plan.profile}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
     shown = [planned for planned in plan.cells if planned.status in ("ready", "done")]
     if shown:
@@ -123,7 +122,19 @@ def _print(plan: Plan, *, each: bool) -> None:
         _print_cells(plan)
     _print_prices(plan)
     if counts["ready"]:
-        note(f"about {format_seconds(estimate)} of work, shared by the workers (attacks that stop early take less)")
+        note(_work(plan))
+
+
+def _work(plan: Plan) -> str:
+    """What the ready cells cost, as far as it is known."""
+    estimates = [p.estimate_seconds for p in plan.cells if p.status == "ready"]
+    known = [one for one in estimates if one is not None]
+    unknown = len(estimates) - len(known)
+    if not known:
+        return "there is no estimate: the passes of these cells cannot be counted"
+    besides = f", and what has no estimate ({unknown} of {len(estimates)} cells)" if unknown else ""
+    total = format_seconds(sum(known))
+    return f"about {total} of work{besides}, shared by the workers (attacks that stop early take less)"
 
 
 def _print_cells(plan: Plan) -> None:

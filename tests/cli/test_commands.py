@@ -9,11 +9,14 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli.conftest import Command, WriteSuite
 from rich.console import Console
 
+import benchbench.pricing.cells
+from benchbench.builtin.defenses.trades import Trades
 from benchbench.cli import COMMANDS, printing
 from benchbench.version import DISTRIBUTION
 
@@ -188,6 +191,25 @@ def test_plan_tells_cells_with_short_labels_and_estimates(command: Command, writ
     document = command("plan", "--suite", suite, "--json").document
     assert [cell["status"] for cell in document["cells"]] == ["ready", "ready"]
     assert document["estimated_seconds"] == pytest.approx(sum(cell["estimated_seconds"] for cell in document["cells"]))
+
+
+def test_plan_says_for_how_many_cells_there_is_no_estimate(
+    command: Command, write_suite: WriteSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = benchbench.pricing.cells.training_phases
+
+    def refuse_trades(defense: object, *arguments: Any, **named: Any) -> object:
+        if isinstance(defense, Trades):
+            raise RuntimeError("it traces the network, and the one that counts passes cannot be traced")
+        return counted(defense, *arguments, **named)
+
+    monkeypatch.setattr(benchbench.pricing.cells, "training_phases", refuse_trades)
+    suite = write_suite(defenses=["natural", {"name": "trades", "beta": 3.0}])
+    assert "of work, and what has no estimate (1 of 2 cells)" in command("plan", "--suite", suite).err
+    suite = write_suite(defenses=[{"name": "trades", "beta": 3.0}])
+    said = command("plan", "--suite", suite).err
+    assert "there is no estimate: the passes of these cells cannot be counted" in said
+    assert "0.0 s of work" not in said
 
 
 def test_plan_tells_what_is_done_and_what_is_skipped_and_why(command: Command, write_suite: WriteSuite) -> None:
