@@ -15,6 +15,7 @@ from benchbench.atomic import write_bytes_atomically
 from benchbench.errors import DataError
 from benchbench.leaderboard.identity import values
 from benchbench.leaderboard.names import configured
+from benchbench.leaderboard.published import unshipped
 from benchbench.records import Row, Rows
 from benchbench.records.disk import file_names, read_bytes
 
@@ -101,14 +102,18 @@ def copy_evidence(rows: Iterable[Row], folders: Sequence[Path], target: Path) ->
 
 
 def without_evidence(rows: Iterable[Row], target: Path) -> list[str]:
-    """The finished, measured cells whose outcomes or witnesses are not in `target`."""
+    """The finished, measured cells whose outcomes or witnesses are not in `target`.
+
+    Published rows that do not ship with benchbench have no evidence either.
+    """
     listed = Rows.of(rows)
     bare = np.zeros(len(listed), dtype=bool)
     for kind in _KINDS:
         kept = (name.removesuffix(".parquet") for name in file_names(target / kind))
         bare |= ~listed.having(f"{kind}_digest", *kept)
     finished = listed.having("source", "measured") & listed.having("status", "ok")
-    return [str(cell_id) for cell_id in listed.where(finished & bare).values("cell_id")]
+    foreign = [row.cell_id for row in unshipped(listed.where(listed.having("source", "published")))]
+    return [*(str(cell_id) for cell_id in listed.where(finished & bare).values("cell_id")), *foreign]
 
 
 def _differing(first: Row, second: Row) -> dict[str, tuple[object, object]]:

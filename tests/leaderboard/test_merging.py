@@ -13,6 +13,7 @@ from benchbench.cli import invoke
 from benchbench.errors import DataError
 from benchbench.leaderboard import read_rows, write_leaderboard
 from benchbench.leaderboard.merging import merge
+from benchbench.leaderboard.published import published_rows
 from benchbench.records import Row
 from benchbench.records.arrays import content_digest, to_array, write_arrays
 
@@ -121,11 +122,12 @@ def test_command_names_the_rows_without_evidence(tmp_path: Path, capsys: pytest.
         (tmp_path / "one" / "closer-look" / kind).mkdir(parents=True)
         write_arrays(tmp_path / "one" / "closer-look" / kind / f"{digest}.parquet", arrays)
     shown = dataclasses.replace(FIRST, outcomes_digest=digest, witnesses_digest=digest)
-    published = make_row(cell_id="published-1", source="published")
-    one = board(tmp_path / "one", shown, published)
+    printed = published_rows()[0]
+    forged = dataclasses.replace(published_rows()[1], adv_test_accuracy=0.99)
+    one = board(tmp_path / "one", shown, printed, forged)
     two = board(tmp_path / "two", dataclasses.replace(OTHER, outcomes_digest=digest), make_row(cell_id="c", seed=3))
     arguments = ["leaderboard", "merge", str(one), str(two), "--out", str(tmp_path / "all" / "closer-look.parquet")]
     assert invoke(arguments) == 0
-    assert "2 rows without evidence: b, c\n" in capsys.readouterr().out
+    assert f"3 rows without evidence: b, c, {forged.cell_id}\n" in capsys.readouterr().out
     assert invoke([*arguments, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["without_evidence"] == ["b", "c"]
+    assert json.loads(capsys.readouterr().out)["without_evidence"] == ["b", "c", forged.cell_id]
