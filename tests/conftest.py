@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,13 +85,30 @@ def _global_randomness_fixed() -> Iterator[None]:
     torch.random.set_rng_state(before)
 
 
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Networks that are made while a file is read have the same weights each time, too."""
+    if isinstance(collector, pytest.Module):
+        torch.manual_seed(0)
+
+
+def _skip_what_takes_long(items: list[pytest.Item]) -> None:
+    """Skip the tests marked `exhaustive`, and most cases of those marked `sampled`."""
+    cases: Counter[str] = Counter()
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        sampled = item.get_closest_marker("sampled")
+        left_out = sampled is not None and cases[name] % sampled.args[0] > 0
+        cases[name] += 1
+        if left_out or item.get_closest_marker("exhaustive"):
+            item.add_marker(pytest.mark.skip(reason="takes long: set BENCHBENCH_EXHAUSTIVE=1"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that no process is left with one at the end; `cuda` needs a device."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
-    for item in () if EXHAUSTIVE else items:
-        if item.get_closest_marker("exhaustive"):
-            item.add_marker(pytest.mark.skip(reason="takes long: set BENCHBENCH_EXHAUSTIVE=1"))
+    if not EXHAUSTIVE:
+        _skip_what_takes_long(items)
     if torch.cuda.is_available():
         return
     for item in items:

@@ -48,7 +48,7 @@ def nearly(value: Any) -> Any:
     ("options", "workers"),
     [
         pytest.param((), [], id="alone", marks=pytest.mark.exhaustive),
-        pytest.param(("--jobs", "2", "--cuda-graphs"), ["0", "1"], id="two GPUs"),
+        pytest.param(("--jobs", "2", "--cuda-graphs"), ["0", "1"], id="two GPUs", marks=pytest.mark.exhaustive),
     ],
 )
 def test_smoke_suite_has_the_rows_of_the_cpu(

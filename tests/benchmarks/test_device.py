@@ -36,6 +36,7 @@ def python(name: str, code: str, share: float = 1.0, *, last: bool = False) -> S
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive  # the whole flow takes half a minute
 def test_the_whole_flow_leaves_a_report_figures_and_archives(tmp_path: Path) -> None:
     out, work = tmp_path / "out", tmp_path / "work"
     places = ["--out", str(out), "--work", str(work)]

@@ -15,6 +15,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.exhaustive  # imports them in new processes
 def test_torchvision_and_timm_import_and_a_second_call_changes_nothing() -> None:
     done = run(
         f"{OURS}\nmodule = import_torchvision()\ndeclared = len(_declarations)\n"

@@ -68,6 +68,7 @@ def test_plugin_that_prints_while_it_trains_leaves_the_document_whole(
     assert "training says hello" in finished.stderr
 
 
+@pytest.mark.exhaustive  # a whole process
 def test_without_json_a_plugin_prints_where_it_wants(loud: dict[str, str]) -> None:
     assert "python says hello" in run(loud, "list", "defense").stdout
 

@@ -208,6 +208,7 @@ def test_interrupt_signal_ends_the_process_within_seconds_and_loses_nothing(
     assert rows(rest) == rows(command(*arguments, *folders))
 
 
+@pytest.mark.exhaustive  # tests/test_pretend_device.py has a shorter one
 def test_cuda_graphs_are_recorded_with_the_option_and_rows_stay_equal(
     command: Command, write_suite: WriteSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,7 @@ def test_terminated_run_writes_a_checkpoint_exits_with_1_and_goes_on_later(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("work", [*USUAL, *(pytest.param(work, marks=pytest.mark.exhaustive) for work in RARE)])
+@pytest.mark.sampled(2)
 def test_terminated_run_exits_in_time_in_the_middle_of(work: str, tmp_path: Path) -> None:
     suite = write_long_suite(tmp_path, WORK[work])
     with begin(tmp_path, suite) as child:
@@ -132,6 +133,7 @@ def test_terminated_run_exits_in_time_in_the_middle_of(work: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("delay", [0.3, 0.8, 1.5, 2.5])
+@pytest.mark.sampled(3)
 def test_run_that_is_terminated_while_it_starts_exits_in_time_too(tmp_path: Path, delay: float) -> None:
     suite = write_long_suite(tmp_path, WORK["a step of training"])
     program = [sys.executable, "-m", "benchbench", "run", "--suite", str(suite), "--device", "cpu", "--json"]

@@ -288,6 +288,7 @@ def kept(model: nn.Module, found: Outcome, *, uses_gradients: bool = True) -> At
     ("model", "uses_gradients", "searched"),
     [(network(), True, False), (network(), False, True), (Quantised(), True, True), (Misleading(), True, True)],
 )
+@pytest.mark.sampled(2)
 def test_hurried_diagnosis_searches_at_random_only_where_gradients_may_mislead(
     model: nn.Module, uses_gradients: bool, searched: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

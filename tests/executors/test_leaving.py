@@ -96,6 +96,7 @@ def test_run_that_is_interrupted_again_sees_its_workers_out(tmp_path: Path) -> N
     assert not is_alive(int(lines(log)[0]))
 
 
+@pytest.mark.exhaustive  # waits for the workers' own end
 def test_workers_leave_when_their_run_is_killed_in_the_middle_of_a_step(tmp_path: Path) -> None:
     write_suite(tmp_path, defenses=["at"], seeds=[0, 1], attacks=["pgd-10"])
     suite = tmp_path / "tiny.toml"

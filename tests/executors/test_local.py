@@ -88,6 +88,7 @@ def test_killed_worker_costs_no_row(one_process: Path, tmp_path: Path) -> None:
     assert any("killed by SIGKILL" in message for message in said)
 
 
+@pytest.mark.exhaustive  # starts workers again and again
 def test_cell_that_kills_its_workers_is_recorded_as_failed_and_the_rest_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +132,7 @@ def test_stop_request_reaches_the_workers(tmp_path: Path) -> None:
     assert not [*tmp_path.glob("runs/claims/*.json")]
 
 
+@pytest.mark.exhaustive  # waits for workers
 def test_budget_of_the_run_ends_its_workers_and_is_the_reason(tmp_path: Path) -> None:
     write_suite(tmp_path, epochs=1_000_000, defenses=["natural"], attacks=["pgd-10"], seeds=[0, 1])
     begun: list[float] = []
@@ -146,6 +148,7 @@ def test_budget_of_the_run_ends_its_workers_and_is_the_reason(tmp_path: Path) ->
     assert -4.0 < min(begun, default=0.0) < 3.0  # seconds before the end at which they still trained
 
 
+@pytest.mark.exhaustive  # waits for workers
 def test_storage_problem_of_a_worker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_suite(tmp_path)
     monkeypatch.setattr("benchbench.executors.carrying.write_job", lambda job, suite: None)

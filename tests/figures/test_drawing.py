@@ -39,6 +39,7 @@ def sources(tmp_path: Path) -> Sources:
         ("lipschitz", ["lipschitz"]),
     ],
 )
+@pytest.mark.sampled(2)
 def test_figure_is_written_in_every_format(name: str, stems: list[str], sources: Sources, tmp_path: Path) -> None:
     few = [row for row in sources.rows if row.dataset in ("digits", "svhn")]  # a figure of all panels takes seconds
     sources = dataclasses.replace(sources, rows=few)
@@ -49,6 +50,7 @@ def test_figure_is_written_in_every_format(name: str, stems: list[str], sources:
         assert start.startswith(b"\x89PNG") or start.startswith(b"%PDF") or b"<svg" in path.read_bytes()
 
 
+@pytest.mark.exhaustive  # computes 30,000 examples
 def test_staircase_is_drawn_at_both_sizes(sources: Sources, tmp_path: Path) -> None:
     written = draw("staircase", sources, tmp_path)
     assert [path.name for path in written] == ["staircase-40.png", "staircase-30000.png"]

@@ -112,6 +112,7 @@ MOMENTS: dict[str, Callable[[Event], bool]] = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.sampled(3)
 def test_run_interrupted_at_any_moment_ends_up_the_same(tmp_path: Path, uninterrupted: list[Row], moment: str) -> None:
     def interrupt(event: Event) -> None:
         if MOMENTS[moment](event):

@@ -175,6 +175,7 @@ def second(result: benchbench.RunResult) -> dict[str, float | None]:
 
 
 @pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.sampled(3)
 def test_metric_that_changes_what_it_was_lent_leaves_the_next_cell_as_it_would_be(
     tmp_path: Path, honest: dict[str, float | None], deed: str
 ) -> None:

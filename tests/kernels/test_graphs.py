@@ -56,6 +56,7 @@ CASES: list[tuple[Attack, Norm]] = [
 
 
 @pytest.mark.parametrize(("attack", "norm"), CASES)
+@pytest.mark.sampled(2)
 def test_recorded_attacks_find_the_same_candidates_and_count_the_same(attack: Attack, norm: Norm, problem) -> None:
     expected, counted = attacked(attack, problem, norm)
     recorded.clear()
@@ -84,6 +85,7 @@ class Asked:
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("variant", ["equation", "released"])
+@pytest.mark.sampled(3)
 def test_recorded_lipschitzness_is_the_same(variant, precision: Precision, problem) -> None:
     def measured() -> Mapping[str, Sequence[float] | Tensor]:
         with frozen(problem[0]), precision_of_searches(precision):

@@ -22,6 +22,7 @@ print("torch._dynamo" in sys.modules)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.sampled(2)
 def test_training_does_not_import_the_compiler(name: str) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, name], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "False"

@@ -9,8 +9,9 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from run_processes import EXHAUSTIVE
 from sample_rows import make_row
 
 from benchbench.errors import UnknownNameError
@@ -95,6 +96,7 @@ def test_html_shows_names_as_text() -> None:
     assert parser.opened.count("tr") == 4
 
 
+@settings(max_examples=100 if EXHAUSTIVE else 20)
 @given(st.text(max_size=40))
 def test_any_name_renders_in_every_format(name: str) -> None:
     for format in FORMATS:

@@ -135,6 +135,7 @@ def plain(means: Tensor) -> ModelReport:
     ],
     ids=["view", "in place", "in place, unseen", "float64", "scripted", "function", "function with view"],
 )
+@pytest.mark.sampled(2)
 def test_verdicts_are_those_of_the_plain_model(
     make: Callable[[Tensor], Any], means: Tensor, plain: ModelReport
 ) -> None:

@@ -47,6 +47,7 @@ MAKERS = {
 
 
 @pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.sampled(2)
 def test_mistake_is_named_and_no_other_one(setups: Any, maker: str) -> None:
     dataset, kind, *norm = SUBJECTS.get(MAKERS[maker], SUBJECT).split()
     make = lambda: getattr(setups, maker)(dataset, kind, norm[0] if norm else "", 1)  # noqa: E731
@@ -58,6 +59,7 @@ def test_mistake_is_named_and_no_other_one(setups: Any, maker: str) -> None:
     ("kind", "norm", "epochs", "defense"),
     [("bn", "half", 8, "natural"), ("linear", "", 0, "natural"), ("mlp", "", 1, "natural"), ("mlp", "", 4, "at")],
 )
+@pytest.mark.sampled(2)
 def test_correct_setup_is_not_suspected_however_weak_the_model(
     setups: Any, kind: str, norm: str, epochs: int, defense: str
 ) -> None:

@@ -89,6 +89,7 @@ def test_time_that_others_have_the_processor_is_not_counted() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.sampled(2)
 def test_busy_neighbours_do_not_multiply_a_price(threads: int) -> None:
     model = torch.nn.Sequential(torch.nn.Flatten(), *(torch.nn.Linear(1024, 1024) for _ in range(4)))
     spin = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]

@@ -94,6 +94,7 @@ def test_threads_of_a_model_depend_on_the_selection_alone(tmp_path: Path) -> Non
     )  # one GPU, for this process alone
 
 
+@pytest.mark.exhaustive  # starts workers
 def test_rows_do_not_depend_on_who_computes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, several = tmp_path / "one", tmp_path / "several"
     for folder in (one, several):

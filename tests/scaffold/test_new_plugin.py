@@ -92,7 +92,9 @@ def test_example_suite_uses_the_new_component_in_every_profile(installed: Path, 
             assert f"brand-new-{kind}" in [component.name for component in used[kind]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.exhaustive] * (kind == "executor")) for kind in KINDS]
+)
 def test_new_plugin_runs_in_its_suite(
     installed: Path, tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -265,6 +265,7 @@ def alone() -> dict[str, TrainedModel]:
 
 
 @pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.sampled(2)
 def test_ranks_learn_what_one_process_learns(count: int, alone: dict[str, TrainedModel]) -> None:
     first, *others = in_ranks(count, learn_all)
     for name, expected in alone.items():

@@ -78,6 +78,7 @@ def state_of(trained: TrainedModel) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("defense", DEFENSES, ids=lambda defense: type(defense).__name__)
+@pytest.mark.sampled(2)
 def test_recorded_training_ends_with_the_same_weights_and_history(defense: Defense) -> None:
     expected = train(job(defense))
     recorded.clear()
@@ -180,6 +181,7 @@ def test_recording_that_runs_out_of_memory_goes_on_plainly_in_parts_that_fit() -
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("defense", DEFENSES, ids=lambda defense: type(defense).__name__)
+@pytest.mark.sampled(3)
 def test_cuda_graphs_train_the_same_model(defense: Defense, optimizer: str) -> None:
     recipe = dataclasses.replace(RECIPE, optimizer=optimizer, momentum=0.9 if optimizer == "sgd" else 0.0)  # type: ignore[arg-type]
     expected = state_of(train(job(defense, recipe, "cuda")))

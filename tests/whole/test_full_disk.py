@@ -112,6 +112,7 @@ def test_run_on_a_disk_that_fills_up_at_any_write(disk: Disk, command: Any, tmp_
     assert full >= 4
 
 
+@pytest.mark.exhaustive  # starts workers
 def test_workers_on_a_full_disk_end_with_one_message(disk: Disk, command: Any, tmp_path: Path) -> None:
     write_suite(tmp_path)
     for pages in (4, 12) if EXHAUSTIVE else (4,):

@@ -512,6 +512,7 @@ def test_full_standard_output_is_one_error(words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.sampled(2)
 def test_sign_that_standard_output_cannot_encode_is_escaped(tmp_path: Path, encoding: str) -> None:
     board = [dataclasses.replace(row, dataset="dïgits\N{SNOWMAN}\U0001f600") for row in rows()[:2]]
     write_leaderboard(tmp_path / "b.parquet", board)

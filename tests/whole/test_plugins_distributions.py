@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from plugin_sources import Distribution, distributions, put_on_path
+from run_processes import EXHAUSTIVE
 
 from benchbench.api import run
 from benchbench.contract import API_VERSION
@@ -23,6 +24,14 @@ from benchbench.suite import read_suite
 
 ALL = distributions()
 ROOT = Path(__file__).resolve().parents[2]
+LONG = (  # tests of distributions that take seconds each
+    "radius_of_a_linear_model",
+    "radius_beside_a_biased_boundary",
+    "linear_model_is_right_under_noise",
+    "both_work_in_l2",
+    "measured_rows_of_autoattack",
+    "cluster_of_its_own",
+)
 
 SUITE = """
 name = "everything"
@@ -171,6 +180,8 @@ def test_hook_module_imports_nothing_heavy(distribution: Distribution) -> None:
 def test_distributions_own_tests_pass(tmp_path: Path) -> None:
     """In one process; `test_plugins_alone` installs each by itself."""
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--import-mode=importlib"]
+    if not EXHAUSTIVE:
+        command += ["-k", f"not ({' or '.join(LONG)})"]
     sources = os.pathsep.join(str(distribution.source) for distribution in ALL)
     finished = subprocess.run(
         [*command, "--rootdir", str(ROOT / "plugins"), *(str(distribution.folder / "tests") for distribution in ALL)],

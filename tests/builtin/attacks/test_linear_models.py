@@ -110,6 +110,7 @@ def registry() -> Registry:
         if nearest == "runner-up" or row.every_class or classes == 2
     ],
 )
+@pytest.mark.sampled(3)
 def test_robust_accuracy_is_the_exact_one(
     registry: Registry, row: Row, norm: Norm, classes: int, nearest: Nearest
 ) -> None:

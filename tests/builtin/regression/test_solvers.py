@@ -76,6 +76,7 @@ CASES: dict[str, tuple[Solver, Objective]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.sampled(2)
 def test_no_search_from_scipy_gets_below_the_solution(name: str, problem: RegressionProblem) -> None:
     solve, objective = CASES[name]
     theta = solve(problem)
