@@ -4,10 +4,10 @@
     python -m benchmarks.bounds --examples 36 --radii docs/bounds.png
     python -m benchmarks.bounds --examples 5 --checkpoint runs/models/8ec18d9d22d31982.safetensors --epsilon 0.01
 
-The last one takes a CNN2 that was trained on MNIST. Printed are, for each model, quantiles of the Lipschitz bound from above
-over the one from below, the share of examples that are certified or attacked, and seconds per example: processor time, as the
-machine may be shared. The second draws, for each radius, the share of examples that the paper's theorem certifies, that
-margins certify, and that withstand an attack.
+The last one takes a CNN2 or, with benchbench-certified, its strided CNN, trained on MNIST. Printed are, for each model, quantiles
+of the Lipschitz bound from above over the one from below, the share of examples that are certified or attacked, and seconds
+per example: processor time, as the machine may be shared. The second draws, for each radius, the share of examples that the
+paper's theorem certifies, that margins certify, and that withstand an attack.
 """
 
 from __future__ import annotations
@@ -87,15 +87,20 @@ def subjects(examples: int) -> Iterator[Subject]:
         )
 
 
-def stored_cnn2(path: Path, examples: int) -> Subject:
-    """A CNN2 of MNIST, in a checkpoint or among the stored weights of runs."""
+def stored_network(path: Path, examples: int) -> Subject:
+    """A network of MNIST, in a checkpoint or among the stored weights of runs: a CNN2, or a strided CNN."""
     test = Mnist().load(DataSource(root=Path(os.environ["BENCHBENCH_DATA"]), cache=NOWHERE.cache)).test
     chosen = torch.arange(examples) * len(test) // examples
-    images, model = as_model_input(test.inputs[chosen]), make_cnn2(input_shape=(1, 28, 28), classes=10)
-    state = load_file(path)
-    model.load_state_dict(
-        {name.removeprefix("model."): one for name, one in state.items() if name.startswith("model.")}
-    )
+    images, state = as_model_input(test.inputs[chosen]), load_file(path)
+    if any(name.startswith("model.conv4.") for name in state):
+        model: nn.Module = make_cnn2(input_shape=(1, 28, 28), classes=10)
+        model.load_state_dict(
+            {name.removeprefix("model."): one for name, one in state.items() if name.startswith("model.")}
+        )
+    else:
+        from benchmarks.certified import stored_model  # needs benchbench-certified
+
+        model = stored_model(path)
     return Subject(
         name=path.stem[:12], model=model.eval().requires_grad_(False), images=images, labels=test.labels[chosen]
     )
@@ -199,10 +204,10 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a model by its name, for instance 'trades 6'")
     parser.add_argument("--radii", type=Path, help="draw shares by radius into this file instead")
     parser.add_argument("--epsilon", type=float, default=EPSILON)
-    parser.add_argument("--checkpoint", type=Path, help="of a CNN2 trained on MNIST, instead of the digits models")
+    parser.add_argument("--checkpoint", type=Path, help="of a network trained on MNIST, instead of the digits models")
     arguments = parser.parse_args()
     if arguments.checkpoint:
-        chosen = [stored_cnn2(arguments.checkpoint, arguments.examples)]
+        chosen = [stored_network(arguments.checkpoint, arguments.examples)]
     else:
         chosen = [one for one in subjects(arguments.examples) if arguments.only in ("", one.name)]
     print(
