@@ -4,10 +4,10 @@
     python -m benchmarks.bounds --examples 36 --radii docs/bounds.png
     python -m benchmarks.bounds --examples 5 --checkpoint runs/models/8ec18d9d22d31982.safetensors --epsilon 0.01
 
-The last one takes a CNN2 or, with benchbench-certified, its strided CNN, trained on MNIST. Printed are, for each model, quantiles
-of the Lipschitz bound from above over the one from below, the share of examples that are certified or attacked, and seconds
-per example: processor time, as the machine may be shared. The second draws, for each radius, the share of examples that the
-paper's theorem certifies, that margins certify, and that withstand an attack.
+The last one takes a CNN2 or, with benchbench-certified, its strided CNN, trained on MNIST. Printed are, for each model,
+quantiles of the Lipschitz bound from above over the one from below, the share of examples that are certified or attacked, and
+seconds per example: processor time, as the machine may be shared. The second draws, for each radius, the share of examples
+that the paper's theorem certifies, that margins certify, and that withstand an attack.
 """
 
 from __future__ import annotations
