@@ -88,7 +88,7 @@ def subjects(examples: int) -> Iterator[Subject]:
 
 
 def stored_network(path: Path, examples: int) -> Subject:
-    """A network of MNIST, in a checkpoint or among the stored weights of runs: a CNN2, or a strided CNN."""
+    """A CNN2 or a strided CNN of MNIST, in a checkpoint or among the stored weights of runs."""
     test = Mnist().load(DataSource(root=Path(os.environ["BENCHBENCH_DATA"]), cache=NOWHERE.cache)).test
     chosen = torch.arange(examples) * len(test) // examples
     images, state = as_model_input(test.inputs[chosen]), load_file(path)
