@@ -29,6 +29,7 @@ from benchbench.processes import host, is_over, start_of
 
 STALE_SECONDS = 120.0
 BEATS = 8  # heartbeats within that time
+EMPTY_SECONDS = 5.0  # after which a claim that names no owner is abandoned: who created it died before writing to it
 
 
 class Claims:
@@ -97,22 +98,31 @@ class Claims:
         before = _read(path)
         if before is None:
             return _create(path, token)
-        if not (_is_dead(before) or self._is_stale(path)):
+        if not self._is_abandoned(path, before):
             return False
         successor = path.with_name(f"{path.name}.{before['token']}.successor")
         if not _create(successor, token):
-            if self._is_stale(successor):  # its creator died before renaming it
+            creator = _read(successor)
+            if creator is not None and self._is_abandoned(successor, creator):  # it died before renaming it
                 successor.unlink(missing_ok=True)
             return False
         now = _read(path)
         if now is None or now["token"] != before["token"]:
             successor.unlink(missing_ok=True)
             return False
-        successor.replace(path)
+        try:
+            successor.replace(path)
+        except FileNotFoundError:  # another process took it for one of a dead creator
+            return False
         return True
 
-    def _is_stale(self, path: Path) -> bool:
-        """Whether a claim is old, or was not renewed while this process waited."""
+    def _is_abandoned(self, path: Path, owner: dict[str, object]) -> bool:
+        """Whether the owner of a claim is dead, or did not renew it in time."""
+        limit = min(EMPTY_SECONDS, self._stale_seconds) if owner.get("empty") else self._stale_seconds
+        return _is_dead(owner) or self._is_stale(path, limit)
+
+    def _is_stale(self, path: Path, limit: float) -> bool:
+        """Whether a claim is older than a number of seconds, or was not renewed while this process waited."""
         try:
             stamp, age = path.stat().st_mtime_ns, self._age(path)
         except FileNotFoundError:
@@ -120,8 +130,8 @@ class Claims:
         seen, since = self._seen.get(path, (None, 0.0))
         if seen != stamp:
             self._seen[path] = (stamp, time.monotonic())
-            return age > self._stale_seconds
-        return max(age, time.monotonic() - since) > self._stale_seconds
+            return age > limit
+        return max(age, time.monotonic() - since) > limit
 
     def _age(self, path: Path) -> float:
         """Seconds since the last heartbeat by the clock of the file system; machines' clocks differ."""
@@ -191,7 +201,7 @@ def _create(path: Path, token: str) -> bool:
 
 
 def _read(path: Path) -> dict[str, object] | None:
-    """The owner of a claim; only a token if the file is damaged, None if there is no claim."""
+    """The owner of a claim; only a token if the file is damaged or empty, None if there is no claim."""
     try:
         with path.open("rb") as file:
             content, status = file.read(), os.fstat(file.fileno())
@@ -201,7 +211,7 @@ def _read(path: Path) -> dict[str, object] | None:
         owner = json.loads(content)
         if isinstance(owner, dict) and str(owner.get("token", "")).isalnum():
             return owner
-    return {"token": f"unreadable{status.st_ino}x{status.st_mtime_ns}"}
+    return {"token": f"unreadable{status.st_ino}x{status.st_mtime_ns}", "empty": not content}
 
 
 def _token(path: Path) -> object:

@@ -59,6 +59,7 @@ def test_plugin_that_prints_on_import_leaves_the_document_whole(loud: dict[str, 
     assert all(hello in finished.stderr for hello in HELLOS)
 
 
+@pytest.mark.exhaustive  # a whole run
 def test_plugin_that_prints_while_it_trains_leaves_the_document_whole(
     loud: dict[str, str], write_suite: WriteSuite
 ) -> None:

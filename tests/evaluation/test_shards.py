@@ -106,7 +106,7 @@ def unsharded(monkeypatch: pytest.MonkeyPatch) -> Any:
     ("count", "attack"),
     [(1, Pgd(steps=5)), (2, Pgd(steps=5)), (3, Pgd(steps=5)), (7, Pgd(steps=5)), (2, MultiTargeted(steps=3))],
 )
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_outcomes_are_the_same_however_many_share_them(
     count: int, attack: Attack, tmp_path: Path, unsharded: Any
 ) -> None:

@@ -92,7 +92,7 @@ def test_claim_of_another_machine_is_taken_over_when_its_heart_has_stopped(
         assert mine is expected
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"token": "../../etc"}', b"\xff"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"token": "../../etc"}', b"\xff"])
 def test_claim_that_cannot_be_read_is_judged_by_its_age(folder: Path, content: bytes) -> None:
     path = plant(folder, "cell", age=50.0)
     path.write_bytes(content)
@@ -101,6 +101,16 @@ def test_claim_that_cannot_be_read_is_judged_by_its_age(folder: Path, content: b
     os.utime(path, (0, 0))
     with Claims(folder, stale_seconds=500).held("cell") as mine:
         assert mine
+
+
+@pytest.mark.parametrize(("age", "expected"), [(0.0, False), (20.0, True)])
+def test_claim_of_a_process_that_was_killed_before_it_wrote_blocks_nobody_for_long(
+    folder: Path, age: float, expected: bool
+) -> None:
+    plant(folder, "cell").write_bytes(b"")
+    os.utime(folder / "cell.json", (time.time() - age, time.time() - age))
+    with Claims(folder, stale_seconds=500).held("cell") as mine:
+        assert mine is expected
 
 
 def test_heart_beats_while_a_claim_is_held_and_stops_then(folder: Path) -> None:
@@ -151,6 +161,16 @@ def test_successor_that_died_before_renaming_is_removed(folder: Path) -> None:
     with Claims(folder, stale_seconds=500).held("cell") as mine:
         assert not mine
     with Claims(folder, stale_seconds=500).held("cell") as mine:
+        assert mine
+
+
+def test_successor_of_a_dead_process_is_removed_at_once(folder: Path) -> None:
+    path = plant(folder, "cell")
+    plant(folder, "other").rename(folder / f"{path.name}.abc.successor")
+    claims = Claims(folder, stale_seconds=500)
+    with claims.held("cell") as mine:
+        assert not mine
+    with claims.held("cell") as mine:
         assert mine
 
 
