@@ -122,7 +122,7 @@ class Claims:
         return _is_dead(owner) or self._is_stale(path, limit)
 
     def _is_stale(self, path: Path, limit: float) -> bool:
-        """Whether a claim is older than a number of seconds, or was not renewed while this process waited."""
+        """Whether a claim is older than that, or was not renewed while this process waited."""
         try:
             stamp, age = path.stat().st_mtime_ns, self._age(path)
         except FileNotFoundError:
