@@ -201,7 +201,7 @@ def _create(path: Path, token: str) -> bool:
 
 
 def _read(path: Path) -> dict[str, object] | None:
-    """The owner of a claim; only a token if the file is damaged or empty, None if there is no claim."""
+    """The owner of a claim; a token if it is damaged or empty, None if there is no claim."""
     try:
         with path.open("rb") as file:
             content, status = file.read(), os.fstat(file.fileno())
