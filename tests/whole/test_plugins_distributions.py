@@ -30,6 +30,7 @@ LONG = (  # tests of distributions that take seconds each
     "linear_model_is_right_under_noise",
     "both_work_in_l2",
     "measured_rows_of_autoattack",
+    "leaderboards_become_published_rows",
     "cluster_of_its_own",
 )
 
