@@ -39,6 +39,7 @@ def problem() -> tuple[nn.Module, Tensor, Tensor]:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive  # times passes for a quarter of a minute
 def test_pgd_and_lipschitzness_stay_near_the_bare_cost_of_their_passes(
     problem: tuple[nn.Module, Tensor, Tensor],
 ) -> None:

@@ -148,6 +148,7 @@ def test_run_that_is_terminated_while_it_starts_exits_in_time_too(tmp_path: Path
     assert "Traceback" not in err
 
 
+@pytest.mark.exhaustive  # a run that is stopped and goes on
 def test_user_signal_under_slurm_requeues_the_job(write_suite: WriteSuite, tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()

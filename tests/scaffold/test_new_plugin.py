@@ -52,6 +52,7 @@ def example(plugins: Path, kind: Kind) -> str:
     return names.component if kind == "suite" else str(plugins / names.distribution / "example.toml")
 
 
+@pytest.mark.exhaustive  # a process for each kind
 def test_new_plugins_pass_their_own_tests(plugins: Path) -> None:
     sources = os.pathsep.join(str(folder / "src") for folder in plugins.iterdir())
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--import-mode=importlib"]

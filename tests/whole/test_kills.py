@@ -38,11 +38,11 @@ def kept(folder: Path) -> set[Path]:
     [
         pytest.param(2, id="after each rename", marks=pytest.mark.exhaustive),
         pytest.param(3, id="before each rename", marks=pytest.mark.exhaustive),
-        pytest.param(8, id="after each fourth rename"),
+        pytest.param(14, id="after each seventh rename"),
     ],
 )
 def test_run_killed_at_every_write_ends_up_the_same(tmp_path: Path, uninterrupted: dict[str, Any], last: int) -> None:
-    """Each sitting completes one write, or four; then it dies at once, or with the next file written and not yet renamed.
+    """Each sitting completes one write, or seven; then it dies at once, or with the next file written and not yet renamed.
 
     Where that write takes the run no further (what says that an evaluation is open is written by each sitting), the next one
     completes one more.

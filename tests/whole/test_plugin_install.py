@@ -55,6 +55,7 @@ def test_options_of_the_installed_plugin_are_shown(environment: FreshEnvironment
         assert option in finished.stdout
 
 
+@pytest.mark.exhaustive  # another process
 def test_wrong_option_of_the_installed_plugin_is_a_suite_error(environment: FreshEnvironment, tmp_path: Path) -> None:
     suite = tmp_path / "suite.toml"
     suite.write_text(SUITE.replace("lam = 2.0", "lamb = 2.0"), encoding="utf-8")

@@ -32,6 +32,7 @@ LONG = (  # tests of distributions that take seconds each
     "measured_rows_of_autoattack",
     "leaderboards_become_published_rows",
     "cluster_of_its_own",
+    "test_metric_keeps_the_contract",
 )
 
 SUITE = """
