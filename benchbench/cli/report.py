@@ -14,11 +14,11 @@ from benchbench.version import install_command
 
 
 @click.command(name="report")
-@click.argument("files", nargs=-1, type=FILE, metavar="[LEADERBOARD]...")
+@click.argument("files", nargs=-1, type=FILE, metavar="[SUITE|LEADERBOARD]...")
 @click.option("--out", required=True, type=FOLDER, help="Folder of the pages; open its index.html.")
 @folder_options
 def command(files: tuple[Path, ...], out: Path, data: Path | None, runs: Path | None, leaderboards: Path | None) -> int:
-    """Write static HTML pages of all leaderboards of the folder, or of some files.
+    """Write static HTML pages of all leaderboards of the folder, or of some suites' or files.
 
     The pages need no server and no network. Exit status: 0 done; 1 something could not be shown (standard error and the pages
     say what); 2 nothing could be shown.
@@ -31,7 +31,11 @@ def command(files: tuple[Path, ...], out: Path, data: Path | None, runs: Path | 
         raise UsageError(f"the report needs {error.name}", hint=install_command("report")) from error
     from benchbench.report.gathering import write_report
 
-    report = write_report(out, find_folders(data=data, runs=runs, leaderboards=leaderboards), files)
+    folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
+    named = [
+        board if not file.exists() and (board := folders.leaderboard(str(file))).exists() else file for file in files
+    ]
+    report = write_report(out, folders, named)
     for problem in report.problems:
         note(problem)
     for page in report.pages:

@@ -292,3 +292,12 @@ def test_interrupted_report_leaves_whole_pages(tmp_path: Path, monkeypatch: pyte
         site(tmp_path)
     assert before
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_suite_is_named_as_for_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    boards = tmp_path / "boards"
+    write_leaderboard(boards / "closer-look.parquet", [make_row()])
+    assert invoke(["report", "closer-look", "--out", str(tmp_path / "site"), "--leaderboards", str(boards)]) == 0
+    assert "closer-look" in (tmp_path / "site" / "index.html").read_text()
+    assert invoke(["report", "closer-lok", "--out", str(tmp_path / "other"), "--leaderboards", str(boards)]) == 1
+    assert "there is no leaderboard closer-lok" in capsys.readouterr().err
