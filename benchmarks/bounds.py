@@ -61,6 +61,11 @@ class Subject:
         return KeyedGenerator(derive_seed(0, purpose), torch.arange(len(self.images)))
 
 
+def stored_state(path: Path) -> dict[str, Tensor]:
+    """The state of the model in a checkpoint, or among the stored weights of runs."""
+    return {name.removeprefix("model."): one for name, one in load_file(path).items() if name.startswith("model.")}
+
+
 def subjects(examples: int) -> Iterator[Subject]:
     """The committed digits models, each with the same examples, spread over the test set."""
     test = Digits(scale=1).load(NOWHERE).test
@@ -77,9 +82,8 @@ def subjects(examples: int) -> Iterator[Subject]:
         ):
             continue
         seen.add(row["model_id"])
-        state = {name.removeprefix("model."): tensor for name, tensor in load_file(weights).items()}
         model = make_mlp(input_shape=images.shape[1:], classes=10)
-        model.load_state_dict(state)
+        model.load_state_dict(stored_state(weights))
         options = json.loads(row["defense_options"])
         strength = next((f" {options[key]:g}" for key in ("beta", "lam") if key in options), "")
         yield Subject(
@@ -91,12 +95,10 @@ def stored_network(path: Path, examples: int) -> Subject:
     """A CNN2 or a strided CNN of MNIST, in a checkpoint or among the stored weights of runs."""
     test = Mnist().load(DataSource(root=Path(os.environ["BENCHBENCH_DATA"]), cache=NOWHERE.cache)).test
     chosen = torch.arange(examples) * len(test) // examples
-    images, state = as_model_input(test.inputs[chosen]), load_file(path)
-    if any(name.startswith("model.conv4.") for name in state):
+    images, state = as_model_input(test.inputs[chosen]), stored_state(path)
+    if "conv4.weight" in state:
         model: nn.Module = make_cnn2(input_shape=(1, 28, 28), classes=10)
-        model.load_state_dict(
-            {name.removeprefix("model."): one for name, one in state.items() if name.startswith("model.")}
-        )
+        model.load_state_dict(state)
     else:
         from benchmarks.certified import stored_model  # needs benchbench-certified
 

@@ -15,19 +15,18 @@ from pathlib import Path
 
 import torch
 from benchbench_certified.strided import make_strided_cnn
-from safetensors.torch import load_file
 from torch import nn
 
 from benchbench.builtin.attacks.autoattack.standard import AutoAttack
 from benchbench.builtin.datasets.mnist import Mnist
 from benchbench.contract import DataSource, KeyedGenerator, Threat, as_model_input, bound_margins, derive_seed
+from benchmarks.bounds import stored_state
 
 
 def stored_model(path: Path) -> nn.Module:
     """The network of a checkpoint, or of the stored weights of runs."""
     model = make_strided_cnn(input_shape=(1, 28, 28), classes=10)
-    state = {name.removeprefix("model."): one for name, one in load_file(path).items() if name.startswith("model.")}
-    model.load_state_dict(state)
+    model.load_state_dict(stored_state(path))
     return model.eval().requires_grad_(False)
 
 

@@ -70,7 +70,7 @@ def command(suite: str, each: bool, as_json: bool, **wanted: Unpack[PlanOptions]
 def _document(plan: Plan) -> dict[str, object]:
     from benchbench.planning import bill, bills
 
-    estimates = [p.estimate_seconds for p in plan.cells if p.estimate_seconds is not None]
+    estimates = _estimates(plan)
     return {
         "suite": plan.suite,
         "profile": plan.profile,
@@ -125,16 +125,19 @@ def _print(plan: Plan, *, each: bool) -> None:
         note(_work(plan))
 
 
+def _estimates(plan: Plan) -> list[float]:
+    """The predicted seconds of the ready cells that have a price."""
+    return [p.estimate_seconds for p in plan.cells if p.estimate_seconds is not None]
+
+
 def _work(plan: Plan) -> str:
     """What the ready cells cost, as far as it is known."""
-    estimates = [p.estimate_seconds for p in plan.cells if p.status == "ready"]
-    known = [one for one in estimates if one is not None]
-    unknown = len(estimates) - len(known)
-    if not known:
+    estimates, ready = _estimates(plan), len(plan.with_status("ready"))
+    if not estimates:
         return "there is no estimate: the passes of these cells cannot be counted"
-    besides = f", and what has no estimate ({unknown} of {len(estimates)} cells)" if unknown else ""
-    total = format_seconds(sum(known))
-    return f"about {total} of work{besides}, shared by the workers (attacks that stop early take less)"
+    unknown = ready - len(estimates)
+    besides = f", and what has no estimate ({unknown} of {ready} cells)" if unknown else ""
+    return f"about {format_seconds(sum(estimates))} of work{besides}, shared by the workers (attacks that stop early take less)"
 
 
 def _print_cells(plan: Plan) -> None:

@@ -9,7 +9,7 @@ import click
 from benchbench.cli.options import FILE, FOLDER, folder_options
 from benchbench.cli.printing import note, say
 from benchbench.errors import UsageError
-from benchbench.settings import find_folders
+from benchbench.settings import Folders, find_folders
 from benchbench.version import install_command
 
 
@@ -32,12 +32,15 @@ def command(files: tuple[Path, ...], out: Path, data: Path | None, runs: Path | 
     from benchbench.report.gathering import write_report
 
     folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
-    named = [
-        board if not file.exists() and (board := folders.leaderboard(str(file))).exists() else file for file in files
-    ]
-    report = write_report(out, folders, named)
+    report = write_report(out, folders, [_board(file, folders) for file in files])
     for problem in report.problems:
         note(problem)
     for page in report.pages:
         say(str(page))
     return 1 if report.problems else 0
+
+
+def _board(named: Path, folders: Folders) -> Path:
+    """A file, or the leaderboard of the suite with that name."""
+    board = folders.leaderboard(str(named))
+    return board if board.exists() and not named.exists() else named

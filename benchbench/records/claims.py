@@ -2,9 +2,10 @@
 
 A claim is a file ``<folder>/<name>.json`` that only one process can create (O_EXCL). It names its owner, and the owner keeps
 its modification time fresh (a heartbeat). A claim is abandoned if its owner on this machine is dead, or if its last heartbeat
-is older than `STALE_SECONDS`, or if a waiting process has seen no heartbeat for as long: a time stamp may lie in the future. A
-process that finds an abandoned claim creates a successor, named by the token of the old claim so that there can be only one,
-reads the claim again, and renames the successor over it. Its first claim done, a process removes the abandoned ones of others.
+is older than `STALE_SECONDS` (`EMPTY_SECONDS` for an empty file), or if a waiting process has seen no heartbeat for as long: a
+time stamp may lie in the future. A process that finds an abandoned claim creates a successor, named by the token of the old
+claim so that there can be only one, reads the claim again, and renames the successor over it. Successors are abandoned in the
+same ways, and then removed. Its first claim done, a process removes the abandoned ones of others.
 
 Claims only save work. Results are written atomically and do not depend on who computes them, so the worst case (an owner that
 was suspended and wakes up) computes something twice. No file is ever locked.
@@ -29,7 +30,7 @@ from benchbench.processes import host, is_over, start_of
 
 STALE_SECONDS = 120.0
 BEATS = 8  # heartbeats within that time
-EMPTY_SECONDS = 5.0  # after which a claim that names no owner is abandoned: who created it died before writing to it
+EMPTY_SECONDS = 5.0  # after which an empty claim is abandoned: who created it died before writing to it
 
 
 class Claims:
