@@ -1,4 +1,4 @@
-"""``benchbench leaderboard``: merge; pack, check, accept submissions; challenge a row."""
+"""``benchbench leaderboard``: merge, restore; pack, check, accept submissions; challenge a row."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from benchbench.cli.options import (
 from benchbench.cli.printing import note, print_json, say
 from benchbench.cli.verify import print_claims, summary
 from benchbench.errors import UsageError
+from benchbench.escaping import printable
 
 if TYPE_CHECKING:
     from benchbench.checking.submissions import Checks, Examined
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 @click.group(name="leaderboard")
 def command() -> None:
-    """Merge leaderboard files; pack, check or accept a submission; challenge a row."""
+    """Merge files, or go on from one; pack, check or accept a submission; challenge a row."""
 
 
 @command.command(name="merge")
@@ -157,6 +158,32 @@ def accept_command(
             say(f"conflict: {conflict}")
         say("not accepted" if accepted.path is None else f"accepted, {accepted.new} new rows: {accepted.path}")
     return 1 if accepted.path is None else 0
+
+
+@command.command(name="restore")
+@click.argument("board", type=FILE, metavar="LEADERBOARD")
+@runs_option
+@json_option
+def restore_command(board: Path, runs: Path | None, as_json: bool) -> int:
+    """Put the finished rows of LEADERBOARD into the runs folder.
+
+    ``benchbench run`` then goes on from them on a machine that has not computed them. A row comes with its outcomes, and with
+    adversarial images and weights that lie beside the file; one without outcomes is left out. What is finished in the runs
+    folder stays. Exit status: 0 all rows are finished there now, 1 some are not, 2 usage error.
+    """
+    from benchbench.records import RunStore
+    from benchbench.running.restoring import restore
+    from benchbench.settings import find_folders
+
+    store = RunStore(find_folders(runs=runs).runs, on_problem=note)
+    restored = restore(board, store)
+    if as_json:
+        print_json({"runs": str(store.root), **dataclasses.asdict(restored)})
+    else:
+        for cell_id, reason in restored.refused:
+            say(f"left out: {printable(f'cell {cell_id}: {reason}' if cell_id else reason)}")
+        say(f"{len(restored.recorded)} rows restored, {len(restored.present)} were finished: {store.root}")
+    return 1 if restored.refused else 0
 
 
 @command.command(name="challenge")

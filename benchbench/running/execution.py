@@ -19,7 +19,7 @@ from benchbench.stopping import StopRequest
 
 if TYPE_CHECKING:
     from benchbench.executors.crew import Crew
-    from benchbench.records import Row
+    from benchbench.records import Row, Rows
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -74,6 +74,8 @@ def execute(
     _announce(prepared, crew, reason, sum(estimates.values()), listener)
     prepared.finished.take_over()
     rows, tally = rebuild(*board), Tally()
+    if not prepared.request.fresh:
+        _name_known(prepared, rows, listener)
     if plan.ready:
         check_writable(prepared.folders.runs)
         try:
@@ -132,6 +134,16 @@ def _announce(prepared: Prepared, crew: Crew | None, reason: str, seconds: float
     gaps = (f"{p.status} {p.experiment}: {p.reason}" for p in (*skipped, *broken))
     for message in dict.fromkeys((*plan.datasets.notes, *gaps)):
         listener(Note(message=message))
+
+
+def _name_known(prepared: Prepared, rows: Rows, listener: Listener) -> None:
+    """Say how many cells will be computed though the leaderboard has their rows, and how to avoid that."""
+    finished = {*rows.where(rows.having("status", "ok")).values("cell_id")}
+    known = sum(cell.cell_id in finished for cell in prepared.plan.ready)
+    if known:
+        board = prepared.leaderboard
+        advice = f"to go on from them instead: benchbench leaderboard restore {board}"
+        listener(Note(message=f"{known} cells are computed again although {board} has their rows; {advice}"))
 
 
 def _describe_device(prepared: Prepared, crew: Crew | None) -> str:
