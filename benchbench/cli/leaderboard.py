@@ -1,4 +1,4 @@
-"""``benchbench leaderboard``: merge, restore; pack, check, accept submissions; challenge a row."""
+"""``benchbench leaderboard``: merge, restore, pack, check, accept, challenge, croissant."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def _announce(prepared: Prepared, crew: Crew | None, reason: str, seconds: float
 
 
 def _name_known(prepared: Prepared, rows: Rows, listener: Listener) -> None:
-    """Say how many cells will be computed though the leaderboard has their rows, and how to avoid that."""
+    """Say how many cells are computed though the leaderboard has their rows; name the remedy."""
     finished = {*rows.where(rows.having("status", "ok")).values("cell_id")}
     known = sum(cell.cell_id in finished for cell in prepared.plan.ready)
     if known:

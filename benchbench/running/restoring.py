@@ -1,4 +1,4 @@
-"""Puts the finished rows of a leaderboard into a runs folder, so that a new machine goes on from them."""
+"""Puts a leaderboard's finished rows into a runs folder: another machine goes on from them."""
 
 from __future__ import annotations
 
