@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchbench.atomic import write_atomically
+from benchbench.atomic import write_bytes_atomically
 from benchbench.cell.reading import read_cell
 from benchbench.errors import BenchbenchError
 from benchbench.leaderboard import read_rows
@@ -72,5 +71,5 @@ def _bring_weights(model_id: str, beside: Path, store: RunStore) -> str:
     if stored is None or not stored.intact:
         return ""
     if not target.exists():
-        write_atomically(target, lambda path: shutil.copyfile(source, path))
+        write_bytes_atomically(target, source.read_bytes())
     return weights_digest(stored.state)
