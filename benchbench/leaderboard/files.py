@@ -38,8 +38,9 @@ def write_leaderboard(path: Path, rows: Iterable[Row]) -> Rows:
     ordered = _sorted(Rows.of(rows))
     suites = sorted(suite for (suite,) in ordered.distinct("suite")[0])
     problems = [f"rows of several suites: {', '.join(suites)}"] if len(suites) > 1 else []
-    cells, places = ordered.distinct("cell_id")
-    twice = sorted(cells[place][0] for place in np.flatnonzero(np.bincount(places) > 1))
+    codes = ordered.codes("cell_id")
+    repeated = np.flatnonzero(np.bincount(codes) > 1)
+    twice = sorted({*ordered.where(np.isin(codes, repeated)).values("cell_id")}) if len(repeated) else []
     problems += [f"cell {cell_id} is there twice" for cell_id in twice]
     if problems:
         raise DataError(f"cannot write {path}: " + "; ".join(problems))

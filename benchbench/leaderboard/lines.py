@@ -26,6 +26,9 @@ def lines_of(
 
     Labels and best values are those among all runs of their groups, which int64 (runs,) `group` numbers, increasing.
     """
+    if 0 < most < len(runs):  # the groups of these lines suffice
+        count = int(np.searchsorted(group, group[most - 1], side="right"))
+        runs, group = runs.head(count), group[:count]
     entries = []
     with collector_paused():
         for column in columns:

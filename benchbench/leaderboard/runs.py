@@ -29,25 +29,38 @@ def runs_of(rows: Rows) -> Array:
     codes = rows.codes(*RUNS)
     several = (np.bincount(codes)[codes] > 1) & rows.having("source", "measured") if len(rows) else codes > 0
     places = np.flatnonzero(several)
-    first: dict[tuple[object, ...], int] = {}
-    repeated: Counter[tuple[object, ...]] = Counter()
-    chosen, numbers = rows.take(places), codes[places].tolist()
+    chosen = rows.take(places)
+    _, first, numbers = np.unique(codes[places], return_index=True, return_inverse=True)
     seeds, texts = chosen.values("seed"), chosen.values("configuration")
-    common: dict[int, str | None] = {}  # of the rows with a code, so that few configurations are parsed
-    for code, cut in zip(numbers, map(_cut, texts, seeds)):
-        if common.setdefault(code, cut) != cut:
-            common[code] = None
-    for place, code, seed, text in zip(places.tolist(), numbers, seeds, texts):
-        key = (code, "" if common[code] else _without_seed(text))
-        found[place] = first.setdefault((*key, repeated[(*key, seed)]), place)
-        repeated[(*key, seed)] += 1
+    alike = np.ones(len(first), dtype=bool)  # codes with one configuration, and each seed once
+    alike[numbers[~_as_first(numbers, seeds, texts)]] = False
+    again = np.unique(np.stack([numbers, chosen.codes("seed")]), axis=1, return_counts=True)
+    alike[again[0][0][again[1] > 1]] = False
+    found[places] = places[first[numbers]]
+    begun: dict[tuple[object, ...], int] = {}
+    repeated: Counter[tuple[object, ...]] = Counter()
+    for at in np.flatnonzero(~alike[numbers]).tolist():
+        key = (numbers[at], _without_seed(texts[at]))
+        found[places[at]] = begun.setdefault((*key, repeated[(*key, seeds[at])]), places[at])
+        repeated[(*key, seeds[at])] += 1
     return found
 
 
-def _cut(configuration: str, seed: int | None) -> str | None:
-    """The text without its last seed, the training's in sorted JSON; None if not the row's."""
-    before, _, after = configuration.rpartition('"seed":')
-    return before + after.removeprefix(f"{seed},") if after.startswith(f"{seed},") else None
+def _as_first(numbers: Array, seeds: list[int | None], texts: list[str]) -> Array:
+    """bool (n,): whether a configuration is that of its number's first row, but for the seed.
+
+    The seed is the last one in the sorted JSON, the training's.
+    """
+    around: dict[int, tuple[str, str]] = {}
+    found = []
+    for number, seed, text in zip(numbers.tolist(), seeds, texts):
+        if number not in around:
+            before, name, after = text.rpartition('"seed":')
+            own = after.startswith(f"{seed},")
+            around[number] = (before + name, after.removeprefix(str(seed))) if own else ("", "")
+        before, after = around[number]
+        found.append(text == f"{before}{seed}{after}")
+    return np.array(found, dtype=bool)
 
 
 def _without_seed(configuration: str) -> str:
@@ -87,6 +100,11 @@ class Runs:
     def ends(self) -> list[int]:
         """The place after the last row of each run."""
         return [*self.starts[1:].tolist(), len(self.rows)]
+
+    def head(self, count: int) -> Runs:
+        """The first runs, at least one."""
+        end = self.ends[count - 1]
+        return Runs(self.rows[:end], np.searchsorted(self.starts, np.arange(end), side="right"))
 
     def any(self, chosen: Array) -> Array:
         """bool (runs,): whether a bool (rows,) is true anywhere in a run."""

@@ -192,6 +192,8 @@ class Rows(Sequence[Row]):
     def take(self, places: Sequence[int] | Array) -> Rows:
         """The rows at some places, in their order."""
         chosen = np.asarray(places, dtype=np.int64)
+        if np.array_equal(chosen, np.arange(len(self))):
+            return self  # so that no column is copied
         return Rows(self._whole, chosen if self._places is None else self._places[chosen])
 
     def where(self, chosen: Array) -> Rows:
