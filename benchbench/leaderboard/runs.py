@@ -56,8 +56,7 @@ def _as_first(numbers: Array, seeds: list[int | None], texts: list[str]) -> Arra
     for number, seed, text in zip(numbers.tolist(), seeds, texts):
         if number not in around:
             before, name, after = text.rpartition('"seed":')
-            own = after.startswith(f"{seed},")
-            around[number] = (before + name, after.removeprefix(str(seed))) if own else ("", "")
+            around[number] = before + name, after.removeprefix(str(seed))
         before, after = around[number]
         found.append(text == f"{before}{seed}{after}")
     return np.array(found, dtype=bool)
