@@ -36,7 +36,7 @@ def test_example_is_read_and_planned(name: str, registry: Registry, tmp_path: Pa
 
 
 def test_page_has_no_other_examples() -> None:
-    assert PAGE.count("```toml") == len(EXAMPLES) == 5
+    assert PAGE.count("```toml") == len(EXAMPLES) == 4
 
 
 def test_example_of_radii_has_as_many_models_and_cells_as_the_page_says(registry: Registry, tmp_path: Path) -> None:
