@@ -18,7 +18,7 @@ LOADED = re.compile(
 
 @pytest.mark.skipif(not find_spec("mkdocs"), reason="mkdocs-material is not installed")
 def test_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(tmp_path)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     pages = sorted(tmp_path.rglob("*.html"))

@@ -76,13 +76,16 @@ def verify(
 
     Args:
         leaderboard: a Parquet file; outcomes, witnesses and checkpoints are sought beside it, then below `runs`.
-        data, runs: data root, and folder of checkpoints and records; None for the usual ones.
-        device, download: where models run, None for CUDA if available; whether missing datasets may be fetched.
+        data: data root; None for the usual one.
+        runs: folder of checkpoints and records; None for the usual one.
+        device: where models run; None for CUDA if available.
+        download: whether missing datasets may be fetched.
         replay_only: make no attack.
         seed: chooses the attacked examples and the draws; None for one that nobody can foresee. Verdicts state it.
-        budget, images: see `FreshAttack`.
-        architecture: ``FILE.py:callable`` or ``module:callable`` that makes the networks of models trained elsewhere whose
-            architecture is not registered; used where its source has the digest of the row.
+        budget: see `FreshAttack`.
+        images: see `FreshAttack`.
+        architecture: ``FILE.py:callable`` or ``module:callable`` for models trained elsewhere of no registered architecture;
+            used where its source has the row's digest.
         on_problem: receives a message for each impossible row, which gets no verdict.
         done: receives each verdict.
 
@@ -96,14 +99,10 @@ def verify(
     attack = FreshAttack(
         registry=registry, device=where, seed=drawn, budget=budget, images=None if images is None else Path(images)
     )
-    replayer = Replayer(
-        registry=registry,
-        folders=evidence_folders(board, folders.runs),
-        source=folders.source(download=download),
-        device=where,
-        attack=None if replay_only else attack,
-        own=None if architecture is None else find_callable(architecture),
-    )
+    own = None if architecture is None else find_callable(architecture)
+    places, source = evidence_folders(board, folders.runs), folders.source(download=download)
+    tried = None if replay_only else attack
+    replayer = Replayer(registry=registry, folders=places, source=source, device=where, attack=tried, own=own)
     return replayer.verify(rows, done=done)
 
 

@@ -15,7 +15,8 @@ from benchbench.registry import Registry, load_registry
 from benchbench.suite import read_suite, reading
 from benchbench.suite.settings import MAXIMUM_SEEDS, SETTINGS_KEYS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "suite-format.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE, TRAINING = ((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("suite-format", "training"))
 EXAMPLES = dict(re.findall(r"^```toml\n# (\S+\.toml)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 
 
@@ -36,7 +37,7 @@ def test_example_is_read_and_planned(name: str, registry: Registry, tmp_path: Pa
 
 
 def test_page_has_no_other_examples() -> None:
-    assert PAGE.count("```toml") == len(EXAMPLES) == 5
+    assert PAGE.count("```toml") == len(EXAMPLES) == 3
 
 
 def test_example_of_radii_has_as_many_models_and_cells_as_the_page_says(registry: Registry, tmp_path: Path) -> None:
@@ -47,13 +48,12 @@ def test_example_of_radii_has_as_many_models_and_cells_as_the_page_says(registry
     assert "These are 6 models and 24 cells." in PAGE
 
 
+def test_page_on_training_has_every_field_of_a_recipe() -> None:
+    assert [one.name for one in dataclasses.fields(Recipe) if f"`{one.name}`" not in TRAINING] == []
+
+
 def test_page_has_every_key_and_limit() -> None:
-    keys = (
-        *reading._SUITE_KEYS,
-        *reading._EXPERIMENT_KEYS,
-        *SETTINGS_KEYS,
-        *(one.name for one in dataclasses.fields(Recipe)),
-    )
+    keys = (*reading._SUITE_KEYS, *reading._EXPERIMENT_KEYS, *SETTINGS_KEYS)
     missing = [key for key in keys if f"`{key}`" not in PAGE and f"[{key}" not in PAGE and f".{key}" not in PAGE]
     assert missing == []
     limits = PAGE.partition("## Limits")[2]
