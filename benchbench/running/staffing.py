@@ -207,9 +207,10 @@ def _limits(plan: Plan, *, on_gpus: bool) -> Iterator[tuple[int, str]]:
     room = _room(plan, on_gpus=on_gpus)
     if room is not None:
         yield max(room, 1), f"the memory that is free has room for {max(room, 1)}"
-    seconds = sum(planned.estimate_seconds or 0.0 for planned in plan.cells)
-    worth = max(int(seconds / WORTH_SECONDS), 1)
-    yield worth, f"there are about {seconds:.0f} s of work"
+    estimates = [planned.estimate_seconds for planned in plan.cells if planned.status == "ready"]
+    seconds = [estimate for estimate in estimates if estimate is not None]
+    if len(seconds) == len(estimates):  # work of unknown length may be long
+        yield max(int(sum(seconds) / WORTH_SECONDS), 1), f"there are about {sum(seconds):.0f} s of work"
 
 
 def _room(plan: Plan, *, on_gpus: bool) -> int | None:

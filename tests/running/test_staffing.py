@@ -34,12 +34,12 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def prepared(folder: Path, *, seconds: float, memory_bytes: int = 0, **changes: Any) -> Prepared:
+def prepared(folder: Path, *, seconds: float | None, memory_bytes: int = 0, **changes: Any) -> Prepared:
     """The suite planned, at a price for each cell."""
     made = prepare(
         Request(suite=str(folder / "tiny.toml"), device="cpu", **changes), find_folders(runs=folder / "runs")
     )
-    price = CellPrice(train_seconds=seconds, evaluate_seconds=0.0, memory_bytes=memory_bytes, origin="timed")
+    price = CellPrice(train_seconds=seconds or 0.0, evaluate_seconds=0.0, memory_bytes=memory_bytes, origin="timed")
     cells = tuple(
         dataclasses.replace(p, price=price, estimate_seconds=seconds) if p.status == "ready" else p
         for p in made.plan.cells
@@ -71,6 +71,12 @@ def test_there_are_as_many_workers_as_cores_models_memory_and_work(
     assert 1.5 * 3 * (3 * 2**30 + PROCESS_BYTES) > 16 * 2**30
     monkeypatch.setattr(staffing, "available_memory_bytes", lambda: None)
     assert workers(large) == 6
+
+
+def test_work_of_unknown_length_is_not_taken_for_none(tmp_path: Path) -> None:
+    write_suite(tmp_path, seeds=[0, 1, 2])
+    unknown = prepared(tmp_path, seconds=None)
+    assert (workers(unknown), "of work" in choose_staff(unknown).reason) == (4, False)
 
 
 def test_one_core_is_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
