@@ -36,6 +36,10 @@ class Folders:
         """The Parquet file of a suite."""
         return self.leaderboards / f"{suite}.parquet"
 
+    def board(self, named: str) -> Path:
+        """A Parquet file given by its path, or that of a suite."""
+        return Path(named) if named.endswith(".parquet") else self.leaderboard(named)
+
     def source(self, *, download: bool = False) -> DataSource:
         """The folders that datasets may read."""
         return DataSource(root=self.data, cache=self.home / "datasets", download=download)

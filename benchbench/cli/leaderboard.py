@@ -161,11 +161,12 @@ def accept_command(
 
 
 @command.command(name="restore")
-@click.argument("board", type=FILE, metavar="LEADERBOARD")
+@click.argument("board", metavar="SUITE|LEADERBOARD")
+@leaderboards_option
 @runs_option
 @json_option
-def restore_command(board: Path, runs: Path | None, as_json: bool) -> int:
-    """Put the finished rows of LEADERBOARD into the runs folder.
+def restore_command(board: str, leaderboards: Path | None, runs: Path | None, as_json: bool) -> int:
+    """Put the finished rows of a suite's leaderboard, or of a file, into the runs folder.
 
     ``benchbench run`` then goes on from them on a machine that has not computed them. A row comes with its outcomes, and with
     adversarial images and weights that lie beside the file; one without outcomes is left out. What is finished in the runs
@@ -174,9 +175,11 @@ def restore_command(board: Path, runs: Path | None, as_json: bool) -> int:
     from benchbench.records import RunStore
     from benchbench.running.restoring import restore
     from benchbench.settings import find_folders
+    from benchbench.suite.files import name_of
 
-    store = RunStore(find_folders(runs=runs).runs, on_problem=note)
-    restored = restore(board, store)
+    folders = find_folders(runs=runs, leaderboards=leaderboards)
+    store = RunStore(folders.runs, on_problem=note)
+    restored = restore(folders.board(name_of(board)), store)
     if as_json:
         print_json({"runs": str(store.root), **dataclasses.asdict(restored)})
     else:

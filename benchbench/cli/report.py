@@ -6,18 +6,18 @@ from pathlib import Path
 
 import click
 
-from benchbench.cli.options import FILE, FOLDER, folder_options
+from benchbench.cli.options import FOLDER, folder_options
 from benchbench.cli.printing import note, say
 from benchbench.errors import UsageError
-from benchbench.settings import Folders, find_folders
+from benchbench.settings import find_folders
 from benchbench.version import install_command
 
 
 @click.command(name="report")
-@click.argument("files", nargs=-1, type=FILE, metavar="[SUITE|LEADERBOARD]...")
+@click.argument("boards", nargs=-1, metavar="[SUITE|LEADERBOARD]...")
 @click.option("--out", required=True, type=FOLDER, help="Folder of the pages; open its index.html.")
 @folder_options
-def command(files: tuple[Path, ...], out: Path, data: Path | None, runs: Path | None, leaderboards: Path | None) -> int:
+def command(boards: tuple[str, ...], out: Path, data: Path | None, runs: Path | None, leaderboards: Path | None) -> int:
     """Write static HTML pages of all leaderboards of the folder, or of some suites' or files.
 
     The pages need no server and no network. Exit status: 0 done; 1 something could not be shown (standard error and the pages
@@ -30,17 +30,12 @@ def command(files: tuple[Path, ...], out: Path, data: Path | None, runs: Path | 
     except ImportError as error:
         raise UsageError(f"the report needs {error.name}", hint=install_command("report")) from error
     from benchbench.report.gathering import write_report
+    from benchbench.suite.files import name_of
 
     folders = find_folders(data=data, runs=runs, leaderboards=leaderboards)
-    report = write_report(out, folders, [_board(file, folders) for file in files])
+    report = write_report(out, folders, [folders.board(name_of(each)) for each in boards])
     for problem in report.problems:
         note(problem)
     for page in report.pages:
         say(str(page))
     return 1 if report.problems else 0
-
-
-def _board(named: Path, folders: Folders) -> Path:
-    """A file, or the leaderboard of the suite with that name."""
-    board = folders.leaderboard(str(named))
-    return board if board.exists() and not named.exists() else named

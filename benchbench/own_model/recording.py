@@ -50,7 +50,7 @@ def find_destination(
     record: AnyPath, folders: Folders, *, architecture: Component, card: Card | None = None
 ) -> Destination:
     """The leaderboard of a name or a path; UsageError if no row can be added to it."""
-    board = Path(record) if str(record).endswith(".parquet") else folders.leaderboard(str(record))
+    board = folders.board(str(record))
     if not re.fullmatch(PATTERNS["suite"], board.stem):
         raise UsageError(f"{board.stem!r} is no name of a leaderboard", hint="letters, digits, and . _ - between them")
     stated = None if card is None else read_card(card)

@@ -86,7 +86,7 @@ def find_rows(
 ) -> tuple[Rows, Path]:
     """The rows of a leaderboard, of a profile if given, that pass filters; its path."""
     name = name_of(suite)
-    path = Path(name) if name.endswith(".parquet") else find_folders(leaderboards=leaderboards).leaderboard(name)
+    path = find_folders(leaderboards=leaderboards).board(name)
     rows = read_rows(path) if path.exists() else Rows.of(published_rows(name))
     if not rows and path.exists():
         raise StorageError(f"{path} has no row that can be shown")

@@ -28,7 +28,7 @@ def test_run_goes_on_from_restored_rows_and_leaves_the_same_bytes(
     before = leaderboard(tmp_path, "tiny")
     answer = command("leaderboard", "restore", BOARD, "--runs", "here", "--json")
     assert (answer.status, len(answer.document["recorded"]), answer.document["present"]) == (0, 2, [])
-    again = command("leaderboard", "restore", BOARD, "--runs", "here")
+    again = command("leaderboard", "restore", "tiny", "--runs", "here")
     assert again.out == "0 rows restored, 2 were finished: here\n"
     run = command("run", suite, "--runs", "here", "--jobs", "1", "--json")
     assert (run.document["finished"], run.document["cells"]["done"]) == (0, 2)

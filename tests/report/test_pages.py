@@ -300,4 +300,4 @@ def test_a_suite_is_named_as_for_a_table(tmp_path: Path, capsys: pytest.CaptureF
     assert invoke(["report", "closer-look", "--out", str(tmp_path / "site"), "--leaderboards", str(boards)]) == 0
     assert "closer-look" in (tmp_path / "site" / "index.html").read_text()
     assert invoke(["report", "closer-lok", "--out", str(tmp_path / "other"), "--leaderboards", str(boards)]) == 1
-    assert "there is no leaderboard closer-lok" in capsys.readouterr().err
+    assert f"there is no leaderboard {boards / 'closer-lok.parquet'}" in capsys.readouterr().err
