@@ -226,7 +226,7 @@ def test_copies_of_the_model_give_float32_too() -> None:
 
 @pytest.mark.parametrize("defense", [Natural(), AdversarialTraining(steps=2), Trades(steps=2)], ids=repr)
 def test_recorded_steps_in_bf16_end_with_the_same_weights(defense: Defense) -> None:
-    """As CUDA graphs replay them; see test_recorded_steps.py."""
+    """As CUDA graphs replay them; see test_recorded.py."""
     expected = train(job(defense))
     recorded.clear()
     with recording(trace):

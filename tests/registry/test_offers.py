@@ -1,6 +1,6 @@
 """What plugins rely on stays while `API_VERSION` does: a change that would break a correct plugin has to raise it.
 
-``interface-N.json`` holds the names of version N. After an addition, record it: ``python tests/registry/test_interface.py``.
+``interface-N.json`` holds the names of version N. After an addition, record it: ``python tests/registry/test_offers.py``.
 """
 
 from __future__ import annotations

@@ -408,7 +408,7 @@ def with_table(text: str) -> str:
 
 def test_page_has_the_table_of_proofs() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert text == with_table(text), "python tests/checking/test_claims.py writes it again"
+    assert text == with_table(text), "python tests/checking/test_proofs.py writes it again"
 
 
 def test_commands_print_what_is_claimed(board: Board, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
