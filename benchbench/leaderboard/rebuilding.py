@@ -37,13 +37,13 @@ def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[st
     is kept as ``<name>.corrupt``, and `on_problem` receives a message; a foreign or newer one is left alone: a StorageError.
     """
     while True:
-        before, unused = store.record_stamps(), store.unused_weights()
+        unused = store.unused_weights()
         present = _present(path, on_problem)
         recorded = store.rows(suite)
         _copy_outcomes(recorded, store, outcomes_folder(path, suite))
         write_failed_attempts(path, store, recorded)
         rows = write_leaderboard(path, _merged(present, recorded, suite))
-        if store.record_stamps() == before:
+        if store.record_stamps() == store.known_stamps:
             for weights in unused:  # the file just written has no row measured on them either
                 with suppress(OSError):  # the next rebuild tries again
                     weights.unlink(missing_ok=True)
@@ -101,7 +101,7 @@ def write_failed_attempts(path: Path, store: RunStore, recorded: Rows) -> None:
     """Bring the file beside a leaderboard up to date with the cells recorded in a store."""
     file, rows = _beside(path), dict(zip(recorded.values("cell_id"), recorded.values("status")))
     attempts = {cell_id: found for cell_id, found in _read(file).items() if cell_id not in rows}
-    names = {*store.record_names()}
+    names = {name for name, _ in store.known_stamps}
     for cell_id, status in rows.items():
         if status == "ok" and f"{cell_id}.failed.json" in names and (attempt := _attempt(cell_id, store)):
             attempts[cell_id] = attempt

@@ -56,6 +56,7 @@ class RunStore:
         self._cells = root / "cells"
         self._times: dict[str, tuple[int | None, int | None]] = {}  # of the records that `rows` read last
         self._rows = Rows.of([])
+        self.known_stamps: list[tuple[str, int | None]] = []  # `record_stamps` of what `rows` returned last
         self.measurements = StoredMeasurements(root / "measurements", on_problem)
         kinds = (root / name for name in ("cells", "evaluations", "models", "outcomes", "witnesses"))
         for folder in (*kinds, *root.glob("measurements/*")):
@@ -123,7 +124,8 @@ class RunStore:
 
     def rows(self, suite: str | None = None) -> Rows:
         """Records of all cells, or of a suite's, by cell id; a finished record hides a failed one."""
-        stamps = dict(self.record_stamps())
+        self.known_stamps = self.record_stamps()
+        stamps = dict(self.known_stamps)
         cells = sorted({_cell_id(name) for name in stamps})
         times = {cell: (stamps.get(f"{cell}.json"), stamps.get(f"{cell}.failed.json")) for cell in cells}
         changed = [cell for cell in cells if self._times.get(cell) != times[cell]]
