@@ -36,6 +36,7 @@ from benchbench.records import Row, RunStore
 from benchbench.registry import load_registry
 from benchbench.report.boards import board_data
 from benchbench.reproduction import Measured, write_pages
+from benchbench.running.restoring import restore
 from benchbench.settings import find_folders
 from benchbench.training.checkpoint import weights_digest
 
@@ -207,6 +208,17 @@ def test_what_is_recorded_is_not_computed_again_also_after_an_interruption(tmp_p
         assert (one.title, one.lines) == (other.title, other.lines)
         assert torch.equal(one.attacks["pgd"].witnesses, other.attacks["pgd"].witnesses)
         assert one.attacks["pgd"].cell_id == other.attacks["pgd"].cell_id != ""
+
+
+def test_a_restored_row_whose_adversarial_images_stayed_elsewhere_is_reported_again(
+    recorded: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(recorded / "mine", tmp_path / "mine")
+    shutil.copy(recorded / "mine.parquet", tmp_path)
+    restored = restore(tmp_path / "mine.parquet", RunStore(tmp_path / "runs"), on_problem=pytest.fail)
+    assert len(restored.recorded) == 2
+    reports = record(tmp_path, architecture=networks(tmp_path), metrics=["lipschitz"])
+    assert [report.attacks["pgd"].witnesses.shape[0] for report in reports] == [20, 20]
 
 
 def test_a_new_card_changes_the_rows_and_computes_nothing(recorded: Path, tmp_path: Path) -> None:
