@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -96,7 +97,7 @@ def run(
         suite=os.fspath(suite),
         profile=profile,
         only=as_texts(only),
-        seeds=tuple(seeds),
+        seeds=tuple(map(operator.index, seeds)),
         device=None if device is None else str(device),
         download=download,
         fresh=fresh,
@@ -163,7 +164,7 @@ def plan(
         suite=os.fspath(suite),
         profile=profile,
         only=as_texts(only),
-        seeds=tuple(seeds),
+        seeds=tuple(map(operator.index, seeds)),
         device=None if device is None else str(device),
         download=download,
         precision=precision,
