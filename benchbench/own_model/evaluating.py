@@ -98,8 +98,8 @@ def evaluate(
     registry, folders = load_registry(), find_folders(data=data, runs=runs, leaderboards=leaderboards)
     component = find_component(registry, "dataset", dataset)
     several = hasattr(epsilon, "__len__") and not isinstance(epsilon, str) and getattr(epsilon, "ndim", 1) > 0
-    radii = list(epsilon) if several else [epsilon]  # type: ignore[arg-type]
-    if not radii:
+    radii: Any = epsilon if several else [epsilon]
+    if not len(radii):
         raise UsageError("no radius to evaluate under", hint='for instance "8/255"')
     questions = Questions(
         threats=tuple(chosen_threat(registry, component.name, threat, norm, radius) for radius in radii),

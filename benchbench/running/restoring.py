@@ -37,7 +37,8 @@ def restore(board: Path, store: RunStore, *, on_problem: Callable[[str], None]) 
     Raises:
         StorageError: the leaderboard cannot be read, or the store not be written.
     """
-    recorded, present, outdated, refused = [], [], [], []
+    recorded, present, outdated = list[str](), list[str](), list[str]()
+    refused: list[tuple[str, str]] = []
     rows = read_rows(board, on_problem=lambda problem: refused.append(("", problem)))
     for row in rows.where(rows.having("source", "measured") & rows.having("status", "ok")):
         known = store.finished_row(row.cell_id)
