@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from benchbench.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from benchbench import events as events
     from benchbench.api import compare as compare
     from benchbench.api import findings as findings
     from benchbench.api import load_dataset as load_dataset
@@ -55,10 +56,12 @@ _API = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "events":
+        return importlib.import_module("benchbench.events")
     if name not in _API:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_API[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_API})
+    return sorted({*globals(), *_API, "events"})

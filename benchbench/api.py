@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -96,7 +97,7 @@ def run(
         suite=os.fspath(suite),
         profile=profile,
         only=as_texts(only),
-        seeds=tuple(seeds),
+        seeds=tuple(map(operator.index, seeds)),
         device=None if device is None else str(device),
         download=download,
         fresh=fresh,
@@ -108,13 +109,12 @@ def run(
     if isinstance(jobs, str) and jobs != AUTO:
         raise UsageError(f"expected a number of jobs or {AUTO!r}, got {jobs!r}")
     crew = choose_crew(executor, None if isinstance(jobs, str) else jobs, registry)
-    launch = find_launch()
+    launch, stop = find_launch(), stop or StopRequest()
     if launch is not None:
         if crew is not None:
             raise UsageError("torchrun and an executor both start processes", hint="leave out --jobs and --executor")
-        return run_in_ranks(launch, request, folders, registry=registry, listener=listener, stop=stop or StopRequest())
+        return run_in_ranks(launch, request, folders, registry=registry, listener=listener, stop=stop)
     prepared = prepare(request, folders, device=planning_device(request, crew), registry=registry)
-    stop = stop or StopRequest()
     if jobs == AUTO and crew is None:
         return execute_as_suits(prepared, listener=listener, stop=stop)
     return execute(with_prices(prepared), listener=listener, stop=stop, crew=crew)
@@ -163,7 +163,7 @@ def plan(
         suite=os.fspath(suite),
         profile=profile,
         only=as_texts(only),
-        seeds=tuple(seeds),
+        seeds=tuple(map(operator.index, seeds)),
         device=None if device is None else str(device),
         download=download,
         precision=precision,

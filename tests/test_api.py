@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -58,6 +59,7 @@ def test_functions_load_on_first_use() -> None:
         "import sys, benchbench\n"
         "assert 'torch' not in sys.modules and 'benchbench.api' not in sys.modules\n"
         "assert {'run', 'plan', 'evaluate', 'separation', 'read_leaderboard'} <= set(dir(benchbench))\n"
+        "assert benchbench.events.ignore(None) is None\n"
         "benchbench.plan\n"
         "assert 'benchbench.api' in sys.modules and 'torch' not in sys.modules"
     )
@@ -93,6 +95,12 @@ def test_plan_is_what_run_would_do() -> None:
     result = benchbench.run("smoke", device="cpu", only=["defense=at"])
     assert [row.cell_id for row in result.rows] == [before.cells[1].cell.cell_id if before.cells[1].cell else ""]
     assert [planned.status for planned in benchbench.plan("smoke", device="cpu").cells] == ["ready", "done"]
+
+
+def test_seeds_may_be_numbers_of_numpy() -> None:
+    plans = [benchbench.plan("smoke", profile="quick", seeds=seeds) for seeds in (np.arange(2), [0, 1])]
+    first, second = ([cell.cell_id for cell in plan.ready] for plan in plans)
+    assert first == second
 
 
 def test_profile_is_paper_on_cuda_and_quick_elsewhere() -> None:

@@ -245,7 +245,7 @@ def optimise(
             bounds = backward(problem, enclosure, rows, last, chosen, seen)
             values, row = bounds.min(dim=1)
         best = torch.maximum(best, bounds.detach())
-        if step == steps or bool((best > enough).all()):
+        if not values.requires_grad or bool((best > enough).all()):  # the last step, or no rectifier reaches the logits
             break
         # multipliers are in units of the coefficients, so that scaled logits give scaled bounds
         scales = scales or {

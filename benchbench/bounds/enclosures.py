@@ -55,7 +55,8 @@ class Problem:
 
     def error(self, step: Step, size: Tensor, source: Tensor) -> Tensor:
         """The largest rounding error of a step whose absolute terms add up to `size`."""
-        roundings = 1 if step.affine is None else step.affine.roundings
+        rule = 2 if step.slope else 1  # a leaky slope is rounded, too
+        roundings = rule if step.affine is None else step.affine.roundings
         terms = source[0].numel() + size[0].numel() + roundings
         found = _FLOAT64_UNIT * terms * size
         if self.rounded and roundings and step.slope != 0:

@@ -89,9 +89,10 @@ def _dense(to: Builder, call: Call) -> int | None:
 
 
 def _dense_function(to: Builder, call: Call) -> int | None:
+    if call.source is None or len(call.arguments) < 2:
+        return None
     weight, *bias = call.arguments[1:]
-    offset = bias[0] if bias else call.options.get("bias")
-    return None if call.source is None else to.affine(call.name, call.source, dense(weight, offset))
+    return to.affine(call.name, call.source, dense(weight, bias[0] if bias else call.options.get("bias")))
 
 
 def _convolution(to: Builder, call: Call) -> int | None:
@@ -186,7 +187,8 @@ def _shift(to: Builder, call: Call) -> int | None:
         "sub": (one, -constant) if behind else (-one, constant),
         "mul": (constant, zero),
     }.get(name.removeprefix("i"), (1 / constant, zero))
-    return to.affine(call.name, source, scaling(scale, shift))
+    # float32 rounds the constant, and a device may multiply by the rounded reciprocal of a divisor
+    return to.affine(call.name, source, scaling(scale, shift, roundings=3 if "div" in name else 2))
 
 
 def _max_pool(to: Builder, call: Call) -> int | None:

@@ -44,8 +44,8 @@ def read_network(module: nn.Module, inputs: Tensor) -> Reading:
     except Exception as error:  # any that the module's code raises
         raise NoBoundError(f"the module cannot be traced ({type(error).__name__}: {error})") from error
     with torch.no_grad():
-        network = _Reader(module, inputs[:2]).read(graph)
-        logits, again = module(inputs).double(), module(inputs).double()
+        network = _Reader(module, inputs[:2].clone()).read(graph)  # a module may change its images in place
+        logits, again = (module(inputs.clone()).double() for _ in range(2))
         inside = point_enclosure(network, inputs)
     if logits.shape != inside.lower[-1].shape:
         raise NoBoundError(
@@ -68,17 +68,27 @@ class _Reader:
         self._builder = Builder(tuple(inputs.shape[1:]), inputs.device)
         self._values: dict[fx.Node, Any] = {}
         self._places: dict[fx.Node, int] = {}
+        self._versions: dict[fx.Node, int] = {}  # of the values that are tensors, when they were computed
 
     def read(self, graph: fx.Graph) -> Network:
         """The network up to the graph's output."""
         for node in graph.nodes:
+            self._refuse_overwritten(node)
             if node.op == "placeholder":
                 self._take_input(node)
             elif node.op != "output":
                 self._read_node(node)
             elif isinstance(node.args[0], fx.Node) and node.args[0] in self._places:
                 return self._builder.network(self._places[node.args[0]])
+            if isinstance(value := self._values.get(node), Tensor):
+                self._versions[node] = value._version
         raise NoBoundError("the output does not depend on the input")
+
+    def _refuse_overwritten(self, node: fx.Node) -> None:
+        """Raise NoBoundError for a value changed in place: its steps give the earlier one."""
+        for one in node.all_input_nodes:
+            if self._versions.get(one, 0) != getattr(self._values.get(one), "_version", 0):
+                raise NoBoundError(f"{node.name} takes {one.name} after it was changed in place")
 
     def _take_input(self, node: fx.Node) -> None:
         if not self._places:

@@ -66,8 +66,8 @@ def challenge(
         UsageError: no or several rows, or no name.
         DataError: the row's outcomes, weights or data are not here, or the file holds no such images.
     """
-    if not by.strip() or len(by) > LONGEST_NAME:
-        raise UsageError(f"--by is the challenger's name, of 1 to {LONGEST_NAME} characters")
+    if not by.strip() or len(by) > LONGEST_NAME or by != by.encode(errors="replace").decode():
+        raise UsageError(f"--by is the challenger's name, of 1 to {LONGEST_NAME} characters in UTF-8")
     folders, where = find_folders(data=data, runs=runs), find_device(device)
     row = find_row(cell_id, folders.runs, leaderboard)
     replayer = Replayer(

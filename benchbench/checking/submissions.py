@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
@@ -12,11 +14,15 @@ from benchbench.atomic import scratch_folder, write_atomically
 from benchbench.checking.evidence import Verdict, find_evidence
 from benchbench.checking.replaying import verify
 from benchbench.errors import BenchbenchError, DataError, first
+from benchbench.harness.succession import checkpoint_digest
 from benchbench.leaderboard.files import read_rows, write_leaderboard
 from benchbench.leaderboard.merging import Conflict, copy_evidence, merge
 from benchbench.leaderboard.packing import LEADERBOARD, Submission, unpack, weight_problems
-from benchbench.records import Rows
+from benchbench.records import Rows, checkpoint_name
+from benchbench.records.claims import Claims
 from benchbench.settings import find_folders
+
+_POLL_SECONDS = 0.1
 
 
 class Checks(TypedDict):
@@ -93,16 +99,28 @@ def accept(
                 f"{len(open_)} rows could not be checked here: {', '.join(first(open_))}",
                 hint="put their data and weights here, or pass --unchecked to take them as they are",
             )
-        suite = examined.rows[0].suite
-        board = leaderboards / f"{suite}.parquet"
-        present = read_rows(board) if board.exists() else Rows.of(())
-        merged = merge({str(board): present, str(path): examined.rows} if len(present) else {str(path): examined.rows})
-        if merged.conflicts:
-            return Accepted(examined=examined, path=None, new=0, conflicts=merged.conflicts)
-        copy_evidence(examined.rows, [folder], leaderboards / suite)
-        for weights in sorted((folder / "models").glob("*.safetensors")):
-            target = leaderboards / suite / "models" / weights.name
-            if not target.exists():
-                write_atomically(target, lambda file, source=weights: shutil.copyfile(source, file))  # type: ignore[misc]
-        write_leaderboard(board, merged.rows)
-        return Accepted(examined=examined, path=board, new=len(merged.rows) - len(present), conflicts=())
+        claims = Claims(leaderboards / examined.rows[0].suite / "claims")
+        while True:
+            with claims.held("accept") as mine:  # of two at once, one would overwrite the rows of the other
+                if mine:
+                    return _put(examined, path, folder, leaderboards)
+            time.sleep(_POLL_SECONDS)
+
+
+def _put(examined: Examined, path: Path, folder: Path, leaderboards: Path) -> Accepted:
+    """Put what was unpacked into a folder, and examined, into a laboratory's folders."""
+    suite = examined.rows[0].suite
+    board = leaderboards / f"{suite}.parquet"
+    present = read_rows(board) if board.exists() else Rows.of(())
+    merged = merge({str(board): present, str(path): examined.rows} if len(present) else {str(path): examined.rows})
+    if merged.conflicts:
+        return Accepted(examined=examined, path=None, new=0, conflicts=merged.conflicts)
+    copy_evidence(examined.rows, [folder], leaderboards / suite)
+    for weights in sorted((folder / "models").glob("*.safetensors")):
+        target, digest = leaderboards / suite / "models" / weights.name, checkpoint_digest(weights)
+        if target.exists() and digest not in ("", checkpoint_digest(target)):  # the rows of both can be verified
+            target = target.with_name(checkpoint_name(f"{weights.stem}.{digest}"))
+        if not target.exists():
+            write_atomically(target, partial(shutil.copyfile, weights))
+    write_leaderboard(board, merged.rows)
+    return Accepted(examined=examined, path=board, new=len(merged.rows) - len(present), conflicts=())

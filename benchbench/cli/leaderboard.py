@@ -48,6 +48,7 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
     status: 0 written, 1 conflicts, 2 usage error.
     """
     from benchbench.leaderboard import read_rows, write_leaderboard
+    from benchbench.leaderboard.challenges import copy_challenges
     from benchbench.leaderboard.merging import copy_evidence, merge, without_evidence
 
     if len(boards) < 2 or len(set(boards)) < len(boards):
@@ -61,6 +62,10 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
         folders = [folder for board in boards for folder in (board.parent / merged.rows[0].suite, board.parent)]
         copy_evidence(merged.rows, folders, out.parent / merged.rows[0].suite)
         bare = without_evidence(merged.rows, out.parent / merged.rows[0].suite)
+        for board in boards:  # a row that gave way to another one took its challenges with it
+            replaced = {conflict.cell_id for conflict in merged.conflicts if conflict.second == str(board)}
+            standing = {*merged.rows.values("cell_id")} - replaced
+            copy_challenges(standing, *(path.parent / merged.rows[0].suite / "challenges" for path in (board, out)))
     if written:
         write_leaderboard(out, merged.rows)
     if as_json:
@@ -170,7 +175,8 @@ def restore_command(board: str, leaderboards: Path | None, runs: Path | None, as
 
     ``benchbench run`` then goes on from them on a machine that has not computed them. A row comes with its outcomes, and with
     adversarial images and weights that lie beside the file; one without outcomes is left out. What is finished in the runs
-    folder stays. Exit status: 0 all rows are finished there now, 1 some are not, 2 usage error.
+    folder stays. Flags of older diagnostics are renewed by ``run``. Exit status: 0 all rows are finished there now, 1 some are
+    not, 2 usage error.
     """
     from benchbench.records import RunStore
     from benchbench.running.restoring import restore
@@ -179,14 +185,16 @@ def restore_command(board: str, leaderboards: Path | None, runs: Path | None, as
 
     folders = find_folders(runs=runs, leaderboards=leaderboards)
     store = RunStore(folders.runs, on_problem=note)
-    restored = restore(folders.board(name_of(board)), store)
+    restored = restore(folders.board(name_of(board)), store, on_problem=note)
     if as_json:
         print_json({"runs": str(store.root), **dataclasses.asdict(restored)})
     else:
         for cell_id, reason in restored.refused:
             say(f"left out: {printable(f'cell {cell_id}: {reason}' if cell_id else reason)}")
         say(f"{len(restored.recorded)} rows restored, {len(restored.present)} were finished: {store.root}")
-    return 1 if restored.refused else 0
+        if restored.outdated:
+            say(f"{len(restored.outdated)} of them have flags of older diagnostics, which benchbench run renews")
+    return 1 if restored.refused or restored.outdated else 0
 
 
 @command.command(name="challenge")

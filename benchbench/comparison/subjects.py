@@ -90,7 +90,12 @@ def _compare_leaderboards(files: Sequence[Path], first: list[Contender], second:
 
 def _rank(contenders: Sequence[Contender]) -> Listing:
     several = {name: found for name, found in methods(contenders).items() if len(found) > 1}
-    return rankings(rank_all(contenders), _spreads(several))
+    ranked = rank_all(contenders)
+    if not ranked:
+        raise UsageError(
+            "no two models here have the same data, threat and profile", hint="benchbench table shows them"
+        )
+    return rankings(ranked, _spreads(several))
 
 
 def _spreads(entries: Entries) -> Spreads:

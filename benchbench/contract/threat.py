@@ -42,6 +42,8 @@ class Threat:
         if norm not in NORMS:
             raise OptionError(f"unknown norm {norm!r}", hint=suggest(str(norm), NORMS))
         radius = parse_number(epsilon) if isinstance(epsilon, str) else epsilon
+        if not isinstance(radius, (int, float)):
+            radius = float(radius)  # of NumPy or torch, which no row can hold
         if not (math.isfinite(radius) and radius >= 0):
             raise OptionError(f"epsilon must be a finite number of at least 0, got {epsilon!r}")
         if not lower < upper:

@@ -61,9 +61,9 @@ def succeed(model_id: str, weights: str, store: RunStore) -> None:
     Different earlier weights are kept beside it; if that fails, they stay, and this is a StorageError.
     """
     successor, path = store.successor_path(model_id), store.checkpoint_path(model_id)
-    if _weights(successor) != weights:
+    if checkpoint_digest(successor) != weights:
         return
-    earlier = _weights(path)
+    earlier = checkpoint_digest(path)
     if earlier not in ("", weights):
         _keep(path, store.kept_path(model_id, earlier), earlier)
     with storage_errors(path), suppress(FileNotFoundError):  # another process has moved it
@@ -77,14 +77,14 @@ class _ReplacedError(Exception):
 def _keep(path: Path, kept: Path, weights: str) -> None:
     def copy(temporary: Path) -> None:
         shutil.copyfile(path, temporary)
-        if _weights(temporary) != weights:
+        if checkpoint_digest(temporary) != weights:
             raise _ReplacedError
 
     with suppress(_ReplacedError):
         write_atomically(kept, copy)
 
 
-def _weights(path: Path) -> str:
+def checkpoint_digest(path: Path) -> str:
     """Digest of the weights in a checkpoint file; empty if it is missing or damaged."""
     try:
         stored = read_checkpoint(path)

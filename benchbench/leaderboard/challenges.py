@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchbench.atomic import write_atomically
+from benchbench.atomic import write_atomically, write_bytes_atomically
 from benchbench.errors import BenchbenchError
 from benchbench.escaping import printable
 from benchbench.leaderboard.names import row_label
 from benchbench.leaderboard.rebuilding import outcomes_folder
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays, write_arrays
-from benchbench.records.disk import file_names
+from benchbench.records.disk import file_names, read_bytes
 from benchbench.records.outcomes import WITNESSES
 
 CHALLENGED = "challenged_adv_test_accuracy"
@@ -64,6 +64,14 @@ def read_challenges(folder: Path) -> Iterator[Challenge]:
         index, images = arrays.get("index"), arrays.get(WITNESSES)
         if index is not None and images is not None and index.ndim == 1 and images.ndim > 1 and index.dtype.kind == "i":
             yield Challenge(by=by[:100], index=index, images=images)
+
+
+def copy_challenges(cells: Iterable[str], source: Path, target: Path) -> None:
+    """Copy the challenges of some rows from one folder ``challenges`` to another."""
+    for cell_id in {*cells} & {*file_names(source)}:
+        for name in file_names(source / cell_id) - file_names(target / cell_id):
+            if name.endswith(".parquet") and (content := read_bytes(source / cell_id / name)) is not None:
+                write_bytes_atomically(target / cell_id / name, content)
 
 
 def challenged_accuracy(outcomes: dict[str, Array], challenges: Iterable[Challenge]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, overload
@@ -70,8 +71,8 @@ def evaluate(
         threat: norm and radius, which may be ``"8/255"``, also as a mapping; the box is the dataset's. None for that of `norm`
             and `epsilon`, or of the paper's protocol, if the dataset is in it.
         norm: ``"linf"``, ``"l2"`` or ``"l1"``; None for that of the protocol, or with a radius L-inf.
-        epsilon: radius, which may be ``"8/255"``; None for that of the protocol in this norm. A list or tuple of radii gives a
-            report for each.
+        epsilon: radius, which may be ``"8/255"``; None for that of the protocol in this norm. Several radii, a list or another
+            sequence, give a report for each.
         attacks: names, or mappings of ``name`` and options; one or several.
         metrics: likewise, to be measured besides; their values are in the reports.
         n_test: size of a fixed subset of the test examples; None for all.
@@ -96,13 +97,16 @@ def evaluate(
     """
     registry, folders = load_registry(), find_folders(data=data, runs=runs, leaderboards=leaderboards)
     component = find_component(registry, "dataset", dataset)
-    radii = epsilon if isinstance(epsilon, (list, tuple)) else [epsilon]
+    several = hasattr(epsilon, "__len__") and not isinstance(epsilon, str) and getattr(epsilon, "ndim", 1) > 0
+    radii: Any = epsilon if several else [epsilon]
+    if not len(radii):
+        raise UsageError("no radius to evaluate under", hint='for instance "8/255"')
     questions = Questions(
         threats=tuple(chosen_threat(registry, component.name, threat, norm, radius) for radius in radii),
         attacks=resolve_attacks(registry, attacks),
         metrics=resolve_all(registry, "metric", metrics),
-        n_test=n_test,
-        seed=seed,
+        n_test=None if n_test is None else operator.index(n_test),
+        seed=operator.index(seed),
     )
     if card is not None and record is None:
         raise UsageError("a model card is kept in rows", hint="record=NAME writes them")
@@ -114,7 +118,7 @@ def evaluate(
     loaded = load_dataset(registry, component, folders.source(download=download))
     shown = listener or default_listener()
     reports = answer(model, component, loaded, questions, to=to, registry=registry, device=where, listener=shown)
-    return reports if isinstance(epsilon, (list, tuple)) else reports[0]
+    return reports if several else reports[0]
 
 
 def chosen_threat(

@@ -22,11 +22,14 @@ def compare_reports(reports: Mapping[str, ModelReport]) -> Listing:
     """
     if len(reports) < 2:
         raise UsageError("one model alone cannot be compared", hint="pass two reports")
+    if strange := [str(name) for name, one in reports.items() if not isinstance(one, ModelReport)]:
+        raise UsageError(f"{strange[0]} is not one report", hint="of several radii, pass those of one")
     found = [difference for names in combinations(reports, 2) for difference in _differences(names, reports)]
     flags = {name: sorted({flag for a in one.attacks.values() for flag in a.flags}) for name, one in reports.items()}
     first = next(iter(reports.values()))
-    shared = [label for label in first.attacks if all(label in one.attacks for one in reports.values())]
-    title = f"{first.title}, worst of {' and '.join(shared)}"
+    same = [[(attack.name, attack.options) for attack in one.attacks.values()] for one in reports.values()]
+    shared = [label for label, one in first.attacks.items() if all((one.name, one.options) in each for each in same)]
+    title = f"{first.title}, worst of {' and '.join(shared) or 'the attacks that each pair had'}"
     return comparison(adjust(found), {}, {name: signs for name, signs in flags.items() if signs}, title)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchbench.errors import CorruptDataError, DataError, StorageError
@@ -124,17 +125,20 @@ def read_images(path: Path, shape: Sequence[int]) -> tuple[Array, Array]:
     expected = (
         f"{path}: expected the columns 'index' (integers) and 'image' ({'x'.join(map(str, shape))} numbers a row)"
     )
-    if not {"index", "image"} <= {*table.column_names} or not pa.types.is_integer(table.schema.field("index").type):
+    once = all(table.column_names.count(name) == 1 for name in ("index", "image"))
+    if not once or not pa.types.is_integer(table["index"].type) or table["index"].null_count:
         raise DataError(f"{expected}, got {', '.join(map(repr, table.column_names)) or 'none'}")
-    numbers = table["image"].combine_chunks()
+    numbers, even = table["image"].combine_chunks(), True
     while (
         pa.types.is_list(numbers.type)
         or pa.types.is_large_list(numbers.type)
         or pa.types.is_fixed_size_list(numbers.type)
     ):
+        even &= pc.count_distinct(pc.list_value_length(numbers), mode="all").as_py() <= 1
         numbers = numbers.flatten()
     if (
-        not pa.types.is_floating(numbers.type)
+        not even
+        or not pa.types.is_floating(numbers.type)
         or len(numbers) != table.num_rows * math.prod(shape)
         or numbers.null_count
     ):

@@ -118,6 +118,14 @@ class RunStore:
         path = self._arrays_path("witnesses", row.witnesses_digest)
         return row if self._intact(path, lambda p: check_footer(p) or p.with_suffix(LEFT_OUT).exists()) else None
 
+    def leave_out_witnesses(self, digest: str) -> None:
+        """Let rows with these witnesses count as finished without them."""
+        write_bytes_atomically(self._arrays_path("witnesses", digest).with_suffix(LEFT_OUT), b"")
+
+    def miss_witnesses(self, digest: str) -> None:
+        """Let rows without these witnesses count as unfinished again."""
+        self._arrays_path("witnesses", digest).with_suffix(LEFT_OUT).unlink(missing_ok=True)
+
     def record_times(self, cell_id: str) -> tuple[int | None, int | None]:
         """When the finished and the failed record of a cell were written, in nanoseconds."""
         return (_modified(self._record(cell_id, failed=False)), _modified(self._record(cell_id, failed=True)))

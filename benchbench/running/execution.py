@@ -139,7 +139,8 @@ def _announce(prepared: Prepared, crew: Crew | None, reason: str, seconds: float
 def _name_known(prepared: Prepared, rows: Rows, listener: Listener) -> None:
     """Say how many cells are computed though the leaderboard has their rows; name the remedy."""
     finished = {*rows.where(rows.having("status", "ok")).values("cell_id")}
-    known = sum(cell.cell_id in finished for cell in prepared.plan.ready)
+    ready = [cell.cell_id for cell in prepared.plan.ready if cell.cell_id in finished]
+    known = sum(prepared.store.finished_row(cell_id) is None for cell_id in ready)
     if known:
         board = prepared.leaderboard
         advice = f"to go on from them instead: benchbench leaderboard restore {board}"

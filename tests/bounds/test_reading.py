@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchbench.bounds.enclosures import point_enclosure
 from benchbench.bounds.reading import read_network
+from benchbench.contract import Threat, bound_margins
 from benchbench.errors import NoBoundError
 from tests.bounds.networks import SHAPES, network_of
 from tests.bounds.test_margins import images_for
@@ -62,11 +64,47 @@ class Written(nn.Module):
             "MaxPool2d at 1",
         ),
         (nn.Sequential(nn.Flatten(), nn.Linear(9, 3), nn.LeakyReLU(-0.5)), "LeakyReLU at 2"),
+        (Written(lambda net, x: torch.nn.functional.linear(x, weight=net.last.weight)), "linear at linear"),
+        (Written(lambda net, x: (hidden := 1 + net.last(x)) + hidden.relu_()), "add_1 takes add after it was changed"),
     ],
 )
 def test_what_has_no_rule_is_named(model: nn.Module, named: str) -> None:
     with pytest.raises(NoBoundError, match=named):
         read_network(model.eval(), torch.rand(3, 1, 3, 3))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda net, x: x * 0.8734294027918162,
+        lambda net, x: x + 0.5881308010772742,
+        lambda net, x: x / 0.6503742417395917,
+        lambda net, x: torch.nn.functional.leaky_relu(x, 0.8251871208697958),
+    ],
+)
+def test_rounding_covers_that_of_constants_to_float32(written: object) -> None:
+    model, images = (
+        Written(written).eval(),
+        2 * torch.rand(4000, 1, 3, 3, generator=torch.Generator().manual_seed(0)) - 1,
+    )
+    reading = read_network(model, images[:1])
+    assert reading.rounded
+    inside, logits = point_enclosure(reading.network, images), model(images).double()
+    assert ((inside.lower[-1] <= logits) & (logits <= inside.upper[-1])).all()
+
+
+def test_images_that_the_module_changes_in_place_stay_as_they_were() -> None:
+    images = torch.rand(3, 1, 3, 3)
+    before = images.clone()
+    reading = read_network(Written(lambda net, x: x.__isub__(0.5)).eval(), images)
+    assert torch.equal(images, before)
+    torch.testing.assert_close(reading.network(images).float(), images.flatten(1) - 0.5)
+
+
+def test_rectifiers_that_do_not_reach_the_logits_are_bounded_over() -> None:
+    images, unused = torch.rand(2, 1, 3, 3), Written(lambda net, x: (net.last(x).relu(), net.last(x))[1]).eval()
+    labels = unused(images).argmin(dim=1)
+    assert (bound_margins(unused, images, labels, threat=Threat(epsilon=0.1)).values < 0).all()
 
 
 def test_the_module_stays_as_it_was() -> None:

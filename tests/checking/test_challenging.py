@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -18,7 +19,7 @@ from benchbench.errors import DataError, StorageError, UsageError
 from benchbench.leaderboard import read_rows, write_leaderboard
 from benchbench.leaderboard.challenges import CHALLENGED, Challenge, read_challenges, write_challenge
 from benchbench.records import Row
-from benchbench.records.arrays import Array, read_unchecked_arrays
+from benchbench.records.arrays import Array, read_images, read_unchecked_arrays
 
 COMMITTED = Path(__file__).resolve().parents[2] / "leaderboards"
 
@@ -135,9 +136,42 @@ def test_nonsense_is_told_in_one_line(board: Path, stronger: Path, tmp_path: Pat
     pq.write_table(pa.table({"index": [1], "image": [[0.5] * 63]}), tmp_path / "small.parquet")
     with pytest.raises(DataError, match=r"1x8x8 numbers"):
         send(board, tmp_path / "small.parquet")
+    with pytest.raises(UsageError, match="UTF-8"):
+        send(board, stronger, by="A. Miller\udcff")
     (board.parent / "closer-look" / "models" / f"{PGD.model_id}.safetensors").unlink()
     with pytest.raises(DataError, match="no checkpoint"):
         send(board, stronger)
+
+
+@pytest.mark.parametrize(
+    ("columns", "got"),
+    [
+        ({"index": [1, None], "image": [[0.5] * 64] * 2}, "'index', 'image'"),
+        ({"index": [1, 2], "image": [[0.5] * 60, [0.5] * 68]}, "128 values"),
+        ({"index": [1], "image": [[0.5] * 64], "again": [1]}, "'index', 'image', 'index'"),
+    ],
+)
+def test_columns_that_name_no_image_for_each_index_are_refused(
+    tmp_path: Path, columns: dict[str, list[object]], got: str
+) -> None:
+    table = pa.table(columns).rename_columns(["index", "image", "index"][: len(columns)])
+    pq.write_table(table, tmp_path / "images.parquet")
+    with pytest.raises(DataError, match=got):
+        read_images(tmp_path / "images.parquet", (1, 8, 8))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_merging_keeps_the_challenges_of_the_rows_that_stand(
+    board: Path, stronger: Path, tmp_path: Path, turned: bool
+) -> None:
+    (other := tmp_path / "other").mkdir()
+    write_leaderboard(other / "closer-look.parquet", [dataclasses.replace(PGD, test_accuracy=0.5)])
+    send(board, stronger)
+    out = tmp_path / "merged" / "closer-look.parquet"
+    boards = [str(board), str(other / "closer-look.parquet")]
+    invoke(["leaderboard", "merge", *(boards[::-1] if turned else boards), "--keep", "first", "--out", str(out)])
+    kept = [*read_challenges(out.parent / "closer-look" / "challenges" / PGD.cell_id)]
+    assert [one.by for one in kept] == ([] if turned else ["A. Miller"])
 
 
 def test_tables_and_verify_show_the_challenged_bound(

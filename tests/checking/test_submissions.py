@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchbench.checking import submissions
 from benchbench.checking.replaying import verify
 from benchbench.cli import invoke
 from benchbench.leaderboard import read_rows, write_leaderboard
+from benchbench.leaderboard.merging import copy_evidence
+from benchbench.records.claims import Claims
+from benchbench.training.checkpoint import read_checkpoint, write_checkpoint
 
 COMMITTED = Path(__file__).resolve().parents[2] / "leaderboards"
 
@@ -55,6 +60,32 @@ def test_damaged_or_contradicting_submission_is_not_accepted(
     assert accept(submission) == 1
     assert "conflict: cell" in capsys.readouterr().out
     assert Path("lab/closer-look.parquet").read_bytes() == present
+
+
+def test_rows_stay_verifiable_beside_other_weights_of_their_model(submission: Path) -> None:
+    models = Path("lab/closer-look/models")
+    models.mkdir(parents=True)
+    (row, _) = read_rows(Path("theirs/closer-look.parquet"))
+    stored = read_checkpoint(COMMITTED / "closer-look" / "models" / f"{row.model_id}.safetensors")
+    assert stored is not None
+    others = {name: tensor + 1 for name, tensor in stored.tensors.items()}
+    write_checkpoint(models / f"{row.model_id}.safetensors", row.model_id, others, stored.position)
+    assert accept(submission) == 0
+    verdicts = verify(Path("lab/closer-look.parquet"), runs=Path("none"), device="cpu", replay_only=True)
+    assert [verdict.status for verdict in verdicts] == ["confirmed", "confirmed"]
+
+
+def test_one_submission_is_put_at_a_time(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = []
+
+    def copy(*arguments: Any) -> int:
+        with Claims(Path("lab/closer-look/claims")).held("accept") as mine:
+            others.append(mine)
+        return copy_evidence(*arguments)
+
+    monkeypatch.setattr(submissions, "copy_evidence", copy)
+    assert accept(submission) == 0
+    assert others == [False]
 
 
 def test_rows_that_cannot_be_checked_here_are_taken_only_if_one_says_so(submission: Path, tmp_path: Path) -> None:

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 from cli.conftest import Command, WriteSuite, leaderboard
 
+from benchbench import load_model
+from benchbench.cell.model import DIAGNOSTICS
 from benchbench.leaderboard import read_rows, write_leaderboard
+from benchbench.records import RunStore
+from benchbench.training.checkpoint import read_checkpoint, weights_digest, write_checkpoint
 
 BOARD = Path("leaderboards/tiny.parquet")
 
@@ -60,6 +64,63 @@ def test_a_row_without_outcomes_or_with_an_edited_column_is_computed(command: Co
     (BOARD.with_suffix("") / "outcomes" / f"{bare.outcomes_digest}.parquet").unlink()
     answer = command("leaderboard", "restore", BOARD, "--runs", "here")
     assert answer.status == 1
-    assert f"cell {edited.cell_id}: its configuration has another train_epsilon" in answer.out
+    assert f"cell {edited.cell_id}: column train_epsilon is 0.2, but the row's configuration says None" in answer.out
     assert f"cell {bare.cell_id}: its outcomes are not in" in answer.out
     assert command("run", suite, "--runs", "here", "--jobs", "1", "--json").document["finished"] == 2
+
+
+def test_weights_that_are_not_the_models_are_left_out(command: Command, suite: Path) -> None:
+    models = BOARD.with_suffix("") / "models"
+    shutil.copytree("there/models", models)
+    (weights,) = models.glob("*.safetensors")
+    checkpoint = read_checkpoint(weights)
+    assert checkpoint is not None
+    write_checkpoint(weights, "another", checkpoint.tensors, checkpoint.position)
+    answer = command("leaderboard", "restore", BOARD, "--runs", "here")
+    assert (answer.status, answer.out) == (0, "2 rows restored, 0 were finished: here\n")
+    assert "does not hold the trained model" in answer.err
+    weights.write_bytes(weights.read_bytes()[:5000])
+    answer = command("leaderboard", "restore", BOARD, "--runs", "elsewhere")
+    assert (answer.status, answer.out) == (0, "2 rows restored, 0 were finished: elsewhere\n")
+    assert "is damaged" in answer.err
+    assert not [*Path("here").glob("models/*"), *Path("elsewhere").glob("models/*")]
+
+
+def test_rows_and_their_weights_match_beside_other_weights_of_the_model(command: Command, suite: Path) -> None:
+    shutil.copytree("there/models", BOARD.with_suffix("") / "models")
+    shutil.copytree("there/models", "here/models")
+    (weights,) = Path("here/models").glob("*.safetensors")
+    checkpoint = read_checkpoint(weights)
+    assert checkpoint is not None
+    for tensor in checkpoint.state.values():
+        tensor.add_(0.01)
+    write_checkpoint(weights, checkpoint.model_id, checkpoint.tensors, checkpoint.position)
+    assert command("leaderboard", "restore", BOARD, "--runs", "here").status == 0
+    for row in read_rows(BOARD):
+        model = load_model(row, leaderboard="elsewhere.parquet", runs="here")
+        assert weights_digest(model.state_dict()) == RunStore(Path("there")).weights_of(row.cell_id)
+
+
+def test_damaged_outcomes_in_the_runs_folder_are_replaced(command: Command, suite: Path) -> None:
+    for name in [path.name for path in (BOARD.with_suffix("") / "outcomes").iterdir()]:
+        (Path("here/outcomes") / name).parent.mkdir(parents=True, exist_ok=True)
+        (Path("here/outcomes") / name).write_bytes(b"damaged")
+    assert command("leaderboard", "restore", BOARD, "--runs", "here").out == "2 rows restored, 0 were finished: here\n"
+
+
+def test_rows_of_older_diagnostics_are_restored_but_not_called_finished(command: Command, suite: Path) -> None:
+    rows = read_rows(BOARD)
+    write_leaderboard(BOARD, [dataclasses.replace(row, diagnostics=DIAGNOSTICS - 1) for row in rows])
+    answer = command("leaderboard", "restore", BOARD, "--runs", "here")
+    assert answer.status == 1
+    assert "2 of them have flags of older diagnostics" in answer.out
+    run = command("run", suite, "--runs", "here", "--jobs", "1")
+    assert "computed again although" not in run.err  # to restore again would change nothing
+    assert [row.diagnostics for row in read_rows(BOARD)] == [DIAGNOSTICS] * 2
+
+
+def test_a_number_that_its_outcomes_contradict_is_not_restored(command: Command, suite: Path) -> None:
+    rows = [*read_rows(BOARD)]
+    write_leaderboard(BOARD, [dataclasses.replace(rows[0], adv_test_accuracy=1.0, adv_test_accuracy_high=1.0), rows[1]])
+    answer = command("leaderboard", "restore", BOARD, "--runs", "here")
+    assert (answer.status, f"cell {rows[0].cell_id}: adv_test_accuracy is 1.0, but" in answer.out) == (1, True)

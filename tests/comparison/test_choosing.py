@@ -211,6 +211,9 @@ def test_command_ranks_one_leaderboard_and_pairs_two(board: Path, capsys: pytest
     assert [(place["rank"], place["robust_accuracy"]) for place in ranking["places"]] == [(1, 0.9), (2, 0.5)]
     assert invoke(["compare", str(board), str(board)]) == 0
     assert "significant" not in capsys.readouterr().out
+    write_leaderboard(board, read_rows(board)[:1])
+    assert invoke(["compare", str(board)]) == 2
+    assert "no two models here have the same data" in capsys.readouterr().err
 
 
 def test_command_refuses_what_cannot_be_compared(board: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,6 +50,17 @@ def test_pairs_have_the_exact_test_and_the_worst_common_attack() -> None:
     assert sorted(one["adjusted"] for one in found.records) == pytest.approx([min(1, 2 * low), max(2 * low, high)])
 
 
+def test_title_names_attacks_with_equal_options_only() -> None:
+    first, second = (report_of(1, n_test=20, attacks=["pgd-10", {"name": "pgd", "steps": steps}]) for steps in (1, 2))
+    assert benchbench.compare(first, second).sheets[0].title.endswith("worst of pgd-10")
+
+
+def test_several_radii_are_not_one_report() -> None:
+    several = benchbench.evaluate(linear(1), dataset=DIGITS, n_test=20, epsilon=[0.01, 0.02])
+    with pytest.raises(UsageError, match="mine is not one report"):
+        benchbench.compare({"mine": several, "theirs": several[0]})
+
+
 def test_flags_are_named() -> None:
     blind = benchbench.evaluate(
         lambda images: linear(1)(images.detach()), dataset=DIGITS, n_test=100, threat=benchbench.Threat(epsilon=0.01)

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -36,6 +37,7 @@ from benchbench.records import Row, RunStore
 from benchbench.registry import load_registry
 from benchbench.report.boards import board_data
 from benchbench.reproduction import Measured, write_pages
+from benchbench.running.restoring import restore
 from benchbench.settings import find_folders
 from benchbench.training.checkpoint import weights_digest
 
@@ -207,6 +209,28 @@ def test_what_is_recorded_is_not_computed_again_also_after_an_interruption(tmp_p
         assert (one.title, one.lines) == (other.title, other.lines)
         assert torch.equal(one.attacks["pgd"].witnesses, other.attacks["pgd"].witnesses)
         assert one.attacks["pgd"].cell_id == other.attacks["pgd"].cell_id != ""
+
+
+def test_a_restored_row_whose_adversarial_images_stayed_elsewhere_is_reported_again(
+    recorded: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(recorded / "mine", tmp_path / "mine")
+    shutil.copy(recorded / "mine.parquet", tmp_path)
+    restored = restore(tmp_path / "mine.parquet", RunStore(tmp_path / "runs"), on_problem=pytest.fail)
+    assert len(restored.recorded) == 2
+    reports = record(tmp_path, architecture=networks(tmp_path), metrics=["lipschitz"])
+    assert [report.attacks["pgd"].witnesses.shape[0] for report in reports] == [20, 20]
+
+
+def test_numbers_of_numpy_and_torch_are_recorded_like_any_other(tmp_path: Path) -> None:
+    odd = {"seed": np.int64(0), "n_test": np.int64(20), "architecture": networks(tmp_path)}
+    assert len(record(tmp_path, epsilon=np.array([0.05, 0.1]), **odd)) == 2
+    plain = [row.cell_id for row in rows_of(tmp_path)]
+    record(tmp_path, epsilon=torch.tensor([0.05, 0.1], dtype=torch.float64), **odd)
+    record(tmp_path, epsilon=[0.05, 0.1], architecture=networks(tmp_path))
+    assert [row.cell_id for row in rows_of(tmp_path)] == plain
+    with pytest.raises(UsageError, match="no radius"):
+        record(tmp_path, epsilon=[])
 
 
 def test_a_new_card_changes_the_rows_and_computes_nothing(recorded: Path, tmp_path: Path) -> None:
