@@ -19,7 +19,7 @@ def read_cell(text: str) -> Cell:
     One that is damaged, or of another version of benchbench, is a DataError.
     """
     try:
-        document = _completed(json.loads(text))
+        document = completed(json.loads(text))
         cell = Cell(
             suite=document["suite"],
             profile=document["profile"],
@@ -38,8 +38,11 @@ def read_cell(text: str) -> Cell:
         raise DataError(f"the configuration cannot be read ({type(error).__name__}: {reason})") from error
 
 
-def _completed(document: _Document) -> _Document:
-    """Add what schemas 1 and 2 lack: their one threat is training's, even where it is unused."""
+def completed(document: _Document) -> _Document:
+    """Add to a parsed configuration what schemas 1 and 2 lack; KeyError or TypeError if it is none.
+
+    Their one threat is training's, even where it is unused.
+    """
     training, evaluation = document["training"], document["evaluation"]
     if "threat" in evaluation:
         return document

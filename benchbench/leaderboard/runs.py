@@ -6,12 +6,14 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchbench.cell.filters import parse_options
+from benchbench.cell.reading import completed
 from benchbench.leaderboard.identity import RUNS
 from benchbench.leaderboard.spread import DIFFERENCES, NO_SPREAD, difference_ends, quantile
 from benchbench.records import Row, Rows
@@ -64,8 +66,9 @@ def _as_first(numbers: Array, seeds: list[int | None], texts: list[str]) -> Arra
 
 def _without_seed(configuration: str) -> str:
     document = parse_options(configuration)
-    training = document.get("training")
-    if isinstance(training, dict):
+    with suppress(KeyError, TypeError, AttributeError):  # it is not a cell's
+        document = completed(document)
+    if isinstance(training := document.get("training"), dict):
         document = {**document, "training": {**training, "seed": None}, "experiment": None}
     return json.dumps(document, sort_keys=True)
 

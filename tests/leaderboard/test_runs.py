@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_rows import make_cell, make_row
 
-from benchbench.cell.model import Cell, to_json
+from benchbench.cell.model import Cell, Component, to_json
+from benchbench.contract import Threat
 from benchbench.errors import UsageError
 from benchbench.leaderboard import FORMATS, Table, paper_table, paper_tables, render
 from benchbench.leaderboard.filtering import narrowed
@@ -127,6 +128,17 @@ def test_runs_differ_in_the_seed_and_in_nothing_else_of_their_configuration() ->
     measured = dataclasses.replace(again, evaluation=metrics)
     rows = Rows.of(map(recorded, (first, other, again, measured)))
     assert runs_of(rows).tolist() == [0, 1, 0, 3]
+
+
+@pytest.mark.parametrize("defense", ["natural", "at"])
+def test_a_seed_recorded_by_an_older_version_is_of_the_same_run(defense: str) -> None:
+    method = Component(kind="defense", name=defense, options={}, distribution="benchbench", version="0.1.0")
+    threat = None if defense == "natural" else Threat(epsilon=0.1)
+    older, newer = (recorded(make_cell(seed=seed, defense=method, threat=threat)) for seed in range(2))
+    document = json.loads(older.configuration)  # its one threat was training's, used or not
+    document["training"]["threat"] = document["evaluation"].pop("threat")
+    rows = [dataclasses.replace(older, configuration=json.dumps(document, sort_keys=True)), newer]
+    assert runs_of(Rows.of(rows)).tolist() == [0, 0]
 
 
 def test_two_rows_of_one_seed_are_two_lines() -> None:
