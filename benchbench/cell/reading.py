@@ -39,9 +39,9 @@ def read_cell(text: str) -> Cell:
 
 
 def completed(document: _Document) -> _Document:
-    """Add to a parsed configuration what schemas 1 and 2 lack; KeyError or TypeError if it is none.
+    """Add to a parsed configuration what schemas 1 and 2 lack.
 
-    Their one threat is training's, even where it is unused.
+    Their one threat is training's, even where it is unused. What is no configuration is a KeyError or TypeError.
     """
     training, evaluation = document["training"], document["evaluation"]
     if "threat" in evaluation:
