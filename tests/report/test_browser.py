@@ -36,6 +36,13 @@ def wait(browser: Any, condition: str) -> Any:
     return WebDriverWait(browser, 20).until(lambda session: session.execute_script(f"return {condition}"))
 
 
+def visit_again(browser: Any, address: str) -> None:
+    """As a new page; chromedriver may return before a page with a fragment is there."""
+    browser.get("about:blank")
+    browser.get(address)
+    wait(browser, "document.querySelector('#board tbody th a') !== null")
+
+
 def methods(browser: Any) -> list[str]:
     """First column, as shown."""
     return [link.text for link in browser.find_elements(By.CSS_SELECTOR, "#board tbody th a")]
@@ -108,8 +115,7 @@ def test_address_keeps_search_choices_and_order_and_a_radius_is_found(browser: A
     heading(browser, "Training method").click()
     kept = browser.current_url
     assert kept.endswith("#search=Epsilon+0.1&dataset=cifar10&rising=method")
-    browser.get("about:blank")
-    browser.get(kept)
+    visit_again(browser, kept)
     assert methods(browser) == ranked(browser) == ["d"]
     assert browser.find_element(By.NAME, "search").get_attribute("value") == "Epsilon 0.1"
     assert sorting(heading(browser, "Training method")) == "ascending"
@@ -298,8 +304,7 @@ def test_a_larger_board_is_filtered_by_its_index_ranks_and_all_and_read_page_by_
     assert browser.find_element(By.ID, "count").text == "1 of 4 pages"
     kept = browser.current_url
     assert kept.endswith("#search=defense-2&architecture=cnn2")
-    browser.get("about:blank")
-    browser.get(kept)
+    visit_again(browser, kept)
     browser.find_element(By.LINK_TEXT, "2,001 to 3,000").click()
     wait(browser, "document.querySelectorAll('#board tbody tr').length > 0")
     assert browser.find_element(By.NAME, "search").get_attribute("value") == "defense-2"
