@@ -40,7 +40,7 @@ def visit_again(browser: Any, address: str) -> None:
     """As a new page; chromedriver may return before a page with a fragment is there."""
     browser.get("about:blank")
     browser.get(address)
-    wait(browser, "document.querySelector('#board tbody th a') !== null")
+    wait(browser, "location.protocol !== 'about:' && document.readyState === 'complete'")
 
 
 def methods(browser: Any) -> list[str]:
