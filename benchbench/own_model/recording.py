@@ -97,7 +97,7 @@ def record_on(
         registry=registry, store=store, splits=lambda _: loaded.splits, device=device, listener=listener, given=restored
     )
     for known in filter(None, (store.read_cell(cell.cell_id) for cell in cells)):
-        store.miss_witnesses(known.witnesses_digest)  # the report has them
+        store.require_witnesses(known.witnesses_digest)  # the report has them
     tally = run_cells([cell for cell in cells if not is_finished(store, cell.cell_id)], bench)
     for row in (store.read_cell(cell.cell_id) for cell in cells if to.card is not None):
         if row is not None and row.status == "ok" and row.card != to.card:

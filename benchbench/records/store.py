@@ -122,8 +122,8 @@ class RunStore:
         """Let rows with these witnesses count as finished without them."""
         write_bytes_atomically(self._arrays_path("witnesses", digest).with_suffix(LEFT_OUT), b"")
 
-    def miss_witnesses(self, digest: str) -> None:
-        """Let rows without these witnesses count as unfinished again."""
+    def require_witnesses(self, digest: str) -> None:
+        """Let rows count as unfinished without these witnesses, again."""
         self._arrays_path("witnesses", digest).with_suffix(LEFT_OUT).unlink(missing_ok=True)
 
     def record_times(self, cell_id: str) -> tuple[int | None, int | None]:

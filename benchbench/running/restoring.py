@@ -43,27 +43,31 @@ def restore(board: Path, store: RunStore, *, on_problem: Callable[[str], None]) 
     recorded, present, outdated = list[str](), list[str](), list[str]()
     refused: list[tuple[str, str]] = []
     rows = read_rows(board, on_problem=lambda problem: refused.append(("", problem)))
-    for row in rows.where(rows.having("source", "measured") & rows.having("status", "ok")):
-        known = store.finished_row(row.cell_id)
-        if known is None and (reason := _bring(row, board.parent / row.suite, store, on_problem)):
+    rows = rows.where(rows.having("source", "measured") & rows.having("status", "ok"))
+    known = {row.cell_id: row for cell_id in rows.values("cell_id") if (row := store.finished_row(cell_id))}
+    new = rows.where(~rows.having("cell_id", *known))
+    beside = board.parent / new[0].suite if new else board.parent
+    for (digest,) in new.distinct("outcomes_digest")[0]:
+        store.read_outcomes(digest)  # sets a damaged file aside, in whose place a copy can come
+    copy_evidence(new, [beside], store.root)
+    for row in rows:
+        if row.cell_id not in known and (reason := _bring(row, beside, store, on_problem)):
             refused.append((row.cell_id, reason))
             continue
-        (present if known else recorded).append(row.cell_id)
-        if not flags_are_current(known or row):
+        (present if row.cell_id in known else recorded).append(row.cell_id)
+        if not flags_are_current(known.get(row.cell_id, row)):
             outdated.append(row.cell_id)
     return Restored(recorded=tuple(recorded), present=tuple(present), outdated=tuple(outdated), refused=tuple(refused))
 
 
 def _bring(row: Row, beside: Path, store: RunStore, on_problem: Callable[[str], None]) -> str:
-    """Record a row with its files; return why not."""
+    """Record a row whose outcomes and images are copied, with its weights; return why not."""
     try:
         cell = read_cell(row.configuration)
     except BenchbenchError as error:
         return error.message
     findings = identity_findings(row, cell)
     if row.outcomes_digest and not findings:
-        store.read_outcomes(row.outcomes_digest)  # sets a damaged file aside, in whose place a copy can come
-        copy_evidence([row], [beside], store.root)
         outcomes = store.read_outcomes(row.outcomes_digest)
         if outcomes is None:
             return f"its outcomes are not in {beside / 'outcomes'}, or damaged"
