@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 
 from benchbench.errors import DataError, StorageError
 from benchbench.records.row import Row
@@ -13,7 +14,7 @@ from benchbench.records.schema import Columns, completed
 _FORMAT = 1
 _MOST_BYTES = 16 * 2**20  # of a record; 10 KiB are usual
 _WEIGHTS = "weights"
-_ROW, _DIGEST = b'"row": ', b', "sha256": '
+_FILE = re.compile(rb'\{"format": 1, "row": (.*), "sha256": "([0-9a-f]{64})"(?:, "weights": "[0-9a-f]*")?\}')
 _COLUMNS = {field.name for field in dataclasses.fields(Row)}
 
 
@@ -29,9 +30,10 @@ def _canonical_row(columns: Columns) -> bytes:
     return json.dumps(columns, sort_keys=True).encode()
 
 
-def _text_of_row(content: bytes) -> bytes:
-    """`_canonical_row` of the row in a file that `pack_row` wrote, without parsing it."""
-    return content[content.find(_ROW) + len(_ROW) : content.rfind(_DIGEST)]
+def text_of_row(content: bytes) -> bytes | None:
+    """The row in a file as `pack_row` writes it, in canonical JSON; None for another file."""
+    found = _FILE.fullmatch(content) if len(content) <= _MOST_BYTES else None
+    return found[1] if found is not None and _digest(found[1]) == found[2].decode() else None
 
 
 def _digest(content: bytes) -> str:
@@ -49,28 +51,18 @@ class NewerRecordError(StorageError):
 
 def unpack_row(content: bytes) -> Row:
     """The row of a record file; `NewerRecordError` for unknown columns, `DataError` for damage."""
-    columns = unpack_columns(content)
-    try:
-        return Row(**columns)
-    except TypeError as error:
-        raise DataError(f"a cell record is damaged: {error}") from error
-
-
-def unpack_columns(content: bytes) -> Columns:
-    """The unchecked columns of a record file; errors as for `unpack_row`."""
     try:
         if len(content) > _MOST_BYTES:
             raise DataError(f"a cell record is larger than {_MOST_BYTES / 2**20:.0f} MiB")
         envelope = json.loads(content)
-        stated = envelope["sha256"]
-        intact = _digest(_text_of_row(content)) == stated or _digest(_canonical_row(envelope["row"])) == stated
-        if envelope["format"] != _FORMAT or not intact:
+        columns = envelope["row"]
+        if envelope["format"] != _FORMAT or _digest(_canonical_row(columns)) != envelope["sha256"]:
             raise DataError("a cell record does not match its digest")
-        if unknown := sorted(envelope["row"].keys() - _COLUMNS):
+        if unknown := sorted(columns.keys() - _COLUMNS):
             raise NewerRecordError(
-                f"a newer version of benchbench recorded cell {envelope['row'].get('cell_id')}: it has {', '.join(unknown)}",
+                f"a newer version of benchbench recorded cell {columns.get('cell_id')}: it has {', '.join(unknown)}",
                 hint="install that version, or use another runs folder",
             )
-        return completed(envelope["row"])
+        return Row(**completed(columns))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"a cell record is damaged: {error}") from error

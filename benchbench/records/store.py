@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,12 +28,11 @@ from benchbench.atomic import remove_leftovers, storage_errors, write_atomically
 from benchbench.errors import BenchbenchError, DataError
 from benchbench.records.arrays import Array, check_footer, content_digest, read_arrays, to_array, write_arrays
 from benchbench.records.disk import read_bytes, set_aside
-from benchbench.records.envelope import NewerRecordError, pack_row, unpack_columns, unpack_row, weights_in
+from benchbench.records.envelope import NewerRecordError, pack_row, text_of_row, unpack_row, weights_in
 from benchbench.records.measurements import StoredMeasurements
 from benchbench.records.outcomes import WITNESSES
 from benchbench.records.row import Row
 from benchbench.records.rows import Rows, collector_paused
-from benchbench.records.schema import Columns
 from benchbench.records.validity import rows_from_records
 
 Content = TypeVar("Content")
@@ -93,11 +92,11 @@ class RunStore:
 
     def read_cell(self, cell_id: str) -> Row | None:
         """The finished record of a cell, else the failed one, else None."""
-        return self._read_record(self._record(cell_id, failed=False), unpack_row) or self.read_failure(cell_id)
+        return self._read_record(self._record(cell_id, failed=False)) or self.read_failure(cell_id)
 
     def read_failure(self, cell_id: str) -> Row | None:
         """The last attempt at a cell if it failed, else None; an earlier attempt may have finished."""
-        return self._read_record(self._record(cell_id, failed=True), unpack_row)
+        return self._read_record(self._record(cell_id, failed=True))
 
     def recorded_since(self, cell_id: str, before: tuple[int | None, int | None]) -> Row | None:
         """The record of a cell that was written since `record_times` returned `before`."""
@@ -149,14 +148,15 @@ class RunStore:
         """The rows of some cells, many at once; damaged, failed and impossible ones one by one."""
         parts = []
         for start in range(0, len(cells), _AT_ONCE):
-            records = {
-                cell: self._read_record(self._record(cell, failed=False), unpack_columns)
-                for cell in cells[start : start + _AT_ONCE]
-            }
-            read = {cell: record for cell, record in records.items() if record is not None}
-            sound, doubtful = rows_from_records([*read.values()])
-            single = [cell for cell, one in zip(read, doubtful.tolist()) if one] + [*(records.keys() - read.keys())]
-            parts += [sound, Rows.of([row for row in map(self.read_cell, single) if row is not None])]
+            block = cells[start : start + _AT_ONCE]
+            contents = ((cell, read_bytes(self._record(cell, failed=False))) for cell in block)
+            texts = {cell: text for cell, content in contents if content and (text := text_of_row(content))}
+            rows, doubtful = rows_from_records([*texts.values()])
+            expected = [cell for cell, one in zip(texts, doubtful.tolist()) if not one]
+            right = np.array([a == b for a, b in zip(expected, rows.values("cell_id"))], dtype=bool)
+            known = {cell for cell, one in zip(expected, right.tolist()) if one}
+            single = map(self.read_cell, (cell for cell in block if cell not in known))
+            parts += [rows.where(right), Rows.of([row for row in single if row is not None])]
         return Rows.joined(parts)
 
     def record_names(self) -> list[str]:
@@ -219,21 +219,20 @@ class RunStore:
 
     def _measured_on(self, record: Path) -> tuple[str, str] | None:
         """Model id and digest of the weights in a record; no digest is an empty one."""
-        row = self._read_record(record, unpack_row)
+        row = self._read_record(record)
         return None if row is None else (row.model_id, weights_in(record.read_bytes()))
 
     def _record(self, cell_id: str, *, failed: bool) -> Path:
         return self._cells / f"{cell_id}{'.failed' if failed else ''}.json"
 
-    def _read_record(self, path: Path, unpack: Callable[[bytes], Content]) -> Content | None:
+    def _read_record(self, path: Path) -> Row | None:
         content = read_bytes(path)
 
-        def unpacked(path: Path) -> Content:
-            found = unpack(content or b"")
-            cell_id = found.cell_id if isinstance(found, Row) else cast(Columns, found)["cell_id"]
-            if _cell_id(path.name) != cell_id:
-                raise DataError(f"it is the record of cell {cell_id}")
-            return found
+        def unpacked(path: Path) -> Row:
+            row = unpack_row(content or b"")
+            if _cell_id(path.name) != row.cell_id:
+                raise DataError(f"it is the record of cell {row.cell_id}")
+            return row
 
         return None if content is None else self._intact(path, unpacked)
 

@@ -62,12 +62,35 @@ def test_numbers_and_names_of_columns_are_those_of_the_rows() -> None:
             assert rows.naming("extra", name).tolist() == [name in row.extra for row in expected]
 
 
+def canonical(columns: dict[str, Any]) -> bytes:
+    return json.dumps(columns, sort_keys=True).encode()
+
+
+def records_of_few_rows() -> list[dict[str, Any]]:
+    return [json.loads(canonical(dataclasses.asdict(row))) for row in few_rows()]
+
+
 def test_records_become_the_rows_that_they_are_one_by_one() -> None:
-    records = [json.loads(json.dumps(dataclasses.asdict(row))) for row in few_rows()]
-    rows, doubtful = rows_from_records(records)
-    assert (list(rows), doubtful.any()) == (few_rows(), False)
-    del records[3]["flags"], records[3]["card"]
-    assert list(rows_from_records(records)[0])[3] == dataclasses.replace(few_rows()[3], flags=())
+    made = few_rows()
+    extra = {"b": 1e-300, '}, "extra": {': -0.0, "\u00e9": 5.0}
+    made[2] = dataclasses.replace(
+        made[2], extra=dict(sorted(extra.items())), defense_label='a "\\ \u00e9 \U0001f600', dropout=-0.0
+    )
+    rows, doubtful = rows_from_records([canonical(dataclasses.asdict(row)) for row in made])
+    assert (list(rows), doubtful.any()) == (made, False)
+    assert np.signbit(rows.numbers("dropout")[2])
+    assert rows.table.schema.equals(Rows.of(made).table.schema, check_metadata=True)
+
+
+@pytest.mark.parametrize("missing", [field.name for field in dataclasses.fields(Row)])
+def test_a_record_without_a_column_is_doubtful_unless_null_is_its_value(missing: str) -> None:
+    records = records_of_few_rows()
+    del records[3][missing]
+    rows, doubtful = rows_from_records([*map(canonical, records)])
+    if doubtful[3]:
+        assert list(rows) in ([*few_rows()[:3], *few_rows()[4:]], [])
+    else:
+        assert list(rows)[3] == Row(**records[3])
 
 
 @pytest.mark.parametrize(
@@ -75,16 +98,27 @@ def test_records_become_the_rows_that_they_are_one_by_one() -> None:
     [
         *(("seed", True), ("seed", 1.0), ("seed", 2**63), ("epsilon", "0.1"), ("defense", 1), ("defense", "\ud800")),
         *(("status", "fine"), ("test_accuracy", 2.0), ("flags", "zero"), ("extra", [1]), ("extra", {"a": None})),
+        *(("test_accuracy", True), ("epsilon", math.nan), ("extra", {"a": True}), ("extra", None), ("error", None)),
+        *(("flags", [1]), ("flags", [None]), ("unknown", 1), ("cell_id", 16 * "1" + "\n")),
     ],
 )
 def test_records_that_a_row_would_refuse_are_doubtful(column: str, value: Any) -> None:
-    records = [json.loads(json.dumps(dataclasses.asdict(row))) for row in few_rows()]
+    records = records_of_few_rows()
     records[4][column] = value
-    with pytest.raises(DataError):
+    with pytest.raises((DataError, TypeError)):
         Row(**records[4])
-    rows, doubtful = rows_from_records(records)
+    rows, doubtful = rows_from_records([*map(canonical, records)])
     assert doubtful[4]
     assert len(rows) == int((~doubtful).sum())
+
+
+@pytest.mark.parametrize("change", [b"{}", b"[]", b"", b"\n", b" {", b"/**/"])
+def test_texts_that_are_no_single_row_are_doubtful(change: bytes) -> None:
+    texts = [*map(canonical, records_of_few_rows())]
+    for at, text in ((0, change), (1, texts[1] + change), (2, change + texts[2])):
+        rows, doubtful = rows_from_records([*texts[:at], text, *texts[at + 1 :]])
+        assert doubtful[at] or (text.strip() == texts[at] and list(rows) == few_rows())
+        assert len(rows) == int((~doubtful).sum())
 
 
 def test_rows_of_rows_are_those_of_the_whole() -> None:

@@ -128,7 +128,7 @@ def test_run_killed_at_random_moments_ends_up_the_same(tmp_path: Path, processes
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.exhaustive  # takes an hour
+@pytest.mark.exhaustive  # takes a quarter of an hour
 @pytest.mark.parametrize(("processes", "kills"), [(1, 70), (2, 66), (8, 64)])
 def test_run_killed_at_two_hundred_random_moments_ends_up_the_same(tmp_path: Path, processes: int, kills: int) -> None:
     kill_at_random_moments(tmp_path, kills=kills, seed=10 + processes, processes=processes)
