@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchbench.api import run as run
     from benchbench.api import separation as separation
     from benchbench.checking.loading import load_model as load_model
-    from benchbench.checking.replaying import verify as verify
+    from benchbench.checking.verifying import verify as verify
     from benchbench.contract.threat import Threat as Threat
     from benchbench.leaderboard import read_leaderboard as read_leaderboard
     from benchbench.leaderboard import write_published as write_published
@@ -49,7 +49,7 @@ _API = {
     "run": "benchbench.api",
     "separation": "benchbench.api",
     "table": "benchbench.reproduction.lookup",
-    "verify": "benchbench.checking.replaying",
+    "verify": "benchbench.checking.verifying",
     "write_published": "benchbench.leaderboard",
     "write_report": "benchbench.report.gathering",
 }

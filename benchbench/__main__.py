@@ -2,4 +2,5 @@
 
 from benchbench.cli import main
 
-main()
+if __name__ == "__main__":  # processes of `verify` import it again
+    main()

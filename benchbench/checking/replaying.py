@@ -1,10 +1,9 @@
-"""Replay a leaderboard's witnesses, one forward pass per row, and attack its models again."""
+"""Replay the witnesses of a row, one forward pass, and attack its model again."""
 
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from benchbench.checking.evidence import (
     UnavailableError,
     Verdict,
     code_changes,
-    evidence_folders,
     find_evidence,
     identity_findings,
     read_evidence,
@@ -41,69 +39,17 @@ from benchbench.harness.cells import build_model, train_cell
 from benchbench.harness.fitting import trains_in_steps
 from benchbench.harness.workbench import Workbench
 from benchbench.leaderboard.challenges import challenged_accuracy, read_challenges
-from benchbench.leaderboard.files import read_rows
 from benchbench.leaderboard.names import row_label
-from benchbench.leaderboard.published import unshipped
-from benchbench.own_model.architectures import OwnCallable, find_callable
+from benchbench.own_model.architectures import OwnCallable
 from benchbench.planning.datasets import DatasetLoader
 from benchbench.records import Row, RunStore, checkpoint_name, kept_checkpoints
 from benchbench.records.arrays import Array
 from benchbench.records.outcomes import WITNESSES
-from benchbench.registry import Registry, load_registry
-from benchbench.settings import AnyPath, find_device, find_folders
+from benchbench.registry import Registry
 
 _log = logging.getLogger(__name__)
 NO_ATTACK = "witnesses replayed; no attack was made"
 _Arrays = dict[str, Array]
-
-
-def verify(
-    leaderboard: AnyPath,
-    *,
-    data: AnyPath | None = None,
-    runs: AnyPath | None = None,
-    device: str | torch.device | None = None,
-    download: bool = False,
-    replay_only: bool = False,
-    seed: int | None = None,
-    budget: int | None = None,
-    images: AnyPath | None = None,
-    architecture: str | None = None,
-    on_problem: Callable[[str], None] = _log.warning,
-    done: Callable[[Verdict], None] = lambda _: None,
-) -> list[Verdict]:
-    """Replay the witnesses of measured rows, and attack again; see `fresh_attack`.
-
-    Args:
-        leaderboard: a Parquet file; outcomes, witnesses and checkpoints are sought beside it, then below `runs`.
-        data: data root; None for the usual one.
-        runs: folder of checkpoints and records; None for the usual one.
-        device: where models run; None for CUDA if available.
-        download: whether missing datasets may be fetched.
-        replay_only: make no attack.
-        seed: chooses the attacked examples and the draws; None for one that nobody can foresee. Verdicts state it.
-        budget: see `FreshAttack`.
-        images: see `FreshAttack`.
-        architecture: ``FILE.py:callable`` or ``module:callable`` for models trained elsewhere of no registered architecture;
-            used where its source has the row's digest.
-        on_problem: receives a message for each impossible row, which gets no verdict.
-        done: receives each verdict.
-
-    Raises:
-        StorageError: the file is missing or no leaderboard.
-    """
-    folders, board = find_folders(data=data, runs=runs), Path(leaderboard)
-    rows = read_rows(board, on_problem=on_problem)
-    registry, where = load_registry(), find_device(device)
-    drawn = secrets.randbits(32) if seed is None else seed
-    attack = FreshAttack(
-        registry=registry, device=where, seed=drawn, budget=budget, images=None if images is None else Path(images)
-    )
-    own = None if architecture is None else find_callable(architecture)
-    places, source = evidence_folders(board, folders.runs), folders.source(download=download)
-    tried = None if replay_only else attack
-    replayer = Replayer(registry=registry, folders=places, source=source, device=where, attack=tried, own=own)
-    return replayer.verify(rows, done=done)
 
 
 @dataclass(kw_only=True)
@@ -118,14 +64,6 @@ class Replayer:
     own: OwnCallable | None = None  # makes networks that are not registered, see `load_given`
     _datasets: dict[str, LoadedDataset] = field(default_factory=dict)
     _models: dict[str, tuple[nn.Module, list[Finding]]] = field(default_factory=dict)
-
-    def verify(self, rows: Sequence[Row], *, done: Callable[[Verdict], None] = lambda _: None) -> list[Verdict]:
-        """Check each measured row, and name published ones that benchbench does not ship."""
-        verdicts = []
-        for row in [*sorted((row for row in rows if row.source == "measured"), key=_by_model), *unshipped(rows)]:
-            verdicts.append(self.judge(row))
-            done(verdicts[-1])
-        return verdicts
 
     def judge(self, row: Row) -> Verdict:
         """Check one row; files are only read."""
@@ -292,8 +230,3 @@ class Replayer:
         if (stored.position.epoch, stored.position.step) != (cell.training.recipe.epochs, 0):
             findings.append(Finding(what=f"the checkpoint is of {stored.position.epoch} epochs of training"))
         return fill(lambda: build_model(cell, splits, self.registry), stored.state), findings
-
-
-def _by_model(row: Row) -> tuple[str, str]:
-    """Sort key that has each dataset and each model loaded once."""
-    return row.dataset_digest, row.model_id

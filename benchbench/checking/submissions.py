@@ -12,7 +12,7 @@ from typing import TypedDict
 
 from benchbench.atomic import scratch_folder, write_atomically
 from benchbench.checking.evidence import Verdict, find_evidence
-from benchbench.checking.replaying import verify
+from benchbench.checking.verifying import verify
 from benchbench.errors import BenchbenchError, DataError, first
 from benchbench.harness.succession import checkpoint_digest
 from benchbench.leaderboard.files import read_rows, write_leaderboard
@@ -26,7 +26,7 @@ _POLL_SECONDS = 0.1
 
 
 class Checks(TypedDict):
-    """How `benchbench.checking.replaying.verify` checks rows: its arguments."""
+    """How `benchbench.checking.verifying.verify` checks rows: its arguments."""
 
     data: Path | None
     runs: Path | None
@@ -37,6 +37,7 @@ class Checks(TypedDict):
     budget: int | None
     images: Path | None
     architecture: str | None
+    jobs: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -182,6 +182,11 @@ def check_options(function: Function) -> Function:
             "--budget", type=click.IntRange(min=1), help="Queries of each row's attack, about; default: 3,000."
         ),
         click.option("--images", type=FOLDER, help="Where to write the images that break more than a row admits."),
+        click.option(
+            "--jobs",
+            type=click.IntRange(min=1),
+            help="Number of processes on the CPU; default: one to a core, one to four models at most.",
+        ),
         own_option,
     )
 

@@ -32,7 +32,7 @@ def command(leaderboard: Path, quiet: bool, as_json: bool, **how: Unpack[Checks]
     evidence are only read. Exit status: 0 rows were confirmed and none refuted; 1 a row was refuted or is damaged, or none
     could be checked; 2 usage error.
     """
-    from benchbench.checking.replaying import verify
+    from benchbench.checking.verifying import verify
 
     problems: list[str] = []
     verdicts = verify(

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchbench.checking.challenging import ChallengeResult, challenge
-from benchbench.checking.replaying import verify
+from benchbench.checking.verifying import verify
 from benchbench.cli import invoke
 from benchbench.errors import DataError, StorageError, UsageError
 from benchbench.leaderboard import read_rows, write_leaderboard

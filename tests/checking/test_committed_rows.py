@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchbench.checking.replaying import verify
+from benchbench.checking.verifying import verify
 from benchbench.cli import invoke
 from benchbench.leaderboard import read_rows, write_leaderboard
 from benchbench.records import Row, checkpoint_name

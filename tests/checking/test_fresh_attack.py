@@ -20,7 +20,8 @@ import benchbench
 from benchbench.cell.reading import read_cell
 from benchbench.checking.evidence import Verdict
 from benchbench.checking.fresh_attack import FEWEST, HONEST_ROWS, is_excess
-from benchbench.checking.replaying import NO_ATTACK, Replayer, verify
+from benchbench.checking.replaying import NO_ATTACK, Replayer
+from benchbench.checking.verifying import verify
 from benchbench.cli import invoke
 from benchbench.contract import DataSource
 from benchbench.data import load_dataset, subset

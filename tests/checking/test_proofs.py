@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 import benchbench
 from benchbench.cell.model import Cell, to_json
 from benchbench.cell.reading import read_cell
-from benchbench.checking import replaying, rerunning
+from benchbench.checking import rerunning, verifying
 from benchbench.checking.evidence import Verdict
 from benchbench.checking.proofs import PROOFS
 from benchbench.checking.rerunning import compare, rerun
@@ -119,18 +119,18 @@ def registries(measured: Path) -> tuple[Registry, Registry]:
 @pytest.fixture(autouse=True)
 def one_registry(registries: tuple[Registry, Registry], monkeypatch: pytest.MonkeyPatch) -> None:
     """Load plugins once, not in each test."""
-    for module in (replaying, rerunning):
+    for module in (verifying, rerunning):
         monkeypatch.setattr(module, "load_registry", lambda: registries[0])
 
 
 @pytest.fixture
 def registered(registries: tuple[Registry, Registry], one_registry: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (replaying, rerunning):
+    for module in (verifying, rerunning):
         monkeypatch.setattr(module, "load_registry", lambda: registries[1])
 
 
 def judge(board: Board) -> Verdict:
-    (verdict,) = [v for v in replaying.verify(board.file, runs=board.runs, device="cpu") if " Natural," not in v.label]
+    (verdict,) = [v for v in verifying.verify(board.file, runs=board.runs, device="cpu") if " Natural," not in v.label]
     return verdict
 
 
@@ -467,7 +467,7 @@ def test_published_rows_that_benchbench_does_not_ship_are_unchecked(tmp_path: Pa
         dataclasses.replace(printed[1], cell_id="feedfacefeedface"),
     ]
     write_leaderboard(tmp_path / "b.parquet", [*forged, printed[2]])
-    verdicts = replaying.verify(tmp_path / "b.parquet", runs=tmp_path / "runs", device="cpu")
+    verdicts = verifying.verify(tmp_path / "b.parquet", runs=tmp_path / "runs", device="cpu")
     assert {verdict.cell_id for verdict in verdicts} == {row.cell_id for row in forged}
     for verdict in verdicts:
         assert str(verdict) == f"unchecked: this benchbench has no such row of {printed[0].published_source}"

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 import benchbench
 from benchbench.cell.reading import read_cell
 from benchbench.checking.evidence import Verdict, what_is_missing
-from benchbench.checking.replaying import verify
+from benchbench.checking.verifying import verify
 from benchbench.cli import invoke
 from benchbench.errors import UnknownNameError, UsageError
 from benchbench.leaderboard import read_rows, write_leaderboard
@@ -215,7 +215,7 @@ def test_row_whose_plugin_is_missing_here_is_unchecked(
         )
         for plugin in load_registry().plugins
     ]
-    monkeypatch.setattr("benchbench.checking.replaying.load_registry", lambda: Registry(plugins))
+    monkeypatch.setattr("benchbench.checking.verifying.load_registry", lambda: Registry(plugins))
     verdict = judge(board)
     assert (verdict.status, verdict.findings) == ("unchecked", ())
     assert f"unknown {kind} {name!r}" in " ".join(verdict.missing)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchbench.checking import submissions
-from benchbench.checking.replaying import verify
+from benchbench.checking.verifying import verify
 from benchbench.cli import invoke
 from benchbench.leaderboard import read_rows, write_leaderboard
 from benchbench.leaderboard.merging import copy_evidence

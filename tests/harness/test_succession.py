@@ -10,7 +10,7 @@ from run_processes import results, rows, run, shift, write_suite
 
 import benchbench.harness.cells
 from benchbench.cell.reading import read_cell
-from benchbench.checking.replaying import verify
+from benchbench.checking.verifying import verify
 from benchbench.errors import TrainingError
 from benchbench.events import CellFinished, EvaluationProgress, Event, Note, TrainingProgress, TrainingStarted
 from benchbench.leaderboard.rebuilding import describe_failed_attempts

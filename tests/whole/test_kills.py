@@ -13,7 +13,7 @@ import pytest
 import run_processes
 from run_processes import EXHAUSTIVE, lines, results, start, wait_for, write_suite
 
-from benchbench.checking.replaying import verify
+from benchbench.checking.verifying import verify
 
 SMALL = {"defenses": ["natural"], "attacks": ["pgd-10"], "epochs": 1}
 
