@@ -31,19 +31,21 @@ def read_tensors(path: Path) -> Mapping[str, object]:
         return _read_folder(path)
     if not path.is_file():
         raise StorageError(f"there is no file {path}", hint="weights are .safetensors, or .pt with a state_dict")
-    if program := _program(path):
+    alone = "save the weights alone, with safetensors or torch.save(model.state_dict(), ...)"
+    try:
+        program, content = _program(path), None
+        if not program:
+            _check_size(path)
+            content = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
+    except pickle.UnpicklingError as error:
+        raise DataError(f"{path} is refused: it is damaged, or unpickling it could run code", hint=alone) from error
+    except Exception as error:  # the readers of archives and of torch may raise anything for a damaged file
+        raise DataError(f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from error
+    if program:
         raise DataError(
             f"{path} is {program}, which holds code; only files of weights are read",
             hint="load it yourself and pass the module to benchbench.evaluate(module, ...)",
         )
-    alone = "save the weights alone, with safetensors or torch.save(model.state_dict(), ...)"
-    try:
-        _check_size(path)
-        content = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
-    except pickle.UnpicklingError as error:
-        raise DataError(f"{path} is refused: it is damaged, or unpickling it could run code", hint=alone) from error
-    except Exception as error:  # torch's reader may raise anything for a damaged file: IndexError, AssertionError, ...
-        raise DataError(f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, Mapping):
         raise DataError(f"{path} holds a {type(content).__name__}, expected: names and tensors", hint=alone)
     return content

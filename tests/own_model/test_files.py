@@ -250,3 +250,11 @@ def test_damaged_index_is_told(index: object, error: type[BenchbenchError], told
 def test_folder_without_weights_is_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"holds no weights\n.*model\.safetensors"):
         load_weights(network(), tmp_path)
+
+
+def test_archive_with_a_damaged_directory_is_told(tmp_path: Path) -> None:
+    torch.save(network().state_dict(), tmp_path / "weights.pt")
+    content = (tmp_path / "weights.pt").read_bytes()
+    (tmp_path / "weights.pt").write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x03"))
+    with pytest.raises(DataError, match=r"weights\.pt cannot be read as weights: Bad magic number"):
+        load_weights(network(), tmp_path / "weights.pt")
