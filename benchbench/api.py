@@ -9,13 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from benchbench.cell.selection import Filters, as_texts
 from benchbench.errors import UsageError
 from benchbench.events import Listener, Note
 from benchbench.events.notebooks import default_listener
 from benchbench.kernels.arithmetic import Precision
 from benchbench.planning import Plan
 from benchbench.planning.preparing import Request, prepare
-from benchbench.planning.selection import Filters, as_texts
 from benchbench.ranks.launch import find_launch
 from benchbench.registry import load_registry
 from benchbench.registry.lookup import ComponentEntry, find_component

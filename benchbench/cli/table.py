@@ -60,7 +60,7 @@ def command(
     leaderboards: Path | None,
 ) -> None:
     """Print the leaderboard of SUITE (a name, or a Parquet file) in the papers' style."""
-    from benchbench.planning.selection import parse_only
+    from benchbench.cell.selection import parse_only
     from benchbench.reproduction.lookup import evidence_of, find_rows, make_tables
 
     rows, path = find_rows(suite, profile, leaderboards, parse_only(only))

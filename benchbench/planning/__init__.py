@@ -5,7 +5,6 @@ from __future__ import annotations
 from benchbench.planning.datasets import DatasetLoader
 from benchbench.planning.model import Bill, CellPrice, Plan, PlannedCell, Status, bill, bills
 from benchbench.planning.planner import make_plan
-from benchbench.planning.selection import parse_only
 
 __all__ = [
     "Bill",
@@ -17,5 +16,4 @@ __all__ = [
     "bill",
     "bills",
     "make_plan",
-    "parse_only",
 ]

@@ -10,13 +10,13 @@ from itertools import product
 from typing import Any
 
 from benchbench.cell.model import Cell, EvaluationSpec, TrainingSpec, digest
+from benchbench.cell.selection import parse_only, select
 from benchbench.contract import DatasetSplits, DataSource, Threat
 from benchbench.errors import BenchbenchError, DataError, MissingDataError, SuiteError
 from benchbench.kernels.arithmetic import Precision
 from benchbench.planning.datasets import DatasetLoader
 from benchbench.planning.model import Plan, PlannedCell, Status
 from benchbench.planning.obstacles import find_obstacle, find_wrong_radii, require_alike
-from benchbench.planning.selection import parse_only, select
 from benchbench.registry import Registry
 from benchbench.suite import Experiment, Suite
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from benchbench.cell.selection import Filters, as_texts, parse_only
 from benchbench.errors import StorageError, UsageError, suggest
 from benchbench.leaderboard import Table, paper_tables, published_rows, read_rows
 from benchbench.leaderboard.challenges import CHALLENGED, with_challenges
@@ -16,7 +17,6 @@ from benchbench.leaderboard.filtering import narrowed
 from benchbench.leaderboard.frames import Listing, listed
 from benchbench.leaderboard.rebuilding import describe_failed_attempts
 from benchbench.leaderboard.separations import read_separations
-from benchbench.planning.selection import Filters, as_texts, parse_only
 from benchbench.records import Rows
 from benchbench.reproduction.pages import Measured, make_table
 from benchbench.reproduction.papers import PAPERS, find_table

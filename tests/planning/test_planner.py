@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchbench.cell.selection import parse_only
 from benchbench.contract import (
     Capabilities,
     CorruptDataError,
@@ -26,7 +27,7 @@ from benchbench.contract import (
     hookimpl,
 )
 from benchbench.errors import SuiteError, UnknownNameError, UsageError
-from benchbench.planning import Plan, make_plan, parse_only
+from benchbench.planning import Plan, make_plan
 from benchbench.registry import Registry, load_registry
 from benchbench.suite import Suite, suite_from_table
 
