@@ -6,6 +6,7 @@ page's dictionary. So the headers are read here, in Thrift's compact protocol: s
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Any
 
 import pyarrow as pa
@@ -66,10 +67,15 @@ def _longest(packed: bytes, size: int, codec: int) -> int:
     """Return the length of the longest text in a dictionary."""
     plain = pa.decompress(packed, size, _CODECS[codec], asbytes=True) if codec else packed
     longest = at = 0
-    while at < len(plain):
-        length = int.from_bytes(plain[at : at + 4], "little")
-        longest, at = max(longest, length), at + 4 + length
+    while at + 4 <= len(plain):
+        (length,) = _LENGTH(plain, at)
+        if length > longest:
+            longest = length
+        at += 4 + length
     return longest
+
+
+_LENGTH = Struct("<I").unpack_from
 
 
 class _Thrift:
