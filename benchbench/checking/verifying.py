@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -132,12 +134,17 @@ def _judged(batches: Sequence[Sequence[Row]], means: _Means, jobs: int) -> Itera
         yield from ([replayer.judge(row) for row in batch] for batch in batches)
         return
     threads = max(cores_for_workers() // jobs, 1)
+    others = {*multiprocessing.active_children()}
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (means, threads))
     try:
         yield from pool.map(_judge, batches)
     except BrokenProcessPool as error:
         hint = "perhaps memory was short; --jobs 1 takes one process"
         raise BenchbenchError("a process that checked rows ended early", hint=hint) from error
+    except BaseException:  # Ctrl-C, too
+        for process in {*multiprocessing.active_children()} - others:
+            process.kill()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -145,8 +152,16 @@ def _judged(batches: Sequence[Sequence[Row]], means: _Means, jobs: int) -> Itera
 def _begin(means: _Means, threads: int) -> None:
     """In a new process: prepare to judge rows."""
     global _replayer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _replayer = means.replayer()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
 
 
 def _judge(rows: Sequence[Row]) -> list[Verdict]:
