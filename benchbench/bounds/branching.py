@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from benchbench.bounds.enclosures import Enclosure, Multipliers, Problem, Signs, backward, enclose
+from benchbench.bounds.backward import Multipliers, Signs, backward
+from benchbench.bounds.enclosures import enclose
 from benchbench.bounds.network import Network
+from benchbench.bounds.problems import Enclosure, Problem
 from benchbench.kernels.optimizers import uncompiled
 
 _RATE, _DECAY = 0.1, 0.97  # of Adam, per step

@@ -1,83 +1,19 @@
-"""Intervals of every step, and backward linear relaxation between them.
-
-Interval arithmetic is that of Gowal et al. (IBP, 2018), the backward pass that of Zhang et al. (CROWN, NeurIPS 2018, theorem
-3.2), slopes are optimised as by Xu et al. (alpha-CROWN, ICLR 2021), and signs of rectifiers enter by Lagrange multipliers as
-in Wang et al. (beta-CROWN, NeurIPS 2021, theorem 3.1).
-
-**Rounding.** A sum of n products in float32, in any order, is off by at most n u / (1 - n u) times the sum of their sizes, with
-u = 2^-24 (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1; n counts the bias, too). So the network as
-evaluated is the real one with an error added to each step, and the bounds hold for every error of that size. The bounds
-themselves are computed in float64; an error of 2^-50 times the number of terms covers that, more than eight times its size.
-"""
+"""Intervals of every step: interval arithmetic (Gowal et al., IBP, 2018), and backward relaxation between steps."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchbench.bounds.curves import can_curve, curved_gain
-from benchbench.bounds.hulls import Hull, Lines, hull, relu_lines
+from benchbench.bounds.backward import Signs, backward
+from benchbench.bounds.hulls import Hull, Lines, hull
 from benchbench.bounds.network import Network, Step
+from benchbench.bounds.problems import Enclosure, Problem, pose
 from benchbench.bounds.regions import Region
+from benchbench.bounds.windows import neurons_by_place
 
-FLOAT32_UNIT = 2.0**-24
-_FLOAT64_UNIT = 2.0**-50
-_SMALLEST = 2.0**-126  # float32 numbers below it may be flushed to 0
 NUMBERS_AT_ONCE = 2**24  # of rows in a backward pass: 128 MiB
-
-Signs = Mapping[int, Tensor]  # of rectifiers, by place: int8 (N, *shape), see `hull`
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Problem:
-    """What is bounded: a network on regions of inputs, or its difference quotients.
-
-    Attributes:
-        lines: of each rectifier, by place.
-        biased: False for difference quotients, where biases cancel.
-        rounded: whether the bounds cover float32 evaluation; else they hold in real arithmetic.
-    """
-
-    network: Network
-    region: Region
-    lines: Mapping[int, Lines]
-    biased: bool = True
-    rounded: bool = True
-
-    def take(self, places: Tensor) -> Problem:
-        """The problem on the regions at some places."""
-        lines = {place: one.take(places) for place, one in self.lines.items()}
-        return replace(self, region=self.region.take(places), lines=lines)
-
-    def error(self, step: Step, size: Tensor, source: Tensor) -> Tensor:
-        """The largest rounding error of a step whose absolute terms add up to `size`."""
-        rule = 2 if step.slope else 1  # a leaky slope is rounded, too
-        roundings = rule if step.affine is None else step.affine.roundings
-        terms = source[0].numel() + size[0].numel() + roundings
-        found = _FLOAT64_UNIT * terms * size
-        if self.rounded and roundings and step.slope != 0:
-            relative = roundings * FLOAT32_UNIT / (1 - roundings * FLOAT32_UNIT)
-            found = found + relative * size + roundings * _SMALLEST
-        return found
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Enclosure:
-    """Intervals of steps, their rounding errors, and the hulls of rectifiers by place."""
-
-    lower: tuple[Tensor, ...]
-    upper: tuple[Tensor, ...]
-    errors: tuple[Tensor, ...]
-    hulls: Mapping[int, Hull]
-
-    def take(self, places: Tensor) -> Enclosure:
-        """The enclosures at some places; hulls are made again by `enclose`."""
-        parts = [tuple(one[places] for one in part) for part in (self.lower, self.upper, self.errors)]
-        return Enclosure(lower=parts[0], upper=parts[1], errors=parts[2], hulls={})
 
 
 @torch.no_grad()
@@ -119,13 +55,6 @@ def point_enclosure(network: Network, inputs: Tensor, *, rounded: bool = True) -
     return enclose(pose(network, Region(lower=point, upper=point), rounded=rounded), tighten=False)
 
 
-def pose(network: Network, region: Region, *, rounded: bool) -> Problem:
-    """The problem of bounding logits on regions."""
-    like = region.lower
-    lines = {at: relu_lines(like.new_zeros(len(like), *network.steps[at].shape)) for at in network.rectifiers}
-    return Problem(network=network, region=region, lines=lines, rounded=rounded)
-
-
 def _interval(
     problem: Problem, place: int, step: Step, lower: list[Tensor], upper: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -164,6 +93,8 @@ def _tightened(problem: Problem, so_far: Enclosure, place: int, lines: Lines, cu
     count = int(open_.sum(dim=1).max())
     order = open_.double().argsort(dim=1, descending=True, stable=True)[:, :count]
     shape = so_far.lower[place].shape[1:]
+    if len(shape) > 2:  # an image's channels and places
+        return _tightened_by_place(problem, so_far, place, open_)
     at_once = max(1, NUMBERS_AT_ONCE // (2 * len(lower) * max(step[0].numel() for step in so_far.lower)))
     for chosen in torch.split(order, at_once, dim=1):
         rows = F.one_hot(chosen, lower.shape[1]).double().reshape(*chosen.shape, *shape)
@@ -176,88 +107,17 @@ def _tightened(problem: Problem, so_far: Enclosure, place: int, lines: Lines, cu
     return lower.reshape(-1, *shape), upper.reshape(-1, *shape)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Multipliers:
-    """What is optimised, by rectifier, (N, *shape): slopes in [0, 1], and weights >= 0 of signs."""
-
-    slopes: Mapping[int, Tensor]
-    weights: Mapping[int, Tensor]
-    signs: Signs
-
-
-def backward(
-    problem: Problem,
-    enclosure: Enclosure,
-    rows: Tensor,
-    place: int,
-    chosen: Multipliers | None = None,
-    seen: dict[int, Tensor] | None = None,
-    *,
-    curved: bool = False,
-) -> Tensor:
-    """Lower bounds (N, R) of linear functions of one step's output.
-
-    `seen` receives the coefficients of the output of each rectifier, (N, R, *shape). If `curved`, the upper bounds of
-    rectifiers are lowered, see `benchbench.bounds.curves`: this takes longer.
-    """
-    pending, total = {place: rows}, rows.new_zeros(rows.shape[:2])
-    for at in range(place, 0, -1):
-        if at not in pending:
-            continue
-        row, step = pending.pop(at), problem.network.steps[at]
-        before = [row] * len(step.sources)
-        if step.affine is not None:
-            before = [_by_region(step.affine.transpose(row.flatten(0, 1)), row)]
-            if problem.biased:
-                total = total + _dot(row, step.affine.bias.expand(step.shape)[None])
-        elif step.slope is not None:
-            if seen is not None:
-                seen[at] = row.detach()
-            before[0], added = _through_rectifier(
-                row, enclosure.hulls[at], enclosure.errors[at], step.slope, at, chosen
-            )
-            if curved and can_curve(problem.network, at):
-                earlier = problem.network.steps[step.sources[0]].sources[0]
-                around = enclosure.lower[earlier], enclosure.upper[earlier]
-                chord, error = enclosure.hulls[at], enclosure.errors[step.sources[0]]
-                gain = curved_gain(problem.network, at, row, chord, around, error, biased=problem.biased)
-                pending[earlier] = pending[earlier] + gain[0] if earlier in pending else gain[0]
-                total = total + gain[1]
-            total = total + added
-        if step.slope is None:
-            total = total - _dot(row.abs(), enclosure.errors[at])
-        for source, value in zip(step.sources, before):
-            pending[source] = pending[source] + value if source in pending else value
-    return total + problem.region.least(pending[0]) if 0 in pending else total
-
-
-def _by_region(flat: Tensor, like: Tensor) -> Tensor:
-    return flat.reshape(*like.shape[:2], *flat.shape[1:])
-
-
-def _dot(rows: Tensor, values: Tensor) -> Tensor:
-    return (rows.flatten(2) @ values.expand(len(rows), *values.shape[1:]).flatten(1)[:, :, None])[:, :, 0]
-
-
-def _through_rectifier(
-    row: Tensor, at: Hull, error: Tensor, leak: float, place: int, chosen: Multipliers | None
-) -> tuple[Tensor, Tensor]:
-    """The rows of a rectifier's input, and what its bounds add.
-
-    The lower bound holds where rows are positive, else the upper one.
-    """
-    slope = at.slope
-    if chosen is not None:
-        slope = chosen.slopes[place].clamp(0, 1).clamp(at.least, at.most)
-    floor = slope * at.lines.low_steep + (1 - slope) * at.lines.low_flat
-    positive, part = row.clamp(min=0), (1 - leak) * at.rise
-    before = row * (part + leak)[:, None] + positive * ((1 - leak) * slope - part)[:, None]
-    offset, floor = (1 - leak) * at.offset + error, (1 - leak) * floor - error
-    added = _dot(row, offset) + _dot(positive, floor - offset)
-    if chosen is not None:  # min f >= min f - weight (t - threshold) where t >= threshold, likewise below
-        sign = chosen.signs[place]
-        weight = sign * chosen.weights[place].clamp(min=0)
-        threshold = torch.where(sign > 0, at.lower, at.upper)
-        before = before - weight[:, None]
-        added = added + (weight * threshold).flatten(1).sum(1)[:, None]
-    return before, added
+def _tightened_by_place(problem: Problem, so_far: Enclosure, place: int, open_: Tensor) -> tuple[Tensor, Tensor]:
+    """Like `_tightened`, where a neuron depends on a window of each step before it."""
+    lower, upper = so_far.lower[place].flatten(1).clone(), so_far.upper[place].flatten(1).clone()
+    shape = so_far.lower[place].shape[1:]
+    at_once = max(1, NUMBERS_AT_ONCE // (2 * len(lower) * max(step[0].numel() for step in so_far.lower)))
+    for neurons, units, window in neurons_by_place(open_.any(dim=0).reshape(shape)):
+        for chosen, rows in zip(torch.split(neurons, at_once), torch.split(units, at_once)):
+            both = torch.cat([rows, -rows]).expand(len(lower), *[-1] * rows.dim())
+            least, most = backward(problem, so_far, both, place, window=window).chunk(2, dim=1)
+            is_open = open_[:, chosen]
+            low, high = lower[:, chosen], upper[:, chosen]
+            lower[:, chosen] = torch.where(is_open, torch.maximum(low, least), low)
+            upper[:, chosen] = torch.where(is_open, torch.minimum(high, -most), high)
+    return lower.reshape(-1, *shape), upper.reshape(-1, *shape)

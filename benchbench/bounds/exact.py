@@ -13,8 +13,8 @@ import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import Tensor
 
-from benchbench.bounds.enclosures import Enclosure
 from benchbench.bounds.network import Network
+from benchbench.bounds.problems import Enclosure
 from benchbench.bounds.regions import Region
 from benchbench.errors import NoBoundError
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from benchbench.bounds.windows import Window
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lines:
@@ -24,6 +26,12 @@ class Lines:
     def take(self, places: Tensor) -> Lines:
         """The lines at some places, int64."""
         return replace(self, **{field.name: getattr(self, field.name)[places] for field in fields(self)})
+
+    def within(self, window: Window | None) -> Lines:
+        """The lines in a window."""
+        if window is None:
+            return self
+        return replace(self, **{field.name: window.of(getattr(self, field.name)) for field in fields(self)})
 
     @property
     def low_kink(self) -> Tensor:
@@ -52,6 +60,15 @@ class Hull:
     slope: Tensor  # the default: the lower bound with the smaller area
     rise: Tensor
     offset: Tensor
+
+    def within(self, window: Window | None) -> Hull:
+        """The bounds in a window."""
+        if window is None:
+            return self
+        names = (field.name for field in fields(self) if field.name != "lines")
+        return replace(
+            self, lines=self.lines.within(window), **{name: window.of(getattr(self, name)) for name in names}
+        )
 
     @property
     def height(self) -> Tensor:

@@ -206,18 +206,26 @@ def _max_pool(to: Builder, call: Call) -> int | None:
     if any(padding) and to.steps[source].slope != 0:
         return None
     rows, columns = call.result.shape[-2:]
+    places = [(down * dilation[0], right * dilation[1]) for down, right in product(range(size[0]), range(size[1]))]
 
     def windows(x: Tensor) -> Tensor:
         padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
-        places = [(down * dilation[0], right * dilation[1]) for down, right in product(range(size[0]), range(size[1]))]
         ends = stride[0] * (rows - 1) + 1, stride[1] * (columns - 1) + 1
         parts = [padded[..., i : i + ends[0] : stride[0], j : j + ends[1] : stride[1]] for i, j in places]
         return torch.stack(parts, dim=1)
 
-    left = to.linear(call.name, source, windows)
+    def spread(a: Tensor) -> Tensor:
+        ends = [step * (length - 1) + 1 for step, length in zip(stride, a.shape[-2:])]
+        widths = [end + (count - 1) * apart for end, count, apart in zip(ends, size, dilation)]
+        made = a.new_zeros(len(a), a.shape[2], *widths)
+        for part, (i, j) in zip(a.unbind(1), places):
+            made[..., i : i + ends[0] : stride[0], j : j + ends[1] : stride[1]] += part
+        return made
+
+    left = to.linear(call.name, source, windows, local=spread, stride=stride, padding=padding)
     while (count := to.shape(left)[0]) > 1:
         left = _round_of_pairs(to, call.name, left, count)
-    return to.linear(call.name, left, lambda x: x[:, 0])
+    return to.linear(call.name, left, lambda x: x[:, 0], pointwise=True)
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -232,10 +240,11 @@ def _round_of_pairs(to: Builder, name: str, left: int, count: int) -> int:
         left,
         lambda x: x[:, :half] - x[:, half : 2 * half],
         absolute=lambda x: x[:, :half] + x[:, half : 2 * half],
+        pointwise=True,
     )
     excess = to.rectifier(name, difference)
-    widened = to.linear(name, excess, lambda x: F.pad(x, (0, 0, 0, 0, 0, 0, 0, odd)))
-    return to.sum(name, to.linear(name, left, lambda x: x[:, half:]), widened)
+    widened = to.linear(name, excess, lambda x: F.pad(x, (0, 0, 0, 0, 0, 0, 0, odd)), pointwise=True)
+    return to.sum(name, to.linear(name, left, lambda x: x[:, half:], pointwise=True), widened)
 
 
 LAYERS: Mapping[type[nn.Module], Rule] = {

@@ -10,11 +10,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from benchbench.bounds.backward import backward
 from benchbench.bounds.branching import Effort, Search, whole
 from benchbench.bounds.curves import can_curve
-from benchbench.bounds.enclosures import Problem, backward, enclose, pose
+from benchbench.bounds.enclosures import enclose
 from benchbench.bounds.exact import exact_margin
 from benchbench.bounds.network import Network
+from benchbench.bounds.problems import Problem, pose
 from benchbench.bounds.regions import Region
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
 LinearMap = Callable[[Tensor], Tensor]
-ConvolutionForm = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]
+ConvolutionForm = tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,6 +28,8 @@ class Affine:
         spread: at least |b|, in the shape of `bias`: what the terms that make up b add up to.
         windowed: whether it is a convolution of more than one pixel.
         roundings: how many float32 roundings a value undergoes at most, in any order of summation; 0 if it is exact.
+        local: the transpose of a window, (N, ..., height, width), see `benchbench.bounds.windows`; None if there is none.
+            The window of the source begins at `stride` times the place, less `padding`.
     """
 
     apply: LinearMap
@@ -37,6 +39,9 @@ class Affine:
     spread: Tensor
     roundings: int
     windowed: bool = False
+    local: LinearMap | None = None
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,12 +132,16 @@ def convolution(weight: Tensor, bias: Tensor | None, form: ConvolutionForm, sour
     """A convolution of images (C, H, W); its form is stride, padding, dilation and groups."""
     kernel = weight.detach().double()
     size = kernel.abs()
+    stride, padding, dilation, groups = form
     return Affine(
         apply=lambda x: F.conv2d(x, kernel, None, *form),
         absolute=lambda x: F.conv2d(x, size, None, *form),
         transpose=lambda a: conv2d_input((len(a), *source), kernel, a, *form),  # type: ignore[no-untyped-call]
         roundings=kernel[0].numel() + 1,
         windowed=kernel[0, 0].numel() > 1,
+        local=lambda a: F.conv_transpose2d(a, kernel, None, stride, 0, 0, groups, dilation),
+        stride=stride,
+        padding=padding,
         bias=_bias(bias, kernel, (-1, 1, 1)),
         spread=_bias(bias, kernel, (-1, 1, 1)).abs(),
     )
@@ -148,28 +157,47 @@ def scaling(scale: Tensor, shift: Tensor, *, spread: Tensor | None = None, round
         bias=bias,
         spread=bias.abs() if spread is None else spread,
         roundings=roundings,
+        local=(lambda a: a * factor) if all(size == 1 for size in factor.shape[-2:]) else None,
     )
 
 
 def linear(
-    function: LinearMap, source: tuple[int, ...], like: Tensor, *, absolute: LinearMap | None = None, roundings: int = 0
+    function: LinearMap,
+    source: tuple[int, ...],
+    like: Tensor,
+    *,
+    absolute: LinearMap | None = None,
+    roundings: int = 0,
+    pointwise: bool = False,
+    local: LinearMap | None = None,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
 ) -> Affine:
-    """A linear function of (N, *source); `absolute` if a weight is negative."""
+    """A linear function of (N, *source).
+
+    `absolute` if a weight is negative; `pointwise` if it takes each place of the last two dimensions alone.
+    """
     zero = torch.zeros((), dtype=torch.float64, device=like.device)
 
-    def transpose(rows: Tensor) -> Tensor:
+    def transposed(rows: Tensor, shape: tuple[int, ...]) -> Tensor:
         with torch.enable_grad():
-            point = zero.expand(len(rows), *source).clone().requires_grad_(True)
+            point = zero.expand(len(rows), *shape).clone().requires_grad_(True)
             (found,) = torch.autograd.grad(function(point), point, rows, create_graph=rows.requires_grad)
         return found
+
+    if pointwise:
+        local = lambda rows: transposed(rows, (*source[:-2], *rows.shape[-2:]))  # noqa: E731
 
     return Affine(
         apply=function,
         absolute=absolute or function,
-        transpose=transpose,
+        transpose=lambda rows: transposed(rows, source),
         bias=zero,
         spread=zero,
         roundings=roundings,
+        local=local,
+        stride=stride,
+        padding=padding,
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from benchbench.bounds.windows import Window
 
 _BISECTIONS = 30
 _REAL_UNIT = 2.0**-52
@@ -25,9 +27,14 @@ class Region:
     def take(self, places: Tensor) -> Region:
         """The regions at some places, int64."""
         centre = None if self.centre is None else self.centre[places]
-        return Region(
-            lower=self.lower[places], upper=self.upper[places], centre=centre, radius=self.radius, order=self.order
-        )
+        return replace(self, lower=self.lower[places], upper=self.upper[places], centre=centre)
+
+    def within(self, window: Window | None) -> Region:
+        """The regions of the pixels in a window."""
+        if window is None:
+            return self
+        centre = None if self.centre is None else window.of(self.centre)
+        return replace(self, lower=window.of(self.lower), upper=window.of(self.upper), centre=centre)
 
     def least(self, rows: Tensor) -> Tensor:
         """A lower bound of the linear functions `rows`, (N, R, ...), float64 (N, R)."""

@@ -15,10 +15,12 @@ import time
 import torch
 from torch import Tensor
 
+from benchbench.bounds.backward import backward
 from benchbench.bounds.branching import Effort, Search, whole
-from benchbench.bounds.enclosures import Problem, backward, enclose, point_enclosure
+from benchbench.bounds.enclosures import enclose, point_enclosure
 from benchbench.bounds.hulls import quotient_lines
 from benchbench.bounds.network import Network
+from benchbench.bounds.problems import Problem
 from benchbench.bounds.regions import Region
 
 MOST_SIGNED = 10  # classes whose sign vectors are all bounded, 1,024; with more, each logit alone

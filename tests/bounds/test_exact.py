@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from benchbench.bounds.branching import Effort
-from benchbench.bounds.enclosures import enclose, pose
+from benchbench.bounds.enclosures import enclose
 from benchbench.bounds.exact import exact_margin
 from benchbench.bounds.margins import margin_bounds
+from benchbench.bounds.problems import pose
 from benchbench.bounds.reading import read_network
 from benchbench.bounds.regions import ball
 from benchbench.contract import Threat, bound_margins
