@@ -13,8 +13,6 @@ from benchbench.bounds.problems import Enclosure, Problem, pose
 from benchbench.bounds.regions import Region
 from benchbench.bounds.windows import neurons_by_place
 
-NUMBERS_AT_ONCE = 2**24  # of rows in a backward pass: 128 MiB
-
 
 @torch.no_grad()
 def enclose(
@@ -95,7 +93,7 @@ def _tightened(problem: Problem, so_far: Enclosure, place: int, lines: Lines, cu
     shape = so_far.lower[place].shape[1:]
     if len(shape) > 2:  # an image's channels and places
         return _tightened_by_place(problem, so_far, place, open_)
-    at_once = max(1, NUMBERS_AT_ONCE // (2 * len(lower) * max(step[0].numel() for step in so_far.lower)))
+    at_once = max(1, so_far.rows_at_once // 2)
     for chosen in torch.split(order, at_once, dim=1):
         rows = F.one_hot(chosen, lower.shape[1]).double().reshape(*chosen.shape, *shape)
         both = torch.cat([rows, -rows], dim=1)
@@ -111,7 +109,7 @@ def _tightened_by_place(problem: Problem, so_far: Enclosure, place: int, open_: 
     """Like `_tightened`, where a neuron depends on a window of each step before it."""
     lower, upper = so_far.lower[place].flatten(1).clone(), so_far.upper[place].flatten(1).clone()
     shape = so_far.lower[place].shape[1:]
-    at_once = max(1, NUMBERS_AT_ONCE // (2 * len(lower) * max(step[0].numel() for step in so_far.lower)))
+    at_once = max(1, so_far.rows_at_once // 2)
     for neurons, units, window in neurons_by_place(open_.any(dim=0).reshape(shape)):
         for chosen, rows in zip(torch.split(neurons, at_once), torch.split(units, at_once)):
             both = torch.cat([rows, -rows]).expand(len(lower), *[-1] * rows.dim())

@@ -94,7 +94,8 @@ class _Around:
         spans = torch.stack([ends[:-1], ends[1:]], dim=1)
         problem = self.pose(spans)
         first = enclose(problem, tighten=True)
-        values = -backward(problem, first, -signs.expand(len(spans), *signs.shape), len(self._network.steps) - 1)
+        last, several = len(self._network.steps) - 1, torch.split(signs, first.rows_at_once)
+        values = -torch.cat([backward(problem, first, -s.expand(len(spans), *s.shape), last) for s in several], dim=1)
         if self._network.classes > MOST_SIGNED:
             per_logit = torch.maximum(*values.chunk(2, dim=1)).sum(dim=1)
             return per_logit.amax(dim=0, keepdim=True)
