@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from benchbench.arguments import checked
 from benchbench.cell.selection import Filters, as_texts
 from benchbench.errors import UsageError
 from benchbench.events import Listener, Note
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from benchbench.separations import SeparationReport
 
 
+@checked
 def run(
     suite: AnyPath,
     *,
@@ -106,8 +108,6 @@ def run(
         cuda_graphs=cuda_graphs,
     )
     registry = load_registry()
-    if isinstance(jobs, str) and jobs != AUTO:
-        raise UsageError(f"expected a number of jobs or {AUTO!r}, got {jobs!r}")
     crew = choose_crew(executor, None if isinstance(jobs, str) else jobs, registry)
     launch, stop = find_launch(), stop or StopRequest()
     if launch is not None:
@@ -120,6 +120,7 @@ def run(
     return execute(with_prices(prepared), listener=listener, stop=stop, crew=crew)
 
 
+@checked
 def plan(
     suite: AnyPath,
     *,
@@ -138,8 +139,8 @@ def plan(
 ) -> Plan:
     """Plan what `run` would do, and price every cell of the profile.
 
-    Cells whose data are missing are priced, too.
-    Arguments that are not listed are those of `run`. A recorded cell costs what was measured; prices are those of float32.
+    Cells whose data are missing are priced, too. A recorded cell costs what was measured; prices are those of float32.
+    Arguments that are not listed are those of `run`.
 
     Args:
         device: where passes are timed for the prices.
@@ -181,11 +182,11 @@ def plan(
     return dataclasses.replace(priced.plan, priced_for=given.device if given else here)
 
 
+@checked
 def load_dataset(dataset: ComponentEntry, *, data: AnyPath | None = None, download: bool = False) -> DatasetSplits:
     """The training and test examples of a dataset, with the split that every row uses.
 
-    Arguments and errors are those of `separation`. Images are uint8 (N, C, H, W), of which models get pixels / 255, or float32;
-    labels are int64 (N,).
+    Arguments and errors: see `separation`. Images are uint8 (N, C, H, W) (models get pixels / 255) or float32, labels int64.
     """
     from benchbench.data import load_dataset as load
 
@@ -194,6 +195,7 @@ def load_dataset(dataset: ComponentEntry, *, data: AnyPath | None = None, downlo
     return load(registry, find_component(registry, "dataset", dataset), source).splits
 
 
+@checked
 def compare(
     *subjects: AnyPath | ModelReport | Mapping[str, ModelReport],
     leaderboards: AnyPath | None = None,
@@ -225,6 +227,7 @@ def compare(
     return compare_subjects(named, find_folders(leaderboards=leaderboards, runs=runs))
 
 
+@checked
 def separation(
     dataset: ComponentEntry,
     *,
@@ -251,8 +254,7 @@ def separation(
         listener: receives the notes of the dataset, for instance which files it left out. None shows them in notebooks.
 
     Raises:
-        UsageError: an unknown dataset or option, an excluded index that does not exist, a radius that is negative or
-            beyond the box.
+        UsageError: an unknown dataset, option or excluded index, or a radius that is negative or beyond the box.
         MissingDataError: the data are missing.
         DataError: the data are damaged, or for regression.
     """
@@ -260,9 +262,8 @@ def separation(
     from benchbench.suite.protocol import protocol_threat
 
     registry, listener = load_registry(), listener or default_listener()
-    component = find_component(registry, "dataset", dataset)
     if epsilon is None:
-        threat = protocol_threat(registry, component.name, "linf")
+        threat = protocol_threat(registry, find_component(registry, "dataset", dataset).name, "linf")
         epsilon = threat.epsilon if threat else None
     splits = load_dataset(dataset, data=data, download=download)
     for message in splits.notes:
@@ -270,6 +271,7 @@ def separation(
     return measure(splits, random_labels=random_labels, exclude=exclude, epsilon=epsilon, pairs=pairs, seed=seed)
 
 
+@checked
 def findings(
     suite: AnyPath, *, profile: str | None = None, leaderboards: AnyPath | None = None, data: AnyPath | None = None
 ) -> tuple[JudgedFinding, ...]:
@@ -290,9 +292,7 @@ def findings(
     registry, folders = load_registry(), find_folders(data=data, leaderboards=leaderboards)
     stated = read_suite(suite, registry)
     if not stated.findings:
-        raise UsageError(
-            f"suite {stated.name!r} states no findings", hint="a [[findings]] table in its file states one"
-        )
+        raise UsageError(f"suite {stated.name!r} states no findings", hint="a [[findings]] table states one")
     path = folders.leaderboard(stated.name)
     rows = read_rows(path) if path.exists() else published_rows(stated.name)
     separations = read_separations(folders.leaderboards)

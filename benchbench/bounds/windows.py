@@ -1,4 +1,4 @@
-"""Coefficients that are 0 outside a window of the last two dimensions, as those of one neuron of a convolution."""
+"""Windows of an image, outside of which the coefficients of a neuron are 0."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Windowed:
-    """Coefficients (..., height, width) in a window, and 0 elsewhere; without a window, all of them."""
+    """Coefficients (..., height, width) in a window, or all of them."""
 
     inside: Tensor
     window: Window | None = None
@@ -56,7 +56,7 @@ class Windowed:
         return Windowed(inside=self._within(window) + other._within(window), window=window)
 
     def moved(self, inside: Tensor, stride: tuple[int, int], padding: tuple[int, int], size: torch.Size) -> Windowed:
-        """Coefficients of the source (..., *size) of a step with this stride and padding, cut at its edges."""
+        """Coefficients of the source, of this size, of a step with a stride and padding."""
         if self.window is None:
             return Windowed(inside=inside)
         top, left = (at * step - pad for at, step, pad in zip((self.window.top, self.window.left), stride, padding))

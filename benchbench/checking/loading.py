@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchbench.arguments import checked
 from benchbench.cell.model import Cell
 from benchbench.cell.reading import read_cell
 from benchbench.checking.evidence import UnavailableError, evidence_folders
@@ -20,6 +21,7 @@ from benchbench.settings import AnyPath, find_device, find_folders
 from benchbench.training.checkpoint import weights_digest
 
 
+@checked
 def load_model(
     row: Row | Mapping[str, object] | str,
     *,

@@ -98,7 +98,7 @@ def accept(
         if open_ and not unchecked:
             raise DataError(
                 f"{len(open_)} rows could not be checked here: {', '.join(first(open_))}",
-                hint="put their data and weights here, or pass --unchecked to take them as they are",
+                hint="each verdict says what is missing: data, weights or --architecture; --unchecked takes them as they are",
             )
         claims = Claims(leaderboards / examined.rows[0].suite / "claims")
         while True:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from benchbench.arguments import checked
 from benchbench.checking.evidence import Verdict, evidence_folders
 from benchbench.checking.fresh_attack import FreshAttack
 from benchbench.checking.replaying import Replayer
@@ -34,6 +35,7 @@ _log = logging.getLogger(__name__)
 _replayer: Replayer  # of a process that judges rows for another one
 
 
+@checked
 def verify(
     leaderboard: AnyPath,
     *,

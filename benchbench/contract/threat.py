@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,9 +41,8 @@ class Threat:
     def __init__(self, *, norm: Norm = "linf", epsilon: float | str, lower: float = 0.0, upper: float = 1.0) -> None:
         if norm not in NORMS:
             raise OptionError(f"unknown norm {norm!r}", hint=suggest(str(norm), NORMS))
-        radius = parse_number(epsilon) if isinstance(epsilon, str) else epsilon
-        if not isinstance(radius, (int, float)):
-            radius = float(radius)  # of NumPy or torch, which no row can hold
+        radius = parse_number(epsilon) if isinstance(epsilon, str) else _number("epsilon", epsilon)
+        lower, upper = _number("lower", lower), _number("upper", upper)
         if not (math.isfinite(radius) and radius >= 0):
             raise OptionError(f"epsilon must be a finite number of at least 0, got {epsilon!r}")
         if not lower < upper:
@@ -100,6 +99,13 @@ def parse_number(text: str) -> float:
         return float(numerator) / float(denominator) if slash else float(numerator)
     except (ValueError, ZeroDivisionError) as error:
         raise OptionError(f"expected a number or a fraction such as 8/255, got {text!r}") from error
+
+
+def _number(name: str, value: Any) -> float:
+    """A value as a Python number: no row can hold those of NumPy or torch. Else OptionError."""
+    if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "ndim", 0) > 0:
+        raise OptionError(f"{name} must be one number, got {value!r}")
+    return value if isinstance(value, (int, float)) else float(value)
 
 
 def check_radius(threat: Threat, input_shape: Sequence[int]) -> None:

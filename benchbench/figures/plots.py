@@ -94,7 +94,7 @@ def _x(axes: Axes, field: str, at: Sequence[float] = ()) -> alt.X:
         alt.Scale(type="log", nice=False, padding=12) if axes.x_log else alt.Scale(zero=False, nice=False, padding=8)
     )
     values = at if axes.x_ticks and len(at) <= _MOST_TICKS else alt.Undefined
-    ticks = alt.Axis(format="%" if axes.x_unit else "~g", labelOverlap=True, values=values)
+    ticks = alt.Axis(format="%" if axes.x_unit else _FORMATS[""], labelOverlap=True, values=values)
     return alt.X(f"{field}:Q", title=axes.x, scale=scale, axis=ticks)
 
 

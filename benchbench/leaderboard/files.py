@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchbench.arguments import checked
 from benchbench.atomic import write_bytes_atomically
 from benchbench.errors import CorruptDataError, DataError, StorageError, first
 from benchbench.records import Row, Rows, rows_from_table
@@ -54,6 +55,7 @@ def write_leaderboard(path: Path, rows: Iterable[Row]) -> Rows:
     return ordered
 
 
+@checked
 def read_leaderboard(path: Path | str, *, on_problem: Callable[[str], None] = _log.warning) -> pa.Table:
     """Read a leaderboard and check it.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from benchbench.arguments import checked
 from benchbench.cell.model import digest, to_json
 from benchbench.errors import DataError
 from benchbench.leaderboard.files import write_leaderboard
@@ -105,6 +106,7 @@ def published_rows(suite: str = SUITE) -> tuple[Row, ...]:
     )
 
 
+@checked
 def write_published(path: Path | str, records: Iterable[Mapping[str, Any]]) -> int:
     """Write results that others published as a leaderboard; return the number of rows.
 

@@ -64,6 +64,8 @@ def find_architecture(registry: Registry, entry: ComponentEntry) -> Architecture
     """Find a registered architecture, or import ``FILE.py:callable`` or ``module:callable``."""
     stated: dict[str, object] = {"name": entry} if isinstance(entry, str) else dict(entry)
     name = str(stated.pop("name", ""))
+    if name.endswith(".py"):
+        raise UsageError(f"architecture {name!r} is a file", hint=f"name a callable in it: {name}:CALLABLE")
     if ":" not in name or name.partition(":")[0] in {offered.offer.name for offered in registry.offers("architecture")}:
         return Architecture(component=find_component(registry, "architecture", entry))
     own = find_callable(name)

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchbench.arguments import checked
 from benchbench.atomic import write_atomically
 from benchbench.contract import Examples, KeyedGenerator, Threat, as_model_input, derive_seed, uniform_start
 from benchbench.contract.threat import Norm
@@ -47,6 +48,7 @@ FIRST = "pgd-10"  # the first attack, which the diagnostics follow
 _CHUNK, _COPIES, _UNIT_TESTED, _CALLS = 128, 4, 10, 16
 
 
+@checked
 @default_float32()
 def audit(
     model: Classifier,
@@ -82,6 +84,8 @@ def audit(
     if not 0 < accuracy <= 1:
         raise UsageError(f"the claimed accuracy must be above 0 and at most 1, got {accuracy:g}", hint="0.62 is 62%")
     seconds = parse_duration(budget) if isinstance(budget, str) else budget
+    if not seconds > 0:
+        raise UsageError(f"the budget must be above 0 seconds, got {seconds:g}", hint='for instance 90 or "2m"')
     began, stop = time.monotonic(), StopRequest(seconds, reserved=True)
     registry = load_registry()
     if isinstance(dataset, tuple):

@@ -10,6 +10,7 @@ from typing import Any, overload
 import torch
 from torch import nn
 
+from benchbench.arguments import checked
 from benchbench.cell.model import Component
 from benchbench.contract.offers import Kind
 from benchbench.contract.threat import Norm, Threat
@@ -40,7 +41,8 @@ def evaluate(model: Classifier, *, epsilon: Radius | None = ..., **others: Any) 
 def evaluate(
     model: Classifier, *, epsilon: list[Radius] | tuple[Radius, ...], **others: Any
 ) -> tuple[ModelReport, ...]: ...
-@default_float32()  # type: ignore[misc]  # `others` are its further arguments
+@checked  # type: ignore[misc]  # `others` are its further arguments
+@default_float32()
 def evaluate(
     model: Classifier,
     *,
@@ -108,8 +110,9 @@ def evaluate(
         n_test=None if n_test is None else operator.index(n_test),
         seed=operator.index(seed),
     )
-    if card is not None and record is None:
-        raise UsageError("a model card is kept in rows", hint="record=NAME writes them")
+    if record is None and not (card is None and architecture is None):
+        what = "an architecture is named" if card is None else "a model card is kept"
+        raise UsageError(f"{what} in rows", hint="record=NAME writes them")
     to = None
     if record is not None:
         own = class_component(model) if architecture is None else find_architecture(registry, architecture).component
@@ -135,10 +138,8 @@ def chosen_threat(
         raise UsageError("threat says norm and radius", hint="leave out norm and epsilon, or leave out threat")
     if isinstance(given, Threat):
         return given
-    if unknown := given.keys() - {"norm", "epsilon"}:
-        raise UsageError(
-            f"a threat has no {sorted(unknown)[0]!r}", hint='for instance {"norm": "linf", "epsilon": "8/255"}'
-        )
+    if unknown := [key for key in given if key not in ("norm", "epsilon")]:
+        raise UsageError(f"a threat has no {unknown[0]!r}", hint='for instance {"norm": "linf", "epsilon": "8/255"}')
     return choose_threat(registry, dataset, **given)  # type: ignore[arg-type]  # Threat checks the values
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from benchbench.arguments import checked
 from benchbench.cell.model import Component
 from benchbench.errors import DataError, UsageError, first, suggest
 from benchbench.own_model.origin import differing_data
@@ -23,6 +24,7 @@ _PREFIXES = 16  # tried at most
 Tensors = Mapping[str, Tensor]
 
 
+@checked
 def load_weights(
     model: nn.Module,
     path: Path | str,

@@ -35,7 +35,7 @@ def read_tensors(path: Path) -> Mapping[str, object]:
     try:
         program, content = _program(path), None
         if not program:
-            _check_size(path)
+            _check_archive(path)
             content = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except pickle.UnpicklingError as error:
         raise DataError(f"{path} is refused: it is damaged, or unpickling it could run code", hint=alone) from error
@@ -51,14 +51,18 @@ def read_tensors(path: Path) -> Mapping[str, object]:
     return content
 
 
-def _check_size(path: Path) -> None:
+def _check_archive(path: Path) -> None:
     if path.suffix == ".safetensors":
         check_header(path)
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             size = sum(info.file_size for info in archive.infolist())
-        if size > path.stat().st_size:  # torch does not compress
-            raise ValueError(f"it unpacks to {size:,} bytes, more than it has")
+            if size > path.stat().st_size:  # torch does not compress
+                raise ValueError(f"it unpacks to {size:,} bytes, more than it has")
+            if damaged := archive.testzip():  # torch's reader compares no checksums
+                raise ValueError(
+                    f"the checksum of {damaged} in it does not match: it is damaged; copy or save it again"
+                )
 
 
 def _unpickle(path: Path) -> object:

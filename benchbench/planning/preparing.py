@@ -39,6 +39,10 @@ class Request:
     train_precision: Precision | None = None
     cuda_graphs: bool = False
 
+    def __post_init__(self) -> None:
+        if wrong := [seed for seed in self.seeds if not 0 <= seed < 2**63]:
+            raise UsageError(f"a seed must be at least 0 and below 2**63, got {wrong[0]}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:

@@ -72,14 +72,21 @@ def convert(annotation: object, value: object, resolve: Resolve | None = None) -
 
 
 def convert_options(
-    specs: Sequence[OptionSpec], given: Mapping[str, object], *, partial: bool = False, resolve: Resolve | None = None
+    specs: Sequence[OptionSpec],
+    given: Mapping[str, object],
+    *,
+    partial: bool = False,
+    resolve: Resolve | None = None,
+    elsewhere: Collection[str] = (),
 ) -> tuple[Values, list[OptionProblem]]:
     """Convert the options of a suite (`given`), and fill in the defaults unless `partial`.
 
-    Return the values of the valid options by name, and the problems of the others. See `convert` about `resolve`.
+    Return the values of the valid options by name, and the problems of the others. See `convert` about `resolve`. The caller
+    reads the options named in `elsewhere`; they are known.
     """
     known = {spec.name: spec for spec in specs}
-    problems = [_unknown_option(str(name), specs) for name in given if name not in known]
+    strange = [str(name) for name in given if name not in known and name not in elsewhere]
+    problems = [_unknown_option(name, specs, elsewhere) for name in strange]
     values: Values = {}
     for name, spec in known.items():
         if name not in given:
@@ -100,8 +107,8 @@ def convert_options(
     return values, problems
 
 
-def _unknown_option(name: str, specs: Sequence[OptionSpec]) -> OptionProblem:
-    settable = [spec.name for spec in specs if not spec.fixed]
+def _unknown_option(name: str, specs: Sequence[OptionSpec], elsewhere: Collection[str]) -> OptionProblem:
+    settable = [*elsewhere, *(spec.name for spec in specs if not spec.fixed)]
     hint = suggest(name, settable) if settable else "it has no options"
     return OptionProblem(place=(name,), message="unknown option", hint=hint)
 

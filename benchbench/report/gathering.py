@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchbench.arguments import checked
 from benchbench.cell.reading import read_cell
 from benchbench.checking.evidence import UnavailableError, evidence_folders, find_evidence, read_history
 from benchbench.checking.replaying import Replayer
@@ -41,6 +42,7 @@ class Report:
     problems: tuple[str, ...]
 
 
+@checked
 def write_report(out: Path, folders: Folders, files: Sequence[Path] = ()) -> Report:
     """Write the pages of leaderboards; only files in `out` are written.
 

@@ -68,7 +68,9 @@ def row_page(
         "title": f"{texts['method']} on {row.dataset}, {row.attack}",
         "row": row,
         "texts": texts,
-        "columns": {f.name: (_shown(row, f.name), f.metadata["description"]) for f in dataclasses.fields(Row)},
+        "columns": {
+            f.name: (_shown(row, f.name), f.metadata["description"].split("`")) for f in dataclasses.fields(Row)
+        },
         "extras": extras_of(row),
         "card": {name.replace("_", " "): fact for name, fact in card_facts(row.card).items()},
         "charts": {name: chart for name, chart in charts.items() if chart is not None},
@@ -117,7 +119,7 @@ def _shown(row: Row, name: str) -> str:
         except (ValueError, RecursionError):
             return printable(str(value))
     if value is None:
-        return "unknown" if name in UNKNOWN_OF_GIVEN else "not measured"
+        return "unknown" if name in (*UNKNOWN_OF_GIVEN, "dropout") else "not measured"
     if isinstance(value, (tuple, Mapping)):
         return json.dumps(list(value) if isinstance(value, tuple) else dict(value), ensure_ascii=False)
     return printable(str(value))

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from benchbench.arguments import checked
 from benchbench.cell.selection import Filters, as_texts, parse_only
 from benchbench.errors import StorageError, UsageError, suggest
 from benchbench.leaderboard import Table, paper_tables, published_rows, read_rows
@@ -24,6 +25,7 @@ from benchbench.settings import AnyPath, find_folders
 from benchbench.suite.files import name_of
 
 
+@checked
 def table(
     suite: AnyPath,
     *,

@@ -51,7 +51,7 @@ class _StatementReader:
 
     def finding(self, table: Mapping[str, object], place: Place) -> Finding | None:
         """One finding; None if it lacks a name or statement, which is noted."""
-        fields, problems = convert_options(_SPECS, {key: table[key] for key in table if key not in _READ_HERE})
+        fields, problems = convert_options(_SPECS, table, elsewhere=_READ_HERE)
         for problem in problems:
             self._mistakes.add((*place, *problem.place), problem.message, problem.hint)
         groups = self._mistakes.tables(table, "groups", place)

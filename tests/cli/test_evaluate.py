@@ -153,6 +153,7 @@ def test_damaged_weights_are_reported(
     [
         ("mpl", "unknown architecture 'mpl'\n  did you mean 'mlp'?"),
         ("timm:resnet5O", "did you mean 'timm:resnet50'"),
+        ("my_networks.py", "architecture 'my_networks.py' is a file\n  name a callable in it: my_networks.py:CALLABLE"),
         ("no_module:network", "cannot import 'no_module:network': No module named 'no_module'"),
         ("my_networks:netwerk", "has no attribute 'netwerk'"),
         ("my_networks:other", "made a int, expected: nn.Module"),

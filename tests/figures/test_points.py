@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 import statistics
 from typing import Any
 
@@ -298,6 +299,13 @@ def test_interval_that_reaches_zero_stays_on_a_log_axis() -> None:
     assert chart is not None
     (records,) = chart["datasets"].values()
     assert [(one["left"], one["right"]) for one in records] == [(0.5, 5.0), (0.5, 0.5)]
+
+
+def test_epochs_on_the_axis_have_no_exponent() -> None:
+    history = [EpochRecord(epoch=e, learning_rate=0.1, loss=1.0, accuracy=0.5) for e in (1, 10, 100)]
+    charts = suite_charts(Measured(rows=(), histories=[(make_row(), history)]), ("epochs",))
+    formats = set(re.findall(r"'format': '([^']*g)'", str(charts)))
+    assert formats == {".4~g"}  # with "~g" Vega chooses one digit, and writes 10 as 1e+1
 
 
 def test_charts_without_points_are_left_out_and_each_has_a_title_and_what_it_needs() -> None:

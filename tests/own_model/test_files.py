@@ -189,6 +189,15 @@ def test_file_without_weights_is_told(content: object, told: str, tmp_path: Path
         load_weights(network(), tmp_path / "c.pt")
 
 
+def test_flipped_bit_in_a_tensor_is_damage(tmp_path: Path) -> None:
+    torch.save({"weight": torch.full((1000,), 0.5)}, tmp_path / "best.pt")
+    content = bytearray((tmp_path / "best.pt").read_bytes())
+    content[content.index(b"\x00\x00\x00\x3f" * 100) + 203] ^= 0x40
+    (tmp_path / "best.pt").write_bytes(content)
+    with pytest.raises(DataError, match=r"checksum of .* does not match: it is damaged"):
+        load_weights(nn.Linear(1000, 1, bias=False), tmp_path / "best.pt")
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.jit")  # of torch.jit itself
 def test_programs_are_told_to_be_passed_as_modules(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "script.pt")

@@ -50,6 +50,18 @@ def test_page_links_the_other_attacks_and_has_commands_and_citation(tmp_path: Pa
     assert 'id="radii"' not in other
 
 
+def test_page_of_an_own_model_names_its_code_in_the_commands_and_what_is_unknown(tmp_path: Path) -> None:
+    unknown = {"defense": None, "defense_options": None, "dropout": None}
+    page = (
+        site(tmp_path, make_row(cell_id="own", architecture="file:$(x)", **unknown)) / "rows" / "own.html"
+    ).read_text()
+    assert "benchbench verify closer-look.parquet --architecture FILE.py:CALLABLE</pre>" in page
+    assert "benchbench rerun own --leaderboard closer-look.parquet --architecture FILE.py:CALLABLE</pre>" in page
+    assert '<p class="copied">Attack this row again, and compare:</p>' in page
+    assert "<code>dropout</code></th><td>unknown</td>" in page
+    assert "<td><code>measured</code> or <code>published</code></td>" in page
+
+
 def test_published_rows_have_no_commands(tmp_path: Path) -> None:
     row = make_row(cell_id="published", source="published", published_source="neurips2020", published_table="3")
     page = (site(tmp_path, row) / "rows" / "published.html").read_text()

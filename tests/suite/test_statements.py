@@ -92,6 +92,8 @@ def test_findings_about_data_need_no_rows(read: Any) -> None:
     [
         ('name = "robust-is-smoother"\n', "", "name", "required option is missing", "a text"),
         ('statement = "TRADES', 'statment = "TRADES', "statment", "unknown option", "'statement'"),
+        ("groups = [", "group = [", "group", "unknown option", "'groups'"),
+        ("where = {", "wher = {", "wher", "unknown option", "'where'"),
         ("above = 0", 'above = "zero"', "above", "expected a number, got 'zero'", ""),
         ("above = 0\n", "", "above", "missing", "above = 0"),
         ("ratio = true", "ratio = 1", "ratio", "expected true or false", ""),
