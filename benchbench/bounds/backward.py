@@ -1,4 +1,4 @@
-"""Backward linear relaxation: lower bounds of linear functions of a step, from the intervals before it.
+"""Lower bounds of linear functions of a step, by backward linear relaxation.
 
 The pass is that of Zhang et al. (CROWN, NeurIPS 2018, theorem 3.2), slopes are optimised as by Xu et al. (alpha-CROWN, ICLR
 2021), and signs of rectifiers enter by Lagrange multipliers as in Wang et al. (beta-CROWN, NeurIPS 2021, theorem 3.1).

@@ -1,4 +1,4 @@
-"""Intervals of every step: interval arithmetic (Gowal et al., IBP, 2018), and backward relaxation between steps."""
+"""Intervals of every step, by interval arithmetic (Gowal et al., IBP, 2018) and `backward`."""
 
 from __future__ import annotations
 
