@@ -18,6 +18,7 @@ from benchbench.registry.wording import SCALARS, shown, with_article
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 _ORIGINS = {os.PathLike: "a path", collections.abc.Callable: "a function", Mapping: "a mapping"}
+_TOLD_LATER = {("evaluate", "model"), ("audit", "model")}  # with more help, see `benchbench.own_model.guests.adapt`
 _LISTS = (list, tuple, Sequence, Collection, Iterable)
 
 
@@ -52,7 +53,8 @@ def _annotations(function: Callable[..., object]) -> dict[str, Any]:
     inner = inspect.unwrap(function)
     for name, parameter in inspect.signature(inner).parameters.items():
         holder = types.SimpleNamespace(__annotations__={name: parameter.annotation})
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        is_variable = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if is_variable or (inner.__name__, name) in _TOLD_LATER:
             continue
         try:
             found[name] = typing.get_type_hints(holder, globalns=inner.__globals__)[name]
