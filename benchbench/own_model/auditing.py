@@ -74,7 +74,7 @@ def audit(
         dataset: a name, a mapping of ``name`` and options, or a name and loaded data.
         budget: seconds, or a duration; all attacks after the first one and its diagnostics stop then.
         n_test: test examples to attack; take fewer if the model is slow.
-        images: where to write the images that break examples: a Parquet file of index, label and image.
+        images: where to write the images that are not robust, also wrong clean ones: index, label and image, in Parquet.
 
     Raises:
         UsageError: an accuracy out of range or an unknown name; or the set-up is wrong, so that nothing can be judged.
