@@ -115,7 +115,7 @@ def _describe(expected: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(_describe(member) for member in members))
     if origin is Literal:
-        return "one of " + ", ".join(map(repr, members))
+        return ("one of " if len(members) > 1 else "") + ", ".join(map(repr, members))
     if origin is tuple and members[-1] is not Ellipsis:
         return "a pair of " + " and ".join(map(_describe, members))
     if origin in _LISTS:

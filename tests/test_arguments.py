@@ -61,7 +61,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (run, {"precision": "fp8"}, "precision: expected one of 'float32', 'bf16', 'tf32', got 'fp8'"),
         (run, {"seeds": [-1]}, "a seed must be at least 0 and below 2**63, got -1"),
         (run, {"seeds": "12"}, "seeds: expected a list (each: an integer), got '12'"),
-        (run, {"jobs": "x"}, "jobs: expected an integer or one of 'auto' or None, got 'x'"),
+        (run, {"jobs": "x"}, "jobs: expected an integer or 'auto' or None, got 'x'"),
         (run, {"stop": "30m"}, "stop: expected a StopRequest or None, got '30m'"),
         (verify, {"jobs": 1.5}, "jobs: expected an integer or None, got the number 1.5"),
         (load_model, {"row": None}, "row: expected a Row or a mapping or a text, got the NoneType None"),

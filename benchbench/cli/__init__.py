@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -162,8 +163,16 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:
         complain(f"error: {_refused(error)}")
+        if not error.filename:
+            _drop_output()
         return BenchbenchError.exit_status
     return status if isinstance(status, int) else 0
+
+
+def _drop_output() -> None:
+    """Forget what standard output did not take: at its end Python would try again, and exit 120."""
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:  # ValueError: it is no file
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def _refused(error: OSError) -> str:

@@ -137,5 +137,5 @@ def test_one_model_gets_all_threads_and_so_does_a_run_from_python(tmp_path: Path
 
 def test_number_of_jobs_that_is_none_is_refused(tmp_path: Path) -> None:
     write_suite(tmp_path)
-    with pytest.raises(UsageError, match="number of jobs or 'auto', got 'atuo'"):
+    with pytest.raises(UsageError, match="jobs: expected an integer or 'auto' or None, got 'atuo'"):
         run(tmp_path, jobs="atuo")

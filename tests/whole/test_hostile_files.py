@@ -505,9 +505,10 @@ def benchbench(*words: str, stdout: Any = subprocess.PIPE, **environment: str) -
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
 @pytest.mark.parametrize("words", [("list", "attack"), ("list", "attack", "--json"), ("--help",), ("--version",)])
-def test_full_standard_output_is_one_error(words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_full_standard_output_is_one_error(words: tuple[str, ...], unbuffered: str) -> None:
     with open("/dev/full", "wb") as full:
-        done = benchbench(*words, stdout=full)
+        done = benchbench(*words, stdout=full, PYTHONUNBUFFERED=unbuffered)
     assert (done.returncode, done.stderr) == (2, b"error: standard output: No space left on device\n")
 
 
