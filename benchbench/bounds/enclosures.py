@@ -88,11 +88,11 @@ def _tightened(problem: Problem, so_far: Enclosure, place: int, lines: Lines, cu
     first = torch.where(first.isfinite(), first, lines.up_kink).flatten(1)
     last = torch.where(last.isfinite(), last, lines.up_kink).flatten(1)
     open_ = (lower < last) & (upper > first)
-    count = int(open_.sum(dim=1).max())
-    order = open_.double().argsort(dim=1, descending=True, stable=True)[:, :count]
     shape = so_far.lower[place].shape[1:]
     if len(shape) > 2:  # an image's channels and places
         return _tightened_by_place(problem, so_far, place, open_)
+    count = int(open_.sum(dim=1).max())
+    order = open_.double().argsort(dim=1, descending=True, stable=True)[:, :count]
     at_once = max(1, so_far.rows_at_once // 2)
     for chosen in torch.split(order, at_once, dim=1):
         rows = F.one_hot(chosen, lower.shape[1]).double().reshape(*chosen.shape, *shape)

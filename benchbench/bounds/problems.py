@@ -19,7 +19,7 @@ from benchbench.bounds.regions import Region
 
 FLOAT32_UNIT = 2.0**-24
 _FLOAT64_UNIT = 2.0**-50
-NUMBERS_AT_ONCE = 2**24  # of rows in a backward pass: 128 MiB
+_NUMBERS_AT_ONCE = 2**24  # of rows in a backward pass: 128 MiB
 _SMALLEST = 2.0**-126  # float32 numbers below it may be flushed to 0
 
 
@@ -68,7 +68,7 @@ class Enclosure:
     @property
     def rows_at_once(self) -> int:
         """How many linear functions to bound together, so that memory is bounded."""
-        return max(1, NUMBERS_AT_ONCE // (len(self.lower[0]) * max(step[0].numel() for step in self.lower)))
+        return max(1, _NUMBERS_AT_ONCE // (len(self.lower[0]) * max(step[0].numel() for step in self.lower)))
 
     def take(self, places: Tensor) -> Enclosure:
         """The enclosures at some places; hulls are made again by `enclose`."""
