@@ -12,8 +12,8 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
-from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ask_for_huge_pages()
     limit_spinning()
     if words[:1] not in (["run"], ["work"]):
-        sys.exit(invoke(words))
+        _exit(invoke(words))
     from benchbench.cli.signals import exit_when_terminated, leave, leave_if_terminated
 
     if words[0] == "work":
@@ -130,6 +130,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     exit_when_terminated()
     status = invoke(words)
     leave_if_terminated(status)
+    _exit(status)
+
+
+def _exit(status: int) -> NoReturn:
+    """Exit, and forget what standard output refuses: Python would try again, and exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
     sys.exit(status)
 
 
@@ -163,16 +173,8 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:
         complain(f"error: {_refused(error)}")
-        if not error.filename:
-            _drop_output()
         return BenchbenchError.exit_status
     return status if isinstance(status, int) else 0
-
-
-def _drop_output() -> None:
-    """Forget what standard output did not take: at its end Python would try again, and exit 120."""
-    with suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:  # ValueError: it is no file
-        os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def _refused(error: OSError) -> str:
