@@ -24,6 +24,7 @@ from benchbench.cli.options import (
 )
 from benchbench.cli.printing import note, print_json, say
 from benchbench.cli.verify import print_claims, summary
+from benchbench.collector import collector_paused
 from benchbench.errors import UsageError
 from benchbench.escaping import printable
 
@@ -41,6 +42,7 @@ def command() -> None:
 @click.option("--out", required=True, type=FILE, help="The Parquet file to write.")
 @click.option("--keep", type=click.Choice(["first"]), help="Resolve conflicts: keep the results of the first file.")
 @json_option
+@collector_paused()
 def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json: bool) -> int:
     """Join leaderboards of one suite; different results of the same cell are a conflict.
 

@@ -9,6 +9,7 @@ import click
 
 from benchbench.cli import options
 from benchbench.cli.printing import note, print_json, print_table, say
+from benchbench.collector import collector_paused
 
 
 @click.command(name="status")
@@ -17,6 +18,7 @@ from benchbench.cli.printing import note, print_json, print_table, say
 @options.device_option
 @options.folder_options
 @options.json_option
+@collector_paused()
 def command(suite: str, leaderboards: Path | None, as_json: bool, **selection: Unpack[options.Selection]) -> None:
     """Show which cells of a suite are pending, running, done or failed.
 

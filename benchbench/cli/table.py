@@ -13,6 +13,7 @@ from rich.text import Text
 
 from benchbench.cli.options import FOLDER, leaderboards_option, only_option, reserving, suite_argument
 from benchbench.cli.printing import least_width, line_width, note, print_pieces, print_rich, say, say_lines
+from benchbench.collector import collector_paused
 from benchbench.escaping import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ FORMATS = ("rich", "markdown", "latex", "latex-document", "csv", "json", "html")
 )
 @leaderboards_option
 @reserving("output", "json")
+@collector_paused()
 def command(
     suite: str,
     number: str,
@@ -86,16 +88,14 @@ def print_tables(tables: Sequence[Table], output: str) -> None:
     """Print tables in one of the formats."""
     from benchbench.leaderboard import render_all, table_document
     from benchbench.leaderboard.formats import DEPTH_OF_ROWS, json_pieces
-    from benchbench.records.rows import collector_paused
 
-    with collector_paused():
-        if output == "json":
-            print_pieces(chain(json_pieces([table_document(table) for table in tables], DEPTH_OF_ROWS), "\n"))
-        elif output == "rich":
-            for table in tables:
-                _print_rich(table)
-        else:
-            say_lines(render_all(tables, output))
+    if output == "json":
+        print_pieces(chain(json_pieces([table_document(table) for table in tables], DEPTH_OF_ROWS), "\n"))
+    elif output == "rich":
+        for table in tables:
+            _print_rich(table)
+    else:
+        say_lines(render_all(tables, output))
 
 
 def _print_rich(table: Table) -> None:

@@ -7,6 +7,7 @@ from itertools import chain, repeat
 
 import numpy as np
 
+from benchbench.collector import collector_paused
 from benchbench.leaderboard.challenges import CHALLENGED
 from benchbench.leaderboard.identity import labels_within
 from benchbench.leaderboard.layout import Column, Entry, Line
@@ -14,7 +15,6 @@ from benchbench.leaderboard.names import paper_label
 from benchbench.leaderboard.runs import Measured, Runs
 from benchbench.records import Rows
 from benchbench.records.arrays import Array
-from benchbench.records.rows import collector_paused
 
 FLAGGED, FAILED, DISPUTED = "†", "‡", "§"
 

@@ -41,27 +41,31 @@ def runs_of(rows: Rows) -> Array:
     found[places] = places[first[numbers]]
     begun: dict[tuple[object, ...], int] = {}
     repeated: Counter[tuple[object, ...]] = Counter()
+    parsed: dict[tuple[str, str], str] = {}
     for at in np.flatnonzero(~alike[numbers]).tolist():
-        key = (numbers[at], _without_seed(texts[at]))
+        around = _around_seed(texts[at], seeds[at])
+        key = (numbers[at], parsed.get(around) or parsed.setdefault(around, _without_seed(texts[at])))
         found[places[at]] = begun.setdefault((*key, repeated[(*key, seeds[at])]), places[at])
         repeated[(*key, seeds[at])] += 1
     return found
 
 
 def _as_first(numbers: Array, seeds: list[int | None], texts: list[str]) -> Array:
-    """bool (n,): whether a configuration is that of its number's first row, but for the seed.
-
-    The seed is the last one in the sorted JSON, the training's.
-    """
+    """bool (n,): whether a configuration is that of its number's first row, but for the seed."""
     around: dict[int, tuple[str, str]] = {}
     found = []
     for number, seed, text in zip(numbers.tolist(), seeds, texts):
         if number not in around:
-            before, name, after = text.rpartition('"seed":')
-            around[number] = before + name, after.removeprefix(str(seed))
+            around[number] = _around_seed(text, seed)
         before, after = around[number]
         found.append(text == f"{before}{seed}{after}")
     return np.array(found, dtype=bool)
+
+
+def _around_seed(configuration: str, seed: int | None) -> tuple[str, str]:
+    """What is before and after the seed, the last one in the sorted JSON: the training's."""
+    before, name, after = configuration.rpartition('"seed":')
+    return before + name, after.removeprefix(str(seed))
 
 
 def _without_seed(configuration: str) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from typing import Any, overload
@@ -26,7 +24,7 @@ class Rows(Sequence[Row]):
     def __init__(self, table: pa.Table, places: Array | None = None) -> None:
         """Take a leaderboard's table of valid rows, or some places of it."""
         self._whole, self._places = table, places
-        self._single = cache(self._codes_of)
+        self._encoded = cache(self._encode)  # of all rows; what is chosen from them shares it
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Rows:
@@ -130,23 +128,26 @@ class Rows(Sequence[Row]):
         """int64 (n,), from 0: equal numbers for rows with equal values in all of some columns."""
         codes = np.zeros(len(self), dtype=np.int64)
         for name in names:
-            more = self._single(name)
+            more = _dense(self._indices(name))
             if more.any():
-                codes = np.unique(codes * (int(more.max()) + 1) + more, return_inverse=True)[1]
+                codes = _dense(codes * (int(more.max()) + 1) + more)
         return codes
 
-    def _encoded(self, name: str) -> pa.DictionaryArray:
-        column = self._column(name)
+    def _encode(self, name: str) -> pa.DictionaryArray:
+        column = self._whole.column(name)
         if pa.types.is_floating(column.type):
             column = pc.add(column, 0.0)  # -0.0 equals 0.0
         return column.combine_chunks().dictionary_encode(null_encoding="encode")
 
-    def _codes_of(self, name: str) -> Array:
-        return np.asarray(self._encoded(name).indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+    def _indices(self, name: str) -> Array:
+        indices = self._encoded(name).indices.to_numpy(zero_copy_only=False)
+        return np.asarray(indices if self._places is None else indices[self._places], dtype=np.int64)
 
     def distinct(self, *names: str) -> tuple[list[tuple[Any, ...]], Array]:
         """The different values of some columns, and int64 (n,): the place of each row's among them."""
-        _, first, codes = np.unique(self.codes(*names), return_index=True, return_inverse=True)
+        codes = self.codes(*names)
+        first = np.empty(int(codes.max(initial=-1)) + 1, dtype=np.int64)
+        first[codes[::-1]] = np.arange(len(self))[::-1]  # the last one written stands
         columns = (self._column(name).take(pa.array(first)).to_pylist() for name in names)
         return list(zip(*columns)), codes
 
@@ -173,12 +174,12 @@ class Rows(Sequence[Row]):
         return found
 
     def ranks(self, name: str) -> Array:
-        """int64 (n,): each row's place in the order of a column, None first; ties share one."""
+        """int64 (n,): numbers in the order of a column's values, None first; ties share one."""
         encoded = self._encoded(name)
         order = pc.array_sort_indices(encoded.dictionary).to_numpy()
         ranks = np.empty(len(order), dtype=np.int64)
         ranks[np.roll(order, encoded.dictionary.null_count)] = np.arange(len(order))
-        return np.asarray(ranks[encoded.indices.to_numpy(zero_copy_only=False)])
+        return np.asarray(ranks[self._indices(name)])
 
     def ranks_by(self, key: Callable[..., Any], *names: str) -> Array:
         """int64 (n,): each row's place in the order of a key of some columns; ties share one."""
@@ -194,7 +195,9 @@ class Rows(Sequence[Row]):
         chosen = np.asarray(places, dtype=np.int64)
         if np.array_equal(chosen, np.arange(len(self))):
             return self  # so that no column is copied
-        return Rows(self._whole, chosen if self._places is None else self._places[chosen])
+        found = Rows(self._whole, chosen if self._places is None else self._places[chosen])
+        found._encoded = self._encoded
+        return found
 
     def where(self, chosen: Array) -> Rows:
         """The rows where a bool (n,) is true."""
@@ -218,17 +221,15 @@ def groups(codes: Array) -> list[Array]:
     return sorted(found, key=lambda places: int(places[0]))
 
 
+def _dense(codes: Array) -> Array:
+    """Codes from 0 without gaps, in the order of the given ones."""
+    size = int(codes.max(initial=-1)) + 1
+    if size > 8 * len(codes):
+        return np.asarray(np.unique(codes, return_inverse=True)[1])
+    present = np.zeros(size, dtype=bool)
+    present[codes] = True
+    return np.asarray((np.cumsum(present) - 1)[codes])
+
+
 def _bools(column: pa.ChunkedArray) -> Array:
     return np.asarray(column.to_numpy(), dtype=bool)
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """A million tuples or dicts are in no cycles; to look for some doubles the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -25,6 +25,7 @@ from typing import TypeVar
 import numpy as np
 
 from benchbench.atomic import remove_leftovers, storage_errors, write_atomically, write_bytes_atomically
+from benchbench.collector import collector_paused
 from benchbench.errors import BenchbenchError, DataError
 from benchbench.records.arrays import Array, check_footer, content_digest, read_arrays, to_array, write_arrays
 from benchbench.records.disk import read_bytes, set_aside
@@ -32,7 +33,7 @@ from benchbench.records.envelope import NewerRecordError, pack_row, text_of_row,
 from benchbench.records.measurements import StoredMeasurements
 from benchbench.records.outcomes import WITNESSES
 from benchbench.records.row import Row
-from benchbench.records.rows import Rows, collector_paused
+from benchbench.records.rows import Rows
 from benchbench.records.validity import rows_from_records
 
 Content = TypeVar("Content")

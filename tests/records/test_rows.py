@@ -42,6 +42,24 @@ def test_equal_values_have_equal_codes() -> None:
     assert [places.tolist() for places in groups(codes)] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10, 11]]
 
 
+def test_some_rows_have_codes_without_gaps_and_values_in_the_order_of_the_whole() -> None:
+    made = few_rows()
+    made[4:6] = [dataclasses.replace(row, train_epsilon=None) for row in made[4:6]]
+    whole = Rows.of(made)
+    assert len(whole.distinct("defense", "cell_id")[0]) == 12  # what follows does not depend on what was asked before
+    for places in ([9, 8, 5, 4, 9], [11], [], list(range(12))[::-1]):
+        rows, expected = whole.take(places), [made[place] for place in places]
+        for names in (("defense",), ("train_epsilon", "seed"), ("cell_id", "train_epsilon"), ()):
+            keys = [tuple(getattr(row, name) for name in names) for row in expected]
+            found, codes = rows.distinct(*names)
+            assert np.array_equal(codes, rows.codes(*names))
+            assert sorted({*codes.tolist()}) == list(range(len({*keys})))
+            assert not names or ([found[code] for code in codes] == keys and len(found) == len({*keys}))
+        ranks, values = rows.ranks("train_epsilon"), [row.train_epsilon for row in expected]
+        order = sorted({*values}, key=lambda value: (value is not None, value))
+        assert [order.index(value) for value in values] == np.unique(ranks, return_inverse=True)[1].tolist()
+
+
 @pytest.mark.parametrize("name", ["defense", "seed", "dropout", "train_epsilon", "adv_test_accuracy", "cell_id"])
 def test_ranks_are_the_places_in_sorted_order_with_none_first(name: str) -> None:
     made = few_rows()
