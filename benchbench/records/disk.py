@@ -15,11 +15,16 @@ def read_bytes(path: Path) -> bytes | None:
     """The content of a file; None if it does not exist."""
     with storage_errors(path):
         try:
-            if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
-                raise StorageError(f"{path} is no regular file", hint="a device or a pipe may have no end")
-            return path.read_bytes()
+            with open(path, "rb", buffering=0, opener=_open_at_once) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise StorageError(f"{path} is no regular file", hint="a device or a pipe may have no end")
+                return file.readall()
         except FileNotFoundError:
             return None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would wait for who writes to it
 
 
 def file_names(folder: Path) -> frozenset[str]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from benchbench.atomic import remove_leftovers, storage_errors, write_atomically, write_bytes_atomically
 from benchbench.collector import collector_paused
@@ -158,7 +159,7 @@ class RunStore:
             known = {cell for cell, one in zip(expected, right.tolist()) if one}
             single = map(self.read_cell, (cell for cell in block if cell not in known))
             parts += [rows.where(right), Rows.of([row for row in single if row is not None])]
-        return Rows.joined(parts)
+        return Rows(pa.concat_tables([part.table for part in parts]).combine_chunks()) if parts else Rows.of([])
 
     def record_names(self) -> list[str]:
         """Names of the record files, sorted."""
