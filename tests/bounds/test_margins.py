@@ -45,8 +45,9 @@ def least_sampled(model: nn.Module, images: Tensor, labels: Tensor, threat: Thre
         noise = 2 * torch.rand(500, *images.shape, generator=draws) - 1
         noise = torch.where(torch.rand(500, 1, 1, 1, 1, generator=draws) < 0.5, noise.sign(), noise)
         size = {"linf": 1.0, "l2": noise[0, 0].numel() ** 0.5, "l1": noise[0, 0].numel()}[threat.norm]
-        points = torch.stack([wide.project(images + threat.epsilon * size * one, images) for one in noise])
-        logits = model(points.flatten(0, 1)).double().unflatten(0, points.shape[:2])
+        far = images + threat.epsilon * size * noise
+        points = wide.project(far.flatten(0, 1), images.expand_as(far).flatten(0, 1))
+        logits = model(points).double().unflatten(0, far.shape[:2])
         least = torch.minimum(least, margins(logits, labels.expand(500, -1)).amin(dim=0))
     return least
 
