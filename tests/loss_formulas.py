@@ -6,10 +6,8 @@ both ends of the box, so that a clipped start differs from one that is not.
 
 from __future__ import annotations
 
-import copy
 import math
 
-import pytest
 import torch
 from torch import nn
 
@@ -18,7 +16,7 @@ from benchbench.builtin.defenses.gradient_regularisation import GradientRegulari
 from benchbench.builtin.defenses.local_linearity import LocalLinearity
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
-from benchbench.contract import KeyedGenerator, Threat
+from benchbench.contract import KeyedGenerator
 
 N, SHAPE, CLASSES, EPSILON = 6, (1, 4, 4), 3, 0.1
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
@@ -181,31 +179,3 @@ TABLE = [
     (LocalLinearity(), llr),
     (LocalLinearity(variant="released"), llr_released),
 ]
-
-NAMES = [f"{type(defense).__name__}-{getattr(defense, 'variant', 'only')}" for defense, _ in TABLE]
-
-
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize(("defense", "formula"), TABLE, ids=NAMES)
-def test_loss_and_gradient_are_the_formulas(defense, formula, norm):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        batch = Batch()
-        network = copy.deepcopy(batch.network)
-        torch.manual_seed(4)  # dropout draws the same masks for both
-        actual = defense.loss(
-            batch.network,
-            batch.images,
-            batch.labels,
-            threat=Threat(norm=norm, epsilon=EPSILON),
-            generator=batch.generator(),
-        ).loss
-        torch.manual_seed(4)
-        expected = formula(batch, network, norm)
-    torch.testing.assert_close(actual, expected, **TOLERANCE)
-    found = torch.autograd.grad(actual, list(batch.network.parameters()))
-    wanted = torch.autograd.grad(expected, list(network.parameters()))
-    for mine, theirs in zip(found, wanted, strict=True):
-        torch.testing.assert_close(mine, theirs, **TOLERANCE)
-    for mine, theirs in zip(batch.network.buffers(), network.buffers(), strict=True):
-        torch.testing.assert_close(mine, theirs, **TOLERANCE)

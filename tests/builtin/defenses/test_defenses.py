@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from loss_formulas import EPSILON, TABLE, TOLERANCE, Batch
 from torch import nn
 
 from benchbench.builtin.architectures.cnn import make_cnn1, make_cnn2
@@ -133,3 +134,32 @@ def test_every_architecture_trains_with_every_defense(defense, architecture):
 @each_defense
 def test_defenses_satisfy_the_protocol(defense):
     assert isinstance(defense, Defense)
+
+
+NAMES = [f"{type(defense).__name__}-{getattr(defense, 'variant', 'only')}" for defense, _ in TABLE]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize(("defense", "formula"), TABLE, ids=NAMES)
+def test_loss_and_gradient_are_the_formulas(defense, formula, norm):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        batch = Batch()
+        network = copy.deepcopy(batch.network)
+        torch.manual_seed(4)  # dropout draws the same masks for both
+        actual = defense.loss(
+            batch.network,
+            batch.images,
+            batch.labels,
+            threat=Threat(norm=norm, epsilon=EPSILON),
+            generator=batch.generator(),
+        ).loss
+        torch.manual_seed(4)
+        expected = formula(batch, network, norm)
+    torch.testing.assert_close(actual, expected, **TOLERANCE)
+    found = torch.autograd.grad(actual, list(batch.network.parameters()))
+    wanted = torch.autograd.grad(expected, list(network.parameters()))
+    for mine, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, **TOLERANCE)
+    for mine, theirs in zip(batch.network.buffers(), network.buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs, **TOLERANCE)

@@ -1,4 +1,4 @@
-"""Each gradient attack on linear models of 2, 3, 4 and 10 classes: what it leaves standing is what is exactly robust."""
+"""The attacks side by side: on linear models they leave standing what is exactly robust, and they take no needless pass."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 from linear_problems import Nearest, largest_rise, linear_problem
+from torch import nn
 
 from benchbench.builtin import offers
+from benchbench.builtin.attacks.autoattack.apgd import Apgd
 from benchbench.builtin.attacks.autoattack.climb import dlr, targeted_dlr
+from benchbench.builtin.attacks.autoattack.fab import Fab
+from benchbench.builtin.attacks.autoattack.square import Square
+from benchbench.builtin.attacks.autoattack.standard import AutoAttack
 from benchbench.builtin.attacks.foolbox_attack import import_foolbox, members
-from benchbench.contract import KeyedGenerator, Norm, Threat, frozen
+from benchbench.builtin.attacks.multi_targeted import MultiTargeted
+from benchbench.builtin.attacks.pgd import Pgd
+from benchbench.contract import Attack, KeyedGenerator, Norm, Threat, frozen
+from benchbench.evaluation.supervision import counting
 from benchbench.registry import Registry, load_registry
 from benchbench.testing import LinearToy
 
@@ -186,3 +194,52 @@ def test_no_scaling_of_logits_changes_the_ratios(classes: int) -> None:
     scale = torch.logspace(-3, 4, 8)[:, None]
     torch.testing.assert_close(dlr(scale * logits, labels), dlr(logits, labels))
     torch.testing.assert_close(targeted_dlr(scale * logits, labels, targets), targeted_dlr(logits, labels, targets))
+
+
+IMAGES = 5
+THREAT = Threat(epsilon=0.01)
+WRONG = 9  # classes that are not the label
+STEPS, QUERIES = 20, 30
+
+# Attack to (passes, how many of them with a gradient) for each image. A run of Auto-PGD looks at its start and at each step;
+# FAB looks at the slope and at where a step leads, and five times more at the end; each queue looks at the clean images first,
+# and at each candidate last.
+WORK: dict[str, tuple[Attack, int, int]] = {
+    "pgd": (Pgd(steps=STEPS), STEPS, STEPS),
+    "pgd, the best of two": (Pgd(steps=STEPS, restarts=2, keep="best"), 2 * (STEPS + 1), 2 * STEPS),
+    "mt": (MultiTargeted(steps=STEPS), 1 + WRONG * (STEPS + 1), WRONG * STEPS),
+    "apgd-ce": (Apgd(steps=STEPS), 1 + (STEPS + 1) + 1, STEPS + 1),
+    "apgd-t": (Apgd(loss="dlr-targeted", steps=STEPS), 1 + WRONG * (STEPS + 2), WRONG * (STEPS + 1)),
+    "fab-t": (Fab(steps=STEPS), 1 + WRONG * (2 * STEPS + 5), WRONG * STEPS),
+    "square": (Square(queries=QUERIES), 1 + QUERIES + 1, 0),
+}
+PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    """Nothing fools it, so that nothing stops early: passes are counted on it, as a guard against more work."""
+    linear = nn.Linear(16, 1 + WRONG)
+    linear.weight.data = KeyedGenerator(0, torch.arange(1 + WRONG)).normal(16)
+    linear.bias.data = torch.tensor([100.0, *[0.0] * WRONG])
+    return nn.Sequential(nn.Flatten(), linear).eval()
+
+
+def passes(attack: Attack, model: nn.Module) -> tuple[float, float]:
+    rows = torch.arange(IMAGES)
+    images, labels = KeyedGenerator(1, rows).uniform(1, 4, 4), torch.zeros(IMAGES, dtype=torch.int64)
+    with frozen(model), counting(model) as count:
+        attack.perturb(model, images, labels, threat=THREAT, generator=KeyedGenerator(2, rows))
+    return count.forward / IMAGES, count.gradient / IMAGES
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_attacks_take_the_passes_that_they_cannot_do_without(name: str, model: nn.Module) -> None:
+    attack, forward, gradient = WORK[name]
+    assert passes(attack, model) == (forward, gradient)
+
+
+def test_autoattack_takes_those_of_its_parts_and_a_look_at_what_each_of_them_found(model: nn.Module) -> None:
+    forward, gradient = (sum(numbers) for numbers in zip(*(WORK[part][1:] for part in PARTS)))
+    found = passes(AutoAttack(steps=STEPS, queries=QUERIES), model)
+    assert found == (1 + forward + len(PARTS), gradient)
