@@ -11,7 +11,6 @@ import pretend_cuda
 import pytest
 import torch
 from kernel_traces import recorded, trace
-from sample_rows import make_cell
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,10 +19,9 @@ from benchbench.builtin.defenses.gradient_regularisation import GradientRegulari
 from benchbench.builtin.defenses.local_linearity import LocalLinearity
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
-from benchbench.cell.model import canonical
 from benchbench.contract import BatchLoss, Defense, Examples, KeyedGenerator, Threat, full_precision
 from benchbench.contract.recipe import Recipe
-from benchbench.errors import OptionError, TrainingError
+from benchbench.errors import TrainingError
 from benchbench.events import Event, TrainingStarted
 from benchbench.kernels.arithmetic import Precision
 from benchbench.kernels.graphs import recording
@@ -233,24 +231,6 @@ def test_recorded_steps_in_bf16_end_with_the_same_weights(defense: Defense) -> N
         found = train(job(defense))
     assert recorded
     assert same(found, expected)
-
-
-@pytest.mark.parametrize("precision", ["bf16", "tf32"])
-def test_precision_of_training_is_part_of_a_models_identity_and_old_ids_hold(precision: Precision) -> None:
-    cell = make_cell()
-    recipe = dataclasses.replace(cell.training.recipe, precision=precision)
-    fast = dataclasses.replace(cell, training=dataclasses.replace(cell.training, recipe=recipe))
-    assert fast.cell_id != cell.cell_id
-    assert fast.training.model_id != cell.training.model_id
-    assert "precision" not in canonical(cell)["training"]["recipe"]
-    assert canonical(fast)["training"]["recipe"]["precision"] == precision
-    assert cell.identity()["train_precision"] == "float32"
-    assert fast.identity()["train_precision"] == precision
-
-
-def test_unknown_precision_is_refused() -> None:
-    with pytest.raises(OptionError, match="precision must be one of float32, bf16, tf32"):
-        Recipe(learning_rate=0.1, epochs=1, precision="fp8")  # type: ignore[arg-type]
 
 
 @pytest.mark.cuda

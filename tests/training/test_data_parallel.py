@@ -352,17 +352,6 @@ def test_ranks_do_not_ask_the_leader_at_every_step() -> None:
     assert first <= 15  # once for the epoch, then after each half a second, which on a busy machine holds few steps
 
 
-class Stepping:
-    """Takes its own steps."""
-
-    def step(self, *_: object, **__: object) -> BatchLoss:
-        raise NotImplementedError
-
-
-class Subtle(nn.BatchNorm2d):
-    """May compute anything."""
-
-
 def behave(ranks: Ranks) -> dict[str, Any]:
     """What a rank does beside learning."""
     heard: list[Event] = []
@@ -414,6 +403,17 @@ def test_what_fails_alike_on_all_ranks_is_the_failure_of_a_cell(
 ) -> None:
     for said in behaviour:
         assert said[failure].startswith(f"TrainingError: {reason}")
+
+
+class Stepping:
+    """Takes its own steps."""
+
+    def step(self, *_: object, **__: object) -> BatchLoss:
+        raise NotImplementedError
+
+
+class Subtle(nn.BatchNorm2d):
+    """May compute anything."""
 
 
 def test_what_ranks_cannot_share_is_said() -> None:
