@@ -1,7 +1,7 @@
 """Ids of published rows stay equal when methods, suites or the distribution change.
 
 ``committed_ids.json`` holds cells and models by profile and experiment. After new rows, write it again with
-``python tests/planning/test_committed_ids.py``.
+``python tests/whole/test_committed_ids.py``.
 """
 
 from __future__ import annotations
