@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from sample_rows import make_cell
 
-from benchbench.cell.model import canonical
+from benchbench.cell.model import Component, canonical, digest
 from benchbench.kernels.arithmetic import Precision
 
 
@@ -32,3 +32,13 @@ def test_precision_of_training_is_part_of_a_models_identity_and_old_ids_hold(pre
     assert canonical(fast)["training"]["recipe"]["precision"] == precision
     assert cell.identity()["train_precision"] == "float32"
     assert fast.identity()["train_precision"] == precision
+
+
+COMPONENT = Component(kind="defense", name="gr", options={"beta": 1.0}, distribution="benchbench", version="0.1.0")
+
+
+def test_first_revision_is_left_out_of_digests_and_a_later_one_changes_them() -> None:
+    assert "revision" not in canonical(COMPONENT)
+    revised = dataclasses.replace(COMPONENT, revision=2)
+    assert canonical(revised)["revision"] == 2
+    assert digest(revised) != digest(COMPONENT)

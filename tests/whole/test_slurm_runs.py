@@ -234,7 +234,9 @@ def test_interrupted_run_leaves_its_jobs_and_the_same_command_finds_them(slurm: 
     expected = in_one_process(tmp_path / "one", **LONG)
     folder, log = tmp_path / "slurm", tmp_path / "log"
     write_suite(folder, **LONG)
-    code = "import pathlib, sys, test_slurm_runs as runs; runs.interrupt_when_it_trains(*map(pathlib.Path, sys.argv[1:]))"
+    code = (
+        "import pathlib, sys, test_slurm_runs as runs; runs.interrupt_when_it_trains(*map(pathlib.Path, sys.argv[1:]))"
+    )
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", code, str(folder), str(log)], env=environment, check=True, timeout=300)

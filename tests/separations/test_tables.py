@@ -1,3 +1,5 @@
+"""The tables of the search, and what filling them leaves alone."""
+
 from __future__ import annotations
 
 import torch

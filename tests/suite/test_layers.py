@@ -1,59 +1,19 @@
-"""Suites that extend others, several radii and seeds, and the text that says what a suite means."""
+"""Suites that extend others, layer by layer, and several radii and seeds."""
 
 from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from extended_suites import BASE, HEAD, Read, read_files
 
-from benchbench.errors import SuiteError, UnknownNameError
+from benchbench.errors import SuiteError
 from benchbench.registry import Registry, load_registry
-from benchbench.suite import Experiment, Suite, read_suite, suite_from_table
-from benchbench.suite.explanation import carried_text, explain
+from benchbench.suite import Experiment, Suite, suite_from_table
 from benchbench.suite.reading import MAXIMUM_EXTENDS
-
-BASE = """\
-name = "base"
-protocol = "base-1"
-paper = "A paper"
-seeds = [4]
-
-[defaults]
-architectures = ["mlp"]
-attacks = ["pgd-10"]
-metrics = ["accuracy"]
-threat = { epsilon = 0.1 }
-recipe = { learning_rate = 0.1, epochs = 9 }
-
-[profiles.paper]
-[profiles.quick]
-n_train = 100
-skip = "too large"
-
-[[experiments]]
-name = "one"
-dataset = "digits"
-defenses = ["natural", "at"]
-
-[[experiments.overrides]]
-defenses = ["at"]
-learning_rate = 0.01
-
-[experiments.profiles.quick]
-skip = ""
-defenses = ["at"]
-recipe = { epochs = 2 }
-
-[[experiments]]
-name = "two"
-dataset = "spiral"
-defenses = ["natural"]
-"""
-HEAD = 'name = "mine"\nprotocol = "mine-1"\nextends = "base.toml"\n'
-Read = Callable[..., Suite]
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +24,7 @@ def registry() -> Registry:
 @pytest.fixture
 def read(registry: Registry, tmp_path: Path) -> Read:
     """Reads a suite that extends `BASE`, or other files by name."""
-
-    def read_files(text: str, **files: str) -> Suite:
-        for name, content in {"base": BASE, **files, "mine": text}.items():
-            (tmp_path / f"{name}.toml").write_text(content)
-        return read_suite(tmp_path / "mine.toml", registry)
-
-    return read_files
+    return partial(read_files, registry, tmp_path)
 
 
 def named(suite: Suite, profile: str, name: str) -> Experiment:
@@ -248,44 +202,3 @@ def test_radius_beyond_the_box_of_images_is_refused_in_evaluation_too(read: Read
 
 
 # What a suite means ------------------------------------------------------------------------------------------------
-
-
-def assert_equal_suites(first: Suite, second: Suite, profiles: tuple[str, ...]) -> None:
-    """Equal but for how recipes are written."""
-    assert second.profiles == profiles
-    for profile in profiles:
-        for one, other in zip(first.profile(profile), second.profile(profile), strict=True):
-            assert dataclasses.replace(one, recipe_layers=()) == dataclasses.replace(other, recipe_layers=())
-            for network in one.architectures:
-                for defense in one.defenses:
-                    assert one.recipe_for(network, defense) == other.recipe_for(network, defense)
-
-
-@pytest.mark.parametrize("name", ["closer-look", "smoke"])
-def test_explanation_of_a_builtin_suite_reads_as_the_same_suite(registry: Registry, name: str) -> None:
-    suite = read_suite(name, registry)
-    assert_equal_suites(suite, suite_from_table(tomllib.loads(explain(suite, registry)), registry), suite.profiles)
-
-
-def test_explanation_of_one_profile_has_it_alone(read: Read, registry: Registry) -> None:
-    change = (
-        'summary = "\\u007f \\"quoted\\" \\\\"\n[[experiments]]\nname = "one"\nevaluation = [{}, { epsilon = 0.2 }]\n'
-    )
-    suite = read(HEAD + change)
-    text = explain(suite, registry, "quick")
-    again = suite_from_table(tomllib.loads(text), registry)
-    assert_equal_suites(suite, again, ("quick",))
-    assert (again.name, again.summary, again.seeds) == (suite.name, suite.summary, suite.seeds)
-    assert "too large" in text
-    with pytest.raises(UnknownNameError, match="profile"):
-        explain(suite, registry, "quik")
-
-
-def test_text_for_another_folder_needs_no_other_file(read: Read, registry: Registry, tmp_path: Path) -> None:
-    suite = read(HEAD)
-    (tmp_path / "elsewhere").mkdir()
-    copy = tmp_path / "elsewhere" / "copy.toml"
-    copy.write_text(carried_text(suite, registry))
-    assert_equal_suites(suite, read_suite(copy, registry), suite.profiles)
-    plain = read_suite(tmp_path / "base.toml", registry)
-    assert carried_text(plain, registry) == BASE
