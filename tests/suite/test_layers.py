@@ -199,6 +199,3 @@ def test_wrong_evaluation_is_reported_at_its_entry(read: Read, evaluation: str, 
 def test_radius_beyond_the_box_of_images_is_refused_in_evaluation_too(read: Read) -> None:
     (problem,) = problems(read, HEAD + '[[experiments]]\nname = "one"\nevaluation = [{ epsilon = 8 }]\n')
     assert problem.startswith("line 6: experiments[0].evaluation[0].epsilon: epsilon 8 is beyond the box")
-
-
-# What a suite means ------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from benchbench.builtin.defenses.gradient_regularisation import GradientRegulari
 from benchbench.builtin.defenses.local_linearity import LocalLinearity
 from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.defenses.trades import Trades
-from benchbench.contract import Defense, KeyedGenerator, Threat
+from benchbench.contract import Defense, KeyedGenerator, RegressionDefense, Threat
+from benchbench.registry import load_registry
 
 DEFENSES = [
     Natural(),
@@ -163,3 +164,10 @@ def test_loss_and_gradient_are_the_formulas(defense, formula, norm):
         torch.testing.assert_close(mine, theirs, **TOLERANCE)
     for mine, theirs in zip(batch.network.buffers(), network.buffers(), strict=True):
         torch.testing.assert_close(mine, theirs, **TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["natural", "gr", "llr", "at", "rst", "trades"])
+def test_papers_methods_know_how_to_fit_a_regression(name: str) -> None:
+    registry = load_registry()
+    assert isinstance(registry.make("defense", registry.resolve("defense", name)), RegressionDefense)
+    assert registry.get("defense", name).offer.capabilities.task == "any"

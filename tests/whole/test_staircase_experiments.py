@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchbench.api import RunResult, plan, run
-from benchbench.contract import Examples, RegressionDefense, Threat, TrainingError
-from benchbench.harness.fitting import fit_model
 from benchbench.leaderboard import read_rows
-from benchbench.registry import load_registry
 from benchbench.reproduction.papers import find_table
 from benchbench.reproduction.verdict_tables import comparison_table
 from benchbench.reproduction.verdicts import tally
@@ -81,58 +74,3 @@ def test_distance_classifier_is_astute_on_the_spiral(result: RunResult) -> None:
     assert (row.defense, row.epochs) == ("distance", 0)
     assert row.test_accuracy == 1.0
     assert row.adv_test_accuracy == 1.0
-
-
-def test_without_the_convex_solver_the_cells_are_skipped_with_the_command_that_installs_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def find_spec(name: str) -> ModuleSpec | None:
-        return None if name == "cvxpy" else sys.modules["torch"].__spec__
-
-    suitability = importlib.import_module("benchbench.registry.suitability")
-    monkeypatch.setattr(suitability, "find_spec", find_spec)
-    made = plan("closer-look", profile="quick", only=["experiment=staircase-small"], runs=tmp_path, device="cpu")
-    assert {(cell.status, cell.reason) for cell in made.cells} == {
-        ("skipped", "architecture 'cubic-spline' needs cvxpy; pip install 'benchbench-robustness[staircase]'")
-    }
-
-
-@pytest.mark.parametrize("name", ["natural", "gr", "llr", "at", "rst", "trades"])
-def test_papers_methods_know_how_to_fit_a_regression(name: str) -> None:
-    registry = load_registry()
-    assert isinstance(registry.make("defense", registry.resolve("defense", name)), RegressionDefense)
-    assert registry.get("defense", name).offer.capabilities.task == "any"
-
-
-def test_defense_that_cannot_fit_a_regression_is_named() -> None:
-    from sample_rows import make_cell
-    from torch import arange, device, nn, zeros
-
-    from benchbench.contract import DatasetSplits
-    from benchbench.contract.recipe import NO_TRAINING
-    from benchbench.training import TrainingJob
-
-    part = Examples(inputs=zeros(3, 1), labels=zeros(3))
-    splits = DatasetSplits(train=part, test=part, classes=(), task="regression")
-    unable: Any = object()
-    job = TrainingJob(
-        model=nn.Linear(1, 1),
-        defense=unable,
-        examples=part,
-        rows=arange(3),
-        threat=Threat(epsilon=0.1),
-        recipe=NO_TRAINING,
-        seed=0,
-        device=device("cpu"),
-    )
-    with pytest.raises(TrainingError, match="'trades' has no method fit_regression"):
-        fit_model(make_cell(), job, splits)
-
-
-def test_llr_with_a_last_term_is_refused_for_a_regression() -> None:
-    from benchbench.builtin.defenses.local_linearity import LocalLinearity
-    from benchbench.errors import OptionError
-
-    part: Any = None
-    with pytest.raises(OptionError, match="mu must be 0"):
-        LocalLinearity().fit_regression(part, part, threat=Threat(epsilon=0.1))
