@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sample_rows import make_row
-from site_samples import gallery, history, site
+from site_samples import EVIL, gallery, history, site
 
 from benchbench.leaderboard import write_leaderboard
 from benchbench.report import Board, Contents, write_site
@@ -19,8 +19,6 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
-
-EVIL = '</script><script>window.pwned=1</script><img src=x onerror="window.pwned=1">'
 
 
 @pytest.fixture
