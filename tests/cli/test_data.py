@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from cli.conftest import Command
+from cli.conftest import Command, WriteSuite
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
@@ -80,3 +83,67 @@ def test_verify_takes_options_and_shows_what_is_left_out(command: Command, data:
     assert named["status"] == "needs options"
     mistaken = command("data", "verify", '{name = "image-folder", pth = "pets"}', "--data", data)
     assert (mistaken.status, "did you mean 'path'?" in mistaken.err) == (2, True)
+
+
+def test_data_list_tells_states(command: Command) -> None:
+    answer = command("data", "list", "--json")
+    states = {entry["name"]: entry["status"] for entry in answer.document}
+    assert (answer.status, states["digits"], states["svhn"]) == (0, "available", "missing")
+    assert "benchbench data fetch svhn" in command("data", "list").out
+
+
+def test_data_verify_reads_datasets(command: Command) -> None:
+    answer = command("data", "verify", "digits", "--json")
+    assert answer.status == 0
+    assert (answer.document[0]["n_train"], answer.document[0]["n_test"]) == (1437, 360)
+
+
+def test_data_verify_of_a_missing_dataset_fails(command: Command) -> None:
+    assert command("data", "verify", "svhn").status == 1
+
+
+def test_data_fetch_of_embedded_data_says_what_is_there(command: Command) -> None:
+    answer = command("data", "fetch", "digits")
+    assert answer.status == 0
+    assert "digits: 1437 training and 360 test examples" in answer.out
+
+
+def break_gzip(raw: Path) -> None:
+    """Cut a gzipped file short."""
+    whole = raw.read_bytes()
+    raw.write_bytes(whole[: len(whole) // 2])
+
+
+def flip_bit(raw: Path) -> None:
+    """Change one pixel and compress again."""
+    pixels = bytearray(gzip.decompress(raw.read_bytes()))
+    pixels[20_000] ^= 1
+    raw.write_bytes(gzip.compress(bytes(pixels), compresslevel=1))
+
+
+@pytest.mark.parametrize("damage", [break_gzip, flip_bit])
+def test_damaged_data_fails_its_cells_alone(
+    command: Command, write_suite: WriteSuite, real_data: Path, tmp_path: Path, damage: Any
+) -> None:
+    shutil.copytree(real_data / "MNIST", tmp_path / "data" / "MNIST")
+    damaged = next(
+        path for path in (tmp_path / "data" / "MNIST" / "raw").iterdir() if path.name.startswith("t10k-images")
+    )
+    if damaged.suffix != ".gz":
+        damaged.with_name(f"{damaged.name}.gz").write_bytes(gzip.compress(damaged.read_bytes(), compresslevel=1))
+        damaged.unlink()
+        damaged = damaged.with_name(f"{damaged.name}.gz")
+    damage(damaged)
+    suite = write_suite()
+    experiment = suite.read_text().partition("[[experiments]]")[2]
+    mnist = experiment.replace('"digits"', '"mnist"').replace(", scale = 1", "")
+    suite.write_text(f"{suite.read_text()}\n[[experiments]]{mnist}")
+    answer = command("run", "--suite", suite, "--data", tmp_path / "data", "--json")
+    assert answer.status == 1
+    assert "failed mnist: " in answer.err
+    assert damaged.name in answer.err
+    assert "Traceback" not in answer.err
+    assert answer.document["not_planned"][0]["status"] == "failed"
+    assert [row["dataset"] for row in answer.document["rows"]] == ["digits"]
+    verified = command("data", "verify", "mnist", "--data", tmp_path / "data", "--json")
+    assert (verified.status, verified.document[0]["status"]) == (1, "corrupt")

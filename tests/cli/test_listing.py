@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from cli.conftest import Command
+
 PLUGINS = 50
 SECONDS = 0.2
 
@@ -50,3 +53,21 @@ def test_fifty_installed_plugins_add_less_than_a_fifth_of_a_second_to_list(tmp_p
     added = statistics.median(loaded - alone for loaded, alone in pairs)
     alone = statistics.median(alone for _, alone in pairs)
     assert added < max(SECONDS, alone)  # a machine where the command alone takes longer than that is as much slower
+
+
+KINDS = ("dataset", "architecture", "defense", "attack", "metric", "suite")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_names_what_is_registered(command: Command, kind: str) -> None:
+    answer = command("list", f"{kind}s", "--json")
+    assert answer.status == 0
+    assert {entry["kind"] for entry in answer.document} == {kind}
+    text = command("list", kind)
+    assert text.status == 0
+    assert all(entry["name"] in text.out for entry in answer.document)
+
+
+def test_list_does_not_wrap_where_there_is_no_terminal(command: Command) -> None:
+    answer = command("list", "defense")
+    assert len(answer.out.splitlines()) == 1 + len(command("list", "defense", "--json").document)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import errno
-import gzip
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cli.conftest import Command, WriteSuite, leaderboard
 
 import benchbench.atomic
+from benchbench.cli import COMMANDS, POLICY, VARIABLE, ask_for_huge_pages, limit_spinning
 
 
 @pytest.mark.parametrize(
@@ -81,95 +81,6 @@ def test_missing_data_root_of_the_environment_is_named(command: Command, monkeyp
     answer = command("run", "--suite", "smoke")
     assert answer.status == 2
     assert "(BENCHBENCH_DATA) is not a folder" in answer.err
-
-
-@pytest.mark.parametrize(
-    ("entries", "message"),
-    [
-        (
-            {"epsilon": -0.1},
-            "line 15: experiments[0].threat.epsilon: epsilon must be a finite number of at least 0, got -0.1",
-        ),
-        ({"epsilon": "large"}, "experiments[0].threat.epsilon: expected a number, got 'large'"),
-        ({"epochs": 1.5}, "experiments[0].recipe.epochs: expected an integer, got the number 1.5"),
-        (
-            {"defenses": ["tradse"]},
-            "line 12: experiments[0].defenses[0]: unknown defense 'tradse' (did you mean 'trades'?)",
-        ),
-        ({"defenses": [{"name": "trades", "bta": 1.0}]}, "experiments[0].defenses[0].bta: unknown option"),
-        ({"defenses": [{"name": "trades", "beta": -1.0}]}, "beta"),
-        ({"attacks": ["pgd-11"]}, "did you mean 'pgd-10'"),
-    ],
-)
-def test_mistaken_suite_is_refused_with_line_by_every_command(
-    command: Command, write_suite: WriteSuite, entries: dict[str, Any], message: str
-) -> None:
-    suite = write_suite(**entries)
-    answers = [command("check", suite), command("run", "--suite", suite), command("plan", "--suite", suite)]
-    assert [answer.status for answer in answers] == [2, 2, 2]
-    assert all(message in answer.err for answer in answers), answers[0].err
-    assert not Path("leaderboards").exists()
-
-
-def test_check_tells_all_problems_as_json(command: Command, write_suite: WriteSuite) -> None:
-    answer = command("check", write_suite(epsilon=-1.0, defenses=["tradse"]), "--json")
-    assert answer.status == 2
-    assert answer.document["valid"] is False
-    assert [problem["line"] for problem in answer.document["problems"]] == [12, 15]
-    assert answer.document["problems"][0]["hint"] == "did you mean 'trades'?"
-
-
-@pytest.mark.parametrize(
-    "content", [b"\x80\x02binary\x00", b"x" * 3_000_000, b"name = ", b""], ids=["binary", "huge", "cut", "empty"]
-)
-def test_file_that_is_no_suite_is_reported(command: Command, tmp_path: Path, content: bytes) -> None:
-    suite = tmp_path / "odd.toml"
-    suite.write_bytes(content)
-    answer = command("run", "--suite", suite)
-    assert answer.status == 2
-    assert "odd.toml: " in answer.err
-    assert "Traceback" not in answer.err
-
-
-def break_gzip(raw: Path) -> None:
-    """Cut a gzipped file short."""
-    whole = raw.read_bytes()
-    raw.write_bytes(whole[: len(whole) // 2])
-
-
-def flip_bit(raw: Path) -> None:
-    """Change one pixel and compress again."""
-    pixels = bytearray(gzip.decompress(raw.read_bytes()))
-    pixels[20_000] ^= 1
-    raw.write_bytes(gzip.compress(bytes(pixels), compresslevel=1))
-
-
-@pytest.mark.parametrize("damage", [break_gzip, flip_bit])
-def test_damaged_data_fails_its_cells_alone(
-    command: Command, write_suite: WriteSuite, real_data: Path, tmp_path: Path, damage: Any
-) -> None:
-    shutil.copytree(real_data / "MNIST", tmp_path / "data" / "MNIST")
-    damaged = next(
-        path for path in (tmp_path / "data" / "MNIST" / "raw").iterdir() if path.name.startswith("t10k-images")
-    )
-    if damaged.suffix != ".gz":
-        damaged.with_name(f"{damaged.name}.gz").write_bytes(gzip.compress(damaged.read_bytes(), compresslevel=1))
-        damaged.unlink()
-        damaged = damaged.with_name(f"{damaged.name}.gz")
-    damage(damaged)
-    suite = write_suite()
-    experiment = suite.read_text().partition("[[experiments]]")[2]
-    mnist = experiment.replace('"digits"', '"mnist"').replace(", scale = 1", "")
-    suite.write_text(f"{suite.read_text()}\n[[experiments]]{mnist}")
-    answer = command("run", "--suite", suite, "--data", tmp_path / "data", "--json")
-    assert answer.status == 1
-    assert "failed mnist: " in answer.err
-    assert damaged.name in answer.err
-    assert "Traceback" not in answer.err
-    assert answer.document["not_planned"][0]["status"] == "failed"
-    assert [row["dataset"] for row in answer.document["rows"]] == ["digits"]
-    verified = command("data", "verify", "mnist", "--data", tmp_path / "data", "--json")
-    assert (verified.status, verified.document[0]["status"]) == (1, "corrupt")
 
 
 def test_full_disk_is_reported_and_leaves_earlier_results(
@@ -258,3 +169,124 @@ def test_truncated_leaderboard_is_set_aside_and_rebuilt(
     assert command("run", "--suite", suite).status == 0
     assert leaderboard(tmp_path) == whole
     assert (tmp_path / "leaderboards" / "tiny.parquet.corrupt").exists()
+
+
+def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
+
+
+def test_help_of_every_command_imports_nothing_heavy() -> None:
+    heavy = {"torch", "numpy", "pyarrow", "timm", "foolbox", "sklearn", "numba"}
+    program = (
+        "import sys\nfrom benchbench.cli import invoke\n"
+        f"print([invoke([*name.split(), '--help']) for name in sys.argv[1:]], file=sys.stderr)\n"
+        f"print(sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)"
+    )
+    names = [*COMMANDS, "data fetch", "data list", "plugins list"]
+    finished = python(program, *names)
+    assert finished.stderr == f"{[0] * len(names)}\n[]\n"
+    assert finished.stdout.count("Usage: ") == len(names)
+
+
+def test_commands_that_compute_nothing_import_neither_torch_nor_scikit_learn(tmp_path: Path) -> None:
+    there = f"--leaderboards {tmp_path / 'boards'} --runs {tmp_path / 'runs'}"
+    commands = [
+        *(f"status smoke --json {there}", f"status --suite closer-look --profile quick {there} --device cpu --json"),
+        *("list attack", "data list", "show dataset digits", "show architecture wrn", "show architecture cubic-spline"),
+        *("show defense trades", "show defense distance", "show attack autoattack", "show metric lipschitz"),
+        *("show suite closer-look", "show executor local"),
+    ]
+    program = (
+        "import sys\nfrom benchbench.cli import invoke\n"
+        "print([invoke(name.split()) for name in sys.argv[1:]], file=sys.stderr)\n"
+        "print(sorted({'torch', 'sklearn', 'scipy'} & sys.modules.keys()), file=sys.stderr)"
+    )
+    assert python(program, *commands).stderr == f"{[0] * len(commands)}\n[]\n"
+
+
+def test_module_runs_as_a_program() -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchbench", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (finished.returncode, finished.stdout) == (0, "benchbench, version 0.1.0\n")
+
+
+def test_unknown_command_is_status_2_of_the_program() -> None:
+    finished = subprocess.run([sys.executable, "-m", "benchbench", "rum"], capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "did you mean 'run'?" in finished.stderr
+
+
+def test_reader_that_leaves_early_hears_nothing_on_standard_error() -> None:
+    program = [sys.executable, "-m", "benchbench", "show", "defense", "trades"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == ""
+
+
+@pytest.mark.parametrize("name", ["check", "plan", "status", "table"])
+def test_suite_is_an_argument_or_an_option(name: str, command: Command) -> None:
+    first, second = command(name, "smoke"), command(name, "--suite", "smoke")
+    assert first.status == second.status
+    assert first.out.splitlines()[:1] == second.out.splitlines()[:1]
+
+
+def test_status_is_1_where_nothing_that_was_asked_for_was_done(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "benchbench/builtin/suites/smoke.toml").read_text(encoding="utf-8")
+    (tmp_path / "nothing.toml").write_text(text.replace('name = "digits"\n', 'name = "digits"\nskip = "no"\n', 1))
+    assert command("run", "nothing.toml").status == 1
+    monkeypatch.setattr("benchbench.figures.drawing.find_spec", lambda name: None)  # without matplotlib
+    answer = command("figure", "nothing")
+    assert (answer.status, answer.out) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("policy", "before", "after"),
+    [
+        ("always [madvise] never", {}, {VARIABLE: "1"}),
+        ("[always] madvise never", {}, {VARIABLE: "1"}),
+        ("always madvise [never]", {}, {}),
+        ("always [madvise] never", {VARIABLE: "0"}, {VARIABLE: "0"}),
+        (None, {}, {}),
+    ],
+)
+def test_they_are_requested_if_the_system_has_them(
+    tmp_path: Path, policy: str | None, before: dict[str, str], after: dict[str, str]
+) -> None:
+    if policy is not None:
+        (tmp_path / "enabled").write_text(policy)
+    ask_for_huge_pages(before, tmp_path / "enabled")
+    assert before == after
+
+
+@pytest.mark.skipif(not POLICY.exists() or "[never]" in POLICY.read_text(), reason="this system gives none")
+def test_the_command_asks_before_torch_is_there() -> None:
+    program = f"""
+import atexit, os, sys
+atexit.register(lambda: print(*map(os.environ.get, [{VARIABLE!r}, 'GOMP_SPINCOUNT']), 'torch' in sys.modules))
+sys.argv = ['benchbench', '--version']
+from benchbench.cli import main
+main()
+"""
+    environment = {name: value for name, value in os.environ.items() if name not in (VARIABLE, "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-3:] == ["1", "10000", "False"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "10000"}),
+        ({"GOMP_SPINCOUNT": "5"}, {"GOMP_SPINCOUNT": "5"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+    ],
+)
+def test_threads_spin_shortly_unless_the_user_says_how_they_wait(before: dict[str, str], after: dict[str, str]) -> None:
+    limit_spinning(before)
+    assert before == after
