@@ -1,4 +1,4 @@
-"""Bad input: one clear message, the documented exit status, no traceback, earlier results as they were."""
+"""The command line as a whole: bad input is one clear message with its exit status, and ``--help`` is light."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dataset leaves out: every command that reads it says so on standard error."""
+"""``benchbench data``, and what commands say of data: what is there, left out or damaged."""
 
 from __future__ import annotations
 

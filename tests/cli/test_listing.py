@@ -1,4 +1,4 @@
-"""What installed plugins cost the shortest command, in CPU time, which waiting for a busy machine does not count in."""
+"""``benchbench list``, and what installed plugins cost it, in CPU time, which a busy machine does not change much."""
 
 from __future__ import annotations
 

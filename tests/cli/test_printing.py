@@ -1,4 +1,4 @@
-"""What files say cannot steer the terminal, forge a line of output or run in a spreadsheet."""
+"""What files say cannot steer the terminal or forge a line; with --json, plugins print beside the one document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Worker processes on one machine: the same rows as one process, whatever dies."""
+"""Worker processes on one machine: the same rows as one process, whatever dies, and none that outlives its run."""
 
 from __future__ import annotations
 

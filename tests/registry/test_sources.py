@@ -1,4 +1,4 @@
-"""The sources of a third-party distribution, however it is installed, are the identity of its components."""
+"""The sources of a third-party distribution, however installed, are the identity of its components; comments do not count."""
 
 from __future__ import annotations
 
