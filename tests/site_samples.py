@@ -15,6 +15,7 @@ from benchbench.records import Row
 from benchbench.report import Board, Contents, Gallery, Specimen, write_site
 from benchbench.training.checkpoint import EpochRecord
 
+EVIL = '</script><script>window.pwned=1</script><img src=x onerror="window.pwned=1">'
 ROWS = tuple(
     make_row(
         cell_id=f"cell-{name}",
@@ -67,6 +68,18 @@ def embedded_rows(page: Path) -> list[dict[str, Any]]:
         | {"id": cell_id, "flagged": bool(flagged), "page": bool(page)}
         for cell_id, flagged, page, *cells in data["rows"]
     ]
+
+
+def text(path: Path) -> str:
+    """What a page says."""
+    return path.read_text(encoding="utf-8")
+
+
+def embedded(page: str, name: str) -> dict[str, object]:
+    """One of the JSON documents in a page's text."""
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    return dict(json.loads(found.group(1)))
 
 
 def history(_: Row) -> list[EpochRecord]:

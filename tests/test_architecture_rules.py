@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "benchbench"
+TESTS = ROOT / "tests"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PLUGIN_MODULES = sorted(path for path in (ROOT / "plugins").glob("*/src/**/*.py"))
 
@@ -46,6 +47,8 @@ ONLY_IN = {
     "click": {"cli"},
     "pyarrow": {"records", "leaderboard", "builtin/datasets/parquet_images.py"},
 }
+# folders of tests that mirror no room; /benchmarks is mirrored as rooms are
+OTHER_TESTS = {"whole", "fuzzing"}
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "pyarrow", "timm", "foolbox", "sklearn", "numba", "matplotlib"}
 
 
@@ -297,6 +300,39 @@ def test_only_one_module_of_the_command_line_prints_because_it_escapes() -> None
 def test_no_module_is_a_drawer_for_the_rest() -> None:
     drawers = {"utils", "util", "helpers", "common", "misc"}
     assert [name_of(path) for path in MODULES if path.stem in drawers] == []
+
+
+def misnamed(test: Path) -> bool:
+    """Whether a test file in a folder is named after no module or subpackage of its room, and not after the room itself."""
+    folder = test.relative_to(TESTS).parent
+    room = (ROOT if folder.parts[0] == "benchmarks" else PACKAGE) / folder
+    subject = test.stem.removeprefix("test_")
+    places = (room / f"{subject}.py", room / subject / "__init__.py")
+    return not (any(place.is_file() for place in places) or (room.is_dir() and subject == room.name))
+
+
+def test_tests_of_a_room_are_named_after_what_they_test() -> None:
+    mirrors = [
+        test for test in sorted(TESTS.glob("*/**/test_*.py")) if test.relative_to(TESTS).parts[0] not in OTHER_TESTS
+    ]
+    assert len(mirrors) > 100
+    assert [name_of(test) for test in mirrors if misnamed(test)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("training/test_loop.py", False),
+        ("training/test_training.py", False),
+        ("builtin/attacks/test_autoattack.py", False),
+        ("benchmarks/test_contest.py", False),
+        ("training/test_speed.py", True),
+        ("nowhere/test_nowhere.py", True),
+        ("benchmarks/test_ratios.py", True),
+    ],
+)
+def test_name_after_nothing_is_found(name: str, wrong: bool) -> None:
+    assert misnamed(TESTS / name) is wrong
 
 
 def hook_names() -> list[str]:

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from cli.conftest import Answer, Command, Fault, WriteSuite, leaderboard
 from kernel_traces import recorded, trace
 
@@ -273,3 +275,29 @@ def test_tf32_on_a_cpu_is_reported_to_gain_nothing(command: Command, write_suite
     answer = command("run", "--suite", write_suite(), "--precision", "tf32", "--device", "cpu")
     assert answer.status == 0
     assert "tf32 will not help here: only CUDA devices from Ampere on" in answer.err
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_run_and_plan_give_each_of_several_models_one_thread(command: Command, write_suite: WriteSuite) -> None:
+    suite = write_suite(defenses=["natural", "gr"])
+    document = command("plan", "--suite", suite, "--device", "cpu", "--json").document
+    assert document["price"]["device"].endswith(", 1 threads)")
+    answer = command("run", "--suite", suite, "--device", "cpu", "--json")
+    assert "one thread, in this process: " in answer.err.splitlines()[1]
+    assert [row["device"].endswith(", 1 threads)") for row in answer.document["rows"]] == [True, True]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_one_job_is_this_process_with_all_threads(command: Command, write_suite: WriteSuite) -> None:
+    suite = write_suite(defenses=["natural", "gr"])
+    answer = command("run", "--suite", suite, "--device", "cpu", "--jobs", "1", "--json")
+    assert "one thread" not in answer.err
+    assert [row["device"].endswith(", 2 threads)") for row in answer.document["rows"]] == [True, True]

@@ -14,6 +14,7 @@ import pytest
 from cli.conftest import Command, WriteSuite
 
 from benchbench.cli.signals import requeue, stop_signals
+from benchbench.contract import NOT_SHARED
 from benchbench.stopping import Stopped, StopRequest
 
 PROMISED_SECONDS = 5.0
@@ -228,3 +229,16 @@ def test_budget_that_is_no_duration_is_reported(command: Command, write_suite: W
     answer = command("run", "--suite", write_suite(), f"--budget={budget}")
     assert answer.status == 2
     assert "for instance 45s, 30m or 1h30m" in answer.err
+
+
+SLOW_TO_LEAVE = """
+import atexit, sys, time
+atexit.register(time.sleep, 300)
+from benchbench.cli import main
+main(["work", sys.argv[1], "--token", "t", "--worker", "1"])
+"""
+
+
+def test_worker_does_not_wait_for_the_interpreter_to_be_taken_down(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOW_TO_LEAVE, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, check=False, timeout=120).returncode == NOT_SHARED

@@ -122,3 +122,8 @@ def test_fields_that_contradict_each_other_are_named(field: str, fields: dict[st
     assert list(recipe(**fields).contradictions) == [field]
     assert recipe().contradictions == {}
     assert recipe(checkpoint_selection="best-robust", validation=0.1, weight_averaging="ema").contradictions == {}
+
+
+def test_unknown_precision_is_refused() -> None:
+    with pytest.raises(OptionError, match="precision must be one of float32, bf16, tf32"):
+        Recipe(learning_rate=0.1, epochs=1, precision="fp8")  # type: ignore[arg-type]

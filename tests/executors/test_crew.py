@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from run_processes import write_suite
 
+import benchbench
 from benchbench.contract import Capabilities, Host, Offer, Work, hookimpl
 from benchbench.errors import ContractError, UsageError
 from benchbench.executors.crew import choose_crew, planning_device
@@ -74,3 +78,10 @@ def test_login_node_without_the_device_of_the_workers_plans_on_the_cpu(
     assert planning_device(asked, elsewhere) == torch.device("cpu")
     assert planning_device(asked, here) is None
     assert planning_device(Request(suite="s"), elsewhere) is None
+
+
+def test_one_gpu_by_number_is_no_device_for_workers(tmp_path: Path) -> None:
+    write_suite(tmp_path)
+    with pytest.raises(UsageError, match="--device cuda:1 is one GPU, and workers have one each") as caught:
+        benchbench.run(str(tmp_path / "tiny.toml"), device="cuda:1", runs=tmp_path / "runs", jobs=2)
+    assert "CUDA_VISIBLE_DEVICES" in caught.value.hint

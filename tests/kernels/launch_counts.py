@@ -1,4 +1,4 @@
-"""Counts launches and synchronisations on the pretend CUDA device, and prints them as JSON; run by test_launches.py."""
+"""Counts launches and synchronisations on the pretend CUDA device, and prints them as JSON; run by test_kernels.py."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ import pytest
 
 import benchbench.contract
 import benchbench.testing
-from benchbench.contract import API_VERSION, MOVED
-from benchbench.registry.offers import OLDEST_SUPPORTED
+from benchbench.contract import API_VERSION, MOVED, Offer
+from benchbench.registry.offers import OLDEST_SUPPORTED, offer_mistakes
 
 Described = dict[str, dict[str, Any]]
 RECORDED = Path(__file__).with_name(f"interface-{API_VERSION}.json")
@@ -132,6 +132,13 @@ def test_versions_fit_together_and_the_page_states_the_present_one() -> None:
     page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
     assert 1 <= OLDEST_SUPPORTED <= API_VERSION
     assert f"    BENCHBENCH_API = {API_VERSION}\n" in page
+
+
+@pytest.mark.parametrize("revision", [0, -1, 1.0, True, "2", None])
+def test_revision_is_an_integer_of_at_least_one(revision: object) -> None:
+    offer = Offer(name="a", summary="A toy.", factory="a:b", revision=revision)  # type: ignore[arg-type]
+    assert offer_mistakes(offer) == ["a: revision must be an integer of at least 1"]
+    assert offer_mistakes(dataclasses.replace(offer, revision=2)) == []
 
 
 if __name__ == "__main__":

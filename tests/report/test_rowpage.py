@@ -1,12 +1,13 @@
-"""A row's page: its model's other attacks and radii, challenges, commands, citation, perturbations."""
+"""A row's page: its values, its model's other attacks and radii, challenges, commands, citation, perturbations."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 from sample_rows import make_row
-from site_samples import site
+from site_samples import EVIL, embedded, gallery, history, site, text
 
 from benchbench.leaderboard.challenges import CHALLENGED, Challenge, challenges_folder, write_challenge
 from benchbench.report.charts import radii_chart
@@ -95,3 +96,38 @@ def test_perturbation_is_amplified_around_grey_until_its_largest_change_is_black
     assert factor == 2.0
     assert pixels.tolist() == [[[1.0, 0.25, 0.5]]]
     assert amplified(clean, clean)[1] == 1.0
+
+
+def test_page_of_a_row_shows_what_metrics_measured_beyond_the_columns(tmp_path: Path) -> None:
+    values = {"certified_accuracy": 0.5, "certified_accuracy_low": 0.4, "certified_accuracy_high": 0.6, "radius": 2.0}
+    rows = (make_row(cell_id="certified", extra={**values, EVIL: 1.0}), make_row(cell_id="plain"))
+    folder = site(tmp_path, *rows) / "rows"
+    page = text(folder / "certified.html")
+    assert "Other values of its metrics" in page
+    assert re.search(
+        r"<code>certified_accuracy</code></th><td[^>]*>50.00 %</td><td[^>]*>\[40.00 %, 60.00 %\]</td>", page
+    )
+    assert re.search(r"<code>radius</code></th><td[^>]*>2</td>", page)
+    assert EVIL not in page
+    assert "Other values of its metrics" not in text(folder / "plain.html")
+
+
+def test_row_page_has_configuration_provenance_training_and_images(tmp_path: Path) -> None:
+    folder = site(tmp_path, history=history, gallery=gallery)
+    page = text(folder / "rows" / "cell-at.html")
+    assert "dataset_digest" in page
+    assert "SHA-256 of the loaded data" in page
+    assert embedded(page, "charts").keys() == {"training"}
+    assert page.count('src="data:image/png;base64,') == 3  # before, after, and the difference
+    assert "change &times;5" in page  # of 0.1
+    assert "Example 7, class seven: broken" in page
+    assert "A remark." in page
+    assert "data:image" not in text(folder / "rows" / "published-1.html")
+
+
+def test_the_page_of_a_row_shows_the_flags_that_the_board_shows(tmp_path: Path) -> None:
+    """A flag about the model that another attack's diagnostics found."""
+    flagged = make_row(cell_id="pgd", attack="pgd-10", adv_test_accuracy=0.9, flags=("random-model",))
+    folder = site(tmp_path, flagged, make_row(cell_id="mt", attack="mt-20", adv_test_accuracy=0.8))
+    (page,) = folder.rglob("mt.html")
+    assert "random-model" in text(page)

@@ -1,6 +1,6 @@
 """Each distribution under ``plugins/``, installed alone beside benchbench: the doctor, its own tests, a suite that uses it.
 
-Only with BENCHBENCH_EXHAUSTIVE=1: `tests/testing/test_contributing.py` installs one in every run.
+Only with BENCHBENCH_EXHAUSTIVE=1: `tests/whole/test_contributing.py` installs one in every run.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -114,3 +116,9 @@ def test_step_follows_a_random_direction_where_the_gradient_is_zero(problem, nor
 def test_options_out_of_range_are_all_named():
     with pytest.raises(OptionError, match=r"lam .*mu .*variant .*steps "):
         LocalLinearity(lam=-1.0, mu=-1.0, steps=0, variant="both")
+
+
+def test_llr_with_a_last_term_is_refused_for_a_regression() -> None:
+    part: Any = None
+    with pytest.raises(OptionError, match="mu must be 0"):
+        LocalLinearity().fit_regression(part, part, threat=Threat(epsilon=0.1))

@@ -1,20 +1,33 @@
-"""Local Lipschitzness against exact constants of linear models, by both variants."""
+"""Local Lipschitzness against exact constants of linear models, by both variants; its work, and its rounded search."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from benchbench.builtin.architectures.cnn import make_cnn1
+from benchbench.builtin.attacks.pgd import Pgd
+from benchbench.builtin.datasets.digits import Digits
+from benchbench.builtin.defenses.natural import Natural
 from benchbench.builtin.metrics.lipschitz import LocalLipschitzness
-from benchbench.contract import Examples, KeyedGenerator, OptionError, Threat, derive_seed
-from benchbench.kernels.arithmetic import precision_of_searches
+from benchbench.contract import DatasetSplits, DataSource, Examples, KeyedGenerator, OptionError, Threat, derive_seed
+from benchbench.contract.recipe import Recipe
+from benchbench.evaluation import Outcome, evaluate
+from benchbench.evaluation.evidence import ModelEvidence
+from benchbench.evaluation.memory import Memory
+from benchbench.evaluation.subject import Trial, borrowed, place
+from benchbench.evaluation.supervision import counting
+from benchbench.events import ignore
+from benchbench.kernels.arithmetic import Precision, precision_of_searches
 from benchbench.testing.metrics import check_metric
 from benchbench.testing.toys import LinearToy, smooth_toy
+from benchbench.training import TrainingJob, train
 
 
 @dataclass
@@ -186,3 +199,83 @@ def test_the_released_variant_searches_in_float32_whatever_was_asked_for() -> No
     with precision_of_searches("bf16"):
         found = estimate(smooth_toy((1, 6, 6), 5), images, Threat(epsilon=0.1), metric)
     assert torch.equal(torch.stack(found), torch.stack(expected))
+
+
+def test_lipschitzness_takes_two_passes_besides_its_steps() -> None:
+    images, steps = 5, 20
+    linear = nn.Linear(16, 10)
+    linear.weight.data = KeyedGenerator(0, torch.arange(10)).normal(16)
+    linear.bias.data = torch.tensor([100.0, *[0.0] * 9])  # nothing fools it
+    model = nn.Sequential(nn.Flatten(), linear).eval()
+    examples = Examples(inputs=torch.rand(images, 1, 4, 4), labels=torch.zeros(images, dtype=torch.int64))
+    split = place("test", examples, torch.arange(images), torch.device("cpu"))
+    with borrowed(model), counting(model) as count:
+        trial = Trial(
+            model=model,
+            splits={"test": split},
+            classes=10,
+            threat=Threat(epsilon=0.01),
+            attack=Pgd(),
+            attack_name="pgd",
+            seed=0,
+            batch_size=64,
+            listener=ignore,
+        )
+        LocalLipschitzness(steps=steps).measure(ModelEvidence(trial, Memory(None)))
+    assert (count.forward, count.gradient) == ((steps + 2) * images, steps * images)
+
+
+THREAT = Threat(epsilon=0.1)
+IMAGES = 64
+
+
+@pytest.fixture
+def digits() -> DatasetSplits:
+    return Digits().load(DataSource(root=Path(), cache=Path()))
+
+
+@pytest.fixture
+def trained(digits: DatasetSplits) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = make_cnn1(input_shape=(1, 16, 16), classes=10)
+    job = TrainingJob(
+        model=model,
+        defense=Natural(),
+        examples=Examples(inputs=digits.train.inputs[::2], labels=digits.train.labels[::2]),
+        rows=torch.arange((len(digits.train) + 1) // 2),
+        threat=THREAT,
+        recipe=Recipe(optimizer="adam", learning_rate=1e-3, batch_size=64, epochs=3),
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    return train(job).model
+
+
+def measured(model: nn.Module, digits: DatasetSplits, precision: Precision) -> Outcome:
+    few = Examples(inputs=digits.test.inputs[:IMAGES], labels=digits.test.labels[:IMAGES])
+    rows = torch.arange(IMAGES)
+    return evaluate(
+        model,
+        train=few,
+        test=few,
+        train_rows=rows,
+        test_rows=rows,
+        classes=10,
+        threat=THREAT,
+        attack=Pgd(steps=1),
+        attack_name="pgd",
+        metrics={"lipschitz": LocalLipschitzness()},
+        seed=0,
+        device=torch.device("cpu"),
+        precision=precision,
+    )
+
+
+@pytest.mark.exhaustive
+def test_a_search_in_bf16_estimates_within_one_percent_of_float32s(trained: nn.Module, digits: DatasetSplits) -> None:
+    plain, fast = (measured(trained, digits, p).values for p in ("float32", "bf16"))  # type: ignore[arg-type]
+    assert plain["test_lipschitz"] > 20  # a trained network's
+    assert plain != fast  # the search was another one
+    for column in ("test_lipschitz", "test_lipschitz_best"):
+        assert fast[column] == pytest.approx(plain[column], rel=0.01)

@@ -1,0 +1,60 @@
+"""The table of a board: its order, what sets rows of one method apart, and its CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from sample_rows import make_row
+from site_samples import PUBLISHED, ROWS
+
+from benchbench.report.boards import board_csv, board_data
+
+
+def test_ours_are_beside_the_published_number_of_the_same_method() -> None:
+    order = [row["id"] for row in board_data((*ROWS, PUBLISHED))["rows"]]
+    assert order.index("published-1") == order.index("cell-at") + 1
+
+
+def test_variation_shows_the_difference_between_rows_of_one_method() -> None:
+    rows = [
+        make_row(cell_id="seen", trained_on="train+test"),
+        make_row(cell_id="bf16", precision="bf16", attack_options='{"variant":"released"}'),
+        make_row(cell_id="trained", train_precision="bf16"),
+        make_row(cell_id="small", dataset="staircase", n_train=40),
+        make_row(cell_id="short", profile="short", augmentation="crop4+flip"),
+    ]
+    data = board_data(rows)
+    keys = [column["key"] for column in data["columns"]]
+    assert keys.index("profile") == keys.index("source") + 1
+    variations = {row["id"]: row["cells"][keys.index("variation")] for row in data["rows"]}
+    assert variations == {
+        "seen": "TEST SET seen",
+        "bf16": "attack: released, searched in bf16",
+        "trained": "trained in bf16",
+        "small": "40 training examples",
+        "short": "crop4+flip",
+    }
+
+
+def test_variation_shows_a_difference_in_a_column_that_the_table_lacks() -> None:
+    rows = [make_row(cell_id="short"), make_row(cell_id="long", epochs=9), make_row(cell_id="other", seed=1)]
+    data = board_data(rows)
+    place = [column["key"] for column in data["columns"]].index("variation")
+    assert {row["id"]: row["cells"][place] for row in data["rows"]} == {
+        "short": "epochs 2",
+        "long": "epochs 9",
+        "other": "",
+    }
+
+
+def test_networks_of_other_options_are_called_by_them() -> None:
+    data = board_data([make_row(architecture="mlp", architecture_options='{"hidden":[64]}')])
+    place = [column["key"] for column in data["columns"]].index("architecture")
+    assert data["rows"][0]["cells"][place] == "mlp (hidden=[64])"
+
+
+def test_csv_holds_no_formula() -> None:
+    record = next(csv.DictReader(io.StringIO(board_csv([make_row(experiment="=HYPERLINK(1)", error="a\nb")]))))
+    assert record["experiment"] == "'=HYPERLINK(1)"
+    assert record["error"] == "a\nb"
