@@ -19,13 +19,13 @@ from benchbench.leaderboard.challenges import CHALLENGED, challenges_folder, rea
 from benchbench.leaderboard.extras import extras_of
 from benchbench.leaderboard.identity import ATTACKED, THREAT, grouped, values
 from benchbench.leaderboard.latex import escape_latex
+from benchbench.leaderboard.matching import measure_of
 from benchbench.records import Row
 from benchbench.records.cards import card_facts
 from benchbench.report.boards import row_texts
 from benchbench.report.charts import radii_chart
 from benchbench.report.contents import Gallery
 from benchbench.report.pictures import picture
-from benchbench.report.standings import measure_of
 from benchbench.version import DISTRIBUTION, __version__
 
 if TYPE_CHECKING:
