@@ -13,7 +13,8 @@ import numpy as np
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import UNKNOWN_OF_GIVEN
 from benchbench.escaping import printable, printable_json
-from benchbench.figures.of_suite import Measured, suite_charts
+from benchbench.figures.of_suite import suite_charts
+from benchbench.figures.points import Measured
 from benchbench.leaderboard import names
 from benchbench.leaderboard.challenges import CHALLENGED, challenges_folder, read_challenges
 from benchbench.leaderboard.extras import extras_of
