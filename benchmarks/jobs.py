@@ -38,24 +38,12 @@ class Contender:
 
     def command(self, arguments: argparse.Namespace, folder: Path) -> list[str]:
         """The command line of a run in an empty folder."""
-        only = [part for value in arguments.only for part in ("--only", value)]
-        data = ["--data", str(arguments.data)] if arguments.data else []
         jobs = ["--jobs", str(self.workers)] if self.workers else []
         places = ["--runs", str(folder / "runs"), "--leaderboards", str(folder / "leaderboards")]
-        options = [
-            "--profile",
-            arguments.profile,
-            "--device",
-            arguments.device,
-            "--quiet",
-            *places,
-            *only,
-            *data,
-            *jobs,
-        ]
+        options = ["--device", arguments.device, *places, *jobs]
         if self.workers:
             options += ["--executor", f'{{name = "local", threads = {self.threads}}}']
-        return [sys.executable, "-m", "benchbench", "run", "--suite", arguments.suite, *options]
+        return [sys.executable, "-m", "benchbench", *suite_arguments(arguments), *options]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +52,23 @@ class Cost:
 
     wall: float
     processor: float
+
+
+def suite_parser(description: str | None) -> argparse.ArgumentParser:
+    """Options that say which part of a suite to run."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--suite", default="closer-look")
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--data", type=Path)
+    return parser
+
+
+def suite_arguments(given: argparse.Namespace) -> list[str]:
+    """The arguments of `benchbench` that run this part."""
+    only = [part for value in given.only for part in ("--only", value)]
+    data = ["--data", str(given.data)] if given.data else []
+    return ["run", "--suite", given.suite, "--profile", given.profile, "--quiet", *only, *data]
 
 
 def measure(contender: Contender, arguments: argparse.Namespace) -> Cost:
@@ -81,11 +86,7 @@ def measure(contender: Contender, arguments: argparse.Namespace) -> Cost:
 
 def main() -> None:
     """Print the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--suite", default="closer-look")
-    parser.add_argument("--profile", default="quick")
-    parser.add_argument("--only", action="append", default=[])
-    parser.add_argument("--data", type=Path)
+    parser = suite_parser(__doc__)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--workers", type=int, help="default one to each core")
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))

@@ -22,6 +22,7 @@ from benchbench.contract import DatasetSplits, Examples, Threat
 from benchbench.data import LoadedDataset
 from benchbench.errors import BenchbenchError
 from benchbench.own_model.evaluating import evaluate_on
+from benchbench.own_model.questions import Questions
 from benchbench.registry import load_registry
 from benchbench.registry.lookup import find_component
 from benchbench.settings import find_folders
@@ -143,11 +144,12 @@ def examine(setup: SetUp) -> Found:
             model,
             setup.dataset,
             LoadedDataset(splits=splits, digest=""),
+            Questions(
+                threats=(Threat(norm=setup.norm, epsilon=setup.epsilon or RADII[setup.dataset]),),  # type: ignore[arg-type]
+                attacks=(find_component(registry, "attack", {"name": "pgd", "steps": 1}),),
+                n_test=EXAMPLES,
+            ),
             registry=registry,
-            threat=Threat(norm=setup.norm, epsilon=setup.epsilon or RADII[setup.dataset]),  # type: ignore[arg-type]
-            attacks=[find_component(registry, "attack", {"name": "pgd", "steps": 1})],
-            n_test=EXAMPLES,
-            seed=0,
             device=torch.device("cpu"),
         )
     except BenchbenchError as error:

@@ -7,14 +7,14 @@ expensive.
 
 from __future__ import annotations
 
-import argparse
 import cProfile
 import importlib
 import pstats
 import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
+
+from benchmarks.jobs import suite_arguments, suite_parser
 
 Function = tuple[str, str]  # the end of a file's name, and a function of it
 USED = ("executors.working", "harness.scheduling", "leaderboard", "planning", "pricing.cells")
@@ -59,19 +59,10 @@ def profile(arguments: Sequence[str]) -> tuple[float, float, pstats.Stats]:
 
 def main() -> None:
     """Print a line for each stage, then what all stages spend in passes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--suite", default="closer-look")
-    parser.add_argument("--profile", default="quick")
-    parser.add_argument("--only", action="append", default=[])
-    parser.add_argument("--data", type=Path)
-    given = parser.parse_args()
-    only = [part for value in given.only for part in ("--only", value)]
-    data = ["--data", str(given.data)] if given.data else []
+    given = suite_parser(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        places = ["--runs", f"{folder}/runs", "--leaderboards", f"{folder}/boards", "--jobs", "1", "--quiet"]
-        ready, total, stats = profile(
-            ["run", "--suite", given.suite, "--profile", given.profile, *only, *data, *places]
-        )
+        places = ["--runs", f"{folder}/runs", "--leaderboards", f"{folder}/boards", "--jobs", "1"]
+        ready, total, stats = profile([*suite_arguments(given), *places])
     stages = {"start-up, imports": ready} | {name: seconds(stats, functions) for name, functions in STAGES.items()}
     passes = {name: seconds(stats, functions) for name, functions in PASSES.items()}
     lines = {**stages, "metrics, the rest": total - sum(stages.values()), "total": total, **passes}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,7 +13,7 @@ from benchbench.bounds.hulls import Hull, Lines, hull
 from benchbench.bounds.network import Network, Step
 from benchbench.bounds.problems import Enclosure, Problem, pose
 from benchbench.bounds.regions import Region
-from benchbench.bounds.windows import neurons_by_place
+from benchbench.bounds.windows import Window, neurons_by_place
 
 
 @torch.no_grad()
@@ -83,39 +85,35 @@ def _interval(
 
 def _tightened(problem: Problem, so_far: Enclosure, place: int, lines: Lines, curved: bool) -> tuple[Tensor, Tensor]:
     """Bounds of a step's output, by backward relaxation where a kink is inside the interval."""
-    lower, upper = so_far.lower[place].flatten(1), so_far.upper[place].flatten(1)
+    lower, upper = so_far.lower[place].flatten(1).clone(), so_far.upper[place].flatten(1).clone()
     first, last = torch.minimum(lines.low_kink, lines.up_kink), torch.maximum(lines.low_kink, lines.up_kink)
     first = torch.where(first.isfinite(), first, lines.up_kink).flatten(1)
     last = torch.where(last.isfinite(), last, lines.up_kink).flatten(1)
     open_ = (lower < last) & (upper > first)
     shape = so_far.lower[place].shape[1:]
-    if len(shape) > 2:  # an image's channels and places
-        return _tightened_by_place(problem, so_far, place, open_)
-    count = int(open_.sum(dim=1).max())
-    order = open_.double().argsort(dim=1, descending=True, stable=True)[:, :count]
-    at_once = max(1, so_far.rows_at_once // 2)
-    for chosen in torch.split(order, at_once, dim=1):
-        rows = F.one_hot(chosen, lower.shape[1]).double().reshape(*chosen.shape, *shape)
-        both = torch.cat([rows, -rows], dim=1)
-        least, most = backward(problem, so_far, both, place, curved=curved).chunk(2, dim=1)
+    batches = _by_place if len(shape) > 2 else _by_example  # an image's channels and places
+    for chosen, both, window in batches(open_, shape, max(1, so_far.rows_at_once // 2)):
+        bounds = backward(problem, so_far, both, place, curved=curved and window is None, window=window)
+        least, most = bounds.chunk(2, dim=1)
         is_open = open_.gather(1, chosen)  # so that an example's bounds do not depend on its batch
         low, high = lower.gather(1, chosen), upper.gather(1, chosen)
-        lower = lower.scatter(1, chosen, torch.where(is_open, torch.maximum(low, least), low))
-        upper = upper.scatter(1, chosen, torch.where(is_open, torch.minimum(high, -most), high))
+        lower.scatter_(1, chosen, torch.where(is_open, torch.maximum(low, least), low))
+        upper.scatter_(1, chosen, torch.where(is_open, torch.minimum(high, -most), high))
     return lower.reshape(-1, *shape), upper.reshape(-1, *shape)
 
 
-def _tightened_by_place(problem: Problem, so_far: Enclosure, place: int, open_: Tensor) -> tuple[Tensor, Tensor]:
-    """Like `_tightened`, where a neuron depends on a window of each step before it."""
-    lower, upper = so_far.lower[place].flatten(1).clone(), so_far.upper[place].flatten(1).clone()
-    shape = so_far.lower[place].shape[1:]
-    at_once = max(1, so_far.rows_at_once // 2)
+def _by_example(open_: Tensor, shape: torch.Size, at_once: int) -> Iterator[tuple[Tensor, Tensor, None]]:
+    """The open neurons of each example, int64 (N, K), and the rows of both their bounds."""
+    count = int(open_.sum(dim=1).max())
+    order = open_.double().argsort(dim=1, descending=True, stable=True)[:, :count]
+    for chosen in torch.split(order, at_once, dim=1):
+        rows = F.one_hot(chosen, open_.shape[1]).double().reshape(*chosen.shape, *shape)
+        yield chosen, torch.cat([rows, -rows], dim=1), None
+
+
+def _by_place(open_: Tensor, shape: torch.Size, at_once: int) -> Iterator[tuple[Tensor, Tensor, Window]]:
+    """Like `_by_example`, where a neuron depends on a window of each step before it."""
     for neurons, units, window in neurons_by_place(open_.any(dim=0).reshape(shape)):
         for chosen, rows in zip(torch.split(neurons, at_once), torch.split(units, at_once)):
-            both = torch.cat([rows, -rows]).expand(len(lower), *[-1] * rows.dim())
-            least, most = backward(problem, so_far, both, place, window=window).chunk(2, dim=1)
-            is_open = open_[:, chosen]
-            low, high = lower[:, chosen], upper[:, chosen]
-            lower[:, chosen] = torch.where(is_open, torch.maximum(low, least), low)
-            upper[:, chosen] = torch.where(is_open, torch.minimum(high, -most), high)
-    return lower.reshape(-1, *shape), upper.reshape(-1, *shape)
+            both = torch.cat([rows, -rows]).expand(len(open_), *[-1] * rows.dim())
+            yield chosen.expand(len(open_), -1), both, window

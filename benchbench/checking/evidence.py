@@ -15,7 +15,7 @@ from benchbench.cell.model import Cell
 from benchbench.errors import BenchbenchError, UnknownNameError
 from benchbench.records import Row, checkpoint_name
 from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays
-from benchbench.records.outcomes import find_malformation, find_malformed_witnesses
+from benchbench.records.outcomes import MALFORMATIONS
 from benchbench.registry import Registry
 from benchbench.registry.discovery import HOST
 from benchbench.training.checkpoint import EpochRecord, read_checkpoint
@@ -23,7 +23,6 @@ from benchbench.training.checkpoint import EpochRecord, read_checkpoint
 Confirmation = Literal["confirmed", "refuted", "unchecked"]
 ROUNDING = 1e-4  # of the largest logit: other machines round differently, which may decide a tie
 _SHOWN = 3
-_MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_witnesses}
 _EMPTY = {"error": "", "published_source": "", "published_table": ""}  # in the row of a measured, finished cell
 
 
@@ -132,7 +131,7 @@ def read_evidence(
         return None
     if content_digest(arrays) != digest:
         findings.append(Finding(what=f"the {kind} are not those that the row names by digest"))
-    malformation = _MALFORMATIONS[kind](arrays)
+    malformation = MALFORMATIONS[kind](arrays)
     if malformation:
         findings.append(Finding(what=f"the {kind} are malformed: {malformation}"))
     return None if malformation else arrays

@@ -221,8 +221,5 @@ def _limited(model: nn.Module, limit: int) -> Iterator[None]:
         if queries > limit:
             raise ContractError(f"it makes more than {limit:,} queries")
 
-    handle = model.register_forward_pre_hook(count)
-    try:
+    with model.register_forward_pre_hook(count):
         yield
-    finally:
-        handle.remove()

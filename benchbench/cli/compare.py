@@ -86,6 +86,7 @@ def _evaluate(
     """The reports of checkpoints, by file."""
     from benchbench.data import load_dataset
     from benchbench.own_model.evaluating import evaluate_on, resolve_attacks
+    from benchbench.own_model.questions import Questions
     from benchbench.registry.lookup import find_component
     from benchbench.suite.protocol import choose_threat
 
@@ -105,10 +106,12 @@ def _evaluate(
         file: read_model(registry, network, Path(file), loaded.splits, key=how["key"], dataset=component)
         for file, network in found.items()
     }
-    alike = {"registry": registry, "threat": threat, "attacks": attacks, "n_test": how["n_test"], "seed": how["seed"]}
+    questions = Questions(threats=(threat,), attacks=attacks, n_test=how["n_test"], seed=how["seed"])
     device = find_device(how["device"])
     with progress_display(quiet=how["quiet"]) as listener:
         return {
-            file: evaluate_on(model, component.name, loaded, device=device, listener=listener, **alike)
+            file: evaluate_on(
+                model, component.name, loaded, questions, registry=registry, device=device, listener=listener
+            )
             for file, model in models.items()
         }

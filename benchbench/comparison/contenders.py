@@ -17,7 +17,7 @@ from benchbench.errors import StorageError
 from benchbench.leaderboard import names
 from benchbench.leaderboard.clearing import standing_flags
 from benchbench.leaderboard.identity import ATTACKED, BALL, METHOD, MODEL, grouped, tell_apart, values
-from benchbench.leaderboard.matching import is_regression
+from benchbench.leaderboard.matching import is_regression, measure_of
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array, read_arrays
 from benchbench.records.disk import file_names
@@ -114,7 +114,7 @@ class Contender:
     @property
     def measure(self) -> str:
         """The measure that ranks it: ``adv_test_accuracy``, or, for a regression, ``adv_test_mse``."""
-        return "adv_test_mse" if is_regression(self.row) else "adv_test_accuracy"
+        return measure_of(self.row)
 
     @property
     def single(self) -> Mapping[str, float]:
@@ -175,23 +175,31 @@ class OutcomeFiles:
 
 def find_contenders(rows: Iterable[Row], outcomes: Callable[[str], Outcomes | None]) -> list[Contender]:
     """The finished, measured models among rows whose outcomes `outcomes` returns by digest."""
-    models: dict[tuple[object, ...], dict[tuple[str, str], tuple[Row, Outcomes]]] = {}
-    listed = Rows.of(rows)
+    listed, usable, known = Rows.of(rows), list[Row](), dict[str, Outcomes]()
     finished = listed.where(listed.having("source", "measured") & listed.having("status", "ok"))
     for row in finished.where(finished.each(lambda digest: outcomes(digest) is not None, "outcomes_digest")):
         found = outcomes(row.outcomes_digest)
         needed = {"squared_error", "adv_squared_error"} if is_regression(row) else {"correct", "robust"}
-        if found is None or not {"index"} | needed <= found.keys():
-            continue
-        attacked = models.setdefault(values(row, ATTACKED), {})
-        attack = _attack(row)
-        if attack not in attacked or row.n_test > attacked[attack][0].n_test:
-            attacked[attack] = (row, found)
-    sorted_pairs = ([attacked[name] for name in sorted(attacked)] for attacked in models.values())
+        if found is not None and {"index"} | needed <= found.keys():
+            usable.append(row)
+            known[row.outcomes_digest] = found
     return [
-        Contender(rows=tuple(row for row, _ in pairs), outcomes=tuple(found for _, found in pairs))
-        for pairs in sorted_pairs
+        Contender(rows=tuple(model.values()), outcomes=tuple(known[row.outcomes_digest] for row in model.values()))
+        for model in by_attack(usable).values()
     ]
+
+
+def by_attack(rows: Iterable[Row]) -> dict[tuple[object, ...], dict[tuple[str, str], Row]]:
+    """The rows of each model by attack, sorted; of several the one with the most examples.
+
+    The key of a model is the values of `ATTACKED`.
+    """
+    models: dict[tuple[object, ...], dict[tuple[str, str], Row]] = {}
+    for row in rows:
+        attacked = models.setdefault(values(row, ATTACKED), {})
+        if row.n_test > attacked.setdefault(_attack(row), row).n_test:
+            attacked[_attack(row)] = row
+    return {key: dict(sorted(attacked.items())) for key, attacked in models.items()}
 
 
 def comparable_groups(contenders: Iterable[Contender]) -> list[list[Contender]]:

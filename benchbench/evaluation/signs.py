@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from benchbench.contract import Threat, ascend
 from benchbench.evaluation.specimens import Specimens, attached
+from benchbench.kernels.determinism import own_draws
 
 TOLERATED = 0.1  # share of the inspected examples above which a sign of the gradients counts
 REPEATABLE = 1e-3  # of the largest logit: how far kernels may differ from call to call
@@ -70,7 +70,7 @@ def answers_change(specimens: Specimens) -> bool:
     The attack then may have succeeded by luck.
     """
     inputs = torch.cat([specimens.images, specimens.candidates])
-    with _copied_generators(inputs):
+    with own_draws(inputs.device):
         first, *others = (specimens.ask(inputs) for _ in range(3))
     allowed = REPEATABLE * max(1.0, float(first.abs().max()))
     return any(float((other - first).abs().max()) > allowed for other in others)
@@ -84,7 +84,7 @@ def answers_depend_on_batch(specimens: Specimens) -> bool:
     call to call: those are for `answers_change`.
     """
     images, others = specimens.images, specimens.candidates
-    with _copied_generators(images):
+    with own_draws(images.device):
         whole = specimens.model(images)
         if not _alike(whole, specimens.model(images), whole):
             return False
@@ -131,8 +131,3 @@ def _alike(here: Tensor, there: Tensor, scale: Tensor) -> bool:
     spread = float((scale - scale.mean(dim=1, keepdim=True)).abs().max())
     rounding = 1e-5 * float(scale.abs().max())  # of differences between logits that are all large
     return float((here - there).abs().max()) <= max(ALIKE * spread, rounding)
-
-
-def _copied_generators(inputs: Tensor) -> AbstractContextManager[None]:
-    """Within the block, a model draws from copies of torch's global generators."""
-    return torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else [])

@@ -87,12 +87,8 @@ def counting(model: nn.Module) -> Iterator[QueryCount]:
             count.forward += len(arguments[0])
             count.gradient += len(arguments[0]) if arguments[0].requires_grad and torch.is_grad_enabled() else 0
 
-    handle = model.register_forward_pre_hook(see)
-    try:
-        with tallied(count):
-            yield count
-    finally:
-        handle.remove()
+    with model.register_forward_pre_hook(see), tallied(count):
+        yield count
 
 
 @contextmanager
@@ -101,11 +97,8 @@ def leaving(model: nn.Module, stop: StopRequest) -> Iterator[None]:
 
     So attacks and metrics are interrupted, those of plugins too.
     """
-    handle = model.register_forward_pre_hook(lambda *_: stop.check())
-    try:
+    with model.register_forward_pre_hook(lambda *_: stop.check()):
         yield
-    finally:
-        handle.remove()
 
 
 def propose(

@@ -23,6 +23,7 @@ from benchbench.executors.supervising import Supervisor
 from benchbench.harness.cells import checkpoint_times
 from benchbench.harness.evaluating import ModelMeasurements
 from benchbench.harness.scheduling import Tally
+from benchbench.leaderboard.identity import grouped
 from benchbench.leaderboard.names import describe_model
 from benchbench.settings import Folders
 from benchbench.stopping import Stopped
@@ -32,7 +33,7 @@ from benchbench.suite.explanation import carried_text
 def carry_out(commission: Commission) -> Tally:
     """Let workers compute the ready cells; delete the job folder once no work is left."""
     prepared, crew = commission.prepared, commission.crew
-    units = _by_model(prepared.plan.ready)
+    units = grouped(prepared.plan.ready, lambda cell: cell.training.model_id)  # several experiments may share a model
     suite = carried_text(prepared.suite, prepared.registry)
     job = _job(commission, units, suite)
     write_job(job, suite.encode())
@@ -129,11 +130,3 @@ def _unit(
         seconds=sum(seconds) if seconds else None,
         memory_bytes=max(needs) + PROCESS_BYTES if needs else None,
     )
-
-
-def _by_model(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
-    """The cells of each model by its id; several experiments may share a model."""
-    units: dict[str, list[Cell]] = {}
-    for cell in cells:
-        units.setdefault(cell.training.model_id, []).append(cell)
-    return units

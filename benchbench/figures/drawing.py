@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 from benchbench.atomic import write_atomically
 from benchbench.contract import DataSource
 from benchbench.errors import BenchbenchError, MissingDataError, UnknownNameError, UsageError
+from benchbench.figures.points import Measured
 from benchbench.leaderboard.names import PAPERS
 from benchbench.version import install_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from benchbench.comparison.contenders import Contender
     from benchbench.leaderboard.separations import MeasuredSeparation
-    from benchbench.records import Row
     from benchbench.separations import Separation
-    from benchbench.training.checkpoint import EpochRecord
 
 FORMATS = ("png", "svg", "pdf")
 FIGURES: Mapping[str, str] = MappingProxyType(
@@ -43,14 +41,11 @@ FIGURES: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sources:
+class Sources(Measured):
     """Data of figures: leaderboard rows, also published, measured separations, datasets, ..."""
 
-    rows: Sequence[Row]
     separations: Sequence[MeasuredSeparation]
     data: DataSource
-    contenders: Sequence[Contender] = ()  # models with per-example outcomes
-    histories: Sequence[tuple[Row, Sequence[EpochRecord]]] = ()  # of trainings, each with a row of its model
 
 
 def draw(name: str, sources: Sources, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
@@ -177,11 +172,10 @@ def _draw_staircase(sources: Sources) -> Figures:
 
 
 def _draw_of_suite(name: str, sources: Sources) -> Figures:
-    from benchbench.figures.of_suite import SUITE_FIGURES, Measured
+    from benchbench.figures.of_suite import SUITE_FIGURES
 
     of = SUITE_FIGURES[name]
-    measured = Measured(rows=sources.rows, contenders=sources.contenders, histories=sources.histories)
-    chart = of.chart(of.points(measured), of.axes)
+    chart = of.chart(of.points(sources), of.axes)
     if chart is None:
         what, _, hint = of.needs.partition(": ")
         raise UsageError(what, hint=hint)

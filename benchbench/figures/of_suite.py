@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchbench.figures.plots import Axes, line_chart, scatter_chart
-from benchbench.figures.points import Point, epoch_points, perturbation_points, radius_points, scatter_points
-
-if TYPE_CHECKING:
-    from benchbench.comparison.contenders import Contender
-    from benchbench.records import Row
-    from benchbench.training.checkpoint import EpochRecord
+from benchbench.figures.points import Measured, Point, epoch_points, perturbation_points, radius_points, scatter_points
 
 _INTERVALS = (
     "Means over seeds with 95% intervals: Student's t over seeds; of a single seed Wilson's or the bootstrap's."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What was measured in a suite."""
-
-    rows: Sequence[Row]
-    contenders: Sequence[Contender] = ()  # models with per-example outcomes
-    histories: Sequence[tuple[Row, Sequence[EpochRecord]]] = ()  # of trainings, each with a row of its model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -162,6 +162,11 @@ def _finished(points: Sequence[Point], layers: Sequence[alt.Chart], *, choose: b
         facet = alt.Facet("panel:N", header=header, sort=[*map(_wrapped, panels)])
         chart = layered.properties(width=_WIDTH, height=_HEIGHT).facet(facet=facet, columns=min(_COLUMNS, len(panels)))
         chart = chart.resolve_scale(x="independent", y="independent")
+    return specification(chart)
+
+
+def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """A chart in Vega-Lite, whose version and look are the page's or the file's."""
     document: dict[str, Any] = chart.to_dict()
     document.pop("$schema", None)  # an address; the pages need no network
     document.pop("config", None)

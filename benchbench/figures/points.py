@@ -33,6 +33,15 @@ _Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What was measured in a suite."""
+
+    rows: Sequence[Row]
+    contenders: Sequence[Contender] = ()  # models with per-example outcomes
+    histories: Sequence[tuple[Row, Sequence[EpochRecord]]] = ()  # of trainings, each with a row of its model
+
+
+@dataclass(frozen=True, kw_only=True)
 class Point:
     """A mean over seeds."""
 

@@ -52,11 +52,8 @@ def training_in(precision: Precision, model: nn.Module, device: torch.device) ->
         yield
         return
     exact = model.register_forward_hook(_in_float32)  # copies of the model, such as AWP's, keep the hook
-    try:
-        with precision_of_searches(precision), searching(device):
-            yield
-    finally:
-        exact.remove()
+    with exact, precision_of_searches(precision), searching(device):
+        yield
 
 
 def _in_float32(_model: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:

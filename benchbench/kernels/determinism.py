@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -21,6 +21,11 @@ def deterministic(device: torch.device) -> Iterator[None]:
         yield
     finally:
         cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic = before
+
+
+def own_draws(device: torch.device) -> AbstractContextManager[None]:
+    """Within the block, draws are from copies of torch's global generators, which it may seed."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 @contextmanager

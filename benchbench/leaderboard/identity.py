@@ -90,9 +90,9 @@ def tell_apart(labels: Sequence[str], rows: Sequence[Row], columns: Sequence[str
     extended = list(labels)
     for alike in grouped(range(len(labels)), lambda place: labels[place]).values():
         differing = _differing([rows[place] for place in alike], columns)
-        several_codes = "defense" in columns and len({names.method_code(rows[place]) for place in alike}) > 1
+        codes = {names.code_label(rows[place].configuration) for place in alike} if "defense" in columns else set()
         for place in alike:
-            code = [names.method_code(rows[place])] if several_codes else []
+            code = [names.code_label(rows[place].configuration)] if len(codes) > 1 else []
             extended[place] = ", ".join([labels[place], *(_shown(rows[place], name) for name in differing), *code])
     counts = Counter(extended)
     return [f"{label}, cell {row.cell_id}" if counts[label] > 1 else label for label, row in zip(extended, rows)]

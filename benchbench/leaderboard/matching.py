@@ -21,6 +21,11 @@ def is_regression(row: Row) -> bool:
     return row.dataset in _REGRESSION_DATASETS or row.test_mse is not None
 
 
+def measure_of(row: Row) -> str:
+    """The measure that ranks a row's model."""
+    return "adv_test_mse" if is_regression(row) else "adv_test_accuracy"
+
+
 def regressions(rows: Rows) -> Array:
     """bool (n,): `is_regression` of each row."""
     return rows.having("dataset", *_REGRESSION_DATASETS) | rows.known("test_mse")

@@ -192,13 +192,11 @@ def dataset_label(row: Row, *, every_option: bool = False) -> str:
     return component_label(row.dataset, options) if with_options else row.dataset
 
 
-def method_code(row: Row) -> str:
-    """Version of a method's code: ``revision 2``, ``sources 01234567``; default ``revision 1``."""
-    return code_label(row.configuration)
-
-
 def code_label(configuration: str) -> str:
-    """`method_code` of a row's configuration; of a model that was trained elsewhere its weights."""
+    """Version of a method's code: ``revision 2``, ``sources 01234567``; default ``revision 1``.
+
+    Of a model that was trained elsewhere its weights.
+    """
     if weights := weights_label(configuration):
         return weights
     defense = _part(configuration, "training", "defense")
@@ -219,9 +217,7 @@ def _part(configuration: str, *path: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-@lru_cache(maxsize=1024)  # a page asks for several parts of each row
-def _configuration(text: str) -> dict[str, Any]:
-    return parse_options(text)
+_configuration = lru_cache(maxsize=1024)(parse_options)  # a page asks for several parts of each row
 
 
 def component_label(name: str, options: Mapping[str, Any]) -> str:

@@ -30,11 +30,12 @@ from benchbench.evaluation.subject import borrowed, in_best_layout
 from benchbench.evaluation.supervision import check_candidates, leaving
 from benchbench.events import Listener, ignore
 from benchbench.kernels.arithmetic import searching
-from benchbench.kernels.determinism import deterministic
+from benchbench.kernels.determinism import deterministic, own_draws
 from benchbench.own_model.escalation import Attempt, attempts
 from benchbench.own_model.evaluating import chosen_threat, device_of, evaluate_on
 from benchbench.own_model.guests import Classifier, adapt, default_float32
 from benchbench.own_model.planting import count_found
+from benchbench.own_model.questions import Questions
 from benchbench.own_model.report import RANDOM, AuditReport, Tried
 from benchbench.own_model.setup import SOFTMAX, TRAINING
 from benchbench.records.arrays import write_arrays
@@ -99,11 +100,13 @@ def audit(
         model,
         name,
         loaded,
+        Questions(
+            threats=(chosen_threat(registry, name, threat, norm, epsilon),),
+            attacks=(find_component(registry, "attack", FIRST),),
+            n_test=n_test,
+            seed=seed,
+        ),
         registry=registry,
-        threat=chosen_threat(registry, name, threat, norm, epsilon),
-        attacks=[find_component(registry, "attack", FIRST)],
-        n_test=n_test,
-        seed=seed,
         device=where,
         listener=listener,
     )
@@ -122,7 +125,7 @@ def audit(
         witnesses=attack.witnesses,
     )
     guest = adapt(model, as_model_input(loaded.splits.test.inputs[:2].to(where)), classes=len(loaded.splits.classes))
-    with deterministic(where), torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
+    with deterministic(where), own_draws(where):
         torch.manual_seed(derive_seed(seed, "audit"))  # a random model draws from it
         report = _Search(model=guest, loaded=loaded, report=report, seed=seed, device=where, stop=stop).escalate()
     if images is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any, overload
 
@@ -171,12 +172,11 @@ def answer(
     """A report for each radius; with rows if they have a destination."""
     if to is not None:
         return record_on(model, dataset, loaded, questions, to=to, registry=registry, device=device, listener=listener)
-    others = {name: value for name, value in vars(questions).items() if name != "threats"}
+    boxed = questions.checked(dataset.name, loaded.splits, registry)
+    each = (replace(boxed, threats=(one,)) for one in boxed.threats)
     return tuple(
-        evaluate_on(
-            model, dataset.name, loaded, registry=registry, threat=one, device=device, listener=listener, **others
-        )
-        for one in questions.checked(dataset.name, loaded.splits, registry).threats
+        evaluate_on(model, dataset.name, loaded, one, registry=registry, device=device, listener=listener)
+        for one in each
     )
 
 
@@ -185,19 +185,14 @@ def evaluate_on(
     model: Classifier,
     dataset: str,
     loaded: LoadedDataset,
+    questions: Questions,
     *,
     registry: Registry,
-    threat: Threat,
-    attacks: Sequence[Component],
-    metrics: Sequence[Component] = (),
-    n_test: int | None,
-    seed: int,
     device: torch.device,
     listener: Listener = ignore,
 ) -> ModelReport:
-    """`evaluate` on loaded data, without rows (arguments and errors as there)."""
-    splits = loaded.splits
-    questions = Questions(threats=(threat,), attacks=tuple(attacks), metrics=tuple(metrics), n_test=n_test)
+    """`evaluate` under one threat on loaded data, without rows (errors as there)."""
+    splits, attacks, metrics = loaded.splits, questions.attacks, questions.metrics
     ready = questions.prepare(model, dataset, loaded, registry, device, listener)
     test, (threat,) = ready.test, ready.questions.threats
     train = subset(crop_to(splits.train, splits.input_shape), len(test.indices) if metrics else 1, "train")
@@ -215,7 +210,7 @@ def evaluate_on(
                 attack=registry.make("attack", attack),
                 attack_name=attack.name,
                 metrics=dict(zip(labels_of(metrics), (registry.make("metric", metric) for metric in metrics))),
-                seed=seed,
+                seed=questions.seed,
                 device=device,
                 listener=listener,
             )

@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from benchbench.contract import in_mode
 from benchbench.errors import ContractError, UsageError
 from benchbench.evaluation.subject import borrowed, in_best_layout
+from benchbench.kernels.determinism import own_draws
 
 Classifier = nn.Module | Callable[[Tensor], Tensor]
 
@@ -50,7 +51,7 @@ def adapt(classifier: Classifier, images: Tensor, *, classes: int | None = None)
             f"the model is a {type(classifier).__name__}", hint="expected a module, or a function of images"
         )
     fault = ""
-    with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+    with own_draws(images.device):
         for candidate in _candidates(classifier, images):
             try:
                 fault = _probe(candidate, images, classes)

@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from benchbench.contract import Examples, Threat, as_model_input
 from benchbench.evaluation.subject import borrowed, default_batch_size, in_best_layout
+from benchbench.kernels.determinism import own_draws
 
 FEW, MOST = 128, 768  # images for all readings; for those that help on them
 SECONDS = 6.0  # after which no further reading is tried
@@ -70,8 +71,7 @@ def find_mistakes(
     """
     few = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:MOST]  # not in the order of classes
     images, labels = as_model_input(test.inputs[few].to(device)), test.labels[few].to(device)
-    own_draws = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-    with own_draws, borrowed(model), torch.no_grad(), _Watch() as watch:
+    with own_draws(device), borrowed(model), torch.no_grad(), _Watch() as watch:
         logits, again = (_ask(model, images[:FEW]) for _ in range(2))
         found = [*_of_answers(logits, watch.training)]
         repeated = torch.allclose(

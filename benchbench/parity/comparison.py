@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchbench.contract import frozen, in_mode
 from benchbench.contract.threat import Threat
+from benchbench.kernels.determinism import own_draws
 from benchbench.own_model.guests import default_float32
 from benchbench.parity.peers import Perturb
 
@@ -81,7 +82,7 @@ def compare_implementations(
             correct = torch.cat([model(part).argmax(dim=1) for part in parts]) == labels
         implementations = []
         for name, perturb in {NATIVE: native, **peers(model)}.items():
-            with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
+            with own_draws(images.device):
                 torch.manual_seed(seed)
                 implementations.append(_run(name, perturb, model, images, labels, correct, threat, batch_size))
     return ParityReport(correct=correct.cpu(), implementations=tuple(implementations))

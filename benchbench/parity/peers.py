@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from autoattack import AutoAttack
 
 AttackName = Literal["pgd", "autoattack"]
-ATTACKS: tuple[AttackName, ...] = ("pgd", "autoattack")
 Perturb = Callable[[Tensor, Tensor], Tensor]  # images, labels -> candidates
 
 

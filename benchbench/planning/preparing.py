@@ -14,12 +14,10 @@ from benchbench.settings import Folders, device_kind, find_device
 from benchbench.suite import Suite, read_suite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import torch
 
-    from benchbench.cell.model import Cell
     from benchbench.ranks.group import Ranks
     from benchbench.records import FinishedCells, RunStore
 
@@ -76,7 +74,6 @@ def prepare(
     folders: Folders,
     *,
     device: torch.device | None = None,
-    done: Callable[[Cell], bool] | None = None,
     registry: Registry | None = None,
     unread: bool = False,
 ) -> Prepared:
@@ -101,7 +98,7 @@ def prepare(
         source=folders.source(download=request.download),
         precision=request.precision,
         train_precision=request.train_precision,
-        done=done or ((lambda _: False) if request.fresh else finished.__contains__),
+        done=(lambda _: False) if request.fresh else finished.__contains__,
         unread=unread,
     )
     return Prepared(

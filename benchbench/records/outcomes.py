@@ -54,3 +54,6 @@ def _problem(name: str, column: Array, length: int, *, classified: bool) -> str:
     if column.ndim != 1 or column.dtype.kind not in kinds:
         return f"column {name!r} has shape {column.shape} and type {column.dtype}, expected {words}, one per example"
     return "" if np.isfinite(column).all() else f"column {name!r} holds numbers that are not finite"
+
+
+MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_witnesses}  # by kind of file

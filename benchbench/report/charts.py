@@ -10,8 +10,8 @@ import altair as alt
 import vl_convert
 
 from benchbench.cell.filters import parse_options
-from benchbench.figures.plots import PALETTE
-from benchbench.leaderboard.matching import is_regression
+from benchbench.figures.plots import PALETTE, specification
+from benchbench.leaderboard.matching import is_regression, measure_of
 from benchbench.leaderboard.names import attack_label
 from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.leaderboard.spread import interval_of
@@ -25,7 +25,7 @@ def radii_chart(rows: Sequence[Row]) -> dict[str, Any] | None:
     if not rows:
         return None
     mse = is_regression(rows[0])
-    measure = "adv_test_mse" if mse else "adv_test_accuracy"
+    measure = measure_of(rows[0])
     records = [_on_curve(row, measure) for row in rows]
     y = alt.Y("value:Q", title="Adversarial test MSE" if mse else "Adversarial test accuracy")
     base = alt.Chart(alt.InlineData(values=records)).encode(
@@ -34,7 +34,7 @@ def radii_chart(rows: Sequence[Row]) -> dict[str, Any] | None:
     points = base.mark_line(point=alt.OverlayMarkDef(size=70)).encode(y=y, tooltip=["attack:N", "epsilon:Q", "value:Q"])
     intervals = base.mark_rule(opacity=0.5).encode(y="low:Q", y2="high:Q")
     links = base.mark_point(size=200, opacity=0).encode(y=y, href="href:N")
-    return _specification(alt.layer(intervals, points, links).properties(width="container", height=220))
+    return specification(alt.layer(intervals, points, links).properties(width="container", height=220))
 
 
 def _on_curve(row: Row, measure: str) -> dict[str, Any]:
@@ -75,13 +75,13 @@ def separation_chart(measured: MeasuredSeparation) -> dict[str, Any]:
         .properties(width="container", height=220)
     )
     if measured.epsilon is None:
-        return _specification(bars)
+        return specification(bars)
     rule = (
         alt.Chart(alt.InlineData(values=[{"x": 2 * measured.epsilon}]))
         .mark_rule(strokeDash=[6, 4], size=2)
         .encode(x="x:Q")
     )
-    return _specification(alt.layer(bars, rule))
+    return specification(alt.layer(bars, rule))
 
 
 @functools.cache
@@ -90,10 +90,3 @@ def plotting_runtime() -> str:
     version = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
     return f"(() => {{{bundle}\n}})();\n"
-
-
-def _specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    document: dict[str, Any] = chart.to_dict()
-    document.pop("$schema", None)  # an address; the pages need no network
-    document.pop("config", None)
-    return document

@@ -22,14 +22,13 @@ from benchbench.leaderboard.separations import FILE_NAME, MeasuredSeparation, re
 from benchbench.records import Row, Rows, checkpoint_name
 from benchbench.records.arrays import Array, read_arrays
 from benchbench.records.disk import file_names
-from benchbench.records.outcomes import WITNESSES, find_malformation, find_malformed_witnesses
+from benchbench.records.outcomes import MALFORMATIONS, WITNESSES
 from benchbench.registry import load_registry
 from benchbench.report import Board, Contents, Gallery, Specimen, Trouble, write_site
 from benchbench.report.boards import MOST_ROWS
 from benchbench.settings import Folders, find_device
 from benchbench.training.checkpoint import EpochRecord
 
-_MALFORMATIONS = {"outcomes": find_malformation, "witnesses": find_malformed_witnesses}
 _OF_CLASSIFIERS = {"correct", "robust", "label", "prediction", "adversarial_prediction"}
 SPECIMENS = 12  # shown of each row; up to three quarters of them broken ones
 
@@ -181,7 +180,7 @@ class _Gatherer:
             arrays = read_arrays(path, digest) if path is not None else None
         except BenchbenchError:
             return None
-        return None if arrays is None or _MALFORMATIONS[kind](arrays) else arrays
+        return None if arrays is None or MALFORMATIONS[kind](arrays) else arrays
 
     def _images(self, row: Row, chosen: Sequence[int]) -> tuple[Array | None, tuple[str, ...], str]:
         try:

@@ -13,19 +13,20 @@ import numpy as np
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import UNKNOWN_OF_GIVEN
 from benchbench.escaping import printable, printable_json
-from benchbench.figures.of_suite import Measured, suite_charts
+from benchbench.figures.of_suite import suite_charts
+from benchbench.figures.points import Measured
 from benchbench.leaderboard import names
 from benchbench.leaderboard.challenges import CHALLENGED, challenges_folder, read_challenges
 from benchbench.leaderboard.extras import extras_of
 from benchbench.leaderboard.identity import ATTACKED, THREAT, grouped, values
 from benchbench.leaderboard.latex import escape_latex
+from benchbench.leaderboard.matching import measure_of
 from benchbench.records import Row
 from benchbench.records.cards import card_facts
 from benchbench.report.boards import row_texts
 from benchbench.report.charts import radii_chart
 from benchbench.report.contents import Gallery
 from benchbench.report.pictures import picture
-from benchbench.report.standings import measure_of
 from benchbench.version import DISTRIBUTION, __version__
 
 if TYPE_CHECKING:

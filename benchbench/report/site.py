@@ -12,7 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from benchbench.atomic import write_bytes_atomically
 from benchbench.escaping import printable
-from benchbench.figures.of_suite import SUITE_FIGURES, Measured, suite_charts
+from benchbench.figures.of_suite import SUITE_FIGURES, suite_charts
+from benchbench.figures.points import Measured
 from benchbench.leaderboard import names
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.separations import MeasuredSeparation, separation_label

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchbench.comparison.contenders import Contender, on_common_examples
+from benchbench.comparison.contenders import Contender, by_attack, on_common_examples
 from benchbench.comparison.ranking import rank, tie_groups
 from benchbench.leaderboard.challenges import CHALLENGED
 from benchbench.leaderboard.clearing import standing_flags
 from benchbench.leaderboard.identity import ATTACKED, BALL, grouped, values
-from benchbench.leaderboard.matching import is_regression
+from benchbench.leaderboard.matching import is_regression, measure_of
 from benchbench.leaderboard.spread import interval_of
 from benchbench.records import Interval, Row
 
@@ -86,27 +86,12 @@ def standings(rows: Iterable[Row], contenders: Iterable[Contender]) -> list[Stan
     return [boards[place] for place in sorted(range(len(boards)), key=keys.__getitem__)]
 
 
-def measure_of(row: Row) -> str:
-    """The measure that ranks a row's model."""
-    return "adv_test_mse" if is_regression(row) else "adv_test_accuracy"
-
-
-def _clean_of(row: Row) -> str:
-    return "test_mse" if is_regression(row) else "test_accuracy"
-
-
 def _models(rows: Iterable[Row], contenders: dict[tuple[object, ...], Contender]) -> Iterable[_Model]:
-    models: dict[tuple[object, ...], dict[_Attack, Row]] = {}
-    for row in rows:
-        if row.source == "measured" and row.status == "ok" and getattr(row, measure_of(row)) is not None:
-            attacked = models.setdefault(values(row, ATTACKED), {})
-            attack = row.attack, row.attack_options
-            if attack not in attacked or row.n_test > attacked[attack].n_test:
-                attacked[attack] = row
-    for key, found in models.items():
+    measured = (row for row in rows if row.source == "measured" and row.status == "ok")
+    for key, found in by_attack(row for row in measured if getattr(row, measure_of(row)) is not None).items():
         contender = contenders.get(key)
         whole = contender is not None and contender.attacks == found.keys()
-        yield _Model(rows=dict(sorted(found.items())), contender=contender if whole else None)
+        yield _Model(rows=found, contender=contender if whole else None)
 
 
 def _by_attacks(models: Sequence[_Model]) -> Iterable[tuple[frozenset[_Attack], list[_Model]]]:
@@ -137,7 +122,7 @@ def _paired(attacks: frozenset[_Attack], models: Sequence[_Model], shared: Seque
         one = replace(
             one, single=tuple(place.contender.single.values()), overall=overall, rank=place.rank, tied=place.tied
         )
-        clean = float(place.contender.worst[_clean_of(place.contender.row)].mean())
+        clean = float(place.contender.worst[place.contender.measure.removeprefix("adv_")].mean())
         yield replace(one, value=place.value, interval=place.interval, clean=clean)
 
 
@@ -163,7 +148,7 @@ def _alone(attacks: frozenset[_Attack], model: _Model) -> Standing:
         worst=worst,
         value=getattr(worst, measure),
         interval=interval_of(worst, measure),
-        clean=getattr(worst, _clean_of(worst)),
+        clean=getattr(worst, measure.removeprefix("adv_")),
         single=tuple(getattr(row, measure) for row in chosen),
         overall=getattr(max(every, key=_badness), measure) if len(every) > len(chosen) else None,
         flags=own if model.contender is None else model.contender.flags,

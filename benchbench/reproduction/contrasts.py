@@ -16,12 +16,11 @@ from statistics import fmean
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import to_json
 from benchbench.contract.columns import FILLABLE
-from benchbench.leaderboard.identity import ATTACK, COLUMNS, DEFENSE, SEED, SETTING, grouped, values
+from benchbench.leaderboard.identity import ATTACK, DEFENSE, RUNS, SETTING, grouped, values
 from benchbench.leaderboard.matching import is_regression
 from benchbench.records import Row
 from benchbench.suite import Filter, Finding
 
-RUN = tuple(name for name in COLUMNS if name not in SEED)
 _TELL_APART = {
     "architecture": ("architecture", "architecture_options", "dropout"),
     "defense": DEFENSE,
@@ -91,7 +90,7 @@ def _between_groups(finding: Finding, valued: _Valued) -> _Found:
     """Neighbouring groups, or values of an option, in each setting, or all else being equal."""
     apart = {name for group in finding.groups for key in group for name in _TELL_APART.get(key, (key,))}
     apart |= {"defense_options"} if finding.option else set()
-    columns = [name for name in (SETTING if finding.groups and not finding.paired else RUN) if name not in apart]
+    columns = [name for name in (SETTING if finding.groups and not finding.paired else RUNS) if name not in apart]
     tests = [partial(is_chosen, wanted=group) for group in finding.groups] or _strengths(finding.option, valued)
     for key, members in grouped(valued, lambda one: _key(one[0], columns, finding.option)).items():
         groups = [[one for one in members if test(one[0])] for test in tests] or [members]

@@ -119,7 +119,7 @@ def _batch(size: int, classes: int) -> tuple[Tensor, Tensor]:
     return images, keyed("training labels", size).integers(classes)
 
 
-def _loss(defense: Defense, model: nn.Module, threat: Threat, classes: int, rows: Tensor, **options: Any) -> BatchLoss:
+def _loss(defense: Defense, model: nn.Module, threat: Threat, classes: int, rows: Tensor) -> BatchLoss:
     """Loss of some rows of a batch of 7; a row's image and draws do not depend on the choice."""
     images, labels = _batch(7, classes)
     generator = keyed("draws", 7).take(rows)

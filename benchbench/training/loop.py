@@ -10,8 +10,6 @@ import dataclasses
 import enum
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +20,7 @@ from benchbench.contract import derive_seed
 from benchbench.contract.recipe import Recipe
 from benchbench.errors import StorageError, TrainingError
 from benchbench.events import Listener, TrainingProgress, TrainingStarted, ignore
+from benchbench.kernels.determinism import own_draws
 from benchbench.kernels.inputs import memory_format
 from benchbench.kernels.optimizers import uncompiled
 from benchbench.ranks.group import Alone, Company, Ranks
@@ -122,7 +121,7 @@ class _Loop:
         self.listener(TrainingStarted(epoch=self.position.epoch, epochs=self.recipe.epochs, steps=self.steps))
         self.started = time.monotonic() - self.position.seconds
         self.model.train()
-        with _private_randomness(self.job.device), self.stepping.ready():
+        with own_draws(self.job.device), self.stepping.ready():  # each step seeds the draws of dropout
             while self.position.epoch < self.recipe.epochs:
                 self._stop_if(self.company.decide(self.stop.is_due()))
                 self._epoch()
@@ -267,11 +266,3 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return uncompiled(torch.optim.SGD)(
         parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
     )
-
-
-@contextmanager
-def _private_randomness(device: torch.device) -> Iterator[None]:
-    """Restore torch's global generator after the block, because each step seeds it for dropout."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -140,12 +140,10 @@ def _without_losses(model: nn.Module) -> Iterator[None]:
             first = False
             _require_covered(module, inputs[0])
 
-    handles = [module.register_forward_hook(refuse) for module in model.modules()]
-    try:
+    with ExitStack() as hooks:
+        for module in model.modules():
+            hooks.enter_context(module.register_forward_hook(refuse))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _require_covered(patches: nn.Conv2d, images: Tensor) -> None:
