@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from benchbench.contract import in_mode
-from benchbench.errors import ContractError, UsageError
+from benchbench.errors import PLUGIN_FAULTS, ContractError, UsageError
 from benchbench.evaluation.subject import borrowed, in_best_layout
 
 Classifier = nn.Module | Callable[[Tensor], Tensor]
@@ -54,7 +54,7 @@ def adapt(classifier: Classifier, images: Tensor, *, classes: int | None = None)
         for candidate in _candidates(classifier, images):
             try:
                 fault = _probe(candidate, images, classes)
-            except Exception as error:  # the caller's model may raise anything
+            except PLUGIN_FAULTS as error:  # the caller's model may raise anything
                 reason = " ".join(str(error).split())[:300]
                 fault = f"the model cannot take float32 inputs of shape {tuple(images[:1].shape)}: {reason}"
             if not fault:
