@@ -33,7 +33,7 @@ def test_builtin_smoke_suite_runs_and_prints_its_table(command: Command, tmp_pat
     assert "smoke: quick profile" in answer.out
     assert "Natural" in answer.out
     assert "profile quick (chosen because the device is cpu" in answer.err
-    assert "[2/2] digits mlp at, pgd-10, seed 0" in answer.err
+    assert "[2/2] digits mlp (hidden=[128, 128]) at, pgd-10, linf 0.1, seed 0" in answer.err
     assert pq.read_table(tmp_path / "leaderboards" / "smoke.parquet").num_rows == 2
 
 
@@ -111,7 +111,7 @@ def test_crashed_cell_is_a_failed_row_and_is_tried_again(
     assert answer.status == 1
     assert "Traceback" not in answer.err
     message = {"crash": "ZeroDivisionError: planted crash", "diverge": "the training loss is not finite"}[wrong]
-    assert f"FAILED digits mlp planted, pgd-10, seed 0: {message}" in answer.err
+    assert f"planted, pgd-10, linf 0.1, seed 0: {message}" in answer.err
     by_defense = {row["defense"]: row for row in rows(answer)}
     assert by_defense["planted"]["status"] == "failed"
     assert str(by_defense["planted"]["error"]).startswith(message)
@@ -273,3 +273,13 @@ def test_tf32_on_a_cpu_is_reported_to_gain_nothing(command: Command, write_suite
     answer = command("run", "--suite", write_suite(), "--precision", "tf32", "--device", "cpu")
     assert answer.status == 0
     assert "tf32 will not help here: only CUDA devices from Ampere on" in answer.err
+
+
+def test_plan_tells_radii_and_networks_apart(command: Command, write_suite: WriteSuite) -> None:
+    suite = write_suite(defenses=["natural"])
+    text = suite.read_text(encoding="utf-8") + "evaluation = [{ epsilon = 0.05 }, {}]\n"
+    suite.write_text(text, encoding="utf-8")
+    lines = [line for line in command("plan", "--suite", suite).out.splitlines() if " ready " in line]
+    assert lines
+    assert len(lines) == len(set(lines))
+    assert any("linf 0.05" in line for line in lines)

@@ -308,7 +308,10 @@ def test_failure_is_described_in_one_line() -> None:
 
 
 def test_cell_is_described_in_a_few_words() -> None:
-    assert describe_cell(make_cell()) == "mnist wrn trades (beta=6), pgd-10, seed 3"
+    assert (
+        describe_cell(make_cell())
+        == "mnist wrn (depth=10, dropout=0.2, width=1) trades (beta=6), pgd-10, linf 0.1, seed 3"
+    )
 
 
 # Parts ------------------------------------------------------------------------------------------------------------
