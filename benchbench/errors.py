@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from benchbench.escaping import printable
 
 MOST_SHOWN = 20  # problems of one file
+PLUGIN_FAULTS = (Exception, SystemExit)  # what other people's code may raise, also by sys.exit
 
 
 class BenchbenchError(Exception):

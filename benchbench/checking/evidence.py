@@ -148,7 +148,7 @@ def code_changes(cell: Cell, registry: Registry) -> Mapping[str, tuple[str, str]
     return found
 
 
-def what_is_missing(error: Exception, cell: Cell) -> str:
+def what_is_missing(error: BaseException, cell: Cell) -> str:
     """Why a component of a row cannot be used here, with the distribution that is not installed."""
     if isinstance(error, UnknownNameError):
         named = (one for one in cell.components if (one.kind, one.name) == (error.kind, error.name))

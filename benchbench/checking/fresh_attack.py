@@ -25,7 +25,7 @@ from benchbench.checking.evidence import Confirmation, Finding, Verdict, what_is
 from benchbench.checking.passes import answers, model_inputs
 from benchbench.contract import Examples, derive_seed
 from benchbench.data import Subset
-from benchbench.errors import ContractError
+from benchbench.errors import PLUGIN_FAULTS, ContractError
 from benchbench.evaluation import Outcome, Subject, evaluate, evaluate_regression
 from benchbench.kernels.determinism import deterministic
 from benchbench.records.arrays import Array, write_arrays
@@ -98,7 +98,7 @@ class FreshAttack:
                 made = self._attack_in_parts(suspect, order)
             at = order[: sum(len(outcome.witnesses) for outcome in made)]
             harm, images = suspect.harm(made, at, self.device), _images(made)
-        except Exception as error:  # plugins may raise anything
+        except PLUGIN_FAULTS as error:  # plugins may raise anything
             why = f"its attack could not be made again: {what_is_missing(error, suspect.cell)}"
             return replace(verdict, status="unchecked", missing=(why,))
         verdict = replace(self._extended(verdict, suspect, made, at[harm > 0]), sampled=_indices(suspect, at))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchbench.planning import Bill, CellPrice, Plan, PlannedCell
 
 _TIMINGS = click.Path(dir_okay=False, path_type=Path)
-_NAMES = ("experiment", "architecture", "defense", "attack", "seed")
+_NAMES = ("experiment", "architecture", "defense", "attack", "threat", "seed")
 
 
 class PlanOptions(options.Selection):
@@ -144,7 +144,7 @@ def _print_cells(plan: Plan) -> None:
     """Print the price of each cell; the first cell of a model pays for its training."""
     columns = (*_NAMES, f"{_unit(plan)}: training", "evaluation", "memory", "storage")
     rows = [(*_names(planned), *_prices(planned.price)) for planned in plan.cells if planned.price]
-    print_table(columns, rows, right=columns[4:])
+    print_table(columns, rows, right=columns[5:])
 
 
 def _prices(price: CellPrice) -> tuple[str, ...]:
@@ -185,13 +185,14 @@ def _gibibytes(size: int) -> str:
 def _names(planned: PlannedCell) -> tuple[object, ...]:
     """The values of `_NAMES` for a cell."""
     from benchbench.cell.filters import parse_options
-    from benchbench.leaderboard.names import attack_label, short_label
+    from benchbench.leaderboard.names import attack_label, component_label, number, short_label
 
     identity = {name: str(value) for name, value in planned.identity.items()}
     return (
         planned.experiment,
-        identity["architecture"],
+        component_label(identity["architecture"], parse_options(identity["architecture_options"])),
         short_label(identity["defense"], parse_options(identity["defense_options"])),
         attack_label(identity["attack"], parse_options(identity["attack_options"])),
+        f"{identity['norm']} {number(planned.identity['epsilon'])}",
         identity["seed"],
     )

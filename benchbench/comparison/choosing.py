@@ -16,6 +16,7 @@ from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array
 
 _SHOWN = 8
+_OF_ATTACKS = {"attack", "attack_options"}  # a model has several
 
 
 def candidates(rows: Rows, wanted: Iterable[str]) -> Rows:
@@ -107,6 +108,9 @@ def _by_filters(contenders: Sequence[Contender], wanted: str) -> list[Contender]
     filters = dict(_filter(part, wanted) for part in wanted.split(","))
     known = {name for contender in contenders for name in _described(contender.row)}
     for name in filters:
+        if name in _OF_ATTACKS:
+            hint = "leave it out: models are compared under all the attacks that they have in common"
+            raise UsageError(f"{wanted!r}: {name!r} chooses no model", hint=hint)
         if contenders and name not in known:
             raise UsageError(f"{wanted!r}: unknown column or option {name!r}", hint=suggest(name, known))
     return [
@@ -127,5 +131,5 @@ def _filter(part: str, wanted: str) -> tuple[str, str]:
 
 def _described(row: Row) -> dict[str, object]:
     """Columns and options to choose a model by."""
-    stated = {name: getattr(row, name) for name in DESCRIBING - {"attack", "attack_options"}}  # a model has several
+    stated = {name: getattr(row, name) for name in DESCRIBING - _OF_ATTACKS}
     return described({name: value for name, value in stated.items() if value is not None}, OF_A_MODEL)

@@ -11,7 +11,7 @@ import numpy as np
 from benchbench.atomic import full_disk
 from benchbench.contract import DatasetSplits, DataSource, Examples, data_digest
 from benchbench.contract.seeds import derive_seed
-from benchbench.errors import BenchbenchError, ContractError, DataError, PluginError
+from benchbench.errors import PLUGIN_FAULTS, BenchbenchError, ContractError, DataError, PluginError
 from benchbench.escaping import printable
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def load_dataset(registry: Registry, component: Component, source: DataSource) -
     dataset = registry.make("dataset", component)
     try:
         splits = dataset.load(source)
-    except Exception as error:  # a plugin may raise anything; only the cells on this dataset fail
+    except PLUGIN_FAULTS as error:  # a plugin may raise anything; only the cells on this dataset fail
         if full := full_disk(error):
             raise full from error
         if isinstance(error, BenchbenchError):

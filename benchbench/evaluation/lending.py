@@ -15,7 +15,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from benchbench.errors import ContractError
+from benchbench.errors import PLUGIN_FAULTS, ContractError
 from benchbench.kernels.fingerprints import fingerprint, version_of
 
 _WEIGHTS = "it changed the model's parameters or buffers"
@@ -63,7 +63,7 @@ class Loan:
             yield
         except ContractError:
             raise
-        except Exception as error:
+        except PLUGIN_FAULTS as error:
             changed = (name for name, now in self._digests_now() if bool(now != self._digests[name]))
             problem = self._difference(before) or next(map(_written, changed), "")
             if problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -116,6 +117,9 @@ def _checked(name: str, answer: object, evidence: AnyEvidence) -> Measurement:
     if not isinstance(answer, Measurement):
         raise ContractError(f"metric {name!r}: expected a Measurement, got {type(answer).__name__}")
     for column, value in answer.values.items():
+        if not isinstance(value, numbers.Real):  # a plugin may not be type-checked
+            kind = type(value).__name__
+            raise ContractError(f"metric {name!r}: {column} is of type {kind}, expected a number of Python, as float()")
         if not math.isfinite(value):
             raise ContractError(f"metric {name!r}: {column} is {value}, expected a finite number")
     expected = len(evidence.examples("test"))

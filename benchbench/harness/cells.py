@@ -15,6 +15,7 @@ from benchbench.contract import DatasetSplits, Examples, derive_seed
 from benchbench.contract.training import AnyDefense
 from benchbench.data import Subset, crop_to, subset
 from benchbench.errors import (
+    PLUGIN_FAULTS,
     BenchbenchError,
     ContractError,
     DataError,
@@ -43,11 +44,11 @@ _log = logging.getLogger(__name__)
 _HANDED_OUT: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()  # parameters of live networks, by id
 
 
-def describe_failure(error: Exception) -> str:
+def describe_failure(error: BaseException) -> str:
     """The error of a cell in one line: its message, after its type if it is not benchbench's."""
+    if isinstance(error, BenchbenchError) and error.message:
+        return " ".join(": ".join(filter(None, (error.message, error.hint))).split())
     message = " ".join(str(error).split())
-    if isinstance(error, BenchbenchError) and message:
-        return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
@@ -86,7 +87,7 @@ def _train_or_fit(cell: Cell, bench: Workbench) -> TrainedModel:
 def _prepare(cell: Cell, job: TrainingJob, bench: Workbench) -> None:
     try:
         prepare(cell, job, bench, lambda one: build_model(one, bench.splits(one.training.dataset), bench.registry))
-    except Exception as error:
+    except PLUGIN_FAULTS as error:
         if bench.ranks is None or bench.ranks.leads:  # the others wait for an order, and only for that
             raise
         raise bench.ranks.failed(describe_failure(error)) from error
@@ -126,7 +127,7 @@ def _train(cell: Cell, job: TrainingJob, bench: Workbench) -> TrainedModel:
         return train(job, checkpoint=checkpoint, listener=bench.listener, stop=bench.stop, ranks=ranks)
     except RankError:
         raise  # on every rank
-    except Exception as error:
+    except PLUGIN_FAULTS as error:
         if checkpoint is not None and not isinstance(error, StorageError):
             give_up(checkpoint, bench)
         if ranks is None or isinstance(error, TrainingError):  # every rank raises a TrainingError
@@ -158,7 +159,7 @@ def help_with(cell: Cell, bench: Workbench) -> None:
             evaluate_cell(cell, model, bench, helping=True)
     except EvaluationOverError:
         pass
-    except Exception:
+    except PLUGIN_FAULTS:
         take_back(cell, bench)
         _log.debug("no help with cell %s", cell.cell_id, exc_info=True)
 
@@ -205,7 +206,7 @@ def record_cell(cell: Cell, trained: TrainedModel, outcome: Outcome, bench: Work
     return recorded
 
 
-def record_failure(cell: Cell, error: Exception, bench: Workbench) -> str:
+def record_failure(cell: Cell, error: BaseException, bench: Workbench) -> str:
     """Record that a cell raised, drop what broke a contract, and return the message."""
     message, refused = describe_failure(error), isinstance(error, (ContractError, DataError))
     take_back(cell, bench)

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from benchbench.atomic import full_disk
 from benchbench.cell.model import Cell
-from benchbench.errors import RankError, StorageError
+from benchbench.errors import PLUGIN_FAULTS, RankError, StorageError
 from benchbench.events import CellFailed, CellFinished, CellStarted, Note
 from benchbench.harness.cells import (
     checkpoint_times,
@@ -190,7 +190,7 @@ class _Schedule:
                     row = record_cell(cell, trained, evaluate_cell(cell, trained.model, bench), bench)
             except (RankError, StorageError):
                 raise
-            except Exception as error:
+            except PLUGIN_FAULTS as error:
                 if full := full_disk(error):
                     raise full from error
                 self._take_failure(cell, label, error)
@@ -201,7 +201,7 @@ class _Schedule:
             bench.listener(CellFinished(cell_id=cell.cell_id, label=label, seconds=seconds, values=shown_values(row)))
             return True
 
-    def _take_failure(self, cell: Cell, label: str, error: Exception) -> None:
+    def _take_failure(self, cell: Cell, label: str, error: BaseException) -> None:
         """Put the cell off if memory was short, else record its failure."""
         _log.debug("cell %s failed", cell.cell_id, exc_info=True)
         if self._shortage.put_off(cell, error, self.pending):

@@ -24,7 +24,7 @@ class Shortage:
         """The cells that are not put off."""
         return [cell for cell in pending if cell.cell_id not in self._cells]
 
-    def put_off(self, cell: Cell, error: Exception, pending: Sequence[Cell]) -> bool:
+    def put_off(self, cell: Cell, error: BaseException, pending: Sequence[Cell]) -> bool:
         """Put a cell off if it ran out of memory; return whether to retry it.
 
         A cell that was put off before is not retried if no other process computes: then the memory does not suffice.

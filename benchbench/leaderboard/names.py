@@ -9,6 +9,7 @@ from typing import Any
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import Cell, Component, canonical
 from benchbench.contract.offers import Offer
+from benchbench.contract.threat import Threat
 from benchbench.escaping import printable
 from benchbench.records import Row
 from benchbench.records.cards import card_facts
@@ -235,7 +236,7 @@ def number(value: Any) -> str:
         return component_label(str(value["name"]), inner)
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:g}"
-    return str(value)
+    return str(list(value) if isinstance(value, tuple) else value)  # of a cell: as its row has it
 
 
 def joined(*parts: str) -> str:
@@ -268,15 +269,21 @@ def _variant(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_cell(cell: Cell) -> str:
-    """A cell in a few words, for instance ``mnist cnn2 trades (beta=6), pgd-10, seed 0``."""
-    attack, threat = cell.evaluation.attack, cell.evaluation.threat
-    told_apart = f"{threat.norm} {number(threat.epsilon)}" if cell.training.weights else f"seed {cell.training.seed}"
-    return f"{describe_model(cell)}, {attack_label(attack.name, attack.options)}, {told_apart}"
+    """A cell in a few words: ``mnist cnn2 trades (beta=6), pgd-10, linf 0.1, seed 0``."""
+    attack, seed = cell.evaluation.attack, "" if cell.training.weights else f"seed {cell.training.seed}"
+    return joined(
+        describe_model(cell), attack_label(attack.name, attack.options), threat_label(cell.evaluation.threat), seed
+    )
+
+
+def threat_label(threat: Threat) -> str:
+    """The ball of an evaluation: ``linf 0.1``."""
+    return f"{threat.norm} {number(threat.epsilon)}"
 
 
 def describe_model(cell: Cell) -> str:
     """The model of a cell in a few words, for instance ``mnist cnn2 trades (beta=6)``."""
     training = cell.training
-    defense = training.defense
+    defense, network = training.defense, component_label(training.architecture.name, training.architecture.options)
     method = f"weights {training.weights[:8]}" if training.weights else short_label(defense.name, defense.options)
-    return f"{training.dataset.name} {training.architecture.name} {method}"
+    return f"{training.dataset.name} {network} {method}"

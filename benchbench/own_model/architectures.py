@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from benchbench.cell.model import Component
-from benchbench.errors import DataError, PluginError, UsageError
+from benchbench.errors import PLUGIN_FAULTS, DataError, PluginError, UsageError
 from benchbench.registry import Registry
 from benchbench.registry.lookup import ComponentEntry, find_component
 from benchbench.registry.sources import file_digest
@@ -33,7 +33,7 @@ class OwnCallable:
         try:
             taken = inspect.signature(self.function).parameters
             model = self.function(**{**{key: value for key, value in supplied.items() if key in taken}, **options})
-        except Exception as error:  # the user's function may raise any error
+        except PLUGIN_FAULTS as error:  # the user's function may raise any error
             raise PluginError(f"{self.name!r} raised {type(error).__name__}: {error}") from error
         if not isinstance(model, nn.Module):
             raise DataError(f"{self.name!r} made a {type(model).__name__}, expected: nn.Module")
@@ -82,7 +82,7 @@ def find_callable(name: str) -> OwnCallable:
     except (ImportError, AttributeError, ValueError, OSError) as error:
         hint = "expected FILE.py:callable or module:callable"
         raise UsageError(f"cannot import {name!r}: {error}", hint=hint) from error
-    except Exception as error:  # the user's module may raise any error
+    except PLUGIN_FAULTS as error:  # the user's module may raise any error
         raise PluginError(f"{name!r} raised {type(error).__name__}: {error}") from error
     return OwnCallable(name=name, function=function, sources=_digest_of(getattr(module, "__file__", None)))
 

@@ -23,7 +23,7 @@ from benchbench.atomic import write_atomically
 from benchbench.contract import Examples, KeyedGenerator, Threat, as_model_input, derive_seed, uniform_start
 from benchbench.contract.threat import Norm
 from benchbench.data import LoadedDataset, load_dataset
-from benchbench.errors import UsageError
+from benchbench.errors import PLUGIN_FAULTS, UsageError
 from benchbench.evaluation import evaluate as evaluate_cell
 from benchbench.evaluation.probes import train_substitute
 from benchbench.evaluation.subject import borrowed, in_best_layout
@@ -193,7 +193,7 @@ class _Search:
                     break
         except Stopped:
             self._leave(f"the rest of {name}")
-        except Exception as error:  # the model may raise anything under another view
+        except PLUGIN_FAULTS as error:  # the model may raise anything under another view
             self._leave(f"{name} ({' '.join(str(error).split())[:100]})")
         broken, seconds = int((~robust[rows]).sum()), time.monotonic() - began
         tried = (*self.report.tried, Tried(attack=name, examples=done, broken=broken, seconds=seconds))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from benchbench.contract import in_mode
-from benchbench.errors import ContractError, UsageError
+from benchbench.errors import PLUGIN_FAULTS, ContractError, UsageError
 from benchbench.evaluation.subject import borrowed, in_best_layout
 from benchbench.kernels.determinism import own_draws
 
@@ -33,7 +33,7 @@ class Guest(nn.Module):
         own = (images.detach() if self.blind else images).to(self.dtype).clone(memory_format=layout)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.blind):
             logits = self.classifier(own)
-        if not isinstance(logits, Tensor) or logits.shape[:-1] != images.shape[:1]:
+        if not isinstance(logits, Tensor) or logits.is_complex() or logits.shape[:-1] != images.shape[:1]:
             return logits  # the caller refuses it
         answer = logits.float()
         return answer + 0.0 * images.flatten(1).sum(dim=1, keepdim=True) if images.requires_grad else answer
@@ -55,7 +55,7 @@ def adapt(classifier: Classifier, images: Tensor, *, classes: int | None = None)
         for candidate in _candidates(classifier, images):
             try:
                 fault = _probe(candidate, images, classes)
-            except Exception as error:  # the caller's model may raise anything
+            except PLUGIN_FAULTS as error:  # the caller's model may raise anything
                 reason = " ".join(str(error).split())[:300]
                 fault = f"the model cannot take float32 inputs of shape {tuple(images[:1].shape)}: {reason}"
             if not fault:
@@ -70,14 +70,22 @@ def adapt(classifier: Classifier, images: Tensor, *, classes: int | None = None)
     )
 
 
+_ALONE = (
+    "it answers several images, but not one alone: keep the first dimension of the logits, and batch normalisation in "
+    "evaluation mode"
+)
+
+
 def _mend(classifier: Classifier, images: Tensor, classes: int | None) -> str:
     """What would help a classifier that cannot be used, found by trying; empty if nothing."""
     guest, channels_last = Guest(classifier, contiguous=True), images.movedim(1, -1)
     for inputs, call in ((images, "images"), (channels_last, "images.permute(0, 2, 3, 1)")):
         with suppress(Exception), in_mode(guest, training=False), torch.no_grad():
-            _, width = guest(inputs).shape
-            if width == classes and inputs is not images:
-                return f"images are transposed: pass lambda images: model({call})"
+            logits: object = guest(inputs)
+            real = isinstance(logits, Tensor) and logits.dim() == 2 and not logits.is_complex()
+            width = len(logits[0]) if isinstance(logits, Tensor) and real else 0
+            if width == classes:
+                return f"images are transposed: pass lambda images: model({call})" if inputs is not images else _ALONE
             if classes and width > 1:
                 background = f"; if the first is background, pass lambda images: model({call})[:, 1:]"
                 return f"a wrong head, for {width} classes instead of {classes}{background if width == classes + 1 else ''}"
@@ -118,6 +126,8 @@ def _probe(candidate: nn.Module, images: Tensor, classes: int | None) -> str:
         for count in sorted({1, min(2, len(images))}):
             inputs = in_best_layout(images[:count].clone()).requires_grad_(True)
             logits = candidate(inputs)
+            if isinstance(logits, Tensor) and logits.is_complex():
+                return f"the model returned complex numbers, expected: logits of shape {(count, classes or 'classes')}"
             if not isinstance(logits, Tensor) or logits.shape != (count, classes or logits.shape[-1]):
                 got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
                 expected = f"logits of shape {(count, classes or 'classes')}"

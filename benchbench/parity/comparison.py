@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchbench.contract import frozen, in_mode
 from benchbench.contract.threat import Threat
+from benchbench.errors import PLUGIN_FAULTS
 from benchbench.kernels.determinism import own_draws
 from benchbench.own_model.guests import default_float32
 from benchbench.parity.peers import Perturb
@@ -104,7 +105,7 @@ def _run(
         with redirect_stdout(sys.stderr):  # libraries print, but standard output is for the table
             candidates = torch.cat([perturb(part.clone(), truth.clone()).detach() for part, truth in batches])
         float(candidates.flatten()[0])  # waits for the device
-    except Exception as error:
+    except PLUGIN_FAULTS as error:
         if name == NATIVE:
             raise
         lines = str(error).splitlines() or [""]

@@ -16,6 +16,7 @@ import torch
 
 from benchbench.cell.model import Cell, Component, TrainingSpec, to_json
 from benchbench.contract import DatasetExtent, Recipe, Threat
+from benchbench.errors import PLUGIN_FAULTS
 from benchbench.evaluation.subject import default_batch_size
 from benchbench.harness.cells import initialise
 from benchbench.planning import CellPrice, Plan, PlannedCell
@@ -105,7 +106,7 @@ class Pricing:
         try:
             extent = self._datasets.extent(cell.training.dataset)
             return None if extent is None else self._price(cell, extent)
-        except Exception:  # a plugin may raise anything; the error is shown when the cell runs
+        except PLUGIN_FAULTS:  # the error is shown when the cell runs
             _log.debug("cell %s cannot be priced", cell.cell_id, exc_info=True)
             return None
 
@@ -201,10 +202,10 @@ class Pricing:
         if key not in self._known:
             try:
                 self._known[key] = compute()
-            except Exception as error:
+            except PLUGIN_FAULTS as error:
                 self._known[key] = error
         found = self._known[key]
-        if isinstance(found, Exception):
+        if isinstance(found, PLUGIN_FAULTS):
             raise found
         return cast(_Result, found)  # a key begins with the kind, which decides the type
 

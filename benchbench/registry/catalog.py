@@ -11,7 +11,7 @@ from benchbench.cell.model import Component
 from benchbench.contract import Attack, Capabilities, Dataset, Executor, Metric
 from benchbench.contract.offers import KINDS, Kind
 from benchbench.contract.training import AnyDefense
-from benchbench.errors import BenchbenchError, OptionError, PluginError, UnknownNameError, UsageError
+from benchbench.errors import PLUGIN_FAULTS, BenchbenchError, OptionError, PluginError, UnknownNameError, UsageError
 from benchbench.registry.blame import place_of
 from benchbench.registry.clashes import find_clashes
 from benchbench.registry.components import PROTOCOLS, require_protocol
@@ -99,7 +99,7 @@ class Registry:
                 self._members[kind, own] = tuple(sorted(list_members()))
             except UsageError:
                 raise
-            except Exception as error:
+            except PLUGIN_FAULTS as error:
                 raise plugin_error(entry, "cannot list its members", error) from error
         return self._members[kind, own]
 
@@ -196,7 +196,7 @@ class Registry:
             raise OptionError(f"{component.kind} {component.name!r}: {error.message}", hint=error.hint) from error
         except BenchbenchError:
             raise
-        except Exception as error:
+        except PLUGIN_FAULTS as error:
             raise plugin_error(entry, f"cannot make {component.name!r}", error) from error
         check_product(component, product)
         return product

@@ -16,7 +16,7 @@ import pluggy
 from benchbench.cell.model import Component
 from benchbench.contract import Offer
 from benchbench.contract.offers import ENTRY_POINT_GROUP, KINDS, Hooks, Kind
-from benchbench.errors import suggest
+from benchbench.errors import PLUGIN_FAULTS, suggest
 from benchbench.registry.blame import plugin_traceback, summarise_error
 from benchbench.registry.offers import api_mistake, offer_mistakes
 from benchbench.version import DISTRIBUTION, __version__
@@ -135,9 +135,16 @@ def _installed(entry_point: metadata.EntryPoint) -> PluginInfo:
         target=entry_point.value,
         distribution=name or "unknown",
         version=version or "unknown",
-        load=entry_point.load,
+        load=partial(_load_entry_point, entry_point),
         sources=str if distribution is None else partial(_read_sources, distribution),
     )
+
+
+def _load_entry_point(entry_point: metadata.EntryPoint) -> object:
+    if not entry_point.pattern.match(entry_point.value):
+        form = "expected module, or module:attribute"
+        raise ImportError(f"the entry point {entry_point.name!r} is {entry_point.value!r}, {form}")
+    return entry_point.load()
 
 
 def _read_sources(distribution: metadata.Distribution) -> str:
@@ -178,7 +185,7 @@ def _load(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
             return info.with_problems([info.problem(incompatible, cause="api")])
         manager.register(plugin, name=f"{info.distribution}:{info.name}")
         problems = [info.problem(message, cause="hook") for message in _misnamed_hooks(manager, plugin)]
-    except (Exception, SystemExit) as error:  # a plugin may call sys.exit when it is imported
+    except PLUGIN_FAULTS as error:
         return info.with_problems([info.problem(error, cause="import")])
     others = [other for other in manager.get_plugins() if other is not plugin]
     registered: list[Registered] = []
@@ -188,7 +195,7 @@ def _load(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
         try:
             offers = _call_hook(manager.subset_hook_caller(hook, remove_plugins=others))
             mistakes = _mistakes(offers, kind)
-        except (Exception, SystemExit) as error:
+        except PLUGIN_FAULTS as error:
             problems.append(info.problem(error, cause="hook"))
             continue
         wrong = (f"{hook}()[{place}]: {mistakes[place]}" for place in sorted(mistakes))

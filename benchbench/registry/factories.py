@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 from benchbench.cell.model import Component
 from benchbench.contract import Attack, Dataset, Defense, Executor, FittingDefense, Metric, SteppingDefense
 from benchbench.contract.offers import Kind
-from benchbench.errors import ContractError, PluginError
+from benchbench.errors import PLUGIN_FAULTS, ContractError, PluginError
 from benchbench.registry.blame import summarise_error
 from benchbench.registry.discovery import Registered
 from benchbench.registry.wording import with_article
@@ -42,12 +42,12 @@ class Factories:
             module, _, attribute = factory.partition(":")
             try:
                 self._loaded[factory] = attrgetter(attribute)(importlib.import_module(module))
-            except Exception as error:
+            except PLUGIN_FAULTS as error:
                 raise plugin_error(entry, f"cannot import {factory!r}", error) from error
         return cast("Callable[..., Made]", self._loaded[factory])
 
 
-def plugin_error(entry: Registered, what: str, error: Exception) -> PluginError:
+def plugin_error(entry: Registered, what: str, error: BaseException) -> PluginError:
     """An error that says `what` a component does wrong; its hint summarises the exception."""
     message = f"{entry.kind} {entry.offer.name!r} of {entry.distribution} {what}"
     return PluginError(message, hint=summarise_error(error))

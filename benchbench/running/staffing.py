@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchbench.contract import frozen
+from benchbench.errors import PLUGIN_FAULTS
 from benchbench.executors.crew import LOCAL, Crew, choose_crew
 from benchbench.executors.local import SPARE
 from benchbench.executors.slots import (
@@ -103,7 +104,7 @@ def _measure(cell: Cell, prepared: Prepared) -> int | None:
             _try(cell, prepared)
     except torch.OutOfMemoryError:
         return int(torch.cuda.mem_get_info(device)[1])
-    except Exception:  # a plugin may raise anything; the cell reports the error when it runs
+    except PLUGIN_FAULTS:  # the cell reports the error when it runs
         _log.debug("cell %s cannot be tried", cell.cell_id, exc_info=True)
         return None
     return int(torch.cuda.max_memory_reserved(device)) - before + _held_bytes(cell, prepared)

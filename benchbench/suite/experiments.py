@@ -10,7 +10,7 @@ from benchbench.cell.model import Component
 from benchbench.contract import FittingDefense
 from benchbench.contract.recipe import Recipe
 from benchbench.contract.threat import Threat, check_radius
-from benchbench.errors import OptionError, suggest
+from benchbench.errors import BenchbenchError, OptionError, suggest
 from benchbench.registry import Registry
 from benchbench.registry.suitability import unsuited_norm, unsuited_task
 from benchbench.suite.layers import Draft
@@ -104,7 +104,11 @@ def _check_recipes(experiment: Experiment, registry: Registry, place: Place, mis
             mistakes.add((*place, "recipe", field), "missing", "set it in the experiment or under [defaults]")
         if not missing:
             made = registry.make("defense", defense)
-            recipe = experiment.recipe_for(architecture, defense, made)
+            try:
+                recipe = experiment.recipe_for(architecture, defense, made)
+            except BenchbenchError as error:
+                mistakes.add((*place, "defenses"), error.message, error.hint)
+                continue
             unfit = recipe.contradictions | _unfit(recipe, experiment, defense, made, registry)
             for field, reason in unfit.items():
                 mistakes.add((*place, "recipe", field), f"{field} {reason}", "an override may set it for some defenses")

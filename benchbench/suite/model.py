@@ -12,8 +12,10 @@ from benchbench.cell.model import Component
 from benchbench.contract import RecipeDefense
 from benchbench.contract.recipe import NO_TRAINING, Recipe
 from benchbench.contract.threat import Threat
-from benchbench.errors import UnknownNameError
+from benchbench.errors import PLUGIN_FAULTS, BenchbenchError, ContractError, PluginError, UnknownNameError
+from benchbench.registry.blame import summarise_error
 from benchbench.registry.options import Values
+from benchbench.registry.wording import with_article
 
 TrainedOn = Literal["train", "train+test"]
 Filter = Mapping[str, tuple[object, ...]]
@@ -33,6 +35,19 @@ class RecipeLayer:
         return (not self.defenses or defense.name in self.defenses) and (
             not self.architectures or architecture.name in self.architectures
         )
+
+
+def _adapted(recipe: Recipe, defense: Component, made: RecipeDefense) -> Recipe:
+    what = f"defense {defense.name!r} of {defense.distribution}: adapt_recipe"
+    try:
+        adapted: object = made.adapt_recipe(recipe)
+    except BenchbenchError:
+        raise
+    except PLUGIN_FAULTS as error:
+        raise PluginError(f"{what} raised {summarise_error(error)}") from error
+    if not isinstance(adapted, Recipe):  # a plugin may not be type-checked
+        raise ContractError(f"{what} returned {with_article(type(adapted).__name__)}, expected: Recipe")
+    return adapted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +84,8 @@ class Experiment:
         fields = self.recipe_fields(architecture, defense)
         if fields.get("optimizer") == "none":
             return NO_TRAINING
-        return made.adapt_recipe(Recipe(**fields)) if isinstance(made, RecipeDefense) else Recipe(**fields)
+        recipe = Recipe(**fields)
+        return _adapted(recipe, defense, made) if isinstance(made, RecipeDefense) else recipe
 
     def recipe_fields(self, architecture: Component, defense: Component) -> Values:
         """The fields of one model's recipe that the suite states; later layers win."""

@@ -58,9 +58,17 @@ class TrainingJob:
 
 def check_loss(result: object, defense: object) -> BatchLoss:
     """Return a defense's result if it is a scalar loss; else raise ContractError."""
-    if not isinstance(result, BatchLoss) or result.loss.dim() != 0:
+    if not isinstance(result, BatchLoss) or not isinstance(result.loss, Tensor) or result.loss.dim():
         raise ContractError(
-            f"{type(defense).__name__} returned {result!r}",
+            f"{type(defense).__name__} returned {_described(result)}",
             hint="expected a BatchLoss with a scalar loss, summed over the batch",
         )
     return result
+
+
+def _described(result: object) -> str:
+    """A defense's result in a few words: numbers of a large tensor would hide what is expected."""
+    if not isinstance(result, BatchLoss):
+        return f"an object of type {type(result).__name__}"
+    loss: object = result.loss  # a plugin may not be type-checked
+    return f"a loss of {f'shape {tuple(loss.shape)}' if isinstance(loss, Tensor) else f'type {type(loss).__name__}'}"

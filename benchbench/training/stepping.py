@@ -19,7 +19,7 @@ from benchbench.contract import BatchLoss, KeyedGenerator, SteppingDefense, deri
 from benchbench.contract.recipe import Augmentation
 from benchbench.contract.seeds import Keys
 from benchbench.contract.training import announce
-from benchbench.errors import BenchbenchError, TrainingError
+from benchbench.errors import PLUGIN_FAULTS, BenchbenchError, TrainingError
 from benchbench.events import Listener, Note
 from benchbench.kernels.arithmetic import derive, training_in
 from benchbench.kernels.fused_sequences import fused_sequences
@@ -162,7 +162,7 @@ class Steps:
             totals = self._totals(shared.add(part, batch.images, batch.labels, batch.generator), batch.labels)
         except TrainingError:
             raise  # every rank raises it
-        except Exception as error:
+        except PLUGIN_FAULTS as error:
             raise shared.ranks.failed(_in_a_line(error)) from error
         self._optimizer.step()
         return totals if part.counts else torch.zeros_like(totals)
@@ -230,7 +230,7 @@ def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tenso
         parameter.grad = gradient
 
 
-def _in_a_line(error: Exception) -> str:
+def _in_a_line(error: BaseException) -> str:
     message, *_ = str(error).splitlines() or [""]
     if isinstance(error, torch.OutOfMemoryError):
         return f"out of memory; more ranks hold fewer examples each: {message}"

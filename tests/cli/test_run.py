@@ -35,7 +35,7 @@ def test_builtin_smoke_suite_runs_and_prints_its_table(command: Command, tmp_pat
     assert "smoke: quick profile" in answer.out
     assert "Natural" in answer.out
     assert "profile quick (chosen because the device is cpu" in answer.err
-    assert "[2/2] digits mlp at, pgd-10, seed 0" in answer.err
+    assert "[2/2] digits mlp (hidden=[128, 128]) at, pgd-10, linf 0.1, seed 0" in answer.err
     assert pq.read_table(tmp_path / "leaderboards" / "smoke.parquet").num_rows == 2
 
 
@@ -113,7 +113,7 @@ def test_crashed_cell_is_a_failed_row_and_is_tried_again(
     assert answer.status == 1
     assert "Traceback" not in answer.err
     message = {"crash": "ZeroDivisionError: planted crash", "diverge": "the training loss is not finite"}[wrong]
-    assert f"FAILED digits mlp planted, pgd-10, seed 0: {message}" in answer.err
+    assert f"planted, pgd-10, linf 0.1, seed 0: {message}" in answer.err
     by_defense = {row["defense"]: row for row in rows(answer)}
     assert by_defense["planted"]["status"] == "failed"
     assert str(by_defense["planted"]["error"]).startswith(message)
@@ -301,3 +301,13 @@ def test_one_job_is_this_process_with_all_threads(command: Command, write_suite:
     answer = command("run", "--suite", suite, "--device", "cpu", "--jobs", "1", "--json")
     assert "one thread" not in answer.err
     assert [row["device"].endswith(", 2 threads)") for row in answer.document["rows"]] == [True, True]
+
+
+def test_plan_tells_radii_and_networks_apart(command: Command, write_suite: WriteSuite) -> None:
+    suite = write_suite(defenses=["natural"])
+    text = suite.read_text(encoding="utf-8") + "evaluation = [{ epsilon = 0.05 }, {}]\n"
+    suite.write_text(text, encoding="utf-8")
+    lines = [line for line in command("plan", "--suite", suite).out.splitlines() if " ready " in line]
+    assert lines
+    assert len(lines) == len(set(lines))
+    assert any("linf 0.05" in line for line in lines)

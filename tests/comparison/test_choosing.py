@@ -48,6 +48,7 @@ def test_model_is_found_under_all_its_seeds(wanted: str, found: list[str]) -> No
         ("defense=trades", "matches 3 models"),
         ("defence=at", "did you mean 'defense'"),
         ("defense=at,", "is no filter"),
+        ("defense=at,attack=pgd-10", "'attack' chooses no model"),
     ],
 )
 def test_filter_of_no_single_model_is_refused_with_the_list_of_models(wanted: str, said: str) -> None:

@@ -211,7 +211,7 @@ def test_damaged_checkpoint_is_set_aside_and_trained_again(tmp_path: Path, unint
 class Faulty:
     """A defense that raises what it is told to."""
 
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def loss(
         self, model: nn.Module, images: Tensor, labels: Tensor, *, threat: Threat, generator: KeyedGenerator
@@ -248,11 +248,12 @@ def faulty(plant: Callable[[object], None], monkeypatch: pytest.MonkeyPatch, tmp
         (MemoryError(), "failed"),
         (TrainingError("the training loss is not finite"), "failed"),
         (KeyError("weights"), "failed"),
+        (SystemExit(5), "failed"),
         (ContractError("no loss"), "refused"),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value,
 )
-def test_failures_stay_with_their_cell(tmp_path: Path, faulty: type[Faulty], error: Exception, status: str) -> None:
+def test_failures_stay_with_their_cell(tmp_path: Path, faulty: type[Faulty], error: BaseException, status: str) -> None:
     faulty.error = error
     result = run(tmp_path)
     assert (result.finished, result.failed) == (2, 2)
@@ -303,11 +304,14 @@ def test_storage_that_fails_ends_the_run(tmp_path: Path, monkeypatch: pytest.Mon
 def test_failure_is_described_in_one_line() -> None:
     assert describe_failure(ValueError("a\nb")) == "ValueError: a b"
     assert describe_failure(MemoryError()) == "MemoryError"
-    assert describe_failure(TrainingError("it diverged", hint="try less")) == "it diverged try less"
+    assert describe_failure(TrainingError("it diverged", hint="try less")) == "it diverged: try less"
 
 
 def test_cell_is_described_in_a_few_words() -> None:
-    assert describe_cell(make_cell()) == "mnist wrn trades (beta=6), pgd-10, seed 3"
+    assert (
+        describe_cell(make_cell())
+        == "mnist wrn (depth=10, dropout=0.2, width=1) trades (beta=6), pgd-10, linf 0.1, seed 3"
+    )
 
 
 # Parts ------------------------------------------------------------------------------------------------------------

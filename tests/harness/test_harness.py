@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -87,6 +88,14 @@ class Writes:
         return Measurement(values={"test_lipschitz": 0.5}, per_example={"lipschitz": ratios})
 
 
+class Speaks:
+    """A metric whose value is a text."""
+
+    def measure(self, evidence: Evidence) -> Measurement:
+        """Write it."""
+        return Measurement(values=cast("dict[str, float]", {"mood": "good"}))
+
+
 class Weakens:
     """An attack that changes the model instead of the images."""
 
@@ -130,6 +139,7 @@ class Plugin:
         """The metrics."""
         return (
             Offer(name="vandal", summary="changes", factory=Vandal),
+            Offer(name="speaks", summary="writes a text", factory=Speaks),
             Offer(name="writes", summary="writes", factory=Writes, capabilities=Capabilities(fills=("test_accuracy",))),
         )
 
@@ -199,6 +209,11 @@ def test_metric_that_writes_a_column_it_does_not_declare_is_refused(tmp_path: Pa
     result = run(tmp_path / "run", metric='"writes"')
     assert "metric 'writes': it fills the column 'test_lipschitz' of the leaderboard" in result.failures[0].error
     assert {row.experiment for row in result.rows} == {"second"}
+
+
+def test_metric_whose_value_is_no_number_is_refused(tmp_path: Path) -> None:
+    result = run(tmp_path / "run", metric='"speaks"')
+    assert "metric 'speaks': mood is of type str, expected a number" in result.failures[0].error
 
 
 def test_dataset_that_cannot_be_loaded_as_it_was_fails_the_next_cell_instead_of_spoiling_it(tmp_path: Path) -> None:

@@ -223,3 +223,21 @@ def test_probing_changes_neither_images_nor_model_nor_torchs_randomness(means: T
     assert torch.equal(before, torch.random.get_rng_state())
     guest(images)
     assert torch.equal(images, IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("ending", "fault", "hint"),
+    [
+        (torch.squeeze, "the model returned (10,)", "it answers several images, but not one alone"),
+        (lambda logits: logits.detach().numpy(), "the model returned ndarray", "it must map torch.rand(2, 1, 8, 8) to"),
+        (lambda logits: logits.to(torch.complex64), "complex numbers, expected: logits", "it must map"),
+    ],
+    ids=["squeezed", "numpy", "complex"],
+)
+@pytest.mark.filterwarnings("error")
+def test_hint_does_not_blame_a_head_of_the_right_width(ending: Any, fault: str, hint: str) -> None:
+    line = nn.Linear(64, 10)
+    with pytest.raises(ContractError) as caught:
+        adapt(lambda images: ending(line(images.flatten(1))), IMAGES, classes=10)
+    assert fault in caught.value.message
+    assert hint in caught.value.hint

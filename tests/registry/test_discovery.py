@@ -122,6 +122,14 @@ def install(folder: Path, module: str, source: str, *, distribution: str, versio
     (info / "entry_points.txt").write_text(f"[benchbench]\n{module} = {module}\n")
 
 
+def test_malformed_entry_point_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "toy_typo", "", distribution="toy-typo")
+    (tmp_path / "toy_typo-1.2.3.dist-info" / "entry_points.txt").write_text("[benchbench]\ntypo = toy typo:plugin\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (problem,) = (one for one in load_registry().problems if one.distribution == "toy-typo")
+    assert "the entry point 'typo' is 'toy typo:plugin', expected module, or module:attribute" in problem.error
+
+
 def test_installed_plugin_is_found_with_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "toy_found", "", distribution="toy-found")
     monkeypatch.syspath_prepend(tmp_path)

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -290,10 +290,18 @@ def test_diverging_training_is_an_error() -> None:
         train(_job(learning_rate=1e30))
 
 
-def test_a_loss_that_is_no_scalar_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("answer", "described"),
+    [
+        (BatchLoss(loss=torch.ones(3, requires_grad=True)), r"Unreduced returned a loss of shape \(3,\)"),
+        (BatchLoss(loss=cast(Any, 3.0)), "returned a loss of type float"),
+        (torch.ones(3), "returned an object of type Tensor"),
+    ],
+)
+def test_a_loss_that_is_no_scalar_is_refused(answer: Any, described: str) -> None:
     class Unreduced(Summed):
         def loss(self, *arguments: Any, **named: Any) -> BatchLoss:
-            return BatchLoss(loss=torch.ones(3, requires_grad=True))
+            return cast(BatchLoss, answer)
 
     with pytest.raises(ContractError, match="scalar loss, summed over the batch"):
         train(_job(Unreduced()), listener=ignore)
