@@ -102,5 +102,9 @@ def _place(name: str, folder: Path) -> tuple[str, bool, str]:
 def _plugins() -> tuple[str, bool, str]:
     registry = load_registry()
     if registry.problems:
-        return "plugins", False, f"{len(registry.problems)} problems: see 'benchbench plugins doctor'"
+        return (
+            "plugins",
+            False,
+            f"{len(registry.problems)} problem{'s' * (len(registry.problems) > 1)}: see 'benchbench plugins doctor'",
+        )
     return "plugins", True, f"{len(registry.plugins)} loaded"

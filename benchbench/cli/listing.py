@@ -28,7 +28,9 @@ def command(kind: str, as_json: bool) -> None:
     rows = [(name, e.offer.summary, f"{e.distribution} {e.version}") for name, e in zip(names, offers)]
     print_table(("name", "summary", "from"), rows)
     if registry.problems:
-        note(f"{len(registry.problems)} plugin problems: see 'benchbench plugins doctor'")
+        note(
+            f"{len(registry.problems)} plugin problem{'s' * (len(registry.problems) > 1)}: see 'benchbench plugins doctor'"
+        )
 
 
 def parse_kind(text: str) -> Kind:

@@ -33,7 +33,7 @@ def list_plugins(as_json: bool) -> None:
             plugin.name,
             f"{plugin.distribution} {plugin.version}",
             "; ".join(f"{kind}: {', '.join(names)}" for kind, names in plugin.offers.items()),
-            "ok" if not plugin.problems else f"{len(plugin.problems)} problems",
+            "ok" if not plugin.problems else f"{len(plugin.problems)} problem{'s' * (len(plugin.problems) > 1)}",
         )
         for plugin in plugins
     ]

@@ -94,6 +94,11 @@ def line_width() -> int:
     return console.width if console.is_terminal else UNWRAPPED
 
 
+def shows_styles() -> bool:
+    """Whether standard output shows bold text."""
+    return Console().is_terminal
+
+
 def print_rich(*blocks: Table | Text) -> None:
     """Print `printable` tables and texts on standard output, wrapped on a terminal only."""
     console = Console(highlight=False)

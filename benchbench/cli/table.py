@@ -12,7 +12,16 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchbench.cli.options import FOLDER, leaderboards_option, only_option, reserving, suite_argument
-from benchbench.cli.printing import least_width, line_width, note, print_pieces, print_rich, say, say_lines
+from benchbench.cli.printing import (
+    least_width,
+    line_width,
+    note,
+    print_pieces,
+    print_rich,
+    say,
+    say_lines,
+    shows_styles,
+)
 from benchbench.collector import collector_paused
 from benchbench.escaping import printable, printable_lines
 
@@ -99,12 +108,14 @@ def print_tables(tables: Sequence[Table], output: str) -> None:
 
 
 def _print_rich(table: Table) -> None:
+    from benchbench.leaderboard.notes import BOLD
+
     print_rich(Text(printable(table.title), style="bold"))
     for group in table.groups:
         width = line_width()
         blocks = [_grid(table, group, places, width) for places in _blocks(table, group, width)]
         print_rich(Text(""), Text(printable(group.label)), *blocks)
-    for remark in table.notes:
+    for remark in table.notes if shows_styles() else (one for one in table.notes if one != BOLD):
         print_rich(Text(printable(remark), style="dim"))
     if table.left_out:
         say(f"{table.left_out:,} more rows: --format csv, json, markdown, html or latex prints all of them")

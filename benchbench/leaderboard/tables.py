@@ -13,18 +13,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from benchbench.errors import UsageError, suggest
-from benchbench.escaping import printable
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import is_share
-from benchbench.leaderboard.identity import grouped
 from benchbench.leaderboard.layout import Column, Group, Line, Table
-from benchbench.leaderboard.lines import FAILED, FLAGGED, lines_of, shown
+from benchbench.leaderboard.lines import lines_of, shown
 from benchbench.leaderboard.matching import SAME_SETTING, regressions, same_setting, setting, shown_published
-from benchbench.leaderboard.names import PAPERS, method_label, method_order, setting_label
+from benchbench.leaderboard.names import PAPERS, method_order, setting_label
+from benchbench.leaderboard.notes import row_notes, table_notes
 from benchbench.leaderboard.runs import Runs, runs_of
 from benchbench.records import Row, Rows, groups
 from benchbench.records.arrays import Array
-from benchbench.records.cards import card_note
 
 Task = Literal["classification", "regression"]
 
@@ -170,7 +168,7 @@ def _table(rows: Rows, *, task: Task, style: _Style) -> Table:
         columns=columns,
         groups=tuple(made),
         notes=(
-            *_notes(members, made, task, style.intervals),
+            *table_notes(members, made, task, style.intervals),
             *row_notes(runs.rows[: runs.ends[size - 1] if size and not style.sort else None]),
         ),
         left_out=len(runs) - size,
@@ -250,36 +248,3 @@ def _title(settings: Sequence[_Setting], rows: Rows) -> str:
     profiles = sorted(profile for profile, source in rows.distinct("profile", "source")[0] if source == "measured")
     of = f"{' and '.join(profiles)} profile{'s, apart' if len(profiles) > 1 else ''}" if profiles else "published"
     return f"{suite}: {of}"
-
-
-def _notes(rows: Rows, made: Sequence[Group], task: Task, intervals: bool) -> tuple[str, ...]:
-    notes = []
-    if any(entry.best for group in made for line in group.lines for entry in line.entries):
-        notes.append(
-            "Bold: best measured value of its group, and those whose 95% intervals overlap its own (without intervals: "
-            "those equal as shown); flagged rows do not compete."
-        )
-    if any(entry.deviation is not None for group in made for line in group.lines for entry in line.entries):
-        notes.append("Several seeds: mean ± standard deviation; 95% intervals are Student's t of the mean.")
-    if intervals:
-        notes.append("Brackets: 95% confidence intervals (Wilson for accuracies, bootstrap for Lipschitzness).")
-    kinds = rows.distinct("source", "profile")[0]
-    if len({source for source, _ in kinds}) > 1 and {profile for _, profile in kinds} != {"paper"}:
-        notes.append("Published numbers are of the papers' full protocol; other profiles use less data or training.")
-    if task == "regression":
-        notes.append("MSE: mean squared error; gap: test minus train.")
-    return tuple(notes)
-
-
-def row_notes(rows: Iterable[Row]) -> tuple[str, ...]:
-    """Notes: flags of flagged rows, errors of failed ones, models' cards; equal ones once."""
-    listed, method = Rows.of(rows), ("defense", "defense_options", "defense_label", "card")
-    flagged, failed = listed.where(listed.flagged), listed.where(listed.having("status", "failed"))
-    flags = zip(*map(flagged.values, (*method, "flags")))
-    errors = zip(*map(failed.values, (*method, "error")))
-    carded = listed.where(listed.known("card"))
-    return (
-        *dict.fromkeys(f"{FLAGGED} {method_label(*of)}: {printable(', '.join(found))}" for *of, found in flags),
-        *dict.fromkeys(f"{FAILED} failed: {method_label(*of)}: {printable(error[:200])}" for *of, error in errors),
-        *(printable(card_note(own)) for own in grouped(carded, lambda row: (row.model_id, row.card)).values()),
-    )

@@ -12,8 +12,9 @@ from benchbench.leaderboard.layout import Column, Entry, Group, Line, Table
 from benchbench.leaderboard.lines import FLAGGED, marked, shown
 from benchbench.leaderboard.matching import is_of_setting, is_regression, published_setting, same_setting
 from benchbench.leaderboard.names import defense_label, defense_order, joined, published_label, trained_in
+from benchbench.leaderboard.notes import row_notes
 from benchbench.leaderboard.spread import interval_of, prediction_interval
-from benchbench.leaderboard.tables import DIGITS, MEASURES, METHOD, SOURCE, Task, best_shown, row_notes
+from benchbench.leaderboard.tables import DIGITS, MEASURES, METHOD, SOURCE, Task, best_shown
 from benchbench.records import Interval, Row
 from benchbench.reproduction import verdicts
 from benchbench.reproduction.papers import PaperTable
