@@ -86,9 +86,8 @@ def _measures(runs: Runs, group: Array, column: Column, digits: int, *, interval
     texts = [instead if value is None else next(numbers) for value, instead in zip(mean, missing)]
     best = _best(runs, group, column, measured, texts) if column.best else repeat(False, len(texts))
     if np.isfinite(measured.deviation).any():
-        texts = [
-            text if one is None else f"{text} ± {shown(one, column, digits)}" for text, one in zip(texts, deviation)
-        ]
+        spreads = iter(_texts([one for one in deviation if one is not None], column, digits))
+        texts = [text if one is None else f"{text} ± {next(spreads)}" for text, one in zip(texts, deviation)]
     if intervals:
         known = ([end for end in pair if end is not None] for pair in zip(low, high))
         brackets = (f" [{', '.join(_texts(pair, column, digits))}]" if len(pair) == 2 else "" for pair in known)
@@ -114,7 +113,7 @@ def _best(runs: Runs, group: Array, column: Column, measured: Measured, texts: S
     value, shown_as = (np.where(out, np.nan, sign * one) for one in (measured.mean, as_shown))
     low, high = (np.where(out, np.nan, sign * one) for one in (measured.low, measured.high)[:: int(sign)])
     starts = np.flatnonzero(np.diff(group, prepend=-1))
-    sizes = np.diff([*starts, len(group)])
+    sizes = np.diff(starts, append=len(group))
     top = np.repeat(np.fmax.reduceat(value, starts), sizes)
     reached = np.repeat(np.fmax.reduceat(np.where(value == top, low, np.nan), starts), sizes)
     tied = shown_as == np.repeat(np.fmax.reduceat(shown_as, starts), sizes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from benchbench.leaderboard.spread import DIFFERENCES, NO_SPREAD, difference_end
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array
 
+_AT_ONCE = 4096  # configurations, each a kilobyte
 _COLUMNS = frozenset(field.name for field in dataclasses.fields(Row))
 
 
@@ -33,24 +34,30 @@ def runs_of(rows: Rows) -> Array:
     places = np.flatnonzero(several)
     chosen = rows.take(places)
     _, first, numbers = np.unique(codes[places], return_index=True, return_inverse=True)
-    seeds, texts = chosen.values("seed"), chosen.values("configuration")
+    seeds = chosen.values("seed")
     alike = np.ones(len(first), dtype=bool)  # codes with one configuration, and each seed once
-    alike[numbers[~_as_first(numbers, seeds, texts)]] = False
+    alike[numbers[~_as_first(numbers, seeds, _configurations(chosen))]] = False
     again = np.unique(np.stack([numbers, chosen.codes("seed")]), axis=1, return_counts=True)
     alike[again[0][0][again[1] > 1]] = False
     found[places] = places[first[numbers]]
     begun: dict[tuple[object, ...], int] = {}
     repeated: Counter[tuple[object, ...]] = Counter()
     parsed: dict[tuple[str, str], str] = {}
-    for at in np.flatnonzero(~alike[numbers]).tolist():
-        around = _around_seed(texts[at], seeds[at])
-        key = (numbers[at], parsed.get(around) or parsed.setdefault(around, _without_seed(texts[at])))
+    mixed = np.flatnonzero(~alike[numbers])
+    for at, text in zip(mixed.tolist(), _configurations(chosen.take(mixed))):
+        around = _around_seed(text, seeds[at])
+        key = (numbers[at], parsed.get(around) or parsed.setdefault(around, _without_seed(text)))
         found[places[at]] = begun.setdefault((*key, repeated[(*key, seeds[at])]), places[at])
         repeated[(*key, seeds[at])] += 1
     return found
 
 
-def _as_first(numbers: Array, seeds: list[int | None], texts: list[str]) -> Array:
+def _configurations(rows: Rows) -> Iterator[str]:
+    for start in range(0, len(rows), _AT_ONCE):
+        yield from rows[start : start + _AT_ONCE].values("configuration")
+
+
+def _as_first(numbers: Array, seeds: list[int | None], texts: Iterable[str]) -> Array:
     """bool (n,): whether a configuration is that of its number's first row, but for the seed."""
     around: dict[int, tuple[str, str]] = {}
     found = []
@@ -138,7 +145,7 @@ class Runs:
         several = counts > 1
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = total / counts
-            off = values - np.repeat(mean, np.diff([*self.starts, len(values)]))
+            off = values - np.repeat(mean, np.diff(self.starts, append=len(values)))
             deviation = np.sqrt(np.add.reduceat(np.nan_to_num(off**2), self.starts) / (counts - 1))
         low, high = (np.fmax.reduceat(end, self.starts) for end in self._ends(key, known))
         deviation[~several] = np.nan
