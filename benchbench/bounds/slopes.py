@@ -15,6 +15,7 @@ Function = Callable[[Tensor], Tensor]  # logits of inputs, both float64
 _SHORTEST, _LONGER = 0.01, 1.25  # of the radius: a fifth of the lengths is the whole radius
 _STEPS = 8  # of each climb
 _MOVED = 0.3  # the share of pixels that are drawn again around the best point
+_NEAREST = 1e-300  # the least divisor: the image itself has ratio 0
 _GROWTH = 1e-3  # relative; a climb after which the ratio has grown less is idle
 _IDLE, _MOST_CLIMBS = 50, 500
 
@@ -43,32 +44,26 @@ def converged_ratios(
         point = (centre + length * (2 * start - 1)).clamp(*box)
         if climb % 2:
             point = torch.where(moved < _MOVED, point, best)
-        for _ in range(_STEPS):
-            before_step, point = point, _corner(network, centre, logits, point, length, box)
-            if torch.equal(point, before_step):
-                break
-            found = _ratio(network, centre, logits, point)
+        for _ in range(_STEPS + 1):
+            found, gradient = _ratio(network, centre, logits, point)
             better = (found > ratio) & (idle < _IDLE)
             ratio, best = torch.where(better, found, ratio), torch.where(better.view(length.shape), point, best)
+            here, point = point, (centre + length * gradient.sign()).clamp(*box)
+            if torch.equal(point, here):
+                break
         idle = torch.where((ratio > before * (1 + _GROWTH)) & (idle < _IDLE), 0, idle + 1)
         if bool((idle >= _IDLE).all()):
             break
     return ratio
 
 
-def _corner(
-    network: Function, centre: Tensor, logits: Tensor, point: Tensor, length: Tensor, box: tuple[float, float]
-) -> Tensor:
+def _ratio(network: Function, centre: Tensor, logits: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
+    """The ratio at a point, and the gradient of its numerator."""
     leaf = point.detach().requires_grad_(True)
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad((network(leaf) - logits).abs().sum(), leaf)
-    return (centre + length * gradient.sign()).clamp(*box)
-
-
-@torch.no_grad()
-def _ratio(network: Function, centre: Tensor, logits: Tensor, point: Tensor) -> Tensor:
-    length = (point - centre).abs().flatten(1).amax(dim=1).clamp(min=1e-300)
-    return (network(point) - logits).abs().sum(dim=1) / length
+        change = (network(leaf) - logits).abs().flatten(1).sum(dim=1)
+        (gradient,) = torch.autograd.grad(change.sum(), leaf)
+    return change.detach() / (point - centre).abs().flatten(1).amax(dim=1).clamp(min=_NEAREST), gradient
 
 
 def limit_ratios(network: Network, images: Tensor, *, box: tuple[float, float]) -> Tensor:
