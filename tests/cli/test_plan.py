@@ -90,7 +90,8 @@ def test_plan_prices_the_whole_grid_also_for_a_device_timed_elsewhere(
     assert there["price"]["total"]["seconds"] == pytest.approx(here["price"]["total"]["seconds"])
     lines = command("plan", "--suite", suite, "--timings", timings, "--cells").out.splitlines()
     (heading,) = [number for number, line in enumerate(lines) if "GPU-hours: training" in line]
-    assert lines[heading + 1].split()[:5] == ["digits", "mlp", "natural", "pgd-10", "0"]
+    expected = ["digits", "mlp", "(hidden=[8])", "natural", "pgd-10", "linf", "0.1", "0"]
+    assert lines[heading + 1].split()[:8] == expected
     assert sum("GPU-hours" in line for line in lines) == 2  # the cells one by one, and by experiment
     assert command("plan", "--suite", suite, "--timings", tmp_path / "none.json").status == 2
 

@@ -15,7 +15,7 @@ def states(command: Command, suite: Path) -> dict[str, list[str]]:
     """Defenses by state."""
     found: dict[str, list[str]] = {}
     for cell in command("status", "--suite", suite, "--json").document["states"]:
-        found.setdefault(cell["state"], []).append(cell["label"].split()[2].rstrip(","))
+        found.setdefault(cell["state"], []).append(cell["label"].split(",")[0].split()[-1])
     return found
 
 
