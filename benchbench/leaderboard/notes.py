@@ -50,7 +50,7 @@ def row_notes(rows: Iterable[Row]) -> tuple[str, ...]:
 
 
 def _noted(rows: Rows, column: str) -> Iterator[tuple[str, Any]]:
-    """Each method with the different values of a column; where it has several, what tells them apart."""
+    """Each method with each value of a column; of several, with what tells them apart."""
     columns = (*map(rows.values, ("defense", "defense_options", "defense_label", "card", column)),)
     places: dict[tuple[str, str], int] = {}
     for place, (*method, found) in enumerate(zip(*columns)):
