@@ -77,7 +77,7 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
     else:
         for conflict in merged.conflicts:
             say(f"conflict: {conflict}")
-        counted = f"{len(merged.rows)} rows, {merged.repeated} of them in several files"
+        counted = f"{len(merged.rows)} rows, {merged.repeated} of them equal in several files"
         say(f"{counted}: {out}" if written else counted)
         if bare:
             say(f"{len(bare)} rows without evidence: {', '.join([*bare[:20], '...'][: len(bare)])}")

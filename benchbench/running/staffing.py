@@ -201,9 +201,10 @@ def choose_staff(prepared: Prepared) -> Staff:
 
 def _limits(plan: Plan, *, on_gpus: bool) -> Iterator[tuple[int, str]]:
     """Yield upper bounds on the workers with reasons; on a tie the first is shown."""
-    cores = available_cores() if on_gpus else cores_for_workers()  # OMP_NUM_THREADS does not limit GPU work
+    present = available_cores()
+    cores = present if on_gpus else cores_for_workers()  # OMP_NUM_THREADS does not limit GPU work
     models = len({cell.training.model_id for cell in plan.ready})
-    yield cores, f"there {_are(cores, 'core')}"
+    yield cores, f"OMP_NUM_THREADS is {cores}" if cores < present else f"there {_are(cores, 'core')}"
     yield models, f"there {_are(models, 'model')} to compute"
     room = _room(plan, on_gpus=on_gpus)
     if room is not None:

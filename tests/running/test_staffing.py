@@ -81,12 +81,14 @@ def test_work_of_unknown_length_is_not_taken_for_none(tmp_path: Path) -> None:
     assert (workers(unknown), "of work" in choose_staff(unknown).reason) == (4, False)
 
 
-def test_one_core_is_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("cores", "why"), [(1, "there is one core"), (2, "OMP_NUM_THREADS is 1")])
+def test_one_core_is_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, why: str) -> None:
     write_suite(tmp_path)
+    monkeypatch.setattr(staffing, "available_cores", lambda: cores)
     monkeypatch.setattr(staffing, "cores_for_workers", lambda: 1)
     staff = choose_staff(prepared(tmp_path, seconds=1000.0))
     assert staff.crew is None
-    assert staff.reason == "one thread, in this process: there is one core; --jobs 1 would use all threads"
+    assert staff.reason == f"one thread, in this process: {why}; --jobs 1 would use all threads"
 
 
 def test_threads_of_a_model_depend_on_the_selection_alone(tmp_path: Path) -> None:
