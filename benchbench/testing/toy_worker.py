@@ -41,7 +41,9 @@ def _carry_out(folder: Path, unit: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if not _is_first(folder / "begun" / unit):
         return
-    (folder / "pids" / unit).write_text(str(os.getpid()), encoding="utf-8")
+    part = folder / f"{unit}.part"
+    part.write_text(str(os.getpid()), encoding="utf-8")
+    part.replace(folder / "pids" / unit)  # whoever waits for this file reads all of it
     end = time.monotonic() + (LONGEST_SECONDS if unit == "slow" else 0.0)
     while time.monotonic() < end and not (folder / "fast").exists():
         time.sleep(0.05)
