@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from benchbench.bounds.enclosures import point_enclosure
 from benchbench.bounds.layers import FUNCTIONS, LAYERS, Builder, Call
 from benchbench.bounds.network import Network
-from benchbench.errors import NoBoundError
+from benchbench.errors import PLUGIN_FAULTS, NoBoundError
 
 _CLOSE = 1e-3  # relative to the largest logit: far above rounding, far below another function
 _SHAPE = frozenset(
@@ -41,7 +41,7 @@ def read_network(module: nn.Module, inputs: Tensor) -> Reading:
     """
     try:
         graph = fx.symbolic_trace(module).graph
-    except Exception as error:  # any that the module's code raises
+    except PLUGIN_FAULTS as error:  # any that the module's code raises
         raise NoBoundError(f"the module cannot be traced ({type(error).__name__}: {error})") from error
     with torch.no_grad():
         network = _Reader(module, inputs[:2].clone()).read(graph)  # a module may change its images in place

@@ -13,5 +13,5 @@ def sketch(make: Callable[[], nn.Module]) -> nn.Module | None:
     try:
         with torch.device("meta"):
             return make()
-    except Exception:  # an architecture may raise anything here
+    except (Exception, SystemExit):  # an architecture may raise anything here
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -52,6 +54,7 @@ class Written(nn.Module):
         (Written(lambda net, x: net.last(x / x.abs().amax(dim=1, keepdim=True))), "abs at abs_1"),
         (Written(lambda net, x: net.last(x) + x.max().item()), "max at max_1"),
         (Written(lambda net, x: net.last(x) if x.sum() > 3 else -net.last(x)), "cannot be traced"),
+        (Written(lambda net, x: sys.exit("no")), "cannot be traced"),
         (Written(lambda net, x: net.last(x) + torch.rand(3)), "other logits"),
         (Written(lambda net, x: net.last(x) + 1e-5 * torch.rand(3)), "other logits the second time"),
         (Written(lambda net, x: net.last(torch.cat([x[:, :4], x[:, 4:]], dim=1))), "getitem at getitem"),
