@@ -36,7 +36,7 @@ def write_leaderboard(path: Path, rows: Iterable[Row]) -> Rows:
 
     A file that already holds them is not touched. A cell that is there twice and rows of different suites are a DataError.
     """
-    ordered = _sorted(Rows.of(rows))
+    ordered = _sorted(Rows.of(rows).uncached()).uncached()
     suites = sorted(suite for (suite,) in ordered.distinct("suite")[0])
     problems = [f"rows of several suites: {', '.join(suites)}"] if len(suites) > 1 else []
     codes = ordered.codes("cell_id")

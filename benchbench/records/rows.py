@@ -44,6 +44,10 @@ class Rows(Sequence[Row]):
         """The rows as an Arrow table."""
         return self._whole if self._places is None else self._at(self._places)
 
+    def uncached(self) -> Rows:
+        """The same rows, which keep no memory for columns that were encoded."""
+        return Rows(self._whole, self._places)
+
     def _at(self, places: Array) -> pa.Table:
         """Some rows, from each piece of a joined table apart: Arrow would copy all of it first."""
         batches = self._whole.to_batches()
