@@ -80,10 +80,9 @@ def _mend(classifier: Classifier, images: Tensor, classes: int | None) -> str:
     """What would help a classifier that cannot be used, found by trying; empty if nothing."""
     guest, channels_last = Guest(classifier, contiguous=True), images.movedim(1, -1)
     for inputs, call in ((images, "images"), (channels_last, "images.permute(0, 2, 3, 1)")):
-        with suppress(Exception), in_mode(guest, training=False), torch.no_grad():
-            logits: object = guest(inputs)
-            real = isinstance(logits, Tensor) and logits.dim() == 2 and not logits.is_complex()
-            width = len(logits[0]) if isinstance(logits, Tensor) and real else 0
+        with suppress(*PLUGIN_FAULTS), in_mode(guest, training=False), torch.no_grad():
+            logits = guest(inputs)
+            width = logits.shape[1] if logits.dim() == 2 and not logits.is_complex() else 0
             if width == classes:
                 return f"images are transposed: pass lambda images: model({call})" if inputs is not images else _ALONE
             if classes and width > 1:
@@ -108,7 +107,7 @@ def _candidates(classifier: Classifier, images: Tensor) -> Iterator[nn.Module]:
     dtype = torch.float32
     if isinstance(classifier, nn.Module):
         if any(is_lazy(value) for value in chain(classifier.parameters(), classifier.buffers())):
-            with in_mode(classifier, training=False), torch.no_grad(), suppress(Exception):  # the probe reports it
+            with in_mode(classifier, training=False), torch.no_grad(), suppress(*PLUGIN_FAULTS):  # the probe reports it
                 classifier(images[:1].contiguous())
         dtype = next((value.dtype for value in classifier.parameters() if value.is_floating_point()), dtype)
         if not isinstance(classifier, torch.jit.ScriptModule):

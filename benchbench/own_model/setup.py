@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from benchbench.contract import Examples, Threat, as_model_input
+from benchbench.errors import PLUGIN_FAULTS
 from benchbench.evaluation.subject import borrowed, default_batch_size, in_best_layout
 from benchbench.kernels.determinism import own_draws
 
@@ -120,7 +121,7 @@ def _numbers(values: Tensor) -> str:
 def _right(model: nn.Module, images: Tensor, labels: Tensor, read: Callable[[Tensor], Tensor], part: slice) -> Tensor:
     """Which of some images are right under a reading; none if the model refuses it."""
     right = torch.zeros_like(labels[part], dtype=torch.bool)
-    with suppress(Exception):
+    with suppress(*PLUGIN_FAULTS):
         right |= _ask(model, read(images[part])).argmax(dim=1) == labels[part]
     return right
 

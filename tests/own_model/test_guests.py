@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -241,3 +242,8 @@ def test_hint_does_not_blame_a_head_of_the_right_width(ending: Any, fault: str, 
         adapt(lambda images: ending(line(images.flatten(1))), IMAGES, classes=10)
     assert fault in caught.value.message
     assert hint in caught.value.hint
+
+
+def test_a_model_that_calls_sys_exit_is_refused_and_ends_nothing() -> None:
+    with pytest.raises(ContractError, match="cannot take float32 inputs"):
+        adapt(lambda images: sys.exit("no"), torch.rand(2, 1, 4, 4), classes=3)
