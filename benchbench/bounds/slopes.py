@@ -31,19 +31,19 @@ def converged_ratios(
     its ratio by less than a thousandth.
 
     Args:
-        draw: numbers in [0, 1), by their purpose, float (N, ...).
+        draw: numbers in [0, 1) by their place in the search, from 0, float (N, ...).
     """
     centre, ratio = images.double(), images.new_zeros(len(images), dtype=torch.float64)
     best, idle = centre, torch.zeros_like(ratio, dtype=torch.int64)
     with torch.no_grad():
         logits = network(centre)
     for climb in range(_MOST_CLIMBS):
-        before, start, moved, share = ratio, *(draw(3 * climb + purpose).double() for purpose in range(3))
+        before, start, share = ratio, draw(3 * climb).double(), draw(3 * climb + 2).double()
         share = (_LONGER * share.flatten(1)[:, 0]).clamp(_SHORTEST, 1)
         length = radius * share.view(-1, *[1] * (images.dim() - 1))
         point = (centre + length * (2 * start - 1)).clamp(*box)
         if climb % 2:
-            point = torch.where(moved < _MOVED, point, best)
+            point = torch.where(draw(3 * climb + 1) < _MOVED, point, best)
         for _ in range(_STEPS + 1):
             found, gradient = _ratio(network, centre, logits, point)
             better = (found > ratio) & (idle < _IDLE)

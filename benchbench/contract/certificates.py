@@ -123,7 +123,7 @@ def bound_lipschitz(
 
     Args:
         model, images, threat, branches, seconds: as in `bound_margins`.
-        draw: numbers in [0, 1) of a round of the search, float (N, ...).
+        draw: numbers in [0, 1) by their place in the search, from 0, float (N, ...).
 
     Raises:
         NoBoundError: a layer has no rule; the message names it.
