@@ -12,7 +12,7 @@ import click
 
 from benchbench.cli.namesake import find_namesake
 from benchbench.cli.options import folder_options, json_option
-from benchbench.cli.printing import print_json, print_table
+from benchbench.cli.printing import counted, print_json, print_table
 from benchbench.errors import BenchbenchError
 from benchbench.registry import load_registry
 from benchbench.settings import find_device, find_folders
@@ -102,9 +102,5 @@ def _place(name: str, folder: Path) -> tuple[str, bool, str]:
 def _plugins() -> tuple[str, bool, str]:
     registry = load_registry()
     if registry.problems:
-        return (
-            "plugins",
-            False,
-            f"{len(registry.problems)} problem{'s' * (len(registry.problems) > 1)}: see 'benchbench plugins doctor'",
-        )
+        return "plugins", False, f"{counted(len(registry.problems), 'problem')}: see 'benchbench plugins doctor'"
     return "plugins", True, f"{len(registry.plugins)} loaded"

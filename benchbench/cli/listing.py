@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from benchbench.cli.options import json_option
-from benchbench.cli.printing import note, print_json, print_table
+from benchbench.cli.printing import counted, note, print_json, print_table
 from benchbench.contract.offers import KINDS, Kind
 from benchbench.errors import UnknownNameError
 from benchbench.registry import Registered, load_registry
@@ -28,9 +28,7 @@ def command(kind: str, as_json: bool) -> None:
     rows = [(name, e.offer.summary, f"{e.distribution} {e.version}") for name, e in zip(names, offers)]
     print_table(("name", "summary", "from"), rows)
     if registry.problems:
-        note(
-            f"{len(registry.problems)} plugin problem{'s' * (len(registry.problems) > 1)}: see 'benchbench plugins doctor'"
-        )
+        note(f"{counted(len(registry.problems), 'plugin problem')}: see 'benchbench plugins doctor'")
 
 
 def parse_kind(text: str) -> Kind:

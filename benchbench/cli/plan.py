@@ -185,7 +185,7 @@ def _gibibytes(size: int) -> str:
 def _names(planned: PlannedCell) -> tuple[object, ...]:
     """The values of `_NAMES` for a cell."""
     from benchbench.cell.filters import parse_options
-    from benchbench.leaderboard.names import attack_label, component_label, number, short_label
+    from benchbench.leaderboard.names import attack_label, ball_label, component_label, short_label
 
     identity = {name: str(value) for name, value in planned.identity.items()}
     return (
@@ -193,6 +193,6 @@ def _names(planned: PlannedCell) -> tuple[object, ...]:
         component_label(identity["architecture"], parse_options(identity["architecture_options"])),
         short_label(identity["defense"], parse_options(identity["defense_options"])),
         attack_label(identity["attack"], parse_options(identity["attack_options"])),
-        f"{identity['norm']} {number(planned.identity['epsilon'])}",
+        ball_label(planned.identity["norm"], planned.identity["epsilon"]),
         identity["seed"],
     )

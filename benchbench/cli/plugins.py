@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from benchbench.cli.options import FOLDER, json_option
-from benchbench.cli.printing import note, print_json, print_table, say, say_lines
+from benchbench.cli.printing import counted, note, print_json, print_table, say, say_lines
 from benchbench.contract.offers import KINDS
 from benchbench.errors import UsageError
 from benchbench.registry import REMEDIES, PluginInfo, examine, load_registry
@@ -33,7 +33,7 @@ def list_plugins(as_json: bool) -> None:
             plugin.name,
             f"{plugin.distribution} {plugin.version}",
             "; ".join(f"{kind}: {', '.join(names)}" for kind, names in plugin.offers.items()),
-            "ok" if not plugin.problems else f"{len(plugin.problems)} problem{'s' * (len(plugin.problems) > 1)}",
+            "ok" if not plugin.problems else counted(len(plugin.problems), "problem"),
         )
         for plugin in plugins
     ]

@@ -9,7 +9,6 @@ from typing import Any
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import Cell, Component, canonical
 from benchbench.contract.offers import Offer
-from benchbench.contract.threat import Threat
 from benchbench.escaping import printable
 from benchbench.records import Row
 from benchbench.records.cards import card_facts
@@ -270,15 +269,15 @@ def _variant(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe_cell(cell: Cell) -> str:
     """A cell in a few words: ``mnist cnn2 trades (beta=6), pgd-10, linf 0.1, seed 0``."""
-    attack, seed = cell.evaluation.attack, "" if cell.training.weights else f"seed {cell.training.seed}"
-    return joined(
-        describe_model(cell), attack_label(attack.name, attack.options), threat_label(cell.evaluation.threat), seed
-    )
+    attack, threat = cell.evaluation.attack, cell.evaluation.threat
+    seed = "" if cell.training.weights else f"seed {cell.training.seed}"
+    ball = ball_label(threat.norm, threat.epsilon)
+    return joined(describe_model(cell), attack_label(attack.name, attack.options), ball, seed)
 
 
-def threat_label(threat: Threat) -> str:
+def ball_label(norm: object, epsilon: object) -> str:
     """The ball of an evaluation: ``linf 0.1``."""
-    return f"{threat.norm} {number(threat.epsilon)}"
+    return f"{norm} {number(epsilon)}"
 
 
 def describe_model(cell: Cell) -> str:
