@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 from cli.conftest import Answer, Command, Fault, WriteSuite, leaderboard
 from kernel_traces import recorded, trace
 
 from benchbench.evaluation import subject
 from benchbench.harness import scheduling
+from benchbench.kernels.determinism import on_threads
 from benchbench.kernels.graphs import recording
 
 TIMES = ("train_seconds", "evaluate_seconds", "peak_memory_bytes")
@@ -279,10 +279,8 @@ def test_tf32_on_a_cpu_is_reported_to_gain_nothing(command: Command, write_suite
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with on_threads(2):
+        yield
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -17,6 +17,7 @@ from benchbench.executors.job import read_job
 from benchbench.executors.journal import Journal, Journals
 from benchbench.executors.working import work
 from benchbench.harness.scheduling import Tally
+from benchbench.kernels.determinism import on_threads
 from benchbench.planning.preparing import Request, prepare
 from benchbench.records.measurements import StoredMeasurements
 from benchbench.settings import find_folders
@@ -25,10 +26,8 @@ from benchbench.stopping import StopRequest
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with on_threads(1):
+        yield
 
 
 class Elsewhere:

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from run_processes import lines, results, rows, run, wait_for, write_suite
 
 from benchbench.contract import Work, WorkUnit
 from benchbench.errors import ExecutorError, OptionError, UsageError
 from benchbench.events import CellFailed, CellStarted, Event, Note, TrainingProgress, WorkerProgress
 from benchbench.executors.local import LocalExecutor
+from benchbench.kernels.determinism import on_threads
 from benchbench.stopping import BUDGET_USED, Stopped, StopRequest
 
 DEADLY = '''
@@ -43,10 +43,8 @@ def benchbench_defenses():
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """Rows are bit-identical for the same number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with on_threads(1):
+        yield
 
 
 @pytest.fixture

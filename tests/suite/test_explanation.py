@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from functools import partial
 from pathlib import Path
 
 import pytest
-from extended_suites import BASE, HEAD, Read, read_files
+from extended_suites import BASE, HEAD, Read
 
 from benchbench.errors import UnknownNameError
-from benchbench.registry import Registry, load_registry
+from benchbench.registry import Registry
 from benchbench.suite import Suite, read_suite, suite_from_table
 from benchbench.suite.explanation import carried_text, explain
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry()
-
-
-@pytest.fixture
-def read(registry: Registry, tmp_path: Path) -> Read:
-    """Reads a suite that extends `BASE`, or other files by name."""
-    return partial(read_files, registry, tmp_path)
 
 
 def assert_equal_suites(first: Suite, second: Suite, profiles: tuple[str, ...]) -> None:

@@ -11,18 +11,13 @@ import pytest
 from benchbench.contract import DataSource
 from benchbench.contract.recipe import Recipe
 from benchbench.planning import make_plan
-from benchbench.registry import Registry, load_registry
+from benchbench.registry import Registry
 from benchbench.suite import read_suite, reading
 from benchbench.suite.settings import MAXIMUM_SEEDS, SETTINGS_KEYS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, TRAINING = ((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("suite-format", "training"))
 EXAMPLES = dict(re.findall(r"^```toml\n# (\S+\.toml)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry()
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

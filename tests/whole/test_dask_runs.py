@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from plugin_sources import distributions, put_on_path
 from run_processes import results, run, write_suite
 
 from benchbench.events import Event, Note
+from benchbench.kernels.determinism import on_threads
 
 pytest.importorskip("distributed")
 
@@ -22,10 +22,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     (dask,) = [distribution for distribution in distributions() if distribution.name == "benchbench-dask"]
     put_on_path(dask, tmp_path / "dask", monkeypatch)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(dask.source), str(tmp_path / "dask")]))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # rows are bit-identical for the same number of threads
-    yield
-    torch.set_num_threads(before)
+    with on_threads(1):  # rows are bit-identical for the same number of threads
+        yield
 
 
 @pytest.mark.exhaustive

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from run_processes import lines, rows, run, wait_for, write_suite
 from slurm_cluster import Cluster, cluster, why_not
 
 from benchbench.errors import BenchbenchError, ExecutorError, UsageError
 from benchbench.events import CellFinished, Event, Note, TrainingProgress, WorkerProgress
+from benchbench.kernels.determinism import on_threads
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not()),
@@ -41,10 +41,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Rows are bit-identical for the same number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with on_threads(1):
+        yield
 
 
 def in_one_process(folder: Path, **entries: Any) -> list[Any]:
