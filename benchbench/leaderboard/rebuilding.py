@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from benchbench.records import Row, Rows, RunStore
 from benchbench.records.disk import read_bytes
 
 _log = logging.getLogger(__name__)
+_COPIES_AT_ONCE = 4  # a copy waits for the disk most of its time
 
 
 def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[str], None] = _log.warning) -> Rows:
@@ -86,11 +88,14 @@ def _merged(present: Rows, recorded: Rows, suite: str) -> Rows:
 
 
 def _copy_outcomes(rows: Rows, store: RunStore, folder: Path) -> None:
-    for digest in sorted({*rows.values("outcomes_digest")} - {""}):
-        copy = folder / f"{digest}.parquet"
+    def copy(digest: str) -> None:
+        copied = folder / f"{digest}.parquet"
         content = read_bytes(store.outcomes_path(digest))
-        if content is not None and read_bytes(copy) != content and store.read_outcomes(digest) is not None:
-            write_bytes_atomically(copy, content)  # the stored file is intact, so the copy is damaged
+        if content is not None and read_bytes(copied) != content and store.read_outcomes(digest) is not None:
+            write_bytes_atomically(copied, content)  # the stored file is intact, so the copy is damaged
+
+    with ThreadPoolExecutor(max_workers=_COPIES_AT_ONCE) as pool:
+        list(pool.map(copy, sorted({*rows.values("outcomes_digest")} - {""})))  # the list raises what a copy raised
 
 
 FILE_NAME = "failed.json"

@@ -34,13 +34,7 @@ def read_parquet(
         rows = rows_at_once(content, limit)
         with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
             check(file.schema_arrow)
-            table = _read_within(file, limit, rows)
-        table.validate(full=True)  # otherwise text that is not UTF-8 raises later, at its first use
-        if not whole:
-            return table
-        pieces, schema = table.columns, table.schema
-        del table  # so that a column's pieces are freed before the next one is joined
-        return pa.Table.from_arrays([pieces.pop(0).combine_chunks() for _ in schema], schema=schema)
+            return _read_whole(file, limit, rows) if whole else _read_within(file, limit, rows, file.schema_arrow)
     except AbsurdSizeError as error:
         raise CorruptDataError(f"{what} unpacks to more than {limit / 2**20:,.0f} MiB: {error}", hint=hint) from error
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:
@@ -48,15 +42,32 @@ def read_parquet(
         raise CorruptDataError(f"{what} is truncated or damaged: {reason}", hint=hint) from error
 
 
-def _read_within(file: pq.ParquetFile, limit: int, rows: int) -> pa.Table:
-    parts, batches = [pa.Table.from_batches([], file.schema_arrow)], list[pa.RecordBatch]()
+def _read_whole(file: pq.ParquetFile, limit: int, rows: int) -> pa.Table:
+    """Read each column in one piece, the largest first: to join its pieces takes its size again."""
+    schema, joined = file.schema_arrow, dict[str, pa.ChunkedArray]()
+    beginning = next(file.iter_batches(batch_size=rows), None)
+    largest = [] if beginning is None else [max(schema, key=lambda field: int(beginning[field.name].nbytes))]
+    for fields in (largest, [field for field in schema if field not in largest]):
+        table = _read_within(file, limit - sum(column.nbytes for column in joined.values()), rows, pa.schema(fields))
+        pieces = table.columns
+        del table  # so that a column's pieces are freed before the next one is joined
+        for field in fields:
+            joined[field.name] = pieces.pop(0).combine_chunks()
+    return pa.Table.from_arrays([joined[name] for name in schema.names], schema=schema)
+
+
+def _read_within(file: pq.ParquetFile, limit: int, rows: int, schema: pa.Schema) -> pa.Table:
+    """Read the columns of a schema, at most `limit` bytes of them and `rows` rows at once."""
+    parts, batches = [pa.Table.from_batches([], schema)], list[pa.RecordBatch]()
     size = 0
-    for number, batch in enumerate(file.iter_batches(batch_size=rows)):
+    for number, batch in enumerate(file.iter_batches(batch_size=rows, columns=schema.names)):
         size += batch.nbytes
         if size > limit:
             raise AbsurdSizeError(f"its first {number * rows:,} rows do")
         batches.append(batch)
         if len(batches) == _JOINED:  # many small pieces leave holes in the memory
-            parts.append(pa.Table.from_batches(batches, file.schema_arrow).combine_chunks())
+            parts.append(pa.Table.from_batches(batches, schema).combine_chunks())
             batches = []
-    return pa.concat_tables([*parts, pa.Table.from_batches(batches, file.schema_arrow)])
+    table = pa.concat_tables([*parts, pa.Table.from_batches(batches, schema)])
+    table.validate(full=True)  # otherwise text that is not UTF-8 raises later, at its first use
+    return table

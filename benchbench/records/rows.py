@@ -55,11 +55,13 @@ class Rows(Sequence[Row]):
             return self._whole.take(pa.array(places))
         ends = np.cumsum([batch.num_rows for batch in batches])
         within = [np.flatnonzero((places >= end - len(one)) & (places < end)) for one, end in zip(batches, ends)]
-        pieces = [
-            one.take(pa.array(places[chosen] - (end - len(one)))) for one, chosen, end in zip(batches, within, ends)
-        ]
+        taken = [pa.array(places[chosen] - (end - len(one))) for one, chosen, end in zip(batches, within, ends)]
         order = pa.array(np.argsort(np.concatenate(within)))
-        return pa.Table.from_batches(pieces, self._whole.schema).combine_chunks().take(order)
+        columns = (
+            pa.concat_arrays([one.column(number).take(there) for one, there in zip(batches, taken)]).take(order)
+            for number in range(len(self._whole.schema))
+        )
+        return pa.Table.from_arrays([*columns], schema=self._whole.schema)
 
     def _column(self, name: str) -> pa.ChunkedArray:
         column = self._whole.column(name)
