@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 import torch
-from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import Tensor
 
 from benchbench.bounds.network import Network
@@ -77,6 +76,8 @@ class _Program:
 
     def least(self, objective: Array, shift: float, seconds: float) -> float:
         """The solver's lower bound, less its tolerance."""
+        from scipy.optimize import Bounds, LinearConstraint, milp  # takes half a second to import
+
         columns = len(self._lower)
         lines = np.array([np.pad(line, (0, columns - len(line))) for line in self._lines]).reshape(-1, columns)
         solved = milp(
