@@ -17,7 +17,7 @@ from benchbench.errors import BenchbenchError, DataError, first
 from benchbench.harness.succession import checkpoint_digest
 from benchbench.leaderboard.files import read_rows, write_leaderboard
 from benchbench.leaderboard.merging import Conflict, copy_evidence, merge
-from benchbench.leaderboard.packing import LEADERBOARD, Submission, unpack, weight_problems
+from benchbench.leaderboard.packing import LEADERBOARD, Submission, strangers, unpack, weight_problems
 from benchbench.records import Rows, checkpoint_name
 from benchbench.records.claims import Claims
 from benchbench.settings import find_folders
@@ -71,6 +71,7 @@ def examine(path: Path, folder: Path, how: Checks) -> Examined:
     problems, rows, verdicts = list(unpacked.problems), Rows.of(()), list[Verdict]()
     try:
         rows = read_rows(folder / LEADERBOARD, on_problem=problems.append)
+        problems += first(strangers(unpacked, rows))
         places = (folder, find_folders(runs=how["runs"]).runs)
         problems += weight_problems(unpacked, rows, lambda kind, name: find_evidence(places, kind, name))
         verdicts = verify(folder / LEADERBOARD, **how, on_problem=lambda _: None)
