@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -30,6 +31,7 @@ from benchbench.escaping import printable
 
 if TYPE_CHECKING:
     from benchbench.checking.submissions import Checks, Examined
+    from benchbench.leaderboard.merging import Merged
 
 
 @click.group(name="leaderboard")
@@ -49,27 +51,19 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
     A cell with equal results in several files is kept once. If there are conflicts, nothing is written without --keep. Exit
     status: 0 written, 1 conflicts, 2 usage error.
     """
-    from benchbench.leaderboard import read_rows, write_leaderboard
-    from benchbench.leaderboard.challenges import copy_challenges
-    from benchbench.leaderboard.merging import copy_evidence, merge, without_evidence
+    from benchbench.leaderboard.files import held, read_rows
+    from benchbench.leaderboard.merging import merge
 
     if len(boards) < 2 or len(set(boards)) < len(boards):
         raise UsageError("merging takes two or more different files")
-    problems: list[str] = []
-    merged = merge({str(board): read_rows(board, on_problem=problems.append) for board in boards})
-    for problem in problems:
-        note(f"left out: {problem}")
-    written, bare = not merged.conflicts or keep is not None, list[str]()
-    if written and merged.rows:
-        folders = [folder for board in boards for folder in (board.parent / merged.rows[0].suite, board.parent)]
-        copy_evidence(merged.rows, folders, out.parent / merged.rows[0].suite)
-        bare = without_evidence(merged.rows, out.parent / merged.rows[0].suite)
-        for board in boards:  # a row that gave way to another one took its challenges with it
-            replaced = {conflict.cell_id for conflict in merged.conflicts if conflict.second == str(board)}
-            standing = {*merged.rows.values("cell_id")} - replaced
-            copy_challenges(standing, *(path.parent / merged.rows[0].suite / "challenges" for path in (board, out)))
-    if written:
-        write_leaderboard(out, merged.rows)
+    problems, bare = list[str](), list[str]()
+    with held(out):  # which may be one of them
+        merged = merge({str(board): read_rows(board, on_problem=problems.append) for board in boards})
+        for problem in problems:
+            note(f"left out: {problem}")
+        written = not merged.conflicts or keep is not None
+        if written:
+            bare = _write_merged(merged, boards, out)
     if as_json:
         conflicts = [dataclasses.asdict(conflict) for conflict in merged.conflicts]
         counts = {"rows": len(merged.rows), "repeated": merged.repeated, "left_out": problems}
@@ -254,6 +248,26 @@ def croissant_command(board: Path, out: Path | None, url: str, licence: str) -> 
     else:
         write_bytes_atomically(out, json.dumps(document, indent=2).encode())
         say(str(out))
+
+
+def _write_merged(merged: Merged, boards: Sequence[Path], out: Path) -> list[str]:
+    """Write rows with their evidence and challenges; return the cells without evidence."""
+    from benchbench.leaderboard import write_leaderboard
+    from benchbench.leaderboard.challenges import copy_challenges
+    from benchbench.leaderboard.merging import copy_evidence, without_evidence
+
+    bare = list[str]()
+    if merged.rows:
+        suite = merged.rows[0].suite
+        folders = [folder for board in boards for folder in (board.parent / suite, board.parent)]
+        copy_evidence(merged.rows, folders, out.parent / suite)
+        bare = without_evidence(merged.rows, out.parent / suite)
+        for board in boards:  # a row that gave way to another one took its challenges with it
+            replaced = {conflict.cell_id for conflict in merged.conflicts if conflict.second == str(board)}
+            standing = {*merged.rows.values("cell_id")} - replaced
+            copy_challenges(standing, *(path.parent / suite / "challenges" for path in (board, out)))
+    write_leaderboard(out, merged.rows)
+    return bare
 
 
 def _document(examined: Examined) -> dict[str, object]:
