@@ -124,7 +124,7 @@ def _problems(tensors: Tensors, own: Tensors, needed: Collection[str]) -> list[s
 
 
 def _can_hold(own: Tensor, stored: Tensor) -> bool:
-    """Whether a value of a model can be a stored one: of a quantised weight, the scale is missing."""
+    """Whether a model can take a stored value: of a quantised weight, the scale is missing."""
     if stored.layout != torch.strided or stored.is_meta or stored.is_quantized:
         return False
     if stored.is_complex():
