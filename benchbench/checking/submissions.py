@@ -12,7 +12,7 @@ from typing import TypedDict
 from benchbench.atomic import scratch_folder, write_atomically
 from benchbench.checking.evidence import Verdict, find_evidence
 from benchbench.checking.verifying import verify
-from benchbench.errors import BenchbenchError, DataError, first
+from benchbench.errors import BenchbenchError, DataError, counted, first
 from benchbench.harness.succession import checkpoint_digest
 from benchbench.leaderboard.files import held, read_rows, write_leaderboard
 from benchbench.leaderboard.merging import Conflict, copy_evidence, merge
@@ -94,7 +94,7 @@ def accept(
             return Accepted(examined=examined, path=None, new=0, conflicts=())
         if open_ and not unchecked:
             raise DataError(
-                f"{len(open_)} rows could not be checked here: {', '.join(first(open_))}",
+                f"{counted(len(open_), 'row')} could not be checked here: {', '.join(first(open_))}",
                 hint="each verdict says what is missing: data, weights or --architecture; --unchecked takes them as they are",
             )
         with held(leaderboards / f"{examined.rows[0].suite}.parquet"):

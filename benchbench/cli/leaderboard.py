@@ -26,7 +26,7 @@ from benchbench.cli.options import (
 from benchbench.cli.printing import note, print_json, say
 from benchbench.cli.verify import print_claims, summary
 from benchbench.collector import collector_paused
-from benchbench.errors import UsageError
+from benchbench.errors import UsageError, counted
 from benchbench.escaping import printable
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
     else:
         for conflict in merged.conflicts:
             say(f"conflict: {conflict}")
-        counted = f"{len(merged.rows)} rows, {merged.repeated} of them equal in several files"
-        say(f"{counted}: {out}" if written else counted)
+        found = f"{counted(len(merged.rows), 'row')}, {merged.repeated} of them equal in several files"
+        say(f"{found}: {out}" if written else found)
         if bare:
-            say(f"{len(bare)} rows without evidence: {', '.join([*bare[:20], '...'][: len(bare)])}")
+            say(f"{counted(len(bare), 'row')} without evidence: {', '.join([*bare[:20], '...'][: len(bare)])}")
         if not written:
             note("nothing written: --keep first takes the rows of the first file")
     return 1 if merged.conflicts else 0
@@ -103,7 +103,7 @@ def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, 
     folders = evidence_folders(board, find_folders(runs=runs).runs)
     with scratch_folder("pack") as scratch:
         files = pack(chosen, lambda k, n: find_evidence(folders, k, n), out, scratch=scratch, weights=weights)
-    say(f"{out}: {len(files)} files, {out.stat().st_size / 2**20:.1f} MiB")
+    say(f"{out}: {counted(len(files), 'file')}, {out.stat().st_size / 2**20:.1f} MiB")
 
 
 @command.command(name="check")
@@ -157,7 +157,11 @@ def accept_command(
     else:
         for conflict in accepted.conflicts:
             say(f"conflict: {conflict}")
-        say("not accepted" if accepted.path is None else f"accepted, {accepted.new} new rows: {accepted.path}")
+        say(
+            "not accepted"
+            if accepted.path is None
+            else f"accepted, {counted(accepted.new, 'new row')}: {accepted.path}"
+        )
     return 1 if accepted.path is None else 0
 
 
@@ -187,7 +191,7 @@ def restore_command(board: str, leaderboards: Path | None, runs: Path | None, as
     else:
         for cell_id, reason in restored.refused:
             say(f"left out: {printable(f'cell {cell_id}: {reason}' if cell_id else reason)}")
-        say(f"{len(restored.recorded)} rows restored, {len(restored.present)} were finished: {store.root}")
+        say(f"{counted(len(restored.recorded), 'row')} restored, {len(restored.present)} were finished: {store.root}")
         if restored.outdated:
             say(f"{len(restored.outdated)} of them have flags of older diagnostics, which benchbench run renews")
     return 1 if restored.refused or restored.outdated else 0
@@ -225,10 +229,11 @@ def challenge_command(
         print_json({**dataclasses.asdict(result), "path": None if result.path is None else str(result.path)})
     else:
         for why, examples in result.rejected.items():
-            say(f"rejected, the image {why}: {Finding(what=f'{len(examples)} images', examples=examples)}")
+            say(f"rejected, the image {why}: {Finding(what=counted(len(examples), 'image'), examples=examples)}")
         if result.known:
-            say(f"{len(result.known)} examples were broken before")
-        say(f"cell {result.cell_id}: {len(result.broken)} more examples broken: robust accuracy <= {result.bound:.2%}")
+            say(f"{counted(len(result.known), 'example')} broken before")
+        more = counted(len(result.broken), "more example")
+        say(f"cell {result.cell_id}: {more} broken: robust accuracy <= {result.bound:.2%}")
     return 0 if result.path is not None else 1
 
 
