@@ -50,6 +50,7 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool
     Raises:
         StorageError: the file cannot be written; the old one stays.
     """
+    refuse_folder(path)
     writer = f"{host_digest()}-{os.getpid()}-{start_of(os.getpid())}"
     temporary = path.with_name(f".{path.name[:40]}.{writer}.{secrets.token_hex(4)}.tmp")
     with storage_errors(path):
@@ -67,6 +68,12 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool
                 temporary.unlink(missing_ok=True)
         if durable:
             _flush(path.parent)
+
+
+def refuse_folder(path: Path) -> None:
+    """Raise a StorageError if the path of a file to write is that of a folder, or empty."""
+    if not path.name or path.is_dir():
+        raise _storage_error(str(path), IsADirectoryError(errno.EISDIR, ""))
 
 
 def write_bytes_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:

@@ -133,14 +133,18 @@ class SuiteError(BenchbenchError):
         self.source = source
         self.problems = tuple(problems)
         listing = "\n".join(f"  {printable(str(problem))}" for problem in first(self.problems))
-        noun = "problem" if len(self.problems) == 1 else "problems"
-        super().__init__(f"{source}: {len(self.problems)} {noun}\n{listing}")
+        super().__init__(f"{source}: {counted(len(self.problems), 'problem')}\n{listing}")
 
 
 def first(problems: Sequence[object]) -> list[str]:
     """The first `MOST_SHOWN` problems as texts, and how many more there are."""
     more = len(problems) - MOST_SHOWN
     return [*map(str, problems[:MOST_SHOWN]), *([f"and {more:,} more"] if more > 0 else [])]
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: ``1 problem``, ``2,000 problems``."""
+    return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

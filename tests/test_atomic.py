@@ -44,6 +44,12 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
         write_bytes_atomically(tmp_path / "runs" / "cell", b"x")
 
 
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_a_folder_in_place_of_a_file_is_named(name: str) -> None:
+    with pytest.raises(StorageError, match="it is a folder, not a file"):
+        write_bytes_atomically(Path(name), b"x")
+
+
 def signature(pid: int, started: str) -> str:
     return f"{processes.host_digest()}-{pid}-{started}.0123abcd.tmp"
 

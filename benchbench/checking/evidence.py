@@ -13,8 +13,9 @@ import numpy as np
 
 from benchbench.cell.model import Cell
 from benchbench.errors import BenchbenchError, UnknownNameError
+from benchbench.harness.succession import checkpoint_digest
 from benchbench.records import Row, checkpoint_name
-from benchbench.records.arrays import Array, content_digest, read_unchecked_arrays
+from benchbench.records.arrays import Array, content_digest, is_intact, read_unchecked_arrays
 from benchbench.records.outcomes import MALFORMATIONS
 from benchbench.registry import Registry
 from benchbench.registry.discovery import HOST
@@ -100,8 +101,11 @@ def evidence_folders(leaderboard: Path, runs: Path) -> tuple[Path, ...]:
 
 
 def find_evidence(folders: Iterable[Path], kind: str, name: str) -> Path | None:
-    """Find a file of ``outcomes``, ``witnesses`` or ``models`` in the first folder that has it."""
-    return next((path for folder in folders if (path := folder / kind / name).is_file()), None)
+    """Find a file of ``outcomes``, ``witnesses`` or ``models``, of several the first intact one."""
+    found = [path for folder in folders if (path := folder / kind / name).is_file()]
+    if len(found) < 2:
+        return found[0] if found else None
+    return next((p for p in found if (checkpoint_digest(p) if kind == "models" else is_intact(p, p.stem))), found[0])
 
 
 def read_history(folders: Iterable[Path], row: Row) -> Sequence[EpochRecord]:

@@ -34,7 +34,7 @@ from benchbench.checking.passes import answers, judge_images, replay_witnesses
 from benchbench.checking.proofs import claims_of
 from benchbench.contract import DatasetSplits, DataSource
 from benchbench.data import LoadedDataset, Subset, load_dataset, subset
-from benchbench.errors import BenchbenchError, PluginError, UsageError
+from benchbench.errors import BenchbenchError, PluginError, UsageError, counted
 from benchbench.harness.cells import build_model, train_cell
 from benchbench.harness.fitting import trains_in_steps
 from benchbench.harness.workbench import Workbench
@@ -228,5 +228,5 @@ class Replayer:
             return self._fit_again(cell), []
         stored, findings = read_weights(path, cell.training.model_id)
         if (stored.position.epoch, stored.position.step) != (cell.training.recipe.epochs, 0):
-            findings.append(Finding(what=f"the checkpoint is of {stored.position.epoch} epochs of training"))
+            findings.append(Finding(what=f"the checkpoint is of {counted(stored.position.epoch, 'epoch')} of training"))
         return fill(lambda: build_model(cell, splits, self.registry), stored.state), findings

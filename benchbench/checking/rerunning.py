@@ -19,7 +19,7 @@ from benchbench.checking.consistency import judge_suite
 from benchbench.checking.evidence import Finding, UnavailableError, code_changes, evidence_folders, find_evidence
 from benchbench.checking.given import load_given
 from benchbench.contract import DataSource
-from benchbench.errors import DataError, TrainingError, UsageError, suggest
+from benchbench.errors import DataError, TrainingError, UsageError, counted, suggest
 from benchbench.events import Listener, ignore
 from benchbench.harness.evaluating import NOTED
 from benchbench.harness.scheduling import run_cells
@@ -178,7 +178,7 @@ def find_row(cell_id: str, runs: Path, leaderboard: Path | None) -> Row:
         return found[0]
     if not found:
         raise UsageError(f"no finished cell {cell_id!r} is recorded", hint=suggest(cell_id, (r.cell_id for r in rows)))
-    several = f"{len(found)} recorded cells begin with {cell_id!r}"
+    several = f"{counted(len(found), 'recorded cell')} may be meant by {cell_id!r}"
     raise UsageError(several, hint=f"give at least {LEAST_PREFIX} digits, and as many as make it unique")
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,16 +12,13 @@ from typing import TypedDict
 from benchbench.atomic import scratch_folder, write_atomically
 from benchbench.checking.evidence import Verdict, find_evidence
 from benchbench.checking.verifying import verify
-from benchbench.errors import BenchbenchError, DataError, first
+from benchbench.errors import BenchbenchError, DataError, counted, first
 from benchbench.harness.succession import checkpoint_digest
-from benchbench.leaderboard.files import read_rows, write_leaderboard
+from benchbench.leaderboard.files import held, read_rows, write_leaderboard
 from benchbench.leaderboard.merging import Conflict, copy_evidence, merge
-from benchbench.leaderboard.packing import LEADERBOARD, Submission, unpack, weight_problems
+from benchbench.leaderboard.packing import LEADERBOARD, Submission, strangers, unpack, weight_problems
 from benchbench.records import Rows, checkpoint_name
-from benchbench.records.claims import Claims
 from benchbench.settings import find_folders
-
-_POLL_SECONDS = 0.1
 
 
 class Checks(TypedDict):
@@ -71,6 +67,7 @@ def examine(path: Path, folder: Path, how: Checks) -> Examined:
     problems, rows, verdicts = list(unpacked.problems), Rows.of(()), list[Verdict]()
     try:
         rows = read_rows(folder / LEADERBOARD, on_problem=problems.append)
+        problems += first(strangers(unpacked, rows))
         places = (folder, find_folders(runs=how["runs"]).runs)
         problems += weight_problems(unpacked, rows, lambda kind, name: find_evidence(places, kind, name))
         verdicts = verify(folder / LEADERBOARD, **how, on_problem=lambda _: None)
@@ -97,27 +94,23 @@ def accept(
             return Accepted(examined=examined, path=None, new=0, conflicts=())
         if open_ and not unchecked:
             raise DataError(
-                f"{len(open_)} rows could not be checked here: {', '.join(first(open_))}",
+                f"{counted(len(open_), 'row')} could not be checked here: {', '.join(first(open_))}",
                 hint="each verdict says what is missing: data, weights or --architecture; --unchecked takes them as they are",
             )
-        claims = Claims(leaderboards / examined.rows[0].suite / "claims")
-        while True:
-            with claims.held("accept") as mine:  # of two at once, one would overwrite the rows of the other
-                if mine:
-                    return _put(examined, path, folder, leaderboards)
-            time.sleep(_POLL_SECONDS)
+        with held(leaderboards / f"{examined.rows[0].suite}.parquet"):
+            return _put(examined, path, [folder, find_folders(runs=how["runs"]).runs], leaderboards)
 
 
-def _put(examined: Examined, path: Path, folder: Path, leaderboards: Path) -> Accepted:
-    """Put what was unpacked into a folder, and examined, into a laboratory's folders."""
+def _put(examined: Examined, path: Path, folders: Sequence[Path], leaderboards: Path) -> Accepted:
+    """Put rows into a laboratory's folders, evidence from `folders`, weights from the first one."""
     suite = examined.rows[0].suite
     board = leaderboards / f"{suite}.parquet"
     present = read_rows(board) if board.exists() else Rows.of(())
     merged = merge({str(board): present, str(path): examined.rows} if len(present) else {str(path): examined.rows})
     if merged.conflicts:
         return Accepted(examined=examined, path=None, new=0, conflicts=merged.conflicts)
-    copy_evidence(examined.rows, [folder], leaderboards / suite)
-    for weights in sorted((folder / "models").glob("*.safetensors")):
+    copy_evidence(examined.rows, folders, leaderboards / suite)
+    for weights in sorted((folders[0] / "models").glob("*.safetensors")):
         target, digest = leaderboards / suite / "models" / weights.name, checkpoint_digest(weights)
         if target.exists() and digest not in ("", checkpoint_digest(target)):  # the rows of both can be verified
             target = target.with_name(checkpoint_name(f"{weights.stem}.{digest}"))

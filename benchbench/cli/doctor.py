@@ -12,8 +12,8 @@ import click
 
 from benchbench.cli.namesake import find_namesake
 from benchbench.cli.options import folder_options, json_option
-from benchbench.cli.printing import counted, print_json, print_table
-from benchbench.errors import BenchbenchError
+from benchbench.cli.printing import print_json, print_table
+from benchbench.errors import BenchbenchError, counted
 from benchbench.registry import load_registry
 from benchbench.settings import find_device, find_folders
 from benchbench.version import DISTRIBUTION, install_command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -25,11 +26,12 @@ from benchbench.cli.options import (
 from benchbench.cli.printing import note, print_json, say
 from benchbench.cli.verify import print_claims, summary
 from benchbench.collector import collector_paused
-from benchbench.errors import UsageError
+from benchbench.errors import UsageError, counted
 from benchbench.escaping import printable
 
 if TYPE_CHECKING:
     from benchbench.checking.submissions import Checks, Examined
+    from benchbench.leaderboard.merging import Merged
 
 
 @click.group(name="leaderboard")
@@ -49,27 +51,19 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
     A cell with equal results in several files is kept once. If there are conflicts, nothing is written without --keep. Exit
     status: 0 written, 1 conflicts, 2 usage error.
     """
-    from benchbench.leaderboard import read_rows, write_leaderboard
-    from benchbench.leaderboard.challenges import copy_challenges
-    from benchbench.leaderboard.merging import copy_evidence, merge, without_evidence
+    from benchbench.leaderboard.files import held, read_rows
+    from benchbench.leaderboard.merging import merge
 
     if len(boards) < 2 or len(set(boards)) < len(boards):
         raise UsageError("merging takes two or more different files")
-    problems: list[str] = []
-    merged = merge({str(board): read_rows(board, on_problem=problems.append) for board in boards})
-    for problem in problems:
-        note(f"left out: {problem}")
-    written, bare = not merged.conflicts or keep is not None, list[str]()
-    if written and merged.rows:
-        folders = [folder for board in boards for folder in (board.parent / merged.rows[0].suite, board.parent)]
-        copy_evidence(merged.rows, folders, out.parent / merged.rows[0].suite)
-        bare = without_evidence(merged.rows, out.parent / merged.rows[0].suite)
-        for board in boards:  # a row that gave way to another one took its challenges with it
-            replaced = {conflict.cell_id for conflict in merged.conflicts if conflict.second == str(board)}
-            standing = {*merged.rows.values("cell_id")} - replaced
-            copy_challenges(standing, *(path.parent / merged.rows[0].suite / "challenges" for path in (board, out)))
-    if written:
-        write_leaderboard(out, merged.rows)
+    problems, bare = list[str](), list[str]()
+    with held(out):  # which may be one of them
+        merged = merge({str(board): read_rows(board, on_problem=problems.append) for board in boards})
+        for problem in problems:
+            note(f"left out: {problem}")
+        written = not merged.conflicts or keep is not None
+        if written:
+            bare = _write_merged(merged, boards, out)
     if as_json:
         conflicts = [dataclasses.asdict(conflict) for conflict in merged.conflicts]
         counts = {"rows": len(merged.rows), "repeated": merged.repeated, "left_out": problems}
@@ -77,10 +71,10 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
     else:
         for conflict in merged.conflicts:
             say(f"conflict: {conflict}")
-        counted = f"{len(merged.rows)} rows, {merged.repeated} of them equal in several files"
-        say(f"{counted}: {out}" if written else counted)
+        found = f"{counted(len(merged.rows), 'row')}, {merged.repeated} of them equal in several files"
+        say(f"{found}: {out}" if written else found)
         if bare:
-            say(f"{len(bare)} rows without evidence: {', '.join([*bare[:20], '...'][: len(bare)])}")
+            say(f"{counted(len(bare), 'row')} without evidence: {', '.join([*bare[:20], '...'][: len(bare)])}")
         if not written:
             note("nothing written: --keep first takes the rows of the first file")
     return 1 if merged.conflicts else 0
@@ -109,7 +103,7 @@ def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, 
     folders = evidence_folders(board, find_folders(runs=runs).runs)
     with scratch_folder("pack") as scratch:
         files = pack(chosen, lambda k, n: find_evidence(folders, k, n), out, scratch=scratch, weights=weights)
-    say(f"{out}: {len(files)} files, {out.stat().st_size / 2**20:.1f} MiB")
+    say(f"{out}: {counted(len(files), 'file')}, {out.stat().st_size / 2**20:.1f} MiB")
 
 
 @command.command(name="check")
@@ -163,7 +157,11 @@ def accept_command(
     else:
         for conflict in accepted.conflicts:
             say(f"conflict: {conflict}")
-        say("not accepted" if accepted.path is None else f"accepted, {accepted.new} new rows: {accepted.path}")
+        say(
+            "not accepted"
+            if accepted.path is None
+            else f"accepted, {counted(accepted.new, 'new row')}: {accepted.path}"
+        )
     return 1 if accepted.path is None else 0
 
 
@@ -193,7 +191,7 @@ def restore_command(board: str, leaderboards: Path | None, runs: Path | None, as
     else:
         for cell_id, reason in restored.refused:
             say(f"left out: {printable(f'cell {cell_id}: {reason}' if cell_id else reason)}")
-        say(f"{len(restored.recorded)} rows restored, {len(restored.present)} were finished: {store.root}")
+        say(f"{counted(len(restored.recorded), 'row')} restored, {len(restored.present)} were finished: {store.root}")
         if restored.outdated:
             say(f"{len(restored.outdated)} of them have flags of older diagnostics, which benchbench run renews")
     return 1 if restored.refused or restored.outdated else 0
@@ -231,10 +229,11 @@ def challenge_command(
         print_json({**dataclasses.asdict(result), "path": None if result.path is None else str(result.path)})
     else:
         for why, examples in result.rejected.items():
-            say(f"rejected, the image {why}: {Finding(what=f'{len(examples)} images', examples=examples)}")
+            say(f"rejected, the image {why}: {Finding(what=counted(len(examples), 'image'), examples=examples)}")
         if result.known:
-            say(f"{len(result.known)} examples were broken before")
-        say(f"cell {result.cell_id}: {len(result.broken)} more examples broken: robust accuracy <= {result.bound:.2%}")
+            say(f"{counted(len(result.known), 'example')} broken before")
+        more = counted(len(result.broken), "more example")
+        say(f"cell {result.cell_id}: {more} broken: robust accuracy <= {result.bound:.2%}")
     return 0 if result.path is not None else 1
 
 
@@ -254,6 +253,26 @@ def croissant_command(board: Path, out: Path | None, url: str, licence: str) -> 
     else:
         write_bytes_atomically(out, json.dumps(document, indent=2).encode())
         say(str(out))
+
+
+def _write_merged(merged: Merged, boards: Sequence[Path], out: Path) -> list[str]:
+    """Write rows with their evidence and challenges; return the cells without evidence."""
+    from benchbench.leaderboard import write_leaderboard
+    from benchbench.leaderboard.challenges import copy_challenges
+    from benchbench.leaderboard.merging import copy_evidence, without_evidence
+
+    bare = list[str]()
+    if merged.rows:
+        suite = merged.rows[0].suite
+        folders = [folder for board in boards for folder in (board.parent / suite, board.parent)]
+        copy_evidence(merged.rows, folders, out.parent / suite)
+        bare = without_evidence(merged.rows, out.parent / suite)
+        for board in boards:  # a row that gave way to another one took its challenges with it
+            replaced = {conflict.cell_id for conflict in merged.conflicts if conflict.second == str(board)}
+            standing = {*merged.rows.values("cell_id")} - replaced
+            copy_challenges(standing, *(path.parent / suite / "challenges" for path in (board, out)))
+    write_leaderboard(out, merged.rows)
+    return bare
 
 
 def _document(examined: Examined) -> dict[str, object]:

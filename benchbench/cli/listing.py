@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from benchbench.cli.options import json_option
-from benchbench.cli.printing import counted, note, print_json, print_table
+from benchbench.cli.printing import note, print_json, print_table
 from benchbench.contract.offers import KINDS, Kind
-from benchbench.errors import UnknownNameError
+from benchbench.errors import UnknownNameError, counted
 from benchbench.registry import Registered, load_registry
 
 

@@ -11,6 +11,7 @@ import click
 
 from benchbench.cli import options
 from benchbench.cli.printing import note, print_json, print_table
+from benchbench.errors import counted
 from benchbench.events.wording import format_seconds
 from benchbench.kernels.arithmetic import Precision
 
@@ -162,7 +163,7 @@ def _print_prices(plan: Plan) -> None:
     rows = [_price_line(name, found) for name, found in by_experiment.items()]
     columns = ("whole grid", "cells", "models", _unit(plan), "longest cell", "memory", "storage")
     print_table(columns, [*rows, _price_line("total", total)], right=columns[1:])
-    unpriced = f"; {total.unpriced} cells have no price" if total.unpriced else ""
+    unpriced = f"; {counted(total.unpriced, 'cell')} without a price" if total.unpriced else ""
     note(f"prices are for {plan.priced_for}; memory is the minimum that works{unpriced}")
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from benchbench.cli.options import FOLDER, json_option
-from benchbench.cli.printing import counted, note, print_json, print_table, say, say_lines
+from benchbench.cli.printing import note, print_json, print_table, say, say_lines
 from benchbench.contract.offers import KINDS
-from benchbench.errors import UsageError
+from benchbench.errors import UsageError, counted
 from benchbench.registry import REMEDIES, PluginInfo, examine, load_registry
 from benchbench.scaffold import plugin_names, write_plugin
 

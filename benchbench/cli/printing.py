@@ -94,11 +94,6 @@ def line_width() -> int:
     return console.width if console.is_terminal else UNWRAPPED
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: ``1 problem``, ``2 problems``."""
-    return f"{number:,} {noun}" + "s" * (number != 1)
-
-
 def shows_styles() -> bool:
     """Whether standard output shows bold text."""
     return Console().is_terminal

@@ -12,6 +12,7 @@ import click
 
 from benchbench.cli.options import FILE, check_options, json_option, quiet_option
 from benchbench.cli.printing import note, print_json, print_table, say
+from benchbench.errors import counted
 
 if TYPE_CHECKING:
     from benchbench.checking.evidence import Verdict
@@ -65,11 +66,10 @@ def _print(verdicts: Sequence[Verdict], counts: Counter[str]) -> None:
     print_claims(verdicts)
     say(summary(counts))
     if not counts["confirmed"]:
-        note(
-            "nothing could be confirmed here: the runs folder, data root or --architecture is not the one of these rows"
-        )
+        note("nothing could be confirmed here; each verdict says why")
 
 
 def summary(counts: Counter[str]) -> str:
     """How many verdicts of each kind there are; what is confirmed is a bound."""
-    return f"{counts['confirmed']} bounds confirmed, {counts['refuted']} rows refuted, {counts['unchecked']} unchecked"
+    bounds, rows = counted(counts["confirmed"], "bound"), counted(counts["refuted"], "row")
+    return f"{bounds} confirmed, {rows} refuted, {counts['unchecked']} unchecked"

@@ -10,6 +10,7 @@ from typing import Any
 from benchbench.comparison.contenders import Contender, labels
 from benchbench.comparison.pairing import Difference
 from benchbench.comparison.ranking import Place
+from benchbench.errors import counted
 from benchbench.leaderboard.frames import Listing, Sheet
 from benchbench.leaderboard.identity import BALL, tell_apart
 from benchbench.leaderboard.spread import Spread
@@ -78,7 +79,7 @@ def _title(first: Contender) -> str:
     searched = f", attacks searched in {first.row.rounding}" if first.row.rounding else ""
     return (
         f"{first.row.dataset}, {first.row.norm} epsilon {first.row.epsilon:g}, {first.row.profile} profile, "
-        f"{len(first.index):,} test examples, worst of {' and '.join(first.single)}{searched}"
+        f"{counted(len(first.index), 'test example')}, worst of {' and '.join(first.single)}{searched}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchbench.errors import counted
 from benchbench.events import (
     CellFailed,
     CellFinished,
@@ -37,7 +38,7 @@ def describe(event: Event, *, several: bool = False) -> str | None:
             return event.message
         case RunFinished():
             return (
-                f"{event.finished} cells computed, {event.cached} already done, {event.skipped} skipped, "
+                f"{counted(event.finished, 'cell')} computed, {event.cached} already done, {event.skipped} skipped, "
                 f"{event.failed} failed in {format_seconds(event.seconds)}"
             )
     return None
@@ -60,7 +61,7 @@ def format_seconds(seconds: float) -> str:
 
 def _describe_start(event: RunStarted) -> str:
     reason = f" ({event.profile_reason})" if event.profile_reason else ""
-    cells = f"{event.ready} cells to compute, {event.done} done, {event.skipped} skipped"
+    cells = f"{counted(event.ready, 'cell')} to compute, {event.done} done, {event.skipped} skipped"
     duration = f", about {format_seconds(event.estimated_seconds)}" if event.estimated_seconds else ""
     return f"suite {event.suite}, profile {event.profile}{reason}, on {event.device}: {cells}{duration}"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from benchbench.contract import NOT_SHARED, Host, OptionError, Work, WorkUnit
-from benchbench.errors import UsageError
+from benchbench.errors import UsageError, counted
 from benchbench.executors.slurm_commands import (
     FULL_HINT,
     FullQueueError,
@@ -147,7 +147,7 @@ class SlurmExecutor:
         queue = Queue(JOB_NAME.format(work.name), work, host)
         attached = queue.attach()
         if attached:
-            host.say(f"attached to {attached} jobs that are in Slurm's queue already")
+            host.say(f"attached to {counted(attached, 'job')} in Slurm's queue already")
         try:
             self._submit(work, queue, host, limits)
             while queue.is_active():
@@ -176,7 +176,7 @@ class SlurmExecutor:
                 queue.say_once(f"{error.message}: the other jobs are submitted when there is room")
                 return
             queue.add(jobs)
-            host.say(f"submitted {len(fitting)} jobs ({units[0].defense}) to Slurm")
+            host.say(f"submitted {counted(len(fitting), 'job')} ({units[0].defense}) to Slurm")
 
     def _submit_array(self, work: Work, units: Sequence[WorkUnit], limits: Limits, memory_factor: float) -> Submissions:
         import submitit

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from benchbench.atomic import full_disk
 from benchbench.cell.model import Cell
-from benchbench.errors import PLUGIN_FAULTS, RankError, StorageError
+from benchbench.errors import PLUGIN_FAULTS, RankError, StorageError, counted
 from benchbench.events import CellFailed, CellFinished, CellStarted, Note
 from benchbench.harness.cells import (
     checkpoint_times,
@@ -138,7 +138,7 @@ class _Schedule:
         if not self._waiting:
             self._waiting = True
             free_memory()
-            message = f"waiting for other processes, which compute the last {len(self.pending)} cells"
+            message = f"waiting for other processes, which compute the last {counted(len(self.pending), 'cell')}"
             self._bench.listener(Note(message=message))
         pause = max(POLL_SECONDS, POLL_SECONDS_PER_CELL * len(self.pending)) * POLL_GROWTH**self._looks
         self._bench.stop.wait(min(pause, LONGEST_POLL_SECONDS))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,14 @@ from benchbench.arguments import checked
 from benchbench.atomic import write_bytes_atomically
 from benchbench.errors import CorruptDataError, DataError, StorageError, first
 from benchbench.records import Row, Rows, rows_from_table
+from benchbench.records.claims import Claims
 from benchbench.records.disk import read_bytes
 from benchbench.records.parquet import read_parquet
 from benchbench.records.schema import check_schema, schema
 
 _log = logging.getLogger(__name__)
 _REBUILT = "benchbench run sets it aside and rebuilds it from the cell records"
+_POLL_SECONDS = 0.1
 _AT_ONCE = 10_000  # rows that are written together: to copy all of 150,000 takes half a GiB
 _SORTED_BY = (
     *("source", "dataset", "architecture", "architecture_options", "augmentation", "dropout", "attack"),
@@ -53,6 +57,21 @@ def write_leaderboard(path: Path, rows: Iterable[Row]) -> Rows:
     if read_bytes(path) != content:
         write_bytes_atomically(path, content)
     return ordered
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a leaderboard file while it is changed: of two at once, one loses the other's rows."""
+    claims = Claims(path.parent / path.stem / "claims")
+    with ExitStack() as stack:
+        while True:
+            try:
+                if stack.enter_context(claims.held("leaderboard")):
+                    break
+            except StorageError:  # where no claim can be written, no leaderboard can
+                break
+            time.sleep(_POLL_SECONDS)
+        yield
 
 
 @checked

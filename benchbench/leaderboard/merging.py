@@ -17,6 +17,7 @@ from benchbench.leaderboard.identity import values
 from benchbench.leaderboard.names import configured
 from benchbench.leaderboard.published import unshipped
 from benchbench.records import Row, Rows
+from benchbench.records.arrays import is_intact
 from benchbench.records.disk import file_names, read_bytes
 
 _COST = ("train_seconds", "evaluate_seconds", "peak_memory_bytes", "queries")
@@ -87,14 +88,19 @@ def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
 
 
 def copy_evidence(rows: Iterable[Row], folders: Sequence[Path], target: Path) -> int:
-    """Copy rows' outcomes and witnesses from `folders` to `target`; return the number of files."""
+    """Copy rows' outcomes and witnesses from `folders` to `target`; return the number of files.
+
+    Damaged files are not copied, and intact ones take their places.
+    """
     copied, listed = 0, Rows.of(rows)
     for kind in _KINDS:
         there, held = file_names(target / kind), [(folder / kind, file_names(folder / kind)) for folder in folders]
         for (digest,) in sorted(listed.distinct(f"{kind}_digest")[0]):
             name, copy = f"{digest}.parquet", target / kind / f"{digest}.parquet"
-            found = (read_bytes(folder / name) for folder, names in held if name in names)
-            content = None if name in there else next((each for each in found if each is not None), None)
+            found = [folder / name for folder, names in held if name in names]
+            if not found or (name in there and is_intact(copy, digest)):
+                continue
+            content = next((read_bytes(path) for path in found if is_intact(path, digest)), None)
             if content is not None:
                 write_bytes_atomically(copy, content)
                 copied += 1

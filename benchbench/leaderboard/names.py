@@ -9,6 +9,7 @@ from typing import Any
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import Cell, Component, canonical
 from benchbench.contract.offers import Offer
+from benchbench.errors import counted
 from benchbench.escaping import printable
 from benchbench.records import Row
 from benchbench.records.cards import card_facts
@@ -129,7 +130,7 @@ def weights_label(configuration: str) -> str:
 
 def training_size(row: Row) -> str:
     """``60,000 training examples``; empty if it is unknown."""
-    return "" if row.n_train is None else f"{row.n_train:,} training examples"
+    return "" if row.n_train is None else counted(row.n_train, "training example")
 
 
 def row_label(row: Row) -> str:
@@ -151,8 +152,8 @@ def setting_label(row: Row, *, every_option: bool) -> str:
         f"{row.norm} epsilon {number(row.epsilon)}",
         f"{row.profile} profile",
         training_size(row) + " (TEST SET INCLUDED)" * row.saw_test_set,
-        f"{row.n_test:,} test examples",
-        f"{row.epochs} epochs" if row.epochs else "",
+        counted(row.n_test, "test example"),
+        counted(row.epochs, "epoch") if row.epochs else "",
         *_harvest_parts(row),
         trained_in(row),
     )

@@ -107,6 +107,16 @@ def weight_problems(submission: Submission, rows: Sequence[Row], find: Callable[
     return problems
 
 
+def strangers(submission: Submission, rows: Sequence[Row]) -> list[str]:
+    """A problem per unpacked file that no row names: weights of other models refute their rows."""
+    folder = submission.folder
+    weights = (folder / "models" / checkpoint_name(model_id) for model_id in {row.model_id for row in rows})
+    named = {file for path in weights for file in (path, *kept_checkpoints(path))}
+    for kind in ("outcomes", "witnesses"):
+        named |= {folder / kind / f"{getattr(row, f'{kind}_digest')}.parquet" for row in rows}
+    return [f"{file.relative_to(folder)} belongs to no row" for file in sorted({*folder.glob("*/*")} - named)]
+
+
 def _gather(rows: Sequence[Row], find: Callable[[str, str], Path | None]) -> tuple[dict[str, Path], list[str]]:
     found: dict[str, Path] = {}
     missing = []

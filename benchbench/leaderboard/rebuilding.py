@@ -17,7 +17,7 @@ from pathlib import Path
 from benchbench.atomic import storage_errors, write_bytes_atomically
 from benchbench.errors import CorruptDataError
 from benchbench.escaping import printable
-from benchbench.leaderboard.files import read_rows, write_leaderboard
+from benchbench.leaderboard.files import held, read_rows, write_leaderboard
 from benchbench.leaderboard.names import row_label
 from benchbench.leaderboard.published import published_rows
 from benchbench.records import Row, Rows, RunStore
@@ -39,12 +39,13 @@ def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[st
     is kept as ``<name>.corrupt``, and `on_problem` receives a message; a foreign or newer one is left alone: a StorageError.
     """
     while True:
-        unused = store.unused_weights()
-        present = _present(path, on_problem)
-        recorded = store.rows(suite)
-        _copy_outcomes(recorded, store, outcomes_folder(path, suite))
-        write_failed_attempts(path, store, recorded)
-        rows = write_leaderboard(path, _merged(present, recorded, suite))
+        with held(path):
+            unused = store.unused_weights()
+            present = _present(path, on_problem)
+            recorded = store.rows(suite)
+            _copy_outcomes(recorded, store, outcomes_folder(path, suite))
+            write_failed_attempts(path, store, recorded)
+            rows = write_leaderboard(path, _merged(present, recorded, suite))
         if store.record_stamps() == store.known_stamps:
             for weights in unused:  # the file just written has no row measured on them either
                 with suppress(OSError):  # the next rebuild tries again

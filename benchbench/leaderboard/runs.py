@@ -143,10 +143,11 @@ class Runs:
         counts, total = (np.add.reduceat(one, self.starts, dtype=np.float64) for one in (known, np.nan_to_num(values)))
         top, bottom = np.fmax.reduceat(values, self.starts), np.fmin.reduceat(values, self.starts)
         several = counts > 1
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             mean = total / counts
             off = values - np.repeat(mean, np.diff(self.starts, append=len(values)))
-            deviation = np.sqrt(np.add.reduceat(np.nan_to_num(off**2), self.starts) / (counts - 1))
+            deviation = np.sqrt(np.add.reduceat(np.nan_to_num(off**2, posinf=np.inf), self.starts) / (counts - 1))
+            deviation[np.isinf(deviation)] = np.nan  # a square beyond float64
         low, high = (np.fmax.reduceat(end, self.starts) for end in self._ends(key, known))
         deviation[~several] = np.nan
         if several.any():

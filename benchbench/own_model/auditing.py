@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchbench.arguments import checked
-from benchbench.atomic import write_atomically
+from benchbench.atomic import refuse_folder, write_atomically
 from benchbench.contract import Examples, KeyedGenerator, Threat, as_model_input, derive_seed, uniform_start
 from benchbench.contract.threat import Norm
 from benchbench.data import LoadedDataset, load_dataset
@@ -42,7 +42,7 @@ from benchbench.records.arrays import write_arrays
 from benchbench.records.outcomes import WITNESSES
 from benchbench.registry import load_registry
 from benchbench.registry.lookup import ComponentEntry, find_component
-from benchbench.settings import AnyPath, find_device, find_folders
+from benchbench.settings import AnyPath, check_writable, find_device, find_folders
 from benchbench.stopping import Stopped, StopRequest, parse_duration
 
 FIRST = "pgd-10"  # the first attack, which the diagnostics follow
@@ -87,6 +87,9 @@ def audit(
     seconds = parse_duration(budget) if isinstance(budget, str) else budget
     if not seconds > 0:
         raise UsageError(f"the budget must be above 0 seconds, got {seconds:g}", hint='for instance 90 or "2m"')
+    if images is not None:  # now, not after all attacks
+        refuse_folder(Path(images))
+        check_writable(Path(images).parent)
     began, stop = time.monotonic(), StopRequest(seconds, reserved=True)
     registry = load_registry()
     if isinstance(dataset, tuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -112,6 +113,26 @@ def _problems(tensors: Tensors, own: Tensors, needed: Collection[str]) -> list[s
         for name, value in own.items()
         if name in tensors and not is_lazy(value) and tensors[name].shape != value.shape
     ]
+    kinds = [
+        f"{name} {_kind(tensors[name])} instead of {value.dtype}"
+        for name, value in own.items()
+        if name in tensors and not _can_hold(value, tensors[name])
+    ]
     lacking, besides = sorted(set(needed) - tensors.keys()), sorted(tensors.keys() - own.keys())
-    listed = (("it lacks", lacking), ("it has besides", besides), ("of other shapes", other))
+    listed = (("it lacks", lacking), ("it has besides", besides), ("of other shapes", other), ("of other kinds", kinds))
     return [f"{what} {', '.join(first(names))}" for what, names in listed if names]
+
+
+def _can_hold(own: Tensor, stored: Tensor) -> bool:
+    """Whether a model can take a stored value: of a quantised weight, the scale is missing."""
+    if stored.layout != torch.strided or stored.is_meta or stored.is_quantized:
+        return False
+    if stored.is_complex():
+        return own.is_complex()
+    return stored.is_floating_point() or is_lazy(own) or not own.is_floating_point()
+
+
+def _kind(stored: Tensor) -> str:
+    return (
+        "without values" if stored.is_meta else str(stored.dtype if stored.layout == torch.strided else stored.layout)
+    )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchbench.cell.model import Component
 from benchbench.contract.threat import Threat
+from benchbench.errors import counted
 from benchbench.escaping import as_html, as_text
 from benchbench.evaluation import Outcome
 from benchbench.own_model.setup import SetupMistake
@@ -72,7 +73,7 @@ class ModelReport:
     @property
     def title(self) -> str:
         """Data, number of examples and threat."""
-        return f"{self.dataset}, {len(self.label):,} test examples, {self.threat.norm} epsilon {self.threat.epsilon:g}"
+        return f"{self.dataset}, {counted(len(self.label), 'test example')}, {self.threat.norm} epsilon {self.threat.epsilon:g}"
 
     @property
     def lines(self) -> list[tuple[str, ...]]:
@@ -213,6 +214,7 @@ class AuditReport:
         """One sentence: whether the claim is refuted, by how many examples."""
         return (
             f"{'refuted' if self.refuted else 'not refuted'}: {self.claimed:.2%} is claimed, {self.bound:.2%} of "
-            f"{len(self.robust):,} examples withstood all attacks, {self.first.test_accuracy:.2%} are right without one; "
+            f"{counted(len(self.robust), 'example')} withstood all attacks, "
+            f"{self.first.test_accuracy:.2%} are right without one; "
             f"p = {self.p_value:.2g}, exact one-sided test"
         )

@@ -78,6 +78,14 @@ def read_arrays(path: Path, digest: str) -> dict[str, Array] | None:
     return arrays
 
 
+def is_intact(path: Path, digest: str) -> bool:
+    """Whether a file exists and holds the arrays with this digest."""
+    try:
+        return read_arrays(path, digest) is not None
+    except StorageError:
+        return False
+
+
 def check_footer(path: Path) -> bool:
     """Whether the file exists; `StorageError` if its footer is damaged. Its content is not read."""
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from benchbench.cell.filters import parse_options
 from benchbench.comparison.choosing import methods
 from benchbench.comparison.pairing import spreads
+from benchbench.errors import counted
 from benchbench.leaderboard import names
 from benchbench.leaderboard.identity import MODEL, grouped, tell_apart
 from benchbench.leaderboard.matching import is_regression
@@ -67,7 +68,10 @@ def _ranked_board(found: Standings) -> RankedBoard:
     common = networks[0] if len(set(networks)) == 1 else ""
     methods = [names.defense_label(row) for row in rows]
     labels = methods if common else [f"{method}\n{network}" for method, network in zip(methods, networks)]
-    threat, examples = f"{rows[0].norm} epsilon {names.number(rows[0].epsilon)}", f"{found.examples:,} test examples"
+    threat, examples = (
+        f"{rows[0].norm} epsilon {names.number(rows[0].epsilon)}",
+        counted(found.examples, "test example"),
+    )
     shared = names.joined(names.dataset_label(rows[0]), common, threat, examples, " and ".join(attacks))
     caption = names.joined(shared, names.searched_in(rows[0]))
     return RankedBoard(found=found, caption=caption, attacks=attacks, labels=tuple(tell_apart(labels, rows, MODEL)))

@@ -12,6 +12,7 @@ import numpy as np
 
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import UNKNOWN_OF_GIVEN
+from benchbench.errors import counted
 from benchbench.escaping import printable, printable_json
 from benchbench.figures.of_suite import suite_charts
 from benchbench.figures.points import Measured
@@ -98,7 +99,7 @@ def bibtex_of(row: Row) -> str:
     """A BibTeX entry of the row."""
     origin = f"published in {names.paper_label(row.published_source)}, table {row.published_table}"
     value = getattr(row, measure_of(row))
-    measured = "" if value is None else f"{measure_of(row)} {value:.4f} on {row.n_test} test examples"
+    measured = "" if value is None else f"{measure_of(row)} {value:.4f} on {counted(row.n_test, 'test example')}"
     fields = {
         "author": "The benchbench developers",
         "title": f"{names.row_label(row)}: row {row.cell_id} of the leaderboard {row.suite}",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchbench.atomic import write_bytes_atomically
+from benchbench.errors import counted
 from benchbench.figures import FIGURES
 from benchbench.leaderboard.formats import escape_markdown, render
 from benchbench.leaderboard.identity import grouped
@@ -99,12 +100,14 @@ def _what_was_run(paper_table: PaperTable, rows: Sequence[Row], evidence: Measur
         lines = [f"- {s.dataset}, {s.labels} labels: {s.n_train:,} + {s.n_test:,} images" for s in evidence.separations]
         return "\n".join(map(escape_markdown, lines)) or "Nothing yet."
     budgets = grouped(rows, _budget).items()
-    lines = [f"- {escape_markdown(budget)}: {len(members)} rows, {_time(members)}" for budget, members in budgets]
+    lines = [
+        f"- {escape_markdown(budget)}: {counted(len(members), 'row')}, {_time(members)}" for budget, members in budgets
+    ]
     return "\n".join(lines) or "Nothing yet."
 
 
 def _budget(row: Row) -> str:
-    epochs = f"{row.epochs} epochs" if row.epochs else "fitted without epochs"
+    epochs = counted(row.epochs, "epoch") if row.epochs else "fitted without epochs"
     trained = "" if row.n_train is None else f"{row.n_train:,} training and "
     where = f"on {row.device}" if row.device else "on an unnamed device"
     commit = f", commit {row.git_commit[:12]}" if row.git_commit else ""

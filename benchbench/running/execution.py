@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchbench.errors import counted
 from benchbench.escaping import printable
 from benchbench.events import CellFailed, Listener, Note, RunFinished, RunStarted
 from benchbench.planning import Plan
@@ -35,7 +36,9 @@ class RunResult:
     stopped: str = ""  # why the run was stopped; empty if it was not
 
     def __repr__(self) -> str:
-        counts = f"{len(self.rows)} rows, {self.finished} computed now, {self.failed} failed, {self.left} left"
+        counts = (
+            f"{counted(len(self.rows), 'row')}, {self.finished} computed now, {self.failed} failed, {self.left} left"
+        )
         return f"<RunResult of {self.plan.suite}, profile {self.plan.profile}: {counts}; {self.leaderboard}>"
 
     def _repr_html_(self) -> str:
@@ -91,7 +94,7 @@ def execute(
     if tally.left:
         rest = "whose earlier results stand; the same command goes on with what was in training"
         rest = rest if prepared.request.fresh else "the same command goes on from here"
-        listener(Note(message=f"{stopped}: {len(tally.left)} cells left, {rest}"))
+        listener(Note(message=f"{stopped}: {counted(len(tally.left), 'cell')} left, {rest}"))
     finished = RunFinished(
         finished=tally.finished,
         failed=len(tally.failures) + len(plan.with_status("failed")),
@@ -144,7 +147,7 @@ def _name_known(prepared: Prepared, rows: Rows, listener: Listener) -> None:
     if known:
         board = prepared.leaderboard
         advice = f"to go on from them instead: benchbench leaderboard restore {board}"
-        listener(Note(message=f"{known} cells are computed again although {board} has their rows; {advice}"))
+        listener(Note(message=f"{counted(known, 'cell')} to compute again although {board} has the rows; {advice}"))
 
 
 def _describe_device(prepared: Prepared, crew: Crew | None) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +78,28 @@ def test_rows_stay_verifiable_beside_other_weights_of_their_model(submission: Pa
     assert [verdict.status for verdict in verdicts] == ["confirmed", "confirmed"]
 
 
+@pytest.mark.parametrize("name", ["models/0123456789abcdef.safetensors", f"outcomes/{'a' * 64}.parquet"])
+def test_files_that_no_row_names_do_not_enter_the_lab(
+    submission: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Another's row, whose weights are not there yet, would be refuted by them."""
+    with zipfile.ZipFile(submission) as archive:
+        content = {one: archive.read(one) for one in archive.namelist()}
+    manifest = json.loads(content["manifest.json"])
+    manifest["files"][name] = hashlib.sha256(b"junk").hexdigest()
+    with zipfile.ZipFile("poisoned.zip", "w") as archive:
+        for one, data in {**content, name: b"junk", "manifest.json": json.dumps(manifest).encode()}.items():
+            archive.writestr(one, data)
+    assert accept(Path("poisoned.zip")) == 1
+    assert f"problem: {name} belongs to no row" in capsys.readouterr().out
+    assert not Path("lab").exists()
+
+
 def test_one_submission_is_put_at_a_time(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     others = []
 
     def copy(*arguments: Any) -> int:
-        with Claims(Path("lab/closer-look/claims")).held("accept") as mine:
+        with Claims(Path("lab/closer-look/claims")).held("leaderboard") as mine:
             others.append(mine)
         return copy_evidence(*arguments)
 

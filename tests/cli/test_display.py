@@ -65,7 +65,7 @@ def test_plain_lines_tell_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
         "  done in 45 s: test_accuracy 0.9",
         "[2/2] mnist cnn2 trades (beta=6), pgd-10, seed 0, about 45 s left",
         "  FAILED mnist cnn2 trades (beta=6), pgd-10, seed 0: out of [memory]",
-        "1 cells computed, 2 already done, 1 skipped, 1 failed in 1 min 00 s",
+        "1 cell computed, 2 already done, 1 skipped, 1 failed in 1 min 00 s",
     ]
 
 

@@ -42,7 +42,7 @@ def test_run_goes_on_from_restored_rows_and_leaves_the_same_bytes(
 def test_run_names_the_rows_that_it_computes_again(command: Command, suite: Path) -> None:
     assert "again although" not in command("run", suite, "--runs", "there", "--jobs", "1").err
     run = command("run", suite, "--runs", "here", "--only", "attack=fab", "--jobs", "1")
-    assert f"1 cells are computed again although {BOARD} has their rows" in run.err
+    assert f"1 cell to compute again although {BOARD} has the rows" in run.err
     assert f"benchbench leaderboard restore {BOARD}" in run.err
 
 

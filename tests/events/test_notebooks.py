@@ -109,7 +109,7 @@ def test_run_and_evaluate_show_progress_by_default(
     monkeypatch.setitem(sys.modules, "IPython", kernel)  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=output.display))  # type: ignore[arg-type]
     result = benchbench.run("smoke", device="cpu", only="defense=natural", runs=tmp_path, leaderboards=tmp_path)
-    assert "1 cells computed" in output.texts[0]
+    assert "1 cell computed" in output.texts[0]
     model = benchbench.load_model(result.rows[0], runs=tmp_path)
     benchbench.evaluate(model, dataset="digits", n_test=20)
     assert output.texts[1] == "  pgd-10 on test: 20/20"
@@ -137,5 +137,5 @@ def test_a_true_kernel_shows_progress_and_the_table(tmp_path: Path) -> None:
         [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "1 cells computed" in done.stdout
+    assert "1 cell computed" in done.stdout
     assert "execute_result <RunResult of smoke" in done.stdout

@@ -11,11 +11,12 @@ from sample_rows import make_row
 
 from benchbench.cli import invoke
 from benchbench.errors import DataError
-from benchbench.leaderboard import read_rows, write_leaderboard
-from benchbench.leaderboard.merging import merge
+from benchbench.leaderboard import merging, read_rows, write_leaderboard
+from benchbench.leaderboard.merging import Merged, merge
 from benchbench.leaderboard.published import published_rows
-from benchbench.records import Row
+from benchbench.records import Row, Rows
 from benchbench.records.arrays import content_digest, to_array, write_arrays
+from benchbench.records.claims import Claims
 
 FIRST = make_row(cell_id="a", adv_test_accuracy=0.5, train_seconds=1.0, device="cpu")
 OTHER = make_row(cell_id="b", defense="at", adv_test_accuracy=0.7)
@@ -93,6 +94,44 @@ def test_command_writes_rows_with_the_evidence_beside_them(tmp_path: Path) -> No
     assert invoke(["leaderboard", "merge", *files, "--out", str(out)]) == 0
     assert {row.cell_id for row in read_rows(out)} == {"a", "b"}
     assert (tmp_path / "c" / "closer-look" / "outcomes" / f"{digest}.parquet").is_file()
+
+
+def test_an_intact_copy_of_evidence_takes_the_place_of_damaged_ones(tmp_path: Path) -> None:
+    outcomes = {"index": to_array("index", [1, 2])}
+    row = dataclasses.replace(FIRST, outcomes_digest=content_digest(outcomes))
+    copies = {name: tmp_path / name / "closer-look" / "outcomes" / f"{row.outcomes_digest}.parquet" for name in "abc"}
+    for copy in copies.values():
+        copy.parent.mkdir(parents=True)
+    write_arrays(copies["b"], outcomes)
+    copies["a"].write_bytes(copies["b"].read_bytes()[:-9])
+    copies["c"].write_bytes(copies["b"].read_bytes()[:-8])
+    boards = [str(board(tmp_path / name, row)) for name in "ab"]
+    assert invoke(["leaderboard", "merge", *boards, "--out", str(tmp_path / "c" / "closer-look.parquet")]) == 0
+    assert copies["c"].read_bytes() == copies["b"].read_bytes()
+
+
+def test_a_damaged_copy_alone_is_no_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = dataclasses.replace(FIRST, outcomes_digest="a" * 64)
+    copy = tmp_path / "a" / "closer-look" / "outcomes" / f"{'a' * 64}.parquet"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(b"PAR1 but no more")
+    boards = [str(board(tmp_path / "a", row)), str(board(tmp_path / "b", OTHER))]
+    assert invoke(["leaderboard", "merge", *boards, "--out", str(tmp_path / "c" / "closer-look.parquet")]) == 0
+    assert "2 rows without evidence: a, b" in capsys.readouterr().out
+
+
+def test_command_holds_the_file_that_it_reads_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = board(tmp_path / "a", FIRST), board(tmp_path / "b", OTHER)
+    free = []
+
+    def watched(boards: dict[str, Rows]) -> Merged:
+        with Claims(one.parent / one.stem / "claims").held("leaderboard") as mine:
+            free.append(mine)
+        return merge(boards)
+
+    monkeypatch.setattr(merging, "merge", watched)
+    assert invoke(["leaderboard", "merge", str(one), str(two), "--out", str(one)]) == 0
+    assert free == [False]
 
 
 def test_command_writes_nothing_on_conflicts_without_keep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,8 +14,9 @@ import pytest
 from sample_rows import make_row
 
 from benchbench.errors import StorageError
-from benchbench.leaderboard import outcomes_folder, published_rows, read_rows, rebuild, write_leaderboard
-from benchbench.records import RunStore, schema, table_from_rows
+from benchbench.leaderboard import outcomes_folder, published_rows, read_rows, rebuild, rebuilding, write_leaderboard
+from benchbench.leaderboard.rebuilding import _merged
+from benchbench.records import Rows, RunStore, schema, table_from_rows
 from benchbench.records.arrays import read_arrays
 
 SUITE = "closer-look"
@@ -98,6 +103,25 @@ def test_record_that_comes_in_meanwhile_is_not_lost(
     monkeypatch.setattr(store, "rows", slow)
     rebuild(path, store, SUITE)
     assert _measured(path) == {"aa": 0.1} | {cell_id: 0.2}
+
+
+def test_runs_of_two_folders_that_end_at_once_lose_no_row(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_have_read = threading.Barrier(2)
+
+    def merged(*arguments: Any) -> Rows:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both_have_read.wait(timeout=1)
+        return _merged(*arguments)
+
+    monkeypatch.setattr(rebuilding, "_merged", merged)
+    stores = [RunStore(tmp_path / name) for name in ("mine", "theirs")]
+    for store in stores:
+        store.write_cell(make_row(cell_id=store.root.name, test_accuracy=0.5))
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda store: rebuild(path, store, SUITE), stores))
+    assert _measured(path) == {"mine": 0.5, "theirs": 0.5}
 
 
 def test_damaged_leaderboard_is_kept_aside_and_rebuilt(store: RunStore, path: Path) -> None:

@@ -312,6 +312,13 @@ def test_a_run_of_equal_values_has_no_deviation_and_no_interval() -> None:
     assert np.isnan([measured.low[0], measured.high[0]]).all()
 
 
+def test_deviation_beyond_float64_is_unknown() -> None:
+    """Any finite Lipschitz constant is a valid one, and JSON has no infinity."""
+    rows = [dataclasses.replace(row, test_lipschitz=10.0**300 * row.seed) for row in seeds([0.5, 0.5, 0.5])]
+    (line,) = json.loads(render(paper_table(rows), "json"))["groups"][0]["rows"]
+    assert (line["test_lipschitz"], line["deviations"].get("test_lipschitz")) == (1e300, None)
+
+
 def test_heading_of_a_group_says_how_its_weights_were_chosen() -> None:
     trained: list[dict[str, Any]] = [
         {},

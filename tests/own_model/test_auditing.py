@@ -16,7 +16,7 @@ from benchbench.builtin.attacks.autoattack.apgd import Apgd
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.contract import DatasetSplits, Examples, KeyedGenerator, Threat
 from benchbench.data import LoadedDataset
-from benchbench.errors import OptionError, UsageError
+from benchbench.errors import OptionError, StorageError, UsageError
 from benchbench.own_model.escalation import attempts, straight_through
 from benchbench.own_model.planting import count_found
 from benchbench.own_model.report import LEVEL, LOOKS, AuditReport
@@ -172,6 +172,20 @@ def test_audit_in_l1_and_one_without_time_say_what_they_tried() -> None:
     report = benchbench.audit(model, accuracy=0.001, dataset=DIGITS, n_test=20, budget=1e-9)
     assert (len(report.tried), report.refuted) == (1, False)
     assert f"not tried: {', '.join(report.left)}" in repr(report)
+
+
+@pytest.mark.parametrize("images", ["", ".", "file/images.parquet"])
+def test_images_that_cannot_be_written_are_told_before_the_attacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+
+    def never(_: torch.Tensor) -> torch.Tensor:
+        raise AssertionError
+
+    with pytest.raises(StorageError, match="a folder"):
+        benchbench.audit(never, accuracy=0.5, dataset=DIGITS, images=images)
 
 
 def test_nothing_is_judged_if_the_claim_or_the_setup_is_impossible() -> None:

@@ -189,6 +189,23 @@ def test_file_without_weights_is_told(content: object, told: str, tmp_path: Path
         load_weights(network(), tmp_path / "c.pt")
 
 
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        (lambda value: (10 * value).to(torch.int8), "3.weight torch.int8 instead of torch.float32"),
+        (lambda value: value.to(torch.complex64), "3.weight torch.complex64 instead"),
+        (lambda value: value.to_sparse(), "3.weight torch.sparse_coo instead"),
+        (lambda value: value.to("meta"), "3.weight without values instead"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_refused(
+    stored: Callable[[torch.Tensor], torch.Tensor], told: str, state: State, tmp_path: Path
+) -> None:
+    torch.save({**state, "3.weight": stored(state["3.weight"])}, tmp_path / "w.pt")
+    with pytest.raises(DataError, match=told):
+        load_weights(network(), tmp_path / "w.pt")
+
+
 def test_flipped_bit_in_a_tensor_is_damage(tmp_path: Path) -> None:
     torch.save({"weight": torch.full((1000,), 0.5)}, tmp_path / "best.pt")
     content = bytearray((tmp_path / "best.pt").read_bytes())

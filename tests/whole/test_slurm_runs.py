@@ -243,7 +243,7 @@ def test_interrupted_run_leaves_its_jobs_and_the_same_command_finds_them(slurm: 
     assert len(before) == 1
     heard: list[Event] = []
     result = run(folder, heard.append, executor=SLURM)
-    assert "attached to 1 jobs" in messages(heard)
+    assert "attached to 1 job in" in messages(heard)
     assert "submitted" not in messages(heard)
     assert (result.finished, result.left) == (1, 0)
     assert rows(folder) == expected
