@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from benchbench.cli.options import FILE, check_options, json_option, quiet_option
-from benchbench.cli.printing import note, print_json, print_table, say
+from benchbench.cli.printing import counted, note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from benchbench.checking.evidence import Verdict
@@ -72,4 +72,5 @@ def _print(verdicts: Sequence[Verdict], counts: Counter[str]) -> None:
 
 def summary(counts: Counter[str]) -> str:
     """How many verdicts of each kind there are; what is confirmed is a bound."""
-    return f"{counts['confirmed']} bounds confirmed, {counts['refuted']} rows refuted, {counts['unchecked']} unchecked"
+    bounds, rows = counted(counts["confirmed"], "bound"), counted(counts["refuted"], "row")
+    return f"{bounds} confirmed, {rows} refuted, {counts['unchecked']} unchecked"

@@ -168,7 +168,7 @@ def test_replay_only_says_that_no_attack_was_made(board: Path, capsys: pytest.Ca
     assert "robust accuracy is at most" in (said := capsys.readouterr().out)
     assert NO_ATTACK in said
     assert invoke(arguments) == 1
-    assert "0 bounds confirmed, 1 rows refuted" in capsys.readouterr().out
+    assert "0 bounds confirmed, 1 row refuted" in capsys.readouterr().out
 
 
 def test_submission_whose_attack_was_never_made_is_refuted(
@@ -215,7 +215,7 @@ def test_bound_is_said_and_seed_repeats_the_attack(board: Path) -> None:
 
 def test_attack_without_randomness_breaks_the_same_examples_again(board: Path) -> None:
     keep(board, lambda row: row.attack == "pgd" and '"steps":10' in row.attack_options)
-    assert "0 break that did not, 0 do not that did" in str(judge(board))
+    assert "0 break only now, 0 broke only then" in str(judge(board))
 
 
 def test_searches_flag_a_row_whose_own_attack_is_weak_and_refute_nothing(board: Path) -> None:

@@ -276,7 +276,7 @@ def test_submission_with_weights_is_confirmed_elsewhere(
     assert invoke([*packing, "--weights"]) == 0
     shutil.rmtree(board[1])
     assert invoke(["leaderboard", "check", submission]) == 0
-    assert "1 bounds confirmed, 0 rows refuted, 0 unchecked" in capsys.readouterr().out
+    assert "1 bound confirmed, 0 rows refuted, 0 unchecked" in capsys.readouterr().out
 
 
 def test_submission_without_weights_is_checked_for_box_and_ball(
