@@ -64,6 +64,11 @@ def test_page_says_which_kind_it_is(page: Path) -> None:
     assert re.match(r"\*(Tutorial|How-to|Reference|Explanation)\b", beginning)
 
 
+def test_page_of_python_has_every_name_of_the_api() -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    assert {line.rpartition(".")[2] for line in page.splitlines() if line.startswith("::: ")} == {*benchbench._API}
+
+
 def test_readme_opens_with_an_example_and_its_output() -> None:
     before, _, after = (ROOT / "README.md").read_text(encoding="utf-8").partition("```python\n")
     assert len(before.splitlines()) < 10
