@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import benchbench
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 GUIDES = [page for page in PAGES if page.parent == ROOT / "docs"]

@@ -99,8 +99,12 @@ def _what_was_run(paper_table: PaperTable, rows: Sequence[Row], evidence: Measur
         lines = [f"- {s.dataset}, {s.labels} labels: {s.n_train:,} + {s.n_test:,} images" for s in evidence.separations]
         return "\n".join(map(escape_markdown, lines)) or "Nothing yet."
     budgets = grouped(rows, _budget).items()
-    lines = [f"- {escape_markdown(budget)}: {len(members)} rows, {_time(members)}" for budget, members in budgets]
+    lines = [f"- {escape_markdown(budget)}: {_rows(members)}, {_time(members)}" for budget, members in budgets]
     return "\n".join(lines) or "Nothing yet."
+
+
+def _rows(members: Sequence[Row]) -> str:
+    return "1 row" if len(members) == 1 else f"{len(members)} rows"
 
 
 def _budget(row: Row) -> str:
