@@ -177,7 +177,7 @@ def _once_per_model(comparisons: Sequence[Comparison]) -> Iterator[tuple[Row, li
 
 
 def _settings(rows: Sequence[Row]) -> list[str]:
-    """The setting of each row, extended where rows of one method and attack would have equal settings."""
+    """The setting of each row, extended where those of one method and attack would be equal."""
     labels = [
         f"{defense_label(row)}, {_attack(row)}\n{row.dataset}, {row.architecture}, {row.profile} profile"
         for row in rows
