@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import benchbench
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 GUIDES = [page for page in PAGES if page.parent == ROOT / "docs"]
@@ -62,6 +64,11 @@ def test_paragraphs_are_short(page: Path) -> None:
 def test_page_says_which_kind_it_is(page: Path) -> None:
     beginning = page.read_text(encoding="utf-8").split("\n\n")[1]
     assert re.match(r"\*(Tutorial|How-to|Reference|Explanation)\b", beginning)
+
+
+def test_page_of_python_has_every_name_of_the_api() -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    assert {line.rpartition(".")[2] for line in page.splitlines() if line.startswith("::: ")} == {*benchbench._API}
 
 
 def test_readme_opens_with_an_example_and_its_output() -> None:

@@ -79,7 +79,7 @@ def challenge(
     )
     cell = read_cell(row.configuration)
     try:
-        outcomes, test, model = _outcomes(row, replayer), replayer.test_examples(cell), replayer.model(cell)
+        outcomes, test, model = _outcomes(row, replayer), replayer.test_examples(cell), replayer.model(row, cell)
     except UnavailableError as error:
         raise DataError(f"cell {row.cell_id} cannot be challenged here: {error}") from error
     index, pictures = read_images(images, tuple(test.examples.inputs.shape[1:]))

@@ -108,9 +108,27 @@ def find_evidence(folders: Iterable[Path], kind: str, name: str) -> Path | None:
     return next((p for p in found if (checkpoint_digest(p) if kind == "models" else is_intact(p, p.stem))), found[0])
 
 
+def find_weights(folders: Iterable[Path], row: Row) -> Path | None:
+    """Find the checkpoint of a row's model in the first folder that has it, see `has_result`."""
+    return find_evidence(
+        (folder for folder in folders if has_result(folder, row)), "models", checkpoint_name(row.model_id)
+    )
+
+
+def has_result(folder: Path, row: Row) -> bool:
+    """Whether a folder's checkpoints can be of a row's run.
+
+    Another number of threads trains other weights under the same model id. So a folder of runs without the row's outcomes has
+    those of another run. What lies beside a leaderboard is of its rows, and weights whose digest is in the row name themselves.
+    """
+    if not row.outcomes_digest or row.defense is None or not (folder / "cells").is_dir():
+        return True
+    return (folder / "outcomes" / f"{row.outcomes_digest}.parquet").is_file()
+
+
 def read_history(folders: Iterable[Path], row: Row) -> Sequence[EpochRecord]:
     """The training of a row's model by epoch, from its checkpoint; empty if there is none."""
-    path = find_evidence(folders, "models", checkpoint_name(row.model_id))
+    path = find_weights(folders, row)
     try:
         stored = read_checkpoint(path) if path is not None else None
     except BenchbenchError:

@@ -192,7 +192,7 @@ def _decided(verdict: Verdict, harm: Array, findings: tuple[Finding, ...], chang
         missing = "the budget allows too few examples to refute it"
     remark = (
         f"attacked again with seed {verdict.seed}, {verdict.queries:,} queries: of {len(harm):,} examples "
-        f"{np.sum(harm > 0)} break that did not, {np.sum(harm < 0)} do not that did"
+        f"{np.sum(harm > 0)} break only now, {np.sum(harm < 0)} broke only then"
     )
     status: Confirmation = "unchecked" if missing else "refuted" if findings else verdict.status
     kept = () if missing else findings

@@ -11,7 +11,7 @@ from torch import nn
 from benchbench.arguments import checked
 from benchbench.cell.model import Cell
 from benchbench.cell.reading import read_cell
-from benchbench.checking.evidence import UnavailableError, evidence_folders
+from benchbench.checking.evidence import UnavailableError, evidence_folders, has_result
 from benchbench.checking.replaying import Replayer
 from benchbench.checking.rerunning import find_row
 from benchbench.errors import BenchbenchError, DataError, StorageError, UsageError
@@ -33,8 +33,9 @@ def load_model(
 ) -> nn.Module:
     """Load the trained model of a row, in evaluation mode: float32 pixels / 255 to logits.
 
-    Its checkpoint must be whole and of the row's training. If `runs` has the row's record, the digest of the weights must be
-    the recorded one. A model that is fitted without epochs (the distance classifier, splines) is fitted again.
+    Its checkpoint must be whole and of the row's training. If `runs` has the row's result, the digest of the weights must be
+    the recorded one; weights there of another run of the cell are not taken. A model that is fitted without epochs (the
+    distance classifier, splines) is fitted again.
 
     Args:
         row: one of `RunResult.rows`, a row of a leaderboard as a mapping, or a cell id or its beginning.
@@ -62,14 +63,16 @@ def load_model(
         source=folders.source(download=download),
         device=find_device(device),
     )
-    recorded = RunStore(folders.runs).weights_of(row.cell_id) if folders.runs.is_dir() else ""
+    known = folders.runs.is_dir() and has_result(folders.runs, row)
+    recorded = RunStore(folders.runs).weights_of(row.cell_id) if known else ""
     return _load(row, read_cell(row.configuration), replayer, recorded).to(replayer.device).eval()
 
 
 def _load(row: Row, cell: Cell, replayer: Replayer, recorded: str) -> nn.Module:
     """The first model in the folders that is the row's; else the errors of `load_model`."""
     name = checkpoint_name(cell.training.model_id)
-    files = [file for folder in replayer.folders if (file := folder / "models" / name).is_file()]
+    own = [folder for folder in replayer.folders if has_result(folder, row)]
+    files = [file for folder in own if (file := folder / "models" / name).is_file()]
     problems = []
     found_here: list[Path | None] = [one for file in files for one in (file, *kept_checkpoints(file))]
     for path in found_here or [None]:

@@ -21,7 +21,7 @@ from benchbench.checking.evidence import (
     UnavailableError,
     Verdict,
     code_changes,
-    find_evidence,
+    find_weights,
     identity_findings,
     read_evidence,
     replay_findings,
@@ -42,7 +42,7 @@ from benchbench.leaderboard.challenges import challenged_accuracy, read_challeng
 from benchbench.leaderboard.names import row_label
 from benchbench.own_model.architectures import OwnCallable
 from benchbench.planning.datasets import DatasetLoader
-from benchbench.records import Row, RunStore, checkpoint_name, kept_checkpoints
+from benchbench.records import Row, RunStore, kept_checkpoints
 from benchbench.records.arrays import Array
 from benchbench.records.outcomes import WITNESSES
 from benchbench.registry import Registry
@@ -103,7 +103,7 @@ class Replayer:
         if found.outcomes is None or witnesses is None:
             return
         model, found.replay = self._judge_model(row, cell, found.outcomes, witnesses[WITNESSES], findings, missing)
-        if found.replay.clean is not None and self._checkpoint(cell) is None:
+        if found.replay.clean is not None and find_weights(self.folders, row) is None:
             found.checked.add("fitted")
         if model is not None and "robust" in found.outcomes:
             found.remarks += self._challenges(row, cell, model, test, found.outcomes)
@@ -154,9 +154,9 @@ class Replayer:
             )
         return subset(loaded.splits.test, cell.evaluation.n_test, "test")
 
-    def model(self, cell: Cell) -> nn.Module:
-        """The trained model of a cell; `UnavailableError` without its own weights."""
-        model, findings = self._model(cell, self._checkpoint(cell))
+    def model(self, row: Row, cell: Cell) -> nn.Module:
+        """The trained model of a row and its cell; `UnavailableError` without its own weights."""
+        model, findings = self._model(cell, find_weights(self.folders, row))
         if findings:
             raise UnavailableError("; ".join(map(str, findings)))
         return model
@@ -165,7 +165,7 @@ class Replayer:
         self, row: Row, cell: Cell, outcomes: _Arrays, witnesses: Array, findings: list[Finding], missing: list[str]
     ) -> tuple[nn.Module | None, Replay]:
         """Replay with the model's weights or, if they refute the row, earlier ones of a fresh run."""
-        path = self._checkpoint(cell)
+        path = find_weights(self.folders, row)
         try:
             model, found = self._model(cell, path)
         except (UnavailableError, UsageError, PluginError) as error:
@@ -196,9 +196,6 @@ class Replayer:
         splits = self.dataset(cell).splits
         return model_findings(row, cell, model, splits, lambda inputs: answers(model, inputs, self.device))
 
-    def _checkpoint(self, cell: Cell) -> Path | None:
-        return find_evidence(self.folders, "models", checkpoint_name(cell.training.model_id))
-
     def _model(self, cell: Cell, path: Path | None) -> tuple[nn.Module, list[Finding]]:
         key = f"{cell.training.model_id} {path}"
         if key not in self._models:
@@ -224,7 +221,7 @@ class Replayer:
         if path is None:
             defense = self.registry.make("defense", cell.training.defense)
             if trains_in_steps(defense, splits):
-                raise UnavailableError("no checkpoint on this machine")
+                raise UnavailableError("no checkpoint on this machine is of its run")
             return self._fit_again(cell), []
         stored, findings = read_weights(path, cell.training.model_id)
         if (stored.position.epoch, stored.position.step) != (cell.training.recipe.epochs, 0):

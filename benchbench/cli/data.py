@@ -39,7 +39,7 @@ def list_datasets(data: Path | None, as_json: bool) -> None:
 @data_option
 @json_option
 def verify_datasets(names: tuple[ComponentEntry, ...], data: Path | None, as_json: bool) -> int:
-    """Read datasets, verify their checksums and list files that they leave out.
+    """Verify checksums of datasets; list files that they leave out.
 
     Exit status: 0 all are intact, 1 one is damaged, or one that was named is not available.
 
@@ -56,7 +56,10 @@ def verify_datasets(names: tuple[ComponentEntry, ...], data: Path | None, as_jso
 @click.argument("dataset", type=COMPONENT, metavar="NAME")
 @data_option
 def fetch_dataset(dataset: ComponentEntry, data: Path | None) -> None:
-    """Download the dataset NAME into the data root, or build its cache; NAME as for verify."""
+    """Download a dataset into the data root, or build its cache.
+
+    NAME is as for verify.
+    """
     from benchbench.data import fetch
 
     folders = find_folders(data=data)
@@ -73,5 +76,6 @@ def _show(found: tuple[Availability, ...], *, as_json: bool) -> None:
     if as_json:
         print_json([dataclasses.asdict(one) for one in found])
         return
-    rows = [(one.name, one.status, one.n_train or "", one.n_test or "", one.detail) for one in found]
+    details = ["; ".join(map(str.strip, one.detail.splitlines())) for one in found]  # a hint has its own line
+    rows = [(one.name, one.status, one.n_train or "", one.n_test or "", text) for one, text in zip(found, details)]
     print_table(("dataset", "state", "train", "test", "detail"), rows)

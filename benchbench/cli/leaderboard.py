@@ -46,10 +46,10 @@ def command() -> None:
 @json_option
 @collector_paused()
 def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json: bool) -> int:
-    """Join leaderboards of one suite; different results of the same cell are a conflict.
+    """Join leaderboards of one suite.
 
-    A cell with equal results in several files is kept once. If there are conflicts, nothing is written without --keep. Exit
-    status: 0 written, 1 conflicts, 2 usage error.
+    A cell with equal results in several files is kept once. Different results are a conflict: then nothing is written without
+    --keep. Exit status: 0 written, 1 conflicts, 2 usage error.
     """
     from benchbench.leaderboard.files import held, read_rows
     from benchbench.leaderboard.merging import merge
@@ -111,7 +111,7 @@ def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, 
 @check_options
 @json_option
 def check_command(submission: Path, as_json: bool, **how: Unpack[Checks]) -> int:
-    """Validate a submission, by default on the CPU, without its training.
+    """Check a submission, by default on the CPU.
 
     It checks digests, schema, identity, outcomes, box and ball. With weights it also checks predictions and attacks again, as
     ``benchbench verify`` does. Rows that cannot be replayed because weights or data are missing here are unchecked. Exit
@@ -171,7 +171,7 @@ def accept_command(
 @runs_option
 @json_option
 def restore_command(board: str, leaderboards: Path | None, runs: Path | None, as_json: bool) -> int:
-    """Put the finished rows of a suite's leaderboard, or of a file, into the runs folder.
+    """Put finished rows of a leaderboard into the runs folder.
 
     ``benchbench run`` then goes on from them on a machine that has not computed them. A row comes with its outcomes, and with
     adversarial images and weights that lie beside the file; one without outcomes is left out. What is finished in the runs
@@ -214,12 +214,13 @@ def challenge_command(
     as_json: bool,
     **where: Unpack[Replay],
 ) -> int:
-    """Lower the bound of the row CELL (an id, or its beginning) with IMAGES alone.
+    """Lower the bound of a row by adversarial images alone.
 
-    IMAGES is a Parquet file with the columns ``index`` (of the test example in its dataset) and ``image`` (pixels / 255), for
-    instance one that ``benchbench verify --images`` writes. Box, ball and success are checked against the row's weights. What
-    breaks an example that the row counts as robust is kept beside the leaderboard, with the name. The row itself does not
-    change: tables and reports show the lower bound beside it. Exit status: 0 something new broke, 1 nothing, 2 usage error.
+    CELL is the row's id, or its beginning. IMAGES is a Parquet file with the columns ``index`` (of the test example in its
+    dataset) and ``image`` (pixels / 255), for instance one that ``benchbench verify --images`` writes. Box, ball and success
+    are checked against the row's weights. What breaks an example that the row counts as robust is kept beside the
+    leaderboard, with the name. The row itself does not change: tables and reports show the lower bound beside it. Exit
+    status: 0 something new broke, 1 nothing, 2 usage error.
     """
     from benchbench.checking.challenging import challenge
     from benchbench.checking.evidence import Finding
@@ -244,7 +245,7 @@ def challenge_command(
 @click.option("--licence", default="", metavar="URL", help="The licence of the leaderboard.")
 @reserving("out", None)
 def croissant_command(board: Path, out: Path | None, url: str, licence: str) -> None:
-    """Describe LEADERBOARD in Croissant 1.0, for dataset catalogues: file, digest, columns."""
+    """Describe a leaderboard in Croissant 1.0, for catalogues."""
     from benchbench.leaderboard.croissant import croissant
 
     document = croissant(board, url=url, licence=licence)

@@ -65,7 +65,10 @@ def doctor(as_json: bool) -> int:
 @click.argument("name")
 @click.option("--out", type=FOLDER, default=Path(), help="Folder to write into; by default the current one.")
 def new(kind: str, name: str, out: Path) -> None:
-    """Write a distribution with a new component; it works without changes."""
+    """Write a distribution with a new component.
+
+    It works without changes.
+    """
     names = plugin_names(kind, name)
     taken = [entry for entry in load_registry().offers(names.kind) if entry.offer.name == names.component]
     if taken:

@@ -10,7 +10,7 @@ from benchbench.cell.model import Component, canonical
 from benchbench.cli.listing import parse_kind
 from benchbench.cli.options import json_option
 from benchbench.cli.printing import print_json, print_table, say
-from benchbench.contract.offers import Kind
+from benchbench.contract.offers import Capabilities, Kind
 from benchbench.errors import UnknownNameError
 from benchbench.registry import OptionSpec, Registered, Registry, load_registry
 from benchbench.registry.components import takes_components
@@ -102,8 +102,10 @@ def _print(entry: Registered, name: str, options: tuple[OptionSpec, ...], member
     say(f"from {entry.distribution} {entry.version}{revised}")
     if entry.offer.citation:
         say(f"source: {entry.offer.citation}")
-    capabilities = dataclasses.asdict(entry.offer.capabilities)
-    say("capabilities: " + ", ".join(f"{key}={canonical(value)}" for key, value in capabilities.items()))
+    usual = dataclasses.asdict(Capabilities())
+    stated = {key: value for key, value in dataclasses.asdict(entry.offer.capabilities).items() if value != usual[key]}
+    if stated:
+        say("capabilities: " + ", ".join(f"{key}={canonical(value)}" for key, value in stated.items()))
     if options:
         rows = [(o.name, _type_name(o.annotation), _default(o)) for o in options]
         print_table(("option", "type", "default"), rows)

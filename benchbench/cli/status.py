@@ -34,5 +34,6 @@ def command(suite: str, leaderboards: Path | None, as_json: bool, **selection: U
         return
     say(f"{status.suite}, {status.profile} profile: " + ", ".join(f"{n} {s}" for s, n in status.counts.items()))
     shown = [c for c in status.cells if c.state in ("running", "failed") or (c.state == "done" and c.detail)]
-    print_table(("state", "cell", "detail"), [(cell.state, cell.label, cell.detail) for cell in shown])
+    if shown:
+        print_table(("state", "cell", "detail"), [(cell.state, cell.label, cell.detail) for cell in shown])
     note(f"leaderboard: {status.leaderboard}")

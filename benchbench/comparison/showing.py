@@ -71,7 +71,7 @@ def _line(d: Difference) -> tuple[str, ...]:
     verdict = "significant" if d.significant else "tie"
     if d.p_value is None:
         verdict = "no test: the seeds show no spread"
-    test = d.test if max(d.seeds) == 1 else f"{d.test} ({d.seeds[0]} and {d.seeds[1]})"
+    test = f"{d.test}, {d.n:,} examples" if max(d.seeds) == 1 else f"{d.test} ({d.seeds[0]} and {d.seeds[1]})"
     return (*d.models, d.measure, *shown, "" if d.adjusted is None else f"{d.adjusted:.3g}", verdict, test)
 
 

@@ -65,8 +65,9 @@ def adapt(classifier: Classifier, images: Tensor, *, classes: int | None = None)
     raise ContractError(
         fault,
         hint=mend
-        or f"it must map torch.rand(2, {size}) to logits (2, {classes or 'classes'}); if it returns more than logits, pass "
-        "a function instead, such as lambda images: model(images)[0]",
+        or f"it must map torch.rand(2, {size}) to logits (2, {classes or 'classes'}). For images of another size see the "
+        "options of the dataset (benchbench show dataset NAME). If the model returns more than logits, pass a function "
+        "instead, such as lambda images: model(images)[0]",
     )
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchbench.cell.filters import parse_options
-from benchbench.comparison.choosing import methods
+from benchbench.comparison.choosing import by_method
 from benchbench.comparison.pairing import spreads
 from benchbench.errors import counted
 from benchbench.leaderboard import names
-from benchbench.leaderboard.identity import MODEL, grouped, tell_apart
+from benchbench.leaderboard.identity import METHOD, MODEL, grouped, tell_apart
 from benchbench.leaderboard.matching import is_regression
 from benchbench.leaderboard.spread import Spread
 from benchbench.records import Row
@@ -43,8 +43,9 @@ def ranked_boards(board: Board) -> dict[str, list[RankedBoard]]:
 
 def method_spreads(board: Board) -> list[tuple[str, str, Spread]]:
     """Method, profile, and spread of the robust accuracy, of methods with several seeds."""
-    several = {name: found for name, found in methods(board.contenders).items() if len(found) > 1}
-    measured = ((name, found[0].row.profile, spreads(found).get(_SPREAD)) for name, found in several.items())
+    several = [runs for runs in by_method(board.contenders).values() if len(runs) > 1]
+    labels = tell_apart([runs[0].method for runs in several], [runs[0].row for runs in several], METHOD)
+    measured = ((name, runs[0].row.profile, spreads(runs).get(_SPREAD)) for name, runs in zip(labels, several))
     return [(name, profile, spread) for name, profile, spread in measured if spread is not None]
 
 

@@ -67,7 +67,7 @@ def row_page(
     curves = suite_charts(Measured(rows=(), histories=[(row, history)]), ("epochs",)) if history else {}
     charts = {"training": curves.get("epochs"), "radii": radii_chart(relatives.radii_of(row))}
     return {
-        "title": f"{texts['method']} on {row.dataset}, {row.attack}",
+        "title": f"{texts['method']} on {row.dataset}, {attack_of(row)}",
         "row": row,
         "texts": texts,
         "columns": {
@@ -78,13 +78,18 @@ def row_page(
         "charts": {name: chart for name, chart in charts.items() if chart is not None},
         "gallery": gallery,
         "pictures": [picture(specimen) for specimen in gallery.specimens],
-        "attacks": [(one, names.attack_label(one.attack, parse_options(one.attack_options))) for one in attacks],
+        "attacks": [(one, attack_of(one)) for one in attacks],
         "remarks": [row_texts(one)["remarks"] for one in attacks],
         "challenged": row.extra.get(CHALLENGED),
         "credits": credits_of(row, board),
         "checkable": row.source == "measured" and row.status == "ok",
         "bibtex": bibtex_of(row),
     }
+
+
+def attack_of(row: Row) -> str:
+    """The name of the row's attack, with its variant."""
+    return names.attack_label(row.attack, parse_options(row.attack_options))
 
 
 def credits_of(row: Row, board: Path) -> list[tuple[str, int]]:

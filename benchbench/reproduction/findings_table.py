@@ -41,16 +41,17 @@ def findings_table(found: Sequence[JudgedFinding]) -> Table:
 def findings_page(found: Sequence[JudgedFinding], suite: str) -> str:
     """A page in Markdown: statements with their places and verdicts, then the numbers."""
     by_profile = grouped(found, lambda one: one.profile)
-    lines = [("finding", "statement", "place", *map(_profile, by_profile)), ("---",) * (3 + len(by_profile))]
+    lines = [("finding", "statement, and its place", *map(_profile, by_profile)), ("---",) * (2 + len(by_profile))]
     for finding, members in grouped(found, lambda one: one.finding.name).items():
         stated = members[0].finding
         verdicts = [_verdicts([one for one in members if one.profile == profile]) for profile in by_profile]
-        lines.append((finding, escape_markdown(stated.statement), escape_markdown(stated.place), *verdicts))
+        lines.append((finding, "<br>".join(map(escape_markdown, (stated.statement, stated.place))), *verdicts))
     run = [one for one in found if one.verdict != "not run"]
     parts = [
         "# The findings of the paper",
         "What both versions of the paper, the slides and the blog post state, judged from the leaderboard's rows and from the "
-        f"published numbers. Written from the leaderboard; do not edit. The numbers alone: `benchbench findings {suite}`.",
+        f"published numbers. Written from the leaderboard; do not edit. The numbers alone: `benchbench findings {suite}`. "
+        "A verdict is empty where a finding does not depend on the profile.",
         "## Statements and verdicts",
         "\n".join(f"| {' | '.join(line)} |" for line in lines),
         render(findings_table(run), "markdown").replace("## Findings", "## The numbers", 1),

@@ -96,11 +96,16 @@ def _over_seeds(comparisons: Iterable[Comparison]) -> Iterator[tuple[Row, list[R
             yield found[0].published, runs
 
 
+def _attack(row: Row) -> str:
+    return attack_label(row.attack, parse_options(row.attack_options))
+
+
 def _side_by_side(comparisons: Sequence[Comparison]) -> str:
+    several = len({_attack(c.ours) for c in comparisons}) > 1
     lines = [
         (
             defense_label(c.ours),
-            setting,
+            f"{setting}, {_attack(c.ours)}" if several else setting,
             _pair(c, "test_accuracy", _percent),
             _pair(c, "adv_test_accuracy", _percent),
             _pair(c, "test_lipschitz", _plain),
@@ -120,8 +125,7 @@ def _attacks(comparisons: Sequence[Comparison]) -> str:
     varied = [c for c in comparisons if _is_varied_attack(c)]
     lines = []
     for c, setting in zip(varied, _settings([c.ours for c in varied])):
-        attack = attack_label(c.ours.attack, parse_options(c.ours.attack_options))
-        lines.append((defense_label(c.ours), setting, attack, _pair(c, "adv_test_accuracy", _percent)))
+        lines.append((defense_label(c.ours), setting, _attack(c.ours), _pair(c, "adv_test_accuracy", _percent)))
     note = _OPEN if any(verdicts.other_budget(c.ours, c.published) for c in varied) else "At the paper's budget."
     table = _markdown(("training method", "setting", "attack", "adv. test accuracy (%)"), lines)
     return f"{note} The weaker attack leaves the higher accuracy (each pair is published, ours).\n\n{table}"
@@ -173,8 +177,11 @@ def _once_per_model(comparisons: Sequence[Comparison]) -> Iterator[tuple[Row, li
 
 
 def _settings(rows: Sequence[Row]) -> list[str]:
-    """The setting of each row, extended where rows of one method would have equal settings."""
-    labels = [f"{defense_label(row)}\n{row.dataset}, {row.architecture}, {row.profile} profile" for row in rows]
+    """The setting of each row, extended where those of one method and attack would be equal."""
+    labels = [
+        f"{defense_label(row)}, {_attack(row)}\n{row.dataset}, {row.architecture}, {row.profile} profile"
+        for row in rows
+    ]
     return [label.partition("\n")[2] for label in tell_apart(labels, rows, MODEL)]
 
 

@@ -190,7 +190,8 @@ def choose_staff(prepared: Prepared) -> Staff:
         limits.append((share.workers, f"their memory has room for {share.workers}"))
     most, why = min(limits, key=lambda limit: limit[0])
     if most < 2 or os.name != "posix":
-        return Staff(crew=None, reason=f"one thread, in this process: {why}; --jobs 1 would use all threads")
+        more = "; --jobs 1 would use all threads" if on_gpus or cores_for_workers() > 1 else ""
+        return Staff(crew=None, reason=f"one thread, in this process: {why}{more}")
     # Less than needed, so that the executor does not refuse if others use a little more of a GPU meanwhile.
     stated = {} if share is None else {"gpu_memory_gb": SLACK * share.need_bytes / GIB}
     crew = choose_crew({"name": LOCAL, "threads": 1, **stated}, most, prepared.registry)

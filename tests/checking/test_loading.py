@@ -137,6 +137,21 @@ def test_earlier_weights_that_a_fresh_run_kept_are_found(here: Path, row: Row) -
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
 
 
+def test_weights_of_another_run_of_the_cell_do_not_replace_those_of_the_row(here: Path, row: Row) -> None:
+    """The runs folder is of a run with other weights; the row's own lie beside its leaderboard."""
+    board = here / "boards" / "smoke.parquet"
+    expected = benchbench.load_model(row, runs=here / "runs").state_dict()
+    shutil.copytree(here / "runs" / "models", here / "boards" / "smoke" / "models")
+    retrained(weights(here, row))
+    shutil.rmtree(here / "runs" / "outcomes")
+    RunStore(here / "runs").write_row(row, weights="digest of the other weights")
+    found = benchbench.load_model(row, leaderboard=board, runs=here / "runs").state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+    shutil.rmtree(here / "boards" / "smoke" / "models")
+    with pytest.raises(StorageError, match="are not at hand"):
+        benchbench.load_model(row, leaderboard=board, runs=here / "runs")
+
+
 def test_row_without_a_model_is_refused(here: Path) -> None:
     with pytest.raises(UsageError, match="has no trained model: it is published"):
         benchbench.load_model(next(iter(published_rows("closer-look"))), runs=here / "runs")

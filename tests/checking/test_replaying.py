@@ -205,6 +205,15 @@ def test_row_without_evidence_here_is_unchecked(board: Board, folder: str, said:
     assert said in " ".join(verdict.missing)
 
 
+def test_weights_of_another_run_of_its_cell_do_not_refute_a_row(board: Board) -> None:
+    """More threads train other weights of the same model: such a run is here, and the evidence of the row's own."""
+    (board[1] / "witnesses").rename(board[0].with_suffix("") / "witnesses")
+    shutil.rmtree(board[1] / "outcomes")
+    verdict = judge(board)
+    assert (verdict.status, verdict.findings) == ("unchecked", ())
+    assert "no checkpoint on this machine is of its run" in " ".join(verdict.missing)
+
+
 @pytest.mark.parametrize(("kind", "name"), [("architecture", "mlp"), ("attack", "pgd-10"), ("dataset", "digits")])
 def test_row_whose_plugin_is_missing_here_is_unchecked(
     board: Board, monkeypatch: pytest.MonkeyPatch, kind: str, name: str

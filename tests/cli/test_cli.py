@@ -190,6 +190,12 @@ def test_help_of_every_command_imports_nothing_heavy() -> None:
     assert finished.stdout.count("Usage: ") == len(names)
 
 
+@pytest.mark.parametrize("group", ["data", "leaderboard", "plugins"])
+def test_help_of_a_group_tells_each_command_in_a_whole_sentence(command: Command, group: str) -> None:
+    said = command(group, "--help").out
+    assert "..." not in said.partition("Commands:")[2]
+
+
 def test_commands_that_compute_nothing_import_neither_torch_nor_scikit_learn(tmp_path: Path) -> None:
     there = f"--leaderboards {tmp_path / 'boards'} --runs {tmp_path / 'runs'}"
     commands = [

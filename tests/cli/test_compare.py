@@ -61,6 +61,7 @@ def test_two_checkpoints_are_paired_on_the_same_images(command: Command, make: M
     assert text.status == 0
     assert text.out.splitlines()[0] == "digits, 100 test examples, linf epsilon 0.02, worst of pgd-10"
     assert "a.pt" in text.out
+    assert "McNemar, 100 examples\n" in text.out
 
 
 def test_each_checkpoint_may_have_its_own_architecture(command: Command, make: MakeFile) -> None:

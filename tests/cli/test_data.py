@@ -92,6 +92,12 @@ def test_data_list_tells_states(command: Command) -> None:
     assert "benchbench data fetch svhn" in command("data", "list").out
 
 
+def test_data_list_tells_what_to_do_about_missing_files(command: Command, data: Path) -> None:
+    said = command("data", "list", "--data", data).out
+    assert f"; benchbench data fetch svhn --data {data}\n" in said
+    assert "\\n" not in said
+
+
 def test_data_verify_reads_datasets(command: Command) -> None:
     answer = command("data", "verify", "digits", "--json")
     assert answer.status == 0

@@ -12,6 +12,7 @@ def test_show_tells_options_with_type_and_default(command: Command) -> None:
     assert answer.status == 0
     assert "beta        float  6.0" in answer.out
     options = command("show", "attack", "pgd-10", "--json").document["options"]
+    assert "\ncapabilities: needs_gradients=True\n" in command("show", "attack", "pgd-10").out
     steps = next(option for option in options if option["name"] == "steps")
     assert steps == {"name": "steps", "type": "int", "default": 10, "required": False, "fixed": True}
 

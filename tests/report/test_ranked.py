@@ -25,6 +25,9 @@ def test_spreads_are_by_radius_and_seeds_without_spread_have_no_interval(tmp_pat
         ("mnist cnn2 AT, epsilon 0.1", "quick", pytest.approx(0.85), False),
         ("mnist cnn2 AT, epsilon 0.2", "quick", pytest.approx(0.5), True),
     ]
+    quick = contender("quick", ("pgd", share(70)), defense="at", epsilon=0.1, profile="other")
+    beside = dataclasses.replace(board, rows=(*board.rows, quick.row), contenders=(*found, quick))
+    assert method_spreads(beside) == method_spreads(board)  # a name tells methods of the table apart, not others
     write_leaderboard(tmp_path / "board.parquet", board.rows)
     filed = dataclasses.replace(board, path=tmp_path / "board.parquet")
     write_site(Contents(boards=(filed,)), tmp_path / "site")

@@ -43,6 +43,7 @@ def test_other_attacks_are_of_the_same_model_and_ball_and_the_curve_of_all_radii
 def test_page_links_the_other_attacks_and_has_commands_and_citation(tmp_path: Path) -> None:
     page = (site(tmp_path, *ROWS, OTHER) / "rows" / "pgd-10-0.1.html").read_text()
     assert '<a href="mt-20-0.1.html">mt-20</a>' in page
+    assert page.count('<td class="number">200</td>') == 2
     assert 'id="radii"' in page
     assert "benchbench rerun pgd-10-0.1 --leaderboard closer-look.parquet" in page
     assert "@misc{benchbench-pgd-10-0.1,\n" in page

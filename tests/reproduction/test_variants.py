@@ -111,6 +111,7 @@ def test_both_variants_of_the_multi_targeted_attack_are_shown_beside_the_publish
     for variant, accuracy in (("equation", "75.00"), ("released", "80.00")):
         assert f"mt-20 (variant={variant}) |" in text.split("## The numbers")[0]
         assert f", {accuracy} |" in text.split("## The numbers")[0]
+        assert ", cell " not in text.split("## The numbers")[0]
         assert f"Natural, mt-20 (variant={variant})" in text.split("## The numbers")[1]
 
 

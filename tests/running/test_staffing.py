@@ -88,7 +88,9 @@ def test_one_core_is_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(staffing, "cores_for_workers", lambda: 1)
     staff = choose_staff(prepared(tmp_path, seconds=1000.0))
     assert staff.crew is None
-    assert staff.reason == f"one thread, in this process: {why}; --jobs 1 would use all threads"
+    assert staff.reason == f"one thread, in this process: {why}"
+    monkeypatch.setattr(staffing, "cores_for_workers", lambda: 2)
+    assert choose_staff(prepared(tmp_path, seconds=1.0)).reason.endswith("; --jobs 1 would use all threads")
 
 
 def test_threads_of_a_model_depend_on_the_selection_alone(tmp_path: Path) -> None:
