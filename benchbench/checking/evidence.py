@@ -115,6 +115,17 @@ def find_weights(folders: Iterable[Path], row: Row) -> Path | None:
     )
 
 
+def evidence_finder(folders: Sequence[Path], rows: Iterable[Row]) -> Callable[[str, str], Path | None]:
+    """Return a function of kind and file name that finds evidence of rows; weights as `find_weights` does."""
+    trained = {checkpoint_name(row.model_id): row for row in rows}
+
+    def find(kind: str, name: str) -> Path | None:
+        row = trained.get(name) if kind == "models" else None
+        return find_evidence(folders, kind, name) if row is None else find_weights(folders, row)
+
+    return find
+
+
 def has_result(folder: Path, row: Row) -> bool:
     """Whether a folder's checkpoints can be of a row's run.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from benchbench.atomic import scratch_folder, write_atomically
-from benchbench.checking.evidence import Verdict, find_evidence
+from benchbench.checking.evidence import Verdict, evidence_finder
 from benchbench.checking.verifying import verify
 from benchbench.errors import BenchbenchError, DataError, counted, first
 from benchbench.harness.succession import checkpoint_digest
@@ -69,7 +69,7 @@ def examine(path: Path, folder: Path, how: Checks) -> Examined:
         rows = read_rows(folder / LEADERBOARD, on_problem=problems.append)
         problems += first(strangers(unpacked, rows))
         places = (folder, find_folders(runs=how["runs"]).runs)
-        problems += weight_problems(unpacked, rows, lambda kind, name: find_evidence(places, kind, name))
+        problems += weight_problems(unpacked, rows, evidence_finder(places, rows))
         verdicts = verify(folder / LEADERBOARD, **how, on_problem=lambda _: None)
     except BenchbenchError as error:
         problems.append(error.message)

@@ -91,7 +91,7 @@ def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, 
 
     It holds rows, outcomes, adversarial images, configuration and digests of the weights.
     """
-    from benchbench.checking.evidence import evidence_folders, find_evidence
+    from benchbench.checking.evidence import evidence_finder, evidence_folders
     from benchbench.leaderboard import read_rows
     from benchbench.leaderboard.packing import pack
     from benchbench.settings import find_folders
@@ -102,7 +102,7 @@ def pack_command(board: Path, out: Path, cells: tuple[str, ...], weights: bool, 
         raise UsageError(f"{board} has no row" + (f" of the cells {', '.join(cells)}" if cells else ""))
     folders = evidence_folders(board, find_folders(runs=runs).runs)
     with scratch_folder("pack") as scratch:
-        files = pack(chosen, lambda k, n: find_evidence(folders, k, n), out, scratch=scratch, weights=weights)
+        files = pack(chosen, evidence_finder(folders, chosen), out, scratch=scratch, weights=weights)
     say(f"{out}: {counted(len(files), 'file')}, {out.stat().st_size / 2**20:.1f} MiB")
 
 

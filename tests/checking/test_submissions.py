@@ -78,6 +78,31 @@ def test_rows_stay_verifiable_beside_other_weights_of_their_model(submission: Pa
     assert [verdict.status for verdict in verdicts] == ["confirmed", "confirmed"]
 
 
+def test_weights_of_another_run_here_are_neither_packed_nor_compared_with_the_packed_ones(
+    submission: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The runs folder is of a run of the same cell that trained other weights."""
+    (row, _) = read_rows(Path("theirs/closer-look.parquet"))
+    runs, name = Path("runs"), f"{row.model_id}.safetensors"
+    for folder in ("cells", "models"):
+        (runs / folder).mkdir(parents=True)
+    stored = read_checkpoint(COMMITTED / "closer-look" / "models" / name)
+    assert stored is not None
+    others = {key: tensor + 1 for key, tensor in stored.tensors.items()}
+    write_checkpoint(runs / "models" / name, row.model_id, others, stored.position)
+    pack = ["leaderboard", "pack", "theirs/closer-look.parquet", "--runs", "runs", "--out"]
+    assert invoke([*pack, "named.zip"]) == 0  # it names the digest of the weights beside the leaderboard
+    assert invoke(["leaderboard", "check", "named.zip", "--runs", "runs", "--replay-only"]) == 0  # they are not here
+    said = capsys.readouterr().out
+    assert "no checkpoint on this machine is of its run" in said
+    assert "not the one that was packed" not in said
+    Path("theirs/closer-look").unlink()
+    shutil.copytree(COMMITTED / "closer-look", "theirs/closer-look", ignore=lambda *_: {"models"})
+    assert invoke([*pack, "without.zip"]) == 0
+    with zipfile.ZipFile("without.zip") as archive:
+        assert json.loads(archive.read("manifest.json"))["weights"] == {}
+
+
 @pytest.mark.parametrize("name", ["models/0123456789abcdef.safetensors", f"outcomes/{'a' * 64}.parquet"])
 def test_files_that_no_row_names_do_not_enter_the_lab(
     submission: Path, capsys: pytest.CaptureFixture[str], name: str
