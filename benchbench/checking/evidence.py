@@ -116,7 +116,7 @@ def find_weights(folders: Iterable[Path], row: Row) -> Path | None:
 
 
 def evidence_finder(folders: Sequence[Path], rows: Iterable[Row]) -> Callable[[str, str], Path | None]:
-    """Return `find_evidence` in some folders, which finds weights of rows as `find_weights` does."""
+    """Return `find_evidence` in some folders, which finds weights as `find_weights` does."""
     trained = {checkpoint_name(row.model_id): row for row in rows}
 
     def find(kind: str, name: str) -> Path | None:
