@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import pyarrow as pa
@@ -34,7 +34,7 @@ def read_parquet(
         rows = rows_at_once(content, limit)
         with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
             check(file.schema_arrow)
-            return _read_whole(file, limit, rows) if whole else _read_within(file, limit, rows, file.schema_arrow)
+            return _read_whole(file, limit, rows) if whole else _read_within(file, limit, rows)
     except AbsurdSizeError as error:
         raise CorruptDataError(f"{what} unpacks to more than {limit / 2**20:,.0f} MiB: {error}", hint=hint) from error
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:
@@ -48,7 +48,7 @@ def _read_whole(file: pq.ParquetFile, limit: int, rows: int) -> pa.Table:
     beginning = next(file.iter_batches(batch_size=rows), None)
     largest = [] if beginning is None else [max(schema, key=lambda field: int(beginning[field.name].nbytes))]
     for fields in (largest, [field for field in schema if field not in largest]):
-        table = _read_within(file, limit - sum(column.nbytes for column in joined.values()), rows, pa.schema(fields))
+        table = _read_within(file, limit - sum(column.nbytes for column in joined.values()), rows, fields)
         pieces = table.columns
         del table  # so that a column's pieces are freed before the next one is joined
         for field in fields:
@@ -56,11 +56,13 @@ def _read_whole(file: pq.ParquetFile, limit: int, rows: int) -> pa.Table:
     return pa.Table.from_arrays([joined[name] for name in schema.names], schema=schema)
 
 
-def _read_within(file: pq.ParquetFile, limit: int, rows: int, schema: pa.Schema) -> pa.Table:
-    """Read the columns of a schema, at most `limit` bytes of them and `rows` rows at once."""
+def _read_within(file: pq.ParquetFile, limit: int, rows: int, fields: Sequence[pa.Field] | None = None) -> pa.Table:
+    """Read all columns or some, at most `limit` bytes of them and `rows` rows at once."""
+    schema = file.schema_arrow if fields is None else pa.schema(fields)
+    names = None if fields is None else schema.names
     parts, batches = [pa.Table.from_batches([], schema)], list[pa.RecordBatch]()
     size = 0
-    for number, batch in enumerate(file.iter_batches(batch_size=rows, columns=schema.names)):
+    for number, batch in enumerate(file.iter_batches(batch_size=rows, columns=names)):
         size += batch.nbytes
         if size > limit:
             raise AbsurdSizeError(f"its first {number * rows:,} rows do")

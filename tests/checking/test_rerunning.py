@@ -106,7 +106,7 @@ def test_unknown_and_ambiguous_cells_are_told(folder: Path, recorded: tuple[Row,
     near = recorded[0].cell_id[:-1] + ("0" if recorded[0].cell_id[-1] != "0" else "1")
     with pytest.raises(UsageError, match=f"did you mean '{recorded[0].cell_id}'"):
         rerun(near, runs=folder / "runs")
-    with pytest.raises(UsageError, match="begin with ''"):
+    with pytest.raises(UsageError, match="may be meant by ''"):
         rerun("", runs=folder / "runs")
 
 
