@@ -98,13 +98,18 @@ def copy_evidence(rows: Iterable[Row], folders: Sequence[Path], target: Path) ->
         for (digest,) in sorted(listed.distinct(f"{kind}_digest")[0]):
             name, copy = f"{digest}.parquet", target / kind / f"{digest}.parquet"
             found = [folder / name for folder, names in held if name in names]
-            if not found or (name in there and is_intact(copy, digest)):
+            if not found or (name in there and (_are_equal([*found, copy]) or is_intact(copy, digest))):
                 continue
             content = next((read_bytes(path) for path in found if is_intact(path, digest)), None)
             if content is not None:
                 write_bytes_atomically(copy, content)
                 copied += 1
     return copied
+
+
+def _are_equal(paths: Sequence[Path]) -> bool:
+    """Whether files hold the same bytes, so that none can take the place of another damaged one."""
+    return len({read_bytes(path) for path in paths}) == 1
 
 
 def without_evidence(rows: Iterable[Row], target: Path) -> list[str]:
