@@ -10,9 +10,11 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from benchbench.errors import BenchbenchError, StorageError
 from benchbench.processes import host_digest, is_over, start_of
@@ -29,6 +31,7 @@ _REMEDIES = {
     errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
     errno.ENOENT: ("no such file or folder", "check the path"),
 }
+_AT_ONCE = 4  # files
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TEMPORARY = re.compile(
     r"\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<started>\d*)(?:\.[0-9a-f]{8})?\.tmp"
@@ -36,6 +39,8 @@ _TEMPORARY = re.compile(
     re.DOTALL,
 )
 OLD_SECONDS = 24 * 3600.0  # no writer takes that long
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _tidied: set[Path] = set()  # folders in which this process has looked for leftovers
 
 
@@ -68,6 +73,12 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool
                 temporary.unlink(missing_ok=True)
         if durable:
             _flush(path.parent)
+
+
+def at_once(write: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Call a function of each item, four at once: to write a file is to wait for the disk."""
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        return list(pool.map(write, items))
 
 
 def refuse_folder(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchbench.atomic import write_bytes_atomically
+from benchbench.atomic import at_once, write_bytes_atomically
 from benchbench.errors import DataError
 from benchbench.leaderboard.identity import values
 from benchbench.leaderboard.names import configured
@@ -92,19 +92,24 @@ def copy_evidence(rows: Iterable[Row], folders: Sequence[Path], target: Path) ->
 
     Damaged files are not copied, and intact ones take their places.
     """
-    copied, listed = 0, Rows.of(rows)
+    listed, copies = Rows.of(rows), list[tuple[list[Path], Path]]()
     for kind in _KINDS:
-        there, held = file_names(target / kind), [(folder / kind, file_names(folder / kind)) for folder in folders]
+        held = [(folder / kind, file_names(folder / kind)) for folder in folders]
         for (digest,) in sorted(listed.distinct(f"{kind}_digest")[0]):
-            name, copy = f"{digest}.parquet", target / kind / f"{digest}.parquet"
-            found = [folder / name for folder, names in held if name in names]
-            if not found or (name in there and (_are_equal([*found, copy]) or is_intact(copy, digest))):
-                continue
-            content = next((read_bytes(path) for path in found if is_intact(path, digest)), None)
-            if content is not None:
-                write_bytes_atomically(copy, content)
-                copied += 1
-    return copied
+            name = f"{digest}.parquet"
+            copies.append(([folder / name for folder, names in held if name in names], target / kind / name))
+    return sum(at_once(_copy, copies))
+
+
+def _copy(files: tuple[Sequence[Path], Path]) -> bool:
+    """Copy the first intact file found, unless the copy is intact or none can be better."""
+    found, copy = files
+    if not found or (copy.exists() and (_are_equal([*found, copy]) or is_intact(copy, copy.stem))):
+        return False
+    content = next((read_bytes(path) for path in found if is_intact(path, path.stem)), None)
+    if content is not None:
+        write_bytes_atomically(copy, content)
+    return content is not None
 
 
 def _are_equal(paths: Sequence[Path]) -> bool:

@@ -10,11 +10,10 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from benchbench.atomic import storage_errors, write_bytes_atomically
+from benchbench.atomic import at_once, storage_errors, write_bytes_atomically
 from benchbench.errors import CorruptDataError
 from benchbench.escaping import printable
 from benchbench.leaderboard.files import held, read_rows, write_leaderboard
@@ -24,7 +23,6 @@ from benchbench.records import Row, Rows, RunStore
 from benchbench.records.disk import read_bytes
 
 _log = logging.getLogger(__name__)
-_COPIES_AT_ONCE = 4  # a copy waits for the disk most of its time
 
 
 def rebuild(path: Path, store: RunStore, suite: str, *, on_problem: Callable[[str], None] = _log.warning) -> Rows:
@@ -95,8 +93,7 @@ def _copy_outcomes(rows: Rows, store: RunStore, folder: Path) -> None:
         if content is not None and read_bytes(copied) != content and store.read_outcomes(digest) is not None:
             write_bytes_atomically(copied, content)  # the stored file is intact, so the copy is damaged
 
-    with ThreadPoolExecutor(max_workers=_COPIES_AT_ONCE) as pool:
-        list(pool.map(copy, sorted({*rows.values("outcomes_digest")} - {""})))  # the list raises what a copy raised
+    at_once(copy, sorted({*rows.values("outcomes_digest")} - {""}))
 
 
 FILE_NAME = "failed.json"
