@@ -82,9 +82,10 @@ def at_once(write: Callable[[Item], Result], items: Iterable[Item]) -> list[Resu
 
 
 def refuse_folder(path: Path) -> None:
-    """Raise a StorageError if the path of a file to write is that of a folder, or empty."""
-    if not path.name or path.is_dir():
-        raise _storage_error(str(path), IsADirectoryError(errno.EISDIR, ""))
+    """Raise a StorageError if the path of a file to write is of a folder, empty or too long."""
+    with storage_errors(path):
+        if not path.name or path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "")
 
 
 def write_bytes_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:

@@ -50,6 +50,11 @@ def test_a_folder_in_place_of_a_file_is_named(name: str) -> None:
         write_bytes_atomically(Path(name), b"x")
 
 
+def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="the name is too long"):
+        write_bytes_atomically(tmp_path / ("n" * 300), b"x")
+
+
 def signature(pid: int, started: str) -> str:
     return f"{processes.host_digest()}-{pid}-{started}.0123abcd.tmp"
 
