@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from markdown_it import MarkdownIt
 
 from benchbench.contract.offers import KINDS
 from benchbench.version import DISTRIBUTION, __version__
@@ -82,6 +83,26 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchbench").rglob("*.py"))
     named = set(re.findall(r'install_command\("([a-z-]+)"\)', sources))
     assert {"report", "timm"} < named < set(metadata.get_all("Provides-Extra", []))
+
+
+def test_pages_of_the_package_index_have_no_link_that_leads_nowhere(wheel: Path) -> None:
+    """There, a relative link leads nowhere; a file that the text names instead is in the source distribution."""
+    with zipfile.ZipFile(wheel) as archive:
+        (place,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        index = email.message_from_bytes(archive.read(place)).get_payload()
+    assert isinstance(index, str)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = [index, *(path.read_text(encoding="utf-8") for path in ROOT.glob("plugins/*/README.md"))]
+    goals = [re.findall(r'(?:href|src)="([^"]*)"', MarkdownIt().enable("table").render(page)) for page in pages]
+    assert len(goals[0]) >= 5
+    assert [goal for found in goals for goal in found if not goal.startswith(("https://", "#"))] == []
+    (packed,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(packed) as archive:
+        files = {name.partition("/")[2] for name in archive.getnames()}
+    pages_named = set(re.findall(r"docs/[a-z-]+\.md", readme))
+    assert len(pages_named) >= 10
+    assert pages_named <= files
+    assert pages_named == set(re.findall(r"docs/[a-z-]+\.md", index))
 
 
 def test_suite_runs_from_the_wheel_outside_the_clone(installed: Path, outside: dict[str, str], tmp_path: Path) -> None:
