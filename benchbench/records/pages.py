@@ -13,7 +13,7 @@ import pyarrow as pa
 
 MOST_FOOTER = 4 * 2**20  # bytes: 100 columns take 20 KiB, and as much again for each group of rows
 MOST_PAGES = 100_000
-ROWS_AT_ONCE = 1024
+ROWS_AT_ONCE = 10_000  # as many as a leaderboard's groups have
 _CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 _WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8, 6: 4}  # bytes by physical type; of texts, those of their offsets
 _TEXT = 6
@@ -29,17 +29,19 @@ def rows_at_once(content: bytes, limit: int) -> int:
     length = int.from_bytes(content[-8:-4], "little")
     if MOST_FOOTER < length < len(content):
         raise AbsurdSizeError(f"a footer of {length:,} bytes, more than {MOST_FOOTER:,}")
-    size = pages = text = 0
+    size = pages = longest_row = 0
     try:
         for group in _Thrift(content, len(content) - 8 - length).struct().get(4, ()):
+            text = 0
             for chunk in (column[3] for column in group[1]):
                 sizes, longest = _measure(content, chunk, limit)
                 size, pages, text = size + sum(sizes), pages + len(sizes), text + longest
                 if size > limit or pages > MOST_PAGES:
                     raise AbsurdSizeError(f"{size:,} bytes in its first {pages:,} pages")
+            longest_row = max(longest_row, text)
     except (IndexError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("its footer or the header of a page is damaged") from error
-    return max(1, min(ROWS_AT_ONCE, limit // max(text, 1)))
+    return max(1, min(ROWS_AT_ONCE, limit // max(longest_row, 1)))
 
 
 def _measure(content: bytes, chunk: dict[int, Any], limit: int) -> tuple[list[int], int]:

@@ -60,16 +60,13 @@ def _read_within(file: pq.ParquetFile, limit: int, rows: int, fields: Sequence[p
     """Read all columns or some, at most `limit` bytes of them and `rows` rows at once."""
     schema = file.schema_arrow if fields is None else pa.schema(fields)
     names = None if fields is None else schema.names
-    parts, batches = [pa.Table.from_batches([], schema)], list[pa.RecordBatch]()
+    batches = list[pa.RecordBatch]()
     size = 0
     for number, batch in enumerate(file.iter_batches(batch_size=rows, columns=names)):
         size += batch.nbytes
         if size > limit:
             raise AbsurdSizeError(f"its first {number * rows:,} rows do")
         batches.append(batch)
-        if len(batches) == _JOINED:  # many small pieces leave holes in the memory
-            parts.append(pa.Table.from_batches(batches, schema).combine_chunks())
-            batches = []
-    table = pa.concat_tables([*parts, pa.Table.from_batches(batches, schema)])
+    table = pa.Table.from_batches(batches, schema)
     table.validate(full=True)  # otherwise text that is not UTF-8 raises later, at its first use
     return table
