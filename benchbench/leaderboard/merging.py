@@ -64,7 +64,7 @@ def merge(boards: Mapping[str, Sequence[Row]]) -> Merged:
     _refuse_other_protocols(tables)
     everything, names = Rows.joined(tables.values()), [name for name, rows in tables.items() for _ in range(len(rows))]
     _, first, cells = np.unique(everything.codes("cell_id"), return_index=True, return_inverse=True)
-    later = np.setdiff1d(np.arange(len(everything)), first)
+    later = np.delete(np.arange(len(everything)), first)
     changed = everything.differing(first[cells[later]], later, (*_RESULTS, "status", "diagnostics"))
     unequal = np.flatnonzero(np.isin(cells, cells[later[changed]]))
     repeated = len(everything) - len(unequal) - (len(first) - len(np.unique(cells[unequal])))
