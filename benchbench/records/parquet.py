@@ -16,7 +16,7 @@ with suppress(
 ):  # a build without it; for the default one, the system clears three times as many pages
     pa.set_memory_pool(pa.jemalloc_memory_pool())
 MOST_BYTES = 512 * 2**20  # unpacked, for a file of any size: runs of equal values take almost no space in a file
-_JOINED = 10  # batches
+_SAMPLED = 1000  # rows that tell which column is the largest
 MOST_GROWTH = 100  # larger files may unpack to 100 times their size; adversarial images grow about fourfold
 
 
@@ -45,8 +45,7 @@ def read_parquet(
 def _read_whole(file: pq.ParquetFile, limit: int, rows: int) -> pa.Table:
     """Read each column in one piece, the largest first: to join its pieces takes its size again."""
     schema, joined = file.schema_arrow, dict[str, pa.ChunkedArray]()
-    beginning = next(file.iter_batches(batch_size=rows), None)
-    largest = [] if beginning is None else [max(schema, key=lambda field: int(beginning[field.name].nbytes))]
+    largest = _largest(file, min(rows, _SAMPLED))
     for fields in (largest, [field for field in schema if field not in largest]):
         table = _read_within(file, limit - sum(column.nbytes for column in joined.values()), rows, fields)
         pieces = table.columns
@@ -54,6 +53,12 @@ def _read_whole(file: pq.ParquetFile, limit: int, rows: int) -> pa.Table:
         for field in fields:
             joined[field.name] = pieces.pop(0).combine_chunks()
     return pa.Table.from_arrays([joined[name] for name in schema.names], schema=schema)
+
+
+def _largest(file: pq.ParquetFile, rows: int) -> list[pa.Field]:
+    """The column that takes most memory in the first rows; none of a file without rows."""
+    beginning = next(file.iter_batches(batch_size=rows), None)
+    return [] if beginning is None else [max(file.schema_arrow, key=lambda field: int(beginning[field.name].nbytes))]
 
 
 def _read_within(file: pq.ParquetFile, limit: int, rows: int, fields: Sequence[pa.Field] | None = None) -> pa.Table:
