@@ -50,6 +50,8 @@ def command(
     suite, folders = name_of(suite), find_folders(data=data, runs=runs, leaderboards=leaderboards)
     path = folders.leaderboard(suite)
     rows = read_rows(path) if path.exists() else list(published_rows(suite))
+    if not rows:
+        note(f"there is no leaderboard {path}; benchbench run --suite {suite} writes one")
     places = evidence_folders(path, folders.runs)
     models = {row.model_id: row for row in rows if row.source == "measured"}
     sources = Sources(

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 def in_mode(model: nn.Module, *, training: bool) -> Iterator[nn.Module]:
     """Run a block with all submodules in one mode, and restore each one's mode after it."""
     before = {module: module.training for module in model.modules()}
-    model.train(training)
+    try:
+        model.train(training)
+    except NotImplementedError:  # a program of torch.export, anywhere in it, keeps the mode that it was exported in
+        for module in before:
+            module.training = training
     try:
         yield model
     finally:

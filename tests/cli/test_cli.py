@@ -250,6 +250,7 @@ def test_status_is_1_where_nothing_that_was_asked_for_was_done(
     monkeypatch.setattr("benchbench.figures.drawing.find_spec", lambda name: None)  # without matplotlib
     answer = command("figure", "nothing")
     assert (answer.status, answer.out) == (1, "")
+    assert "there is no leaderboard" in answer.err.splitlines()[0]
 
 
 @pytest.mark.parametrize(
