@@ -67,12 +67,15 @@ def examine(path: Path, folder: Path, how: Checks) -> Examined:
     problems, rows, verdicts = list(unpacked.problems), Rows.of(()), list[Verdict]()
     try:
         rows = read_rows(folder / LEADERBOARD, on_problem=problems.append)
+        suites = sorted({unpacked.suite, *(suite for (suite,) in rows.distinct("suite")[0])})
+        problems += [f"its manifest and its rows name different suites: {', '.join(suites)}"] if len(suites) > 1 else []
         problems += first(strangers(unpacked, rows))
         places = (folder, find_folders(runs=how["runs"]).runs)
         problems += weight_problems(unpacked, rows, evidence_finder(places, rows))
         verdicts = verify(folder / LEADERBOARD, **how, on_problem=lambda _: None)
     except BenchbenchError as error:
         problems.append(error.message)
+    problems = [problem.replace(f"{folder}/", "") for problem in problems]  # which is temporary
     return Examined(submission=unpacked, problems=tuple(problems), rows=rows, verdicts=tuple(verdicts))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchbench.checking import submissions
@@ -118,6 +121,30 @@ def test_files_that_no_row_names_do_not_enter_the_lab(
     assert accept(Path("poisoned.zip")) == 1
     assert f"problem: {name} belongs to no row" in capsys.readouterr().out
     assert not Path("lab").exists()
+
+
+def test_manifest_of_another_suite_and_a_row_that_is_left_out_are_problems_of_the_submission_not_of_a_temporary_file(
+    submission: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(submission) as archive:
+        content = {one: archive.read(one) for one in archive.namelist()}
+    (table,) = (name for name in content if name == "leaderboard.parquet")
+    rows = pq.read_table(io.BytesIO(content[table]))
+    place = rows.schema.get_field_index("test_accuracy")
+    impossible = io.BytesIO()
+    pq.write_table(rows.set_column(place, rows.schema.field(place), pa.array([7.0] * len(rows))), impossible)
+    manifest = {**json.loads(content["manifest.json"]), "suite": "smoke"}
+    for data, problem in (
+        (content[table], "problem: its manifest and its rows name different suites: closer-look, smoke\n"),
+        (impossible.getvalue(), "problem: leaderboard.parquet: "),
+    ):
+        manifest["files"] |= {table: hashlib.sha256(data).hexdigest()}
+        with zipfile.ZipFile("other.zip", "w") as archive:
+            for one, packed in {**content, table: data, "manifest.json": json.dumps(manifest).encode()}.items():
+                archive.writestr(one, packed)
+        assert accept(Path("other.zip")) == 1
+        assert problem in capsys.readouterr().out
+        assert not Path("lab").exists()
 
 
 def test_one_submission_is_put_at_a_time(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:
