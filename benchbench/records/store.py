@@ -29,7 +29,7 @@ from benchbench.atomic import remove_leftovers, storage_errors, write_atomically
 from benchbench.collector import collector_paused
 from benchbench.errors import BenchbenchError, DataError
 from benchbench.records.arrays import Array, check_footer, content_digest, read_arrays, to_array, write_arrays
-from benchbench.records.disk import read_bytes, set_aside
+from benchbench.records.disk import read_ahead, read_bytes, set_aside
 from benchbench.records.envelope import NewerRecordError, pack_row, text_of_row, unpack_row, weights_in
 from benchbench.records.measurements import StoredMeasurements
 from benchbench.records.outcomes import WITNESSES
@@ -149,10 +149,8 @@ class RunStore:
     def _read_rows(self, cells: list[str]) -> Rows:
         """The rows of some cells, many at once; damaged, failed and impossible ones one by one."""
         parts = []
-        for start in range(0, len(cells), _AT_ONCE):
-            block = cells[start : start + _AT_ONCE]
-            contents = ((cell, read_bytes(self._record(cell, failed=False))) for cell in block)
-            texts = {cell: text for cell, content in contents if content and (text := text_of_row(content))}
+        blocks = (cells[start : start + _AT_ONCE] for start in range(0, len(cells), _AT_ONCE))
+        for block, texts in read_ahead(self._read_texts, blocks):
             rows, doubtful = rows_from_records([*texts.values()])
             expected = [cell for cell, one in zip(texts, doubtful.tolist()) if not one]
             right = np.array([a == b for a, b in zip(expected, rows.values("cell_id"))], dtype=bool)
@@ -160,6 +158,11 @@ class RunStore:
             single = map(self.read_cell, (cell for cell in block if cell not in known))
             parts += [rows.where(right), Rows.of([row for row in single if row is not None])]
         return Rows(pa.concat_tables([part.table for part in parts]).combine_chunks()) if parts else Rows.of([])
+
+    def _read_texts(self, cells: list[str]) -> dict[str, bytes]:
+        """The intact finished records of some cells, as canonical JSON."""
+        contents = ((cell, read_bytes(self._record(cell, failed=False))) for cell in cells)
+        return {cell: text for cell, content in contents if content and (text := text_of_row(content))}
 
     def record_names(self) -> list[str]:
         """Names of the record files, sorted."""

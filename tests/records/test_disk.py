@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchbench.records.disk import set_aside
+from benchbench.records.disk import read_ahead, set_aside
 
 
 def test_two_processes_may_set_aside_one_file(tmp_path: Path) -> None:
@@ -13,3 +13,12 @@ def test_two_processes_may_set_aside_one_file(tmp_path: Path) -> None:
     first = set_aside(damaged)
     assert set_aside(damaged) == first
     assert first.read_bytes() == b"\0"
+
+
+def test_one_item_is_read_ahead_and_no_more() -> None:
+    asked = list[int]()
+    taken = read_ahead(lambda item: item * item, (asked.append(item) or item for item in range(5)))  # type: ignore[func-returns-value]
+    assert next(taken) == (0, 0)
+    assert asked == [0, 1]
+    assert list(taken) == [(1, 1), (2, 4), (3, 9), (4, 16)]
+    assert list(read_ahead(str, [])) == []
