@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchbench.records.disk import read_ahead, set_aside
@@ -17,7 +18,13 @@ def test_two_processes_may_set_aside_one_file(tmp_path: Path) -> None:
 
 def test_one_item_is_read_ahead_and_no_more() -> None:
     asked = list[int]()
-    taken = read_ahead(lambda item: item * item, (asked.append(item) or item for item in range(5)))  # type: ignore[func-returns-value]
+
+    def items() -> Iterator[int]:
+        for item in range(5):
+            asked.append(item)
+            yield item
+
+    taken = read_ahead(lambda item: item * item, items())
     assert next(taken) == (0, 0)
     assert asked == [0, 1]
     assert list(taken) == [(1, 1), (2, 4), (3, 9), (4, 16)]
