@@ -67,7 +67,7 @@ def _read_within(file: pq.ParquetFile, limit: int, rows: int, fields: Sequence[p
     names = None if fields is None else schema.names
     batches = list[pa.RecordBatch]()
     size = 0
-    for number, batch in enumerate(file.iter_batches(batch_size=rows, columns=names)):
+    for number, batch in enumerate(file.iter_batches(batch_size=rows, columns=names, use_threads=False)):
         size += batch.nbytes
         if size > limit:
             raise AbsurdSizeError(f"its first {number * rows:,} rows do")
