@@ -15,9 +15,11 @@ from sample_rows import make_row
 from benchbench.comparison.choosing import by_method, methods
 from benchbench.comparison.contenders import Contender, comparable_groups, find_contenders
 from benchbench.comparison.ranking import rank, rank_all
+from benchbench.contract.seeds import derive_seed
 from benchbench.evaluation.diagnostics import FLAGS
 from benchbench.leaderboard.clearing import SHORTFALLS
 from benchbench.leaderboard.identity import distinct_labels
+from benchbench.records import Interval, mean_interval
 from benchbench.records.arrays import Array
 
 STANDARD = {"steps": 100, "targets": 9, "queries": 5000}
@@ -47,6 +49,15 @@ def test_flagged_model_ranks_below_all_unflagged_ones() -> None:
         contender("honest", ("pgd", share(20))),
     )
     assert found == {"honest": (1, 1), "masked": (2, 1)}
+
+
+def test_flagged_models_tie_with_each_other_but_never_with_an_unflagged_one() -> None:
+    found = ranks(
+        contender("masked", ("pgd", share(50)), flags=("zero-gradients",)),
+        contender("honest", ("pgd", share(50))),
+        contender("noisy", ("pgd", share(49)), flags=("random-model",)),
+    )
+    assert found == {"honest": (1, 1), "masked": (2, 2), "noisy": (2, 2)}
 
 
 def test_flag_is_cleared_by_a_stronger_autoattack_alone() -> None:
@@ -273,6 +284,21 @@ def test_regressions_rank_by_squared_error_least_first_with_ties() -> None:
     interval = places[0].interval
     assert interval is not None
     assert interval.low < places[0].value < interval.high
+
+
+def test_interval_of_one_regression_is_its_rows_and_of_several_attacks_that_of_the_worst_case() -> None:
+    """Where the row has none, it is the bootstrap's, with the seed that makes ranks repeatable."""
+    model = regression("model", np.random.default_rng(5).uniform(size=50))
+    bare = regression("bare", np.random.default_rng(6).uniform(size=50))
+    row = dataclasses.replace(model.row, adv_test_mse=0.5, extra={"adv_test_mse_low": 0.25, "adv_test_mse_high": 0.75})
+    own = Contender(rows=(row,), outcomes=model.outcomes)
+    twice = Contender(rows=(row, dataclasses.replace(row, cell_id="other", attack="grid")), outcomes=model.outcomes * 2)
+    for one, expected in (
+        (own, Interval(low=0.25, high=0.75)),
+        (bare, mean_interval(bare.worst["adv_test_mse"], derive_seed(0, "rank"))),
+        (twice, mean_interval(twice.worst["adv_test_mse"], derive_seed(0, "rank"))),
+    ):
+        assert [place.interval for place in rank([one])] == [expected]
 
 
 def regression(name: str, errors: Array) -> Contender:
