@@ -157,6 +157,10 @@ class Runs:
             low, high = np.where(several, mean - half, low), np.where(several, mean + half, high)
         return Measured(mean, deviation, low, high)
 
+    @cached_property
+    def _extra_names(self) -> set[str]:
+        return self.rows.names_in("extra")
+
     def _ends(self, key: str, known: Array) -> tuple[Array, Array]:
         """The intervals of the rows."""
         if key in DIFFERENCES and not self.rows.known("test_mse").any():
@@ -164,11 +168,13 @@ class Runs:
             low, high = difference_ends(*map(self._values, shares))
         else:
             ends = (f"{key}_{end}" for end in ("low", "high"))
-            low, high = (self._values(end) if end in _COLUMNS else np.full(len(known), np.nan) for end in ends)
+            low, high = (self._values(end) for end in ends)
         either = known & np.isfinite(low) & np.isfinite(high)
         return np.where(either, low, np.nan), np.where(either, high, np.nan)
 
     def _values(self, key: str) -> Array:
         if key in _COLUMNS:
             return self.rows.numbers(key)
+        if key not in self._extra_names:
+            return np.full(len(self.rows), np.nan)
         return np.array([dict(extra).get(key, np.nan) for extra in self.rows.values("extra")], dtype=np.float64)
