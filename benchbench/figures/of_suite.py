@@ -58,7 +58,8 @@ SUITE_FIGURES: Mapping[str, SuiteFigure] = MappingProxyType(
         ),
         "lipschitz": SuiteFigure(
             title="Lipschitzness against robustness",
-            caption=f"Accuracy under attack against empirical local Lipschitzness. {_INTERVALS}",
+            caption="Accuracy under attack against empirical local Lipschitzness. Constant models, whose Lipschitzness is 0, "
+            f"have no place on the axis. {_INTERVALS}",
             points=lambda measured: scatter_points(measured.rows, "test_lipschitz"),
             chart=scatter_chart,
             axes=Axes(x="test Lipschitzness (log scale)", y="accuracy under attack", x_log=True),
