@@ -140,11 +140,11 @@ class Runs:
             return Measured(*[np.empty(0)] * 4)
         values = self._values(key)
         known = np.isfinite(values)
-        counts, total = (np.add.reduceat(one, self.starts, dtype=np.float64) for one in (known, np.nan_to_num(values)))
+        counts = np.add.reduceat(known, self.starts, dtype=np.float64)
         top, bottom = np.fmax.reduceat(values, self.starts), np.fmin.reduceat(values, self.starts)
         several = counts > 1
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            mean = total / counts
+            mean = np.add.reduceat(np.nan_to_num(values), self.starts) / counts
             off = values - np.repeat(mean, np.diff(self.starts, append=len(values)))
             deviation = np.sqrt(np.add.reduceat(np.nan_to_num(off**2, posinf=np.inf), self.starts) / (counts - 1))
             deviation[np.isinf(deviation)] = np.nan  # a square beyond float64
@@ -155,7 +155,8 @@ class Runs:
             half = np.where(spread, quantile(counts - 1) * deviation / np.sqrt(counts), np.nan)
             deviation = np.where(several & ~spread, 0.0, deviation)
             low, high = np.where(several, mean - half, low), np.where(several, mean + half, high)
-        return Measured(mean, deviation, low, high)
+        beyond = np.isinf(mean)  # a sum beyond float64
+        return Measured(*(np.where(beyond, np.nan, one) for one in (mean, deviation, low, high)))
 
     @cached_property
     def _extra_names(self) -> set[str]:

@@ -101,6 +101,12 @@ def test_a_single_seed_also_shows_intervals_that_have_no_columns() -> None:
     assert (entries["test_mse"].text, entries["tide"].text) == ("0.3000 [0.2000, 0.4000]", "3.0000 [2.0000, 5.0000]")
 
 
+def test_a_mean_beyond_floating_point_is_absent() -> None:
+    rows = [dataclasses.replace(row, test_lipschitz=1.7e308) for row in seeds([0.5, 0.6])]
+    (line,) = json.loads(render(paper_table(rows), "json"))["groups"][0]["rows"]
+    assert (line["test_lipschitz"], "test_lipschitz" in line["deviations"]) == (None, False)
+
+
 def test_seeds_on_request_are_a_line_each() -> None:
     rows = seeds([0.5, 0.6])
     assert len(list(paper_table(rows).lines)) == 1
