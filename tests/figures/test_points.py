@@ -309,6 +309,13 @@ def test_caption_says_which_models_a_log_axis_leaves_out() -> None:
     assert "Lipschitzness is 0" in SUITE_FIGURES["lipschitz"].caption
 
 
+def test_caption_says_that_epochs_of_a_single_seed_have_no_interval() -> None:
+    history = [EpochRecord(epoch=1, learning_rate=0.1, loss=1.0, accuracy=0.5)]
+    points = SUITE_FIGURES["epochs"].points(Measured(rows=(), histories=[(make_row(), history)]))
+    assert {(point.n, point.low) for point in points} == {(1, None)}
+    assert SUITE_FIGURES["epochs"].caption.endswith("of a single seed none.")
+
+
 def test_tooltips_write_both_ends_of_an_interval_alike_and_none_as_none() -> None:
     points = [
         Point(panel="p", series="s", x=2.0, y=0.5, n=3, low=0.41234, high=0.61239),
