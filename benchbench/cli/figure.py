@@ -48,7 +48,7 @@ def command(
     from benchbench.suite.files import name_of
 
     suite, folders = name_of(suite), find_folders(data=data, runs=runs, leaderboards=leaderboards)
-    path = folders.leaderboard(suite)
+    path = folders.board(suite)
     rows = read_rows(path) if path.exists() else list(published_rows(suite))
     if not rows:
         note(f"there is no leaderboard {path}; benchbench run --suite {suite} writes one")
@@ -56,7 +56,7 @@ def command(
     models = {row.model_id: row for row in rows if row.source == "measured"}
     sources = Sources(
         rows=rows,
-        separations=read_separations(folders.leaderboards),
+        separations=read_separations(path.parent),
         data=folders.source(),
         contenders=find_contenders(rows, OutcomeFiles(places, note)),
         histories=[(row, read_history(places, row)) for row in models.values()],

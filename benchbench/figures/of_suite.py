@@ -11,9 +11,8 @@ from typing import Any
 from benchbench.figures.plots import Axes, line_chart, scatter_chart
 from benchbench.figures.points import Measured, Point, epoch_points, perturbation_points, radius_points, scatter_points
 
-_INTERVALS = (
-    "Means over seeds with 95% intervals: Student's t over seeds; of a single seed Wilson's or the bootstrap's."
-)
+_OVER_SEEDS = "Means over seeds with 95% intervals: Student's t over seeds"
+_INTERVALS = f"{_OVER_SEEDS}; of a single seed Wilson's or the bootstrap's."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,8 @@ SUITE_FIGURES: Mapping[str, SuiteFigure] = MappingProxyType(
         ),
         "lipschitz": SuiteFigure(
             title="Lipschitzness against robustness",
-            caption=f"Accuracy under attack against empirical local Lipschitzness. {_INTERVALS}",
+            caption="Accuracy under attack against empirical local Lipschitzness. Constant models, whose Lipschitzness is 0, "
+            f"have no place on the axis. {_INTERVALS}",
             points=lambda measured: scatter_points(measured.rows, "test_lipschitz"),
             chart=scatter_chart,
             axes=Axes(x="test Lipschitzness (log scale)", y="accuracy under attack", x_log=True),
@@ -68,7 +68,7 @@ SUITE_FIGURES: Mapping[str, SuiteFigure] = MappingProxyType(
             title="Training",
             caption="Clean and robust accuracy on held-out training examples after each epoch, where the recipe has a "
             "validation split and the method a threat; beside them, accuracy and loss on the batches that the method makes, "
-            f"which compare within a method only. {_INTERVALS}",
+            f"which compare within a method only. {_OVER_SEEDS}; of a single seed none.",
             points=lambda measured: epoch_points(measured.histories),
             chart=line_chart,
             axes=Axes(x="epoch", y="value", x_ticks=True, y_unit=""),

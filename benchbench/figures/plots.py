@@ -53,7 +53,7 @@ def line_chart(
     )
     ends = base.mark_rule(opacity=0.6).encode(y=_y(axes, "bottom"), y2="top:Q")
     layers = [bands, ends, lines, marks, _flags(base, axes)]
-    return _finished(points, layers, choose=choose) if points else None
+    return _finished(points, layers, axes, choose=choose) if points else None
 
 
 def scatter_chart(points: Sequence[Point], axes: Axes, *, choose: bool = False) -> dict[str, Any] | None:
@@ -73,7 +73,7 @@ def scatter_chart(points: Sequence[Point], axes: Axes, *, choose: bool = False) 
     )
     if choose:
         marks = marks.encode(href="href:N").interactive()
-    return _finished(points, [up, across, marks, _flags(base, axes)], choose=choose) if points else None
+    return _finished(points, [up, across, marks, _flags(base, axes)], axes, choose=choose) if points else None
 
 
 def _flags(base: alt.Chart, axes: Axes) -> alt.Chart:
@@ -104,12 +104,12 @@ def _y(axes: Axes, field: str) -> alt.Y:
 
 
 def _tooltip(axes: Axes) -> list[alt.Tooltip]:
-    numbers = [("x", axes.x, axes.x_unit), ("y", axes.y, axes.y_unit), ("low", "from", axes.y_unit)]
+    numbers = [("x", axes.x, axes.x_unit), ("y", axes.y, axes.y_unit)]
     shown = [alt.Tooltip(f"{key}:Q", title=title, format=_FORMATS[unit]) for key, title, unit in numbers]
     return [
         alt.Tooltip("series:N", title="method"),
         *shown,
-        alt.Tooltip("high:Q", title="to"),
+        alt.Tooltip("interval:N", title="95% interval"),
         alt.Tooltip("n:Q", title="seeds"),
     ]
 
@@ -133,25 +133,32 @@ def _legend(names: Sequence[str]) -> dict[str, Any]:
     return {"orient": "bottom", "columns": columns, "labelLimit": 0, "symbolLimit": 0, "symbolOpacity": 1}
 
 
-def _record(point: Point, place: int, *, wrap: bool) -> dict[str, Any]:
+def _record(point: Point, place: int, axes: Axes, *, wrap: bool) -> dict[str, Any]:
     """A point's fields; without an interval, error bars of length 0 keep the scales finite."""
     low, high = (point.y if end is None else end for end in (point.low, point.high))
     left, right = (point.x if end is None else end for end in (point.x_low, point.x_high))
     drawn = {"bottom": low, "top": high, "left": left, "right": right, "dash": _DASHES[place % len(_DASHES)]}
-    drawn |= {"order": place}
+    drawn |= {"order": place, "interval": _interval(point, axes)}
     panel = _wrapped(point.panel) if wrap else point.panel
     return {**dataclasses.asdict(point), **drawn, "panel": panel, "mark": FLAGGED if point.flagged else ""}
+
+
+def _interval(point: Point, axes: Axes) -> str:
+    """The interval as text: Vega formats a missing number as 0."""
+    form = ".1%" if axes.y_unit else ".4g"
+    ends = [format(end, form) for end in (point.low, point.high) if end is not None]
+    return " to ".join(ends) if len(ends) == 2 else "none"
 
 
 def _wrapped(panel: str) -> str:
     return textwrap.fill(panel, _TITLE)
 
 
-def _finished(points: Sequence[Point], layers: Sequence[alt.Chart], *, choose: bool) -> dict[str, Any]:
+def _finished(points: Sequence[Point], layers: Sequence[alt.Chart], axes: Axes, *, choose: bool) -> dict[str, Any]:
     panels = list(dict.fromkeys(point.panel for point in points))
     shown = points[:MOST_POINTS] if choose else [point for point in points if point.panel in panels[:MOST_PANELS]]
     places = {name: place for place, name in enumerate(_series(points))}
-    data = alt.InlineData(values=[_record(point, places[point.series], wrap=not choose) for point in shown])
+    data = alt.InlineData(values=[_record(point, places[point.series], axes, wrap=not choose) for point in shown])
     layered = alt.layer(*layers, data=data)
     chart: Any
     if choose:

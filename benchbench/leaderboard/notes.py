@@ -28,7 +28,9 @@ def table_notes(rows: Rows, made: Sequence[Group], task: str, intervals: bool) -
     if any(entry.deviation is not None for group in made for line in group.lines for entry in line.entries):
         notes.append("Several seeds: mean ± standard deviation; 95% intervals are Student's t of the mean.")
     if intervals:
-        notes.append("Brackets: 95% confidence intervals (Wilson for accuracies, bootstrap for Lipschitzness).")
+        notes.append(
+            "Brackets: 95% confidence intervals (Wilson for accuracies, Newcombe for gaps, bootstrap otherwise)."
+        )
     kinds = rows.distinct("source", "profile")[0]
     if len({source for source, _ in kinds}) > 1 and {profile for _, profile in kinds} != {"paper"}:
         notes.append("Published numbers are of the papers' full protocol; other profiles use less data or training.")

@@ -140,11 +140,11 @@ class Runs:
             return Measured(*[np.empty(0)] * 4)
         values = self._values(key)
         known = np.isfinite(values)
-        counts, total = (np.add.reduceat(one, self.starts, dtype=np.float64) for one in (known, np.nan_to_num(values)))
+        counts = np.add.reduceat(known, self.starts, dtype=np.float64)
         top, bottom = np.fmax.reduceat(values, self.starts), np.fmin.reduceat(values, self.starts)
         several = counts > 1
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            mean = total / counts
+            mean = np.add.reduceat(np.nan_to_num(values), self.starts) / counts
             off = values - np.repeat(mean, np.diff(self.starts, append=len(values)))
             deviation = np.sqrt(np.add.reduceat(np.nan_to_num(off**2, posinf=np.inf), self.starts) / (counts - 1))
             deviation[np.isinf(deviation)] = np.nan  # a square beyond float64
@@ -155,7 +155,12 @@ class Runs:
             half = np.where(spread, quantile(counts - 1) * deviation / np.sqrt(counts), np.nan)
             deviation = np.where(several & ~spread, 0.0, deviation)
             low, high = np.where(several, mean - half, low), np.where(several, mean + half, high)
-        return Measured(mean, deviation, low, high)
+        beyond = np.isinf(mean)  # a sum beyond float64
+        return Measured(*(np.where(beyond, np.nan, one) for one in (mean, deviation, low, high)))
+
+    @cached_property
+    def _extra_names(self) -> set[str]:
+        return self.rows.names_in("extra")
 
     def _ends(self, key: str, known: Array) -> tuple[Array, Array]:
         """The intervals of the rows."""
@@ -164,11 +169,13 @@ class Runs:
             low, high = difference_ends(*map(self._values, shares))
         else:
             ends = (f"{key}_{end}" for end in ("low", "high"))
-            low, high = (self._values(end) if end in _COLUMNS else np.full(len(known), np.nan) for end in ends)
+            low, high = (self._values(end) for end in ends)
         either = known & np.isfinite(low) & np.isfinite(high)
         return np.where(either, low, np.nan), np.where(either, high, np.nan)
 
     def _values(self, key: str) -> Array:
         if key in _COLUMNS:
             return self.rows.numbers(key)
+        if key not in self._extra_names:
+            return np.full(len(self.rows), np.nan)
         return np.array([dict(extra).get(key, np.nan) for extra in self.rows.values("extra")], dtype=np.float64)

@@ -18,11 +18,15 @@ from benchbench.records.arrays import Array
 
 NO_SPREAD = 1e-9  # of the largest value: differences due to rounding
 _UPPER = 0.975  # two-sided, 95%
+_LARGEST = 1e150  # variance whose square is a float64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Mean over seeds; sample deviation, if several; 95% t interval of the mean, if they differ."""
+    """Mean over seeds; sample deviation, if several; 95% t interval of the mean, if they differ.
+
+    Both are None where the squares are beyond float64.
+    """
 
     n: int
     mean: float
@@ -42,12 +46,14 @@ class MeanTest:
 
 def seed_spread(values: Sequence[float]) -> Spread:
     """Mean, standard deviation and 95% t interval over at least one seed, one value per seed."""
-    mean, n = float(np.mean(values)), len(values)
+    mean, n = _mean(values), len(values)
     if n < 2:
         return Spread(n=n, mean=mean)
     if not has_spread(values):
         return Spread(n=n, mean=mean, deviation=0.0)
-    deviation = float(np.std(values, ddof=1))
+    deviation = math.sqrt(_variance(values))
+    if not math.isfinite(deviation):
+        return Spread(n=n, mean=mean)
     half = float(quantile(n - 1)) * deviation / math.sqrt(n)
     return Spread(n=n, mean=mean, deviation=deviation, low=mean - half, high=mean + half)
 
@@ -57,13 +63,15 @@ def prediction_interval(values: Sequence[float]) -> Interval | None:
 
     A further run minus the mean of n is normal with variance sigma^2 (1 + 1/n) and independent of s, so that their ratio has
     Student's t distribution (Meeker, Hahn and Escobar, Statistical Intervals, 2nd edition, 2017, chapter 4). None for fewer
-    than two seeds, and for seeds without spread.
+    than two seeds, for seeds without spread, and where squares are beyond float64.
     """
     n = len(values)
     if n < 2 or not has_spread(values):
         return None
-    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    mean, deviation = _mean(values), math.sqrt(_variance(values))
     half = float(quantile(n - 1)) * deviation * math.sqrt(1 + 1 / n)
+    if not math.isfinite(half):
+        return None
     return Interval(low=mean - half, high=mean + half)
 
 
@@ -77,13 +85,27 @@ def compare_seeds(first: Sequence[float], second: Sequence[float]) -> MeanTest:
     several = [side for side in (first, second) if len(side) > 1]
     if not any(map(has_spread, several)):
         return MeanTest()
-    difference = float(np.mean(first) - np.mean(second))
+    difference, variances = _mean(first) - _mean(second), [_variance(side) for side in several]
+    if not all(variance <= _LARGEST for variance in variances):
+        return MeanTest()
     if len(several) == 1:
         (runs,) = several
-        return _t_test(difference, float(np.std(runs, ddof=1)) * math.sqrt(1 + 1 / len(runs)), len(runs) - 1)
-    errors = [float(np.var(side, ddof=1)) / len(side) for side in several]  # squared, of the means
+        return _t_test(difference, math.sqrt(variances[0]) * math.sqrt(1 + 1 / len(runs)), len(runs) - 1)
+    errors = [variance / len(side) for variance, side in zip(variances, several)]  # squared, of the means
     inverse = sum(error**2 / (len(side) - 1) for error, side in zip(errors, several))
     return _t_test(difference, math.sqrt(sum(errors)), sum(errors) ** 2 / inverse)
+
+
+def _mean(values: Sequence[float]) -> float:
+    with np.errstate(over="ignore"):
+        mean = float(np.mean(values))
+    return mean if math.isfinite(mean) else float(np.sum(np.divide(values, len(values))))  # a sum beyond float64
+
+
+def _variance(values: Sequence[float]) -> float:
+    """Sample variance; inf or NaN where it is beyond float64."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.var(values, ddof=1))
 
 
 def has_spread(values: Sequence[float] | Array) -> bool:

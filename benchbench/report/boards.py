@@ -50,11 +50,14 @@ COLUMNS = (
     TableColumn(key="adv_gap", label="Adversarial gap (%)", kind="share", best="low", doubtful=True),
     TableColumn(key="test_mse", label="Test MSE", kind="number", best="low"),
     TableColumn(key="adv_test_mse", label="Adversarial test MSE", kind="number", best="low", doubtful=True),
+    TableColumn(key="mse_gap", label="MSE gap", kind="number", best="low"),
+    TableColumn(key="adv_mse_gap", label="Adversarial MSE gap", kind="number", best="low", doubtful=True),
     TableColumn(key="seed", label="Seed", kind="number"),
     TableColumn(key="remarks", label="Remarks"),
 )
 _SETTING = ("dataset", "architecture", "variation", "threat", "attack", "source", "profile")
 _MEASURES = tuple(column.key for column in COLUMNS if column.kind != "text" and column.key != "seed")
+_MSE_GAPS = {"mse_gap": "gap", "adv_mse_gap": "adv_gap"}  # of regressions, where they are no shares
 
 
 def board_data(rows: Sequence[Row]) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def board_data(rows: Sequence[Row]) -> dict[str, Any]:
     settings = {row.cell_id: _setting(row) for row in rows}
     measured = {settings[row.cell_id] for row in rows if row.source == "measured"}
     texts = _board_texts(rows)
-    columns = [c for c in COLUMNS if c.key not in _MEASURES or any(getattr(row, c.key) is not None for row in rows)]
+    columns = [c for c in COLUMNS if c.key not in _MEASURES or any(_value(row, c.key) is not None for row in rows)]
     return {
         "columns": [dataclasses.asdict(column) for column in columns],
         "rows": [
@@ -108,7 +111,7 @@ def _order(row: Row, settings: Mapping[str, tuple[str, ...]]) -> tuple[Any, ...]
 
 def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]]) -> Any:
     if column.key in _MEASURES:
-        value = getattr(row, column.key)
+        value = _value(row, column.key)
         if value is None:
             return None
         ends = (f"{column.key}_{end}" for end in ("low", "high"))
@@ -116,6 +119,13 @@ def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]])
     if column.key == "seed":
         return [row.seed, None, None] if row.source == "measured" and row.seed is not None else None
     return printable(texts[row.cell_id][column.key])
+
+
+def _value(row: Row, key: str) -> float | None:
+    name = _MSE_GAPS.get(key, key)
+    other = name in _MSE_GAPS.values() and is_regression(row) != (key in _MSE_GAPS)
+    value: float | None = None if other else getattr(row, name)
+    return value
 
 
 def row_texts(row: Row) -> dict[str, str]:

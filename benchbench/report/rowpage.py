@@ -22,6 +22,7 @@ from benchbench.leaderboard.extras import extras_of
 from benchbench.leaderboard.identity import ATTACKED, THREAT, grouped, values
 from benchbench.leaderboard.latex import escape_latex
 from benchbench.leaderboard.matching import measure_of
+from benchbench.leaderboard.spread import interval_of
 from benchbench.records import Row
 from benchbench.records.cards import card_facts
 from benchbench.report.boards import row_texts
@@ -69,6 +70,7 @@ def row_page(
     return {
         "title": f"{texts['method']} on {row.dataset}, {attack_of(row)}",
         "row": row,
+        "interval_of": interval_of,
         "texts": texts,
         "columns": {
             f.name: (_shown(row, f.name), f.metadata["description"].split("`")) for f in dataclasses.fields(Row)

@@ -9,9 +9,10 @@ from sample_rows import make_row
 
 import benchbench
 from benchbench.kernels.determinism import on_threads
+from benchbench.leaderboard import read_rows
 from benchbench.planning import Plan, bill, bills
 from benchmarks.schedule import draw, measured_table, measured_tasks, table
-from benchmarks.simulation import simulate
+from benchmarks.simulation import longest_first, simulate
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 OVERHEAD = 0.72
@@ -50,6 +51,17 @@ def test_measured_cells_make_a_schedule() -> None:
     assert simulate(shared, 4).seconds == 23.0  # each evaluation of 2,048 examples in two shards
     (line,) = [line for line in measured_table(rows, (1, 4)) if line.startswith("| whole cells")]
     assert line.endswith("| 50 s (100%) | 26 s (48%) |")
+
+
+def test_the_page_has_the_schedule_of_the_recorded_cells() -> None:
+    page = " ".join((DOCS / "scale.md").read_text(encoding="utf-8").split())
+    table = read_rows(DOCS.parent / "leaderboards" / "closer-look.parquet")
+    rows = list(table.where(table.having("source", "measured") & table.having("profile", "short")))
+    tasks = longest_first(measured_tasks(rows, sharded=True))
+    alone, ten, some, many, most = (f"{simulate(tasks, devices).seconds:,.0f} s" for devices in (1, 10, 24, 100, 1000))
+    assert f"{len(rows)} recorded cells ({alone} on a core" in page
+    assert f"would take {ten} on 10 devices, {some} on 24, {many} on 100 or more." in page
+    assert many == most
 
 
 @pytest.mark.exhaustive

@@ -301,6 +301,36 @@ def test_interval_that_reaches_zero_stays_on_a_log_axis() -> None:
     assert [(one["left"], one["right"]) for one in records] == [(0.5, 5.0), (0.5, 0.5)]
 
 
+def test_caption_says_which_models_a_log_axis_leaves_out() -> None:
+    points = [Point(panel="p", series="s", x=x, y=0.5, n=1) for x in (0.0, 2.0)]
+    chart = scatter_chart(points, SUITE_FIGURES["lipschitz"].axes)
+    assert chart is not None
+    assert [[one["x"] for one in records] for records in chart["datasets"].values()] == [[2.0]]
+    assert "Lipschitzness is 0" in SUITE_FIGURES["lipschitz"].caption
+
+
+def test_caption_says_that_epochs_of_a_single_seed_have_no_interval() -> None:
+    history = [EpochRecord(epoch=1, learning_rate=0.1, loss=1.0, accuracy=0.5)]
+    points = SUITE_FIGURES["epochs"].points(Measured(rows=(), histories=[(make_row(), history)]))
+    assert {(point.n, point.low) for point in points} == {(1, None)}
+    assert SUITE_FIGURES["epochs"].caption.endswith("of a single seed none.")
+
+
+def test_tooltips_write_both_ends_of_an_interval_alike_and_none_as_none() -> None:
+    points = [
+        Point(panel="p", series="s", x=2.0, y=0.5, n=3, low=0.41234, high=0.61239),
+        Point(panel="p", series="t", x=0.5, y=0.5, n=1),
+    ]
+    for unit, expected in (("%", "41.2% to 61.2%"), ("", "0.4123 to 0.6124")):
+        for made in (line_chart, scatter_chart):
+            chart = made(points, Axes(x="x", y="y", y_unit=unit))
+            assert chart is not None
+            (records,) = chart["datasets"].values()
+            assert [one["interval"] for one in records] == [expected, "none"]
+            assert "{'field': 'interval', 'title': '95% interval', 'type': 'nominal'}" in str(chart)
+            assert "'field': 'low'" not in str(chart)  # Vega would write a missing end as 0
+
+
 def test_epochs_on_the_axis_have_no_exponent() -> None:
     history = [EpochRecord(epoch=e, learning_rate=0.1, loss=1.0, accuracy=0.5) for e in (1, 10, 100)]
     charts = suite_charts(Measured(rows=(), histories=[(make_row(), history)]), ("epochs",))

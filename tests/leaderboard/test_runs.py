@@ -94,6 +94,19 @@ def test_single_seed_keeps_its_value_and_interval_to_the_bit() -> None:
     assert (entries["gap"].low, entries["gap"].high) == (pytest.approx(interval.low), pytest.approx(interval.high))
 
 
+def test_a_single_seed_also_shows_intervals_that_have_no_columns() -> None:
+    ends = {"test_mse_low": 0.2, "test_mse_high": 0.4, "tide": 3.0, "tide_low": 2.0, "tide_high": 5.0}
+    row = make_row(dataset="staircase", test_mse=0.3, test_accuracy=None, adv_test_accuracy=None, extra=ends)
+    entries = line_of(paper_table([row], task="regression", intervals=True, extra=["tide"]), "Natural")
+    assert (entries["test_mse"].text, entries["tide"].text) == ("0.3000 [0.2000, 0.4000]", "3.0000 [2.0000, 5.0000]")
+
+
+def test_a_mean_beyond_floating_point_is_absent() -> None:
+    rows = [dataclasses.replace(row, test_lipschitz=1.7e308) for row in seeds([0.5, 0.6])]
+    (line,) = json.loads(render(paper_table(rows), "json"))["groups"][0]["rows"]
+    assert (line["test_lipschitz"], "test_lipschitz" in line["deviations"]) == (None, False)
+
+
 def test_seeds_on_request_are_a_line_each() -> None:
     rows = seeds([0.5, 0.6])
     assert len(list(paper_table(rows).lines)) == 1

@@ -96,6 +96,18 @@ def test_runs_without_spread_give_neither_p_value_nor_interval(first: list[float
     assert (found.p_value, found.low, found.high) == (None, None, None)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("largest", [1e80, 1e200, 1.7e308])
+def test_values_whose_squares_are_no_floats_have_a_mean_and_nothing_infinite(largest: float) -> None:
+    values = [largest, largest, 1.0]
+    spread, further, tested = seed_spread(values), prediction_interval(values), compare_seeds(values, [2.0, 3.0])
+    assert spread.mean == pytest.approx(largest / 3 * 2)
+    ends = [spread.deviation, spread.low, spread.high, further and further.low, further and further.high]
+    assert all(end is None or math.isfinite(end) for end in ends)
+    assert (spread.deviation is None) == (largest > 1e100)
+    assert tested.p_value is None
+
+
 def test_rounding_is_no_spread() -> None:
     values = [0.1 + 0.2, 0.3, 0.3]
     assert prediction_interval(values) is None

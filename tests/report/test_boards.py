@@ -54,6 +54,21 @@ def test_networks_of_other_options_are_called_by_them() -> None:
     assert data["rows"][0]["cells"][place] == "mlp (hidden=[64])"
 
 
+def test_gaps_of_regressions_are_squared_errors_in_columns_of_their_own() -> None:
+    fit = make_row(cell_id="fit", dataset="staircase", test_mse=0.3, gap=0.25, adv_gap=0.5)
+    data = board_data([make_row(cell_id="net", gap=0.01, adv_gap=0.02), fit])
+    kinds = {column["key"]: column["kind"] for column in data["columns"]}
+    shown = {
+        row["id"]: {key: cell and cell[0] for key, cell in zip(kinds, row["cells"]) if "gap" in key}
+        for row in data["rows"]
+    }
+    assert shown == {
+        "net": {"gap": 0.01, "adv_gap": 0.02, "mse_gap": None, "adv_mse_gap": None},
+        "fit": {"gap": None, "adv_gap": None, "mse_gap": 0.25, "adv_mse_gap": 0.5},
+    }
+    assert (kinds["gap"], kinds["mse_gap"], kinds["adv_mse_gap"]) == ("share", "number", "number")
+
+
 def test_csv_holds_no_formula() -> None:
     record = next(csv.DictReader(io.StringIO(board_csv([make_row(experiment="=HYPERLINK(1)", error="a\nb")]))))
     assert record["experiment"] == "'=HYPERLINK(1)"

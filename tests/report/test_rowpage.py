@@ -52,6 +52,17 @@ def test_page_links_the_other_attacks_and_has_commands_and_citation(tmp_path: Pa
     assert 'id="radii"' not in other
 
 
+def test_page_of_a_regression_has_the_intervals_of_its_errors(tmp_path: Path) -> None:
+    ends = {"test_mse_low": 0.1, "test_mse_high": 0.3, "adv_test_mse_low": 0.4, "adv_test_mse_high": 0.6}
+    rows = [
+        make_row(cell_id=one, attack=one, dataset="staircase", test_mse=0.2, adv_test_mse=0.5, extra=ends)
+        for one in ("exact", "other")
+    ]
+    page = (site(tmp_path, *rows) / "rows" / "exact.html").read_text()
+    assert "<dd>0.2 <small>[0.1, 0.3]</small></dd>" in page
+    assert page.count("0.5 <small>[0.4, 0.6]</small>") == 3  # its own, and both attacks on the model
+
+
 def test_page_of_an_own_model_names_its_code_in_the_commands_and_what_is_unknown(tmp_path: Path) -> None:
     unknown = {"defense": None, "defense_options": None, "dropout": None}
     page = (

@@ -222,3 +222,24 @@ def test_measured_rows_of_autoattack_become_entries_that_are_read_back_alike(tmp
         assert (entry["dataset"], entry["architecture"]) == ("cifar10", "WideResNet-28-10")
     subprocess.run([*program, str(back), str(tmp_path / "again.parquet")], check=True, capture_output=True)
     assert subprocess.run([*program, "export", "none.parquet", str(back)], check=False).returncode == 2
+
+
+def test_one_model_at_several_radii_has_an_entry_for_each(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from benchbench_robustbench.exporting import export_leaderboard
+    from benchbench_robustbench.published import import_leaderboards
+
+    radii = ["2/255", "4/255", "8/255"]
+    for place, radius in enumerate(radii):
+        write_entry(tmp_path / "theirs", f"cifar10/Linf/Nobody{place}", eps=radius)
+    board = tmp_path / "ours.parquet"
+    import_leaderboards(tmp_path / "theirs", board)
+    table = pq.read_table(board)
+    for name, value in {"source": "measured", "model_id": "one", "card": '{"title": "One"}'}.items():
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, table.schema.field(at), pa.array([value] * table.num_rows))
+    pq.write_table(table, board)
+    assert export_leaderboard(board, tmp_path / "ours") == 3
+    files = (tmp_path / "ours").rglob("*.json")
+    assert sorted(json.loads(file.read_text())["eps"] for file in files) == radii

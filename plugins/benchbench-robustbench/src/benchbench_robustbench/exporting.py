@@ -21,7 +21,8 @@ def export_leaderboard(board: Path, model_info: Path) -> int:
     Rows on other datasets than RobustBench's are left out.
 
     Facts come from the row's model card (``evaluate --record --card``); what it does not state is left out. Files are named
-    ``DATASET/THREAT/NAME.json``, after the card's title or the training method; equal names get the model's id.
+    ``DATASET/THREAT/NAME.json``, after the card's title or the training method; equal names get the model's id, and
+    further entries of one model, at other radii, the cell's.
 
     Raises:
         StorageError: `board` is missing, or no leaderboard.
@@ -36,8 +37,8 @@ def export_leaderboard(board: Path, model_info: Path) -> int:
             card = json.loads(row.get("card") or "{}")
             name = re.sub(r"[^A-Za-z0-9]+", "_", str(card.get("title") or row["defense"]))[:80]
             folder = model_info / places[row["dataset"]] / threats[row["norm"]]
-            file = folder / f"{name}.json"
-            file = folder / f"{name}_{row['model_id'][:8]}.json" if file in written else file
+            names = (name, f"{name}_{row['model_id'][:8]}", f"{name}_{row['cell_id']}")
+            file = next(path for one in names if (path := folder / f"{one}.json") not in written)
             folder.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(_entry(row, card, places[row["dataset"]]), indent=2) + "\n", encoding="utf-8")
             written.add(file)
