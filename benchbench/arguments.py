@@ -47,7 +47,7 @@ def checked(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _
 
 
 @functools.cache
-def _annotations(function: Callable[..., object]) -> dict[str, Any]:
+def _annotations(function: Callable[..., object]) -> dict[str, object]:
     """The types of single parameters, without those whose names only type checkers import."""
     found = {}
     inner = inspect.unwrap(function)
@@ -63,7 +63,7 @@ def _annotations(function: Callable[..., object]) -> dict[str, Any]:
     return found
 
 
-def _fits(expected: Any, value: object) -> bool:
+def _fits(expected: object, value: object) -> bool:
     origin, members = get_origin(expected), get_args(expected)
     if origin in (Union, types.UnionType):
         return any(_fits(member, value) for member in members)
@@ -79,7 +79,7 @@ def _fits(expected: Any, value: object) -> bool:
     return isinstance(value, kind) if isinstance(kind, type) else True
 
 
-def _fits_list(origin: type, members: tuple[Any, ...], value: object) -> bool:
+def _fits_list(origin: type, members: tuple[object, ...], value: object) -> bool:
     """Whether a value is a list, or another sequence such as an array, of fitting entries."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
         return False
@@ -109,7 +109,7 @@ def _is_boolean(value: object) -> bool:
     return isinstance(value, bool) or "bool" in str(getattr(value, "dtype", ""))
 
 
-def _describe(expected: Any) -> str:
+def _describe(expected: object) -> str:
     """A type in words: ``an integer or None``."""
     origin, members = get_origin(expected), get_args(expected)
     if origin in (Union, types.UnionType):

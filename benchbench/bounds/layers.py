@@ -60,7 +60,7 @@ class Builder:
     def affine(self, name: str, source: int, affine: Affine) -> int:
         """Add an affine map of a step."""
         probe = affine.apply(self.like.expand(1, *self.shape(source))) + affine.bias
-        return self._add(name, tuple(probe.shape[1:]), (source,), affine=affine)
+        return self._add(Step(name=name, shape=tuple(probe.shape[1:]), sources=(source,), affine=affine))
 
     def linear(self, name: str, source: int, function: LinearMap, **how: Any) -> int:
         """Add a linear function of a step; see `benchbench.bounds.network.linear`."""
@@ -68,14 +68,14 @@ class Builder:
 
     def rectifier(self, name: str, source: int, slope: float = 0.0) -> int:
         """Add x -> max(x, slope x), slope in [0, 1)."""
-        return self._add(name, self.shape(source), (source,), slope=slope)
+        return self._add(Step(name=name, shape=self.shape(source), sources=(source,), slope=slope))
 
     def sum(self, name: str, first: int, second: int) -> int:
         """Add the sum of two steps of the same shape."""
-        return self._add(name, self.shape(first), (first, second))
+        return self._add(Step(name=name, shape=self.shape(first), sources=(first, second)))
 
-    def _add(self, name: str, shape: tuple[int, ...], sources: tuple[int, ...], **kind: Any) -> int:
-        self.steps.append(Step(name=name, shape=shape, sources=sources, **kind))
+    def _add(self, step: Step) -> int:
+        self.steps.append(step)
         return len(self.steps) - 1
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from benchbench.contract.threat import parse_number
 from benchbench.errors import OptionError
@@ -17,7 +16,7 @@ _LONG_NUMBER = re.compile(r"[-0-9]{20}")
 _OPENING, _CLOSING = "[{", "]}"
 
 
-def parse_options(text: str) -> dict[str, Any]:
+def parse_options(text: str) -> dict[str, object]:
     """Options of a component from their JSON; none if it is damaged."""
     try:
         options = json.loads(text, parse_int=_integer) if _LONG_NUMBER.search(text) else json.loads(text)

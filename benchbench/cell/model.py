@@ -19,6 +19,7 @@ from benchbench.kernels.arithmetic import Precision
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+Columns = dict[str, Any]  # of a row of a leaderboard, by name: the row checks them
 ID_LENGTH = 16  # hexadecimal digits: 64 bits
 DIAGNOSTICS = 2  # revision of `benchbench.evaluation.diagnostics`, raised when equal models may get other flags
 # Digests replace a threat that a method does not use by that of the first recorded rows, whose ids must last.
@@ -168,7 +169,7 @@ class Cell:
         outer = (training.dataset, training.architecture, *defense, evaluation.attack, *evaluation.metrics)
         return tuple(component for one in outer for component in one.with_nested)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Columns:
         """The identity columns of the leaderboard, with their values; None for what is unknown."""
         training, evaluation = self.training, self.evaluation
         dropout, unstated = training.architecture.options.get("dropout"), None if training.weights else 0.0

@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +53,7 @@ def outcome_findings(row: Row, outcomes: Mapping[str, Array], needed: Collection
         if stated.get(name) is not None and not _close(stated[name], mean):
             gives = f"give {mean:.10g}" if column in outcomes else f"have no column {column!r}"
             whats.append(f"{name} is {stated[name]}, but the outcomes {gives}")
-    whats += [*_interval_problems(row, outcomes, stated), *_difference_problems(row)]
+    whats += [*_interval_problems(row, outcomes), *_difference_problems(row)]
     return [*(Finding(what=what) for what in whats), *_inconsistent(outcomes)]
 
 
@@ -134,11 +133,11 @@ def _inconsistent(outcomes: Mapping[str, Array]) -> list[Finding]:
     return [Finding(what="the outcomes contradict themselves", examples=found)] if found else []
 
 
-def _interval_problems(row: Row, outcomes: Mapping[str, Array], stated: Mapping[str, Any]) -> Iterator[str]:
+def _interval_problems(row: Row, outcomes: Mapping[str, Array]) -> Iterator[str]:
     """Say which ends of intervals are not those of accuracies and outcomes."""
     expected = {**accuracy_bounds(row), **mean_bounds(row, outcomes)}
     for name in sorted({*_BOUNDS, *expected}):
-        found, end = stated.get(name), expected.get(name)
+        found, end = getattr(row, name, row.extra.get(name)), expected.get(name)
         if (found is None) != (end is None) or (found is not None and end is not None and not _close(found, end)):
             yield f"{name} is {found}, but accuracy or outcomes give {end}"
 
@@ -149,9 +148,9 @@ def _difference_problems(row: Row) -> Iterator[str]:
     if row.test_mse is not None:
         pairs = [("test_mse", "train_mse"), ("adv_test_mse", "adv_train_mse")]
     for name, (first, second) in zip(("gap", "adv_gap"), pairs):
-        values: list[Any] = [getattr(row, column, row.extra.get(column)) for column in (name, first, second)]
-        if None not in values and not _close(values[0], values[1] - values[2]):
-            yield f"{name} is {values[0]:.6g}, not {first} minus {second}"
+        found, one, other = (getattr(row, column, row.extra.get(column)) for column in (name, first, second))
+        if found is not None and one is not None and other is not None and not _close(found, one - other):
+            yield f"{name} is {found:.6g}, not {first} minus {second}"
 
 
 @functools.lru_cache(maxsize=4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,7 +101,7 @@ def parse_number(text: str) -> float:
         raise OptionError(f"expected a number or a fraction such as 8/255, got {text!r}") from error
 
 
-def _number(name: str, value: Any) -> float:
+def _number(name: str, value: object) -> float:
     """A value as a Python number: no row can hold those of NumPy or torch. Else OptionError."""
     if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "ndim", 0) > 0:
         raise OptionError(f"{name} must be one number, got {value!r}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DESCRIPTIONS = files("benchbench.data") / "descriptions.json"  # tests/data/test_describing.py says how it is written
 
 
-def describe(loaded: LoadedDataset) -> dict[str, Any]:
+def describe(loaded: LoadedDataset) -> dict[str, object]:
     """Digest, shapes, classes, task and box of a dataset, as JSON has them."""
     splits = loaded.splits
     shapes = [list(examples.inputs.shape) for examples in (splits.train, splits.test)]

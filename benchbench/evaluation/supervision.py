@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -121,7 +120,7 @@ def propose(
     """
     lent_images, lent_labels = images.clone(), labels.clone()
     with loan.to(what):
-        options: dict[str, Any] = {} if starts is None else {"starts": starts}
+        options: dict[str, Tensor] = {} if starts is None else {"starts": starts}
         candidates = attack.perturb(model, lent_images, lent_labels, threat=threat, generator=generator, **options)
     changed = (lent_images != images).flatten(1).any(dim=1) | (lent_labels != labels)
     if bool(changed.any()):

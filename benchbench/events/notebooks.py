@@ -29,7 +29,7 @@ def default_listener() -> Listener:
 class NotebookDisplay:
     """Shows the lines of the last events, and one for progress, by IPython's `display`."""
 
-    def __init__(self, display: Callable[..., Any], now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, display: Callable[..., object], now: Callable[[], float] = time.monotonic) -> None:
         self._display, self._now = display, now
         self._handle: Any = None
         self._lines: deque[str] = deque(maxlen=KEPT)

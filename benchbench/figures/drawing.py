@@ -9,7 +9,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchbench.atomic import write_atomically
 from benchbench.contract import DataSource
@@ -86,7 +86,7 @@ def _separations(sources: Sources) -> list[MeasuredSeparation]:
     return [one for one in sources.separations if not datasets or one.dataset.partition(" ")[0] in datasets]
 
 
-def _save(figure: Figure | dict[str, Any], format: str, path: Path) -> None:
+def _save(figure: Figure | dict[str, object], format: str, path: Path) -> None:
     if not isinstance(figure, dict):
         figure.savefig(path, format=format, dpi=200)
         return
@@ -100,7 +100,7 @@ def _save(figure: Figure | dict[str, Any], format: str, path: Path) -> None:
         path.write_bytes(vl_convert.vegalite_to_png(figure, scale=2))
 
 
-Figures = Iterator[tuple[str, "Figure | dict[str, Any]"]]  # with the stem of its file's name
+Figures = Iterator[tuple[str, "Figure | dict[str, object]"]]  # with the stem of its file's name
 
 
 def _draw_separation(sources: Sources) -> Figures:

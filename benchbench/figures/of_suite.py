@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any
 
 from benchbench.figures.plots import Axes, line_chart, scatter_chart
 from benchbench.figures.points import Measured, Point, epoch_points, perturbation_points, radius_points, scatter_points
@@ -22,7 +21,7 @@ class SuiteFigure:
     title: str
     caption: str  # what is drawn, and of what it is a bound
     points: Callable[[Measured], list[Point]]
-    chart: Callable[..., dict[str, Any] | None]  # of points, axes and `choose`
+    chart: Callable[..., dict[str, object] | None]  # of points, axes and `choose`
     axes: Axes
     needs: str  # what to do if there are no points
 
@@ -78,7 +77,7 @@ SUITE_FIGURES: Mapping[str, SuiteFigure] = MappingProxyType(
 )
 
 
-def suite_charts(measured: Measured, names: Iterable[str] = SUITE_FIGURES) -> dict[str, dict[str, Any]]:
+def suite_charts(measured: Measured, names: Iterable[str] = SUITE_FIGURES) -> dict[str, dict[str, object]]:
     """The charts of a page by name, each with a choice of panels; empty ones are left out."""
     wanted = [(name, SUITE_FIGURES[name]) for name in names]
     charts = {name: of.chart(of.points(measured), of.axes, choose=True) for name, of in wanted}

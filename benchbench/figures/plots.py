@@ -41,7 +41,7 @@ class Axes:
 
 def line_chart(
     points: Sequence[Point], axes: Axes, *, step: bool = False, choose: bool = False
-) -> dict[str, Any] | None:
+) -> dict[str, object] | None:
     """Lines with bands of 95% intervals, as steps if `step`; None without points."""
     shape: Any = "step-after" if step else "linear"
     base = _base(points, axes, choose=choose)
@@ -56,7 +56,7 @@ def line_chart(
     return _finished(points, layers, axes, choose=choose) if points else None
 
 
-def scatter_chart(points: Sequence[Point], axes: Axes, *, choose: bool = False) -> dict[str, Any] | None:
+def scatter_chart(points: Sequence[Point], axes: Axes, *, choose: bool = False) -> dict[str, object] | None:
     """Points with both 95% intervals as error bars, published ones hollow; None without points."""
     seen = [value for point in points for value in (point.x, point.x_low) if value is not None and value > 0]
     if axes.x_log:  # such an interval has no end on the axis: it goes on to the smallest value shown
@@ -133,7 +133,7 @@ def _legend(names: Sequence[str]) -> dict[str, Any]:
     return {"orient": "bottom", "columns": columns, "labelLimit": 0, "symbolLimit": 0, "symbolOpacity": 1}
 
 
-def _record(point: Point, place: int, axes: Axes, *, wrap: bool) -> dict[str, Any]:
+def _record(point: Point, place: int, axes: Axes, *, wrap: bool) -> dict[str, object]:
     """A point's fields; without an interval, error bars of length 0 keep the scales finite."""
     low, high = (point.y if end is None else end for end in (point.low, point.high))
     left, right = (point.x if end is None else end for end in (point.x_low, point.x_high))
@@ -154,13 +154,13 @@ def _wrapped(panel: str) -> str:
     return textwrap.fill(panel, _TITLE)
 
 
-def _finished(points: Sequence[Point], layers: Sequence[alt.Chart], axes: Axes, *, choose: bool) -> dict[str, Any]:
+def _finished(points: Sequence[Point], layers: Sequence[alt.Chart], axes: Axes, *, choose: bool) -> dict[str, object]:
     panels = list(dict.fromkeys(point.panel for point in points))
     shown = points[:MOST_POINTS] if choose else [point for point in points if point.panel in panels[:MOST_PANELS]]
     places = {name: place for place, name in enumerate(_series(points))}
     data = alt.InlineData(values=[_record(point, places[point.series], axes, wrap=not choose) for point in shown])
     layered = alt.layer(*layers, data=data)
-    chart: Any
+    chart: alt.TopLevelMixin
     if choose:
         pick = alt.param(name="shown_panel", value=panels[0], bind=alt.binding_select(options=panels, name="Shown "))
         chart = layered.properties(width="container", height=340).add_params(pick)
@@ -172,9 +172,9 @@ def _finished(points: Sequence[Point], layers: Sequence[alt.Chart], axes: Axes, 
     return specification(chart)
 
 
-def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
+def specification(chart: alt.TopLevelMixin) -> dict[str, object]:
     """A chart in Vega-Lite, whose version and look are the page's or the file's."""
-    document: dict[str, Any] = chart.to_dict()
+    document: dict[str, object] = chart.to_dict()
     document.pop("$schema", None)  # an address; the pages need no network
     document.pop("config", None)
     return document

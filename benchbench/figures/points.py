@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class Point:
     published: bool = False  # whether a paper printed it
     flagged: bool = False  # whether a row that it is the mean of is flagged
     href: str = ""  # of the row's page, for a single one
-    order: tuple[Any, ...] = ()  # of the series in a legend, so that a method has one colour on a page
+    order: tuple[object, ...] = ()  # of the series in a legend, so that a method has one colour on a page
 
 
 def radius_points(rows: Iterable[Row]) -> list[Point]:

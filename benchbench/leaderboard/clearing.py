@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from benchbench.records import Row, Rows
 CONCLUSIVE: Mapping[str, Mapping[str, int]] = {"autoattack": {"steps": 100, "targets": 9, "queries": 5000}}
 """Attacks that clear flags, with least option values: only the whole standard ensemble."""
 
-PROTOCOL: Mapping[str, Mapping[str, Any]] = {"pgd-10": {}, "mt-20": {"variant": "equation"}}
+PROTOCOL: Mapping[str, Mapping[str, object]] = {"pgd-10": {}, "mt-20": {"variant": "equation"}}
 """The paper's attacks, by defining options; where they ran, only their shortfalls count."""
 
 SHORTFALLS = frozenset(

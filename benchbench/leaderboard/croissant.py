@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -13,7 +12,7 @@ from benchbench.leaderboard.files import read_rows
 from benchbench.records.disk import read_bytes
 
 _TYPES = {pa.string(): "sc:Text", pa.int64(): "sc:Integer", pa.float64(): "sc:Float"}
-_CONTEXT: dict[str, Any] = {
+_CONTEXT: dict[str, object] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
     "citeAs": "cr:citeAs",
@@ -31,7 +30,7 @@ _CONTEXT: dict[str, Any] = {
 }
 
 
-def croissant(path: Path, *, url: str = "", licence: str = "", version: str = "1.0.0") -> dict[str, Any]:
+def croissant(path: Path, *, url: str = "", licence: str = "", version: str = "1.0.0") -> dict[str, object]:
     """The metadata as a JSON-LD document.
 
     Each column of text or numbers is a field with its description; `flags` and `extra`, which hold several values a row, are
@@ -73,7 +72,7 @@ def croissant(path: Path, *, url: str = "", licence: str = "", version: str = "1
     }
 
 
-def _fields(table: pa.Table, file: str) -> list[dict[str, Any]]:
+def _fields(table: pa.Table, file: str) -> list[dict[str, object]]:
     return [
         {
             "@type": "cr:Field",

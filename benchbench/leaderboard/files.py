@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -135,7 +134,7 @@ def _sorted(rows: Rows) -> Rows:
     return rows.take(np.lexsort(ranks[::-1]))
 
 
-def _options_order(text: str | None) -> tuple[Any, ...]:
+def _options_order(text: str | None) -> tuple[object, ...]:
     try:
         options = dict(json.loads(text or ""))
     except (ValueError, TypeError, RecursionError):

@@ -117,7 +117,7 @@ def _csv(table: Table) -> str:
 
 
 def csv_text(
-    lines: Iterable[Iterable[Any]], *, before: str = "", escape: Callable[[str], str] = printable_lines
+    lines: Iterable[Iterable[object]], *, before: str = "", escape: Callable[[str], str] = printable_lines
 ) -> str:
     """Lines as CSV, each after a text; what a spreadsheet would run gets an apostrophe."""
     parts: list[str] = []
@@ -166,7 +166,7 @@ def table_document(table: Table) -> dict[str, Any]:
     }
 
 
-def _line_document(line: Line, columns: Sequence[str]) -> dict[str, Any]:
+def _line_document(line: Line, columns: Sequence[str]) -> dict[str, object]:
     intervals = {key: [e.low, e.high] for key, e in zip(columns, line.entries) if e.low is not None}
     return {
         **{key: entry.value for key, entry in zip(columns, line.entries)},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import Cell, Component, canonical
@@ -47,7 +47,7 @@ def method_label(defense: str | None, options: str | None, label: str = "", card
     return component_label(_DEFENSES.get(defense, defense), _varied(defense, parse_options(options or "")))
 
 
-def offered_label(offer: Offer, options: Mapping[str, Any]) -> str:
+def offered_label(offer: Offer, options: Mapping[str, object]) -> str:
     """A method as its offer calls it, ``TRADES-EMA (decay=0.99)``; empty without a label."""
     if not offer.label and offer.shown is None:
         return ""
@@ -55,23 +55,23 @@ def offered_label(offer: Offer, options: Mapping[str, Any]) -> str:
     return component_label(offer.label or offer.name, {name: options[name] for name in names if name in options})
 
 
-def short_label(defense: str, options: Mapping[str, Any]) -> str:
+def short_label(defense: str, options: Mapping[str, object]) -> str:
     """A training method by registered name, as in suites and ``--only``: ``trades (beta=6)``."""
     return component_label(defense, _varied(defense, options))
 
 
-def attack_label(attack: str, options: Mapping[str, Any]) -> str:
+def attack_label(attack: str, options: Mapping[str, object]) -> str:
     """An attack by registered name, with one of several variants: ``mt-20 (variant=released)``."""
     return component_label(attack, _variant(options))
 
 
-def defense_order(row: Row) -> tuple[Any, ...]:
+def defense_order(row: Row) -> tuple[object, ...]:
     """Sort key: Natural, GR, LLR, AT, RST (lambda), TRADES (beta), distance, others by name."""
     return method_order(row.defense, row.defense_options)
 
 
 @cache
-def method_order(defense: str | None, options: str | None) -> tuple[Any, ...]:
+def method_order(defense: str | None, options: str | None) -> tuple[object, ...]:
     """`defense_order` of a method's name and the JSON of its options; unknown ones come last."""
     if defense not in _DEFENSES:
         return (len(_PAPER_ORDER) + (defense is None), defense or "", 0.0, options or "")
@@ -206,13 +206,13 @@ def code_label(configuration: str) -> str:
     return printable(stated or "revision 1")
 
 
-def configured(row: Row, *path: str) -> dict[str, Any]:
+def configured(row: Row, *path: str) -> dict[str, object]:
     """A part of the row's configuration; empty where it is missing or damaged."""
     return _part(row.configuration, *path)
 
 
-def _part(configuration: str, *path: str) -> dict[str, Any]:
-    found: Any = _configuration(configuration)
+def _part(configuration: str, *path: str) -> dict[str, object]:
+    found: object = _configuration(configuration)
     for name in path:
         found = found.get(name) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}
@@ -221,13 +221,13 @@ def _part(configuration: str, *path: str) -> dict[str, Any]:
 _configuration = lru_cache(maxsize=1024)(parse_options)  # a page asks for several parts of each row
 
 
-def component_label(name: str, options: Mapping[str, Any]) -> str:
+def component_label(name: str, options: Mapping[str, object]) -> str:
     """``name (option=value, ...)``, or just the name."""
     listed = ", ".join(f"{option}={number(value)}" for option, value in sorted(options.items()))
     return printable(f"{name} ({listed})" if listed else name)
 
 
-def number(value: Any) -> str:
+def number(value: object) -> str:
     """A value as people write it: ``6`` (6.0), ``0.333`` (1/3); a component: name and options."""
     if isinstance(value, Component):
         value = canonical(value)
@@ -250,12 +250,12 @@ def contains(options: str | None, stated: str | None) -> bool:
     return all(name in known and known[name] == value for name, value in wanted.items())
 
 
-def _is_component(value: Any) -> bool:
+def _is_component(value: object) -> TypeGuard[Mapping[str, Any]]:
     """Whether the value of an option is a component in its JSON form."""
     return isinstance(value, Mapping) and "name" in value and isinstance(value.get("options"), Mapping)
 
 
-def _varied(defense: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+def _varied(defense: str, options: Mapping[str, object]) -> Mapping[str, object]:
     """The options that the papers vary; all options of other methods."""
     if defense not in _DEFENSES:
         return options
@@ -264,7 +264,7 @@ def _varied(defense: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     return strength | _variant(options)
 
 
-def _variant(options: Mapping[str, Any]) -> dict[str, Any]:
+def _variant(options: Mapping[str, object]) -> dict[str, object]:
     return {_VARIANT: options[_VARIANT]} if _VARIANT in options else {}
 
 

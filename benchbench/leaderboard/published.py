@@ -14,10 +14,9 @@ from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from benchbench.arguments import checked
-from benchbench.cell.model import digest, to_json
+from benchbench.cell.model import Columns, digest, to_json
 from benchbench.errors import DataError
 from benchbench.leaderboard.files import write_leaderboard
 from benchbench.leaderboard.separations import MEASURES
@@ -50,7 +49,7 @@ _SETTINGS = {
 }
 _GAPS_TURNED = "8"  # the staircase table that prints gaps as train minus test; the leaderboard has test minus train
 _STAIRCASE_TEST_SIZES = {40: 10_000, 30_000: 15_000}
-_ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+_ARCHITECTURES: dict[str, tuple[str, dict[str, object]]] = {
     "CNN1": ("cnn1", {}),
     "CNN2": ("cnn2", {}),
     "WRN-40-10": ("wrn", {"depth": 40, "width": 10}),
@@ -107,7 +106,7 @@ def published_rows(suite: str = SUITE) -> tuple[Row, ...]:
 
 
 @checked
-def write_published(path: Path | str, records: Iterable[Mapping[str, Any]]) -> int:
+def write_published(path: Path | str, records: Iterable[Mapping[str, object]]) -> int:
     """Write results that others published as a leaderboard; return the number of rows.
 
     Args:
@@ -121,14 +120,13 @@ def write_published(path: Path | str, records: Iterable[Mapping[str, Any]]) -> i
     return len(write_leaderboard(Path(path), [_foreign_row(record) for record in records]))
 
 
-def _foreign_row(record: Mapping[str, Any]) -> Row:
+def _foreign_row(record: Mapping[str, object]) -> Row:
     unstated = {one.name: None if str(one.type).endswith("None") else 0 for one in fields(Row) if one.name in _UNSTATED}
     columns = {"cell_id": _NAMING, "model_id": _NAMED_MODEL}
-    ids: dict[str, Any] = {
-        one: f"published-{digest([record.get(name) for name in names])}" for one, names in columns.items()
-    }
+    ids: Columns = {one: f"published-{digest([record.get(name) for name in names])}" for one, names in columns.items()}
     try:
-        return Row(source="published", **ids, **{**unstated, **record})
+        stated: Columns = {**unstated, **record}
+        return Row(source="published", **ids, **stated)
     except TypeError as error:
         raise DataError(f"a published result has other columns than a leaderboard: {error}") from error
 
@@ -198,7 +196,7 @@ def _staircase_row(record: Mapping[str, str]) -> Row:
     return _row(record, model, evaluation, {name: _value(record[name]) for name in names} | gaps)
 
 
-def _classification_model(record: Mapping[str, str], *, dropout: float) -> dict[str, Any]:
+def _classification_model(record: Mapping[str, str], *, dropout: float) -> dict[str, object]:
     setting = _SETTINGS[record["dataset"]]
     architecture, options = _ARCHITECTURES[record["architecture"]]
     if architecture == "wrn":
@@ -217,7 +215,7 @@ def _classification_model(record: Mapping[str, str], *, dropout: float) -> dict[
     }
 
 
-def _defense(record: Mapping[str, str]) -> dict[str, Any]:
+def _defense(record: Mapping[str, str]) -> dict[str, object]:
     name, _, value = record["defense_params"].partition("=")
     options = {_OPTIONS[name]: float(value)} if name else {}
     return {"defense": record["defense"].lower(), "defense_options": to_json(options)}
@@ -225,13 +223,13 @@ def _defense(record: Mapping[str, str]) -> dict[str, Any]:
 
 def _row(
     record: Mapping[str, str],
-    model: Mapping[str, Any],
-    evaluation: Mapping[str, Any],
+    model: Mapping[str, object],
+    evaluation: Mapping[str, object],
     measures: Mapping[str, float | None],
-    configuration: Mapping[str, Any] = MappingProxyType({}),
+    configuration: Mapping[str, object] = MappingProxyType({}),
 ) -> Row:
     source, table = record["source"], record["table"]
-    identity: dict[str, Any] = {
+    identity: Columns = {
         "suite": SUITE,
         "profile": "paper",
         "protocol": _PROTOCOL,
@@ -243,7 +241,7 @@ def _row(
         **model,
         **evaluation,
     }
-    columns: dict[str, Any] = {
+    columns: Columns = {
         **identity,
         **{name: identity[name] or None for name in _UNSTATED_AS_ZERO},
         **trained_under(identity["defense"], identity["norm"], identity["epsilon"]),

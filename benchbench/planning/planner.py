@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any
 
 from benchbench.cell.model import Cell, EvaluationSpec, TrainingSpec, digest
 from benchbench.cell.selection import parse_only, select
@@ -83,9 +82,9 @@ def cells_like(cell: Cell, suite: Suite, registry: Registry, splits: DatasetSpli
     for draft in drafts:
         data, skip = draft.experiment.dataset, draft.experiment.skip
         if not skip and (data.name, data.options) == (own.name, own.options):
-            extra = {"n_extra": spec.n_extra, "extra_digest": spec.extra_digest}
             alike = draft.cell.training.defense.extra_datasets == spec.defense.extra_datasets
-            yield _complete(draft, splits, spec.dataset_digest, extra if alike else {})
+            extra = (spec.n_extra, spec.extra_digest) if alike else (0, "")
+            yield _complete(draft, splits, spec.dataset_digest, extra)
 
 
 def _expand(
@@ -165,18 +164,18 @@ def _without_cell(draft: _Draft, status: Status, reason: str, sketch: Cell | Non
     return PlannedCell(cell=None, experiment=name, identity=identity, status=status, reason=reason, sketch=sketch)
 
 
-def _extra(draft: _Draft, splits: DatasetSplits, datasets: DatasetLoader) -> dict[str, Any]:
+def _extra(draft: _Draft, splits: DatasetSplits, datasets: DatasetLoader) -> tuple[int, str]:
     """Number and digest of the defense's extra training examples, which must suit the data."""
     loaded = {name: datasets.load(one) for name, one in draft.cell.training.defense.extra_datasets.items()}
     if not loaded:
-        return {}
+        return 0, ""
     for name, one in loaded.items():
         require_alike(one.splits, splits, f"defense {draft.cell.training.defense.name!r}, {name}")
     count, digests = sum(len(one.splits.train) for one in loaded.values()), [one.digest for one in loaded.values()]
-    return {"n_extra": count, "extra_digest": digests[0] if len(digests) == 1 else digest(digests)}
+    return count, digests[0] if len(digests) == 1 else digest(digests)
 
 
-def _complete(draft: _Draft, splits: DatasetSplits, data_digest: str, extra: Mapping[str, Any]) -> Cell:
+def _complete(draft: _Draft, splits: DatasetSplits, data_digest: str, extra: tuple[int, str]) -> Cell:
     """Fill in the properties of the data: digests, box and numbers of examples."""
     cell = _counted(draft, train=len(splits.train), test=len(splits.test))
     if cell.training.n_train < 1:
@@ -186,7 +185,8 @@ def _complete(draft: _Draft, splits: DatasetSplits, data_digest: str, extra: Map
         return dataclasses.replace(threat, lower=splits.lower, upper=splits.upper)
 
     threat, trained = boxed(cell.evaluation.threat), cell.training.threat and boxed(cell.training.threat)
-    training = dataclasses.replace(cell.training, dataset_digest=data_digest, threat=trained, **extra)
+    training = dataclasses.replace(cell.training, dataset_digest=data_digest, threat=trained)
+    training = dataclasses.replace(training, n_extra=extra[0], extra_digest=extra[1])
     return dataclasses.replace(cell, training=training, evaluation=dataclasses.replace(cell.evaluation, threat=threat))
 
 

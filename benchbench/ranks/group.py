@@ -21,7 +21,7 @@ from torch import Tensor
 from benchbench.errors import RankError
 
 if TYPE_CHECKING:
-    from torch._C._distributed_c10d import ProcessGroup
+    from torch._C._distributed_c10d import ProcessGroup, Store
 
 POLL_SECONDS = 0.05  # how often a follower looks for its next order
 LEAVE_SECONDS = 3.0
@@ -78,7 +78,7 @@ class Alone:
 class Ranks:
     """The ranks of a run, in torch's default process group, with a store that all ranks reach."""
 
-    def __init__(self, store: Any, device: torch.device) -> None:
+    def __init__(self, store: Store, device: torch.device) -> None:
         self.rank: int = dist.get_rank()
         self.count: int = dist.get_world_size()
         self._store = store
@@ -126,7 +126,7 @@ class Ranks:
 
     def order(self, what: Mapping[str, object]) -> None:
         """Send the followers their next order as JSON; they wait for it without a time limit."""
-        self._store.set(f"order/{self._orders}", json.dumps(what).encode())
+        self._store.set(f"order/{self._orders}", json.dumps(what))
         self._orders += 1
 
     def await_order(self) -> object:

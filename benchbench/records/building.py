@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from benchbench.cell.model import Cell, to_json
+from benchbench.cell.model import Cell, Columns, to_json
 from benchbench.contract.columns import FILLABLE
 from benchbench.records.arrays import to_array
 from benchbench.records.intervals import Interval, accuracy_interval, mean_interval
@@ -44,7 +43,7 @@ def measured_row(
     cell: Cell,
     *,
     values: Mapping[str, float],
-    per_example: Mapping[str, Any] | None = None,
+    per_example: Mapping[str, object] | None = None,
     notes: Mapping[str, str] | None = None,
     flags: Sequence[str] = (),
     diagnostics: int = 0,
@@ -55,7 +54,7 @@ def measured_row(
     Measures and bounds that are not columns go to ``extra``; `per_example` columns give the intervals of their means. The flags
     cast doubt on the row, by a revision of the `diagnostics`, 0 for none.
     """
-    measures: dict[str, Any] = {name: value for name, value in values.items() if name in FILLABLE}
+    measures: Columns = {name: value for name, value in values.items() if name in FILLABLE}
     row = Row(
         **cell.identity(),
         **measures,
@@ -66,7 +65,7 @@ def measured_row(
         **_provenance(cell, provenance),
     )
     bounds = {**accuracy_bounds(row), **mean_bounds(row, per_example or {})}
-    columns: dict[str, Any] = {name: bounds.pop(name) for name in _COLUMNS & bounds.keys()}
+    columns: Columns = {name: bounds.pop(name) for name in _COLUMNS & bounds.keys()}
     return dataclasses.replace(row, **columns, extra={**row.extra, **bounds})
 
 
@@ -81,7 +80,7 @@ def failed_row(cell: Cell, error: str, *, provenance: Provenance, refused: bool 
     return Row(**cell.identity(), **_provenance(cell, provenance), status=status, error=text or "unknown error")
 
 
-def _provenance(cell: Cell, provenance: Provenance) -> dict[str, Any]:
+def _provenance(cell: Cell, provenance: Provenance) -> Columns:
     return {
         **vars(provenance),
         "git_commit": provenance.git_commit or "",
@@ -100,7 +99,7 @@ def accuracy_bounds(row: Row) -> dict[str, float]:
     return bounds
 
 
-def mean_bounds(row: Row, per_example: Mapping[str, Any]) -> dict[str, float]:
+def mean_bounds(row: Row, per_example: Mapping[str, object]) -> dict[str, float]:
     """The ends of the intervals of the means of per-example columns, by name."""
     bounds: dict[str, float] = {}
     for column, name in _MEANS.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from benchbench.cell.filters import parse_options
 from benchbench.cell.model import to_json
@@ -56,7 +55,7 @@ def _problem(name: object, value: object) -> str:
     return f"{name} is longer than {LONGEST:,} characters" if len(str(value)) > LONGEST else ""
 
 
-def _shown(name: str, value: Any) -> str:
+def _shown(name: str, value: object) -> str:
     if name in CLAIMS:
         return f"{value:.2%}"
     if isinstance(value, bool):

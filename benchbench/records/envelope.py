@@ -7,9 +7,10 @@ import hashlib
 import json
 import re
 
+from benchbench.cell.model import Columns
 from benchbench.errors import DataError, StorageError
 from benchbench.records.row import Row
-from benchbench.records.schema import Columns, completed
+from benchbench.records.schema import completed
 
 _FORMAT = 1
 _MOST_BYTES = 16 * 2**20  # of a record; 10 KiB are usual

@@ -14,6 +14,7 @@ import pyarrow as pa
 MOST_FOOTER = 4 * 2**20  # bytes: 100 columns take 20 KiB, and as much again for each group of rows
 MOST_PAGES = 100_000
 ROWS_AT_ONCE = 10_000  # as many as a leaderboard's groups have
+_Struct = dict[int, Any]  # values by their fields' numbers, unchecked
 _CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 _WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8, 6: 4}  # bytes by physical type; of texts, those of their offsets
 _TEXT = 6
@@ -44,7 +45,7 @@ def rows_at_once(content: bytes, limit: int) -> int:
     return max(1, min(ROWS_AT_ONCE, limit // max(longest_row, 1)))
 
 
-def _measure(content: bytes, chunk: dict[int, Any], limit: int) -> tuple[list[int], int]:
+def _measure(content: bytes, chunk: _Struct, limit: int) -> tuple[list[int], int]:
     """Return bounds of the bytes of a column chunk's values and pages, and of a text."""
     at, values, longest, sizes = min(chunk[9], chunk.get(11) or chunk[9]), 0, 0, [0]
     end = at + (chunk[7] if chunk[5] > 0 else 0)  # pages without values are not read
@@ -87,16 +88,16 @@ class _Thrift:
         self.at = at
         self._content = content
 
-    def struct(self) -> dict[int, Any]:
+    def struct(self) -> _Struct:
         """Read a struct, without its texts; IndexError beyond the end of the content."""
-        fields: dict[int, Any] = {}
+        fields: _Struct = {}
         number = 0
         while (head := self._byte()) & 15:
             number = number + (head >> 4) if head >> 4 else self._integer()
             fields[number] = self._value(head & 15) if head & 15 > 2 else None
         return fields
 
-    def _value(self, kind: int) -> Any:
+    def _value(self, kind: int) -> object:
         if kind in (4, 5, 6):
             return self._integer()
         if kind in (9, 10):

@@ -178,11 +178,11 @@ class Row:
 
     def __post_init__(self) -> None:
         problems: list[str] = []
-        for name, check, metadata in _columns():
+        for name, check, least, most in _columns():
             try:
                 given = self.__dict__[name]
                 value = check(given)
-                _check_range(value, metadata)
+                _check_range(value, least, most)
                 if value is not given:
                     object.__setattr__(self, name, value)
             except (TypeError, ValueError, OverflowError) as error:
@@ -213,9 +213,10 @@ class Row:
 
 
 @cache
-def _columns() -> tuple[tuple[str, Callable[[object], object], Mapping[str, Any]], ...]:
-    """Name, check and metadata of each column."""
-    return tuple((field.name, _CHECKS[str(field.type)], field.metadata) for field in dataclasses.fields(Row))
+def _columns() -> tuple[tuple[str, Callable[[object], object], float | None, float | None], ...]:
+    """Name, check, least and largest value of each column."""
+    known = [(field, field.metadata) for field in dataclasses.fields(Row)]
+    return tuple((one.name, _CHECKS[str(one.type)], limits["least"], limits["most"]) for one, limits in known)
 
 
 def checked_row(record: Mapping[str, Any]) -> Row:
@@ -238,8 +239,7 @@ def _check_names(row: Row) -> list[str]:
     ]
 
 
-def _check_range(value: object, metadata: Mapping[str, Any]) -> None:
-    least, most = metadata["least"], metadata["most"]
+def _check_range(value: object, least: float | None, most: float | None) -> None:
     if not isinstance(value, (int, float)):
         return
     if (least is not None and value < least) or (most is not None and value > most):

@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 import pyarrow as pa
 
-from benchbench.cell.model import WITHOUT_THREAT
+from benchbench.cell.model import WITHOUT_THREAT, Columns
 from benchbench.errors import StorageError, first
 from benchbench.records.row import Row
-
-Columns = dict[str, Any]  # of a row, by name: `Row` checks them
 
 NO_DIAGNOSTICS = 0  # the revision of diagnostics in rows of regressions
 

@@ -17,6 +17,8 @@ from benchbench.leaderboard.identity import tell_apart
 from benchbench.leaderboard.matching import is_regression
 from benchbench.records import Row, Rows
 
+Data = dict[str, Any]  # of a page's script, as JSON: columns, rows, setting
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableColumn:
@@ -60,7 +62,7 @@ _MEASURES = tuple(column.key for column in COLUMNS if column.kind != "text" and 
 _MSE_GAPS = {"mse_gap": "gap", "adv_mse_gap": "adv_gap"}  # of regressions, where they are no shares
 
 
-def board_data(rows: Sequence[Row]) -> dict[str, Any]:
+def board_data(rows: Sequence[Row]) -> Data:
     """Columns and rows (with shared doubts) for the page's script; measures [value, low, high]."""
     settings = {row.cell_id: _setting(row) for row in rows}
     measured = {settings[row.cell_id] for row in rows if row.source == "measured"}
@@ -76,7 +78,7 @@ def board_data(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def packed(data: Mapping[str, Any]) -> dict[str, Any]:
+def packed(data: Data) -> Data:
     """`board_data` in few bytes: of each row id, whether flagged, whether it has a page, cells.
 
     A text stands once in ``texts``, and its number in the cells.
@@ -104,12 +106,12 @@ def _setting(row: Row) -> tuple[str, ...]:
     return names.dataset_label(row), row.architecture, training_variation(row), _threat(row), row.attack
 
 
-def _order(row: Row, settings: Mapping[str, tuple[str, ...]]) -> tuple[Any, ...]:
+def _order(row: Row, settings: Mapping[str, tuple[str, ...]]) -> tuple[object, ...]:
     """Sort key: ours beside the published number of the same setting and method."""
     return (*settings[row.cell_id], names.defense_order(row)[:3], row.source, row.profile, row.seed or 0, row.cell_id)
 
 
-def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]]) -> Any:
+def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]]) -> object:
     if column.key in _MEASURES:
         value = _value(row, column.key)
         if value is None:
@@ -195,7 +197,7 @@ class Part:
     href: str
     first: int  # number of its first row, from 1; likewise `last`
     last: int
-    data: dict[str, Any]
+    data: Data
     summary: dict[str, str]  # each indexed column in a few words
     texts: Mapping[str, Sequence[str]]  # of each indexed column, all of its rows
     words: str  # what the index's search looks through, in lower case
@@ -228,7 +230,7 @@ def parts(rows: Rows, with_page: Collection[str]) -> Iterator[Part]:
         )
 
 
-def choices(found: Iterable[Part]) -> list[dict[str, Any]]:
+def choices(found: Iterable[Part]) -> list[dict[str, object]]:
     """The filters of a paged board: key, label and values of each filtered column."""
     pages, filtered = list(found), [column for column in COLUMNS if column.filtered]
     every = {column.key: sorted({text for page in pages for text in page.texts[column.key]}) for column in filtered}

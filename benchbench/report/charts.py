@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import altair as alt
 import vl_convert
@@ -20,7 +19,7 @@ from benchbench.records import Row
 _DISTANCES = alt.Axis(format=".1f", tickCount=10, labelOverlap=True)
 
 
-def radii_chart(rows: Sequence[Row]) -> dict[str, Any] | None:
+def radii_chart(rows: Sequence[Row]) -> dict[str, object] | None:
     """Robustness of one model by radius, a line for each attack; None without rows."""
     if not rows:
         return None
@@ -37,7 +36,7 @@ def radii_chart(rows: Sequence[Row]) -> dict[str, Any] | None:
     return specification(alt.layer(intervals, points, links).properties(width="container", height=220))
 
 
-def _on_curve(row: Row, measure: str) -> dict[str, Any]:
+def _on_curve(row: Row, measure: str) -> dict[str, object]:
     value = getattr(row, measure)
     interval = interval_of(row, measure)
     low, high = (value, value) if interval is None else (interval.low, interval.high)
@@ -52,7 +51,7 @@ def _on_curve(row: Row, measure: str) -> dict[str, Any]:
     }
 
 
-def separation_chart(measured: MeasuredSeparation) -> dict[str, Any]:
+def separation_chart(measured: MeasuredSeparation) -> dict[str, object]:
     """Histogram of the distances to the nearest example of another class, with 2 epsilon marked."""
     records = [
         {"from": low, "to": high, "share": count / max(1, one.examples), "separation": name}

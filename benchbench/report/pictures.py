@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,7 +12,7 @@ from benchbench.records.arrays import Array
 from benchbench.report.contents import Specimen
 
 
-def picture(specimen: Specimen) -> dict[str, Any]:
+def picture(specimen: Specimen) -> dict[str, object]:
     """The template's variables for an example; None for images that need a missing clean one."""
     clean, difference, factor = specimen.clean, None, 0.0
     if clean is not None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -62,7 +62,7 @@ class Relatives:
 
 def row_page(
     row: Row, relatives: Relatives, history: Sequence[EpochRecord], gallery: Gallery, board: Path
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The template's variables for a row of the leaderboard file `board`."""
     texts, attacks = row_texts(row), relatives.attacks_on(row)
     curves = suite_charts(Measured(rows=(), histories=[(row, history)]), ("epochs",)) if history else {}

@@ -93,7 +93,7 @@ def _write_parts(board: Board, found: Iterable[Part], folder: Path) -> Iterator[
         yield part.indexed()
 
 
-def _counts(board: Board) -> dict[str, Any]:
+def _counts(board: Board) -> dict[str, object]:
     """What the pages say of all rows of a board."""
     kinds = Rows.of(board.rows).distinct("source", "profile", "dataset")
     measured = sum(kinds[0][place][0] == "measured" for place in kinds[1].tolist())
@@ -107,10 +107,10 @@ def _counts(board: Board) -> dict[str, Any]:
 
 def _write_rows(
     rows: Rows, contents: Contents, board: Board, folder: Path
-) -> tuple[list[tuple[Row, Sequence[EpochRecord]]], list[dict[str, Any]]]:
+) -> tuple[list[tuple[Row, Sequence[EpochRecord]]], list[dict[str, object]]]:
     """Write each row's page; return training histories, and pictures of the first models."""
     histories: dict[str, tuple[Row, Sequence[EpochRecord]]] = {}
-    pictures: dict[str, dict[str, Any]] = {}
+    pictures: dict[str, dict[str, object]] = {}
     relatives = Relatives(rows)
     for row in rows:
         measured = row.source == "measured"
@@ -141,7 +141,7 @@ def _write(path: Path, content: bytes) -> None:
     write_bytes_atomically(path, content, durable=False)  # flushing thousands of pages to the disk would take minutes
 
 
-def _render(template: str, **values: Any) -> bytes:
+def _render(template: str, **values: object) -> bytes:
     return _environment().get_template(f"{template}.j2").render(**values).encode()
 
 

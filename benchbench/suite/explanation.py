@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from benchbench.cell.model import Component
 from benchbench.contract.recipe import Augmentation
@@ -95,7 +94,7 @@ class _Writer:
         return {spec.name for spec in self._registry.options(component.kind, component.name) if not spec.fixed}
 
 
-def _recipes(experiment: Experiment) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
+def _recipes(experiment: Experiment) -> tuple[Mapping[str, object], Sequence[Mapping[str, object]]]:
     """The fields that the recipes of all models share, and the others as overrides."""
     pairs = {(a.name, d.name): (a, d) for a in experiment.architectures for d in experiment.defenses}
     recipes = {names: experiment.recipe_fields(*pair) for names, pair in pairs.items()}

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchbench.errors import BenchbenchError, SuiteError, UnknownNameError
 from benchbench.registry import Registry
@@ -39,7 +38,7 @@ def read_suite(name_or_path: str | os.PathLike[str], registry: Registry) -> Suit
 
 
 def suite_from_table(
-    table: Mapping[str, Any], registry: Registry, *, source: str = "suite", lines: Mapping[Place, int] | None = None
+    table: Mapping[str, object], registry: Registry, *, source: str = "suite", lines: Mapping[Place, int] | None = None
 ) -> Suite:
     """Check a suite as read from TOML; a SuiteError has all of its mistakes."""
     return _read(table, SettingsReader(registry, Mistakes(lines or {})), source, ()).suite
@@ -51,7 +50,7 @@ def _read_file(path: Path, registry: Registry, below: tuple[Path, ...]) -> Docum
     return _read(parse(text, path), SettingsReader(registry, Mistakes(find_lines(text))), str(path), below)
 
 
-def _read(table: Mapping[str, Any], reader: SettingsReader, source: str, below: tuple[Path, ...]) -> Document:
+def _read(table: Mapping[str, object], reader: SettingsReader, source: str, below: tuple[Path, ...]) -> Document:
     mistakes = reader.mistakes
     mistakes.check_keys(table, (), _SUITE_KEYS)
     base = _base(table, reader, source, below) if "extends" in table else Document()
@@ -79,7 +78,7 @@ def _read(table: Mapping[str, Any], reader: SettingsReader, source: str, below: 
     return Document(suite=suite, shared=(*base.shared, *shared), drafts=drafts)
 
 
-def _base(table: Mapping[str, Any], reader: SettingsReader, source: str, below: tuple[Path, ...]) -> Document | None:
+def _base(table: Mapping[str, object], reader: SettingsReader, source: str, below: tuple[Path, ...]) -> Document | None:
     """The suite that this one extends; None if it cannot be read, which is noted."""
     mistakes, place = reader.mistakes, ("extends",)
     named = mistakes.read(table, "extends", (), str)
@@ -102,7 +101,7 @@ def _base(table: Mapping[str, Any], reader: SettingsReader, source: str, below: 
     return None
 
 
-def _read_changes(table: Mapping[str, Any], reader: SettingsReader) -> None:
+def _read_changes(table: Mapping[str, object], reader: SettingsReader) -> None:
     """Note the mistakes in what a suite changes of one that cannot be read."""
     reader.settings(reader.mistakes.table(table, "defaults", ()), ("defaults",))
     for entry, place in reader.mistakes.tables(table, "experiments", ()):
@@ -110,7 +109,7 @@ def _read_changes(table: Mapping[str, Any], reader: SettingsReader) -> None:
 
 
 def _shared(
-    table: Mapping[str, Any], above: Sequence[str], reader: SettingsReader
+    table: Mapping[str, object], above: Sequence[str], reader: SettingsReader
 ) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
     """What the file says for all experiments, its seeds first; and the names of all profiles."""
     defaults = reader.settings(reader.mistakes.table(table, "defaults", ()), ("defaults",))
@@ -120,7 +119,11 @@ def _shared(
 
 
 def _drafts(
-    table: Mapping[str, Any], base: Document, shared: Sequence[Layer], profiles: Sequence[str], reader: SettingsReader
+    table: Mapping[str, object],
+    base: Document,
+    shared: Sequence[Layer],
+    profiles: Sequence[str],
+    reader: SettingsReader,
 ) -> dict[str, Draft]:
     """The experiments: those of the suite that this one extends, with changes, then its own."""
     mistakes = reader.mistakes
@@ -139,7 +142,7 @@ def _drafts(
 
 
 def _draft(
-    entry: Mapping[str, Any],
+    entry: Mapping[str, object],
     place: Place,
     base: Document,
     drafts: Mapping[str, Draft],
@@ -168,7 +171,7 @@ def _draft(
 
 
 def _like(
-    entry: Mapping[str, Any],
+    entry: Mapping[str, object],
     name: str,
     place: Place,
     base: Document,
@@ -206,7 +209,7 @@ def _built(
 
 
 def _profiles(
-    table: Mapping[str, Any], place: Place, reader: SettingsReader, *, known: Sequence[str] | None = None
+    table: Mapping[str, object], place: Place, reader: SettingsReader, *, known: Sequence[str] | None = None
 ) -> dict[str, Settings]:
     """The profiles of the suite, or an experiment's changes of the known ones."""
     mistakes, at = reader.mistakes, (*place, "profiles")
@@ -223,7 +226,7 @@ def _profiles(
     return {name: reader.settings(mistakes.table(tables, name, at), (*at, name), others=others) for name in tables}
 
 
-def _name(table: Mapping[str, Any], key: str, place: Place, mistakes: Mistakes) -> str:
+def _name(table: Mapping[str, object], key: str, place: Place, mistakes: Mistakes) -> str:
     name: str = mistakes.read(table, key, place, str, "")
     if key not in table:
         mistakes.add((*place, key), "missing")
@@ -234,7 +237,7 @@ def _name(table: Mapping[str, Any], key: str, place: Place, mistakes: Mistakes) 
     return name
 
 
-def _check_unique(tables: Sequence[tuple[Mapping[str, Any], Place]], mistakes: Mistakes) -> None:
+def _check_unique(tables: Sequence[tuple[Mapping[str, object], Place]], mistakes: Mistakes) -> None:
     seen: list[str] = []
     for table, place in tables:
         name = table.get("name")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -153,6 +152,6 @@ def _perturb(attack: Attack, problem: ToyAttackProblem, rows: Tensor | None = No
         return attack.perturb(problem.model, images, labels, threat=problem.threat, generator=generator, **options)
 
 
-def _starting(attack: Attack, starts: Tensor) -> dict[str, Any]:
+def _starting(attack: Attack, starts: Tensor) -> dict[str, Tensor]:
     """The keyword ``starts``, for an attack that takes it."""
     return {"starts": starts} if getattr(attack, "takes_starts", False) else {}
