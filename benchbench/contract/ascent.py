@@ -91,10 +91,18 @@ def ascend(
         for _ in range(steps):
             point = candidates.detach().requires_grad_(True)  # a new name each time: autocast's cache goes by names
             value = objective(point)
-            values, weights = (value.values, value.weights) if isinstance(value, Weighted) else (value, None)
-            (gradient,) = torch.autograd.grad(values, point, weights)
-            candidates = move(candidates, gradient)
+            candidates = move(candidates, _gradient(value, point))
     return candidates
+
+
+def _gradient(value: Tensor | Weighted, point: Tensor) -> Tensor:
+    import torch
+
+    from benchbench.kernels.gradients import weighted_gradient
+
+    if isinstance(value, Weighted):
+        return weighted_gradient(value.values, value.weights, point)
+    return torch.autograd.grad(value, point)[0]
 
 
 def adversarial_images(

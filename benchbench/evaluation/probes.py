@@ -156,8 +156,7 @@ def train_substitute(images: Tensor, answers: Tensor, generator: torch.Generator
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
     """A layer with He's initialisation and zero bias, drawn from the generator."""
-    layer: nn.Linear = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
-    with torch.no_grad():
-        layer.weight.copy_(torch.randn(outputs, inputs, generator=generator) * (2 / inputs) ** 0.5)
-        layer.bias.zero_()
+    layer = nn.Linear(inputs, outputs, device="meta")  # where nothing is drawn
+    layer.weight = nn.Parameter(torch.randn(outputs, inputs, generator=generator) * (2 / inputs) ** 0.5)
+    layer.bias = nn.Parameter(torch.zeros(outputs))
     return layer
