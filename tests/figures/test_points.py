@@ -27,6 +27,7 @@ from benchbench.figures.points import (
     radius_points,
     scatter_points,
 )
+from benchbench.leaderboard import published_rows
 from benchbench.records import Row
 from benchbench.training.checkpoint import EpochRecord
 
@@ -238,6 +239,20 @@ def test_scatter_has_both_intervals_and_the_published_points_of_each_setting() -
     assert (published.published, published.series, published.panel) == (True, "AT", at_mean.panel)
     assert len({point.panel for point in scatter_points([*rows, *(dataclasses.replace(r, profile="short") for r in rows)],
                                                         "test_lipschitz")}) == 2  # fmt: skip
+
+
+def test_numbers_that_only_the_arxiv_version_printed_are_points_and_those_of_both_versions_once() -> None:
+    points = scatter_points(published_rows(), "test_lipschitz")
+    panels = {point.panel for point in points}
+    (unaugmented,) = [
+        one for one in panels if one.startswith("cifar-10, wrn") and "pgd-10" in one and "flip" not in one
+    ]
+    assert {point.series: (point.x, point.y) for point in points if point.panel == unaugmented}["GR"] == (33.27, 0.1373)
+    assert sum(point.panel == unaugmented for point in points) == 7
+    svhn = [p for p in points if p.panel.startswith("svhn") and "dropout" not in p.panel and "pgd-10" in p.panel]
+    assert sorted((p.series, p.x) for p in svhn) == [
+        ("AT", 16.51), ("GR", 40.83), ("LLR", 61.64), ("Natural", 149.82), ("RST (lambda=2)", 23.17),
+        ("TRADES (beta=1)", 18.75), ("TRADES (beta=3)", 10.15), ("TRADES (beta=6)", 5.2)]  # fmt: skip
 
 
 def test_models_of_other_training_radii_are_separate_points() -> None:
