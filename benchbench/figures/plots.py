@@ -60,7 +60,9 @@ def scatter_chart(points: Sequence[Point], axes: Axes, *, choose: bool = False) 
     """Points with both 95% intervals as error bars, published ones hollow; None without points."""
     seen = [value for point in points for value in (point.x, point.x_low) if value is not None and value > 0]
     if axes.x_log:  # such an interval has no end on the axis: it goes on to the smallest value shown
-        points = [dataclasses.replace(p, x_low=min(seen)) if (p.x_low or 1.0) <= 0 else p for p in points if p.x > 0]
+        points = [
+            p if p.x_low is None or p.x_low > 0 else dataclasses.replace(p, x_low=min(seen)) for p in points if p.x > 0
+        ]
     base = _base(points, axes, choose=choose)
     up = base.mark_rule().encode(y=_y(axes, "bottom"), y2="top:Q")
     across = base.mark_rule().encode(x=_x(axes, "left"), x2="right:Q", y=_y(axes, "y"))

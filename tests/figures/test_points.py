@@ -305,9 +305,10 @@ def test_palette_is_of_distinct_colours_that_colour_blind_readers_tell_apart() -
     assert len({(place % 7, place % 8) for place in range(56)}) == 56
 
 
-def test_interval_that_reaches_zero_stays_on_a_log_axis() -> None:
+@pytest.mark.parametrize("low", [-1.0, 0.0])
+def test_interval_that_reaches_zero_stays_on_a_log_axis(low: float) -> None:
     points = [
-        Point(panel="p", series="s", x=2.0, y=0.5, n=3, x_low=-1.0, x_high=5.0),
+        Point(panel="p", series="s", x=2.0, y=0.5, n=3, x_low=low, x_high=5.0),
         Point(panel="p", series="t", x=0.5, y=0.5, n=1),
     ]
     chart = scatter_chart(points, Axes(x="x", y="y", x_log=True))
