@@ -164,13 +164,18 @@ def _finished(points: Sequence[Point], layers: Sequence[alt.Chart], axes: Axes, 
     layered = alt.layer(*layers, data=data)
     chart: Any
     if choose:
-        pick = alt.param(name="shown_panel", value=panels[0], bind=alt.binding_select(options=panels, name="Shown "))
+        options = list(dict.fromkeys(point.panel for point in shown))
+        pick = alt.param(name="shown_panel", value=panels[0], bind=alt.binding_select(options=options, name="Shown "))
         chart = layered.properties(width="container", height=340).add_params(pick)
     else:
         header = alt.Header(title=None, labelLimit=0, labelExpr="split(datum.value, '\\n')")
         facet = alt.Facet("panel:N", header=header, sort=[*map(_wrapped, panels)])
         chart = layered.properties(width=_WIDTH, height=_HEIGHT).facet(facet=facet, columns=min(_COLUMNS, len(panels)))
         chart = chart.resolve_scale(x="independent", y="independent")
+    if len(shown) < len(points):
+        chart = chart.properties(
+            title=f"the first {len(shown):,} of {len(points):,} points: there are too many to draw"
+        )
     return specification(chart)
 
 

@@ -305,6 +305,21 @@ def test_palette_is_of_distinct_colours_that_colour_blind_readers_tell_apart() -
     assert len({(place % 7, place % 8) for place in range(56)}) == 56
 
 
+@pytest.mark.parametrize(
+    ("choose", "panels", "first"), [(False, 30, "24 of 30"), (True, 4001, "4,000 of 4,001"), (True, 9, "")]
+)
+def test_chart_says_that_points_are_left_out_and_offers_no_panel_without_any(
+    choose: bool, panels: int, first: str
+) -> None:
+    points = [Point(panel=f"panel {place}", series="s", x=1.0, y=0.5, n=1) for place in range(panels)]
+    chart = line_chart(points, Axes(x="x", y="y"), choose=choose)
+    assert chart is not None
+    assert chart.get("title", "").startswith(f"the first {first} points" if first else "")
+    assert bool(chart.get("title")) == bool(first)
+    drawn = {one["panel"] for records in chart["datasets"].values() for one in records}
+    assert not choose or {*chart["params"][0]["bind"]["options"]} == drawn
+
+
 @pytest.mark.parametrize("low", [-1.0, 0.0])
 def test_interval_that_reaches_zero_stays_on_a_log_axis(low: float) -> None:
     points = [
