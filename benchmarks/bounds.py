@@ -1,7 +1,7 @@
 """Bounds from both sides on the committed digits models: tightness and time.
 
-    python -m benchmarks.bounds --examples 36 --seconds 2
-    python -m benchmarks.bounds --examples 36 --radii docs/bounds.png
+    python -m benchmarks.bounds --examples 20 --seconds 2
+    python -m benchmarks.bounds --examples 20 --radii docs/bounds.png
     python -m benchmarks.bounds --examples 5 --checkpoint runs/models/8ec18d9d22d31982.safetensors --epsilon 0.01
 
 The last one takes a CNN2 or, with benchbench-certified, its strided CNN, trained on MNIST. Printed are, for each model,

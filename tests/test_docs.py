@@ -66,6 +66,14 @@ def test_page_says_which_kind_it_is(page: Path) -> None:
     assert re.match(r"\*(Tutorial|How-to|Reference|Explanation)\b", beginning)
 
 
+def test_commands_that_measure_bounds_name_the_number_of_examples_that_the_page_has() -> None:
+    commands = re.findall(
+        r"`python -m benchmarks\.bounds([^`]*)`", (ROOT / "docs" / "bounds.md").read_text(encoding="utf-8")
+    )
+    assert commands
+    assert [one for one in commands if "--examples" not in one] == []
+
+
 def test_page_of_python_has_every_name_of_the_api() -> None:
     page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     assert {line.rpartition(".")[2] for line in page.splitlines() if line.startswith("::: ")} == {*benchbench._API}

@@ -147,6 +147,7 @@ def _document(report: ModelReport) -> dict[str, object]:
                 "flags": list(attack.flags),
                 "queries": attack.queries,
                 "values": dict(attack.values),
+                "notes": dict(attack.notes),
                 "cell_id": attack.cell_id or None,
             }
             for label, attack in report.attacks.items()

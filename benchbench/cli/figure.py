@@ -44,6 +44,7 @@ def command(
     from benchbench.errors import UsageError
     from benchbench.figures import Sources, draw, figures_of
     from benchbench.leaderboard import published_rows, read_rows
+    from benchbench.leaderboard.clearing import share_doubts
     from benchbench.leaderboard.separations import read_separations
     from benchbench.suite.files import name_of
 
@@ -55,7 +56,7 @@ def command(
     places = evidence_folders(path, folders.runs)
     models = {row.model_id: row for row in rows if row.source == "measured"}
     sources = Sources(
-        rows=rows,
+        rows=share_doubts(rows),
         separations=read_separations(path.parent),
         data=folders.source(),
         contenders=find_contenders(rows, OutcomeFiles(places, note)),

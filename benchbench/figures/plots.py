@@ -60,7 +60,9 @@ def scatter_chart(points: Sequence[Point], axes: Axes, *, choose: bool = False) 
     """Points with both 95% intervals as error bars, published ones hollow; None without points."""
     seen = [value for point in points for value in (point.x, point.x_low) if value is not None and value > 0]
     if axes.x_log:  # such an interval has no end on the axis: it goes on to the smallest value shown
-        points = [dataclasses.replace(p, x_low=min(seen)) if (p.x_low or 1.0) <= 0 else p for p in points if p.x > 0]
+        points = [
+            p if p.x_low is None or p.x_low > 0 else dataclasses.replace(p, x_low=min(seen)) for p in points if p.x > 0
+        ]
     base = _base(points, axes, choose=choose)
     up = base.mark_rule().encode(y=_y(axes, "bottom"), y2="top:Q")
     across = base.mark_rule().encode(x=_x(axes, "left"), x2="right:Q", y=_y(axes, "y"))
@@ -162,13 +164,18 @@ def _finished(points: Sequence[Point], layers: Sequence[alt.Chart], axes: Axes, 
     layered = alt.layer(*layers, data=data)
     chart: alt.TopLevelMixin
     if choose:
-        pick = alt.param(name="shown_panel", value=panels[0], bind=alt.binding_select(options=panels, name="Shown "))
+        options = list(dict.fromkeys(point.panel for point in shown))
+        pick = alt.param(name="shown_panel", value=panels[0], bind=alt.binding_select(options=options, name="Shown "))
         chart = layered.properties(width="container", height=340).add_params(pick)
     else:
         header = alt.Header(title=None, labelLimit=0, labelExpr="split(datum.value, '\\n')")
         facet = alt.Facet("panel:N", header=header, sort=[*map(_wrapped, panels)])
         chart = layered.properties(width=_WIDTH, height=_HEIGHT).facet(facet=facet, columns=min(_COLUMNS, len(panels)))
         chart = chart.resolve_scale(x="independent", y="independent")
+    if len(shown) < len(points):
+        chart = chart.properties(
+            title=f"the first {len(shown):,} of {len(points):,} points: there are too many to draw"
+        )
     return specification(chart)
 
 

@@ -145,9 +145,7 @@ def epoch_points(models: Iterable[tuple[Row, Sequence[EpochRecord]]]) -> list[Po
 def scatter_points(rows: Iterable[Row], x: str) -> list[Point]:
     """Accuracy under attack against another measure, by setting, ours and published."""
     wanted = [row for row in _classified(rows, every=True) if getattr(row, x) is not None]
-    printed = (row for row in wanted if row.source == "published")
-    published = [row for row in printed if row.published_source != "arxiv-v1"]  # the later version has its numbers
-    beside = identity.grouped(published, published_setting)
+    beside = identity.grouped(_latest([row for row in wanted if row.source == "published"]), published_setting)
     measured = list(identity.grouped(_measured(wanted), same_setting).values())
     settings = [
         [*of, *(row for one in beside.values() if is_of_setting(one[0], of[0]) for row in one)] for of in measured
@@ -186,6 +184,13 @@ def _both(panel: str, label: str, runs: Sequence[Row], x: str) -> Point:
         flagged=any(row.flags for row in runs),
         href=f"rows/{runs[0].cell_id}.html" if ours and len(runs) == 1 else "",
     )
+
+
+def _latest(published: Sequence[Row]) -> list[Row]:
+    """Published rows; of methods that both papers have in a setting, those of the later."""
+    keys = [(published_setting(row), names.defense_label(row)) for row in published]
+    later = {key for key, row in zip(keys, published) if row.published_source != "arxiv-v1"}
+    return [row for key, row in zip(keys, published) if row.published_source != "arxiv-v1" or key not in later]
 
 
 def _classified(rows: Iterable[Row], *, every: bool = False) -> list[Row]:

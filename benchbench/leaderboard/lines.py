@@ -17,6 +17,7 @@ from benchbench.records import Rows
 from benchbench.records.arrays import Array
 
 FLAGGED, FAILED, DISPUTED = "†", "‡", "§"
+_LARGE = 1e10  # from here on numbers have an exponent: 1e300 has 301 digits
 
 
 def lines_of(
@@ -54,13 +55,13 @@ def marked(label: str, status: str, flagged: object, disputed: object = False) -
 
 
 def shown(value: float, column: Column, digits: int) -> str:
-    """A value in the unit of its column, rounded; zero has no sign."""
+    """A value in the unit of its column, rounded; zero has no sign, a huge one an exponent."""
     return _texts([value], column, digits)[0]
 
 
 def _texts(values: Iterable[float], column: Column, digits: int) -> list[str]:
-    scale, form = 100 if column.unit == "%" else 1, f".{digits}f"
-    texts = [format(scale * value, form) for value in values]
+    scale, form, large = 100 if column.unit == "%" else 1, f".{digits}f", f".{digits}e"
+    texts = [format(scale * value, form if -_LARGE < value < _LARGE else large) for value in values]
     return [text[1:] if text[0] == "-" and float(text) == 0 else text for text in texts]
 
 

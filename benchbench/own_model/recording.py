@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchbench.cell.filters import parse_options
 from benchbench.cell.model import OWN_PROFILE, OWN_PROTOCOL, Cell, Component, EvaluationSpec, TrainingSpec, given_model
 from benchbench.contract.columns import FILLABLE
 from benchbench.data import LoadedDataset
@@ -178,4 +179,5 @@ def _outcome(cell: Cell, store: RunStore) -> Outcome:
         diagnostics=row.diagnostics,
         queries={"test_forward": row.queries or 0},
         seconds=row.evaluate_seconds or 0.0,
+        notes=parse_options(row.notes),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import torch
@@ -38,6 +38,7 @@ class AttackReport:
     queries: int  # forward passes, summed over examples
     values: Mapping[str, float]  # of the metrics, by name
     cell_id: str = ""  # of its row, if it was recorded
+    notes: Mapping[str, str] = field(default_factory=dict)  # what metrics say about their values, or why they have none
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -96,8 +97,9 @@ class ModelReport:
 
     @property
     def warnings(self) -> list[str]:
-        """One line for each likely mistake in the set-up."""
-        return [f"check the set-up: {mistake}" for mistake in self.setup]
+        """One line for each note of a metric, and for each likely mistake in the set-up."""
+        notes = dict.fromkeys(f"{name}: {note}" for one in self.attacks.values() for name, note in one.notes.items())
+        return [*notes, *(f"check the set-up: {mistake}" for mistake in self.setup)]
 
     def _interval(self, share: float) -> str:
         interval = accuracy_interval(round(share * len(self.label)), len(self.label))
@@ -150,6 +152,7 @@ def _attack_report(attack: Component, outcome: Outcome, cell_id: str) -> AttackR
         queries=outcome.queries["test_forward"],
         values=outcome.values,
         cell_id=cell_id,
+        notes=outcome.notes,
     )
 
 

@@ -61,6 +61,23 @@ def test_every_kind_of_weights_gives_the_same_result(command: Command, module: s
     assert document["worst_case_accuracy"] <= min(robust) <= document["test_accuracy"]
 
 
+@pytest.mark.parametrize("recorded", [(), ("--record", "mine")])
+def test_command_says_why_a_metric_has_no_value(command: Command, tmp_path: Path, recorded: tuple[str, ...]) -> None:
+    (tmp_path / "curved.py").write_text(
+        MINE.replace("width), torch.nn.Linear", "width), torch.nn.GELU(), torch.nn.Linear")
+    )
+    save_file(
+        {name.replace("2.", "3."): one for name, one in linear().state_dict().items()}, tmp_path / "weights.safetensors"
+    )
+    asked = (*DIGITS, "--architecture", "curved.py:network", "--checkpoint", "weights.safetensors",
+             "--metric", "certified-accuracy", *recorded)  # fmt: skip
+    answer = command(*asked)
+    assert answer.status == 0, answer.err
+    assert answer.out.splitlines()[-1] == "certified-accuracy: no bound: GELU at 2"
+    (attack,) = command(*asked, "--json").document["attacks"].values()
+    assert attack["notes"] == {"certified-accuracy": "no bound: GELU at 2"}
+
+
 def test_command_says_which_weights_it_takes(command: Command, module: str, tmp_path: Path) -> None:
     raw = linear().state_dict()
     average = {name: torch.zeros_like(value) for name, value in raw.items()}

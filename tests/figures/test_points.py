@@ -27,6 +27,7 @@ from benchbench.figures.points import (
     radius_points,
     scatter_points,
 )
+from benchbench.leaderboard import published_rows
 from benchbench.records import Row
 from benchbench.training.checkpoint import EpochRecord
 
@@ -240,6 +241,20 @@ def test_scatter_has_both_intervals_and_the_published_points_of_each_setting() -
                                                         "test_lipschitz")}) == 2  # fmt: skip
 
 
+def test_numbers_that_only_the_arxiv_version_printed_are_points_and_those_of_both_versions_once() -> None:
+    points = scatter_points(published_rows(), "test_lipschitz")
+    panels = {point.panel for point in points}
+    (unaugmented,) = [
+        one for one in panels if one.startswith("cifar-10, wrn") and "pgd-10" in one and "flip" not in one
+    ]
+    assert {point.series: (point.x, point.y) for point in points if point.panel == unaugmented}["GR"] == (33.27, 0.1373)
+    assert sum(point.panel == unaugmented for point in points) == 7
+    svhn = [p for p in points if p.panel.startswith("svhn") and "dropout" not in p.panel and "pgd-10" in p.panel]
+    assert sorted((p.series, p.x) for p in svhn) == [
+        ("AT", 16.51), ("GR", 40.83), ("LLR", 61.64), ("Natural", 149.82), ("RST (lambda=2)", 23.17),
+        ("TRADES (beta=1)", 18.75), ("TRADES (beta=3)", 10.15), ("TRADES (beta=6)", 5.2)]  # fmt: skip
+
+
 def test_models_of_other_training_radii_are_separate_points() -> None:
     rows = [make_row(cell_id=f"c{e}", defense="at", train_norm="linf", train_epsilon=e, test_lipschitz=1 / e,
                      adv_test_accuracy=0.5) for e in (0.1, 0.2)]  # fmt: skip
@@ -290,9 +305,25 @@ def test_palette_is_of_distinct_colours_that_colour_blind_readers_tell_apart() -
     assert len({(place % 7, place % 8) for place in range(56)}) == 56
 
 
-def test_interval_that_reaches_zero_stays_on_a_log_axis() -> None:
+@pytest.mark.parametrize(
+    ("choose", "panels", "first"), [(False, 30, "24 of 30"), (True, 4001, "4,000 of 4,001"), (True, 9, "")]
+)
+def test_chart_says_that_points_are_left_out_and_offers_no_panel_without_any(
+    choose: bool, panels: int, first: str
+) -> None:
+    points = [Point(panel=f"panel {place}", series="s", x=1.0, y=0.5, n=1) for place in range(panels)]
+    chart = line_chart(points, Axes(x="x", y="y"), choose=choose)
+    assert chart is not None
+    assert chart.get("title", "").startswith(f"the first {first} points" if first else "")
+    assert bool(chart.get("title")) == bool(first)
+    drawn = {one["panel"] for records in chart["datasets"].values() for one in records}
+    assert not choose or {*chart["params"][0]["bind"]["options"]} == drawn
+
+
+@pytest.mark.parametrize("low", [-1.0, 0.0])
+def test_interval_that_reaches_zero_stays_on_a_log_axis(low: float) -> None:
     points = [
-        Point(panel="p", series="s", x=2.0, y=0.5, n=3, x_low=-1.0, x_high=5.0),
+        Point(panel="p", series="s", x=2.0, y=0.5, n=3, x_low=low, x_high=5.0),
         Point(panel="p", series="t", x=0.5, y=0.5, n=1),
     ]
     chart = scatter_chart(points, Axes(x="x", y="y", x_log=True))

@@ -178,6 +178,12 @@ def test_intervals_are_shown_on_request() -> None:
     assert (plain.entries[2].text, plain.entries[2].low, plain.entries[2].high) == ("90.00", 0.85, 0.93)
 
 
+def test_huge_numbers_have_an_exponent() -> None:
+    row = _row(1, test_lipschitz=1e300, test_lipschitz_low=9.9e9, test_lipschitz_high=1e305)
+    (line,) = paper_table([row], intervals=True).lines
+    assert [entry.text for entry in line.entries if "e+" in entry.text] == ["1.00e+300 [9900000000.00, 1.00e+305]"]
+
+
 def test_zero_has_no_sign() -> None:
     table = paper_table([_row(1, gap=-0.00001)])
     assert [_text(table, line, "gap") for line in table.lines] == ["0.00"]
