@@ -179,5 +179,5 @@ def _outcome(cell: Cell, store: RunStore) -> Outcome:
         diagnostics=row.diagnostics,
         queries={"test_forward": row.queries or 0},
         seconds=row.evaluate_seconds or 0.0,
-        notes=parse_options(row.notes),
+        notes={name: str(note) for name, note in parse_options(row.notes).items()},
     )
