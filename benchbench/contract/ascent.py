@@ -83,6 +83,8 @@ def ascend(
     """
     import torch
 
+    from benchbench.kernels.gradients import weighted_gradient
+
     if threat.epsilon == 0:
         return images.detach().clone()
     candidates = start.detach().clone()
@@ -91,18 +93,12 @@ def ascend(
         for _ in range(steps):
             point = candidates.detach().requires_grad_(True)  # a new name each time: autocast's cache goes by names
             value = objective(point)
-            candidates = move(candidates, _gradient(value, point))
+            if isinstance(value, Weighted):
+                gradient = weighted_gradient(value.values, value.weights, point)
+            else:
+                (gradient,) = torch.autograd.grad(value, point)
+            candidates = move(candidates, gradient)
     return candidates
-
-
-def _gradient(value: Tensor | Weighted, point: Tensor) -> Tensor:
-    import torch
-
-    from benchbench.kernels.gradients import weighted_gradient
-
-    if isinstance(value, Weighted):
-        return weighted_gradient(value.values, value.weights, point)
-    return torch.autograd.grad(value, point)[0]
 
 
 def adversarial_images(

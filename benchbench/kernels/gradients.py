@@ -26,7 +26,7 @@ class _WeightedSum(torch.autograd.Function):
 
 
 def weighted_gradient(values: Tensor, weights: Tensor, point: Tensor) -> Tensor:
-    """The gradient of the sum of weights times values, in the shape of the point."""
+    """The gradient at `point`, in its shape, of summed weights times values (floats, one shape)."""
     if point.device.type == "cuda":  # there two launches for each step cost more than an import
         return torch.autograd.grad(values, point, weights)[0]
     return torch.autograd.grad(_WeightedSum.apply(values, weights), point)[0]  # type: ignore[no-untyped-call]

@@ -185,8 +185,10 @@ def _complete(draft: _Draft, splits: DatasetSplits, data_digest: str, extra: tup
         return dataclasses.replace(threat, lower=splits.lower, upper=splits.upper)
 
     threat, trained = boxed(cell.evaluation.threat), cell.training.threat and boxed(cell.training.threat)
-    training = dataclasses.replace(cell.training, dataset_digest=data_digest, threat=trained)
-    training = dataclasses.replace(training, n_extra=extra[0], extra_digest=extra[1])
+    n_extra, extra_digest = extra
+    training = dataclasses.replace(
+        cell.training, dataset_digest=data_digest, threat=trained, n_extra=n_extra, extra_digest=extra_digest
+    )
     return dataclasses.replace(cell, training=training, evaluation=dataclasses.replace(cell.evaluation, threat=threat))
 
 
