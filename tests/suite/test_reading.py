@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +120,7 @@ def line_of(text: str, fragment: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "profiles"), [("closer-look", ("paper", "quick", "short")), ("smoke", ("paper", "quick"))]
+    ("name", "profiles"), [("closer-look", ("paper", "quick", "short", "ten-epochs")), ("smoke", ("paper", "quick"))]
 )
 def test_builtin_suite_reads_by_name(registry: Registry, name: str, profiles: tuple[str, ...]) -> None:
     suite = read_suite(name, registry)
@@ -283,6 +285,17 @@ def test_closer_look_short_is_the_papers_whole_mnist_grid_with_fewer_epochs_and_
     for experiment in short.values():
         assert (experiment.architectures, experiment.defenses) == (paper.architectures, paper.defenses)
         assert experiment.metrics == paper.metrics
+
+
+def test_closer_look_ten_epochs_is_the_papers_mnist_protocol_ended_early(registry: Registry) -> None:
+    suite = read_suite("closer-look", registry)
+    (ours,) = (experiment for experiment in suite.profile("ten-epochs") if not experiment.skip)
+    (paper,) = (experiment for experiment in suite.profile("paper") if experiment.name == "mnist")
+    assert [attack.name for attack in ours.attacks] == ["pgd-10"]
+    assert replace(ours, recipe_layers=(), attacks=()) == replace(paper, recipe_layers=(), attacks=())
+    for architecture, defense in itertools.product(paper.architectures, paper.defenses):
+        recipe = paper.recipe_for(architecture, defense)
+        assert ours.recipe_for(architecture, defense) == replace(recipe, epochs=10, decay_epochs=())
 
 
 def test_closer_look_fits_staircase_and_theory_without_training_in_steps(closer_look: dict[str, Any]) -> None:
