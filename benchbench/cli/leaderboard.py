@@ -58,7 +58,8 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
         raise UsageError("merging takes two or more different files")
     problems, bare = list[str](), list[str]()
     with held(out):  # which may be one of them
-        merged = merge({str(board): read_rows(board, on_problem=problems.append) for board in boards})
+        # the rows are sorted when they are written
+        merged = merge({str(board): read_rows(board, on_problem=problems.append, in_order=False) for board in boards})
         for problem in problems:
             note(f"left out: {problem}")
         written = not merged.conflicts or keep is not None

@@ -43,13 +43,16 @@ def write_leaderboard(path: Path, rows: Iterable[Row]) -> Rows:
     suites = sorted(suite for (suite,) in ordered.distinct("suite")[0])
     problems = [f"rows of several suites: {', '.join(suites)}"] if len(suites) > 1 else []
     codes = ordered.codes("cell_id")
-    repeated = np.flatnonzero(np.bincount(codes) > 1)
-    twice = sorted({*ordered.where(np.isin(codes, repeated)).values("cell_id")}) if len(repeated) else []
+    doubled = np.flatnonzero(np.bincount(codes) > 1)
+    twice = sorted({*ordered.where(np.isin(codes, doubled)).values("cell_id")}) if len(doubled) else []
     problems += [f"cell {cell_id} is there twice" for cell_id in twice]
     if problems:
         raise DataError(f"cannot write {path}: " + "; ".join(problems))
     buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, schema(), compression="zstd", write_page_checksum=True) as writer:
+    # each row has its own configuration, the longest text by far: a dictionary of them only takes time
+    repeated = [name for name in schema().names if name != "configuration"]
+    options = {"compression": "zstd", "use_dictionary": repeated, "write_page_checksum": True}
+    with pq.ParquetWriter(buffer, schema(), **options) as writer:
         for start in range(0, max(len(ordered), 1), _AT_ONCE):
             writer.write_table(ordered[start : start + _AT_ONCE].table.combine_chunks())
     content = buffer.getvalue()
@@ -92,8 +95,8 @@ def read_leaderboard(path: Path | str, *, on_problem: Callable[[str], None] = _l
     return read_rows(Path(path), on_problem=on_problem).table
 
 
-def read_rows(path: Path, *, on_problem: Callable[[str], None] = _log.warning) -> Rows:
-    """The rows of a leaderboard file, sorted; arguments and errors as for `read_leaderboard`."""
+def read_rows(path: Path, *, on_problem: Callable[[str], None] = _log.warning, in_order: bool = True) -> Rows:
+    """The rows of a leaderboard file, sorted or as they stand there; else as `read_leaderboard`."""
     content = read_bytes(path)
     if content is None:
         raise StorageError(f"there is no leaderboard {path}", hint="benchbench run writes one; check the path")
@@ -101,10 +104,10 @@ def read_rows(path: Path, *, on_problem: Callable[[str], None] = _log.warning) -
         raise CorruptDataError(f"{path} is empty", hint=_REBUILT)
     problems: list[str] = []
     rows = rows_from_table(_parse(content, path), on_problem=lambda problem: problems.append(f"{path}: {problem}"))
-    rows = _sorted(_one_suite(rows, path, problems.append))
+    rows = _one_suite(rows, path, problems.append)
     for problem in first(problems):
         on_problem(problem)
-    return rows
+    return _sorted(rows) if in_order else rows
 
 
 def _parse(content: bytes, path: Path) -> pa.Table:

@@ -91,7 +91,8 @@ def _copy_outcomes(rows: Rows, store: RunStore, folder: Path) -> None:
         copied = folder / f"{digest}.parquet"
         content = read_bytes(store.outcomes_path(digest))
         if content is not None and read_bytes(copied) != content and store.read_outcomes(digest) is not None:
-            write_bytes_atomically(copied, content)  # the stored file is intact, so the copy is damaged
+            # the stored file is intact, so the copy is damaged; the next rebuild would copy it again, too
+            write_bytes_atomically(copied, content, durable=False)
 
     at_once(copy, sorted({*rows.values("outcomes_digest")} - {""}))
 

@@ -39,7 +39,7 @@ from benchbench.records.validity import rows_from_records
 
 Content = TypeVar("Content")
 _NEXT = ".next"
-_AT_ONCE = 1024  # records that are read together
+_AT_ONCE = 4096  # records that are read together
 LEFT_OUT = ".left-out"  # the suffix of a file in the place of witnesses that were too large to bring along
 _log = logging.getLogger(__name__)
 

@@ -111,7 +111,7 @@ def _doubtful(table: pa.Table) -> Array:
     sound = np.ones(table.num_rows, dtype=bool)
     for field in dataclasses.fields(Row):
         column, annotation = table.column(field.name), str(field.type)
-        if not annotation.endswith(" | None"):
+        if not annotation.endswith(" | None") and column.null_count:
             sound &= np.asarray(column.is_valid())
         if annotation.startswith(("float", "int")):
             least = 0 if annotation.startswith("int") else field.metadata["least"]
