@@ -20,6 +20,7 @@ from benchbench.registry import load_registry
 from benchbench.reproduction.findings import PUBLISHED, Grounds, JudgedFinding, judge_findings
 from benchbench.reproduction.findings_table import findings_page
 from benchbench.reproduction.judging import VERDICTS as FINDING_VERDICTS
+from benchbench.reproduction.lipschitz import lipschitz_page
 from benchbench.reproduction.papers import TABLES, PaperTable
 from benchbench.reproduction.separation_table import separation_table
 from benchbench.reproduction.setups import setup_table, suite_setups
@@ -51,7 +52,7 @@ def make_table(paper_table: PaperTable, evidence: Measured) -> Table:
 
 
 def write_pages(folder: Path, evidence: Measured) -> list[Path]:
-    """Write ``<paper>-table-<N>.md`` for each table, ``findings.md`` and ``README.md``."""
+    """Write a page for each table, and ``lipschitz.md``, ``findings.md`` and ``README.md``."""
     tables = {paper_table: make_table(paper_table, evidence) for paper_table in TABLES}
     written = []
     for paper_table, table in tables.items():
@@ -63,7 +64,12 @@ def write_pages(folder: Path, evidence: Measured) -> list[Path]:
     source = find_folders().source()
     grounds = Grounds(rows=evidence.rows, separations=separations, registry=registry, source=source)
     found = judge_findings(suite, grounds)
-    for name, text in (("findings.md", findings_page(found, suite.name)), ("README.md", _contents(tables, found))):
+    pages = {
+        "lipschitz.md": lipschitz_page(evidence.rows, found, suite.name),
+        "findings.md": findings_page(found, suite.name),
+        "README.md": _contents(tables, found),
+    }
+    for name, text in pages.items():
         written.append(folder / name)
         write_bytes_atomically(written[-1], text.encode())
     return written
@@ -146,6 +152,7 @@ def _contents(tables: dict[PaperTable, Table], found: Sequence[JudgedFinding]) -
     drawn = "".join(f"| `{name}` | {caption} |\n" for name, caption in FIGURES.items())
     return (
         f"{head}{listed}\n## Findings\n\n[What the paper states](findings.md), for each profile and measure: {counted}.\n\n"
+        "[Which local Lipschitz constant the paper printed](lipschitz.md); do its statements hold under the other one?\n\n"
         "## Figures\n\n`benchbench figure closer-look --figure NAME` draws each from the rows, at the size of a column.\n\n"
         f"| name | shows |\n| --- | --- |\n{drawn}"
     )

@@ -61,7 +61,7 @@ def test_committed_staircase_rows_settle_which_llr_table_8_shows(committed: Meas
 def test_pages_cover_both_papers_and_are_the_same_each_time(committed: Measured, tmp_path: Path) -> None:
     first = write_pages(tmp_path / "first", committed)
     again = write_pages(tmp_path / "again", committed)
-    assert len(first) == len(TABLES) + 2  # findings and contents
+    assert len(first) == len(TABLES) + 3  # Lipschitz constants, findings and contents
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
     contents = first[-1].read_text()
     assert all(f"({path.name})" in contents for path in first[:-1])

@@ -47,37 +47,6 @@ def full(cell_id: str, **columns: Any) -> Row:
     return make_row(**FULL, cell_id=cell_id, model_id=f"model-{cell_id}", **columns)
 
 
-def test_the_lipschitz_search_whose_ratio_to_the_published_value_is_smaller_is_nearer() -> None:
-    rows = [
-        full("a", test_lipschitz=230.6, extra={"test_lipschitz_released": 20.0}),  # published: 23.06
-        full("b", defense="at", test_lipschitz=7.0, extra={"test_lipschitz_released": 0.6}),  # published: 6.09
-    ]
-    text = page(*rows)
-    assert "equation 1 times, released 1 times" in text
-    assert "| Natural | mnist, cnn2, paper profile | 23.06 | 230.60 | 20.00 | released |" in text
-    assert "| AT | mnist, cnn2, paper profile | 6.09 | 7.00 | 0.60 | equation |" in text
-
-
-def test_searches_in_models_of_a_smaller_budget_are_shown_without_a_verdict() -> None:
-    text = page(measured("a", test_lipschitz=230.6, extra={"test_lipschitz_released": 20.0}))
-    assert "Not comparable: no verdict." in text
-    assert "Nearer to the published value" not in text
-    assert "| Natural | mnist, cnn2, short profile | 23.06 | 230.60 | 20.00 | not comparable |" in text
-
-
-def test_published_lipschitzness_counts_once_for_all_seeds_and_attacks() -> None:
-    rows = [
-        full(
-            f"{attack}-{seed}", seed=seed, attack=attack, test_lipschitz=value, extra={"test_lipschitz_released": 20.0}
-        )
-        for attack in ("pgd-10", "mt-20")
-        for seed, value in enumerate((200.0, 230.0, 260.0))
-    ]
-    text = page(*rows)
-    assert "equation 0 times, released 1 times" in text
-    assert "| 23.06 | 230.00 | 20.00 | released |" in text
-
-
 def test_each_published_number_counts_once_for_a_variant_under_several_seeds_and_one_run_leaves_it_open() -> None:
     def runs(variant: str, *values: float) -> list[Row]:
         return [
@@ -96,10 +65,6 @@ def test_each_published_number_counts_once_for_a_variant_under_several_seeds_and
     text = page(*runs("equation", 0.9), *runs("released", 0.995, 0.996, 0.997))  # published: 99.57
     assert "- llr (variant=equation): 0 of 1 numbers agree, 1 are open: the spread over runs is unknown" in text
     assert "- llr (variant=released): 1 of 1 numbers agree\n" in text
-
-
-def test_page_without_the_released_search_does_not_mention_it() -> None:
-    assert "Lipschitz constant explains" not in page(measured("a", test_lipschitz=230.6))
 
 
 def test_both_variants_of_the_multi_targeted_attack_are_shown_beside_the_published_number() -> None:

@@ -1,0 +1,214 @@
+"""The page on the two searches for the Lipschitz constant: which one the paper printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from benchbench.errors import counted
+from benchbench.leaderboard.identity import DEFENSE, METHOD, THREAT, grouped, tell_apart, values
+from benchbench.leaderboard.names import defense_label, defense_order, dropout_label, joined, network_label, number
+from benchbench.records import Row
+from benchbench.reproduction.findings import PUBLISHED, JudgedFinding
+from benchbench.reproduction.papers import PAPERS
+from benchbench.reproduction.variants import Comparison, compared, markdown_table, over_seeds, plain
+from benchbench.reproduction.verdicts import other_budget
+
+_EQUATION, _RELEASED = "test_lipschitz", "test_lipschitz_released"
+_GROUP = tuple(name for name in METHOD if name not in DEFENSE)
+_FEWEST_RANKED = 4  # methods whose ranks may correlate
+_INTRODUCTION = f"""\
+# Which local Lipschitz constant did the paper print?
+
+Written from the leaderboard; do not edit.
+
+The paper (NeurIPS version, equation 3) defines the local Lipschitz constant at an example x as the largest ratio
+‖f(x) − f(x′)‖₁ / ‖x − x′‖∞ over all x′ in a ball around x; f are the logits. The tables print its mean over the examples.
+Ten steps of gradient ascent look for it. The code that the authors released negates the ratio before it climbs, so it
+descends, and ends at a small ratio. Each model below was measured by both searches, on the same examples:
+
+- **equation** (`{_EQUATION}`): a random start in the ball, ten steps of a fifth of its radius, upwards
+- **released** (`{_RELEASED}`): a start beside x, ten steps of 0.003, downwards
+
+No search finds more than there is, so the equation's value is a lower bound of the constant, and the nearer one of the two.
+[Upper bounds](../bounds.md) exist, too. `benchbench show metric lipschitz` has the details of both."""
+_BESIDE = """\
+## Beside the printed constants
+
+Means over the seeds. Where the budget is not the paper's, the ratios to the printed constants decide nothing: a constant
+changes as its model trains. A rank correlation says whether two columns order the methods alike."""
+_FINDINGS = """\
+## Do the paper's statements hold under both searches?
+
+In parentheses: how many of the single comparisons are as stated. Tests, effects and intervals: [findings](findings.md)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """A printed constant, and what both searches find in our models: means over seeds."""
+
+    runs: tuple[Row, ...]
+    printed: float
+    equation: float
+    released: float
+    budget: str  # how it falls short of the paper's; empty if it does not
+
+    @property
+    def ratios(self) -> tuple[float, float]:
+        """Ours over the printed constant: the equation's search, the released one."""
+        return self.equation / self.printed, self.released / self.printed
+
+    @property
+    def nearer(self) -> str:
+        """The search whose constant is nearer to the printed one, as a ratio."""
+        ascended, descended = (max(ratio, 1 / ratio) for ratio in self.ratios)
+        return "equation" if ascended < descended else "released"
+
+
+def lipschitz_page(rows: Iterable[Row], found: Sequence[JudgedFinding], suite: str) -> str:
+    """The page in Markdown, from the rows of a leaderboard, also published, and judged findings."""
+    models = searched(rows)
+    groups = grouped(models, lambda one: values(one.runs[0], _GROUP)).values()
+    ordered = sorted(groups, key=lambda group: (bool(group[0].budget), *_size(group[0])))
+    parts = [_INTRODUCTION, "## Answer", _answer([one for one in models if not one.budget]), _BESIDE]
+    for group, label in zip(ordered, _labels(ordered)):
+        parts += [f"### {label}", _table(group), _correlations(group)]
+    parts += [_FINDINGS, _findings(found), *_again([one for one in models if not one.budget], suite)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def searched(rows: Iterable[Row]) -> list[Searched]:
+    """What is known of each model of a printed constant.
+
+    A model counts once for all attacks, measured on the most examples.
+    """
+    everything = list(rows)
+    printed = [row for row in everything if row.source == "published" and row.test_lipschitz]
+    ours = [row for row in everything if row.source == "measured" and all(_both(row))]
+    once: dict[tuple[object, ...], Searched] = {}
+    for published, runs in over_seeds(sorted(compared(ours, printed), key=_precedence)):
+        equation, released = (sum(column) / len(runs) for column in zip(*map(_both, runs)))
+        one = Searched(
+            runs=tuple(runs),
+            printed=published.test_lipschitz or 0.0,
+            equation=equation,
+            released=released,
+            budget=other_budget(runs[0], published),
+        )
+        once.setdefault((runs[0].model_id, *values(runs[0], THREAT)), one)
+    return list(once.values())
+
+
+def _precedence(one: Comparison) -> tuple[int, int, int]:
+    """More examples first, then the newer version of the paper, then its first table."""
+    table = PAPERS.index(one.published.published_source), int(one.published.published_table)
+    return -(one.ours.n_test or 0), *table
+
+
+def _both(row: Row) -> tuple[float, float]:
+    """What both searches found in a row's model; zeros where one did not run."""
+    return row.test_lipschitz or 0.0, row.extra.get(_RELEASED) or 0.0
+
+
+def _size(one: Searched) -> tuple[int, str, str]:
+    """Longer training first."""
+    row = one.runs[0]
+    return -(row.epochs or 0) * (row.n_train or 0), row.dataset, row.architecture
+
+
+def _answer(comparable: Sequence[Searched]) -> str:
+    if not comparable:
+        return "Open: no model was trained at the paper's budget."
+    nearer = [one.nearer for one in comparable]
+    spans = []
+    for name, ratios in zip(("equation", "released"), zip(*(one.ratios for one in comparable))):
+        least, most = plain(min(ratios)), plain(max(ratios))
+        spans.append(f"{name} {least if least == most else f'{least} to {most}'}")
+    return (
+        f"Of {counted(len(comparable), 'model')} at the paper's budget, the printed constant is nearer (as a ratio) to the "
+        f"released search's in {nearer.count('released')}, to the equation's in {nearer.count('equation')}. "
+        f"Ours over printed: {', '.join(spans)}."
+    )
+
+
+def _labels(groups: Sequence[Sequence[Searched]]) -> list[str]:
+    rows = [group[0].runs[0] for group in groups]
+    labels = [_label(group[0]) for group in groups]
+    return tell_apart(labels, rows, _GROUP)
+
+
+def _label(one: Searched) -> str:
+    row, seeds = one.runs[0], counted(len(one.runs), "seed")
+    budget = one.budget or f"{row.profile} profile, the paper's budget"
+    return joined(
+        row.dataset, network_label(row), dropout_label(row), f"{row.norm} {number(row.epsilon)}", budget, seeds
+    )
+
+
+def _table(group: Sequence[Searched]) -> str:
+    heads = ("training method", "printed", "equation", "released", "equation / printed", "released / printed")
+    lines = [
+        (defense_label(one.runs[0]), *map(plain, (one.printed, one.equation, one.released, *one.ratios)))
+        for one in sorted(group, key=lambda one: defense_order(one.runs[0]))
+    ]
+    return markdown_table(heads, lines)
+
+
+def _correlations(group: Sequence[Searched]) -> str:
+    """Spearman's correlation between the three columns: whether they order the methods alike."""
+    from scipy.stats import spearmanr
+
+    columns = {
+        name: [getattr(one, attribute) for one in group]
+        for name, attribute in (("printed", "printed"), ("equation", "equation"), ("released", "released"))
+    }
+    if len(group) < _FEWEST_RANKED or any(len(set(column)) < 2 for column in columns.values()):
+        return ""
+    pairs = [f"{a} with {b} {spearmanr(columns[a], columns[b]).statistic:.2f}" for a, b in combinations(columns, 2)]
+    return f"Rank correlation over these {len(group)} lines: {', '.join(pairs)}."
+
+
+def _findings(found: Sequence[JudgedFinding]) -> str:
+    """A line for each statement, with its verdict under each profile by each search."""
+    both = [one for one in found if one.measure in (_EQUATION, _RELEASED) and one.finding.extras]
+    run = {(one.profile, one.measure): None for one in both if one.verdict != "not run"}  # ordered
+    verdicts = {(one.finding.statement, one.profile, one.measure): _verdict(one) for one in both}
+    heads = ("statement", *(_head(profile, measure) for profile, measure in run))
+    lines = [
+        (statement, *(verdicts.get((statement, *column), "") for column in run))
+        for statement in grouped(both, lambda one: one.finding.statement)
+    ]
+    return markdown_table(heads, lines) if run else "Not run."
+
+
+def _head(profile: str, measure: str) -> str:
+    if profile == PUBLISHED:
+        return "printed"
+    return f"{profile} profile, {'released' if measure == _RELEASED else 'equation'}"
+
+
+def _verdict(one: JudgedFinding) -> str:
+    judged = one.judged
+    return f"{one.verdict} ({judged.holding} of {judged.compared})" if judged.compared else one.verdict
+
+
+def _again(comparable: Sequence[Searched], suite: str) -> Iterator[str]:
+    """How to check the models at the paper's budget, and what it cost here."""
+    if not comparable:
+        return
+    yield "## Check it"
+    yield (
+        "`benchbench rerun` trains a model again and compares every number; `benchbench evaluate` measures it again from its "
+        "weights, where they are committed, in minutes."
+    )
+    for row in (run for one in comparable for run in one.runs):
+        ball = f"--epsilon {number(row.epsilon)} --n-test {row.n_test}"
+        metrics = '--metric lipschitz --metric \'{name = "lipschitz", variant = "released"}\''
+        yield (
+            f"{defense_label(row)}, {row.dataset}, {network_label(row)}: {row.train_seconds or 0:,.0f} s of training and "
+            f"{row.evaluate_seconds or 0:,.0f} s of evaluation on {row.device}\n\n"
+            f"    benchbench rerun {row.cell_id} --leaderboard leaderboards/{suite}.parquet\n"
+            f"    benchbench evaluate --checkpoint leaderboards/{suite}/models/{row.model_id}.safetensors \\\n"
+            f"        --architecture {row.architecture} --dataset {row.dataset} {ball} {metrics}"
+        )

@@ -1,0 +1,131 @@
+"""The page on the two searches for the Lipschitz constant: what it concludes, from which rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sample_rows import make_row
+
+from benchbench.leaderboard import published_rows
+from benchbench.records import Row
+from benchbench.registry import load_registry
+from benchbench.reproduction.findings import Grounds, judge_findings
+from benchbench.reproduction.lipschitz import lipschitz_page, searched
+from benchbench.settings import find_folders
+from benchbench.suite import read_suite
+
+PUBLISHED = published_rows()
+FULL = {"profile": "paper", "n_train": 60_000, "n_train_evaluated": 60_000, "n_test": 10_000, "epochs": 160}
+
+
+def full(cell_id: str, equation: float, released: float, **columns: Any) -> Row:
+    """A row at the paper's budget, of Natural on CNN2 (printed: 23.06) unless columns say otherwise."""
+    known = {**FULL, "model_id": f"model-{cell_id}", **columns}
+    return make_row(cell_id=cell_id, test_lipschitz=equation, extra={"test_lipschitz_released": released}, **known)
+
+
+def page(*rows: Row) -> str:
+    return lipschitz_page([*PUBLISHED, *rows], [], "closer-look")
+
+
+def part(text: str, heading: str) -> str:
+    return text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_the_search_whose_ratio_to_the_printed_constant_is_smaller_is_nearer() -> None:
+    text = page(full("a", 230.6, 20.0), full("b", 7.0, 0.6, defense="at"))  # printed: 23.06 and 6.09
+    answer = part(text, "Answer")
+    assert "Of 2 models at the paper's budget" in answer
+    assert "released search's in 1, to the equation's in 1." in answer
+    assert "Ours over printed: equation 1.15 to 10.00, released 0.10 to 0.87." in answer
+    assert "### mnist, cnn2, linf 0.1, paper profile, the paper's budget, 1 seed\n" in text
+    assert "| Natural | 23.06 | 230.60 | 20.00 | 10.00 | 0.87 |" in text
+    assert "| AT | 6.09 | 7.00 | 0.60 | 1.15 | 0.10 |" in text
+
+
+def test_a_smaller_budget_is_named_and_answers_nothing() -> None:
+    text = page(full("a", 230.6, 20.0, profile="short", epochs=4))
+    assert "Open: no model was trained at the paper's budget." in text
+    assert "### mnist, cnn2, linf 0.1, short profile, 4 epochs, 1 seed\n" in text
+    assert "| Natural | 23.06 | 230.60 | 20.00 | 10.00 | 0.87 |" in text
+    assert "## Check it" not in text
+
+
+def test_training_in_bf16_is_another_budget() -> None:
+    text = page(full("a", 230.6, 20.0, train_precision="bf16"))
+    assert "Open: no model was trained at the paper's budget." in text
+    assert "trained in bf16" in text
+
+
+def test_longer_training_comes_first_and_the_papers_budget_before_all() -> None:
+    text = page(
+        full("a", 230.0, 20.0, profile="short", epochs=4),
+        full("b", 230.0, 20.0, profile="ten-epochs", epochs=10),
+        full("c", 230.0, 20.0),
+    )
+    headings = [line for line in text.splitlines() if line.startswith("### ")]
+    assert ["paper" in headings[0], "10 epochs" in headings[1], "4 epochs" in headings[2]] == [True] * 3
+
+
+def test_a_model_counts_once_for_all_seeds_and_attacks_with_its_most_examples() -> None:
+    rows = [
+        full(f"{attack}-{seed}", value, 20.0, seed=seed, attack=attack, n_test=n_test, model_id=f"model-{seed}")
+        for attack, n_test, less in (("mt-20", 1_000, 50.0), ("pgd-10", 10_000, 0.0))
+        for seed, value in enumerate((200.0 - less, 230.0 - less, 260.0 - less))
+    ]
+    (found,) = searched([*PUBLISHED, *rows])
+    assert (found.printed, found.equation, found.released, len(found.runs)) == (23.06, 230.0, 20.0, 3)
+
+
+@pytest.mark.parametrize("columns", [{"status": "failed", "error": "diverged"}, {"source": "published"}])
+def test_only_finished_measured_rows_count(columns: dict[str, str]) -> None:
+    assert "| Natural |" not in page(full("a", 230.6, 20.0, **columns))
+
+
+def test_a_row_without_the_released_search_is_left_out() -> None:
+    assert searched([*PUBLISHED, make_row(**FULL, cell_id="a", test_lipschitz=230.6)]) == []
+
+
+def test_the_rank_correlations_are_spearmans() -> None:
+    values = {"natural": (9.0, 1.0), "gr": (5.0, 2.0), "llr": (7.0, 3.0), "at": (3.0, 4.0)}  # printed: 23, 20, 10, 6
+    text = page(*(full(name, *found, defense=name) for name, found in values.items()))
+    assert (
+        "over these 4 lines: printed with equation 0.80, printed with released -1.00, equation with released -0.80."
+        in text
+    )
+    assert "Rank correlation over" not in page(
+        *(full(name, *values[name], defense=name) for name in ("natural", "gr", "at"))
+    )
+
+
+def statements(rows: Sequence[Row]) -> dict[str, list[str]]:
+    suite, registry = read_suite("closer-look", load_registry()), load_registry()
+    found = judge_findings(suite, Grounds(rows=rows, separations=[], registry=registry, source=find_folders().source()))
+    lines = part(
+        lipschitz_page(rows, found, "closer-look"), "Do the paper's statements hold under both searches?"
+    ).splitlines()
+    return {cells[0]: cells[1:] for line in lines if line.startswith("| ") and (cells := line.strip("| ").split(" | "))}
+
+
+def test_each_statement_is_judged_under_both_searches() -> None:
+    rows = [
+        full(f"{defense}-{seed}", equation + seed, released + 0.01 * seed, defense=defense, seed=seed)
+        for seed in range(5)
+        for defense, equation, released in (("natural", 100.0, 1.0), ("at", 50.0, 2.0))
+    ]
+    judged = statements([*PUBLISHED, *rows])
+    assert judged["statement"] == ["paper profile, equation", "paper profile, released", "printed"]
+    smoother = judged["AT, RST and TRADES have smaller Lipschitz constants than natural training, GR and LLR."]
+    assert [verdict.split(" ")[0] for verdict in smoother] == ["supported", "contradicted", "supported"]
+    assert smoother[0] == "supported (5 of 5)"
+
+
+def test_the_cost_of_a_model_at_the_papers_budget_and_how_to_check_it_are_told() -> None:
+    text = part(
+        page(full("a", 230.6, 20.0, train_seconds=9600.0, evaluate_seconds=1200.0, device="cpu (X)")), "Check it"
+    )
+    assert "Natural, mnist, cnn2: 9,600 s of training and 1,200 s of evaluation on cpu (X)" in text
+    assert "benchbench rerun a --leaderboard leaderboards/closer-look.parquet" in text
+    assert "--checkpoint leaderboards/closer-look/models/model-a.safetensors" in text
