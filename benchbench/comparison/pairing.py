@@ -123,7 +123,7 @@ def spreads(found: Sequence[Contender]) -> dict[str, Spread]:
     if not alike or not len(alike[0].index):
         return {}
     return {
-        measure: seed_spread(_means(alike, measure))
+        measure: seed_spread(_means(alike, measure), measure)
         for measure in alike[0].worst
         if all(measure in contender.worst for contender in alike)
     }

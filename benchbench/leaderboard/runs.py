@@ -15,7 +15,7 @@ import numpy as np
 from benchbench.cell.filters import parse_options
 from benchbench.cell.reading import completed
 from benchbench.leaderboard.identity import RUNS
-from benchbench.leaderboard.spread import DIFFERENCES, NO_SPREAD, difference_ends, quantile
+from benchbench.leaderboard.spread import DIFFERENCES, NO_SPREAD, difference_ends, possible, quantile
 from benchbench.records import Row, Rows
 from benchbench.records.arrays import Array
 
@@ -154,7 +154,8 @@ class Runs:
             spread = top - bottom > NO_SPREAD * np.fmax(abs(top), abs(bottom))
             half = np.where(spread, quantile(counts - 1) * deviation / np.sqrt(counts), np.nan)
             deviation = np.where(several & ~spread, 0.0, deviation)
-            low, high = np.where(several, mean - half, low), np.where(several, mean + half, high)
+            lowest, highest = possible(key, mean - half, mean + half)
+            low, high = np.where(several, lowest, low), np.where(several, highest, high)
         beyond = np.isinf(mean)  # a sum beyond float64
         return Measured(*(np.where(beyond, np.nan, one) for one in (mean, deviation, low, high)))
 

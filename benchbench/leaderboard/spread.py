@@ -6,12 +6,14 @@ show no spread, but further runs may: no interval and no p-value follow from the
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from benchbench.leaderboard.extras import is_share
 from benchbench.leaderboard.matching import is_regression
 from benchbench.records import Interval, Row
 from benchbench.records.arrays import Array
@@ -19,6 +21,7 @@ from benchbench.records.arrays import Array
 NO_SPREAD = 1e-9  # of the largest value: differences due to rounding
 _UPPER = 0.975  # two-sided, 95%
 _LARGEST = 1e150  # variance whose square is a float64
+_LIMITS = {field.name: (field.metadata["least"], field.metadata["most"]) for field in dataclasses.fields(Row)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +47,11 @@ class MeanTest:
     p_value: float | None = None
 
 
-def seed_spread(values: Sequence[float]) -> Spread:
-    """Mean, standard deviation and 95% t interval over at least one seed, one value per seed."""
+def seed_spread(values: Sequence[float], key: str = "") -> Spread:
+    """Mean, standard deviation and 95% t interval over at least one seed, one value per seed.
+
+    The interval stays within what the measure `key` can be.
+    """
     mean, n = _mean(values), len(values)
     if n < 2:
         return Spread(n=n, mean=mean)
@@ -55,7 +61,8 @@ def seed_spread(values: Sequence[float]) -> Spread:
     if not math.isfinite(deviation):
         return Spread(n=n, mean=mean)
     half = float(quantile(n - 1)) * deviation / math.sqrt(n)
-    return Spread(n=n, mean=mean, deviation=deviation, low=mean - half, high=mean + half)
+    low, high = map(float, possible(key, mean - half, mean + half))
+    return Spread(n=n, mean=mean, deviation=deviation, low=low, high=high)
 
 
 def prediction_interval(values: Sequence[float]) -> Interval | None:
@@ -73,6 +80,15 @@ def prediction_interval(values: Sequence[float]) -> Interval | None:
     if not math.isfinite(half):
         return None
     return Interval(low=mean - half, high=mean + half)
+
+
+def possible(key: str, *ends: Array | float) -> list[Array]:
+    """Ends of an interval of a column or a metric's value, within what that can be.
+
+    Student's distribution has no limits, but a share lies in [0, 1], and only gaps are negative.
+    """
+    least, most = (0.0, 1.0) if is_share(key) else _LIMITS.get(key, (None, None))
+    return [np.clip(end, -np.inf if least is None else least, np.inf if most is None else most) for end in ends]
 
 
 def compare_seeds(first: Sequence[float], second: Sequence[float]) -> MeanTest:

@@ -16,7 +16,7 @@ from benchbench.errors import UsageError, suggest
 from benchbench.leaderboard.clearing import share_doubts
 from benchbench.leaderboard.extras import is_share
 from benchbench.leaderboard.layout import Column, Group, Line, Table
-from benchbench.leaderboard.lines import lines_of, shown
+from benchbench.leaderboard.lines import lines_of
 from benchbench.leaderboard.matching import SAME_SETTING, regressions, same_setting, setting, shown_published
 from benchbench.leaderboard.names import PAPERS, method_order, setting_label
 from benchbench.leaderboard.notes import row_notes, table_notes
@@ -232,15 +232,6 @@ def _group_labels(first: list[Row]) -> list[str]:
     short = [setting_label(row, every_option=False) for row in first]
     counts = Counter(short)
     return [label if counts[label] == 1 else setting_label(row, every_option=True) for row, label in zip(first, short)]
-
-
-def best_shown(rows: Sequence[Row], column: Column, digits: int) -> float | None:
-    """The best value as shown; not of flagged or failed rows, and not of a single row."""
-    found = [getattr(row, column.key) for row in rows if row.status == "ok" and not row.flags]
-    values = [float(shown(value, column, digits)) for value in found if value is not None]
-    if len(values) < 2:
-        return None
-    return max(values) if column.best == "highest" else min(values)
 
 
 def _title(settings: Sequence[_Setting], rows: Rows) -> str:

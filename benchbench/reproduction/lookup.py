@@ -69,7 +69,8 @@ def make_tables(
 ) -> Sequence[Table]:
     """The tables of rows of a leaderboard file, or one of a paper; arguments as for `table`."""
     if number:
-        return [make_table(find_table(paper, number), evidence_of(rows, path, number))]
+        evidence = evidence_of(rows, path, number)
+        return [make_table(find_table(paper, number), evidence, each_seed=bool(shown.get("each_seed")))]
     known = extra_keys(rows) if extra else set()
     for name in {*extra} - known:
         hint = suggest(name, known) if known else "its rows have none"

@@ -13,7 +13,7 @@ from benchbench.figures import FIGURES
 from benchbench.leaderboard.formats import escape_markdown, render
 from benchbench.leaderboard.identity import grouped
 from benchbench.leaderboard.layout import Table
-from benchbench.leaderboard.names import seed_label
+from benchbench.leaderboard.names import joined, seed_label, trained_in
 from benchbench.leaderboard.separations import MeasuredSeparation
 from benchbench.records import Row
 from benchbench.registry import load_registry
@@ -40,15 +40,15 @@ class Measured:
     separations: Sequence[MeasuredSeparation] = ()
 
 
-def make_table(paper_table: PaperTable, evidence: Measured) -> Table:
-    """A published table with ours beside every number."""
+def make_table(paper_table: PaperTable, evidence: Measured, *, each_seed: bool = False) -> Table:
+    """A published table with ours beside every number: means over seeds, or a line each, too."""
     if paper_table.kind == "separation":
         return separation_table(evidence.separations, paper_table)
     if paper_table.kind == "setup":
         registry = load_registry()
         suite = read_suite(evidence.suite, registry)
         return setup_table(suite_setups(suite, registry, evidence.rows, paper_table), paper_table)
-    return comparison_table(evidence.rows, paper_table)
+    return comparison_table(evidence.rows, paper_table, each_seed=each_seed)
 
 
 def write_pages(folder: Path, evidence: Measured) -> list[Path]:
@@ -81,7 +81,7 @@ def _file_name(paper_table: PaperTable) -> str:
 
 def render_page(paper_table: PaperTable, table: Table, evidence: Measured) -> str:
     """The page of a paper's table in Markdown; `table` is `make_table` of it."""
-    shown = {line.cell_id for line in table.lines if line.source == "measured" and line.cell_id}
+    shown = {cell_id for line in table.lines if line.source == "measured" for cell_id in line.cell_id.split(";")}
     rows = [row for row in evidence.rows if row.cell_id in shown]
     published = [row for row in evidence.rows if stands_in(row, paper_table)]
     command = f"benchbench table {evidence.suite} --table {paper_table.number} --paper {paper_table.paper}"
@@ -105,21 +105,33 @@ def _what_was_run(paper_table: PaperTable, rows: Sequence[Row], evidence: Measur
     if paper_table.kind == "separation":
         lines = [f"- {s.dataset}, {s.labels} labels: {s.n_train:,} + {s.n_test:,} images" for s in evidence.separations]
         return "\n".join(map(escape_markdown, lines)) or "Nothing yet."
-    budgets = grouped(rows, _budget).items()
     lines = [
-        f"- {escape_markdown(budget)}: {counted(len(members), 'row')}, {_time(members)}" for budget, members in budgets
+        f"- {escape_markdown(_budget(members))}: {counted(len(members), 'row')}, {_time(members)}"
+        for members in grouped(rows, _conditions).values()
     ]
     return "\n".join(lines) or "Nothing yet."
 
 
-def _budget(row: Row) -> str:
+def _conditions(row: Row) -> tuple[object, ...]:
+    sizes = row.n_train, row.n_train_evaluated, row.n_test, row.epochs
+    return (row.profile, row.dataset, row.architecture, row.attack, *sizes, row.rounding, trained_in(row), row.device)
+
+
+def _budget(rows: Sequence[Row]) -> str:
+    """What rows share, with all their seeds and commits."""
+    row = rows[0]
     epochs = counted(row.epochs, "epoch") if row.epochs else "fitted without epochs"
     trained = "" if row.n_train is None else f"{row.n_train:,} training and "
-    where = f"on {row.device}" if row.device else "on an unnamed device"
-    commit = f", commit {row.git_commit[:12]}" if row.git_commit else ""
-    return (
-        f"{row.profile} profile, {row.dataset}, {row.architecture}, {row.attack}: {trained}"
-        f"{row.n_test:,} test examples, {epochs}, {seed_label(row)}, {row.precision} {where}{commit}"
+    seeds = sorted({one.seed for one in rows if one.seed is not None})
+    seeded = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" if seeds else seed_label(row)
+    commits = sorted({one.git_commit[:12] for one in rows if one.git_commit})
+    return joined(
+        f"{row.profile} profile, {row.dataset}, {row.architecture}, {row.attack}: {trained}{row.n_test:,} test examples",
+        epochs,
+        seeded,
+        f"{row.precision} on {row.device or 'an unnamed device'}",
+        trained_in(row),
+        f"commit{'s' * (len(commits) > 1)} {', '.join(commits)}" if commits else "",
     )
 
 

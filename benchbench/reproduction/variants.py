@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from benchbench.cell.filters import parse_options
 from benchbench.leaderboard.formats import escape_markdown
-from benchbench.leaderboard.identity import MODEL, by_seed, grouped, tell_apart
+from benchbench.leaderboard.identity import METHOD, by_seed, grouped, tell_apart, values
 from benchbench.leaderboard.matching import is_of_setting, is_regression
-from benchbench.leaderboard.names import attack_label, component_label, defense_label, number
+from benchbench.leaderboard.names import attack_label, component_label, defense_label, defense_order, number
 from benchbench.leaderboard.tables import MEASURES
 from benchbench.records import Row
 from benchbench.reproduction import verdicts
@@ -22,6 +23,8 @@ from benchbench.reproduction.papers import PaperTable
 
 _VARIED_DEFENSES = ("gr", "llr")
 _VARIED_ATTACKS = ("mt-20",)
+_VARIANTS = ("equation", "released")
+_AT_BUDGET = "At the paper's budget."
 _OPEN = "Not run at the paper's budget, so this is open."
 
 
@@ -66,7 +69,7 @@ def _training_methods(paper_table: PaperTable, comparisons: Sequence[Comparison]
         if published.defense not in _VARIED_DEFENSES or variant is None:
             continue
         if verdicts.other_budget(runs[0], published):
-            elsewhere += [Comparison(ours=row, published=published) for row in runs]
+            elsewhere.append((published, runs))
             continue
         numbers = given.setdefault(component_label(published.defense, {"variant": variant}), {})
         for column in MEASURES["regression" if is_regression(published) else "classification"]:
@@ -76,7 +79,7 @@ def _training_methods(paper_table: PaperTable, comparisons: Sequence[Comparison]
         _count(name, Counter(map(verdicts.foremost, numbers.values()))) for name, numbers in sorted(given.items())
     ]
     head = "\n".join(filter(None, counts)) or _OPEN
-    smaller = f" At smaller budgets (each pair is published, ours):\n\n{_side_by_side(elsewhere)}"
+    smaller = f" At smaller budgets (each pair is published, ours; means over seeds):\n\n{_side_by_side(elsewhere)}"
     return head + (smaller if elsewhere else "")
 
 
@@ -99,17 +102,17 @@ def _attack(row: Row) -> str:
     return attack_label(row.attack, parse_options(row.attack_options))
 
 
-def _side_by_side(comparisons: Sequence[Comparison]) -> str:
-    several = len({_attack(c.ours) for c in comparisons}) > 1
+def _side_by_side(pairs: Sequence[tuple[Row, Sequence[Row]]]) -> str:
+    several = len({_attack(runs[0]) for _, runs in pairs}) > 1
     lines = [
         (
-            defense_label(c.ours),
-            f"{setting}, {_attack(c.ours)}" if several else setting,
-            _pair(c, "test_accuracy", _percent),
-            _pair(c, "adv_test_accuracy", _percent),
-            _pair(c, "test_lipschitz", plain),
+            defense_label(runs[0]),
+            f"{setting}, {_attack(runs[0])}" if several else setting,
+            _pair(published, runs, "test_accuracy", _percent),
+            _pair(published, runs, "adv_test_accuracy", _percent),
+            _pair(published, runs, "test_lipschitz", plain),
         )
-        for c, setting in zip(comparisons, _settings([c.ours for c in comparisons]))
+        for (published, runs), setting in zip(pairs, _settings([runs for _, runs in pairs]))
     ]
     heads = ("training method", "setting", "test accuracy (%)", "adv. test accuracy (%)", "test Lipschitz")
     return markdown_table(heads, lines)
@@ -121,26 +124,51 @@ def _is_varied_attack(comparison: Comparison) -> bool:
 
 
 def _attacks(comparisons: Sequence[Comparison]) -> str:
-    varied = [c for c in comparisons if _is_varied_attack(c)]
-    lines = []
-    for c, setting in zip(varied, _settings([c.ours for c in varied])):
-        lines.append((defense_label(c.ours), setting, _attack(c.ours), _pair(c, "adv_test_accuracy", _percent)))
-    note = _OPEN if any(verdicts.other_budget(c.ours, c.published) for c in varied) else "At the paper's budget."
-    table = markdown_table(("training method", "setting", "attack", "adv. test accuracy (%)"), lines)
-    return f"{note} The weaker attack leaves the higher accuracy (each pair is published, ours).\n\n{table}"
+    """A line for each method and setting: what both variants leave, means over seeds."""
+    varied = sorted(
+        over_seeds(c for c in comparisons if _is_varied_attack(c)), key=lambda one: defense_order(one[1][0])
+    )
+    models = grouped(varied, lambda one: (one[0].cell_id, *values(one[1][0], METHOD), one[1][0].attack)).values()
+    lines, differences = [], []
+    for pairs, setting in zip(models, _settings([pairs[0][1] for pairs in models])):
+        left = {_variant(runs[0]): _mean(runs, "adv_test_accuracy") for _, runs in pairs}
+        found = [left.get(variant) for variant in _VARIANTS]
+        published, runs = pairs[0]
+        lines.append((defense_label(runs[0]), setting, *map(_percent, (published.adv_test_accuracy, *found))))
+        equation, released = found
+        differences += [] if equation is None or released is None else [100 * (released - equation)]
+    note = _OPEN if any(verdicts.other_budget(runs[0], published) for published, runs in varied) else _AT_BUDGET
+    if differences:
+        note += (
+            f" The released variant leaves {fmean(differences):.2f} points more than the equation's on average "
+            f"({min(differences):.2f} to {max(differences):.2f}): the attack that leaves more is the weaker one."
+        )
+    heads = ("training method", "setting", "published adv. test accuracy (%)", *_VARIANTS)
+    return f"{note}\n\n{markdown_table(heads, lines)}"
 
 
-def _settings(rows: Sequence[Row]) -> list[str]:
-    """The setting of each row, extended where those of one method and attack would be equal."""
+def _variant(row: Row) -> str:
+    return str(parse_options(row.attack_options).get("variant"))
+
+
+def _settings(several: Sequence[Sequence[Row]]) -> list[str]:
+    """The setting of each configuration, extended where one method has equal ones."""
+    rows = [runs[0] for runs in several]
     labels = [
         f"{defense_label(row)}, {_attack(row)}\n{row.dataset}, {row.architecture}, {row.profile} profile"
         for row in rows
     ]
-    return [label.partition("\n")[2] for label in tell_apart(labels, rows, MODEL)]
+    seeds = [f", {len(runs)} seeds" if len(runs) > 1 else "" for runs in several]
+    return [label.partition("\n")[2] + more for label, more in zip(tell_apart(labels, rows, METHOD), seeds)]
 
 
-def _pair(comparison: Comparison, measure: str, shown: Callable[[float | None], str]) -> str:
-    return f"{shown(getattr(comparison.published, measure))}, {shown(getattr(comparison.ours, measure))}"
+def _mean(runs: Sequence[Row], measure: str) -> float | None:
+    found = [value for row in runs if (value := getattr(row, measure)) is not None]
+    return fmean(found) if found else None
+
+
+def _pair(published: Row, runs: Sequence[Row], measure: str, shown: Callable[[float | None], str]) -> str:
+    return f"{shown(getattr(published, measure))}, {shown(_mean(runs, measure))}"
 
 
 def _percent(value: float | None) -> str:

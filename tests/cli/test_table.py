@@ -185,6 +185,8 @@ def test_lines_are_sorted_and_chosen(command: Command, seeds: str) -> None:
         (["--only", "defense"], "expected KEY=VALUE"),
         (["--only", "defense=att"], "did you mean 'at'?"),
         (["--sort", "adv_accuracy"], "adv_test_accuracy"),
+        (["--table", "2", "--sort", "gap"], "--sort does not go with --table"),
+        (["--table", "2", "--extra", "card"], "--extra does not go with --table"),
     ],
 )
 def test_wrong_choices_are_answered_with_the_nearest(

@@ -72,10 +72,22 @@ def test_mean_deviation_and_interval_are_those_of_the_values(found: list[list[fl
             continue
         assert entry.deviation == pytest.approx(statistics.stdev(known), abs=1e-9)
         assert entry.text == f"{100 * statistics.fmean(known):.2f} ± {100 * entry.deviation:.2f}"
-        spread = seed_spread(known)
+        spread = seed_spread(known, "adv_test_accuracy")
         assert (entry.low is None) == (spread.low is None)
         if spread.low is not None:
             assert (entry.low, entry.high) == (pytest.approx(spread.low), pytest.approx(spread.high))
+
+
+def test_interval_over_seeds_stays_within_what_the_measure_can_be() -> None:
+    rows = seeds([0.97, 0.999], test_lipschitz=3.0, adv_gap=0.5)
+    changed = [dataclasses.replace(row, test_lipschitz=3.0 + 2 * at, adv_gap=0.5 * at) for at, row in enumerate(rows)]
+    line = line_of(paper_table(changed), "Natural")
+    assert (line["adv_test_accuracy"].low > 0.7, line["adv_test_accuracy"].high) == (True, 1.0)
+    assert (line["test_lipschitz"].low, line["test_lipschitz"].high) == (
+        0.0,
+        pytest.approx(4.0 + 12.706 * 1.0, rel=1e-4),
+    )
+    assert line["adv_gap"].low < -1.0  # a difference has no such end
 
 
 def test_interval_of_three_seeds_is_that_of_a_table_of_students_t() -> None:

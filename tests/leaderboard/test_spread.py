@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import t as student_t
 from scipy.stats import ttest_ind, ttest_ind_from_stats
 
-from benchbench.leaderboard.spread import compare_seeds, prediction_interval, seed_spread
+from benchbench.leaderboard.spread import compare_seeds, possible, prediction_interval, seed_spread
 from benchbench.records import Interval
 from benchbench.reproduction.verdicts import DIFFERS, OUTSIDE, UNEQUAL, judge_values
 
@@ -22,6 +22,14 @@ def test_prediction_interval_is_the_textbook_formula() -> None:
     half = student_t.ppf(0.975, 2) * np.std([1.0, 2.0, 4.0], ddof=1) * math.sqrt(1 + 1 / 3)
     assert found is not None
     assert (found.low, found.high) == pytest.approx((7 / 3 - half, 7 / 3 + half))
+
+
+@pytest.mark.parametrize(
+    ("key", "ends"),
+    [("test_accuracy", [0.0, 1.0]), ("smoothed_accuracy", [0.0, 1.0]), ("test_mse", [0.0, 7.0]), ("gap", [-2.0, 7.0])],
+)
+def test_ends_of_an_interval_are_possible_values(key: str, ends: list[float]) -> None:
+    assert [float(end) for end in possible(key, -2.0, 7.0)] == ends
 
 
 @pytest.mark.parametrize("n", [2, 3, 10])

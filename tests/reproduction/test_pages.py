@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_rows import make_row
 
 from benchbench.leaderboard import FORMATS, published_rows, read_rows, render
 from benchbench.leaderboard.separations import read_separations
@@ -86,3 +87,16 @@ def test_pages_state_budget_device_and_time(tmp_path: Path, committed: Measured)
     what: Any = next(line for line in page.splitlines() if line.startswith("- paper profile, staircase"))
     assert "40 training and 10,000 test examples, fitted without epochs, seed 0, float64 on" in what
     assert "s of training and" in what
+
+
+def test_runs_that_differ_in_seed_and_commit_alone_are_one_line_of_what_was_run(tmp_path: Path) -> None:
+    rows = [
+        make_row(cell_id=f"run-{seed}", model_id=f"run-{seed}", seed=seed, git_commit=commit, train_seconds=10.0)
+        for seed, commit in enumerate(("a" * 40, "b" * 40))
+    ]
+    write_pages(tmp_path, Measured(suite="closer-look", rows=[*published_rows(), *rows]))
+    (what,) = [line for line in (tmp_path / "neurips2020-table-2.md").read_text().splitlines() if "examples, " in line][
+        :1
+    ]
+    assert "seeds 0, 1" in what
+    assert "commits aaaaaaaaaaaa, bbbbbbbbbbbb: 2 rows, 20 s of training" in what

@@ -69,15 +69,37 @@ def test_each_published_number_counts_once_for_a_variant_under_several_seeds_and
 
 def test_both_variants_of_the_multi_targeted_attack_are_shown_beside_the_published_number() -> None:
     rows = [
-        measured(v, attack="mt-20", attack_options=options(variant=v), adv_test_accuracy=accuracy, test_accuracy=0.99)
-        for v, accuracy in (("equation", 0.75), ("released", 0.8))
+        measured(
+            f"{variant}-{seed}",
+            attack="mt-20",
+            attack_options=options(variant=variant),
+            seed=seed,
+            adv_test_accuracy=accuracy + 0.01 * seed,
+            test_accuracy=0.99,
+        )
+        for variant, accuracy in (("equation", 0.75), ("released", 0.8))
+        for seed in (0, 1)
     ]
-    text = page(*rows, number="10")
-    for variant, accuracy in (("equation", "75.00"), ("released", "80.00")):
-        assert f"mt-20 (variant={variant}) |" in text.split("## The numbers")[0]
-        assert f", {accuracy} |" in text.split("## The numbers")[0]
-        assert ", cell " not in text.split("## The numbers")[0]
-        assert f"Natural, mt-20 (variant={variant})" in text.split("## The numbers")[1]
+    section, _, numbers = page(*rows, number="10").partition("## The numbers")
+    assert "leaves 5.00 points more than the equation's on average (5.00 to 5.00)" in section
+    assert "| Natural | mnist, cnn2, short profile, 2 seeds | 81.35 | 75.50 | 80.50 |" in section
+    for variant in ("equation", "released"):
+        assert f"Natural, mt-20 (variant={variant})" in numbers
+
+
+def test_a_method_without_one_variant_of_the_attack_says_so() -> None:
+    row = measured("a", attack="mt-20", attack_options=options(variant="released"), adv_test_accuracy=0.8)
+    section = page(row, number="10").partition("## The numbers")[0]
+    assert "| Natural | mnist, cnn2, short profile | 81.35 | - | 80.00 |" in section
+    assert "points more" not in section
+
+
+def test_seeds_of_a_variant_at_a_smaller_budget_are_one_line_their_mean() -> None:
+    rows = [
+        measured(f"{seed}", defense="llr", defense_options=options(variant="released"), seed=seed, test_accuracy=value)
+        for seed, value in enumerate((0.97, 0.98))
+    ]
+    assert "| LLR (variant=released) | mnist, cnn2, short profile, 2 seeds | 99.57, 97.50 |" in page(*rows)
 
 
 def test_failed_rows_are_no_evidence() -> None:

@@ -95,7 +95,7 @@ def test_regression_on_the_published_draws_has_the_printed_digits_or_differs() -
 def test_runs_of_one_configuration_are_above_their_mean_and_only_the_mean_is_judged() -> None:
     runs = [measured(v, seed=s, cell_id=f"run-{s}") for s, v in enumerate((0.990, 0.991, 0.992))]
     other = measured(0.9951, cell_id="other", epochs=3, profile="quick")
-    table = comparison_table([*runs, other, *published_rows()], find_table("neurips2020", "2"))
+    table = comparison_table([*runs, other, *published_rows()], find_table("neurips2020", "2"), each_seed=True)
     place = [column.key for column in table.columns].index("test_accuracy")
     mean = next(line for line in table.lines if "3 seeds: mean" in line.entries[1].text)
     assert not any(line_of(table, f"run-{seed}").entries[place].verdict for seed in range(3))
@@ -103,6 +103,37 @@ def test_runs_of_one_configuration_are_above_their_mean_and_only_the_mean_is_jud
     assert mean.entries[place].text.split("\n") == ["99.10", "[98.60, 99.60]", "agrees"]
     assert tally(table)["agrees"] == 1
     assert line_of(table, "other").entries[place].verdict == "not comparable"
+
+
+def test_several_seeds_have_one_line_their_mean_unless_each_is_asked_for() -> None:
+    runs = [measured(v, seed=s, cell_id=f"run-{s}", profile="short") for s, v in enumerate((0.990, 0.992))]
+    rows, number = [*runs, *published_rows()], find_table("neurips2020", "2")
+    (line,) = [one for one in comparison_table(rows, number).lines if one.cell_id.startswith("run-")]
+    assert (line.cell_id, line.entries[1].text) == ("run-0;run-1", "ours, short: not comparable, 2 seeds: mean")
+    place = [column.key for column in comparison_table(rows, number).columns].index("test_accuracy")
+    assert line.entries[place].text.split("\n") == ["99.10", "[96.90, 100.00]"]  # 99.10 -+ 12.706 * 0.1414 * sqrt(1.5)
+    each = [one.cell_id for one in comparison_table(rows, number, each_seed=True).lines if "run-" in one.cell_id]
+    assert each == ["run-0", "run-1", "run-0;run-1"]
+
+
+def test_means_compete_for_the_best_value_and_a_flag_of_one_run_keeps_its_method_out() -> None:
+    rows = [
+        measured(
+            value, cell_id=f"{defense}-{seed}", model_id=f"{defense}-{seed}", defense=defense, seed=seed, flags=flags
+        )
+        for defense, values, flags in (
+            ("natural", (0.990, 0.970), ()),
+            ("at", (0.985, 0.979), ()),
+            ("gr", (0.999, 0.999), ("zero-gradients",)),
+        )
+        for seed, value in enumerate(values)
+    ]
+    table = comparison_table([*rows, *published_rows()], find_table("neurips2020", "2"))
+    assert "98.20" in best(table, "test_accuracy")
+    assert {"98.00", "99.90", "99.00"}.isdisjoint(best(table, "test_accuracy"))
+    each = comparison_table([*rows, *published_rows()], find_table("neurips2020", "2"), each_seed=True)
+    assert "99.00" in best(each, "test_accuracy")
+    assert {"98.20", "98.00"}.isdisjoint(best(each, "test_accuracy"))
 
 
 def test_failed_run_beside_finished_ones_is_left_out_of_their_mean() -> None:
