@@ -73,7 +73,7 @@ def lipschitz_page(rows: Iterable[Row], found: Sequence[JudgedFinding], suite: s
     ordered = sorted(groups, key=lambda group: (bool(group[0].budget), *_size(group[0])))
     parts = [_INTRODUCTION, "## Answer", _answer([one for one in models if not one.budget]), _BESIDE]
     for group, label in zip(ordered, _labels(ordered)):
-        parts += [f"### {label}", _table(group), _correlations(group)]
+        parts += [f"### {label}", _budget(group[0]), _table(group), _correlations(group)]
     parts += [_FINDINGS, _findings(found), *_again([one for one in models if not one.budget], suite)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -134,16 +134,13 @@ def _answer(comparable: Sequence[Searched]) -> str:
 
 def _labels(groups: Sequence[Sequence[Searched]]) -> list[str]:
     rows = [group[0].runs[0] for group in groups]
-    labels = [_label(group[0]) for group in groups]
+    labels = [joined(r.dataset, network_label(r), dropout_label(r), f"{r.profile} profile") for r in rows]
     return tell_apart(labels, rows, _GROUP)
 
 
-def _label(one: Searched) -> str:
+def _budget(one: Searched) -> str:
     row, seeds = one.runs[0], counted(len(one.runs), "seed")
-    budget = one.budget or f"{row.profile} profile, the paper's budget"
-    return joined(
-        row.dataset, network_label(row), dropout_label(row), f"{row.norm} {number(row.epsilon)}", budget, seeds
-    )
+    return f"{row.norm} {number(row.epsilon)}, {one.budget or 'the budget of the paper'}, {seeds}."
 
 
 def _table(group: Sequence[Searched]) -> str:
