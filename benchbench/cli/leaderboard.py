@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -51,6 +52,7 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
     A cell with equal results in several files is kept once. Different results are a conflict: then nothing is written without
     --keep. Exit status: 0 written, 1 conflicts, 2 usage error.
     """
+    from benchbench.atomic import at_once
     from benchbench.leaderboard.files import held, read_rows
     from benchbench.leaderboard.merging import merge
 
@@ -58,8 +60,8 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
         raise UsageError("merging takes two or more different files")
     problems, bare = list[str](), list[str]()
     with held(out):  # which may be one of them
-        # the rows are sorted when they are written
-        merged = merge({str(board): read_rows(board, on_problem=problems.append, in_order=False) for board in boards})
+        read = partial(read_rows, on_problem=problems.append, in_order=False)  # sorted when they are written
+        merged = merge(dict(zip(map(str, boards), at_once(read, boards))))
         for problem in problems:
             note(f"left out: {problem}")
         written = not merged.conflicts or keep is not None

@@ -50,17 +50,21 @@ class Rows(Sequence[Row]):
 
     def _at(self, places: Array) -> pa.Table:
         """Some rows, from each piece of a joined table apart: Arrow would copy all of it first."""
-        batches = self._whole.to_batches()
-        if len(batches) < 2:
-            return self._whole.take(pa.array(places))
-        ends = np.cumsum([batch.num_rows for batch in batches])
-        within = [np.flatnonzero((places >= end - len(one)) & (places < end)) for one, end in zip(batches, ends)]
-        taken = [pa.array(places[chosen] - (end - len(one))) for one, chosen, end in zip(batches, within, ends)]
-        order = pa.array(np.argsort(np.concatenate(within)))
-        columns = (
-            pa.concat_arrays([one.column(number).take(there) for one, there in zip(batches, taken)]).take(order)
-            for number in range(len(self._whole.schema))
-        )
+        pieces = self._whole.to_batches()
+        if len(pieces) < 2 or not len(places):
+            return self._whole.take(pa.array(places, pa.int64()))
+        ends = np.cumsum([piece.num_rows for piece in pieces])
+        owners = np.searchsorted(ends, places, side="right")
+        parts, order, size = [], np.empty(len(places), dtype=np.int64), 0
+        for owner in np.unique(owners):
+            chosen = np.flatnonzero(owners == owner)
+            within = places[chosen] - (ends[owner] - pieces[owner].num_rows)
+            part, order[chosen] = _excerpt(pieces[owner], within)
+            order[chosen] += size
+            size += part.num_rows
+            parts.append(part)
+        wanted = pa.array(order)
+        columns = (pa.concat_arrays(several).take(wanted) for several in zip(*(part.columns for part in parts)))
         return pa.Table.from_arrays([*columns], schema=self._whole.schema)
 
     def _column(self, name: str) -> pa.ChunkedArray:
@@ -225,6 +229,14 @@ def groups(codes: Array) -> list[Array]:
     starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
     found = np.split(order, starts[1:]) if len(codes) else []
     return sorted(found, key=lambda places: int(places[0]))
+
+
+def _excerpt(piece: pa.RecordBatch, places: Array) -> tuple[pa.RecordBatch, Array]:
+    """Part of a piece with the rows at some places, uncopied if they are near; places in it."""
+    first, last = int(places.min()), int(places.max())
+    if last - first < 2 * len(places):
+        return piece.slice(first, last - first + 1), places - first
+    return piece.take(pa.array(places)), np.arange(len(places))
 
 
 def _dense(codes: Array) -> Array:

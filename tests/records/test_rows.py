@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from many_rows import few_rows, many_rows
 
 from benchbench.errors import DataError
@@ -145,6 +148,18 @@ def test_rows_of_rows_are_those_of_the_whole() -> None:
     assert part.values("cell_id") == [f"{place:016x}" for place in range(50, 100, 2)]
     assert part.replaced("seed", range(25)).values("seed") == list(range(25))
     assert part.table.num_rows == len(part) == 25
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 12), max_size=4), st.data())
+def test_rows_of_several_pieces_are_taken_like_a_list(sizes: list[int], data: st.DataObject) -> None:
+    made, ends = few_rows(), [0, *np.cumsum(sizes).tolist()]
+    made = [dataclasses.replace(made[at % 12], cell_id=f"{at:016x}") for at in range(ends[-1])]
+    rows = Rows(pa.concat_tables([table_from_rows(made[a:b]) for a, b in pairwise(ends)] or [table_from_rows([])]))
+    places = data.draw(st.lists(st.sampled_from(range(len(made))), max_size=40)) if made else []
+    if data.draw(st.booleans()):
+        places.sort()
+    assert rows.take(places).table.to_pylist() == table_from_rows([made[place] for place in places]).to_pylist()
 
 
 def test_joined_rows_are_those_of_the_parts_in_any_order() -> None:
