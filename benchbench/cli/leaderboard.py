@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -58,10 +57,12 @@ def merge_command(boards: tuple[Path, ...], out: Path, keep: str | None, as_json
 
     if len(boards) < 2 or len(set(boards)) < len(boards):
         raise UsageError("merging takes two or more different files")
-    problems, bare = list[str](), list[str]()
+    troubles = {board: list[str]() for board in boards}  # apart, as the files are read at once
+    bare = list[str]()
     with held(out):  # which may be one of them
-        read = partial(read_rows, on_problem=problems.append, in_order=False)  # sorted when they are written
-        merged = merge(dict(zip(map(str, boards), at_once(read, boards))))
+        rows = at_once(lambda board: read_rows(board, on_problem=troubles[board].append, in_order=False), boards)
+        merged = merge(dict(zip(map(str, boards), rows)))  # which are sorted when they are written
+        problems = [problem for several in troubles.values() for problem in several]
         for problem in problems:
             note(f"left out: {problem}")
         written = not merged.conflicts or keep is not None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sample_rows import make_row
 
 from benchbench.cli import invoke
 from benchbench.errors import DataError
-from benchbench.leaderboard import merging, read_rows, write_leaderboard
+from benchbench.leaderboard import files, merging, read_rows, write_leaderboard
 from benchbench.leaderboard.merging import Merged, merge
 from benchbench.leaderboard.published import published_rows
 from benchbench.records import Row, Rows
@@ -170,3 +173,24 @@ def test_command_names_the_rows_without_evidence(tmp_path: Path, capsys: pytest.
     assert f"3 rows without evidence: b, c, {forged.cell_id}\n" in capsys.readouterr().out
     assert invoke([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["without_evidence"] == ["b", "c", forged.cell_id]
+
+
+def test_what_is_left_out_is_told_in_the_order_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boards = [tmp_path / f"{name}.parquet" for name in "abc"]
+    for board in boards:
+        write_leaderboard(board, [FIRST, OTHER])
+        table = pq.read_table(board)
+        column = table.column_names.index("test_accuracy")
+        pq.write_table(table.set_column(column, table.schema.field(column), pa.array([7.0, 0.5])), board)
+    read = files.read_bytes
+
+    def slow_for_the_first(path: Path) -> bytes | None:
+        time.sleep(0.3 * (path == boards[0]))
+        return read(path)
+
+    monkeypatch.setattr(files, "read_bytes", slow_for_the_first)
+    assert invoke(["leaderboard", "merge", *map(str, boards), "--out", str(tmp_path / "out.parquet"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["left_out"]
+    assert [line.partition(":")[0] for line in told] == list(map(str, boards))
