@@ -31,8 +31,8 @@ descends, and ends at a small ratio. Each model below was measured by both searc
 - **equation** (`{_EQUATION}`): a random start in the ball, ten steps of a fifth of its radius, upwards
 - **released** (`{_RELEASED}`): a start beside x, ten steps of 0.003, downwards
 
-No search finds more than there is, so the equation's value is a lower bound of the constant, and the nearer one of the two.
-[Upper bounds](../bounds.md) exist, too. `benchbench show metric lipschitz` has the details of both."""
+No search finds more than there is: both values are lower bounds of the true constant, and the larger one is nearer to it.
+[Upper bounds](../bounds.md) exist, too. `benchbench show metric lipschitz` has the details of both searches."""
 _BESIDE = """\
 ## Beside the printed constants
 
