@@ -268,6 +268,13 @@ def test_models_that_saw_the_test_set_are_marked_in_the_table() -> None:
     table = comparison_table(published_rows(), find_table("neurips2020", "6"))
     assert "TEST SET" in table.title
     assert all("TEST SET INCLUDED" in group.label for group in table.groups)
+    reference = next(
+        row for row in published_rows() if (row.published_source, row.published_table) == ("neurips2020", "6")
+    )
+    ours = dataclasses.replace(reference, source="measured", published_source="", published_table="", cell_id="mine")
+    note = "These models were trained on the TEST SET, too."
+    assert note in comparison_table([ours, *published_rows()], find_table("neurips2020", "6")).notes
+    assert note not in comparison_table([measured(0.99), *published_rows()], find_table("neurips2020", "2")).notes
 
 
 def test_programs_get_verdicts_as_columns_and_as_a_map() -> None:
