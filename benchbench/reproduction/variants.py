@@ -176,9 +176,11 @@ def _percent(value: float | None) -> str:
 
 
 def plain(value: float | None) -> str:
+    """A number as the papers print it, two decimals; very small or large ones by three digits."""
     return "-" if value is None else f"{value:.2f}" if 0.005 <= value < 1e6 else number(value)
 
 
 def markdown_table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; texts of cells are escaped."""
     body = "\n".join(f"| {' | '.join(map(escape_markdown, line))} |" for line in lines)
     return f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}\n{body}"
