@@ -23,7 +23,6 @@ from benchbench.cli.printing import (
     shows_styles,
 )
 from benchbench.collector import collector_paused
-from benchbench.errors import UsageError
 from benchbench.escaping import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -75,9 +74,6 @@ def command(
     from benchbench.cell.selection import parse_only
     from benchbench.reproduction.lookup import evidence_of, find_rows, make_tables
 
-    for option, chosen in (("--sort", sort), ("--extra", extra)):
-        if number and chosen:
-            raise UsageError(f"{option} does not go with --table", hint="a paper's table has its own order and columns")
     rows, path = find_rows(suite, profile, leaderboards, parse_only(only))
     if pages is not None:
         from benchbench.reproduction import write_pages

@@ -65,12 +65,12 @@ def seed_spread(values: Sequence[float], key: str = "") -> Spread:
     return Spread(n=n, mean=mean, deviation=deviation, low=low, high=high)
 
 
-def prediction_interval(values: Sequence[float]) -> Interval | None:
+def prediction_interval(values: Sequence[float], key: str = "") -> Interval | None:
     """95% interval of one further run: mean -+ t s sqrt(1 + 1/n), t of n - 1 degrees of freedom.
 
     A further run minus the mean of n is normal with variance sigma^2 (1 + 1/n) and independent of s, so that their ratio has
     Student's t distribution (Meeker, Hahn and Escobar, Statistical Intervals, 2nd edition, 2017, chapter 4). None for fewer
-    than two seeds, for seeds without spread, and where squares are beyond float64.
+    than two seeds, for seeds without spread, and where squares are beyond float64. The ends are `possible` values of `key`.
     """
     n = len(values)
     if n < 2 or not has_spread(values):
@@ -79,7 +79,8 @@ def prediction_interval(values: Sequence[float]) -> Interval | None:
     half = float(quantile(n - 1)) * deviation * math.sqrt(1 + 1 / n)
     if not math.isfinite(half):
         return None
-    return Interval(low=mean - half, high=mean + half)
+    low, high = map(float, possible(key, mean - half, mean + half))
+    return Interval(low=low, high=high)
 
 
 def possible(key: str, *ends: Array | float) -> list[Array]:

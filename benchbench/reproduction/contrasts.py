@@ -130,10 +130,16 @@ def _contrast(key: tuple[Hashable, int], above: _Valued, below: _Valued = ()) ->
 
 def _correlations(finding: Finding, valued: _Valued) -> _Found:
     """Spearman's rank correlation between the models of each setting."""
-    from scipy.stats import spearmanr
-
     for key, members in grouped(valued, lambda one: _key(one[0], SETTING)).items():
         known = [(one, other) for row, one in members if (other := _measured(row, finding.against)) is not None]
-        if len(known) >= _FEWEST_RANKED and all(len(set(column)) > 1 for column in zip(*known)):
-            ranked = spearmanr([one for one, _ in known], [other for _, other in known])
-            yield "", _contrast(key, [(members[0][0], float(ranked.statistic))])
+        if (correlation := rank_correlation(known)) is not None:
+            yield "", _contrast(key, [(members[0][0], correlation)])
+
+
+def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Spearman's rank correlation; None of fewer than four pairs, or where one side is constant."""
+    from scipy.stats import spearmanr
+
+    if len(pairs) < _FEWEST_RANKED or any(len(set(column)) < 2 for column in zip(*pairs)):
+        return None
+    return float(spearmanr([one for one, _ in pairs], [other for _, other in pairs]).statistic)

@@ -10,6 +10,7 @@ from benchbench.errors import counted
 from benchbench.leaderboard.identity import DEFENSE, METHOD, THREAT, grouped, tell_apart, values
 from benchbench.leaderboard.names import defense_label, defense_order, dropout_label, joined, network_label, number
 from benchbench.records import Row
+from benchbench.reproduction.contrasts import rank_correlation
 from benchbench.reproduction.findings import PUBLISHED, JudgedFinding
 from benchbench.reproduction.papers import PAPERS
 from benchbench.reproduction.variants import Comparison, compared, markdown_table, over_seeds, plain
@@ -17,7 +18,6 @@ from benchbench.reproduction.verdicts import other_budget
 
 _EQUATION, _RELEASED = "test_lipschitz", "test_lipschitz_released"
 _GROUP = tuple(name for name in METHOD if name not in DEFENSE)
-_FEWEST_RANKED = 4  # methods whose ranks may correlate
 _INTRODUCTION = f"""\
 # Which local Lipschitz constant did the paper print?
 
@@ -69,12 +69,13 @@ class Searched:
 def lipschitz_page(rows: Iterable[Row], found: Sequence[JudgedFinding], suite: str) -> str:
     """The page in Markdown, from the rows of a leaderboard, also published, and judged findings."""
     models = searched(rows)
+    comparable = [one for one in models if not one.budget]
     groups = grouped(models, lambda one: values(one.runs[0], _GROUP)).values()
     ordered = sorted(groups, key=lambda group: (bool(group[0].budget), *_size(group[0])))
-    parts = [_INTRODUCTION, "## Answer", _answer([one for one in models if not one.budget]), _BESIDE]
+    parts = [_INTRODUCTION, "## Answer", _answer(comparable), _BESIDE]
     for group, label in zip(ordered, _labels(ordered)):
-        parts += [f"### {label}", _budget(group[0]), _table(group), _correlations(group)]
-    parts += [_FINDINGS, _findings(found), *_again([one for one in models if not one.budget], suite)]
+        parts += [f"### {label}", _budget(group), _table(group), _correlations(group)]
+    parts += [_FINDINGS, _findings(found), *_again(comparable, suite)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -138,9 +139,10 @@ def _labels(groups: Sequence[Sequence[Searched]]) -> list[str]:
     return tell_apart(labels, rows, _GROUP)
 
 
-def _budget(one: Searched) -> str:
-    row, seeds = one.runs[0], counted(len(one.runs), "seed")
-    return f"{row.norm} {number(row.epsilon)}, {one.budget or 'the budget of the paper'}, {seeds}."
+def _budget(group: Sequence[Searched]) -> str:
+    row, counts = group[0].runs[0], [len(one.runs) for one in group]
+    seeds = f"{min(counts)} to " * (min(counts) < max(counts)) + counted(max(counts), "seed")
+    return f"{row.norm} {number(row.epsilon)}, {group[0].budget or 'the budget of the paper'}, {seeds}."
 
 
 def _table(group: Sequence[Searched]) -> str:
@@ -154,16 +156,10 @@ def _table(group: Sequence[Searched]) -> str:
 
 def _correlations(group: Sequence[Searched]) -> str:
     """Spearman's correlation between the three columns: whether they order the methods alike."""
-    from scipy.stats import spearmanr
-
-    columns = {
-        name: [getattr(one, attribute) for one in group]
-        for name, attribute in (("printed", "printed"), ("equation", "equation"), ("released", "released"))
-    }
-    if len(group) < _FEWEST_RANKED or any(len(set(column)) < 2 for column in columns.values()):
-        return ""
-    pairs = [f"{a} with {b} {spearmanr(columns[a], columns[b]).statistic:.2f}" for a, b in combinations(columns, 2)]
-    return f"Rank correlation over these {len(group)} lines: {', '.join(pairs)}."
+    columns = {name: [getattr(one, name) for one in group] for name in ("printed", "equation", "released")}
+    found = {(a, b): rank_correlation([*zip(columns[a], columns[b])]) for a, b in combinations(columns, 2)}
+    known = [f"{a} with {b} {value:.2f}" for (a, b), value in found.items() if value is not None]
+    return f"Rank correlation over these {len(group)} lines: {', '.join(known)}." if known else ""
 
 
 def _findings(found: Sequence[JudgedFinding]) -> str:

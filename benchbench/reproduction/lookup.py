@@ -69,8 +69,12 @@ def make_tables(
 ) -> Sequence[Table]:
     """The tables of rows of a leaderboard file, or one of a paper; arguments as for `table`."""
     if number:
+        for option, chosen in (("--sort", shown["sort"]), ("--extra", extra)):
+            if chosen:
+                hint = "a paper's table has its own order and columns"
+                raise UsageError(f"{option} does not go with --table", hint=hint)
         evidence = evidence_of(rows, path, number)
-        return [make_table(find_table(paper, number), evidence, each_seed=bool(shown.get("each_seed")))]
+        return [make_table(find_table(paper, number), evidence, each_seed=shown["each_seed"])]
     known = extra_keys(rows) if extra else set()
     for name in {*extra} - known:
         hint = suggest(name, known) if known else "its rows have none"

@@ -11,7 +11,7 @@ from benchbench.atomic import write_bytes_atomically
 from benchbench.errors import counted
 from benchbench.figures import FIGURES
 from benchbench.leaderboard.formats import escape_markdown, render
-from benchbench.leaderboard.identity import grouped
+from benchbench.leaderboard.identity import READING, grouped, values
 from benchbench.leaderboard.layout import Table
 from benchbench.leaderboard.names import joined, seed_label, trained_in
 from benchbench.leaderboard.separations import MeasuredSeparation
@@ -113,8 +113,18 @@ def _what_was_run(paper_table: PaperTable, rows: Sequence[Row], evidence: Measur
 
 
 def _conditions(row: Row) -> tuple[object, ...]:
-    sizes = row.n_train, row.n_train_evaluated, row.n_test, row.epochs
-    return (row.profile, row.dataset, row.architecture, row.attack, *sizes, row.rounding, trained_in(row), row.device)
+    columns = (
+        "profile",
+        "dataset",
+        "architecture",
+        "attack",
+        "n_train",
+        *READING,
+        "epochs",
+        "train_precision",
+        "device",
+    )
+    return values(row, columns)
 
 
 def _budget(rows: Sequence[Row]) -> str:

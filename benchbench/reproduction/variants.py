@@ -163,7 +163,7 @@ def _settings(several: Sequence[Sequence[Row]]) -> list[str]:
 
 
 def _mean(runs: Sequence[Row], measure: str) -> float | None:
-    found = [value for row in runs if (value := getattr(row, measure)) is not None]
+    found = verdicts.values_of(runs, measure)
     return fmean(found) if found else None
 
 

@@ -16,9 +16,9 @@ from benchbench.leaderboard.lines import marked, shown
 from benchbench.leaderboard.matching import is_of_setting, is_regression, published_setting, same_setting
 from benchbench.leaderboard.names import defense_label, defense_order, joined, published_label, trained_in
 from benchbench.leaderboard.notes import row_notes
-from benchbench.leaderboard.spread import interval_of, possible, prediction_interval
+from benchbench.leaderboard.spread import interval_of, prediction_interval
 from benchbench.leaderboard.tables import DIGITS, MEASURES, METHOD, SOURCE, Task
-from benchbench.records import Interval, Row
+from benchbench.records import Row
 from benchbench.reproduction import verdicts
 from benchbench.reproduction.papers import PaperTable
 
@@ -123,13 +123,13 @@ class _Lines:
         return line._replace(reference=reference.cell_id) if reference else line
 
     def _entry(self, runs: Sequence[Row], reference: Row | None, column: Column) -> Entry:
-        found = _values(runs, column.key)
+        found = verdicts.values_of(runs, column.key)
         verdict = verdicts.judge(runs, reference, column.key, step=self._table.step(column.unit)) if reference else ""
         if not found:
             missing = verdicts.FAILED if runs[0].status == "failed" else "-"
             return Entry(value=None, text=verdicts.NOT_RUN if verdict == verdicts.NOT_RUN else missing, verdict=verdict)
         digits = self._digits_of(runs[0])
-        interval = interval_of(runs[0], column.key) if len(runs) == 1 else _further_run(found, column.key)
+        interval = interval_of(runs[0], column.key) if len(runs) == 1 else prediction_interval(found, column.key)
         entry = verdicts.judged_entry(fmean(found), interval, verdict, lambda number: shown(number, column, digits))
         competes = _competes(runs) and (len(runs) == 1 or not self._each_seed)
         best = competes and self._best.get((_budget(runs[0]), column.key)) == float(entry.text.partition("\n")[0])
@@ -150,7 +150,7 @@ class _Lines:
         for budget, members in grouped(filter(_competes, lines), lambda runs: _budget(runs[0])).items():
             digits = self._digits_of(members[0][0])
             for column in filter(attrgetter("best"), self._columns):
-                means = [fmean(found) for runs in members if (found := _values(runs, column.key))]
+                means = [fmean(found) for runs in members if (found := verdicts.values_of(runs, column.key))]
                 if len(means) > 1:
                     chosen = max if column.best == "highest" else min
                     best[budget, column.key] = chosen(float(shown(mean, column, digits)) for mean in means)
@@ -170,18 +170,6 @@ def _together(runs: Sequence[Row]) -> list[list[Row]]:
     if len(finished) < 2 or is_regression(runs[0]):
         return _each(runs)
     return [*_each([row for row in runs if row.status != "ok"]), finished]
-
-
-def _values(runs: Sequence[Row], key: str) -> list[float]:
-    return [value for run in runs if (value := getattr(run, key)) is not None]
-
-
-def _further_run(values: Sequence[float], key: str) -> Interval | None:
-    interval = prediction_interval(values)
-    if interval is None:
-        return None
-    low, high = map(float, possible(key, interval.low, interval.high))
-    return Interval(low=low, high=high)
 
 
 def _competes(runs: Sequence[Row]) -> bool:

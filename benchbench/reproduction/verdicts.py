@@ -119,12 +119,17 @@ def judge(runs: Sequence[Row], published: Row, key: str, *, step: float) -> str:
         return FAILED
     if other_budget(finished[0], published):
         return NOT_COMPARABLE
-    ours = [value for run in finished if (value := getattr(run, key)) is not None]
+    ours = values_of(finished, key)
     if not ours:
         return NOT_RUN
     if is_regression(finished[0]):  # solved on the published draws, without randomness
         return judge_certain(max(ours, key=lambda value: abs(value - theirs)), theirs, step=step)
     return judge_values(ours, theirs, step=step, interval=interval_of(finished[0], key))
+
+
+def values_of(runs: Iterable[Row], key: str) -> list[float]:
+    """A measure (a column) of each run that has it."""
+    return [value for run in runs if (value := getattr(run, key)) is not None]
 
 
 def foremost(given: Iterable[str]) -> str:

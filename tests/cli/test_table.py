@@ -15,7 +15,9 @@ from sample_rows import make_row
 from torch import Tensor, nn
 
 from benchbench.contract import BatchLoss, KeyedGenerator, Offer, Threat, hookimpl
+from benchbench.errors import UsageError
 from benchbench.leaderboard import write_leaderboard
+from benchbench.reproduction.lookup import table
 
 
 @pytest.fixture
@@ -195,6 +197,11 @@ def test_wrong_choices_are_answered_with_the_nearest(
     answer = command("table", seeds, *arguments)
     assert answer.status == 2
     assert message in answer.err
+
+
+def test_from_python_too_a_table_of_the_paper_takes_no_order(seeds: str) -> None:
+    with pytest.raises(UsageError, match="--sort does not go with --table"):
+        table(seeds, number=2, sort="gap")
 
 
 class Averaged:

@@ -65,6 +65,11 @@ def test_training_in_bf16_is_another_budget() -> None:
     assert "trained in bf16" in text
 
 
+def test_methods_with_different_numbers_of_seeds_say_so() -> None:
+    rows = [full("a", 230.0, 20.0), *(full(f"b{seed}", 7.0, 0.6, defense="at", seed=seed) for seed in (0, 1))]
+    assert "linf 0.1, the budget of the paper, 1 to 2 seeds." in page(*rows)
+
+
 def test_longer_training_comes_first_and_the_papers_budget_before_all() -> None:
     text = page(
         full("a", 230.0, 20.0, profile="short", epochs=4),
